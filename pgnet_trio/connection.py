@@ -1,0 +1,204 @@
+"""One protocol over one transport: reading, coalesced writing, keepalive."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import AsyncIterator, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import trio
+
+from pgnet_trio.errors import Disconnected, ProtocolError
+from pgnet_trio.transport import Transport
+
+__all__ = ["CLOSE_DEADLINE", "Connection", "WireProtocol"]
+
+CLOSE_DEADLINE = 1.0
+"""Seconds that a closing connection may take to write out what still waits."""
+
+POLICY_VIOLATION = 1008
+"""RFC 6455, section 7.4.1: the peer broke the rules, and no code says more exactly which."""
+
+GOING_AWAY = 1001
+"""RFC 6455, section 7.4.1: this end goes, or the peer was not heard of for too long."""
+
+EventT_co = TypeVar("EventT_co", covariant=True)
+EventT = TypeVar("EventT")
+
+
+class WireProtocol(Protocol[EventT_co]):
+    """What a Sans-I/O protocol offers to the connection that pumps it."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether the connection ends once everything that waits is written."""
+
+    def receive(self, message: str | bytes, /) -> Sequence[EventT_co]:
+        """Take a message in, and say what it means; raises ProtocolError."""
+
+    def next_message(self) -> str | bytes | None:
+        """Give the next message to write, or None."""
+
+
+class Connection(Generic[EventT]):
+    """Pumps one protocol over one transport.
+
+    One task reads: it awaits `receive` in a loop. Anybody makes the protocol say something and
+    then calls `flush`, which writes at once where the link has room. A second task, `tend`,
+    writes what had to wait, keeps the link alive, and closes it when the protocol has ended.
+
+    Args:
+        transport: The link; the connection owns it from here on.
+        protocol: What is spoken.
+        ping_interval: Seconds of silence after which the peer is asked for a sign of life; None
+            for never.
+        keepalive_timeout: Seconds of silence, or of a write that does not end, after which the
+            connection is closed; None for never.
+
+    Attributes:
+        close_reason: Why the connection ended; empty while it is open.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        protocol: WireProtocol[EventT],
+        *,
+        ping_interval: float | None,
+        keepalive_timeout: float | None,
+    ) -> None:
+        self.transport = transport
+        self.close_reason = ""
+        self._protocol = protocol
+        self._ping_interval = math.inf if ping_interval is None else ping_interval
+        self._keepalive_timeout = math.inf if keepalive_timeout is None else keepalive_timeout
+        self._stalled = False
+        self._ended = False
+        self._attention = trio.lowlevel.ParkingLot()
+        self._writable = trio.lowlevel.ParkingLot()
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Tend the connection for as long as the block lasts, and close it at its end.
+
+        A block that ends, by an error or a cancellation too, leaves the connection closed and
+        no task behind. The connection's end does not cancel the block: `receive` tells it.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tend)
+            try:
+                yield
+            finally:
+                await self.aclose()
+                nursery.cancel_scope.cancel()
+
+    async def receive(self) -> Sequence[EventT]:
+        """Wait for the next events; at least one.
+
+        While the peer does not read what is written to it, nothing is read from it either, so
+        that its answers cannot pile up. Cancellation loses nothing.
+
+        Raises:
+            Disconnected: The connection ended, at either side; the message says why.
+            ProtocolError: The peer broke the rules; the connection is closed, the peer told.
+        """
+        while True:
+            while self._stalled and not self._ended:
+                await self._writable.park()
+            try:
+                message = await self.transport.receive()
+            except trio.EndOfChannel:
+                self._end("closed by the other side")
+            except trio.BrokenResourceError as error:
+                self._end(f"connection lost: {error or 'reset by the other side'}")
+            except trio.ClosedResourceError:
+                self._end("closed at this side")
+            if self._ended:
+                raise Disconnected(self.close_reason)
+            try:
+                events = self._protocol.receive(message)
+            except ProtocolError as error:
+                self.flush()
+                await self.aclose(POLICY_VIOLATION, str(error))
+                raise
+            self.flush()
+            if events:
+                return events
+
+    def flush(self) -> None:
+        """Write what the protocol has to say, as far as the link has room; never waits."""
+        if self._stalled or self._ended:
+            return
+        try:
+            while (message := self._protocol.next_message()) is not None:
+                if not self.transport.send_nowait(message):
+                    self._stalled = True
+                    self._attention.unpark()
+                    return
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            # Whoever reads finds out by itself; this wakes it where the link is half dead.
+            self._end(f"connection lost: {error or 'closed'}")
+            self._attention.unpark()
+            return
+        if self._protocol.closing:
+            self._attention.unpark()
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        """Write what still waits, within `CLOSE_DEADLINE`, and close; idempotent.
+
+        The connection is closed when this returns, also when it is cancelled.
+
+        Args:
+            code: A WebSocket close code.
+            reason: Why; `receive` raises Disconnected with it.
+        """
+        if not self._ended:
+            with trio.move_on_after(CLOSE_DEADLINE):
+                while self._stalled and not self._ended:
+                    await self._writable.park()
+        self._end(reason or "closed at this side")
+        await self.transport.aclose(code, reason)
+
+    def _end(self, reason: str) -> None:
+        self._ended = True
+        self.close_reason = self.close_reason or reason
+        self._writable.unpark_all()
+
+    async def _tend(self) -> None:
+        timeout = self._keepalive_timeout
+        interval = min(self._ping_interval, timeout)
+        pinged = False
+        while not self._ended:
+            if self._stalled:
+                await self._write_out()
+                continue
+            if self._protocol.closing:
+                await self.aclose()
+                return
+            last_received = self.transport.last_received
+            with trio.move_on_at(last_received + (timeout if pinged else interval)):
+                await self._attention.park()
+                continue
+            if self.transport.last_received > last_received:
+                pinged = False
+            elif pinged or interval == timeout:
+                self._end(f"nothing was heard of the other side for {timeout:g} s")
+            else:
+                pinged = True
+                self.transport.ping()
+        await self.transport.aclose(GOING_AWAY, self.close_reason)
+
+    async def _write_out(self) -> None:
+        try:
+            with trio.fail_after(self._keepalive_timeout):
+                await self.transport.drain()
+        except trio.TooSlowError:
+            self._end(f"the other side read nothing for {self._keepalive_timeout:g} s")
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._end(f"connection lost: {error or 'closed'}")
+        else:
+            self._stalled = False
+            self.flush()
+            if not self._stalled:
+                self._writable.unpark_all()

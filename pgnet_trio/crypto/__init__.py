@@ -1,0 +1,8 @@
+"""Bytes to bytes: encryption of messages and hashing of passwords."""
+
+from __future__ import annotations
+
+from pgnet_trio.crypto.box import Box, KeyPair
+from pgnet_trio.crypto.passwords import PasswordHasher
+
+__all__ = ["Box", "KeyPair", "PasswordHasher"]

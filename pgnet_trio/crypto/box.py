@@ -1,0 +1,144 @@
+"""The encryption of protocol 1: NaCl boxes of text, as base64."""
+
+from __future__ import annotations
+
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable
+
+import attrs
+import nacl.exceptions
+from nacl.bindings import (
+    crypto_box_beforenm,
+    crypto_box_easy_afternm,
+    crypto_box_NONCEBYTES,
+    crypto_box_open_easy_afternm,
+    crypto_box_SECRETKEYBYTES,
+    crypto_scalarmult_base,
+    crypto_secretbox_MACBYTES,
+)
+
+from pgnet_trio.errors import CryptoError
+
+__all__ = ["Box", "KeyPair"]
+
+KEY_BYTES = crypto_box_SECRETKEYBYTES
+NONCE_BYTES = crypto_box_NONCEBYTES
+MAC_BYTES = crypto_secretbox_MACBYTES
+
+
+@attrs.frozen
+class KeyPair:
+    """A private X25519 key and the public key that belongs to it.
+
+    Args:
+        private: The private key, 32 bytes.
+
+    Attributes:
+        public: The public key, 32 bytes.
+
+    Raises:
+        CryptoError: The private key is not 32 bytes long.
+    """
+
+    private: bytes = attrs.field(repr=False)
+    public: bytes = attrs.field(init=False, repr=False)
+
+    @public.default
+    def _derive(self) -> bytes:
+        if len(self.private) != KEY_BYTES:
+            raise CryptoError(
+                f"a private key is {KEY_BYTES} bytes long, this one is {len(self.private)}; "
+                "make one with KeyPair.generate"
+            )
+        return crypto_scalarmult_base(self.private)
+
+    @classmethod
+    def generate(cls, random_bytes: Callable[[int], bytes]) -> KeyPair:
+        """Make a new pair.
+
+        Args:
+            random_bytes: Gives that many random bytes.
+        """
+        return cls(random_bytes(KEY_BYTES))
+
+    @property
+    def pubkey(self) -> str:
+        """The public key in base64, as it stands on the wire and in settings."""
+        return b2a_base64(self.public, newline=False).decode("ascii")
+
+
+class Box:
+    """Encrypts text for one peer, and decrypts what this peer encrypted.
+
+    Each text becomes base64 of a random nonce (24 bytes) and the ciphertext, which is
+    authenticated: what anybody altered is refused.
+
+    Args:
+        own: This side's keys.
+        peer_pubkey: The peer's public key in base64.
+        random_bytes: Gives that many random bytes; the nonces come from it.
+
+    Raises:
+        CryptoError: The peer's key is no key, or one of those few points of the curve with
+            which the shared secret would be known to everybody.
+    """
+
+    __slots__ = ("_random_bytes", "_shared_key")
+
+    def __init__(
+        self, own: KeyPair, peer_pubkey: str, random_bytes: Callable[[int], bytes]
+    ) -> None:
+        try:
+            public = a2b_base64(peer_pubkey, strict_mode=True)
+        except ValueError as error:
+            raise CryptoError(f"a public key is base64, this one is not ({error})") from error
+        if len(public) != KEY_BYTES:
+            raise CryptoError(f"a public key is {KEY_BYTES} bytes long, this one is {len(public)}")
+        try:
+            self._shared_key = crypto_box_beforenm(public, own.private)
+        except nacl.exceptions.RuntimeError as error:
+            raise CryptoError("this public key would make the shared secret public") from error
+        self._random_bytes = random_bytes
+
+    def encrypt(self, text: str) -> str:
+        """Encrypt a text for the peer.
+
+        Raises:
+            CryptoError: The text holds half a surrogate pair, which no UTF-8 can express.
+        """
+        try:
+            message = text.encode()
+        except UnicodeEncodeError as error:
+            raise CryptoError("the text is not valid Unicode: it has a lone surrogate") from error
+        nonce = self._random_bytes(NONCE_BYTES)
+        ciphertext = crypto_box_easy_afternm(message, nonce, self._shared_key)
+        return b2a_base64(nonce + ciphertext, newline=False).decode("ascii")
+
+    def decrypt(self, text: str) -> str:
+        """Decrypt what the peer encrypted.
+
+        Raises:
+            CryptoError: It is no base64, too short, not from this peer to this side, altered
+                on the way, or not text.
+        """
+        try:
+            data = a2b_base64(text, strict_mode=True)
+        except ValueError as error:
+            raise CryptoError(f"a ciphertext is base64, this one is not ({error})") from error
+        if len(data) < NONCE_BYTES + MAC_BYTES:
+            raise CryptoError(
+                f"a ciphertext is at least {NONCE_BYTES + MAC_BYTES} bytes long, "
+                f"this one is {len(data)}"
+            )
+        try:
+            message = crypto_box_open_easy_afternm(
+                data[NONCE_BYTES:], data[:NONCE_BYTES], self._shared_key
+            )
+        except nacl.exceptions.CryptoError as error:
+            raise CryptoError("the ciphertext is not from this peer, or was altered") from error
+        try:
+            return message.decode()
+        except UnicodeDecodeError as error:
+            # The cause would carry the plaintext into a traceback.
+            del error
+            raise CryptoError("the ciphertext holds no text in UTF-8") from None

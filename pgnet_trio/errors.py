@@ -1,0 +1,105 @@
+"""Every error that pgnet_trio raises on purpose.
+
+::
+
+    PGNetError
+    ├── CodecError (also TypeError)     something cannot travel, or what came is not what was expected
+    ├── CryptoError                     a key, a ciphertext or a password record is not valid
+    ├── ProtocolError                   the peer broke the rules of the protocol
+    ├── ConnectFailed                   no connection to a server, or not logged in
+    │   ├── LoginRefused                the server answered the log-in with a refusal
+    │   └── ServerKeyMismatch           the server's public key is not the one expected
+    ├── RequestFailed                   the server answered a request with a status that is not OK
+    ├── Disconnected                    the connection ended while somebody waited for it
+    ├── SendQueueFull                   too many messages wait to be sent
+    ├── StorageError                    a save file or key file cannot be used
+    └── ServerError                     the server cannot start, or is used in a way that it cannot be
+
+Programming errors in calls (a wrong argument type, a method used at the wrong time) are
+Python's own ``TypeError``, ``ValueError`` and ``RuntimeError``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgnet_trio.messages import Response
+
+__all__ = [
+    "CodecError",
+    "ConnectFailed",
+    "CryptoError",
+    "Disconnected",
+    "LoginRefused",
+    "PGNetError",
+    "ProtocolError",
+    "RequestFailed",
+    "SendQueueFull",
+    "ServerError",
+    "ServerKeyMismatch",
+    "StorageError",
+]
+
+
+class PGNetError(Exception):
+    """The root of every error that this package raises on purpose."""
+
+
+class CodecError(PGNetError, TypeError):
+    """Data cannot be encoded, or bytes are not what was expected.
+
+    The message says where: a path such as ``payload.players[3].x``, what was expected, and
+    what came. It is also a ``TypeError``, which is what programs ported from PGNet expect.
+    """
+
+
+class CryptoError(PGNetError):
+    """A key, a ciphertext or a password record is not valid.
+
+    The message never contains key material or plaintext.
+    """
+
+
+class ProtocolError(PGNetError):
+    """The peer broke the rules of the protocol; the connection cannot go on."""
+
+
+class ConnectFailed(PGNetError):
+    """There is no connection to the server: it was not reached, or did not log this client in."""
+
+
+class LoginRefused(ConnectFailed):
+    """The server was reached and refused the log-in; the message is the server's reason."""
+
+
+class ServerKeyMismatch(ConnectFailed):
+    """The server's public key is not the expected one, so nothing secret was sent to it."""
+
+
+class RequestFailed(PGNetError):
+    """The server answered a request with a status other than OK.
+
+    Args:
+        response: The whole answer; its message is this error's message.
+    """
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(f"{response.message} (status {int(response.status)})")
+        self.response = response
+
+
+class Disconnected(PGNetError):
+    """The connection ended while somebody waited for it; the message says why it ended."""
+
+
+class SendQueueFull(PGNetError):
+    """Too many messages already wait to be sent; wait for answers before sending more."""
+
+
+class StorageError(PGNetError):
+    """A save file or key file cannot be read or written; the message names the file and why."""
+
+
+class ServerError(PGNetError):
+    """The server cannot start; the message says what to change."""

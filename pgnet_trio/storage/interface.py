@@ -1,0 +1,88 @@
+"""What a store is: it loads everything once, and then takes changes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import attrs
+
+__all__ = ["Changes", "SavedGame", "SavedState", "Store", "UserRecord"]
+
+
+@attrs.frozen
+class UserRecord:
+    """A registered user.
+
+    Attributes:
+        name: The username.
+        salt: The salt of an original PGNet record; empty for Argon2id, which carries its own.
+        password: Hex SHA-256 of salt + password (an original record), or an Argon2id string.
+    """
+
+    name: str
+    salt: str = attrs.field(repr=False)
+    password: str = attrs.field(repr=False)
+
+
+@attrs.frozen
+class SavedGame:
+    """A game at rest: its name, the password to join it, and its save string."""
+
+    name: str
+    password: str = attrs.field(repr=False)
+    data: str = attrs.field(repr=False)
+
+
+@attrs.define
+class SavedState:
+    """Everything that a save file holds.
+
+    Attributes:
+        registration: Whether new users may register; None where the file is new.
+        invite_codes: Code to username; an empty username means that anybody may use the code.
+    """
+
+    users: dict[str, UserRecord] = attrs.field(factory=dict)
+    games: dict[str, SavedGame] = attrs.field(factory=dict)
+    registration: bool | None = None
+    invite_codes: dict[str, str] = attrs.field(factory=dict, repr=False)
+
+
+@attrs.frozen
+class Changes:
+    """What to write, all of it or nothing. None as a value removes that key."""
+
+    users: Mapping[str, UserRecord | None] = attrs.field(factory=dict)
+    games: Mapping[str, SavedGame | None] = attrs.field(factory=dict)
+    registration: bool | None = None
+    invite_codes: Mapping[str, str | None] = attrs.field(factory=dict, repr=False)
+
+
+class Store(ABC):
+    """A save file. Methods block, and are called by one thread at a time.
+
+    A store is made closed. `load` opens it and locks it, so that no second server writes to it.
+    """
+
+    @abstractmethod
+    def load(self) -> SavedState:
+        """Open the file, made anew where there is none, and read everything in it.
+
+        Raises:
+            StorageError: It is damaged, of another program, not readable or writable, or in use
+                by another server. The file is left as it was.
+        """
+
+    @abstractmethod
+    def write(self, changes: Changes) -> None:
+        """Put changes on disk, all of them or none; durable when this returns.
+
+        Raises:
+            StorageError: It could not be written (a full disk, say); the file holds what it held,
+                and writing may be tried again.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the file; idempotent."""

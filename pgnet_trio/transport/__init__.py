@@ -1,0 +1,91 @@
+"""Links that carry whole messages, in memory and over WebSockets, behind one interface."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import attrs
+import trio
+
+from pgnet_trio.transport.interface import Transport
+from pgnet_trio.transport.memory import MemoryTransport, memory_pair
+
+__all__ = ["MemoryTransport", "Transport", "WebSocketImplementation", "choose", "memory_pair"]
+
+
+class Accept(Protocol):
+    """Takes a client's connection as a WebSocket; it is closed at exit."""
+
+    def __call__(
+        self,
+        stream: trio.SocketStream,
+        *,
+        subprotocols: Sequence[str] = (),
+        max_message_size: int | None,
+        peer: str | None = None,
+    ) -> AbstractAsyncContextManager[Transport]: ...
+
+
+class Connect(Protocol):
+    """Connects to a WebSocket server; the connection is closed at exit."""
+
+    def __call__(
+        self,
+        host: str,
+        port: int,
+        *,
+        resource: str = "/",
+        host_header: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        subprotocols: Sequence[str] = (),
+        max_message_size: int | None = None,
+    ) -> AbstractAsyncContextManager[Transport]: ...
+
+
+@attrs.frozen
+class WebSocketImplementation:
+    """One of the libraries that can carry WebSockets.
+
+    Attributes:
+        name: As `choose` knows it.
+        accept: Makes the server's end.
+        connect: Makes the client's end.
+    """
+
+    name: str
+    accept: Accept
+    connect: Connect
+
+
+def choose(name: str | None) -> WebSocketImplementation:
+    """Find a WebSocket implementation.
+
+    Args:
+        name: "trio-websocket", "websockets" (faster; the extra ``speed``), or None for the
+            fastest that is installed.
+
+    Raises:
+        ImportError: The one that was named is not installed.
+        ValueError: There is none of this name.
+    """
+    if name not in ("trio-websocket", "websockets", None):
+        raise ValueError(
+            f'transport: expected "trio-websocket", "websockets" or None, got {name!r}'
+        )
+    if name != "trio-websocket":
+        try:
+            from pgnet_trio.transport import websockets
+        except ImportError as exc:
+            if name is not None:
+                raise ImportError(
+                    'transport "websockets" needs the package websockets, 16 or later: '
+                    "pip install 'pgnet_trio[speed]'"
+                ) from exc
+        else:
+            return WebSocketImplementation("websockets", websockets.accept, websockets.connect)
+    from pgnet_trio.transport import trio_websocket
+
+    return WebSocketImplementation("trio-websocket", trio_websocket.accept, trio_websocket.connect)

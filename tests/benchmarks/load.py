@@ -1,0 +1,155 @@
+"""The load generator: one process, one epoll loop, constant requests.
+
+`python -m tests.benchmarks.load` reads a `Plan` as JSON from standard input and prints a `Result`.
+
+The loop never sleeps: a server that has to wake a sleeping peer pays 10 to 20 microseconds for
+that in its `send`, which says more about the kernel than about the server. What the generator
+costs is therefore counted as the time from the moment when `poll` gave something to do until that
+was done.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from tests.benchmarks.processes import cpu_time, resident_memory
+from tests.benchmarks.wire import PEERS, Peer
+
+__all__ = ["Plan", "Result", "drive", "percentile"]
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What to measure.
+
+    Attributes:
+        peer: A name in `PEERS`.
+        server: Process id of the server.
+        clients: Connections, each with one request at a time.
+        seconds: How long to measure, after the warm-up.
+        warm_up: Seconds that are not measured.
+        sleep: Wait for answers asleep. For machines with one core.
+    """
+
+    peer: str
+    server: int
+    port: int
+    clients: int
+    seconds: float
+    warm_up: float = 0.5
+    sleep: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """What was measured; times in seconds.
+
+    Attributes:
+        requests: How many were answered in the measured time.
+        rate: Of these, how many a second.
+        user: CPU time of the server for each request.
+        system: The same, spent in the kernel.
+        generator: Time that the generator was at work for each request.
+        busy: Which part of the time the server was on a CPU.
+        p50: The median time from a request to its answer.
+        p99: The time within which 99 % of the answers came.
+        memory: Resident memory of the server at the end, in bytes.
+    """
+
+    requests: int
+    rate: float
+    user: float
+    system: float
+    generator: float
+    busy: float
+    p50: float
+    p99: float
+    memory: int
+
+    @property
+    def cpu(self) -> float:
+        """CPU time of the server for each request."""
+        return self.user + self.system
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """The value that this many percent of the values do not exceed."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def _exchange(
+    epoll: select.epoll, peers: Mapping[int, Peer], seconds: float, *, sleep: bool
+) -> tuple[list[float], float, float]:
+    # Returns the latencies, the time at work, and the time that it took, all in seconds.
+    clock = time.perf_counter
+    poll = epoll.poll
+    timeout = 1.0 if sleep else 0.0
+    latencies: list[float] = []
+    working = 0.0
+    now = started = clock()
+    until = started + seconds
+    while now < until:
+        events = poll(timeout)
+        now = clock()
+        if not events:
+            continue
+        for number, _ in events:
+            peer = peers[number]
+            if peer.take(peer.receive()):
+                latencies.append(now - peer.sent_at)
+                peer.sent_at = clock()
+                peer.send(peer.request)
+        working += clock() - now
+    return latencies, working, now - started
+
+
+def drive(plan: Plan) -> Result:
+    """Log in, and keep the server busy for as long as the plan says."""
+    kind = PEERS[plan.peer]
+    # Names differ between runs on one server: an earlier user may still be on the way out.
+    peers = [kind(plan.port, f"c{plan.clients}n{number}") for number in range(plan.clients)]
+    for peer in peers:
+        peer.ask()
+        peer.socket.setblocking(False)
+    with select.epoll() as epoll:
+        by_number = {peer.socket.fileno(): peer for peer in peers}
+        for number, peer in by_number.items():
+            epoll.register(number, select.EPOLLIN)
+            peer.sent_at = time.perf_counter()
+            peer.send(peer.request)
+        _exchange(epoll, by_number, plan.warm_up, sleep=plan.sleep)
+        cpu_before = cpu_time(plan.server)
+        latencies, working, elapsed = _exchange(epoll, by_number, plan.seconds, sleep=plan.sleep)
+        cpu = cpu_time(plan.server) - cpu_before
+        memory = resident_memory(plan.server)
+    for peer in peers:
+        peer.close()
+    latencies.sort()
+    count = len(latencies)
+    return Result(
+        requests=count,
+        rate=count / elapsed,
+        user=cpu.user / count,
+        system=cpu.system / count,
+        generator=working / count,
+        busy=(cpu.user + cpu.system) / elapsed,
+        p50=percentile(latencies, 50),
+        p99=percentile(latencies, 99),
+        memory=memory,
+    )
+
+
+def main() -> None:
+    """Read a plan, carry it out, print the result."""
+    plan = Plan(**json.load(sys.stdin))
+    json.dump(attrs.asdict(drive(plan)), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The servers that are compared, each in a process of its own.
+
+`python -m tests.benchmarks.servers NAME` prints its port and serves until it is terminated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+__all__ = ["SERVERS"]
+
+
+def announce(port: int) -> None:
+    """Tell the parent process where this server listens."""
+    print(port, flush=True)
+
+
+def serve_tcp_echo() -> None:
+    import trio
+
+    async def echo(stream: trio.SocketStream) -> None:
+        try:
+            while data := await stream.receive_some(65536):
+                await stream.send_all(data)
+        except trio.BrokenResourceError:
+            pass
+
+    async def serve() -> None:
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(partial(trio.serve_tcp, echo, 0, host="127.0.0.1"))
+            announce(listeners[0].socket.getsockname()[1])
+
+    trio.run(serve)
+
+
+def serve_trio_websocket_echo() -> None:
+    import trio
+    from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
+
+    async def echo(request: WebSocketRequest) -> None:
+        connection = await request.accept()
+        try:
+            while True:
+                await connection.send_message(await connection.get_message())
+        except ConnectionClosed:
+            pass
+
+    async def serve() -> None:
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(serve_websocket, echo, "127.0.0.1", 0, None)
+            announce(server.port)
+
+    trio.run(serve)
+
+
+def serve_transport_echo(transport: str) -> None:
+    """Our transport alone: what of a request's price is WebSocket."""
+    import trio
+
+    from pgnet_trio.transport import choose
+
+    accept = choose(transport).accept
+
+    async def echo(stream: trio.SocketStream) -> None:
+        async with accept(stream, max_message_size=None) as link:
+            try:
+                while True:
+                    await link.send(await link.receive())
+            except (trio.EndOfChannel, trio.BrokenResourceError):
+                pass
+
+    async def serve() -> None:
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(partial(trio.serve_tcp, echo, 0, host="127.0.0.1"))
+            announce(listeners[0].socket.getsockname()[1])
+
+    trio.run(serve)
+
+
+def serve_socketio() -> None:
+    import asyncio
+
+    import socketio
+    import uvicorn
+
+    server = socketio.AsyncServer(async_mode="asgi")
+
+    @server.on("echo")  # type: ignore[untyped-decorator, unused-ignore]  # it has no types
+    async def echo(_session: str, data: Any) -> Any:
+        return data
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    configuration = uvicorn.Config(
+        socketio.ASGIApp(server), log_level="warning", access_log=False, lifespan="off"
+    )
+    announce(listener.getsockname()[1])
+    asyncio.run(uvicorn.Server(configuration).serve(sockets=[listener]))
+
+
+def serve_pgnet(transport: str) -> None:
+    import trio
+
+    from tests.benchmarks.pgnet import open_server
+
+    async def serve() -> None:
+        async with trio.open_nursery() as nursery:
+            announce(await nursery.start(open_server(transport=transport).serve))
+
+    trio.run(serve)
+
+
+SERVERS: dict[str, Callable[[], None]] = {
+    "tcp": serve_tcp_echo,
+    "trio-websocket": serve_trio_websocket_echo,
+    "transport-websockets": lambda: serve_transport_echo("websockets"),
+    "transport-trio-websocket": lambda: serve_transport_echo("trio-websocket"),
+    "pgnet-websockets": lambda: serve_pgnet("websockets"),
+    "pgnet-trio-websocket": lambda: serve_pgnet("trio-websocket"),
+    "socketio": serve_socketio,
+}
+
+
+def main() -> None:
+    """Serve what is named on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.servers")
+    parser.add_argument("name", choices=SERVERS)
+    arguments = parser.parse_args()
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
+    SERVERS[arguments.name]()
+
+
+if __name__ == "__main__":
+    main()
