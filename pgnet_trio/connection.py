@@ -153,12 +153,13 @@ class Connection(Generic[EventT]):
             code: A WebSocket close code.
             reason: Why; `receive` raises Disconnected with it.
         """
-        if not self._ended:
+        try:
             with trio.move_on_after(CLOSE_DEADLINE):
                 while self._stalled and not self._ended:
                     await self._writable.park()
-        self._end(reason or "closed at this side")
-        await self.transport.aclose(code, reason)
+        finally:
+            self._end(reason or "closed at this side")
+            await self.transport.aclose(code, reason)
 
     def _end(self, reason: str) -> None:
         self._ended = True

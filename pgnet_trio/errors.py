@@ -3,7 +3,7 @@
 ::
 
     PGNetError
-    ├── CodecError (also TypeError)     something cannot travel, or what came is not what was expected
+    ├── CodecError (also TypeError)     something cannot travel, or is not what was expected
     ├── CryptoError                     a key, a ciphertext or a password record is not valid
     ├── ProtocolError                   the peer broke the rules of the protocol
     ├── ConnectFailed                   no connection to a server, or not logged in
@@ -13,7 +13,7 @@
     ├── Disconnected                    the connection ended while somebody waited for it
     ├── SendQueueFull                   too many messages wait to be sent
     ├── StorageError                    a save file or key file cannot be used
-    └── ServerError                     the server cannot start, or is used in a way that it cannot be
+    └── ServerError                     the server cannot start, or cannot be used like this
 
 Programming errors in calls (a wrong argument type, a method used at the wrong time) are
 Python's own ``TypeError``, ``ValueError`` and ``RuntimeError``.

@@ -41,7 +41,7 @@ class KeyPair:
     """
 
     private: bytes = attrs.field(repr=False)
-    public: bytes = attrs.field(init=False, repr=False)
+    public: bytes = attrs.field(init=False)
 
     @public.default
     def _derive(self) -> bytes:
@@ -108,8 +108,9 @@ class Box:
         """
         try:
             message = text.encode()
-        except UnicodeEncodeError as error:
-            raise CryptoError("the text is not valid Unicode: it has a lone surrogate") from error
+        except UnicodeEncodeError:
+            # Without the cause: it would carry the text into a traceback.
+            raise CryptoError("the text is not valid Unicode: it has a lone surrogate") from None
         nonce = self._random_bytes(NONCE_BYTES)
         ciphertext = crypto_box_easy_afternm(message, nonce, self._shared_key)
         return b2a_base64(nonce + ciphertext, newline=False).decode("ascii")
@@ -138,7 +139,6 @@ class Box:
             raise CryptoError("the ciphertext is not from this peer, or was altered") from error
         try:
             return message.decode()
-        except UnicodeDecodeError as error:
-            # The cause would carry the plaintext into a traceback.
-            del error
+        except UnicodeDecodeError:
+            # Without the cause: it would carry the plaintext into a traceback.
             raise CryptoError("the ciphertext holds no text in UTF-8") from None

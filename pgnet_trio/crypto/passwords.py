@@ -10,7 +10,9 @@ import nacl.exceptions
 from nacl.bindings import (
     crypto_pwhash_ALG_ARGON2ID13,
     crypto_pwhash_argon2id_MEMLIMIT_INTERACTIVE,
+    crypto_pwhash_argon2id_MEMLIMIT_MIN,
     crypto_pwhash_argon2id_OPSLIMIT_INTERACTIVE,
+    crypto_pwhash_argon2id_OPSLIMIT_MIN,
     crypto_pwhash_str_alg,
     crypto_pwhash_str_verify,
 )
@@ -31,15 +33,15 @@ SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 class PasswordHasher:
     """Makes password records, and checks passwords against them.
 
-    Hashing takes tens of milliseconds and `memlimit` of memory, on purpose: call it off the
-    event loop, and few at a time.
+    Hashing takes tens of milliseconds and `memlimit` bytes of memory, on purpose: call it off
+    the event loop, and few at a time. Checking costs what the record was made with.
 
     Args:
         opslimit: Passes over the memory.
         memlimit: Memory in bytes.
 
     Raises:
-        ValueError: A limit is outside what Argon2id allows.
+        ValueError: A limit is below what Argon2id allows.
     """
 
     def __init__(
@@ -47,13 +49,75 @@ class PasswordHasher:
         opslimit: int = crypto_pwhash_argon2id_OPSLIMIT_INTERACTIVE,
         memlimit: int = crypto_pwhash_argon2id_MEMLIMIT_INTERACTIVE,
     ) -> None:
+        if opslimit < crypto_pwhash_argon2id_OPSLIMIT_MIN:
+            raise ValueError(
+                f"opslimit: expected at least {crypto_pwhash_argon2id_OPSLIMIT_MIN}, got {opslimit}"
+            )
+        if memlimit < crypto_pwhash_argon2id_MEMLIMIT_MIN:
+            raise ValueError(
+                f"memlimit: expected at least {crypto_pwhash_argon2id_MEMLIMIT_MIN} bytes, "
+                f"got {memlimit}"
+            )
         self._opslimit = opslimit
         self._memlimit = memlimit
 
     def hash(self, password: str) -> str:
-        """Make a record of a password, with a fresh salt in it; to be stored with salt ``""``.
+        """Make a record of a password; its salt is in it, so it is kept with an empty one.
 
         Raises:
             CryptoError: The password is not valid Unicode, or there was not enough memory.
         """
-        return ""
+        secret = _encode(password)
+        try:
+            record = crypto_pwhash_str_alg(
+                secret, self._opslimit, self._memlimit, crypto_pwhash_ALG_ARGON2ID13
+            )
+        except nacl.exceptions.RuntimeError as error:
+            raise CryptoError(
+                f"hashing a password takes {self._memlimit} bytes of memory, which are not there"
+            ) from error
+        return record.decode("ascii")
+
+    def verify(self, password: str, salt: str, record: str) -> bool:
+        """Say whether a record was made of this password.
+
+        Args:
+            password: What the user gave.
+            salt: Empty for a record of `hash`; else the salt of a record of PGNet 0.2.
+            record: A record of `hash`, or the hex SHA-256 of salt and password.
+
+        Raises:
+            CryptoError: The record is neither, or the password is not valid Unicode.
+        """
+        if salt:
+            if not SHA256.fullmatch(record):
+                raise CryptoError("the password record with a salt is no SHA-256 in hex")
+            digest = hashlib.sha256(_encode(salt + password)).hexdigest()
+            return hmac.compare_digest(digest, record)
+        if not ARGON2ID.fullmatch(record):
+            raise CryptoError("the password record without a salt is none of Argon2id")
+        try:
+            return crypto_pwhash_str_verify(record.encode("ascii"), _encode(password))
+        except nacl.exceptions.InvalidkeyError:
+            return False
+
+    def needs_upgrade(self, record: str) -> bool:
+        """Say whether this hasher would make a stronger record than this one.
+
+        Raises:
+            CryptoError: It is no record of a password.
+        """
+        if parameters := ARGON2ID.fullmatch(record):
+            kibibytes, passes = map(int, parameters.groups())
+            return kibibytes < self._memlimit // 1024 or passes < self._opslimit
+        if SHA256.fullmatch(record):
+            return True
+        raise CryptoError("the password record is neither of Argon2id nor a SHA-256 in hex")
+
+
+def _encode(password: str) -> bytes:
+    try:
+        return password.encode()
+    except UnicodeEncodeError:
+        # Without the cause: it would carry the password into a traceback.
+        raise CryptoError("the password is not valid Unicode: it has a lone surrogate") from None

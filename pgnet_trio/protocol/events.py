@@ -6,7 +6,7 @@ import attrs
 
 from pgnet_trio.messages import Packet, Response
 
-__all__ = ["Answer", "LogIn", "LoggedIn", "LoginRefusal", "Request", "ServerEvent", "ClientEvent"]
+__all__ = ["Answer", "ClientEvent", "LogIn", "LoggedIn", "LoginRefusal", "Request", "ServerEvent"]
 
 
 @attrs.frozen

@@ -246,6 +246,7 @@ class Room:
             turn.player.answer(turn.request_id, response)
         finally:
             if not answered:
+                self.crashed = True
                 self.close("The game crashed.")
                 self._refuse(turn)
 

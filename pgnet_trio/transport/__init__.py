@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
-import trio
 
 from pgnet_trio.transport.interface import Transport
 from pgnet_trio.transport.memory import MemoryTransport, memory_pair
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+
+    import trio
 
 __all__ = ["MemoryTransport", "Transport", "WebSocketImplementation", "choose", "memory_pair"]
 
@@ -81,7 +84,7 @@ def choose(name: str | None) -> WebSocketImplementation:
         except ImportError as exc:
             if name is not None:
                 raise ImportError(
-                    'transport "websockets" needs the package websockets, 16 or later: '
+                    'transport "websockets" needs the package websockets: '
                     "pip install 'pgnet_trio[speed]'"
                 ) from exc
         else:

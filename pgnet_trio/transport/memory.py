@@ -172,18 +172,14 @@ class MemoryTransport(Transport):
             self._held = None
             self._wake_drainer()
 
-    def _shut(
-        self, told: type[trio.EndOfChannel | trio.BrokenResourceError], text: str
-    ) -> None:
+    def _shut(self, told: type[trio.EndOfChannel | trio.BrokenResourceError], text: str) -> None:
         self._closed = True
         self._inbox.clear()
         self._wake_receiver()
         self._wake_drainer()
         self._other._finish(told, text)
 
-    def _finish(
-        self, error: type[trio.EndOfChannel | trio.BrokenResourceError], text: str
-    ) -> None:
+    def _finish(self, error: type[trio.EndOfChannel | trio.BrokenResourceError], text: str) -> None:
         if self._over is None and not self._closed:
             self._over, self._over_text = error, text
             self._wake_receiver()

@@ -103,9 +103,11 @@ class SocketPipe(BytePipe):
 
     @property
     def unsent(self) -> bool:
+        """Whether bytes wait inside the pipe to be sent."""
         return self._unsent is not None
 
     async def read(self) -> bytes:
+        """Wait for bytes; see `BytePipe.read`."""
         interrupts = self._interrupts
         while True:
             if self._socket.fileno() == -1:
@@ -121,6 +123,7 @@ class SocketPipe(BytePipe):
                 raise _broken(exc) from exc
 
     def write_nowait(self, data: bytes) -> bool:
+        """Write what goes out at once; see `BytePipe.write_nowait`."""
         if self._unsent is not None:
             self._unsent = memoryview(bytes(self._unsent) + data)
             return self._send_unsent()
@@ -136,6 +139,7 @@ class SocketPipe(BytePipe):
         return False
 
     async def flush(self) -> None:
+        """Wait until nothing is left unsent; see `BytePipe.flush`."""
         interrupts = self._interrupts
         while self._unsent is not None:
             if self._socket.fileno() == -1:
@@ -146,16 +150,19 @@ class SocketPipe(BytePipe):
             self._send_unsent()
 
     def half_close(self) -> None:
+        """Tell the peer that no more bytes come."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
     def interrupt(self) -> None:
+        """End a `read` and a `flush` that are waiting."""
         # A task that was woken already, but has not run yet, is not told by notify_closing.
         self._interrupts += 1
         if self._socket.fileno() != -1:
             trio.lowlevel.notify_closing(self._socket)
 
     async def close(self) -> None:
+        """Close at once; idempotent."""
         self.interrupt()
         self._socket.close()
 
@@ -196,6 +203,7 @@ class StreamPipe(BytePipe):
 
     @property
     def unsent(self) -> bool:
+        """Whether bytes wait inside the pipe to be sent."""
         return bool(self._unsent)
 
     async def run(self) -> None:
@@ -215,6 +223,7 @@ class StreamPipe(BytePipe):
             self._wake_flush()
 
     async def read(self) -> bytes:
+        """Wait for bytes; see `BytePipe.read`."""
         if self._closed:
             raise trio.ClosedResourceError(CLOSED_HERE)
         with trio.CancelScope() as self._reading:
@@ -225,12 +234,14 @@ class StreamPipe(BytePipe):
         raise trio.ClosedResourceError(CLOSED_HERE)
 
     def write_nowait(self, data: bytes) -> bool:
+        """Write what goes out at once; see `BytePipe.write_nowait`."""
         self._check()
         self._unsent += data
         self._written.set()
         return not self._unsent
 
     async def flush(self) -> None:
+        """Wait until nothing is left unsent; see `BytePipe.flush`."""
         with trio.CancelScope() as self._flushing:
             while self._unsent:
                 self._check()
@@ -242,10 +253,12 @@ class StreamPipe(BytePipe):
         """Do nothing: TLS cannot do it."""
 
     def interrupt(self) -> None:
+        """End a `read` and a `flush` that are waiting."""
         self._reading.cancel()
         self._flushing.cancel()
 
     async def close(self) -> None:
+        """Close at once; idempotent."""
         if not self._closed:
             self._closed = True
             self._written.set()

@@ -84,7 +84,8 @@ def cut_reason(reason: str) -> str:
 
 def closed_by_peer(code: int, reason: str) -> str:
     """What an error says when the peer closed the link."""
-    return f"the peer closed the link with code {code}" + (f": {printable(reason)}" if reason else "")
+    text = f"the peer closed the link with code {code}"
+    return f"{text}: {printable(reason)}" if reason else text
 
 
 def printable(text: str) -> str:

@@ -46,7 +46,8 @@ __all__ = ["WebSocketsTransport", "accept", "connect"]
 
 # The library would log each connection, and what hostile peers send with tracebacks. Everything
 # that it has to say comes out as an exception here, so it gets a logger that passes nothing on.
-_SILENT = logging.Logger("pgnet_trio.transport.websockets", logging.CRITICAL + 1)
+_SILENT = logging.getLogger("pgnet_trio.transport.websockets")
+_SILENT.setLevel(logging.CRITICAL + 1)
 
 
 @asynccontextmanager
@@ -77,9 +78,7 @@ async def accept(
     def select(_: ServerProtocol, proposed: Sequence[Subprotocol]) -> Subprotocol | None:
         return next((Subprotocol(name) for name in subprotocols if name in proposed), None)
 
-    protocol = ServerProtocol(
-        select_subprotocol=select, max_size=max_message_size, logger=_SILENT
-    )
+    protocol = ServerProtocol(select_subprotocol=select, max_size=max_message_size, logger=_SILENT)
     async with open_pipe(stream) as pipe:
         await _shake_hands_as_server(protocol, pipe)
         async with WebSocketsTransport(protocol, pipe, peer or pipe.peer) as transport:
@@ -169,7 +168,7 @@ class WebSocketsTransport(Transport):
         self._late: dict[Opcode, bytes] = {}
         # Why nothing more comes in, or goes out. A link that refuses bytes may still have
         # messages to read, and a peer's close among them: so these are two.
-        self._receive_error: tuple[type[Exception], str, Exception | None] | None = None
+        self._receive_error: tuple[type[Exception], str, BaseException | None] | None = None
         self._send_error: str | None = None
         self._closed = False
         self._gone: trio.Event | None = None
@@ -183,7 +182,7 @@ class WebSocketsTransport(Transport):
         await self.aclose()
 
     @property
-    def max_message_size(self) -> int | None:  # type: ignore[override]
+    def max_message_size(self) -> int | None:
         """The longest message in bytes that `receive` accepts, or None."""
         return self._protocol.max_message_size
 
@@ -218,7 +217,7 @@ class WebSocketsTransport(Transport):
                 try:
                     data = await self._pipe.read()
                 except trio.BrokenResourceError as exc:
-                    self._receive_error = (trio.BrokenResourceError, str(exc), exc.__context__)
+                    self._receive_error = (trio.BrokenResourceError, str(exc), exc.__cause__)
                     raise
                 if self._closed:
                     raise trio.ClosedResourceError(CLOSED_HERE)
@@ -412,7 +411,7 @@ class WebSocketsTransport(Transport):
         self._protocol.fail(code, text)
         self._receive_error = (trio.BrokenResourceError, f"the peer sent a {text}", None)
 
-    def _why_over(self) -> tuple[type[Exception], str, Exception | None]:
+    def _why_over(self) -> tuple[type[Exception], str, BaseException | None]:
         cause, close = self._protocol.parser_exc, self._protocol.close_rcvd
         if cause is None and close is not None:
             return trio.EndOfChannel, closed_by_peer(close.code, close.reason), None

@@ -104,6 +104,7 @@ class Peer(ABC):
             self.socket.close()
             raise
 
+    @abstractmethod
     def log_in(self) -> None:
         """Do all that comes before requests, and set `request`."""
 

@@ -1,0 +1,7 @@
+"""The server's side: hosting games for users."""
+
+from __future__ import annotations
+
+from pgnet_trio.server.server import Server
+
+__all__ = ["Server"]

@@ -1,0 +1,207 @@
+"""Who may log in: users, invite codes, and the switch for new registrations."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+from collections.abc import Iterator
+from typing import Literal
+
+from pgnet_trio.errors import PGNetError
+from pgnet_trio.messages import ADMIN_USERNAME, is_username_allowed
+from pgnet_trio.protocol.events import LogIn
+from pgnet_trio.storage.interface import Changes, SavedState, UserRecord
+
+__all__ = ["Accounts", "AccountRefusal"]
+
+
+class AccountRefusal(PGNetError):
+    """A log-in or a change of an account is refused; the message is for the user."""
+
+
+class Accounts:
+    """Owns users, invite codes and the registration switch.
+
+    A change is made in two steps, so that it is on disk before anybody relies on it: the methods
+    that end in *-ing* are context managers that give the `Changes` to write, hold the names in
+    question meanwhile, and take effect when the block ends without an error.
+
+    Args:
+        saved: What the save file held.
+        registration_enabled: Whether unknown users may register; the saved switch goes before.
+        require_user_password: Whether an empty password is refused at registration.
+        admin: The admin's record; None where admin log-in is off.
+    """
+
+    def __init__(
+        self,
+        saved: SavedState,
+        *,
+        registration_enabled: bool,
+        require_user_password: bool,
+        admin: UserRecord | None,
+    ) -> None:
+        self.registration_enabled = (
+            registration_enabled if saved.registration is None else saved.registration
+        )
+        self._require_user_password = require_user_password
+        self._admin = admin
+        self._users = dict(saved.users)
+        self._invite_codes = dict(saved.invite_codes)
+        self._held: set[str] = set()
+        self._held_codes: set[str] = set()
+        self._deleting: set[str] = set()
+
+    @property
+    def usernames(self) -> list[str]:
+        """The registered users' names."""
+        return list(self._users)
+
+    @property
+    def invite_codes(self) -> dict[str, str]:
+        """The unused invite codes, each with the username that it is for, or an empty one."""
+        return dict(self._invite_codes)
+
+    @property
+    def deleting(self) -> list[str]:
+        """The users who are being deleted."""
+        return sorted(self._deleting)
+
+    def check(self, log_in: LogIn, *, trusted: bool) -> UserRecord | Literal["trusted", "new"]:
+        """Say what a log-in takes.
+
+        Args:
+            log_in: The log-in.
+            trusted: Whether it comes from inside this process, where the admin needs no password.
+
+        Returns:
+            The record that the password has to fit; ``"trusted"`` where none is needed;
+            ``"new"`` where the user is to be registered.
+
+        Raises:
+            AccountRefusal: It is refused whatever the password.
+        """
+        name = log_in.username
+        if not name:
+            raise AccountRefusal("A username is needed to log in.")
+        if name == ADMIN_USERNAME:
+            if trusted:
+                return "trusted"
+            if self._admin is None:
+                raise AccountRefusal("Admin log-in is off: this server has no admin password.")
+            return self._admin
+        if name in self._deleting:
+            raise AccountRefusal("This user is being deleted.")
+        if name in self._users:
+            return self._users[name]
+        self._check_new(log_in)
+        return "new"
+
+    @contextlib.contextmanager
+    def registering(self, log_in: LogIn, record: str) -> Iterator[Changes]:
+        """Register a user whose password was hashed since `check`; uses up the invite code.
+
+        Raises:
+            AccountRefusal: Somebody else took the name or the code meanwhile.
+        """
+        name = log_in.username
+        code = self._check_new(log_in)
+        user = UserRecord(name, "", record)
+        self._held.add(name)
+        self._held_codes |= {code} if code else set()
+        try:
+            yield Changes(users={name: user}, invite_codes={code: None} if code else {})
+            self._users[name] = user
+            self._invite_codes.pop(code, None)
+        finally:
+            self._held.discard(name)
+            self._held_codes.discard(code)
+
+    @contextlib.contextmanager
+    def upgrading(self, record: UserRecord, password: str) -> Iterator[Changes]:
+        """Replace a user's record by a stronger one of the same password."""
+        user = UserRecord(record.name, "", password)
+        yield Changes(users={record.name: user})
+        if self._users.get(record.name) is record:
+            self._users[record.name] = user
+
+    @contextlib.contextmanager
+    def inviting(self, username: str, code: str) -> Iterator[Changes]:
+        """Add an invite code, for one username or (empty) for anybody.
+
+        Raises:
+            AccountRefusal: That user exists, or could never register.
+        """
+        if username in self._users or username == ADMIN_USERNAME:
+            raise AccountRefusal(f"There is a user {username!r} already.")
+        if username and not is_username_allowed(username):
+            raise AccountRefusal(_name_rule(username))
+        yield Changes(invite_codes={code: username})
+        self._invite_codes[code] = username
+
+    @contextlib.contextmanager
+    def switching_registration(self, enabled: bool) -> Iterator[Changes]:
+        """Set whether unknown users may register."""
+        yield Changes(registration=enabled)
+        self.registration_enabled = enabled
+
+    def check_deletable(self, username: str) -> None:
+        """Check that a user can be deleted.
+
+        Raises:
+            AccountRefusal: It is the admin, there is no such user, or they are being deleted.
+        """
+        if username == ADMIN_USERNAME:
+            raise AccountRefusal("The admin cannot be deleted.")
+        if username not in self._users:
+            raise AccountRefusal(f"There is no user {username[:60]!r}.")
+        if username in self._deleting:
+            raise AccountRefusal(f"The user {username!r} is being deleted already.")
+
+    @contextlib.contextmanager
+    def deleting_user(self, username: str) -> Iterator[Changes]:
+        """Delete a user, who cannot log in meanwhile; the name is free afterwards.
+
+        Raises:
+            AccountRefusal: It is the admin, there is no such user, or they are being deleted.
+        """
+        self.check_deletable(username)
+        self._deleting.add(username)
+        try:
+            yield Changes(users={username: None})
+            del self._users[username]
+        finally:
+            self._deleting.discard(username)
+
+    def _check_new(self, log_in: LogIn) -> str:
+        name = log_in.username
+        if name in self._users or name in self._held:
+            raise AccountRefusal(f"Somebody else has just registered as {name!r}.")
+        code = self._find_code(log_in) if log_in.invite_code else ""
+        if not code and not self.registration_enabled:
+            raise AccountRefusal(
+                f"There is no user {name[:60]!r}, and new users need an invite code."
+            )
+        if self._require_user_password and not log_in.password:
+            raise AccountRefusal("This server needs a password for each user.")
+        if not is_username_allowed(name):
+            raise AccountRefusal(_name_rule(name))
+        return code
+
+    def _find_code(self, log_in: LogIn) -> str:
+        given = log_in.invite_code.encode(errors="replace")
+        for code, username in self._invite_codes.items():
+            if (
+                hmac.compare_digest(code.encode(), given)
+                and username in ("", log_in.username)
+                and code not in self._held_codes
+            ):
+                return code
+        raise AccountRefusal("The invite code is not valid, or was used already.")
+
+
+def _name_rule(name: str) -> str:
+    return (
+        f"A user cannot be named {name[:60]!r}: names have 3 to 20 letters or digits, and no "
+        "'admin' in them."
+    )

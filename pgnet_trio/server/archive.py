@@ -1,0 +1,109 @@
+"""Writes to the save file: off the event loop, one at a time, retried where they must not fail."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from pgnet_trio.environment import Environment
+from pgnet_trio.errors import StorageError
+from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store
+
+__all__ = ["Archive"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+
+class Archive:
+    """Owns the store while a server runs, and knows which games it holds.
+
+    Args:
+        store: Where to save; None for nowhere.
+        environment: Runs the blocking calls.
+    """
+
+    def __init__(self, store: Store | None, environment: Environment) -> None:
+        self._store = store
+        self._environment = environment
+        self._turn = trio.Lock()
+        # An abandoned write goes on in its thread while the next one starts.
+        self._store_lock = threading.Lock()
+        self._games: dict[str, SavedGame] = {}
+        self._registration: bool | None = None
+
+    async def load(self) -> SavedState:
+        """Read everything that was saved.
+
+        Raises:
+            StorageError: The file cannot be used; it is left as it was.
+        """
+        if self._store is None:
+            await trio.lowlevel.checkpoint()
+            return SavedState()
+        saved: SavedState = await self._environment.run_blocking(
+            self._store.load, abandon_on_cancel=False
+        )
+        self._games = dict(saved.games)
+        self._registration = saved.registration
+        return saved
+
+    async def write(self, changes: Changes) -> None:
+        """Put changes on disk; they are durable when this returns.
+
+        Cancellation may leave them written or not, but never in part.
+
+        Raises:
+            StorageError: They could not be written.
+        """
+        if self._store is None:
+            await trio.lowlevel.checkpoint()
+            return
+        async with self._turn:
+            await self._environment.run_blocking(
+                self._exclusively, self._store.write, changes, abandon_on_cancel=True
+            )
+
+    async def save_games(
+        self, games: dict[str, SavedGame], gone: set[str], registration: bool
+    ) -> None:
+        """Save the games that have changed since they were last saved, in one transaction.
+
+        Args:
+            games: The games as they are now; what is not among them stays as it is saved.
+            gone: The names of games that are no more.
+            registration: The registration switch.
+
+        Raises:
+            StorageError: Nothing could be written; the next call tries again.
+        """
+        changed: dict[str, SavedGame | None] = {
+            name: game for name, game in games.items() if self._games.get(name) != game
+        }
+        changed.update(dict.fromkeys(gone & self._games.keys() - games.keys()))
+        if changed or registration != self._registration:
+            await self.write(Changes(games=changed, registration=registration))
+            for name, game in changed.items():
+                if game is None:
+                    del self._games[name]
+                else:
+                    self._games[name] = game
+            self._registration = registration
+
+    async def close(self) -> None:
+        """Release the save file. A cancelled close is carried out all the same."""
+        if self._store is not None:
+            async with self._turn:
+                try:
+                    await self._environment.run_blocking(
+                        self._exclusively, self._store.close, abandon_on_cancel=True
+                    )
+                except StorageError:
+                    logger.exception("The save file could not be closed")
+
+    def _exclusively(self, function: Callable[..., None], *args: Any) -> None:
+        with self._store_lock:
+            function(*args)

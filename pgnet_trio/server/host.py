@@ -1,0 +1,233 @@
+"""What the tasks of one running server share, and the few things they do together."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from pgnet_trio.crypto import KeyPair
+from pgnet_trio.environment import Environment
+from pgnet_trio.game import Game
+from pgnet_trio.server.accounts import Accounts
+from pgnet_trio.server.archive import Archive
+from pgnet_trio.server.limits import ConnectionCounts, FailedLogins, Limits
+from pgnet_trio.server.lobby import GameEntry, Lobby
+from pgnet_trio.server.room import Room, RoomClosed
+from pgnet_trio.server.session import Session
+from pgnet_trio.storage.interface import SavedGame
+
+__all__ = ["Host", "TooBusy"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+SAVE_DEADLINE = 5.0
+"""Seconds that a game gets to give its save string; a slower one is saved the next time."""
+
+MAX_WAITING_HASHES = 64
+"""Log-ins that may wait for their password to be hashed: some seconds' worth on one core."""
+
+
+class TooBusy(Exception):
+    """Too many log-ins wait for their passwords to be hashed."""
+
+
+class Host:
+    """The shared state of one server's tasks.
+
+    Attributes:
+        lobby: The games, and who is in which.
+        sessions: The sessions by username; a user in here holds their seat.
+        accounts: The users; there once the save file was loaded.
+        archive: The save file.
+        games_gone: Games that ended in good order since the last save.
+        services: The nursery of rooms and sessions; there while the server runs.
+        closing: Whether the server is shutting down.
+    """
+
+    accounts: Accounts
+    archive: Archive
+    services: trio.Nursery
+
+    def __init__(
+        self,
+        make_game: Callable[..., Game],
+        *,
+        key: KeyPair,
+        limits: Limits,
+        environment: Environment,
+        saves: bool,
+        verbose_logging: bool,
+        on_connection: Callable[[str, bool], Any] | None,
+    ) -> None:
+        self.key = key
+        self.limits = limits
+        self.environment = environment
+        self.saves = saves
+        self.verbose_logging = verbose_logging
+        self.on_connection = on_connection
+        self.lobby: Lobby[Room] = Lobby()
+        self.sessions: dict[str, Session] = {}
+        self.counts = ConnectionCounts(limits)
+        self.failed_logins = FailedLogins(
+            limits.failed_logins_per_account, limits.failed_logins_per_address
+        )
+        self.games_gone: set[str] = set()
+        self.closing = False
+        self.stopping = trio.Event()
+        self.exit_code = 0
+        self._make_game = make_game
+        self._hashing = trio.CapacityLimiter(os.cpu_count() or 1)
+        in_flight, connections = limits.max_requests_in_flight, limits.max_connections
+        # Every session has this many requests at most, and each joins and leaves.
+        self._inbox_size = (
+            math.inf
+            if in_flight is None or connections is None
+            else float((in_flight + 2) * connections + 2)
+        )
+
+    def shut_down(self, exit_code: int) -> None:
+        """Have the server shut down; the first call's exit code counts."""
+        if not self.stopping.is_set():
+            self.exit_code = exit_code
+            self.stopping.set()
+
+    async def hash_password(self, function: Callable[..., Any], *args: str) -> Any:
+        """Run a hashing function off the event loop, a few at a time.
+
+        A hash that is cancelled goes on to its end unobserved.
+
+        Raises:
+            TooBusy: Too many wait already.
+        """
+        if self._hashing.statistics().tasks_waiting >= MAX_WAITING_HASHES:
+            raise TooBusy
+        async with self._hashing:
+            return await self.environment.run_blocking(function, *args, abandon_on_cancel=True)
+
+    async def open_game(self, name: str, password: str, save_string: str | None = None) -> None:
+        """Start the room of a new or saved game; nobody is in it yet.
+
+        Raises:
+            RoomClosed: The game could not be made; what it raised is logged.
+        """
+        entry: GameEntry[Room]
+
+        def end(reason: str) -> None:
+            self.lobby.remove(entry)
+            if not (self.closing or room.crashed):
+                self.games_gone.add(name)
+
+        def dismiss(username: str) -> None:
+            if self.lobby.game_of(username) is entry:
+                self.lobby.leave(username)
+                room.leave(username)
+
+        room = Room(
+            name,
+            lambda: self._make_game(name, save_string=save_string),
+            is_empty=lambda: not entry.users,
+            dismiss=dismiss,
+            on_end=end,
+            inbox_size=self._inbox_size,
+        )
+        entry = self.lobby.add(name, password, room)
+        self.games_gone.discard(name)
+        try:
+            await self.services.start(room.run)
+        except BaseException:
+            room.close("The game was not started.")
+            raise
+        if room.crashed:
+            raise RoomClosed(f"The game {name!r} could not be made: it raised an error.")
+
+    async def save(self, *, ask_games: bool = True) -> list[str]:
+        """Save every persistent game; what is saved is durable when this returns.
+
+        Args:
+            ask_games: Whether to ask games for their save strings first.
+
+        Returns:
+            The names of the games that did not give a save string in time.
+
+        Raises:
+            StorageError: Nothing could be written.
+        """
+        if not self.saves:
+            return []
+        entries = list(self.lobby)
+        late: list[str] = []
+        if ask_games:
+            late = [entry.name for entry in entries]
+            with trio.move_on_after(SAVE_DEADLINE):
+                async with trio.open_nursery() as nursery:
+                    for entry in entries:
+                        nursery.start_soon(self._ask_to_save, entry, late)
+        await self.write_games(entries)
+        return late
+
+    async def write_games(self, entries: list[GameEntry[Room]]) -> None:
+        """Save games as they last gave their save strings.
+
+        Raises:
+            StorageError: Nothing could be written.
+        """
+        gone = set(self.games_gone)
+        games = {}
+        for entry in entries:
+            if entry.room.save_string:
+                games[entry.name] = SavedGame(entry.name, entry.password, entry.room.save_string)
+            elif entry.room.save_string is not None:
+                gone.add(entry.name)
+        await self.archive.save_games(games, gone, self.accounts.registration_enabled)
+        self.games_gone -= gone
+
+    async def delete_user(self, username: str) -> None:
+        """End a user's session and delete the user; on disk when this returns.
+
+        Raises:
+            AccountRefusal: There is no such user, or it is the admin.
+            StorageError: It could not be written; the user is out of their session, but is kept.
+        """
+        with self.accounts.deleting_user(username) as changes:
+            session = self.sessions.get(username)
+            if session is not None:
+                session.end("This user was deleted.")
+                await session.ended.wait()
+            await self.archive.write(changes)
+
+    async def run_session(self, session: Session) -> None:
+        """Run a session that holds its seat in `sessions`; the seat is free at the end."""
+        try:
+            await self._tell(session.username, True)
+            await session.run()
+        except Exception:
+            logger.exception("The session of %s failed, and has ended", session.username)
+        finally:
+            session.end("The session failed.")
+            if self.sessions.get(session.username) is session:
+                del self.sessions[session.username]
+            session.ended.set()
+            await self._tell(session.username, False)
+
+    async def _tell(self, username: str, connected: bool) -> None:
+        if self.on_connection is None:
+            return
+        try:
+            result = self.on_connection(username, connected)
+            if inspect.isawaitable(result):
+                await result
+        except Exception:
+            logger.exception("on_connection raised for %s", username)
+
+    async def _ask_to_save(self, entry: GameEntry[Room], late: list[str]) -> None:
+        try:
+            await entry.room.save()
+        except RoomClosed:
+            logger.debug("The game %r ended before it was saved", entry.name)
+        late.remove(entry.name)

@@ -1,0 +1,137 @@
+"""The directory of games: which there are, and who is in which."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+import attrs
+
+from pgnet_trio.errors import PGNetError
+from pgnet_trio.messages import GameInfo, is_gamename_allowed
+
+__all__ = ["GameEntry", "Lobby", "LobbyRefusal"]
+
+RoomT = TypeVar("RoomT")
+
+
+class LobbyRefusal(PGNetError):
+    """A game cannot be created or joined; the message is for the user."""
+
+
+@attrs.define(eq=False)
+class GameEntry(Generic[RoomT]):
+    """One game in the lobby.
+
+    Attributes:
+        name: The game's name.
+        password: What joining takes; empty for nothing.
+        room: Who runs the game.
+        users: Who is in it, in the order of joining.
+    """
+
+    name: str
+    password: str = attrs.field(repr=False)
+    room: RoomT
+    users: list[str] = attrs.field(factory=list)
+
+
+class Lobby(Generic[RoomT]):
+    """Owns the games' names and memberships; a user is in one game at most."""
+
+    def __init__(self) -> None:
+        self._games: dict[str, GameEntry[RoomT]] = {}
+        self._game_of: dict[str, GameEntry[RoomT]] = {}
+
+    def __iter__(self) -> Iterator[GameEntry[RoomT]]:
+        return iter(list(self._games.values()))
+
+    def get(self, name: str) -> GameEntry[RoomT] | None:
+        """Give the game of this name, or None."""
+        return self._games.get(name)
+
+    def game_of(self, username: str) -> GameEntry[RoomT] | None:
+        """Give the game that a user is in, or None."""
+        return self._game_of.get(username)
+
+    def check_new(self, name: str) -> None:
+        """Check that a game of this name can be created.
+
+        Raises:
+            LobbyRefusal: The name is not allowed, or taken.
+        """
+        if not name:
+            raise LobbyRefusal("A game needs a name; give one as 'name'.")
+        if name in self._games:
+            raise LobbyRefusal(f"There is a game {name!r} already; join it, or take another name.")
+        if not is_gamename_allowed(name):
+            raise LobbyRefusal(
+                f"A game cannot be named {name[:60]!r}: names have 3 to 50 letters, digits or inner "
+                "spaces, and no 'admin' in them."
+            )
+
+    def check_free(self, username: str) -> None:
+        """Check that a user is in no game.
+
+        Raises:
+            LobbyRefusal: They are in one.
+        """
+        entry = self._game_of.get(username)
+        if entry is not None:
+            raise LobbyRefusal(f"You are in the game {entry.name!r}; leave it first.")
+
+    def add(self, name: str, password: str, room: RoomT) -> GameEntry[RoomT]:
+        """Put a game in the directory; its name must be free."""
+        if name in self._games:
+            raise ValueError(f"there is a game {name!r} already")
+        entry = self._games[name] = GameEntry(name, password, room)
+        return entry
+
+    def join(self, username: str, name: str, password: str) -> GameEntry[RoomT]:
+        """Put a user into a game.
+
+        Raises:
+            LobbyRefusal: They are in a game, there is no such game, or the password is wrong.
+        """
+        self.check_free(username)
+        entry = self._games.get(name)
+        if entry is None:
+            raise LobbyRefusal(f"There is no game {name[:60]!r}.")
+        if not hmac.compare_digest(entry.password.encode(), password.encode()):
+            raise LobbyRefusal(f"The password for the game {name!r} is not right.")
+        entry.users.append(username)
+        self._game_of[username] = entry
+        return entry
+
+    def leave(self, username: str) -> GameEntry[RoomT] | None:
+        """Take a user out of their game, and give that game; None where they were in none."""
+        entry = self._game_of.pop(username, None)
+        if entry is not None:
+            entry.users.remove(username)
+        return entry
+
+    def remove(self, entry: GameEntry[RoomT]) -> list[str]:
+        """Take a game out of the directory, and give the users who were in it. Idempotent."""
+        if self._games.get(entry.name) is entry:
+            del self._games[entry.name]
+        users, entry.users = entry.users, []
+        for username in users:
+            del self._game_of[username]
+        return users
+
+    def directory(self, infos: dict[str, str]) -> dict[str, GameInfo]:
+        """Describe every game.
+
+        Args:
+            infos: What each game says of itself.
+        """
+        return {
+            name: GameInfo(
+                name=name,
+                users=len(entry.users),
+                password_protected=bool(entry.password),
+                info=infos.get(name, ""),
+            )
+            for name, entry in self._games.items()
+        }

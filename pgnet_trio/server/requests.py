@@ -1,0 +1,221 @@
+"""The requests that the server answers itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+import trio
+
+from pgnet_trio.errors import StorageError
+from pgnet_trio.messages import Packet, Request, Response, Status
+from pgnet_trio.server.accounts import AccountRefusal
+from pgnet_trio.server.host import Host
+from pgnet_trio.server.lobby import LobbyRefusal
+from pgnet_trio.server.room import RoomClosed
+from pgnet_trio.server.session import Session
+
+__all__ = ["carry_out"]
+
+MAX_SLEEP = 5.0
+"""Seconds that the ``sleep`` request takes at most."""
+
+INVITE_CODE_BYTES = 16
+"""Bytes of randomness in an invite code: nobody guesses 128 bits."""
+
+_Handler = Callable[..., Awaitable[Response]]
+
+
+@attrs.frozen
+class _Entry:
+    handler: _Handler
+    arguments: dict[str, Any]
+    admin: bool
+
+
+_table: dict[Request, _Entry] = {}
+
+
+def _request(name: Request, /, *, admin: bool = False, **arguments: Any) -> Callable[..., _Handler]:
+    """Enter a handler into the table; *arguments* are its payload keys with their defaults."""
+
+    def enter(handler: _Handler) -> _Handler:
+        _table[name] = _Entry(handler, arguments, admin)
+        return handler
+
+    return enter
+
+
+async def carry_out(host: Host, session: Session, packet: Packet) -> Response:
+    """Carry out a request that no game takes, and give the answer.
+
+    Cancellation leaves a change that was under way either made or not, never in part.
+    """
+    entry = _table.get(packet.message)  # type: ignore[call-overload]  # a StrEnum equals its text
+    if entry is None:
+        return _unexpected(
+            f"{packet.message[:60]!r} is no request to the server, and you are in no game.",
+            {"commands": _help(session)},
+        )
+    if entry.admin and not session.is_admin:
+        return _unexpected(f"Only the admin may request {packet.message!r}.")
+    wrong = _wrong_argument(packet.payload, entry.arguments)
+    if wrong:
+        return _unexpected(wrong)
+    try:
+        return await entry.handler(host, session, **{**entry.arguments, **packet.payload})
+    except (LobbyRefusal, AccountRefusal, RoomClosed, StorageError) as error:
+        return _unexpected(str(error))
+
+
+def _unexpected(message: str, payload: dict[str, Any] | None = None) -> Response:
+    return Response(message, payload, Status.UNEXPECTED)
+
+
+def _wrong_argument(payload: dict[str, Any], arguments: dict[str, Any]) -> str | None:
+    for key, value in payload.items():
+        if key not in arguments:
+            known = ", ".join(arguments) or "none"
+            return f"Unexpected argument {key[:60]!r}; this request takes: {known}."
+        expected = type(arguments[key])
+        if type(value) is not expected:
+            return (
+                f"The argument {key!r} has to be of type {expected.__name__}; "
+                f"it came as {type(value).__name__}."
+            )
+    return None
+
+
+def _help(session: Session) -> dict[str, dict[str, str]]:
+    return {
+        str(name): {key: type(value).__name__ for key, value in entry.arguments.items()}
+        for name, entry in _table.items()
+        if session.is_admin or not entry.admin
+    }
+
+
+@_request(Request.HELP)
+async def _send_help(host: Host, session: Session) -> Response:
+    return Response("The requests, and the arguments that they take.", _help(session))
+
+
+@_request(Request.GAME_DIR)
+async def _game_dir(host: Host, session: Session) -> Response:
+    games = {
+        entry.name: {
+            "name": entry.name,
+            "users": len(entry.users),
+            "password_protected": bool(entry.password),
+            "info": entry.room.info,
+        }
+        for entry in host.lobby
+    }
+    return Response("The games on this server.", {"games": games})
+
+
+@_request(Request.CREATE_GAME, name="", password="")
+async def _create_game(host: Host, session: Session, name: str, password: str) -> Response:
+    host.lobby.check_free(session.username)
+    host.lobby.check_new(name)
+    await host.open_game(name, password)
+    return await _join(host, session, name, password)
+
+
+@_request(Request.JOIN_GAME, name="", password="")
+async def _join_game(host: Host, session: Session, name: str, password: str) -> Response:
+    host.lobby.check_free(session.username)
+    if host.lobby.get(name) is None:
+        host.lobby.check_new(name)
+        await host.open_game(name, password)
+    return await _join(host, session, name, password)
+
+
+async def _join(host: Host, session: Session, name: str, password: str) -> Response:
+    entry = host.lobby.join(session.username, name, password)
+    heartbeat_rate = await entry.room.join(session.username)
+    return Response(f"You are in the game {name!r}.", {"heartbeat_rate": heartbeat_rate})
+
+
+@_request(Request.LEAVE_GAME)
+async def _leave_game(host: Host, session: Session) -> Response:
+    entry = host.lobby.leave(session.username)
+    if entry is None:
+        return _unexpected("You are in no game.")
+    await entry.room.leave(session.username).wait()
+    return Response(f"You left the game {entry.name!r}.")
+
+
+@_request(Request.SHUTDOWN, admin=True)
+async def _shutdown(host: Host, session: Session) -> Response:
+    host.shut_down(0)
+    return Response("The server is shutting down.")
+
+
+@_request(Request.SET_REGISTRATION, admin=True, set_as=False)
+async def _set_registration(host: Host, session: Session, set_as: bool) -> Response:
+    with host.accounts.switching_registration(set_as) as changes:
+        await host.archive.write(changes)
+    return Response(f"Registration of new users is {'on' if set_as else 'off'}.")
+
+
+@_request(Request.CREATE_INVITE, admin=True, username="")
+async def _create_invite(host: Host, session: Session, username: str) -> Response:
+    code = host.environment.random_bytes(INVITE_CODE_BYTES).hex()
+    with host.accounts.inviting(username, code) as changes:
+        await host.archive.write(changes)
+    return Response(code, {"code": code})
+
+
+@_request(Request.DELETE_USER, admin=True, username="")
+async def _delete_user(host: Host, session: Session, username: str) -> Response:
+    await host.delete_user(username)
+    return Response(f"The user {username!r} is deleted.")
+
+
+@_request(Request.DESTROY_GAME, admin=True, name="")
+async def _destroy_game(host: Host, session: Session, name: str) -> Response:
+    entry = host.lobby.get(name)
+    if entry is None:
+        return _unexpected(f"There is no game {name[:60]!r}.")
+    entry.room.close("The game was destroyed by the admin.")
+    host.games_gone.add(name)
+    await host.save(ask_games=False)
+    return Response(f"The game {name!r} is destroyed.")
+
+
+@_request(Request.SAVE, admin=True)
+async def _save(host: Host, session: Session) -> Response:
+    await host.save()
+    return Response("Everything is saved." if host.saves else "This server has no save file.")
+
+
+@_request(Request.SET_VERBOSE, admin=True, set_as=False)
+async def _set_verbose(host: Host, session: Session, set_as: bool) -> Response:
+    host.verbose_logging = set_as
+    return Response(f"Verbose logging is {'on' if set_as else 'off'}.")
+
+
+@_request(Request.DEBUG, admin=True)
+async def _debug(host: Host, session: Session) -> Response:
+    return Response(
+        "The state of the server.",
+        {
+            "packet": f"{Request.DEBUG} from {session.username}",
+            "pubkey": host.key.pubkey,
+            "games": [entry.name for entry in host.lobby],
+            "connected_users": sorted(host.sessions),
+            "all_users": host.accounts.usernames,
+            "registration": host.accounts.registration_enabled,
+            "invite_codes": host.accounts.invite_codes,
+            "deleted_users": host.accounts.deleting,
+            "verbose": host.verbose_logging,
+        },
+    )
+
+
+@_request(Request.SLEEP, admin=True, seconds=1.0)
+async def _sleep(host: Host, session: Session, seconds: float) -> Response:
+    seconds = min(max(seconds, 0.0), MAX_SLEEP)
+    await trio.sleep(seconds)
+    return Response(f"Slept for {seconds:g} seconds.")

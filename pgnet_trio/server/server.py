@@ -1,0 +1,370 @@
+"""`Server`: the nursery tree in which games are hosted, and its shutdown."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from pgnet_trio.crypto import KeyPair
+from pgnet_trio.environment import Environment
+from pgnet_trio.errors import ServerError, StorageError
+from pgnet_trio.game import Game
+from pgnet_trio.messages import ADMIN_USERNAME, DEFAULT_PORT
+from pgnet_trio.server.accounts import Accounts
+from pgnet_trio.server.archive import Archive
+from pgnet_trio.server.autosave import autosave
+from pgnet_trio.server.handler import handle_stream, handle_transport
+from pgnet_trio.server.host import Host
+from pgnet_trio.server.limits import Limits
+from pgnet_trio.server.listeners import open_listeners
+from pgnet_trio.server.room import RoomClosed
+from pgnet_trio.storage import load_key, open_store
+from pgnet_trio.storage.interface import SavedState, UserRecord
+from pgnet_trio.transport import Transport, choose, memory_pair
+
+__all__ = ["Server"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+SHUTDOWN_DEADLINE = 5.0
+"""Seconds that games get for their last turns, and then connections for their last messages."""
+
+CANCELLED_DEADLINE = 2.0
+"""The same when `Server.serve` was cancelled, and somebody waits for it to be gone."""
+
+LAST_WRITE_DEADLINE = 30.0
+"""Seconds that the last write to the save file may take."""
+
+
+class Server:
+    """Hosts games of one class for users who connect to it.
+
+    ``trio.run(server.serve)`` runs it, and ``port = await nursery.start(server.serve)`` runs it
+    beside other tasks.
+
+    Args:
+        game: The class of the games; called with a name and ``save_string=``.
+        listen_globally: Whether to listen on all of the machine's addresses, not only loopback.
+        port: The TCP port; 0 for any that is free, None for none.
+        admin_password: The password of the user ``admin``; without one, admin log-in is off.
+        registration_enabled: Whether unknown users may register. A saved switch goes before it.
+        require_user_password: Whether new users need a password that is not empty.
+        on_connection: Called with a username and True when a user has logged in, and with False
+            when they are gone. May be async. What it raises is logged.
+        verbose_logging: Whether to log every packet and response.
+        save_file: Where to save: the original's JSON where the name ends in ``.json``, SQLite
+            otherwise. None: nothing is saved.
+        key_file: Where the server's private key lies; by default ``<save_file>.key``. With
+            neither, the key is new for each server.
+        autosave_interval: Seconds from one save of the games to the next.
+        transport: The WebSocket library: ``"trio-websocket"``, ``"websockets"``, or None for the
+            fastest that is installed.
+        environment: Randomness, hashing and blocking calls, to replace in tests.
+        limits: Every limit of `Limits` by its name, such as ``max_connections=100``; None
+            switches one off.
+
+    Raises:
+        StorageError: The key file cannot be used.
+        ValueError: A limit makes no sense.
+    """
+
+    def __init__(
+        self,
+        game: Callable[..., Game],
+        /,
+        *,
+        listen_globally: bool = False,
+        port: int | None = DEFAULT_PORT,
+        admin_password: str | None = None,
+        registration_enabled: bool = True,
+        require_user_password: bool = False,
+        on_connection: Callable[[str, bool], Any] | None = None,
+        verbose_logging: bool = False,
+        save_file: str | Path | None = None,
+        key_file: str | Path | None = None,
+        autosave_interval: float = 10.0,
+        transport: str | None = None,
+        environment: Environment | None = None,
+        **limits: Any,
+    ) -> None:
+        unknown = limits.keys() - {field.name for field in Limits.__attrs_attrs__}
+        if unknown:
+            raise TypeError(f"Server() has no option {', '.join(map(repr, sorted(unknown)))}")
+        if not autosave_interval > 0:
+            raise ValueError(f"autosave_interval has to be over 0 s; got {autosave_interval!r}.")
+        self._environment = environment or Environment()
+        self._save_file = None if save_file is None else Path(save_file)
+        self._listen_globally = listen_globally
+        self._port = port
+        self._admin_password = admin_password
+        self._registration_enabled = registration_enabled
+        self._require_user_password = require_user_password
+        self._autosave_interval = autosave_interval
+        self._implementation = choose(transport)
+        self._limits = Limits(**limits)
+        self._host = Host(
+            game,
+            key=self._load_key(None if key_file is None else Path(key_file)),
+            limits=self._limits,
+            environment=self._environment,
+            saves=self._save_file is not None,
+            verbose_logging=verbose_logging,
+            on_connection=on_connection,
+        )
+        self._accounts: Accounts | None = None
+        self._connections: trio.Nursery | None = None
+        self._running = False
+        self._actual_port: int | None = None
+
+    def __repr__(self) -> str:
+        where = f"port {self._actual_port}" if self._actual_port is not None else "no open port"
+        return f"<{type(self).__name__} {'running' if self._running else 'stopped'}, {where}>"
+
+    @property
+    def pubkey(self) -> str:
+        """The server's public key in base64, for clients that verify it."""
+        return self._host.key.pubkey
+
+    @property
+    def port(self) -> int | None:
+        """The port that is listened on; None while none is."""
+        return self._actual_port
+
+    @property
+    def registration_enabled(self) -> bool:
+        """Whether unknown users may register; may be assigned at any time."""
+        if self._accounts is None:
+            return self._registration_enabled
+        return self._accounts.registration_enabled
+
+    @registration_enabled.setter
+    def registration_enabled(self, enabled: bool) -> None:
+        self._registration_enabled = enabled
+        if self._accounts is not None:
+            self._accounts.registration_enabled = enabled
+
+    @property
+    def verbose_logging(self) -> bool:
+        """Whether every packet and response is logged; may be assigned at any time."""
+        return self._host.verbose_logging
+
+    @verbose_logging.setter
+    def verbose_logging(self, verbose: bool) -> None:
+        self._host.verbose_logging = verbose
+
+    @property
+    def on_connection(self) -> Callable[[str, bool], Any] | None:
+        """Called when users come and go; may be assigned at any time."""
+        return self._host.on_connection
+
+    @on_connection.setter
+    def on_connection(self, hook: Callable[[str, bool], Any] | None) -> None:
+        self._host.on_connection = hook
+
+    def shutdown(self, result: int = 0, /) -> None:
+        """Have the server shut down in good order; does nothing where it is not running.
+
+        Args:
+            result: What `serve` returns, as an exit code; -1 asks for a reboot.
+        """
+        if self._running:
+            self._host.shut_down(result)
+
+    def delete_user(self, username: str) -> None:
+        """Disconnect and delete a user; soon after this returns, the name is free again.
+
+        Raises:
+            ServerError: The server is not running.
+            AccountRefusal: There is no such user, or it is the admin, who stays.
+        """
+        if not self._running or self._accounts is None:
+            raise ServerError("The server is not running; users can be deleted while it is.")
+        self._accounts.check_deletable(username)
+        self._host.services.start_soon(self._delete_user, username)
+
+    def connect_in_memory(self) -> Transport:
+        """Open a link to this server inside the process, without any port.
+
+        Returns:
+            The client's end of the link.
+
+        Raises:
+            ServerError: The server is not running.
+        """
+        if self._connections is None:
+            raise ServerError("The server is not running; start it before connecting to it.")
+        near, far = memory_pair()
+        self._connections.start_soon(handle_transport, self._host, far)
+        return near
+
+    async def serve(
+        self,
+        *,
+        task_status: trio.TaskStatus[int | None] = trio.TASK_STATUS_IGNORED,
+    ) -> int:
+        """Host games until `shutdown` is called, or the admin requests it.
+
+        Started, with the port, once clients can connect. Cancellation shuts down too, with less
+        patience: the games are saved all the same.
+
+        Returns:
+            The exit code given to `shutdown`.
+
+        Raises:
+            ServerError: It is running already, or the port cannot be listened on.
+            StorageError: The save file cannot be used; it is left as it was.
+        """
+        return await self._serve(self._port, task_status)
+
+    async def serve_without_port(
+        self, *, task_status: trio.TaskStatus[int | None] = trio.TASK_STATUS_IGNORED
+    ) -> int:
+        """Like `serve`, reached only through `connect_in_memory`."""
+        return await self._serve(None, task_status)
+
+    async def _serve(self, port: int | None, task_status: trio.TaskStatus[int | None]) -> int:
+        if self._running:
+            raise ServerError("This server is running already; one run at a time.")
+        self._running = True
+        try:
+            async with self._archive() as saved:
+                await self._set_up(saved)
+                listeners = []
+                if port is not None:
+                    listeners = await open_listeners(port, listen_globally=self._listen_globally)
+                    self._actual_port = listeners[0].socket.getsockname()[1]
+                await self._run(saved, listeners, task_status)
+            return self._host.exit_code
+        finally:
+            self._running = False
+            self._actual_port = None
+
+    @asynccontextmanager
+    async def _archive(self) -> AsyncIterator[SavedState]:
+        store = None if self._save_file is None else open_store(self._save_file)
+        self._host.archive = archive = Archive(store, self._environment)
+        try:
+            yield await archive.load()
+        finally:
+            with trio.move_on_after(LAST_WRITE_DEADLINE, shield=True):
+                await archive.close()
+
+    async def _set_up(self, saved: SavedState) -> None:
+        if saved.registration not in (None, self._registration_enabled):
+            logger.info("Registration is %s, as it was saved", _switch(saved.registration))
+        admin = None
+        if self._admin_password is not None:
+            record = await self._host.hash_password(
+                self._environment.password_hasher.hash, self._admin_password
+            )
+            admin = UserRecord(ADMIN_USERNAME, "", record)
+        if self._accounts is None or self._save_file is not None:
+            self._accounts = Accounts(
+                saved,
+                registration_enabled=self._registration_enabled,
+                require_user_password=self._require_user_password,
+                admin=admin,
+            )
+        self._host.accounts = self._accounts
+        self._host.stopping = trio.Event()
+        self._host.exit_code = 0
+        self._host.closing = False
+
+    async def _run(
+        self,
+        saved: SavedState,
+        listeners: list[trio.SocketListener],
+        task_status: trio.TaskStatus[int | None],
+    ) -> None:
+        host = self._host
+        deadline = SHUTDOWN_DEADLINE
+        async with trio.open_nursery() as watch:
+
+            async def stop_when_cancelled() -> None:
+                nonlocal deadline
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    if not host.stopping.is_set():
+                        deadline = CANCELLED_DEADLINE
+                        host.shut_down(0)
+
+            watch.start_soon(stop_when_cancelled)
+            with trio.CancelScope(shield=True):
+                async with trio.open_nursery() as services:
+                    host.services = services
+                    await self._open_saved_games(saved)
+                    services.start_soon(autosave, host, self._autosave_interval)
+                    async with trio.open_nursery() as connections:
+                        self._connections = connections
+                        with trio.CancelScope() as accepting:
+                            async with trio.open_nursery() as accept:
+                                accept.start_soon(self._accept, listeners, connections)
+                                task_status.started(self._actual_port)
+                                logger.info("Serving: %r", self)
+                                await host.stopping.wait()
+                                accepting.cancel()
+                        self._connections = None
+                        entries = list(host.lobby)
+                        await self._wind_down(connections, deadline)
+                    await self._write_at_the_end(entries)
+                    services.cancel_scope.cancel()
+            watch.cancel_scope.cancel()
+        logger.info("Stopped with exit code %d", host.exit_code)
+
+    async def _accept(
+        self, listeners: list[trio.SocketListener], connections: trio.Nursery
+    ) -> None:
+        handler = functools.partial(handle_stream, self._host, self._implementation)
+        if listeners:
+            await trio.serve_listeners(handler, listeners, handler_nursery=connections)
+
+    async def _open_saved_games(self, saved: SavedState) -> None:
+        for game in saved.games.values():
+            try:
+                await self._host.open_game(game.name, game.password, game.data)
+            except RoomClosed as error:
+                logger.error("A saved game stays in the save file as it is: %s", error)
+
+    async def _wind_down(self, connections: trio.Nursery, deadline: float) -> None:
+        host = self._host
+        host.closing = True
+        with trio.move_on_after(deadline):
+            async with trio.open_nursery() as nursery:
+                for entry in host.lobby:
+                    nursery.start_soon(entry.room.finish)
+        for session in list(host.sessions.values()):
+            session.end("The server is shutting down.")
+        connections.cancel_scope.deadline = trio.current_time() + deadline
+
+    async def _write_at_the_end(self, entries: list[Any]) -> None:
+        with trio.move_on_after(LAST_WRITE_DEADLINE) as scope:
+            try:
+                await self._host.write_games(entries)
+            except StorageError as error:
+                logger.error("The last save failed; the save file is as it was before: %s", error)
+        if scope.cancelled_caught:
+            logger.error("The last save did not end within %g s", LAST_WRITE_DEADLINE)
+
+    async def _delete_user(self, username: str) -> None:
+        try:
+            await self._host.delete_user(username)
+        except StorageError as error:
+            logger.error("The user %s could not be deleted: %s", username, error)
+
+    def _load_key(self, key_file: Path | None) -> KeyPair:
+        if key_file is None and self._save_file is not None:
+            key_file = self._save_file.with_name(self._save_file.name + ".key")
+        if key_file is not None:
+            return load_key(key_file, self._environment.random_bytes)
+        return KeyPair.generate(self._environment.random_bytes)
+
+
+def _switch(enabled: bool | None) -> str:
+    return "on" if enabled else "off"

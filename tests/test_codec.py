@@ -1,0 +1,596 @@
+"""What travels, what is refused, and where an error says that it is."""
+
+from __future__ import annotations
+
+import collections
+import json
+import math
+import sys
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum, IntEnum, StrEnum
+from typing import Any, Literal, NamedTuple, Optional
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgnet_trio.codec import MAX_DEPTH, decode_json, encode_json, from_plain, plain, to_plain
+from pgnet_trio.errors import CodecError, PGNetError
+
+
+class Color(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Level(IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class OldStyle(str, Enum):
+    NAME = "value"
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+@attrs.define
+class Place:
+    row: int
+    column: int
+
+
+@attrs.define
+class Player:
+    name: str
+    place: Place
+    speed: float = 1.0
+    alive: bool = True
+    color: Color = Color.RED
+    nickname: str | None = None
+
+
+@attrs.define
+class Board:
+    players: list[Player]
+    scores: dict[str, int] = attrs.field(factory=dict)
+    extra: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.define
+class Pair:
+    pair: tuple[int, str] = (1, "a")
+    many: tuple[int, ...] = ()
+
+
+@attrs.define
+class Tree:
+    value: int
+    children: list[Tree] = attrs.field(factory=list)
+    parent: Tree | None = None
+
+
+@attrs.define
+class Rock:
+    weight: int
+
+
+@attrs.define
+class Paper:
+    size: int
+
+
+@attrs.define
+class Knock:
+    sound: str
+    kind: Literal["knock"] = "knock"
+
+
+@attrs.define
+class Ring:
+    sound: str
+    kind: Literal["ring"] = "ring"
+
+
+@attrs.define
+class Choices:
+    throw: Rock | Paper | None = None
+    door: Knock | Ring | None = None
+    number: float | str | None = None
+    mixed: int | list[int] = 0
+    amount: int | Rock = 0
+    mode: Literal["easy", 2] = "easy"
+    level: Level = Level.LOW
+    by_number: dict[int, str] = attrs.field(factory=dict)
+    by_color: dict[Color, int] = attrs.field(factory=dict)
+
+
+@attrs.define
+class Dice:
+    eyes: int = attrs.field(validator=[attrs.validators.ge(1), attrs.validators.le(6)])
+
+
+@attrs.define
+class Strict:
+    value: int = attrs.field(validator=attrs.validators.instance_of(int))
+    name: str = attrs.field(default="")
+
+    @name.validator
+    def _check(self, attribute: attrs.Attribute[str], value: str) -> None:
+        if value == "bad":
+            raise LookupError
+
+
+@attrs.define
+class Anything:
+    value: Any = None
+    items: list = attrs.field(factory=list)  # type: ignore[type-arg]  # bare, as authors write it
+    table: dict = attrs.field(factory=dict)  # type: ignore[type-arg]
+    pair: tuple = ()  # type: ignore[type-arg]
+
+
+@attrs.define
+class WithSet:
+    taken: set[str] = attrs.field(factory=set)
+
+
+@attrs.define
+class WithOptional:
+    name: Optional[str] = None  # noqa: UP045  # the spelling of older programs
+
+
+@attrs.define
+class Nothing:
+    pass
+
+
+MIN, MAX = -(2**63), 2**63 - 1
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(MIN, MAX)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts
+)
+plain_data = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=15,
+)
+players = st.builds(
+    Player,
+    name=texts,
+    place=st.builds(Place, st.integers(MIN, MAX), st.integers(MIN, MAX)),
+    speed=st.floats(allow_nan=False, allow_infinity=False),
+    alive=st.booleans(),
+    color=st.sampled_from(Color),
+    nickname=st.none() | texts,
+)
+boards = st.builds(
+    Board,
+    players=st.lists(players, max_size=3),
+    scores=st.dictionaries(texts, st.integers(MIN, MAX), max_size=3),
+    extra=st.dictionaries(texts, plain_data, max_size=3),
+)
+
+
+def exactly_equal(left: object, right: object) -> bool:
+    """Whether two values are equal with all their types: True is not 1, and 1 is not 1.0."""
+    return left == right and repr(left) == repr(right)
+
+
+# Round trips
+
+
+@given(plain_data)
+def test_plain_data_comes_back_the_same_with_its_types(data: object) -> None:
+    text = encode_json(data)
+    assert exactly_equal(decode_json(text, Any), data)
+    assert exactly_equal(decode_json(text.encode(), Any), data)
+
+
+@given(plain_data)
+def test_the_text_is_json_for_other_programs_too(data: object) -> None:
+    assert exactly_equal(json.loads(encode_json(data)), data)
+    assert exactly_equal(decode_json(json.dumps(data), Any), data)
+
+
+@given(boards)
+def test_models_come_back_the_same(board: Board) -> None:
+    assert exactly_equal(decode_json(encode_json(board), Board), board)
+    assert exactly_equal(from_plain(to_plain(board), Board), board)
+
+
+@given(plain_data)
+def test_plain_gives_an_equal_copy_of_plain_data(data: object) -> None:
+    copy = plain(data)
+    assert exactly_equal(copy, data)
+    assert copy is not data or not isinstance(data, list | dict)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        Choices(),
+        Choices(throw=Rock(3), door=Ring("ding"), number="x", mixed=[1, 2], mode=2),
+        Choices(throw=Paper(4), door=Knock("tok"), number=2.5, amount=Rock(1)),
+        Choices(level=Level.HIGH, by_number={-1: "a", 20: "b"}, by_color={Color.BLUE: 3}),
+    ],
+)
+def test_unions_enums_literals_and_other_keys_come_back(choices: Choices) -> None:
+    assert exactly_equal(decode_json(encode_json(choices), Choices), choices)
+
+
+def test_recursive_models_come_back() -> None:
+    tree = Tree(1, [Tree(2), Tree(3, [Tree(4)])], parent=Tree(0))
+    assert decode_json(encode_json(tree), Tree) == tree
+    assert decode_json(encode_json([to_plain(tree)]), list[Tree]) == [tree]
+
+
+def test_tuples_of_models_come_back_as_tuples_and_those_of_data_as_lists() -> None:
+    pair = Pair((5, "b"), (1, 2, 3))
+    assert to_plain(pair) == {"pair": [5, "b"], "many": [1, 2, 3]}
+    assert from_plain(to_plain(pair), Pair) == pair
+    assert plain({"pair": (1, (2, 3))}) == {"pair": [1, [2, 3]]}
+
+
+def test_fields_of_any_kind_carry_plain_data() -> None:
+    value = Anything({"a": [1, None]}, [1, "x"], {"b": 2.5}, (1, "c"))
+    assert decode_json(encode_json(value), Anything) == value
+
+
+def test_an_int_is_taken_where_a_float_is_declared_and_becomes_one() -> None:
+    player = decode_json('{"name": "ann", "place": {"row": 1, "column": 2}, "speed": 5}', Player)
+    assert exactly_equal(player.speed, 5.0)
+    assert exactly_equal(from_plain({"number": 5}, Choices).number, 5.0)
+    assert exactly_equal(from_plain({"level": 2}, Choices).level, Level.HIGH)
+
+
+def test_of_two_equal_keys_the_last_wins() -> None:
+    assert decode_json('{"a": 1, "a": 2}', dict[str, int]) == {"a": 2}
+    assert plain({1: "a", "1": "b"}) == {"1": "b"}
+
+
+def test_a_model_without_fields_takes_an_empty_dict_only() -> None:
+    assert from_plain({}, Nothing) == Nothing()
+    with pytest.raises(CodecError, match=r"^data: expected only the keys no fields, got 'x'$"):
+        from_plain({"x": 1}, Nothing)
+    with pytest.raises(CodecError, match="expected a dict with the fields of Nothing, got str"):
+        from_plain("", Nothing)
+
+
+# What `plain` makes of what is nearly plain
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Level.HIGH, 2),
+        (Color.RED, "red"),
+        (OldStyle.NAME, "value"),
+        (Point(1, 2), [1, 2]),
+        (collections.OrderedDict(a=1), {"a": 1}),
+        (collections.defaultdict(list, {"a": [()]}), {"a": [[]]}),
+        (collections.Counter("aab"), {"a": 2, "b": 1}),
+        ({1: "a", -2: "b"}, {"1": "a", "-2": "b"}),
+        ({Level.LOW: 1, Color.RED: 2, OldStyle.NAME: 3}, {"1": 1, "red": 2, "value": 3}),
+        (type("Text", (str,), {})("grüße"), "grüße"),
+        (type("Number", (float,), {})(0.5), 0.5),
+        (-0.0, -0.0),
+        (MAX, MAX),
+        (MIN, MIN),
+        ("\x00\u2028\U0001f600", "\x00\u2028\U0001f600"),
+        ({"": 1}, {"": 1}),
+    ],
+)
+def test_subclasses_become_the_plain_types(value: object, expected: object) -> None:
+    assert exactly_equal(plain(value), expected)
+    assert exactly_equal(decode_json(encode_json(value), Any), expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"players": [0, 1, 2, {"x": math.nan}]}, "payload.players[3].x: expected a finite float, got nan"),
+        ({"x": math.inf}, "payload.x: expected a finite float, got inf"),
+        ({"x": -math.inf}, "payload.x: expected a finite float, got -inf"),
+        ({"x": MAX + 1}, "payload.x: expected an int of at most 64 bits, got one of 64; send"),
+        ({"x": MIN - 1}, "payload.x: expected an int of at most 64 bits"),
+        ({"x": 10**9999}, "payload.x: expected an int of at most 64 bits, got one of 33216;"),
+        ({"x": "a\ud800"}, "payload.x: expected text that UTF-8 can carry, got a lone surrogate at"),
+        ({"x": [(1, b"")]}, "payload.x[0][1]: expected dict, list, str, int, float, bool or None, got"),
+        ({"two words": {1}}, "payload['two words']: expected dict, list, str, int, float, bool or"),
+        ({"when": datetime.now(UTC)}, "payload.when: expected dict, list, str, int, float, bool or"),
+        ({"when": datetime(2000, 1, 1)}, "payload.when: expected dict, list, str, int"),  # noqa: DTZ001
+        ({"x": Decimal(1)}, "payload.x: expected dict, list, str, int"),
+        ({"x": Place(1, 2)}, "payload.x: expected dict, list, str, int, float, bool or None, got Place"),
+        ({"x": object}, "payload.x: expected dict, list, str, int, float, bool or None, got type"),
+        ({"x": {True: 1}}, "payload.x: expected keys of str or int, got bool; use text"),
+        ({"x": {None: 1}}, "payload.x: expected keys of str or int, got None; use text"),
+        ({"x": {1.5: 1}}, "payload.x: expected keys of str or int, got float; use text"),
+        ({(1, 2): 1}, "payload: expected keys of str or int, got tuple; use text"),
+        ({MAX + 1: 1}, "payload: expected int keys of at most 64 bits, got a larger one; use text"),
+        ({10**9999: 1}, "payload: expected int keys of at most 64 bits, got a larger one; use text"),
+        ({"\udfff": 1}, "payload: expected text that UTF-8 can carry, got a lone surrogate"),
+        (iter([1]), "payload: expected dict, list, str, int, float, bool or None, got list_iterator"),
+    ],
+)  # fmt: skip
+def test_what_cannot_travel_is_refused_with_its_place(value: object, message: str) -> None:
+    with pytest.raises(CodecError) as caught:
+        plain(value)
+    assert str(caught.value).startswith(message)
+    with pytest.raises(CodecError):
+        encode_json(value)
+    with pytest.raises(CodecError):
+        from_plain(value, Any)
+
+
+def test_the_path_can_have_another_root() -> None:
+    with pytest.raises(CodecError, match=r"^options\.x: "):
+        plain({"x": math.nan}, "options")
+    with pytest.raises(CodecError, match=r"^payload\.row: expected an int, got str$"):
+        from_plain({"row": "1", "column": 2}, Place, "payload")
+
+
+def test_errors_are_type_errors_of_ours_and_show_no_values() -> None:
+    with pytest.raises(TypeError) as caught:
+        from_plain({"row": "secret", "column": [1]}, Place)
+    assert isinstance(caught.value, PGNetError)
+    assert str(caught.value) == "row: expected an int, got str; column: expected an int, got list"
+
+
+# What arrives
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "message"),
+    [
+        ("5", int, "data: expected an int, got str"),
+        (5.7, int, "data: expected an int, got float"),
+        (5.0, int, "data: expected an int, got float"),
+        (True, int, "data: expected an int, got bool"),
+        (None, int, "data: expected an int, got None"),
+        (None, str, "data: expected a str, got None"),
+        (5, str, "data: expected a str, got int"),
+        (True, float, "data: expected a float, got bool"),
+        ("1.0", float, "data: expected a float, got str"),
+        (1, bool, "data: expected a bool, got int"),
+        (0, None, "data: expected None, got int"),
+        ("abc", list[str], "data: expected a list, got str"),
+        ({"a": 1}, list[str], "data: expected a list, got dict"),
+        (["a", 1], list[str], "data[1]: expected a str, got int"),
+        ("ab", tuple[str, ...], "data: expected a list, got str"),
+        ([1], tuple[int, str], "data: expected a list of 2, got list"),
+        ("ab", tuple[str, str], "data: expected a list of 2, got str"),
+        ([1, 2], tuple[int, str], "data[1]: expected a str, got int"),
+        ([], dict[str, int], "data: expected a dict, got list"),
+        ([], dict[str, Any], "data: expected a dict, got list"),
+        ("", dict, "data: expected a dict, got str"),
+        ({"a": "1"}, dict[str, int], "a: expected an int, got str"),
+        ({"01": "a"}, dict[int, str], "data['01']: expected a key that is an int as text"),
+        ({"x": "a"}, dict[int, str], "x: expected a key that is an int as text"),
+        ({"green": 1}, dict[Color, int], "green: expected one of 'red', 'blue', got 'green'"),
+        ([], Place, "data: expected a dict with the fields of Place, got list"),
+        ({"row": 1}, Place, "column: expected a value, got none; the key is missing"),
+        ({"row": 1, "column": 2, "z": 3}, Place, "data: expected only the keys row, column, got 'z'"),
+        ({"row": 1, "col": 2}, Place, "column: expected a value, got none; the key is missing; data: expected only the keys row, column, got 'col'"),
+        ({"players": [{"name": "a", "place": {"row": 1, "column": None}}]}, Board, "players[0].place.column: expected an int, got None"),
+        ({"players": [], "scores": {"two words": "1"}}, Board, "scores['two words']: expected an int, got str"),
+        ("green", Color, "data: expected one of 'red', 'blue', got 'green'"),
+        (["red"], Color, "data: expected one of 'red', 'blue', got ['red']"),
+        (True, Level, "data: expected one of 1, 2, got True"),
+        (1.0, Level, "data: expected one of 1, 2, got 1.0"),
+        ({"mode": "hard"}, Choices, "mode: expected one of 'easy', 2, got 'hard'"),
+        ({"mode": 2.0}, Choices, "mode: expected one of 'easy', 2, got 2.0"),
+        ({"number": True}, Choices, "number: expected float or str or None, got bool"),
+        ({"mixed": "12"}, Choices, "mixed: expected a list, got str"),
+        ({"mixed": [1, "2"]}, Choices, "mixed[1]: expected an int, got str"),
+        ({"amount": {"weight": "1"}}, Choices, "amount.weight: expected an int, got str"),
+        ({"throw": "rock"}, Choices, "throw: expected Rock or Paper or None, got str"),
+        ({"throw": {"length": 1}}, Choices, "throw: expected Rock or Paper or None, got keys or a tag"),
+        ({"throw": {"size": "x"}}, Choices, "throw.size: expected an int, got str"),
+        ({"door": {"sound": "x", "kind": "kick"}}, Choices, "door: expected Knock or Ring or None, got keys or a tag"),
+        ({"door": {"sound": "x", "kind": []}}, Choices, "door: expected Knock or Ring or None, got keys or a tag"),
+        ({"door": {"sound": 1, "kind": "ring"}}, Choices, "door.sound: expected a str, got int"),
+        ({"pair": [1]}, Pair, "pair: expected a list of 2, got list"),
+        ({"name": 1}, WithOptional, "name: expected a str, got int"),
+        ({"eyes": 7}, Dice, "data: expected a valid value, got ValueError: 'eyes' must be <= 6: 7"),
+        ({"value": 1, "name": "bad"}, Strict, "data: expected a valid value, got LookupError: "),
+        ({"taken": ["a"]}, WithSet, "taken: expected a model without sets, which cannot travel"),
+        (2**64, Any, "data: expected an int of at most 64 bits, got one of 65"),
+    ],
+)  # fmt: skip
+def test_what_is_not_exactly_the_declared_type_is_refused_with_its_place(
+    data: object, kind: Any, message: str
+) -> None:
+    with pytest.raises(CodecError) as caught:
+        from_plain(data, kind)
+    assert str(caught.value).startswith(message)
+    with pytest.raises(CodecError) as caught:
+        decode_json(json.dumps(data), kind)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_class_that_cannot_be_read_is_a_codec_error_too() -> None:
+    with pytest.raises(CodecError, match="^data: expected a valid value, got"):
+        from_plain({}, datetime)
+    with pytest.raises(CodecError):
+        from_plain({}, list[int] | dict[str, int])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        b"",
+        " ",
+        "{",
+        "nothing",
+        "{'a': 1}",
+        "[1,]",
+        "1 2",
+        "NaN",
+        "[Infinity]",
+        '{"a": -Infinity}',
+        "1e999",
+        "1" * 5000,
+        '"\ud800"',
+        r'"\ud800"',
+        r'"\udc00 "',
+        r'{"\ud800": 1}',
+        b"\xff",
+        b'"\xff"',
+        b'"\xed\xa0\x80"',
+        b"\xff\xfe1\x00",
+        b"\xef\xbb\xbf1",
+        bytes(range(256)),
+    ],
+)
+def test_what_is_no_json_in_utf8_is_refused(text: str | bytes) -> None:
+    with pytest.raises(CodecError, match="^data: expected JSON text in UTF-8: "):
+        decode_json(text, Any)
+
+
+def test_what_is_no_text_at_all_is_refused() -> None:
+    with pytest.raises(CodecError, match="expected JSON text"):
+        decode_json(None, Any)  # type: ignore[arg-type]
+
+
+@given(st.binary(max_size=50) | texts, st.sampled_from([Board, Choices, Tree, Pair, int]))
+def test_random_input_never_gives_another_error(text: str | bytes, kind: type) -> None:
+    try:
+        decode_json(text, kind)
+    except CodecError:
+        pass
+
+
+@given(plain_data, st.sampled_from([Board, Choices, Tree, Pair, Anything, WithSet, list[Rock]]))
+def test_random_data_is_refused_or_becomes_what_it_was(data: object, kind: type) -> None:
+    try:
+        model = from_plain(data, kind)
+    except CodecError:
+        return
+    assert from_plain(to_plain(model), kind) == model
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([field.name for field in attrs.fields(Choices)]) | texts, plain_data
+    )
+)
+def test_data_with_the_right_keys_is_refused_or_becomes_what_it_was(data: dict[str, Any]) -> None:
+    try:
+        choices = from_plain(data, Choices)
+    except CodecError:
+        return
+    assert from_plain(to_plain(choices), Choices) == choices
+
+
+# Nesting
+
+
+def nested(levels: int) -> object:
+    data: object = 0
+    for level in range(levels):
+        data = [data] if level % 2 else {"a": data}
+    return data
+
+
+@pytest.mark.parametrize("open_, close", [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 500, 10_000, 100_000])
+def test_deep_nesting_is_refused_when_it_arrives(levels: int, open_: str, close: str) -> None:
+    text = open_ * levels + "0" + close * levels
+    with pytest.raises(CodecError, match="expected at most 100 levels of nesting") as caught:
+        decode_json(text, Any)
+    assert len(str(caught.value)) < 300
+    with pytest.raises(CodecError):
+        decode_json(open_ * levels, Any)
+
+
+def test_the_depth_limit_is_the_same_both_ways() -> None:
+    data = nested(MAX_DEPTH)
+    assert decode_json(encode_json(data), Any) == data == plain(data)
+    for too_deep in (nested(MAX_DEPTH + 1), nested(10_000)):
+        for refuse in (plain, encode_json, to_plain, lambda data: from_plain(data, Any)):
+            with pytest.raises(CodecError, match="expected at most 100 levels of nesting"):
+                refuse(too_deep)
+
+
+def test_data_that_contains_itself_is_refused() -> None:
+    data: list[object] = []
+    data.append({"again": data})
+    with pytest.raises(CodecError, match="expected at most 100 levels of nesting"):
+        encode_json(data)
+    tree = Tree(1)
+    tree.children.append(tree)
+    with pytest.raises(CodecError, match="expected at most 100 levels of nesting"):
+        encode_json(tree)
+
+
+@pytest.mark.parametrize("levels", [60, 150, 20 * sys.getrecursionlimit()])
+def test_deep_models_are_refused_both_ways(levels: int) -> None:
+    tree = Tree(0)
+    data: dict[str, Any] = {"value": 0}
+    for _ in range(levels):
+        tree = Tree(0, [tree])
+        data = {"value": 0, "children": [data]}
+    with pytest.raises(CodecError, match="expected at most 100 levels of nesting"):
+        to_plain(tree)
+    with pytest.raises(CodecError, match="expected at most 100 levels of nesting"):
+        from_plain(data, Tree)
+    while tree.children:  # or the interpreter takes it apart by recursion
+        tree = tree.children.pop()
+
+
+# Models at the sender
+
+
+def wrong(model: Any, **fields: Any) -> Any:
+    """Give a model whose fields hold what their class does not declare."""
+    for name, value in fields.items():
+        setattr(model, name, value)
+    return model
+
+
+def player(**fields: Any) -> Player:
+    return wrong(Player("ann", Place(1, 2)), **fields)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (player(name=5), "name: expected a str, got int"),
+        (player(name=None), "name: expected a str, got None"),
+        (player(nickname=1), "nickname: expected a str, got int"),
+        (player(speed="fast"), "speed: expected a float, got str"),
+        (player(speed=True), "speed: expected a float, got bool"),
+        (player(speed=math.nan), "speed: expected a finite float, got nan"),
+        (player(alive=1), "alive: expected a bool, got int"),
+        (player(color="red"), "color: expected Color, got str"),
+        (player(place=None), "place: expected Place, got None"),
+        (player(place=Place(1, True)), "place.column: expected an int, got bool"),
+        (player(place=Place(1, MAX + 1)), "place.column: expected an int of at most 64 bits"),
+        (Board([player(), player(name=1)]), "players[1].name: expected a str, got int"),
+        (wrong(Board([]), players=3), "players: expected list[tests.test_codec.Player], got int"),
+        (wrong(Board([]), scores={"a": "1"}), "scores.a: expected an int, got str"),
+        (wrong(Board([]), extra={"a": [b""]}), "extra.a[0]: expected dict, list, str"),
+        (wrong(Board([]), extra={"a": Place(1, 2)}), "extra.a: expected dict, list, str, int, float"),
+        (wrong(Pair(), pair=(1, 2)), "pair[1]: expected a str, got int"),
+        (wrong(Pair(), many=(1, "2")), "many[1]: expected an int, got str"),
+        (WithSet({"a"}), "taken: expected dict, list, str, int, float, bool or None, got set"),
+        (Anything(datetime.now(UTC)), "value: expected dict, list, str, int, float, bool or None"),
+    ],
+)  # fmt: skip
+def test_a_model_that_holds_what_it_does_not_declare_is_refused_at_the_sender(
+    model: object, message: str
+) -> None:
+    with pytest.raises(CodecError) as caught:
+        encode_json(model)
+    assert str(caught.value).startswith(message)
