@@ -123,7 +123,7 @@ def to_plain(model: object) -> Any:
     try:
         data = _converter.unstructure(model)
     except Exception as error:
-        raise _codec_error(_locate(model, type(model), error), "") from error
+        raise _codec_error(_locate(model, type(model), error), "") from _foreign(error)
     return plain(data, "")
 
 
@@ -141,7 +141,7 @@ def from_plain(data: object, kind: type[T], path: str = "") -> T:
     try:
         return _converter.structure(_normal(data, 0), kind)
     except Exception as error:
-        raise _codec_error(error, path) from error
+        raise _codec_error(error, path) from _foreign(error)
 
 
 # Plain data
@@ -230,20 +230,29 @@ def _key(key: object) -> str:
 
 
 def _strict(kind: type, expected: str) -> StructureHook:
-    def structure(value: Any, _: Any) -> Any:
-        if type(value) is kind:
+    def structure(value: Any, declared: Any) -> Any:
+        if type(value) is kind and declared is kind:
             return value
-        raise _Fault(f"expected {expected}, got {_name(value)}")
+        return _structure_subclass(value, declared, kind, expected)
 
     return structure
 
 
-def _structure_float(value: Any, _: Any) -> float:
-    if type(value) is float:
+def _structure_float(value: Any, declared: Any) -> Any:
+    if type(value) is float and declared is float:
         return value
-    if type(value) is int:
+    if type(value) is int and declared is float:
         return float(value)
-    raise _Fault(f"expected a float, got {_name(value)}")
+    return _structure_subclass(value, declared, float, "a float")
+
+
+def _structure_subclass(value: Any, declared: Any, kind: type, expected: str) -> Any:
+    # cattrs takes the hook of str for every class below it, and so for a `StrEnum`.
+    if isinstance(declared, type) and issubclass(declared, Enum):
+        return _structure_enum(value, declared)
+    if declared is kind:
+        raise _Fault(f"expected {expected}, got {_name(value)}")
+    raise _Fault(f"expected a model without {_kind_name(declared)}; declare {kind.__name__}")
 
 
 def _unstructure_str(value: Any) -> Any:
@@ -268,6 +277,12 @@ def _unstructure_bool(value: Any) -> Any:
     if isinstance(value, bool):
         return value
     raise _Fault(f"expected a bool, got {_name(value)}")
+
+
+def _unstructure_payload(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value
+    raise _Fault(f"expected a dict, got {_name(value)}")
 
 
 def _unchanged(value: Any) -> Any:
@@ -301,7 +316,7 @@ def _structure_list(kind: Any, converter: Converter) -> StructureHook:
             try:
                 items.append(hook(item, item_kind))
             except Exception as error:
-                raise _Inside(index, error) from error
+                raise _Inside(index, error) from None
         return items
 
     return structure
@@ -322,17 +337,23 @@ def _structure_tuple(kind: Any, converter: Converter) -> StructureHook:
             try:
                 items.append(hook(value[index], item_kind))
             except Exception as error:
-                raise _Inside(index, error) from error
+                raise _Inside(index, error) from None
         return tuple(items)
 
     return structure
+
+
+def _structure_payload(value: Any, _: Any) -> Any:
+    if type(value) is dict:
+        return value
+    raise _Fault(f"expected a dict, got {_name(value)}")
 
 
 def _structure_dict(kind: Any, converter: Converter) -> StructureHook:
     key_kind, item_kind = get_args(kind) or (str, Any)
     if key_kind is str and item_kind is Any:
         # All plain data is this already, and every payload passes here.
-        return _strict(dict, "a dict")
+        return _structure_payload
     key_hook = _structure_int_key if key_kind is int else converter.get_structure_hook(key_kind)
     hook = converter.get_structure_hook(item_kind)
 
@@ -344,7 +365,7 @@ def _structure_dict(kind: Any, converter: Converter) -> StructureHook:
             try:
                 pairs[key_hook(key, key_kind)] = hook(item, item_kind)
             except Exception as error:
-                raise _Inside(key, error) from error
+                raise _Inside(key, error) from None
         return pairs
 
     return structure
@@ -419,9 +440,9 @@ def _make_converter() -> Converter:
     converter.register_structure_hook(float, _structure_float)
     converter.register_structure_hook(NoneType, _strict(NoneType, "None"))
     converter.register_unstructure_hook(str, _unstructure_str)
-    converter.register_unstructure_hook(int, _unstructure_int)
-    converter.register_unstructure_hook(bool, _unstructure_bool)
-    converter.register_unstructure_hook(float, _unstructure_float)
+    converter.register_unstructure_hook_func(lambda kind: kind is int, _unstructure_int)
+    converter.register_unstructure_hook_func(lambda kind: kind is bool, _unstructure_bool)
+    converter.register_unstructure_hook_func(lambda kind: kind is float, _unstructure_float)
     for predicate, factory in (
         (attrs.has, _structure_model),
         (lambda kind: _origin(kind) in (list, Sequence), _structure_list),
@@ -436,9 +457,10 @@ def _make_converter() -> Converter:
         (lambda kind: _is_set(_origin(kind)), _refuse_set),
     ):
         converter.register_structure_hook_func(is_kind, hook)
-    # Data of any kind is checked afterwards, as a whole.
+    # What is in data of any kind is checked afterwards, as a whole.
+    converter.register_unstructure_hook_func(lambda kind: kind is Any, _unchanged)
     converter.register_unstructure_hook_func(
-        lambda kind: kind in (Any, dict[str, Any], list[Any]), _unchanged
+        lambda kind: kind == dict[str, Any], _unstructure_payload
     )
     return converter
 
@@ -485,6 +507,14 @@ def _codec_error(error: Exception, path: str) -> CodecError:
     return CodecError("; ".join(problems))
 
 
+def _foreign(error: Exception) -> Exception | None:
+    """Find the error whose traceback an author needs: their own validator's, say."""
+    for _, leaf in _leaves(error, ()):
+        if not isinstance(leaf, _Fault | KeyError | ForbiddenExtraKeysError | RecursionError):
+            return leaf
+    return None
+
+
 def _leaves(
     error: Exception, steps: tuple[str | int, ...]
 ) -> Iterator[tuple[tuple[str | int, ...], Exception]]:
@@ -510,7 +540,8 @@ def _path(path: str, steps: tuple[str | int, ...]) -> str:
             path += f"[{reprlib.repr(step)}]"
     if len(steps) > _STEPS_NAMED:
         path += "..."
-    return path.removeprefix(".") or "data"
+    path = path.removeprefix(".")
+    return path if path and path[0] != "[" else f"data{path}"
 
 
 def _problem(error: Exception, steps: tuple[str | int, ...]) -> str:
@@ -547,8 +578,8 @@ def _parts(value: Any, kind: Any) -> Iterator[tuple[str | int, Any, Any]]:
     if attrs.has(type(value)):
         for field in attrs.fields(type(value)):
             yield field.name, getattr(value, field.name, None), field.type
-    elif isinstance(value, list | tuple) and get_args(kind):
-        kinds = get_args(kind)
+    elif isinstance(value, list | tuple) and _origin(kind) in (list, tuple, Sequence):
+        kinds = get_args(kind) or (Any,)
         one_for_each = len(kinds) == len(value) and kinds[-1] is not Ellipsis
         for index, item in enumerate(value):
             yield index, item, kinds[index if one_for_each else 0]

@@ -12,7 +12,6 @@ import json
 import math
 import re
 import sys
-import unicodedata
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -50,6 +49,9 @@ Signatures = Mapping[str, Mapping[str, str]]
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][+-]?[0-9]+)?")
+_STEERING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 _SYNTAX = "message;key=value;key2=value2"
 
 
@@ -116,12 +118,7 @@ def _parse_value(key: str, text: str, type_name: str | None) -> bool | int | flo
 
 def printable(text: str, /) -> str:
     """Make text from elsewhere safe to print: what could steer a terminal becomes an escape."""
-    return "".join(
-        character
-        if character in "\n\t" or unicodedata.category(character) not in {"Cc", "Cf", "Cs"}
-        else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
+    return _STEERING.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def describe_packet(packet: Packet, /) -> str:
@@ -149,6 +146,10 @@ def describe_value(value: object, /) -> str:
 
 class Console(Protocol):
     """Where the prompt gets its lines, and where it shows what happens."""
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether a person types the lines."""
 
     async def read_line(self) -> str:
         """Wait for a line; cancellable. Raises EOFError at the end, ValueError for a bad line."""
@@ -178,10 +179,15 @@ class PlainConsole:
     def __init__(self) -> None:
         self._prompting = False
 
+    @property
+    def is_interactive(self) -> bool:
+        """Whether standard input is a terminal."""
+        return sys.stdin is not None and sys.stdin.isatty()
+
     async def read_line(self) -> str:
         """Wait for a line of standard input; a terminal shows a prompt."""
         reader = standard_input()
-        if not sys.stdin.isatty():
+        if not self.is_interactive:
             return await reader.read_line()
         self._prompting = True
         try:
@@ -341,7 +347,7 @@ class DevClient:
 
     def _complain(self, problem: str) -> None:
         self._all_well = False
-        place = "" if sys.stdin is not None and sys.stdin.isatty() else f"line {self._line_number}: "
+        place = "" if self._console.is_interactive else f"line {self._line_number}: "
         self._console.show_error(place + problem)
 
 

@@ -19,14 +19,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import trio
 
-from pgnet_trio import ADMIN_USERNAME, Client, Packet, PGNetError, Request, Response
+from pgnet_trio import ADMIN_USERNAME, Client, Packet, PGNetError, Request
 from pgnet_trio.storage import SavedState, open_store
 from tests.kill_restart_server import ledger_total
 
@@ -36,6 +37,9 @@ STORES = {"sqlite": "save.db", "json": "save.json"}
 
 REGISTRARS = 4
 GAME = "ledger"
+
+# How many of the users who were registered last log in again.
+USERS_TRIED = 5
 
 # Generous: they only keep a run that went wrong from hanging.
 START_TIMEOUT = 30.0
@@ -159,33 +163,28 @@ async def server_process(save_file: Path, admin_password: str) -> AsyncIterator[
             await process.stdout.aclose()
 
 
+@attrs.define(eq=False)
 class Load:
     """Clients that keep a server writing, until it dies.
 
-    Args:
-        client: Makes a client of that server, given a username and a password.
+    Attributes:
+        client: Makes a client of that server, given a username, a password and an invite code.
         promises: What is answered is written down here.
-        first_number: Where the numbers of new users begin.
+        killed: Whether the server was killed; from then on clients may fail.
+        in_full_swing: Set when there was an answer of each kind.
+        new_users: Whose registration was answered.
     """
 
-    def __init__(
-        self,
-        client: Callable[..., Client],
-        promises: Promises,
-        summary: Summary,
-        chance: random.Random,
-        admin_password: str,
-    ) -> None:
-        self.client = client
-        self.promises = promises
-        self.summary = summary
-        self.chance = chance
-        self.admin_password = admin_password
-        self.killed = False
-        self.in_full_swing = trio.Event()
-        self.new_users: list[str] = []
-        self._answered: set[str] = set()
-        self._added = 0
+    client: Callable[[str, str, str], Client]
+    promises: Promises
+    summary: Summary
+    chance: random.Random
+    admin_password: str
+    killed: bool = False
+    in_full_swing: trio.Event = attrs.field(factory=trio.Event)
+    new_users: list[str] = attrs.field(factory=list)
+    _total: int = 0
+    _answered: set[str] = attrs.field(factory=set)
 
     async def run(self) -> None:
         """Ask for things until the server dies; raises what fails before that."""
@@ -195,7 +194,7 @@ class Load:
             nursery.start_soon(self._until_killed, self._play)
             nursery.start_soon(self._until_killed, self._administrate)
 
-    async def _until_killed(self, task: Callable[[], Any]) -> None:
+    async def _until_killed(self, task: Callable[[], Awaitable[None]]) -> None:
         try:
             await task()
         except PGNetError:
@@ -213,9 +212,9 @@ class Load:
         while True:
             name = f"u{secrets.token_hex(8)}"
             password = secrets.token_hex(8)
-            # While it is being used, nobody knows whether it is used already.
+            # While it is under way, nobody knows whether the code is used already.
             code = promises.codes.pop() if promises.codes and self.chance.random() < 0.5 else ""
-            async with self.client(name, password, invite_code=code):
+            async with self.client(name, password, code):
                 promises.users[name] = password
                 self.new_users.append(name)
                 self._count("registrations")
@@ -225,33 +224,35 @@ class Load:
 
     async def _play(self) -> None:
         promises = self.promises
-        async with self.client("scribe", "scribe") as client:
+        async with self.client("scribe", "scribe", "") as client:
             promises.users["scribe"] = "scribe"
             await client.join_game(GAME)
+            self._total = await ask(client, "show", "total")
+            promises.highest_total = self._total
             while True:
                 promises.highest_total += 1
-                response = await client.request(Packet("add"))
-                self._added = response.raise_for_status().payload["total"]
+                self._total = await ask(client, "add", "total")
 
     async def _administrate(self) -> None:
         promises = self.promises
-        async with self.client(ADMIN_USERNAME, self.admin_password) as client:
-
-            async def ask(message: str) -> Response:
-                return (await client.request(Packet(message))).raise_for_status()
-
+        async with self.client(ADMIN_USERNAME, self.admin_password, "") as client:
             while True:
-                added = self._added
-                await ask(Request.SAVE)
-                promises.saved_total = max(promises.saved_total, added)
+                total = self._total
+                (await client.request(Packet(Request.SAVE))).raise_for_status()
+                promises.saved_total = max(promises.saved_total, total)
                 self._count("saves")
-                response = await ask(Request.CREATE_INVITE)
-                promises.codes.add(response.payload["code"])
+                promises.codes.add(await ask(client, Request.CREATE_INVITE, "code"))
                 self._count("invites")
 
 
+async def ask(client: Client, message: str, key: str) -> Any:
+    """Make a request that has to succeed; returns one value of its answer."""
+    response = await client.request(Packet(message))
+    return response.raise_for_status().payload[key]
+
+
 def read_copy(save_file: Path) -> SavedState:
-    """Read a save file without touching it, as it lies there after a kill."""
+    """Read a save file as it lies there after a kill, and leave it alone."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "copy")
         shutil.copytree(save_file.parent, copy)
@@ -271,15 +272,18 @@ async def kill_and_restart(
     seconds: float = 1.0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Summary:
-    """Kill a server again and again, and check after each kill.
+    """Kill a server again and again, and check after each kill what is left.
 
     Args:
         folder: An empty folder to work in.
         store: A name in `STORES`.
         kills: How often to kill.
         seed: Chooses the moments.
-        seconds: A kill comes at most so long after the load began to be answered.
+        seconds: A kill comes at most so long after all kinds of requests are being answered.
         progress: Called with a line of text after each kill.
+
+    Returns:
+        What was done; it ends at the first kill after which something is wrong.
     """
     chance = random.Random(seed)
     admin_password = secrets.token_hex(8)
@@ -288,29 +292,100 @@ async def kill_and_restart(
     promises = Promises()
     summary = Summary(store)
     pubkey = ""
-    survivors: list[str] = []
+    newest: list[str] = []
 
-    def check() -> None:
-        try:
-            summary.problems.extend(promises.broken_by(read_copy(save_file)))
-        except (PGNetError, ValueError) as error:
-            summary.problems.append(f"after kill {summary.kills}: {error}")
-
-    # One time more than it is killed: the last one only has to start.
-    while not summary.problems:
+    async def restart_and_kill() -> None:
+        nonlocal pubkey, newest
         async with server_process(save_file, admin_password) as server:
             if 0 < summary.kills < kills and chance.random() < 0.2:
-                # While it reads the file, or before.
-                await trio.sleep(chance.uniform(0.1, 0.6))
-                summary.kills_at_start += 1
+                await trio.sleep(chance.uniform(0.0, 0.6))
                 await server.kill()
-            else:
-                port, its_pubkey = await server.started()
-                pubkey = pubkey or its_pubkey
+                summary.kills_at_start += 1
+                return
+            port, its_pubkey = await server.started()
+            # A key that changed would be refused by every client.
+            pubkey = pubkey or its_pubkey
 
-                client = functools.partial(connect, port, pubkey)
-                load = Load(client, promises, summary, chance, admin_password)
-                for name in survivors:
-                    async with client(name, promises.users[name]):
-                        pass
-                async with client("scribe", ...)
+            def client(username: str, password: str, invite_code: str) -> Client:
+                return Client.remote(
+                    address="127.0.0.1",
+                    port=port,
+                    username=username,
+                    password=password,
+                    invite_code=invite_code,
+                    verify_server_pubkey=pubkey,
+                )
+
+            for name in newest:
+                async with client(name, promises.users[name], ""):
+                    pass
+            if summary.kills == kills:
+                return
+            load = Load(client, promises, summary, chance, admin_password)
+            with trio.fail_after(LOAD_TIMEOUT):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(load.run)
+                    await load.in_full_swing.wait()
+                    await trio.sleep(chance.uniform(0.0, seconds))
+                    load.killed = True
+                    await server.kill()
+            newest = load.new_users[-USERS_TRIED:]
+
+    # Once more than it is killed: the last time it only has to come back.
+    for number in range(kills + 1):
+        try:
+            await restart_and_kill()
+            problems = promises.broken_by(read_copy(save_file))
+        except* (PGNetError, RuntimeError, ValueError, trio.TooSlowError) as group:
+            problems = [f"{type(error).__name__}: {error}" for error in leaves(group)]
+        summary.problems += [f"{problem} (after kill {summary.kills})" for problem in problems]
+        if problems or number == kills:
+            break
+        summary.kills += 1
+        progress(str(summary))
+    return summary
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The exceptions in a group, however deep."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+def main() -> int:
+    """Do as the command line says; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.kill_restart", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--kills", type=int, default=30, help="for each store (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="chooses the moments (%(default)s)")
+    parser.add_argument("--store", choices=STORES, action="append", help="only this one")
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="of load before a kill, at most (%(default)s)"
+    )
+    arguments = parser.parse_args()
+    status = 0
+    for store in arguments.store or STORES:
+        with tempfile.TemporaryDirectory() as folder:
+            summary = trio.run(
+                functools.partial(
+                    kill_and_restart,
+                    Path(folder),
+                    store=store,
+                    kills=arguments.kills,
+                    seed=arguments.seed,
+                    seconds=arguments.seconds,
+                    progress=functools.partial(print, file=sys.stderr),
+                )
+            )
+        print(summary)
+        for problem in summary.problems:
+            print(f"  {problem}")
+            status = 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

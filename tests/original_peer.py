@@ -214,6 +214,7 @@ class OriginalServer:
     Attributes:
         games: The users of each game.
         packets: Each packet as it stood on the wire, handshakes included.
+        kicked: Users whose next request is answered by the end of the connection.
     """
 
     def __init__(
@@ -226,6 +227,7 @@ class OriginalServer:
         self.connected: set[str] = set()
         self.games: dict[str, set[str]] = {}
         self.packets: list[dict[str, Any]] = []
+        self.kicked: set[str] = set()
         self.key = nacl.public.PrivateKey.generate()
 
     @property
@@ -303,15 +305,16 @@ class OriginalConnection:
         return _response("logged in")
 
     def _answer(self, packet: dict[str, Any]) -> str:
-        packet["username"] = self.username
-        message, payload, status, disconnecting = self._handle(packet)
+        message, payload, status, disconnecting = self._handle(packet | {"username": self.username})
         answer = _response(message, payload, status, disconnecting, self.game)
         if disconnecting:
             self.close()
         return answer
 
     def _handle(self, packet: dict[str, Any]) -> GameAnswer:
-        requests = {
+        if self.username in self._server.kicked:
+            return "kicked", {}, OK, True
+        requests: dict[str, Callable[..., GameAnswer]] = {
             "__pgnet__.game_dir": self._game_dir,
             "__pgnet__.create_game": self._create_game,
             "__pgnet__.join_game": self._join_game,

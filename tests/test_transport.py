@@ -211,7 +211,7 @@ class TestMessages:
             nursery.start_soon(count_turns)
             for _ in range(60):
                 await other.receive()
-            assert turns >= 2
+            assert turns >= 1
             nursery.cancel_scope.cancel()
 
     @every_link

@@ -174,6 +174,8 @@ class _Side:
         return state
 
     def _text(self, message: str | bytes) -> str:
+        if self._state is State.CLOSED:
+            raise self._out_of_turn()
         if not isinstance(message, str):
             raise ProtocolError("expected a text message, got a binary one")
         return message if self._box is None else self._box.decrypt(message)
@@ -368,8 +370,6 @@ class ClientProtocol(_Side):
             match self._state:
                 case State.OPEN:
                     return [self._answer(response)]
-                case State.CLOSED:
-                    raise self._out_of_turn()
                 case _ if response.disconnecting or response.status != Status.OK:
                     self._step(Step.REFUSAL)
                     return [LoginRefusal(response.message)]

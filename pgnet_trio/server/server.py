@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import EllipsisType
 from typing import Any
 
 import trio
@@ -206,12 +207,16 @@ class Server:
     async def serve(
         self,
         *,
+        port: int | EllipsisType | None = ...,
         task_status: trio.TaskStatus[int | None] = trio.TASK_STATUS_IGNORED,
     ) -> int:
         """Host games until `shutdown` is called, or the admin requests it.
 
         Started, with the port, once clients can connect. Cancellation shuts down too, with less
         patience: the games are saved all the same.
+
+        Args:
+            port: For this run, another port than the constructor was given, or None for none.
 
         Returns:
             The exit code given to `shutdown`.
@@ -220,18 +225,10 @@ class Server:
             ServerError: It is running already, or the port cannot be listened on.
             StorageError: The save file cannot be used; it is left as it was.
         """
-        return await self._serve(self._port, task_status)
-
-    async def serve_without_port(
-        self, *, task_status: trio.TaskStatus[int | None] = trio.TASK_STATUS_IGNORED
-    ) -> int:
-        """Like `serve`, reached only through `connect_in_memory`."""
-        return await self._serve(None, task_status)
-
-    async def _serve(self, port: int | None, task_status: trio.TaskStatus[int | None]) -> int:
         if self._running:
             raise ServerError("This server is running already; one run at a time.")
         self._running = True
+        port = self._port if isinstance(port, EllipsisType) else port
         try:
             async with self._archive() as saved:
                 await self._set_up(saved)

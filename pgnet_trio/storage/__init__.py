@@ -1,4 +1,4 @@
-"""Save files and key files."""
+"""Save files: what they hold, and the kinds of them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,36 @@ from pathlib import Path
 from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store, UserRecord
 from pgnet_trio.storage.key_file import load_key
 
-__all__ = ["Changes", "SavedGame", "SavedState", "Store", "UserRecord", "load_key", "open_store"]
+__all__ = [
+    "Changes",
+    "SavedGame",
+    "SavedState",
+    "Store",
+    "UserRecord",
+    "load_key",
+    "open_store",
+]
 
 
 def open_store(path: str | Path) -> Store:
-    """Choose the store for a save file by its name; nothing is opened yet.
+    """Choose the kind of a save file by its name.
+
+    Nothing is opened yet; `Store.load` does that.
 
     Args:
-        path: The save file: the original's JSON where the name ends in ``.json``, else SQLite.
+        path: Where to save. A name that ends in ``.json`` is in the format of the original
+            PGNet; any other is an SQLite database.
+
+    Returns:
+        The store for this file.
     """
     path = Path(path)
     if path.suffix.lower() == ".json":
         from pgnet_trio.storage.json_file import JSONStore
 
         return JSONStore(path)
+    # SQLite takes longer to import than all of this package, and a server without a save file
+    # does not need it.
     from pgnet_trio.storage.sqlite import SQLiteStore
 
     return SQLiteStore(path)

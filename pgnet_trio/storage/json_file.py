@@ -1,17 +1,15 @@
-"""The save file of PGNet 0.2: one JSON text, written anew each time."""
+"""A save file in the format of the original PGNet, written whole at each change."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import Any, TypeVar
 
-import attrs
-
-from pgnet_trio.codec import decode_json, encode_json
-from pgnet_trio.errors import CodecError, StorageError
-from pgnet_trio.storage.files import write_atomically
+from pgnet_trio.storage.files import FileLock, cannot, is_there, replace_file
 from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store, UserRecord
 
 __all__ = ["JSONStore"]
@@ -19,125 +17,178 @@ __all__ = ["JSONStore"]
 ValueT = TypeVar("ValueT")
 
 
-@attrs.define
-class _File:
-    users: list[UserRecord]
-    games: list[SavedGame]
-    registration: bool
-    invite_codes: dict[str, str]
-
-
 class JSONStore(Store):
-    """A save file in the shape of PGNet 0.2, for moving to and from it.
+    """Keeps everything in one JSON file, which is replaced by a new one at each change.
 
-    Each change writes the whole file: take SQLite for many users or large games.
+    The file has the original's shape: ``{"users": [{"name", "salt", "password"}], "games":
+    [{"name", "password", "data"}], "registration": bool, "invite_codes": {code: username}}``.
+    As long as nobody has set the registration switch, it is null. A new file is made by the
+    first write, and can be read by its owner only.
 
     Args:
         path: The file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._state: SavedState | None = None
-        self._lock_file: IO[bytes] | None = None
+    def __init__(self, path: str | Path) -> None:
+        # Through symbolic links, so that they stay, and so that two names are one file.
+        self._path = Path(os.path.realpath(path))
+        self._lock = FileLock(self._path)
+        self._saved = SavedState()
+        self._content: bytes | None = None
 
     def load(self) -> SavedState:
-        self._lock()
+        """Read the file; it is not made before the first write.
+
+        Raises:
+            StorageError: It is damaged, of another program, not readable or writable, or in use
+                by another server. The file is left as it was.
+        """
+        if self._lock.held:
+            raise RuntimeError(f"the store for {self._path} is open already")
+        self._lock.acquire()
         try:
-            state = self._read()
-        except BaseException:
+            if is_there(self._path):
+                if not os.access(self._path, os.W_OK):
+                    # Replacing it would work all the same.
+                    raise cannot("write", self._path, "it is write-protected")
+                self._content = self._path.read_bytes()
+                self._saved = _read(self._content)
+            else:
+                self._content, self._saved = None, SavedState()
+        except BaseException as error:
             self.close()
+            if isinstance(error, OSError):
+                raise cannot("read", self._path, error) from error
+            if isinstance(error, _WrongContentError):
+                raise cannot(
+                    "read", self._path, f"it is damaged, or of another program: {error}"
+                ) from error
             raise
-        self._state = state
-        return _copy(state)
+        return _merged(self._saved, Changes())
 
     def write(self, changes: Changes) -> None:
-        if self._state is None:
-            raise StorageError(f"The save file {self._path} is not open.")
-        state = _copy(self._state)
-        _apply(state.users, changes.users)
-        _apply(state.games, changes.games)
-        _apply(state.invite_codes, changes.invite_codes)
-        if changes.registration is not None:
-            state.registration = changes.registration
-        file = _File(
-            users=list(state.users.values()),
-            games=list(state.games.values()),
-            registration=state.registration is not False,
-            invite_codes=state.invite_codes,
-        )
+        """Replace the file by one that has these changes in it.
+
+        Raises:
+            StorageError: It could not be written; the file holds what it held, and writing may
+                be tried again.
+        """
+        if not self._lock.held:
+            raise RuntimeError(f"the store for {self._path} is not open; call load() first")
+        saved = _merged(self._saved, changes)
+        content = _text(saved).encode("ascii")
         try:
-            mode = self._path.stat().st_mode & 0o777 if self._path.exists() else 0o600
-            write_atomically(self._path, encode_json(file).encode(), mode)
-        except (OSError, CodecError) as error:
-            raise StorageError(f"The save file {self._path} cannot be written: {error}.") from error
-        self._state = state
+            replace_file(self._path, content)
+        except OSError as error:
+            self._take_back()
+            raise cannot("write", self._path, error) from error
+        self._saved, self._content = saved, content
+
+    def _take_back(self) -> None:
+        # Where only the last step failed, the new content is there already.
+        with contextlib.suppress(OSError):
+            if self._content is None:
+                self._path.unlink(missing_ok=True)
+            elif self._path.read_bytes() != self._content:
+                replace_file(self._path, self._content)
 
     def close(self) -> None:
-        self._state = None
-        if self._lock_file is not None:
-            self._lock_file.close()
-            self._lock_file = None
-
-    def _lock(self) -> None:
-        # The folder is locked by a file of its own, since each write replaces the save file.
-        if os.name != "posix":
-            return
-        import fcntl
-
-        path = self._path.with_name(f".{self._path.name}.lock")
-        try:
-            file = open(path, "wb")
-        except OSError as error:
-            raise StorageError(
-                f"The save file {self._path} cannot be used, its folder cannot be written to: "
-                f"{error}."
-            ) from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.close()
-            raise StorageError(
-                f"The save file {self._path} is in use by another server; stop that one first."
-            ) from error
-        self._lock_file = file
-
-    def _read(self) -> SavedState:
-        try:
-            text = self._path.read_bytes()
-        except FileNotFoundError:
-            return SavedState()
-        except OSError as error:
-            raise StorageError(f"The save file {self._path} cannot be read: {error}.") from error
-        if not os.access(self._path, os.W_OK):
-            raise StorageError(f"The save file {self._path} cannot be written to.")
-        try:
-            file = decode_json(text, _File)
-        except CodecError as error:
-            raise StorageError(
-                f"The save file {self._path} is damaged, or of another program: {error}. "
-                "It was left as it is; restore it, or name another file."
-            ) from error
-        return SavedState(
-            users={user.name: user for user in file.users},
-            games={game.name: game for game in file.games},
-            registration=file.registration,
-            invite_codes=dict(file.invite_codes),
-        )
+        """Release the file; idempotent."""
+        self._lock.release()
 
 
-def _copy(state: SavedState) -> SavedState:
+class _WrongContentError(Exception):
+    """The content of a file is not as expected; the message says where, and names no secret."""
+
+
+def _merged(saved: SavedState, changes: Changes) -> SavedState:
     return SavedState(
-        users=dict(state.users),
-        games=dict(state.games),
-        registration=state.registration,
-        invite_codes=dict(state.invite_codes),
+        users=_changed(saved.users, changes.users),
+        games=_changed(saved.games, changes.games),
+        registration=(saved.registration if changes.registration is None else changes.registration),
+        invite_codes=_changed(saved.invite_codes, changes.invite_codes),
     )
 
 
-def _apply(values: dict[str, ValueT], changes: Mapping[str, ValueT | None]) -> None:
-    for key, value in changes.items():
-        if value is None:
-            values.pop(key, None)
-        else:
-            values[key] = value
+def _changed(
+    saved: Mapping[str, ValueT], changes: Mapping[str, ValueT | None]
+) -> dict[str, ValueT]:
+    return {key: value for key, value in {**saved, **changes}.items() if value is not None}
+
+
+def _text(saved: SavedState) -> str:
+    return json.dumps(
+        {
+            "users": [
+                {"name": user.name, "salt": user.salt, "password": user.password}
+                for user in saved.users.values()
+            ],
+            "games": [
+                {"name": game.name, "password": game.password, "data": game.data}
+                for game in saved.games.values()
+            ],
+            "registration": saved.registration,
+            "invite_codes": saved.invite_codes,
+        },
+        indent=4,
+    )
+
+
+def _read(content: bytes) -> SavedState:
+    try:
+        data = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise _WrongContentError(
+            f"expected JSON; line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from None
+    except (ValueError, RecursionError):
+        # The causes of these may quote the content.
+        raise _WrongContentError("expected JSON, and it is none") from None
+    top = _fields("the file", data, ("users", "games", "registration", "invite_codes"))
+    saved = SavedState()
+    for number, item in enumerate(_typed("users", top["users"], list)):
+        place = f"users[{number}]"
+        user = UserRecord(**_texts(place, _fields(place, item, ("name", "salt", "password"))))
+        if user.name in saved.users:
+            raise _WrongContentError(f"{place}: there is a user {user.name!r} before this one")
+        saved.users[user.name] = user
+    for number, item in enumerate(_typed("games", top["games"], list)):
+        place = f"games[{number}]"
+        fields = _fields(place, item, ("name", "password", "data"))
+        if fields["password"] is None:
+            # So the original writes it where a game was created without one.
+            fields["password"] = ""
+        game = SavedGame(**_texts(place, fields))
+        if game.name in saved.games:
+            raise _WrongContentError(f"{place}: there is a game {game.name!r} before this one")
+        saved.games[game.name] = game
+    if top["registration"] is not None:
+        saved.registration = _typed("registration", top["registration"], bool)
+    codes = _typed("invite_codes", top["invite_codes"], dict)
+    for number, username in enumerate(codes.values()):
+        _typed(f"invite_codes, number {number + 1}", username, str)
+    saved.invite_codes = codes
+    return saved
+
+
+def _typed(place: str, value: Any, kind: type[ValueT]) -> ValueT:
+    if not isinstance(value, kind):
+        raise _WrongContentError(
+            f"{place}: expected a {kind.__name__}, got a {type(value).__name__}"
+        )
+    return value
+
+
+def _fields(place: str, value: Any, keys: tuple[str, ...]) -> dict[str, Any]:
+    fields = _typed(place, value, dict)
+    if set(fields) != set(keys):
+        # A key that is not known would be lost at the next write.
+        raise _WrongContentError(
+            f"{place}: expected exactly the keys {', '.join(keys)}; "
+            f"got {', '.join(map(repr, list(fields)[:10])) or 'none'}"
+        )
+    return fields
+
+
+def _texts(place: str, fields: dict[str, Any]) -> dict[str, str]:
+    return {key: _typed(f"{place}.{key}", value, str) for key, value in fields.items()}

@@ -10,6 +10,7 @@ was done.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import sys
@@ -112,12 +113,16 @@ def _exchange(
 def drive(plan: Plan) -> Result:
     """Log in, and keep the server busy for as long as the plan says."""
     kind = PEERS[plan.peer]
-    # Names differ between runs on one server: an earlier user may still be on the way out.
-    peers = [kind(plan.port, f"c{plan.clients}n{number}") for number in range(plan.clients)]
-    for peer in peers:
-        peer.ask()
-        peer.socket.setblocking(False)
-    with select.epoll() as epoll:
+    with contextlib.ExitStack() as stack:
+        peers: list[Peer] = []
+        for number in range(plan.clients):
+            # Names differ between runs on one server: an earlier user may still be on the way out.
+            peer = kind(plan.port, f"c{plan.clients}n{number}")
+            stack.callback(peer.close)
+            peer.ask()
+            peer.socket.setblocking(False)
+            peers.append(peer)
+        epoll = stack.enter_context(select.epoll())
         by_number = {peer.socket.fileno(): peer for peer in peers}
         for number, peer in by_number.items():
             epoll.register(number, select.EPOLLIN)
@@ -128,8 +133,6 @@ def drive(plan: Plan) -> Result:
         latencies, working, elapsed = _exchange(epoll, by_number, plan.seconds, sleep=plan.sleep)
         cpu = cpu_time(plan.server) - cpu_before
         memory = resident_memory(plan.server)
-    for peer in peers:
-        peer.close()
     latencies.sort()
     count = len(latencies)
     return Result(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import nacl.pwhash
 
-from pgnet_trio import Game, Packet, Response, Server
+from pgnet_trio.game import Game
+from pgnet_trio.messages import Packet, Response
+from pgnet_trio.server import Server
 from pgnet_trio.crypto import PasswordHasher
 from pgnet_trio.environment import Environment
 
@@ -44,4 +46,5 @@ def open_server(*, transport: str) -> Server:
         failed_logins_per_account=None,
         failed_logins_per_address=None,
         requests_per_second=None,
+        max_requests_in_flight=None,
     )

@@ -34,8 +34,8 @@ __all__ = [
 CHECK_EVERY = 64
 
 # 100 bytes of JSON.
-PAYLOAD = {"text": "x" * 88}
-MESSAGE = json.dumps(PAYLOAD, separators=(",", ":")).encode("ascii").ljust(100)
+PAYLOAD = {"text": "x" * 89}
+MESSAGE = json.dumps(PAYLOAD, separators=(",", ":")).encode("ascii")
 
 TEXT = 1
 CLOSE = 8

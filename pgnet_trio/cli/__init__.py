@@ -1,0 +1,103 @@
+"""The command ``pgnet-trio``: serve, connect, demo."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from pgnet_trio.errors import PGNetError
+
+__all__ = ["main"]
+
+PROGRAM = "pgnet-trio"
+
+SUMMARIES = {
+    "serve": "host a game for others",
+    "connect": "open a prompt on a server, or on a game without one",
+    "demo": "play a short game on this machine, to see that everything works",
+}
+
+EXAMPLES = """\
+examples:
+  pgnet-trio demo
+  pgnet-trio serve my_game.py:MyGame
+  pgnet-trio connect localhost
+  pgnet-trio connect --game my_game.py:MyGame
+
+`pgnet-trio COMMAND --help` shows the options of a command, with examples.
+"""
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+"""What shells report for a program that was ended by Ctrl-C."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: The arguments after the program's name; those of this process if None.
+
+    Returns:
+        The exit status: 0 when all went well, 1 after an error, 130 after Ctrl-C; `serve` gives
+        the exit code of the server.
+
+    Raises:
+        SystemExit: The arguments make no sense (status 2), or asked for help (status 0).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Players' names and messages may be in any script, and a terminal in none of them.
+            stream.reconfigure(errors="backslashreplace")
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    parser = _make_parser(arguments)
+    options = parser.parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except PGNetError as error:
+        return _complain(str(error))
+    except EOFError:
+        return _complain("the input ended before everything was asked")
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone. Python's own last flush must not fail too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    return status
+
+
+def _complain(problem: str) -> int:
+    print(f"{PROGRAM}: {problem}", file=sys.stderr)
+    return EXIT_FAILED
+
+
+def _make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Multiplayer games on Trio: host them, and try them out.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    version = importlib.metadata.version("pgnet_trio")
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {version}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, summary in SUMMARIES.items():
+        command = commands.add_parser(
+            name,
+            help=summary,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        # Only what is used is loaded.
+        if name in arguments:
+            importlib.import_module(f"{__name__}.{name}").set_up(command)
+    return parser

@@ -1,0 +1,46 @@
+"""Where the commands get secrets from: a file, the environment or a prompt, never an argument."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from pathlib import Path
+
+from pgnet_trio.errors import PGNetError
+
+__all__ = ["SecretError", "find_secret"]
+
+
+class SecretError(PGNetError):
+    """A secret cannot be read; the message says from where, and never what it is."""
+
+
+def find_secret(file: str | None, variable: str, prompt: str | None) -> str | None:
+    """Look for a secret, in this order: in a file, in the environment, and by asking.
+
+    Args:
+        file: A file whose first line it is, or None.
+        variable: An environment variable. It is taken out of the environment, so that programs
+            started from here do not inherit it. An empty one counts as none.
+        prompt: What to ask in the terminal, without echo; None to ask nobody.
+
+    Returns:
+        The secret, or None where there is none. What was typed may be empty.
+
+    Raises:
+        SecretError: The file cannot be read, or is empty.
+        EOFError: The user closed the terminal's input instead of typing.
+    """
+    value = os.environ.pop(variable, "")
+    if file is not None:
+        try:
+            value = Path(file).read_text("utf-8").partition("\n")[0].removesuffix("\r")
+        except OSError as error:
+            raise SecretError(f"cannot read {file!r}: {error.strerror}") from None
+        except UnicodeError:
+            raise SecretError(f"cannot read {file!r}: expected text in UTF-8") from None
+        if not value:
+            raise SecretError(f"expected a secret in the first line of {file!r}, got an empty one")
+    if value:
+        return value
+    return None if prompt is None else getpass.getpass(prompt)

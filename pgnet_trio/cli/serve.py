@@ -1,0 +1,264 @@
+"""``pgnet-trio serve``: host a game."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import logging
+import math
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import attrs
+import trio
+
+from pgnet_trio.cli.game_class import load_game_class
+from pgnet_trio.cli.passwords import find_secret
+from pgnet_trio.errors import PGNetError
+from pgnet_trio.messages import DEFAULT_PORT
+from pgnet_trio.server import Server
+from pgnet_trio.server.limits import Limits
+from pgnet_trio.transport import choose
+
+__all__ = ["DEFAULT_GAME", "run", "set_up", "transport_name"]
+
+DEFAULT_GAME = "pgnet_trio.examples:ExampleGame"
+
+REBOOT = -1
+"""The exit code with which a server asks to be started again."""
+
+ADMIN_PASSWORD_VARIABLE = "PGNET_ADMIN_PASSWORD"
+
+EXAMPLES = """\
+examples:
+  pgnet-trio serve my_game.py:MyGame
+  pgnet-trio serve my_package.games:MyGame --listen-globally --save-file my_game.sqlite
+  pgnet-trio serve --port 0 --admin-password-prompt --no-registration
+
+The first Ctrl-C (or SIGTERM) shuts the server down in good order: players are told, games are
+saved. The second one ends it at once. The exit status is the server's exit code; a server that
+ends with -1 is started again.
+"""
+
+_LIMITS: dict[str, tuple[str, str]] = {
+    "max_message_size": ("BYTES", "size of one message"),
+    "max_login_message_size": ("BYTES", "size of one message before log-in"),
+    "login_timeout": ("SECONDS", "for the handshake and the log-in together"),
+    "ping_interval": ("SECONDS", "of silence until a client is asked for a sign of life"),
+    "keepalive_timeout": ("SECONDS", "of silence until a client is dropped"),
+    "max_connections": ("NUMBER", "of connections at the same time"),
+    "max_connections_per_address": ("NUMBER", "of connections from one address"),
+    "max_logins_per_address": ("NUMBER", "of these, how many that are not logged in yet"),
+    "failed_logins_per_account": ("NUMBER", "of failed log-ins a minute to one account"),
+    "failed_logins_per_address": ("NUMBER", "of failed log-ins a minute from one address"),
+    "requests_per_second": ("NUMBER", "of requests of one user; more have to wait"),
+    "max_requests_in_flight": ("NUMBER", "of unanswered requests of one user; more have to wait"),
+}
+
+
+def set_up(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command, and what runs it."""
+    parser.description = "Host a game, until Ctrl-C or until the admin shuts it down."
+    parser.epilog = EXAMPLES
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "game",
+        nargs="?",
+        default=DEFAULT_GAME,
+        metavar="MODULE:CLASS",
+        help="the game class, or path/to/file.py:CLASS (default: %(default)s)",
+    )
+    # What is not given is not passed on, so that the server's own defaults hold.
+    option = parser.add_argument_group("options", argument_default=argparse.SUPPRESS).add_argument
+    option(
+        "--listen-globally",
+        action="store_true",
+        help="listen on all addresses of this machine, not only on localhost",
+    )
+    option("--port", type=_port, help=f"0 takes any that is free (default: {DEFAULT_PORT})")
+    option(
+        "--save-file",
+        metavar="FILE",
+        help="where users and games are kept: JSON if it ends in .json, else SQLite",
+    )
+    option(
+        "--key-file",
+        metavar="FILE",
+        help="where the server's private key lies (default: the save file with .key at its end)",
+    )
+    option(
+        "--autosave-interval",
+        type=_positive,
+        metavar="SECONDS",
+        help="from one save of the games to the next (default: 10)",
+    )
+    option(
+        "--no-registration",
+        dest="registration_enabled",
+        action="store_false",
+        help="let nobody register without an invite code; a saved switch goes before this",
+    )
+    option("--require-user-password", action="store_true", help="register nobody without one")
+    option("--transport", type=transport_name, metavar="NAME", help="trio-websocket or websockets")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="log more, every packet and response too"
+    )
+    admin = parser.add_argument_group(
+        "password of the user admin",
+        f"Without one nobody logs in as admin. It may also be in ${ADMIN_PASSWORD_VARIABLE}.",
+    ).add_mutually_exclusive_group()
+    admin.add_argument("--admin-password-file", metavar="FILE", help="it is the file's first line")
+    admin.add_argument("--admin-password-prompt", action="store_true", help="ask for it")
+    limit = parser.add_argument_group(
+        "limits", "'none' switches one off.", argument_default=argparse.SUPPRESS
+    ).add_argument
+    for field in attrs.fields(Limits):
+        unit, text = _LIMITS[field.name]
+        limit(
+            f"--{field.name.replace('_', '-')}",
+            type=functools.partial(_limit, kind=type(field.default)),
+            metavar=unit,
+            help=f"{text} (default: {field.default:g})",
+        )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Host the game until the server ends.
+
+    Returns:
+        The server's exit code; or what shells report for the signal that ended it at once.
+
+    Raises:
+        PGNetError: The game, a file or the port cannot be used; the message says which and why.
+    """
+    settings = vars(options).copy()
+    del settings["run"]
+    verbose = settings["verbose_logging"] = settings.pop("verbose")
+    file, asks = settings.pop("admin_password_file"), settings.pop("admin_password_prompt")
+    game = load_game_class(settings.pop("game"))
+    settings["admin_password"] = find_secret(
+        file, ADMIN_PASSWORD_VARIABLE, "Password for admin: " if asks else None
+    )
+    if settings["admin_password"] == "":
+        raise PGNetError("expected a password for admin, got an empty one")
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(message)s",
+        level=logging.DEBUG if verbose else logging.INFO,
+    )
+    globally = settings.get("listen_globally", False)
+    return trio.run(functools.partial(_serve, lambda: Server(game, **settings), globally=globally))
+
+
+async def _serve(make_server: Callable[[], Server], *, globally: bool) -> int:
+    with _open_signals() as signals:
+        while True:
+            exit_code = await _serve_once(make_server(), signals, globally=globally)
+            if exit_code != REBOOT:
+                return exit_code
+            print("The server asked for a reboot: starting again.", file=sys.stderr)
+
+
+async def _serve_once(
+    server: Server, signals: trio.MemoryReceiveChannel[int], *, globally: bool
+) -> int:
+    announcement = _Announcement(server, globally=globally)
+    failure: PGNetError | None = None
+    exit_code = 0
+
+    async def obey_signals() -> None:
+        nonlocal exit_code
+        number = await signals.receive()
+        if announcement.was_made:
+            print("Shutting down; once more to stop at once.", file=sys.stderr)
+            server.shutdown()
+            number = await signals.receive()
+        scope.cancel()
+        exit_code = 128 + number
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(obey_signals)
+        with trio.CancelScope() as scope:
+            try:
+                result = await server.serve(task_status=announcement)
+                exit_code = exit_code or result
+            except PGNetError as error:
+                failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return exit_code
+
+
+@contextlib.contextmanager
+def _open_signals() -> Iterator[trio.MemoryReceiveChannel[int]]:
+    """Receive SIGINT and SIGTERM; a third one ends a process that did not get to the first."""
+    send, receive = trio.open_memory_channel[int](2)
+    token = trio.lowlevel.current_trio_token()
+    not_received: list[int] = []
+
+    def pass_on() -> None:
+        with contextlib.suppress(trio.WouldBlock):
+            send.send_nowait(not_received.pop(0))
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if len(not_received) == 2:
+            # The event loop did nothing since: a game blocks it, and will perhaps for ever.
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        not_received.append(number)
+        token.run_sync_soon(pass_on)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield receive
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Announcement:
+    """Tells whoever started the server where it is to be reached."""
+
+    def __init__(self, server: Server, *, globally: bool) -> None:
+        self._server = server
+        self._where = "all addresses" if globally else "localhost"
+        self.was_made = False
+
+    def started(self, port: int | None = None) -> None:
+        self.was_made = True
+        # At once, for whoever reads it through a pipe.
+        print(
+            f"Listening on {self._where}, port {port}; public key {self._server.pubkey}",
+            flush=True,
+        )
+
+
+def transport_name(text: str, /) -> str:
+    """Check the name of a transport, for argparse."""
+    try:
+        return choose(text).name
+    except (ImportError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
+
+
+def _positive(text: str, kind: type[int] | type[float] = float) -> float:
+    try:
+        if 0 < (number := kind(text)) < math.inf:
+            return number
+    except ValueError:
+        pass
+    expected = "a whole number" if kind is int else "a number"
+    raise argparse.ArgumentTypeError(f"expected {expected} over 0, got {text!r}")
+
+
+def _limit(text: str, kind: type[int] | type[float]) -> float | None:
+    return None if text.lower() == "none" else _positive(text, kind)

@@ -1,0 +1,7 @@
+"""The client's side: playing on a server, a remote one or one of its own."""
+
+from __future__ import annotations
+
+from pgnet_trio.client.client import Client
+
+__all__ = ["Client"]

@@ -1,0 +1,68 @@
+"""Reading the address of a server, as people write it."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import attrs
+
+__all__ = ["Address", "parse_address"]
+
+
+@attrs.frozen
+class Address:
+    """Where a server is.
+
+    Attributes:
+        host: A name or an IP address.
+        port: The TCP port.
+        resource: What to ask for there, by HTTP.
+        tls: Whether a proxy with TLS is before it.
+    """
+
+    host: str
+    port: int
+    resource: str = "/"
+    tls: bool = False
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def parse_address(address: str, port: int) -> Address:
+    """Read an address.
+
+    Args:
+        address: ``host``, ``host:port``, ``[v6]:port``, ``ws://…`` or ``wss://…``.
+        port: The port where the address names none; a URL without one means its scheme's.
+
+    Raises:
+        ValueError: It is no such address.
+    """
+    text = address.strip()
+    is_url = "://" in text
+    if not is_url and text.count(":") > 1 and not text.startswith("["):
+        text = f"[{text}]"
+    try:
+        parts = urlsplit(text if is_url else f"ws://{text}")
+        named_port, host = parts.port, parts.hostname
+    except ValueError as error:
+        raise _wrong(address, str(error)) from None
+    if parts.scheme not in ("ws", "wss"):
+        raise _wrong(address, f"{parts.scheme}:// is not spoken here")
+    if not host or parts.username is not None:
+        raise _wrong(address, "it names no host" if not host else "user names do not belong here")
+    if not is_url and (parts.path or parts.query or parts.fragment):
+        raise _wrong(address, "there is something after the port")
+    if named_port is None:
+        named_port = {"ws": 80, "wss": 443}[parts.scheme] if is_url else port
+    resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Address(host, named_port, resource, parts.scheme == "wss")
+
+
+def _wrong(address: str, reason: str) -> ValueError:
+    return ValueError(
+        f"{address!r} is no address of a server ({reason}); write host, host:port, [v6]:port, "
+        "ws://host:port/path or wss://host/path."
+    )

@@ -1,0 +1,102 @@
+"""How a client gets to its server: over the network, or to one of its own in this process."""
+
+from __future__ import annotations
+
+import ssl
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import trio
+
+from pgnet_trio.client.address import Address
+from pgnet_trio.transport import Transport, WebSocketImplementation
+
+__all__ = ["Connector", "LocalConnector", "LocalServer", "RemoteConnector"]
+
+
+class Connector(ABC):
+    """A way to a server.
+
+    Attributes:
+        encrypted: Whether what goes this way has to be encrypted.
+    """
+
+    encrypted: bool
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """Where it leads, for people."""
+
+    @abstractmethod
+    def connect(self, max_message_size: int | None) -> Any:
+        """Give an async context manager around the link.
+
+        Raises:
+            OSError: There is nobody there.
+            trio.BrokenResourceError: Who is there does not speak WebSocket.
+        """
+
+
+class RemoteConnector(Connector):
+    """The way to a server over the network."""
+
+    encrypted = True
+
+    def __init__(self, address: Address, implementation: WebSocketImplementation) -> None:
+        self._address = address
+        self._implementation = implementation
+
+    def __str__(self) -> str:
+        return str(self._address)
+
+    def connect(self, max_message_size: int | None) -> Any:
+        return self._implementation.connect(
+            self._address.host,
+            self._address.port,
+            resource=self._address.resource,
+            ssl_context=ssl.create_default_context() if self._address.tls else None,
+            max_message_size=max_message_size,
+        )
+
+
+class LocalServer(Protocol):
+    """What a client needs of a server of its own."""
+
+    async def serve(
+        self, *, port: int | None, task_status: trio.TaskStatus[int | None]
+    ) -> int: ...
+
+    def connect_in_memory(self) -> Transport: ...
+
+    def shutdown(self, result: int = 0, /) -> None: ...
+
+
+class LocalConnector(Connector):
+    """The way to a server that runs for as long as the client is connected."""
+
+    encrypted = False
+
+    def __init__(self, server: LocalServer, port: int | None) -> None:
+        self._server = server
+        self._port = port
+
+    def __str__(self) -> str:
+        return "a server of its own"
+
+    @asynccontextmanager
+    async def connect(self, max_message_size: int | None) -> AsyncIterator[Transport]:
+        async with trio.open_nursery() as nursery:
+            serve: Callable[..., Any] = self._serve
+            await nursery.start(serve)
+            transport = self._server.connect_in_memory()
+            transport.max_message_size = max_message_size
+            try:
+                yield transport
+            finally:
+                await transport.aclose()
+                self._server.shutdown()
+
+    async def _serve(self, *, task_status: trio.TaskStatus[int | None]) -> None:
+        await self._server.serve(port=self._port, task_status=task_status)

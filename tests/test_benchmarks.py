@@ -1,0 +1,222 @@
+"""The benchmarks measure what they say: their load generator speaks each wire, and checks it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import websockets.frames
+from websockets.streams import StreamReader
+
+from tests.benchmarks.__main__ import main, parse
+from tests.benchmarks.load import Plan, drive, percentile
+from tests.benchmarks.processes import cpu_time, missing_package, resident_memory, running_server
+from tests.benchmarks.report import Report, Verdict, markdown_table
+from tests.benchmarks.roundtrip import CASES
+from tests.benchmarks.wire import (
+    MESSAGE,
+    PAYLOAD,
+    SocketIOPeer,
+    TCPPeer,
+    WebSocketPeer,
+    client_frame,
+    frame_length,
+    server_payload,
+)
+
+
+def server_frame(payload: bytes, opcode: int = 1) -> bytes:
+    frame = websockets.frames.Frame(websockets.frames.Opcode(opcode), payload)
+    return frame.serialize(mask=False)
+
+
+def read_client_frame(data: bytes) -> websockets.frames.Frame:
+    reader = StreamReader()
+    reader.feed_data(data)
+    parsing = websockets.frames.Frame.parse(reader.read_exact, mask=True)
+    try:
+        next(parsing)
+    except StopIteration as stop:
+        frame = stop.value
+        assert isinstance(frame, websockets.frames.Frame)
+        return frame
+    raise AssertionError("the frame is not whole")
+
+
+def test_the_payload_has_100_bytes() -> None:
+    assert len(json.dumps(PAYLOAD, separators=(",", ":"))) == len(MESSAGE) == 100
+
+
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 65535, 65536])
+def test_frames(length: int) -> None:
+    payload = os.urandom(length)
+    assert bytes(read_client_frame(client_frame(payload)).data) == payload
+    answer = server_frame(payload)
+    assert frame_length(answer) == len(answer)
+    assert frame_length(answer + b"more") == len(answer)
+    assert server_payload(answer) == payload
+    assert frame_length(answer[:1]) == 0
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port at which nobody answers, though the connection is accepted."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+class LoggedInPeer(WebSocketPeer):
+    def log_in(self) -> None:
+        self.log_in_over_websocket()
+
+
+class LoggedInSocketIOPeer(SocketIOPeer):
+    def log_in(self) -> None:
+        pass
+
+
+def test_an_answer_in_pieces_is_one_answer(port: int) -> None:
+    peer = LoggedInPeer(port, "peer")
+    frame = server_frame(MESSAGE)
+    assert [peer.take(frame[at : at + 1]) for at in range(len(frame))] == [False] * (
+        len(frame) - 1
+    ) + [True]
+    assert peer.answers == 1
+    peer.close()
+
+
+def test_a_ping_is_no_answer(port: int) -> None:
+    peer = LoggedInPeer(port, "peer")
+    assert not peer.take(server_frame(b"ping", 9))
+    assert peer.take(server_frame(b"ping", 9) + server_frame(MESSAGE))
+    peer.close()
+    other = LoggedInSocketIOPeer(port, "peer")
+    assert not other.take(server_frame(b"2"))
+    assert other.answers == 0
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        server_frame(MESSAGE[:-1] + b"x"),
+        server_frame(MESSAGE) * 2,
+        server_frame(b"\x03\xe8", 8),
+        client_frame(MESSAGE),
+    ],
+)
+def test_a_wrong_answer_is_noticed(port: int, data: bytes) -> None:
+    peer = LoggedInPeer(port, "peer")
+    with pytest.raises(ConnectionError):
+        peer.take(data)
+    peer.close()
+
+
+def test_a_wrong_echo_over_tcp_is_noticed(port: int) -> None:
+    peer = TCPPeer(port, "peer")
+    assert not peer.take(MESSAGE[:60])
+    assert peer.take(MESSAGE[60:])
+    with pytest.raises(ConnectionError):
+        peer.take(MESSAGE + b"x")
+    peer.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["tcp", "trio-websocket", "pgnet-websockets", "pgnet-trio-websocket", "socketio"]
+)
+def test_each_server_is_measured(name: str) -> None:
+    if package := missing_package(name):
+        pytest.skip(f"{package} is not installed")
+    with running_server(name) as server:
+        plan = Plan(
+            peer=CASES[name].peer,
+            server=server.process,
+            port=server.port,
+            clients=3,
+            seconds=0.05,
+            warm_up=0.0,
+        )
+        result = drive(plan)
+    assert result.requests > 3
+    assert 0 < result.p50 <= result.p99
+    assert result.memory > 1 << 20
+
+
+def test_what_linux_says_of_a_process() -> None:
+    before = cpu_time(os.getpid())
+    times = os.times()
+    assert before.user == pytest.approx(times.user, abs=0.1)
+    assert before.system == pytest.approx(times.system, abs=0.1)
+    assert 1 << 20 < resident_memory(os.getpid()) < 1 << 40
+
+
+def test_percentiles() -> None:
+    values = [float(number) for number in range(100)]
+    assert percentile(values, 50) == 50
+    assert percentile(values, 99) == 99
+    assert percentile([1.0], 99) == 1
+
+
+def test_the_command_in_a_report_gets_it_again() -> None:
+    arguments = ["roundtrip", "--seconds", "0.5", "--clients", "1", "8", "--servers", "tcp"]
+    options = parse(arguments)
+    assert (options.seconds, options.clients, options.servers) == (0.5, [1, 8], ["tcp"])
+    assert options.rounds == 5
+    assert parse(["idle"]).connections == 2000
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["roundtrip", "--rounds", "0"], ["roundtrip", "--servers", "other"], ["x"]]
+)
+def test_a_wrong_command_line_is_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(arguments)
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_budgets() -> None:
+    assert Verdict("cost", 2.0, 2.0, "µs").met
+    assert not Verdict("cost", 2.0, 2.1, "µs").met
+    assert Verdict("rate", 10_000, 12_000, "a second", at_least=True).met
+    missed = Verdict("rate", 10_000, 9_999, "a second", at_least=True)
+    assert missed.cells() == ["rate", "at least 10,000 a second", "9,999 a second", "missed"]
+
+
+def test_tables() -> None:
+    assert markdown_table(["name", "n"], [["a", "12"], ["longer", "3"]]).splitlines() == [
+        "| name   |  n |",
+        "| ------ | -: |",
+        "| a      | 12 |",
+        "| longer |  3 |",
+    ]
+
+
+def test_a_run_prints_and_writes_its_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = Report(
+        title="Title",
+        command="the command",
+        head=["what", "n"],
+        rows=[["a", "1"]],
+        measured={"a": 1},
+        verdicts=[Verdict("budget", 1, 1, "s")],
+    )
+    module = importlib.import_module("tests.benchmarks.__main__")
+    monkeypatch.setattr(module, "run", lambda _: [report])
+    file = tmp_path / "numbers.json"
+    main(["import", "--json", str(file)])
+    printed = capsys.readouterr().out
+    assert "`the command`" in printed
+    assert "at most 1 s" in printed
+    content = json.loads(file.read_text("utf-8"))
+    assert content["reports"][0]["measured"] == {"a": 1}
+    assert content["reports"][0]["budgets"][0]["met"] is True
+    assert socket.gethostname() not in printed + file.read_text("utf-8")
