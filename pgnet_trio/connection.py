@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import AsyncIterator, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
 
 from pgnet_trio.errors import Disconnected, ProtocolError
-from pgnet_trio.transport import Transport
+
+if TYPE_CHECKING:
+    from pgnet_trio.transport import Transport
 
 __all__ = ["CLOSE_DEADLINE", "Connection", "WireProtocol"]
 

@@ -33,13 +33,15 @@ class Game:
         # Properties to a type checker, so that an author may override them with either a plain
         # attribute or a property.
         @property
-        def persistent(self) -> bool: ...
+        def persistent(self) -> bool:
+            """Whether the game stays when its last user leaves, and is saved."""
 
         @persistent.setter
         def persistent(self, value: bool) -> None: ...
 
         @property
-        def heartbeat_rate(self) -> float: ...
+        def heartbeat_rate(self) -> float:
+            """How many times a second clients send a heartbeat."""
 
         @heartbeat_rate.setter
         def heartbeat_rate(self, value: float) -> None: ...

@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import EllipsisType, TracebackType
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import trio
 
@@ -26,11 +26,13 @@ from pgnet_trio.errors import (
     ProtocolError,
     SendQueueFull,
 )
-from pgnet_trio.game import Game
 from pgnet_trio.messages import DEFAULT_PORT, GameInfo, Packet, Request, Response, Status
 from pgnet_trio.protocol.events import Answer, ClientEvent, LoginRefusal
 from pgnet_trio.protocol.v1 import ClientProtocol
 from pgnet_trio.transport import choose
+
+if TYPE_CHECKING:
+    from pgnet_trio.game import Game
 
 __all__ = ["Client"]
 
@@ -38,6 +40,8 @@ logger = logging.getLogger("pgnet_trio.client")
 
 CONNECT_TIMEOUT = 15.0
 """Seconds for connecting and logging in; a busy server may take some for the password."""
+
+DEFAULT_HEARTBEAT_RATE = 10.0
 
 MAX_MESSAGE_SIZE = 1024 * 1024
 PING_INTERVAL = 15.0
@@ -92,7 +96,7 @@ class Client:
         self._connected = False
         self._game: str | None = None
         self._close_reason = ""
-        self._heartbeat_rate = float(Game.heartbeat_rate)
+        self._heartbeat_rate = DEFAULT_HEARTBEAT_RATE
         self._opened: AbstractAsyncContextManager[None] | None = None
         self._outbox: Outbox | None = None
         self._dispatcher = Dispatcher()
@@ -228,9 +232,7 @@ class Client:
         assert opened is not None
         return await opened.__aexit__(exc_type, exc, traceback)
 
-    async def run(
-        self, *, task_status: trio.TaskStatus[Self] = trio.TASK_STATUS_IGNORED
-    ) -> str:
+    async def run(self, *, task_status: trio.TaskStatus[Self] = trio.TASK_STATUS_IGNORED) -> str:
         """Connect, log in, and stay connected until `disconnect` or the connection's end.
 
         Started, with this client, once it is logged in. May be run again afterwards.

@@ -6,12 +6,13 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from pgnet_trio.client.address import Address
-from pgnet_trio.transport import Transport, WebSocketImplementation
+if TYPE_CHECKING:
+    from pgnet_trio.client.address import Address
+    from pgnet_trio.transport import Transport, WebSocketImplementation
 
 __all__ = ["Connector", "LocalConnector", "LocalServer", "RemoteConnector"]
 
@@ -64,9 +65,7 @@ class RemoteConnector(Connector):
 class LocalServer(Protocol):
     """What a client needs of a server of its own."""
 
-    async def serve(
-        self, *, port: int | None, task_status: trio.TaskStatus[int | None]
-    ) -> int: ...
+    async def serve(self, *, port: int | None, task_status: trio.TaskStatus[int | None]) -> int: ...
 
     def connect_in_memory(self) -> Transport: ...
 

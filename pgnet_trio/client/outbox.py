@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -12,7 +12,9 @@ import trio
 from pgnet_trio.codec import plain
 from pgnet_trio.errors import CodecError, Disconnected, PGNetError, SendQueueFull
 from pgnet_trio.messages import Packet, Response
-from pgnet_trio.protocol.v1 import ClientProtocol
+
+if TYPE_CHECKING:
+    from pgnet_trio.protocol.v1 import ClientProtocol
 
 __all__ = ["MAX_QUEUED", "Errand", "Outbox"]
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import hmac
 from collections.abc import Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.messages import ADMIN_USERNAME, is_username_allowed
-from pgnet_trio.protocol.events import LogIn
 from pgnet_trio.storage.interface import Changes, SavedState, UserRecord
 
-__all__ = ["Accounts", "AccountRefusal"]
+if TYPE_CHECKING:
+    from pgnet_trio.protocol.events import LogIn
+
+__all__ = ["AccountRefusal", "Accounts"]
 
 
 class AccountRefusal(PGNetError):

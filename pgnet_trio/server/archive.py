@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
-from pgnet_trio.environment import Environment
 from pgnet_trio.errors import StorageError
 from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store
+
+if TYPE_CHECKING:
+    from pgnet_trio.environment import Environment
 
 __all__ = ["Archive"]
 

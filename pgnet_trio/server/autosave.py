@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import trio
 
 from pgnet_trio.errors import StorageError
-from pgnet_trio.server.host import Host
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.host import Host
 
 __all__ = ["autosave"]
 

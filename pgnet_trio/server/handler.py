@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -18,7 +19,9 @@ from pgnet_trio.server.limits import LOCAL, TokenBucket
 from pgnet_trio.server.requests import carry_out
 from pgnet_trio.server.session import Session
 from pgnet_trio.storage.interface import UserRecord
-from pgnet_trio.transport import Transport, WebSocketImplementation
+
+if TYPE_CHECKING:
+    from pgnet_trio.transport import Transport, WebSocketImplementation
 
 __all__ = ["handle_stream", "handle_transport"]
 
@@ -124,7 +127,7 @@ async def _converse(
         finally:
             if session is not None:
                 session.end(reason or "The connection failed.")
-        if not reason:
+        if session is not None and not reason:
             await connection.aclose(GOING_AWAY, session.end_reason or "")
 
 

@@ -7,20 +7,22 @@ import logging
 import math
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
-from pgnet_trio.crypto import KeyPair
-from pgnet_trio.environment import Environment
-from pgnet_trio.game import Game
-from pgnet_trio.server.accounts import Accounts
-from pgnet_trio.server.archive import Archive
 from pgnet_trio.server.limits import ConnectionCounts, FailedLogins, Limits
 from pgnet_trio.server.lobby import GameEntry, Lobby
 from pgnet_trio.server.room import Room, RoomClosed
-from pgnet_trio.server.session import Session
 from pgnet_trio.storage.interface import SavedGame
+
+if TYPE_CHECKING:
+    from pgnet_trio.crypto import KeyPair
+    from pgnet_trio.environment import Environment
+    from pgnet_trio.game import Game
+    from pgnet_trio.server.accounts import Accounts
+    from pgnet_trio.server.archive import Archive
+    from pgnet_trio.server.session import Session
 
 __all__ = ["Host", "TooBusy"]
 
@@ -88,7 +90,7 @@ class Host:
         self._inbox_size = (
             math.inf
             if in_flight is None or connections is None
-            else float((in_flight + 2) * connections + 2)
+            else (in_flight + 2) * connections + 2
         )
 
     def shut_down(self, exit_code: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import attrs
 
@@ -12,13 +13,11 @@ LOCAL = "memory"
 """The address of a link inside the process, which is never limited."""
 
 
-def _positive(instance: Limits, attribute: attrs.Attribute[float | None], value: object) -> None:
+def _positive(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         raise ValueError(f"{attribute.name} has to be a number over 0, or None; got {value!r}.")
-
-
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,7 @@ from pgnet_trio.errors import ServerError
 __all__ = ["open_listeners"]
 
 LOOPBACK = ("127.0.0.1", "::1")
-ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  # what listen_globally asks for
+ANYWHERE = ("0.0.0.0", "::")  # what listen_globally asks for
 TRIES = 20
 """How often to look for a port that is free on both families, before giving up."""
 
@@ -61,5 +61,3 @@ def _explain(port: int, error: OSError) -> ServerError:
             "port (0 takes any that is free)."
         )
     return ServerError(f"Port {port} cannot be listened on: {error}.")
-
-

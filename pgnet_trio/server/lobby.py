@@ -67,8 +67,8 @@ class Lobby(Generic[RoomT]):
             raise LobbyRefusal(f"There is a game {name!r} already; join it, or take another name.")
         if not is_gamename_allowed(name):
             raise LobbyRefusal(
-                f"A game cannot be named {name[:60]!r}: names have 3 to 50 letters, digits or inner "
-                "spaces, and no 'admin' in them."
+                f"A game cannot be named {name[:60]!r}: names have 3 to 50 letters, digits or "
+                "inner spaces, and no 'admin' in them."
             )
 
     def check_free(self, username: str) -> None:

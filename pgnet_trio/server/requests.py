@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -11,10 +11,12 @@ import trio
 from pgnet_trio.errors import StorageError
 from pgnet_trio.messages import Packet, Request, Response, Status
 from pgnet_trio.server.accounts import AccountRefusal
-from pgnet_trio.server.host import Host
 from pgnet_trio.server.lobby import LobbyRefusal
 from pgnet_trio.server.room import RoomClosed
-from pgnet_trio.server.session import Session
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.host import Host
+    from pgnet_trio.server.session import Session
 
 __all__ = ["carry_out"]
 
@@ -24,7 +26,7 @@ MAX_SLEEP = 5.0
 INVITE_CODE_BYTES = 16
 """Bytes of randomness in an invite code: nobody guesses 128 bits."""
 
-_Handler = Callable[..., Awaitable[Response]]
+_Handler = Callable[..., Coroutine[Any, Any, Response]]
 
 
 @attrs.frozen
@@ -34,7 +36,7 @@ class _Entry:
     admin: bool
 
 
-_table: dict[Request, _Entry] = {}
+_table: dict[str, _Entry] = {}
 
 
 def _request(name: Request, /, *, admin: bool = False, **arguments: Any) -> Callable[..., _Handler]:
@@ -52,7 +54,7 @@ async def carry_out(host: Host, session: Session, packet: Packet) -> Response:
 
     Cancellation leaves a change that was under way either made or not, never in part.
     """
-    entry = _table.get(packet.message)  # type: ignore[call-overload]  # a StrEnum equals its text
+    entry = _table.get(packet.message)
     if entry is None:
         return _unexpected(
             f"{packet.message[:60]!r} is no request to the server, and you are in no game.",
@@ -89,7 +91,7 @@ def _wrong_argument(payload: dict[str, Any], arguments: dict[str, Any]) -> str |
 
 def _help(session: Session) -> dict[str, dict[str, str]]:
     return {
-        str(name): {key: type(value).__name__ for key, value in entry.arguments.items()}
+        name: {key: type(value).__name__ for key, value in entry.arguments.items()}
         for name, entry in _table.items()
         if session.is_admin or not entry.admin
     }

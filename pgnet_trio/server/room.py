@@ -320,8 +320,7 @@ async def _response(result: Any, game: Game) -> Response:
         result = await result
     if not isinstance(result, Response):
         raise TypeError(
-            f"{type(game).__name__} has to answer a packet with a Response; "
-            f"it returned {result!r}."
+            f"{type(game).__name__} has to answer a packet with a Response; it returned {result!r}."
         )
     return result
 

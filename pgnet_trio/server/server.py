@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import EllipsisType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.environment import Environment
 from pgnet_trio.errors import ServerError, StorageError
-from pgnet_trio.game import Game
 from pgnet_trio.messages import ADMIN_USERNAME, DEFAULT_PORT
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.archive import Archive
@@ -28,6 +27,9 @@ from pgnet_trio.server.room import RoomClosed
 from pgnet_trio.storage import load_key, open_store
 from pgnet_trio.storage.interface import SavedState, UserRecord
 from pgnet_trio.transport import Transport, choose, memory_pair
+
+if TYPE_CHECKING:
+    from pgnet_trio.game import Game
 
 __all__ = ["Server"]
 

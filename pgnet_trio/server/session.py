@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from pgnet_trio.errors import CodecError
 from pgnet_trio.messages import ADMIN_USERNAME, Packet, Request, Response, Status
-from pgnet_trio.server.lobby import Lobby
-from pgnet_trio.server.room import Room
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.lobby import Lobby
+    from pgnet_trio.server.room import Room
 
 __all__ = ["CarryOut", "Outlet", "Session"]
 

@@ -151,6 +151,7 @@ class SQLiteStore(Store):
                 _errors("make", self._path),
                 contextlib.closing(sqlite3.connect(draft)) as connection,
             ):
+                connection.execute("PRAGMA synchronous = OFF")
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(_SCHEMA)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

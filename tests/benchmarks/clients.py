@@ -98,7 +98,7 @@ def latency(*, seconds: float, rounds: int, progress: Callable[[str], None]) -> 
             )
 
     def median(transport: str, key: str) -> float:
-        values = [each[key] for each in measured if each["transport"] == transport]
+        values: list[float] = [each[key] for each in measured if each["transport"] == transport]
         return statistics.median(values) * 1e3
 
     return Report(

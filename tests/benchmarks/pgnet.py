@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import nacl.pwhash
 
+from pgnet_trio.crypto import PasswordHasher
+from pgnet_trio.environment import Environment
 from pgnet_trio.game import Game
 from pgnet_trio.messages import Packet, Response
 from pgnet_trio.server import Server
-from pgnet_trio.crypto import PasswordHasher
-from pgnet_trio.environment import Environment
 
 __all__ = ["EchoGame", "open_server"]
 

@@ -107,7 +107,8 @@ def roundtrip(
         return statistics.median(one.cpu / other.cpu for one, other in pairs)
 
     def median(name: str, count: int, field: str) -> float:
-        return statistics.median(getattr(result, field) for result in results[name, count])
+        values: list[float] = [getattr(result, field) for result in results[name, count]]
+        return statistics.median(values)
 
     rows = [
         [
