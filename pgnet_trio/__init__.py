@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 
+from pgnet_trio import devclient, examples
 from pgnet_trio.client import Client
 from pgnet_trio.errors import (
     CodecError,
@@ -24,6 +25,7 @@ from pgnet_trio.errors import (
     ServerKeyMismatch,
     StorageError,
 )
+from pgnet_trio.examples import ExampleClient, ExampleGame
 from pgnet_trio.game import Game
 from pgnet_trio.messages import (
     ADMIN_USERNAME,
@@ -37,6 +39,7 @@ from pgnet_trio.messages import (
     is_username_allowed,
 )
 from pgnet_trio.server import Server
+from pgnet_trio.terminal import ainput
 
 __all__ = [
     "ADMIN_USERNAME",
@@ -46,6 +49,8 @@ __all__ = [
     "ConnectFailed",
     "CryptoError",
     "Disconnected",
+    "ExampleClient",
+    "ExampleGame",
     "Game",
     "GameInfo",
     "LoginRefused",
@@ -61,25 +66,31 @@ __all__ = [
     "ServerKeyMismatch",
     "Status",
     "StorageError",
+    "ainput",
+    "devclient",
     "enable_logging",
+    "examples",
     "is_gamename_allowed",
     "is_username_allowed",
 ]
 
-logging.getLogger("pgnet_trio").addHandler(logging.NullHandler())
+_logger = logging.getLogger("pgnet_trio")
+_logger.addHandler(logging.NullHandler())
+_handler = logging.StreamHandler()
+_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
 
 
 def enable_logging(enable: bool = True, /) -> None:
-    """Let the library's log messages through, or silence it again.
+    """Show the library's log messages on standard error, or no more.
+
+    A program that configures logging itself needs none of this: the logger is ``pgnet_trio``.
 
     Args:
-        enable: Whether messages of level INFO and above go to the handlers of the program, or to
-            standard error where it has none.
+        enable: Whether messages of level INFO and above are shown.
     """
-    logger = logging.getLogger("pgnet_trio")
-    logger.setLevel(logging.INFO if enable else logging.CRITICAL + 1)
-    if enable and not logging.getLogger().handlers:
-        logging.basicConfig()
-
-
-enable_logging(False)
+    if enable:
+        _logger.addHandler(_handler)
+        _logger.setLevel(logging.INFO)
+    else:
+        _logger.removeHandler(_handler)
+        _logger.setLevel(logging.NOTSET)

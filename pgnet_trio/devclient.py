@@ -13,14 +13,16 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from pgnet_trio.client import Client
 from pgnet_trio.errors import Disconnected, PGNetError
 from pgnet_trio.messages import Packet, Request, Response, Status, wall_clock
 from pgnet_trio.terminal import standard_input
+
+if TYPE_CHECKING:
+    from pgnet_trio.client import Client
 
 __all__ = [
     "PROMPT",
@@ -33,6 +35,7 @@ __all__ = [
     "describe_packet",
     "describe_status",
     "describe_value",
+    "local_time",
     "parse_packet",
     "printable",
     "run",
@@ -136,12 +139,11 @@ def describe_status(status: int, /) -> str:
 
 
 def describe_value(value: object, /) -> str:
-    """Give a value of a payload as text, in more than one line where it is nested."""
-    if isinstance(value, str):
-        return value
-    if value and isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, indent=4)
-    return str(value)
+    """Give a value of a payload as text, in more than one line where it is long and nested."""
+    if not isinstance(value, dict | list):
+        return str(value)
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 70 else json.dumps(value, ensure_ascii=False, indent=4)
 
 
 class Console(Protocol):
@@ -246,8 +248,8 @@ class DevClient:
     """Reads lines, sends each as a packet, and shows the answers.
 
     Args:
-        client: A client that is not connected yet. Its ``on_connection``, ``on_status`` and
-            ``on_game`` are taken over.
+        client: A client that is not connected yet. Its ``on_connection`` and ``on_status`` are
+            taken over.
         console: Where to read and to show; standard input and output if None.
     """
 
@@ -272,8 +274,7 @@ class DevClient:
         """
         client = self._client
         client.on_connection = self._on_connection
-        client.on_status = self._console.show_note
-        client.on_game = self._on_game
+        client.on_status = self._on_status
         async with client:
             with self._connection:
                 await self._ask_for_signatures()
@@ -288,8 +289,10 @@ class DevClient:
         if not connected:
             self._connection.cancel()
 
-    def _on_game(self, name: str | None) -> None:
-        self._console.show_note("In no game now." if name is None else f"In game {name!r} now.")
+    def _on_status(self, status: str) -> None:
+        # A change of game is a change of status too. Of the end, `run` tells.
+        if not self._client.close_reason:
+            self._console.show_note(status)
 
     async def _ask_for_signatures(self) -> None:
         response = await self._request(Packet(Request.HELP))
@@ -351,6 +354,6 @@ class DevClient:
         self._console.show_error(place + problem)
 
 
-async def run(client: Client, *, console: Console | None = None) -> int:
+async def run(client: Client, console: Console | None = None) -> int:
     """Run a `DevClient`; see `DevClient.run`."""
     return await DevClient(client, console=console).run()

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import threading
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -16,7 +17,7 @@ CHUNK_SIZE = 4096
 """Bytes asked for in one read; a terminal gives at most a line at a time."""
 
 MAX_LINE_SIZE = 1024 * 1024
-"""Bytes that a line may have: standard input may be anything, an endless file without a line too."""
+"""Bytes that a line may have; standard input may be an endless file without a newline."""
 
 
 async def ainput(prompt: str = "", /) -> str:
@@ -91,7 +92,9 @@ class LineReader:
         self._buffer = bytearray()
         self._too_long = False
         self._busy = False
-        self._read = _ThreadedRead(descriptor) if in_thread else functools.partial(_read, descriptor)
+        self._read: Callable[[], Awaitable[bytes]] = (
+            _ThreadedRead(descriptor) if in_thread else functools.partial(_read, descriptor)
+        )
 
     @property
     def has_buffered(self) -> bool:

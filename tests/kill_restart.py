@@ -300,6 +300,7 @@ async def kill_and_restart(
             if 0 < summary.kills < kills and chance.random() < 0.2:
                 await trio.sleep(chance.uniform(0.0, 0.6))
                 await server.kill()
+                summary.kills += 1
                 summary.kills_at_start += 1
                 return
             port, its_pubkey = await server.started()
@@ -329,19 +330,19 @@ async def kill_and_restart(
                     await trio.sleep(chance.uniform(0.0, seconds))
                     load.killed = True
                     await server.kill()
+            summary.kills += 1
             newest = load.new_users[-USERS_TRIED:]
 
     # Once more than it is killed: the last time it only has to come back.
-    for number in range(kills + 1):
+    for _ in range(kills + 1):
         try:
             await restart_and_kill()
             problems = promises.broken_by(read_copy(save_file))
         except* (PGNetError, RuntimeError, ValueError, trio.TooSlowError) as group:
             problems = [f"{type(error).__name__}: {error}" for error in leaves(group)]
         summary.problems += [f"{problem} (after kill {summary.kills})" for problem in problems]
-        if problems or number == kills:
+        if problems:
             break
-        summary.kills += 1
         progress(str(summary))
     return summary
 

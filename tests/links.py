@@ -38,7 +38,8 @@ class Link:
     def id(self) -> str:
         if self.server == "memory":
             return "memory"
-        return f"{self.first} of {self.server}-server, {self.client}-client"
+        short = {"trio-websocket": "tws", "websockets": "ws"}
+        return f"{self.first} of {short[self.server]} server, {short[self.client]} client"
 
     @property
     def is_memory(self) -> bool:
@@ -64,8 +65,9 @@ class Link:
             try:
                 yield one, other
             finally:
-                await one.aclose()
-                await other.aclose()
+                with trio.CancelScope(shield=True):
+                    await one.aclose()
+                    await other.aclose()
             return
         server, client = choose(self.server), choose(self.client)
         client_tls = ssl.create_default_context(cafile=str(CERTIFICATE)) if tls else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
 import math
 import sys
@@ -10,11 +11,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
 from types import NoneType
-from typing import Annotated, Any, Final, Literal, NamedTuple, NewType, Optional
+from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, NewType, Optional, TypeVar
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgnet_trio.codec import MAX_DEPTH, decode_json, encode_json, from_plain, plain, to_plain
@@ -145,6 +146,32 @@ class WithSet:
 
 
 @attrs.define
+class WithOthers:
+    raw: bytes = b""
+    queue: collections.deque[str] = attrs.field(factory=collections.deque)
+    few: frozenset[int] = frozenset()
+
+
+@dataclasses.dataclass
+class OldPlace:
+    row: int = 0
+
+
+T = TypeVar("T")
+
+
+@attrs.define
+class Box(Generic[T]):
+    content: T
+
+
+@attrs.define
+class Mixed:
+    place: OldPlace = attrs.field(factory=OldPlace)
+    box: Box[int] = attrs.field(factory=lambda: Box(0))
+
+
+@attrs.define
 class WithOptional:
     name: Optional[str] = None  # noqa: UP045  # the spelling of older programs
 
@@ -266,6 +293,11 @@ def test_new_types_annotated_and_final_ones_are_as_strict_as_what_they_stand_for
             from_plain({name: None}, Decorated)
 
 
+def test_dataclasses_and_generic_classes_can_be_inside_a_model() -> None:
+    value = Mixed(OldPlace(3), Box(4))
+    assert exactly_equal(decode_json(encode_json(value), Mixed), value)
+
+
 def test_fields_of_any_kind_carry_plain_data() -> None:
     value = Anything({"a": [1, None]}, [1, "x"], {"b": 2.5}, (1, "c"))
     assert decode_json(encode_json(value), Anything) == value
@@ -285,7 +317,7 @@ def test_of_two_equal_keys_the_last_wins() -> None:
 
 def test_a_model_without_fields_takes_an_empty_dict_only() -> None:
     assert from_plain({}, Nothing) == Nothing()
-    with pytest.raises(CodecError, match=r"^data: expected only the keys no fields, got 'x'$"):
+    with pytest.raises(CodecError, match=r"^data: expected only the keys of Nothing, got 'x'$"):
         from_plain({"x": 1}, Nothing)
     with pytest.raises(CodecError, match="expected a dict with the fields of Nothing, got str"):
         from_plain("", Nothing)
@@ -478,7 +510,18 @@ def test_errors_are_type_errors_of_ours_and_show_no_values() -> None:
         ({"name": 1}, WithOptional, "name: expected str or None, got int"),
         ({"eyes": 7}, Dice, "data: expected a valid value, got ValueError: 'eyes' must be <= 6: 7"),
         ({"value": 1, "name": "bad"}, Strict, "data: expected a valid value, got LookupError: "),
-        ({"taken": ["a"]}, WithSet, "taken: expected a model without sets, which cannot travel"),
+        (
+            {"taken": ["a"]},
+            WithSet,
+            "taken: expected a model without set[str], which cannot travel",
+        ),
+        ({"raw": 10**12}, WithOthers, "raw: expected a model without bytes, which cannot travel"),
+        ({"raw": "abc"}, WithOthers, "raw: expected a model without bytes, which cannot travel"),
+        ({"queue": "abc"}, WithOthers, "queue: expected a model without"),
+        ({"few": [1]}, WithOthers, "few: expected a model without frozenset[int], which cannot"),
+        ({"place": ""}, Mixed, "place: expected a dict with the fields of OldPlace, got str"),
+        ({"place": {"x": 1}}, Mixed, "place: expected only the keys of OldPlace, got 'x'"),
+        ({"box": {"content": "1"}}, Mixed, "box.content: expected an int, got str"),
         (2**64, Any, "data: expected an int of at most 64 bits, got one of 65"),
     ],
 )
@@ -568,6 +611,7 @@ def test_random_data_is_refused_or_becomes_what_it_was(data: object, kind: type)
     assert from_plain(to_plain(model), kind) == model
 
 
+@settings(max_examples=50)
 @given(
     st.dictionaries(
         st.sampled_from([field.name for field in attrs.fields(Choices)]) | texts, plain_data

@@ -12,6 +12,7 @@ line before the block (an empty line between does no harm):
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import attrs
 import pytest
 
 import pgnet_trio
+from pgnet_trio.server.limits import Limits
 
 ROOT = Path(__file__).parent.parent
 TIME_LIMIT = 30.0  # seconds; a program takes less than one, but a busy machine may need more
@@ -93,8 +95,9 @@ def run_program(path: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("block", all_blocks(), ids=str)
 def test_a_block_of_python_compiles(block: Block) -> None:
-    # Empty lines before it, so that a complaint names the line of the page.
-    compile("\n" * (block.line - 1) + block.text, block.page, "exec")
+    # Empty lines before it, so that a complaint names the line of the page. An excerpt may await.
+    text = "\n" * (block.line - 1) + block.text
+    compile(text, block.page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 @pytest.mark.parametrize("block", [it for it in all_blocks() if it.is_program], ids=str)
@@ -113,6 +116,11 @@ def test_every_public_name_is_in_the_reference() -> None:
     pages = (ROOT / "docs" / "reference").rglob("*.md")
     words = set(re.findall(r"\w+", "\n".join(page.read_text("utf-8") for page in pages)))
     assert not set(pgnet_trio.__all__) - words
+
+
+def test_every_limit_is_in_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "server.md").read_text("utf-8")
+    assert not {option.name for option in attrs.fields(Limits)} - set(re.findall(r"\w+", page))
 
 
 # The reading of pages itself.

@@ -35,6 +35,7 @@ LAYERS = (
     "examples",
     "devclient",
     "cli",
+    "__main__",
 )
 
 # These never import one another, whatever their order.

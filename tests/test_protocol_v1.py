@@ -920,7 +920,7 @@ class Conversation(RuleBasedStateMachine):
             assert self.server.state is State.CLOSED
         elif self.server.state is State.VERDICT:
             self.server.accept("welcome")
-            assert self.server.state is State.OPEN
+            assert self.server.state is SERVER_STEPS[State.VERDICT][Step.ACCEPTANCE]
 
     @precondition(lambda self: self.client.state is State.OPEN and not self.client.unanswered)
     @rule()

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _make_parser(arguments)
     options = parser.parse_args(arguments)
     try:
-        status: int = options.run(options)
+        status = _run_bare(options)
         sys.stdout.flush()
     except PGNetError as error:
         return _complain(str(error))
@@ -71,6 +71,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read the output has gone. Python's own last flush must not fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    return status
+
+
+def _run_bare(options: argparse.Namespace) -> int:
+    """Run the command; an error that is alone in its group comes out of it."""
+    try:
+        status: int = options.run(options)
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from group
     return status
 
 

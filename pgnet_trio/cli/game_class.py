@@ -65,7 +65,9 @@ def _import_file(path: Path) -> ModuleType:
         raise GameClassError(f"there is no file {str(path)!r}")
     name = path.stem
     if name in sys.modules:
-        raise GameClassError(f"{path}: another module is named {name!r}; give the file another name")
+        raise GameClassError(
+            f"{path}: another module is named {name!r}; give the file another name"
+        )
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

@@ -12,14 +12,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import trio
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
-from prompt_toolkit.document import Document
 from prompt_toolkit.history import History
 from rich.console import Console as RichConsole
 from rich.console import RenderableType
@@ -40,6 +39,9 @@ from pgnet_trio.devclient import (
     split_line,
 )
 from pgnet_trio.messages import Packet, Response, Status
+
+if TYPE_CHECKING:
+    from prompt_toolkit.document import Document
 
 __all__ = ["LineHistory", "PromptConsole", "RequestCompleter", "is_confidential", "state_folder"]
 
@@ -95,10 +97,11 @@ class LineHistory(History):
         try:
             lines = self._path.read_text("utf-8").splitlines()
             if len(lines) > 2 * MAX_HISTORY_LINES:
-                self._path.write_text("".join(f"{x}\n" for x in lines[-MAX_HISTORY_LINES:]), "utf-8")
+                lines = lines[-MAX_HISTORY_LINES:]
+                self._path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
         except (OSError, UnicodeError):
             return []
-        return reversed(lines[-MAX_HISTORY_LINES:])
+        return reversed(lines)
 
     def store_string(self, string: str) -> None:
         """Add a line to the file, if it holds no secret."""

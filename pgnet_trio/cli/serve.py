@@ -119,7 +119,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         unit, text = _LIMITS[field.name]
         limit(
             f"--{field.name.replace('_', '-')}",
-            type=functools.partial(_limit, kind=type(field.default)),
+            type=_limit if isinstance(field.default, float) else _whole_limit,
             metavar=unit,
             help=f"{text} (default: {field.default:g})",
         )
@@ -146,8 +146,8 @@ def run(options: argparse.Namespace) -> int:
         raise PGNetError("expected a password for admin, got an empty one")
     logging.basicConfig(
         format="%(asctime)s %(levelname)s %(message)s",
-        level=logging.DEBUG if verbose else logging.INFO,
     )
+    logging.getLogger("pgnet_trio").setLevel(logging.DEBUG if verbose else logging.INFO)
     globally = settings.get("listen_globally", False)
     return trio.run(functools.partial(_serve, lambda: Server(game, **settings), globally=globally))
 
@@ -165,7 +165,6 @@ async def _serve_once(
     server: Server, signals: trio.MemoryReceiveChannel[int], *, globally: bool
 ) -> int:
     announcement = _Announcement(server, globally=globally)
-    failure: PGNetError | None = None
     exit_code = 0
 
     async def obey_signals() -> None:
@@ -181,14 +180,9 @@ async def _serve_once(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(obey_signals)
         with trio.CancelScope() as scope:
-            try:
-                result = await server.serve(task_status=announcement)
-                exit_code = exit_code or result
-            except PGNetError as error:
-                failure = error
+            result = await server.serve(task_status=announcement)
+            exit_code = exit_code or result
         nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
     return exit_code
 
 
@@ -250,15 +244,22 @@ def _port(text: str) -> int:
     raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
 
 
-def _positive(text: str, kind: type[int] | type[float] = float) -> float:
+def _positive(text: str) -> float:
     try:
-        if 0 < (number := kind(text)) < math.inf:
+        if 0 < (number := float(text)) < math.inf:
             return number
     except ValueError:
         pass
-    expected = "a whole number" if kind is int else "a number"
-    raise argparse.ArgumentTypeError(f"expected {expected} over 0, got {text!r}")
+    raise argparse.ArgumentTypeError(f"expected a number over 0, got {text!r}")
 
 
-def _limit(text: str, kind: type[int] | type[float]) -> float | None:
-    return None if text.lower() == "none" else _positive(text, kind)
+def _limit(text: str) -> float | None:
+    return None if text.lower() == "none" else _positive(text)
+
+
+def _whole_limit(text: str) -> int | None:
+    if text.lower() == "none":
+        return None
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number over 0, or none; got {text!r}")

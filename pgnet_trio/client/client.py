@@ -217,8 +217,9 @@ class Client:
             LoginRefused: It did not let this user in.
             ServerKeyMismatch: It has another key than it should.
         """
-        self._opened = self._open()
-        await self._opened.__aenter__()
+        opened = self._open()
+        await opened.__aenter__()
+        self._opened = opened
         return self
 
     async def __aexit__(
@@ -455,7 +456,8 @@ class Client:
                             yield
                         except Exception as raised:
                             body_error = raised
-                        self._end(CLOSED_HERE)
+                        finally:
+                            self._end(CLOSED_HERE)
                 except Exception as raised:
                     error = _bare(raised)
                     self._end(str(error))

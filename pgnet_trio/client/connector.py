@@ -53,6 +53,7 @@ class RemoteConnector(Connector):
         return str(self._address)
 
     def connect(self, max_message_size: int | None) -> Any:
+        """Give an async context manager around a WebSocket."""
         return self._implementation.connect(
             self._address.host,
             self._address.port,
@@ -65,11 +66,14 @@ class RemoteConnector(Connector):
 class LocalServer(Protocol):
     """What a client needs of a server of its own."""
 
-    async def serve(self, *, port: int | None, task_status: trio.TaskStatus[int | None]) -> int: ...
+    async def serve(self, *, port: int | None, task_status: trio.TaskStatus[int | None]) -> int:
+        """Host games until shut down."""
 
-    def connect_in_memory(self) -> Transport: ...
+    def connect_in_memory(self) -> Transport:
+        """Open a link inside the process."""
 
-    def shutdown(self, result: int = 0, /) -> None: ...
+    def shutdown(self, result: int = 0, /) -> None:
+        """Have it end."""
 
 
 class LocalConnector(Connector):
@@ -86,6 +90,7 @@ class LocalConnector(Connector):
 
     @asynccontextmanager
     async def connect(self, max_message_size: int | None) -> AsyncIterator[Transport]:
+        """Start the server, and give a link to it; the server is shut down at the end."""
         async with trio.open_nursery() as nursery:
             serve: Callable[..., Any] = self._serve
             await nursery.start(serve)

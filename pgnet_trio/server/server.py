@@ -219,6 +219,7 @@ class Server:
 
         Args:
             port: For this run, another port than the constructor was given, or None for none.
+            task_status: Started with the port.
 
         Returns:
             The exit code given to `shutdown`.

@@ -56,6 +56,7 @@ _REMOVE_INVITE_CODE = "DELETE FROM invite_codes WHERE code = CAST(?1 AS TEXT)"
 # Where the header of a database says what it is: https://www.sqlite.org/fileformat2.html#1.3
 _MAGIC = b"SQLite format 3\0"
 _HEADER_SIZE = 100
+_PAGE_SIZE_PLACE = slice(16, 18)
 _APPLICATION_ID_PLACE = slice(68, 72)
 
 
@@ -160,8 +161,12 @@ class SQLiteStore(Store):
 
     def _examine(self) -> SavedState:
         """Read the database without writing to it, and refuse it where it is not sound."""
-        with self._path.open("rb") as file:
-            header = file.read(_HEADER_SIZE)
+        try:
+            with self._path.open("rb") as file:
+                header = file.read(_HEADER_SIZE)
+                size = os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise cannot("read", self._path, error) from error
         if len(header) < _HEADER_SIZE or not header.startswith(_MAGIC):
             hint = (
                 " (if it is in the original's format, call it .json)" if header[:1] == b"{" else ""
@@ -172,6 +177,10 @@ class SQLiteStore(Store):
         # Without a log that SQLite would have to read too, it need not make any files.
         has_log = self._wal_path.exists() and self._wal_path.stat().st_size > 0
         options = "mode=ro" if has_log else "mode=ro&immutable=1"
+        # SQLite takes what is missing of the last page for zeros.
+        page_size = int.from_bytes(header[_PAGE_SIZE_PLACE], "big")
+        if not has_log and size % (page_size if page_size > 1 else 65536):
+            raise cannot("read", self._path, "it is damaged: the end is missing")
         uri = f"{self._path.as_uri()}?{options}"
         with (
             _errors("read", self._path),
@@ -245,6 +254,7 @@ class SQLiteStore(Store):
             connection.execute("PRAGMA synchronous = FULL")
             # SQLite opens a file that is write-protected all the same; this finds out.
             connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             connection.execute("ROLLBACK")
             undo.pop_all()
             return connection

@@ -13,7 +13,15 @@ import trio
 
 from pgnet_trio.transport.rules import CLOSED_HERE
 
-__all__ = ["BytePipe", "SocketPipe", "StreamPipe", "helper_nursery", "open_pipe", "peer_address"]
+__all__ = [
+    "BytePipe",
+    "SocketPipe",
+    "StreamPipe",
+    "close_at_once",
+    "helper_nursery",
+    "open_pipe",
+    "peer_address",
+]
 
 _READ_SIZE = 65536
 _Pipe = TypeVar("_Pipe", bound="BytePipe")
@@ -263,9 +271,7 @@ class StreamPipe(BytePipe):
             self._closed = True
             self._written.set()
             self.interrupt()
-            with trio.CancelScope() as scope:
-                scope.cancel()
-                await self._stream.aclose()
+            await close_at_once(self._stream)
 
     def _wake_flush(self) -> None:
         self._flushed.set()
@@ -300,7 +306,7 @@ async def open_pipe(stream: trio.abc.Stream) -> AsyncGenerator[BytePipe, None]:
                 nursery.start_soon(pipe.run)
                 yield pipe
     finally:
-        await trio.aclose_forcefully(stream)
+        await close_at_once(stream)
 
 
 @asynccontextmanager
@@ -309,6 +315,13 @@ async def _closing(pipe: _Pipe) -> AsyncGenerator[_Pipe, None]:
         yield pipe
     finally:
         await pipe.close()
+
+
+async def close_at_once(resource: trio.abc.AsyncResource) -> None:
+    """Close without waiting, and without raising ``trio.Cancelled``, even when cancelled."""
+    with trio.CancelScope(shield=True) as scope:
+        scope.cancel()
+        await resource.aclose()
 
 
 @asynccontextmanager

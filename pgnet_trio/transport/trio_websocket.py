@@ -34,7 +34,7 @@ from trio_websocket import (
 
 from pgnet_trio.transport.frames import FrameWatch, close_frame
 from pgnet_trio.transport.interface import Transport
-from pgnet_trio.transport.pipes import helper_nursery, peer_address
+from pgnet_trio.transport.pipes import close_at_once, helper_nursery, peer_address
 from pgnet_trio.transport.rules import (
     BUSY_RECEIVING,
     BUSY_SENDING,
@@ -288,7 +288,7 @@ class TrioWebSocketTransport(Transport):
 
     async def _close_stream(self) -> None:
         self._closed = True
-        await trio.aclose_forcefully(self._watched)
+        await close_at_once(self._watched)
         if self._gone is not None:
             self._gone.set()
 
@@ -331,7 +331,7 @@ async def _open_link(
             finally:
                 await transport.aclose()
     finally:
-        await trio.aclose_forcefully(watched)
+        await close_at_once(watched)
 
 
 async def _host(

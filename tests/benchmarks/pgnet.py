@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import nacl.pwhash
 
+from pgnet_trio import Game, Packet, Response, Server
 from pgnet_trio.crypto import PasswordHasher
 from pgnet_trio.environment import Environment
-from pgnet_trio.game import Game
-from pgnet_trio.messages import Packet, Response
-from pgnet_trio.server import Server
 
 __all__ = ["EchoGame", "open_server"]
 

@@ -1,0 +1,152 @@
+"""``pgnet-trio connect``: a prompt on a server."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+
+import trio
+
+from pgnet_trio import devclient
+from pgnet_trio.cli.game_class import load_game_class
+from pgnet_trio.cli.passwords import find_secret
+from pgnet_trio.cli.serve import DEFAULT_GAME, transport_name
+from pgnet_trio.client import Client
+
+__all__ = ["run", "set_up"]
+
+PASSWORD_VARIABLE = "PGNET_PASSWORD"
+INVITE_CODE_VARIABLE = "PGNET_INVITE_CODE"
+
+EXAMPLES = """\
+examples:
+  pgnet-trio connect localhost
+  pgnet-trio connect play.example.org:38929 --username ann
+  pgnet-trio connect wss://play.example.org --invite-code-prompt
+  pgnet-trio connect --game my_game.py:MyGame
+  printf '.join_game;name=table 1\\nsay;text=hi\\n' | pgnet-trio connect localhost --username bot
+
+at the prompt:
+  message;key=value;key2=value2     one packet
+  .help                             the server's own requests: . stands for __pgnet__.
+  ..message                         a message that begins with a dot
+  say;count=2;text="2"              a number, and text that looks like one
+  quit
+
+Where standard input is no terminal, the lines are read from there. The exit status is 0 if every
+line was sent and every answer had the status OK.
+"""
+
+
+def set_up(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command, and what runs it."""
+    parser.description = "Open a prompt on a server, or on a game without one."
+    parser.epilog = EXAMPLES
+    parser.set_defaults(run=run, error=parser.error)
+    parser.add_argument(
+        "address",
+        nargs="?",
+        metavar="ADDRESS",
+        help="host, host:port, [v6]:port, ws://... or wss://...; without it, a server inside "
+        "this process is used",
+    )
+    parser.add_argument(
+        "--game",
+        metavar="MODULE:CLASS",
+        help=f"without ADDRESS: the game class, or path/to/file.py:CLASS (default: {DEFAULT_GAME})",
+    )
+    parser.add_argument("--username", metavar="NAME", help="who logs in; asked for if absent")
+    parser.add_argument(
+        "--password-file",
+        metavar="FILE",
+        help=f"the password is the file's first line; it may also be in ${PASSWORD_VARIABLE}",
+    )
+    invite = parser.add_mutually_exclusive_group()
+    invite.add_argument(
+        "--invite-code-file",
+        metavar="FILE",
+        help=f"the invite code is the file's first line; it may also be in ${INVITE_CODE_VARIABLE}",
+    )
+    invite.add_argument("--invite-code-prompt", action="store_true", help="ask for an invite code")
+    parser.add_argument(
+        "--pubkey", default="", metavar="KEY", help="talk only to the server with this public key"
+    )
+    parser.add_argument(
+        "--transport", type=transport_name, metavar="NAME", help="trio-websocket or websockets"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what happens")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read lines and send them until they end.
+
+    Returns:
+        0 if every line was sent and every answer had the status OK, else 1.
+
+    Raises:
+        PGNetError: The game or the server cannot be used; the message says why.
+        SystemExit: The arguments make no sense together.
+    """
+    client = _make_client(options)
+    with _open_console() as console:
+        logging.basicConfig(format="%(levelname)s %(message)s")
+        level = logging.DEBUG if options.verbose else logging.WARNING
+        logging.getLogger("pgnet_trio").setLevel(level)
+        return trio.run(devclient.run, client, console)
+
+
+def _make_client(options: argparse.Namespace) -> Client:
+    if options.address is not None and options.game is not None:
+        options.error("--game is for a server inside this process: leave ADDRESS out, or --game")
+    if options.address is None:
+        game = load_game_class(options.game or DEFAULT_GAME)
+    is_terminal = sys.stdin is not None and sys.stdin.isatty()
+    if not options.username and not is_terminal:
+        options.error("--username is needed where standard input is no terminal")
+    username = options.username
+    while not username:
+        username = input("Username: ").strip()
+    password = find_secret(
+        options.password_file,
+        PASSWORD_VARIABLE,
+        "Password (Enter for none): " if is_terminal else None,
+    )
+    if options.address is None:
+        return Client.local(game=game, username=username, password=password or "")
+    invite_code = find_secret(
+        options.invite_code_file,
+        INVITE_CODE_VARIABLE,
+        "Invite code: " if options.invite_code_prompt else None,
+    )
+    try:
+        return Client.remote(
+            address=options.address,
+            username=username,
+            password=password or "",
+            invite_code=invite_code or "",
+            verify_server_pubkey=options.pubkey,
+            transport=options.transport,
+        )
+    except ValueError as error:
+        options.error(str(error))
+        raise
+
+
+@contextlib.contextmanager
+def _open_console() -> Iterator[devclient.Console]:
+    has_terminal = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+    if has_terminal and os.environ.get("TERM") != "dumb":
+        try:
+            from pgnet_trio.cli.prompt import LineHistory, PromptConsole, state_folder
+        except ModuleNotFoundError:
+            # The extra is not installed.
+            pass
+        else:
+            with PromptConsole(LineHistory(state_folder() / "history")) as console:
+                yield console
+            return
+    yield devclient.PlainConsole()

@@ -1,0 +1,15 @@
+"""Models, plain data and JSON text, through one strict converter.
+
+Plain data is what every wire format here can carry: ``dict`` with text keys, ``list``, ``str``,
+``int`` of 64 bits, finite ``float``, ``bool`` and ``None``, nested at most `MAX_DEPTH` levels.
+Models are attrs classes of plain data, other models, enums, literals, unions, lists, tuples and
+dicts. What cannot travel is refused at the sender, and what arrives is taken only if its type is
+exactly the declared one. Every failure is a `CodecError` that says where.
+"""
+
+from __future__ import annotations
+
+from pgnet_trio.codec.conversion import decode_json, encode_json, from_plain, plain, to_plain
+from pgnet_trio.codec.faults import MAX_DEPTH
+
+__all__ = ["MAX_DEPTH", "decode_json", "encode_json", "from_plain", "plain", "to_plain"]

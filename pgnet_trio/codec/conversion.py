@@ -1,0 +1,106 @@
+"""Models to plain data to JSON text, and back."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import attrs
+import msgspec
+
+from pgnet_trio.codec.faults import Fault, author_error, codec_error, too_deep
+from pgnet_trio.codec.models import converter, locate
+from pgnet_trio.codec.plain_data import normalised
+from pgnet_trio.errors import CodecError
+
+__all__ = ["decode_json", "encode_json", "from_plain", "plain", "to_plain"]
+
+T = TypeVar("T")
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+def encode_json(model: object) -> str:
+    """Turn a model, or plain data, into JSON text.
+
+    Args:
+        model: An instance of an attrs class, or plain data.
+
+    Raises:
+        CodecError: Something in it cannot travel; the message says where.
+    """
+    return _encode(to_plain(model)).decode()
+
+
+def decode_json(text: str | bytes, kind: type[T]) -> T:
+    """Read JSON text that should be a ``kind``.
+
+    Args:
+        text: The text, or its UTF-8 bytes.
+        kind: The attrs class, or other type, that is expected.
+
+    Raises:
+        CodecError: It is no JSON, or no ``kind``; the message says where.
+    """
+    try:
+        data = _decode(text)
+    except RecursionError:
+        raise CodecError(f"data: {too_deep()}") from None
+    except (msgspec.MsgspecError, UnicodeError, TypeError) as error:
+        raise CodecError(f"data: expected JSON text in UTF-8: {error}") from None
+    return from_plain(data, kind)
+
+
+def plain(value: object, path: str = "payload") -> Any:
+    """Check data that an author hands over, and give a copy of plain data.
+
+    Subclasses of the plain types (an ``IntEnum``, a ``defaultdict``, a named tuple) become the
+    plain types, tuples become lists, and integer keys become text.
+
+    Args:
+        value: The data.
+        path: What errors call the data.
+
+    Raises:
+        CodecError: Something in it cannot travel; the message says where.
+    """
+    try:
+        return normalised(value)
+    except Fault as error:
+        raise codec_error(error, path) from None
+
+
+def to_plain(model: object) -> Any:
+    """Turn a model into plain data; plain data becomes a checked copy.
+
+    Args:
+        model: An instance of an attrs class, or plain data.
+
+    Raises:
+        CodecError: A field does not hold what its class declares, or something that cannot
+            travel; the message says where.
+    """
+    if not attrs.has(type(model)):
+        return plain(model, "")
+    try:
+        data = converter.unstructure(model)
+    except Exception as error:
+        raise codec_error(locate(model, type(model), error), "") from author_error(error)
+    return plain(data, "")
+
+
+def from_plain(data: object, kind: type[T], path: str = "") -> T:
+    """Read plain data that should be a ``kind``.
+
+    Args:
+        data: The data, for example from `decode_json` or `to_plain`.
+        kind: The attrs class, or other type, that is expected.
+        path: What errors call the data.
+
+    Raises:
+        CodecError: It is no ``kind``; the message says where.
+    """
+    try:
+        return converter.structure(normalised(data), kind)
+    except Exception as error:
+        raise codec_error(error, path) from author_error(error)

@@ -1,0 +1,427 @@
+"""What authors of clients rely on: requests, callbacks, events in order, errors that come out bare."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from pgnet_trio import (
+    Client,
+    CodecError,
+    ConnectFailed,
+    Disconnected,
+    Game,
+    GameInfo,
+    LoginRefused,
+    Packet,
+    Request,
+    RequestFailed,
+    Response,
+    SendQueueFull,
+    Server,
+    ServerKeyMismatch,
+)
+from pgnet_trio.client.address import Address, parse_address
+from pgnet_trio.client.outbox import MAX_QUEUED
+from tests.hosting import Recorder, cheap_environment, hosting, make_server, player
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@asynccontextmanager
+async def at_table(**options: Any) -> AsyncIterator[Client]:
+    async with hosting(**options) as server, player(server, "ann") as ann:
+        await ann.create_game("table 1")
+        yield ann
+
+
+class Gate(Recorder):
+    """Answers "wait" only when its gate is open."""
+
+    gate: trio.Event
+
+    async def handle_packet(self, packet: Packet, /) -> Response:  # type: ignore[override]
+        if packet.message == "wait":
+            await self.gate.wait()
+        return self.handle_game_packet(packet)
+
+
+def gated() -> type[Gate]:
+    return type("OpenableGate", (Gate,), {"gate": trio.Event()})
+
+
+async def test_many_tasks_may_ask_at_the_same_time() -> None:
+    answers: dict[int, Any] = {}
+
+    async def ask(n: int) -> None:
+        answers[n] = (await ann.request(Packet("n", {"n": n}))).payload["n"]
+
+    async with at_table() as ann, trio.open_nursery() as nursery:
+        for n in range(50):
+            nursery.start_soon(ask, n)
+    assert answers == {n: n for n in range(50)}
+
+
+async def test_callbacks_get_their_answers_in_order_and_may_ask_themselves() -> None:
+    got: list[str] = []
+    done = trio.Event()
+
+    async def callback(response: Response) -> None:
+        got.append(response.message)
+        got.append((await ann.request(Packet("inner"))).message)
+        done.set()
+
+    async with at_table() as ann:
+        ann.send(Packet("one"), lambda response: got.append(response.message))
+        ann.send(Packet("two"))
+        ann.send(Packet("three"), callback)
+        await done.wait()
+    assert got == ["ann: one", "ann: three", "ann: inner"]
+
+
+async def test_do_next_goes_before_what_waits() -> None:
+    got: list[str] = []
+    done = trio.Event()
+
+    def note(response: Response) -> None:
+        got.append(response.message)
+        if len(got) == 4:
+            done.set()
+
+    game = gated()
+    async with at_table(game=game) as ann:
+        for message in ("wait", "first", "second"):
+            ann.send(Packet(message), note)
+        ann.send(Packet("urgent"), note, do_next=True)
+        game.gate.set()
+        await done.wait()
+    assert got == ["ann: wait", "ann: urgent", "ann: first", "ann: second"]
+
+
+async def test_flushing_forgets_what_was_not_sent() -> None:
+    got: list[str] = []
+    game = gated()
+    async with at_table(game=game) as ann, trio.open_nursery() as nursery:
+        ann.send(Packet("wait"), lambda response: got.append(response.message))
+        ann.send(Packet("never sent"), lambda response: got.append(response.message))
+        nursery.start_soon(ann.request, Packet("waited for"))
+        await wait_all_tasks_blocked()
+        ann.flush_queue()
+        game.gate.set()
+        await ann.request(Packet("last"))
+        await wait_all_tasks_blocked()
+    assert got == ["ann: wait"]
+
+
+async def test_a_cancelled_request_shifts_no_answer() -> None:
+    game = gated()
+    async with at_table(game=game) as ann, trio.open_nursery() as nursery:
+        for message in ("wait", "in the queue"):
+            nursery.start_soon(ann.request, Packet(message))
+            await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    async with at_table(game=game) as ann:
+        with trio.move_on_after(0):
+            await ann.request(Packet("wait"))
+        game.gate.set()
+        assert (await ann.request(Packet("next"))).message == "ann: next"
+
+
+async def test_events_come_in_the_order_of_the_original() -> None:
+    calls: list[tuple[str, Any]] = []
+    async with hosting() as server:
+        ann = player(server, "ann")
+        for event in ("on_connection", "on_status", "on_game"):
+            setattr(ann, event, lambda value, event=event: calls.append((event, value)))
+        async with ann:
+            await wait_all_tasks_blocked()
+            calls.clear()
+            ann.create_game("table 1", callback=lambda r: calls.append(("callback", r.game)))
+            await wait_all_tasks_blocked()
+            assert calls == [
+                ("on_status", "In the game 'table 1'."),
+                ("on_game", "table 1"),
+                ("callback", "table 1"),
+            ]
+            calls.clear()
+        assert calls == [
+            ("on_connection", False),
+            ("on_status", "Disconnected: disconnected by this client"),
+        ]
+        assert (ann.connected, ann.game, ann.close_reason) == (
+            False,
+            None,
+            "disconnected by this client",
+        )
+
+
+async def test_queued_forms_of_the_four_requests() -> None:
+    got: list[Response] = []
+    async with hosting() as server, player(server, "ann") as ann:
+        ann.join_game("table 1", password="x", callback=got.append)
+        await wait_all_tasks_blocked()
+        ann.get_game_dir(got.append)
+        await wait_all_tasks_blocked()
+        ann.leave_game(callback=None)
+        await wait_all_tasks_blocked()
+        assert ann.game is None
+        assert await ann.get_game_dir() == {}
+    assert got[0].game == "table 1"
+    assert got[1].payload["games"]["table 1"]["password_protected"] is True
+
+
+async def test_refusals_raise_with_the_response() -> None:
+    async with hosting() as server, player(server, "ann") as ann:
+        for ask in (ann.leave_game, lambda: ann.create_game("x"), lambda: ann.join_game("")):
+            with pytest.raises(RequestFailed) as caught:
+                await ask()
+            assert caught.value.response.status == 2
+        await ann.create_game("table 1")
+        assert await ann.get_game_dir() == {"table 1": GameInfo("table 1", 1, False, "")}
+
+
+async def test_what_cannot_travel_fails_where_it_was_asked() -> None:
+    game = gated()
+    async with at_table(game=game) as ann, trio.open_nursery() as nursery:
+        with pytest.raises(CodecError, match="x"):
+            await ann.request(Packet("move", {"x": object()}))
+        nursery.start_soon(ann.request, Packet("wait"))
+        await wait_all_tasks_blocked()
+        with pytest.raises(CodecError, match="x"):
+            ann.send(Packet("move", {"x": float("nan")}))
+        game.gate.set()
+
+
+async def test_sending_without_a_connection_warns_and_asking_raises(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ann = Client.local(game=Recorder, username="ann")
+    ann.send(Packet("hello"))
+    ann.flush_queue()
+    ann.disconnect()
+    assert "dropped" in caplog.text
+    with pytest.raises(Disconnected):
+        await ann.request(Packet("hello"))
+
+
+async def test_the_queue_is_bounded() -> None:
+    game = gated()
+    async with at_table(game=game) as ann:
+        for _ in range(MAX_QUEUED):
+            ann.send(Packet("wait"))
+        with pytest.raises(SendQueueFull):
+            ann.send(Packet("wait"))
+
+
+async def test_whoever_waits_hears_that_the_connection_ended(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with hosting(gated()) as server, player(server, "ann") as ann:
+        await ann.create_game("table 1")
+        async with trio.open_nursery() as waiting:
+            waiting.start_soon(_expect_disconnected, ann, "wait")
+            waiting.start_soon(_expect_disconnected, ann, "in the queue")
+            await wait_all_tasks_blocked()
+            ann.disconnect()
+        assert not ann.connected
+
+
+async def _expect_disconnected(client: Client, message: str) -> None:
+    with pytest.raises(Disconnected):
+        await client.request(Packet(message))
+
+
+async def test_the_end_of_a_connection_does_not_cancel_the_body() -> None:
+    async with hosting() as server, player(server, "ann") as ann:
+        ann.disconnect()
+        await trio.lowlevel.checkpoint()
+        assert not ann.connected
+        with pytest.raises(Disconnected):
+            await ann.request(Packet("hello"))
+
+
+async def test_the_body_keeps_its_own_errors() -> None:
+    async with hosting() as server:
+        for error in (KeyError("x"), ExceptionGroup("mine", [ValueError("y")])):
+            with pytest.raises(type(error)) as caught:
+                async with player(server, "ann"):
+                    raise error
+            assert caught.value is error
+            await wait_all_tasks_blocked()
+
+
+async def test_a_callback_that_raises_ends_the_client_with_its_error() -> None:
+    def callback(response: Response) -> None:
+        raise ZeroDivisionError
+
+    async with hosting() as server:
+        ann = player(server, "ann")
+        with pytest.raises(ZeroDivisionError):
+            async with ann:
+                ann.send(Packet("hello"), callback)
+                await trio.sleep_forever()
+        assert not ann.connected
+        ann.on_status = callback
+        await wait_all_tasks_blocked()
+        with pytest.raises(ZeroDivisionError):
+            await ann.run()
+
+
+async def test_run_is_the_same_in_the_background_and_may_be_repeated() -> None:
+    async with hosting() as server:
+        ann = player(server, "ann")
+        for _ in range(2):
+            async with trio.open_nursery() as nursery:
+                assert await nursery.start(ann.run) is ann
+                assert ann.connected
+                with pytest.raises(RuntimeError, match="in use"):
+                    await ann.run()
+                ann.disconnect()
+            await wait_all_tasks_blocked()
+        assert ann.close_reason == "disconnected by this client"
+
+
+async def test_heartbeats_come_at_the_games_rate(autojump_clock: trio.testing.MockClock) -> None:
+    beats: list[Response] = []
+
+    class Beating(Game):
+        heartbeat_rate = 4
+
+        def handle_heartbeat(self, packet: Packet, /) -> Response:
+            return Response("beat", packet.payload)
+
+    class Listener(Client):
+        def on_heartbeat(self, response: Response) -> None:
+            beats.append(response)
+
+        def heartbeat_payload(self) -> dict[str, Any]:
+            return {"count": len(beats)}
+
+    def cheap_server(game: type[Game], **options: Any) -> Server:
+        return Server(game, environment=cheap_environment(), **options)
+
+    ann = Listener.local(game=Beating, username="ann", server_factory=cheap_server)
+    async with ann:
+        await trio.sleep(2)
+        assert beats == []
+        await ann.create_game("table 1")
+        await trio.sleep(1.1)
+        assert [beat.payload["count"] for beat in beats] == [0, 1, 2, 3]
+        await ann.leave_game()
+        await trio.sleep(2)
+        assert len(beats) == 4
+
+
+async def test_a_local_client_opens_a_port_for_others_if_asked() -> None:
+    servers: list[Server] = []
+
+    def factory(game: type[Game], **options: Any) -> Server:
+        assert options == {
+            "listen_globally": False,
+            "registration_enabled": True,
+            "require_user_password": False,
+        }
+        servers.append(Server(game, environment=cheap_environment(), **options))
+        return servers[0]
+
+    ann = Client.local(game=Recorder, username="ann", port=0, server_factory=factory)
+    async with ann:
+        await ann.create_game("table 1")
+        async with player(servers[0], "bob") as bob:
+            await bob.join_game("table 1")
+            assert (await bob.get_game_dir())["table 1"].users == 2
+    assert servers[0].port is None
+
+
+@pytest.mark.parametrize("transport", ["websockets", "trio-websocket"])
+async def test_remote_clients_over_real_sockets(transport: str) -> None:
+    async with hosting(port=0, transport=transport) as server:
+        ann = Client.remote(
+            address=f"127.0.0.1:{server.port}",
+            username="ann",
+            password="pw",
+            verify_server_pubkey=server.pubkey,
+            transport=transport,
+        )
+        async with ann:
+            await ann.create_game("table 1")
+            answer = await ann.request(Packet("hello", {"n": -(2**63)}))
+            assert answer.payload == {"n": -(2**63)}
+        assert "pw" not in repr(ann)
+
+
+async def test_a_server_with_another_key_is_told_nothing() -> None:
+    async with hosting(port=0) as server:
+        ann = Client.remote(
+            address="localhost",
+            port=server.port or 0,
+            username="ann",
+            verify_server_pubkey=make_server().pubkey,
+        )
+        with pytest.raises(ServerKeyMismatch):
+            async with ann:
+                pass
+        assert not ann.connected
+        async with player(server, "ann"):
+            pass
+
+
+async def test_nobody_there() -> None:
+    with trio.socket.socket() as taken:
+        await taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        client = Client.remote(address="127.0.0.1", port=port, username="ann")
+        with pytest.raises(ConnectFailed, match="127.0.0.1"):
+            await client.run()
+    assert client.status.startswith("Disconnected")
+
+
+async def test_somebody_silent_there(autojump_clock: trio.testing.MockClock) -> None:
+    with trio.socket.socket() as silent:
+        await silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        client = Client.remote(address="127.0.0.1", port=port, username="ann")
+        with pytest.raises(ConnectFailed, match="did not answer"):
+            await client.run()
+
+
+async def test_refused_log_ins_come_out_bare() -> None:
+    async with hosting(registration_enabled=False) as server:
+        with pytest.raises(LoginRefused, match="invite"):
+            await player(server, "ann").run()
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("example.org", Address("example.org", 38929)),
+        ("example.org:5", Address("example.org", 5)),
+        ("[::1]:5", Address("::1", 5)),
+        ("::1", Address("::1", 38929)),
+        ("ws://example.org", Address("example.org", 80)),
+        ("wss://example.org/game?x=1", Address("example.org", 443, "/game?x=1", tls=True)),
+    ],
+)
+def test_addresses(text: str, address: Address) -> None:
+    assert parse_address(text, 38929) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":5", "a:b", "a:99999", "http://x", "x/y", "ws://me@x", "[::1", "a b://"]
+)
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="is no address"):
+        Client.remote(address=text, username="ann")
+
+
+async def test_requests_named_by_the_enumeration_are_text() -> None:
+    async with at_table() as ann:
+        assert (await ann.request(Packet("__pgnet__.help"))).payload.keys() == (
+            await ann.request(Packet(Request.HELP))
+        ).payload.keys()

@@ -1,0 +1,291 @@
+"""The programs in examples/ run as they stand, and the example game and client do what they say."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+
+import pgnet_trio
+from pgnet_trio import Client, Packet, Request, Response, Server, Status
+from pgnet_trio.examples import ExampleClient, ExampleGame
+
+FOLDER = Path(__file__).parent.parent / "examples"
+
+TIME_LIMIT = 30.0  # seconds; each takes less than one, but a busy machine may need more
+
+
+class Program:
+    """An example that runs in a process of its own."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self.output = ""
+
+    async def read_until(self, pattern: str) -> str:
+        """Read on until the unread output has the pattern; return what it matched."""
+        assert self.process.stdout is not None
+        while not (match := re.search(pattern, self.output)):
+            chunk = await self.process.stdout.receive_some()
+            assert chunk, f"expected {pattern!r}, got the end after {self.output!r}"
+            self.output += chunk.decode()
+        self.output = self.output[match.end() :]
+        return match[0]
+
+    async def type(self, line: str) -> None:
+        assert self.process.stdin is not None
+        await self.process.stdin.send_all(f"{line}\n".encode())
+
+    async def end_input(self) -> None:
+        assert self.process.stdin is not None
+        await self.process.stdin.aclose()
+
+    async def read_to_the_end(self) -> tuple[int, str]:
+        """Return the exit status and the rest of the output."""
+        assert self.process.stdout is not None
+        async for chunk in self.process.stdout:
+            self.output += chunk.decode()
+        return await self.process.wait(), self.output
+
+
+@contextlib.asynccontextmanager
+async def run(*arguments: str) -> AsyncIterator[Program]:
+    with trio.fail_after(TIME_LIMIT):
+        async with trio.open_nursery() as nursery:
+            process: trio.Process = await nursery.start(
+                lambda task_status: trio.run_process(
+                    [sys.executable, "-W", "error", *arguments],
+                    cwd=FOLDER.parent,
+                    env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    check=False,
+                    task_status=task_status,
+                )
+            )
+            yield Program(process)
+            nursery.cancel_scope.cancel()
+
+
+@contextlib.asynccontextmanager
+async def serve(example: str) -> AsyncIterator[tuple[Program, str]]:
+    """Run an example's server; give it, and its address."""
+    async with run(f"examples/{example}.py", "serve", "--port", "0") as server:
+        port = (await server.read_until(r"port \d+")).removeprefix("port ")
+        yield server, f"localhost:{port}"
+
+
+async def test_hello() -> None:
+    async with run("examples/hello.py") as hello:
+        assert await hello.read_to_the_end() == (0, "Hello ann, you said 'good morning'.\n")
+
+
+async def test_bot_with_a_server_of_its_own() -> None:
+    async with run("examples/bot.py") as bot:
+        await bot.read_until(r"\? right\nFound in \d+ tries\.\n")
+        assert await bot.read_to_the_end() == (0, "")
+
+
+async def test_bot_on_a_server() -> None:
+    async with run(
+        "-m", "pgnet_trio", "serve", "examples/bot.py:GuessingGame", "--port=0"
+    ) as server:
+        address = "localhost:" + (await server.read_until(r"port \d+")).removeprefix("port ")
+        async with run("examples/bot.py", address) as bot:
+            await bot.read_until(r"Found in \d+ tries\.\n")
+            assert await bot.read_to_the_end() == (0, "")
+
+
+async def test_chat() -> None:
+    async with (
+        serve("chat") as (_, address),
+        run("examples/chat.py", "join", "ann", address) as ann,
+    ):
+        await ann.read_until("ann comes in")
+        async with run("examples/chat.py", "join", "bob", address) as bob:
+            await ann.read_until("bob comes in")
+            await bob.type("good morning")
+            await ann.read_until("bob: good morning\n")
+            await ann.type("and \x1b[2J to you")
+            await ann.read_until("Expected printable text")
+            await ann.type("and to you")
+            # Bob sees all of it in order, and nothing twice.
+            heard = r"ann comes in\n\* bob comes in\nbob: good morning\nann: and to you\n"
+            await bob.read_until(heard)
+            await bob.end_input()
+            assert await bob.read_to_the_end() == (0, "")
+        await ann.read_until("bob goes")
+
+
+async def test_tictactoe_on_a_server() -> None:
+    async with (
+        serve("tictactoe") as (_, address),
+        run("examples/tictactoe.py", "play", "ann", address) as ann,
+    ):
+        await ann.read_until(r"X: ann\. X to move\.")
+        async with run("examples/tictactoe.py", "play", "bob", address) as bob:
+            players = "X: ann, O: bob"
+            await ann.read_until(rf"{players}\. X to move\.")
+            await bob.type("1")
+            await bob.read_until(r"It is the turn of ann\.")
+            for x, o in ("14", "25"):
+                await ann.type(x)
+                await bob.read_until(r"O to move\.")
+                await bob.type(o)
+                await ann.read_until(r"X to move\.")
+            await ann.type("5")
+            await ann.read_until(r"Square 5 is taken\.")
+            await ann.type("3")
+            for player in (ann, bob):
+                await player.read_until(rf" X \| X \| X\n[^:]*{players}\. X wins\.")
+            await bob.type("9")
+            await bob.read_until("The round is over; type: again")
+            await bob.type("again")
+            await ann.read_until(r" 1 \| 2 \| 3\n")
+
+
+async def test_tictactoe_at_one_terminal() -> None:
+    async with run("examples/tictactoe.py", "--local") as table:
+        for square in "1", "x", "again", "1", "2", "3", "5", "4", "6", "8", "7", "9":
+            await table.type(square)
+        await table.end_input()
+        status, output = await table.read_to_the_end()
+    assert status == 0
+    assert "Square 1 is taken." in output
+    assert "got 'x'" in output
+    assert "Finish this round first." in output
+    assert "A draw." in output or "wins." in output
+
+
+@pytest.mark.parametrize("example", ["chat", "tictactoe"])
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process")
+async def test_control_c_ends_a_server_and_then_its_clients(example: str) -> None:
+    command = {"chat": "join", "tictactoe": "play"}[example]
+    async with serve(example) as (server, address):
+        async with run(f"examples/{example}.py", command, "ann", address) as ann:
+            await ann.read_until("leaves")
+            server.process.send_signal(signal.SIGINT)
+            assert await server.read_to_the_end() == (0, "")
+            # Ann's program waits for a line, and sees at once that nobody will answer.
+            status, output = await ann.read_to_the_end()
+            assert (status, "Traceback" in output) == (1, False)
+            assert output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("examples/chat.py", "join", "ann", "localhost:1"),
+        ("examples/tictactoe.py", "play", "ann", "localhost:1"),
+        ("examples/bot.py", "localhost:1"),
+    ],
+    ids=str,
+)
+async def test_no_server_is_one_clear_line(arguments: tuple[str, ...]) -> None:
+    async with run(*arguments) as program:
+        status, output = await program.read_to_the_end()
+    assert status == 1
+    assert output.startswith("No server was reached at ")
+    assert output.count("\n") == 1
+
+
+@pytest.mark.parametrize("example", ["chat", "tictactoe"])
+async def test_a_port_in_use_is_one_clear_line(example: str) -> None:
+    async with (
+        serve(example) as (_, address),
+        run(f"examples/{example}.py", "serve", "--port", address.rpartition(":")[2]) as second,
+    ):
+        status, output = await second.read_to_the_end()
+    assert (status, output.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize("example", ["chat", "tictactoe"])
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process")
+async def test_control_c_ends_a_client(example: str) -> None:
+    command = {"chat": "join", "tictactoe": "play"}[example]
+    async with (
+        serve(example) as (_, address),
+        run(f"examples/{example}.py", command, "ann", address) as ann,
+    ):
+        await ann.read_until("leaves")
+        ann.process.send_signal(signal.SIGINT)
+        status, output = await ann.read_to_the_end()
+        assert (status, "Traceback" in output) == (0, False)
+
+
+def test_the_modules_of_the_original_are_there() -> None:
+    assert pgnet_trio.examples.ExampleGame is ExampleGame
+    assert pgnet_trio.devclient.run
+
+
+async def test_the_example_game_keeps_a_log() -> None:
+    async with Client.local(game=ExampleGame, username="ann") as client:
+        await client.create_game("test")
+        for number in range(12):
+            assert (await client.request(Packet(f"line {number}"))).status == Status.OK
+        heartbeat = await client.request(Packet(Request.HEARTBEAT_UPDATE))
+        expected = [f"ann says: 'line {number}'" for number in range(2, 12)]
+        assert heartbeat.payload == {"log": expected}
+        refusal = await client.request(Packet("x" * 201))
+        assert refusal.status == Status.UNEXPECTED
+        assert "at most 200" in refusal.message
+        games = await client.get_game_dir()
+        assert games["test"].info == "14 entries in the log"
+
+
+def test_the_example_game_is_as_it_was_after_a_restart() -> None:
+    game = ExampleGame("test")
+    game.user_joined("ann")
+    game.handle_game_packet(Packet("two\nlines\u2028and\x85more", username="ann"))
+    game.user_left("ann")
+    assert ExampleGame("test", save_string=game.get_save_string()).log == game.log
+    assert len(game.log) == 4
+    assert game.persistent
+
+
+def test_the_log_of_the_example_game_has_an_end() -> None:
+    game = ExampleGame("test")
+    for number in range(2000):
+        game.handle_game_packet(Packet(str(number), username="ann"))
+    assert len(game.log) == 1000
+    assert game.log[-1] == "ann says: '1999'"
+
+
+async def test_the_example_client_joins_and_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    arrived = trio.Event()
+
+    class Waiting(ExampleClient):
+        def on_heartbeat(self, heartbeat: Response, /) -> None:
+            super().on_heartbeat(heartbeat)
+            if any("hello" in entry for entry in self.log):
+                arrived.set()
+
+    async with trio.open_nursery() as nursery:
+        server = Server(ExampleGame, port=0)
+        address = f"127.0.0.1:{await nursery.start(server.serve)}"
+        # The game is created by the first, and joined by the second.
+        async with (
+            Client.remote(address=address, username="bob") as bob,
+            Waiting.remote(address=address, username="ann"),
+        ):
+            await bob.join_game("test")
+            await bob.request(Packet("hello"))
+            with trio.fail_after(TIME_LIMIT):
+                await arrived.wait()
+        server.shutdown()
+    printed = capsys.readouterr().out
+    assert ">> CONNECTION: True\n" in printed
+    assert ">> STATUS: Logged in as ann" in printed
+    assert ">> GAME: test\n" in printed
+    assert "New log:\n-- Game started\n" in printed
+    assert printed.count("-- bob says: 'hello'\n") == 1
+    assert ">> CONNECTION: False\n" in printed

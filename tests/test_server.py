@@ -1,0 +1,638 @@
+"""What users and admins rely on: requests, accounts, games that end, and the server's end."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from pgnet_trio import (
+    Client,
+    Disconnected,
+    Game,
+    LoginRefused,
+    Packet,
+    Request,
+    RequestFailed,
+    Response,
+    Server,
+    ServerError,
+    Status,
+    StorageError,
+)
+from pgnet_trio.server.accounts import AccountRefusal
+from tests.hosting import Recorder, cheap_environment, hosting, make_server, player
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ADMIN_REQUESTS = [
+    Request.SHUTDOWN,
+    Request.SET_REGISTRATION,
+    Request.CREATE_INVITE,
+    Request.DELETE_USER,
+    Request.DESTROY_GAME,
+    Request.SAVE,
+    Request.SET_VERBOSE,
+    Request.DEBUG,
+    Request.SLEEP,
+]
+
+
+async def ask(client: Client, message: str, **payload: Any) -> Response:
+    return await client.request(Packet(message, payload))
+
+
+class Lasting(Recorder):
+    """A game that is saved, and says how often it is talked to."""
+
+    persistent = True
+
+    def get_save_string(self) -> str:
+        return f"{self.name} after {len(self.calls)} calls"
+
+    def get_lobby_info(self) -> str:
+        return f"{len(self.calls)} calls"
+
+
+async def test_two_players_share_a_game() -> None:
+    async with hosting() as server, player(server, "ann") as ann, player(server, "bob") as bob:
+        created = await ann.create_game("table 1")
+        assert created.payload == {"heartbeat_rate": 10.0}
+        await bob.join_game("table 1")
+        answer = await ask(bob, "hello", x=[1, {"y": None}])
+        assert (answer.message, answer.payload, answer.status, answer.game) == (
+            "bob: hello",
+            {"x": [1, {"y": None}]},
+            7,
+            "table 1",
+        )
+        assert (await ask(ann, "calls")).payload["calls"] == ["ann joined", "bob joined"]
+
+
+async def test_the_directory_tells_about_games() -> None:
+    async with hosting(Lasting) as server, player(server, "ann") as ann:
+        await ann.create_game("secret", password="pw")
+        games = await ann.get_game_dir()
+        assert list(games) == ["secret"]
+        info = games["secret"]
+        assert (info.users, info.password_protected, info.info) == (1, True, "1 calls")
+
+
+async def test_a_password_protected_game_takes_the_right_password_only() -> None:
+    async with hosting() as server, player(server, "ann") as ann, player(server, "bob") as bob:
+        await ann.create_game("secret", password="pw")
+        for wrong in ({}, {"password": "x"}):
+            refused = await ask(bob, Request.JOIN_GAME, name="secret", **wrong)
+            assert (refused.status, refused.game) == (Status.UNEXPECTED, None)
+        assert (await bob.join_game("secret", password="pw")).game == "secret"
+
+
+@pytest.mark.parametrize(
+    ("message", "payload"),
+    [
+        (Request.CREATE_GAME, {}),
+        (Request.CREATE_GAME, {"name": "ab"}),
+        (Request.CREATE_GAME, {"name": "an Admin game"}),
+        (Request.CREATE_GAME, {"name": 5}),
+        (Request.CREATE_GAME, {"name": "table 1", "unknown": ""}),
+        (Request.JOIN_GAME, {}),
+        (Request.LEAVE_GAME, {}),
+        (Request.GAME_DIR, {"x": 1}),
+        ("move", {}),
+        ("__pgnet__.unheard_of", {}),
+    ],
+)
+async def test_senseless_requests_change_nothing(message: str, payload: dict[str, Any]) -> None:
+    async with hosting() as server, player(server, "ann") as ann:
+        answer = await ann.request(Packet(message, payload))
+        assert answer.status == Status.UNEXPECTED
+        assert answer.game is None
+        assert await ann.get_game_dir() == {}
+
+
+async def test_a_request_that_nobody_takes_lists_those_that_there_are() -> None:
+    async with hosting() as server, player(server, "ann") as ann, player(server, "admin") as admin:
+        commands = (await ask(ann, "move")).payload["commands"]
+        assert commands[Request.CREATE_GAME] == {"name": "str", "password": "str"}
+        assert Request.HEARTBEAT_UPDATE not in commands
+        assert Request.SHUTDOWN not in commands
+        assert (await ask(ann, Request.HELP)).payload == commands
+        assert (await ask(admin, Request.HELP)).payload[Request.SLEEP] == {"seconds": "float"}
+
+
+async def test_a_user_is_in_one_game_at_a_time() -> None:
+    async with hosting() as server, player(server, "ann") as ann:
+        await ann.create_game("table 1")
+        for message in (Request.CREATE_GAME, Request.JOIN_GAME):
+            answer = await ask(ann, message, name="table 2")
+            assert (answer.status, answer.game) == (Status.UNEXPECTED, "table 1")
+        assert list(await ann.get_game_dir()) == ["table 1"]
+
+
+async def test_a_game_ends_with_its_last_user_unless_it_is_persistent() -> None:
+    for game, left in ((Recorder, []), (Lasting, ["table 1"])):
+        async with hosting(game) as server, player(server, "ann") as ann:
+            await ann.create_game("table 1")
+            await ann.leave_game()
+            assert list(await ann.get_game_dir()) == left
+
+
+async def test_a_lost_connection_leaves_the_game() -> None:
+    async with hosting() as server, player(server, "ann") as ann:
+        await ann.create_game("table 1")
+        async with player(server, "bob") as bob:
+            await bob.join_game("table 1")
+        await wait_all_tasks_blocked()
+        assert (await ask(ann, "calls")).payload["calls"][-1] == "bob left"
+
+
+async def test_a_game_may_send_a_user_away() -> None:
+    async with hosting() as server, player(server, "ann") as ann:
+        await ann.create_game("table 1")
+        answer = await ask(ann, "out")
+        assert (answer.message, answer.disconnecting, answer.game) == ("bye", False, None)
+        assert ann.game is None
+        await wait_all_tasks_blocked()
+        assert await ann.get_game_dir() == {}
+
+
+@pytest.mark.parametrize("fault", ["raise", "nothing"])
+async def test_a_game_that_raises_loses_only_itself(
+    fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    async with hosting() as server, player(server, "ann") as ann, player(server, "bob") as bob:
+        async with player(server, "eve") as eve:
+            await ann.create_game("good")
+            await bob.create_game("bad")
+            await eve.join_game("bad")
+            answer = await ask(bob, fault)
+            assert (answer.status, answer.game) == (Status.UNEXPECTED, None)
+            assert list(await ann.get_game_dir()) == ["good"]
+            assert (await ask(eve, Request.HELP)).game is None
+            assert (await ask(ann, "hello")).message == "ann: hello"
+            await eve.join_game("bad")
+            assert (await ask(eve, "calls")).payload["calls"] == ["eve joined"]
+    assert "'bad' raised" in caplog.text
+
+
+class Faulty(Game):
+    """Raises in the hook that its name says, once the game is up."""
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.name = name
+        self._raise("init")
+
+    @property
+    def persistent(self) -> bool:
+        self._raise("persistent")
+        return False
+
+    @property
+    def heartbeat_rate(self) -> float:
+        self._raise("rate")
+        return 10.0
+
+    async def user_joined(self, username: str, /) -> None:
+        await trio.lowlevel.checkpoint()
+        self._raise("joined")
+
+    def user_left(self, username: str, /) -> None:
+        self._raise("left")
+
+    def update(self) -> None:
+        self._raise("update")
+
+    def get_lobby_info(self) -> str:
+        self._raise("info")
+        return ""
+
+    def handle_heartbeat(self, packet: Packet, /) -> Response:
+        self._raise("heartbeat")
+        return Response("")
+
+    def _raise(self, place: str) -> None:
+        if self.name == place:
+            raise ExceptionGroup("faults", [ValueError(place)])
+
+
+@pytest.mark.parametrize(
+    "place", ["init", "rate", "joined", "left", "update", "info", "persistent", "heartbeat"]
+)
+async def test_a_fault_in_any_hook_stays_in_its_game(
+    place: str, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        hosting(Faulty) as server,
+        player(server, "ann") as ann,
+        player(server, "bob") as bob,
+    ):
+        await ann.create_game("good")
+        response = await ask(bob, Request.CREATE_GAME, name=place)
+        if response.status == Status.OK:
+            await trio.sleep(1)
+            if bob.game is not None:
+                await ask(bob, Request.LEAVE_GAME)
+            await trio.sleep(1)
+        assert (await ask(bob, Request.HELP)).game is None
+        assert list(await ann.get_game_dir()) == ["good"]
+        assert ann.game == "good"
+    assert f"'{place}' raised" in caplog.text
+
+
+async def test_an_answer_that_cannot_travel_is_told_to_the_sender() -> None:
+    async with hosting() as server, player(server, "ann") as ann:
+        await ann.create_game("table 1")
+        answer = await ask(ann, "cannot travel")
+        assert answer.status == Status.UNEXPECTED
+        assert "what" in answer.message
+        assert (await ask(ann, "hello")).message == "ann: hello"
+
+
+class Slow(Recorder):
+    """Takes ten seconds for each packet."""
+
+    async def handle_packet(self, packet: Packet, /) -> Response:  # type: ignore[override]
+        await trio.sleep(10)
+        return Response("done")
+
+
+async def test_a_slow_game_holds_up_nobody_else(autojump_clock: trio.testing.MockClock) -> None:
+    async with hosting(Slow) as server, player(server, "ann") as ann, player(server, "bob") as bob:
+        await ann.create_game("slow")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, ann, "think")
+            await wait_all_tasks_blocked()
+            start = trio.current_time()
+            assert list(await bob.get_game_dir()) == ["slow"]
+            assert trio.current_time() == start
+        assert trio.current_time() >= start + 10
+
+
+async def test_updates_come_ten_times_a_second(autojump_clock: trio.testing.MockClock) -> None:
+    times = []
+
+    class Ticking(Game):
+        def update(self) -> None:
+            times.append(trio.current_time())
+
+    async with hosting(Ticking) as server, player(server, "ann") as ann:
+        await ann.create_game("table 1")
+        start = trio.current_time()
+        await trio.sleep(1.05)
+        assert [round(time - start, 3) for time in times] == [
+            round(0.1 * n, 3) for n in range(1, 11)
+        ]
+
+
+@pytest.mark.parametrize("message", ADMIN_REQUESTS)
+async def test_admin_requests_are_for_the_admin(message: str) -> None:
+    async with hosting() as server, player(server, "ann") as ann:
+        answer = await ask(ann, message)
+        assert answer.status == Status.UNEXPECTED
+        assert "admin" in answer.message
+
+
+async def test_the_admin_sees_the_server() -> None:
+    async with hosting() as server, player(server, "admin") as admin, player(server, "ann") as ann:
+        await ann.create_game("table 1")
+        code = (await ask(admin, Request.CREATE_INVITE, username="bob")).payload["code"]
+        await ask(admin, Request.SET_VERBOSE, set_as=True)
+        payload = (await ask(admin, Request.DEBUG)).payload
+        assert payload["pubkey"] == server.pubkey
+        assert payload["games"] == ["table 1"]
+        assert payload["connected_users"] == ["admin", "ann"]
+        assert payload["all_users"] == ["ann"]
+        assert payload["invite_codes"] == {code: "bob"}
+        assert (payload["registration"], payload["verbose"]) == (True, True)
+        assert server.verbose_logging
+
+
+async def test_invites_work_once_and_for_whom_they_are() -> None:
+    async with hosting(registration_enabled=False) as server, player(server, "admin") as admin:
+        code = (await ask(admin, Request.CREATE_INVITE, username="ann")).message
+        for name, given in (("ann", ""), ("ann", "wrong"), ("bob", code)):
+            with pytest.raises(LoginRefused):
+                await _log_in(server, name, given)
+        await _log_in(server, "ann", code)
+        await _log_in(server, "ann", "")
+        with pytest.raises(LoginRefused):
+            await _log_in(server, "bob", code)
+
+
+async def _log_in(server: Server, name: str, code: str) -> None:
+    client = player(server, name)
+    client._invite_code = code
+    async with client:
+        pass
+    await wait_all_tasks_blocked()
+
+
+@pytest.mark.parametrize("name", ["", "ab", "a" * 21, "an nn", "ünn", "Administrator"])
+async def test_names_that_are_not_allowed_cannot_register(name: str) -> None:
+    async with hosting() as server:
+        with pytest.raises(LoginRefused):
+            async with player(server, name):
+                pass
+
+
+async def test_registration_is_switched_and_passwords_can_be_required() -> None:
+    async with hosting(require_user_password=True) as server, player(server, "admin") as admin:
+        with pytest.raises(LoginRefused, match="password"):
+            await _log_in(server, "ann", "")
+        await ask(admin, Request.SET_REGISTRATION, set_as=False)
+        assert not server.registration_enabled
+        server.registration_enabled = True
+        async with player(server, "ann", "pw"):
+            pass
+
+
+async def test_a_wrong_password_is_refused_and_too_many_unheard() -> None:
+    async with hosting(port=0) as server:
+        async with player(server, "ann", "right"):
+            pass
+        for _ in range(5):
+            with pytest.raises(LoginRefused, match="not right"):
+                async with player(server, "ann", "wrong"):
+                    pass
+        with pytest.raises(LoginRefused, match="Too many"):
+            async with player(server, "ann", "right"):
+                pass
+
+
+async def test_the_admin_needs_a_password_over_the_network() -> None:
+    async with hosting(port=0) as server:
+        with pytest.raises(LoginRefused, match="off"):
+            async with player(server, "admin", "admin"):
+                pass
+    async with hosting(port=0, admin_password="pw") as server:
+        with pytest.raises(LoginRefused, match="not right"):
+            async with player(server, "admin", "admin"):
+                pass
+        async with player(server, "admin", "pw") as admin:
+            assert (await ask(admin, Request.SAVE)).status == Status.OK
+
+
+async def test_of_two_log_ins_at_once_one_gets_in() -> None:
+    results = []
+
+    async def try_once() -> None:
+        try:
+            async with player(server, "ann", "pw"):
+                results.append("in")
+                await outcome.wait()
+        except LoginRefused:
+            results.append("refused")
+            outcome.set()
+
+    async with hosting(port=0) as server:
+        outcome = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(try_once)
+            nursery.start_soon(try_once)
+    assert sorted(results) == ["in", "refused"]
+
+
+async def test_a_deleted_user_is_gone_and_the_name_free() -> None:
+    async with hosting() as server, player(server, "admin") as admin, player(server, "ann") as ann:
+        answer = await ask(admin, Request.DELETE_USER, username="ann")
+        assert answer.status == Status.OK
+        with pytest.raises(Disconnected):
+            await ask(ann, Request.HELP)
+        async with player(server, "ann"):
+            assert (await ask(admin, Request.DEBUG)).payload["all_users"] == ["ann"]
+        for name in ("admin", "nobody"):
+            refused = await ask(admin, Request.DELETE_USER, username=name)
+            assert refused.status == Status.UNEXPECTED
+        server.delete_user("ann")
+        with pytest.raises(AccountRefusal):
+            server.delete_user("admin")
+        await wait_all_tasks_blocked()
+        assert (await ask(admin, Request.DEBUG)).payload["all_users"] == []
+
+
+async def test_a_destroyed_game_is_gone_with_its_users_in_the_lobby(tmp_path: Path) -> None:
+    save_file = tmp_path / "save.db"
+    async with hosting(Lasting, save_file=save_file) as server:
+        async with player(server, "admin") as admin, player(server, "ann") as ann:
+            await ann.create_game("table 1")
+            await ask(admin, Request.SAVE)
+            assert (await ask(admin, Request.DESTROY_GAME, name="table 1")).status == Status.OK
+            assert (await ask(ann, Request.HELP)).game is None
+            missing = await ask(admin, Request.DESTROY_GAME, name="table 1")
+            assert missing.status == Status.UNEXPECTED
+    async with hosting(Lasting, save_file=save_file) as server, player(server, "ann") as ann:
+        assert await ann.get_game_dir() == {}
+
+
+async def test_sleep_delays_only_the_admin(autojump_clock: trio.testing.MockClock) -> None:
+    async with hosting() as server, player(server, "admin") as admin:
+        start = trio.current_time()
+        await ask(admin, Request.SLEEP, seconds=1000.0)
+        assert trio.current_time() == start + 5
+        assert (await ask(admin, Request.SLEEP, seconds=1)).status == Status.UNEXPECTED
+
+
+async def test_the_hook_for_connections_hears_of_both_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    heard: list[tuple[str, bool]] = []
+
+    async def on_connection(username: str, connected: bool) -> None:
+        heard.append((username, connected))
+        raise ValueError("the hook fails")
+
+    async with hosting(on_connection=on_connection) as server:
+        async with player(server, "ann"):
+            pass
+        await wait_all_tasks_blocked()
+        assert heard == [("ann", True), ("ann", False)]
+    assert "the hook fails" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["save.db", "save.json"])
+async def test_games_and_users_are_there_after_a_restart(tmp_path: Path, name: str) -> None:
+    save_file = tmp_path / name
+    async with hosting(Lasting, save_file=save_file) as server:
+        pubkey = server.pubkey
+        async with player(server, "ann", "pw") as ann, player(server, "admin") as admin:
+            await ann.create_game("table 1", password="x")
+            await ask(admin, Request.SET_REGISTRATION, set_as=False)
+            server.shutdown()
+            # Whoever is still there when the server ends has not left the game.
+            await wait_all_tasks_blocked()
+    async with hosting(Lasting, save_file=save_file) as server:
+        assert server.pubkey == pubkey
+        assert not server.registration_enabled
+        with pytest.raises(LoginRefused):
+            async with player(server, "ann", "wrong"):
+                pass
+        async with player(server, "ann", "pw") as ann:
+            await ann.join_game("table 1", password="x")
+            calls = (await ask(ann, "calls")).payload["calls"]
+            assert calls == ["loaded table 1 after 1 calls", "ann joined"]
+
+
+async def test_games_are_saved_every_so_often(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    server = make_server(Lasting, save_file=tmp_path / "save.json", autosave_interval=3)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.serve)
+        async with player(server, "ann") as ann:
+            await ann.create_game("table 1")
+            await trio.sleep(4)
+            assert "after 1 calls" in (tmp_path / "save.json").read_text()
+        server.shutdown()
+
+
+async def test_a_full_disk_stops_no_game(
+    tmp_path: Path,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with hosting(Lasting, save_file=tmp_path / "save.json") as server:
+        async with player(server, "ann") as ann:
+            await ann.create_game("table 1")
+            full = True
+
+            def write(self: object, changes: object) -> None:
+                if full:
+                    raise StorageError("the disk is full")
+
+            monkeypatch.setattr("pgnet_trio.storage.json_file.JSONStore.write", write)
+            await trio.sleep(15)
+            assert "the disk is full" in caplog.text
+            with pytest.raises(LoginRefused, match="cannot save"):
+                async with player(server, "bob"):
+                    pass
+            assert (await ask(ann, "hello")).message == "ann: hello"
+            full = False
+            async with player(server, "bob"):
+                pass
+
+
+async def test_shutdown_gives_its_code_and_closes_everybody() -> None:
+    server = make_server()
+    codes = []
+
+    async def serve(task_status: trio.TaskStatus[int | None]) -> None:
+        codes.append(await server.serve(task_status=task_status))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve)
+        async with player(server, "ann") as ann:
+            await ann.create_game("table 1")
+            server.shutdown(-1)
+            with pytest.raises(Disconnected, match="shutting down|closed"):
+                while True:
+                    await ask(ann, "hello")
+    assert codes == [-1]
+
+
+async def test_the_admin_can_shut_down() -> None:
+    server = make_server()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.serve)
+        async with player(server, "admin") as admin:
+            assert (await ask(admin, Request.SHUTDOWN)).status == Status.OK
+
+
+async def test_a_cancelled_server_saves_all_the_same(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    class Stuck(Lasting):
+        async def handle_packet(self, packet: Packet, /) -> Response:  # type: ignore[override]
+            await trio.sleep_forever()
+            raise AssertionError
+
+    server = make_server(Stuck, save_file=tmp_path / "save.json")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.serve)
+        async with player(server, "admin") as admin, player(server, "ann") as ann:
+            await ann.create_game("stuck")
+            await admin.create_game("other")
+            nursery.start_soon(_ignore_end, ann)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert "other after 1 calls" in (tmp_path / "save.json").read_text()
+
+
+async def _ignore_end(client: Client) -> None:
+    with pytest.raises(Disconnected):
+        await ask(client, "think")
+
+
+async def test_one_run_at_a_time_and_one_server_a_port() -> None:
+    async with hosting(port=0) as server:
+        with pytest.raises(ServerError, match="running already"):
+            await server.serve()
+        other = Server(Recorder, port=server.port, environment=cheap_environment())
+        with pytest.raises(ServerError, match="in use"):
+            await other.serve()
+    assert server.port is None
+    with pytest.raises(ServerError, match="not running"):
+        server.connect_in_memory()
+    with pytest.raises(ServerError, match="not running"):
+        server.delete_user("ann")
+
+
+async def test_a_server_may_run_again_and_keeps_its_users() -> None:
+    server = make_server(registration_enabled=True)
+    for registration in (True, False):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(server.serve)
+            server.registration_enabled = registration
+            async with player(server, "ann", "pw"):
+                pass
+            server.shutdown()
+
+
+async def test_port_0_is_the_same_on_both_families() -> None:
+    async with hosting(port=0) as server:
+        for address in ("127.0.0.1", "::1"):
+            client = Client.remote(address=address, port=server.port or 0, username="ann")
+            async with client:
+                assert client.connected
+            await wait_all_tasks_blocked(0.01)
+
+
+def test_options_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="no option 'max_conections'"):
+        Server(Recorder, max_conections=5)
+    with pytest.raises(ValueError, match="max_connections"):
+        Server(Recorder, max_connections=0)
+    with pytest.raises(ValueError, match="autosave_interval"):
+        Server(Recorder, autosave_interval=0)
+    with pytest.raises(ValueError, match="transport"):
+        Server(Recorder, transport="carrier pigeon")
+    (tmp_path / "save.db.key").write_text("no key")
+    with pytest.raises(StorageError, match=r"save\.db\.key"):
+        Server(Recorder, save_file=tmp_path / "save.db")
+
+
+async def test_a_damaged_save_file_is_left_as_it_is(tmp_path: Path) -> None:
+    for name in ("save.json", "save.db"):
+        path = tmp_path / name
+        path.write_bytes(b'{"users": [')
+        with pytest.raises(StorageError, match=name):
+            await make_server(save_file=path).serve()
+        assert path.read_bytes() == b'{"users": ['
+
+
+async def test_verbose_logging_shows_packets_but_no_secrets(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with hosting(verbose_logging=True, port=0) as server:
+        async with player(server, "ann", "hunter2") as ann:
+            await ann.create_game("table 1", password="swordfish")
+            with pytest.raises(RequestFailed):
+                await ann.create_game("table 2")
+    assert "table 1" in caplog.text
+    assert "hunter2" not in caplog.text
