@@ -102,5 +102,5 @@ def player(server: Server, username: str, password: str = "") -> Client:
     if server.port is None:
         return Client(InMemory(server), username=username, password=password)
     return Client.remote(
-        address="localhost", port=server.port, username=username, password=password
+        address="127.0.0.1", port=server.port, username=username, password=password
     )

@@ -195,6 +195,9 @@ class Nothing:
 
 MIN, MAX = -(2**63), 2**63 - 1
 
+# A busy machine is no failure.
+unhurried = settings(deadline=None)
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 scalars = (
     st.none()
@@ -233,6 +236,7 @@ def exactly_equal(left: object, right: object) -> bool:
 # Round trips
 
 
+@unhurried
 @given(plain_data)
 def test_plain_data_comes_back_the_same_with_its_types(data: object) -> None:
     text = encode_json(data)
@@ -240,18 +244,21 @@ def test_plain_data_comes_back_the_same_with_its_types(data: object) -> None:
     assert exactly_equal(decode_json(text.encode(), Any), data)
 
 
+@unhurried
 @given(plain_data)
 def test_the_text_is_json_for_other_programs_too(data: object) -> None:
     assert exactly_equal(json.loads(encode_json(data)), data)
     assert exactly_equal(decode_json(json.dumps(data), Any), data)
 
 
+@unhurried
 @given(boards)
 def test_models_come_back_the_same(board: Board) -> None:
     assert exactly_equal(decode_json(encode_json(board), Board), board)
     assert exactly_equal(from_plain(to_plain(board), Board), board)
 
 
+@unhurried
 @given(plain_data)
 def test_plain_gives_an_equal_copy_of_plain_data(data: object) -> None:
     copy = plain(data)
@@ -594,6 +601,7 @@ def test_what_is_no_text_at_all_is_refused() -> None:
         decode_json(None, Any)  # type: ignore[arg-type]
 
 
+@unhurried
 @given(st.binary(max_size=50) | texts, st.sampled_from([Board, Choices, Tree, Pair, int]))
 def test_random_input_never_gives_another_error(text: str | bytes, kind: type) -> None:
     try:
@@ -602,6 +610,7 @@ def test_random_input_never_gives_another_error(text: str | bytes, kind: type) -
         pass
 
 
+@unhurried
 @given(plain_data, st.sampled_from([Board, Choices, Tree, Pair, Anything, list[Rock]]))
 def test_random_data_is_refused_or_becomes_what_it_was(data: object, kind: type) -> None:
     try:
@@ -611,7 +620,7 @@ def test_random_data_is_refused_or_becomes_what_it_was(data: object, kind: type)
     assert from_plain(to_plain(model), kind) == model
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([field.name for field in attrs.fields(Choices)]) | texts, plain_data

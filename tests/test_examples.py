@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import functools
 import re
 import signal
 import subprocess
@@ -19,6 +19,9 @@ from pgnet_trio import Client, Packet, Request, Response, Server, Status
 from pgnet_trio.examples import ExampleClient, ExampleGame
 
 FOLDER = Path(__file__).parent.parent / "examples"
+
+# Each example that has a server, and the command to take part.
+COMMANDS = [("chat", "join"), ("tictactoe", "play")]
 
 TIME_LIMIT = 30.0  # seconds; each takes less than one, but a busy machine may need more
 
@@ -60,18 +63,16 @@ class Program:
 async def run(*arguments: str) -> AsyncIterator[Program]:
     with trio.fail_after(TIME_LIMIT):
         async with trio.open_nursery() as nursery:
-            process: trio.Process = await nursery.start(
-                lambda task_status: trio.run_process(
-                    [sys.executable, "-W", "error", *arguments],
-                    cwd=FOLDER.parent,
-                    env=os.environ | {"PYTHONUNBUFFERED": "1"},
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    check=False,
-                    task_status=task_status,
-                )
+            start = functools.partial(
+                trio.run_process,
+                [sys.executable, "-W", "error", *arguments],
+                cwd=FOLDER.parent,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=False,
             )
+            process: trio.Process = await nursery.start(start)
             yield Program(process)
             nursery.cancel_scope.cancel()
 
@@ -80,8 +81,8 @@ async def run(*arguments: str) -> AsyncIterator[Program]:
 async def serve(example: str) -> AsyncIterator[tuple[Program, str]]:
     """Run an example's server; give it, and its address."""
     async with run(f"examples/{example}.py", "serve", "--port", "0") as server:
-        port = (await server.read_until(r"port \d+")).removeprefix("port ")
-        yield server, f"localhost:{port}"
+        line = await server.read_until(r".*port \d+\. Ctrl-C ends it\.\n")
+        yield server, "localhost:" + re.findall(r"\d+", line)[-1]
 
 
 async def test_hello() -> None:
@@ -96,9 +97,8 @@ async def test_bot_with_a_server_of_its_own() -> None:
 
 
 async def test_bot_on_a_server() -> None:
-    async with run(
-        "-m", "pgnet_trio", "serve", "examples/bot.py:GuessingGame", "--port=0"
-    ) as server:
+    command = ("-m", "pgnet_trio", "serve", "examples/bot.py:GuessingGame", "--port", "0")
+    async with run(*command) as server:
         address = "localhost:" + (await server.read_until(r"port \d+")).removeprefix("port ")
         async with run("examples/bot.py", address) as bot:
             await bot.read_until(r"Found in \d+ tries\.\n")
@@ -166,65 +166,60 @@ async def test_tictactoe_at_one_terminal() -> None:
     assert "A draw." in output or "wins." in output
 
 
-@pytest.mark.parametrize("example", ["chat", "tictactoe"])
+@pytest.mark.parametrize(("example", "command"), COMMANDS)
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process")
-async def test_control_c_ends_a_server_and_then_its_clients(example: str) -> None:
-    command = {"chat": "join", "tictactoe": "play"}[example]
-    async with serve(example) as (server, address):
-        async with run(f"examples/{example}.py", command, "ann", address) as ann:
-            await ann.read_until("leaves")
-            server.process.send_signal(signal.SIGINT)
-            assert await server.read_to_the_end() == (0, "")
-            # Ann's program waits for a line, and sees at once that nobody will answer.
-            status, output = await ann.read_to_the_end()
-            assert (status, "Traceback" in output) == (1, False)
-            assert output
+async def test_control_c_ends_it_without_a_traceback(example: str, command: str) -> None:
+    program = f"examples/{example}.py"
+    async with (
+        serve(example) as (server, address),
+        run(program, command, "ann", address) as ann,
+        run(program, command, "bob", address) as bob,
+    ):
+        await ann.read_until("leaves")
+        await bob.read_until("leaves")
+        bob.process.send_signal(signal.SIGINT)
+        status, output = await bob.read_to_the_end()
+        assert (status, "Traceback" in output) == (0, False)
+        server.process.send_signal(signal.SIGINT)
+        assert await server.read_to_the_end() == (0, "")
+        # Ann's program waits for a line, and sees at once that nobody will answer.
+        status, output = await ann.read_to_the_end()
+        assert (status, "Traceback" in output) == (1, False)
+        assert output.endswith("The server is shutting down.\n")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("examples/chat.py", "join", "ann", "localhost:1"),
-        ("examples/tictactoe.py", "play", "ann", "localhost:1"),
-        ("examples/bot.py", "localhost:1"),
-    ],
-    ids=str,
-)
-async def test_no_server_is_one_clear_line(arguments: tuple[str, ...]) -> None:
-    async with run(*arguments) as program:
-        status, output = await program.read_to_the_end()
-    assert status == 1
-    assert output.startswith("No server was reached at ")
-    assert output.count("\n") == 1
+async def test_no_server_is_one_clear_line() -> None:
+    async with (
+        run("examples/chat.py", "join", "ann", "localhost:1") as chat,
+        run("examples/tictactoe.py", "play", "ann", "localhost:1") as player,
+        run("examples/bot.py", "localhost:1") as bot,
+    ):
+        for program in chat, player, bot:
+            status, output = await program.read_to_the_end()
+            assert status == 1
+            assert output.startswith("No server was reached at ")
+            assert output.count("\n") == 1
 
 
-@pytest.mark.parametrize("example", ["chat", "tictactoe"])
-async def test_a_port_in_use_is_one_clear_line(example: str) -> None:
+@pytest.mark.parametrize(("example", "command"), COMMANDS)
+async def test_what_is_taken_is_one_clear_line(example: str, command: str) -> None:
     async with (
         serve(example) as (_, address),
         run(f"examples/{example}.py", "serve", "--port", address.rpartition(":")[2]) as second,
-    ):
-        status, output = await second.read_to_the_end()
-    assert (status, output.count("\n")) == (1, 1)
-
-
-@pytest.mark.parametrize("example", ["chat", "tictactoe"])
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process")
-async def test_control_c_ends_a_client(example: str) -> None:
-    command = {"chat": "join", "tictactoe": "play"}[example]
-    async with (
-        serve(example) as (_, address),
         run(f"examples/{example}.py", command, "ann", address) as ann,
     ):
+        status, output = await second.read_to_the_end()
+        assert (status, output.count("\n")) == (1, 1)
         await ann.read_until("leaves")
-        ann.process.send_signal(signal.SIGINT)
-        status, output = await ann.read_to_the_end()
-        assert (status, "Traceback" in output) == (0, False)
+        async with run(f"examples/{example}.py", command, "ann", address) as again:
+            status, output = await again.read_to_the_end()
+            assert (status, output.count("\n")) == (1, 1)
+            assert "ann" in output
 
 
 def test_the_modules_of_the_original_are_there() -> None:
     assert pgnet_trio.examples.ExampleGame is ExampleGame
-    assert pgnet_trio.devclient.run
+    assert callable(pgnet_trio.devclient.run)
 
 
 async def test_the_example_game_keeps_a_log() -> None:

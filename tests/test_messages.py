@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgnet_trio.codec import from_plain, to_plain
@@ -26,6 +26,9 @@ from pgnet_trio.messages import (
     is_username_allowed,
     wall_clock,
 )
+
+# A busy machine is no failure.
+unhurried = settings(deadline=None)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 integers = st.integers(-(2**63), 2**63 - 1)
@@ -117,6 +120,7 @@ def test_the_repr_leaves_the_payload_out_and_debug_repr_has_it() -> None:
 # Over the wire
 
 
+@unhurried
 @given(packets)
 def test_a_packet_comes_back_the_same(packet: Packet) -> None:
     back = Packet.deserialize(packet.serialize())
@@ -125,6 +129,7 @@ def test_a_packet_comes_back_the_same(packet: Packet) -> None:
     assert Packet.deserialize(packet.serialize().encode()) == packet
 
 
+@unhurried
 @given(responses)
 def test_a_response_comes_back_the_same(response: Response) -> None:
     back = Response.deserialize(response.serialize())
@@ -246,6 +251,7 @@ def test_what_is_no_packet_is_refused(text: str | bytes, message: str) -> None:
         Packet.deserialize(text)
 
 
+@unhurried
 @given(st.binary(max_size=60) | st.text(max_size=60))
 def test_random_input_gives_no_other_error(text: str | bytes) -> None:
     for kind in (Packet, Response):

@@ -25,8 +25,13 @@ class Accounts:
     """Owns users, invite codes and the registration switch.
 
     A change is made in two steps, so that it is on disk before anybody relies on it: the methods
-    that end in *-ing* are context managers that give the `Changes` to write, hold the names in
-    question meanwhile, and take effect when the block ends without an error.
+    with an *-ing* in their names are context managers that give the `Changes` to write, hold the
+    name and the invite code in question meanwhile, and take effect when the block ends without an
+    error. Otherwise everything is as before. `Changes` are to be written in the order in which
+    the methods gave them.
+
+    A log-in goes through `check`, then the password is hashed, and then, since time has passed,
+    through `registering`, or else `confirm`.
 
     Args:
         saved: What the save file held.
@@ -49,6 +54,8 @@ class Accounts:
         self._require_user_password = require_user_password
         self._admin = admin
         self._users = dict(saved.users)
+        # A record of that name would never be asked.
+        self._users.pop(ADMIN_USERNAME, None)
         self._invite_codes = dict(saved.invite_codes)
         self._held: set[str] = set()
         self._held_codes: set[str] = set()
@@ -119,13 +126,39 @@ class Accounts:
             self._held.discard(name)
             self._held_codes.discard(code)
 
+    def confirm(self, record: UserRecord) -> None:
+        """Check that a record from `check` still holds, after its password was verified.
+
+        Raises:
+            AccountRefusal: The user was deleted meanwhile, or is being deleted, or another
+                log-in changed the record.
+        """
+        name = record.name
+        if name in self._deleting:
+            raise AccountRefusal("This user is being deleted.")
+        if (self._admin if name == ADMIN_USERNAME else self._users.get(name)) is not record:
+            raise AccountRefusal(f"The user {name!r} has just changed; log in again.")
+
     @contextlib.contextmanager
     def upgrading(self, record: UserRecord, password: str) -> Iterator[Changes]:
-        """Replace a user's record by a stronger one of the same password."""
-        user = UserRecord(record.name, "", password)
-        yield Changes(users={record.name: user})
-        if self._users.get(record.name) is record:
-            self._users[record.name] = user
+        """Replace a user's record by a stronger one of the same password.
+
+        Raises:
+            AccountRefusal: The record is not to be replaced: it does not hold any more, it is
+                being replaced already, or it is the admin's, which is not saved.
+        """
+        name = record.name
+        self.confirm(record)
+        if name in self._held or name == ADMIN_USERNAME:
+            raise AccountRefusal(f"The record of {name!r} cannot be replaced now.")
+        user = UserRecord(name, "", password)
+        self._held.add(name)
+        try:
+            yield Changes(users={name: user})
+            if self._users.get(name) is record:
+                self._users[name] = user
+        finally:
+            self._held.discard(name)
 
     @contextlib.contextmanager
     def inviting(self, username: str, code: str) -> Iterator[Changes]:
@@ -191,10 +224,10 @@ class Accounts:
         return code
 
     def _find_code(self, log_in: LogIn) -> str:
-        given = log_in.invite_code.encode(errors="replace")
+        given = log_in.invite_code.encode("utf-8", "surrogatepass")
         for code, username in self._invite_codes.items():
             if (
-                hmac.compare_digest(code.encode(), given)
+                hmac.compare_digest(code.encode("utf-8", "surrogatepass"), given)
                 and username in ("", log_in.username)
                 and code not in self._held_codes
             ):

@@ -189,7 +189,8 @@ async def _authenticate(host: Host, log_in: LogIn, address: str) -> None:
             if not right:
                 raise AccountRefusal("The password is not right.")
             if found.salt or hasher.needs_upgrade(found.password):
-                await _upgrade(host, found, log_in.password)
+                found = await _upgrade(host, found, log_in.password)
+            accounts.confirm(found)
     except AccountRefusal:
         host.failed_logins.record(log_in.username, address, now)
         raise
@@ -202,7 +203,7 @@ async def _authenticate(host: Host, log_in: LogIn, address: str) -> None:
         raise AccountRefusal("The server cannot save registrations now; try again later.") from None
 
 
-async def _upgrade(host: Host, found: UserRecord, password: str) -> None:
+async def _upgrade(host: Host, found: UserRecord, password: str) -> UserRecord:
     record = await host.hash_password(host.environment.password_hasher.hash, password)
     try:
         with host.accounts.upgrading(found, record) as changes:
@@ -210,6 +211,8 @@ async def _upgrade(host: Host, found: UserRecord, password: str) -> None:
     except StorageError as error:
         # The old record still works; the next log-in tries again.
         logger.error("A stronger password record could not be saved: %s", error)
+        return found
+    return changes.users[found.name] or found
 
 
 async def _read(

@@ -2,56 +2,99 @@
 
 from __future__ import annotations
 
+import ipaddress
+import math
 from collections import deque
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
 __all__ = ["LOCAL", "ConnectionCounts", "FailedLogins", "Limits", "TokenBucket"]
 
+KeyT = TypeVar("KeyT")
+
 LOCAL = "memory"
 """The address of a link inside the process, which is never limited."""
 
 
-def _positive(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ValueError(f"{attribute.name} has to be a number over 0, or None; got {value!r}.")
+MAX_FAILURES = 20_000
+"""Failed log-ins that are remembered at most, some MiB of them; beyond that the oldest go."""
+
+_MAX_ACCOUNT_LENGTH = 64
+"""As much of an account's name as is remembered: no registered user's is longer."""
+
+
+def _check_whole(limits: Limits, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise ValueError(
+            f"{attribute.name}: expected a whole number of at least 1, or None for no limit; "
+            f"got {value!r}"
+        )
+
+
+def _check_number(limits: Limits, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and (type(value) not in (int, float) or not 0 < value < math.inf):  # type: ignore[operator]
+        raise ValueError(
+            f"{attribute.name}: expected a number over 0, or None for no limit; got {value!r}"
+        )
+
+
+def _whole(default: int) -> Any:
+    return attrs.field(default=default, validator=_check_whole)
+
+
+def _number(default: float) -> Any:
+    return attrs.field(default=default, validator=_check_number)
 
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What a server allows; None switches a limit off.
+    """What a server allows; None switches a limit off. The defaults are after other servers'.
 
     Args:
-        max_message_size: Bytes of one message of a logged-in client.
-        max_login_message_size: Bytes of one message before log-in.
-        login_timeout: Seconds for the handshake and the log-in together.
-        ping_interval: Seconds of silence until a client is asked for a sign of life.
-        keepalive_timeout: Seconds of silence until a client is dropped.
+        max_message_size: Bytes of one message of a logged-in client (Nakama and Colyseus: 4 KiB,
+            websockets: 1 MiB).
+        max_login_message_size: Bytes of one message before log-in, when nobody is known yet.
+        login_timeout: Seconds for the handshake and the log-in together (Nakama, websockets).
+        ping_interval: Seconds of silence until a client is asked for a sign of life (Nakama: 15,
+            websockets: 20).
+        keepalive_timeout: Seconds of silence until a client is dropped; more than
+            `ping_interval` (Nakama: 25, websockets: 20).
         max_connections: Connections at the same time.
         max_connections_per_address: Connections at the same time from one address.
-        max_logins_per_address: Of these, how many that are not logged in yet.
-        failed_logins_per_account: Failed log-ins a minute to one account, from anywhere.
+        max_logins_per_address: Of these, how many that are not logged in yet (OpenSSH's
+            MaxStartups and its penalties for each source).
+        failed_logins_per_account: Failed log-ins a minute to one account, from anywhere
+            (Nakama: 5).
         failed_logins_per_address: Failed log-ins a minute from one address.
         requests_per_second: Requests a second of one user, with twice that as a burst; what is
-            beyond it waits.
+            beyond it waits (Colyseus has the option).
         max_requests_in_flight: Unanswered requests of one user; what is beyond it waits.
+
+    Raises:
+        ValueError: A value is not what is expected.
     """
 
-    max_message_size: int | None = attrs.field(default=64 * 1024, validator=_positive)
-    max_login_message_size: int | None = attrs.field(default=16 * 1024, validator=_positive)
-    login_timeout: float | None = attrs.field(default=10.0, validator=_positive)
-    ping_interval: float | None = attrs.field(default=15.0, validator=_positive)
-    keepalive_timeout: float | None = attrs.field(default=20.0, validator=_positive)
-    max_connections: int | None = attrs.field(default=10_000, validator=_positive)
-    max_connections_per_address: int | None = attrs.field(default=64, validator=_positive)
-    max_logins_per_address: int | None = attrs.field(default=16, validator=_positive)
-    failed_logins_per_account: int | None = attrs.field(default=5, validator=_positive)
-    failed_logins_per_address: int | None = attrs.field(default=20, validator=_positive)
-    requests_per_second: float | None = attrs.field(default=200.0, validator=_positive)
-    max_requests_in_flight: int | None = attrs.field(default=64, validator=_positive)
+    max_message_size: int | None = _whole(64 * 1024)
+    max_login_message_size: int | None = _whole(16 * 1024)
+    login_timeout: float | None = _number(10.0)
+    ping_interval: float | None = _number(15.0)
+    keepalive_timeout: float | None = _number(20.0)
+    max_connections: int | None = _whole(10_000)
+    max_connections_per_address: int | None = _whole(64)
+    max_logins_per_address: int | None = _whole(16)
+    failed_logins_per_account: int | None = _whole(5)
+    failed_logins_per_address: int | None = _whole(20)
+    requests_per_second: float | None = _number(200.0)
+    max_requests_in_flight: int | None = _whole(64)
+
+    def __attrs_post_init__(self) -> None:
+        interval, timeout = self.ping_interval, self.keepalive_timeout
+        if interval is not None and timeout is not None and timeout <= interval:
+            raise ValueError(
+                f"keepalive_timeout: expected more than ping_interval, which is {interval:g} s, "
+                f"or a client is dropped before it is asked for a sign of life; got {timeout:g} s"
+            )
 
 
 class TokenBucket:
@@ -80,6 +123,9 @@ class TokenBucket:
 class FailedLogins:
     """Counts failed log-ins, and refuses more before they cost a password hash.
 
+    A log-in that is let through counts only when it has failed, so those under way at the same
+    time are let through together. Ask once more when the hash's turn has come.
+
     Args:
         per_account: How many a window to one account; None for any number.
         per_address: How many a window from one address; None for any number.
@@ -97,34 +143,47 @@ class FailedLogins:
     def refuse(self, account: str, address: str, now: float) -> str | None:
         """Give the reason to refuse a log-in unheard, or None."""
         self._forget(now)
-        for key in self._keys(account, address):
-            limit = self._limits[key[0]]
-            if limit is not None and self._counts.get(key, 0) >= limit:
+        for key, limit in self._keys(account, address):
+            if self._counts.get(key, 0) >= limit:
                 return f"Too many failed log-ins; try again in {self._window:g} seconds."
         return None
 
     def record(self, account: str, address: str, now: float) -> None:
         """Count a failed log-in."""
         self._forget(now)
-        for key in self._keys(account, address):
+        for key, _ in self._keys(account, address):
             self._failures.append((now, key))
             self._counts[key] = self._counts.get(key, 0) + 1
+        while len(self._failures) > MAX_FAILURES:
+            self._forget_oldest()
 
-    def _keys(self, account: str, address: str) -> list[tuple[str, str]]:
+    def _keys(self, account: str, address: str) -> list[tuple[tuple[str, str], int]]:
         if address == LOCAL:
             return []
-        return [("account", account), ("address", address)]
+        names = {"account": account[:_MAX_ACCOUNT_LENGTH], "address": _source(address)}
+        return [
+            ((kind, names[kind]), limit)
+            for kind, limit in self._limits.items()
+            if limit is not None
+        ]
 
     def _forget(self, now: float) -> None:
         while self._failures and self._failures[0][0] <= now - self._window:
-            _, key = self._failures.popleft()
-            self._counts[key] -= 1
-            if not self._counts[key]:
-                del self._counts[key]
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, key = self._failures.popleft()
+        _count(self._counts, key, -1)
 
 
 class ConnectionCounts:
-    """Counts connections, and says when one is too many."""
+    """Counts connections, and says when one is too many; those inside the process are not counted.
+
+    An admitted connection is counted until `logged_in` and then `closed` were called for it.
+
+    Args:
+        limits: How many there may be.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -132,44 +191,63 @@ class ConnectionCounts:
         self._open: dict[str, int] = {}
         self._logging_in: dict[str, int] = {}
 
+    @property
+    def total(self) -> int:
+        """How many connections there are."""
+        return self._total
+
     def admit(self, address: str) -> str | None:
         """Count a new connection, or give the reason to refuse it."""
-        limits = self._limits
-        checks = (
+        if address == LOCAL:
+            return None
+        limits, source = self._limits, _source(address)
+        for count, limit, reason in (
             (self._total, limits.max_connections, "The server is full."),
             (
-                self._open.get(address, 0),
+                self._open.get(source, 0),
                 limits.max_connections_per_address,
                 "Too many connections from your address.",
             ),
             (
-                self._logging_in.get(address, 0),
+                self._logging_in.get(source, 0),
                 limits.max_logins_per_address,
                 "Too many connections from your address are logging in.",
             ),
-        )
-        if address != LOCAL:
-            for count, limit, reason in checks:
-                if limit is not None and count >= limit:
-                    return reason
-            self._total += 1
-            _count(self._open, address, 1)
-            _count(self._logging_in, address, 1)
+        ):
+            if limit is not None and count >= limit:
+                return reason
+        self._total += 1
+        _count(self._open, source, 1)
+        _count(self._logging_in, source, 1)
         return None
 
     def logged_in(self, address: str) -> None:
         """Note that an admitted connection is done with logging in, one way or the other."""
         if address != LOCAL:
-            _count(self._logging_in, address, -1)
+            _count(self._logging_in, _source(address), -1)
 
     def closed(self, address: str) -> None:
         """Note that an admitted connection is gone; `logged_in` was called for it before."""
         if address != LOCAL:
             self._total -= 1
-            _count(self._open, address, -1)
+            _count(self._open, _source(address), -1)
 
 
-def _count(counts: dict[str, int], key: str, by: int) -> None:
+def _source(address: str) -> str:
+    """What counts as one address: of IPv6, the 64 bits that one customer has all the rest of."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv4Address):
+        return address
+    if ip.ipv4_mapped is not None:
+        # How a socket for both families shows IPv4.
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.IPv6Network((ip, 64), strict=False))
+
+
+def _count(counts: dict[KeyT, int], key: KeyT, by: int) -> None:
     counts[key] = counts.get(key, 0) + by
     if not counts[key]:
         del counts[key]

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from pgnet_trio.errors import PGNetError
-from pgnet_trio.messages import GameInfo, is_gamename_allowed
+from pgnet_trio.messages import is_gamename_allowed
 
 __all__ = ["GameEntry", "Lobby", "LobbyRefusal"]
 
@@ -98,7 +98,7 @@ class Lobby(Generic[RoomT]):
         entry = self._games.get(name)
         if entry is None:
             raise LobbyRefusal(f"There is no game {name[:60]!r}.")
-        if not hmac.compare_digest(entry.password.encode(), password.encode()):
+        if not _same(entry.password, password):
             raise LobbyRefusal(f"The password for the game {name!r} is not right.")
         entry.users.append(username)
         self._game_of[username] = entry
@@ -120,18 +120,9 @@ class Lobby(Generic[RoomT]):
             del self._game_of[username]
         return users
 
-    def directory(self, infos: dict[str, str]) -> dict[str, GameInfo]:
-        """Describe every game.
 
-        Args:
-            infos: What each game says of itself.
-        """
-        return {
-            name: GameInfo(
-                name=name,
-                users=len(entry.users),
-                password_protected=bool(entry.password),
-                info=infos.get(name, ""),
-            )
-            for name, entry in self._games.items()
-        }
+def _same(one: str, other: str) -> bool:
+    # In constant time. An old save file may hold text that is no valid Unicode.
+    return hmac.compare_digest(
+        one.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass")
+    )
