@@ -195,7 +195,7 @@ class PlainConsole:
         try:
             print(PROMPT, end="", flush=True)
             return await reader.read_line()
-        except (EOFError, trio.Cancelled):
+        except BaseException:
             # What comes next begins a line of its own.
             print()
             raise

@@ -30,21 +30,15 @@ class Game:
     """
 
     if TYPE_CHECKING:
-        # Properties to a type checker, so that an author may override them with either a plain
-        # attribute or a property.
+        # To a type checker these are properties: an author may override them with a property or
+        # with a plain attribute, and the latter may be assigned.
         @property
         def persistent(self) -> bool:
             """Whether the game stays when its last user leaves, and is saved."""
 
-        @persistent.setter
-        def persistent(self, value: bool) -> None: ...
-
         @property
         def heartbeat_rate(self) -> float:
             """How many times a second clients send a heartbeat."""
-
-        @heartbeat_rate.setter
-        def heartbeat_rate(self, value: float) -> None: ...
 
     else:
         persistent = False

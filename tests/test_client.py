@@ -45,7 +45,7 @@ class Gate(Recorder):
 
     gate: trio.Event
 
-    async def handle_packet(self, packet: Packet, /) -> Response:  # type: ignore[override]
+    async def handle_packet(self, packet: Packet, /) -> Response:
         if packet.message == "wait":
             await self.gate.wait()
         return self.handle_game_packet(packet)
@@ -136,8 +136,9 @@ async def test_events_come_in_the_order_of_the_original() -> None:
     calls: list[tuple[str, Any]] = []
     async with hosting() as server:
         ann = player(server, "ann")
-        for event in ("on_connection", "on_status", "on_game"):
-            setattr(ann, event, lambda value, event=event: calls.append((event, value)))
+        ann.on_connection = lambda connected: calls.append(("on_connection", connected))
+        ann.on_status = lambda status: calls.append(("on_status", status))
+        ann.on_game = lambda game: calls.append(("on_game", game))
         async with ann:
             await wait_all_tasks_blocked()
             calls.clear()
@@ -225,6 +226,7 @@ async def test_whoever_waits_hears_that_the_connection_ended(
         await ann.create_game("table 1")
         async with trio.open_nursery() as waiting:
             waiting.start_soon(_expect_disconnected, ann, "wait")
+            await wait_all_tasks_blocked()
             waiting.start_soon(_expect_disconnected, ann, "in the queue")
             await wait_all_tasks_blocked()
             ann.disconnect()

@@ -29,7 +29,7 @@ def key_trade(pubkey: object) -> str:
     return json.dumps({"message": "key_trade", "payload": {"pubkey": pubkey}})
 
 
-FIRST_MESSAGES = {
+FIRST_MESSAGES: dict[str, str | bytes] = {
     "random bytes": os.urandom(100),
     "random text": base64.b85encode(os.urandom(100)).decode(),
     "nothing": "",
@@ -154,8 +154,12 @@ async def assert_frees_seat(server: Server) -> None:
 async def test_those_who_say_nothing_are_dropped_in_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    limits = {"max_connections_per_address": None, "max_logins_per_address": None}
-    async with hosting(port=0, login_timeout=10, **limits) as server:
+    async with hosting(
+        port=0,
+        login_timeout=10,
+        max_connections_per_address=None,
+        max_logins_per_address=None,
+    ) as server:
         silent = []
         for _ in range(1000):
             one = socket.socket()

@@ -256,7 +256,7 @@ async def test_an_answer_that_cannot_travel_is_told_to_the_sender() -> None:
 class Slow(Recorder):
     """Takes ten seconds for each packet."""
 
-    async def handle_packet(self, packet: Packet, /) -> Response:  # type: ignore[override]
+    async def handle_packet(self, packet: Packet, /) -> Response:
         await trio.sleep(10)
         return Response("done")
 
@@ -274,7 +274,7 @@ async def test_a_slow_game_holds_up_nobody_else(autojump_clock: trio.testing.Moc
 
 
 async def test_updates_come_ten_times_a_second(autojump_clock: trio.testing.MockClock) -> None:
-    times = []
+    times: list[float] = []
 
     class Ticking(Game):
         def update(self) -> None:
@@ -378,7 +378,7 @@ async def test_the_admin_needs_a_password_over_the_network() -> None:
 
 
 async def test_of_two_log_ins_at_once_one_gets_in() -> None:
-    results = []
+    results: list[str] = []
 
     async def try_once() -> None:
         try:
@@ -547,7 +547,7 @@ async def test_a_cancelled_server_saves_all_the_same(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     class Stuck(Lasting):
-        async def handle_packet(self, packet: Packet, /) -> Response:  # type: ignore[override]
+        async def handle_packet(self, packet: Packet, /) -> Response:
             await trio.sleep_forever()
             raise AssertionError
 

@@ -555,9 +555,9 @@ class TestWebSockets:
     async def test_speak_tls(self, link: Link) -> None:
         async with link.open(tls=True) as (one, other), trio.open_nursery() as nursery:
             for message in ["hello", b"x" * 200_000]:
-                await one.send(message)
+                nursery.start_soon(one.send, message)
                 assert await other.receive() == message
-                await other.send(message)
+                nursery.start_soon(other.send, message)
                 assert await one.receive() == message
             nursery.start_soon(one.receive)
             nursery.start_soon(other.receive)
