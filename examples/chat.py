@@ -51,7 +51,7 @@ class ChatRoom(Game):
     def handle_heartbeat(self, packet: Packet) -> Response:
         seen = packet.payload.get("seen")
         new = self.count - seen if isinstance(seen, int) else len(self.lines)
-        lines = self.lines[-new:] if new > 0 else []
+        lines = self.lines
         return Response("news", {"lines": lines, "count": self.count})
 
     def add(self, line: str) -> None:
@@ -104,7 +104,7 @@ async def join(name: str, address: str) -> str | None:
         return None
     except PGNetError as error:
         return str(error)
-    return client.close_reason
+    return f"The connection has ended: {client.close_reason}."
 
 
 def main() -> None:

@@ -114,7 +114,7 @@ async def play(player: Player) -> str | None:
 
     def on_connection(connected: bool) -> None:
         if not connected:
-            playing.cancel()  # the server has gone, so do not wait for another line
+            pass  # the server has gone, so do not wait for another line
 
     player.on_connection = on_connection
     try:
@@ -132,7 +132,7 @@ async def play(player: Player) -> str | None:
         return None
     except PGNetError as error:
         return str(error)
-    return player.close_reason
+    return f"The connection has ended: {player.close_reason}."
 
 
 async def serve(port: int, listen_globally: bool) -> str | None:

@@ -47,6 +47,9 @@ SERVER_KEY = KeyPair(bytes(range(32)))
 CLIENT_KEY = KeyPair(bytes(range(1, 33)))
 OTHER_KEY = KeyPair(bytes(range(2, 34)))
 
+# How long an example takes says nothing on a busy machine.
+unhurried = settings(deadline=None)
+
 ENCRYPTED = pytest.mark.parametrize("encrypted", [True, False], ids=["encrypted", "clear"])
 
 
@@ -273,6 +276,7 @@ def test_the_last_answer_ends_it() -> None:
 
 @ENCRYPTED
 @given(payload=payloads)
+@unhurried
 def test_payloads_arrive_as_they_were_sent(encrypted: bool, payload: dict[str, Any]) -> None:
     client, server = logged_in(encrypted=encrypted)
     client.request(Packet("there", payload))
@@ -322,6 +326,17 @@ def test_what_cannot_travel_is_refused_and_may_be_said_otherwise() -> None:
     server.respond(1, Response("moved", {"y": [1, 2]}))
     (answer,) = exchange(client, server)
     assert isinstance(answer, Answer)
+
+
+def test_a_last_answer_that_cannot_travel_ends_nothing() -> None:
+    server = server_in(State.OPEN)
+    server.receive(as_client('{"message": "move"}'))
+    with pytest.raises(CodecError):
+        server.respond(1, Response("gone", {"x": object()}, disconnecting=True))
+    assert server.state is State.OPEN
+    server.respond(1, Response("gone", disconnecting=True))
+    assert server.closing
+    assert take(server)
 
 
 def test_credentials_that_cannot_travel_are_refused_at_once() -> None:
@@ -793,7 +808,7 @@ def test_a_password_in_the_wrong_place_is_not_in_the_reason() -> None:
 
 
 @given(message=noise, state=st.sampled_from(State), in_box=st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(unhurried, max_examples=200)
 def test_noise_makes_a_server_raise_nothing_but_its_own_errors(
     message: str | bytes, state: State, in_box: bool
 ) -> None:
@@ -813,7 +828,7 @@ def test_noise_makes_a_server_raise_nothing_but_its_own_errors(
     state=st.sampled_from([State.KEY_TRADE, State.VERDICT, State.OPEN, State.CLOSED]),
     in_box=st.booleans(),
 )
-@settings(max_examples=200, deadline=None)
+@settings(unhurried, max_examples=200)
 def test_noise_makes_a_client_raise_nothing_but_its_own_errors(
     message: str | bytes, state: State, in_box: bool
 ) -> None:
@@ -978,4 +993,4 @@ class Conversation(RuleBasedStateMachine):
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestConversation.settings = settings(unhurried, max_examples=60, stateful_step_count=40)

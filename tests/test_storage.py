@@ -393,6 +393,16 @@ def test_sqlite_syncs_at_each_write(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert connections[-1].execute("PRAGMA synchronous").fetchone() == (full,)
 
 
+def test_a_mistake_in_the_caller_leaves_nothing_half_done(tmp_path: Path) -> None:
+    path = tmp_path / "save.sqlite"
+    wrong: Any = {"code": 5}
+    with opened(path) as (store, _):
+        with pytest.raises(AttributeError):
+            store.write(Changes(users={"ann": ANN}, invite_codes=wrong))
+        store.write(Changes(users={"bob": BOB}))
+    assert load(path) == SavedState(users={"bob": BOB})
+
+
 def test_a_program_that_holds_the_database_makes_a_write_fail_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -482,6 +492,17 @@ def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
     content[4096:5000] = os.urandom(904)
     path.write_bytes(content)
     assert_refused(path, "cannot read")
+
+
+def test_a_database_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "save.sqlite"
+    sqlite_file(path)
+    content = path.read_bytes()
+    row = b"bob5a17c0ffee"
+    assert row in content
+    # The index still says "bob".
+    path.write_bytes(content.replace(row, b"bub5a17c0ffee"))
+    assert_refused(path, "it is damaged: row 2 missing from index")
 
 
 def test_a_log_without_its_database_is_left_alone(tmp_path: Path) -> None:

@@ -63,22 +63,26 @@ def _import_module(name: str) -> ModuleType:
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise GameClassError(f"there is no file {str(path)!r}")
-    name = path.stem
-    if name in sys.modules:
-        raise GameClassError(
-            f"{path}: another module is named {name!r}; give the file another name"
-        )
+    name, path = path.stem, path.absolute()
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        if getattr(loaded, "__file__", None) == str(path):
+            return loaded
+        raise GameClassError(f"{path}: there is a module {name!r} already; rename the file")
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # As for a program that is started by its file.
-    sys.path.insert(0, str(path.parent.absolute()))
+    sys.path.insert(0, str(path.parent))
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise _import_error(str(path), error) from error
+    except BaseException as error:
+        del sys.modules[name]
+        if isinstance(error, Exception | SystemExit):
+            raise _import_error(str(path), error) from error
+        raise
     return module
 
 

@@ -138,6 +138,11 @@ def run(options: argparse.Namespace) -> int:
     del settings["run"]
     verbose = settings["verbose_logging"] = settings.pop("verbose")
     file, asks = settings.pop("admin_password_file"), settings.pop("admin_password_prompt")
+    try:
+        Limits(**{name: settings[name] for name in _LIMITS if name in settings})
+    except ValueError as error:
+        # Each is right by itself, and they do not fit each other.
+        raise PGNetError(str(error)) from error
     game = load_game_class(settings.pop("game"))
     settings["admin_password"] = find_secret(
         file, ADMIN_PASSWORD_VARIABLE, "Password for admin: " if asks else None

@@ -402,8 +402,7 @@ class _WatchedStream(trio.abc.Stream):
             try:
                 data = await self.stream.receive_some(max_bytes)
             except trio.BrokenResourceError as exc:
-                self.failure = f"the link broke: {str(exc) or exc.__cause__}"
-                self.handshake.cancel()
+                self._fail(exc)
                 raise
             if not data:
                 self.handshake.cancel()
@@ -425,6 +424,9 @@ class _WatchedStream(trio.abc.Stream):
         self._sending = True
         try:
             await self.stream.send_all(data)
+        except trio.BrokenResourceError as exc:
+            self._fail(exc)
+            raise
         finally:
             self._sending = False
 
@@ -486,6 +488,11 @@ class _WatchedStream(trio.abc.Stream):
         self._head = b""
         self.in_handshake = self._status != "101"
         return blank.end() - before
+
+    def _fail(self, error: trio.BrokenResourceError) -> None:
+        # TLS errors have their text in the cause of Trio's error, whose own is empty.
+        self.failure = f"the link broke: {str(error) or error.__cause__}"
+        self.handshake.cancel()
 
     def _stop_if_over(self) -> None:
         # After an error in the peer's frames the library would go on to read and buffer.

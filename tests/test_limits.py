@@ -1,0 +1,265 @@
+"""The limits: whoever breaks one waits or is refused, and nobody else notices."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from pgnet_trio.server import limits as limits_module
+from pgnet_trio.server.limits import LOCAL, ConnectionCounts, FailedLogins, Limits, TokenBucket
+
+# The options
+
+
+def test_the_defaults() -> None:
+    assert attrs.asdict(Limits()) == {
+        "max_message_size": 65_536,
+        "max_login_message_size": 16_384,
+        "login_timeout": 10,
+        "ping_interval": 15,
+        "keepalive_timeout": 20,
+        "max_connections": 10_000,
+        "max_connections_per_address": 64,
+        "max_logins_per_address": 16,
+        "failed_logins_per_account": 5,
+        "failed_logins_per_address": 20,
+        "requests_per_second": 200,
+        "max_requests_in_flight": 64,
+    }
+
+
+OPTIONS = [field.name for field in attrs.fields(Limits)]
+WHOLE = [field.name for field in attrs.fields(Limits) if isinstance(field.default, int)]
+
+
+def limits(**options: Any) -> Limits:
+    return Limits(**options)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_limit_can_be_switched_off(option: str) -> None:
+    assert getattr(limits(**{option: None}), option) is None
+
+
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "10", True, [1]])
+@pytest.mark.parametrize("option", OPTIONS)
+def test_a_limit_that_is_none_is_refused(option: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"^{option}: expected .*, or None for no limit; got "):
+        limits(**{option: value})
+
+
+@pytest.mark.parametrize("option", WHOLE)
+def test_what_is_counted_is_whole(option: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{option}: expected a whole number"):
+        limits(**{option: 2.5})
+
+
+def test_a_client_is_asked_for_a_sign_of_life_before_it_is_dropped() -> None:
+    with pytest.raises(ValueError, match="keepalive_timeout: expected more than ping_interval"):
+        Limits(ping_interval=20, keepalive_timeout=20)
+    Limits(ping_interval=None, keepalive_timeout=1)
+    Limits(ping_interval=100, keepalive_timeout=None)
+
+
+# Requests a second
+
+
+def test_a_burst_goes_through_and_more_has_to_wait() -> None:
+    bucket = TokenBucket(10, now=100.0)
+    assert [bucket.delay(100.0) for _ in range(20)] == [0.0] * 20
+    assert bucket.delay(100.0) == pytest.approx(0.1)
+    assert bucket.delay(100.0) == pytest.approx(0.2)
+    assert bucket.delay(100.2) == pytest.approx(0.1)
+    # Whoever is quiet for a while may burst again, and no more than before.
+    assert [bucket.delay(1000.0) for _ in range(20)] == [0.0] * 20
+    assert bucket.delay(1000.0) > 0
+
+
+def test_no_rate_is_no_limit() -> None:
+    bucket = TokenBucket(None, now=0.0)
+    assert not any(bucket.delay(0.0) for _ in range(1000))
+
+
+def test_a_slow_rate_lets_the_first_request_through() -> None:
+    bucket = TokenBucket(0.1, now=0.0)
+    assert bucket.delay(0.0) == 0
+    assert bucket.delay(0.0) == pytest.approx(10)
+
+
+@given(
+    rate=st.floats(0.1, 1000),
+    pauses=st.lists(st.floats(0, 10) | st.just(0.0), min_size=1, max_size=60),
+)
+def test_whoever_waits_as_told_keeps_to_the_rate(rate: float, pauses: list[float]) -> None:
+    bucket = TokenBucket(rate, now=0.0)
+    now = 0.0
+    done = []
+    for pause in pauses:
+        now += pause
+        now += bucket.delay(now)
+        done.append(now)
+    burst = max(2 * rate, 1)
+    for count, time in enumerate(done, start=1):
+        assert count <= burst + rate * time + 1e-6 * count
+
+
+# Failed log-ins
+
+
+def test_failures_of_one_account_are_counted_from_anywhere() -> None:
+    failed = FailedLogins(5, 20)
+    for number in range(5):
+        assert failed.refuse("ann", f"10.0.0.{number}", now=number) is None
+        failed.record("ann", f"10.0.0.{number}", now=number)
+    reason = failed.refuse("ann", "10.0.0.9", now=5)
+    assert reason is not None
+    assert "Too many failed log-ins" in reason
+    assert failed.refuse("bob", "10.0.0.1", now=5) is None
+    # The minute is over.
+    assert failed.refuse("ann", "10.0.0.9", now=60) is None
+
+
+def test_failures_from_one_address_are_counted_whoever_it_tries() -> None:
+    failed = FailedLogins(5, 20)
+    for number in range(20):
+        assert failed.refuse(f"user{number}", "10.0.0.1", now=0) is None
+        failed.record(f"user{number}", "10.0.0.1", now=0)
+    assert failed.refuse("ann", "10.0.0.1", now=59) is not None
+    assert failed.refuse("ann", "10.0.0.2", now=59) is None
+    assert failed.refuse("ann", "10.0.0.1", now=60) is None
+
+
+def test_being_refused_does_not_make_it_longer() -> None:
+    failed = FailedLogins(1, None)
+    failed.record("ann", "10.0.0.1", now=0)
+    for now in range(60):
+        assert failed.refuse("ann", "10.0.0.1", now=now) is not None
+    assert failed.refuse("ann", "10.0.0.1", now=60) is None
+
+
+def test_a_local_client_never_fails_too_often() -> None:
+    failed = FailedLogins(1, 1)
+    for _ in range(10):
+        failed.record("ann", LOCAL, now=0)
+    assert failed.refuse("ann", LOCAL, now=0) is None
+    assert failed.refuse("ann", "10.0.0.1", now=0) is None
+
+
+def test_without_limits_nothing_is_refused() -> None:
+    failed = FailedLogins(None, None)
+    for _ in range(100):
+        failed.record("ann", "10.0.0.1", now=0)
+    assert failed.refuse("ann", "10.0.0.1", now=0) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8:1:2:3::4", "2001:db8:1:2:ffff::1", True),
+        ("2001:db8:1:2:3::4", "2001:db8:1:3:3::4", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
+        ("10.0.0.1", "10.0.0.2", False),
+        ("a proxy", "a proxy", True),
+    ],
+)
+def test_an_address_is_what_one_customer_has(one: str, other: str, same: bool) -> None:
+    failed = FailedLogins(None, 1)
+    failed.record("ann", one, now=0)
+    assert (failed.refuse("bob", other, now=0) is not None) == same
+    counts = ConnectionCounts(Limits(max_connections_per_address=1))
+    assert counts.admit(one) is None
+    assert (counts.admit(other) is not None) == same
+
+
+def test_memory_is_bounded_however_many_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits_module, "MAX_FAILURES", 100)
+    failed = FailedLogins(5, 20)
+    for number in range(1000):
+        failed.record("x" * 16_000 + str(number), f"10.0.{number // 256}.{number % 256}", now=0)
+    assert total_size(failed) < 100_000
+    failed.refuse("ann", "10.0.0.1", now=60)
+    assert total_size(failed) < 3_000
+
+
+def total_size(thing: object) -> int:
+    return len(repr(vars(thing)))
+
+
+# Connections
+
+
+def test_one_address_cannot_have_them_all() -> None:
+    counts = ConnectionCounts(
+        Limits(max_connections=5, max_connections_per_address=3, max_logins_per_address=2)
+    )
+    assert counts.admit("10.0.0.1") is None
+    assert counts.admit("10.0.0.1") is None
+    assert counts.admit("10.0.0.1") == "Too many connections from your address are logging in."
+    counts.logged_in("10.0.0.1")
+    assert counts.admit("10.0.0.1") is None
+    counts.logged_in("10.0.0.1")
+    assert counts.admit("10.0.0.1") == "Too many connections from your address."
+    assert counts.admit("10.0.0.2") is None
+    assert counts.admit("10.0.0.3") is None
+    assert counts.admit("10.0.0.4") == "The server is full."
+    assert counts.admit(LOCAL) is None
+    counts.closed("10.0.0.1")
+    assert counts.admit("10.0.0.4") is None
+
+
+ADDRESSES = st.sampled_from(["10.0.0.1", "10.0.0.2", "2001:db8::1", LOCAL])
+
+
+class CountsMachine(RuleBasedStateMachine):
+    """The counts against plain lists of the connections that there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = ConnectionCounts(
+            Limits(max_connections=6, max_connections_per_address=4, max_logins_per_address=2)
+        )
+        self.logging_in: list[str] = []
+        self.logged_in: list[str] = []
+
+    @rule(address=ADDRESSES)
+    def admit(self, address: str) -> None:
+        remote = [other for other in self.logging_in + self.logged_in if other != LOCAL]
+        full = address != LOCAL and (
+            len(remote) >= 6 or remote.count(address) >= 4 or self.logging_in.count(address) >= 2
+        )
+        assert (self.counts.admit(address) is not None) == full
+        if not full:
+            self.logging_in.append(address)
+
+    @rule(data=st.data())
+    def log_in(self, data: st.DataObject) -> None:
+        if self.logging_in:
+            address = data.draw(st.sampled_from(self.logging_in))
+            self.counts.logged_in(address)
+            self.logging_in.remove(address)
+            self.logged_in.append(address)
+
+    @rule(data=st.data())
+    def close(self, data: st.DataObject) -> None:
+        if self.logged_in:
+            address = data.draw(st.sampled_from(self.logged_in))
+            self.counts.closed(address)
+            self.logged_in.remove(address)
+
+    @invariant()
+    def nothing_is_kept_of_those_who_are_gone(self) -> None:
+        remote = {other for other in self.logging_in + self.logged_in if other != LOCAL}
+        if not remote:
+            assert vars(self.counts) == vars(ConnectionCounts(vars(self.counts)["_limits"]))
+
+
+TestCountsMachine = CountsMachine.TestCase
+TestCountsMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
