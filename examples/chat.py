@@ -51,7 +51,7 @@ class ChatRoom(Game):
     def handle_heartbeat(self, packet: Packet) -> Response:
         seen = packet.payload.get("seen")
         new = self.count - seen if isinstance(seen, int) else len(self.lines)
-        lines = self.lines
+        lines = self.lines[-new:] if new > 0 else []
         return Response("news", {"lines": lines, "count": self.count})
 
     def add(self, line: str) -> None:

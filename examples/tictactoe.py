@@ -114,7 +114,7 @@ async def play(player: Player) -> str | None:
 
     def on_connection(connected: bool) -> None:
         if not connected:
-            pass  # the server has gone, so do not wait for another line
+            playing.cancel()  # the server has gone, so do not wait for another line
 
     player.on_connection = on_connection
     try:

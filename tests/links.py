@@ -116,6 +116,8 @@ WEBSOCKET_LINKS = [
     for first in ("server", "client")
 ]
 ALL_LINKS = [MEMORY, *WEBSOCKET_LINKS]
+# For tests that move megabytes: each end of each kind once.
+PURE_LINKS = [MEMORY, *(link for link in WEBSOCKET_LINKS if link.server == link.client)]
 
 
 def accept(

@@ -171,22 +171,18 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 
 
 @pytest.fixture
-def console(keyboard: PipeInput, shown: io.StringIO, tmp_path: Path) -> Iterator[PromptConsole]:
-    with PromptConsole(LineHistory(tmp_path / "history")) as console:
-        yield console
+def console(keyboard: PipeInput, shown: io.StringIO, tmp_path: Path) -> PromptConsole:
+    return PromptConsole(LineHistory(tmp_path / "history"))
 
 
-async def test_a_line_is_typed_and_another_completed(
-    console: PromptConsole, keyboard: PipeInput
-) -> None:
+async def test_lines_are_typed(console: PromptConsole, keyboard: PipeInput) -> None:
     console.offer(SIGNATURES)
     assert console.is_interactive
     assert not console.has_buffered()
     keyboard.send_text("hello\r")
     assert await console.read_line() == "hello"
-    # The arrow brings the line before.
-    keyboard.send_text("\x1b[A\x1b[A\x1b[B;x=1\r")
-    assert await console.read_line() == "hello;x=1"
+    keyboard.send_text("hello\x7f agin\x1b[D\x1b[Da\r")
+    assert await console.read_line() == "hell again"
 
 
 @pytest.mark.parametrize(("key", "error"), [("\x03", KeyboardInterrupt), ("\x04", EOFError)])
@@ -213,15 +209,16 @@ async def test_cancellation_ends_the_prompt_at_once(
 async def test_what_is_printed_meanwhile_is_shown(
     console: PromptConsole, keyboard: PipeInput, shown: io.StringIO
 ) -> None:
-    async with trio.open_nursery() as nursery:
-        console.show_note("before the prompt")
-        nursery.start_soon(console.read_line)
-        await trio.testing.wait_all_tasks_blocked(0.1)
-        console.show_note("a note")
-        console.show_error("an error")
-        print("a game \x1b[2Jprints", "this")
-        print("and this, to its own stream", file=sys.stderr)
-        keyboard.send_text("x\r")
+    with console:
+        async with trio.open_nursery() as nursery:
+            console.show_note("before the prompt")
+            nursery.start_soon(console.read_line)
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            console.show_note("a note")
+            console.show_error("an error")
+            print("a game \x1b[2Jprints", "this")
+            print("and this, to its own stream", file=sys.stderr)
+            keyboard.send_text("x\r")
     text = shown.getvalue()
     assert text.splitlines() == [
         "* before the prompt",
@@ -267,11 +264,11 @@ async def test_a_session_in_a_terminal(term: str, tmp_path: Path) -> None:
     env = {"TERM": term, "XDG_STATE_HOME": str(tmp_path)}
     async with start_in_terminal("connect", env=env) as program:
         await log_in(program)
-        await program.out.wait_for(">> ")
+        await program.out.wait_for(">>")
         await program.type(".create_game;name=table 1\r")
         await program.out.wait_for("In the game 'table 1'")
         await program.out.wait_for("heartbeat_rate")
-        await program.out.wait_for(">> ")
+        await program.out.wait_for(">>")
         await program.type("quit\r")
         assert await program.exit_status() == 0
     assert "hidden" not in program.out.text
@@ -286,7 +283,7 @@ async def test_the_prompt_ends_when_the_server_goes_away(term: str, tmp_path: Pa
         port = await nursery.start(server.serve)
         async with start_in_terminal("connect", f"localhost:{port}", env=env) as program:
             await log_in(program)
-            await program.out.wait_for(">> ")
+            await program.out.wait_for(">>")
             await program.type("half a li")
             await program.out.wait_for("li")
             server.shutdown()
@@ -298,7 +295,7 @@ async def test_ctrl_c_at_the_prompt(tmp_path: Path) -> None:
     env = {"TERM": "xterm-256color", "XDG_STATE_HOME": str(tmp_path)}
     async with start_in_terminal("connect", env=env) as program:
         await log_in(program)
-        await program.out.wait_for(">> ")
+        await program.out.wait_for(">>")
         await program.type("\x03")
         assert await program.exit_status() == 130
     assert "Traceback" not in program.out.text

@@ -34,6 +34,7 @@ from tests.links import (
     CLOSE,
     PING,
     PONG,
+    PURE_LINKS,
     REQUEST,
     TEXT,
     WEBSOCKET_LINKS,
@@ -49,6 +50,8 @@ LIBRARIES = ["trio-websocket", "websockets"]
 
 every_link = pytest.mark.parametrize("link", ALL_LINKS, ids=lambda link: link.id)
 every_websocket = pytest.mark.parametrize("link", WEBSOCKET_LINKS, ids=lambda link: link.id)
+each_end = pytest.mark.parametrize("link", PURE_LINKS, ids=lambda link: link.id)
+each_websocket_end = pytest.mark.parametrize("link", PURE_LINKS[1:], ids=lambda link: link.id)
 every_library = pytest.mark.parametrize("library", LIBRARIES)
 
 
@@ -293,7 +296,7 @@ class TestSizeLimit:
                 with pytest.raises(trio.BrokenResourceError, match="limit of 10 bytes"):
                     await other.receive()
 
-    @every_link
+    @each_end
     @pytest.mark.usefixtures("impatient")
     async def test_breaks_the_link_under_a_sender_that_does_not_stop(self, link: Link) -> None:
         async with link.open(max_message_size=1000) as (one, other):
@@ -365,7 +368,7 @@ class TestClosing:
             await trio.testing.wait_all_tasks_blocked()
             await one.aclose()
 
-    @every_link
+    @each_end
     async def test_wakes_the_task_that_drains_here(self, link: Link) -> None:
         async with link.open() as (one, other), trio.open_nursery() as nursery:
 
@@ -433,7 +436,7 @@ class TestCancellation:
             nursery.cancel_scope.cancel()
             assert received == [f"{number}" for number in range(200)]
 
-    @every_link
+    @each_end
     async def test_of_a_drain_closes_the_link(self, link: Link) -> None:
         async with link.open() as (one, other):
             async with stuck_drain(one, b"x" * 1_000_000) as (_, drained, scope):
@@ -453,7 +456,7 @@ class TestCancellation:
 
 
 class TestSlowReader:
-    @every_link
+    @each_end
     async def test_makes_the_sender_wait_and_loses_nothing(self, link: Link) -> None:
         async with link.open() as (one, other):
             message = b"x" * 1_000_000
@@ -466,7 +469,7 @@ class TestSlowReader:
             await one.send("more")
             assert await other.receive() == "more"
 
-    @every_link
+    @each_end
     @pytest.mark.usefixtures("impatient")
     async def test_that_closes_breaks_the_sending(self, link: Link) -> None:
         async with link.open() as (one, other), trio.open_nursery() as nursery:
@@ -480,7 +483,7 @@ class TestSlowReader:
             await trio.testing.wait_all_tasks_blocked(0.01)
             await other.aclose()
 
-    @every_websocket
+    @each_websocket_end
     async def test_still_gets_pings_and_pongs(self, link: Link) -> None:
         async with link.open() as (one, other), trio.open_nursery() as nursery:
             before = one.last_received
@@ -574,7 +577,7 @@ class TestWebSockets:
                 await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
 
-    @every_websocket
+    @each_websocket_end
     async def test_over_tls_close_and_cancel_as_over_tcp(self, link: Link) -> None:
         async with link.open(tls=True) as (one, other), trio.open_nursery() as nursery:
             nursery.start_soon(one.aclose, 4000, "bye")
@@ -628,3 +631,624 @@ class TestWebSockets:
                             1 / 0  # noqa: B018
                     except ZeroDivisionError as error:
                         raise ExceptionGroup("it was bare", [error]) from None
+
+
+class TestHostileClient:
+    """A server's end, against a client that is played by hand."""
+
+    @every_library
+    async def test_fragments_are_put_together(self, library: str) -> None:
+        text = "grüße 🎲 " * 10
+        data = text.encode()
+        async with raw_client(library, max_message_size=len(data)) as (server, raw):
+            for opcode, expected in [(TEXT, text), (BINARY, data)]:
+                await raw.send(frame(opcode, data[:1], final=False))
+                for position in range(1, len(data)):
+                    await raw.send(frame(0, data[position : position + 1], final=False))
+                    await raw.send(frame(0, final=False))
+                await raw.send(frame(PING, b"in between"))
+                await raw.send(frame(0))
+                assert await server.receive() == expected
+                assert await raw.read_frame() == (PONG, b"in between")
+
+    @every_library
+    async def test_fragments_count_together_towards_the_limit(self, library: str) -> None:
+        async with raw_client(library, max_message_size=100) as (server, raw):
+            await raw.send(frame(TEXT, b"x" * 50, final=False) + frame(0, b"x" * 50))
+            assert await server.receive() == "x" * 100
+            await raw.send(frame(TEXT, b"x" * 50, final=False) + frame(0, "é".encode() * 25))
+            assert len(await server.receive()) == 75
+            await raw.send(frame(TEXT, b"x" * 50, final=False) + frame(0, b"x" * 51, final=False))
+            assert "limit of 100 bytes" in await expect_broken(server)
+            assert (await raw.read_close())[0] == 1009
+
+    @every_library
+    async def test_announcing_a_huge_message_is_enough(self, library: str) -> None:
+        async with raw_client(library, max_message_size=100) as (server, raw):
+            await raw.send(b"\x82\xff" + (2**62).to_bytes(8))
+            await expect_broken(server)
+            assert (await raw.read_close())[0] == 1009
+
+    @every_library
+    async def test_a_message_in_the_most_fragments_passes(self, library: str) -> None:
+        async with raw_client(library) as (server, raw):
+            await raw.send(frame(TEXT, b"a", final=False))
+            await raw.send(frame(0, b"b", final=False) * (MAX_FRAGMENTS - 2) + frame(0, b"c"))
+            assert await server.receive() == "a" + "b" * (MAX_FRAGMENTS - 2) + "c"
+            await raw.send(frame(TEXT, b"a", final=False))
+            await raw.send(frame(0, b"b", final=False) * (MAX_FRAGMENTS - 1) + frame(0, b"c"))
+            assert f"{MAX_FRAGMENTS} fragments" in await expect_broken(server)
+            assert (await raw.read_close())[0] == 1008
+
+    @every_library
+    async def test_a_million_empty_fragments_cost_no_memory(self, library: str) -> None:
+        async with raw_client(library) as (server, raw), trio.open_nursery() as nursery:
+
+            async def flood() -> None:
+                empty = frame(0, final=False) * 10_000
+                await raw.send(frame(TEXT, final=False))
+                try:
+                    for _ in range(100):
+                        await raw.send(empty)
+                except trio.BrokenResourceError:
+                    return
+
+            tracemalloc.start()
+            try:
+                nursery.start_soon(flood)
+                assert "fragments" in await expect_broken(server)
+                await server.aclose()
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            assert peak < 8_000_000
+
+    @every_library
+    async def test_pings_without_end_cost_no_memory(self, library: str) -> None:
+        async with raw_client(library) as (server, raw), trio.open_nursery() as nursery:
+            flood = frame(PING, b"x" * 125) * 1000
+            got: list[str | bytes] = []
+            sent = 0
+
+            async def receive() -> None:
+                got.append(await server.receive())
+
+            async def send() -> None:
+                nonlocal sent
+                for sent in range(80):  # noqa: B007
+                    await raw.send(flood)
+                await raw.send(frame(TEXT, b"the end"))
+
+            nursery.start_soon(receive)
+            tracemalloc.start()
+            try:
+                nursery.start_soon(send)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            assert peak < 3_000_000
+            while not got:
+                await raw.read_frame()
+            assert got == ["the end"]
+            # Half a pong may have been out: it has its other half, or nothing could be read now.
+            raw_frames = 0
+            await server.send("still well framed")
+            while (await raw.read_frame())[0] != TEXT:
+                raw_frames += 1
+
+    async def test_trio_websocket_answers_pings_while_nobody_receives(self) -> None:
+        async with raw_client("trio-websocket") as (server, raw):
+            await raw.send(frame(TEXT, b"x") * 10 + frame(PING, b"hello"))
+            assert await raw.read_frame() == (PONG, b"hello")
+            assert await server.receive() == "x"
+
+    async def test_websockets_answers_pings_as_soon_as_somebody_receives(self) -> None:
+        async with raw_client("websockets") as (server, raw), trio.open_nursery() as nursery:
+            await raw.send(frame(PING, b"hello"))
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            nursery.start_soon(server.receive)
+            assert await raw.read_frame() == (PONG, b"hello")
+            nursery.cancel_scope.cancel()
+
+    @every_library
+    @pytest.mark.parametrize(
+        "broken",
+        [
+            frame(TEXT, b"x", masked=False),
+            frame(TEXT, b"x", bits=0x40),
+            frame(3, b"x"),
+            frame(11, b""),
+            frame(0, b"nothing to continue"),
+            frame(TEXT, b"x", final=False) + frame(TEXT, b"y"),
+            frame(TEXT, b"\xff\xfe"),
+            frame(TEXT, b"\xc3", final=False) + frame(0, b"("),
+            frame(PING, b"x", final=False),
+            frame(PING, b"x" * 126),
+        ],
+        ids=[
+            "unmasked",
+            "reserved bit",
+            "unknown opcode",
+            "unknown control opcode",
+            "stray continuation",
+            "message in a message",
+            "no UTF-8",
+            "no UTF-8 in fragments",
+            "fragmented ping",
+            "long ping",
+        ],
+    )
+    async def test_breaking_the_rules_breaks_the_link(self, library: str, broken: bytes) -> None:
+        async with raw_client(library) as (server, raw):
+            await raw.send(frame(TEXT, b"fine") + broken)
+            assert await server.receive() == "fine"
+            text = await expect_broken(server)
+            assert "the peer broke the rules" in text or "not UTF-8" in text
+            with pytest.raises(trio.BrokenResourceError):
+                await server.send("x")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(server.aclose)
+                await raw.read_to_end()
+                raw.stream.socket.close()  # type: ignore[attr-defined]
+
+    @every_library
+    @pytest.mark.usefixtures("impatient")
+    @given(data=st.binary(min_size=1, max_size=300), close=st.booleans())
+    async def test_random_bytes_are_messages_or_a_broken_link(
+        self, library: str, data: bytes, close: bool
+    ) -> None:
+        one, other = trio.testing.memory_stream_pair()
+        raw = RawPeer(other)
+        await raw.send(REQUEST)
+        async with links.accept(choose(library), one, max_message_size=1000) as server:
+            await raw.read_head()
+            await raw.send(data + (frame(CLOSE) if close else b""))
+            await other.send_eof()
+            with pytest.raises((trio.BrokenResourceError, trio.EndOfChannel)):
+                while True:
+                    await server.receive()
+
+    @every_library
+    @pytest.mark.parametrize(
+        ("request_bytes", "status"),
+        [
+            (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b" 4"),
+            (b"GET / HTTP/1.0\r\n\r\n", b" "),
+            (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", b" 4"),
+            (REQUEST.replace(b"Version: 13", b"Version: 12"), b" 4"),
+            (REQUEST.replace(b"Upgrade: websocket", b"Upgrade: h2c"), b" 4"),
+            (REQUEST.replace(b"GET", b"PUT"), b" 4"),
+            (b"hello there\r\n\r\n", b" 4"),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n\n", b" 4"),
+            (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 10_000, b" 4"),
+            (b"GET /" + b"x" * 20_000, b" 4"),
+        ],
+        ids=["page", "old", "post", "version", "upgrade", "put", "text", "tls", "many", "long"],
+    )
+    async def test_no_websocket_gets_an_http_error(
+        self, library: str, request_bytes: bytes, status: bytes
+    ) -> None:
+        async with connected_sockets() as (stream, other), trio.open_nursery() as nursery:
+            answer = b""
+
+            async def ask() -> None:
+                nonlocal answer
+                try:
+                    await other.send_all(request_bytes)
+                    answer = await RawPeer(other).read_to_end()
+                except trio.BrokenResourceError:
+                    pass
+                await other.aclose()
+
+            nursery.start_soon(ask)
+            with pytest.raises(trio.BrokenResourceError, match="did not open a WebSocket") as error:
+                async with links.accept(choose(library), stream):
+                    pytest.fail("that was no WebSocket")
+            assert "HTTP 4" in str(error.value)
+            assert str(error.value).isprintable()
+        assert status in answer[:13]
+
+    @every_library
+    async def test_stopping_in_the_handshake_is_ended_by_the_callers_scope(
+        self, library: str
+    ) -> None:
+        async with connected_sockets() as (stream, other):
+            await other.send_all(REQUEST[:50])
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+
+                    async def accept() -> None:
+                        async with links.accept(choose(library), stream):
+                            pytest.fail("there was half a handshake")
+
+                    nursery.start_soon(accept)
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                    scope.cancel()
+            assert await RawPeer(other).read_to_end() == b""
+
+    @every_library
+    @pytest.mark.parametrize("how", ["end", "reset", "reset before"])
+    async def test_vanishing_in_the_handshake(self, library: str, how: str) -> None:
+        async with connected_sockets() as (stream, other), trio.open_nursery() as nursery:
+            await other.send_all(REQUEST[:50])
+            if how == "reset before":
+                RawPeer(other).reset()
+
+            async def vanish() -> None:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                if how == "end":
+                    await other.aclose()
+                else:
+                    RawPeer(other).reset()
+
+            nursery.start_soon(vanish)
+            with pytest.raises(trio.BrokenResourceError):
+                async with links.accept(choose(library), stream):
+                    pytest.fail("nobody is there")
+
+    @every_library
+    @pytest.mark.parametrize(
+        "early",
+        [frame(TEXT, b"x"), frame(PING), frame(CLOSE), b"\0\0", REQUEST],
+        ids=["text", "ping", "close", "broken", "request"],
+    )
+    async def test_frames_before_the_answer_do_no_harm(self, library: str, early: bytes) -> None:
+        async with connected_sockets() as (stream, other), trio.open_nursery() as nursery:
+            await other.send_all(REQUEST + early)
+
+            async def read() -> None:
+                try:
+                    await RawPeer(other).read_to_end()
+                except trio.BrokenResourceError:
+                    return
+                await other.aclose()
+
+            nursery.start_soon(read)
+            with pytest.raises((trio.BrokenResourceError, trio.TooSlowError)):
+                with trio.fail_after(0.05):
+                    async with links.accept(choose(library), stream) as server:
+                        await server.receive()
+
+    @every_library
+    async def test_ending_without_a_close_breaks_the_link(self, library: str) -> None:
+        async with raw_client(library) as (server, raw):
+            await raw.send(frame(TEXT, b"last") + frame(TEXT, b"half a message")[:5])
+            await raw.stream.send_eof()  # type: ignore[attr-defined]
+            assert await server.receive() == "last"
+            assert "without a WebSocket close" in await expect_broken(server)
+            with pytest.raises(trio.BrokenResourceError, match="without a WebSocket close"):
+                await server.send("x")
+
+    @every_library
+    async def test_a_reset_breaks_the_link(self, library: str) -> None:
+        async with raw_client(library) as (server, raw):
+            raw.reset()
+            assert "broke" in await expect_broken(server)
+            with pytest.raises(trio.BrokenResourceError):
+                while True:
+                    await server.send("x")
+            await server.aclose()
+            await expect_closed(server)
+
+    @every_library
+    async def test_a_reset_breaks_sending(self, library: str) -> None:
+        async with raw_client(library) as (server, raw):
+            with pytest.RaisesGroup(trio.BrokenResourceError):
+                async with stuck_drain(server, b"x" * 1_000_000):
+                    raw.reset()
+            with pytest.raises(trio.BrokenResourceError):
+                await server.send("x")
+            await expect_broken(server)
+
+    @every_library
+    async def test_what_came_before_a_failing_send_is_received(self, library: str) -> None:
+        async with raw_client(library) as (server, raw):
+            await raw.send(frame(TEXT, b"parting words") + frame(CLOSE, b"\x0f\xa0bye"))
+            raw.stream.socket.close()  # type: ignore[attr-defined]
+            with pytest.raises(trio.BrokenResourceError):
+                while True:
+                    await server.send("x")
+            assert await server.receive() == "parting words"
+            assert "4000: bye" in await expect_end(server)
+
+    @every_library
+    @pytest.mark.usefixtures("impatient")
+    async def test_that_never_answers_a_close_is_left(self, library: str) -> None:
+        async with raw_client(library) as (server, raw):
+            await server.aclose(4000, "bye")
+            assert await raw.read_close() == (4000, "bye")
+            await raw.read_to_end()
+
+    @every_library
+    @pytest.mark.usefixtures("impatient")
+    async def test_that_pings_and_talks_while_it_is_closed(self, library: str) -> None:
+        async with raw_client(library) as (server, raw), trio.open_nursery() as nursery:
+            nursery.start_soon(server.aclose)
+            assert (await raw.read_close())[0] == 1000
+            await raw.send(frame(PING) + frame(TEXT, b"x" * 1000) * 50 + frame(PING))
+            await raw.read_to_end()
+
+    @every_library
+    async def test_close_without_a_code(self, library: str) -> None:
+        async with raw_client(library) as (server, raw):
+            await raw.send(frame(CLOSE))
+            assert "code 1005" in await expect_end(server)
+            assert (await raw.read_frame())[0] == CLOSE
+
+    @every_library
+    async def test_the_library_crashing_does_not_end_the_body(self, library: str) -> None:
+        # trio-websocket answers a ping that comes during its own close, which raises.
+        async with raw_client(library) as (server, raw):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(server.aclose)
+                await raw.read_close()
+                await raw.send(frame(PING, b"x") + frame(CLOSE))
+                await raw.read_to_end()
+            await trio.lowlevel.checkpoint()
+
+
+class TestHostileServer:
+    """A client's end, against a server that is played by hand."""
+
+    @staticmethod
+    async def upgrade(raw: RawPeer, head: bytes, first: bytes = b"") -> None:
+        import base64
+        import hashlib
+
+        [key] = [line[19:] for line in head.split(b"\r\n") if line.startswith(b"Sec-WebSocket-Key")]
+        token = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()  # noqa: S324
+        await raw.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + base64.b64encode(token) + b"\r\n\r\n" + first
+        )
+
+    @every_library
+    @pytest.mark.parametrize(
+        ("answer", "said"),
+        [
+            (b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\nno", "HTTP 503"),
+            (b"HTTP/1.1 404 Not Found\r\n\r\nsomething without a length", "HTTP 404"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "HTTP 200"),
+            (b"HTTP/1.1 301 \x1b[2J\r\nContent-Length: 0\r\n\r\n", ""),
+            (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", ""),
+            (b"", ""),
+            (b"HTTP/1.1 101 Switching", ""),
+            (b"HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", ""),
+            (b"\n\n", ""),
+        ],
+        ids=["503", "404", "200", "escape", "ssh", "nothing", "half", "no key", "empty"],
+    )
+    async def test_no_websocket_server(self, library: str, answer: bytes, said: str) -> None:
+        async def serve(raw: RawPeer, head: bytes) -> None:
+            assert head.startswith(b"GET / HTTP/1.1")
+            await raw.send(answer)
+
+        async with raw_server(library, serve) as connecting:
+            with pytest.raises(trio.BrokenResourceError, match="did not open a WebSocket") as error:
+                async with connecting:
+                    pytest.fail("that was no WebSocket server")
+            assert said in str(error.value)
+            assert str(error.value).isprintable()
+
+    @every_library
+    async def test_nobody_there(self, library: str) -> None:
+        async with links.listening() as (_, port):
+            pass
+        with pytest.raises(OSError, match=r"(?i)connect"):
+            async with choose(library).connect("127.0.0.1", port):
+                pytest.fail("nobody listens")
+
+    @every_library
+    async def test_silence_is_ended_by_the_callers_scope(self, library: str) -> None:
+        async def serve(raw: RawPeer, head: bytes) -> None:
+            asked.set()
+            assert await raw.read_to_end() == b""
+
+        asked = trio.Event()
+        async with raw_server(library, serve) as connecting, trio.open_nursery() as nursery:
+
+            async def connect() -> None:
+                async with connecting:
+                    pytest.fail("the server said nothing")
+
+            nursery.start_soon(connect)
+            await asked.wait()
+            nursery.cancel_scope.cancel()
+
+    @every_library
+    async def test_what_comes_with_the_handshake_is_received(self, library: str) -> None:
+        async def serve(raw: RawPeer, head: bytes) -> None:
+            first = frame(TEXT, b"hello", masked=False) + frame(TEXT, b"x" * 11, masked=False)
+            await self.upgrade(raw, head, first)
+            assert (await raw.read_close())[0] == 1009
+
+        async with raw_server(library, serve, max_message_size=10) as connecting:
+            async with connecting as client:
+                assert await client.receive() == "hello"
+                assert "limit of 10 bytes" in await expect_broken(client)
+
+    @every_library
+    async def test_a_handshake_in_pieces(self, library: str) -> None:
+        async def serve(raw: RawPeer, head: bytes) -> None:
+            stream = raw.stream
+            pieces = RawPeer(Pieces(stream))
+            await self.upgrade(pieces, head, frame(TEXT, b"hello", masked=False))
+            await pieces.send(frame(TEXT, b"x" * 11, masked=False))
+            assert (await raw.read_close())[0] == 1009
+
+        async with raw_server(library, serve, max_message_size=10) as connecting:
+            async with connecting as client:
+                assert await client.receive() == "hello"
+                assert "limit of 10 bytes" in await expect_broken(client)
+
+    @every_library
+    async def test_empty_fragments_without_end(self, library: str) -> None:
+        async def serve(raw: RawPeer, head: bytes) -> None:
+            await self.upgrade(raw, head, frame(TEXT, final=False, masked=False))
+            await raw.send(frame(0, final=False, masked=False) * 2 * MAX_FRAGMENTS)
+            assert (await raw.read_close())[0] == 1008
+
+        async with raw_server(library, serve) as connecting, connecting as client:
+            assert "fragments" in await expect_broken(client)
+
+    @every_library
+    async def test_breaking_the_rules(self, library: str) -> None:
+        async def serve(raw: RawPeer, head: bytes) -> None:
+            broken = frame(TEXT, b"fine", masked=False) + frame(TEXT, b"masked")
+            await self.upgrade(raw, head, broken)
+            for _ in range(1000):
+                await raw.send(frame(BINARY, b"x" * 10_000, masked=False))
+
+        async with raw_server(library, serve) as connecting, connecting as client:
+            assert await client.receive() == "fine"
+            assert "broke the rules" in await expect_broken(client)
+
+    @every_library
+    async def test_request_names_resource_and_host(self, library: str) -> None:
+        async def serve(raw: RawPeer, head: bytes) -> None:
+            heads.append(head)
+
+        heads: list[bytes] = []
+        connect = choose(library).connect
+        async with raw_server(library, serve):
+            pass
+        async with links.listening() as (listener, port), trio.open_nursery() as nursery:
+
+            async def read_head() -> None:
+                async with await listener.accept() as stream:
+                    heads.append(await RawPeer(stream).read_head())
+
+            for options in [{}, {"resource": "/play?x=1", "host_header": "example.org"}]:
+                nursery.start_soon(read_head)
+                with pytest.raises(trio.BrokenResourceError):
+                    async with connect("127.0.0.1", port, **options):
+                        pytest.fail("nobody answered")
+            assert heads[0].startswith(b"GET / HTTP/1.1\r\n")
+            assert b"Host: 127.0.0.1:%d\r\n" % port in heads[0] + b"\r\n"
+            assert heads[1].startswith(b"GET /play?x=1 HTTP/1.1\r\n")
+            assert b"Host: example.org\r\n" in heads[1] + b"\r\n"
+
+
+class Pieces(trio.abc.HalfCloseableStream):
+    """Sends every byte apart."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        for byte in bytes(data):
+            await self.stream.send_all(bytes((byte,)))
+            await trio.testing.wait_all_tasks_blocked()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        raise NotImplementedError
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self.stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
+
+
+class TestMemory:
+    async def test_needs_room_for_a_message(self) -> None:
+        with pytest.raises(ValueError, match="got 0"):
+            memory_pair(max_messages=0)
+
+    async def test_takes_as_many_messages_as_it_was_told(self) -> None:
+        one, other = memory_pair(max_messages=2, peer="tester")
+        assert (one.peer, other.peer) == ("tester", "tester")
+        assert [one.send_nowait("a"), one.send_nowait("b"), one.send_nowait("c")] == [
+            True,
+            True,
+            False,
+        ]
+        assert await other.receive() == "a"
+        await one.drain()
+        assert one.send_nowait("d") is False
+        assert [await other.receive() for _ in range(3)] == ["b", "c", "d"]
+
+    async def test_message_is_not_copied(self) -> None:
+        one, other = memory_pair()
+        message = "x" * 1000
+        assert one.send_nowait(message)
+        assert await other.receive() is message
+
+    async def test_one_task_drains(self) -> None:
+        one, _ = memory_pair(max_messages=1)
+        one.send_nowait("a")
+        one.send_nowait("b")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.drain)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(trio.BusyResourceError, match="draining"):
+                await one.drain()
+            nursery.cancel_scope.cancel()
+
+    async def test_is_two_ends_of_one_kind(self) -> None:
+        assert all(isinstance(end, MemoryTransport) for end in memory_pair())
+
+
+class TestChoose:
+    def test_by_name(self) -> None:
+        for name in LIBRARIES:
+            assert choose(name).name == name
+
+    def test_takes_the_fastest_that_is_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert choose(None).name == "websockets"
+        monkeypatch.delattr("pgnet_trio.transport.websockets")
+        monkeypatch.delitem(sys.modules, "pgnet_trio.transport.websockets")
+        monkeypatch.setitem(sys.modules, "websockets", None)
+        monkeypatch.setitem(sys.modules, "websockets.client", None)
+        assert choose(None).name == "trio-websocket"
+        with pytest.raises(ImportError, match=r"pip install 'pgnet_trio\[speed\]'"):
+            choose("websockets")
+
+    def test_knows_no_other(self) -> None:
+        with pytest.raises(ValueError, match="got 'aiohttp'"):
+            choose("aiohttp")
+
+
+class TestFrameWatch:
+    @given(
+        sizes=st.lists(st.lists(st.integers(0, 200), min_size=1, max_size=4), max_size=8),
+        cuts=st.lists(st.integers(0, 3000), max_size=8),
+        limit=st.integers(0, 400),
+        masked=st.booleans(),
+    )
+    def test_finds_the_first_message_over_the_limit_however_the_bytes_come(
+        self, sizes: list[list[int]], cuts: list[int], limit: int, masked: bool
+    ) -> None:
+        stream, allowed = b"", None
+        for fragments in sizes:
+            total = 0
+            for index, size in enumerate(fragments):
+                total += size
+                if total > limit and allowed is None:
+                    allowed = len(stream)
+                final = index == len(fragments) - 1
+                stream += frame(TEXT if index == 0 else 0, b"x" * size, final=final, masked=masked)
+                stream += frame(PING, b"y" * size, masked=masked)[: 2 + 4 * masked + size]
+        watch = FrameWatch(limit)
+        passed = 0
+        for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(stream)], strict=True):
+            passed += watch.passes(stream[start:end])
+        if allowed is None:
+            assert watch.violation is None
+            assert passed == len(stream)
+        else:
+            assert watch.violation == (1009, f"message over the limit of {limit} bytes")
+            # Bytes of the header that came before its end have passed; the frame has not.
+            assert allowed <= passed < allowed + 14
+
+    def test_looks_at_nothing_after_a_close(self) -> None:
+        watch = FrameWatch(1)
+        data = frame(CLOSE) + frame(TEXT, b"xx")
+        assert watch.passes(data) == len(data)
+        assert watch.passes(data) == len(data)
+        assert watch.close_seen
+        assert watch.violation is None

@@ -53,10 +53,14 @@ class Archive:
         self._registration = saved.registration
         return saved
 
-    async def write(self, changes: Changes) -> None:
+    async def write(self, changes: Changes, *, abandon_on_cancel: bool = False) -> None:
         """Put changes on disk; they are durable when this returns.
 
-        Cancellation may leave them written or not, but never in part.
+        Args:
+            changes: What to write.
+            abandon_on_cancel: Whether a cancellation leaves the write to end by itself, for the
+                last one. Any other ends before this returns, cancelled or not: else a late one
+                could undo what was written, and answered, after it.
 
         Raises:
             StorageError: They could not be written.
@@ -66,11 +70,19 @@ class Archive:
             return
         async with self._turn:
             await self._environment.run_blocking(
-                self._exclusively, self._store.write, changes, abandon_on_cancel=True
+                self._exclusively,
+                self._store.write,
+                changes,
+                abandon_on_cancel=abandon_on_cancel,
             )
 
     async def save_games(
-        self, games: dict[str, SavedGame], gone: set[str], registration: bool
+        self,
+        games: dict[str, SavedGame],
+        gone: set[str],
+        registration: bool,
+        *,
+        abandon_on_cancel: bool,
     ) -> None:
         """Save the games that have changed since they were last saved, in one transaction.
 
@@ -78,6 +90,7 @@ class Archive:
             games: The games as they are now; what is not among them stays as it is saved.
             gone: The names of games that are no more.
             registration: The registration switch.
+            abandon_on_cancel: As in `write`.
 
         Raises:
             StorageError: Nothing could be written; the next call tries again.
@@ -87,7 +100,10 @@ class Archive:
         }
         changed.update(dict.fromkeys(gone & self._games.keys() - games.keys()))
         if changed or registration != self._registration:
-            await self.write(Changes(games=changed, registration=registration))
+            await self.write(
+                Changes(games=changed, registration=registration),
+                abandon_on_cancel=abandon_on_cancel,
+            )
             for name, game in changed.items():
                 if game is None:
                     del self._games[name]

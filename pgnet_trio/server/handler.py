@@ -77,6 +77,10 @@ async def handle_transport(host: Host, transport: Transport) -> None:
         logger.exception("A connection inside the process failed, and is closed")
 
 
+class _TooManyFailures(AccountRefusal):
+    """Refused unheard, so it does not count as one more failure."""
+
+
 class _Admission:
     """One admitted connection's place in the counts."""
 
@@ -171,10 +175,13 @@ async def _log_in(
 
 
 async def _authenticate(host: Host, log_in: LogIn, address: str) -> None:
-    now = trio.current_time()
-    refusal = host.failed_logins.refuse(log_in.username, address, now)
-    if refusal:
-        raise AccountRefusal(refusal)
+    def check_failures() -> None:
+        now = trio.current_time()
+        refusal = host.failed_logins.refuse(log_in.username, address, now)
+        if refusal:
+            raise _TooManyFailures(refusal)
+
+    check_failures()
     accounts, hasher = host.accounts, host.environment.password_hasher
     try:
         found = accounts.check(log_in, trusted=address == LOCAL)
@@ -184,15 +191,17 @@ async def _authenticate(host: Host, log_in: LogIn, address: str) -> None:
                 await host.archive.write(changes)
         elif isinstance(found, UserRecord):
             right = await host.hash_password(
-                hasher.verify, log_in.password, found.salt, found.password
+                hasher.verify, log_in.password, found.salt, found.password, check=check_failures
             )
             if not right:
                 raise AccountRefusal("The password is not right.")
             if found.salt or hasher.needs_upgrade(found.password):
                 found = await _upgrade(host, found, log_in.password)
             accounts.confirm(found)
+    except _TooManyFailures:
+        raise
     except AccountRefusal:
-        host.failed_logins.record(log_in.username, address, now)
+        host.failed_logins.record(log_in.username, address, trio.current_time())
         raise
     except TooBusy:
         raise AccountRefusal("The server is busy with other log-ins; try again soon.") from None

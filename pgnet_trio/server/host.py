@@ -99,10 +99,17 @@ class Host:
             self.exit_code = exit_code
             self.stopping.set()
 
-    async def hash_password(self, function: Callable[..., Any], *args: str) -> Any:
+    async def hash_password(
+        self, function: Callable[..., Any], *args: str, check: Callable[[], None] = lambda: None
+    ) -> Any:
         """Run a hashing function off the event loop, a few at a time.
 
         A hash that is cancelled goes on to its end unobserved.
+
+        Args:
+            function: What to run.
+            *args: Its arguments.
+            check: Called when its turn has come; what it raises comes out instead.
 
         Raises:
             TooBusy: Too many wait already.
@@ -110,6 +117,7 @@ class Host:
         if self._hashing.statistics().tasks_waiting >= MAX_WAITING_HASHES:
             raise TooBusy
         async with self._hashing:
+            check()
             return await self.environment.run_blocking(function, *args, abandon_on_cancel=True)
 
     async def open_game(self, name: str, password: str, save_string: str | None = None) -> None:
@@ -173,8 +181,14 @@ class Host:
         await self.write_games(entries)
         return late
 
-    async def write_games(self, entries: list[GameEntry[Room]]) -> None:
+    async def write_games(
+        self, entries: list[GameEntry[Room]], *, abandon_on_cancel: bool = False
+    ) -> None:
         """Save games as they last gave their save strings.
+
+        Args:
+            entries: The games.
+            abandon_on_cancel: As in `Archive.write`.
 
         Raises:
             StorageError: Nothing could be written.
@@ -186,7 +200,12 @@ class Host:
                 games[entry.name] = SavedGame(entry.name, entry.password, entry.room.save_string)
             elif entry.room.save_string is not None:
                 gone.add(entry.name)
-        await self.archive.save_games(games, gone, self.accounts.registration_enabled)
+        await self.archive.save_games(
+            games,
+            gone,
+            self.accounts.registration_enabled,
+            abandon_on_cancel=abandon_on_cancel,
+        )
         self.games_gone -= gone
 
     async def delete_user(self, username: str) -> None:

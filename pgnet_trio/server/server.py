@@ -346,7 +346,7 @@ class Server:
     async def _write_at_the_end(self, entries: list[Any]) -> None:
         with trio.move_on_after(LAST_WRITE_DEADLINE) as scope:
             try:
-                await self._host.write_games(entries)
+                await self._host.write_games(entries, abandon_on_cancel=True)
             except StorageError as error:
                 logger.error("The last save failed; the save file is as it was before: %s", error)
         if scope.cancelled_caught:
