@@ -110,8 +110,8 @@ class Connection(Generic[EventT]):
                 await self._writable.park()
             try:
                 message = await self.transport.receive()
-            except trio.EndOfChannel:
-                self._end("closed by the other side")
+            except trio.EndOfChannel as error:
+                self._end(str(error) or "closed by the other side")
             except trio.BrokenResourceError as error:
                 self._end(f"connection lost: {error or 'reset by the other side'}")
             except trio.ClosedResourceError:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -529,10 +532,38 @@ async def test_shutdown_gives_its_code_and_closes_everybody() -> None:
         async with player(server, "ann") as ann:
             await ann.create_game("table 1")
             server.shutdown(-1)
-            with pytest.raises(Disconnected, match="shutting down|closed"):
+            with pytest.raises(Disconnected):
                 while True:
                     await ask(ann, "hello")
     assert codes == [-1]
+    assert "The server is shutting down" in ann.close_reason
+
+
+PROGRAM = """
+import sys, trio, pgnet_trio
+from tests.test_server import Lasting
+pgnet_trio.enable_logging()
+trio.run(pgnet_trio.Server(Lasting, port=0, save_file=sys.argv[1]).serve)
+"""
+
+
+def test_ctrl_c_in_a_program_of_the_server_alone_saves(tmp_path: Path) -> None:
+    save_file = tmp_path / "save.json"
+    save_file.write_text(
+        '{"users": [], "registration": true, "invite_codes": {},'
+        ' "games": [{"name": "table 1", "password": "", "data": "old"}]}'
+    )
+    command = [sys.executable, "-c", PROGRAM, str(save_file)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "Serving" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert rest.splitlines()[-1] == "KeyboardInterrupt"
+    assert "Group" not in rest
+    assert "table 1 after 1 calls" in save_file.read_text()
 
 
 async def test_the_admin_can_shut_down() -> None:
@@ -629,10 +660,14 @@ async def test_verbose_logging_shows_packets_but_no_secrets(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    async with hosting(verbose_logging=True, port=0) as server:
+    async with hosting(verbose_logging=True, port=0, admin_password="swordfish2") as server:
         async with player(server, "ann", "hunter2") as ann:
             await ann.create_game("table 1", password="swordfish")
             with pytest.raises(RequestFailed):
                 await ann.create_game("table 2")
-    assert "table 1" in caplog.text
-    assert "hunter2" not in caplog.text
+            await ann.request(Packet("hello", {"where": "over here"}))
+            async with player(server, "admin", "swordfish2") as admin:
+                code = (await ask(admin, Request.CREATE_INVITE)).message
+    assert "over here" in caplog.text
+    for secret in ("hunter2", "swordfish", code):
+        assert secret not in caplog.text

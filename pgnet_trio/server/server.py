@@ -123,6 +123,7 @@ class Server:
         self._accounts: Accounts | None = None
         self._connections: trio.Nursery | None = None
         self._running = False
+        self._patience = SHUTDOWN_DEADLINE
         self._actual_port: int | None = None
 
     def __repr__(self) -> str:
@@ -282,20 +283,35 @@ class Server:
         listeners: list[trio.SocketListener],
         task_status: trio.TaskStatus[int | None],
     ) -> None:
-        host = self._host
-        deadline = SHUTDOWN_DEADLINE
-        async with trio.open_nursery() as watch:
-
-            async def stop_when_cancelled() -> None:
-                nonlocal deadline
+        finished = trio.Event()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._host_games, saved, listeners, task_status, finished)
                 try:
-                    await trio.sleep_forever()
+                    await finished.wait()
                 finally:
-                    if not host.stopping.is_set():
-                        deadline = CANCELLED_DEADLINE
-                        host.shut_down(0)
+                    # Reached early by a cancellation, or by Ctrl-C in a program of this alone.
+                    if not finished.is_set():
+                        self._patience = CANCELLED_DEADLINE
+                        self._host.shut_down(0)
+                        with trio.CancelScope(shield=True):
+                            await finished.wait()
+        except BaseExceptionGroup as group:
+            error: BaseException = group
+            while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+                error = error.exceptions[0]
+            raise error from None
 
-            watch.start_soon(stop_when_cancelled)
+    async def _host_games(
+        self,
+        saved: SavedState,
+        listeners: list[trio.SocketListener],
+        task_status: trio.TaskStatus[int | None],
+        finished: trio.Event,
+    ) -> None:
+        host = self._host
+        self._patience = SHUTDOWN_DEADLINE
+        try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as services:
                     host.services = services
@@ -312,11 +328,12 @@ class Server:
                                 accepting.cancel()
                         self._connections = None
                         entries = list(host.lobby)
-                        await self._wind_down(connections, deadline)
+                        await self._wind_down(connections)
                     await self._write_at_the_end(entries)
                     services.cancel_scope.cancel()
-            watch.cancel_scope.cancel()
-        logger.info("Stopped with exit code %d", host.exit_code)
+            logger.info("Stopped with exit code %d", host.exit_code)
+        finally:
+            finished.set()
 
     async def _accept(
         self, listeners: list[trio.SocketListener], connections: trio.Nursery
@@ -332,16 +349,16 @@ class Server:
             except RoomClosed as error:
                 logger.error("A saved game stays in the save file as it is: %s", error)
 
-    async def _wind_down(self, connections: trio.Nursery, deadline: float) -> None:
+    async def _wind_down(self, connections: trio.Nursery) -> None:
         host = self._host
         host.closing = True
-        with trio.move_on_after(deadline):
+        with trio.move_on_after(self._patience):
             async with trio.open_nursery() as nursery:
                 for entry in host.lobby:
                     nursery.start_soon(entry.room.finish)
         for session in list(host.sessions.values()):
             session.end("The server is shutting down.")
-        connections.cancel_scope.deadline = trio.current_time() + deadline
+        connections.cancel_scope.deadline = trio.current_time() + self._patience
 
     async def _write_at_the_end(self, entries: list[Any]) -> None:
         with trio.move_on_after(LAST_WRITE_DEADLINE) as scope:

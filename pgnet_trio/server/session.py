@@ -99,7 +99,9 @@ class Session:
         """Take a request; its answer follows in time. Never waits."""
         packet.username = self.username
         if self._verbose():
-            logger.info("%s: %s", self.username, packet.debug_repr)
+            # What the server itself is asked may hold passwords, and its answer an invite code.
+            own = packet.message in OWN_REQUESTS
+            logger.info("%s: %s", self.username, repr(packet) if own else packet.debug_repr)
         self._unanswered += 1
         if self._own_requests or not self._take_to_game(request_id, packet):
             self._own_requests += 1
@@ -112,13 +114,17 @@ class Session:
 
     def answer(self, request_id: int, response: Response) -> None:
         """Answer a request, and write the answer if the link has room. Never waits."""
+        self._answer(request_id, response, own=False)
+
+    def _answer(self, request_id: int, response: Response, *, own: bool) -> None:
         self._unanswered -= 1
         self._answered.unpark_all()
         if self.end_reason is not None:
             return
         response.game = self.game
         if self._verbose():
-            logger.info("to %s: %s", self.username, response.debug_repr)
+            shown = f"status {int(response.status)}" if own else response.debug_repr
+            logger.info("to %s: %s", self.username, shown)
         try:
             self._outlet.respond(request_id, response)
         except CodecError as error:
@@ -163,7 +169,7 @@ class Session:
         # Answers leave in the order of the requests, so what the game still works at comes first.
         while self._unanswered > self._own_requests:
             await self._answered.park()
-        self.answer(request_id, await self._carry_out(self, packet))
+        self._answer(request_id, await self._carry_out(self, packet), own=True)
 
     def _take_to_game(self, request_id: int, packet: Packet) -> bool:
         if packet.message in OWN_REQUESTS:
