@@ -302,6 +302,9 @@ class Server:
                 error = error.exceptions[0]
             raise error from None
 
+    # Ctrl-C is for whoever runs the server, or for a game that does not come to an end, but not
+    # for the shutdown.
+    @trio.lowlevel.enable_ki_protection
     async def _host_games(
         self,
         saved: SavedState,
