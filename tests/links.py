@@ -237,10 +237,14 @@ class RawPeer:
 
 @asynccontextmanager
 async def raw_client(
-    server: str, *, max_message_size: int | None = None
+    server: str, *, max_message_size: int | None = None, small_buffers: bool = False
 ) -> AsyncGenerator[tuple[Transport, RawPeer], None]:
     """A server's end with a client that is played by hand, after the handshake."""
     async with connected_sockets() as (stream, other):
+        if small_buffers:
+            for each in (stream, other):
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32_768)
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
         raw = RawPeer(other)
         await raw.send(REQUEST)
         end = accept(choose(server), stream, max_message_size=max_message_size)

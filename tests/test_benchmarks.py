@@ -17,7 +17,7 @@ from tests.benchmarks.__main__ import main, parse
 from tests.benchmarks.load import Plan, drive, percentile
 from tests.benchmarks.processes import cpu_time, missing_package, resident_memory, running_server
 from tests.benchmarks.report import Report, Verdict, markdown_table
-from tests.benchmarks.roundtrip import CASES
+from tests.benchmarks.roundtrip import CASES, roundtrip
 from tests.benchmarks.wire import (
     MESSAGE,
     PAYLOAD,
@@ -145,6 +145,25 @@ def test_each_server_is_measured(name: str) -> None:
     assert result.requests > 3
     assert 0 < result.p50 <= result.p99
     assert result.memory > 1 << 20
+
+
+def test_a_round_trip_is_reported() -> None:
+    steps: list[str] = []
+    report = roundtrip(
+        seconds=0.05,
+        rounds=1,
+        clients=[2],
+        servers=["tcp", "trio-websocket"],
+        sleep=False,
+        progress=steps.append,
+    )
+    assert steps == ["round 1 of 1: tcp", "round 1 of 1: trio-websocket"]
+    first, second = report.rows
+    ratio = report.head.index("ratio")
+    assert first[ratio] == "1.00"
+    assert float(second[ratio]) > 0
+    assert parse(report.command.split()[3:]).clients == [2]
+    assert report.verdicts == []
 
 
 def test_what_linux_says_of_a_process() -> None:

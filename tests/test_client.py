@@ -319,6 +319,16 @@ async def test_heartbeats_come_at_the_games_rate(autojump_clock: trio.testing.Mo
         assert len(beats) == 4
 
 
+async def test_a_local_client_may_be_quiet(autojump_clock: trio.testing.MockClock) -> None:
+    def cheap_server(game: type[Game], **options: Any) -> Server:
+        return Server(game, environment=cheap_environment(), **options)
+
+    async with Client.local(game=Recorder, username="ann", server_factory=cheap_server) as ann:
+        await trio.sleep(3600)
+        assert ann.connected
+        await ann.create_game("table 1")
+
+
 async def test_a_local_client_opens_a_port_for_others_if_asked() -> None:
     servers: list[Server] = []
 

@@ -6,17 +6,18 @@ client. Hostile peers are played by hand.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib
 import logging
 import os
+import re
 import ssl
 import sys
 import tracemalloc
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 import trio
@@ -261,7 +262,7 @@ class TestSizeLimit:
         async with link.open(max_message_size=100) as (one, other):
             await one.send(message)
             assert await other.receive() == message
-            await one.send(message + ("a" if isinstance(message, str) else b"a"))
+            await one.send(message + "a" if isinstance(message, str) else message + b"a")
             assert "over the limit of 100 bytes" in await expect_broken(other)
             assert "1009" in await expect_end(one)
             for end in (one, other):
@@ -520,7 +521,7 @@ class TestOneTaskAtATime:
 
     @every_link
     async def test_drain_without_need_returns(self, link: Link) -> None:
-        async with link.open() as (one, other):
+        async with link.open() as (one, _):
             await one.drain()
             with trio.testing.assert_checkpoints():
                 await one.drain()
@@ -564,7 +565,8 @@ class TestWebSockets:
     @every_websocket
     async def test_speak_tls(self, link: Link) -> None:
         async with link.open(tls=True) as (one, other), trio.open_nursery() as nursery:
-            for message in ["hello", b"x" * 200_000]:
+            messages: list[str | bytes] = ["hello", b"x" * 200_000]
+            for message in messages:
                 nursery.start_soon(one.send, message)
                 assert await other.receive() == message
                 nursery.start_soon(other.send, message)
@@ -608,31 +610,26 @@ class TestWebSockets:
 
     @every_websocket
     async def test_body_errors_come_out_bare_and_close_the_link(self, link: Link) -> None:
-        with pytest.RaisesGroup(pytest.RaisesGroup(ZeroDivisionError), allow_unwrapped=False):
-            async with trio.open_nursery() as outer:
-                ready, ends = trio.Event(), dict[str, Transport]()
-                async with links.listening() as (listener, port):
+        async with links.listening() as (listener, port), trio.open_nursery() as nursery:
 
-                    async def serve() -> None:
-                        stream = await listener.accept()
-                        with pytest.raises(KeyError) as caught:
-                            async with links.accept(choose(link.server), stream) as transport:
-                                ends["server"] = transport
-                                await ready.wait()
-                                raise KeyError("mine")
-                        assert caught.value.__cause__ is None
-                        await expect_closed(ends["server"])
+            async def serve() -> None:
+                stream = await listener.accept()
+                with pytest.raises(KeyError, match="mine"):
+                    async with links.accept(choose(link.server), stream) as transport:
+                        await transport.receive()
+                        raise KeyError("mine")
+                await expect_closed(transport)
 
-                    outer.start_soon(serve)
-                    try:
-                        async with choose(link.client).connect("127.0.0.1", port) as transport:
-                            ready.set()
-                            await expect_end(transport)
-                            1 / 0  # noqa: B018
-                    except ZeroDivisionError as error:
-                        raise ExceptionGroup("it was bare", [error]) from None
+            nursery.start_soon(serve)
+            with pytest.raises(ZeroDivisionError):
+                async with choose(link.client).connect("127.0.0.1", port) as transport:
+                    await transport.send("go")
+                    await expect_end(transport)
+                    raise ZeroDivisionError
+            await expect_closed(transport)
 
 
+@pytest.mark.usefixtures("impatient")
 class TestHostileClient:
     """A server's end, against a client that is played by hand."""
 
@@ -705,21 +702,22 @@ class TestHostileClient:
 
     @every_library
     async def test_pings_without_end_cost_no_memory(self, library: str) -> None:
-        async with raw_client(library) as (server, raw), trio.open_nursery() as nursery:
-            flood = frame(PING, b"x" * 125) * 1000
-            got: list[str | bytes] = []
-            sent = 0
+        async with (
+            raw_client(library, small_buffers=True) as (server, raw),
+            trio.open_nursery() as nursery,
+        ):
+            flood = frame(PING, b"x" * 125) * 100
 
-            async def receive() -> None:
-                got.append(await server.receive())
+            async def answer() -> None:
+                assert await server.receive() == "the end"
+                await server.send("still well framed")
 
             async def send() -> None:
-                nonlocal sent
-                for sent in range(80):  # noqa: B007
+                for _ in range(50):
                     await raw.send(flood)
                 await raw.send(frame(TEXT, b"the end"))
 
-            nursery.start_soon(receive)
+            nursery.start_soon(answer)
             tracemalloc.start()
             try:
                 nursery.start_soon(send)
@@ -727,15 +725,11 @@ class TestHostileClient:
                 _, peak = tracemalloc.get_traced_memory()
             finally:
                 tracemalloc.stop()
-            assert peak < 3_000_000
-            while not got:
-                await raw.read_frame()
-            assert got == ["the end"]
-            # Half a pong may have been out: it has its other half, or nothing could be read now.
-            raw_frames = 0
-            await server.send("still well framed")
-            while (await raw.read_frame())[0] != TEXT:
-                raw_frames += 1
+            assert peak < 500_000
+            # Half a pong may have been out: without its other half, nothing could be read now.
+            while (read := await raw.read_frame())[0] != TEXT:
+                assert read[0] == PONG
+            assert read == (TEXT, b"still well framed")
 
     async def test_trio_websocket_answers_pings_while_nobody_receives(self) -> None:
         async with raw_client("trio-websocket") as (server, raw):
@@ -793,7 +787,6 @@ class TestHostileClient:
                 raw.stream.socket.close()  # type: ignore[attr-defined]
 
     @every_library
-    @pytest.mark.usefixtures("impatient")
     @given(data=st.binary(min_size=1, max_size=300), close=st.booleans())
     async def test_random_bytes_are_messages_or_a_broken_link(
         self, library: str, data: bytes, close: bool
@@ -811,23 +804,23 @@ class TestHostileClient:
 
     @every_library
     @pytest.mark.parametrize(
-        ("request_bytes", "status"),
+        "request_bytes",
         [
-            (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b" 4"),
-            (b"GET / HTTP/1.0\r\n\r\n", b" "),
-            (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", b" 4"),
-            (REQUEST.replace(b"Version: 13", b"Version: 12"), b" 4"),
-            (REQUEST.replace(b"Upgrade: websocket", b"Upgrade: h2c"), b" 4"),
-            (REQUEST.replace(b"GET", b"PUT"), b" 4"),
-            (b"hello there\r\n\r\n", b" 4"),
-            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n\n", b" 4"),
-            (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 10_000, b" 4"),
-            (b"GET /" + b"x" * 20_000, b" 4"),
+            b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET / HTTP/1.0\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+            REQUEST.replace(b"Version: 13", b"Version: 12"),
+            REQUEST.replace(b"Upgrade: websocket", b"Upgrade: h2c"),
+            REQUEST.replace(b"GET", b"PUT"),
+            b"hello there\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n\n",
+            b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 10_000,
+            b"GET /" + b"x" * 20_000,
         ],
         ids=["page", "old", "post", "version", "upgrade", "put", "text", "tls", "many", "long"],
     )
     async def test_no_websocket_gets_an_http_error(
-        self, library: str, request_bytes: bytes, status: bytes
+        self, library: str, request_bytes: bytes
     ) -> None:
         async with connected_sockets() as (stream, other), trio.open_nursery() as nursery:
             answer = b""
@@ -845,9 +838,9 @@ class TestHostileClient:
             with pytest.raises(trio.BrokenResourceError, match="did not open a WebSocket") as error:
                 async with links.accept(choose(library), stream):
                     pytest.fail("that was no WebSocket")
-            assert "HTTP 4" in str(error.value)
+            assert re.search("HTTP (4|505)", str(error.value))
             assert str(error.value).isprintable()
-        assert status in answer[:13]
+        assert re.match(b"HTTP/1.1 (4|505)", answer)
 
     @every_library
     async def test_stopping_in_the_handshake_is_ended_by_the_callers_scope(
@@ -879,7 +872,7 @@ class TestHostileClient:
                 await trio.testing.wait_all_tasks_blocked(0.01)
                 if how == "end":
                     await other.aclose()
-                else:
+                elif how == "reset":
                     RawPeer(other).reset()
 
             nursery.start_soon(vanish)
@@ -953,7 +946,6 @@ class TestHostileClient:
             assert "4000: bye" in await expect_end(server)
 
     @every_library
-    @pytest.mark.usefixtures("impatient")
     async def test_that_never_answers_a_close_is_left(self, library: str) -> None:
         async with raw_client(library) as (server, raw):
             await server.aclose(4000, "bye")
@@ -961,7 +953,6 @@ class TestHostileClient:
             await raw.read_to_end()
 
     @every_library
-    @pytest.mark.usefixtures("impatient")
     async def test_that_pings_and_talks_while_it_is_closed(self, library: str) -> None:
         async with raw_client(library) as (server, raw), trio.open_nursery() as nursery:
             nursery.start_soon(server.aclose)
@@ -988,14 +979,12 @@ class TestHostileClient:
             await trio.lowlevel.checkpoint()
 
 
+@pytest.mark.usefixtures("impatient")
 class TestHostileServer:
     """A client's end, against a server that is played by hand."""
 
     @staticmethod
     async def upgrade(raw: RawPeer, head: bytes, first: bytes = b"") -> None:
-        import base64
-        import hashlib
-
         [key] = [line[19:] for line in head.split(b"\r\n") if line.startswith(b"Sec-WebSocket-Key")]
         token = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()  # noqa: S324
         await raw.send(
@@ -1106,23 +1095,21 @@ class TestHostileServer:
 
     @every_library
     async def test_request_names_resource_and_host(self, library: str) -> None:
-        async def serve(raw: RawPeer, head: bytes) -> None:
-            heads.append(head)
-
         heads: list[bytes] = []
         connect = choose(library).connect
-        async with raw_server(library, serve):
-            pass
         async with links.listening() as (listener, port), trio.open_nursery() as nursery:
 
             async def read_head() -> None:
                 async with await listener.accept() as stream:
                     heads.append(await RawPeer(stream).read_head())
 
-            for options in [{}, {"resource": "/play?x=1", "host_header": "example.org"}]:
+            for connecting in [
+                connect("127.0.0.1", port),
+                connect("127.0.0.1", port, resource="/play?x=1", host_header="example.org"),
+            ]:
                 nursery.start_soon(read_head)
                 with pytest.raises(trio.BrokenResourceError):
-                    async with connect("127.0.0.1", port, **options):
+                    async with connecting:
                         pytest.fail("nobody answered")
             assert heads[0].startswith(b"GET / HTTP/1.1\r\n")
             assert b"Host: 127.0.0.1:%d\r\n" % port in heads[0] + b"\r\n"

@@ -29,7 +29,7 @@ from pgnet_trio.errors import (
 from pgnet_trio.messages import DEFAULT_PORT, GameInfo, Packet, Request, Response, Status
 from pgnet_trio.protocol.events import Answer, ClientEvent, LoginRefusal
 from pgnet_trio.protocol.v1 import ClientProtocol
-from pgnet_trio.transport import choose
+from pgnet_trio.transport import MemoryTransport, choose
 
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
@@ -482,11 +482,13 @@ class Client:
                 async with self._connector.connect(MAX_MESSAGE_SIZE) as transport:
                     reached = True
                     protocol = self._make_protocol()
+                    # A link in memory cannot break unnoticed, nor answer a ping.
+                    local = isinstance(transport, MemoryTransport)
                     connection: Connection[ClientEvent] = Connection(
                         transport,
                         protocol,
-                        ping_interval=PING_INTERVAL,
-                        keepalive_timeout=KEEPALIVE_TIMEOUT,
+                        ping_interval=None if local else PING_INTERVAL,
+                        keepalive_timeout=None if local else KEEPALIVE_TIMEOUT,
                     )
                     async with connection.open(), trio.open_nursery() as tasks:
                         self._set_status("Logging in...")

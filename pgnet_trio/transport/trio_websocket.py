@@ -278,17 +278,18 @@ class TrioWebSocketTransport(Transport):
         watched.closing_here = True
         try:
             with trio.move_on_after(CLOSE_TIMEOUT):
-                if watched.watch.violation is not None:
-                    await watched.linger()
-                elif not already_closed and watched.has_reader:
-                    await self._connection.aclose(code, cut_reason(reason))
                 await trio.lowlevel.checkpoint()
+                if not already_closed and watched.watch.violation is None:
+                    with watched.reading:
+                        await self._connection.aclose(code, cut_reason(reason))
+                if watched.watch.violation is not None or watched.reading.cancelled_caught:
+                    await watched.linger()
         finally:
             await self._close_stream()
 
     async def _close_stream(self) -> None:
         self._closed = True
-        await close_at_once(self._watched)
+        await close_at_once(self._watched.stream)
         if self._gone is not None:
             self._gone.set()
 
@@ -331,7 +332,7 @@ async def _open_link(
             finally:
                 await transport.aclose()
     finally:
-        await close_at_once(watched)
+        await close_at_once(watched.stream)
 
 
 async def _host(
@@ -361,7 +362,7 @@ async def _host(
             raise trio.BrokenResourceError(watched.why_no_handshake(errors)) from errors
         _log.debug("a WebSocket ended: the library raised", exc_info=errors)
     finally:
-        watched.has_reader = False
+        watched.reading.cancel()
 
 
 class _WatchedStream(trio.abc.Stream):
@@ -381,11 +382,12 @@ class _WatchedStream(trio.abc.Stream):
         self.last_received = trio.current_time()
         self.connection: WebSocketConnection | None = None
         self.failure: str | None = None
-        # Cancelled when the handshake can no longer succeed: the library would wait for ever.
+        # Cancelled when the handshake can no longer succeed, and when nothing reads any more:
+        # the library would wait for ever.
         self.handshake = trio.CancelScope()
+        self.reading = trio.CancelScope()
         self.in_handshake = True
         self.closing_here = False
-        self.has_reader = True
         self._is_client = is_client
         self._head = b""
         self._status: str | None = None
@@ -435,9 +437,18 @@ class _WatchedStream(trio.abc.Stream):
         await self.stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        """Close the connection."""
-        self.handshake.cancel()
-        await self.stream.aclose()
+        """Close the connection, as the library wants it; the transport does so by itself."""
+        if self.closing_here:
+            await trio.lowlevel.checkpoint()
+            return
+        try:
+            if self.in_handshake and self._status is not None:
+                # It has just refused, and may not have read all of the request.
+                with trio.move_on_after(CLOSE_TIMEOUT):
+                    await self.linger()
+        finally:
+            self.handshake.cancel()
+            await self.stream.aclose()
 
     async def linger(self) -> None:
         """Throw away what still comes, until the peer has closed.

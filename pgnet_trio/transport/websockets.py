@@ -32,6 +32,7 @@ from pgnet_trio.transport.rules import (
     INVALID_TEXT,
     MAX_FRAGMENTS,
     MAX_HANDSHAKE_SIZE,
+    MESSAGE_TOO_BIG,
     MESSAGES_PER_PASS,
     POLICY_VIOLATION,
     check_close_code,
@@ -48,6 +49,8 @@ __all__ = ["WebSocketsTransport", "accept", "connect"]
 # that it has to say comes out as an exception here, so it gets a logger that passes nothing on.
 _SILENT = logging.getLogger("pgnet_trio.transport.websockets")
 _SILENT.setLevel(logging.CRITICAL + 1)
+
+_MAX_PING_SIZE = 125
 
 
 @asynccontextmanager
@@ -78,10 +81,13 @@ async def accept(
     def select(_: ServerProtocol, proposed: Sequence[Subprotocol]) -> Subprotocol | None:
         return next((Subprotocol(name) for name in subprotocols if name in proposed), None)
 
-    protocol = ServerProtocol(select_subprotocol=select, max_size=max_message_size, logger=_SILENT)
+    protocol = ServerProtocol(
+        select_subprotocol=select, max_size=_library_limit(max_message_size), logger=_SILENT
+    )
     async with open_pipe(stream) as pipe:
         await _shake_hands_as_server(protocol, pipe)
-        async with WebSocketsTransport(protocol, pipe, peer or pipe.peer) as transport:
+        address = peer or pipe.peer
+        async with WebSocketsTransport(protocol, pipe, address, max_message_size) as transport:
             yield transport
 
 
@@ -117,7 +123,7 @@ async def connect(
     protocol = ClientProtocol(
         WebSocketURI(ssl_context is not None, host, port, resource, ""),
         subprotocols=[Subprotocol(name) for name in subprotocols] or None,
-        max_size=max_message_size,
+        max_size=_library_limit(max_message_size),
         logger=_SILENT,
     )
     tcp = await trio.open_tcp_stream(host, port)
@@ -126,7 +132,7 @@ async def connect(
         stream = trio.SSLStream(tcp, ssl_context, server_hostname=host, https_compatible=True)
     async with open_pipe(stream) as pipe:
         await _shake_hands_as_client(protocol, pipe, host_header)
-        async with WebSocketsTransport(protocol, pipe, pipe.peer) as transport:
+        async with WebSocketsTransport(protocol, pipe, pipe.peer, max_message_size) as transport:
             yield transport
 
 
@@ -144,15 +150,21 @@ class WebSocketsTransport(Transport):
         protocol: Open, its handshake done.
         pipe: Where its bytes come from and go to. The transport closes it.
         peer: What to say as `peer`.
+        max_message_size: As in `Transport`.
     """
 
     def __init__(
-        self, protocol: ServerProtocol | ClientProtocol, pipe: BytePipe, peer: str
+        self,
+        protocol: ServerProtocol | ClientProtocol,
+        pipe: BytePipe,
+        peer: str,
+        max_message_size: int | None,
     ) -> None:
         self.peer = peer
         self.subprotocol = protocol.subprotocol
         self.last_received = trio.current_time()
         self._protocol = protocol
+        self.max_message_size = max_message_size
         self._pipe = pipe
         self._messages: deque[str | bytes] = deque()
         self._taken_in_pass = 0
@@ -184,11 +196,12 @@ class WebSocketsTransport(Transport):
     @property
     def max_message_size(self) -> int | None:
         """The longest message in bytes that `receive` accepts, or None."""
-        return self._protocol.max_message_size
+        return self._limit
 
     @max_message_size.setter
     def max_message_size(self, limit: int | None) -> None:
-        self._protocol.max_message_size = limit
+        self._limit = limit
+        self._protocol.max_message_size = _library_limit(limit)
 
     async def receive(self) -> str | bytes:
         """Wait for the next message; see `Transport.receive`.
@@ -385,7 +398,9 @@ class WebSocketsTransport(Transport):
     def _take_frame(self, frame: Frame) -> None:
         opcode = frame.opcode
         if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
-            if frame.fin:
+            if self._limit is not None and len(frame.data) > self._limit:
+                self._fail(MESSAGE_TOO_BIG, too_big(self._limit))
+            elif frame.fin:
                 self._take_message(frame.data, opcode is Opcode.TEXT)
             else:
                 self._fragments = 1
@@ -396,6 +411,8 @@ class WebSocketsTransport(Transport):
             self._assembled += frame.data
             if self._fragments > MAX_FRAGMENTS:
                 self._fail(POLICY_VIOLATION, too_many_fragments())
+            elif self._limit is not None and len(self._assembled) > self._limit:
+                self._fail(MESSAGE_TOO_BIG, too_big(self._limit))
             elif frame.fin:
                 assembled, self._assembled = self._assembled, bytearray()
                 self._take_message(assembled, self._fragments_are_text)
@@ -415,13 +432,19 @@ class WebSocketsTransport(Transport):
         cause, close = self._protocol.parser_exc, self._protocol.close_rcvd
         if cause is None and close is not None:
             return trio.EndOfChannel, closed_by_peer(close.code, close.reason), None
-        if isinstance(cause, PayloadTooBig) and self.max_message_size is not None:
-            text = f"the peer sent a {too_big(self.max_message_size)}"
+        if isinstance(cause, PayloadTooBig) and self._limit is not None:
+            text = f"the peer sent a {too_big(self._limit)}"
         elif cause is None or isinstance(cause, EOFError):
             text = "the connection ended without a WebSocket close"
         else:
             text = f"the peer broke the rules of WebSocket: {printable(str(cause))}"
         return trio.BrokenResourceError, text, cause
+
+
+def _library_limit(limit: int | None) -> int | None:
+    # The library counts a ping between two fragments as if it were one more. So its own limit,
+    # which keeps it from buffering, has room for a ping, and `_take_frame` has the exact limit.
+    return None if limit is None else limit + _MAX_PING_SIZE
 
 
 async def _shake_hands_as_server(protocol: ServerProtocol, pipe: BytePipe) -> None:

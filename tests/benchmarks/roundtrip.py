@@ -47,6 +47,9 @@ BUDGETS = [
 ]
 BUDGETED_CLIENTS = 32
 
+# The generator never lets a server rest, so one that is less on a core had to share it.
+LEAST_BUSY = 0.9
+
 
 def measure(server: RunningServer, peer: str, clients: int, seconds: float, sleep: bool) -> Result:
     """Run the load generator against a server, in a process of its own."""
@@ -132,6 +135,16 @@ def roundtrip(
         "the same number of clients, the median of the ratios within a round. `generator` is what "
         f"the load generator worked for each request. Medians of {rounds} rounds."
     ]
+    shared = [
+        f"{name} with {count}"
+        for name, count in results
+        if median(name, count, "busy") < LEAST_BUSY
+    ]
+    if shared and not sleep:
+        notes.append(
+            "Not to be relied on, because the server often had to wait for a core: "
+            f"{', '.join(shared)}. Run it again while nothing else runs."
+        )
     notes += [f"Left out: {name}, {package} is not installed." for name, package in missing.items()]
     return Report(
         title="Round trip: 100-byte payload, closed loop",
