@@ -15,7 +15,7 @@ import trio
 
 __all__ = ["DEADLINE", "Output", "Program", "run_program", "start_in_terminal", "start_program"]
 
-DEADLINE = 60.0
+DEADLINE = 30.0
 """Seconds for anything that a program does; much more than it takes on a busy machine."""
 
 COMMAND = (sys.executable, "-m", "pgnet_trio")
@@ -45,9 +45,12 @@ class Output:
 
     async def wait_for(self, pattern: str) -> re.Match[str]:
         """Wait for text after what was waited for before."""
+        deadline = trio.current_time() + DEADLINE
         while not (match := re.compile(pattern).search(self.text, self._seen)):
-            assert not self._has_ended, f"{pattern!r} did not come; there was:\n{self.text}"
-            await self._news.park()
+            with trio.move_on_at(deadline) as scope:
+                await self._news.park()
+            if scope.cancelled_caught or self._has_ended:
+                raise AssertionError(f"{pattern!r} did not come; there was:\n{self.text}")
         self._seen = match.end()
         return match
 
@@ -145,7 +148,7 @@ async def _watch(
         ended.set()
 
     try:
-        with trio.fail_after(DEADLINE):
+        with trio.fail_after(2 * DEADLINE):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(collect)
                 yield Program(process, stdin, outputs[0], outputs[-1], ended)

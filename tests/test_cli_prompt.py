@@ -266,11 +266,11 @@ async def test_a_session_in_a_terminal(term: str, tmp_path: Path) -> None:
         await log_in(program)
         await program.out.wait_for(">>")
         await program.type(".create_game;name=table 1\r")
-        await program.out.wait_for("In the game 'table 1'")
         await program.out.wait_for("heartbeat_rate")
         await program.out.wait_for(">>")
         await program.type("quit\r")
         assert await program.exit_status() == 0
+    assert "In the game 'table 1'" in program.out.text
     assert "hidden" not in program.out.text
     assert (tmp_path / "pgnet-trio" / "history").exists() == (term != "dumb")
 

@@ -141,9 +141,10 @@ def roundtrip(
         if median(name, count, "busy") < LEAST_BUSY
     ]
     if shared and not sleep:
+        which = "all rows" if len(shared) == len(results) else ", ".join(shared)
         notes.append(
-            "Not to be relied on, because the server often had to wait for a core: "
-            f"{', '.join(shared)}. Run it again while nothing else runs."
+            f"Not to be relied on, because the server often had to wait for a core: {which}. "
+            "Run it again while nothing else runs."
         )
     notes += [f"Left out: {name}, {package} is not installed." for name, package in missing.items()]
     return Report(
