@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import sys
 
 # Beside addresses that are loopback by their number: names of this machine, no name at all
@@ -36,3 +37,7 @@ def _refuse_the_network(event: str, arguments: tuple[object, ...]) -> None:
 
 # An audit hook sees every socket of the process, whichever library opened it.
 sys.addaudithook(_refuse_the_network)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in the background without Ctrl-C, and what tests start inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
