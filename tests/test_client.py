@@ -1,4 +1,4 @@
-"""What authors of clients rely on: requests, callbacks, events in order, errors that come out bare."""
+"""What authors of clients rely on: requests, callbacks, ordered events, bare errors."""
 
 from __future__ import annotations
 
@@ -178,9 +178,9 @@ async def test_queued_forms_of_the_four_requests() -> None:
 
 async def test_refusals_raise_with_the_response() -> None:
     async with hosting() as server, player(server, "ann") as ann:
-        for ask in (ann.leave_game, lambda: ann.create_game("x"), lambda: ann.join_game("")):
+        for asked in (ann.leave_game(), ann.create_game("x"), ann.join_game("")):
             with pytest.raises(RequestFailed) as caught:
-                await ask()
+                await asked
             assert caught.value.response.status == 2
         await ann.create_game("table 1")
         assert await ann.get_game_dir() == {"table 1": GameInfo("table 1", 1, False, "")}
@@ -388,7 +388,7 @@ async def test_nobody_there() -> None:
         await taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         client = Client.remote(address="127.0.0.1", port=port, username="ann")
-        with pytest.raises(ConnectFailed, match="127.0.0.1"):
+        with pytest.raises(ConnectFailed, match=r"127\.0\.0\.1"):
             await client.run()
     assert client.status.startswith("Disconnected")
 
