@@ -216,6 +216,16 @@ class RawPeer:
             self.buffer += data
         return self.buffer
 
+    async def send_eof(self) -> None:
+        """Send no more, and go on reading."""
+        assert isinstance(self.stream, trio.SocketStream)
+        await self.stream.send_eof()
+
+    def number(self) -> int:
+        """The file descriptor, to write to without a checkpoint."""
+        assert isinstance(self.stream, trio.SocketStream)
+        return self.stream.socket.fileno()
+
     def reset(self) -> None:
         """Vanish the hard way: a TCP reset instead of an end."""
         assert isinstance(self.stream, trio.SocketStream)

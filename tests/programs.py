@@ -13,12 +13,29 @@ from pathlib import Path
 import attrs
 import trio
 
-__all__ = ["DEADLINE", "Output", "Program", "run_program", "start_in_terminal", "start_program"]
+__all__ = [
+    "COMMAND",
+    "DEADLINE",
+    "WITHOUT_EXTRAS",
+    "Output",
+    "Program",
+    "run_program",
+    "start_in_terminal",
+    "start_program",
+]
 
 DEADLINE = 30.0
 """Seconds for anything that a program does; much more than it takes on a busy machine."""
 
 COMMAND = (sys.executable, "-m", "pgnet_trio")
+
+WITHOUT_EXTRAS = (
+    sys.executable,
+    "-c",
+    "import sys; sys.modules.update(dict.fromkeys(['prompt_toolkit', 'rich', 'websockets']))\n"
+    "from pgnet_trio.cli import main; sys.exit(main())",
+)
+"""The same, as if only what is always needed were installed."""
 
 
 class Output:
@@ -110,7 +127,10 @@ async def start_program(
 
 @asynccontextmanager
 async def start_in_terminal(
-    *arguments: str, cwd: Path | None = None, env: Mapping[str, str | None] | None = None
+    *arguments: str,
+    command: Sequence[str] = COMMAND,
+    cwd: Path | None = None,
+    env: Mapping[str, str | None] | None = None,
 ) -> AsyncIterator[Program]:
     """Start ``pgnet-trio`` in a terminal of its own."""
     import pty
@@ -118,7 +138,7 @@ async def start_in_terminal(
     person, terminal = pty.openpty()
     try:
         process = await trio.lowlevel.open_process(
-            [*COMMAND, *arguments],
+            [*command, *arguments],
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,

@@ -26,7 +26,7 @@ from pgnet_trio.game import Game
 from pgnet_trio.messages import Packet
 from pgnet_trio.server import Server
 from pgnet_trio.server.limits import Limits
-from tests.programs import COMMAND, DEADLINE, run_program, start_program
+from tests.programs import COMMAND, DEADLINE, WITHOUT_EXTRAS, run_program, start_program
 
 COUNTER = """\
 import signal
@@ -239,6 +239,11 @@ def test_a_game_class_that_cannot_be_used(
     assert problem in complaint(capsys, "connect", "--game", name, "--username", "ann")
 
 
+def test_limits_that_do_not_fit_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    error = complaint(capsys, "serve", "--ping-interval", "30", "--keepalive-timeout", "20")
+    assert "ping_interval" in error
+
+
 def test_a_port_in_use(capsys: pytest.CaptureFixture[str], counter: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as occupied:
         port = occupied.getsockname()[1]
@@ -448,8 +453,10 @@ def test_ctrl_c_at_a_question(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_ending(
     monkeypatch: pytest.MonkeyPatch, at_start: Callable[[Server], None]
-) -> list[Server]:
+) -> tuple[list[Server], list[int]]:
+    """Use servers that do something once they listen; gives them, and what ended them."""
     made: list[Server] = []
+    results: list[int] = []
 
     class Ending(Server):
         async def serve(self, *, task_status: Any = None, **options: Any) -> int:
@@ -462,15 +469,19 @@ def make_ending(
 
             return await super().serve(task_status=Status(), **options)
 
+        def shutdown(self, result: int = 0, /) -> None:
+            results.append(result)
+            super().shutdown(result)
+
     monkeypatch.setattr(serve, "Server", Ending)
-    return made
+    return made, results
 
 
 def test_a_reboot_starts_a_new_server(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], counter: str
 ) -> None:
     exit_codes = [-1, -1, 3]
-    made = make_ending(monkeypatch, lambda server: server.shutdown(exit_codes.pop(0)))
+    made, _ = make_ending(monkeypatch, lambda server: server.shutdown(exit_codes.pop(0)))
     assert main(["serve", counter, "--port", "0"]) == 3
     assert len(set(made)) == 3
     out, err = capsys.readouterr()
@@ -494,8 +505,10 @@ def test_a_signal_shuts_down_also_after_a_reboot(
         else:
             signal.raise_signal(number)
 
-    make_ending(monkeypatch, at_start)
+    _, results = make_ending(monkeypatch, at_start)
     assert main(["serve", counter, "--port", "0"]) == 0
+    # In good order, and not cancelled.
+    assert results == [-1, 0]
     assert "Shutting down" in capsys.readouterr().err
     assert signal.getsignal(number) is handler
 
@@ -685,10 +698,7 @@ def test_the_demo_plays_a_game(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 async def test_the_demo_needs_no_extras() -> None:
-    missing = ("websockets", "prompt_toolkit", "rich")
-    code = f"import sys; sys.modules.update(dict.fromkeys({missing!r}))\n"
-    code += "from pgnet_trio.cli import main; sys.exit(main())"
-    status, out, err = await run_program("demo", command=[sys.executable, "-c", code])
+    status, out, err = await run_program("demo", command=WITHOUT_EXTRAS)
     assert (status, err) == (0, "")
     assert "ann has won" in out
 

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from pgnet_trio.cli.prompt import (
 from pgnet_trio.game import Game
 from pgnet_trio.messages import Packet, Response
 from pgnet_trio.server import Server
-from tests.programs import Program, start_in_terminal
+from tests.programs import COMMAND, WITHOUT_EXTRAS, Program, start_in_terminal
 
 pytest.importorskip("pty")
 
@@ -259,10 +259,20 @@ async def log_in(program: Program) -> None:
     await program.out.wait_for("Logged in as ann")
 
 
-@pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
-async def test_a_session_in_a_terminal(term: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("term", "command", "has_history"),
+    [
+        ("xterm-256color", COMMAND, True),
+        ("xterm-256color", WITHOUT_EXTRAS, False),
+        ("dumb", COMMAND, False),
+    ],
+    ids=["prompt", "without the extra", "dumb terminal"],
+)
+async def test_a_session_in_a_terminal(
+    term: str, command: Sequence[str], has_history: bool, tmp_path: Path
+) -> None:
     env = {"TERM": term, "XDG_STATE_HOME": str(tmp_path)}
-    async with start_in_terminal("connect", env=env) as program:
+    async with start_in_terminal("connect", command=command, env=env) as program:
         await log_in(program)
         await program.out.wait_for(">>")
         await program.type(".create_game;name=table 1\r")
@@ -272,7 +282,7 @@ async def test_a_session_in_a_terminal(term: str, tmp_path: Path) -> None:
         assert await program.exit_status() == 0
     assert "In the game 'table 1'" in program.out.text
     assert "hidden" not in program.out.text
-    assert (tmp_path / "pgnet-trio" / "history").exists() == (term != "dumb")
+    assert (tmp_path / "pgnet-trio" / "history").exists() is has_history
 
 
 @pytest.mark.parametrize("term", ["xterm-256color", "dumb"])

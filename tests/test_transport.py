@@ -708,16 +708,17 @@ class TestHostileClient:
         ):
             flood = frame(PING, b"x" * 125) * 100
 
-            async def answer() -> None:
-                assert await server.receive() == "the end"
-                await server.send("still well framed")
-
             async def send() -> None:
                 for _ in range(50):
                     await raw.send(flood)
-                await raw.send(frame(TEXT, b"the end"))
+                flooded.set()
 
-            nursery.start_soon(answer)
+            async def ask_once_more() -> None:
+                await flooded.wait()
+                await raw.send(frame(PING, b"the last"))
+
+            flooded = trio.Event()
+            nursery.start_soon(server.receive)
             tracemalloc.start()
             try:
                 nursery.start_soon(send)
@@ -727,9 +728,12 @@ class TestHostileClient:
                 tracemalloc.stop()
             assert peak < 500_000
             # Half a pong may have been out: without its other half, nothing could be read now.
-            while (read := await raw.read_frame())[0] != TEXT:
-                assert read[0] == PONG
-            assert read == (TEXT, b"still well framed")
+            nursery.start_soon(ask_once_more)
+            while (read := await raw.read_frame()) != (PONG, b"the last"):
+                assert read == (PONG, b"x" * 125)
+            await server.send("still well framed")
+            assert await raw.read_frame() == (TEXT, b"still well framed")
+            nursery.cancel_scope.cancel()
 
     async def test_trio_websocket_answers_pings_while_nobody_receives(self) -> None:
         async with raw_client("trio-websocket") as (server, raw):
@@ -784,7 +788,7 @@ class TestHostileClient:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(server.aclose)
                 await raw.read_to_end()
-                raw.stream.socket.close()  # type: ignore[attr-defined]
+                await raw.stream.aclose()
 
     @every_library
     @given(data=st.binary(min_size=1, max_size=300), close=st.booleans())
@@ -907,7 +911,7 @@ class TestHostileClient:
     async def test_ending_without_a_close_breaks_the_link(self, library: str) -> None:
         async with raw_client(library) as (server, raw):
             await raw.send(frame(TEXT, b"last") + frame(TEXT, b"half a message")[:5])
-            await raw.stream.send_eof()  # type: ignore[attr-defined]
+            await raw.send_eof()
             assert await server.receive() == "last"
             assert "without a WebSocket close" in await expect_broken(server)
             with pytest.raises(trio.BrokenResourceError, match="without a WebSocket close"):
@@ -938,7 +942,7 @@ class TestHostileClient:
     async def test_what_came_before_a_failing_send_is_received(self, library: str) -> None:
         async with raw_client(library) as (server, raw):
             await raw.send(frame(TEXT, b"parting words") + frame(CLOSE, b"\x0f\xa0bye"))
-            raw.stream.socket.close()  # type: ignore[attr-defined]
+            await raw.stream.aclose()
             with pytest.raises(trio.BrokenResourceError):
                 while True:
                     await server.send("x")
@@ -959,6 +963,33 @@ class TestHostileClient:
             assert (await raw.read_close())[0] == 1000
             await raw.send(frame(PING) + frame(TEXT, b"x" * 1000) * 50 + frame(PING))
             await raw.read_to_end()
+
+    @every_library
+    async def test_closing_at_the_very_moment_when_something_comes(self, library: str) -> None:
+        for _ in range(20):
+            async with (
+                raw_client(library) as (server, raw),
+                connected_sockets() as (one, other),
+                trio.open_nursery() as nursery,
+            ):
+
+                async def receive(server: Transport) -> None:
+                    with pytest.raises(trio.ClosedResourceError):
+                        while True:
+                            await server.receive()
+
+                async def close(server: Transport, alarm: trio.SocketStream) -> None:
+                    await alarm.receive_some()
+                    await server.aclose()
+
+                nursery.start_soon(receive, server)
+                nursery.start_soon(close, server, one)
+                await trio.testing.wait_all_tasks_blocked()
+                # Without a checkpoint between them, both tasks wake in one pass of the scheduler.
+                os.write(raw.number(), frame(TEXT, b"x"))
+                os.write(other.socket.fileno(), b"x")
+                await raw.read_close()
+                await raw.send(frame(CLOSE))
 
     @every_library
     async def test_close_without_a_code(self, library: str) -> None:

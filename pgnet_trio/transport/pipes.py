@@ -133,7 +133,8 @@ class SocketPipe(BytePipe):
     def write_nowait(self, data: bytes) -> bool:
         """Write what goes out at once; see `BytePipe.write_nowait`."""
         if self._unsent is not None:
-            self._unsent = memoryview(bytes(self._unsent) + data)
+            if data:
+                self._unsent = memoryview(bytes(self._unsent) + data)
             return self._send_unsent()
         try:
             sent = self._socket.send(data)

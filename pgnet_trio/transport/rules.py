@@ -7,7 +7,6 @@ __all__ = [
     "BUSY_SENDING",
     "CLOSED_HERE",
     "CLOSE_TIMEOUT",
-    "INTERNAL_ERROR",
     "INVALID_TEXT",
     "MAX_FRAGMENTS",
     "MAX_HANDSHAKE_SIZE",
@@ -44,7 +43,6 @@ MESSAGES_PER_PASS = 16
 INVALID_TEXT = 1007
 POLICY_VIOLATION = 1008
 MESSAGE_TOO_BIG = 1009
-INTERNAL_ERROR = 1011
 
 CLOSED_HERE = "this link was closed at this end"
 BUSY_RECEIVING = "another task is already receiving from this link"

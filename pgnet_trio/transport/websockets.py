@@ -141,7 +141,8 @@ class WebSocketsTransport(Transport):
 
     Reading is what drives it: pings are answered, and the peer's closing is noticed, by the task
     that is in `receive`. While nobody receives, all that waits in the kernel. So a connection's
-    reader always receives, and nothing else waits for long between two calls.
+    reader always receives, and nothing else waits for long between two calls. A pong that finds
+    the socket full goes out with what is written or read next.
 
     A change of `max_message_size` holds for messages that begin to arrive after it: what came
     in the same read as the message before was judged then.
@@ -224,8 +225,8 @@ class WebSocketsTransport(Transport):
                     await trio.lowlevel.checkpoint()
             while not self._messages:
                 self._check_receivable()
-                if self._late and not self._pipe.unsent:
-                    self._write_control()
+                if self._late or self._pipe.unsent:
+                    self._write_late()
                 self._taken_in_pass = 0
                 try:
                     data = await self._pipe.read()
@@ -255,8 +256,8 @@ class WebSocketsTransport(Transport):
             self._protocol.send_binary(message)
         else:
             raise TypeError(f"message: expected str or bytes, got {type(message).__name__}")
-        if self._late and not self._pipe.unsent:
-            self._write_control()
+        if self._late:
+            self._write_late()
         if self._write(b"".join(self._protocol.data_to_send())):
             return True
         self._check_sendable()
@@ -265,12 +266,11 @@ class WebSocketsTransport(Transport):
 
     async def drain(self) -> None:
         """Wait until the socket took all of the message that waits; see `Transport.drain`."""
-        if not self._owes_drain:
-            self._check_sendable()
+        self._check_sendable()
+        if not (self._owes_drain and self._pipe.unsent):
+            self._owes_drain = False
             await trio.lowlevel.checkpoint()
             return
-        if self._closed:
-            raise trio.ClosedResourceError(CLOSED_HERE)
         try:
             await self._pipe.flush()
         except trio.BrokenResourceError as exc:
@@ -282,15 +282,14 @@ class WebSocketsTransport(Transport):
             raise
         self._owes_drain = False
         if self._late:
-            self._write_control()
+            self._write_late()
 
     def ping(self) -> None:
         """Send a ping, after the message that is on its way out; see `Transport.ping`."""
         if not self._closed and self._send_error is None and self._protocol.state is State.OPEN:
             self._protocol.send_ping(b"")
             self._late[Opcode.PING] = b"".join(self._protocol.data_to_send())
-            if not self._pipe.unsent:
-                self._write_control()
+            self._write_late()
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         """Close the link; see `Transport.aclose`.
@@ -370,10 +369,13 @@ class WebSocketsTransport(Transport):
             self._send_error = str(exc)
             return False
 
-    def _write_control(self) -> None:
+    def _write_late(self) -> None:
+        """Write the ping and the pong that wait, once nothing is unsent before them."""
+        if self._send_error is not None or (self._pipe.unsent and not self._write(b"")):
+            return
         late = b"".join(self._late.values())
         self._late.clear()
-        if self._send_error is None:
+        if late:
             self._write(late)
 
     def _process_input(self) -> None:
@@ -392,6 +394,7 @@ class WebSocketsTransport(Transport):
         elif answers:
             if self._pipe.unsent:
                 self._late[Opcode.PONG] = answers[-1]
+                self._write_late()
             elif self._send_error is None:
                 self._write(b"".join(answers))
 
