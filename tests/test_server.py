@@ -599,6 +599,24 @@ async def _ignore_end(client: Client) -> None:
         await ask(client, "think")
 
 
+async def test_a_cancelled_shutdown_does_not_wait_for_a_game(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    server = make_server(Slow)
+    async with trio.open_nursery() as players:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(server.serve)
+            ann = await players.start(player(server, "ann").run)
+            await ann.create_game("slow")
+            players.start_soon(_ignore_end, ann)
+            await wait_all_tasks_blocked()
+            server.shutdown()
+            await wait_all_tasks_blocked()
+            start = trio.current_time()
+            nursery.cancel_scope.cancel()
+        assert trio.current_time() - start < 0.1
+
+
 async def test_one_run_at_a_time_and_one_server_a_port() -> None:
     async with hosting(port=0) as server:
         with pytest.raises(ServerError, match="running already"):

@@ -124,6 +124,7 @@ class Server:
         self._connections: trio.Nursery | None = None
         self._running = False
         self._patience = SHUTDOWN_DEADLINE
+        self._last_turns = self._last_messages = trio.CancelScope()
         self._actual_port: int | None = None
 
     def __repr__(self) -> str:
@@ -216,7 +217,7 @@ class Server:
         """Host games until `shutdown` is called, or the admin requests it.
 
         Started, with the port, once clients can connect. Cancellation shuts down too, with less
-        patience: the games are saved all the same.
+        patience, and with none where a shutdown is under way: the games are saved all the same.
 
         Args:
             port: For this run, another port than the constructor was given, or None for none.
@@ -292,8 +293,13 @@ class Server:
                 finally:
                     # Reached early by a cancellation, or by Ctrl-C in a program of this alone.
                     if not finished.is_set():
-                        self._patience = CANCELLED_DEADLINE
-                        self._host.shut_down(0)
+                        if self._host.stopping.is_set():
+                            self._patience = 0.0
+                            self._last_turns.cancel()
+                            self._last_messages.deadline = trio.current_time()
+                        else:
+                            self._patience = CANCELLED_DEADLINE
+                            self._host.shut_down(0)
                         with trio.CancelScope(shield=True):
                             await finished.wait()
         except BaseExceptionGroup as group:
@@ -314,6 +320,7 @@ class Server:
     ) -> None:
         host = self._host
         self._patience = SHUTDOWN_DEADLINE
+        self._last_turns = self._last_messages = trio.CancelScope()
         try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as services:
@@ -355,13 +362,15 @@ class Server:
     async def _wind_down(self, connections: trio.Nursery) -> None:
         host = self._host
         host.closing = True
-        with trio.move_on_after(self._patience):
+        with self._last_turns:
+            self._last_turns.deadline = trio.current_time() + self._patience
             async with trio.open_nursery() as nursery:
                 for entry in host.lobby:
                     nursery.start_soon(entry.room.finish)
         for session in list(host.sessions.values()):
             session.end("The server is shutting down.")
-        connections.cancel_scope.deadline = trio.current_time() + self._patience
+        self._last_messages = connections.cancel_scope
+        self._last_messages.deadline = trio.current_time() + self._patience
 
     async def _write_at_the_end(self, entries: list[Any]) -> None:
         with trio.move_on_after(LAST_WRITE_DEADLINE) as scope:
