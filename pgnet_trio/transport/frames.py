@@ -10,9 +10,12 @@ from pgnet_trio.transport.rules import (
     too_many_fragments,
 )
 
-__all__ = ["FrameWatch", "close_frame"]
+__all__ = ["FINAL_CLOSE", "FrameWatch", "close_frame"]
 
 _CONTINUATION, _BINARY, _CLOSE = 0, 2, 8
+
+# The first byte of every close frame.
+FINAL_CLOSE = 0x80 | _CLOSE
 
 
 class FrameWatch:
@@ -94,5 +97,5 @@ def close_frame(code: int, reason: str, *, masked: bool) -> bytes:
             that somebody else chose, and there is none.
     """
     payload = code.to_bytes(2) + reason.encode()
-    head = bytes((0x80 | _CLOSE, len(payload) | (0x80 if masked else 0)))
+    head = bytes((FINAL_CLOSE, len(payload) | (0x80 if masked else 0)))
     return head + (bytes(4) if masked else b"") + payload

@@ -108,6 +108,7 @@ class SocketPipe(BytePipe):
         self._socket.setblocking(False)
         self._unsent: memoryview | None = None
         self._interrupts = 0
+        self._closed = False
 
     @property
     def unsent(self) -> bool:
@@ -118,7 +119,7 @@ class SocketPipe(BytePipe):
         """Wait for bytes; see `BytePipe.read`."""
         interrupts = self._interrupts
         while True:
-            if self._socket.fileno() == -1:
+            if self._closed:
                 raise trio.ClosedResourceError(CLOSED_HERE)
             await trio.lowlevel.wait_readable(self._socket)
             if self._interrupts != interrupts:
@@ -151,7 +152,7 @@ class SocketPipe(BytePipe):
         """Wait until nothing is left unsent; see `BytePipe.flush`."""
         interrupts = self._interrupts
         while self._unsent is not None:
-            if self._socket.fileno() == -1:
+            if self._closed:
                 raise trio.ClosedResourceError(CLOSED_HERE)
             await trio.lowlevel.wait_writable(self._socket)
             if self._interrupts != interrupts:
@@ -167,12 +168,13 @@ class SocketPipe(BytePipe):
         """End a `read` and a `flush` that are waiting."""
         # A task that was woken already, but has not run yet, is not told by notify_closing.
         self._interrupts += 1
-        if self._socket.fileno() != -1:
+        if not self._closed:
             trio.lowlevel.notify_closing(self._socket)
 
     async def close(self) -> None:
         """Close at once; idempotent."""
         self.interrupt()
+        self._closed = True
         self._socket.close()
 
     def _send_unsent(self) -> bool:

@@ -32,7 +32,7 @@ from trio_websocket import (
     wrap_server_stream,
 )
 
-from pgnet_trio.transport.frames import FrameWatch, close_frame
+from pgnet_trio.transport.frames import FINAL_CLOSE, FrameWatch, close_frame
 from pgnet_trio.transport.interface import Transport
 from pgnet_trio.transport.pipes import close_at_once, helper_nursery, peer_address
 from pgnet_trio.transport.rules import (
@@ -282,6 +282,9 @@ class TrioWebSocketTransport(Transport):
                 if not already_closed and watched.watch.violation is None:
                     with watched.reading:
                         await self._connection.aclose(code, cut_reason(reason))
+                        if watched.watch.close_seen:
+                            # The reader may be about to answer it.
+                            await watched.close_sent.wait()
                 if watched.watch.violation is not None or watched.reading.cancelled_caught:
                     await watched.linger()
         finally:
@@ -388,6 +391,7 @@ class _WatchedStream(trio.abc.Stream):
         self.reading = trio.CancelScope()
         self.in_handshake = True
         self.closing_here = False
+        self.close_sent = trio.Event()
         self._is_client = is_client
         self._head = b""
         self._status: str | None = None
@@ -431,6 +435,9 @@ class _WatchedStream(trio.abc.Stream):
             raise
         finally:
             self._sending = False
+            # The library sends one frame at a time.
+            if data[0] == FINAL_CLOSE:
+                self.close_sent.set()
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until sending would not wait; the library does not use it."""

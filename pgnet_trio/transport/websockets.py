@@ -224,7 +224,8 @@ class WebSocketsTransport(Transport):
                     self._taken_in_pass = 0
                     await trio.lowlevel.checkpoint()
             while not self._messages:
-                self._check_receivable()
+                if self._closed or self._receive_error is not None:
+                    self._raise_receive_error()
                 if self._late or self._pipe.unsent:
                     self._write_late()
                 self._taken_in_pass = 0
@@ -348,12 +349,11 @@ class WebSocketsTransport(Transport):
         if self._gone is not None:
             self._gone.set()
 
-    def _check_receivable(self) -> None:
-        if self._closed:
+    def _raise_receive_error(self) -> None:
+        if self._closed or self._receive_error is None:
             raise trio.ClosedResourceError(CLOSED_HERE)
-        if self._receive_error is not None:
-            kind, text, cause = self._receive_error
-            raise kind(text) from cause
+        kind, text, cause = self._receive_error
+        raise kind(text) from cause
 
     def _check_sendable(self) -> None:
         if self._closed:
