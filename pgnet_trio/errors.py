@@ -39,6 +39,7 @@ __all__ = [
     "ServerError",
     "ServerKeyMismatch",
     "StorageError",
+    "bare",
 ]
 
 
@@ -103,3 +104,10 @@ class StorageError(PGNetError):
 
 class ServerError(PGNetError):
     """The server cannot start; the message says what to change."""
+
+
+def bare(error: BaseException) -> BaseException:
+    """Give the error in a group of one, and groups within it; a group of several as it is."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

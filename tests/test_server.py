@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -537,6 +538,37 @@ async def test_shutdown_gives_its_code_and_closes_everybody() -> None:
                     await ask(ann, "hello")
     assert codes == [-1]
     assert "The server is shutting down" in ann.close_reason
+
+
+@pytest.mark.parametrize("where", ["a connection", "a game"])
+async def test_ctrl_c_in_any_task_loses_no_saved_game(where: str, tmp_path: Path) -> None:
+    class Interrupted(Lasting):
+        def handle_game_packet(self, packet: Packet, /) -> Response:
+            raise KeyboardInterrupt
+
+    async def interrupted(function: Any, *args: Any, abandon_on_cancel: bool) -> Any:
+        await trio.lowlevel.checkpoint()
+        if "interrupt" in args:
+            raise KeyboardInterrupt
+        return function(*args)
+
+    environment = attrs.evolve(cheap_environment(), run_blocking=interrupted)
+    save_file = tmp_path / "save.json"
+    server = make_server(Interrupted, save_file=save_file, environment=environment)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(server.serve)
+            async with player(server, "admin") as admin, player(server, "ann") as ann:
+                await ann.create_game("table 1")
+                await ask(admin, Request.SAVE)
+                if where == "a game":
+                    await ask(ann, "interrupt")
+                await admin.create_game("table 2")
+                await player(server, "bob", "interrupt").run()
+    assert caught.value.split(KeyboardInterrupt)[0] is not None
+    saved = save_file.read_text()
+    assert "table 1 after" in saved
+    assert ("table 2 after" in saved) == (where == "a connection")
 
 
 PROGRAM = """

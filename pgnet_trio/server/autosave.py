@@ -17,6 +17,8 @@ __all__ = ["autosave"]
 logger = logging.getLogger("pgnet_trio.server")
 
 
+# Ctrl-C here would end the rooms before their last save; it goes to whoever runs the server.
+@trio.lowlevel.enable_ki_protection
 async def autosave(host: Host, interval: float) -> None:
     """Save what has changed, every *interval* seconds, until cancelled.
 

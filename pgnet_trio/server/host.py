@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from pgnet_trio.errors import PGNetError
 from pgnet_trio.server.limits import ConnectionCounts, FailedLogins, Limits
 from pgnet_trio.server.lobby import GameEntry, Lobby
 from pgnet_trio.server.room import Room, RoomClosed
@@ -35,7 +36,7 @@ MAX_WAITING_HASHES = 64
 """Log-ins that may wait for their password to be hashed: some seconds' worth on one core."""
 
 
-class TooBusy(Exception):
+class TooBusy(PGNetError):
     """Too many log-ins wait for their passwords to be hashed."""
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import attrs
 import trio
 
-from pgnet_trio.errors import PGNetError
+from pgnet_trio.errors import PGNetError, bare
 from pgnet_trio.game import Game
 from pgnet_trio.messages import Packet, Response, Status
 
@@ -80,7 +80,7 @@ class Room:
         info: What the game says about itself to those who look for one.
         save_string: What the game last gave to be saved; None before it was asked, empty when
             it is not persistent.
-        crashed: Whether the game ended by raising.
+        crashed: Whether the game was ended by raising, or by a cancellation, and is not over.
         missed_ticks: How many updates were skipped because the one before was late.
     """
 
@@ -123,9 +123,13 @@ class Room:
                 await self._play(task_status)
         except* Exception as group:
             self.crashed = True
-            logger.error("Game %r raised, and is closed", self.name, exc_info=_bare(group))
+            logger.error("Game %r raised, and is closed", self.name, exc_info=bare(group))
             self.close("The game crashed.")
         finally:
+            if self._end_reason is None:
+                # Only a cancellation, or what ends the whole program, ends a room that nobody
+                # closed; its game is not over.
+                self.crashed = True
             self.close(GONE)
             self._refuse_what_waits()
             self.ended.set()
@@ -250,6 +254,8 @@ class Room:
                 self.close("The game crashed.")
                 self._refuse(turn)
 
+    # Ctrl-C is for a game that does not come to an end, and not for what is about to wake it.
+    @trio.lowlevel.enable_ki_protection
     async def _tick(self) -> None:
         deadline = trio.current_time() + UPDATE_INTERVAL
         errand: _Errand | None = None
@@ -323,10 +329,3 @@ async def _response(result: Any, game: Game) -> Response:
             f"{type(game).__name__} has to answer a packet with a Response; it returned {result!r}."
         )
     return result
-
-
-def _bare(group: BaseExceptionGroup[Exception]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

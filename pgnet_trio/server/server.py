@@ -14,7 +14,7 @@ import trio
 
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.environment import Environment
-from pgnet_trio.errors import ServerError, StorageError
+from pgnet_trio.errors import ServerError, StorageError, bare
 from pgnet_trio.messages import ADMIN_USERNAME, DEFAULT_PORT
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.archive import Archive
@@ -30,6 +30,8 @@ from pgnet_trio.transport import Transport, choose, memory_pair
 
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
+    from pgnet_trio.server.lobby import GameEntry
+    from pgnet_trio.server.room import Room
 
 __all__ = ["Server"]
 
@@ -303,10 +305,7 @@ class Server:
                         with trio.CancelScope(shield=True):
                             await finished.wait()
         except BaseExceptionGroup as group:
-            error: BaseException = group
-            while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-                error = error.exceptions[0]
-            raise error from None
+            raise bare(group) from None
 
     # Ctrl-C is for whoever runs the server, or for a game that does not come to an end, but not
     # for the shutdown.
@@ -327,19 +326,27 @@ class Server:
                     host.services = services
                     await self._open_saved_games(saved)
                     services.start_soon(autosave, host, self._autosave_interval)
-                    async with trio.open_nursery() as connections:
-                        self._connections = connections
-                        with trio.CancelScope() as accepting:
-                            async with trio.open_nursery() as accept:
-                                accept.start_soon(self._accept, listeners, connections)
-                                task_status.started(self._actual_port)
-                                logger.info("Serving: %r", self)
-                                await host.stopping.wait()
-                                accepting.cancel()
-                        self._connections = None
-                        entries = list(host.lobby)
-                        await self._wind_down(connections)
-                    await self._write_at_the_end(entries)
+                    entries: list[GameEntry[Room]] = []
+                    # A Ctrl-C that strikes a connection's task ends the server through these
+                    # nurseries, and the games are saved all the same.
+                    try:
+                        async with trio.open_nursery() as connections:
+                            self._connections = connections
+                            try:
+                                async with trio.open_nursery() as accept:
+                                    accept.start_soon(self._accept, listeners, connections)
+                                    task_status.started(self._actual_port)
+                                    logger.info("Serving: %r", self)
+                                    await host.stopping.wait()
+                                    accept.cancel_scope.cancel()
+                            finally:
+                                self._connections = None
+                                entries = list(host.lobby)
+                                with trio.CancelScope(shield=True):
+                                    await self._wind_down(connections)
+                    finally:
+                        with trio.CancelScope(shield=True):
+                            await self._write_at_the_end(entries)
                     services.cancel_scope.cancel()
             logger.info("Stopped with exit code %d", host.exit_code)
         finally:
@@ -372,7 +379,7 @@ class Server:
         self._last_messages = connections.cancel_scope
         self._last_messages.deadline = trio.current_time() + self._patience
 
-    async def _write_at_the_end(self, entries: list[Any]) -> None:
+    async def _write_at_the_end(self, entries: list[GameEntry[Room]]) -> None:
         with trio.move_on_after(LAST_WRITE_DEADLINE) as scope:
             try:
                 await self._host.write_games(entries, abandon_on_cancel=True)
