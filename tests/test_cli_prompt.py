@@ -158,7 +158,9 @@ def test_where_the_history_lies(
 
 
 @pytest.fixture
-def keyboard() -> Iterator[PipeInput]:
+def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[PipeInput]:
+    # In a dumb terminal `connect` makes no such console, and the prompt is another one.
+    monkeypatch.setenv("TERM", "xterm")
     with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
         yield keys
 
