@@ -546,6 +546,7 @@ class TestWebSockets:
             (("a",), (), None),
             ((), ("a",), None),
             (("a",), ("z",), None),
+            (("a",), ("z", "a"), "a"),
         ],
     )
     async def test_agree_on_a_subprotocol(
@@ -553,6 +554,20 @@ class TestWebSockets:
     ) -> None:
         async with link.open(accepts=accepts, proposes=proposes) as (one, other):
             assert one.subprotocol == other.subprotocol == agreed
+            assert one.offered_subprotocols == other.offered_subprotocols == proposes
+            await one.send("either way")
+            assert await other.receive() == "either way"
+
+    @every_library
+    async def test_offered_subprotocols_are_listed_as_they_came(self, library: str) -> None:
+        async with connected_sockets() as (stream, client):
+            offer = b"Sec-WebSocket-Protocol: z, b,a\r\n\r\n"
+            await client.send_all(REQUEST[:-2] + offer)
+            async with links.accept(choose(library), stream, ("a", "b")) as server:
+                assert server.offered_subprotocols == ("z", "b", "a")
+                assert server.subprotocol == "a"
+                assert b"Sec-WebSocket-Protocol: a" in await RawPeer(client).read_head()
+                await client.aclose()
 
     @every_websocket
     async def test_name_the_peer_by_its_address(self, link: Link) -> None:
@@ -1241,6 +1256,12 @@ class TestMemory:
         await one.drain()
         assert one.send_nowait("d") is False
         assert [await other.receive() for _ in range(3)] == ["b", "c", "d"]
+
+    async def test_says_which_subprotocol_it_was_told(self) -> None:
+        for end in memory_pair():
+            assert (end.subprotocol, end.offered_subprotocols) == (None, ())
+        for end in memory_pair("pgnet.2"):
+            assert (end.subprotocol, end.offered_subprotocols) == ("pgnet.2", ("pgnet.2",))
 
     async def test_message_is_not_copied(self) -> None:
         one, other = memory_pair()

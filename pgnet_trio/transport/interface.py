@@ -20,6 +20,8 @@ class Transport(ABC):
         peer: The peer's address without its port, for limits and logs; ``"memory"`` for a memory
             link.
         subprotocol: What the WebSocket handshake agreed on, or None.
+        offered_subprotocols: What the client offered in the handshake, in its order; the same at
+            both ends, so that a protocol can make sure that nobody in between changed it.
         max_message_size: The longest message in bytes that `receive` accepts, or None. May be
             assigned at any time; it holds from the next message on. A longer message closes the
             link (WebSocket close code 1009) and makes `receive` raise ``trio.BrokenResourceError``.
@@ -28,6 +30,7 @@ class Transport(ABC):
 
     peer: str
     subprotocol: str | None
+    offered_subprotocols: tuple[str, ...]
     max_message_size: int | None
     last_received: float
 

@@ -24,11 +24,12 @@ __all__ = ["MemoryTransport", "memory_pair"]
 
 
 def memory_pair(
-    *, max_messages: int = 64, peer: str = "memory"
+    subprotocol: str | None = None, *, max_messages: int = 64, peer: str = "memory"
 ) -> tuple[MemoryTransport, MemoryTransport]:
     """Make the two ends of a link in memory.
 
     Args:
+        subprotocol: What both ends say that the client offered and they agreed on, if anything.
         max_messages: How many messages may wait at each end to be received; one more waits at
             the end that sends it, in `drain`.
         peer: What both ends say as their `peer`.
@@ -41,7 +42,8 @@ def memory_pair(
     """
     if max_messages < 1:
         raise ValueError(f"max_messages: expected 1 or more, got {max_messages}")
-    one, other = MemoryTransport(max_messages, peer), MemoryTransport(max_messages, peer)
+    one = MemoryTransport(max_messages, peer, subprotocol)
+    other = MemoryTransport(max_messages, peer, subprotocol)
     one._other, other._other = other, one
     return one, other
 
@@ -55,11 +57,13 @@ class MemoryTransport(Transport):
     Args:
         max_messages: How many messages may wait here to be received.
         peer: What to say as `peer`.
+        subprotocol: What to say as `subprotocol`.
     """
 
-    def __init__(self, max_messages: int, peer: str) -> None:
+    def __init__(self, max_messages: int, peer: str, subprotocol: str | None) -> None:
         self.peer = peer
-        self.subprotocol = None
+        self.subprotocol = subprotocol
+        self.offered_subprotocols = () if subprotocol is None else (subprotocol,)
         self.max_message_size = None
         self.last_received = trio.current_time()
         self._max_messages = max_messages

@@ -89,8 +89,8 @@ async def accept(
 
     async def open_connection(nursery: trio.Nursery) -> WebSocketConnection:
         request = await wrap_server_stream(nursery, watched, _QUEUE_SIZE, sys.maxsize, _READ_SIZE)
-        proposed = request.proposed_subprotocols
-        chosen = next((name for name in subprotocols if name in proposed), None)
+        offered = watched.offered_subprotocols = request.proposed_subprotocols
+        chosen = next((name for name in subprotocols if name in offered), None)
         # No checkpoint comes between here and the moment when the library expects frames.
         watched.in_handshake = False
         return await request.accept(subprotocol=chosen)
@@ -137,6 +137,7 @@ async def connect(
     if ssl_context is not None:
         stream = trio.SSLStream(tcp, ssl_context, server_hostname=host, https_compatible=True)
     watched = _WatchedStream(stream, max_message_size, is_client=True)
+    watched.offered_subprotocols = tuple(subprotocols)
 
     async def open_connection(nursery: trio.Nursery) -> WebSocketConnection:
         return await wrap_client_stream(
@@ -178,6 +179,7 @@ class TrioWebSocketTransport(Transport):
     ) -> None:
         self.peer = peer
         self.subprotocol = connection.subprotocol
+        self.offered_subprotocols = watched.offered_subprotocols
         self._connection = connection
         self._watched = watched
         self._nursery = nursery
@@ -385,6 +387,7 @@ class _WatchedStream(trio.abc.Stream):
         self.last_received = trio.current_time()
         self.connection: WebSocketConnection | None = None
         self.failure: str | None = None
+        self.offered_subprotocols: tuple[str, ...] = ()
         # Cancelled when the handshake can no longer succeed, and when nothing reads any more:
         # the library would wait for ever.
         self.handshake = trio.CancelScope()

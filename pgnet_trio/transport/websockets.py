@@ -77,17 +77,22 @@ async def accept(
         trio.BrokenResourceError: The client is gone, or asked for something that is no WebSocket;
             in that case it got an HTTP error.
     """
+    offered: tuple[str, ...] = ()
 
     def select(_: ServerProtocol, proposed: Sequence[Subprotocol]) -> Subprotocol | None:
-        return next((Subprotocol(name) for name in subprotocols if name in proposed), None)
+        nonlocal offered
+        offered = tuple(proposed)
+        return next((Subprotocol(name) for name in subprotocols if name in offered), None)
 
     protocol = ServerProtocol(
         select_subprotocol=select, max_size=_library_limit(max_message_size), logger=_SILENT
     )
     async with open_pipe(stream) as pipe:
         await _shake_hands_as_server(protocol, pipe)
-        address = peer or pipe.peer
-        async with WebSocketsTransport(protocol, pipe, address, max_message_size) as transport:
+        transport = WebSocketsTransport(
+            protocol, pipe, peer or pipe.peer, offered, max_message_size
+        )
+        async with transport:
             yield transport
 
 
@@ -132,7 +137,10 @@ async def connect(
         stream = trio.SSLStream(tcp, ssl_context, server_hostname=host, https_compatible=True)
     async with open_pipe(stream) as pipe:
         await _shake_hands_as_client(protocol, pipe, host_header)
-        async with WebSocketsTransport(protocol, pipe, pipe.peer, max_message_size) as transport:
+        transport = WebSocketsTransport(
+            protocol, pipe, pipe.peer, tuple(subprotocols), max_message_size
+        )
+        async with transport:
             yield transport
 
 
@@ -151,6 +159,7 @@ class WebSocketsTransport(Transport):
         protocol: Open, its handshake done.
         pipe: Where its bytes come from and go to. The transport closes it.
         peer: What to say as `peer`.
+        offered_subprotocols: As in `Transport`.
         max_message_size: As in `Transport`.
     """
 
@@ -159,10 +168,12 @@ class WebSocketsTransport(Transport):
         protocol: ServerProtocol | ClientProtocol,
         pipe: BytePipe,
         peer: str,
+        offered_subprotocols: tuple[str, ...],
         max_message_size: int | None,
     ) -> None:
         self.peer = peer
         self.subprotocol = protocol.subprotocol
+        self.offered_subprotocols = offered_subprotocols
         self.last_received = trio.current_time()
         self._protocol = protocol
         self.max_message_size = max_message_size
