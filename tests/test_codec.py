@@ -14,11 +14,21 @@ from types import NoneType
 from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, NewType, Optional, TypeVar
 
 import attrs
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgnet_trio.codec import MAX_DEPTH, decode_json, encode_json, from_plain, plain, to_plain
+from pgnet_trio.codec import (
+    MAX_DEPTH,
+    decode_json,
+    decode_msgpack,
+    encode_json,
+    encode_msgpack,
+    from_plain,
+    plain,
+    to_plain,
+)
 from pgnet_trio.errors import CodecError, PGNetError
 
 
@@ -242,6 +252,7 @@ def test_plain_data_comes_back_the_same_with_its_types(data: object) -> None:
     text = encode_json(data)
     assert exactly_equal(decode_json(text, Any), data)
     assert exactly_equal(decode_json(text.encode(), Any), data)
+    assert exactly_equal(decode_msgpack(encode_msgpack(data)), data)
 
 
 @unhurried
@@ -252,9 +263,17 @@ def test_the_text_is_json_for_other_programs_too(data: object) -> None:
 
 
 @unhurried
+@given(plain_data)
+def test_the_bytes_are_msgpack_for_other_programs_too(data: object) -> None:
+    assert exactly_equal(msgspec.msgpack.decode(encode_msgpack(data)), data)
+    assert exactly_equal(decode_msgpack(msgspec.msgpack.encode(data)), data)
+
+
+@unhurried
 @given(boards)
 def test_models_come_back_the_same(board: Board) -> None:
     assert exactly_equal(decode_json(encode_json(board), Board), board)
+    assert exactly_equal(decode_msgpack(encode_msgpack(board), Board), board)
     assert exactly_equal(from_plain(to_plain(board), Board), board)
 
 
@@ -277,6 +296,7 @@ def test_plain_gives_an_equal_copy_of_plain_data(data: object) -> None:
 )
 def test_unions_enums_literals_and_other_keys_come_back(choices: Choices) -> None:
     assert exactly_equal(decode_json(encode_json(choices), Choices), choices)
+    assert exactly_equal(decode_msgpack(encode_msgpack(choices), Choices), choices)
 
 
 def test_recursive_models_come_back() -> None:
@@ -357,6 +377,7 @@ def test_a_model_without_fields_takes_an_empty_dict_only() -> None:
 def test_subclasses_become_the_plain_types(value: object, expected: object) -> None:
     assert exactly_equal(plain(value), expected)
     assert exactly_equal(decode_json(encode_json(value), Any), expected)
+    assert exactly_equal(decode_msgpack(encode_msgpack(value)), expected)
 
 
 @pytest.mark.parametrize(
@@ -411,8 +432,12 @@ def test_what_cannot_travel_is_refused_with_its_place(value: object, message: st
     with pytest.raises(CodecError) as caught:
         plain(value)
     assert str(caught.value).startswith(message)
-    with pytest.raises(CodecError):
-        encode_json(value)
+    for encode in (encode_json, encode_msgpack):
+        with pytest.raises(CodecError) as caught:
+            encode(value)
+        path = message.partition(":")[0].removeprefix("payload").removeprefix(".")
+        path = path if path and path[0] != "[" else f"data{path}"
+        assert str(caught.value).startswith(path + ": " + message.partition(": ")[2])
     with pytest.raises(CodecError):
         from_plain(value, Any)
 
@@ -601,6 +626,72 @@ def test_what_is_no_text_at_all_is_refused() -> None:
         decode_json(None, Any)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "data: expected MessagePack: "),
+        (b"\xc1", "data: expected MessagePack: "),
+        (b"\x01\x01", "data: expected MessagePack: "),
+        (b"\x92\x01", "data: expected MessagePack: "),
+        (b"\xdd\xff\xff\xff\xff", "data: expected MessagePack: "),
+        (b"\xa1\xff", "data: expected MessagePack: "),
+        (b"\xa3\xed\xa0\x80", "data: expected MessagePack: "),
+        (b"\x81\xa3\xed\xa0\x80\x01", "data: expected MessagePack: "),
+        (b"\x81\x80\x01", "data: expected MessagePack: "),
+        (b"\x81\xa1x\xcf" + b"\xff" * 8, "x: expected an int of at most 64 bits, got one of 64;"),
+        (b"\x91\xca\x7f\xc0\0\0", "data[0]: expected a finite float, got nan"),
+        (b"\x91\xcb\x7f\xf0" + b"\0" * 6, "data[0]: expected a finite float, got inf"),
+        (b"\x81\xa1x\xc4\x01a", "x: expected dict, list, str, int, float, bool or None, got bytes"),
+        (b"\x91\xd4\x05a", "data[0]: expected dict, list, str, int, float, bool or None, got Ext"),
+        (b"\xd6\xff\0\0\0\0", "data: expected dict, list, str, int, float, bool or None, got"),
+        (b"\xc7\x0c\xff" + b"\xff" * 12, "data: expected MessagePack: "),
+        (b"\x81\xc0\x01", "data: expected keys of str or int, got None; use text"),
+        (b"\x81\xc3\x01", "data: expected keys of str or int, got bool; use text"),
+        (b"\x81\xcb" + b"\0" * 8 + b"\x01", "data: expected keys of str or int, got float; use"),
+        (b"\x81\xc4\x01a\x01", "data: expected keys of str or int, got bytes; use text"),
+        (b"\x81\x91\x01\x01", "data: expected keys of str or int, got tuple; use text"),
+        (b"\x81\xcf" + b"\xff" * 8 + b"\x01", "data: expected int keys of at most 64 bits, got a"),
+    ],
+)
+def test_msgpack_that_holds_more_than_plain_data_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(CodecError) as caught:
+        decode_msgpack(data)
+    assert str(caught.value).startswith(message)
+
+
+def test_integer_keys_arrive_as_text_whoever_packed_them() -> None:
+    assert decode_msgpack(msgspec.msgpack.encode({1: {-2: "a"}})) == {"1": {"-2": "a"}}
+    assert decode_msgpack(msgspec.msgpack.encode({1: "a"}), dict[int, str]) == {1: "a"}
+
+
+def test_msgpack_is_read_as_strictly_as_json() -> None:
+    for wrong_one in ({"row": "1", "column": 2}, {"row": 1}, {"row": 1, "column": 2, "x": 3}, [1]):
+        with pytest.raises(CodecError) as from_msgpack:
+            decode_msgpack(msgspec.msgpack.encode(wrong_one), Place)
+        with pytest.raises(CodecError) as from_json:
+            decode_json(json.dumps(wrong_one), Place)
+        assert str(from_msgpack.value) == str(from_json.value)
+    with pytest.raises(CodecError, match="expected MessagePack"):
+        decode_msgpack("text")  # type: ignore[call-overload]  # what a mistaken caller passes
+
+
+@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 500, 10_000, 100_000])
+def test_deep_msgpack_is_refused(levels: int) -> None:
+    for data in (b"\x91" * levels + b"\xc0", b"\x81\xa1a" * levels + b"\xc0"):
+        with pytest.raises(CodecError, match="expected at most 100 levels of nesting"):
+            decode_msgpack(data)
+    assert decode_msgpack(b"\x91" * MAX_DEPTH + b"\xc0")
+
+
+@unhurried
+@given(st.binary(max_size=50), st.sampled_from([Any, Board, Choices, Tree, int]))
+def test_random_bytes_never_give_another_error(data: bytes, kind: Any) -> None:
+    try:
+        decode_msgpack(data, kind)
+    except CodecError:
+        pass
+
+
 @unhurried
 @given(st.binary(max_size=50) | texts, st.sampled_from([Board, Choices, Tree, Pair, int]))
 def test_random_input_never_gives_another_error(text: str | bytes, kind: type) -> None:
@@ -658,8 +749,15 @@ def test_deep_nesting_is_refused_when_it_arrives(levels: int, open_: str, close:
 def test_the_depth_limit_is_the_same_both_ways() -> None:
     data = nested(MAX_DEPTH)
     assert decode_json(encode_json(data), Any) == data == plain(data)
+    assert decode_msgpack(encode_msgpack(data)) == data
     for too_deep in (nested(MAX_DEPTH + 1), nested(10_000)):
-        for refuse in (plain, encode_json, to_plain, lambda data: from_plain(data, Any)):
+        for refuse in (
+            plain,
+            encode_json,
+            encode_msgpack,
+            to_plain,
+            lambda data: from_plain(data, Any),
+        ):
             with pytest.raises(CodecError, match="expected at most 100 levels of nesting"):
                 refuse(too_deep)
 

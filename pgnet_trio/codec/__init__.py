@@ -1,4 +1,4 @@
-"""Models, plain data and JSON text, through one strict converter.
+"""Models, plain data, JSON text and MessagePack, through one strict converter.
 
 Plain data is what every wire format here can carry: ``dict`` with text keys, ``list``, ``str``,
 ``int`` of 64 bits, finite ``float``, ``bool`` and ``None``, nested at most `MAX_DEPTH` levels.
@@ -9,7 +9,24 @@ exactly the declared one. Every failure is a `CodecError` that says where.
 
 from __future__ import annotations
 
-from pgnet_trio.codec.conversion import decode_json, encode_json, from_plain, plain, to_plain
+from pgnet_trio.codec.conversion import (
+    decode_json,
+    decode_msgpack,
+    encode_json,
+    encode_msgpack,
+    from_plain,
+    plain,
+    to_plain,
+)
 from pgnet_trio.codec.faults import MAX_DEPTH
 
-__all__ = ["MAX_DEPTH", "decode_json", "encode_json", "from_plain", "plain", "to_plain"]
+__all__ = [
+    "MAX_DEPTH",
+    "decode_json",
+    "decode_msgpack",
+    "encode_json",
+    "encode_msgpack",
+    "from_plain",
+    "plain",
+    "to_plain",
+]

@@ -1,8 +1,8 @@
-"""Models to plain data to JSON text, and back."""
+"""Models to plain data to JSON text or MessagePack, and back."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import attrs
 import msgspec
@@ -12,12 +12,22 @@ from pgnet_trio.codec.models import converter, locate
 from pgnet_trio.codec.plain_data import normalised
 from pgnet_trio.errors import CodecError
 
-__all__ = ["decode_json", "encode_json", "from_plain", "plain", "to_plain"]
+__all__ = [
+    "decode_json",
+    "decode_msgpack",
+    "encode_json",
+    "encode_msgpack",
+    "from_plain",
+    "plain",
+    "to_plain",
+]
 
 T = TypeVar("T")
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
+_json_bytes = msgspec.json.Encoder().encode
+_json_data = msgspec.json.Decoder().decode
+_msgpack_bytes = msgspec.msgpack.Encoder().encode
+_msgpack_data = msgspec.msgpack.Decoder().decode
 
 
 def encode_json(model: object) -> str:
@@ -29,7 +39,7 @@ def encode_json(model: object) -> str:
     Raises:
         CodecError: Something in it cannot travel; the message says where.
     """
-    return _encode(to_plain(model)).decode()
+    return _json_bytes(to_plain(model)).decode()
 
 
 def decode_json(text: str | bytes, kind: type[T]) -> T:
@@ -43,12 +53,51 @@ def decode_json(text: str | bytes, kind: type[T]) -> T:
         CodecError: It is no JSON, or no ``kind``; the message says where.
     """
     try:
-        data = _decode(text)
+        data = _json_data(text)
     except RecursionError:
         raise CodecError(f"data: {too_deep()}") from None
     except (msgspec.MsgspecError, UnicodeError, TypeError) as error:
         raise CodecError(f"data: expected JSON text in UTF-8: {error}") from None
     return from_plain(data, kind)
+
+
+def encode_msgpack(model: object) -> bytes:
+    """Turn a model, or plain data, into MessagePack.
+
+    Args:
+        model: An instance of an attrs class, or plain data.
+
+    Raises:
+        CodecError: Something in it cannot travel; the message says where.
+    """
+    return _msgpack_bytes(to_plain(model))
+
+
+@overload
+def decode_msgpack(data: bytes) -> Any: ...
+
+
+@overload
+def decode_msgpack(data: bytes, kind: type[T]) -> T: ...
+
+
+def decode_msgpack(data: bytes, kind: Any = Any) -> Any:
+    """Read MessagePack that should be a ``kind``.
+
+    Args:
+        data: The bytes.
+        kind: The attrs class, or other type, that is expected; any plain data by default.
+
+    Raises:
+        CodecError: It is no MessagePack, or no ``kind``; the message says where.
+    """
+    try:
+        content = _msgpack_data(data)
+    except RecursionError:
+        raise CodecError(f"data: {too_deep()}") from None
+    except (msgspec.MsgspecError, UnicodeError, TypeError) as error:
+        raise CodecError(f"data: expected MessagePack: {error}") from None
+    return from_plain(content, kind)
 
 
 def plain(value: object, path: str = "payload") -> Any:
