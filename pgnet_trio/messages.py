@@ -1,4 +1,4 @@
-"""What clients and servers say to each other: packets, responses, and the names in them."""
+"""What clients and servers say to each other: packets, responses, pushes, and their names."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ __all__ = [
     "DEFAULT_PORT",
     "GameInfo",
     "Packet",
+    "Push",
     "Request",
     "Response",
     "Status",
@@ -192,6 +193,24 @@ class Response:
             CodecError: It is no response, and the message says where. It is a ``TypeError`` too.
         """
         return decode_json(text, cls)
+
+    @property
+    def debug_repr(self) -> str:
+        """The repr with the payload, which may hold secrets: not for logs."""
+        return f"{self!r}+{self.payload}"
+
+
+@attrs.define(on_setattr=attrs.setters.NO_OP)
+class Push:
+    """What a game sends to its players unasked.
+
+    Args:
+        message: What it is about; whatever the game and its clients agree on.
+        payload: The data, which has to be plain (see `pgnet_trio.codec`). None is an empty dict.
+    """
+
+    message: str
+    payload: dict[str, Any] = attrs.field(factory=dict, converter=_payload_or_empty, repr=False)
 
     @property
     def debug_repr(self) -> str:

@@ -19,6 +19,7 @@ from pgnet_trio.messages import (
     DEFAULT_PORT,
     GameInfo,
     Packet,
+    Push,
     Request,
     Response,
     Status,
@@ -115,6 +116,22 @@ def test_the_repr_leaves_the_payload_out_and_debug_repr_has_it() -> None:
         assert "hidden" not in str(message)
         assert message.message in message.debug_repr
         assert "hidden" in message.debug_repr
+
+
+def test_a_push_is_a_message_with_a_payload_and_shows_it_only_when_asked() -> None:
+    push = Push("said", {"text": "hidden"})
+    assert (push.message, push.payload) == ("said", {"text": "hidden"})
+    assert "said" in repr(push)
+    assert "hidden" not in repr(push)
+    assert "hidden" in push.debug_repr
+    assert Push("said", None).payload == {} == Push("said").payload
+    first, second = Push("a"), Push("a")
+    assert first == second
+    first.payload["x"] = 1
+    assert first != second
+    assert from_plain(to_plain(push), Push) == push
+    with pytest.raises(TypeError, match=r"^payload\.x: "):
+        to_plain(Push("said", {"x": {1}}))
 
 
 # Over the wire
