@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pgnet_trio.crypto.box import Box, KeyPair
+from pgnet_trio.crypto.noise import NoiseHandshake, NoiseTransport
 from pgnet_trio.crypto.passwords import PasswordHasher
 
-__all__ = ["Box", "KeyPair", "PasswordHasher"]
+__all__ = ["Box", "KeyPair", "NoiseHandshake", "NoiseTransport", "PasswordHasher"]
