@@ -45,6 +45,8 @@ IX = HandshakePattern("IX", (("e", "s"), ("e", "ee", "se", "s", "es")))
 KK = HandshakePattern("KK", (("e", "es", "ss"), ("e", "ee", "se")), ("s",), ("s",))
 PATTERNS = {pattern.name: pattern for pattern in (NX, NK, XX, IX, KK)}
 
+# Of this file, cacophony's, NX and NK with BLAKE2s are run, in both roles; NX with SHA-256 is
+# another protocol, and not implemented.
 VECTORS_FILE = Path(__file__).parents[2] / "shared" / "vectors" / "noise.json"
 VECTORS: list[dict[str, Any]] = (
     json.loads(VECTORS_FILE.read_text("utf-8"))["vectors"] if VECTORS_FILE.exists() else []
@@ -106,9 +108,11 @@ def is_dead(transport: NoiseTransport) -> bool:
         transport.encrypt_frame,
         transport.decrypt_frame,
     ):
-        for size in (17, MESSAGE + 17) if call.__name__.endswith("frame") else (17,):
-            with pytest.raises(CryptoError, match="an earlier failure"):
-                call(bytes(size))
+        with pytest.raises(CryptoError, match="an earlier failure"):
+            call(bytes(17))
+    for call in (transport.encrypt_frame, transport.decrypt_frame):
+        with pytest.raises(CryptoError, match="an earlier failure"):
+            call(bytes(MESSAGE + 17))
     return True
 
 
@@ -302,7 +306,7 @@ def exchange(ours: NoiseTransport, theirs: Any, messages: list[bytes]) -> None:
         assert ours.decrypt(theirs.encrypt(message)) == message
 
 
-# What the two test methods above cannot reach.
+# Details of the specification that short exchanges do not reach.
 
 
 def test_nonce_is_in_little_endian_order_after_32_bits_of_zeros() -> None:
@@ -685,9 +689,10 @@ def test_nonces_that_run_out_within_a_frame_end_both_sides() -> None:
     ann, bob = transports()
     assert ann._sending is not None
     assert bob._receiving is not None
-    bob._receiving.n = 2**64 - 2
-    with pytest.raises(CryptoError, match=r"altered"):
-        bob.decrypt_frame(ann.encrypt_frame(bytes(2 * PIECE)))
+    ann._sending.n = bob._receiving.n = 2**64 - 2
+    first_message = ann.encrypt(bytes(PIECE))
+    with pytest.raises(CryptoError, match="used up"):
+        bob.decrypt_frame(first_message + bytes(17))
     assert is_dead(bob)
     ann._sending.n = 2**64 - 2
     with pytest.raises(CryptoError, match="used up"):

@@ -579,8 +579,6 @@ class NoiseTransport:
         size = len(frame)
         if TAG_BYTES < size <= MAX_MESSAGE_BYTES:
             return self.decrypt(frame)
-        if self._receiving is None:
-            raise _dead_transport()
         if not size or 0 < size % MAX_MESSAGE_BYTES <= TAG_BYTES:
             self._die()
             raise CryptoError(f"no frame is {size} bytes long")
