@@ -102,7 +102,7 @@ def nothing_is_left() -> Iterator[None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing does not wait a whole second for a peer that does not answer."""
-    for name in ("websockets", "trio_websocket"):
+    for name in ("handshake", "link"):
         module = importlib.import_module(f"pgnet_trio.transport.{name}")
         monkeypatch.setattr(module, "CLOSE_TIMEOUT", 0.05)
 
@@ -110,7 +110,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing waits for ever, so that what must not need the timeout is seen to do without."""
-    for name in ("websockets", "trio_websocket"):
+    for name in ("handshake", "link"):
         module = importlib.import_module(f"pgnet_trio.transport.{name}")
         monkeypatch.setattr(module, "CLOSE_TIMEOUT", float("inf"))
 
@@ -768,14 +768,9 @@ class TestHostileClient:
             assert await raw.read_frame() == (TEXT, b"still well framed")
             nursery.cancel_scope.cancel()
 
-    async def test_trio_websocket_answers_pings_while_nobody_receives(self) -> None:
-        async with raw_client("trio-websocket") as (server, raw):
-            await raw.send(frame(TEXT, b"x") * 10 + frame(PING, b"hello"))
-            assert await raw.read_frame() == (PONG, b"hello")
-            assert await server.receive() == "x"
-
-    async def test_websockets_answers_pings_as_soon_as_somebody_receives(self) -> None:
-        async with raw_client("websockets") as (server, raw), trio.open_nursery() as nursery:
+    @every_library
+    async def test_pings_are_answered_as_soon_as_somebody_receives(self, library: str) -> None:
+        async with raw_client(library) as (server, raw), trio.open_nursery() as nursery:
             await raw.send(frame(PING, b"hello"))
             await trio.testing.wait_all_tasks_blocked(0.01)
             nursery.start_soon(server.receive)

@@ -1,6 +1,15 @@
-"""Finds the WebSocket frames in a stream of bytes, and watches over what a message may cost."""
+"""The frames of WebSocket in a stream of bytes: plain ones read and written, the others watched.
+
+Nearly all that a game sends is one frame for one message. These need nothing that a library
+knows, and cost a tenth when they pass it by; everything else is left to it.
+"""
 
 from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
 
 from pgnet_trio.transport.rules import (
     MAX_FRAGMENTS,
@@ -10,12 +19,129 @@ from pgnet_trio.transport.rules import (
     too_many_fragments,
 )
 
-__all__ = ["FINAL_CLOSE", "FrameWatch", "close_frame"]
+__all__ = [
+    "FINAL_BINARY",
+    "FINAL_CLOSE",
+    "FINAL_PING",
+    "FINAL_PONG",
+    "FINAL_TEXT",
+    "NO_MASK",
+    "FrameWatch",
+    "Mask",
+    "apply_mask",
+    "close_frame",
+    "frame",
+    "take_plain",
+]
 
-_CONTINUATION, _BINARY, _CLOSE = 0, 2, 8
+_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
 
-# The first byte of every close frame.
-FINAL_CLOSE = 0x80 | _CLOSE
+# The first byte of a frame that is all of its message.
+FINAL_TEXT, FINAL_BINARY = 0x80 | _TEXT, 0x80 | _BINARY
+FINAL_CLOSE, FINAL_PING, FINAL_PONG = 0x80 | _CLOSE, 0x80 | _PING, 0x80 | _PONG
+
+# The masking key for what we say of our own accord. Masking keeps those who choose the content
+# from choosing the bytes on the wire, and here nobody else chose it.
+NO_MASK = bytes(4)
+
+Mask: TypeAlias = Callable[[bytes, bytes], bytes]
+
+_PLAIN = frozenset((FINAL_TEXT, FINAL_BINARY))
+
+_SHORT = struct.Struct("!BB").pack
+_MEDIUM = struct.Struct("!BBH").pack
+_LONG = struct.Struct("!BBQ").pack
+
+
+def apply_mask(data: bytes, key: bytes) -> bytes:
+    """Mask a payload with a key of four bytes, or take the mask off."""
+    size = len(data)
+    keys = (key * (size // 4 + 1))[:size]
+    return (int.from_bytes(data) ^ int.from_bytes(keys)).to_bytes(size)
+
+
+def frame(
+    first: int, payload: bytes, *, key: bytes | None = None, mask: Mask = apply_mask
+) -> bytes:
+    """Make a frame.
+
+    Args:
+        first: Its first byte: the opcode, and whether it is the last of its message.
+        payload: Any number of bytes; at most 125 in a control frame.
+        key: The masking key, if a client sends it.
+        mask: Applies the key.
+    """
+    size = len(payload)
+    bit = 0
+    if key is not None:
+        bit = 0x80
+        payload = key + (payload if key is NO_MASK else mask(payload, key))
+    if size < 126:
+        return _SHORT(first, bit | size) + payload
+    if size < 65536:
+        return _MEDIUM(first, bit | 126, size) + payload
+    return _LONG(first, bit | 127, size) + payload
+
+
+def close_frame(code: int, reason: str, *, masked: bool) -> bytes:
+    """A close frame.
+
+    Args:
+        code: The close code.
+        reason: Text for the peer, at most 123 bytes of UTF-8.
+        masked: Whether a client sends it.
+    """
+    payload = code.to_bytes(2) + reason.encode()
+    return frame(FINAL_CLOSE, payload, key=NO_MASK if masked else None)
+
+
+def take_plain(
+    data: bytes, messages: deque[str | bytes], *, limit: int | None, unmask: Mask | None
+) -> int:
+    """Take the messages from the beginning of `data`, as long as nothing about them is special.
+
+    It stops before whatever is not a whole message in one frame: a control frame, a fragment,
+    the beginning of a frame, a message over the limit, anything that breaks a rule. So whoever
+    judges these sees all of them.
+
+    Args:
+        data: What came next. It begins with a frame, and no fragmented message is under way.
+        messages: Where to append the messages: ``str`` for text, ``bytes`` for binary.
+        limit: The longest message in bytes, or None.
+        unmask: Takes the mask off what a client sent; None for what a server sent, which has none.
+
+    Returns:
+        How many bytes were taken.
+    """
+    start, end = 0, len(data)
+    while end - start >= 2:
+        first, size = data[start], data[start + 1]
+        if first not in _PLAIN or (size >= 0x80) is (unmask is None):
+            break
+        size &= 0x7F
+        position = start + 2
+        if size >= 126:
+            position += 2 if size == 126 else 8
+            announced = int.from_bytes(data[start + 2 : position])
+            if announced < (126 if size == 126 else 65536):
+                break
+            size = announced
+        payload = position if unmask is None else position + 4
+        stop = payload + size
+        if stop > end or (limit is not None and size > limit):
+            break
+        content = data[payload:stop]
+        if unmask is not None:
+            content = unmask(content, data[position:payload])
+        if first == FINAL_BINARY:
+            messages.append(content)
+        else:
+            try:
+                messages.append(content.decode())
+            except UnicodeDecodeError:
+                break
+        start = stop
+    return start
 
 
 class FrameWatch:
@@ -27,18 +153,33 @@ class FrameWatch:
     Attributes:
         max_message_size: The longest message in bytes that may pass, or None. It holds for frames
             whose header comes after it was assigned.
+        messages: How many messages have passed to their last byte.
         close_seen: Whether the peer sent a close frame. What comes after it is not looked at.
         violation: The limit that was broken, as the close code and the reason to give; or None.
     """
 
     def __init__(self, max_message_size: int | None) -> None:
         self.max_message_size = max_message_size
+        self.messages = 0
         self.close_seen = False
         self.violation: tuple[int, str] | None = None
         self._header = b""
         self._payload_left = 0
         self._message_size = 0
         self._fragments = 0
+        # Whether the frame whose payload is arriving is the last of a message.
+        self._ends_message = False
+
+    @property
+    def between_messages(self) -> bool:
+        """Whether what comes next begins a message or a control frame."""
+        return not (
+            self._payload_left
+            or self._header
+            or self._fragments
+            or self.close_seen
+            or self.violation is not None
+        )
 
     def passes(self, data: bytes) -> int:
         """Look at the bytes that came next.
@@ -52,6 +193,8 @@ class FrameWatch:
         if before:
             data, self._header = self._header + data, b""
         position, end = self._payload_left, len(data)
+        if 0 < position <= end:
+            self.messages += self._ends_message
         while position < end and not self.close_seen:
             start = position
             length = end - start >= 2 and data[start + 1] & 0x7F
@@ -67,10 +210,13 @@ class FrameWatch:
             self.violation = self._count(data[start] & 0x0F, length, final=data[start] >= 0x80)
             if self.violation is not None:
                 return max(0, start - before)
+            if position <= end:
+                self.messages += self._ends_message
         self._payload_left = max(0, position - end)
         return end - before
 
     def _count(self, opcode: int, length: int, *, final: bool) -> tuple[int, str] | None:
+        self._ends_message = final and opcode <= _BINARY
         if opcode > _BINARY:
             self.close_seen = opcode == _CLOSE
             return None
@@ -85,17 +231,3 @@ class FrameWatch:
         if final:
             self._message_size = self._fragments = 0
         return None
-
-
-def close_frame(code: int, reason: str, *, masked: bool) -> bytes:
-    """A close frame, for when the library cannot send one.
-
-    Args:
-        code: The close code.
-        reason: Text for the peer, at most 123 bytes of UTF-8.
-        masked: Whether a client sends it. The masking key is zero: it protects against content
-            that somebody else chose, and there is none.
-    """
-    payload = code.to_bytes(2) + reason.encode()
-    head = bytes((FINAL_CLOSE, len(payload) | (0x80 if masked else 0)))
-    return head + (bytes(4) if masked else b"") + payload

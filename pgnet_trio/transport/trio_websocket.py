@@ -1,64 +1,55 @@
 """WebSockets with ``trio-websocket``, which is always there; its faults stay inside this module.
 
-What the library gets wrong, and how it is contained:
+The library does the handshake, and gets what is no plain message: fragments, pings, the peer's
+closing, whatever breaks a rule. What it gets wrong, and how it is contained:
 
 - An exception in its reader task ends the nursery that it runs in. It runs in a nursery of its
-  own, inside `_host`, which turns the exception into the end of this one link.
-- It waits for ever for a handshake that can no longer come. `_WatchedStream` ends that wait.
+  own, inside `_Library`, which turns the exception into the end of this one link.
+- It waits for ever for a handshake that can no longer come. `_Library` ends that wait.
 - Its size limit counts characters, and it keeps empty fragments without end. Its limit is off:
-  `FrameWatch` counts bytes and fragments before the library sees them.
-- A connection closed for a broken limit keeps its socket and tasks. Closing the transport always
-  closes the socket, and with it the reader.
-- After an error in the peer's frames it goes on buffering what comes. The watched stream stops.
-- A send that is cancelled leaves half a frame. So that closes the link.
+  the link counts bytes and fragments before the library sees them.
+- A connection closed for a broken limit keeps its socket and tasks, and after an error in the
+  peer's frames it goes on buffering what comes. It has no socket here, and is given no more.
+- It answers no ping while its queue is full, and one that comes while it closes makes it raise.
+  Only the receiving task gives it anything, and it is not asked to close.
+- A send that is cancelled leaves half a frame. Here its sends do not wait.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import ssl
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import trio
 from trio_websocket import (
-    CloseReason,
     ConnectionClosed,
     WebSocketConnection,
     wrap_client_stream,
     wrap_server_stream,
 )
 
-from pgnet_trio.transport.frames import FINAL_CLOSE, FrameWatch, close_frame
-from pgnet_trio.transport.interface import Transport
-from pgnet_trio.transport.pipes import close_at_once, helper_nursery, peer_address
-from pgnet_trio.transport.rules import (
-    BUSY_RECEIVING,
-    BUSY_SENDING,
-    CLOSE_TIMEOUT,
-    CLOSED_HERE,
-    byte_size,
-    check_close_code,
-    closed_by_peer,
-    cut_reason,
-    printable,
-)
+from pgnet_trio.transport.frames import FINAL_CLOSE
+from pgnet_trio.transport.handshake import TOO_EARLY, HeadEnd, open_stream, refuse
+from pgnet_trio.transport.link import WebSocketLink
+from pgnet_trio.transport.pipes import BytePipe, helper_nursery, open_pipe
+from pgnet_trio.transport.rules import CLOSED_HERE, closed_by_peer, cut_reason, printable
+
+if TYPE_CHECKING:
+    from pgnet_trio.transport.interface import Transport
 
 __all__ = ["TrioWebSocketTransport", "accept", "connect"]
 
 _log = logging.getLogger(__name__)
 
-# Messages that may wait to be received. While it is full the library answers no pings; and each
-# may be as long as the limit: sixteen of the server's default, 64 KiB, are 1 MiB, which is also
-# what a session may have waiting. A connection's reader always receives, so it hardly ever fills.
+# Messages that may wait inside the library: with them full, it waits until they are taken out.
 _QUEUE_SIZE = 16
-_READ_SIZE = 16 * 1024
+_READ_SIZE = 64 * 1024
 
-# As h11 finds the end of the headers.
-_BLANK_LINE = re.compile(rb"\n\r?\n")
+_Opener: TypeAlias = Callable[[trio.Nursery], Awaitable[WebSocketConnection]]
 
 
 @asynccontextmanager
@@ -85,18 +76,34 @@ async def accept(
         trio.BrokenResourceError: The client is gone, or asked for something that is no WebSocket;
             in that case it got an HTTP error.
     """
-    watched = _WatchedStream(stream, max_message_size, is_client=False)
+    async with open_pipe(stream) as pipe, helper_nursery() as helpers:
+        library = _Library(pipe, is_client=False)
+        offered: tuple[str, ...] = ()
 
-    async def open_connection(nursery: trio.Nursery) -> WebSocketConnection:
-        request = await wrap_server_stream(nursery, watched, _QUEUE_SIZE, sys.maxsize, _READ_SIZE)
-        offered = watched.offered_subprotocols = request.proposed_subprotocols
-        chosen = next((name for name in subprotocols if name in offered), None)
-        # No checkpoint comes between here and the moment when the library expects frames.
-        watched.in_handshake = False
-        return await request.accept(subprotocol=chosen)
+        async def shake_hands(nursery: trio.Nursery) -> WebSocketConnection:
+            nonlocal offered
+            request = await wrap_server_stream(
+                nursery, library, _QUEUE_SIZE, sys.maxsize, _READ_SIZE
+            )
+            if library.first:
+                await request.reject(400, body=TOO_EARLY.encode())
+                await library.aclose()
+                raise trio.BrokenResourceError(TOO_EARLY.rstrip())
+            offered = request.proposed_subprotocols
+            chosen = next((name for name in subprotocols if name in offered), None)
+            return await request.accept(subprotocol=chosen)
 
-    async with _open_link(watched, open_connection, peer) as transport:
-        yield transport
+        connection = await helpers.start(library.run, shake_hands)
+        transport = TrioWebSocketTransport(
+            connection,
+            library,
+            pipe,
+            peer=peer or pipe.peer,
+            offered_subprotocols=offered,
+            max_message_size=max_message_size,
+        )
+        async with transport:
+            yield transport
 
 
 @asynccontextmanager
@@ -132,402 +139,266 @@ async def connect(
         name = f"[{host}]" if ":" in host else host
         default_port = 80 if ssl_context is None else 443
         host_header = name if port == default_port else f"{name}:{port}"
-    tcp = await trio.open_tcp_stream(host, port)
-    stream: trio.abc.Stream = tcp
-    if ssl_context is not None:
-        stream = trio.SSLStream(tcp, ssl_context, server_hostname=host, https_compatible=True)
-    watched = _WatchedStream(stream, max_message_size, is_client=True)
-    watched.offered_subprotocols = tuple(subprotocols)
+    stream = await open_stream(host, port, ssl_context)
+    async with open_pipe(stream) as pipe, helper_nursery() as helpers:
+        library = _Library(pipe, is_client=True)
 
-    async def open_connection(nursery: trio.Nursery) -> WebSocketConnection:
-        return await wrap_client_stream(
-            nursery,
-            # It takes any stream, as its documentation says and its annotation does not.
-            cast(trio.SocketStream, watched),
-            host_header,
-            resource,
-            subprotocols=subprotocols,
-            message_queue_size=_QUEUE_SIZE,
-            max_message_size=sys.maxsize,
-            receive_buffer_size=_READ_SIZE,
+        async def shake_hands(nursery: trio.Nursery) -> WebSocketConnection:
+            return await wrap_client_stream(
+                nursery,
+                # It takes any stream, as its documentation says and its annotation does not.
+                cast(trio.SocketStream, library),
+                host_header,
+                resource,
+                subprotocols=subprotocols,
+                message_queue_size=_QUEUE_SIZE,
+                max_message_size=sys.maxsize,
+                receive_buffer_size=_READ_SIZE,
+            )
+
+        connection = await helpers.start(library.run, shake_hands)
+        transport = TrioWebSocketTransport(
+            connection,
+            library,
+            pipe,
+            peer=pipe.peer,
+            offered_subprotocols=tuple(subprotocols),
+            max_message_size=max_message_size,
         )
+        async with transport:
+            yield transport
 
-    async with _open_link(watched, open_connection, None) as transport:
-        yield transport
 
-
-class TrioWebSocketTransport(Transport):
-    """A WebSocket of ``trio-websocket``, after its handshake; `accept` and `connect` make them.
-
-    The library's reader task runs all the time: pings are answered while nobody receives, until
-    16 messages wait. It writes only in a task that waits, so `send_nowait` always leaves its
-    message to `drain`.
+class TrioWebSocketTransport(WebSocketLink):
+    """A WebSocket of the library ``trio-websocket``; `accept` and `connect` make them.
 
     Args:
-        connection: The library's connection, over `watched`.
-        watched: What the library reads from and writes to.
-        nursery: Where to run what must not be waited for.
+        connection: The library's connection, its handshake done.
+        library: Where it runs.
+        pipe: Where its bytes come from and go to. The transport closes it.
         peer: What to say as `peer`.
+        offered_subprotocols: As in `Transport`.
+        max_message_size: As in `Transport`.
     """
 
     def __init__(
         self,
         connection: WebSocketConnection,
-        watched: _WatchedStream,
-        nursery: trio.Nursery,
+        library: _Library,
+        pipe: BytePipe,
+        *,
         peer: str,
+        offered_subprotocols: tuple[str, ...],
+        max_message_size: int | None,
     ) -> None:
-        self.peer = peer
-        self.subprotocol = connection.subprotocol
-        self.offered_subprotocols = watched.offered_subprotocols
+        super().__init__(
+            pipe,
+            is_client=connection.is_client,
+            peer=peer,
+            subprotocol=connection.subprotocol,
+            offered_subprotocols=offered_subprotocols,
+            max_message_size=max_message_size,
+        )
         self._connection = connection
-        self._watched = watched
-        self._nursery = nursery
-        self._receiving = False
-        self._waiting: str | bytes | None = None
-        self._pinging = False
-        self._closed = False
-        self._gone: trio.Event | None = None
+        self._library = library
+        # How many of the messages that the library was given came out of it.
+        self._came_out = 0
+        library.answer = self._answer
+        if library.first:
+            self._take(library.first)
 
     @property
-    def max_message_size(self) -> int | None:
-        """The longest message in bytes that is accepted, or None."""
-        return self._watched.watch.max_message_size
+    def _library_is_idle(self) -> bool:
+        return self._library.idle.is_set() and self._came_out == self._watch.messages
 
-    @max_message_size.setter
-    def max_message_size(self, limit: int | None) -> None:
-        self._watched.watch.max_message_size = limit
-
-    @property
-    def last_received(self) -> float:
-        """When any byte last came in, in seconds of ``trio.current_time()``."""
-        return self._watched.last_received
-
-    @last_received.setter
-    def last_received(self, seconds: float) -> None:
-        self._watched.last_received = seconds
-
-    async def receive(self) -> str | bytes:
-        """Wait for the next message; see `Transport.receive`."""
-        if self._receiving:
-            raise trio.BusyResourceError(BUSY_RECEIVING)
-        if self._closed:
-            raise trio.ClosedResourceError(CLOSED_HERE)
-        self._receiving = True
+    async def _library_idle(self) -> None:
         try:
-            return await self._connection.get_message()
-        except ConnectionClosed as exc:
-            if self._closed:
-                raise trio.ClosedResourceError(CLOSED_HERE) from None
-            raise self._why_over(exc.reason) from None
-        finally:
-            self._receiving = False
+            while self._came_out < self._watch.messages:
+                message = await self._connection.get_message()
+                self._came_out += 1
+                self._messages.append(message)
+        except ConnectionClosed:
+            # It found something wrong with one of them, and none comes after that.
+            self._came_out = self._watch.messages
+        await self._library.idle.wait()
+        close = self._connection.closed
+        if close is None:
+            if self._library.ended:
+                self._end(trio.BrokenResourceError, "the WebSocket library failed")
+        elif self._library.answered_close:
+            self._end(trio.EndOfChannel, closed_by_peer(close.code, close.reason or ""))
+        else:
+            # The library reports an error in the peer's frames as if the peer had closed with it.
+            text = printable(close.reason or "")
+            self._send_close(close.code, cut_reason(text))
+            self._end(trio.BrokenResourceError, f"the peer broke the rules of WebSocket: {text}")
 
-    def send_nowait(self, message: str | bytes) -> bool:
-        """Keep a message for `drain`; see `Transport.send_nowait`."""
-        if self._closed:
-            raise trio.ClosedResourceError(CLOSED_HERE)
-        if self._connection.closed is not None:
-            raise trio.BrokenResourceError(str(self._why_over(self._connection.closed)))
-        if self._waiting is not None:
-            raise trio.BusyResourceError(BUSY_SENDING)
-        if not isinstance(message, str | bytes):
-            raise TypeError(f"message: expected str or bytes, got {type(message).__name__}")
-        byte_size(message)  # Text that UTF-8 cannot carry fails here and not half way.
-        self._waiting = message
-        return False
-
-    async def drain(self) -> None:
-        """Send the message that waits; see `Transport.drain`."""
-        if self._closed:
-            raise trio.ClosedResourceError(CLOSED_HERE)
-        if self._waiting is None:
-            await trio.lowlevel.checkpoint()
-            return
-        try:
-            await self._connection.send_message(self._waiting)
-        except ConnectionClosed as exc:
-            if self._closed:
-                raise trio.ClosedResourceError(CLOSED_HERE) from None
-            raise trio.BrokenResourceError(str(self._why_over(exc.reason))) from None
-        except trio.Cancelled:
-            # Half a frame may be out, so whatever came next would be read as its other half.
-            await self._close_stream()
-            raise
-        self._waiting = None
-
-    def ping(self) -> None:
-        """Send a ping in the background; see `Transport.ping`.
-
-        One at a time: while a ping is not answered, another would not help.
-        """
-        if not self._pinging and not self._closed and self._connection.closed is None:
-            self._pinging = True
-            self._nursery.start_soon(self._ping)
-
-    async def aclose(self, code: int = 1000, reason: str = "") -> None:
-        """Close the link; see `Transport.aclose`."""
-        check_close_code(code)
-        if self._gone is not None:
-            try:
-                await self._gone.wait()
-            finally:
-                await self._close_stream()
-            return
-        self._gone = trio.Event()
-        already_closed, self._closed = self._closed, True
-        watched = self._watched
-        watched.closing_here = True
-        try:
-            with trio.move_on_after(CLOSE_TIMEOUT):
-                await trio.lowlevel.checkpoint()
-                if not already_closed and watched.watch.violation is None:
-                    with watched.reading:
-                        await self._connection.aclose(code, cut_reason(reason))
-                        if watched.watch.close_seen:
-                            # The reader may be about to answer it.
-                            await watched.close_sent.wait()
-                if watched.watch.violation is not None or watched.reading.cancelled_caught:
-                    await watched.linger()
-        finally:
-            await self._close_stream()
-
-    async def _close_stream(self) -> None:
-        self._closed = True
-        await close_at_once(self._watched.stream)
-        if self._gone is not None:
-            self._gone.set()
-
-    async def _ping(self) -> None:
-        try:
-            await self._connection.ping()
-        except (ConnectionClosed, trio.ClosedResourceError):
-            return
-        finally:
-            self._pinging = False
-
-    def _why_over(self, close: CloseReason | None) -> trio.EndOfChannel | trio.BrokenResourceError:
-        watch = self._watched.watch
-        if watch.violation is not None:
-            return trio.BrokenResourceError(f"the peer sent a {watch.violation[1]}")
-        if close is None or close.code == 1006:
-            return trio.BrokenResourceError(
-                self._watched.failure or "the connection ended without a WebSocket close"
-            )
-        if watch.close_seen:
-            return trio.EndOfChannel(closed_by_peer(close.code, close.reason or ""))
-        # The library reports an error in the peer's frames as if the peer had closed with it.
-        text = printable(close.reason or "")
-        return trio.BrokenResourceError(f"the peer broke the rules of WebSocket: {text}")
+    def _give_to_library(self, data: bytes) -> None:
+        self._library.feed(data)
 
 
-@asynccontextmanager
-async def _open_link(
-    watched: _WatchedStream,
-    open_connection: Callable[[trio.Nursery], Awaitable[WebSocketConnection]],
-    peer: str | None,
-) -> AsyncGenerator[Transport, None]:
-    try:
-        peer = peer or peer_address(watched.stream)
-        async with helper_nursery() as nursery:
-            connection = await nursery.start(_host, watched, open_connection)
-            transport = TrioWebSocketTransport(connection, watched, nursery, peer)
-            try:
-                yield transport
-            finally:
-                await transport.aclose()
-    finally:
-        await close_at_once(watched.stream)
+class _Library(trio.abc.Stream):
+    """Runs the library, and is what it takes for the network.
 
-
-async def _host(
-    watched: _WatchedStream,
-    open_connection: Callable[[trio.Nursery], Awaitable[WebSocketConnection]],
-    *,
-    task_status: trio.TaskStatus[WebSocketConnection],
-) -> None:
-    """Open a connection and be the parent of the library's tasks, whatever they raise."""
-    opened = False
-    try:
-        async with trio.open_nursery() as nursery:
-            connection: WebSocketConnection | None = None
-            with watched.handshake:
-                connection = await open_connection(nursery)
-            if connection is None:
-                raise trio.BrokenResourceError(watched.why_no_handshake(None))
-            watched.connection = connection
-            opened = True
-            task_status.started(connection)
-            await trio.sleep_forever()
-    except BaseExceptionGroup as group:
-        errors, others = group.split(Exception)
-        if errors is None or others is not None:
-            raise
-        if not opened:
-            raise trio.BrokenResourceError(watched.why_no_handshake(errors)) from errors
-        _log.debug("a WebSocket ended: the library raised", exc_info=errors)
-    finally:
-        watched.reading.cancel()
-
-
-class _WatchedStream(trio.abc.Stream):
-    """Between the library and the network: sees what comes, and stops what must not pass.
+    During the handshake it reads from the pipe and writes to it. After that it reads what it is
+    fed, and what it writes goes to `answer`, so that it never waits for the network.
 
     Args:
-        stream: The connection; it belongs to this.
-        max_message_size: As in `Transport`.
+        pipe: The connection.
         is_client: Which side this is.
+
+    Attributes:
+        first: What came together with the handshake, behind it.
+        idle: Set while the library waits to be fed, and when it does nothing any more.
+        ended: Whether it does nothing any more.
+        answered_close: Whether it answered a close of the peer's.
+        answer: Where to send what it wants to be sent.
     """
 
-    def __init__(
-        self, stream: trio.abc.Stream, max_message_size: int | None, *, is_client: bool
-    ) -> None:
-        self.stream = stream
-        self.watch = FrameWatch(max_message_size)
-        self.last_received = trio.current_time()
-        self.connection: WebSocketConnection | None = None
-        self.failure: str | None = None
-        self.offered_subprotocols: tuple[str, ...] = ()
-        # Cancelled when the handshake can no longer succeed, and when nothing reads any more:
-        # the library would wait for ever.
-        self.handshake = trio.CancelScope()
-        self.reading = trio.CancelScope()
-        self.in_handshake = True
-        self.closing_here = False
-        self.close_sent = trio.Event()
+    def __init__(self, pipe: BytePipe, *, is_client: bool) -> None:
+        self.first = b""
+        self.idle = trio.Event()
+        self.ended = False
+        self.answered_close = False
+        self.answer: Callable[[bytes], None] | None = None
+        self._pipe = pipe
         self._is_client = is_client
-        self._head = b""
+        self._fed = b""
+        self._more = trio.Event()
+        # Cancelled when the handshake can no longer succeed: the library would wait for ever.
+        self._handshake = trio.CancelScope()
+        self._head: bytearray | None = bytearray()
+        self._head_end = HeadEnd()
         self._status: str | None = None
-        self._sending = False
+        self._failure: str | None = None
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Pass on what comes, as far as it breaks no limit."""
-        while True:
-            self._stop_if_over()
-            if self.watch.violation is not None:
-                code, reason = self.watch.violation
-                await self._tell(code, reason)
-                raise trio.BrokenResourceError(reason)
-            try:
-                data = await self.stream.receive_some(max_bytes)
-            except trio.BrokenResourceError as exc:
-                self._fail(exc)
+    async def run(
+        self, shake_hands: _Opener, *, task_status: trio.TaskStatus[WebSocketConnection]
+    ) -> None:
+        """Shake hands and be the parent of the library's tasks, whatever they raise.
+
+        Raises:
+            trio.BrokenResourceError: There was no handshake.
+        """
+        opened = False
+        try:
+            async with trio.open_nursery() as nursery:
+                connection: WebSocketConnection | None = None
+                with self._handshake:
+                    connection = await shake_hands(nursery)
+                if connection is None:
+                    raise trio.BrokenResourceError(self._why_no_handshake(None))
+                opened = True
+                task_status.started(connection)
+                await trio.sleep_forever()
+        except BaseExceptionGroup as group:
+            errors, others = group.split(Exception)
+            if errors is None or others is not None:
                 raise
-            if not data:
-                self.handshake.cancel()
-                return data
-            self.last_received = trio.current_time()
-            start = self._frames_start(data) if self.in_handshake else 0
-            if self.in_handshake:
-                return data
-            data = data[: start + self.watch.passes(bytes(data[start:]))]
-            if data:
-                return data
+            if not opened:
+                raise trio.BrokenResourceError(self._why_no_handshake(errors)) from errors
+            _log.debug("a WebSocket ended: the library raised", exc_info=errors)
+        finally:
+            self._finish()
+
+    def feed(self, data: bytes) -> None:
+        """Let the library read these bytes next."""
+        if not self.ended:
+            self._fed += data
+            self.idle = trio.Event()
+            self._more.set()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Give the library what it reads."""
+        if self._head is not None:
+            return await self._read_head(self._head)
+        if not self._fed:
+            self.idle.set()
+            await self._more.wait()
+        if self.ended:
+            raise trio.ClosedResourceError(CLOSED_HERE)
+        data, self._fed = self._fed, b""
+        self._more = trio.Event()
+        return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Pass on what the library sends."""
-        if self.watch.violation is not None:
-            raise trio.BrokenResourceError(self.watch.violation[1])
-        if self.in_handshake and not self._is_client and self._status is None:
+        """Take what the library sends: one frame, or a part of the handshake."""
+        if self.answer is not None:
+            self.answered_close = self.answered_close or data[0] == FINAL_CLOSE
+            self.answer(bytes(data))
+            await trio.lowlevel.checkpoint()
+            return
+        if not self._is_client and self._status is None:
             self._status = bytes(data[9:12]).decode()
-        self._sending = True
         try:
-            await self.stream.send_all(data)
+            self._pipe.write_nowait(bytes(data))
+            await self._pipe.flush()
         except trio.BrokenResourceError as exc:
             self._fail(exc)
             raise
-        finally:
-            self._sending = False
-            # The library sends one frame at a time.
-            if data[0] == FINAL_CLOSE:
-                self.close_sent.set()
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until sending would not wait; the library does not use it."""
-        await self.stream.wait_send_all_might_not_block()
+        """Return: sending never waits; the library does not use it."""
+        await trio.lowlevel.checkpoint()
 
     async def aclose(self) -> None:
-        """Close the connection, as the library wants it; the transport does so by itself."""
-        if self.closing_here:
-            await trio.lowlevel.checkpoint()
-            return
+        """Take note that the library is at its end; the link closes the pipe."""
         try:
-            if self.in_handshake and self._status is not None:
+            if self.answer is None and self._status is not None and not self._is_client:
                 # It has just refused, and may not have read all of the request.
-                with trio.move_on_after(CLOSE_TIMEOUT):
-                    await self.linger()
+                await refuse(self._pipe, b"")
+            else:
+                await trio.lowlevel.checkpoint()
+        except trio.BrokenResourceError as exc:
+            self._fail(exc)
         finally:
-            self.handshake.cancel()
-            await self.stream.aclose()
+            self._finish()
 
-    async def linger(self) -> None:
-        """Throw away what still comes, until the peer has closed.
-
-        Closing with something left to read would make the kernel reset the connection, and the
-        peer lose the reason.
-        """
+    async def _read_head(self, head: bytearray) -> bytes:
         try:
-            if not self._is_client and isinstance(self.stream, trio.SocketStream):
-                await self.stream.send_eof()
-            while await self.stream.receive_some(_READ_SIZE):
-                continue
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
-            # It is gone, or the library still reads; there is nothing more to be done.
-            return
-
-    def why_no_handshake(self, errors: BaseException | None) -> str:
-        """What to say when there was no handshake."""
+            data = await self._pipe.read()
+        except trio.BrokenResourceError as exc:
+            self._fail(exc)
+            raise
+        if not data:
+            self._handshake.cancel()
+            return data
+        head += data
+        end = self._head_end.find(data)
+        if end is None:
+            return data
         if self._is_client:
-            if self._status is not None and self._status != "101":
-                answer = f"it answered with HTTP {printable(self._status)}"
-                return f"the server did not open a WebSocket: {answer}"
-            return f"the server did not open a WebSocket ({self._explain(errors)})"
-        text = f"the peer did not open a WebSocket ({self._explain(errors)})"
-        if self._status is not None:
-            text += f"; it was answered with HTTP {self._status}"
-        return text
+            self._status = head[9:12].decode("latin-1")
+            if self._status != "101":
+                head.clear()
+                return data
+        self._head = None
+        self.first = data[end:]
+        return data[:end]
 
-    def _explain(self, errors: BaseException | None) -> str:
+    def _fail(self, error: trio.BrokenResourceError) -> None:
+        self._failure = str(error)
+        self._handshake.cancel()
+
+    def _finish(self) -> None:
+        self.ended = True
+        self.idle.set()
+        self._more.set()
+        self._handshake.cancel()
+
+    def _why_no_handshake(self, errors: BaseException | None) -> str:
+        if self._is_client and self._status not in (None, "101"):
+            answer = f"it answered with HTTP {printable(self._status or '')}"
+            return f"the server did not open a WebSocket: {answer}"
         while isinstance(errors, BaseExceptionGroup):
             errors = errors.exceptions[0]
         if errors is not None and str(errors):
-            return printable(str(errors))
-        return self.failure or (
-            "no valid WebSocket handshake" if self._status else "the connection ended"
-        )
-
-    def _frames_start(self, data: bytes | bytearray) -> int:
-        """Where the frames begin in what a client got; ends the handshake when they do."""
-        if not self._is_client:
-            return 0
-        before = len(self._head)
-        self._head += data
-        blank = _BLANK_LINE.search(self._head)
-        if blank is None:
-            return 0
-        self._status = self._head[9:12].decode("latin-1")
-        self._head = b""
-        self.in_handshake = self._status != "101"
-        return blank.end() - before
-
-    def _fail(self, error: trio.BrokenResourceError) -> None:
-        # TLS errors have their text in the cause of Trio's error, whose own is empty.
-        self.failure = f"the link broke: {str(error) or error.__cause__}"
-        self.handshake.cancel()
-
-    def _stop_if_over(self) -> None:
-        # After an error in the peer's frames the library would go on to read and buffer.
-        connection = self.connection
-        if connection is None or self.closing_here or self.watch.close_seen:
-            return
-        if connection.closed is not None:
-            raise trio.BrokenResourceError("the peer broke the rules of WebSocket")
-
-    async def _tell(self, code: int, reason: str) -> None:
-        if self._sending:
-            return
-        try:
-            with trio.move_on_after(CLOSE_TIMEOUT):
-                await self.stream.send_all(close_frame(code, reason, masked=self._is_client))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return
+            why = printable(str(errors))
+        else:
+            why = self._failure or (
+                "no valid WebSocket handshake" if self._status else "the connection ended"
+            )
+        if self._is_client:
+            return f"the server did not open a WebSocket ({why})"
+        text = f"the peer did not open a WebSocket ({why})"
+        return text if self._status is None else f"{text}; it was answered with HTTP {self._status}"

@@ -1,0 +1,66 @@
+"""What every WebSocket handshake needs, whichever library has it: the bytes before the frames."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from typing import TYPE_CHECKING
+
+import trio
+
+from pgnet_trio.transport.rules import CLOSE_TIMEOUT
+
+if TYPE_CHECKING:
+    from pgnet_trio.transport.pipes import BytePipe
+
+__all__ = ["TOO_EARLY", "HeadEnd", "open_stream", "refuse"]
+
+TOO_EARLY = "something came with the handshake\n"
+"""The answer to a client that sends more than its request before there is an answer."""
+
+# As h11 finds the end of the headers.
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+
+
+class HeadEnd:
+    """Finds where the headers of a request or an answer end, in bytes that come in pieces."""
+
+    def __init__(self) -> None:
+        self._last = b""
+
+    def find(self, data: bytes) -> int | None:
+        """Say how many bytes of the next piece belong to the headers; None for all, and more."""
+        seen = self._last + data
+        blank = _BLANK_LINE.search(seen)
+        if blank is None:
+            self._last = seen[-2:]
+            return None
+        return blank.end() - len(self._last)
+
+
+async def open_stream(host: str, port: int, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:
+    """Connect by TCP, and speak TLS over it where a context is given.
+
+    Raises:
+        OSError: The host was not reached.
+    """
+    stream = await trio.open_tcp_stream(host, port)
+    if ssl_context is None:
+        return stream
+    return trio.SSLStream(stream, ssl_context, server_hostname=host, https_compatible=True)
+
+
+async def refuse(pipe: BytePipe, answer: bytes) -> None:
+    """Send the last that there is to say, and wait a little for the peer to close.
+
+    Closing with something left to read would make the kernel take the answer back.
+
+    Raises:
+        trio.BrokenResourceError: The peer is gone.
+    """
+    with trio.move_on_after(CLOSE_TIMEOUT):
+        pipe.write_nowait(answer)
+        await pipe.flush()
+        pipe.half_close()
+        while await pipe.read():
+            continue
