@@ -1,0 +1,102 @@
+"""The command line of these benchmarks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.benchmarks.peers.install import install
+from tests.benchmarks.peers.reports import jobs_report, present, sync_report
+from tests.benchmarks.peers.rivals import RIVALS
+from tests.benchmarks.report import machine
+
+if TYPE_CHECKING:
+    from tests.benchmarks.peers import Contender
+
+__all__ = ["main", "parse"]
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.peers",
+        description="Measure other systems. Tables come out as Markdown.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in {
+        "install": "install what is measured, with pip and npm, into folders that git ignores",
+        "sync": "one room, its state shown to all players in each tick",
+        "jobs": "requests, broadcasts, joining and leaving",
+    }.items():
+        command = commands.add_parser(name, help=text, description=text)
+        if name == "install":
+            continue
+        command.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
+        command.add_argument(
+            "--seconds", type=float, default=5.0, help="of one measurement (%(default)s)"
+        )
+        command.add_argument(
+            "--rounds",
+            type=_positive,
+            default=3,
+            help="how often each measurement is repeated (%(default)s)",
+        )
+        if name == "sync":
+            command.add_argument(
+                "--players",
+                type=_positive,
+                nargs="+",
+                default=[10, 30, 100, 300],
+                metavar="N",
+                help="numbers of players (10 30 100 300)",
+            )
+    return parser.parse_args(arguments)
+
+
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None, contenders: Sequence[Contender] = RIVALS) -> int:
+    """Measure, and print the tables."""
+    options = parse(arguments)
+    if options.command == "install":
+        install()
+        return 0
+    found, left_out = present(contenders)
+    if not found:
+        print("\n".join(left_out), file=sys.stderr)
+        return 1
+    where = machine()
+    if options.command == "sync":
+        report = sync_report(
+            contenders,
+            players=options.players,
+            seconds=options.seconds,
+            rounds=options.rounds,
+            progress=_progress,
+        )
+    else:
+        report = jobs_report(
+            contenders, seconds=options.seconds, rounds=options.rounds, progress=_progress
+        )
+    print(f"Measured on: {where}.\n\n{report.markdown()}")
+    if options.json is not None:
+        content = {"machine": where, "reports": [report.as_json()]}
+        options.json.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
