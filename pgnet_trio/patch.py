@@ -1,0 +1,481 @@
+"""What changed between two states, small enough to send at every tick.
+
+A state is plain data, as `pgnet_trio.codec` defines it. `diff` gives a patch, which is plain
+data as well, and `apply` turns the old state into the new one. The format is that of RFC 7396
+(JSON Merge Patch) with two differences: null is a value like any other, and lists are patched
+item by item.
+
+**The format.** A patch for a whole state is null where nothing changed, otherwise a *change*:
+
+============================  ==================================================================
+change                        what it makes of the old value
+============================  ==================================================================
+null, boolean, number, text   Itself. (Null for a whole state is ``[null]``.)
+``{key: change, ...}``        The old value is a map. The changes are made to the values of these
+                              keys, the other keys stay as they are. A key that is not there yet
+                              can be given a scalar or ``[value]``.
+``[]``                        The key is removed. Only below a key that the old map has.
+``[value]``                   ``value``, whatever it is. Nothing in it is read as a change, so
+                              that it may look like one.
+``[kept, step, ...]``         The old value is a list, and is edited; at least one step.
+============================  ==================================================================
+
+An edit walks along the old list once. It first keeps ``kept`` items (an integer, 0 or more).
+Then each step is one of these:
+
+============================  ==================================================================
+step                          what it does
+============================  ==================================================================
+integer, 0 or more            Keep so many of the next items.
+integer below 0               Leave out so many of the next items.
+``[value, ...]``              Insert these values here. Nothing in them is read as a change.
+``{key: change, ...}``        The next item is a map, and is changed as above.
+null, then an edit            The next item is a list, and is edited; these are two elements of
+                              the array, the second being ``[kept, step, ...]``.
+============================  ==================================================================
+
+After the last step the rest of the list is kept. A patch that does not fit the old state (a key
+or item that is not there, a map where a list is) is an error, never a guess. The order of keys
+in a map means nothing: kept keys stay where they are, new ones come last, and maps that differ
+in their order alone are the same. All else counts: 1, 1.0 and true are three values, 0.0 and
+-0.0 are two.
+
+An example:
+
+>>> argo = {"name": "Argo", "x": 1, "y": 2}
+>>> old = {"turn": "ann", "log": ["a", "b", "c"], "ships": {"7": argo, "8": argo}}
+>>> new = {"turn": None, "log": ["b", "c", "d"], "ships": {"7": argo | {"x": 5}, "9": {"x": 1}}}
+>>> diff(old, new)
+{'turn': None, 'log': [0, -1, 2, ['d']], 'ships': {'7': {'x': 5}, '9': [{'x': 1}], '8': []}}
+
+**Size.** In msgpack a change is never larger than the value that it leads to, or else that value
+is sent as ``[value]``, one byte larger; this holds at every level. It cannot be had for less:
+were no patch ever larger than its state, there would be as many patches of each size as states,
+and none could be smaller. A protocol that has messages for full states beside those for patches
+therefore asks `is_replacement`, and then sends the state itself.
+
+Items that keep their identity while they move are better kept in a dict, by a key of theirs: a
+list knows its items only by where they are, and by being equal.
+"""
+
+from __future__ import annotations
+
+from math import copysign
+from types import NoneType
+from typing import Any
+
+from pgnet_trio.codec.faults import MAX_DEPTH, Fault, Inside, codec_error, too_deep, value_name
+from pgnet_trio.codec.plain_data import normalised
+
+__all__ = ["apply", "diff", "is_replacement"]
+
+# Not None, which is a value.
+_MISSING = object()
+
+_SCALARS = frozenset({NoneType, bool, int, float, str})
+
+# How far ahead an item's equal is looked for: a log that loses its oldest lines keeps the rest.
+_LOOK_AHEAD = 32
+
+
+def diff(old: Any, new: Any) -> Any:
+    """Find what changed.
+
+    Neither state is changed. Parts of the new state may be in the patch as they are, so encode
+    the patch before you change that state in place. Parts that are one object in both states
+    are not looked into.
+
+    Args:
+        old: The state that the receiver has: plain data, as `codec.plain` gives it.
+        new: The state that it should have.
+
+    Returns:
+        The patch: plain data, and None where nothing changed.
+    """
+    if old is new:
+        return None
+    kind = type(new)
+    if kind is dict or kind is list:
+        if kind is type(old):
+            found = _change(old, new)
+            return None if found is None else found[0]
+        return [new]
+    if _same(old, new):
+        return None
+    return [None] if new is None else new
+
+
+def apply(old: Any, patch: Any) -> Any:
+    """Make the new state out of the old one and a patch.
+
+    Neither argument is changed. The new state and the old one share what did not change, and a
+    patch of None gives the old state itself; so change neither in place, and give a copy
+    (`codec.plain`) to whoever might. The new state shares nothing with the patch.
+
+    Args:
+        old: The state that the patch was made for: plain data.
+        patch: What `diff` gave. It may come from the wire: nothing is taken for granted.
+
+    Raises:
+        CodecError: It is no patch, or none for this state; the message says where in the state.
+    """
+    if patch is None:
+        return old
+    try:
+        return _changed(old, patch, 0)
+    except Fault as error:
+        raise codec_error(error, "patch") from None
+
+
+def is_replacement(patch: Any) -> bool:
+    """Tell whether a patch is the whole new state, so that a full state serves as well."""
+    if type(patch) is list:
+        return len(patch) == 1
+    return patch is not None and type(patch) is not dict
+
+
+def _same(old: Any, new: Any) -> bool:
+    if old is new:
+        return True
+    kind = type(new)
+    if kind is not type(old):
+        return False
+    if kind is dict:
+        if len(old) != len(new):
+            return False
+        get = old.get
+        for key, value in new.items():
+            before = get(key, _MISSING)
+            if before is not value and not _same(before, value):
+                return False
+        return True
+    if kind is list:
+        return len(old) == len(new) and all(map(_same, old, new))
+    if kind is float:
+        return old == new and (new != 0.0 or copysign(1.0, old) == copysign(1.0, new))
+    return bool(old == new)
+
+
+# A change is found together with its surplus: by how many bytes, at most, it is larger than the
+# value that it leads to. It is nearly always known to be negative from counting alone.
+_Found = tuple[Any, int]
+
+
+def _change(old: Any, new: Any) -> _Found | None:
+    return _dict_change(old, new) if type(new) is dict else _list_change(old, new)
+
+
+def _dict_change(old: dict[str, Any], new: dict[str, Any]) -> _Found | None:
+    changes: dict[str, Any] = {}
+    surplus = 0
+    added = 0
+    get = old.get
+    # This loop is what a diff costs; hence the comparison of scalars is written out here.
+    for key, value in new.items():
+        before = get(key, _MISSING)
+        if before is value:
+            continue
+        kind = type(value)
+        if kind is type(before):
+            if kind is float:
+                if before == value and (value != 0.0 or _same(before, value)):
+                    continue
+            elif kind is dict or kind is list:
+                found = _dict_change(before, value) if kind is dict else _list_change(before, value)
+                if found is not None:
+                    changes[key] = found[0]
+                    surplus += found[1]
+                continue
+            elif before == value:
+                continue
+            changes[key] = value
+            continue
+        if before is _MISSING:
+            added += 1
+        if kind is dict or kind is list:
+            changes[key] = [value]
+            surplus += 1
+        else:
+            changes[key] = value
+    # A key and its value take two bytes at least.
+    surplus -= 2 * (len(new) - len(changes))
+    if len(new) - added < len(old):
+        for key in old:
+            if key not in new:
+                changes[key] = []
+                surplus += _text_size(key) + 1
+    if not changes:
+        return None
+    return _smaller(changes, new, surplus + _head_size(len(changes)) - _head_size(len(new)))
+
+
+def _list_change(old: list[Any], new: list[Any]) -> _Found | None:
+    blocks = _unequal_blocks(old, new)
+    if not blocks:
+        return None
+    edit = _Edit()
+    position = 0
+    for start, end, new_start, new_end in blocks:
+        edit.keep(start - position)
+        position = end
+        both = min(end - start, new_end - new_start)
+        for offset in range(both):
+            edit.turn(old[start + offset], new[new_start + offset])
+        edit.drop(end - start - both)
+        edit.insert(new[new_start + both : new_end])
+    return edit.finish(new)
+
+
+def _unequal_blocks(old: list[Any], new: list[Any]) -> list[tuple[int, int, int, int]]:
+    """Find what differs: blocks, each from where to where in both; all between is equal."""
+    old_end, new_end = len(old), len(new)
+    shorter = min(old_end, new_end)
+    start = 0
+    while start < shorter and _same(old[start], new[start]):
+        start += 1
+    while old_end > start and new_end > start and _same(old[old_end - 1], new[new_end - 1]):
+        old_end -= 1
+        new_end -= 1
+    blocks = []
+    here, there = start, start
+    # Where nothing is found ahead, as when every item moved, looking on is a waste.
+    look_ahead = _LOOK_AHEAD
+    while here < old_end and there < new_end:
+        if _same(old[here], new[there]):
+            here += 1
+            there += 1
+            look_ahead = min(look_ahead + 1, _LOOK_AHEAD)
+            continue
+        dropped, inserted = 1, 1
+        old_ahead, new_ahead = old_end - here, new_end - there
+        for ahead in range(1, min(look_ahead, max(old_ahead, new_ahead) - 1) + 1):
+            in_old, in_new = ahead < old_ahead, ahead < new_ahead
+            if in_old and in_new and _same(old[here + ahead], new[there + ahead]):
+                dropped, inserted = ahead, ahead
+                break
+            if in_old and _same(old[here + ahead], new[there]):
+                dropped, inserted = ahead, 0
+                break
+            if in_new and _same(old[here], new[there + ahead]):
+                dropped, inserted = 0, ahead
+                break
+        else:
+            look_ahead //= 2
+        blocks.append((here, here + dropped, there, there + inserted))
+        here += dropped
+        there += inserted
+    if here < old_end or there < new_end:
+        blocks.append((here, old_end, there, new_end))
+    return blocks
+
+
+class _Edit:
+    """An edit of a list while it is put together, with its surplus."""
+
+    def __init__(self) -> None:
+        self.steps: list[Any] = []
+        self.surplus = 0
+        # What comes next; written down once it is known to be complete.
+        self.kept = 0
+        self.dropped = 0
+        self.inserted: list[Any] = []
+
+    def keep(self, count: int) -> None:
+        if count:
+            if self.dropped or self.inserted:
+                self.settle()
+            self.kept += count
+
+    def drop(self, count: int) -> None:
+        self.dropped += count
+
+    def insert(self, values: list[Any]) -> None:
+        self.inserted += values
+
+    def turn(self, old: Any, new: Any) -> None:
+        """Turn the next item into another value."""
+        kind = type(new)
+        found = _change(old, new) if kind is type(old) and kind in {dict, list} else None
+        if found is None or is_replacement(found[0]):
+            self.dropped += 1
+            self.inserted.append(new)
+            return
+        self.settle()
+        change, surplus = found
+        if kind is list:
+            self.steps.append(None)
+            self.surplus += 1
+        self.steps.append(change)
+        self.surplus += surplus
+
+    def settle(self) -> None:
+        if self.kept or not self.steps:
+            self.steps.append(self.kept)
+            # An item takes one byte at least.
+            self.surplus += _int_size(self.kept) - self.kept
+            self.kept = 0
+        if self.dropped:
+            self.steps.append(-self.dropped)
+            self.surplus += _int_size(-self.dropped)
+            self.dropped = 0
+        if self.inserted:
+            self.steps.append(self.inserted)
+            self.surplus += _head_size(len(self.inserted))
+            self.inserted = []
+
+    def finish(self, new: list[Any]) -> _Found:
+        if self.dropped or self.inserted:
+            self.settle()
+        heads = _head_size(len(self.steps)) - _head_size(len(new))
+        return _smaller(self.steps, new, self.surplus + heads)
+
+
+def _smaller(change: Any, new: Any, surplus: int) -> _Found:
+    if surplus > 0:
+        size = _size(change)
+        # No further than it takes to know: so this costs what the patch is worth, not the state.
+        surplus = size - _size(new, size)
+        if surplus > 0:
+            return [new], 1
+    return change, surplus
+
+
+def _size(value: Any, enough: float = float("inf")) -> int:
+    """Count the bytes in msgpack, until it is known that they are enough."""
+    kind = type(value)
+    if kind is str:
+        return _text_size(value)
+    if kind is int:
+        return _int_size(value)
+    if kind is float:
+        return 9
+    if kind is not dict and kind is not list:
+        return 1
+    total = _head_size(len(value))
+    if kind is dict:
+        for key, item in value.items():
+            if total >= enough:
+                break
+            total += _text_size(key)
+            total += _size(item, enough - total)
+    else:
+        for item in value:
+            if total >= enough:
+                break
+            total += _size(item, enough - total)
+    return total
+
+
+def _head_size(count: int) -> int:
+    return 1 if count < 16 else 3 if count < 65_536 else 5
+
+
+def _text_size(text: str) -> int:
+    count = len(text) if text.isascii() else len(text.encode())
+    return count + (1 if count < 32 else 2 if count < 256 else 3 if count < 65_536 else 5)
+
+
+def _int_size(number: int) -> int:
+    if -32 <= number < 128:
+        return 1
+    bits = number.bit_length() if number >= 0 else (-1 - number).bit_length() + 1
+    return 2 if bits <= 8 else 3 if bits <= 16 else 5 if bits <= 32 else 9
+
+
+def _changed(old: Any, change: Any, depth: int) -> Any:
+    kind = type(change)
+    if kind is dict:
+        return _merged(old, change, depth)
+    if kind is not list:
+        return _scalar(change)
+    if len(change) > 1:
+        return _edited(old, change, depth)
+    if not change:
+        raise Fault("expected a change, got a removal where there is no key")
+    return normalised(change[0], depth)
+
+
+def _scalar(value: Any) -> Any:
+    if type(value) not in _SCALARS:
+        raise Fault(f"expected a change, got {value_name(value)}")
+    return normalised(value)
+
+
+def _merged(old: Any, changes: dict[Any, Any], depth: int) -> dict[str, Any]:
+    if type(old) is not dict:
+        raise Fault(f"expected changes to {_old_name(old)}, got those to a dict")
+    if depth == MAX_DEPTH:
+        raise too_deep()
+    new = old.copy()
+    depth += 1
+    for key, change in changes.items():
+        if type(key) is not str:
+            raise Fault(f"expected keys of str, got {value_name(key)}")
+        try:
+            kind = type(change)
+            if kind is float or kind is int:
+                new[key] = normalised(change)
+            elif kind is list and not change:
+                if new.pop(key, _MISSING) is _MISSING:
+                    raise Fault("expected a key that is there, got the removal of none")
+            else:
+                new[key] = _changed(old.get(key, _MISSING), change, depth)
+        except Fault as error:
+            raise Inside(key, error) from None
+    if len(new) > len(old):
+        for key in changes:
+            if key not in old:
+                normalised(key)
+    return new
+
+
+def _edited(old: Any, edit: list[Any], depth: int) -> list[Any]:
+    if type(old) is not list:
+        raise Fault(f"expected changes to {_old_name(old)}, got those to a list")
+    if depth == MAX_DEPTH:
+        raise too_deep()
+    if type(edit[0]) is not int or edit[0] < 0:
+        raise Fault(f"expected first how many items are kept, got {_step_name(edit[0])}")
+    new: list[Any] = []
+    position = 0
+    depth += 1
+    steps = iter(edit)
+    for step in steps:
+        kind = type(step)
+        if kind is int:
+            count = abs(step)
+            if count > len(old) - position:
+                raise Fault(f"expected at most {len(old)} items, got steps over more")
+            if step > 0:
+                new += old[position : position + count]
+            position += count
+            continue
+        try:
+            if kind is list:
+                for value in step:
+                    new.append(normalised(value, depth))
+                continue
+            if position == len(old):
+                raise Fault(f"expected at most {len(old)} items, got the change of one more")
+            if kind is dict:
+                new.append(_merged(old[position], step, depth))
+            elif step is None:
+                inner = next(steps, None)
+                if type(inner) is not list or len(inner) < 2:
+                    raise Fault(f"expected an edit of a list, got {value_name(inner)}")
+                new.append(_edited(old[position], inner, depth))
+            else:
+                raise Fault(f"expected a step of an edit, got {_step_name(step)}")
+        except Fault as error:
+            raise Inside(len(new), error) from None
+        position += 1
+    new += old[position:]
+    return new
+
+
+def _old_name(old: Any) -> str:
+    return "a new key" if old is _MISSING else value_name(old)
+
+
+def _step_name(step: Any) -> str:
+    return "an int below 0" if type(step) is int else value_name(step)
