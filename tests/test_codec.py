@@ -26,6 +26,7 @@ from pgnet_trio.codec import (
     encode_json,
     encode_msgpack,
     from_plain,
+    is_plain,
     plain,
     to_plain,
 )
@@ -348,6 +349,33 @@ def test_a_model_without_fields_takes_an_empty_dict_only() -> None:
         from_plain({"x": 1}, Nothing)
     with pytest.raises(CodecError, match="expected a dict with the fields of Nothing, got str"):
         from_plain("", Nothing)
+
+
+@unhurried
+@given(
+    st.recursive(
+        scalars | st.integers() | st.floats() | st.sampled_from([Level.LOW, Color.RED, {1}, b"x"]),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.lists(inner, max_size=4).map(tuple)
+            | st.dictionaries(texts | st.integers() | st.booleans(), inner, max_size=4)
+        ),
+        max_leaves=15,
+    )
+)
+def test_what_is_called_plain_is_what_comes_back_unchanged(data: object) -> None:
+    def with_lists(value: object) -> object:
+        if isinstance(value, list | tuple):
+            return [with_lists(item) for item in value]
+        if isinstance(value, dict):
+            return {key: with_lists(item) for key, item in value.items()}
+        return value
+
+    try:
+        unchanged = exactly_equal(plain(data), with_lists(data))
+    except CodecError:
+        unchanged = False
+    assert is_plain(data) == unchanged
 
 
 # What `plain` makes of what is nearly plain
@@ -725,6 +753,29 @@ def test_data_with_the_right_keys_is_refused_or_becomes_what_it_was(data: dict[s
     assert from_plain(to_plain(choices), Choices) == choices
 
 
+@unhurried
+@given(
+    st.recursive(
+        scalars | st.integers() | st.sampled_from([2**63, 2**64, -(2**63) - 1]),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(texts, inner, max_size=3)
+            | st.builds(lambda data, levels: [nested(levels), data], inner, st.integers(1, 101))
+        ),
+    )
+)
+def test_all_json_is_taken_and_refused_as_plain_takes_and_refuses_it(data: object) -> None:
+    try:
+        expected = repr(plain(data, ""))
+    except CodecError as error:
+        expected = str(error)
+    try:
+        outcome = repr(decode_json(json.dumps(data), Any))
+    except CodecError as error:
+        outcome = str(error)
+    assert outcome == expected
+
+
 # Nesting
 
 
@@ -748,6 +799,10 @@ def test_deep_nesting_is_refused_when_it_arrives(levels: int, open_: str, close:
 
 def test_the_depth_limit_is_the_same_both_ways() -> None:
     data = nested(MAX_DEPTH)
+    assert is_plain(data)
+    assert not is_plain(nested(MAX_DEPTH + 1))
+    assert is_plain([], MAX_DEPTH - 1)
+    assert not is_plain([], MAX_DEPTH)
     assert decode_json(encode_json(data), Any) == data == plain(data)
     assert decode_msgpack(encode_msgpack(data)) == data
     for too_deep in (nested(MAX_DEPTH + 1), nested(10_000)):

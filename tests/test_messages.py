@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, timezone
+from enum import StrEnum
 from typing import Any
 
 import attrs
@@ -12,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgnet_trio.codec import from_plain, to_plain
+from pgnet_trio.codec import decode_json, encode_json, from_plain, to_plain
 from pgnet_trio.errors import CodecError, RequestFailed
 from pgnet_trio.messages import (
     ADMIN_USERNAME,
@@ -23,6 +27,8 @@ from pgnet_trio.messages import (
     Request,
     Response,
     Status,
+    encode_message,
+    explicit_time,
     is_gamename_allowed,
     is_username_allowed,
     wall_clock,
@@ -42,6 +48,15 @@ payloads = st.dictionaries(texts, values, max_size=4)
 times = st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat)
 packets = st.builds(Packet, texts, payloads, times, st.none() | texts)
 responses = st.builds(Response, texts, payloads, integers, times, st.booleans(), st.none() | texts)
+
+
+@contextmanager
+def clock_at(moment: datetime) -> Iterator[None]:
+    token = wall_clock.set(lambda: moment)
+    try:
+        yield
+    finally:
+        wall_clock.reset(token)
 
 
 # Making them
@@ -89,14 +104,66 @@ def test_created_on_comes_from_the_clock_unless_it_is_given(
     created_on = kind("x").created_on
     assert created_on is not None
     assert before <= datetime.fromisoformat(created_on) <= datetime.now(UTC)
-    moment = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
-    token = wall_clock.set(lambda: moment)
-    try:
+    with clock_at(datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)):
         assert kind("x").created_on == "2030-01-02T03:04:05+00:00"
         assert kind("x", created_on="").created_on == "2030-01-02T03:04:05+00:00"
         assert kind("x", created_on="then").created_on == "then"
-    finally:
-        wall_clock.reset(token)
+
+
+@pytest.mark.parametrize("kind", [Packet, Response])
+def test_created_on_is_the_time_of_making_though_it_is_read_later(
+    kind: type[Packet] | type[Response],
+) -> None:
+    first, second = datetime(2030, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)
+    with clock_at(first):
+        message, same = kind("x"), kind("x")
+    with clock_at(second):
+        later = kind("x")
+        assert message.created_on == first.isoformat() == message.created_on
+        assert json.loads(message.serialize())["created_on"] == first.isoformat()
+        assert first.isoformat() in repr(message)
+        assert message == same != later
+        assert copy.copy(message) == copy.deepcopy(message) == attrs.evolve(message) == message
+
+
+@unhurried
+@given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-3, minutes=-30))])))
+def test_created_on_is_what_isoformat_gives(moment: datetime) -> None:
+    with clock_at(moment):
+        assert Packet("x").created_on == moment.isoformat()
+
+
+@pytest.mark.parametrize("kind", [Packet, Response])
+def test_a_time_that_somebody_set_is_told_from_one_of_the_clock(
+    kind: type[Packet] | type[Response],
+) -> None:
+    message = kind("x")
+    assert explicit_time(message) is None
+    assert message.created_on is not None
+    repr(message)
+    message.serialize()
+    assert explicit_time(message) is None
+    message.created_on = "then"
+    assert explicit_time(message) == message.created_on == "then"
+    assert explicit_time(kind("x", created_on="2020")) == "2020"
+    assert explicit_time(kind.deserialize(kind("x", created_on="2020").serialize())) == "2020"
+    assert explicit_time(kind.deserialize('{"message": "x"}')) is None
+    message.created_on = None
+    assert explicit_time(message) is message.created_on is None
+    assert json.loads(message.serialize())["created_on"] is None
+
+
+def test_a_packet_of_an_authors_own_class_still_tells_its_time_and_travels() -> None:
+    @attrs.define
+    class Move(Packet):
+        row: int = 0
+
+    move = Move("move", row=3)
+    assert explicit_time(move) is None
+    assert explicit_time(Move("move", created_on="then")) == "then"
+    back = Move.deserialize(move.serialize())
+    assert back == move
+    assert back.row == 3
 
 
 def test_they_are_mutable_and_compare_by_value() -> None:
@@ -274,6 +341,151 @@ def test_random_input_gives_no_other_error(text: str | bytes) -> None:
     for kind in (Packet, Response):
         with pytest.raises(CodecError):
             kind.deserialize(text)
+
+
+# The short way through msgspec, held against the strict converter
+
+numbers = st.sampled_from([0, 1, -1, 2**63 - 1, -(2**63), 2**63, -(2**63) - 1, 2**64, 2**70]) | (
+    integers | st.integers()
+)
+any_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | numbers
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts
+    | st.sampled_from(["message", "", 1.0, -0.0]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+deep_json = st.builds(
+    lambda levels, leaf: json.loads('{"a":[' * levels + json.dumps(leaf) + "]}" * levels),
+    st.sampled_from([2, 3, 4, 10, 49, 50, 51, 200]),
+    any_json,
+)
+keys = ["message", "payload", "created_on", "username", "status", "disconnecting", "game"]
+right_fields = st.fixed_dictionaries(
+    {"message": texts},
+    optional={
+        "payload": st.dictionaries(texts, any_json, max_size=3) | deep_json,
+        "created_on": texts,
+        "username": st.none() | texts,
+        "status": numbers,
+        "disconnecting": st.booleans(),
+        "game": st.none() | texts,
+    },
+)
+wrong_fields = st.dictionaries(st.sampled_from(keys) | texts, any_json | deep_json, max_size=4)
+objects = st.builds(
+    lambda right, wrong: {**right, **wrong}, right_fields, wrong_fields | st.just({})
+)
+
+
+def outcome(function: Any, *arguments: Any) -> object:
+    try:
+        result = function(*arguments)
+    except CodecError as error:
+        return f"CodecError: {error}"
+    if isinstance(result, bytes):
+        return result
+    # With the types: True is not 1, and 1 is not 1.0.
+    return (
+        result,
+        repr(result),
+        repr(result.payload),
+        type(result.status if hasattr(result, "status") else 0),
+    )
+
+
+@settings(unhurried, max_examples=400)
+@given(objects | any_json | deep_json, st.sampled_from([Packet, Response]), st.booleans())
+def test_what_arrives_is_taken_and_refused_as_by_the_strict_converter(
+    data: object, kind: type[Packet] | type[Response], only_known: bool
+) -> None:
+    if only_known and isinstance(data, dict):
+        known = {field.name for field in attrs.fields(kind)}
+        data = {key: value for key, value in data.items() if key in known}
+    text = json.dumps(data)
+    with clock_at(datetime(2030, 1, 1, tzinfo=UTC)):
+        assert outcome(kind.deserialize, text) == outcome(decode_json, text, kind)
+        assert outcome(kind.deserialize, text.encode()) == outcome(decode_json, text, kind)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"message": 5, "message": "x"}',
+        '{"message": "x", "message": 5}',
+        '{"message": "x", "payload": {"a": 1e400}}',
+        '{"message": "x", "payload": {"a": 18446744073709551616}, "payload": {}}',
+        '{"message": "x", "payload": {"a": 1, "a": 2}}',
+        '{"message": "x", "status": 1.0}',
+        '{"message": "x", "status": 1e2}',
+        '{"message": "x", "status": -0}',
+        '{"message": "x", "disconnecting": 1}',
+        '{"message": "x", "disconnecting": null}',
+        r'{"message": "\ud800"}',
+        r'{"message": "x", "payload": {"\ud800": 1}}',
+        '{"message": "x"} ',
+        '{"message": "x"}}',
+        '["x", {}]',
+        "",
+    ],
+)
+@pytest.mark.parametrize("kind", [Packet, Response])
+def test_odd_json_is_taken_and_refused_as_by_the_strict_converter(
+    kind: type[Packet] | type[Response], text: str
+) -> None:
+    with clock_at(datetime(2030, 1, 1, tzinfo=UTC)):
+        assert outcome(kind.deserialize, text) == outcome(decode_json, text, kind)
+
+
+class Word(StrEnum):
+    HELLO = "hello"
+
+
+any_object = st.recursive(
+    st.none()
+    | st.booleans()
+    | numbers
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from([b"", Word.HELLO, Status.BAD, Request.HELP, {1}, object]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=5) | st.integers() | st.booleans(), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+any_payload = st.dictionaries(texts, any_object, max_size=3) | deep_json | any_object
+
+
+@settings(unhurried, max_examples=400)
+@given(
+    st.builds(
+        Packet,
+        texts | any_object,
+        any_payload,
+        times | any_object,
+        st.none() | texts | any_object,
+    )
+    | st.builds(
+        Response,
+        texts | st.just(Word.HELLO),
+        any_payload,
+        numbers | st.sampled_from(Status) | st.booleans() | st.floats(),
+        times,
+        st.booleans() | st.sampled_from([0, 1, None]),
+        st.none() | texts | any_object,
+    )
+)
+def test_what_is_sent_is_written_and_refused_as_by_the_strict_converter(
+    message: Packet | Response,
+) -> None:
+    assert outcome(encode_message, message) == outcome(
+        lambda: encode_json(to_plain(message)).encode()
+    )
 
 
 # Status, names

@@ -19,14 +19,18 @@ from pgnet_trio.codec.conversion import (
     to_plain,
 )
 from pgnet_trio.codec.faults import MAX_DEPTH
+from pgnet_trio.codec.plain_data import Int64, ShallowDict, is_plain
 
 __all__ = [
     "MAX_DEPTH",
+    "Int64",
+    "ShallowDict",
     "decode_json",
     "decode_msgpack",
     "encode_json",
     "encode_msgpack",
     "from_plain",
+    "is_plain",
     "plain",
     "to_plain",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 import attrs
@@ -9,7 +10,7 @@ import msgspec
 
 from pgnet_trio.codec.faults import Fault, author_error, codec_error, too_deep
 from pgnet_trio.codec.models import converter, locate
-from pgnet_trio.codec.plain_data import normalised
+from pgnet_trio.codec.plain_data import ShallowData, is_plain, normalised
 from pgnet_trio.errors import CodecError
 
 __all__ = [
@@ -26,8 +27,11 @@ T = TypeVar("T")
 
 _json_bytes = msgspec.json.Encoder().encode
 _json_data = msgspec.json.Decoder().decode
+_shallow_json_data = msgspec.json.Decoder(ShallowData).decode
 _msgpack_bytes = msgspec.msgpack.Encoder().encode
 _msgpack_data = msgspec.msgpack.Decoder().decode
+_shallow_msgpack_data = msgspec.msgpack.Decoder(ShallowData).decode
+_parser_errors = (msgspec.MsgspecError, UnicodeError, TypeError, RecursionError)
 
 
 def encode_json(model: object) -> str:
@@ -39,7 +43,7 @@ def encode_json(model: object) -> str:
     Raises:
         CodecError: Something in it cannot travel; the message says where.
     """
-    return _json_bytes(to_plain(model)).decode()
+    return _encoded(model, _json_bytes).decode()
 
 
 def decode_json(text: str | bytes, kind: type[T]) -> T:
@@ -53,12 +57,10 @@ def decode_json(text: str | bytes, kind: type[T]) -> T:
         CodecError: It is no JSON, or no ``kind``; the message says where.
     """
     try:
-        data = _json_data(text)
-    except RecursionError:
-        raise CodecError(f"data: {too_deep()}") from None
-    except (msgspec.MsgspecError, UnicodeError, TypeError) as error:
-        raise CodecError(f"data: expected JSON text in UTF-8: {error}") from None
-    return from_plain(data, kind)
+        data = _shallow_json_data(text)
+    except _parser_errors:
+        data = _read(_json_data, text, "JSON text in UTF-8")
+    return _structured(data, kind, "")
 
 
 def encode_msgpack(model: object) -> bytes:
@@ -70,7 +72,7 @@ def encode_msgpack(model: object) -> bytes:
     Raises:
         CodecError: Something in it cannot travel; the message says where.
     """
-    return _msgpack_bytes(to_plain(model))
+    return _encoded(model, _msgpack_bytes)
 
 
 @overload
@@ -92,12 +94,10 @@ def decode_msgpack(data: bytes, kind: Any = Any) -> Any:
         CodecError: It is no MessagePack, or no ``kind``; the message says where.
     """
     try:
-        content = _msgpack_data(data)
-    except RecursionError:
-        raise CodecError(f"data: {too_deep()}") from None
-    except (msgspec.MsgspecError, UnicodeError, TypeError) as error:
-        raise CodecError(f"data: expected MessagePack: {error}") from None
-    return from_plain(content, kind)
+        content = _shallow_msgpack_data(data)
+    except _parser_errors:
+        content = _read(_msgpack_data, data, "MessagePack")
+    return _structured(content, kind, "")
 
 
 def plain(value: object, path: str = "payload") -> Any:
@@ -129,13 +129,7 @@ def to_plain(model: object) -> Any:
         CodecError: A field does not hold what its class declares, or something that cannot
             travel; the message says where.
     """
-    if not attrs.has(type(model)):
-        return plain(model, "")
-    try:
-        data = converter.unstructure(model)
-    except Exception as error:
-        raise codec_error(locate(model, type(model), error), "") from author_error(error)
-    return plain(data, "")
+    return plain(_unstructured(model), "")
 
 
 def from_plain(data: object, kind: type[T], path: str = "") -> T:
@@ -149,7 +143,42 @@ def from_plain(data: object, kind: type[T], path: str = "") -> T:
     Raises:
         CodecError: It is no ``kind``; the message says where.
     """
+    return _structured(plain(data, path), kind, path)
+
+
+def _encoded(model: object, encode: Callable[[Any], bytes]) -> bytes:
+    data = _unstructured(model)
+    if is_plain(data):
+        try:
+            return encode(data)
+        except UnicodeError:
+            # The check that comes next says where it is.
+            pass
+    return encode(plain(data, ""))
+
+
+def _read(parse: Callable[[Any], Any], source: str | bytes, expected: str) -> Any:
+    # What has many levels, or is wrong, is read once more: this tells them apart, and says where.
     try:
-        return converter.structure(normalised(data), kind)
+        data = parse(source)
+    except RecursionError:
+        raise CodecError(f"data: {too_deep()}") from None
+    except _parser_errors as error:
+        raise CodecError(f"data: expected {expected}: {error}") from None
+    return plain(data, "")
+
+
+def _unstructured(model: object) -> Any:
+    if not attrs.has(type(model)):
+        return model
+    try:
+        return converter.unstructure(model)
+    except Exception as error:
+        raise codec_error(locate(model, type(model), error), "") from author_error(error)
+
+
+def _structured(data: Any, kind: type[T], path: str) -> T:
+    try:
+        return converter.structure(data, kind)
     except Exception as error:
         raise codec_error(error, path) from author_error(error)

@@ -3,15 +3,89 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, Union
+
+from msgspec import Meta
 
 from pgnet_trio.codec.faults import MAX_DEPTH, Fault, Inside, too_deep, value_name
 
-__all__ = ["normalised"]
+__all__ = ["Int64", "ShallowData", "ShallowDict", "is_plain", "normalised"]
 
 # What JSON in other languages, msgpack and SQLite all hold.
 _LOWEST = -(2**63)
 _HIGHEST = 2**63 - 1
+
+_TEXT_BOOL_NONE = frozenset({str, bool, type(None)})
+
+# Far more than most messages have; with each level more msgspec makes twice as many types.
+_SHALLOW = 6
+
+
+def _levels(count: int) -> Any:
+    # The limits leave infinities out, and NaN, which no comparison finds inside them.
+    finite = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+    data: Any = Union[None, bool, str, Int64, finite]  # noqa: UP007  # put together at run time
+    for _ in range(count):
+        data = Union[None, bool, str, Int64, finite, list[data], dict[str, data]]  # noqa: UP007
+    return data
+
+
+Int64: TypeAlias = Annotated[int, Meta(ge=_LOWEST, le=_HIGHEST)]
+"""For msgspec: an int that can travel."""
+
+# For msgspec: plain data of few levels. What a parser reads as this needs no other check, and
+# the parser finds that out in passing; what it does not may be plain data all the same.
+if TYPE_CHECKING:
+    ShallowData: TypeAlias = Any
+    ShallowDict: TypeAlias = dict[str, Any]
+else:
+    ShallowData = _levels(_SHALLOW)
+    ShallowDict = dict[str, _levels(_SHALLOW - 1)]
+
+
+def is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether data is plain already, with nothing in it that `normalised` would change or refuse.
+
+    For what goes to an encoder at once: lone surrogates are left to that, which refuses them,
+    and tuples, which it writes as lists.
+
+    Args:
+        value: The data.
+        depth: How many dicts and lists it lies in.
+    """
+    kind = type(value)
+    items: Iterable[Any]
+    if kind is dict:
+        items = value.values()
+        for key in value:
+            if type(key) is not str:
+                return False
+    elif kind is list or kind is tuple:
+        items = value
+    else:
+        return (
+            kind in _TEXT_BOOL_NONE
+            or (kind is int and _LOWEST <= value <= _HIGHEST)
+            or (kind is float and math.isfinite(value))
+        )
+    if depth == MAX_DEPTH:
+        return False
+    # A call for each number would take longer than all the rest.
+    for item in items:
+        kind = type(item)
+        if kind in _TEXT_BOOL_NONE:
+            continue
+        if kind is int:
+            if not _LOWEST <= item <= _HIGHEST:
+                return False
+        elif kind is float:
+            if not math.isfinite(item):
+                return False
+        elif not is_plain(item, depth + 1):
+            return False
+    return True
 
 
 def normalised(value: Any, depth: int = 0) -> Any:
