@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import random
 import secrets
 from collections.abc import Callable
 
@@ -74,10 +75,60 @@ def test_what_one_side_encrypts_the_other_decrypts(text: str) -> None:
     assert ann.decrypt(bob.encrypt(text)) == text
 
 
+def nonce_of(text: str) -> bytes:
+    return base64.b64decode(text)[:24]
+
+
 def test_no_nonce_is_used_twice() -> None:
-    ann = Box(ANN, BOB.pubkey, counter())
-    nonces = {base64.b64decode(ann.encrypt("the same"))[:24] for _ in range(5)}
-    assert nonces == {number.to_bytes(24, "big") for number in range(5)}
+    ann, bob = boxes()
+    texts = [box.encrypt("the same") for _ in range(200) for box in (ann, bob)]
+    assert len({nonce_of(text) for text in texts}) == 400
+
+
+def test_every_random_byte_is_in_one_nonce_only_and_none_is_left_out() -> None:
+    drawn = bytearray()
+
+    def random_bytes(size: int) -> bytes:
+        fresh = secrets.token_bytes(size)
+        drawn.extend(fresh)
+        return fresh
+
+    ann = Box(ANN, BOB.pubkey, random_bytes)
+    nonces = b""
+    while len(nonces) < len(drawn) or not nonces:
+        nonces += nonce_of(ann.encrypt("the same"))
+    assert nonces == drawn
+    assert nonce_of(ann.encrypt("the same")) not in nonces
+
+
+def test_a_text_that_is_refused_and_one_that_is_not_share_no_nonce() -> None:
+    ann, bob = boxes()
+    first = ann.encrypt("one")
+    with pytest.raises(CryptoError):
+        ann.encrypt("\ud800")
+    with pytest.raises(CryptoError):
+        ann.decrypt("")
+    second = ann.encrypt("two")
+    assert nonce_of(first) != nonce_of(second)
+    assert (bob.decrypt(first), bob.decrypt(second)) == ("one", "two")
+
+
+def test_the_same_randomness_gives_the_same_ciphertexts() -> None:
+    def texts(seed: int) -> list[str]:
+        box = Box(ANN, BOB.pubkey, random.Random(seed).randbytes)
+        return [box.encrypt("the same") for _ in range(50)]
+
+    assert texts(1) == texts(1)
+    assert not set(texts(1)) & set(texts(2))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+@unhurried
+def test_the_bytes_of_a_text_are_encrypted_like_the_text(text: str) -> None:
+    def encrypted(content: str | bytes) -> str:
+        return Box(ANN, BOB.pubkey, random.Random(1).randbytes).encrypt(content)
+
+    assert encrypted(text.encode()) == encrypted(text)
 
 
 @given(st.text())
