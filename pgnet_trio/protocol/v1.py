@@ -32,7 +32,7 @@ import attrs
 from pgnet_trio.codec import from_plain
 from pgnet_trio.crypto import Box, KeyPair
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError, ServerKeyMismatch
-from pgnet_trio.messages import Packet, Response, Status
+from pgnet_trio.messages import Packet, Response, Status, encode_message
 from pgnet_trio.protocol.events import (
     Answer,
     ClientEvent,
@@ -137,7 +137,7 @@ class _Side:
         self._random_bytes = random_bytes
         self._box: Box | None = None
         # Each text with the box for it: what was said in the clear must stay in the clear.
-        self._outbox: deque[tuple[str, Box | None]] = deque()
+        self._outbox: deque[tuple[str | bytes, Box | None]] = deque()
 
     @property
     def state(self) -> State:
@@ -162,7 +162,8 @@ class _Side:
     def _say(self, step: Step, message: Packet | Response) -> None:
         # In this order, so that what cannot be said changes nothing.
         state = self._after(step)
-        self._outbox.append((message.serialize(), self._box))
+        text = encode_message(message)
+        self._outbox.append((text.decode() if self._box is None else text, self._box))
         self._state = state
 
     def _after(self, step: Step) -> State:
