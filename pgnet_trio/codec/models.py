@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from binascii import a2b_base64, b2a_base64
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import is_dataclass
+from datetime import datetime
 from enum import Enum
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from types import NoneType
+from typing import Any, Literal, get_args
 
 import attrs
 from cattrs import Converter
 from cattrs.disambiguators import create_default_dis_func
 
 from pgnet_trio.codec.faults import Fault, Inside, kind_name, not_among, value_name
+from pgnet_trio.codec.kinds import (
+    DICTS,
+    LISTS,
+    SCALARS,
+    clash,
+    is_below,
+    is_model,
+    is_union,
+    literal_values,
+    origin,
+    stripped,
+    wire_types,
+)
 
-__all__ = ["converter", "locate"]
+__all__ = ["converter", "distinguisher", "locate"]
 
 StructureHook = Callable[[Any, Any], Any]
 
@@ -40,11 +54,11 @@ def _structure_float(value: Any, declared: Any) -> Any:
 
 def _structure_subclass(value: Any, declared: Any, kind: type, expected: str) -> Any:
     # cattrs takes the hook of str for every class below it, and so for a `StrEnum`.
-    if _is_below(declared, Enum):
+    if is_below(declared, Enum):
         return _structure_enum(value, declared)
     if declared is kind:
         raise Fault(f"expected {expected}, got {value_name(value)}")
-    raise Fault(f"expected a model without {kind_name(declared)}; declare {kind.__name__}")
+    raise _declare(declared, kind)
 
 
 def _unstructure_str(value: Any) -> Any:
@@ -77,12 +91,57 @@ def _unstructure_payload(value: Any) -> Any:
     raise Fault(f"expected a dict, got {value_name(value)}")
 
 
+def _structure_datetime(value: Any, declared: Any) -> Any:
+    if declared is not datetime:
+        raise _declare(declared, datetime)
+    if type(value) is not str:
+        raise Fault(f"expected an ISO 8601 time as text, got {value_name(value)}")
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise Fault("expected an ISO 8601 time as text, got other text") from None
+    if moment.utcoffset() is None:
+        raise Fault("expected a time with a timezone, got one without")
+    return moment
+
+
+def _unstructure_datetime(value: Any) -> Any:
+    if not isinstance(value, datetime):
+        raise Fault(f"expected a datetime, got {value_name(value)}")
+    if value.utcoffset() is None:
+        raise Fault(
+            "expected a datetime with a timezone, got one without; add one, as in datetime.now(UTC)"
+        )
+    return value.isoformat()
+
+
+def _structure_bytes(value: Any, declared: Any) -> Any:
+    if declared is not bytes:
+        raise _declare(declared, bytes)
+    if type(value) is not str:
+        raise Fault(f"expected bytes as base64 text, got {value_name(value)}")
+    try:
+        data = a2b_base64(value, strict_mode=True)
+        # The last character may hold bits that mean nothing: two spellings of the same.
+        if b2a_base64(data, newline=False).decode() == value:
+            return data
+    except ValueError:
+        pass
+    raise Fault("expected bytes as base64 text, got other text")
+
+
+def _unstructure_bytes(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return b2a_base64(value, newline=False).decode()
+    raise Fault(f"expected bytes, got {value_name(value)}")
+
+
+def _declare(declared: Any, kind: type) -> Fault:
+    return Fault(f"expected a model without {kind_name(declared)}; declare {kind.__name__}")
+
+
 def _unchanged(value: Any) -> Any:
     return value
-
-
-def _origin(kind: Any) -> Any:
-    return get_origin(kind) or kind
 
 
 def _structure_model(kind: Any, converter: Converter) -> StructureHook:
@@ -167,29 +226,51 @@ def _structure_dict(kind: Any, converter: Converter) -> StructureHook:
 
 def _structure_union(kind: Any, converter: Converter) -> StructureHook:
     expected = " or ".join(map(kind_name, get_args(kind)))
-    scalars = {part for part in get_args(kind) if part in (str, int, float, bool, NoneType)}
-    others = [part for part in get_args(kind) if part not in scalars]
-    if len(others) == 1:
-        structure_other = converter.get_structure_hook(others[0])
-    elif others:
-        choose: Callable[[Any], Any] = create_default_dis_func(converter, *others)
+    if clash(kind) is not None:
+        raise Fault(f"expected a model without {expected}, which look alike when they arrive")
+    scalars = {part for part in map(stripped, get_args(kind)) if part in SCALARS}
+    others = [part for part in get_args(kind) if stripped(part) not in scalars]
+    models = [part for part in others if is_model(part)]
+    hooks: dict[type, tuple[StructureHook, Any]] = {
+        wire_type: (converter.get_structure_hook(part), part)
+        for part in others
+        for wire_type in wire_types(part)
+    }
+    if len(models) > 1:
+        choose = distinguisher(models)
+
+        def structure_model(value: Any, _: Any) -> Any:
+            try:
+                chosen = choose(value)
+            except (KeyError, TypeError, ValueError):
+                raise Fault(f"expected {expected}, got keys or a tag of none of these") from None
+            return converter.structure(value, chosen)
+
+        hooks[dict] = structure_model, kind
+    # The only other one says best what is wrong with a value.
+    otherwise = (converter.get_structure_hook(others[0]), others[0]) if len(others) == 1 else None
 
     def structure(value: Any, _: Any) -> Any:
         if type(value) in scalars:
             return value
         if type(value) is int and float in scalars:
             return float(value)
-        if len(others) == 1:
-            return structure_other(value, others[0])
-        if not others or type(value) is not dict:
+        found = hooks.get(type(value), otherwise)
+        if found is None:
             raise Fault(f"expected {expected}, got {value_name(value)}")
-        try:
-            chosen = choose(value)
-        except (KeyError, TypeError, ValueError):
-            raise Fault(f"expected {expected}, got keys or a tag of none of these") from None
-        return converter.structure(value, chosen)
+        hook, part = found
+        return hook(value, part)
 
     return structure
+
+
+def distinguisher(models: Sequence[Any]) -> Callable[[Any], Any]:
+    """Give what tells from plain data which of these models it is.
+
+    Raises:
+        TypeError: Nothing can.
+    """
+    return create_default_dis_func(converter, *models)
 
 
 def _structure_int_key(value: str, _: Any) -> int:
@@ -215,7 +296,7 @@ def _structure_enum(value: Any, kind: Any) -> Any:
 
 
 def _structure_literal(value: Any, kind: Any) -> Any:
-    values = [option.value if isinstance(option, Enum) else option for option in get_args(kind)]
+    values = literal_values(kind)
     for option, known in zip(get_args(kind), values, strict=True):
         if type(known) is type(value) and known == value:
             return option
@@ -236,23 +317,26 @@ def _strict_converter() -> Converter:
     converter.register_structure_hook(float, _structure_float)
     converter.register_structure_hook(NoneType, _strict(NoneType, "None"))
     # Left to itself, cattrs calls `bytes`, which makes a billion of them from a number.
-    converter.register_structure_hook(bytes, _refuse)
+    converter.register_structure_hook(bytes, _structure_bytes)
+    converter.register_structure_hook(datetime, _structure_datetime)
+    converter.register_unstructure_hook(bytes, _unstructure_bytes)
+    converter.register_unstructure_hook(datetime, _unstructure_datetime)
     converter.register_unstructure_hook(str, _unstructure_str)
     converter.register_unstructure_hook_func(lambda kind: kind is int, _unstructure_int)
     converter.register_unstructure_hook_func(lambda kind: kind is bool, _unstructure_bool)
     converter.register_unstructure_hook_func(lambda kind: kind is float, _unstructure_float)
     for predicate, factory in (
-        (lambda kind: attrs.has(kind) or is_dataclass(kind), _structure_model),
-        (lambda kind: _origin(kind) in (list, Sequence, MutableSequence), _structure_list),
-        (lambda kind: _origin(kind) is tuple, _structure_tuple),
-        (lambda kind: _origin(kind) in (dict, Mapping, MutableMapping), _structure_dict),
-        (lambda kind: _origin(kind) in (Union, UnionType), _structure_union),
+        (is_model, _structure_model),
+        (lambda kind: origin(kind) in LISTS, _structure_list),
+        (lambda kind: origin(kind) is tuple, _structure_tuple),
+        (lambda kind: origin(kind) in DICTS, _structure_dict),
+        (is_union, _structure_union),
     ):
         converter.register_structure_hook_factory(predicate, factory)
     for is_kind, hook in (
-        (lambda kind: _is_below(kind, Enum), _structure_enum),
-        (lambda kind: _origin(kind) is Literal, _structure_literal),
-        (lambda kind: _is_below(_origin(kind), AbstractSet, deque, bytearray), _refuse),
+        (lambda kind: is_below(kind, Enum), _structure_enum),
+        (lambda kind: origin(kind) is Literal, _structure_literal),
+        (lambda kind: is_below(origin(kind), AbstractSet, deque, bytearray), _refuse),
     ):
         converter.register_structure_hook_func(is_kind, hook)
     # What is in data of any kind is checked afterwards, as a whole.
@@ -261,10 +345,6 @@ def _strict_converter() -> Converter:
         lambda kind: kind == dict[str, Any], _unstructure_payload
     )
     return converter
-
-
-def _is_below(kind: Any, *bases: type) -> bool:
-    return isinstance(kind, type) and issubclass(kind, bases)
 
 
 converter = _strict_converter()
@@ -294,7 +374,7 @@ def _parts(value: Any, kind: Any) -> Iterator[tuple[str | int, Any, Any]]:
     if attrs.has(type(value)):
         for field in attrs.fields(type(value)):
             yield field.name, getattr(value, field.name, None), field.type
-    elif isinstance(value, list | tuple) and _origin(kind) in (list, tuple, Sequence):
+    elif isinstance(value, list | tuple) and origin(kind) in (list, tuple, Sequence):
         kinds = get_args(kind) or (Any,)
         one_for_each = len(kinds) == len(value) and kinds[-1] is not Ellipsis
         for index, item in enumerate(value):
