@@ -15,6 +15,7 @@ import re
 import ssl
 import sys
 import tracemalloc
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,11 +23,19 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.uri import WebSocketURI
+from wsproto.connection import Connection as WebSocket
+from wsproto.connection import ConnectionType
 
 from pgnet_trio.transport import MemoryTransport, Transport, choose, memory_pair
-from pgnet_trio.transport.frames import FrameWatch
+from pgnet_trio.transport.frames import FINAL_BINARY, FrameWatch, apply_mask, take_plain
+from pgnet_trio.transport.frames import frame as make_frame
 from pgnet_trio.transport.rules import MAX_FRAGMENTS
 from tests import links
 from tests.links import (
@@ -54,6 +63,31 @@ every_websocket = pytest.mark.parametrize("link", WEBSOCKET_LINKS, ids=lambda li
 each_end = pytest.mark.parametrize("link", PURE_LINKS, ids=lambda link: link.id)
 each_websocket_end = pytest.mark.parametrize("link", PURE_LINKS[1:], ids=lambda link: link.id)
 every_library = pytest.mark.parametrize("library", LIBRARIES)
+
+
+@st.composite
+def masked_frames(draw: st.DrawFn) -> bytes:
+    """A frame of a client's: most often an ordinary one, else one that is somehow special."""
+    opcode = draw(st.sampled_from([TEXT, BINARY, TEXT, BINARY, 0, PING, PONG, CLOSE, 3]))
+    payload = draw(
+        st.binary(max_size=20)
+        | st.text(max_size=20).map(str.encode)
+        | st.integers(120, 160).map(bytes)
+        | st.just(b"\x03\xe8bye")
+    )
+    key = draw(st.binary(min_size=4, max_size=4))
+    first = opcode | draw(st.sampled_from([0x80, 0x80, 0x80, 0, 0xC0]))
+    mask = draw(st.sampled_from([0x80] * 9 + [0]))
+    if draw(st.integers(0, 9)) == 0:
+        # A length in more bytes than it needs.
+        head = bytes((first, mask | 126)) + len(payload).to_bytes(2)
+    else:
+        head = make_frame(first, payload)[: -len(payload) or None]
+        head = bytes((head[0], head[1] | mask)) + head[2:]
+    return head + key + apply_mask(payload, key) if mask else head + payload
+
+
+FRAMES = masked_frames()
 
 
 def open_sockets() -> int:
@@ -791,6 +825,8 @@ class TestHostileClient:
             frame(TEXT, b"\xc3", final=False) + frame(0, b"("),
             frame(PING, b"x", final=False),
             frame(PING, b"x" * 126),
+            frame(CLOSE, b"x"),
+            frame(CLOSE, (1005).to_bytes(2)),
         ],
         ids=[
             "unmasked",
@@ -803,6 +839,8 @@ class TestHostileClient:
             "no UTF-8 in fragments",
             "fragmented ping",
             "long ping",
+            "half a close code",
+            "close code for nobody to send",
         ],
     )
     async def test_breaking_the_rules_breaks_the_link(self, library: str, broken: bytes) -> None:
@@ -815,7 +853,8 @@ class TestHostileClient:
                 await server.send("x")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(server.aclose)
-                await raw.read_to_end()
+                assert (await raw.read_close())[0] in (1002, 1007)
+                assert await raw.read_to_end() == b""
                 await raw.stream.aclose()
 
     @every_library
@@ -1000,14 +1039,25 @@ class TestHostileClient:
             assert (await raw.read_frame())[0] == CLOSE
 
     @every_library
-    async def test_the_library_crashing_does_not_end_the_body(self, library: str) -> None:
-        # trio-websocket answers a ping that comes during its own close, which raises.
-        async with raw_client(library) as (server, raw):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(server.aclose)
-                await raw.read_close()
-                await raw.send(frame(PING, b"x") + frame(CLOSE))
-                await raw.read_to_end()
+    async def test_that_pings_and_closes_while_it_is_closed(self, library: str) -> None:
+        async with raw_client(library) as (server, raw), trio.open_nursery() as nursery:
+            nursery.start_soon(server.aclose)
+            await raw.read_close()
+            await raw.send(frame(PING, b"x") + frame(CLOSE))
+            assert await raw.read_to_end() == b""
+
+    async def test_trio_websocket_crashing_breaks_the_link_and_nothing_else(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def crash(*_: object) -> bytes:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr("wsproto.frame_protocol.FrameProtocol.pong", crash)
+        async with raw_client("trio-websocket") as (server, raw):
+            await raw.send(frame(TEXT, b"fine") + frame(PING, b"x"))
+            assert await server.receive() == "fine"
+            assert "library failed" in await expect_broken(server)
+            await raw.stream.aclose()
             await trio.lowlevel.checkpoint()
 
 
@@ -1025,7 +1075,7 @@ class TestFriendlyClient:
                     nursery.start_soon(server.aclose)
                     assert (await raw.read_close())[0] == 1009
                     await raw.send(frame(CLOSE))
-                    await raw.read_to_end()
+                    assert await raw.read_to_end() == b""
                     await raw.stream.aclose()
 
     @every_library
@@ -1053,6 +1103,7 @@ class TestFriendlyClient:
                     os.write(raw.number(), frame(CLOSE))
                     os.write(other.socket.fileno(), b"x")
                     await raw.read_close()
+                    assert await raw.read_to_end() == b""
 
 
 @pytest.mark.usefixtures("impatient")
@@ -1210,6 +1261,153 @@ class TestHostileServer:
             assert b"Host: example.org\r\n" in heads[1] + b"\r\n"
 
 
+class TestTheShortWay:
+    """Plain messages pass the library by, and nobody can tell."""
+
+    @every_library
+    @given(frames=st.lists(FRAMES, max_size=12), cuts=st.lists(st.integers(0, 800), max_size=6))
+    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    async def test_ends_where_the_library_alone_would_end(
+        self,
+        library: str,
+        monkeypatch: pytest.MonkeyPatch,
+        frames: list[bytes],
+        cuts: list[int],
+    ) -> None:
+        stream = b"".join(frames)
+        cuts = sorted(cuts)
+        pieces = [
+            stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)
+        ]
+        short = await self.outcome(library, pieces)
+        with monkeypatch.context() as patch:
+            patch.setattr("pgnet_trio.transport.link.take_plain", lambda *_, **__: 0)
+            long = await self.outcome(library, pieces)
+        assert short == long
+
+    @staticmethod
+    async def outcome(
+        library: str, pieces: list[bytes]
+    ) -> tuple[list[str | bytes], type[Exception], str, list[bytes]]:
+        """What is received, what ends it, and which close frames are sent."""
+        stream = Recording([REQUEST, *filter(None, pieces)])
+        received: list[str | bytes] = []
+        async with links.accept(choose(library), stream, max_message_size=150) as server:
+            with pytest.raises((trio.EndOfChannel, trio.BrokenResourceError)) as caught:
+                while True:
+                    received.append(await server.receive())
+        raw = RawPeer(Recording([bytes(stream.sent)]))
+        await raw.read_head()
+        closes = []
+        while raw.buffer:
+            opcode, payload = await raw.read_frame()
+            if opcode == CLOSE:
+                closes.append(payload)
+        return received, caught.type, str(caught.value), closes
+
+    @given(frames=st.lists(FRAMES, max_size=12), end=st.integers(0, 800), limit=st.integers(0, 150))
+    def test_takes_whole_messages_and_no_more(
+        self, frames: list[bytes], end: int, limit: int
+    ) -> None:
+        data = b"".join(frames)[:end]
+        taken: deque[str | bytes] = deque()
+        size = take_plain(data, taken, limit=limit, unmask=apply_mask)
+        server = ServerProtocol(state=State.OPEN, max_size=limit)
+        server.receive_data(data[:size])
+        events = [event for event in server.events_received() if isinstance(event, Frame)]
+        assert all(event.fin and event.opcode in (TEXT, BINARY) for event in events)
+        assert list(taken) == [
+            event.data.decode() if event.opcode == TEXT else event.data  # type: ignore[union-attr]
+            for event in events
+        ]
+        assert server.state is State.OPEN
+        assert server.data_to_send() == []
+        # What follows is no plain message, or not all of one.
+        server.receive_data(data[size:])
+        following = server.events_received()[:1]
+        for event in following:
+            assert isinstance(event, Frame)
+            assert (
+                not event.fin
+                or event.opcode not in (TEXT, BINARY)
+                or not is_utf8(event.data)
+                or data[size + 1] & 0x7F >= 126
+            )
+
+    def test_takes_nothing_of_an_unmasked_message_from_a_client(self) -> None:
+        taken: deque[str | bytes] = deque()
+        data = frame(TEXT, b"x", masked=False)
+        assert take_plain(data, taken, limit=None, unmask=apply_mask) == 0
+        assert take_plain(data, taken, limit=None, unmask=None) == len(data)
+        assert take_plain(frame(TEXT, b"x"), taken, limit=None, unmask=None) == 0
+        assert list(taken) == ["x"]
+
+    @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 200_001])
+    def test_frames_are_what_the_libraries_read(self, size: int) -> None:
+        payload = bytes(range(256)) * (size // 256 + 1)
+        payload = payload[:size]
+        for key in (b"\x01\x80\xff\x7e", None):
+            data = make_frame(FINAL_BINARY, payload, key=key)
+            side = ClientProtocol(WebSocketURI(False, "", 0, "", ""), state=State.OPEN)
+            protocol = side if key is None else ServerProtocol(state=State.OPEN)
+            protocol.receive_data(data)
+            assert protocol.events_received() == [Frame(Opcode.BINARY, payload)]
+            kind = ConnectionType.CLIENT if key is None else ConnectionType.SERVER
+            connection = WebSocket(kind, trailing_data=data)
+            got = b"".join(event.data for event in connection.events())  # type: ignore[attr-defined]
+            assert got == payload
+            taken: deque[str | bytes] = deque()
+            unmask = None if key is None else apply_mask
+            assert take_plain(data, taken, limit=size, unmask=unmask) == len(data)
+            assert list(taken) == [payload]
+
+    async def test_a_client_never_uses_a_masking_key_twice(self) -> None:
+        async def serve(raw: RawPeer, head: bytes) -> None:
+            await TestHostileServer.upgrade(raw, head)
+            while len(raw.buffer) < 200:
+                raw.buffer += await raw.stream.receive_some()
+            keys.update(raw.buffer[start + 2 : start + 6] for start in range(0, 200, 10))
+            await raw.send(frame(CLOSE, masked=False))
+
+        for library in LIBRARIES:
+            keys: set[bytes] = set()
+            async with raw_server(library, serve) as connecting, connecting as client:
+                for _ in range(20):
+                    await client.send("abcd")
+                await expect_end(client)
+            assert len(keys) == 20
+
+
+def is_utf8(data: bytes | bytearray | memoryview) -> bool:
+    try:
+        str(data, "utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+class Recording(trio.abc.Stream):
+    """Gives the next piece at each read, then the end; keeps what is sent."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self.pieces = pieces
+        self.sent = bytearray()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        self.sent += data
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return self.pieces.pop(0) if self.pieces else b""
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
 class Pieces(trio.abc.HalfCloseableStream):
     """Sends every byte apart."""
 
@@ -1326,10 +1524,27 @@ class TestFrameWatch:
         if allowed is None:
             assert watch.violation is None
             assert passed == len(stream)
+            assert watch.between_messages
+            assert watch.messages == len(sizes)
         else:
             assert watch.violation == (1009, f"message over the limit of {limit} bytes")
+            assert not watch.between_messages
             # Bytes of the header that came before its end have passed; the frame has not.
             assert allowed <= passed < allowed + 14
+
+    def test_counts_a_message_when_its_last_byte_has_passed(self) -> None:
+        stream = (
+            frame(TEXT, b"abc", final=False) + frame(PING, b"x") + frame(0, b"def") + frame(BINARY)
+        )
+        watch = FrameWatch(None)
+        seen = []
+        for byte in stream:
+            watch.passes(bytes((byte,)))
+            seen.append((watch.messages, watch.between_messages))
+        ends = [len(stream) - len(frame(BINARY)) - 1, len(stream) - 1]
+        assert [index for index, (_, between) in enumerate(seen) if between] == ends
+        assert [seen[index][0] for index in ends] == [1, 2]
+        assert [count for count, _ in seen].count(1) == len(frame(BINARY))
 
     def test_looks_at_nothing_after_a_close(self) -> None:
         watch = FrameWatch(1)
@@ -1338,3 +1553,4 @@ class TestFrameWatch:
         assert watch.passes(data) == len(data)
         assert watch.close_seen
         assert watch.violation is None
+        assert not watch.between_messages

@@ -94,7 +94,7 @@ class WebSocketLink(Transport):
         # The latest ping and pong that could not be written because half a frame was unsent.
         # More are not kept (RFC 6455, section 5.5.3, allows it), so pings without end cost nothing.
         self._late: dict[int, bytes] = {}
-        self._close_sent = False
+        self._close_answered = False
         # Why nothing more comes in, or goes out. A link that refuses bytes may still have
         # messages to read, and a peer's close among them: so these are two.
         self._receive_error: tuple[type[Exception], str, BaseException | None] | None = None
@@ -281,10 +281,10 @@ class WebSocketLink(Transport):
 
     def _answer(self, data: bytes) -> None:
         """Send a frame of the library's, after the message that is on its way out."""
-        if self._close_sent or self._closed or self._send_error is not None:
+        if self._closed or self._send_error is not None:
             return
         if data[0] == FINAL_CLOSE:
-            self._close_sent = True
+            self._close_answered = True
             self._write(data)
         elif self._pipe.unsent:
             self._late[data[0]] = data
@@ -304,8 +304,7 @@ class WebSocketLink(Transport):
             self._send_error = self._send_error or text
 
     def _send_close(self, code: int, reason: str) -> None:
-        if not self._close_sent and self._send_error is None:
-            self._close_sent = True
+        if not self._close_answered and self._send_error is None:
             self._write(close_frame(code, reason, masked=self._is_client))
 
     async def _say_goodbye(self, code: int, reason: str) -> None:
