@@ -1,8 +1,8 @@
 """Multiplayer games on Trio: a server, a client, and everything between them.
 
-The layers, each of which imports only from those before it: errors, codec, messages, crypto,
-protocol, transport, connection, environment, game, storage, server, client, terminal, examples,
-devclient, cli.
+The layers, each of which imports only from those before it: errors, codec, messages, typed,
+crypto, protocol, patch, transport, connection, environment, game, storage, server, client,
+testing, terminal, examples, devclient, cli.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 
 from pgnet_trio import devclient, examples
-from pgnet_trio.client import Client
+from pgnet_trio.client import Client, Entered, Left, Question, StateChanged
 from pgnet_trio.errors import (
     CodecError,
     ConnectFailed,
@@ -18,20 +18,25 @@ from pgnet_trio.errors import (
     Disconnected,
     LoginRefused,
     PGNetError,
+    PlayerLeft,
     ProtocolError,
+    PushesLost,
+    Reject,
     RequestFailed,
     SendQueueFull,
     ServerError,
     ServerKeyMismatch,
+    SessionLost,
     StorageError,
 )
 from pgnet_trio.examples import ExampleClient, ExampleGame
-from pgnet_trio.game import Game
+from pgnet_trio.game import Game, Room
 from pgnet_trio.messages import (
     ADMIN_USERNAME,
     DEFAULT_PORT,
     GameInfo,
     Packet,
+    Push,
     Request,
     Response,
     Status,
@@ -40,6 +45,7 @@ from pgnet_trio.messages import (
 )
 from pgnet_trio.server import Server
 from pgnet_trio.terminal import ainput
+from pgnet_trio.typed import on
 
 __all__ = [
     "ADMIN_USERNAME",
@@ -49,21 +55,31 @@ __all__ = [
     "ConnectFailed",
     "CryptoError",
     "Disconnected",
+    "Entered",
     "ExampleClient",
     "ExampleGame",
     "Game",
     "GameInfo",
+    "Left",
     "LoginRefused",
     "PGNetError",
     "Packet",
+    "PlayerLeft",
     "ProtocolError",
+    "Push",
+    "PushesLost",
+    "Question",
+    "Reject",
     "Request",
     "RequestFailed",
     "Response",
+    "Room",
     "SendQueueFull",
     "Server",
     "ServerError",
     "ServerKeyMismatch",
+    "SessionLost",
+    "StateChanged",
     "Status",
     "StorageError",
     "ainput",
@@ -72,6 +88,7 @@ __all__ = [
     "examples",
     "is_gamename_allowed",
     "is_username_allowed",
+    "on",
 ]
 
 _logger = logging.getLogger("pgnet_trio")

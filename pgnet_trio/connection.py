@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
 
-from pgnet_trio.errors import Disconnected, ProtocolError
+from pgnet_trio.errors import CryptoError, Disconnected, ProtocolError
 
 if TYPE_CHECKING:
     from pgnet_trio.transport import Transport
@@ -37,7 +37,15 @@ class WireProtocol(Protocol[EventT_co]):
         """Whether the connection ends once everything that waits is written."""
 
     def receive(self, message: str | bytes, /) -> Sequence[EventT_co]:
-        """Take a message in, and say what it means; raises ProtocolError."""
+        """Take a message in, and say what it means.
+
+        Raises:
+            ProtocolError: The other side broke the rules.
+            CryptoError: Somebody in between did.
+        """
+
+    def ping(self) -> bool:
+        """Ask the other side for a sign of life; False where the transport has to."""
 
     def next_message(self) -> str | bytes | None:
         """Give the next message to write, or None."""
@@ -124,6 +132,9 @@ class Connection(Generic[EventT]):
                 self.flush()
                 await self.aclose(POLICY_VIOLATION, str(error))
                 raise
+            except CryptoError as error:
+                await self.aclose(POLICY_VIOLATION, str(error))
+                raise Disconnected(f"connection lost: {error}") from None
             self.flush()
             if events:
                 return events
@@ -189,7 +200,10 @@ class Connection(Generic[EventT]):
                 self._end(f"nothing was heard of the other side for {timeout:g} s")
             else:
                 pinged = True
-                self.transport.ping()
+                if self._protocol.ping():
+                    self.flush()
+                else:
+                    self.transport.ping()
         await self.transport.aclose(GOING_AWAY, self.close_reason)
 
     async def _write_out(self) -> None:

@@ -11,7 +11,11 @@
     │   └── ServerKeyMismatch           the server's public key is not the one expected
     ├── RequestFailed                   the server answered a request with a status that is not OK
     ├── Disconnected                    the connection ended while somebody waited for it
+    │   └── SessionLost                 so did the session: what was asked may have happened
+    ├── PushesLost                      more came unasked than is kept for who does not read
     ├── SendQueueFull                   too many messages wait to be sent
+    ├── Reject                          a game refuses what a player wants
+    ├── PlayerLeft                      a player left while the game waited for them
     ├── StorageError                    a save file or key file cannot be used
     └── ServerError                     the server cannot start, or cannot be used like this
 
@@ -21,7 +25,7 @@ Python's own ``TypeError``, ``ValueError`` and ``RuntimeError``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pgnet_trio.messages import Response
@@ -33,11 +37,15 @@ __all__ = [
     "Disconnected",
     "LoginRefused",
     "PGNetError",
+    "PlayerLeft",
     "ProtocolError",
+    "PushesLost",
+    "Reject",
     "RequestFailed",
     "SendQueueFull",
     "ServerError",
     "ServerKeyMismatch",
+    "SessionLost",
     "StorageError",
     "bare",
 ]
@@ -92,6 +100,35 @@ class RequestFailed(PGNetError):
 
 class Disconnected(PGNetError):
     """The connection ended while somebody waited for it; the message says why it ended."""
+
+
+class Reject(PGNetError):
+    """Raised by a game to refuse what a player wants; the player is told why.
+
+    In a handler it refuses the message, in ``user_joined`` the join, and in the ``check`` of a
+    question the answer. Whatever the game changed before it raised stays changed.
+
+    Args:
+        reason: What the player is told.
+        payload: Data for the player's program, which has to be plain.
+    """
+
+    def __init__(self, reason: str, payload: dict[str, Any] | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.payload = payload
+
+
+class PlayerLeft(PGNetError):
+    """A player left the game while it waited for them, or is not in it."""
+
+
+class SessionLost(Disconnected):
+    """The session is gone with its connection: what was asked may have happened, or not."""
+
+
+class PushesLost(PGNetError):
+    """More came than is kept for a program that does not read it; the message says how much."""
 
 
 class SendQueueFull(PGNetError):

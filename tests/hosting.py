@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from pgnet_trio import Client, Game, Packet, Response, Server
-from pgnet_trio.client.connector import Connector
+from pgnet_trio.client.address import parse_address
+from pgnet_trio.client.connector import Connector, RemoteConnector
 from pgnet_trio.crypto import PasswordHasher
 from pgnet_trio.environment import Environment
+from pgnet_trio.protocol.v2 import SUBPROTOCOL
+from pgnet_trio.transport import choose
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -64,8 +67,9 @@ class InMemory(Connector):
 
     encrypted = False
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, protocol: int = 2) -> None:
         self._server = server
+        self._protocol = protocol
 
     def __str__(self) -> str:
         return "memory"
@@ -75,7 +79,7 @@ class InMemory(Connector):
 
     @asynccontextmanager
     async def _connect(self, max_message_size: int | None) -> AsyncIterator[Transport]:
-        transport = self._server.connect_in_memory()
+        transport = self._server.connect_in_memory(protocol=self._protocol)
         transport.max_message_size = max_message_size
         try:
             yield transport
@@ -97,10 +101,11 @@ async def hosting(game: Callable[..., Game] = Recorder, **options: Any) -> Async
         server.shutdown()
 
 
-def player(server: Server, username: str, password: str = "") -> Client:
+def player(server: Server, username: str, password: str = "", *, protocol: int = 2) -> Client:
     """Make a client for a running server: over memory, or over its port where it has one."""
-    if server.port is None:
-        return Client(InMemory(server), username=username, password=password)
-    return Client.remote(
-        address="127.0.0.1", port=server.port, username=username, password=password
-    )
+    connector: Connector = InMemory(server, protocol)
+    if server.port is not None:
+        offered = (SUBPROTOCOL,) if protocol == 2 else ()
+        address = parse_address("127.0.0.1", server.port)
+        connector = RemoteConnector(address, choose(None), offered)
+    return Client(connector, username=username, password=password)

@@ -291,7 +291,11 @@ async def test_lines_are_sent_in_order_and_all_is_well() -> None:
 
 async def test_the_requests_of_the_server_are_offered_for_completion() -> None:
     _, script = await play()
-    assert script.signatures["__pgnet__.join_game"] == {"name": "str", "password": "str"}
+    assert script.signatures["__pgnet__.join_game"] == {
+        "name": "str",
+        "password": "str",
+        "spectate": "bool",
+    }
     assert "__pgnet__.shutdown" not in script.signatures
     _, script = await play(username="admin")
     assert "__pgnet__.shutdown" in script.signatures

@@ -20,6 +20,7 @@ LAYERS = (
     "errors",
     "codec",
     "messages",
+    "typed",
     "crypto",
     "protocol",
     "patch",
@@ -50,7 +51,7 @@ EXCEPTIONS = {
 }
 
 # These never import trio, nor a module of ours that does.
-PURE_LAYERS = {"errors", "codec", "messages", "crypto", "protocol", "patch"}
+PURE_LAYERS = {"errors", "codec", "messages", "typed", "crypto", "protocol", "patch"}
 PURE_MODULES = {
     "pgnet_trio.storage.interface",
     "pgnet_trio.server.lobby",

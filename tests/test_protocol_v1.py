@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from pgnet_trio.crypto import Box, KeyPair
 from pgnet_trio.errors import CodecError, ProtocolError, ServerKeyMismatch
 from pgnet_trio.messages import Packet, Response, Status, wall_clock
-from pgnet_trio.protocol import Answer, LoggedIn, LogIn, LoginRefusal, Request
+from pgnet_trio.protocol.events import Answer, Asked, LoggedIn, LogIn, LoginRefusal
 from pgnet_trio.protocol.v1 import (
     CLIENT_STEPS,
     SERVER_STEPS,
@@ -215,7 +215,7 @@ def test_a_conversation(encrypted: bool) -> None:
         packet = Packet("move", {"x": id})
         assert client.request(packet) == id
         assert client.unanswered == 1
-        assert exchange(client, server) == [Request(id, packet)]
+        assert exchange(client, server) == [Asked(id, packet)]
         assert server.unanswered == 1
         response = Response("moved", {"y": [id, None, 0.5, "é"]}, 7, game="table")
         server.respond(id, response)
@@ -281,7 +281,7 @@ def test_payloads_arrive_as_they_were_sent(encrypted: bool, payload: dict[str, A
     client, server = logged_in(encrypted=encrypted)
     client.request(Packet("there", payload))
     (request,) = exchange(client, server)
-    assert isinstance(request, Request)
+    assert isinstance(request, Asked)
     assert request.packet.payload == payload
     server.respond(1, Response("back", request.packet.payload))
     (answer,) = exchange(client, server)
@@ -293,7 +293,7 @@ def test_requests_that_came_together_are_answered_in_order() -> None:
     server = server_in(State.OPEN)
     for id in (1, 2, 3):
         packet = Packet(f"move {id}")
-        assert server.receive(as_client(packet.serialize())) == [Request(id, packet)]
+        assert server.receive(as_client(packet.serialize())) == [Asked(id, packet)]
     assert server.unanswered == 3
     for wrong in (0, 2, 3, 4):
         with pytest.raises(RuntimeError, match=rf"answer to request 1 of 3, got one to {wrong}"):
@@ -462,7 +462,7 @@ def test_an_original_client_plays_on_our_server() -> None:
     client.receive(take(server))
 
     (request,) = drive(client, server, client.request("__pgnet__.create_game", {"name": "table"}))
-    assert isinstance(request, Request)
+    assert isinstance(request, Asked)
     assert request.packet.message == "__pgnet__.create_game"
     assert request.packet.payload == {"name": "table"}
     server.respond(1, Response("created", {"heartbeat_rate": 4.0}, game="table"))
@@ -471,7 +471,7 @@ def test_an_original_client_plays_on_our_server() -> None:
     assert client.heartbeat_interval == 0.25
 
     (request,) = drive(client, server, client.request("move", {"x": (1, 2), "y": {"z": None}}))
-    assert isinstance(request, Request)
+    assert isinstance(request, Asked)
     assert request.packet.payload == {"x": [1, 2], "y": {"z": None}}
     server.respond(2, Response("moved", {"n": 2**63 - 1, "f": 0.1, "t": "é\x00"}, 7, game="table"))
     client.receive(take(server))
@@ -916,7 +916,7 @@ class Conversation(RuleBasedStateMachine):
         else:
             self.heard += 1
             (event,) = events
-            assert isinstance(event, Request)
+            assert isinstance(event, Asked)
             assert event.id == event.packet.payload["id"] == self.heard
 
     @rule()

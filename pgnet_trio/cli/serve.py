@@ -55,7 +55,9 @@ _LIMITS: dict[str, tuple[str, str]] = {
     "failed_logins_per_account": ("NUMBER", "of failed log-ins a minute to one account"),
     "failed_logins_per_address": ("NUMBER", "of failed log-ins a minute from one address"),
     "requests_per_second": ("NUMBER", "of requests of one user; more have to wait"),
-    "max_requests_in_flight": ("NUMBER", "of unanswered requests of one user; more have to wait"),
+    "max_requests_in_flight": ("NUMBER", "of unanswered requests of one user"),
+    "max_unacknowledged_messages": ("NUMBER", "of messages to one user that wait to arrive"),
+    "max_unacknowledged_bytes": ("BYTES", "of messages to one user that wait to arrive"),
 }
 
 
@@ -102,6 +104,23 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         help="let nobody register without an invite code; a saved switch goes before this",
     )
     option("--require-user-password", action="store_true", help="register nobody without one")
+    option(
+        "--resume-grace",
+        type=_seconds,
+        metavar="SECONDS",
+        help="for which a player whose connection dropped keeps their place (default: 30)",
+    )
+    option(
+        "--duplicate-login",
+        choices=["take_over", "refuse"],
+        help="what a log-in does whose user is connected already (default: take_over)",
+    )
+    option(
+        "--minimum-protocol",
+        type=int,
+        choices=[1, 2],
+        help="2 refuses clients of PGNet, whose protocol has no forward secrecy (default: 1)",
+    )
     option("--transport", type=transport_name, metavar="NAME", help="trio-websocket or websockets")
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="log more, every packet and response too"
@@ -256,6 +275,10 @@ def _positive(text: str) -> float:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"expected a number over 0, got {text!r}")
+
+
+def _seconds(text: str) -> float:
+    return 0.0 if text == "0" else _positive(text)
 
 
 def _limit(text: str) -> float | None:

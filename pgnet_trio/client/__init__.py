@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from pgnet_trio.client.client import Client
+from pgnet_trio.client.client import Client, Entered, Left, StateChanged
+from pgnet_trio.client.questions import Question
 
-__all__ = ["Client"]
+__all__ = ["Client", "Entered", "Left", "Question", "StateChanged"]

@@ -2,53 +2,94 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import EllipsisType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+import attrs
 import trio
 
+from pgnet_trio import patch
 from pgnet_trio.client.address import parse_address
 from pgnet_trio.client.connector import Connector, LocalConnector, LocalServer, RemoteConnector
 from pgnet_trio.client.dispatcher import Dispatcher
-from pgnet_trio.client.outbox import Callback, Errand, Outbox
-from pgnet_trio.codec import from_plain
-from pgnet_trio.connection import Connection
-from pgnet_trio.crypto import KeyPair
+from pgnet_trio.client.feeds import Feed, LatestFeed, StateReader
+from pgnet_trio.client.outbox import MAX_QUEUED, Callback, Errand, Outbox
+from pgnet_trio.client.questions import Question
+from pgnet_trio.client.session import ClientSession, Credentials, first_error
+from pgnet_trio.codec import from_plain, plain
 from pgnet_trio.environment import Environment
 from pgnet_trio.errors import (
-    ConnectFailed,
+    CodecError,
     Disconnected,
-    LoginRefused,
-    ProtocolError,
+    PGNetError,
+    RequestFailed,
     SendQueueFull,
+    SessionLost,
 )
-from pgnet_trio.messages import DEFAULT_PORT, GameInfo, Packet, Request, Response, Status
-from pgnet_trio.protocol.events import Answer, ClientEvent, LoginRefusal
-from pgnet_trio.protocol.v1 import ClientProtocol
-from pgnet_trio.transport import MemoryTransport, choose
+from pgnet_trio.messages import DEFAULT_PORT, GameInfo, Packet, Push, Request, Response, Status
+from pgnet_trio.protocol.events import (
+    Answer,
+    ClientEvent,
+    GameChanged,
+    Patched,
+    Pushed,
+    Questioned,
+    StateShown,
+    Withdrawn,
+)
+from pgnet_trio.transport import choose
+from pgnet_trio.typed import model_name, read_packet, to_packet
 
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
 
-__all__ = ["Client"]
+__all__ = ["Client", "Entered", "Event", "Left", "StateChanged"]
 
 logger = logging.getLogger("pgnet_trio.client")
 
-CONNECT_TIMEOUT = 15.0
-"""Seconds for connecting and logging in; a busy server may take some for the password."""
-
 DEFAULT_HEARTBEAT_RATE = 10.0
-
-MAX_MESSAGE_SIZE = 1024 * 1024
-PING_INTERVAL = 15.0
-KEEPALIVE_TIMEOUT = 20.0
 
 CLOSED_HERE = "disconnected by this client"
 JOINING = (Request.CREATE_GAME, Request.JOIN_GAME)
+PLAYERS = "__pgnet__.players"
+
+ModelT = TypeVar("ModelT")
+
+
+@attrs.frozen
+class Left:
+    """How the user got out of the last game.
+
+    Attributes:
+        game: The game's name.
+        reason: A word for programs: left, kicked, closed, crashed or destroyed.
+        message: Why, for people.
+    """
+
+    game: str
+    reason: str
+    message: str
+
+
+@attrs.frozen
+class Entered:
+    """An event: the user is in this game now."""
+
+    game: str
+
+
+@attrs.frozen
+class StateChanged:
+    """An event: there is a new state; `Client.get_state` gives the latest."""
+
+
+Event = Push | Question[Any] | StateChanged | Entered | Left
+"""What `Client.events` gives."""
 
 
 class Client:
@@ -63,16 +104,26 @@ class Client:
     or callback that raises ends the client with that error.
 
     Attributes:
-        on_connection: Called with True when logged in, with False when the connection ended.
+        on_connection: Called with True when logged in, with False when the session ended.
+        on_online: Called with False when the connection dropped, with True when it is back.
         on_status: Called with a text for people whenever `status` changes.
         on_game: Called with the name of the game that was joined, or None when it was left.
+        on_players: Called with `players` whenever they change.
         on_heartbeat: Called with the game's answer to each heartbeat.
+        on_push: Called with each `Push`.
+        on_state: Called with the latest state, as plain data, after it changed.
+        on_question: Called with each `Question`.
     """
 
     on_connection: Callable[..., Any] | None = None
+    on_online: Callable[..., Any] | None = None
     on_status: Callable[..., Any] | None = None
     on_game: Callable[..., Any] | None = None
+    on_players: Callable[..., Any] | None = None
     on_heartbeat: Callable[..., Any] | None = None
+    on_push: Callable[..., Any] | None = None
+    on_state: Callable[..., Any] | None = None
+    on_question: Callable[..., Any] | None = None
 
     def __init__(
         self,
@@ -82,27 +133,70 @@ class Client:
         password: str = "",
         invite_code: str = "",
         verify_server_pubkey: str = "",
+        minimum_protocol: int = 1,
+        reconnect_for: float | None = 60.0,
         environment: Environment | None = None,
     ) -> None:
         """Use `Client.remote` or `Client.local` instead."""
+        if minimum_protocol not in (1, 2):
+            raise ValueError(f"minimum_protocol: expected 1 or 2, got {minimum_protocol!r}.")
+        if reconnect_for is not None and not reconnect_for >= 0:
+            raise ValueError(
+                f"reconnect_for: expected seconds, or None for ever; got {reconnect_for!r}."
+            )
         self._connector = connector
-        self._username = username
-        self._password = password
-        self._invite_code = invite_code
-        self._verify_server_pubkey = verify_server_pubkey
+        self._credentials = Credentials(username, password, invite_code, verify_server_pubkey)
+        self._minimum_protocol = minimum_protocol
+        self._reconnect_for = reconnect_for
         self._environment = environment or Environment()
         self._status = "New client."
         self._in_use = False
         self._connected = False
+        self._online = False
         self._game: str | None = None
+        self._left: Left | None = None
+        self._players: dict[str, bool] = {}
+        self._close_reason = ""
+        self._opened: AbstractAsyncContextManager[None] | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        """Forget the run before."""
+        self._dispatcher = Dispatcher()
+        self._outbox = Outbox()
+        self._session = ClientSession(
+            self._connector,
+            self._credentials,
+            self._environment,
+            self._outbox,
+            self,
+            minimum_protocol=self._minimum_protocol,
+            reconnect_for=self._reconnect_for,
+        )
+        self._ended = trio.Event()
         self._close_reason = ""
         self._heartbeat_rate = DEFAULT_HEARTBEAT_RATE
-        self._opened: AbstractAsyncContextManager[None] | None = None
-        self._outbox: Outbox | None = None
-        self._dispatcher = Dispatcher()
-        self._ended = trio.Event()
-        self._reading = trio.CancelScope()
         self._game_changed = trio.lowlevel.ParkingLot()
+        # How the user got into the game, to get there again after the session was lost.
+        self._way_in: Packet | None = None
+        self._room_clock = 0.0
+        self._events: Feed[Event] | None = None
+        self._leave_room(None)
+
+    def _leave_room(self, error: PGNetError | None, *, first: bool = True) -> None:
+        """Start anew with what is read of a game; readers of the one before end."""
+        if not first:
+            for feed in (self._pushes, self._questions):
+                feed.end(error)
+            self._states.end(error)
+            for question in self._open_questions.values():
+                question.scope.cancel()
+        self._pushes: Feed[Push] = Feed("pushes")
+        self._questions: Feed[Question[Any]] = Feed("questions")
+        self._open_questions: dict[int, Question[Any]] = {}
+        self._states: LatestFeed = LatestFeed()
+        self._state_version = 0
+        self._players = {}
 
     @classmethod
     def remote(
@@ -114,6 +208,8 @@ class Client:
         invite_code: str = "",
         port: int = DEFAULT_PORT,
         verify_server_pubkey: str = "",
+        minimum_protocol: int = 1,
+        reconnect_for: float | None = 60.0,
         transport: str | None = None,
         environment: Environment | None = None,
     ) -> Self:
@@ -127,6 +223,11 @@ class Client:
             port: The port, where the address names none.
             verify_server_pubkey: The server's public key in base64. A server with another key is
                 told nothing secret. Empty: any key is taken.
+            minimum_protocol: 2 refuses servers of PGNet, whose protocol has no forward secrecy.
+                With 1, the older protocol is spoken at a first contact, where there is no key to
+                verify; what is spoken shows in `protocol`.
+            reconnect_for: Seconds for which a dropped connection is tried to be replaced; 0 for
+                never, None for ever. Requests wait meanwhile.
             transport: The WebSocket library: ``"trio-websocket"``, ``"websockets"``, or None for
                 the fastest that is installed.
             environment: Randomness, to replace in tests.
@@ -141,6 +242,8 @@ class Client:
             password=password,
             invite_code=invite_code,
             verify_server_pubkey=verify_server_pubkey,
+            minimum_protocol=minimum_protocol,
+            reconnect_for=reconnect_for,
             environment=environment,
         )
 
@@ -174,21 +277,55 @@ class Client:
             registration_enabled=True,
             require_user_password=False,
         )
-        return cls(LocalConnector(server, port), username=username, password=password)
+        return cls(
+            LocalConnector(server, port), username=username, password=password, reconnect_for=0
+        )
 
     def __repr__(self) -> str:
         state = "connected" if self._connected else "not connected"
-        return f"<{type(self).__name__} {self._username!r} at {self._connector}, {state}>"
+        return f"<{type(self).__name__} {self.username!r} at {self._connector}, {state}>"
 
     @property
     def username(self) -> str:
         """Who this client is, or will be when it is logged in."""
-        return self._username
+        return self._credentials.username
 
     @property
     def connected(self) -> bool:
-        """Whether this client is connected and logged in."""
+        """Whether this client is logged in; a dropped connection may come back meanwhile."""
         return self._connected
+
+    @property
+    def online(self) -> bool:
+        """Whether there is a connection now."""
+        return self._online
+
+    @property
+    def protocol(self) -> int | None:
+        """The version of the protocol that is spoken; None before the first connection."""
+        return self._session.protocol
+
+    @property
+    def server_pubkey(self) -> str | None:
+        """The server's public key in base64; None where there is none, or not yet."""
+        return self._session.server_pubkey
+
+    @property
+    def left(self) -> Left | None:
+        """How the user got out of the last game; None before that."""
+        return self._left
+
+    @property
+    def players(self) -> dict[str, bool]:
+        """The players of the game in the order of joining, and whether each is connected.
+
+        Only known with protocol 2.
+        """
+        return dict(self._players)
+
+    def time(self) -> float:
+        """The time in the game's room, in seconds, as far as this client can know it."""
+        return trio.current_time() + self._room_clock
 
     @property
     def status(self) -> str:
@@ -253,32 +390,55 @@ class Client:
 
     def disconnect(self) -> None:
         """End the connection; never waits. Whoever waits for an answer gets Disconnected."""
-        self._end(CLOSED_HERE)
+        self._session.end(CLOSED_HERE)
 
     async def request(self, packet: Packet) -> Response:
         """Send a packet and wait for the answer.
 
-        A request that is cancelled before it was sent did not happen; after that it may have
-        happened, and its answer is thrown away.
+        While the connection is dropped and may come back, it waits. A request that is cancelled
+        before it was sent did not happen; after that it may have happened, and its answer is
+        thrown away.
 
         Returns:
             The answer, whatever its status.
 
         Raises:
             Disconnected: There is no connection, or it ended before the answer came.
+            SessionLost: The same, and the server does not know the session any more.
             CodecError: The payload cannot travel.
             SendQueueFull: Too many messages wait already.
         """
-        errand = Errand(packet, done=trio.Event())
-        return await self._wait_for(errand, do_next=False)
+        return await self._wait_for(Errand(packet, done=trio.Event()), do_next=False)
 
-    def send(
-        self, packet: Packet, callback: Callback | None = None, /, do_next: bool = False
-    ) -> None:
-        """Queue a packet; never waits. Without a connection it is dropped, with a warning.
+    @overload
+    async def call(self, message: object, answer: None = None, /) -> Response: ...
+    @overload
+    async def call(self, message: object, answer: type[ModelT], /) -> ModelT: ...
+    async def call(self, message: object, answer: type[ModelT] | None = None, /) -> Any:
+        """Send a typed message and wait for its answer.
 
         Args:
-            packet: What to send.
+            message: An attrs model, or a packet.
+            answer: The attrs class of the answer.
+
+        Returns:
+            The answer, as that model, or as a response where no class is given.
+
+        Raises:
+            RequestFailed: The game refused; the response says why.
+            CodecError: The message cannot travel, or the answer is no such model.
+            Disconnected: There is no connection, or it ended before the answer came.
+        """
+        response = (await self.request(to_packet(message))).raise_for_status()
+        return response if answer is None else read_packet(response, answer)
+
+    def send(
+        self, message: object, callback: Callback | None = None, /, do_next: bool = False
+    ) -> None:
+        """Queue a message; never waits. Without a session it is dropped, with a warning.
+
+        Args:
+            message: A packet, or an attrs model.
             callback: Called with the answer; may be async.
             do_next: Whether it goes before everything else that waits.
 
@@ -286,19 +446,104 @@ class Client:
             CodecError: The payload cannot travel.
             SendQueueFull: Too many messages wait already.
         """
-        if self._outbox is None or not self._connected:
+        packet = to_packet(message)
+        if not self._connected:
             logger.warning("Not connected, so this is dropped: %r", packet)
             return
+        quiet = callback is None and not packet.message.startswith("__pgnet__.")
         self._outbox.put(
-            Errand(packet, callback), do_next=do_next, waiting_callbacks=len(self._dispatcher)
+            Errand(packet, callback, quiet=quiet),
+            do_next=do_next,
+            waiting_callbacks=len(self._dispatcher),
         )
+        self._session.flush()
+
+    def pushes(self, model: type[ModelT] | None = None, /) -> AsyncIterator[Any]:
+        """Iterate over what the game says unasked, from what has not been read yet on.
+
+        Args:
+            model: Only pushes of this attrs class, as such; None for all, as `Push`.
+        """
+        if model is None:
+            return self._pushes.read(None, _itself)
+        return self._pushes.read(model, functools.partial(_as_model, model))
+
+    def questions(self, model: type[ModelT] | None = None, /) -> AsyncIterator[Question[Any]]:
+        """Iterate over what the game asks this player.
+
+        Args:
+            model: Only questions of this attrs class, whose `prompt` is one; None for all.
+        """
+        if model is None:
+            return self._questions.read(None, _itself)
+        return self._questions.read(model, functools.partial(_as_question, model))
+
+    def states(self, model: type[ModelT], /) -> AsyncIterator[ModelT]:
+        """Iterate over the states of the game: the latest, and then whenever there is a newer one.
+
+        Who is slow gets fewer of them.
+
+        Args:
+            model: The attrs class of the state, or ``dict``, or whatever ``view`` gives.
+        """
+        return StateReader(self._states, lambda data: from_plain(data, model))
+
+    def get_state(self, model: type[ModelT], /) -> ModelT:
+        """Give the latest state of the game.
+
+        Args:
+            model: The attrs class of the state.
+
+        Raises:
+            CodecError: It is no such model.
+            RuntimeError: There is no state: the user is in no game, or it shows none.
+        """
+        if not self._states.count:
+            raise RuntimeError("there is no state: join a game that has a view first")
+        return from_plain(self._states.data, model)
+
+    async def wait_state(
+        self, model: type[ModelT], predicate: Callable[[ModelT], bool] | None = None, /
+    ) -> ModelT:
+        """Wait until the state is as wanted; a state that is so already is given at once.
+
+        Args:
+            model: The attrs class of the state.
+            predicate: Says whether a state is as wanted; None takes any.
+
+        Raises:
+            CodecError: A state is no such model.
+            RequestFailed: The user left the game before.
+            Disconnected: The session is gone.
+        """
+        feed, count = self._states, 0
+        await trio.lowlevel.checkpoint()
+        while await feed.next_after(count):
+            count = feed.count
+            state = from_plain(feed.data, model)
+            if predicate is None or predicate(state):
+                return state
+        raise RequestFailed(
+            Response(
+                "The user is out of the game, so its state changes no more.",
+                status=Status.UNEXPECTED,
+            )
+        )
+
+    def events(self) -> AsyncIterator[Event]:
+        """Iterate over pushes, questions, changes of the state and of the game, as they come.
+
+        What comes is kept from the first call on.
+        """
+        if self._events is None:
+            self._events = Feed("events")
+        return self._events.read(None, _itself)
 
     def flush_queue(self) -> None:
         """Forget the packets of `send` that have not been sent yet, with their callbacks."""
-        if self._outbox is not None:
-            dropped = self._outbox.drop_unsent()
-            if dropped:
-                logger.info("Dropped %d messages that were not sent yet", dropped)
+        dropped = self._outbox.drop_unsent()
+        if dropped:
+            logger.info("Dropped %d messages that were not sent yet", dropped)
 
     @overload
     def get_game_dir(self) -> Coroutine[Any, Any, dict[str, GameInfo]]: ...
@@ -324,11 +569,22 @@ class Client:
 
     @overload
     def create_game(
-        self, name: str, /, *, password: str | None = None
+        self,
+        name: str,
+        /,
+        *,
+        password: str | None = None,
+        options: dict[str, Any] | None = None,
     ) -> Coroutine[Any, Any, Response]: ...
     @overload
     def create_game(
-        self, name: str, /, *, password: str | None = None, callback: Callback | None
+        self,
+        name: str,
+        /,
+        *,
+        password: str | None = None,
+        options: dict[str, Any] | None = None,
+        callback: Callback | None,
     ) -> None: ...
     def create_game(
         self,
@@ -336,6 +592,7 @@ class Client:
         /,
         *,
         password: str | None = None,
+        options: dict[str, Any] | None = None,
         callback: Callback | EllipsisType | None = ...,
     ) -> Any:
         """Create a game and join it.
@@ -343,6 +600,7 @@ class Client:
         Args:
             name: The game's name.
             password: What others need to join it; empty for nothing.
+            options: What the game gets as ``self.room.options``; plain data.
             callback: Called with the response; then this never waits, as `send`.
 
         Returns:
@@ -352,15 +610,24 @@ class Client:
             RequestFailed: The game cannot be created.
             Disconnected: There is no connection, or it ended before the answer came.
         """
-        return self._ask(Request.CREATE_GAME, _game_payload(name, password), callback)
+        payload = _game_payload(name, password)
+        if options:
+            payload["options"] = options
+        return self._ask(Request.CREATE_GAME, payload, callback)
 
     @overload
     def join_game(
-        self, name: str, /, *, password: str | None = None
+        self, name: str, /, *, password: str | None = None, spectate: bool = False
     ) -> Coroutine[Any, Any, Response]: ...
     @overload
     def join_game(
-        self, name: str, /, *, password: str | None = None, callback: Callback | None
+        self,
+        name: str,
+        /,
+        *,
+        password: str | None = None,
+        spectate: bool = False,
+        callback: Callback | None,
     ) -> None: ...
     def join_game(
         self,
@@ -368,6 +635,7 @@ class Client:
         /,
         *,
         password: str | None = None,
+        spectate: bool = False,
         callback: Callback | EllipsisType | None = ...,
     ) -> Any:
         """Join a game; one that does not exist is created.
@@ -375,6 +643,7 @@ class Client:
         Args:
             name: The game's name.
             password: The game's password, if it has one.
+            spectate: Whether only to watch.
             callback: Called with the response; then this never waits, as `send`.
 
         Returns:
@@ -384,7 +653,10 @@ class Client:
             RequestFailed: The game cannot be joined.
             Disconnected: There is no connection, or it ended before the answer came.
         """
-        return self._ask(Request.JOIN_GAME, _game_payload(name, password), callback)
+        payload = _game_payload(name, password)
+        if spectate:
+            payload["spectate"] = True
+        return self._ask(Request.JOIN_GAME, payload, callback)
 
     @overload
     def leave_game(self) -> Coroutine[Any, Any, Response]: ...
@@ -424,10 +696,11 @@ class Client:
     async def _wait_for(self, errand: Errand, *, do_next: bool) -> Response:
         outbox, done = self._outbox, errand.done
         assert done is not None
-        if outbox is None or not self._connected:
+        if not self._connected:
             raise Disconnected(self._close_reason or "This client is not connected.")
         # Those who wait one by one are as many as their tasks, so they are not counted.
         outbox.put(errand, do_next=do_next, waiting_callbacks=0)
+        self._session.flush()
         try:
             await done.wait()
         finally:
@@ -437,13 +710,16 @@ class Client:
         assert errand.response is not None
         return errand.response
 
+    async def _answer_question(self, question: int, packet: Packet) -> Response:
+        errand = Errand(packet, done=trio.Event(), question=question)
+        return await self._wait_for(errand, do_next=False)
+
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:
         if self._in_use:
             raise RuntimeError("This client is in use already: one connection at a time.")
-        self._dispatcher = dispatcher = Dispatcher()
-        self._ended = trio.Event()
-        self._close_reason = ""
+        self._reset()
+        dispatcher, session = self._dispatcher, self._session
         body_error: Exception | None = None
         error: BaseException | None = None
         self._in_use = True
@@ -451,114 +727,37 @@ class Client:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(dispatcher.run)
                 try:
-                    async with self._logged_in():
+                    async with trio.open_nursery() as tasks:
+                        await tasks.start(session.run)
+                        tasks.start_soon(self._send_heartbeats)
                         try:
                             yield
                         except Exception as raised:
                             body_error = raised
                         finally:
-                            self._end(CLOSED_HERE)
+                            session.end(CLOSED_HERE)
+                            self._game_changed.unpark_all()
                 except Exception as raised:
-                    error = _bare(raised)
-                    self._end(str(error))
+                    error = first_error(raised)
+                    session.end(str(error))
                 finally:
-                    self._outbox = None
                     self._in_use = False
                     dispatcher.close()
         except BaseExceptionGroup as group:
-            error = _bare(group)
+            error = first_error(group)
         if body_error is not None:
             raise body_error
         if error is not None:
             raise error
 
-    @asynccontextmanager
-    async def _logged_in(self) -> AsyncIterator[None]:
-        where = str(self._connector)
-        self._set_status(f"Connecting to {where}...")
-        reached = False
-        with trio.move_on_after(CONNECT_TIMEOUT) as scope:
-            try:
-                async with self._connector.connect(MAX_MESSAGE_SIZE) as transport:
-                    reached = True
-                    protocol = self._make_protocol()
-                    # A link in memory cannot break unnoticed, nor answer a ping.
-                    local = isinstance(transport, MemoryTransport)
-                    connection: Connection[ClientEvent] = Connection(
-                        transport,
-                        protocol,
-                        ping_interval=None if local else PING_INTERVAL,
-                        keepalive_timeout=None if local else KEEPALIVE_TIMEOUT,
-                    )
-                    async with connection.open(), trio.open_nursery() as tasks:
-                        self._set_status("Logging in...")
-                        await _log_in(connection)
-                        scope.deadline = math.inf
-                        self._reading = trio.CancelScope()
-                        self._outbox = Outbox(protocol, connection.flush)
-                        self._connected = True
-                        self._dispatcher.call(self.on_connection, True)
-                        self._set_status(f"Logged in as {self._username} at {where}.")
-                        tasks.start_soon(self._read, connection)
-                        tasks.start_soon(self._send_heartbeats)
-                        try:
-                            yield
-                        finally:
-                            tasks.cancel_scope.cancel()
-            except Exception as error:
-                bare = _bare(error)
-                if not reached and isinstance(bare, (OSError, trio.BrokenResourceError)):
-                    raise ConnectFailed(f"No server was reached at {where}: {bare}.") from bare
-                raise
-        if scope.cancelled_caught:
-            raise ConnectFailed(f"{where} did not answer within {CONNECT_TIMEOUT:g} s.")
-
-    def _make_protocol(self) -> ClientProtocol:
-        random_bytes = self._environment.random_bytes
-        encrypted = self._connector.encrypted
-        return ClientProtocol(
-            username=self._username,
-            password=self._password,
-            invite_code=self._invite_code,
-            key=KeyPair.generate(random_bytes) if encrypted else None,
-            random_bytes=random_bytes,
-            verify_server_pubkey=self._verify_server_pubkey,
-        )
-
-    async def _read(self, connection: Connection[ClientEvent]) -> None:
-        with self._reading:
-            try:
-                while True:
-                    for event in await connection.receive():
-                        if isinstance(event, Answer):
-                            self._take_answer(event)
-            except (Disconnected, ProtocolError) as error:
-                self._end(str(error))
-        await connection.aclose(reason=self._close_reason)
-
-    def _take_answer(self, answer: Answer) -> None:
-        outbox, response = self._outbox, answer.response
-        if outbox is None:
-            return
-        errand = outbox.take(answer.id)
-        if errand.packet.message in JOINING and response.status == Status.OK:
-            rate = response.payload.get("heartbeat_rate")
-            if isinstance(rate, (int, float)) and rate > 0:
-                self._heartbeat_rate = float(rate)
-        self._set_game(response.game)
-        self._dispatcher.call(errand.callback, response)
-        errand.succeed(response)
-        if response.disconnecting:
-            self._end(response.message)
-        else:
-            outbox.pump()
-
     async def _send_heartbeats(self) -> None:
-        while True:
-            if self._game is None:
+        while not self._ended.is_set():
+            if self._game is None or not self._heartbeat_rate:
                 await self._game_changed.park()
-            await trio.sleep(1 / self._heartbeat_rate)
-            if self._game is None:
+                continue
+            with trio.move_on_after(1 / self._heartbeat_rate):
+                await self._ended.wait()
+            if self._game is None or not self._online:
                 continue
             packet = Packet(Request.HEARTBEAT_UPDATE, self.heartbeat_payload())
             try:
@@ -568,42 +767,191 @@ class Client:
             if response.game is not None:
                 self._dispatcher.call(self.on_heartbeat, response)
 
+    # What the session tells.
+
+    def set_status(self, status: str) -> None:
+        """Take note of how things are; called by the session."""
+        self._status = status
+        logger.info("%s: %s", self.username, status)
+        self._dispatcher.call(self.on_status, status)
+
+    def session_opened(self, *, again: bool) -> None:
+        """Take note of being logged in; called by the session."""
+        self._connected = self._online = True
+        self._heartbeat_rate = DEFAULT_HEARTBEAT_RATE if self._session.protocol == 1 else 0.0
+        self._dispatcher.call(self.on_connection, True)
+        self.set_status(
+            f"Logged in as {self.username} at {self._connector}, protocol {self._session.protocol}."
+        )
+        if again and self._way_in is not None:
+            way_in, self._way_in = self._way_in, None
+            way_in = Packet(Request.JOIN_GAME, _without_options(way_in.payload))
+            self._outbox.put(Errand(way_in, self._rejoined), do_next=True, waiting_callbacks=0)
+
+    def session_lost(self, reason: str) -> None:
+        """Fail what waits: the server knows nothing of it any more; called by the session."""
+        error = SessionLost(reason)
+        self._outbox.fail_all(error)
+        self._leave_room(error, first=False)
+        self._connected = False
+        self._dispatcher.call(self.on_connection, False)
+        if self._way_in is None:
+            self._set_game(None)
+
+    def online_changed(self, *, online: bool) -> None:
+        """Take note of the connection; called by the session."""
+        self._online = online
+        self._dispatcher.call(self.on_online, online)
+        self.set_status("Online again." if online else "The connection dropped; coming back...")
+
+    def session_ended(self, reason: str) -> None:
+        """Tell everybody who waits that it is over; called by the session."""
+        self._ended.set()
+        self._close_reason = reason
+        error = Disconnected(reason)
+        self._outbox.fail_all(error)
+        self._leave_room(error if self._connected else None, first=False)
+        if self._events is not None:
+            self._events.end(error)
+        self._game = None
+        self._online = False
+        if self._connected:
+            self._connected = False
+            self._dispatcher.call(self.on_connection, False)
+        self.set_status(f"Disconnected: {reason}")
+
+    def take_event(self, event: ClientEvent) -> None:
+        """Do what has to be done with something that came; called by the session."""
+        match event:
+            case Answer():
+                self._take_answer(event)
+            case StateShown():
+                self._take_state(event.version, event.data)
+            case Patched():
+                self._take_patch(event)
+            case Pushed():
+                self._take_push(event.push)
+            case GameChanged():
+                self._take_game(event)
+            case Questioned():
+                self._take_question(event)
+            case Withdrawn():
+                question = self._open_questions.pop(event.id, None)
+                if question is not None:
+                    question.scope.cancel()
+                    self._questions.remove(question)
+
+    def _take_answer(self, answer: Answer) -> None:
+        response = answer.response
+        errand = self._outbox.take(answer.id)
+        if errand.packet.message in JOINING and response.status == Status.OK:
+            self._way_in = errand.packet
+        if self._session.protocol == 1:
+            rate = response.payload.get("heartbeat_rate")
+            if errand.packet.message in JOINING and isinstance(rate, (int, float)) and rate > 0:
+                self._heartbeat_rate = float(rate)
+            self._set_game(response.game)
+        else:
+            response.game = self._game
+        self._dispatcher.call(errand.callback, response)
+        errand.succeed(response)
+        if response.disconnecting:
+            self._session.end(response.message)
+
+    def _rejoined(self, response: Response) -> None:
+        if response.status != Status.OK:
+            self._set_game(None)
+
+    def _take_game(self, event: GameChanged) -> None:
+        if event.name is None:
+            if self._game is not None:
+                self._left = Left(self._game, event.reason, event.message)
+                self._put_event(self._left)
+            self._way_in = None
+            self._leave_room(None, first=False)
+        else:
+            self._room_clock = event.time - trio.current_time()
+            self._put_event(Entered(event.name))
+        self._heartbeat_rate = event.heartbeat_rate
+        self._set_game(event.name)
+
+    def _take_state(self, version: int, data: Any) -> None:
+        self._state_version = version
+        self._states.put(data)
+        self._put_event(StateChanged())
+        if self.on_state is not None:
+            self._dispatcher.call_once(self._show_state)
+
+    def _show_state(self) -> Any:
+        hook = self.on_state
+        return None if hook is None else hook(plain(self._states.data))
+
+    def _take_patch(self, event: Patched) -> None:
+        if event.base == self._state_version and self._states.count:
+            try:
+                data = patch.apply(self._states.data, event.patch)
+            except CodecError as error:
+                logger.warning("A patch of the state does not fit: %s", error)
+            else:
+                self._take_state(event.version, data)
+                return
+        self._session.want_state()
+
+    def _take_push(self, push: Push) -> None:
+        if push.message == PLAYERS:
+            self._take_players(push.payload)
+            return
+        self._pushes.put(push)
+        self._put_event(push)
+        self._dispatch(self.on_push, push)
+
+    def _take_players(self, payload: dict[str, Any]) -> None:
+        players = {} if payload.get("all") else dict(self._players)
+        for name, online in payload.get("players", {}).items():
+            if online is None:
+                players.pop(name, None)
+            else:
+                players[name] = online is True
+        self._players = players
+        self._dispatch(self.on_players, dict(players))
+
+    def _take_question(self, event: Questioned) -> None:
+        self._room_clock = event.time - trio.current_time()
+        deadline = math.inf if event.deadline is None else event.deadline - self._room_clock
+        question = Question(
+            event.id,
+            event.packet,
+            event.packet,
+            trio.CancelScope(deadline=deadline),
+            self._answer_question,
+        )
+        if event.id in self._open_questions:
+            return
+        self._open_questions[event.id] = question
+        self._questions.put(question)
+        self._put_event(question)
+        self._dispatch(self.on_question, question)
+
+    def _put_event(self, event: Event) -> None:
+        if self._events is not None:
+            self._events.put(event)
+
+    def _dispatch(self, hook: Callable[..., Any] | None, argument: Any) -> None:
+        """Have a hook called, where not too many calls wait already."""
+        if hook is not None and len(self._dispatcher) < MAX_QUEUED:
+            self._dispatcher.call(hook, argument)
+        elif hook is not None:
+            self._session.end(
+                f"more than {MAX_QUEUED} calls of events wait: they take longer than new ones come"
+            )
+
     def _set_game(self, game: str | None) -> None:
         if game == self._game:
             return
         self._game = game
-        self._set_status(f"In the game {game!r}." if game is not None else "In no game.")
+        self.set_status(f"In the game {game!r}." if game is not None else "In no game.")
         self._dispatcher.call(self.on_game, game)
         self._game_changed.unpark_all()
-
-    def _set_status(self, status: str) -> None:
-        self._status = status
-        logger.info("%s: %s", self._username, status)
-        self._dispatcher.call(self.on_status, status)
-
-    def _end(self, reason: str) -> None:
-        if self._ended.is_set():
-            return
-        self._ended.set()
-        self._close_reason = reason
-        if self._outbox is not None:
-            self._outbox.fail_all(reason)
-            self._reading.cancel()
-        self._game = None
-        if self._connected:
-            self._connected = False
-            self._dispatcher.call(self.on_connection, False)
-        self._set_status(f"Disconnected: {reason}")
-
-
-async def _log_in(connection: Connection[ClientEvent]) -> None:
-    connection.flush()
-    try:
-        (event,) = await connection.receive()
-    except (Disconnected, ProtocolError) as error:
-        raise ConnectFailed(f"The server did not log this client in: {error}.") from error
-    if isinstance(event, LoginRefusal):
-        raise LoginRefused(event.reason)
 
 
 def _game_payload(name: str, password: str | None) -> dict[str, Any]:
@@ -611,9 +959,20 @@ def _game_payload(name: str, password: str | None) -> dict[str, Any]:
     return {"name": name, "password": password} if password else {"name": name}
 
 
-def _bare(error: BaseException) -> BaseException:
-    """Give the one error that matters of a group: the first that is no cancellation."""
-    while isinstance(error, BaseExceptionGroup):
-        others = error.split(trio.Cancelled)[1]
-        error = (others or error).exceptions[0]
-    return error
+def _without_options(payload: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in payload.items() if key != "options"}
+
+
+def _itself(item: ModelT) -> ModelT:
+    return item
+
+
+def _as_model(model: type[ModelT], push: Push) -> ModelT | None:
+    return read_packet(push, model) if push.message == model_name(model) else None
+
+
+def _as_question(model: type[ModelT], question: Question[Any]) -> Question[ModelT] | None:
+    if question.packet.message != model_name(model):
+        return None
+    question.prompt = read_packet(question.packet, model)
+    return question

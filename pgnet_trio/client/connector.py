@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
+
+from pgnet_trio.protocol.v2 import SUBPROTOCOL
 
 if TYPE_CHECKING:
     from pgnet_trio.client.address import Address
@@ -45,9 +47,15 @@ class RemoteConnector(Connector):
 
     encrypted = True
 
-    def __init__(self, address: Address, implementation: WebSocketImplementation) -> None:
+    def __init__(
+        self,
+        address: Address,
+        implementation: WebSocketImplementation,
+        subprotocols: Sequence[str] = (SUBPROTOCOL,),
+    ) -> None:
         self._address = address
         self._implementation = implementation
+        self._subprotocols = subprotocols
 
     def __str__(self) -> str:
         return str(self._address)
@@ -59,6 +67,7 @@ class RemoteConnector(Connector):
             self._address.port,
             resource=self._address.resource,
             ssl_context=ssl.create_default_context() if self._address.tls else None,
+            subprotocols=self._subprotocols,
             max_message_size=max_message_size,
         )
 

@@ -23,6 +23,7 @@ class Dispatcher:
         self._post, self._calls = trio.open_memory_channel[tuple[Callable[..., Any], Any]](
             _CAPACITY
         )
+        self._pending: list[Callable[[], Any]] = []
 
     def __len__(self) -> int:
         return self._calls.statistics().current_buffer_used
@@ -31,6 +32,16 @@ class Dispatcher:
         """Have a function called in its turn; never waits. None is nothing to call."""
         if function is not None:
             self._post.send_nowait((function, argument))
+
+    def call_once(self, function: Callable[[], Any]) -> None:
+        """Have a function without arguments called, unless it waits to be called already."""
+        if function not in self._pending:
+            self._pending.append(function)
+            self._post.send_nowait((self._call_pending, function))
+
+    def _call_pending(self, function: Callable[[], Any]) -> Any:
+        self._pending.remove(function)
+        return function()
 
     def close(self) -> None:
         """Let `run` return once everything was called."""

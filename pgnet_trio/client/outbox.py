@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import trio
 
 from pgnet_trio.codec import plain
-from pgnet_trio.errors import CodecError, Disconnected, PGNetError, SendQueueFull
+from pgnet_trio.errors import CodecError, PGNetError, SendQueueFull
 from pgnet_trio.messages import Packet, Response
+from pgnet_trio.protocol.envelopes import encode_answer, encode_request
 
-if TYPE_CHECKING:
-    from pgnet_trio.protocol.v1 import ClientProtocol
-
-__all__ = ["MAX_QUEUED", "Errand", "Outbox"]
+__all__ = ["MAX_QUEUED", "Callback", "Errand", "Outbox"]
 
 MAX_QUEUED = 1024
 """Messages that may wait for their answers, or their callbacks; a client that keeps up has few."""
@@ -32,6 +30,8 @@ class Errand:
         packet: What is asked.
         callback: What gets the answer; None where nothing does.
         done: Set when there is an answer or an error, where somebody waits for it.
+        quiet: Whether nobody wants the answer.
+        question: Which question of the game this answers; None for a request.
         response: The answer.
         error: Why there is none.
     """
@@ -39,6 +39,9 @@ class Errand:
     packet: Packet
     callback: Callback | None = None
     done: trio.Event | None = None
+    quiet: bool = False
+    question: int | None = None
+    body: bytes = b""
     response: Response | None = None
     error: PGNetError | None = None
 
@@ -56,19 +59,25 @@ class Errand:
 
 
 class Outbox:
-    """Queues packets, and hands them to the protocol as its window allows."""
+    """Queues packets until they leave, and knows which of those that left have no answer yet.
 
-    def __init__(self, protocol: ClientProtocol, flush: Callable[[], None]) -> None:
-        self._protocol = protocol
-        self._flush = flush
+    Attributes:
+        version: The version of the protocol that they leave with.
+        max_size: The longest request in bytes that the server takes; None where that is unknown.
+    """
+
+    def __init__(self) -> None:
+        self.version = 2
+        self.max_size: int | None = None
         self._queue: deque[Errand] = deque()
         self._asked: dict[int, Errand] = {}
+        self._last_id = 0
 
     def __len__(self) -> int:
         return len(self._queue) + len(self._asked)
 
     def put(self, errand: Errand, *, do_next: bool, waiting_callbacks: int) -> None:
-        """Queue a packet; it leaves at once where the protocol allows.
+        """Queue a packet.
 
         Args:
             errand: The packet.
@@ -77,33 +86,48 @@ class Outbox:
 
         Raises:
             SendQueueFull: Too many wait already.
-            CodecError: The payload cannot travel.
+            CodecError: The payload cannot travel, or is too long for the server.
         """
         if len(self) + waiting_callbacks >= MAX_QUEUED:
             raise SendQueueFull(
                 f"{MAX_QUEUED} messages wait for their answers or callbacks already; wait for "
                 "some of them before sending more."
             )
-        if self._queue or self._protocol.unanswered >= self._protocol.window:
+        if self.version == 1:
             # What leaves later would fail where nobody who can mend it hears of it.
             plain(errand.packet.payload)
+        elif errand.question is not None:
+            errand.body = encode_answer(errand.question, errand.packet)
+        else:
+            errand.body = encode_request(errand.packet, quiet=errand.quiet)
+        if self.max_size is not None and len(errand.body) + 9 > self.max_size:
+            raise CodecError(
+                f"expected a request of at most {self.max_size - 9} bytes, which is what the "
+                f"server takes, got one of {len(errand.body)}; send less at once"
+            )
         if do_next:
             self._queue.appendleft(errand)
         else:
             self._queue.append(errand)
-        self.pump()
-        if isinstance(errand.error, CodecError):
-            raise errand.error
 
-    def pump(self) -> None:
-        """Hand what waits to the protocol, as far as its window allows."""
-        while self._queue and self._protocol.unanswered < self._protocol.window:
-            errand = self._queue.popleft()
-            try:
-                self._asked[self._protocol.request(errand.packet)] = errand
-            except CodecError as error:
-                errand.fail(error)
-        self._flush()
+    def next_request(self) -> tuple[bytes, bool] | None:
+        """Give the next packet for protocol 2, which leaves now, and whether it is quiet."""
+        errand = self._next()
+        return None if errand is None else (errand.body, errand.quiet)
+
+    def next_packet(self) -> Packet | None:
+        """Give the next packet for protocol 1, which leaves now."""
+        errand = self._next()
+        return None if errand is None else errand.packet
+
+    def _next(self) -> Errand | None:
+        if not self._queue:
+            return None
+        errand = self._queue.popleft()
+        self._last_id += 1
+        if not (errand.quiet and self.version == 2):
+            self._asked[self._last_id] = errand
+        return errand
 
     def take(self, request_id: int) -> Errand:
         """Give what was asked under this id; it is answered now."""
@@ -121,10 +145,11 @@ class Outbox:
         self._queue = deque(kept)
         return dropped
 
-    def fail_all(self, reason: str) -> None:
-        """Tell everybody who waits that the connection is gone."""
+    def fail_all(self, error: PGNetError) -> None:
+        """Tell everybody who waits that there will be no answer, and start counting anew."""
         errands = [*self._asked.values(), *self._queue]
         self._asked.clear()
         self._queue.clear()
+        self._last_id = 0
         for errand in errands:
-            errand.fail(Disconnected(reason))
+            errand.fail(error)

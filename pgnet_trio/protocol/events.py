@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
-from pgnet_trio.messages import Packet, Response
+from pgnet_trio.messages import Packet, Push, Response
 
-__all__ = ["Answer", "ClientEvent", "LogIn", "LoggedIn", "LoginRefusal", "Request", "ServerEvent"]
+__all__ = [
+    "Answer",
+    "Answered",
+    "Asked",
+    "ClientEvent",
+    "GameChanged",
+    "LogIn",
+    "LoggedIn",
+    "LoginRefusal",
+    "Parted",
+    "Patched",
+    "Pushed",
+    "Questioned",
+    "Resume",
+    "ResumeRefusal",
+    "Resumed",
+    "ServerEvent",
+    "StateShown",
+    "StateWanted",
+    "Taken",
+    "Withdrawn",
+]
 
 
 @attrs.frozen
@@ -19,7 +42,22 @@ class LogIn:
 
 
 @attrs.frozen
-class Request:
+class Resume:
+    """Server side: the client wants its session back, over this new connection.
+
+    Attributes:
+        username: Whose session it is.
+        proof: What only a holder of the session's token can make, for this connection alone.
+        received: How much of what the session sent it has.
+    """
+
+    username: str
+    proof: bytes = attrs.field(repr=False)
+    received: int
+
+
+@attrs.frozen
+class Asked:
     """Server side: a logged-in client asks something; ids count up from 1."""
 
     id: int
@@ -27,15 +65,54 @@ class Request:
 
 
 @attrs.frozen
+class Answered:
+    """Server side: a client answers a question of its game, as its request number `id`."""
+
+    id: int
+    question: int
+    packet: Packet
+
+
+@attrs.frozen
+class StateWanted:
+    """Server side: a client cannot use the patches that it gets, and needs a full state."""
+
+
+@attrs.frozen
+class Parted:
+    """Either side: the other one ends the session, for good."""
+
+    reason: str
+
+
+@attrs.frozen
 class LoggedIn:
-    """Client side: the server let this client in."""
+    """Client side: the server let this client in.
+
+    Attributes:
+        message: What the server says.
+        token: What the session can be resumed with; empty where it cannot.
+    """
 
     message: str
+    token: bytes = attrs.field(default=b"", repr=False)
 
 
 @attrs.frozen
 class LoginRefusal:
     """Client side: the server did not let this client in, and closes."""
+
+    reason: str
+
+
+@attrs.frozen
+class Resumed:
+    """Client side: the session goes on over this connection."""
+
+
+@attrs.frozen
+class ResumeRefusal:
+    """Client side: the session is gone; this client may log in afresh."""
 
     reason: str
 
@@ -48,5 +125,93 @@ class Answer:
     response: Response
 
 
-ServerEvent = LogIn | Request
-ClientEvent = LoggedIn | LoginRefusal | Answer
+@attrs.frozen
+class Taken:
+    """Client side: the server has carried out all quiet requests up to this id."""
+
+    id: int
+
+
+@attrs.frozen
+class Pushed:
+    """Client side: the game, or the server, says something unasked."""
+
+    push: Push
+
+
+@attrs.frozen
+class GameChanged:
+    """Client side: the user is in this game from here on, or (None) in no game.
+
+    Attributes:
+        name: The game.
+        heartbeat_rate: Heartbeats a second; 0 for none.
+        time: The time in the game's room, in seconds.
+        reason: Why the user is out of the game before: left, kicked, closed, crashed, destroyed.
+        message: The same for people.
+    """
+
+    name: str | None
+    heartbeat_rate: float = 0.0
+    time: float = 0.0
+    reason: str = ""
+    message: str = ""
+
+
+@attrs.frozen
+class StateShown:
+    """Client side: the whole state of the game, as this user may see it."""
+
+    version: int
+    data: Any
+
+
+@attrs.frozen
+class Patched:
+    """Client side: how the state differs from an earlier version."""
+
+    base: int
+    version: int
+    patch: Any
+
+
+@attrs.frozen
+class Questioned:
+    """Client side: the game asks this user something.
+
+    Attributes:
+        id: Names the question, for its answer.
+        packet: The question.
+        deadline: Until when an answer counts, in the room's time; None for no limit.
+        time: The room's time when it was sent.
+    """
+
+    id: int
+    packet: Packet
+    deadline: float | None
+    time: float
+
+
+@attrs.frozen
+class Withdrawn:
+    """Client side: a question is no longer open."""
+
+    id: int
+
+
+ServerEvent = LogIn | Resume | Asked | Answered | StateWanted | Parted
+ClientEvent = (
+    LoggedIn
+    | LoginRefusal
+    | Resumed
+    | ResumeRefusal
+    | Answer
+    | Taken
+    | Pushed
+    | GameChanged
+    | StateShown
+    | Patched
+    | Questioned
+    | Withdrawn
+    | Parted
+)

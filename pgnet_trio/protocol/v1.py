@@ -35,11 +35,11 @@ from pgnet_trio.errors import CodecError, CryptoError, ProtocolError, ServerKeyM
 from pgnet_trio.messages import Packet, Response, Status, encode_message
 from pgnet_trio.protocol.events import (
     Answer,
+    Asked,
     ClientEvent,
     LoggedIn,
     LogIn,
     LoginRefusal,
-    Request,
     ServerEvent,
 )
 
@@ -148,6 +148,16 @@ class _Side:
     def closing(self) -> bool:
         """Whether the connection is to be closed as soon as all that waits is out."""
         return self._state is State.CLOSED
+
+    def ping(self) -> bool:
+        """Say that this protocol cannot ask for a sign of life; its transport has to."""
+        return False
+
+    def part(self, reason: str) -> None:
+        """Do nothing: this protocol has no words for the end, and its connection is closed."""
+
+    def abandon(self) -> None:
+        """Do nothing: its connection is closed."""
 
     def next_message(self) -> str | bytes | None:
         """Give the next message to send, encrypted now; None when nothing waits."""
@@ -294,10 +304,10 @@ class ServerProtocol(_Side):
         self._step(Step.LOG_IN)
         return LogIn(handshake.username, handshake.password, handshake.invite_code)
 
-    def _request(self, packet: Packet) -> Request:
+    def _request(self, packet: Packet) -> Asked:
         self._step(Step.REQUEST)
         self._received += 1
-        return Request(self._received, packet)
+        return Asked(self._received, packet)
 
 
 class ClientProtocol(_Side):

@@ -11,16 +11,26 @@ import trio
 
 from pgnet_trio.connection import Connection
 from pgnet_trio.errors import CryptoError, Disconnected, ProtocolError, StorageError
-from pgnet_trio.protocol.events import LogIn, Request, ServerEvent
-from pgnet_trio.protocol.v1 import ServerProtocol
+from pgnet_trio.protocol import v1, v2
+from pgnet_trio.protocol.delivery import ServerDelivery
+from pgnet_trio.protocol.events import (
+    Answered,
+    Asked,
+    LogIn,
+    Parted,
+    Resume,
+    ServerEvent,
+    StateWanted,
+)
 from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.server.host import Host, TooBusy
-from pgnet_trio.server.limits import LOCAL, TokenBucket
+from pgnet_trio.server.limits import LOCAL
+from pgnet_trio.server.outlet import Outlet, OutletV1, OutletV2
 from pgnet_trio.server.requests import carry_out
-from pgnet_trio.server.session import Session
 from pgnet_trio.storage.interface import UserRecord
 
 if TYPE_CHECKING:
+    from pgnet_trio.server.session import Session
     from pgnet_trio.transport import Transport, WebSocketImplementation
 
 __all__ = ["handle_stream", "handle_transport"]
@@ -29,6 +39,8 @@ logger = logging.getLogger("pgnet_trio.server")
 
 GOING_AWAY = 1001
 """RFC 6455, section 7.4.1: the server ends the connection, and the client did nothing wrong."""
+
+Protocol = v1.ServerProtocol | v2.ServerProtocol
 
 SHUTTING_DOWN = "The server is shutting down."
 
@@ -56,7 +68,10 @@ async def handle_stream(
         with trio.CancelScope() as login_scope:
             login_scope.deadline = trio.current_time() + (host.limits.login_timeout or math.inf)
             async with implementation.accept(
-                stream, max_message_size=host.limits.max_login_message_size, peer=address
+                stream,
+                subprotocols=[v2.SUBPROTOCOL],
+                max_message_size=host.limits.max_login_message_size,
+                peer=address,
             ) as transport:
                 await _converse(host, transport, admission, login_scope)
         if login_scope.cancelled_caught:
@@ -99,12 +114,36 @@ class _Admission:
         self._counts.closed(self._address)
 
 
+class _Link:
+    """A connection as its session sees it.
+
+    Attributes:
+        reason: Why the session has ended it; empty while it has not.
+        scope: Ends the reading.
+    """
+
+    def __init__(self, connection: Connection[ServerEvent], protocol: Protocol) -> None:
+        self.flush = connection.flush
+        self.reason = ""
+        self.scope = trio.CancelScope()
+        self._protocol = protocol
+
+    def end(self, reason: str, *, for_good: bool) -> None:
+        """Close the connection; see `pgnet_trio.server.session.Link`."""
+        self.reason = reason
+        if for_good:
+            self._protocol.part(reason)
+        else:
+            self._protocol.abandon()
+        self.scope.cancel()
+
+
 async def _converse(
     host: Host, transport: Transport, admission: _Admission, login_scope: trio.CancelScope
 ) -> None:
     local = transport.peer == LOCAL
     limits = host.limits
-    protocol = ServerProtocol(None if local else host.key, host.environment.random_bytes)
+    protocol = _choose_protocol(host, transport)
     connection: Connection[ServerEvent] = Connection(
         transport,
         protocol,
@@ -113,63 +152,142 @@ async def _converse(
     )
     async with connection.open():
         session = None
-        scope = trio.CancelScope()
+        link = _Link(connection, protocol)
         reason = ""
         try:
-            session = await _log_in(host, connection, protocol, scope)
+            session = await _log_in(host, connection, protocol, link)
             if session is None:
                 return
             admission.end_login()
             login_scope.deadline = math.inf
             transport.max_message_size = limits.max_message_size
-            with scope:
-                await _read(connection, session, None if local else limits.requests_per_second)
+            with link.scope:
+                await _read(connection, session)
         except (Disconnected, ProtocolError) as error:
             reason = str(error)
             who = session.username if session is not None else "Somebody"
             logger.info("%s at %s is gone: %s", who, transport.peer, reason)
+            if session is not None and isinstance(error, ProtocolError):
+                session.end(reason)
         finally:
             if session is not None:
-                session.end(reason or "The connection failed.")
+                session.detach(link, reason or "The connection failed.")
         if session is not None and not reason:
-            await connection.aclose(GOING_AWAY, session.end_reason or "")
+            connection.flush()
+            await connection.aclose(GOING_AWAY, link.reason)
+
+
+def _choose_protocol(host: Host, transport: Transport) -> Protocol:
+    local = transport.peer == LOCAL
+    key, random_bytes = None if local else host.key, host.environment.random_bytes
+    if transport.subprotocol == v2.SUBPROTOCOL:
+        return v2.ServerProtocol(
+            key,
+            random_bytes,
+            offered=transport.offered_subprotocols,
+            max_frame_size=host.limits.max_message_size,
+        )
+    protocol = v1.ServerProtocol(key, random_bytes)
+    if host.minimum_protocol > 1:
+        protocol.refuse(
+            "This server speaks protocol 2 and later, and your client does not; update it."
+        )
+    return protocol
 
 
 async def _log_in(
+    host: Host, connection: Connection[ServerEvent], protocol: Protocol, link: _Link
+) -> Session | None:
+    connection.flush()
+    while True:
+        for event in await connection.receive():
+            if isinstance(event, Resume) and isinstance(protocol, v2.ServerProtocol):
+                session = _resume(host, protocol, link, event)
+                connection.flush()
+                if session is not None:
+                    logger.info("%s is back from %s", event.username, connection.transport.peer)
+                    return session
+            elif isinstance(event, LogIn):
+                try:
+                    return await _seat(host, connection, protocol, link, event)
+                except AccountRefusal as refusal:
+                    logger.info("Refused a log-in from %s: %s", connection.transport.peer, refusal)
+                    protocol.refuse(str(refusal))
+                    connection.flush()
+                    return None
+            elif isinstance(event, Parted):
+                raise Disconnected(f"the client has left: {event.reason}")
+            else:
+                raise ProtocolError(f"expected a log-in, got {type(event).__name__}")
+
+
+def _resume(host: Host, protocol: v2.ServerProtocol, link: _Link, event: Resume) -> Session | None:
+    """Give the client its session back; there is no await, so nothing happens in between."""
+    session = host.sessions.get(event.username)
+    if (
+        session is None
+        or session.delivery is None
+        or session.end_reason is not None
+        or host.closing
+        or not protocol.proves(event.proof, session.token)
+    ):
+        protocol.refuse_resume("This session is over.")
+        return None
+    protocol.resume(session.delivery, event.received)
+    session.attach(link, grace=host.resume_grace)
+    return session
+
+
+async def _seat(
     host: Host,
     connection: Connection[ServerEvent],
-    protocol: ServerProtocol,
-    scope: trio.CancelScope,
-) -> Session | None:
-    address = connection.transport.peer
-    (event,) = await connection.receive()
-    if not isinstance(event, LogIn):
-        raise ProtocolError(f"expected a log-in, got {type(event).__name__}")
-    try:
-        if host.closing:
-            raise AccountRefusal(SHUTTING_DOWN)
-        await _authenticate(host, event, address)
-        if event.username in host.sessions:
-            raise AccountRefusal(f"The user {event.username!r} is connected already.")
-    except AccountRefusal as refusal:
-        logger.info("Refused a log-in from %s: %s", address, refusal)
-        protocol.refuse(str(refusal))
-        connection.flush()
-        return None
-    session = Session(
-        event.username,
-        lobby=host.lobby,
-        outlet=protocol,
-        flush=connection.flush,
-        carry_out=functools.partial(carry_out, host),
-        max_in_flight=host.limits.max_requests_in_flight or math.inf,
-        verbose=lambda: host.verbose_logging,
-        on_end=scope.cancel,
-    )
-    host.sessions[session.username] = session
-    host.services.start_soon(host.run_session, session)
-    logger.info("%s logged in from %s", session.username, address)
-    protocol.accept(f"Welcome, {session.username}.")
+    protocol: Protocol,
+    link: _Link,
+    log_in: LogIn,
+) -> Session:
+    username, address = log_in.username, connection.transport.peer
+    if host.closing:
+        raise AccountRefusal(SHUTTING_DOWN)
+    await _authenticate(host, log_in, address)
+    while (session := host.sessions.get(username)) is not None and session.end_reason is not None:
+        await session.ended.wait()
+        if host.accounts.check(log_in, trusted=address == LOCAL) == "new":
+            raise AccountRefusal("This user was deleted.")
+    if host.closing:
+        raise AccountRefusal(SHUTTING_DOWN)
+    if session is not None and (protocol.version == 1 or host.duplicate_login == "refuse"):
+        raise AccountRefusal(f"The user {username!r} is connected already.")
+    if session is None and host.is_full:
+        raise AccountRefusal("The server is full.")
+    # From here on there is no await, so that exactly one holds the seat.
+    delivery, token, grace = None, b"", 0.0
+    outlet: Outlet
+    if isinstance(protocol, v2.ServerProtocol):
+        delivery = ServerDelivery(
+            max_messages=host.limits.max_unacknowledged_messages,
+            max_bytes=host.limits.max_unacknowledged_bytes,
+            window=host.limits.max_requests_in_flight,
+        )
+        outlet, grace = OutletV2(delivery), host.resume_grace
+        token = host.environment.random_bytes(v2.TOKEN_BYTES)
+        protocol.accept(f"Welcome, {username}.", token, delivery)
+    else:
+        outlet = OutletV1(protocol)
+        protocol.accept(f"Welcome, {username}.")
+    if session is not None:
+        logger.info("%s took over from %s", username, address)
+        session.delivery = delivery
+        session.take_over(link, outlet, token, grace=grace)
+    else:
+        logger.info("%s logged in from %s", username, address)
+        session = host.open_session(
+            username,
+            functools.partial(carry_out, host),
+            None if address == LOCAL else host.limits.requests_per_second,
+        )
+        session.delivery, session.outlet, session.token = delivery, outlet, token
+        session.attach(link, grace=grace)
+        host.services.start_soon(host.run_session, session)
     connection.flush()
     return session
 
@@ -224,16 +342,24 @@ async def _upgrade(host: Host, found: UserRecord, password: str) -> UserRecord:
     return changes.users[found.name] or found
 
 
-async def _read(
-    connection: Connection[ServerEvent], session: Session, requests_per_second: float | None
-) -> None:
-    bucket = TokenBucket(requests_per_second, trio.current_time())
+async def _read(connection: Connection[ServerEvent], session: Session) -> None:
     while True:
         for event in await connection.receive():
-            if not isinstance(event, Request):
+            if isinstance(event, Asked):
+                delay = session.delay()
+                if delay:
+                    await trio.sleep(delay)
+                session.request(event)
+            elif isinstance(event, Answered):
+                session.answer_question(event)
+            elif isinstance(event, StateWanted):
+                if session.delivery is not None:
+                    session.delivery.show_again()
+                    connection.flush()
+            elif isinstance(event, Parted):
+                session.end("The user has left.")
+                return
+            else:
                 raise ProtocolError(f"expected a request, got {type(event).__name__}")
-            delay = bucket.delay(trio.current_time())
-            if delay:
-                await trio.sleep(delay)
-            session.request(event.id, event.packet)
-        await session.wait_capacity()
+        if session.outlet.answers_in_order:
+            await session.wait_capacity()

@@ -14,7 +14,8 @@ import trio
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.server.limits import ConnectionCounts, FailedLogins, Limits
 from pgnet_trio.server.lobby import GameEntry, Lobby
-from pgnet_trio.server.room import Room, RoomClosed
+from pgnet_trio.server.room import RoomClosed, RoomTask
+from pgnet_trio.server.session import CarryOut, Session
 from pgnet_trio.storage.interface import SavedGame
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from pgnet_trio.game import Game
     from pgnet_trio.server.accounts import Accounts
     from pgnet_trio.server.archive import Archive
-    from pgnet_trio.server.session import Session
 
 __all__ = ["Host", "TooBusy"]
 
@@ -67,6 +67,9 @@ class Host:
         saves: bool,
         verbose_logging: bool,
         on_connection: Callable[[str, bool], Any] | None,
+        resume_grace: float,
+        duplicate_login: str,
+        minimum_protocol: int,
     ) -> None:
         self.key = key
         self.limits = limits
@@ -74,7 +77,10 @@ class Host:
         self.saves = saves
         self.verbose_logging = verbose_logging
         self.on_connection = on_connection
-        self.lobby: Lobby[Room] = Lobby()
+        self.resume_grace = resume_grace
+        self.duplicate_login = duplicate_login
+        self.minimum_protocol = minimum_protocol
+        self.lobby: Lobby[RoomTask] = Lobby()
         self.sessions: dict[str, Session] = {}
         self.counts = ConnectionCounts(limits)
         self.failed_logins = FailedLogins(
@@ -86,13 +92,36 @@ class Host:
         self.exit_code = 0
         self._make_game = make_game
         self._hashing = trio.CapacityLimiter(os.cpu_count() or 1)
-        in_flight, connections = limits.max_requests_in_flight, limits.max_connections
-        # Every session has this many requests at most, and each joins and leaves.
-        self._inbox_size = (
-            math.inf
-            if in_flight is None or connections is None
-            else (in_flight + 2) * connections + 2
+        self._detached = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more connections, and sessions that wait for one, than there may be."""
+        most = self.limits.max_connections
+        return most is not None and self.counts.total + self._detached > most
+
+    def open_session(
+        self,
+        username: str,
+        carry_out: CarryOut,
+        requests_per_second: float | None,
+    ) -> Session:
+        """Make a session that holds its user's seat; `run_session` has to be started for it."""
+
+        def note_presence(session: Session, online: bool) -> None:
+            self._detached += -1 if online else 1
+
+        session = Session(
+            username,
+            lobby=self.lobby,
+            carry_out=carry_out,
+            max_in_flight=self.limits.max_requests_in_flight or math.inf,
+            requests_per_second=requests_per_second,
+            verbose=lambda: self.verbose_logging,
+            on_presence=note_presence,
         )
+        self.sessions[username] = session
+        return session
 
     def shut_down(self, exit_code: int) -> None:
         """Have the server shut down; the first call's exit code counts."""
@@ -121,13 +150,19 @@ class Host:
             check()
             return await self.environment.run_blocking(function, *args, abandon_on_cancel=True)
 
-    async def open_game(self, name: str, password: str, save_string: str | None = None) -> None:
+    async def open_game(
+        self,
+        name: str,
+        password: str,
+        save_string: str | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
         """Start the room of a new or saved game; nobody is in it yet.
 
         Raises:
             RoomClosed: The game could not be made; what it raised is logged.
         """
-        entry: GameEntry[Room]
+        entry: GameEntry[RoomTask]
 
         def end(reason: str) -> None:
             self.lobby.remove(entry)
@@ -139,13 +174,20 @@ class Host:
                 self.lobby.leave(username)
                 room.leave(username)
 
-        room = Room(
+        async def save_now() -> None:
+            if self.saves:
+                await self.write_games([entry])
+
+        room = RoomTask(
             name,
-            lambda: self._make_game(name, save_string=save_string),
+            lambda save_string: self._make_game(name, save_string=save_string),
+            options=options or {},
+            seed=self.environment.random_bytes(16),
+            save_string=save_string,
             is_empty=lambda: not entry.users,
             dismiss=dismiss,
             on_end=end,
-            inbox_size=self._inbox_size,
+            save_now=save_now,
         )
         entry = self.lobby.add(name, password, room)
         self.games_gone.discard(name)
@@ -183,7 +225,7 @@ class Host:
         return late
 
     async def write_games(
-        self, entries: list[GameEntry[Room]], *, abandon_on_cancel: bool = False
+        self, entries: list[GameEntry[RoomTask]], *, abandon_on_cancel: bool = False
     ) -> None:
         """Save games as they last gave their save strings.
 
@@ -247,9 +289,9 @@ class Host:
         except Exception:
             logger.exception("on_connection raised for %s", username)
 
-    async def _ask_to_save(self, entry: GameEntry[Room], late: list[str]) -> None:
+    async def _ask_to_save(self, entry: GameEntry[RoomTask], late: list[str]) -> None:
         try:
-            await entry.room.save()
+            await entry.room.take_save_string()
         except RoomClosed:
             logger.debug("The game %r ended before it was saved", entry.name)
         late.remove(entry.name)

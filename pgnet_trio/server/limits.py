@@ -69,7 +69,12 @@ class Limits:
         failed_logins_per_address: Failed log-ins a minute from one address.
         requests_per_second: Requests a second of one user, with twice that as a burst; what is
             beyond it waits (Colyseus has the option).
-        max_requests_in_flight: Unanswered requests of one user; what is beyond it waits.
+        max_requests_in_flight: Unanswered requests of one user. With protocol 1 what is beyond it
+            waits; with protocol 2, whose clients know of it, it ends the session.
+        max_unacknowledged_messages: Messages to one user that wait until the client says that it
+            has them, while its connection is dropped too; beyond that the session ends (Nakama:
+            64 messages).
+        max_unacknowledged_bytes: The same in bytes (NATS: 64 MiB).
 
     Raises:
         ValueError: A value is not what is expected.
@@ -87,6 +92,8 @@ class Limits:
     failed_logins_per_address: int | None = _whole(20)
     requests_per_second: float | None = _number(200.0)
     max_requests_in_flight: int | None = _whole(64)
+    max_unacknowledged_messages: int | None = _whole(4096)
+    max_unacknowledged_bytes: int | None = _whole(1024 * 1024)
 
     def __attrs_post_init__(self) -> None:
         interval, timeout = self.ping_interval, self.keepalive_timeout

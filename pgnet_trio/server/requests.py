@@ -12,7 +12,7 @@ from pgnet_trio.errors import StorageError
 from pgnet_trio.messages import Packet, Request, Response, Status
 from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.server.lobby import LobbyRefusal
-from pgnet_trio.server.room import RoomClosed
+from pgnet_trio.server.room import JoinRefused, RoomClosed
 
 if TYPE_CHECKING:
     from pgnet_trio.server.host import Host
@@ -37,6 +37,7 @@ class _Entry:
 
 
 _table: dict[str, _Entry] = {}
+_no_options: dict[str, Any] = {}
 
 
 def _request(name: Request, /, *, admin: bool = False, **arguments: Any) -> Callable[..., _Handler]:
@@ -67,6 +68,8 @@ async def carry_out(host: Host, session: Session, packet: Packet) -> Response:
         return _unexpected(wrong)
     try:
         return await entry.handler(host, session, **{**entry.arguments, **packet.payload})
+    except JoinRefused as refused:
+        return _unexpected(str(refused), refused.payload)
     except (LobbyRefusal, AccountRefusal, RoomClosed, StorageError) as error:
         return _unexpected(str(error))
 
@@ -110,33 +113,47 @@ async def _game_dir(host: Host, session: Session) -> Response:
             "users": len(entry.users),
             "password_protected": bool(entry.password),
             "info": entry.room.info,
+            **entry.room.lobby_extras,
         }
         for entry in host.lobby
     }
     return Response("The games on this server.", {"games": games})
 
 
-@_request(Request.CREATE_GAME, name="", password="")
-async def _create_game(host: Host, session: Session, name: str, password: str) -> Response:
+@_request(Request.CREATE_GAME, name="", password="", options=_no_options)
+async def _create_game(
+    host: Host, session: Session, name: str, password: str, options: dict[str, Any]
+) -> Response:
     host.lobby.check_free(session.username)
     host.lobby.check_new(name)
-    await host.open_game(name, password)
+    await host.open_game(name, password, options=options)
     return await _join(host, session, name, password)
 
 
-@_request(Request.JOIN_GAME, name="", password="")
-async def _join_game(host: Host, session: Session, name: str, password: str) -> Response:
+@_request(Request.JOIN_GAME, name="", password="", spectate=False)
+async def _join_game(
+    host: Host, session: Session, name: str, password: str, spectate: bool
+) -> Response:
     host.lobby.check_free(session.username)
     if host.lobby.get(name) is None:
         host.lobby.check_new(name)
         await host.open_game(name, password)
-    return await _join(host, session, name, password)
+    return await _join(host, session, name, password, spectate=spectate)
 
 
-async def _join(host: Host, session: Session, name: str, password: str) -> Response:
+async def _join(
+    host: Host, session: Session, name: str, password: str, *, spectate: bool = False
+) -> Response:
     entry = host.lobby.join(session.username, name, password)
-    heartbeat_rate = await entry.room.join(session.username)
-    return Response(f"You are in the game {name!r}.", {"heartbeat_rate": heartbeat_rate})
+    try:
+        heartbeat_rate = await entry.room.join(session, spectate=spectate)
+    except JoinRefused:
+        if host.lobby.game_of(session.username) is entry:
+            host.lobby.leave(session.username)
+        entry.room.close_if_empty()
+        raise
+    text = f"You watch the game {name!r}." if spectate else f"You are in the game {name!r}."
+    return Response(text, {"heartbeat_rate": heartbeat_rate})
 
 
 @_request(Request.LEAVE_GAME)
@@ -180,7 +197,7 @@ async def _destroy_game(host: Host, session: Session, name: str) -> Response:
     entry = host.lobby.get(name)
     if entry is None:
         return _unexpected(f"There is no game {name[:60]!r}.")
-    entry.room.close("The game was destroyed by the admin.")
+    entry.room.close("The game was destroyed by the admin.", "destroyed")
     host.games_gone.add(name)
     await host.save(ask_games=False)
     return Response(f"The game {name!r} is destroyed.")

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+import math
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import attrs
 import trio
 
-from pgnet_trio.errors import PGNetError, bare
-from pgnet_trio.game import Game
-from pgnet_trio.messages import Packet, Response, Status
+from pgnet_trio.codec import decode_json, encode_json
+from pgnet_trio.errors import CodecError, PGNetError, PlayerLeft, Reject, bare
+from pgnet_trio.game import Game, NoDefault, current_room
+from pgnet_trio.messages import Push, Response, Status, explicit_time
+from pgnet_trio.protocol.envelopes import encode_push
+from pgnet_trio.server.members import Member, Members, PacketTurn, Player
+from pgnet_trio.server.questions import Questions
+from pgnet_trio.server.scripts import ScriptNursery
+from pgnet_trio.server.stepping import stepped
+from pgnet_trio.server.views import Views
+from pgnet_trio.typed import finish, read_packet, to_push, to_response
 
-__all__ = ["Player", "Room", "RoomClosed"]
+__all__ = ["JoinRefused", "RoomClosed", "RoomTask"]
 
 logger = logging.getLogger("pgnet_trio.server")
-
-UPDATE_INTERVAL = 0.1
-"""Seconds from one call of a game's ``update`` to the next, as in PGNet."""
 
 TURN_DEADLINE = 2.0
 """Seconds that a turn in progress gets to end, once its room has to close."""
@@ -27,41 +36,54 @@ TURN_DEADLINE = 2.0
 DEFAULT_HEARTBEAT_RATE = 10.0
 """Heartbeats a second, where a game gives none that is above 0."""
 
+RESTARTS = 3
+"""How often a game that raises is restarted within `RESTART_WINDOW`, before it is closed."""
+
+RESTART_WINDOW = 60.0
+"""Seconds."""
+
+TURNS_IN_A_ROW = 16
+"""Turns after which other tasks get theirs."""
+
+PLAYERS = "__pgnet__.players"
+"""The push that says who is in the game, and who of them is connected."""
+
 GONE = "The game is over."
+CRASHED = "The game crashed."
+
+AnswerT = TypeVar("AnswerT")
+ModelT = TypeVar("ModelT")
 
 
 class RoomClosed(PGNetError):
     """The room ended before it could do what was asked of it; the message says why."""
 
 
-class Player(Protocol):
-    """What a room needs of a user's session."""
+class JoinRefused(PGNetError):
+    """The game does not let a user in; the message is for the user.
 
-    @property
-    def username(self) -> str:
-        """Who it is."""
+    Args:
+        reason: What the user is told.
+        payload: Data for the user's program.
+    """
 
-    def answer(self, request_id: int, response: Response, /) -> None:
-        """Answer one of the player's requests."""
-
-
-@attrs.frozen
-class _PacketTurn:
-    player: Player
-    request_id: int
-    packet: Packet
+    def __init__(self, reason: str, payload: dict[str, Any] | None = None) -> None:
+        super().__init__(reason)
+        self.payload = payload
 
 
 @attrs.define(eq=False)
 class _Errand:
     """A turn that somebody may wait for; `ran` says whether it came to its end."""
 
-    action: Callable[[], Awaitable[None] | None]
+    action: Callable[[], Any]
+    limited: bool = False
     done: trio.Event = attrs.field(factory=trio.Event)
     ran: bool = False
+    refusal: JoinRefused | None = None
 
 
-class Room:
+class RoomTask:
     """Owns one game: everything that the game does is done by this room's task.
 
     The methods of a room are called from other tasks; those that are plain functions never
@@ -69,12 +91,14 @@ class Room:
 
     Args:
         name: The game's name.
-        make_game: Makes the game; called once, in the room's task.
+        make_game: Makes the game, from a save string or None; called in the room's task.
+        options: What the game was created with.
+        seed: Seeds the game's randomness.
+        save_string: What the game was last saved as; None for a new game.
         is_empty: Says whether no user is in the game any more.
         dismiss: Called with a username when the game sends that user away, at once.
         on_end: Called once, when the room takes no more turns, with the reason.
-        inbox_size: How many turns may wait. Every session has a bounded number of requests, so
-            this is never reached where it is their sum.
+        save_now: Puts this room's save string on disk.
 
     Attributes:
         info: What the game says about itself to those who look for one.
@@ -82,34 +106,156 @@ class Room:
             it is not persistent.
         crashed: Whether the game was ended by raising, or by a cancellation, and is not over.
         missed_ticks: How many updates were skipped because the one before was late.
+        members: Who is in the game.
+        locked: Whether nobody more may join.
     """
 
     def __init__(
         self,
         name: str,
-        make_game: Callable[[], Game],
+        make_game: Callable[[str | None], Game],
         *,
+        options: Mapping[str, Any] = MappingProxyType({}),
+        seed: int | bytes | None = None,
+        save_string: str | None = None,
         is_empty: Callable[[], bool],
         dismiss: Callable[[str], None],
         on_end: Callable[[str], None],
-        inbox_size: float,
+        save_now: Callable[[], Awaitable[None]],
     ) -> None:
         self.name = name
+        self.options: Mapping[str, Any] = MappingProxyType(dict(options))
+        self.random = random.Random(seed)
         self.info = ""
-        self.save_string: str | None = None
+        self.save_string = save_string
         self.crashed = False
         self.missed_ticks = 0
+        self.locked = False
+        self.members = Members()
+        self.ended = trio.Event()
         self._make_game = make_game
         self._is_empty = is_empty
         self._dismiss = dismiss
         self._on_end = on_end
+        self._save_now = save_now
+        self._start = trio.current_time()
+        self._questions = Questions(self._start)
         self._end_reason: str | None = None
         self._made = False
-        self._has_info = False
+        self._started = False
         self._scope = trio.CancelScope()
-        self._inbox, self._turns = trio.open_memory_channel[_PacketTurn | _Errand](inbox_size)
+        self._inbox: deque[PacketTurn | _Errand] = deque()
+        self._task: trio.lowlevel.Task | None = None
+        self._waiting = False
         self._saves_at_end = False
-        self.ended = trio.Event()
+        self._crashes: deque[float] = deque(maxlen=RESTARTS)
+        self._loaded = save_string
+        self._views: Views | None = None
+        self._viewed_at = -math.inf
+        self._view_wanted = trio.Event()
+        # The turn in progress, while its player waits for the answer.
+        self._unanswered: PacketTurn | None = None
+        # Whether the game's own code is running just now, in a turn or in a script.
+        self._busy = False
+        # Until the end of this turn, or of this step of a script.
+        self._pushes: list[tuple[list[Member], bytes]] = []
+        self._kicks: dict[str, str] = {}
+        self._closes: str | None = None
+        self._joined = trio.lowlevel.ParkingLot()
+
+    # What the game sees, through `pgnet_trio.Room`.
+
+    @property
+    def players(self) -> list[str]:
+        """The players in join order."""
+        return self.members.players
+
+    @property
+    def nursery(self) -> ScriptNursery:
+        """The nursery of the game's tasks."""
+        return self._scripts
+
+    def time(self) -> float:
+        """The room's time in seconds."""
+        return trio.current_time() - self._start
+
+    def push(
+        self,
+        message: object,
+        payload: dict[str, Any] | None = None,
+        to: str | Iterable[str] | None = None,
+        exclude: str | Iterable[str] = (),
+    ) -> None:
+        """Have something sent unasked, at the end of this turn."""
+        push = to_push(message, payload)
+        if push.message.startswith("__pgnet__."):
+            raise ValueError(f"{push.message!r}: messages that begin so are the server's own")
+        envelope = encode_push(push)
+        members = self.members.select(to, exclude)
+        if members:
+            self._pushes.append((members, envelope))
+            if not self._busy:
+                self.sync()
+
+    def kick(self, player: str, reason: str = "") -> None:
+        """Send a player away after this turn."""
+        if player in self.members:
+            self._kicks[player] = reason
+            self._poke()
+
+    def end(self, reason: str = "") -> None:
+        """End the game after this turn."""
+        if self._closes is None:
+            self._closes = reason or GONE
+            self._poke()
+
+    def sync(self) -> None:
+        """Send what has changed of the state, and what was pushed, now."""
+        if self._end_reason is None and self._made:
+            self._publish()
+
+    def saved(self, model: type[ModelT]) -> ModelT | None:
+        """Read the save string as a model."""
+        return decode_json(self._loaded, model) if self._loaded else None
+
+    async def ask(
+        self,
+        player: str,
+        question: object,
+        answer: type[AnswerT],
+        timeout: float | None,
+        default: AnswerT | NoDefault,
+        check: Callable[[AnswerT], None] | None,
+    ) -> AnswerT:
+        """Ask a player something; see `pgnet_trio.Room.ask`."""
+        self._refuse_in_turn("ask")
+        member = self.members.get(player)
+        if member is None:
+            raise PlayerLeft(f"{player!r} cannot be asked: no such player is in the game.")
+        return await self._questions.ask(
+            member.player,
+            player,
+            question,
+            answer,
+            timeout=timeout,
+            default=default,
+            check=check,
+        )
+
+    async def wait_players(self, count: int) -> list[str]:
+        """Wait until there are so many players."""
+        self._refuse_in_turn("wait_players")
+        await trio.lowlevel.checkpoint()
+        while len(self.members.players) < count:
+            await self._joined.park()
+        return self.members.players
+
+    async def save(self) -> None:
+        """Save this game; on disk when this returns."""
+        self._take_save_string()
+        await self._save_now()
+
+    # What the server's other tasks call.
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Make the game, and run it until the room is closed or the game raises.
@@ -118,13 +264,12 @@ class Room:
         (``KeyboardInterrupt``, ``SystemExit``). Started once the game was made, or failed to be.
         Cancellation ends the turn in progress.
         """
+        self._task = trio.lowlevel.current_task()
+        self.save_string = None
         try:
             with self._scope:
-                await self._play(task_status)
-        except* Exception as group:
-            self.crashed = True
-            logger.error("Game %r raised, and is closed", self.name, exc_info=bare(group))
-            self.close("The game crashed.")
+                while not await self._play_to_the_end(task_status):
+                    self._loaded = self.save_string or self._loaded
         finally:
             if self._end_reason is None:
                 # Only a cancellation, or what ends the whole program, ends a room that nobody
@@ -133,18 +278,22 @@ class Room:
             self.close(GONE)
             self._refuse_what_waits()
             self.ended.set()
-        if not self._made:
+        if not self._started:
             task_status.started()
 
-    def handle(self, player: Player, request_id: int, packet: Packet) -> None:
+    def handle(self, turn: PacketTurn) -> None:
         """Have the game answer a packet; the player gets the answer when its turn is over."""
-        turn = _PacketTurn(player, request_id, packet)
         if self._end_reason is None:
-            self._inbox.send_nowait(turn)
+            self._put(turn)
         else:
             self._refuse(turn)
 
-    async def join(self, username: str) -> float:
+    def handle_answer(self, turn: PacketTurn, question_id: int) -> None:
+        """Take the answer to a question; this goes round the queue, and never waits."""
+        response = self._questions.take_answer(turn.player.username, question_id, turn.packet)
+        turn.player.answer(turn, response)
+
+    async def join(self, player: Player, *, spectate: bool = False) -> float:
         """Tell the game that a user has joined, and wait until it took note.
 
         Cancelling this does not take it back: the game is still told.
@@ -154,33 +303,90 @@ class Room:
 
         Raises:
             RoomClosed: The game ended before that.
+            JoinRefused: The game does not let them in.
         """
         rate = 0.0
 
         async def joined() -> None:
             nonlocal rate
-            await _finish(self._game.user_joined(username))
+            member = Member(player, is_spectator=spectate)
+            self._check_room_for(member)
+            self.members.add(member)
             rate = float(self._game.heartbeat_rate)
+            # A rate of 0 would have an original client divide by zero.
+            rate = rate if rate > 0 else DEFAULT_HEARTBEAT_RATE
+            try:
+                if not spectate:
+                    await self._hook(self._game.user_joined(player.username))
+            except BaseException as error:
+                self.members.remove(player.username)
+                if isinstance(error, Reject):
+                    raise JoinRefused(error.reason, error.payload) from None
+                raise
+            self._enter(member, rate)
 
         await self._wait_for(self._post(joined))
-        # A rate of 0 would have an original client divide by zero.
-        return rate if rate > 0 else DEFAULT_HEARTBEAT_RATE
+        return rate
 
-    def leave(self, username: str) -> trio.Event:
+    def leave(self, username: str, reason: str = "left", message: str = "") -> trio.Event:
         """Tell the game that a user has left; a game that nobody is in any more may end.
+
+        Args:
+            username: Who left.
+            reason: A word for programs: left, kicked.
+            message: Why, for people.
 
         Returns:
             An event that is set when the game took note, or ended.
         """
 
         async def left() -> None:
-            await _finish(self._game.user_left(username))
+            member = self.members.remove(username)
+            if member is not None:
+                self._exit(member, reason, message)
+            if member is None or not member.is_spectator:
+                await self._hook(self._game.user_left(username))
             if self._is_empty() and not self._game.persistent:
                 self.close(GONE)
 
         return self._post(left).done
 
-    async def save(self) -> None:
+    def drop(self, username: str) -> None:
+        """Tell the game that a player's connection dropped."""
+        self._tell_presence(username, online=False)
+
+    def resume(self, username: str) -> None:
+        """Tell the game that a player is back, over another connection."""
+        self._tell_presence(username, online=True)
+
+    def introduce(self, player: Player) -> None:
+        """Show a player everything afresh: they have come with another client."""
+        member = self.members.get(player.username)
+        if member is None or not self._made:
+            return
+        self._enter(member, self._heartbeat_rate())
+        for question in self._questions.of(player.username):
+            player.ask(question)
+        player.flush()
+
+    def close_if_empty(self) -> None:
+        """End the game where nobody is in it, and nobody wants it kept."""
+        if self._made and self._is_empty() and not self._game.persistent:
+            self.close(GONE)
+
+    @property
+    def lobby_extras(self) -> dict[str, Any]:
+        """What the directory of games shows beyond PGNet's, where it is not as by default."""
+        extras: dict[str, Any] = {}
+        if self._made and self._game.max_players is not None:
+            extras["max_players"] = self._game.max_players
+        if self.locked:
+            extras["locked"] = True
+        if self.options:
+            extras["options"] = dict(self.options)
+        return extras
+
+    async def take_save_string(self) -> None:
         """Have `save_string` brought up to date, and wait for it.
 
         Raises:
@@ -188,13 +394,31 @@ class Room:
         """
         await self._wait_for(self._post(self._take_save_string))
 
-    def close(self, reason: str) -> None:
-        """Take no more turns: the one in progress gets `TURN_DEADLINE` seconds to end."""
-        if self._end_reason is None:
-            self._end_reason = reason
-            self._scope.deadline = trio.current_time() + TURN_DEADLINE
-            self._inbox.close()
-            self._on_end(reason)
+    def close(self, reason: str, kind: str = "closed") -> None:
+        """Take no more turns: the one in progress gets `TURN_DEADLINE` seconds to end.
+
+        Args:
+            reason: Why, for people.
+            kind: A word for programs: closed, crashed, destroyed.
+        """
+        if self._end_reason is not None:
+            return
+        if self._made and not self.crashed:
+            try:
+                self._publish()
+            except Exception:
+                logger.exception("Game %r raised while it was closed", self.name)
+        self._end_reason = reason
+        self._scope.deadline = trio.current_time() + TURN_DEADLINE
+        self._on_end(reason)
+        for member in self.members:
+            self._questions.player_left(member.player.username)
+            member.player.exit_game(kind, reason, self.time())
+            member.player.flush()
+        self.members.clear()
+        self._wake()
+        if self._made:
+            self._scripts.cancel_scope.cancel()
 
     async def finish(self) -> None:
         """Close because the server ends: the turn in progress ends, then the game is saved.
@@ -206,75 +430,392 @@ class Room:
         self.close("The server is shutting down.")
         await self.ended.wait()
 
+    # The room's own task.
+
+    async def _play_to_the_end(self, task_status: trio.TaskStatus[None]) -> bool:
+        """Make the game and play it; False where it raised and is to be made again."""
+        crashed = False
+        try:
+            await self._play(task_status)
+        except* Exception as group:
+            crashed = True
+            error = bare(group)
+        if not crashed:
+            return True
+        again = self._may_restart()
+        logger.error(
+            "Game %r raised, and is %s",
+            self.name,
+            "restarted from its last save" if again else "closed",
+            exc_info=error,
+        )
+        self._pushes.clear()
+        self._kicks.clear()
+        self._closes = None
+        if not again:
+            self.crashed = True
+            self.close(CRASHED, "crashed")
+        self._refuse_unanswered(CRASHED)
+        return not again
+
+    def _may_restart(self) -> bool:
+        if not self._started or self._end_reason is not None or self._game.on_crash != "restart":
+            return False
+        now = trio.current_time()
+        too_many = len(self._crashes) == RESTARTS and self._crashes[0] > now - RESTART_WINDOW
+        self._crashes.append(now)
+        return not too_many
+
     async def _play(self, task_status: trio.TaskStatus[None]) -> None:
-        self._game = self._make_game()
-        game_class = type(self._game)
-        self._has_info = game_class.get_lobby_info is not Game.get_lobby_info
-        self._publish()
-        self._made = True
-        task_status.started()
         async with trio.open_nursery() as nursery:
-            if game_class.update is not Game.update:
+            scripts: ScriptNursery = await nursery.start(self._hold_scripts)
+            self._scripts = scripts
+            token = current_room.set(self)
+            try:
+                self._game = self._make_game(self._loaded)
+            finally:
+                current_room.reset(token)
+            self._learn(type(self._game))
+            self._made = True
+            if not self._started:
+                self._publish()
+                self._started = True
+                task_status.started()
+            else:
+                await self._welcome_back()
+            if self._ticks:
                 nursery.start_soon(self._tick)
+            if self._views is not None:
+                nursery.start_soon(self._pace_views)
+            if type(self._game).run is not Game.run:
+                self._scripts.adopt(self._run_script)
             await self._take_turns()
             nursery.cancel_scope.cancel()
         if self._saves_at_end:
             self._take_save_string()
 
+    def _learn(self, game_class: type[Game]) -> None:
+        self._handlers = game_class._handlers
+        self._has_info = game_class.get_lobby_info is not Game.get_lobby_info
+        self._has_heartbeat = (
+            game_class.handle_heartbeat is not Game.handle_heartbeat
+            or game_class.handle_packet is not Game.handle_packet
+        )
+        self._ticks = game_class.update is not Game.update and self._game.update_rate > 0
+        self._views = Views(self._game) if game_class.view is not Game.view else None
+        self._needs_pushes = not self._has_heartbeat and (
+            self._views is not None or _uses_pushes(game_class)
+        )
+
+    async def _hold_scripts(self, *, task_status: trio.TaskStatus[ScriptNursery]) -> None:
+        async with trio.open_nursery() as nursery:
+            task_status.started(ScriptNursery(nursery, self._before_step, self._after_step))
+            await trio.sleep_forever()
+
+    async def _run_script(self) -> None:
+        steps = 0
+
+        def after_step() -> None:
+            nonlocal steps
+            steps += 1
+            self._after_step()
+
+        await stepped(self._game.run(), self._before_step, after_step)
+        if steps <= 1:
+            raise RuntimeError(
+                f"{type(self._game).__name__}.run returned at once, and its end is the end of the "
+                "game; have it wait for something, such as self.room.wait_players(2)."
+            )
+        self.end(GONE)
+
+    async def _welcome_back(self) -> None:
+        """Tell a game that was made again who is in it."""
+        for member in self.members:
+            if member.seat is None:
+                continue
+            try:
+                await self._hook(self._game.user_joined(member.seat))
+            except Reject as reject:
+                self._kicks[member.seat] = reject.reason
+            finally:
+                self._busy = False
+        if self._views is not None:
+            for member in self.members.entered:
+                self._views.welcome(member)
+        self._publish()
+        self._settle()
+
     async def _take_turns(self) -> None:
-        async for turn in self._turns:
+        inbox = self._inbox
+        in_a_row = 0
+        while True:
+            if not inbox:
+                if self._end_reason is not None:
+                    return
+                in_a_row = 0
+                self._waiting = True
+                await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+                continue
+            in_a_row += 1
+            if in_a_row == TURNS_IN_A_ROW:
+                in_a_row = 0
+                await trio.lowlevel.checkpoint()
+            turn = inbox.popleft()
             if self._end_reason is not None:
                 self._refuse(turn)
-                continue
-            if isinstance(turn, _PacketTurn):
-                await self._answer(turn)
+            elif isinstance(turn, PacketTurn):
+                await self._take_packet(turn)
             else:
-                try:
-                    await _finish(turn.action())
-                    turn.ran = True
-                finally:
-                    turn.done.set()
+                await self._run_errand(turn)
+
+    def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
+        self._waiting = False
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _wake(self) -> None:
+        if self._waiting:
+            assert self._task is not None
+            self._waiting = False
+            trio.lowlevel.reschedule(self._task)
+
+    def _put(self, turn: PacketTurn | _Errand) -> None:
+        self._inbox.append(turn)
+        if self._waiting:
+            self._wake()
+
+    async def _run_errand(self, errand: _Errand) -> None:
+        try:
+            try:
+                self._busy = True
+                await self._hook(errand.action())
+            finally:
+                self._busy = False
+            errand.ran = True
+            if self._end_reason is None:
+                self._publish(limited=errand.limited)
+        except JoinRefused as refused:
+            errand.refusal = refused
+            self._publish()
+        finally:
+            errand.done.set()
+        self._settle()
+
+    async def _take_packet(self, turn: PacketTurn) -> None:
+        self._unanswered = turn
+        self._busy = True
+        try:
+            response = await self._respond(turn)
+        finally:
+            self._busy = False
+        if response.disconnecting:
+            response = Response(
+                response.message, response.payload, response.status, explicit_time(response)
+            )
+            self._send_away(turn.player.username, response.message)
+        if (self._views is not None or self._pushes or self._has_info) and not self._end_reason:
+            self._publish(limited=turn.quiet, responder=turn.player)
+        self._unanswered = None
+        turn.player.answer(turn, response)
+        if self._kicks or self._closes is not None:
+            self._settle()
+
+    async def _respond(self, turn: PacketTurn) -> Response:
+        packet = turn.packet
+        member = self.members.get(turn.player.username)
+        if member is None or member.seat is None:
+            text = "You are in no game." if member is None else "You only watch this game."
+            return Response(text, status=Status.UNEXPECTED)
+        handler = self._handlers.get(packet.message)
+        if handler is None:
+            result: Any = self._game.handle_packet(packet)
+            if isinstance(result, Response):
+                return result
+            result = await self._hook(result)
+            if isinstance(result, Response):
+                return result
+            raise TypeError(
+                f"{type(self._game).__name__} has to answer a packet with a Response; it "
+                f"returned {result!r}."
+            )
+        try:
+            model_class: type[Any] = handler.model
+            model = read_packet(packet, model_class)
+        except CodecError as error:
+            return Response(f"{packet.message}: {error}", status=Status.UNEXPECTED)
+        try:
+            result = handler.function(self._game, turn.player.username, model)
+            if inspect.isawaitable(result):
+                result = await self._hook(result)
+        except Reject as reject:
+            return Response(reject.reason, reject.payload, Status.UNEXPECTED)
+        try:
+            return to_response(result)
+        except TypeError as error:
+            raise TypeError(
+                f"{type(self._game).__name__}.{handler.function.__name__} returned what cannot "
+                f"be an answer: {error}"
+            ) from None
+
+    async def _hook(self, result: Any) -> Any:
+        """Wait for what a hook returned, where it is async: each step of it is published."""
+        if not inspect.isawaitable(result):
+            return result
+        coroutine = result if inspect.iscoroutine(result) else finish(result)
+        try:
+            return await stepped(coroutine, self._before_step, self._after_step_of_turn)
+        finally:
+            self._busy = True
+
+    def _before_step(self) -> None:
+        self._busy = True
+
+    def _after_step(self) -> None:
+        self._after_step_of_turn()
+        self._settle()
+
+    def _after_step_of_turn(self) -> None:
+        self._busy = False
+        if self._end_reason is None and self._made:
             self._publish()
 
-    async def _answer(self, turn: _PacketTurn) -> None:
-        answered = False
-        try:
-            response = self._game.handle_packet(turn.packet)
-            if not isinstance(response, Response):
-                response = await _response(response, self._game)
-            sent_away = response.disconnecting
-            if sent_away:
-                response = attrs.evolve(response, disconnecting=False)
-                self._dismiss(turn.player.username)
-            answered = True
-            turn.player.answer(turn.request_id, response)
-        finally:
-            if not answered:
-                self.crashed = True
-                self.close("The game crashed.")
-                self._refuse(turn)
+    # What the game says is made known at the end of each turn, and of each step of a script.
 
-    # Ctrl-C is for a game that does not come to an end, and not for what is about to wake it.
-    @trio.lowlevel.enable_ki_protection
-    async def _tick(self) -> None:
-        deadline = trio.current_time() + UPDATE_INTERVAL
-        errand: _Errand | None = None
-        while True:
-            await trio.sleep_until(deadline)
-            late = int((trio.current_time() - deadline) / UPDATE_INTERVAL)
-            deadline += (late + 1) * UPDATE_INTERVAL
-            self.missed_ticks += late
-            if errand is None or errand.done.is_set():
-                errand = self._post(self._game.update)
-            else:
-                self.missed_ticks += 1
+    def _publish(self, *, limited: bool = False, responder: Player | None = None) -> None:
+        """Make known what has changed: the lobby's information, then the state, then pushes.
 
-    def _publish(self) -> None:
+        Args:
+            limited: Whether the state waits where it was sent a moment ago.
+            responder: Who gets an answer right afterwards, which flushes.
+        """
         if self._has_info:
             info = self._game.get_lobby_info()
             if not isinstance(info, str):
                 raise TypeError(f"get_lobby_info() has to return a str; it returned {info!r}.")
             self.info = info
+        touched: dict[Player, None] = {}
+        if self._views is not None:
+            if limited and self._sync_interval() > trio.current_time() - self._viewed_at:
+                self._view_wanted.set()
+            else:
+                self._viewed_at = trio.current_time()
+                for viewer in self._views.refresh(self.members.entered):
+                    touched[viewer.player] = None
+        if self._pushes:
+            pushes, self._pushes = self._pushes, []
+            for members, envelope in pushes:
+                for member in members:
+                    member.push(envelope)
+                    touched[member.player] = None
+        if responder is not None:
+            touched.pop(responder, None)
+        for player in touched:
+            player.flush()
+
+    def _settle(self) -> None:
+        """Do what the game asked for and what waits for the end of its turn: kicks, its end."""
+        if self._kicks and self._end_reason is None:
+            kicks, self._kicks = self._kicks, {}
+            for username, reason in kicks.items():
+                self._send_away(username, reason)
+        if self._closes is not None:
+            self.close(self._closes)
+
+    def _send_away(self, username: str, reason: str) -> None:
+        """Have a member out of the game now; the game hears of it in a turn of its own."""
+        member = self.members.remove(username)
+        if member is not None:
+            self._exit(member, "kicked", reason)
+            self._dismiss(username)
+
+    def _sync_interval(self) -> float:
+        rate = self._game.sync_rate
+        return 1 / rate if rate > 0 else math.inf
+
+    async def _pace_views(self) -> None:
+        while True:
+            await self._view_wanted.wait()
+            await trio.sleep_until(self._viewed_at + self._sync_interval())
+            self._view_wanted = trio.Event()
+            self._post(_nothing, limited=True)
+
+    # Ctrl-C is for a game that does not come to an end, and not for what is about to wake it.
+    @trio.lowlevel.enable_ki_protection
+    async def _tick(self) -> None:
+        interval = 1 / self._game.update_rate
+        deadline = trio.current_time() + interval
+        errand: _Errand | None = None
+        while True:
+            await trio.sleep_until(deadline)
+            late = int((trio.current_time() - deadline) / interval)
+            deadline += (late + 1) * interval
+            self.missed_ticks += late
+            if errand is None or errand.done.is_set():
+                errand = self._post(self._game.update, limited=True)
+            else:
+                self.missed_ticks += 1
+
+    def _check_room_for(self, member: Member) -> None:
+        if self._needs_pushes and not member.player.takes_pushes:
+            raise JoinRefused(
+                f"The game {self.name!r} needs a client with protocol 2; this one speaks "
+                "protocol 1."
+            )
+        if member.is_spectator:
+            return
+        if self.locked:
+            raise JoinRefused(f"The game {self.name!r} takes nobody more now.")
+        most = self._game.max_players
+        if most is not None and len(self.members.players) >= most:
+            raise JoinRefused(f"The game {self.name!r} is full: it takes {most} players.")
+
+    def _heartbeat_rate(self) -> float:
+        rate = float(self._game.heartbeat_rate)
+        return rate if rate > 0 else DEFAULT_HEARTBEAT_RATE
+
+    def _enter(self, member: Member, heartbeat_rate: float) -> None:
+        """Tell a member that they are in, with all that there is to know."""
+        player = member.player
+        player.enter_game(self.name, heartbeat_rate if self._has_heartbeat else 0.0, self.time())
+        if self._views is not None:
+            self._views.welcome(member)
+        is_new = not member.entered
+        member.entered = True
+        player.push(_presence(self.members.presence, whole=True))
+        for envelope in member.early:
+            player.push(envelope)
+        member.early.clear()
+        if is_new and not member.is_spectator:
+            self._tell_players({player.username: player.online}, exclude=member)
+            self._joined.unpark_all()
+
+    def _exit(self, member: Member, reason: str, message: str) -> None:
+        """Tell a member that they are out, after the last that there was to know."""
+        self._publish()
+        if self._views is not None:
+            self._views.forget(member)
+        member.player.exit_game(reason, message, self.time())
+        member.player.flush()
+        if not member.is_spectator:
+            self._questions.player_left(member.player.username)
+            self._tell_players({member.player.username: None})
+
+    def _tell_presence(self, username: str, *, online: bool) -> None:
+        async def told() -> None:
+            member = self.members.get(username)
+            if member is None or member.is_spectator:
+                return
+            self._tell_players({username: online}, exclude=member)
+            hook = self._game.player_resumed if online else self._game.player_dropped
+            await self._hook(hook(username))
+
+        self._post(told)
+
+    def _tell_players(
+        self, changes: Mapping[str, bool | None], exclude: Member | None = None
+    ) -> None:
+        members = [member for member in self.members.entered if member is not exclude]
+        if members:
+            self._pushes.append((members, _presence(changes, whole=False)))
 
     def _take_save_string(self) -> None:
         if not self._game.persistent:
@@ -282,50 +823,79 @@ class Room:
             return
         save_string = self._game.get_save_string()
         if not isinstance(save_string, str):
-            raise TypeError(
-                "get_save_string() has to return a str; "
-                f"it returned a {type(save_string).__name__}."
-            )
+            if not attrs.has(type(save_string)):
+                raise TypeError(
+                    "get_save_string() has to return a str or an attrs model; "
+                    f"it returned a {type(save_string).__name__}."
+                )
+            save_string = encode_json(save_string)
         self.save_string = save_string
 
-    def _post(self, action: Callable[[], Awaitable[None] | None]) -> _Errand:
-        errand = _Errand(action)
+    def _post(self, action: Callable[[], Any], *, limited: bool = False) -> _Errand:
+        errand = _Errand(action, limited)
         if self._end_reason is None:
-            self._inbox.send_nowait(errand)
+            self._put(errand)
         else:
             self._refuse(errand)
         return errand
 
+    def _poke(self) -> None:
+        """See to it that `_settle` is reached soon."""
+        if not self._busy:
+            self._post(_nothing)
+
     async def _wait_for(self, errand: _Errand) -> None:
         await errand.done.wait()
+        if errand.refusal is not None:
+            raise errand.refusal
         if not errand.ran:
             raise RoomClosed(self._end_reason or GONE)
 
-    def _refuse(self, turn: _PacketTurn | _Errand) -> None:
-        if isinstance(turn, _PacketTurn):
-            response = Response(self._end_reason or GONE, status=Status.UNEXPECTED)
-            turn.player.answer(turn.request_id, response)
+    def _refuse_in_turn(self, name: str) -> None:
+        if trio.lowlevel.current_task() is self._task:
+            raise RuntimeError(
+                f"room.{name}() was called in a turn (a hook, a handler or a tick), where it "
+                "could never end: the answer is another turn. Call it in run(), or in a task "
+                "started with room.nursery.start_soon()."
+            )
+
+    def _refuse(self, turn: PacketTurn | _Errand, reason: str = "") -> None:
+        if isinstance(turn, PacketTurn):
+            text = reason or self._end_reason or GONE
+            turn.player.answer(turn, Response(text, status=Status.UNEXPECTED))
         else:
             turn.done.set()
 
+    def _refuse_unanswered(self, reason: str = "") -> None:
+        turn, self._unanswered = self._unanswered, None
+        if turn is not None:
+            self._refuse(turn, reason)
+
     def _refuse_what_waits(self) -> None:
-        while True:
-            try:
-                self._refuse(self._turns.receive_nowait())
-            except (trio.WouldBlock, trio.EndOfChannel):
-                return
+        self._refuse_unanswered()
+        while self._inbox:
+            self._refuse(self._inbox.popleft())
 
 
-async def _finish(result: Any) -> None:
-    if inspect.isawaitable(result):
-        await result
+def _nothing() -> None:
+    """What an errand does that is there for what follows each turn."""
 
 
-async def _response(result: Any, game: Game) -> Response:
-    if inspect.isawaitable(result):
-        result = await result
-    if not isinstance(result, Response):
-        raise TypeError(
-            f"{type(game).__name__} has to answer a packet with a Response; it returned {result!r}."
-        )
-    return result
+def _presence(players: Mapping[str, bool | None], *, whole: bool) -> bytes:
+    """Tell who is there: connected (True), dropped (False), or gone (None)."""
+    return encode_push(Push(PLAYERS, {"players": dict(players), "all": whole}))
+
+
+def _uses_pushes(game_class: type[Game]) -> bool:
+    """Whether a class reaches for what only protocol 2 can carry."""
+    for base in game_class.__mro__:
+        if base is Game:
+            break
+        for function in vars(base).values():
+            names = getattr(getattr(function, "__code__", None), "co_names", ())
+            if "room" in names and not _PUSHING.isdisjoint(names):
+                return True
+    return False
+
+
+_PUSHING = {"push", "ask", "ask_all"}

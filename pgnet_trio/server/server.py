@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
@@ -16,6 +16,7 @@ from pgnet_trio.crypto import KeyPair
 from pgnet_trio.environment import Environment
 from pgnet_trio.errors import ServerError, StorageError, bare
 from pgnet_trio.messages import ADMIN_USERNAME, DEFAULT_PORT
+from pgnet_trio.protocol.v2 import SUBPROTOCOL
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.archive import Archive
 from pgnet_trio.server.autosave import autosave
@@ -31,7 +32,7 @@ from pgnet_trio.transport import Transport, choose, memory_pair
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
     from pgnet_trio.server.lobby import GameEntry
-    from pgnet_trio.server.room import Room
+    from pgnet_trio.server.room import RoomTask
 
 __all__ = ["Server"]
 
@@ -71,6 +72,12 @@ class Server:
         transport: The WebSocket library: ``"trio-websocket"``, ``"websockets"``, or None for the
             fastest that is installed.
         environment: Randomness, hashing and blocking calls, to replace in tests.
+        resume_grace: Seconds that a session outlives a dropped connection, with protocol 2; its
+            user keeps their place in the game meanwhile. 0: none.
+        duplicate_login: What happens to a log-in, with the right password, of a user who is
+            connected already: ``"take_over"`` gives it the seat, and the older client is told;
+            ``"refuse"`` refuses it. Clients with protocol 1 are always refused.
+        minimum_protocol: 2 refuses clients of PGNet, whose protocol has no forward secrecy.
         limits: Every limit of `Limits` by its name, such as ``max_connections=100``; None
             switches one off.
 
@@ -96,6 +103,9 @@ class Server:
         autosave_interval: float = 10.0,
         transport: str | None = None,
         environment: Environment | None = None,
+        resume_grace: float = 30.0,
+        duplicate_login: Literal["take_over", "refuse"] = "take_over",
+        minimum_protocol: int = 1,
         **limits: Any,
     ) -> None:
         unknown = limits.keys() - {field.name for field in Limits.__attrs_attrs__}
@@ -103,6 +113,14 @@ class Server:
             raise TypeError(f"Server() has no option {', '.join(map(repr, sorted(unknown)))}")
         if not autosave_interval > 0:
             raise ValueError(f"autosave_interval has to be over 0 s; got {autosave_interval!r}.")
+        if not resume_grace >= 0:
+            raise ValueError(f"resume_grace has to be 0 s or more; got {resume_grace!r}.")
+        if duplicate_login not in ("take_over", "refuse"):
+            raise ValueError(
+                f"duplicate_login: expected 'take_over' or 'refuse', got {duplicate_login!r}."
+            )
+        if minimum_protocol not in (1, 2):
+            raise ValueError(f"minimum_protocol: expected 1 or 2, got {minimum_protocol!r}.")
         self._environment = environment or Environment()
         self._save_file = None if save_file is None else Path(save_file)
         self._listen_globally = listen_globally
@@ -121,6 +139,9 @@ class Server:
             saves=self._save_file is not None,
             verbose_logging=verbose_logging,
             on_connection=on_connection,
+            resume_grace=resume_grace,
+            duplicate_login=duplicate_login,
+            minimum_protocol=minimum_protocol,
         )
         self._accounts: Accounts | None = None
         self._connections: trio.Nursery | None = None
@@ -195,8 +216,11 @@ class Server:
         self._accounts.check_deletable(username)
         self._host.services.start_soon(self._delete_user, username)
 
-    def connect_in_memory(self) -> Transport:
+    def connect_in_memory(self, *, protocol: int = 2) -> Transport:
         """Open a link to this server inside the process, without any port.
+
+        Args:
+            protocol: The version of the protocol to speak over it.
 
         Returns:
             The client's end of the link.
@@ -206,7 +230,7 @@ class Server:
         """
         if self._connections is None:
             raise ServerError("The server is not running; start it before connecting to it.")
-        near, far = memory_pair()
+        near, far = memory_pair(subprotocol=SUBPROTOCOL if protocol == 2 else None)
         self._connections.start_soon(handle_transport, self._host, far)
         return near
 
@@ -326,7 +350,7 @@ class Server:
                     host.services = services
                     await self._open_saved_games(saved)
                     services.start_soon(autosave, host, self._autosave_interval)
-                    entries: list[GameEntry[Room]] = []
+                    entries: list[GameEntry[RoomTask]] = []
                     # A Ctrl-C that strikes a connection's task ends the server through these
                     # nurseries, and the games are saved all the same.
                     try:
@@ -379,7 +403,7 @@ class Server:
         self._last_messages = connections.cancel_scope
         self._last_messages.deadline = trio.current_time() + self._patience
 
-    async def _write_at_the_end(self, entries: list[GameEntry[Room]]) -> None:
+    async def _write_at_the_end(self, entries: list[GameEntry[RoomTask]]) -> None:
         with trio.move_on_after(LAST_WRITE_DEADLINE) as scope:
             try:
                 await self._host.write_games(entries, abandon_on_cancel=True)

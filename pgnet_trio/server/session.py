@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
 from pgnet_trio.errors import CodecError
 from pgnet_trio.messages import ADMIN_USERNAME, Packet, Request, Response, Status
+from pgnet_trio.protocol.delivery import DeliveryOverflow, ServerDelivery, Snapshot
+from pgnet_trio.server.limits import TokenBucket
+from pgnet_trio.server.members import PacketTurn
 
 if TYPE_CHECKING:
+    from pgnet_trio.protocol.events import Answered, Asked
     from pgnet_trio.server.lobby import Lobby
-    from pgnet_trio.server.room import Room
+    from pgnet_trio.server.outlet import Outlet
+    from pgnet_trio.server.questions import OpenQuestion
+    from pgnet_trio.server.room import RoomTask
 
-__all__ = ["CarryOut", "Outlet", "Session"]
+__all__ = ["CarryOut", "Link", "Session"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
 
-class Outlet(Protocol):
-    """Where a session's answers go: the protocol of its connection."""
+class Link(Protocol):
+    """A session's connection."""
 
-    def respond(self, request_id: int, response: Response, /) -> None:
-        """Answer a request; raises CodecError where the answer cannot travel."""
+    def flush(self) -> None:
+        """Write what waits, as far as there is room; never waits."""
+
+    def end(self, reason: str, *, for_good: bool) -> None:
+        """Close the connection; never waits.
+
+        Args:
+            reason: Why.
+            for_good: Whether the client is told that its session is over.
+        """
 
 
 CarryOut = Callable[["Session", Packet], Awaitable[Response]]
@@ -33,25 +48,30 @@ CarryOut = Callable[["Session", Packet], Awaitable[Response]]
 OWN_REQUESTS = frozenset(Request) - {Request.HEARTBEAT_UPDATE}
 """The messages that no game gets to see."""
 
+NOT_RESUMED = "The connection was lost, and the client did not come back in time."
+
 
 class Session:
     """One logged-in user: carries out their requests in the order of arrival.
 
-    What is for the user's game goes straight to the game's room; everything else is done here,
-    after all earlier requests have been answered.
+    What is for the user's game goes straight to the game's room; everything else is done here.
+    A session lasts longer than a connection where its outlet's client can resume it.
 
     Args:
         username: Who it is.
         lobby: Knows which game the user is in.
-        outlet: Where answers go.
-        flush: Has the connection write what the outlet holds; never waits.
         carry_out: Carries out what is not for a game.
-        max_in_flight: How many requests may be unanswered; None for any number.
+        max_in_flight: How many requests may be unanswered; infinite for any number.
+        requests_per_second: How many requests a second are taken; None for any number.
         verbose: Says whether to log every packet and response now.
-        on_end: Called once, when the session ends.
+        on_presence: Called with this session and False when it goes on without a connection, and
+            with True when that is over, one way or the other.
 
     Attributes:
         username: Who it is.
+        token: What a client resumes this session with; empty where it cannot.
+        outlet: Where what the user is told goes.
+        delivery: What is kept for the client until it has it; None where nothing is.
         end_reason: Why the session ended; None while it lasts.
         ended: Set when the user is out of their game, and their seat is free.
     """
@@ -60,29 +80,34 @@ class Session:
         self,
         username: str,
         *,
-        lobby: Lobby[Room],
-        outlet: Outlet,
-        flush: Callable[[], None],
+        lobby: Lobby[RoomTask],
         carry_out: CarryOut,
         max_in_flight: float,
+        requests_per_second: float | None,
         verbose: Callable[[], bool],
-        on_end: Callable[[], None],
+        on_presence: Callable[[Session, bool], None] = lambda session, online: None,
     ) -> None:
         self.username = username
+        self.token = b""
+        self.outlet: Outlet
+        self.delivery: ServerDelivery | None = None
         self.end_reason: str | None = None
         self.ended = trio.Event()
         self._lobby = lobby
-        self._outlet = outlet
-        self._flush = flush
         self._carry_out = carry_out
         self._max_in_flight = max_in_flight
+        self._bucket = TokenBucket(requests_per_second, trio.current_time())
         self._verbose = verbose
-        self._on_end = on_end
+        self._on_presence = on_presence
+        self._was_online = False
+        self._link: Link | None = None
+        self._grace = 0.0
         self._unanswered = 0
         self._own_requests = 0
         self._answered = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
-        self._submit, self._submitted = trio.open_memory_channel[tuple[int, Packet]](max_in_flight)
+        # Twice what one client may have under way: another may have come in its place.
+        self._submit, self._submitted = trio.open_memory_channel[PacketTurn](2 * max_in_flight + 2)
 
     @property
     def is_admin(self) -> bool:
@@ -93,51 +118,151 @@ class Session:
     def game(self) -> str | None:
         """The name of the game that the user is in, or None."""
         entry = self._lobby.game_of(self.username)
-        return entry.name if entry is not None else None
+        return None if entry is None else entry.name
 
-    def request(self, request_id: int, packet: Packet) -> None:
-        """Take a request; its answer follows in time. Never waits."""
+    @property
+    def online(self) -> bool:
+        """Whether the user has a connection now."""
+        return self._link is not None
+
+    @property
+    def takes_pushes(self) -> bool:
+        """Whether the user's protocol can carry what was not asked for."""
+        return self.outlet.takes_pushes
+
+    # What connections do.
+
+    def attach(self, link: Link, *, grace: float) -> None:
+        """Go on over this connection; the one before is closed. Never waits.
+
+        The user's game hears of it where there was none.
+
+        Args:
+            link: The connection.
+            grace: Seconds that the session outlives it; 0 for none.
+        """
+        before, self._link = self._link, link
+        self._grace = grace
+        self._scope.deadline = math.inf
+        if before is not None:
+            before.end("The user has come back over another connection.", for_good=False)
+        elif self._was_online:
+            self._on_presence(self, True)
+            entry = self._lobby.game_of(self.username)
+            if entry is not None:
+                entry.room.resume(self.username)
+        self._was_online = True
+
+    def take_over(self, link: Link, outlet: Outlet, token: bytes, *, grace: float) -> None:
+        """Go on with another client of the user: it is shown everything afresh. Never waits.
+
+        Args:
+            link: Its connection.
+            outlet: Where what the user is told goes from now on.
+            token: What it can resume the session with.
+            grace: Seconds that the session outlives a connection.
+        """
+        before = self._link
+        if before is not None:
+            before.end("taken over", for_good=True)
+        self.outlet, self.token = outlet, token
+        self.attach(link, grace=grace)
+        entry = self._lobby.game_of(self.username)
+        if entry is not None:
+            entry.room.introduce(self)
+
+    def detach(self, link: Link, reason: str) -> None:
+        """Note that a connection is gone; the session ends, or waits for the next one."""
+        if self._link is not link:
+            return
+        self._link = None
+        if self._grace <= 0 or self.end_reason is not None:
+            self.end(reason)
+            return
+        self._scope.deadline = trio.current_time() + self._grace
+        self._on_presence(self, False)
+        entry = self._lobby.game_of(self.username)
+        if entry is not None:
+            entry.room.drop(self.username)
+
+    def delay(self) -> float:
+        """Count one request, and give the seconds that it has to wait."""
+        return self._bucket.delay(trio.current_time())
+
+    def request(self, asked: Asked) -> None:
+        """Take a request in. Never waits."""
+        if self.end_reason is not None:
+            return
+        packet = asked.packet
         packet.username = self.username
         if self._verbose():
-            # What the server itself is asked may hold passwords, and its answer an invite code.
             own = packet.message in OWN_REQUESTS
-            logger.info("%s: %s", self.username, repr(packet) if own else packet.debug_repr)
+            # The payload of a request to the server may hold a password or an invite code.
+            logger.info("from %s: %s", self.username, repr(packet) if own else packet.debug_repr)
         self._unanswered += 1
-        if self._own_requests or not self._take_to_game(request_id, packet):
-            self._own_requests += 1
-            self._submit.send_nowait((request_id, packet))
+        outlet = self.outlet
+        turn = PacketTurn(self, outlet, asked.id, packet, outlet.is_quiet(asked.id))
+        if self._own_requests or not self._take_to_game(turn):
+            try:
+                self._submit.send_nowait(turn)
+            except trio.WouldBlock:
+                self.end("Too many requests are under way.")
+            else:
+                self._own_requests += 1
+
+    def answer_question(self, answered: Answered) -> None:
+        """Take the answer to a question in. Never waits."""
+        if self.end_reason is not None:
+            return
+        self._unanswered += 1
+        turn = PacketTurn(self, self.outlet, answered.id, answered.packet)
+        entry = self._lobby.game_of(self.username)
+        if entry is None:
+            self.answer(turn, Response("You are in no game.", status=Status.UNEXPECTED))
+        else:
+            entry.room.handle_answer(turn, answered.question)
 
     async def wait_capacity(self) -> None:
         """Wait until one more request may come in."""
         while self._unanswered >= self._max_in_flight and self.end_reason is None:
             await self._answered.park()
 
-    def answer(self, request_id: int, response: Response) -> None:
-        """Answer a request, and write the answer if the link has room. Never waits."""
-        self._answer(request_id, response, own=False)
+    # What rooms do.
 
-    def _answer(self, request_id: int, response: Response, *, own: bool) -> None:
-        self._unanswered -= 1
-        self._answered.unpark_all()
-        if self.end_reason is not None:
-            return
-        response.game = self.game
-        if self._verbose():
-            shown = f"status {int(response.status)}" if own else response.debug_repr
-            logger.info("to %s: %s", self.username, shown)
-        try:
-            self._outlet.respond(request_id, response)
-        except CodecError as error:
-            logger.error("An answer to %s cannot travel: %s", self.username, error)
-            self._outlet.respond(
-                request_id,
-                Response(
-                    f"The answer cannot travel: {error}",
-                    status=Status.UNEXPECTED,
-                    game=response.game,
-                ),
-            )
-        self._flush()
+    def answer(self, turn: PacketTurn, response: Response) -> None:
+        """Answer a request, and write the answer if the link has room. Never waits."""
+        self._answer(turn, response, own=False)
+
+    def enter_game(self, name: str, heartbeat_rate: float, time: float) -> None:
+        """Tell the user that they are in a game."""
+        self._tell(self.outlet.enter_game, name, heartbeat_rate, time)
+
+    def exit_game(self, reason: str, message: str, time: float) -> None:
+        """Tell the user that they are in no game any more."""
+        self._tell(self.outlet.exit_game, reason, message, time)
+
+    def push(self, envelope: bytes) -> None:
+        """Send the user an encoded push."""
+        self._tell(self.outlet.push, envelope)
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Have a state sent to the user."""
+        self.outlet.show(snapshot)
+
+    def ask(self, question: OpenQuestion) -> None:
+        """Show the user a question."""
+        self._tell(self.outlet.ask, question, question.time)
+        self.flush()
+
+    def withdraw(self, question: OpenQuestion) -> None:
+        """Tell the user that a question is no longer open."""
+        self._tell(self.outlet.withdraw, question)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, as far as the link has room."""
+        if self._link is not None:
+            self._link.flush()
 
     async def run(self) -> None:
         """Carry out requests until the session is ended; then the user is out of their game.
@@ -146,11 +271,11 @@ class Session:
         """
         try:
             with self._scope:
-                async for request_id, packet in self._submitted:
-                    await self._do(request_id, packet)
+                async for turn in self._submitted:
+                    await self._do(turn)
                     self._own_requests -= 1
         finally:
-            self.end("The session ended.")
+            self.end(NOT_RESUMED)
             entry = self._lobby.leave(self.username)
             if entry is not None:
                 entry.room.leave(self.username)
@@ -159,23 +284,70 @@ class Session:
         """End the session: nothing more is carried out or answered. Idempotent; never waits."""
         if self.end_reason is None:
             self.end_reason = reason
+            if self._link is None and self._was_online:
+                self._on_presence(self, True)
             self._scope.cancel()
             self._answered.unpark_all()
-            self._on_end()
+            link, self._link = self._link, None
+            if link is not None:
+                link.end(reason, for_good=True)
 
-    async def _do(self, request_id: int, packet: Packet) -> None:
-        if self._take_to_game(request_id, packet):
+    async def _do(self, turn: PacketTurn) -> None:
+        if self._take_to_game(turn):
             return
-        # Answers leave in the order of the requests, so what the game still works at comes first.
-        while self._unanswered > self._own_requests:
+        # Where answers leave in the order of the requests, what the game still works at is first.
+        while turn.outlet.answers_in_order and self._unanswered > self._own_requests:
             await self._answered.park()
-        self._answer(request_id, await self._carry_out(self, packet), own=True)
+        self._answer(turn, await self._carry_out(self, turn.packet), own=True)
 
-    def _take_to_game(self, request_id: int, packet: Packet) -> bool:
-        if packet.message in OWN_REQUESTS:
+    def _take_to_game(self, turn: PacketTurn) -> bool:
+        if turn.packet.message in OWN_REQUESTS:
             return False
         entry = self._lobby.game_of(self.username)
         if entry is None:
             return False
-        entry.room.handle(self, request_id, packet)
+        entry.room.handle(turn)
         return True
+
+    def _answer(self, turn: PacketTurn, response: Response, *, own: bool) -> None:
+        self._unanswered -= 1
+        if self._answered:
+            self._answered.unpark_all()
+        outlet = turn.outlet
+        # Who has come with another client since has not asked this.
+        if self.end_reason is not None or outlet is not self.outlet:
+            return
+        if outlet.answers_in_order:
+            response.game = self.game
+        if self._verbose():
+            shown = f"status {int(response.status)}" if own else response.debug_repr
+            logger.info("to %s: %s", self.username, shown)
+        try:
+            outlet.respond(turn.request_id, response)
+        except CodecError as error:
+            logger.error("An answer to %s cannot travel: %s", self.username, error)
+            outlet.respond(
+                turn.request_id,
+                Response(
+                    f"The answer cannot travel: {error}",
+                    status=Status.UNEXPECTED,
+                    game=response.game,
+                ),
+            )
+        except DeliveryOverflow as error:
+            self.end(str(error))
+            return
+        link = self._link
+        if link is not None:
+            link.flush()
+
+    def _tell(self, function: Callable[..., None], *args: Any) -> None:
+        if self.end_reason is not None:
+            return
+        try:
+            function(*args)
+        except DeliveryOverflow as error:
+            logger.info("%s reads too slowly: %s", self.username, error)
+            self.end(str(error))
+        except CodecError as error:
+            logger.error("Something for %s cannot travel: %s", self.username, error)

@@ -1,0 +1,181 @@
+"""What a client's program reads in its own time: pushes, questions, states, events."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Generic, TypeVar
+
+import trio
+
+from pgnet_trio.errors import PGNetError, PushesLost
+
+__all__ = ["MAX_UNREAD", "Feed", "LatestFeed", "Reader", "StateReader"]
+
+MAX_UNREAD = 1024
+"""Items that are kept for a program that does not read them."""
+
+ItemT = TypeVar("ItemT")
+ReadT = TypeVar("ReadT")
+
+
+class Feed(Generic[ItemT]):
+    """Items in the order of arrival, until they are read; the oldest go where nobody does.
+
+    Args:
+        what: What the items are called, in errors.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._items: deque[ItemT] = deque()
+        self._lost = 0
+        self._ended = False
+        self._error: PGNetError | None = None
+        self._changed = trio.lowlevel.ParkingLot()
+        self._readers: set[object] = set()
+
+    def put(self, item: ItemT) -> None:
+        """Add an item; never waits."""
+        if len(self._items) >= MAX_UNREAD:
+            self._items.popleft()
+            self._lost += 1
+        self._items.append(item)
+        self._changed.unpark_all()
+
+    def remove(self, item: ItemT) -> None:
+        """Take an item back that nobody has read."""
+        if item in self._items:
+            self._items.remove(item)
+
+    def end(self, error: PGNetError | None = None) -> None:
+        """Let readers end once they have read everything, or raise *error* at once."""
+        self._ended = True
+        self._error = error
+        self._changed.unpark_all()
+
+    def read(self, key: object, read: Callable[[ItemT], ReadT | None]) -> Reader[ItemT, ReadT]:
+        """Make an iterator over what comes.
+
+        Args:
+            key: Names the kind; each has one consumer at a time.
+            read: Gives what the consumer gets of an item; None for an item of another kind.
+        """
+        return Reader(self, key, read)
+
+
+class Reader(Generic[ItemT, ReadT], AsyncIterator[ReadT]):
+    """An iterator over a feed. Breaking out of it, or cancelling it, leaves nothing behind."""
+
+    def __init__(
+        self, feed: Feed[ItemT], key: object, read: Callable[[ItemT], ReadT | None]
+    ) -> None:
+        self._feed = feed
+        self._key = key
+        self._read = read
+
+    def __aiter__(self) -> Reader[ItemT, ReadT]:
+        return self
+
+    async def __anext__(self) -> ReadT:
+        """Wait for the next item.
+
+        Raises:
+            StopAsyncIteration: The player is out of the game.
+            PushesLost: More came than is kept; what was kept follows.
+            Disconnected: The session is gone.
+            trio.BusyResourceError: Somebody else waits for the same.
+        """
+        feed = self._feed
+        if self._key in feed._readers:
+            raise trio.BusyResourceError(f"{feed._what} of this kind have another consumer")
+        feed._readers.add(self._key)
+        try:
+            await trio.lowlevel.checkpoint()
+            while True:
+                if feed._lost:
+                    lost, feed._lost = feed._lost, 0
+                    raise PushesLost(
+                        f"{lost} {feed._what} came while nobody read them, and are lost: at most "
+                        f"{MAX_UNREAD} are kept"
+                    )
+                for index, item in enumerate(feed._items):
+                    found = self._read(item)
+                    if found is not None:
+                        del feed._items[index]
+                        return found
+                if feed._error is not None:
+                    raise type(feed._error)(*feed._error.args)
+                if feed._ended:
+                    raise StopAsyncIteration
+                await feed._changed.park()
+        finally:
+            feed._readers.discard(self._key)
+
+
+class LatestFeed:
+    """The latest state, and how many there were."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.data: Any = None
+        self.ended = False
+        self.error: PGNetError | None = None
+        self.changed = trio.lowlevel.ParkingLot()
+        self.busy = False
+
+    def put(self, data: Any) -> None:
+        """Set the latest state."""
+        self.count += 1
+        self.data = data
+        self.changed.unpark_all()
+
+    def end(self, error: PGNetError | None = None) -> None:
+        """Let readers end once they have read the latest, or raise *error*."""
+        self.ended = True
+        self.error = error
+        self.changed.unpark_all()
+
+    async def next_after(self, count: int) -> bool:
+        """Wait for a state later than the *count*-th; False where there will be none."""
+        while self.count <= count:
+            if self.error is not None:
+                raise type(self.error)(*self.error.args)
+            if self.ended:
+                return False
+            await self.changed.park()
+        return True
+
+
+class StateReader(Generic[ReadT], AsyncIterator[ReadT]):
+    """An iterator over states: each is the latest when it is asked for."""
+
+    def __init__(self, feed: LatestFeed, read: Callable[[Any], ReadT]) -> None:
+        self._feed = feed
+        self._read = read
+        self._count = 0
+
+    def __aiter__(self) -> StateReader[ReadT]:
+        return self
+
+    async def __anext__(self) -> ReadT:
+        """Wait for a state that was not given yet.
+
+        Raises:
+            StopAsyncIteration: The player is out of the game.
+            CodecError: The state is no such model.
+            Disconnected: The session is gone.
+            trio.BusyResourceError: Somebody else waits for states.
+        """
+        feed = self._feed
+        if feed.busy:
+            raise trio.BusyResourceError("states have another consumer")
+        feed.busy = True
+        try:
+            await trio.lowlevel.checkpoint()
+            if not await feed.next_after(self._count):
+                raise StopAsyncIteration
+            self._count = feed.count
+            return self._read(feed.data)
+        finally:
+            feed.busy = False

@@ -1,0 +1,364 @@
+"""The life of a client's session: connecting, logging in, and coming back after a drop."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+import trio
+
+from pgnet_trio.connection import Connection
+from pgnet_trio.crypto import KeyPair
+from pgnet_trio.errors import (
+    ConnectFailed,
+    Disconnected,
+    LoginRefused,
+    PGNetError,
+    ProtocolError,
+)
+from pgnet_trio.protocol import v1, v2
+from pgnet_trio.protocol.delivery import ClientDelivery
+from pgnet_trio.protocol.events import (
+    ClientEvent,
+    LoggedIn,
+    LoginRefusal,
+    Parted,
+    Resumed,
+    ResumeRefusal,
+)
+
+if TYPE_CHECKING:
+    from pgnet_trio.client.connector import Connector
+    from pgnet_trio.client.outbox import Outbox
+    from pgnet_trio.environment import Environment
+    from pgnet_trio.transport import Transport
+
+__all__ = ["ClientSession", "Credentials", "Observer"]
+
+logger = logging.getLogger("pgnet_trio.client")
+
+CONNECT_TIMEOUT = 15.0
+"""Seconds for connecting and logging in; a busy server may take some for the password."""
+
+FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
+"""Seconds between tries to come back, at most: full jitter, so that many do not come at once."""
+
+MAX_MESSAGE_SIZE = 1024 * 1024
+PING_INTERVAL = 15.0
+KEEPALIVE_TIMEOUT = 20.0
+
+
+@attrs.frozen
+class Credentials:
+    """Who logs in, and to whom."""
+
+    username: str
+    password: str = attrs.field(repr=False)
+    invite_code: str = attrs.field(repr=False)
+    verify_server_pubkey: str
+
+
+class Observer(Protocol):
+    """Who is told of what happens to a session. Nothing here waits."""
+
+    def set_status(self, status: str, /) -> None:
+        """Take note of how things are, in words for people."""
+
+    def session_opened(self, *, again: bool) -> None:
+        """The client is logged in; *again* after an earlier session turned out to be gone."""
+
+    def session_lost(self, reason: str, /) -> None:
+        """The session is gone, with all that was under way; a new one is about to be opened."""
+
+    def online_changed(self, *, online: bool) -> None:
+        """The session's connection was lost, or there is one again."""
+
+    def take_event(self, event: ClientEvent, /) -> None:
+        """Something came."""
+
+    def session_ended(self, reason: str, /) -> None:
+        """It is over, and nothing more will come."""
+
+
+class ClientSession:
+    """One user's session at one server, over one connection after the other.
+
+    Args:
+        connector: The way to the server.
+        credentials: Who logs in.
+        environment: Randomness.
+        outbox: What waits to be asked.
+        observer: Who is told of what happens.
+        minimum_protocol: 2 to refuse servers that speak protocol 1 only.
+        reconnect_for: Seconds for which a dropped connection is tried to be replaced; None for
+            ever.
+
+    Attributes:
+        end_reason: Why the session ended; None while it lasts.
+        protocol: The version that is spoken; None before there was a connection.
+        server_pubkey: The server's public key in base64; None where it has none, or before.
+    """
+
+    def __init__(
+        self,
+        connector: Connector,
+        credentials: Credentials,
+        environment: Environment,
+        outbox: Outbox,
+        observer: Observer,
+        *,
+        minimum_protocol: int,
+        reconnect_for: float | None,
+    ) -> None:
+        self.end_reason: str | None = None
+        self.protocol: int | None = None
+        self.server_pubkey: str | None = None
+        self._connector = connector
+        self._credentials = credentials
+        self._environment = environment
+        self._outbox = outbox
+        self._observer = observer
+        self._minimum_protocol = minimum_protocol
+        self._reconnect_for = math.inf if reconnect_for is None else reconnect_for
+        self._token = b""
+        # Whether the session before this one is gone, which is to be told when there is one again.
+        self._lost = False
+        self._drop_reason = ""
+        self._delivery = ClientDelivery(outbox.next_request)
+        self._connection: Connection[ClientEvent] | None = None
+        self._speaker: v1.ClientProtocol | v2.ClientProtocol | None = None
+        self._scope = trio.CancelScope()
+        self._reading = trio.CancelScope()
+
+    @property
+    def online(self) -> bool:
+        """Whether there is a connection now."""
+        return self._connection is not None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Connect, log in, and stay until `end`, or the end of all hope.
+
+        Started once logged in. Cancellation closes the connection.
+
+        Raises:
+            ConnectFailed: The first connection or log-in failed.
+        """
+        with self._scope:
+            await self._converse(task_status)
+            while self.end_reason is None:
+                await self._come_back()
+        self._end(self.end_reason or "cancelled")
+
+    def end(self, reason: str) -> None:
+        """End the session, for good: the server is told, and the user's seat is free."""
+        if self.end_reason is None and self._speaker is not None:
+            self._speaker.part(reason)
+        self._end(reason)
+
+    def flush(self) -> None:
+        """Write what waits, as far as there is room."""
+        speaker = self._speaker
+        if self._connection is None or speaker is None:
+            return
+        if isinstance(speaker, v1.ClientProtocol) and speaker.unanswered < speaker.window:
+            packet = self._outbox.next_packet()
+            if packet is not None:
+                speaker.request(packet)
+        self._connection.flush()
+
+    def want_state(self) -> None:
+        """Ask for the whole state, since a patch does not fit."""
+        if isinstance(self._speaker, v2.ClientProtocol):
+            self._speaker.want_state()
+            self.flush()
+
+    def _end(self, reason: str) -> None:
+        if self.end_reason is not None:
+            return
+        self.end_reason = reason
+        if self._connection is not None:
+            self._connection.flush()
+            self._reading.cancel()
+        else:
+            self._scope.cancel()
+        self._observer.session_ended(reason)
+
+    async def _come_back(self) -> None:
+        """Try to go on over another connection, until it was lost too or time is up."""
+        deadline = trio.current_time() + self._reconnect_for
+        backoff = FIRST_BACKOFF
+        failure = self._drop_reason
+        while trio.current_time() < deadline:
+            share = int.from_bytes(self._environment.random_bytes(4)) / 2**32
+            await trio.sleep_until(min(trio.current_time() + share * backoff, deadline))
+            backoff = min(2 * backoff, LONGEST_BACKOFF)
+            try:
+                await self._converse(trio.TASK_STATUS_IGNORED, deadline)
+            except LoginRefused as refused:
+                failure = str(refused)
+                break
+            except PGNetError as error:
+                failure = str(error)
+                self._observer.set_status(f"Not back yet: {failure}")
+            else:
+                return
+        self._end(failure)
+
+    async def _converse(
+        self, task_status: trio.TaskStatus[None], deadline: float = math.inf
+    ) -> None:
+        """Connect, log in or resume, and read until the connection or the session ends.
+
+        Raises:
+            ConnectFailed: It did not get as far as that.
+        """
+        where = str(self._connector)
+        if not self._token:
+            self._observer.set_status(f"Connecting to {where}...")
+        reached = False
+        timeout = trio.current_time() + CONNECT_TIMEOUT
+        with trio.CancelScope(deadline=min(timeout, deadline)) as scope:
+            try:
+                async with self._connector.connect(MAX_MESSAGE_SIZE) as transport:
+                    reached = True
+                    speaker = self._make_protocol(transport)
+                    local = not self._connector.encrypted
+                    connection: Connection[ClientEvent] = Connection(
+                        transport,
+                        speaker,
+                        ping_interval=None if local else PING_INTERVAL,
+                        keepalive_timeout=None if local else KEEPALIVE_TIMEOUT,
+                    )
+                    async with connection.open():
+                        events = await self._introduce(connection, speaker)
+                        scope.deadline = math.inf
+                        self._reading = trio.CancelScope()
+                        self._connection, self._speaker = connection, speaker
+                        self._take(events)
+                        task_status.started()
+                        try:
+                            with self._reading:
+                                await self._read(connection)
+                        except trio.Cancelled:
+                            self.end("the client's program went on without it")
+                            raise
+                        self._connection = self._speaker = None
+                        await connection.aclose(reason=self.end_reason or "")
+            except Exception as error:
+                bare = first_error(error)
+                if not reached and isinstance(bare, (OSError, trio.BrokenResourceError)):
+                    raise ConnectFailed(f"No server was reached at {where}: {bare}.") from bare
+                raise bare from bare.__cause__
+            finally:
+                self._connection = self._speaker = None
+        if scope.cancelled_caught:
+            raise ConnectFailed(f"{where} did not answer within {CONNECT_TIMEOUT:g} s.")
+
+    def _make_protocol(self, transport: Transport) -> v1.ClientProtocol | v2.ClientProtocol:
+        who, encrypted = self._credentials, self._connector.encrypted
+        random_bytes = self._environment.random_bytes
+        if transport.subprotocol == v2.SUBPROTOCOL:
+            return v2.ClientProtocol(
+                username=who.username,
+                password=who.password,
+                invite_code=who.invite_code,
+                encrypted=encrypted,
+                random_bytes=random_bytes,
+                offered=transport.offered_subprotocols,
+                max_frame_size=MAX_MESSAGE_SIZE,
+                delivery=self._delivery,
+                token=self._token,
+                verify_server_pubkey=self.server_pubkey or who.verify_server_pubkey,
+            )
+        if self._minimum_protocol > 1 or self._token or who.verify_server_pubkey:
+            raise ConnectFailed(
+                f"The server at {self._connector} does not speak protocol 2, or somebody between "
+                "hides it. Protocol 1 is only spoken at a first contact, with no key to verify "
+                "and without minimum_protocol=2."
+            )
+        return v1.ClientProtocol(
+            username=who.username,
+            password=who.password,
+            invite_code=who.invite_code,
+            key=KeyPair.generate(random_bytes) if encrypted else None,
+            random_bytes=random_bytes,
+        )
+
+    async def _introduce(
+        self,
+        connection: Connection[ClientEvent],
+        speaker: v1.ClientProtocol | v2.ClientProtocol,
+    ) -> list[ClientEvent]:
+        """Log in, or resume; gives what came right behind the server's consent."""
+        if not self._token:
+            self._observer.set_status("Logging in...")
+        connection.flush()
+        while True:
+            try:
+                first, *more = await connection.receive()
+            except (Disconnected, ProtocolError) as error:
+                raise ConnectFailed(f"The server did not log this client in: {error}.") from error
+            if isinstance(first, LoginRefusal):
+                raise LoginRefused(first.reason)
+            if isinstance(first, Parted):
+                raise ConnectFailed(f"The server did not log this client in: {first.reason}.")
+            if isinstance(first, ResumeRefusal) and isinstance(speaker, v2.ClientProtocol):
+                self._lose_session(first.reason)
+                speaker.log_in(self._delivery)
+                connection.flush()
+                continue
+            break
+        self.protocol = self._outbox.version = speaker.version
+        self.server_pubkey = speaker.server_pubkey
+        if isinstance(speaker, v2.ClientProtocol):
+            self._outbox.max_size = speaker.max_envelope_size
+        if isinstance(first, LoggedIn):
+            self._token = first.token
+        return [first, *more]
+
+    def _lose_session(self, reason: str) -> None:
+        self._token = b""
+        self._lost = True
+        self._delivery = ClientDelivery(self._outbox.next_request)
+        self._observer.session_lost(reason)
+
+    def _take(self, events: list[ClientEvent]) -> None:
+        first, *more = events
+        if isinstance(first, LoggedIn):
+            self._observer.session_opened(again=self._lost)
+        if isinstance(first, Resumed) or self._lost:
+            self._lost = False
+            self._observer.online_changed(online=True)
+        for event in more:
+            self._observer.take_event(event)
+        self.flush()
+
+    async def _read(self, connection: Connection[ClientEvent]) -> None:
+        try:
+            while True:
+                for event in await connection.receive():
+                    if isinstance(event, Parted):
+                        self._end(event.reason)
+                        return
+                    self._observer.take_event(event)
+                if self.protocol == 1:
+                    self.flush()
+        except ProtocolError as error:
+            self._end(str(error))
+        except Disconnected as error:
+            self._drop_reason = str(error)
+            if not self._token or self._reconnect_for <= 0:
+                self._end(str(error))
+            else:
+                self._connection = None
+                self._observer.online_changed(online=False)
+
+
+def first_error(error: BaseException) -> BaseException:
+    """Give the one error that matters of a group: the first that is no cancellation."""
+    while isinstance(error, BaseExceptionGroup):
+        others = error.split(trio.Cancelled)[1]
+        error = (others or error).exceptions[0]
+    return error

@@ -1,0 +1,146 @@
+"""The questions that a game has asked its players, and that are not answered yet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
+
+import attrs
+import trio
+
+from pgnet_trio.errors import CodecError, PlayerLeft, Reject
+from pgnet_trio.game import NoDefault
+from pgnet_trio.messages import Packet, Response, Status
+from pgnet_trio.typed import read_packet, to_packet
+
+__all__ = ["Asker", "OpenQuestion", "Questions"]
+
+AnswerT = TypeVar("AnswerT")
+
+
+class Asker(Protocol):
+    """The way to the player who is asked."""
+
+    def ask(self, question: OpenQuestion, /) -> None:
+        """Show the player a question."""
+
+    def withdraw(self, question: OpenQuestion, /) -> None:
+        """Tell the player that a question is no longer open."""
+
+
+@attrs.define(eq=False)
+class OpenQuestion:
+    """A question that waits for its answer.
+
+    Attributes:
+        id: Names it to the player.
+        player: Who is asked.
+        packet: What they are asked.
+        deadline: Until when, in the room's time; None for no limit.
+        time: When it was asked, in the room's time.
+    """
+
+    id: int
+    player: str
+    packet: Packet
+    deadline: float | None
+    time: float
+    model: type
+    check: Callable[[Any], None] | None
+    settled: trio.Event = attrs.field(factory=trio.Event)
+    answer: Any = None
+    error: Exception | None = None
+
+
+class Questions:
+    """Owns a room's open questions.
+
+    Args:
+        start: When the room's time began, in Trio's.
+    """
+
+    def __init__(self, start: float) -> None:
+        self._start = start
+        self._open: dict[int, OpenQuestion] = {}
+        self._last_id = 0
+
+    def of(self, player: str) -> Iterator[OpenQuestion]:
+        """The open questions of a player, in the order of asking."""
+        return iter([each for each in self._open.values() if each.player == player])
+
+    async def ask(
+        self,
+        asker: Asker,
+        player: str,
+        question: object,
+        model: type[AnswerT],
+        *,
+        timeout: float | None,
+        default: AnswerT | NoDefault,
+        check: Callable[[AnswerT], None] | None,
+    ) -> AnswerT:
+        """Ask a player, and wait; see `pgnet_trio.Room.ask`."""
+        now = trio.current_time()
+        deadline = min(
+            trio.current_effective_deadline(), math.inf if timeout is None else now + timeout
+        )
+        self._last_id += 1
+        asked = OpenQuestion(
+            self._last_id,
+            player,
+            to_packet(question),
+            None if deadline == math.inf else max(deadline, now) - self._start,
+            now - self._start,
+            model,
+            check,
+        )
+        self._open[asked.id] = asked
+        asker.ask(asked)
+        try:
+            with trio.move_on_at(math.inf if timeout is None else now + timeout):
+                await asked.settled.wait()
+        finally:
+            if self._open.pop(asked.id, None) is not None:
+                asker.withdraw(asked)
+        if asked.error is not None:
+            raise asked.error
+        if asked.settled.is_set():
+            answer: AnswerT = asked.answer
+            return answer
+        if isinstance(default, NoDefault):
+            raise trio.TooSlowError(f"{player} did not answer within {timeout:g} s")
+        return default
+
+    def take_answer(self, player: str, question_id: int, packet: Packet) -> Response:
+        """Take a player's answer in, and give what they are told of it."""
+        asked = self._open.get(question_id)
+        if asked is None or asked.player != player:
+            return Response("This question is no longer open.", status=Status.UNEXPECTED)
+        model: type[Any] = asked.model
+        try:
+            answer = read_packet(packet, model)
+            if asked.check is not None:
+                asked.check(answer)
+        except Reject as reject:
+            return Response(reject.reason, reject.payload, Status.UNEXPECTED)
+        except CodecError as error:
+            return Response(str(error), status=Status.UNEXPECTED)
+        except Exception as error:
+            # The check is the game's, and so is its fault: it comes out where the game waits.
+            asked.error = error
+            self._settle(asked)
+            return Response("The game could not take this answer.", status=Status.UNEXPECTED)
+        asked.answer = answer
+        self._settle(asked)
+        return Response("")
+
+    def player_left(self, player: str) -> None:
+        """Tell whoever waits for a player that they are gone."""
+        for asked in self.of(player):
+            asked.error = PlayerLeft(f"{player} left the game before the answer")
+            self._settle(asked)
+
+    def _settle(self, asked: OpenQuestion) -> None:
+        del self._open[asked.id]
+        asked.settled.set()

@@ -1,0 +1,63 @@
+"""The nursery that a game starts its own tasks in."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from pgnet_trio.server.stepping import stepped
+from pgnet_trio.typed import finish
+
+if TYPE_CHECKING:
+    import trio
+
+__all__ = ["ScriptNursery"]
+
+
+class ScriptNursery:
+    """A nursery whose tasks are watched: what each step of theirs changes is made known.
+
+    Args:
+        nursery: Where the tasks run.
+        before_step: Called before each step.
+        after_step: Called after each step.
+
+    Attributes:
+        cancel_scope: Cancels all of the tasks.
+    """
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        before_step: Callable[[], None],
+        after_step: Callable[[], None],
+    ) -> None:
+        self._nursery = nursery
+        self._before_step = before_step
+        self._after_step = after_step
+        self.cancel_scope = nursery.cancel_scope
+
+    def start_soon(self, async_fn: Callable[..., Awaitable[Any]], /, *args: Any) -> None:
+        """Start a task; see `trio.Nursery.start_soon`."""
+        self._nursery.start_soon(self._watched, async_fn, args, name=async_fn)
+
+    async def start(self, async_fn: Callable[..., Awaitable[Any]], /, *args: Any) -> Any:
+        """Start a task and wait until it has started; see `trio.Nursery.start`."""
+
+        async def watched(*, task_status: trio.TaskStatus[Any]) -> None:
+            await stepped(
+                finish(async_fn(*args, task_status=task_status)),
+                self._before_step,
+                self._after_step,
+            )
+
+        return await self._nursery.start(watched, name=async_fn)
+
+    def adopt(self, async_fn: Callable[[], Awaitable[None]]) -> None:
+        """Start a task that watches its steps by itself."""
+        self._nursery.start_soon(async_fn)
+
+    async def _watched(
+        self, async_fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]
+    ) -> None:
+        await stepped(finish(async_fn(*args)), self._before_step, self._after_step)

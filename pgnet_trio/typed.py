@@ -1,0 +1,185 @@
+"""Typed messages: models that travel as packets, and the methods of a game that take them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import attrs
+
+from pgnet_trio.codec import check_model, from_plain, to_plain
+from pgnet_trio.errors import CodecError
+from pgnet_trio.messages import Packet, Push, Response
+
+__all__ = [
+    "Handler",
+    "collect_handlers",
+    "finish",
+    "model_name",
+    "on",
+    "read_packet",
+    "to_packet",
+    "to_push",
+    "to_response",
+]
+
+T = TypeVar("T")
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+_MARK = "__pgnet_handles__"
+
+
+@attrs.frozen
+class Handler:
+    """A method of a game that takes messages of one model."""
+
+    model: type
+    function: Callable[..., Any]
+
+
+def on(model: type[Any], /) -> Callable[[Method], Method]:
+    """Make a method of a game the handler of a model.
+
+    The method gets the player's name and the model, validated. It may be ``async def``, and
+    answers with a model, a `Response`, or None (an empty answer, with status OK); it refuses by
+    raising `Reject`.
+
+    Args:
+        model: An attrs class. On the wire it is a packet whose message is the class's name and
+            whose payload is its fields.
+
+    Raises:
+        TypeError: It is no attrs class, or one that cannot travel; the message says why.
+    """
+    if not (isinstance(model, type) and attrs.has(model)):
+        raise TypeError(f"@on(...) takes an attrs class, such as @on(Move); it got {model!r}.")
+    check_model(model)
+
+    def mark(method: Method) -> Method:
+        if hasattr(method, _MARK):
+            raise TypeError(f"{method.__name__} handles a model already; give each its own method.")
+        _check_signature(method, model)
+        setattr(method, _MARK, model)
+        return method
+
+    return mark
+
+
+def _check_signature(method: Callable[..., Any], model: type) -> None:
+    signature = inspect.signature(method)
+    parameters = list(signature.parameters.values())
+    positional = [
+        each
+        for each in parameters
+        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(positional) != 3 or len(parameters) != 3:
+        raise TypeError(
+            f"{method.__name__} has to take (self, player, message) to handle "
+            f"{model.__name__}; it takes {signature}."
+        )
+    annotation = positional[2].annotation
+    if annotation is inspect.Parameter.empty:
+        return
+    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", None)
+    if annotation is not model and (name or "").rpartition(".")[2] != model.__name__:
+        raise TypeError(
+            f"{method.__name__} handles {model.__name__}, but its parameter "
+            f"{positional[2].name!r} is annotated with {name or annotation}."
+        )
+
+
+def collect_handlers(game_class: type) -> Mapping[str, Handler]:
+    """Find the handlers of a game's class, its bases' included, by the messages they take.
+
+    Raises:
+        TypeError: Two methods handle the same message.
+    """
+    found: dict[str, tuple[str, Handler]] = {}
+    names: dict[str, None] = {}
+    for base in reversed(game_class.__mro__):
+        for name in vars(base):
+            names.setdefault(name)
+    for name in names:
+        function = inspect.getattr_static(game_class, name)
+        model = getattr(function, _MARK, None)
+        if model is None:
+            continue
+        message = model_name(model)
+        if message in found:
+            raise TypeError(
+                f"{game_class.__name__}: both {found[message][0]} and {name} handle {message}; "
+                "one model has one handler."
+            )
+        found[message] = (name, Handler(model, function))
+    return MappingProxyType({message: handler for message, (_, handler) in found.items()})
+
+
+def model_name(model: type) -> str:
+    """What a model is called on the wire."""
+    return model.__name__
+
+
+def to_packet(value: object) -> Packet:
+    """Turn a model into a packet; a packet stays as it is.
+
+    Raises:
+        TypeError: It is neither, or a model that cannot travel.
+    """
+    if isinstance(value, Packet):
+        return value
+    return Packet(*_parts(value, "a Packet or an attrs model"))
+
+
+def to_push(value: object, payload: dict[str, Any] | None = None) -> Push:
+    """Turn a model, a push, or a message with a payload into a push.
+
+    Raises:
+        TypeError: It is none of these, or cannot travel.
+    """
+    if isinstance(value, Push):
+        return value
+    if isinstance(value, str):
+        return Push(value, payload)
+    return Push(*_parts(value, "a str, a Push or an attrs model"))
+
+
+def to_response(value: object) -> Response:
+    """Turn what a handler returned into a response.
+
+    Raises:
+        TypeError: It is neither a model, nor a response, nor None, or it cannot travel.
+    """
+    if value is None:
+        return Response("")
+    if isinstance(value, Response):
+        return value
+    return Response(*_parts(value, "an attrs model, a Response or None"))
+
+
+def _parts(value: object, expected: str) -> tuple[str, dict[str, Any]]:
+    kind = type(value)
+    if not attrs.has(kind):
+        raise TypeError(f"expected {expected}, got {kind.__name__}")
+    return model_name(kind), to_plain(value)
+
+
+def read_packet(packet: Packet | Push | Response, model: type[T]) -> T:
+    """Read a message as a model.
+
+    Raises:
+        CodecError: It is no such model; the message says which field is wrong, and how.
+    """
+    name = model_name(model)
+    if packet.message != name:
+        raise CodecError(f"message: expected {name}, got {packet.message[:60]!r}")
+    return from_plain(packet.payload, model)
+
+
+async def finish(result: Any) -> Any:
+    """Wait for what a hook returned, where it is ``async def``."""
+    if inspect.isawaitable(result):
+        return await result
+    return result
