@@ -133,7 +133,7 @@ class ServerDelivery:
         """Whether everything that waits was sent."""
         return self._sent == len(self._entries) and self._snapshot is self._shown
 
-    def take_request(self, id: int, *, quiet: bool = False) -> None:
+    def take_request(self, id: int, quiet: bool = False) -> None:
         """Note a request that came.
 
         Raises:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args
 import msgspec
 
 from pgnet_trio.codec import plain
+from pgnet_trio.codec.plain_data import ShallowDict, is_plain
 from pgnet_trio.errors import CodecError, ProtocolError
 from pgnet_trio.messages import Packet, Push, Response, explicit_time
 
@@ -37,6 +38,7 @@ __all__ = [
     "ResumeEnvelope",
     "ResumedEnvelope",
     "SessionGone",
+    "ShallowRequest",
     "StateEnvelope",
     "StateWantedEnvelope",
     "Welcome",
@@ -122,6 +124,16 @@ class RequestEnvelope(_Envelope, tag=7, frozen=True):
     id: int
     message: str
     payload: dict[str, Any]
+    quiet: bool = False
+    created_on: str | None = None
+
+
+class ShallowRequest(_Envelope, tag=7, frozen=True):
+    """A request whose payload needs no other check: the parser has found it to be plain data."""
+
+    id: int
+    message: str
+    payload: ShallowDict
     quiet: bool = False
     created_on: str | None = None
 
@@ -236,6 +248,18 @@ FromClient = (
     | Pong
     | Goodbye
 )
+ShallowFromClient = (
+    Hello
+    | LogInEnvelope
+    | ResumeEnvelope
+    | ShallowRequest
+    | AnswerEnvelope
+    | Acknowledgement
+    | StateWantedEnvelope
+    | Ping
+    | Pong
+    | Goodbye
+)
 FromServer = (
     Hello
     | Welcome
@@ -258,6 +282,7 @@ FromServer = (
 
 encode = msgspec.msgpack.Encoder().encode
 _decode_from_client = msgspec.msgpack.Decoder(list[FromClient]).decode
+_decode_shallow_from_client = msgspec.msgpack.Decoder(list[ShallowFromClient]).decode
 _decode_from_server = msgspec.msgpack.Decoder(list[FromServer]).decode
 
 _NUMBERS: dict[type, int] = {
@@ -278,14 +303,19 @@ MAX_REASON = 200
 T = TypeVar("T")
 
 
-def read_from_client(plaintext: bytes) -> list[FromClient]:
+def read_from_client(plaintext: bytes) -> list[FromClient | ShallowRequest]:
     """Read a frame that a client sent.
 
     Raises:
         ProtocolError: It is no array of envelopes of a client; the message says where.
     """
-    envelopes: list[FromClient] = _read(_decode_from_client, plaintext)
-    return envelopes
+    try:
+        shallow: list[Any] = _decode_shallow_from_client(plaintext)
+        return shallow
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        # Deeper than that, or wrong.
+        envelopes: list[FromClient | ShallowRequest] = _read(_decode_from_client, plaintext)
+        return envelopes
 
 
 def read_from_server(plaintext: bytes) -> list[FromServer]:
@@ -363,10 +393,10 @@ def encode_response(id: int, response: Response) -> bytes:
         CodecError: Something in it cannot travel; the message says where.
     """
     payload = response.payload
-    if payload:
+    if type(payload) is not dict or (payload and not is_plain(payload)):
         payload = plain(payload)
-    elif type(payload) is not dict:
-        raise CodecError(f"payload: expected a dict, got {type(payload).__name__}")
+        if type(payload) is not dict:
+            raise CodecError(f"payload: expected a dict, got {type(payload).__name__}")
     message = response.message
     if type(message) is not str or not message.isascii():
         message = _text(message, "message")
@@ -382,6 +412,9 @@ def encode_response(id: int, response: Response) -> bytes:
         return encode((_RESPONSE, id, status, message, payload))
     except OverflowError:
         raise CodecError("status: expected an int of at most 64 bits, got a larger one") from None
+    except UnicodeError:
+        # The full check says where it is.
+        return encode((_RESPONSE, id, status, message, plain(payload)))
 
 
 def encode_push(push: Push) -> bytes:

@@ -369,6 +369,19 @@ class ServerProtocol(_Side):
         events: list[ServerEvent] = []
         try:
             for envelope in self._read(message):
+                kind = type(envelope)
+                delivery = self._delivery
+                # Most of what comes, and nothing that the table could refuse.
+                if self._state is State.OPEN and delivery is not None:
+                    if kind is wire.ShallowRequest:
+                        id = envelope.id
+                        delivery.take_request(id, envelope.quiet)
+                        packet = Packet(envelope.message, envelope.payload, envelope.created_on)
+                        events.append(Asked(id, packet))
+                        continue
+                    if kind is wire.Acknowledgement:
+                        delivery.acknowledge(envelope.received)
+                        continue
                 event = self._take(envelope)
                 if event is not None:
                     events.append(event)
@@ -462,11 +475,11 @@ class ServerProtocol(_Side):
 
     def _take(self, envelope: Any) -> ServerEvent | None:
         kind = type(envelope)
-        self._step(kind)
+        self._step(wire.RequestEnvelope if kind is wire.ShallowRequest else kind)
         if kind is wire.RequestEnvelope:
             delivery = self._delivery
             assert delivery is not None
-            delivery.take_request(envelope.id, quiet=envelope.quiet)
+            delivery.take_request(envelope.id, envelope.quiet)
             payload = envelope.payload
             packet = Packet(
                 envelope.message, plain(payload) if payload else payload, envelope.created_on
