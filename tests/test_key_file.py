@@ -9,17 +9,15 @@ from binascii import a2b_base64
 from pathlib import Path
 
 import pytest
+import trio
 
+from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import StorageError
-from pgnet_trio.storage import load_key
+from pgnet_trio.storage import keep_key, key_file_of, read_key, replace_key
+from tests.hosting import make_server
 
-
-def count_up(size: int) -> bytes:
-    return bytes(range(size))
-
-
-def no_randomness(size: int) -> bytes:
-    raise AssertionError("a new key was made")
+KEY = KeyPair(bytes(range(32)))
+OTHER = KeyPair(bytes(32))
 
 
 @pytest.fixture
@@ -27,38 +25,53 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "server.key"
 
 
-def test_a_new_key_is_made_and_kept(path: Path) -> None:
-    key = load_key(path, count_up)
-    assert key.private == bytes(range(32))
-    assert load_key(path, no_randomness) == key
+def test_a_key_is_kept_and_stays(path: Path) -> None:
+    assert read_key(path) is None
+    assert keep_key(path, KEY) == KEY
+    assert keep_key(path, OTHER) == KEY
+    assert read_key(path) == KEY
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_where_the_key_of_a_save_file_lies() -> None:
+    assert key_file_of(Path("a/save.json")) == Path("a/save.json.key")
+
+
 def test_the_file_is_one_line_of_base64_for_the_owner_only(path: Path) -> None:
-    load_key(path, count_up)
+    keep_key(path, KEY)
     content = path.read_bytes()
     assert content.endswith(b"\n")
-    assert a2b_base64(content[:-1], strict_mode=True) == bytes(range(32))
+    assert a2b_base64(content[:-1], strict_mode=True) == KEY.private
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_key_that_others_can_read_gets_a_warning(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    key = load_key(path, count_up)
+    keep_key(path, KEY)
+    assert read_key(path) == KEY
     assert not caplog.records
     path.chmod(0o640)
     with caplog.at_level(logging.WARNING, "pgnet_trio"):
-        assert load_key(path, no_randomness) == key
+        assert read_key(path) == KEY
     (record,) = caplog.records
     assert "chmod 600" in record.getMessage()
     assert path.read_text().strip() not in caplog.text
 
 
 def test_a_key_may_be_write_protected(path: Path) -> None:
-    key = load_key(path, count_up)
+    keep_key(path, KEY)
     path.chmod(0o400)
-    assert load_key(path, no_randomness) == key
+    assert keep_key(path, OTHER) == KEY
+
+
+def test_a_link_stays_a_link(path: Path) -> None:
+    place = path.with_name("elsewhere")
+    path.symlink_to(place)
+    keep_key(path, KEY)
+    replace_key(path, OTHER)
+    assert path.is_symlink()
+    assert read_key(place) == OTHER
 
 
 @pytest.mark.parametrize(
@@ -76,7 +89,7 @@ def test_a_damaged_key_is_refused_and_kept(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     path.chmod(0o600)
     with pytest.raises(StorageError, match="expected one line, a private key in base64") as caught:
-        load_key(path, no_randomness)
+        read_key(path)
     assert str(path) in str(caught.value)
     assert path.read_bytes() == content
     assert list(path.parent.iterdir()) == [path]
@@ -85,23 +98,25 @@ def test_a_damaged_key_is_refused_and_kept(path: Path, content: bytes) -> None:
 def test_a_folder_is_refused(path: Path) -> None:
     path.mkdir()
     with pytest.raises(StorageError, match="it is a folder"):
-        load_key(path, no_randomness)
+        read_key(path)
 
 
 def test_a_missing_folder_is_named(path: Path) -> None:
+    path = path / "missing" / "server.key"
+    assert read_key(path) is None
     with pytest.raises(StorageError, match="there is no folder"):
-        load_key(path / "missing" / "server.key", no_randomness)
+        keep_key(path, KEY)
 
 
 def test_an_unreadable_key_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load_key(path, count_up)
+    keep_key(path, KEY)
 
     def refuse(_: Path) -> bytes:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(StorageError, match=r"cannot read .*server\.key: Permission denied"):
-        load_key(path, no_randomness)
+        read_key(path)
 
 
 def test_a_key_that_cannot_be_made_leaves_nothing(
@@ -112,7 +127,7 @@ def test_a_key_that_cannot_be_made_leaves_nothing(
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(StorageError, match=r"cannot make .*No space left"):
-        load_key(path, count_up)
+        keep_key(path, KEY)
     assert list(path.parent.iterdir()) == []
 
 
@@ -123,9 +138,94 @@ def test_two_servers_that_start_at_once_have_one_key(
 
     def open_late(*args: object, **kwargs: object) -> int:
         monkeypatch.undo()
-        load_key(path, count_up)
+        keep_key(path, KEY)
         return opening(*args, **kwargs)  # type: ignore[arg-type]
 
     # The other one makes it between our looking for it and our making it.
     monkeypatch.setattr(os, "open", open_late)
-    assert load_key(path, no_randomness).private == bytes(range(32))
+    assert keep_key(path, OTHER) == KEY
+
+
+# Another key.
+
+
+def test_the_old_keys_are_kept_beside_the_new_one(path: Path) -> None:
+    keys = [KeyPair(bytes([number]) * 32) for number in range(4)]
+    keep_key(path, keys[0])
+    olds = [replace_key(path, key) for key in keys[1:]]
+    assert [old.name for old in olds] == [
+        "server.key.old",
+        "server.key.old.2",
+        "server.key.old.3",
+    ]
+    assert [read_key(old) for old in olds] == keys[:3]
+    assert read_key(path) == keys[3]
+    assert {stat.S_IMODE(each.stat().st_mode) for each in (path, *olds)} == {0o600}
+    assert sorted(path.parent.iterdir()) == [path, *olds]
+
+
+def test_no_key_is_no_key_to_replace(path: Path) -> None:
+    with pytest.raises(StorageError, match="there is no such file"):
+        replace_key(path, KEY)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_damaged_key_is_not_replaced(path: Path) -> None:
+    path.write_text("not a key")
+    with pytest.raises(StorageError, match="expected one line"):
+        replace_key(path, KEY)
+    assert path.read_text() == "not a key"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_new_key_that_cannot_be_made_leaves_the_old_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_key(path, KEY)
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        with pytest.raises(StorageError, match=r"cannot make .*No space left"):
+            replace_key(path, OTHER)
+    assert read_key(path) == KEY
+
+
+# The server.
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def test_a_server_knows_its_key_before_it_runs_and_keeps_it_then(path: Path) -> None:
+    server = make_server(key_file=path)
+    pubkey = server.pubkey
+    assert names(path.parent) == []
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.serve)
+        server.shutdown()
+    assert server.pubkey == pubkey
+    assert (read_key(path) or OTHER).pubkey == pubkey
+    assert make_server(key_file=path).pubkey == pubkey
+
+
+async def test_a_refused_save_file_leaves_no_key_behind(tmp_path: Path) -> None:
+    save_file = tmp_path / "save.json"
+    save_file.write_text("not JSON")
+    server = make_server(save_file=save_file)
+    with pytest.raises(StorageError, match=r"save\.json"):
+        await server.serve()
+    assert names(tmp_path) == ["save.json"]
+
+
+async def test_two_servers_that_are_made_at_once_have_one_key(path: Path) -> None:
+    servers = [make_server(key_file=path) for _ in range(2)]
+    async with trio.open_nursery() as nursery:
+        for server in servers:
+            await nursery.start(server.serve)
+        for server in servers:
+            server.shutdown()
+    assert servers[0].pubkey == servers[1].pubkey

@@ -25,7 +25,7 @@ from pgnet_trio.server.host import Host
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.listeners import open_listeners
 from pgnet_trio.server.room import RoomClosed
-from pgnet_trio.storage import load_key, open_store
+from pgnet_trio.storage import keep_key, key_file_of, open_store, read_key
 from pgnet_trio.storage.interface import SavedState, UserRecord
 from pgnet_trio.transport import Transport, choose, memory_pair
 
@@ -123,6 +123,12 @@ class Server:
             raise ValueError(f"minimum_protocol: expected 1 or 2, got {minimum_protocol!r}.")
         self._environment = environment or Environment()
         self._save_file = None if save_file is None else Path(save_file)
+        self._key_file = None if key_file is None else Path(key_file)
+        if self._key_file is None and self._save_file is not None:
+            self._key_file = key_file_of(self._save_file)
+        # A new one is written when the server runs: one that does not get as far leaves no file.
+        key = None if self._key_file is None else read_key(self._key_file)
+        self._key_is_new = key is None
         self._listen_globally = listen_globally
         self._port = port
         self._admin_password = admin_password
@@ -133,7 +139,7 @@ class Server:
         self._limits = Limits(**limits)
         self._host = Host(
             game,
-            key=self._load_key(None if key_file is None else Path(key_file)),
+            key=key or KeyPair.generate(self._environment.random_bytes),
             limits=self._limits,
             environment=self._environment,
             saves=self._save_file is not None,
@@ -156,7 +162,10 @@ class Server:
 
     @property
     def pubkey(self) -> str:
-        """The server's public key in base64, for clients that verify it."""
+        """The server's public key in base64, for clients that verify it.
+
+        A key that is not in its file yet is written there once the server runs.
+        """
         return self._host.key.pubkey
 
     @property
@@ -254,7 +263,7 @@ class Server:
 
         Raises:
             ServerError: It is running already, or the port cannot be listened on.
-            StorageError: The save file cannot be used; it is left as it was.
+            StorageError: The save file or the key file cannot be used; it is left as it was.
         """
         if self._running:
             raise ServerError("This server is running already; one run at a time.")
@@ -284,6 +293,11 @@ class Server:
                 await archive.close()
 
     async def _set_up(self, saved: SavedState) -> None:
+        if self._key_is_new and self._key_file is not None:
+            self._host.key = await self._environment.run_blocking(
+                keep_key, self._key_file, self._host.key, abandon_on_cancel=False
+            )
+            self._key_is_new = False
         if saved.registration not in (None, self._registration_enabled):
             logger.info("Registration is %s, as it was saved", _switch(saved.registration))
         admin = None
@@ -417,13 +431,6 @@ class Server:
             await self._host.delete_user(username)
         except StorageError as error:
             logger.error("The user %s could not be deleted: %s", username, error)
-
-    def _load_key(self, key_file: Path | None) -> KeyPair:
-        if key_file is None and self._save_file is not None:
-            key_file = self._save_file.with_name(self._save_file.name + ".key")
-        if key_file is not None:
-            return load_key(key_file, self._environment.random_bytes)
-        return KeyPair.generate(self._environment.random_bytes)
 
 
 def _switch(enabled: bool | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store, UserRecord
-from pgnet_trio.storage.key_file import load_key
+from pgnet_trio.storage.key_file import keep_key, key_file_of, read_key, replace_key
 
 __all__ = [
     "Changes",
@@ -13,8 +13,11 @@ __all__ = [
     "SavedState",
     "Store",
     "UserRecord",
-    "load_key",
+    "keep_key",
+    "key_file_of",
     "open_store",
+    "read_key",
+    "replace_key",
 ]
 
 

@@ -2,57 +2,112 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import stat
 import sys
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import CryptoError
 from pgnet_trio.storage.files import FileLock, cannot, is_there, replace_file
 
-__all__ = ["load_key"]
+__all__ = ["keep_key", "key_file_of", "read_key", "replace_key"]
 
 logger = logging.getLogger("pgnet_trio.storage")
 
 
-def load_key(path: Path, random_bytes: Callable[[int], bytes]) -> KeyPair:
-    """Read a server's key pair from its file, which is made where there is none.
+def key_file_of(save_file: Path) -> Path:
+    """Where the key lies that belongs to a save file, unless a server was told otherwise."""
+    return save_file.with_name(save_file.name + ".key")
 
-    The file is one line, the private key in base64. It is made whole or not at all, and for its
-    owner only; a file that others can read too gets a warning in the log. This blocks.
 
-    Args:
-        path: The file.
-        random_bytes: Gives that many random bytes; a new key comes from it.
+def read_key(path: Path) -> KeyPair | None:
+    """Read a server's key pair from its file, which is one line, the private key in base64.
+
+    A file that others than its owner can read gets a warning in the log. This blocks.
+
+    Returns:
+        The key pair; None where there is no such file.
 
     Raises:
-        StorageError: The file is damaged, or cannot be read or made. It is left as it was.
+        StorageError: The file is damaged, or cannot be read. It is left as it was.
     """
+    return _read_key(path) if is_there(path) else None
+
+
+def keep_key(path: Path, key: KeyPair) -> KeyPair:
+    """Make sure that a key file is there: with this key, where there is none yet.
+
+    The file is made whole or not at all, and for its owner only. This blocks.
+
+    Returns:
+        The key pair that is in the file. It is another one where the file was there already.
+
+    Raises:
+        StorageError: The file is damaged, or cannot be read or made.
+    """
+    found = read_key(path)
+    if found is not None:
+        return found
     # Through symbolic links, so that they stay.
     path = Path(os.path.realpath(path))
-    if not is_there(path):
-        return _make_key(path, random_bytes)
-    return _read_key(path)
-
-
-def _make_key(path: Path, random_bytes: Callable[[int], bytes]) -> KeyPair:
-    lock = FileLock(path)
-    lock.acquire()
-    try:
+    with _locked(path):
         if is_there(path):
             # Another server has just made it.
             return _read_key(path)
-        key = KeyPair.generate(random_bytes)
+        _write(path, key)
+    return key
+
+
+def replace_key(path: Path, key: KeyPair) -> Path:
+    """Put another key into a key file, and keep the old one beside it.
+
+    This blocks. A server that is running goes on with the old key until it starts again.
+
+    Returns:
+        The file with the old key, which ends in ``.old``; with a number, if there is one already.
+
+    Raises:
+        StorageError: There is no key to replace, or a file cannot be made. The key is the old
+            one then.
+    """
+    path = Path(os.path.realpath(path))
+    with _locked(path):
+        if not is_there(path):
+            raise cannot("replace", path, "there is no such file")
+        content = b2a_base64(_read_key(path).private)
+        for number in itertools.count(1):
+            old = path.with_name(path.name + (".old" if number == 1 else f".old.{number}"))
+            if not is_there(old):
+                break
+        try:
+            replace_file(old, content)
+        except OSError as error:
+            raise cannot("make", old, error) from error
+        _write(path, key)
+    return old
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = FileLock(path)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write(path: Path, key: KeyPair) -> None:
+    try:
         replace_file(path, b2a_base64(key.private))
     except OSError as error:
         raise cannot("make", path, error) from error
-    finally:
-        lock.release()
-    return key
 
 
 def _read_key(path: Path) -> KeyPair:
