@@ -315,6 +315,8 @@ async def kill_and_restart(
                     password=password,
                     invite_code=invite_code,
                     verify_server_pubkey=pubkey,
+                    # What was under way at the kill must not be asked again of the next server.
+                    reconnect_for=0,
                 )
 
             for name in newest:

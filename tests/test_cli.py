@@ -635,7 +635,7 @@ async def test_a_script_in_a_file_on_a_server(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "table 1" in out
     assert "password=***" in out
-    assert "Game handles no packets" in out
+    assert "Game does not handle 'hello'" in out
 
 
 async def test_a_script_on_a_server_with_another_key() -> None:
