@@ -36,6 +36,10 @@ class WireProtocol(Protocol[EventT_co]):
     def closing(self) -> bool:
         """Whether the connection ends once everything that waits is written."""
 
+    @property
+    def replies(self) -> bool:
+        """Whether what has just come makes it say something, or close."""
+
     def receive(self, message: str | bytes, /) -> Sequence[EventT_co]:
         """Take a message in, and say what it means.
 
@@ -135,7 +139,8 @@ class Connection(Generic[EventT]):
             except CryptoError as error:
                 await self.aclose(POLICY_VIOLATION, str(error))
                 raise Disconnected(f"connection lost: {error}") from None
-            self.flush()
+            if self._protocol.replies:
+                self.flush()
             if events:
                 return events
 

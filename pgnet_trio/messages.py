@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
-from functools import partial
+from time import time
 from typing import Any, Self, TypeVar
 
 import attrs
@@ -101,23 +101,27 @@ def _payload_or_empty(payload: dict[str, Any] | None) -> dict[str, Any]:
     return {} if payload is None else payload
 
 
-def _time_or_now(created_on: str | None) -> str | Callable[[], str]:
-    # Most times that nobody set are never looked at, and to format one is slow.
-    return created_on or partial(_iso_8601, wall_clock.get()())
+def _time_or_now(created_on: str | None) -> str | float | datetime:
+    # Most times that nobody set are never looked at, and to make one of a reading is slow.
+    if created_on:
+        return created_on
+    clock = wall_clock.get()
+    return time() if clock is _utc_now else clock()
 
 
-def _iso_8601(moment: datetime) -> str:
+def _iso_8601(reading: float | datetime) -> str:
+    moment = reading if isinstance(reading, datetime) else datetime.fromtimestamp(reading, UTC)
     # What `isoformat` gives, in a third of the time.
     if moment.tzinfo is UTC:
         return f"{_write(moment)[1:-2].decode()}+00:00"
     return moment.isoformat()
 
 
-_given_times: dict[type, Callable[[Any], str | Callable[[], str] | None]] = {}
+_given_times: dict[type, Callable[[Any], str | float | datetime | None]] = {}
 
 
 def _formats_its_time_late(kind: type[T]) -> type[T]:
-    """Let ``created_on`` of a class be text to everybody, though it may hold what makes the text.
+    """Let ``created_on`` of a class be text to everybody, though it may hold a clock's reading.
 
     attrs, cattrs and the class's users all see the attribute, so none of them needs to know.
     """
@@ -125,8 +129,8 @@ def _formats_its_time_late(kind: type[T]) -> type[T]:
     read = slot.__get__
 
     def created_on(self: T) -> str | None:
-        time: str | Callable[[], str] | None = read(self)
-        return time() if callable(time) else time
+        held: str | float | datetime | None = read(self)
+        return _iso_8601(held) if isinstance(held, float | datetime) else held
 
     _given_times[kind] = read
     setattr(kind, "created_on", property(created_on, slot.__set__))  # noqa: B010
@@ -138,11 +142,12 @@ def explicit_time(message: Packet | Response) -> str | None:
 
     None where the message took it from the clock.
     """
-    for kind in type(message).__mro__:
-        if kind in _given_times:
-            time = _given_times[kind](message)
-            return None if callable(time) else time
-    return message.created_on
+    read = (
+        _given_times.get(type(message))
+        or _given_times[Packet if isinstance(message, Packet) else Response]
+    )
+    held = read(message)
+    return None if isinstance(held, float | datetime) else held
 
 
 _statuses = {int(status): status for status in Status}

@@ -19,6 +19,7 @@ from pgnet_trio.protocol.envelopes import (
     Acknowledgement,
     GameEnvelope,
     encode,
+    encode_game,
     encode_patch,
     encode_response,
     encode_state,
@@ -74,6 +75,8 @@ class ServerDelivery:
     __slots__ = (
         "_acknowledged",
         "_bytes",
+        "_done",
+        "_done_is_news",
         "_entries",
         "_max_bytes",
         "_max_messages",
@@ -82,8 +85,10 @@ class ServerDelivery:
         "_sent",
         "_settled",
         "_shown",
+        "_shown_after",
         "_snapshot",
         "_state_after",
+        "_too_long",
         "_version",
         "_window",
         "last_request",
@@ -113,8 +118,16 @@ class ServerDelivery:
         # were, with all before them, of which the client does not know yet.
         self._quiet: dict[int, bool] = {}
         self._settled: list[int] = []
+        # The last of those that the client was told of, and whether it may have missed that.
+        self._done = 0
+        self._done_is_news = False
         self._snapshot: Snapshot | None = None
         self._shown: Snapshot | None = None
+        # A state that the client does not get, since it takes no envelope that long.
+        self._too_long: Snapshot | None = None
+        # How many counted envelopes went before the state that was shown last, and how many have
+        # to go before the next one.
+        self._shown_after = 0
         self._state_after = 0
         self._version = 0
 
@@ -131,7 +144,12 @@ class ServerDelivery:
     @property
     def sent(self) -> bool:
         """Whether everything that waits was sent."""
-        return self._sent == len(self._entries) and self._snapshot is self._shown
+        return self._sent == len(self._entries) and not self._state_waits
+
+    @property
+    def _state_waits(self) -> bool:
+        snapshot = self._snapshot
+        return snapshot is not self._shown and snapshot is not self._too_long
 
     def take_request(self, id: int, quiet: bool = False) -> None:
         """Note a request that came.
@@ -152,10 +170,6 @@ class ServerDelivery:
         if quiet:
             self._quiet[id] = False
 
-    def is_quiet(self, id: int) -> bool:
-        """Whether nobody waits for the answer to a request."""
-        return id in self._quiet
-
     def respond(self, id: int, response: Response) -> None:
         """Answer a request; of one that is quiet the client only learns that it was carried out.
 
@@ -173,12 +187,24 @@ class ServerDelivery:
             self._settled.append(first)
 
     def change_game(self, game: GameEnvelope) -> None:
-        """Tell that the user is in another game now, or in none; the state before is the last."""
-        if self._snapshot is not None and self._snapshot is not self._shown:
-            self._version += 1
-            self.add(encode_state(self._version, self._snapshot.encoded, last=True))
-        self._snapshot = self._shown = None
-        self.add(encode(game))
+        """Tell that the user is in another game now, or in none; the state before is the last.
+
+        Raises:
+            DeliveryOverflow: Too much waits to be acknowledged already.
+        """
+        snapshot = self._snapshot
+        limit = self.max_envelope_size
+        if snapshot is not None:
+            shown = snapshot is self._shown
+            # States are not acknowledged, but what was sent after one is.
+            if not shown or self._acknowledged <= self._shown_after:
+                version = self._version if shown else self._version + 1
+                last = encode_state(version, snapshot.encoded, last=True)
+                if limit is None or len(last) <= limit:
+                    self._version = version
+                    self.add(last)
+        self._snapshot = self._shown = self._too_long = None
+        self.add(encode_game(game, limit))
         self._state_after = self._acknowledged + len(self._entries)
 
     def show(self, snapshot: Snapshot) -> None:
@@ -239,56 +265,75 @@ class ServerDelivery:
         """
         self.acknowledge(received)
         self._sent = 0
-        self._shown = None
+        self._shown = self._too_long = None
+        self._done_is_news = self._done > 0
 
-    def take(self, size: int) -> list[bytes]:
+    def take(self, size: int, *, joining: bool = False) -> list[bytes]:
         """Give the next envelopes to send, which together fit into *size* bytes.
 
-        One that is longer comes alone.
+        One that is longer comes alone. An acknowledgement comes beside them, and does not count.
+
+        Args:
+            size: How much room there is.
+            joining: Whether the frame leaves anyway, with something else in it: then what is
+                longer waits, and an acknowledgement comes whether or not it is urgent.
         """
         out: list[bytes] = []
         entries, sent = self._entries, self._sent
         while True:
-            if (
-                self._snapshot is not self._shown
-                and self._acknowledged + sent >= self._state_after
-                and not self._take_state(out, size)
-            ):
-                break
+            if self._state_waits and self._acknowledged + sent >= self._state_after:
+                envelope = self._next_state()
+                if envelope is not None:
+                    size -= len(envelope)
+                    if size < 0 and (out or joining):
+                        break
+                    out.append(envelope)
+                    self._version += 1
+                    self._shown = self._snapshot
+                    self._shown_after = self._acknowledged + sent
             if sent == len(entries):
                 break
             envelope = entries[sent][0]
             size -= len(envelope)
-            if size < 0 and out:
+            if size < 0 and (out or joining):
                 break
             out.append(envelope)
             sent += 1
         self._sent = sent
-        if self._settled and (out or len(self._settled) >= ACKNOWLEDGE_AFTER):
-            out.append(encode(Acknowledgement(self._settled[-1])))
-            for id in self._settled:
-                del self._open[id]
-            self._settled.clear()
+        settled = self._settled
+        if (settled or self._done_is_news) and (
+            out or joining or len(settled) >= ACKNOWLEDGE_AFTER
+        ):
+            if settled:
+                self._done = settled[-1]
+                for id in settled:
+                    del self._open[id]
+                settled.clear()
+            self._done_is_news = False
+            out.append(encode(Acknowledgement(self._done)))
         return out
 
-    def _take_state(self, out: list[bytes], size: int) -> bool:
+    def _next_state(self) -> bytes | None:
+        """Give the envelope that shows the state that waits; None where there is nothing to show.
+
+        What it leaves out of account is whether the envelope leaves.
+        """
         snapshot, shown = self._snapshot, self._shown
         assert snapshot is not None
         patch = b"" if shown is None else snapshot.patch_from(shown)
         if patch is None:
             self._shown = snapshot
-            return True
+            return None
         version = self._version + 1
         if patch:
             envelope = encode_patch(self._version, version, patch)
         else:
             envelope = encode_state(version, snapshot.encoded)
-        if len(envelope) > size and out:
-            return False
-        out.append(envelope)
-        self._version = version
-        self._shown = snapshot
-        return True
+        limit = self.max_envelope_size
+        if limit is not None and len(envelope) > limit:
+            self._too_long = snapshot
+            return None
+        return envelope
 
 
 class ClientDelivery:
@@ -302,6 +347,7 @@ class ClientDelivery:
     Attributes:
         last_request: The id of the last request that was written.
         received: How many counted envelopes came.
+        state_version: The version of the state that came last; 0 where the next patch is of no use.
     """
 
     __slots__ = (
@@ -313,11 +359,13 @@ class ClientDelivery:
         "_unwritten",
         "last_request",
         "received",
+        "state_version",
     )
 
     def __init__(self, next_request: Callable[[], tuple[bytes, bool] | None]) -> None:
         self.last_request = 0
         self.received = 0
+        self.state_version = 0
         self._next_request = next_request
         self._told = 0
         self._received_bytes = 0
@@ -374,20 +422,26 @@ class ClientDelivery:
         self._told = self.received
         self._received_bytes = 0
 
-    def take(self, size: int) -> list[bytes]:
+    def take(self, size: int, *, joining: bool = False) -> list[bytes]:
         """Give the next envelopes to send, which together fit into *size* bytes.
 
-        One that is longer comes alone.
+        One that is longer comes alone. An acknowledgement comes beside them, and does not count.
+
+        Args:
+            size: How much room there is.
+            joining: Whether the frame leaves anyway, with something else in it: then what is
+                longer waits, and an acknowledgement comes whether or not it is urgent.
         """
         out: list[bytes] = []
         while size > 0 and (envelope := self._next_envelope()) is not None:
             size -= len(envelope)
-            if size < 0 and out:
+            if size < 0 and (out or joining):
                 self._unwritten.appendleft(envelope)
                 break
             out.append(envelope)
         if self.received != self._told and (
             out
+            or joining
             or self.received - self._told >= ACKNOWLEDGE_AFTER
             or self._received_bytes >= ACKNOWLEDGE_AFTER_BYTES
         ):

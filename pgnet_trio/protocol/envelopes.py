@@ -6,11 +6,12 @@ kind. The classes below are the wire format: their fields, in order, follow that
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, get_args
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
 
 import msgspec
 
-from pgnet_trio.codec import plain
+from pgnet_trio.codec import Int64, plain
 from pgnet_trio.codec.plain_data import ShallowDict, is_plain
 from pgnet_trio.errors import CodecError, ProtocolError
 from pgnet_trio.messages import Packet, Push, Response, explicit_time
@@ -27,6 +28,7 @@ __all__ = [
     "Hello",
     "LastState",
     "LogInEnvelope",
+    "MAX_REASON",
     "PatchEnvelope",
     "Ping",
     "Pong",
@@ -44,8 +46,11 @@ __all__ = [
     "Welcome",
     "WithdrawalEnvelope",
     "array_head",
+    "cut",
     "encode",
     "encode_answer",
+    "encode_game",
+    "encode_log_in",
     "encode_patch",
     "encode_push",
     "encode_question",
@@ -58,8 +63,27 @@ __all__ = [
 ]
 
 
+if TYPE_CHECKING:
+    Finite: TypeAlias = float
+else:
+    # NaN is in no range.
+    Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+
+# What players, games and servers say to each other may hold passwords and invite codes as well.
+_NEVER_SHOWN = frozenset({"password", "invite_code", "proof", "token", "payload", "data", "patch"})
+
+
 class _Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """An array: the kind's number, then the fields. Fields with a default may be left out."""
+
+    def __rich_repr__(self) -> Any:
+        for name in self.__struct_fields__:
+            if name not in _NEVER_SHOWN:
+                yield name, getattr(self, name)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({fields})"
 
 
 class Hello(_Envelope, tag=0, frozen=True):
@@ -75,9 +99,6 @@ class LogInEnvelope(_Envelope, tag=1, frozen=True):
     password: str
     invite_code: str = ""
 
-    def __repr__(self) -> str:
-        return f"LogInEnvelope(username={self.username!r})"
-
 
 class ResumeEnvelope(_Envelope, tag=2, frozen=True):
     """Client: its session, the proof that it holds the token, and how much it has."""
@@ -86,18 +107,12 @@ class ResumeEnvelope(_Envelope, tag=2, frozen=True):
     proof: bytes
     received: int
 
-    def __repr__(self) -> str:
-        return f"ResumeEnvelope(username={self.username!r}, received={self.received!r})"
-
 
 class Welcome(_Envelope, tag=3, frozen=True):
     """Server: the client is logged in; the token is for resuming the session."""
 
     message: str
     token: bytes
-
-    def __repr__(self) -> str:
-        return f"Welcome(message={self.message!r})"
 
 
 class ResumedEnvelope(_Envelope, tag=4, frozen=True):
@@ -142,7 +157,7 @@ class ResponseEnvelope(_Envelope, tag=8, frozen=True):
     """Server: the answer to a request."""
 
     id: int
-    status: int
+    status: Int64
     message: str
     payload: dict[str, Any]
     created_on: str | None = None
@@ -183,8 +198,8 @@ class QuestionEnvelope(_Envelope, tag=13, frozen=True):
     id: int
     message: str
     payload: dict[str, Any]
-    deadline: float | None
-    time: float
+    deadline: Finite | None
+    time: Finite
 
 
 class WithdrawalEnvelope(_Envelope, tag=14, frozen=True):
@@ -206,8 +221,8 @@ class GameEnvelope(_Envelope, tag=16, frozen=True):
     """Server: the user is in this game now, or (nil) in none."""
 
     name: str | None
-    heartbeat_rate: float
-    time: float
+    heartbeat_rate: Finite
+    time: Finite
     reason: str
     message: str
 
@@ -300,8 +315,6 @@ PING, PONG = encode(Ping()), encode(Pong())
 MAX_REASON = 200
 """Characters of a reason: enough to find the mistake, too few to flood a log."""
 
-T = TypeVar("T")
-
 
 def read_from_client(plaintext: bytes) -> list[FromClient | ShallowRequest]:
     """Read a frame that a client sent.
@@ -337,6 +350,11 @@ def _read(decode: Any, plaintext: bytes) -> Any:
         ) from None
 
 
+def cut(reason: str) -> str:
+    """Make a reason one that can travel, whoever wrote it."""
+    return reason[:MAX_REASON].encode(errors="replace").decode()
+
+
 def array_head(count: int) -> bytes:
     """The head of a msgpack array of so many items."""
     if count < 16:
@@ -353,6 +371,21 @@ def numbered(body: bytes, id: int) -> bytes:
     """Put the id into what `encode_request` or `encode_answer` gave."""
     # One byte for the array's head and one for the kind stand before it.
     return body[:2] + encode(id) + body[2:]
+
+
+def encode_log_in(username: str, password: str, invite_code: str) -> bytes:
+    """Encode a log-in.
+
+    Raises:
+        CodecError: Something in it cannot travel; the message says what.
+    """
+    return encode(
+        LogInEnvelope(
+            _text(username, "username"),
+            _text(password, "password"),
+            _text(invite_code, "invite_code"),
+        )
+    )
 
 
 def encode_request(packet: Packet, *, quiet: bool = False) -> bytes:
@@ -405,13 +438,13 @@ def encode_response(id: int, response: Response) -> bytes:
         if not isinstance(status, int) or isinstance(status, bool):
             raise CodecError(f"status: expected an int, got {type(status).__name__}")
         status = int(status)
+    if not -(2**63) <= status < 2**63:
+        raise CodecError("status: expected an int of at most 64 bits, got a larger one")
     time = explicit_time(response)
     if time is not None:
         return encode((_RESPONSE, id, status, message, payload, _text(time, "created_on")))
     try:
         return encode((_RESPONSE, id, status, message, payload))
-    except OverflowError:
-        raise CodecError("status: expected an int of at most 64 bits, got a larger one") from None
     except UnicodeError:
         # The full check says where it is.
         return encode((_RESPONSE, id, status, message, plain(payload)))
@@ -434,6 +467,23 @@ def encode_question(id: int, packet: Packet, deadline: float | None, time: float
     """
     message = _text(packet.message, "message")
     return encode((_QUESTION, id, message, plain(packet.payload), deadline, time))
+
+
+def encode_game(game: GameEnvelope, limit: int | None = None) -> bytes:
+    """Encode a change of the game, which has to arrive: what cannot travel of its message is cut.
+
+    Args:
+        game: The change.
+        limit: The longest envelope in bytes that the client takes; None for any.
+    """
+    try:
+        envelope = encode(game)
+    except UnicodeError:
+        pass
+    else:
+        if limit is None or len(envelope) <= limit:
+            return envelope
+    return encode(msgspec.structs.replace(game, message=cut(game.message)))
 
 
 def encode_state(version: int, data: bytes, *, last: bool = False) -> bytes:

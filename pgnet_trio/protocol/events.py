@@ -59,10 +59,14 @@ class Resume:
 # Not frozen, like `Answer`: there is one for each request, and a frozen one takes twice as long.
 @attrs.define
 class Asked:
-    """Server side: a logged-in client asks something; ids count up from 1."""
+    """Server side: a logged-in client asks something; ids count up from 1.
+
+    A quiet request wants no answer.
+    """
 
     id: int
     packet: Packet
+    quiet: bool = False
 
 
 @attrs.frozen

@@ -149,6 +149,11 @@ class _Side:
         """Whether the connection is to be closed as soon as all that waits is out."""
         return self._state is State.CLOSED
 
+    @property
+    def replies(self) -> bool:
+        """Whether what has just come makes this side say something, or close."""
+        return bool(self._outbox) or self._state is State.CLOSED
+
     def ping(self) -> bool:
         """Say that this protocol cannot ask for a sign of life; its transport has to."""
         return False

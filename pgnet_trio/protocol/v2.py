@@ -235,6 +235,11 @@ class _Side(ABC):
         return self._state is State.CLOSED
 
     @property
+    def replies(self) -> bool:
+        """Whether what has just come makes this side say something, or close."""
+        return bool(self._control or self._raw) or self._state is State.CLOSED
+
+    @property
     def max_envelope_size(self) -> int | None:
         """The longest envelope in bytes that the other side takes; None for any."""
         limit = self._peer_limit
@@ -377,7 +382,7 @@ class ServerProtocol(_Side):
                         id = envelope.id
                         delivery.take_request(id, envelope.quiet)
                         packet = Packet(envelope.message, envelope.payload, envelope.created_on)
-                        events.append(Asked(id, packet))
+                        events.append(Asked(id, packet, envelope.quiet))
                         continue
                     if kind is wire.Acknowledgement:
                         delivery.acknowledge(envelope.received)
@@ -484,7 +489,7 @@ class ServerProtocol(_Side):
             packet = Packet(
                 envelope.message, plain(payload) if payload else payload, envelope.created_on
             )
-            return Asked(envelope.id, packet)
+            return Asked(envelope.id, packet, envelope.quiet)
         if kind is wire.Acknowledgement:
             assert self._delivery is not None
             self._delivery.acknowledge(envelope.received)
@@ -646,6 +651,11 @@ class ClientProtocol(_Side):
             self._control.append(wire.encode(wire.ResumeEnvelope(self._username, proof, received)))
         else:
             self._control.append(self._log_in)
+
+    @property
+    def replies(self) -> bool:
+        """Whether what has just come makes this side say something: requests may be waiting."""
+        return True
 
     def _decode(self, plaintext: bytes) -> list[Any]:
         return wire.read_from_server(plaintext)

@@ -34,7 +34,7 @@ class Player(Protocol):
         """Whether their protocol can carry what was not asked for."""
 
     def answer(self, turn: PacketTurn, response: Response, /) -> None:
-        """Answer one of the player's requests, and flush."""
+        """Answer one of the player's requests."""
 
     def enter_game(self, name: str, heartbeat_rate: float, time: float, /) -> None:
         """Tell them that they are in the game."""
@@ -85,15 +85,17 @@ class Member:
         seat: The player's name; None for a spectator.
         entered: Whether they were told that they are in.
         early: What was pushed to them before.
+        shown: The state that was last sent to them.
     """
 
-    __slots__ = ("early", "entered", "player", "seat")
+    __slots__ = ("early", "entered", "player", "seat", "shown")
 
     def __init__(self, player: Player, *, is_spectator: bool = False) -> None:
         self.player = player
         self.seat = None if is_spectator else player.username
         self.entered = False
         self.early: list[bytes] = []
+        self.shown: Snapshot | None = None
 
     @property
     def is_spectator(self) -> bool:
@@ -102,6 +104,7 @@ class Member:
 
     def show(self, snapshot: Snapshot) -> None:
         """Have a state sent to them."""
+        self.shown = snapshot
         self.player.show(snapshot)
 
     def push(self, envelope: bytes) -> None:
@@ -135,6 +138,15 @@ class Members:
     def players(self) -> list[str]:
         """The players' names in the order of joining."""
         return [name for name, member in self._by_name.items() if member.seat is not None]
+
+    @property
+    def entered_players(self) -> list[str]:
+        """Those of `players` who were told that they are in."""
+        return [
+            name
+            for name, member in self._by_name.items()
+            if member.seat is not None and member.entered
+        ]
 
     @property
     def presence(self) -> dict[str, bool]:

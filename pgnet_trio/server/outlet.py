@@ -31,9 +31,6 @@ class Outlet(Protocol):
     answers_in_order: bool
     takes_pushes: bool
 
-    def is_quiet(self, request_id: int, /) -> bool:
-        """Whether nobody waits for the answer to a request."""
-
     def respond(self, request_id: int, response: Response, /) -> None:
         """Answer a request; raises CodecError where the answer cannot travel."""
 
@@ -69,10 +66,6 @@ class OutletV1:
     def __init__(self, protocol: v1.ServerProtocol) -> None:
         self.respond = protocol.respond
 
-    def is_quiet(self, request_id: int) -> bool:
-        """Say no: each request gets its answer."""
-        return False
-
     def enter_game(self, name: str, heartbeat_rate: float, time: float) -> None:
         """Do nothing: the answer to the request says so."""
 
@@ -104,7 +97,6 @@ class OutletV2:
 
     def __init__(self, delivery: ServerDelivery) -> None:
         self._delivery = delivery
-        self.is_quiet = delivery.is_quiet
         self.respond = delivery.respond
         self.push = delivery.add
         self.show = delivery.show

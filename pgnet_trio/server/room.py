@@ -7,7 +7,7 @@ import logging
 import math
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from pgnet_trio.messages import Push, Response, Status, explicit_time
 from pgnet_trio.protocol.envelopes import encode_push
 from pgnet_trio.server.members import Member, Members, PacketTurn, Player
 from pgnet_trio.server.questions import Questions
-from pgnet_trio.server.scripts import ScriptNursery
+from pgnet_trio.server.scripts import ScriptNursery, in_turn
 from pgnet_trio.server.stepping import stepped
 from pgnet_trio.server.views import Views
 from pgnet_trio.typed import finish, read_packet, to_push, to_response
@@ -41,6 +41,9 @@ RESTARTS = 3
 
 RESTART_WINDOW = 60.0
 """Seconds."""
+
+LONGEST_HOLD = 0.001
+"""Seconds for which an answer may wait for those of the next turns, to leave with them."""
 
 TURNS_IN_A_ROW = 16
 """Turns after which other tasks get theirs."""
@@ -80,6 +83,7 @@ class _Errand:
     limited: bool = False
     done: trio.Event = attrs.field(factory=trio.Event)
     ran: bool = False
+    failure: str = ""
     refusal: JoinRefused | None = None
 
 
@@ -99,6 +103,7 @@ class RoomTask:
         dismiss: Called with a username when the game sends that user away, at once.
         on_end: Called once, when the room takes no more turns, with the reason.
         save_now: Puts this room's save string on disk.
+        note_failure: Called with what the game raised, after it was logged.
 
     Attributes:
         info: What the game says about itself to those who look for one.
@@ -122,6 +127,7 @@ class RoomTask:
         dismiss: Callable[[str], None],
         on_end: Callable[[str], None],
         save_now: Callable[[], Awaitable[None]],
+        note_failure: Callable[[BaseException], None] = lambda error: None,
     ) -> None:
         self.name = name
         self.options: Mapping[str, Any] = MappingProxyType(dict(options))
@@ -138,6 +144,7 @@ class RoomTask:
         self._dismiss = dismiss
         self._on_end = on_end
         self._save_now = save_now
+        self._note_failure = note_failure
         self._start = trio.current_time()
         self._questions = Questions(self._start)
         self._end_reason: str | None = None
@@ -155,10 +162,19 @@ class RoomTask:
         self._view_wanted = trio.Event()
         # The turn in progress, while its player waits for the answer.
         self._unanswered: PacketTurn | None = None
-        # Whether the game's own code is running just now, in a turn or in a script.
-        self._busy = False
+        # What of the game's own code is running just now, in a turn or in a script; None while
+        # it waits for something.
+        self._busy: object = None
+        # Whether a turn is in progress, and whether what it changes may wait.
+        self._in_turn = False
+        self._limited = False
+        self._failure: BaseException | None = None
+        self._play_scope = trio.CancelScope()
+        # Players that the game sent away, and has not heard of yet.
+        self._sent_away: set[str] = set()
         # Until the end of this turn, or of this step of a script.
         self._pushes: list[tuple[list[Member], bytes]] = []
+        self._touched: dict[Player, None] = {}
         self._kicks: dict[str, str] = {}
         self._closes: str | None = None
         self._joined = trio.lowlevel.ParkingLot()
@@ -213,6 +229,7 @@ class RoomTask:
         """Send what has changed of the state, and what was pushed, now."""
         if self._end_reason is None and self._made:
             self._publish()
+            self._flush()
 
     def saved(self, model: type[ModelT]) -> ModelT | None:
         """Read the save string as a model."""
@@ -246,9 +263,10 @@ class RoomTask:
         """Wait until there are so many players."""
         self._refuse_in_turn("wait_players")
         await trio.lowlevel.checkpoint()
-        while len(self.members.players) < count:
+        # Those whom `user_joined` has not let in yet may still be refused.
+        while len(players := self.members.entered_players) < count:
             await self._joined.park()
-        return self.members.players
+        return players
 
     async def save(self) -> None:
         """Save this game; on disk when this returns."""
@@ -290,8 +308,15 @@ class RoomTask:
 
     def handle_answer(self, turn: PacketTurn, question_id: int) -> None:
         """Take the answer to a question; this goes round the queue, and never waits."""
-        response = self._questions.take_answer(turn.player.username, question_id, turn.packet)
+        busy, self._busy = self._busy, turn
+        try:
+            response = self._questions.take_answer(turn.player.username, question_id, turn.packet)
+        finally:
+            self._busy = busy
         turn.player.answer(turn, response)
+        turn.player.flush()
+        if self._pushes or self._kicks or self._closes is not None:
+            self._poke()
 
     async def join(self, player: Player, *, spectate: bool = False) -> float:
         """Tell the game that a user has joined, and wait until it took note.
@@ -311,10 +336,8 @@ class RoomTask:
             nonlocal rate
             member = Member(player, is_spectator=spectate)
             self._check_room_for(member)
+            rate = self._heartbeat_rate()
             self.members.add(member)
-            rate = float(self._game.heartbeat_rate)
-            # A rate of 0 would have an original client divide by zero.
-            rate = rate if rate > 0 else DEFAULT_HEARTBEAT_RATE
             try:
                 if not spectate:
                     await self._hook(self._game.user_joined(player.username))
@@ -326,6 +349,10 @@ class RoomTask:
             self._enter(member, rate)
 
         await self._wait_for(self._post(joined))
+        if self._end_reason is not None:
+            raise RoomClosed(self._end_reason)
+        if player.username not in self.members:
+            raise RoomClosed(f"The game {self.name!r} sent you away.")
         return rate
 
     def leave(self, username: str, reason: str = "left", message: str = "") -> trio.Event:
@@ -341,10 +368,10 @@ class RoomTask:
         """
 
         async def left() -> None:
-            member = self.members.remove(username)
-            if member is not None:
-                self._exit(member, reason, message)
-            if member is None or not member.is_spectator:
+            member = self._exit(username, reason, message)
+            played = username in self._sent_away if member is None else not member.is_spectator
+            self._sent_away.discard(username)
+            if played:
                 await self._hook(self._game.user_left(username))
             if self._is_empty() and not self._game.persistent:
                 self.close(GONE)
@@ -361,25 +388,45 @@ class RoomTask:
 
     def introduce(self, player: Player) -> None:
         """Show a player everything afresh: they have come with another client."""
-        member = self.members.get(player.username)
-        if member is None or not self._made:
+
+        def introduced() -> None:
+            member = self.members.get(player.username)
+            if member is not None and member.entered:
+                self._enter(member, self._heartbeat_rate())
+                player.flush()
+
+        if self._in_turn or self._inbox or not self._made:
+            self._post(introduced)
             return
-        self._enter(member, self._heartbeat_rate())
-        for question in self._questions.of(player.username):
-            player.ask(question)
-        player.flush()
+        # At once where that is possible: then it is there with the welcome.
+        busy, self._busy = self._busy, introduced
+        try:
+            introduced()
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._busy = busy
 
     def close_if_empty(self) -> None:
         """End the game where nobody is in it, and nobody wants it kept."""
-        if self._made and self._is_empty() and not self._game.persistent:
-            self.close(GONE)
+
+        def end_if_empty() -> None:
+            if self._is_empty() and not self._game.persistent:
+                self.close(GONE)
+
+        self._post(end_if_empty)
 
     @property
     def lobby_extras(self) -> dict[str, Any]:
         """What the directory of games shows beyond PGNet's, where it is not as by default."""
         extras: dict[str, Any] = {}
-        if self._made and self._game.max_players is not None:
-            extras["max_players"] = self._game.max_players
+        try:
+            most = self._game.max_players if self._made else None
+        except Exception as error:
+            self._fail(error)
+            most = None
+        if most is not None:
+            extras["max_players"] = most
         if self.locked:
             extras["locked"] = True
         if self.options:
@@ -406,19 +453,21 @@ class RoomTask:
         if self._made and not self.crashed:
             try:
                 self._publish()
-            except Exception:
+            except Exception as error:
                 logger.exception("Game %r raised while it was closed", self.name)
+                self._note_failure(error)
         self._end_reason = reason
         self._scope.deadline = trio.current_time() + TURN_DEADLINE
         self._on_end(reason)
+        if self._made:
+            # Before they hear that players left: a game that is over need not mind.
+            self._scripts.cancel_scope.cancel()
         for member in self.members:
             self._questions.player_left(member.player.username)
             member.player.exit_game(kind, reason, self.time())
             member.player.flush()
         self.members.clear()
         self._wake()
-        if self._made:
-            self._scripts.cancel_scope.cancel()
 
     async def finish(self) -> None:
         """Close because the server ends: the turn in progress ends, then the game is saved.
@@ -434,14 +483,16 @@ class RoomTask:
 
     async def _play_to_the_end(self, task_status: trio.TaskStatus[None]) -> bool:
         """Make the game and play it; False where it raised and is to be made again."""
-        crashed = False
+        again = False
         try:
             await self._play(task_status)
         except* Exception as group:
-            crashed = True
-            error = bare(group)
-        if not crashed:
-            return True
+            # Here, and not behind: a cancellation may be in the group too, and goes on.
+            again = self._crash(bare(group))
+        return not again
+
+    def _crash(self, error: BaseException) -> bool:
+        """End a game that raised; True where it is to be made again."""
         again = self._may_restart()
         logger.error(
             "Game %r raised, and is %s",
@@ -449,6 +500,9 @@ class RoomTask:
             "restarted from its last save" if again else "closed",
             exc_info=error,
         )
+        self._note_failure(error)
+        self._busy = None
+        self._in_turn = False
         self._pushes.clear()
         self._kicks.clear()
         self._closes = None
@@ -456,18 +510,40 @@ class RoomTask:
             self.crashed = True
             self.close(CRASHED, "crashed")
         self._refuse_unanswered(CRASHED)
-        return not again
+        return again
 
     def _may_restart(self) -> bool:
-        if not self._started or self._end_reason is not None or self._game.on_crash != "restart":
+        if not self._started or self._end_reason is not None:
+            return False
+        try:
+            if self._game.on_crash != "restart":
+                return False
+        except Exception:
             return False
         now = trio.current_time()
         too_many = len(self._crashes) == RESTARTS and self._crashes[0] > now - RESTART_WINDOW
         self._crashes.append(now)
         return not too_many
 
+    def _fail(self, error: BaseException) -> None:
+        """Have the game end as if a turn of it had raised this; for what runs in other tasks."""
+        if self._failure is None:
+            self._failure = error
+            self._play_scope.cancel()
+
     async def _play(self, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            await self._play_unless_it_fails(task_status)
+        finally:
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure
+        if self._saves_at_end:
+            self._take_save_string()
+
+    async def _play_unless_it_fails(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
+            self._play_scope = nursery.cancel_scope
             scripts: ScriptNursery = await nursery.start(self._hold_scripts)
             self._scripts = scripts
             token = current_room.set(self)
@@ -491,8 +567,6 @@ class RoomTask:
                 self._scripts.adopt(self._run_script)
             await self._take_turns()
             nursery.cancel_scope.cancel()
-        if self._saves_at_end:
-            self._take_save_string()
 
     def _learn(self, game_class: type[Game]) -> None:
         self._handlers = game_class._handlers
@@ -520,6 +594,7 @@ class RoomTask:
             steps += 1
             self._after_step()
 
+        in_turn.set(False)
         await stepped(self._game.run(), self._before_step, after_step)
         if steps <= 1:
             raise RuntimeError(
@@ -533,33 +608,44 @@ class RoomTask:
         for member in self.members:
             if member.seat is None:
                 continue
+            self._in_turn = True
+            self._busy = member
             try:
                 await self._hook(self._game.user_joined(member.seat))
             except Reject as reject:
                 self._kicks[member.seat] = reject.reason
             finally:
-                self._busy = False
-        if self._views is not None:
-            for member in self.members.entered:
-                self._views.welcome(member)
+                self._busy = None
+                self._in_turn = False
+        self._joined.unpark_all()
         self._publish()
         self._settle()
 
     async def _take_turns(self) -> None:
+        in_turn.set(True)
         inbox = self._inbox
         in_a_row = 0
+        started = trio.current_time()
         while True:
             if not inbox:
+                self._flush()
                 if self._end_reason is not None:
                     return
                 in_a_row = 0
                 self._waiting = True
                 await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+                started = trio.current_time()
                 continue
+            # What several turns say to a player leaves together, if they do not take long.
+            if in_a_row and trio.current_time() - started > LONGEST_HOLD:
+                self._flush()
+                started = trio.current_time()
             in_a_row += 1
             if in_a_row == TURNS_IN_A_ROW:
+                self._flush()
                 in_a_row = 0
                 await trio.lowlevel.checkpoint()
+                started = trio.current_time()
             turn = inbox.popleft()
             if self._end_reason is not None:
                 self._refuse(turn)
@@ -584,38 +670,48 @@ class RoomTask:
             self._wake()
 
     async def _run_errand(self, errand: _Errand) -> None:
+        self._in_turn = True
+        self._limited = errand.limited
+        self._busy = errand
         try:
             try:
-                self._busy = True
                 await self._hook(errand.action())
             finally:
-                self._busy = False
+                self._busy = None
             errand.ran = True
             if self._end_reason is None:
                 self._publish(limited=errand.limited)
         except JoinRefused as refused:
             errand.refusal = refused
             self._publish()
+        except Exception:
+            errand.failure = CRASHED
+            raise
         finally:
+            self._in_turn = False
             errand.done.set()
         self._settle()
 
     async def _take_packet(self, turn: PacketTurn) -> None:
         self._unanswered = turn
-        self._busy = True
+        self._in_turn = True
+        self._limited = turn.quiet
+        self._busy = turn
         try:
             response = await self._respond(turn)
         finally:
-            self._busy = False
+            self._busy = None
+            self._in_turn = False
         if response.disconnecting:
             response = Response(
                 response.message, response.payload, response.status, explicit_time(response)
             )
             self._send_away(turn.player.username, response.message)
         if (self._views is not None or self._pushes or self._has_info) and not self._end_reason:
-            self._publish(limited=turn.quiet, responder=turn.player)
+            self._publish(limited=turn.quiet)
         self._unanswered = None
         turn.player.answer(turn, response)
+        self._touched[turn.player] = None
         if self._kicks or self._closes is not None:
             self._settle()
 
@@ -664,52 +760,74 @@ class RoomTask:
         try:
             return await stepped(coroutine, self._before_step, self._after_step_of_turn)
         finally:
-            self._busy = True
+            self._busy = coroutine
 
     def _before_step(self) -> None:
-        self._busy = True
+        # A new object each time, so that one step can be told from the next.
+        self._busy = [None]
 
     def _after_step(self) -> None:
-        self._after_step_of_turn()
-        self._settle()
+        self._step_over(limited=False)
 
     def _after_step_of_turn(self) -> None:
-        self._busy = False
-        if self._end_reason is None and self._made:
-            self._publish()
+        self._step_over(limited=self._limited)
+
+    def _step_over(self, *, limited: bool) -> None:
+        self._busy = None
+        if self._end_reason is not None or not self._made or self._failure is not None:
+            return
+        try:
+            self._publish(limited=limited)
+            self._flush()
+            if not self._in_turn:
+                self._settle()
+        except BaseException as error:
+            # Nothing may be thrown into a coroutine that waits: whom it waits for would wake a
+            # task that is gone.
+            self._fail(error)
 
     # What the game says is made known at the end of each turn, and of each step of a script.
 
-    def _publish(self, *, limited: bool = False, responder: Player | None = None) -> None:
+    def _publish(self, *, limited: bool = False) -> None:
         """Make known what has changed: the lobby's information, then the state, then pushes.
+
+        It leaves with the next `_flush`.
 
         Args:
             limited: Whether the state waits where it was sent a moment ago.
-            responder: Who gets an answer right afterwards, which flushes.
         """
         if self._has_info:
             info = self._game.get_lobby_info()
             if not isinstance(info, str):
                 raise TypeError(f"get_lobby_info() has to return a str; it returned {info!r}.")
             self.info = info
-        touched: dict[Player, None] = {}
+        touched = self._touched
         if self._views is not None:
-            if limited and self._sync_interval() > trio.current_time() - self._viewed_at:
+            # The same sum as in `_pace_views`, so that no rounding comes between.
+            if limited and trio.current_time() < self._viewed_at + self._sync_interval():
                 self._view_wanted.set()
             else:
                 self._viewed_at = trio.current_time()
-                for viewer in self._views.refresh(self.members.entered):
-                    touched[viewer.player] = None
+                # What it pushes waits for its end.
+                busy, self._busy = self._busy, self._views
+                try:
+                    for viewer in self._views.refresh(self.members.entered):
+                        touched[viewer.player] = None
+                finally:
+                    self._busy = busy
         if self._pushes:
             pushes, self._pushes = self._pushes, []
             for members, envelope in pushes:
                 for member in members:
                     member.push(envelope)
                     touched[member.player] = None
-        if responder is not None:
-            touched.pop(responder, None)
-        for player in touched:
-            player.flush()
+
+    def _flush(self) -> None:
+        """Have everything written that was said since the last time."""
+        if self._touched:
+            touched, self._touched = self._touched, {}
+            for player in touched:
+                player.flush()
 
     def _settle(self) -> None:
         """Do what the game asked for and what waits for the end of its turn: kicks, its end."""
@@ -722,9 +840,10 @@ class RoomTask:
 
     def _send_away(self, username: str, reason: str) -> None:
         """Have a member out of the game now; the game hears of it in a turn of its own."""
-        member = self.members.remove(username)
+        member = self._exit(username, "kicked", reason)
         if member is not None:
-            self._exit(member, "kicked", reason)
+            if not member.is_spectator:
+                self._sent_away.add(username)
             self._dismiss(username)
 
     def _sync_interval(self) -> float:
@@ -784,13 +903,19 @@ class RoomTask:
         for envelope in member.early:
             player.push(envelope)
         member.early.clear()
+        for question in self._questions.of(player.username):
+            player.ask(question)
         if is_new and not member.is_spectator:
             self._tell_players({player.username: player.online}, exclude=member)
             self._joined.unpark_all()
 
-    def _exit(self, member: Member, reason: str, message: str) -> None:
-        """Tell a member that they are out, after the last that there was to know."""
+    def _exit(self, username: str, reason: str, message: str) -> Member | None:
+        """Have a member out, after the last that there was to know; None where there is none."""
+        member = self.members.get(username)
+        if member is None:
+            return None
         self._publish()
+        self.members.remove(username)
         if self._views is not None:
             self._views.forget(member)
         member.player.exit_game(reason, message, self.time())
@@ -798,6 +923,7 @@ class RoomTask:
         if not member.is_spectator:
             self._questions.player_left(member.player.username)
             self._tell_players({member.player.username: None})
+        return member
 
     def _tell_presence(self, username: str, *, online: bool) -> None:
         async def told() -> None:
@@ -849,10 +975,10 @@ class RoomTask:
         if errand.refusal is not None:
             raise errand.refusal
         if not errand.ran:
-            raise RoomClosed(self._end_reason or GONE)
+            raise RoomClosed(errand.failure or self._end_reason or GONE)
 
     def _refuse_in_turn(self, name: str) -> None:
-        if trio.lowlevel.current_task() is self._task:
+        if in_turn.get():
             raise RuntimeError(
                 f"room.{name}() was called in a turn (a hook, a handler or a tick), where it "
                 "could never end: the answer is another turn. Call it in run(), or in a task "
@@ -863,6 +989,7 @@ class RoomTask:
         if isinstance(turn, PacketTurn):
             text = reason or self._end_reason or GONE
             turn.player.answer(turn, Response(text, status=Status.UNEXPECTED))
+            turn.player.flush()
         else:
             turn.done.set()
 
@@ -892,10 +1019,17 @@ def _uses_pushes(game_class: type[Game]) -> bool:
         if base is Game:
             break
         for function in vars(base).values():
-            names = getattr(getattr(function, "__code__", None), "co_names", ())
+            names = set(_names_used(getattr(function, "__code__", None)))
             if "room" in names and not _PUSHING.isdisjoint(names):
                 return True
     return False
+
+
+def _names_used(code: Any) -> Iterator[str]:
+    """The attributes and globals that a function names, and the functions within it."""
+    yield from getattr(code, "co_names", ())
+    for constant in getattr(code, "co_consts", ()):
+        yield from _names_used(constant)
 
 
 _PUSHING = {"push", "ask", "ask_all"}

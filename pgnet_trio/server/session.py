@@ -96,7 +96,11 @@ class Session:
         self._lobby = lobby
         self._carry_out = carry_out
         self._max_in_flight = max_in_flight
-        self._bucket = TokenBucket(requests_per_second, trio.current_time())
+        self._bucket = (
+            None
+            if requests_per_second is None
+            else TokenBucket(requests_per_second, trio.current_time())
+        )
         self._verbose = verbose
         self._on_presence = on_presence
         self._was_online = False
@@ -187,7 +191,7 @@ class Session:
 
     def delay(self) -> float:
         """Count one request, and give the seconds that it has to wait."""
-        return self._bucket.delay(trio.current_time())
+        return 0.0 if self._bucket is None else self._bucket.delay(trio.current_time())
 
     def request(self, asked: Asked) -> None:
         """Take a request in. Never waits."""
@@ -201,7 +205,7 @@ class Session:
             logger.info("from %s: %s", self.username, repr(packet) if own else packet.debug_repr)
         self._unanswered += 1
         outlet = self.outlet
-        turn = PacketTurn(self, outlet, asked.id, packet, outlet.is_quiet(asked.id))
+        turn = PacketTurn(self, outlet, asked.id, packet, asked.quiet)
         if self._own_requests or not self._take_to_game(turn):
             try:
                 self._submit.send_nowait(turn)
@@ -219,6 +223,7 @@ class Session:
         entry = self._lobby.game_of(self.username)
         if entry is None:
             self.answer(turn, Response("You are in no game.", status=Status.UNEXPECTED))
+            self.flush()
         else:
             entry.room.handle_answer(turn, answered.question)
 
@@ -230,7 +235,7 @@ class Session:
     # What rooms do.
 
     def answer(self, turn: PacketTurn, response: Response) -> None:
-        """Answer a request, and write the answer if the link has room. Never waits."""
+        """Answer a request; `flush` writes it."""
         self._answer(turn, response, own=False)
 
     def enter_game(self, name: str, heartbeat_rate: float, time: float) -> None:
@@ -299,6 +304,7 @@ class Session:
         while turn.outlet.answers_in_order and self._unanswered > self._own_requests:
             await self._answered.park()
         self._answer(turn, await self._carry_out(self, turn.packet), own=True)
+        self.flush()
 
     def _take_to_game(self, turn: PacketTurn) -> bool:
         if turn.packet.message in OWN_REQUESTS:
@@ -336,10 +342,6 @@ class Session:
             )
         except DeliveryOverflow as error:
             self.end(str(error))
-            return
-        link = self._link
-        if link is not None:
-            link.flush()
 
     def _tell(self, function: Callable[..., None], *args: Any) -> None:
         if self.end_reason is not None:
