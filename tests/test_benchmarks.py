@@ -127,18 +127,28 @@ def test_a_wrong_echo_over_tcp_is_noticed(port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["tcp", "trio-websocket", "pgnet-websockets", "pgnet-trio-websocket", "socketio"]
+    ("name", "in_flight"),
+    [
+        ("tcp", 1),
+        ("trio-websocket", 1),
+        ("pgnet-websockets", 1),
+        ("pgnet-trio-websocket", 1),
+        ("pgnet2-websockets", 1),
+        ("pgnet2-trio-websocket", 16),
+        ("socketio", 1),
+    ],
 )
-def test_each_server_is_measured(name: str) -> None:
-    if package := missing_package(name):
+def test_each_server_is_measured(name: str, in_flight: int) -> None:
+    if package := missing_package(CASES[name].server):
         pytest.skip(f"{package} is not installed")
-    with running_server(name) as server:
+    with running_server(CASES[name].server) as server:
         plan = Plan(
             peer=CASES[name].peer,
             server=server.process,
             port=server.port,
             clients=3,
             seconds=0.05,
+            in_flight=in_flight,
             warm_up=0.0,
         )
         result = drive(plan)
@@ -154,6 +164,7 @@ def test_a_round_trip_is_reported() -> None:
         rounds=1,
         clients=[2],
         servers=["tcp", "trio-websocket"],
+        in_flight=[1],
         sleep=False,
         progress=steps.append,
     )

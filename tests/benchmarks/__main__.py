@@ -32,6 +32,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "roundtrip": "CPU time, rate and latency of requests, beside raw echoes and a rival",
         "local": "requests a second through Client.local",
         "latency": "time of one request from our own client over loopback",
+        "reconnect": "connections that come, drop and come back",
         "idle": "memory of idle logged-in connections",
         "import": "time of `import pgnet_trio`",
         "all": "all of these",
@@ -67,13 +68,24 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
                 help=f"the first is what others are compared with; of: {', '.join(CASES)}",
             )
             command.add_argument(
+                "--in-flight",
+                type=_positive,
+                nargs="+",
+                default=[1, 4, 16],
+                metavar="N",
+                help="requests that each client has under way, with protocol 2 (1 4 16)",
+            )
+            command.add_argument(
                 "--sleep",
                 action="store_true",
                 help="let the load generator sleep while it waits; needed on one core",
             )
-        if name in {"idle", "all"}:
+        if name in {"idle", "reconnect", "all"}:
             command.add_argument(
-                "--connections", type=_positive, default=2000, help="how many (%(default)s)"
+                "--connections",
+                type=_positive,
+                default=500 if name == "reconnect" else 2000,
+                help="how many (%(default)s)",
             )
     return parser.parse_args(arguments)
 
@@ -96,6 +108,7 @@ def run(options: argparse.Namespace) -> list[Report]:
                 rounds=options.rounds,
                 clients=options.clients,
                 servers=options.servers,
+                in_flight=options.in_flight,
                 sleep=options.sleep,
                 progress=_progress,
             )
@@ -108,6 +121,16 @@ def run(options: argparse.Namespace) -> list[Report]:
         from tests.benchmarks.clients import latency
 
         reports.append(latency(seconds=options.seconds, rounds=options.rounds, progress=_progress))
+    if everything or options.command == "reconnect":
+        from tests.benchmarks.reconnect import reconnect
+
+        reports.append(
+            reconnect(
+                connections=min(options.connections, 500) if everything else options.connections,
+                rounds=options.rounds,
+                progress=_progress,
+            )
+        )
     if everything or options.command == "idle":
         from tests.benchmarks.idle import idle
 

@@ -5,63 +5,117 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
-from pgnet_trio import Client, Packet
+from pgnet_trio import Client, Packet, Server
 from tests.benchmarks.load import percentile
 from tests.benchmarks.pgnet import EchoGame
 from tests.benchmarks.processes import missing_package, running_server
 from tests.benchmarks.report import Report, Verdict
 from tests.benchmarks.wire import PAYLOAD
 
+if TYPE_CHECKING:
+    from pgnet_trio.transport import Transport
+
 __all__ = ["latency", "local"]
 
 WARM_UP = 0.3
 
 
-async def one_after_another(client: Client, seconds: float) -> list[float]:
-    """Ask again and again for so many seconds; returns how long each answer took, sorted."""
+class OlderServer(Server):
+    """Speaks protocol 1 over memory."""
+
+    def connect_in_memory(self, *, protocol: int = 1) -> Transport:
+        return super().connect_in_memory(protocol=protocol)
+
+
+# The version of the protocol, and requests in flight.
+LOCAL_CASES = [(1, 1), (2, 1), (2, 4), (2, 16)]
+
+
+async def ask_again_and_again(client: Client, seconds: float, in_flight: int = 1) -> list[float]:
+    """Have requests under way for so many seconds; returns how long each took, sorted."""
     await client.create_game("benchmark")
     clock = time.perf_counter
     latencies: list[float] = []
     start = clock()
-    while (sent_at := clock()) < start + WARM_UP + seconds:
-        response = await client.request(Packet("echo", PAYLOAD))
-        if sent_at >= start + WARM_UP:
-            latencies.append(clock() - sent_at)
-    assert response.raise_for_status().payload == PAYLOAD
+
+    async def one_after_another() -> None:
+        while (sent_at := clock()) < start + WARM_UP + seconds:
+            response = await client.request(Packet("echo", PAYLOAD))
+            if sent_at >= start + WARM_UP:
+                latencies.append(clock() - sent_at)
+        assert response.raise_for_status().payload == PAYLOAD
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(in_flight):
+            nursery.start_soon(one_after_another)
     return sorted(latencies)
 
 
 def local(*, seconds: float, rounds: int, progress: Callable[[str], None]) -> Report:
-    """Measure requests a second through `Client.local`, one task, one request after another."""
+    """Measure requests a second through `Client.local`, each task one after another."""
 
-    async def run() -> list[float]:
-        async with Client.local(game=EchoGame, username="player") as client:
-            return await one_after_another(client, seconds)
+    async def run(protocol: int, in_flight: int) -> list[float]:
+        async with Client.local(
+            game=EchoGame,
+            username="player",
+            server_factory=OlderServer if protocol == 1 else None,
+        ) as client:
+            assert client.protocol == protocol
+            return await ask_again_and_again(client, seconds, in_flight)
 
-    measured: list[dict[str, float]] = []
+    measured: list[dict[str, Any]] = []
     for number in range(rounds):
-        progress(f"round {number + 1} of {rounds}: local")
-        latencies = trio.run(run)
-        measured.append(
-            {
-                "rate": len(latencies) / seconds,
-                "p50": percentile(latencies, 50),
-                "p99": percentile(latencies, 99),
-            }
-        )
-    rate, p50, p99 = (statistics.median(each[key] for each in measured) for key in measured[0])
+        for protocol, in_flight in LOCAL_CASES if number % 2 == 0 else reversed(LOCAL_CASES):
+            progress(f"round {number + 1} of {rounds}: protocol {protocol}, {in_flight} in flight")
+            latencies = trio.run(run, protocol, in_flight)
+            measured.append(
+                {
+                    "protocol": protocol,
+                    "in_flight": in_flight,
+                    "rate": len(latencies) / seconds,
+                    "p50": percentile(latencies, 50),
+                    "p99": percentile(latencies, 99),
+                }
+            )
+
+    def median(case: tuple[int, int], key: str) -> float:
+        values: list[float] = [
+            each[key] for each in measured if (each["protocol"], each["in_flight"]) == case
+        ]
+        return statistics.median(values)
+
     return Report(
-        title="`Client.local`: one task, one request after another",
+        title="`Client.local`: each task one request after another",
         command=f"python -m tests.benchmarks local --seconds {seconds:g} --rounds {rounds}",
-        head=["client", "requests/s", "p50 ms", "p99 ms"],
-        rows=[["Client.local", f"{rate:,.0f}", f"{p50 * 1e3:.3f}", f"{p99 * 1e3:.3f}"]],
-        notes=[f"Client and server share one process and one core. Medians of {rounds} rounds."],
+        head=["protocol", "in flight", "requests/s", "p50 ms", "p99 ms"],
+        rows=[
+            [
+                f"{case[0]}",
+                f"{case[1]}",
+                f"{median(case, 'rate'):,.0f}",
+                f"{median(case, 'p50') * 1e3:.3f}",
+                f"{median(case, 'p99') * 1e3:.3f}",
+            ]
+            for case in LOCAL_CASES
+        ],
+        notes=[
+            "Client and server share one process and one core; each request in flight has a task "
+            f"of its own that waits for it. Medians of {rounds} rounds."
+        ],
         measured=measured,
-        verdicts=[Verdict("`Client.local`", 10_000, rate, "requests/s", at_least=True)],
+        verdicts=[
+            Verdict(
+                "`Client.local`, one request in flight",
+                10_000,
+                median((2, 1), "rate"),
+                "requests/s",
+                at_least=True,
+            )
+        ],
     )
 
 
@@ -76,7 +130,7 @@ def latency(*, seconds: float, rounds: int, progress: Callable[[str], None]) -> 
             password="password",
             transport=transport,
         ) as client:
-            return await one_after_another(client, seconds)
+            return await ask_again_and_again(client, seconds)
 
     measured: list[dict[str, Any]] = []
     transports = [

@@ -20,9 +20,18 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from tests.benchmarks.processes import cpu_time, resident_memory
-from tests.benchmarks.wire import PEERS, Peer
+from tests.benchmarks.wire import Peer, Protocol1Peer, SocketIOPeer, TCPPeer, WebSocketPeer
+from tests.benchmarks.wire2 import Protocol2Peer
 
-__all__ = ["Plan", "Result", "drive", "percentile"]
+__all__ = ["PEERS", "Plan", "Result", "drive", "percentile"]
+
+PEERS: dict[str, type[Peer]] = {
+    "tcp": TCPPeer,
+    "websocket": WebSocketPeer,
+    "protocol-1": Protocol1Peer,
+    "protocol-2": Protocol2Peer,
+    "socket.io": SocketIOPeer,
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -32,7 +41,8 @@ class Plan:
     Attributes:
         peer: A name in `PEERS`.
         server: Process id of the server.
-        clients: Connections, each with one request at a time.
+        clients: Connections.
+        in_flight: Requests that each has under way at a time: it asks again when all are answered.
         seconds: How long to measure, after the warm-up.
         warm_up: Seconds that are not measured.
         sleep: Wait for answers asleep. For machines with one core.
@@ -43,6 +53,7 @@ class Plan:
     port: int
     clients: int
     seconds: float
+    in_flight: int = 1
     warm_up: float = 0.5
     sleep: bool = False
 
@@ -58,7 +69,7 @@ class Result:
         system: The same, spent in the kernel.
         generator: Time that the generator was at work for each request.
         busy: Which part of the time the server was on a CPU.
-        p50: The median time from a request to its answer.
+        p50: The median time from a request to its answer; of several in flight, to the last one.
         p99: The time within which 99 % of the answers came.
         memory: Resident memory of the server at the end, in bytes.
     """
@@ -105,7 +116,7 @@ def _exchange(
             if peer.take(peer.receive()):
                 latencies.append(now - peer.sent_at)
                 peer.sent_at = clock()
-                peer.send(peer.request)
+                peer.send(peer.next_request())
         working += clock() - now
     return latencies, working, now - started
 
@@ -117,9 +128,10 @@ def drive(plan: Plan) -> Result:
         peers: list[Peer] = []
         for number in range(plan.clients):
             # Names differ between runs on one server: an earlier user may still be on the way out.
-            peer = kind(plan.port, f"c{plan.clients}n{number}")
+            peer = kind(plan.port, f"c{plan.clients}f{plan.in_flight}n{number}")
             stack.callback(peer.close)
             peer.ask()
+            peer.pipeline(plan.in_flight)
             peer.socket.setblocking(False)
             peers.append(peer)
         epoll = stack.enter_context(select.epoll())
@@ -127,14 +139,14 @@ def drive(plan: Plan) -> Result:
         for number, peer in by_number.items():
             epoll.register(number, select.EPOLLIN)
             peer.sent_at = time.perf_counter()
-            peer.send(peer.request)
+            peer.send(peer.next_request())
         _exchange(epoll, by_number, plan.warm_up, sleep=plan.sleep)
         cpu_before = cpu_time(plan.server)
         latencies, working, elapsed = _exchange(epoll, by_number, plan.seconds, sleep=plan.sleep)
         cpu = cpu_time(plan.server) - cpu_before
         memory = resident_memory(plan.server)
     latencies.sort()
-    count = len(latencies)
+    count = len(latencies) * plan.in_flight
     return Result(
         requests=count,
         rate=count / elapsed,

@@ -45,4 +45,6 @@ def open_server(*, transport: str) -> Server:
         failed_logins_per_address=None,
         requests_per_second=None,
         max_requests_in_flight=None,
+        max_unacknowledged_messages=None,
+        max_unacknowledged_bytes=None,
     )

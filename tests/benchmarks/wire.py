@@ -20,7 +20,7 @@ import nacl.utils
 __all__ = [
     "CHECK_EVERY",
     "PAYLOAD",
-    "PEERS",
+    "IdlePeer",
     "Peer",
     "Protocol1Peer",
     "SocketIOPeer",
@@ -112,9 +112,18 @@ class Peer(ABC):
     def take(self, data: bytes) -> bool:
         """Take bytes that came; true when the answer is there whole."""
 
+    def pipeline(self, in_flight: int) -> None:
+        """Have so many requests under way at a time from now on; they count as one."""
+        if in_flight != 1:
+            raise ValueError(f"{type(self).__name__} has one request at a time")
+
+    def next_request(self) -> bytes:
+        """The bytes to send next; each has to be sent."""
+        return self.request
+
     def ask(self) -> None:
         """Send one request and wait for its answer, blocking."""
-        self.send(self.request)
+        self.send(self.next_request())
         while not self.take(self.receive()):
             pass
 
@@ -158,9 +167,12 @@ class WebSocketPeer(Peer):
     """WebSocket messages; the answer is what was sent."""
 
     resource = "/"
+    # Empty for none.
+    subprotocol = ""
 
     def log_in(self) -> None:
-        self._upgrade()
+        self.ask_for_upgrade()
+        self.wait_for_upgrade()
         self.log_in_over_websocket()
 
     def log_in_over_websocket(self) -> None:
@@ -206,15 +218,20 @@ class WebSocketPeer(Peer):
                 return server_payload(frame)
             self._buffer += self.receive()
 
-    def _upgrade(self) -> None:
+    def ask_for_upgrade(self) -> None:
+        """Ask for WebSocket."""
         key = base64.b64encode(nacl.utils.random(16)).decode("ascii")
+        offer = f"Sec-WebSocket-Protocol: {self.subprotocol}\r\n" if self.subprotocol else ""
         self.send(
             (
                 f"GET {self.resource} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
                 f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
-                "Sec-WebSocket-Version: 13\r\n\r\n"
+                f"Sec-WebSocket-Version: 13\r\n{offer}\r\n"
             ).encode("ascii")
         )
+
+    def wait_for_upgrade(self) -> None:
+        """Wait for it, blocking."""
         while b"\r\n\r\n" not in self._buffer:
             self._buffer += self.receive()
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
@@ -321,12 +338,3 @@ class SocketIOPeer(WebSocketPeer):
     def check(self, payload: bytes) -> None:
         if not payload.startswith(b"431") or json.loads(payload[3:]) != [self.payload]:
             raise ConnectionError(f"not an echo: {payload[:200]!r}")
-
-
-PEERS: dict[str, type[Peer]] = {
-    "tcp": TCPPeer,
-    "websocket": WebSocketPeer,
-    "protocol-1": Protocol1Peer,
-    "idle": IdlePeer,
-    "socket.io": SocketIOPeer,
-}

@@ -136,7 +136,7 @@ def closed_loop(plan: Plan) -> JobResult:
         if peer.take(data):
             latencies.append(now - peer.sent_at)
             peer.sent_at = clock()
-            peer.send(peer.request)
+            peer.send(peer.next_request())
 
     with contextlib.ExitStack() as stack:
         loop = _Loop(stack, sleep=plan.sleep)
@@ -144,7 +144,7 @@ def closed_loop(plan: Plan) -> JobResult:
             peer = plan.kind()(plan.port, f"client{number}")
             loop.add(peer)
             peer.sent_at = clock()
-            peer.send(peer.request)
+            peer.send(peer.next_request())
         until = clock() + WARM_UP
         while clock() < until:
             loop.turn(take)
@@ -188,7 +188,7 @@ def broadcast(plan: Plan) -> JobResult:
                 while clock() < due:
                     loop.turn(take)
                 sent.append(clock())
-                loop.peers[0].send(loop.peers[0].request)
+                loop.peers[0].send(loop.peers[0].next_request())
             while clock() < started + seconds:
                 loop.turn(take)
             late = clock() + GRACE
