@@ -17,6 +17,10 @@ from pgnet_trio.crypto import PasswordHasher
 __all__ = ["Environment"]
 
 
+def _ignore(error: BaseException) -> None:
+    """What went wrong is in the log."""
+
+
 async def _run_in_thread(function: Callable[..., Any], *args: Any, abandon_on_cancel: bool) -> Any:
     return await trio.to_thread.run_sync(function, *args, abandon_on_cancel=abandon_on_cancel)
 
@@ -31,8 +35,11 @@ class Environment:
         run_blocking: Runs a blocking function somewhere else than on the event loop, and
             returns what it returns. Where it abandons the function on cancellation, the
             function goes on to its end unobserved.
+        note_failure: Called with each error that was not foreseen, logged, and kept from doing
+            harm elsewhere: of a game, a connection, a session or a hook. Tests fail by it.
     """
 
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
     password_hasher: PasswordHasher = attrs.field(factory=PasswordHasher)
     run_blocking: Callable[..., Awaitable[Any]] = _run_in_thread
+    note_failure: Callable[[BaseException], None] = _ignore

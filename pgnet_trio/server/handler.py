@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 import trio
 
 from pgnet_trio.connection import Connection
-from pgnet_trio.errors import CryptoError, Disconnected, ProtocolError, StorageError
+from pgnet_trio.errors import CryptoError, Disconnected, ProtocolError, StorageError, bare
 from pgnet_trio.protocol import v1, v2
 from pgnet_trio.protocol.delivery import ServerDelivery
 from pgnet_trio.protocol.events import (
@@ -58,38 +61,52 @@ async def handle_stream(
         # It was reset before it was looked at.
         await trio.aclose_forcefully(stream)
         return
+    opening = implementation.accept(
+        stream,
+        subprotocols=[v2.SUBPROTOCOL],
+        max_message_size=host.limits.max_login_message_size,
+        peer=address,
+    )
+    await _serve(host, address, opening, functools.partial(trio.aclose_forcefully, stream))
+
+
+async def handle_transport(host: Host, transport: Transport) -> None:
+    """Serve a link that is open already; it is closed when this returns.
+
+    Nothing that goes wrong with it comes out. One with the address `LOCAL` has no limits.
+    """
+    if transport.peer != LOCAL:
+        transport.max_message_size = host.limits.max_login_message_size
+    await _serve(host, transport.peer, contextlib.nullcontext(transport), transport.aclose)
+
+
+async def _serve(
+    host: Host,
+    address: str,
+    opening: AbstractAsyncContextManager[Transport],
+    refuse: Callable[[], Awaitable[None]],
+) -> None:
     refusal = host.counts.admit(address)
     if refusal:
         logger.info("Refused a connection from %s: %s", address, refusal)
-        await trio.aclose_forcefully(stream)
+        await refuse()
         return
     admission = _Admission(host, address)
+    login_timeout = None if address == LOCAL else host.limits.login_timeout
     try:
         with trio.CancelScope() as login_scope:
-            login_scope.deadline = trio.current_time() + (host.limits.login_timeout or math.inf)
-            async with implementation.accept(
-                stream,
-                subprotocols=[v2.SUBPROTOCOL],
-                max_message_size=host.limits.max_login_message_size,
-                peer=address,
-            ) as transport:
+            login_scope.deadline = trio.current_time() + (login_timeout or math.inf)
+            async with opening as transport:
                 await _converse(host, transport, admission, login_scope)
         if login_scope.cancelled_caught:
             logger.info("%s did not log in in time", address)
     except* (trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel) as group:
         logger.info("The connection from %s failed: %s", address, group.exceptions[0])
-    except* Exception:
+    except* Exception as group:
         logger.exception("The connection from %s failed, and is closed", address)
+        host.environment.note_failure(bare(group))
     finally:
         admission.end()
-
-
-async def handle_transport(host: Host, transport: Transport) -> None:
-    """Serve one link inside the process; it is closed when this returns."""
-    try:
-        await _converse(host, transport, _Admission(host, transport.peer), trio.CancelScope())
-    except* Exception:
-        logger.exception("A connection inside the process failed, and is closed")
 
 
 class _TooManyFailures(AccountRefusal):

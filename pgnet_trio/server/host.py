@@ -188,6 +188,7 @@ class Host:
             dismiss=dismiss,
             on_end=end,
             save_now=save_now,
+            note_failure=self.environment.note_failure,
         )
         entry = self.lobby.add(name, password, room)
         self.games_gone.discard(name)
@@ -270,8 +271,9 @@ class Host:
         try:
             await self._tell(session.username, True)
             await session.run()
-        except Exception:
+        except Exception as error:
             logger.exception("The session of %s failed, and has ended", session.username)
+            self.environment.note_failure(error)
         finally:
             session.end("The session failed.")
             if self.sessions.get(session.username) is session:
@@ -286,8 +288,9 @@ class Host:
             result = self.on_connection(username, connected)
             if inspect.isawaitable(result):
                 await result
-        except Exception:
+        except Exception as error:
             logger.exception("on_connection raised for %s", username)
+            self.environment.note_failure(error)
 
     async def _ask_to_save(self, entry: GameEntry[RoomTask], late: list[str]) -> None:
         try:

@@ -26,7 +26,7 @@ from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.listeners import open_listeners
 from pgnet_trio.server.room import RoomClosed
 from pgnet_trio.storage import keep_key, key_file_of, open_store, read_key
-from pgnet_trio.storage.interface import SavedState, UserRecord
+from pgnet_trio.storage.interface import SavedState, Store, UserRecord
 from pgnet_trio.transport import Transport, choose, memory_pair
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Server:
             when they are gone. May be async. What it raises is logged.
         verbose_logging: Whether to log every packet and response.
         save_file: Where to save: the original's JSON where the name ends in ``.json``, SQLite
-            otherwise. None: nothing is saved.
+            otherwise. A store of your own may stand for the file. None: nothing is saved.
         key_file: Where the server's private key lies; by default ``<save_file>.key``. With
             neither, the key is new for each server.
         autosave_interval: Seconds from one save of the games to the next.
@@ -98,7 +98,7 @@ class Server:
         require_user_password: bool = False,
         on_connection: Callable[[str, bool], Any] | None = None,
         verbose_logging: bool = False,
-        save_file: str | Path | None = None,
+        save_file: str | Path | Store | None = None,
         key_file: str | Path | None = None,
         autosave_interval: float = 10.0,
         transport: str | None = None,
@@ -122,7 +122,10 @@ class Server:
         if minimum_protocol not in (1, 2):
             raise ValueError(f"minimum_protocol: expected 1 or 2, got {minimum_protocol!r}.")
         self._environment = environment or Environment()
-        self._save_file = None if save_file is None else Path(save_file)
+        self._store = save_file if isinstance(save_file, Store) else None
+        self._save_file = None
+        if save_file is not None and not isinstance(save_file, Store):
+            self._save_file = Path(save_file)
         self._key_file = None if key_file is None else Path(key_file)
         if self._key_file is None and self._save_file is not None:
             self._key_file = key_file_of(self._save_file)
@@ -142,7 +145,7 @@ class Server:
             key=key or KeyPair.generate(self._environment.random_bytes),
             limits=self._limits,
             environment=self._environment,
-            saves=self._save_file is not None,
+            saves=save_file is not None,
             verbose_logging=verbose_logging,
             on_connection=on_connection,
             resume_grace=resume_grace,
@@ -240,8 +243,22 @@ class Server:
         if self._connections is None:
             raise ServerError("The server is not running; start it before connecting to it.")
         near, far = memory_pair(subprotocol=SUBPROTOCOL if protocol == 2 else None)
-        self._connections.start_soon(handle_transport, self._host, far)
+        self.serve_transport(far)
         return near
+
+    def serve_transport(self, transport: Transport) -> None:
+        """Take a link as that of a client; never waits, and closes it at its end.
+
+        Args:
+            transport: The server's end of the link. One whose `peer` is ``"memory"`` is neither
+                encrypted nor limited; any other is like a connection over the network.
+
+        Raises:
+            ServerError: The server is not running.
+        """
+        if self._connections is None:
+            raise ServerError("The server is not running; start it before connecting to it.")
+        self._connections.start_soon(handle_transport, self._host, transport)
 
     async def serve(
         self,
@@ -284,7 +301,9 @@ class Server:
 
     @asynccontextmanager
     async def _archive(self) -> AsyncIterator[SavedState]:
-        store = None if self._save_file is None else open_store(self._save_file)
+        store = self._store
+        if self._save_file is not None:
+            store = open_store(self._save_file)
         self._host.archive = archive = Archive(store, self._environment)
         try:
             yield await archive.load()
@@ -306,7 +325,7 @@ class Server:
                 self._environment.password_hasher.hash, self._admin_password
             )
             admin = UserRecord(ADMIN_USERNAME, "", record)
-        if self._accounts is None or self._save_file is not None:
+        if self._accounts is None or self._host.saves:
             self._accounts = Accounts(
                 saved,
                 registration_enabled=self._registration_enabled,
