@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from pgnet_trio.server.stepping import stepped
@@ -11,7 +12,10 @@ from pgnet_trio.typed import finish
 if TYPE_CHECKING:
     import trio
 
-__all__ = ["ScriptNursery"]
+__all__ = ["ScriptNursery", "in_turn"]
+
+in_turn: ContextVar[bool] = ContextVar("in_turn", default=False)
+"""Whether this is a turn of a game, or a task that belongs to one."""
 
 
 class ScriptNursery:
@@ -45,6 +49,7 @@ class ScriptNursery:
         """Start a task and wait until it has started; see `trio.Nursery.start`."""
 
         async def watched(*, task_status: trio.TaskStatus[Any]) -> None:
+            in_turn.set(False)
             await stepped(
                 finish(async_fn(*args, task_status=task_status)),
                 self._before_step,
@@ -60,4 +65,5 @@ class ScriptNursery:
     async def _watched(
         self, async_fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]
     ) -> None:
+        in_turn.set(False)
         await stepped(finish(async_fn(*args)), self._before_step, self._after_step)

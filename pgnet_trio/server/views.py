@@ -27,15 +27,25 @@ class Snapshot:
         data: The state as plain data, which nobody changes any more.
         earlier: The snapshot before, and
         patch: how this one differs from it.
+
+    Attributes:
+        data: The state.
+        largest_size: What all of it takes at most, in bytes: its size, or that of an earlier
+            one and of the patches since, which is not as dear to know.
     """
 
-    __slots__ = ("_earlier", "_encoded", "_patch", "data")
+    __slots__ = ("_earlier", "_encoded", "_patch", "data", "largest_size")
 
     def __init__(self, data: Any, earlier: Snapshot | None = None, patch: Any = None) -> None:
         self.data = data
         self._earlier = earlier
         self._patch = None if earlier is None else _encode_patch(patch)
         self._encoded: bytes | None = None
+        self.largest_size = 0
+        if earlier is not None and self._patch:
+            self.largest_size = earlier.largest_size + len(self._patch)
+        if not 0 < self.largest_size <= MAX_STATE_SIZE:
+            self.largest_size = len(self.encoded)
 
     @property
     def encoded(self) -> bytes:
@@ -76,23 +86,22 @@ class Views:
         Returns:
             Those who were shown something.
         """
-        changed: dict[str | None, Snapshot | None] = {}
+        latest: dict[str | None, Snapshot | None] = {}
         shown = []
         for viewer in viewers:
             seat = None if self._shared else viewer.seat
-            if seat not in changed:
-                changed[seat] = self._look(seat)
-            snapshot = changed[seat]
-            if snapshot is not None:
+            if seat not in latest:
+                latest[seat] = self._look(seat)
+            snapshot = latest[seat]
+            # Somebody who came in between may have been shown it before the others.
+            if snapshot is not viewer.shown and snapshot is not None:
                 viewer.show(snapshot)
                 shown.append(viewer)
         return shown
 
     def welcome(self, viewer: Member) -> None:
-        """Show somebody the state who has not seen any yet."""
-        seat = None if self._shared else viewer.seat
-        self._look(seat)
-        snapshot = self._snapshots.get(seat)
+        """Show somebody the whole state, whatever they have seen."""
+        snapshot = self._look(None if self._shared else viewer.seat)
         if snapshot is not None:
             viewer.show(snapshot)
 
@@ -102,6 +111,7 @@ class Views:
             self._snapshots.pop(viewer.seat, None)
 
     def _look(self, seat: str | None) -> Snapshot | None:
+        """Give the latest snapshot, a new one where something has changed; None for nothing."""
         state = self._view() if self._shared else self._view(seat)
         try:
             data = to_plain(state)
@@ -114,18 +124,17 @@ class Views:
             if data is None:
                 return None
             snapshot = Snapshot(data)
-            size = len(snapshot.encoded)
-            if size > MAX_STATE_SIZE:
-                raise TypeError(
-                    f"{self._game_name}.view returned a state of {size} bytes; players can get "
-                    f"at most {MAX_STATE_SIZE}. Show less of it."
-                )
         else:
             patch = diff(before.data, data)
             if patch is None:
-                return None
+                return before
             snapshot = Snapshot(data, before, patch)
             before.forget_earlier()
+        if snapshot.largest_size > MAX_STATE_SIZE:
+            raise TypeError(
+                f"{self._game_name}.view returned a state of {snapshot.largest_size} bytes; "
+                f"players can get at most {MAX_STATE_SIZE}. Show less of it."
+            )
         self._snapshots[seat] = snapshot
         return snapshot
 
