@@ -15,12 +15,9 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeVar
 
 import nacl.exceptions
-from nacl.bindings import (
-    crypto_aead_chacha20poly1305_ietf_decrypt,
-    crypto_aead_chacha20poly1305_ietf_encrypt,
-    crypto_scalarmult,
-)
+from nacl.bindings import crypto_scalarmult
 
+from pgnet_trio.crypto.aead import AEAD, DECRYPTION_ERRORS, open_aead
 from pgnet_trio.crypto.box import KeyPair
 from pgnet_trio.errors import CryptoError
 
@@ -112,8 +109,8 @@ class CipherState:
         self.initialize_key(k)
 
     def initialize_key(self, key: bytes | None) -> None:
-        """InitializeKey(key)."""
-        self.k = key
+        """InitializeKey(key). The key is kept inside of what encrypts with it."""
+        self.k: AEAD | None = None if key is None else open_aead(key)
         self.n = 0
 
     def has_key(self) -> bool:
@@ -132,7 +129,7 @@ class CipherState:
         n = self.n
         if n >= RESERVED_NONCE:
             raise CryptoError("the nonces of this key are used up")
-        ciphertext = crypto_aead_chacha20poly1305_ietf_encrypt(plaintext, ad, encode_nonce(n), k)
+        ciphertext = k.encrypt(encode_nonce(n), plaintext, ad)
         self.n = n + 1
         return ciphertext
 
@@ -153,10 +150,8 @@ class CipherState:
                 f"a ciphertext is at least {TAG_BYTES} bytes long, this one is {len(ciphertext)}"
             )
         try:
-            plaintext = crypto_aead_chacha20poly1305_ietf_decrypt(
-                ciphertext, ad, encode_nonce(n), k
-            )
-        except nacl.exceptions.CryptoError as error:
+            plaintext = k.decrypt(encode_nonce(n), ciphertext, ad)
+        except DECRYPTION_ERRORS as error:
             raise CryptoError(
                 "the ciphertext is not the peer's next one, or was altered"
             ) from error
