@@ -17,6 +17,7 @@ from pgnet_trio.errors import CodecError, ProtocolError
 from pgnet_trio.messages import Packet, Push, Response, explicit_time
 
 __all__ = [
+    "MAX_REASON",
     "PING",
     "PONG",
     "Acknowledgement",
@@ -28,7 +29,6 @@ __all__ = [
     "Hello",
     "LastState",
     "LogInEnvelope",
-    "MAX_REASON",
     "PatchEnvelope",
     "Ping",
     "Pong",
@@ -440,14 +440,16 @@ def encode_response(id: int, response: Response) -> bytes:
         status = int(status)
     if not -(2**63) <= status < 2**63:
         raise CodecError("status: expected an int of at most 64 bits, got a larger one")
+    fields: tuple[Any, ...] = (_RESPONSE, id, status, message, payload)
     time = explicit_time(response)
     if time is not None:
-        return encode((_RESPONSE, id, status, message, payload, _text(time, "created_on")))
+        fields += (_text(time, "created_on"),)
     try:
-        return encode((_RESPONSE, id, status, message, payload))
+        return encode(fields)
     except UnicodeError:
         # The full check says where it is.
-        return encode((_RESPONSE, id, status, message, plain(payload)))
+        plain(payload)
+        raise
 
 
 def encode_push(push: Push) -> bytes:

@@ -85,14 +85,14 @@ MAX_FRAME_SIZE = 32 * 1024
 """Bytes of a frame that gathers envelopes; a longer one would keep a slow client's memory twice,
 in the envelopes and in the frame that waits to be written."""
 
-FRAME_OVERHEAD = 5 + 16
-"""Bytes that a frame has beside its envelopes: the array's head, and the tag of one Noise message.
-"""
+FRAME_OVERHEAD = 5 + 11
+"""Bytes that a frame may have beside what is counted: the array's head, an acknowledgement."""
+
+_TAG = 16
+"""Bytes that encryption adds to each Noise message."""
 
 _PIECE = 65_519
 """Plaintext bytes of one Noise message."""
-
-MAX_REASON = 200
 
 
 class State(enum.Enum):
@@ -102,6 +102,7 @@ class State(enum.Enum):
     HELLO = "waits for the other side's hello"
     LOG_IN = "waits for the client to log in, or to resume its session"
     VERDICT = "waits for the server to let the client in"
+    RETURN = "waits for the server to give the client its session back"
     OPEN = "carries requests, answers and pushes"
     CLOSED = "has ended"
 
@@ -140,14 +141,21 @@ SERVER_STEPS: Steps = {
 
 CLIENT_STEPS: Steps = {
     State.HANDSHAKE: {bytes: State.HELLO},
+    # Or RETURN, where the client has asked for its session instead of logging in.
     State.HELLO: {wire.Hello: State.VERDICT, wire.Refusal: State.CLOSED},
     State.VERDICT: {
         wire.Welcome: State.OPEN,
-        wire.ResumedEnvelope: State.OPEN,
-        wire.SessionGone: State.LOG_IN,
         wire.Refusal: State.CLOSED,
         wire.Ping: State.VERDICT,
         wire.Pong: State.VERDICT,
+        wire.Goodbye: State.CLOSED,
+    },
+    State.RETURN: {
+        wire.ResumedEnvelope: State.OPEN,
+        wire.SessionGone: State.LOG_IN,
+        wire.Refusal: State.CLOSED,
+        wire.Ping: State.RETURN,
+        wire.Pong: State.RETURN,
         wire.Goodbye: State.CLOSED,
     },
     State.LOG_IN: {
@@ -243,7 +251,7 @@ class _Side(ABC):
     def max_envelope_size(self) -> int | None:
         """The longest envelope in bytes that the other side takes; None for any."""
         limit = self._peer_limit
-        return None if limit is None else limit - 5 - 16 * (limit // _PIECE + 1)
+        return None if limit is None else limit - FRAME_OVERHEAD - _TAG * (limit // _PIECE + 1)
 
     @property
     def handshake_hash(self) -> bytes:
@@ -252,15 +260,15 @@ class _Side(ABC):
 
     def ping(self) -> bool:
         """Ask the other side for a sign of life; False where it is too early for that."""
-        if self._state not in (State.OPEN, State.VERDICT, State.LOG_IN):
+        if self._state is State.HANDSHAKE or self._state is State.CLOSED:
             return False
         self._control.append(wire.PING)
         return True
 
     def part(self, reason: str) -> None:
         """End the session for good; this is the last that the other side hears of it."""
-        if self._state in (State.OPEN, State.VERDICT, State.LOG_IN):
-            self._goodbye = wire.encode(wire.Goodbye(reason[:MAX_REASON]))
+        if self._state is not State.HANDSHAKE and self._state is not State.CLOSED:
+            self._goodbye = wire.encode(wire.Goodbye(wire.cut(reason)))
         self._state = State.CLOSED
 
     def next_message(self) -> bytes | None:
@@ -270,13 +278,14 @@ class _Side(ABC):
         if self._link is None and self._handshake is not None:
             return None
         limit = self._peer_limit
-        size = (MAX_FRAME_SIZE if limit is None else min(limit, MAX_FRAME_SIZE)) - FRAME_OVERHEAD
+        size = MAX_FRAME_SIZE if limit is None else min(limit, MAX_FRAME_SIZE)
+        size -= FRAME_OVERHEAD + _TAG
         control = self._control
         if control:
-            out = [*control, *self._more(size - sum(map(len, control)))]
+            out = [*control, *self._more(size - sum(map(len, control)), joining=True)]
             control.clear()
         else:
-            out = self._more(size)
+            out = self._more(size, joining=False)
         if not out:
             if self._goodbye is None:
                 return None
@@ -285,8 +294,8 @@ class _Side(ABC):
         return plaintext if self._link is None else self._link.encrypt_frame(plaintext)
 
     @abstractmethod
-    def _more(self, size: int) -> list[bytes]:
-        """Give the envelopes that the session wants to send, of so many bytes together."""
+    def _more(self, size: int, *, joining: bool) -> list[bytes]:
+        """Give the envelopes that the session wants to send: see `ServerDelivery.take`."""
 
     @abstractmethod
     def _decode(self, plaintext: bytes) -> list[Any]:
@@ -318,9 +327,16 @@ class _Side(ABC):
         self._peer_limit = limit
 
     def _break_off(self, error: ProtocolError | CodecError) -> ProtocolError:
-        reason = str(error)[:MAX_REASON]
+        reason = wire.cut(str(error))
         self.part(reason)
         return ProtocolError(reason)
+
+    def _fall_silent(self) -> None:
+        """End without another word; the session, if there is one, goes on elsewhere."""
+        self._state = State.CLOSED
+        self._goodbye = None
+        self._control.clear()
+        self._raw.clear()
 
 
 MIN_FRAME_SIZE = 1024
@@ -391,12 +407,15 @@ class ServerProtocol(_Side):
                 if event is not None:
                     events.append(event)
         except CryptoError:
-            self._state = State.CLOSED
+            self.abandon()
             raise
         except (CodecError, ProtocolError) as error:
-            if self._state is State.LOG_IN or self._state is State.VERDICT:
+            if self._delivery is None:
                 self.refuse(str(error))
             raise self._break_off(error) from None
+        if self._state is State.CLOSED and self._delivery is None:
+            # Who has left already was never let in.
+            del events[:-1]
         if self._pongs:
             self._pongs = False
             self._control.append(wire.PONG)
@@ -420,32 +439,36 @@ class ServerProtocol(_Side):
             received: How much of what it sent the client has.
 
         Raises:
-            ProtocolError: The client cannot have that much.
+            ProtocolError: The client cannot have that much; it is refused.
         """
-        delivery.resume(received)
+        try:
+            delivery.resume(received)
+        except ProtocolError as error:
+            self.refuse(str(error))
+            raise
         self._open(delivery, wire.ResumedEnvelope(delivery.last_request))
 
     def refuse_resume(self, reason: str) -> None:
         """Tell the client that its session is gone; it may log in."""
         if self._state is State.VERDICT:
-            self._control.append(wire.encode(wire.SessionGone(reason[:MAX_REASON])))
+            self._control.append(wire.encode(wire.SessionGone(wire.cut(reason))))
             self._state = State.LOG_IN
 
     def refuse(self, reason: str) -> None:
         """Do not let the client in; this ends the conversation."""
         if self._state is not State.CLOSED:
-            self._control.append(wire.encode(wire.Refusal(reason[:MAX_REASON])))
+            self._control.append(wire.encode(wire.Refusal(wire.cut(reason))))
             self._state = State.CLOSED
 
     def abandon(self) -> None:
         """Say nothing more: the session goes on over another connection."""
         self._delivery = None
-        self._control.clear()
-        self._state = State.CLOSED
+        self._fall_silent()
 
     def proves(self, proof: bytes, token: bytes) -> bool:
         """Whether a proof was made with this token, for this connection."""
-        return hmac.compare_digest(proof, prove(token, self.handshake_hash))
+        # Without a token there is nothing to prove, and what everybody can make proves nothing.
+        return bool(token) and hmac.compare_digest(proof, prove(token, self.handshake_hash))
 
     def _open(
         self, delivery: ServerDelivery, envelope: wire.Welcome | wire.ResumedEnvelope
@@ -460,8 +483,9 @@ class ServerProtocol(_Side):
     def _decode(self, plaintext: bytes) -> list[Any]:
         return wire.read_from_client(plaintext)
 
-    def _more(self, size: int) -> list[bytes]:
-        return [] if self._delivery is None else self._delivery.take(size)
+    def _more(self, size: int, *, joining: bool) -> list[bytes]:
+        delivery = self._delivery
+        return [] if delivery is None else delivery.take(size, joining=joining)
 
     def _shake_hands(self, message: str | bytes) -> None:
         handshake = self._handshake
@@ -469,11 +493,12 @@ class ServerProtocol(_Side):
         try:
             if not isinstance(message, bytes):
                 raise ProtocolError("expected a binary message, got a text")
-            handshake.read(message)
+            if handshake.read(message):
+                raise ProtocolError("something came with the first message, where all can read it")
             hello = wire.array_head(1) + self._control.pop()
             self._raw.append(handshake.write(hello))
         except (CryptoError, ProtocolError) as error:
-            self._state = State.CLOSED
+            self._fall_silent()
             raise ProtocolError(f"the handshake failed: {error}") from None
         self._link = handshake.split()
         self._state = State.HELLO
@@ -503,7 +528,7 @@ class ServerProtocol(_Side):
         elif kind is wire.StateWantedEnvelope:
             return StateWanted()
         elif kind is wire.Goodbye:
-            return Parted(envelope.reason[:MAX_REASON])
+            return Parted(wire.cut(envelope.reason))
         elif kind is wire.Hello:
             self._meet(envelope)
         elif kind is wire.LogInEnvelope:
@@ -578,13 +603,7 @@ class ClientProtocol(_Side):
         self._token = token
         self._verify_server_pubkey = verify_server_pubkey
         self._delivery = delivery
-        for name, text in (
-            ("username", username),
-            ("password", password),
-            ("invite_code", invite_code),
-        ):
-            plain(text, name)
-        self._log_in = wire.encode(wire.LogInEnvelope(username, password, invite_code))
+        self._log_in = wire.encode_log_in(username, password, invite_code)
         self._control.append(wire.encode(wire.Hello(max_frame_size)))
         if handshake is not None:
             self._raw.append(handshake.write())
@@ -602,8 +621,7 @@ class ClientProtocol(_Side):
             ProtocolError: The server broke the rules; the session has ended.
         """
         if self._state is State.HANDSHAKE:
-            self._shake_hands(message)
-            return []
+            return self._shake_hands(message)
         events: list[ClientEvent] = []
         counted = 0
         try:
@@ -613,7 +631,7 @@ class ClientProtocol(_Side):
                 if event is not None:
                     events.append(event)
         except CryptoError:
-            self._state = State.CLOSED
+            self._fall_silent()
             raise
         except (CodecError, ProtocolError) as error:
             raise self._break_off(error) from None
@@ -641,6 +659,7 @@ class ClientProtocol(_Side):
 
     def want_state(self) -> None:
         """Ask for the whole state, since a patch does not fit."""
+        self._delivery.state_version = 0
         if self._state is State.OPEN:
             self._control.append(wire.encode(wire.StateWantedEnvelope()))
 
@@ -660,10 +679,10 @@ class ClientProtocol(_Side):
     def _decode(self, plaintext: bytes) -> list[Any]:
         return wire.read_from_server(plaintext)
 
-    def _more(self, size: int) -> list[bytes]:
-        return self._delivery.take(size) if self._state is State.OPEN else []
+    def _more(self, size: int, *, joining: bool) -> list[bytes]:
+        return self._delivery.take(size, joining=joining) if self._state is State.OPEN else []
 
-    def _shake_hands(self, message: str | bytes) -> None:
+    def _shake_hands(self, message: str | bytes) -> list[ClientEvent]:
         handshake = self._handshake
         assert handshake is not None
         try:
@@ -681,15 +700,20 @@ class ClientProtocol(_Side):
             self.server_pubkey = pubkey
             self._link = handshake.split()
             self._state = State.HELLO
-            for envelope in wire.read_from_server(payload):
-                self._take(envelope)
-        except (CryptoError, ProtocolError, ServerKeyMismatch) as error:
-            self._state = State.CLOSED
-            self._control.clear()
-            if isinstance(error, ServerKeyMismatch):
-                raise
+            envelopes = wire.read_from_server(payload)
+            if len(envelopes) != 1:
+                raise ProtocolError(f"expected a hello, got {len(envelopes)} envelopes")
+            event = self._take(envelopes[0])
+        except ServerKeyMismatch:
+            self._fall_silent()
+            raise
+        except (CryptoError, ProtocolError) as error:
+            self._fall_silent()
             raise ProtocolError(f"the handshake failed: {error}") from None
+        if event is not None:
+            return [event]
         self._introduce()
+        return []
 
     def _take(self, envelope: Any) -> ClientEvent | None:
         kind = type(envelope)
@@ -705,8 +729,14 @@ class ClientProtocol(_Side):
             )
             return Answer(envelope.id, response)
         if kind is wire.PatchEnvelope:
+            if envelope.base == self._delivery.state_version:
+                self._delivery.state_version = envelope.version
             return Patched(envelope.base, envelope.version, plain(envelope.patch, "patch"))
         if kind is wire.StateEnvelope or kind is wire.LastState:
+            if kind is wire.LastState and envelope.version == self._delivery.state_version:
+                # It came before, which the server could not know.
+                return None
+            self._delivery.state_version = envelope.version
             return StateShown(envelope.version, plain(envelope.data, "state"))
         if kind is wire.PushEnvelope:
             return Pushed(Push(envelope.message, plain(envelope.payload)))
@@ -739,11 +769,13 @@ class ClientProtocol(_Side):
             self._delivery.resume(envelope.last_request)
             return Resumed()
         elif kind is wire.SessionGone:
-            return ResumeRefusal(envelope.reason)
+            return ResumeRefusal(wire.cut(envelope.reason))
         elif kind is wire.Refusal:
-            return LoginRefusal(envelope.reason)
+            return LoginRefusal(wire.cut(envelope.reason))
         elif kind is wire.Goodbye:
-            return Parted(envelope.reason[:MAX_REASON])
+            return Parted(wire.cut(envelope.reason))
         elif kind is wire.Hello:
             self._meet(envelope)
+            if self._token:
+                self._state = State.RETURN
         return None
