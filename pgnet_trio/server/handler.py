@@ -361,13 +361,14 @@ async def _upgrade(host: Host, found: UserRecord, password: str) -> UserRecord:
 
 async def _read(connection: Connection[ServerEvent], session: Session) -> None:
     while True:
+        # No await comes until all of a message is taken in: the session counts it as received.
+        delay = 0.0
         for event in await connection.receive():
             if isinstance(event, Asked):
                 delay = session.delay()
-                if delay:
-                    await trio.sleep(delay)
                 session.request(event)
             elif isinstance(event, Answered):
+                delay = session.delay()
                 session.answer_question(event)
             elif isinstance(event, StateWanted):
                 if session.delivery is not None:
@@ -378,5 +379,7 @@ async def _read(connection: Connection[ServerEvent], session: Session) -> None:
                 return
             else:
                 raise ProtocolError(f"expected a request, got {type(event).__name__}")
+        if delay:
+            await trio.sleep(delay)
         if session.outlet.answers_in_order:
             await session.wait_capacity()
