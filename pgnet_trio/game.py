@@ -406,6 +406,15 @@ class Game:
         """The server's room around the game."""
         return self._room
 
+    if not TYPE_CHECKING:
+
+        @room.setter
+        def room(self, value: Any) -> None:
+            raise AttributeError(
+                f"{type(self).__name__}.room: the server's room around the game has this name; "
+                "use another one."
+            )
+
     def user_joined(self, username: str, /) -> Any:
         """Called when a user has joined; raise `Reject` to keep them out. May be async.
 
@@ -516,48 +525,40 @@ class Game:
         return None
 
 
-_HOOKS = (
-    "user_joined",
-    "user_left",
-    "player_dropped",
-    "player_resumed",
-    "handle_packet",
-    "handle_game_packet",
-    "handle_heartbeat",
-    "update",
-)
+# What the server calls, and with how many arguments.
+_HOOKS = {
+    "user_joined": (1,),
+    "user_left": (1,),
+    "player_dropped": (1,),
+    "player_resumed": (1,),
+    "handle_packet": (1,),
+    "handle_game_packet": (1,),
+    "handle_heartbeat": (1,),
+    "update": (0,),
+    "run": (0,),
+    "view": (0, 1),
+    "get_save_string": (0,),
+    "get_lobby_info": (0,),
+}
 _PLAIN_FUNCTIONS = ("view", "get_save_string", "get_lobby_info")
 
 
 def _check_names(cls: type[Game]) -> None:
     own = vars(cls)
-    if "room" in own or "_room" in own or "_handlers" in own:
-        raise TypeError(
-            f"{cls.__name__}.room: the server's room around the game has this name; "
-            "use another one."
-        )
-    for name in (*_HOOKS, *_PLAIN_FUNCTIONS, "run"):
-        value = own.get(name)
-        if value is None:
+    for base in cls.__mro__:
+        if base is not cls and issubclass(base, Game):
             continue
-        function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
-        if not callable(function):
-            raise TypeError(
-                f"{cls.__name__}.{name}: the server calls this; use another name for "
-                f"{type(value).__name__} data."
-            )
-        is_async = inspect.iscoroutinefunction(function)
-        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-            raise TypeError(f"{cls.__name__}.{name} must not yield.")
-        if name in _PLAIN_FUNCTIONS and is_async:
-            raise TypeError(f"{cls.__name__}.{name} has to be a plain def, not an async def.")
-        if name == "run" and not is_async:
-            raise TypeError(
-                f"{cls.__name__}.run has to be an async def: the server runs it as the game's "
-                "script. Use another name for anything else."
-            )
-        if name in ("view", "run"):
-            _check_arguments(cls, name, function)
+        for name in ("room", "_room", "_handlers"):
+            # A class that attrs makes anew with slots has those of the first one.
+            if not isinstance(vars(base).get(name, NO_DEFAULT), (NoDefault, MappingProxyType)):
+                raise TypeError(
+                    f"{cls.__name__}.{name}: the server's room around the game has this name; "
+                    "use another one."
+                )
+    for name, counts in _HOOKS.items():
+        value = inspect.getattr_static(cls, name)
+        if value is not vars(Game)[name]:
+            _check_hook(cls, name, value, counts)
     if own.get("on_crash", "close") not in ("close", "restart"):
         raise TypeError(
             f"{cls.__name__}.on_crash: expected 'close' or 'restart', got {own['on_crash']!r}."
@@ -575,12 +576,39 @@ def _check_names(cls: type[Game]) -> None:
             )
 
 
-def _check_arguments(cls: type[Game], name: str, function: Callable[..., Any]) -> None:
-    count = len(inspect.signature(function).parameters)
-    allowed = (1, 2) if name == "view" else (1,)
-    if count not in allowed:
-        takes = "(self) or (self, player)" if name == "view" else "(self)"
+def _check_hook(cls: type[Game], name: str, value: Any, counts: tuple[int, ...]) -> None:
+    is_bound = isinstance(value, (staticmethod, classmethod))
+    function = value.__func__ if is_bound else value
+    if not callable(function):
         raise TypeError(
-            f"{cls.__name__}.{name} has to take {takes}: the server calls it so. Use another "
-            "name for anything else."
+            f"{cls.__name__}.{name}: the server calls this; use another name for "
+            f"{type(value).__name__} data."
         )
+    is_async = inspect.iscoroutinefunction(function)
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise TypeError(f"{cls.__name__}.{name} must not yield.")
+    if name in _PLAIN_FUNCTIONS and is_async:
+        raise TypeError(f"{cls.__name__}.{name} has to be a plain def, not an async def.")
+    if name == "run" and not is_async:
+        raise TypeError(
+            f"{cls.__name__}.run has to be an async def: the server runs it as the game's "
+            "script. Use another name for anything else."
+        )
+    signature = inspect.signature(function)
+    first = 0 if isinstance(value, staticmethod) else 1
+    if not any(_takes(signature, first + count) for count in counts):
+        takes = " or ".join("(self)" if count == 0 else "(self, player)" for count in counts)
+        if name.startswith("handle_"):
+            takes = "(self, packet)"
+        raise TypeError(
+            f"{cls.__name__}.{name} has to take {takes}, as the server calls it; it takes "
+            f"{signature}. Use another name for anything else."
+        )
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import attrs
 
@@ -15,6 +16,7 @@ from pgnet_trio.messages import Packet, Push, Response
 
 __all__ = [
     "Handler",
+    "check_answer_model",
     "collect_handlers",
     "finish",
     "model_name",
@@ -80,15 +82,30 @@ def _check_signature(method: Callable[..., Any], model: type) -> None:
             f"{method.__name__} has to take (self, player, message) to handle "
             f"{model.__name__}; it takes {signature}."
         )
-    annotation = positional[2].annotation
-    if annotation is inspect.Parameter.empty:
+    annotation = _annotation(method, positional[2].name)
+    if annotation in (inspect.Parameter.empty, Any) or model in get_args(annotation):
         return
-    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", None)
-    if annotation is not model and (name or "").rpartition(".")[2] != model.__name__:
+    if isinstance(annotation, str):
+        # It names what is not there at run time, so the name has to do.
+        is_right = annotation.rpartition(".")[2] == model.__name__
+    else:
+        is_right = isinstance(annotation, type) and issubclass(model, annotation)
+    if not is_right:
         raise TypeError(
             f"{method.__name__} handles {model.__name__}, but its parameter "
-            f"{positional[2].name!r} is annotated with {name or annotation}."
+            f"{positional[2].name!r} is annotated with "
+            f"{getattr(annotation, '__name__', annotation)}."
         )
+
+
+def _annotation(method: Callable[..., Any], parameter: str) -> Any:
+    annotation = inspect.signature(method).parameters[parameter].annotation
+    if isinstance(annotation, str):
+        try:
+            return inspect.signature(method, eval_str=True).parameters[parameter].annotation
+        except Exception:
+            return annotation
+    return annotation
 
 
 def collect_handlers(game_class: type) -> Mapping[str, Handler]:
@@ -104,7 +121,17 @@ def collect_handlers(game_class: type) -> Mapping[str, Handler]:
             names.setdefault(name)
     for name in names:
         function = inspect.getattr_static(game_class, name)
-        model = getattr(function, _MARK, None)
+        if not inspect.isfunction(function):
+            continue
+        # A method that overrides a handler is one too.
+        model = next(
+            (
+                vars(base)[name].__dict__[_MARK]
+                for base in game_class.__mro__
+                if _MARK in getattr(vars(base).get(name), "__dict__", ())
+            ),
+            None,
+        )
         if model is None:
             continue
         message = model_name(model)
@@ -164,6 +191,23 @@ def _parts(value: object, expected: str) -> tuple[str, dict[str, Any]]:
     if not attrs.has(kind):
         raise TypeError(f"expected {expected}, got {kind.__name__}")
     return model_name(kind), to_plain(value)
+
+
+def check_answer_model(model: Any) -> None:
+    """Check that messages can be read as a model.
+
+    Raises:
+        TypeError: It is no attrs class, or one that cannot travel; the message says why.
+    """
+    _check_answer_model(model)
+
+
+# Games ask the same again and again.
+@functools.lru_cache(maxsize=1024)
+def _check_answer_model(model: Any) -> None:
+    if not (isinstance(model, type) and attrs.has(model)):
+        raise TypeError(f"an answer is an attrs class, such as Throw; got {model!r}.")
+    check_model(model)
 
 
 def read_packet(packet: Packet | Push | Response, model: type[T]) -> T:

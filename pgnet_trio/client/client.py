@@ -458,6 +458,10 @@ class Client:
         )
         self._session.flush()
 
+    @overload
+    def pushes(self, model: None = None, /) -> AsyncIterator[Push]: ...
+    @overload
+    def pushes(self, model: type[ModelT], /) -> AsyncIterator[ModelT]: ...
     def pushes(self, model: type[ModelT] | None = None, /) -> AsyncIterator[Any]:
         """Iterate over what the game says unasked, from what has not been read yet on.
 
@@ -468,6 +472,10 @@ class Client:
             return self._pushes.read(None, _itself)
         return self._pushes.read(model, functools.partial(_as_model, model))
 
+    @overload
+    def questions(self, model: None = None, /) -> AsyncIterator[Question[Packet]]: ...
+    @overload
+    def questions(self, model: type[ModelT], /) -> AsyncIterator[Question[ModelT]]: ...
     def questions(self, model: type[ModelT] | None = None, /) -> AsyncIterator[Question[Any]]:
         """Iterate over what the game asks this player.
 

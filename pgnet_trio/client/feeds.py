@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
-from pgnet_trio.errors import PGNetError, PushesLost
+from pgnet_trio.errors import CodecError, PGNetError, PushesLost
 
 __all__ = ["MAX_UNREAD", "Feed", "LatestFeed", "Reader", "StateReader"]
 
@@ -82,6 +82,7 @@ class Reader(Generic[ItemT, ReadT], AsyncIterator[ReadT]):
 
         Raises:
             StopAsyncIteration: The player is out of the game.
+            CodecError: It is of this kind by its name, but no such model; the next one follows.
             PushesLost: More came than is kept; what was kept follows.
             Disconnected: The session is gone.
             trio.BusyResourceError: Somebody else waits for the same.
@@ -100,7 +101,12 @@ class Reader(Generic[ItemT, ReadT], AsyncIterator[ReadT]):
                         f"{MAX_UNREAD} are kept"
                     )
                 for index, item in enumerate(feed._items):
-                    found = self._read(item)
+                    try:
+                        found = self._read(item)
+                    except CodecError:
+                        # Else it would come again and again.
+                        del feed._items[index]
+                        raise
                     if found is not None:
                         del feed._items[index]
                         return found

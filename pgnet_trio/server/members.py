@@ -114,6 +114,16 @@ class Member:
         else:
             self.early.append(envelope)
 
+    def ask(self, question: OpenQuestion) -> None:
+        """Show them a question; who is not in yet is shown it then."""
+        if self.entered:
+            self.player.ask(question)
+
+    def withdraw(self, question: OpenQuestion) -> None:
+        """Tell them that a question is no longer open."""
+        if self.entered:
+            self.player.withdraw(question)
+
 
 class Members:
     """The members of a game, by username."""

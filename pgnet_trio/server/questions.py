@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
@@ -9,10 +10,11 @@ from typing import Any, Protocol, TypeVar
 import attrs
 import trio
 
+from pgnet_trio.codec import plain
 from pgnet_trio.errors import CodecError, PlayerLeft, Reject
 from pgnet_trio.game import NoDefault
 from pgnet_trio.messages import Packet, Response, Status
-from pgnet_trio.typed import read_packet, to_packet
+from pgnet_trio.typed import check_answer_model, read_packet, to_packet
 
 __all__ = ["Asker", "OpenQuestion", "Questions"]
 
@@ -81,6 +83,12 @@ class Questions:
         check: Callable[[AnswerT], None] | None,
     ) -> AnswerT:
         """Ask a player, and wait; see `pgnet_trio.Room.ask`."""
+        check_answer_model(model)
+        packet = to_packet(question)
+        # What cannot travel is for whoever asks to know.
+        packet = Packet(packet.message, plain(packet.payload))
+        # Who is cancelled already asks nothing.
+        await trio.lowlevel.checkpoint_if_cancelled()
         now = trio.current_time()
         deadline = min(
             trio.current_effective_deadline(), math.inf if timeout is None else now + timeout
@@ -89,7 +97,7 @@ class Questions:
         asked = OpenQuestion(
             self._last_id,
             player,
-            to_packet(question),
+            packet,
             None if deadline == math.inf else max(deadline, now) - self._start,
             now - self._start,
             model,
@@ -121,7 +129,7 @@ class Questions:
         try:
             answer = read_packet(packet, model)
             if asked.check is not None:
-                asked.check(answer)
+                _check(asked.check, answer)
         except Reject as reject:
             return Response(reject.reason, reject.payload, Status.UNEXPECTED)
         except CodecError as error:
@@ -144,3 +152,13 @@ class Questions:
     def _settle(self, asked: OpenQuestion) -> None:
         del self._open[asked.id]
         asked.settled.set()
+
+
+def _check(check: Callable[[Any], Any], answer: object) -> None:
+    result = check(answer)
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError(
+            "the check of an answer has to be a plain def, not an async def; "
+            "it raises Reject, or does nothing"
+        )

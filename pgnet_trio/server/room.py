@@ -247,10 +247,10 @@ class RoomTask:
         """Ask a player something; see `pgnet_trio.Room.ask`."""
         self._refuse_in_turn("ask")
         member = self.members.get(player)
-        if member is None:
+        if member is None or member.is_spectator:
             raise PlayerLeft(f"{player!r} cannot be asked: no such player is in the game.")
         return await self._questions.ask(
-            member.player,
+            member,
             player,
             question,
             answer,
