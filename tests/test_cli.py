@@ -71,8 +71,9 @@ a_number = 5
 
 
 @pytest.fixture(autouse=True)
-def nothing_remains(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whatever `main` does to this process is undone."""
+def nothing_remains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Whatever `main` does to this process is undone, and it knows no servers."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     logger = logging.getLogger("pgnet_trio")
     level, modules = logger.level, set(sys.modules)
     monkeypatch.setattr(sys, "path", sys.path.copy())
@@ -624,8 +625,14 @@ async def test_a_script_in_a_file_on_a_server(tmp_path: Path) -> None:
         ) as admin:
             invite = await admin.request(Packet("__pgnet__.create_invite"))
         code.write_text(invite.payload["code"], "utf-8")
-        arguments = ["connect", f"localhost:{port}", "--username", "ann", "--pubkey", server.pubkey]
-        arguments += ["--password-file", str(password), "--invite-code-file", str(code)]
+        arguments = ["connect", f"localhost:{port}", "--username", "ann", "--verify-server-pubkey"]
+        arguments += [
+            server.pubkey,
+            "--password-file",
+            str(password),
+            "--invite-code-file",
+            str(code),
+        ]
         with script.open("rb") as stdin, trio.fail_after(DEADLINE):
             run = await trio.run_process(
                 [*COMMAND, *arguments], stdin=stdin, capture_stdout=True, check=False
@@ -647,7 +654,7 @@ async def test_a_script_on_a_server_with_another_key() -> None:
             f"localhost:{port}",
             "--username",
             "ann",
-            "--pubkey",
+            "--verify-server-pubkey",
             "A" * 43 + "=",
         )
         status, _, err = await run_program(*arguments, stdin=".game_dir\n")
@@ -661,13 +668,14 @@ async def test_a_script_ends_when_its_server_goes_away() -> None:
     server = Server(Game, port=0)
     async with trio.open_nursery() as nursery:
         port = await nursery.start(server.serve)
-        async with start_program("connect", f"localhost:{port}", "--username", "ann") as program:
+        arguments = ("connect", f"localhost:{port}", "--username", "ann", "--accept-new-key")
+        async with start_program(*arguments) as program:
             await program.type(".game_dir\n")
             await program.out.wait_for("RECEIVED")
             server.shutdown()
             # Its standard input is still open.
             assert await program.exit_status() == 1
-            assert program.err.text.startswith("The connection ended: ")
+            assert "\nThe connection ended: " in program.err.text
 
 
 async def test_ctrl_c_ends_a_script_quietly() -> None:

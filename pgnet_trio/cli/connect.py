@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import getpass
 import logging
 import os
 import sys
@@ -13,9 +14,13 @@ import trio
 
 from pgnet_trio import devclient
 from pgnet_trio.cli.game_class import load_game_class
+from pgnet_trio.cli.known_servers import add_options, known_servers, server_name, trusted_key
 from pgnet_trio.cli.passwords import find_secret
 from pgnet_trio.cli.serve import DEFAULT_GAME, transport_name
 from pgnet_trio.client import Client
+from pgnet_trio.client.address import parse_address
+from pgnet_trio.errors import PGNetError
+from pgnet_trio.messages import DEFAULT_PORT
 
 __all__ = ["run", "set_up"]
 
@@ -28,6 +33,7 @@ examples:
   pgnet-trio connect play.example.org:38929 --username ann
   pgnet-trio connect wss://play.example.org --invite-code-prompt
   pgnet-trio connect --game my_game.py:MyGame
+  pgnet-trio connect play.example.org --forget
   printf '.join_game;name=table 1\\nsay;text=hi\\n' | pgnet-trio connect localhost --username bot
 
 at the prompt:
@@ -72,8 +78,11 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         help=f"the invite code is the file's first line; it may also be in ${INVITE_CODE_VARIABLE}",
     )
     invite.add_argument("--invite-code-prompt", action="store_true", help="ask for an invite code")
+    add_options(parser)
     parser.add_argument(
-        "--pubkey", default="", metavar="KEY", help="talk only to the server with this public key"
+        "--forget",
+        action="store_true",
+        help="only remove ADDRESS from the known servers, and do not connect",
     )
     parser.add_argument(
         "--transport", type=transport_name, metavar="NAME", help="trio-websocket or websockets"
@@ -91,12 +100,29 @@ def run(options: argparse.Namespace) -> int:
         PGNetError: The game or the server cannot be used; the message says why.
         SystemExit: The arguments make no sense together.
     """
+    if options.address is not None:
+        try:
+            name = server_name(parse_address(options.address, DEFAULT_PORT))
+        except ValueError as error:
+            options.error(str(error))
+    if options.forget:
+        if options.address is None:
+            options.error("--forget needs the ADDRESS to forget")
+        return _forget(options, name)
     client = _make_client(options)
     with _open_console() as console:
         logging.basicConfig(format="%(levelname)s %(message)s")
         level = logging.DEBUG if options.verbose else logging.WARNING
         logging.getLogger("pgnet_trio").setLevel(level)
         return trio.run(devclient.run, client, console)
+
+
+def _forget(options: argparse.Namespace, name: str) -> int:
+    servers = known_servers(options)
+    if not servers.forget(name):
+        raise PGNetError(f"{name} is not among the known servers in {servers.path}")
+    print(f"Forgot {name}; its key will be asked about again.")
+    return 0
 
 
 def _make_client(options: argparse.Namespace) -> Client:
@@ -107,33 +133,30 @@ def _make_client(options: argparse.Namespace) -> Client:
     is_terminal = sys.stdin is not None and sys.stdin.isatty()
     if not options.username and not is_terminal:
         options.error("--username is needed where standard input is no terminal")
+    # What is typed is asked for once it is sure who gets it, and what cannot be read before that.
+    password = find_secret(options.password_file, PASSWORD_VARIABLE, None)
+    invite_code = find_secret(options.invite_code_file, INVITE_CODE_VARIABLE, None)
+    if options.address is not None:
+        key = trusted_key(options, input if is_terminal else None)
     username = options.username
     while not username:
         username = input("Username: ").strip()
-    password = find_secret(
-        options.password_file,
-        PASSWORD_VARIABLE,
-        "Password (Enter for none): " if is_terminal else None,
-    )
+    if password is None and is_terminal:
+        password = getpass.getpass("Password (Enter for none): ")
     if options.address is None:
         return Client.local(game=game, username=username, password=password or "")
-    invite_code = find_secret(
-        options.invite_code_file,
-        INVITE_CODE_VARIABLE,
-        "Invite code: " if options.invite_code_prompt else None,
+    if invite_code is None and options.invite_code_prompt:
+        invite_code = getpass.getpass("Invite code: ")
+    return Client.remote(
+        address=options.address,
+        username=username,
+        password=password or "",
+        invite_code=invite_code or "",
+        # A key can only be pinned with protocol 2.
+        verify_server_pubkey=key.pubkey if key.protocol > 1 else "",
+        minimum_protocol=key.protocol,
+        transport=options.transport,
     )
-    try:
-        return Client.remote(
-            address=options.address,
-            username=username,
-            password=password or "",
-            invite_code=invite_code or "",
-            verify_server_pubkey=options.pubkey,
-            transport=options.transport,
-        )
-    except ValueError as error:
-        options.error(str(error))
-        raise
 
 
 @contextlib.contextmanager

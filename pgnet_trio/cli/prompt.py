@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import trio
+from platformdirs import user_state_path
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
@@ -69,13 +70,7 @@ def is_confidential(line: str, signatures: Signatures, /) -> bool:
 
 def state_folder() -> Path:
     """Give the folder where this platform keeps what a program remembers of its user."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "pgnet-trio"
+    return user_state_path("pgnet-trio", appauthor=False)
 
 
 class LineHistory(History):
