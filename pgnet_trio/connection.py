@@ -37,8 +37,8 @@ class WireProtocol(Protocol[EventT_co]):
         """Whether the connection ends once everything that waits is written."""
 
     @property
-    def replies(self) -> bool:
-        """Whether what has just come makes it say something, or close."""
+    def waiting(self) -> bool:
+        """Whether there may be something to send."""
 
     def receive(self, message: str | bytes, /) -> Sequence[EventT_co]:
         """Take a message in, and say what it means.
@@ -139,7 +139,7 @@ class Connection(Generic[EventT]):
             except CryptoError as error:
                 await self.aclose(POLICY_VIOLATION, str(error))
                 raise Disconnected(f"connection lost: {error}") from None
-            if self._protocol.replies:
+            if self._protocol.waiting or self._protocol.closing:
                 self.flush()
             if events:
                 return events
@@ -154,6 +154,8 @@ class Connection(Generic[EventT]):
                     self._stalled = True
                     self._attention.unpark()
                     return
+                if not self._protocol.waiting:
+                    break
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             # Whoever reads finds out by itself; this wakes it where the link is half dead.
             self._end(f"connection lost: {error or 'closed'}")

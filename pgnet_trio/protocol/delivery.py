@@ -142,9 +142,13 @@ class ServerDelivery:
         return self._bytes
 
     @property
-    def sent(self) -> bool:
-        """Whether everything that waits was sent."""
-        return self._sent == len(self._entries) and not self._state_waits
+    def waiting(self) -> bool:
+        """Whether there is something to send."""
+        return (
+            self._sent < len(self._entries)
+            or self._state_waits
+            or len(self._settled) >= ACKNOWLEDGE_AFTER
+        )
 
     @property
     def _state_waits(self) -> bool:

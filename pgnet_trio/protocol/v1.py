@@ -150,9 +150,9 @@ class _Side:
         return self._state is State.CLOSED
 
     @property
-    def replies(self) -> bool:
-        """Whether what has just come makes this side say something, or close."""
-        return bool(self._outbox) or self._state is State.CLOSED
+    def waiting(self) -> bool:
+        """Whether there is something to send."""
+        return bool(self._outbox)
 
     def ping(self) -> bool:
         """Say that this protocol cannot ask for a sign of life; its transport has to."""

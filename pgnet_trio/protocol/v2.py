@@ -243,9 +243,9 @@ class _Side(ABC):
         return self._state is State.CLOSED
 
     @property
-    def replies(self) -> bool:
-        """Whether what has just come makes this side say something, or close."""
-        return bool(self._control or self._raw) or self._state is State.CLOSED
+    def waiting(self) -> bool:
+        """Whether there may be something to send."""
+        return bool(self._control or self._raw or self._goodbye is not None)
 
     @property
     def max_envelope_size(self) -> int | None:
@@ -480,6 +480,14 @@ class ServerProtocol(_Side):
         delivery.max_envelope_size = self.max_envelope_size
         self._delivery = delivery
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to send."""
+        if self._control or self._raw or self._goodbye is not None:
+            return True
+        delivery = self._delivery
+        return delivery is not None and delivery.waiting
+
     def _decode(self, plaintext: bytes) -> list[Any]:
         return wire.read_from_client(plaintext)
 
@@ -672,8 +680,8 @@ class ClientProtocol(_Side):
             self._control.append(self._log_in)
 
     @property
-    def replies(self) -> bool:
-        """Whether what has just come makes this side say something: requests may be waiting."""
+    def waiting(self) -> bool:
+        """Whether there may be something to send: requests may be waiting."""
         return True
 
     def _decode(self, plaintext: bytes) -> list[Any]:

@@ -625,7 +625,7 @@ class RoomTask:
         in_turn.set(True)
         inbox = self._inbox
         in_a_row = 0
-        started = trio.current_time()
+        started: float | None = None
         while True:
             if not inbox:
                 self._flush()
@@ -634,18 +634,22 @@ class RoomTask:
                 in_a_row = 0
                 self._waiting = True
                 await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
-                started = trio.current_time()
+                started = None
                 continue
             # What several turns say to a player leaves together, if they do not take long.
-            if in_a_row and trio.current_time() - started > LONGEST_HOLD:
-                self._flush()
-                started = trio.current_time()
+            if in_a_row:
+                now = trio.current_time()
+                if started is None:
+                    started = now
+                elif now - started > LONGEST_HOLD:
+                    self._flush()
+                    started = now
             in_a_row += 1
             if in_a_row == TURNS_IN_A_ROW:
                 self._flush()
                 in_a_row = 0
                 await trio.lowlevel.checkpoint()
-                started = trio.current_time()
+                started = None
             turn = inbox.popleft()
             if self._end_reason is not None:
                 self._refuse(turn)
