@@ -82,6 +82,7 @@ def test_a_link_stays_a_link(path: Path) -> None:
         b"A" * 43,
         b"not base64, but as long as a key is in it =\n",
         b"\xff" * 32,
+        b"A" * 43 + b"=" + b"\n" * 2000,
         b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n" * 2,
     ],
 )

@@ -1,4 +1,4 @@
-"""The command ``pgnet-trio``: serve, connect, demo."""
+"""The command ``pgnet-trio``: serve, connect, key, demo."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ PROGRAM = "pgnet-trio"
 SUMMARIES = {
     "serve": "host a game for others",
     "connect": "open a prompt on a server, or on a game without one",
+    "key": "show a server's public key and its fingerprint, or make a new key",
     "demo": "play a short game on this machine, to see that everything works",
 }
 
@@ -28,6 +29,7 @@ examples:
   pgnet-trio serve my_game.py:MyGame
   pgnet-trio connect localhost
   pgnet-trio connect --game my_game.py:MyGame
+  pgnet-trio key my_game.sqlite
 
 `pgnet-trio COMMAND --help` shows the options of a command, with examples.
 """

@@ -5,10 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store, UserRecord
-from pgnet_trio.storage.key_file import keep_key, key_file_of, read_key, replace_key
+from pgnet_trio.storage.key_file import (
+    DamagedKey,
+    keep_key,
+    key_file_of,
+    read_key,
+    replace_key,
+)
 
 __all__ = [
     "Changes",
+    "DamagedKey",
     "SavedGame",
     "SavedState",
     "Store",

@@ -13,12 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pgnet_trio.crypto import KeyPair
-from pgnet_trio.errors import CryptoError
+from pgnet_trio.errors import CryptoError, StorageError
 from pgnet_trio.storage.files import FileLock, cannot, is_there, replace_file
 
-__all__ = ["keep_key", "key_file_of", "read_key", "replace_key"]
+__all__ = ["DamagedKey", "keep_key", "key_file_of", "read_key", "replace_key"]
 
 logger = logging.getLogger("pgnet_trio.storage")
+
+
+MAX_SIZE = 1024
+"""Bytes that a key file may have; it needs 45."""
+
+
+class DamagedKey(StorageError):
+    """The file holds no private key."""
 
 
 def key_file_of(save_file: Path) -> Path:
@@ -112,19 +120,19 @@ def _write(path: Path, key: KeyPair) -> None:
 
 def _read_key(path: Path) -> KeyPair:
     try:
-        content = path.read_bytes()
-        mode = path.stat().st_mode
+        status = path.stat()
+        # What is longer is another file, and may be of any size.
+        content = path.read_bytes() if status.st_size <= MAX_SIZE else b""
     except OSError as error:
         raise cannot("read", path, error) from error
+    mode = status.st_mode
     if sys.platform != "win32" and mode & (stat.S_IRWXG | stat.S_IRWXO):
         logger.warning("Others can read the server's private key: run chmod 600 %s", path)
     try:
         return KeyPair(a2b_base64(content.strip(), strict_mode=True))
     except (ValueError, CryptoError):
         # Without the cause, which might quote the key.
-        raise cannot(
-            "read",
-            path,
-            "expected one line, a private key in base64; restore it, or remove it to get a new "
-            "key, which players who pinned the old one will refuse",
+        raise DamagedKey(
+            f"cannot read {path}: expected one line, a private key in base64; restore it, or "
+            "remove it to get a new key, which players who pinned the old one will refuse"
         ) from None
