@@ -554,8 +554,14 @@ class NoiseTransport:
         size = len(plaintext)
         if not size:
             raise ValueError("plaintext: expected at least one byte, got none")
-        if size <= MAX_PLAINTEXT_BYTES:
-            return self.encrypt(plaintext)
+        sending = self._sending
+        if size <= MAX_PLAINTEXT_BYTES and sending is not None:
+            # Nearly every frame; what is left out here is what `encrypt` does beside.
+            try:
+                return sending.encrypt_with_ad(b"", plaintext)
+            except CryptoError:
+                self._die()
+                raise
         return b"".join(
             self.encrypt(plaintext[start : start + MAX_PLAINTEXT_BYTES])
             for start in range(0, size, MAX_PLAINTEXT_BYTES)
@@ -572,8 +578,13 @@ class NoiseTransport:
             CryptoError: It is not the peer's next frame, or the object is dead.
         """
         size = len(frame)
-        if TAG_BYTES < size <= MAX_MESSAGE_BYTES:
-            return self.decrypt(frame)
+        receiving = self._receiving
+        if TAG_BYTES < size <= MAX_MESSAGE_BYTES and receiving is not None:
+            try:
+                return receiving.decrypt_with_ad(b"", frame)
+            except CryptoError:
+                self._die()
+                raise
         if not size or 0 < size % MAX_MESSAGE_BYTES <= TAG_BYTES:
             self._die()
             raise CryptoError(f"no frame is {size} bytes long")
