@@ -101,11 +101,13 @@ async def hosting(game: Callable[..., Game] = Recorder, **options: Any) -> Async
         server.shutdown()
 
 
-def player(server: Server, username: str, password: str = "", *, protocol: int = 2) -> Client:
+def player(
+    server: Server, username: str, password: str = "", *, protocol: int = 2, **options: Any
+) -> Client:
     """Make a client for a running server: over memory, or over its port where it has one."""
     connector: Connector = InMemory(server, protocol)
     if server.port is not None:
         offered = (SUBPROTOCOL,) if protocol == 2 else ()
         address = parse_address("127.0.0.1", server.port)
         connector = RemoteConnector(address, choose(None), offered)
-    return Client(connector, username=username, password=password)
+    return Client(connector, username=username, password=password, **options)

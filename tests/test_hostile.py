@@ -112,7 +112,7 @@ async def test_an_altered_ciphertext_ends_that_connection(change: str, server: S
 
 
 async def test_a_request_over_the_limit_ends_that_connection_only(server: Server) -> None:
-    async with player(server, "bob") as bob:
+    async with player(server, "bob", reconnect_for=0) as bob:
         # A client of ours knows the limit, and would not send it.
         bob._outbox.max_size = None
         with pytest.raises(Exception, match=r"clos|lost|over"):

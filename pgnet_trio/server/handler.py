@@ -15,7 +15,7 @@ import trio
 from pgnet_trio.connection import Connection
 from pgnet_trio.errors import CryptoError, Disconnected, ProtocolError, StorageError, bare
 from pgnet_trio.protocol import v1, v2
-from pgnet_trio.protocol.delivery import ServerDelivery
+from pgnet_trio.protocol.delivery import WINDOW, ServerDelivery
 from pgnet_trio.protocol.events import (
     Answered,
     Asked,
@@ -113,6 +113,10 @@ class _TooManyFailures(AccountRefusal):
     """Refused unheard, so it does not count as one more failure."""
 
 
+class _NotNow(AccountRefusal):
+    """Refused for reasons that pass, so a client that comes back by itself may try again."""
+
+
 class _Admission:
     """One admitted connection's place in the counts."""
 
@@ -147,7 +151,7 @@ class _Link:
 
     def end(self, reason: str, *, for_good: bool) -> None:
         """Close the connection; see `pgnet_trio.server.session.Link`."""
-        self.reason = reason
+        self.reason = self.reason or reason
         if for_good:
             self._protocol.part(reason)
         else:
@@ -170,7 +174,7 @@ async def _converse(
     async with connection.open():
         session = None
         link = _Link(connection, protocol)
-        reason = ""
+        reason, for_good = "", False
         try:
             session = await _log_in(host, connection, protocol, link)
             if session is None:
@@ -184,11 +188,10 @@ async def _converse(
             reason = str(error)
             who = session.username if session is not None else "Somebody"
             logger.info("%s at %s is gone: %s", who, transport.peer, reason)
-            if session is not None and isinstance(error, ProtocolError):
-                session.end(reason)
+            for_good = isinstance(error, ProtocolError)
         finally:
             if session is not None:
-                session.detach(link, reason or "The connection failed.")
+                session.detach(link, reason or "The connection failed.", for_good=for_good)
         if session is not None and not reason:
             connection.flush()
             await connection.aclose(GOING_AWAY, link.reason)
@@ -217,7 +220,11 @@ async def _log_in(
 ) -> Session | None:
     connection.flush()
     while True:
-        for event in await connection.receive():
+        events = await connection.receive()
+        for event in reversed(events):
+            if isinstance(event, Parted):
+                raise Disconnected(f"the client has left: {event.reason}")
+        for event in events:
             if isinstance(event, Resume) and isinstance(protocol, v2.ServerProtocol):
                 session = _resume(host, protocol, link, event)
                 connection.flush()
@@ -229,11 +236,12 @@ async def _log_in(
                     return await _seat(host, connection, protocol, link, event)
                 except AccountRefusal as refusal:
                     logger.info("Refused a log-in from %s: %s", connection.transport.peer, refusal)
-                    protocol.refuse(str(refusal))
+                    if isinstance(refusal, _NotNow) and protocol.version > 1:
+                        protocol.part(str(refusal))
+                    else:
+                        protocol.refuse(str(refusal))
                     connection.flush()
                     return None
-            elif isinstance(event, Parted):
-                raise Disconnected(f"the client has left: {event.reason}")
             else:
                 raise ProtocolError(f"expected a log-in, got {type(event).__name__}")
 
@@ -264,18 +272,18 @@ async def _seat(
 ) -> Session:
     username, address = log_in.username, connection.transport.peer
     if host.closing:
-        raise AccountRefusal(SHUTTING_DOWN)
+        raise _NotNow(SHUTTING_DOWN)
     await _authenticate(host, log_in, address)
     while (session := host.sessions.get(username)) is not None and session.end_reason is not None:
         await session.ended.wait()
         if host.accounts.check(log_in, trusted=address == LOCAL) == "new":
             raise AccountRefusal("This user was deleted.")
     if host.closing:
-        raise AccountRefusal(SHUTTING_DOWN)
+        raise _NotNow(SHUTTING_DOWN)
     if session is not None and (protocol.version == 1 or host.duplicate_login == "refuse"):
         raise AccountRefusal(f"The user {username!r} is connected already.")
     if session is None and host.is_full:
-        raise AccountRefusal("The server is full.")
+        raise _NotNow("The server is full.")
     # From here on there is no await, so that exactly one holds the seat.
     delivery, token, grace = None, b"", 0.0
     outlet: Outlet
@@ -283,7 +291,7 @@ async def _seat(
         delivery = ServerDelivery(
             max_messages=host.limits.max_unacknowledged_messages,
             max_bytes=host.limits.max_unacknowledged_bytes,
-            window=host.limits.max_requests_in_flight,
+            window=_window(host),
         )
         outlet, grace = OutletV2(delivery), host.resume_grace
         token = host.environment.random_bytes(v2.TOKEN_BYTES)
@@ -307,6 +315,12 @@ async def _seat(
         host.services.start_soon(host.run_session, session)
     connection.flush()
     return session
+
+
+def _window(host: Host) -> int | None:
+    """How many requests of protocol 2 may be under way: its clients rely on at least `WINDOW`."""
+    most = host.limits.max_requests_in_flight
+    return None if most is None else max(most, WINDOW)
 
 
 async def _authenticate(host: Host, log_in: LogIn, address: str) -> None:
@@ -339,7 +353,7 @@ async def _authenticate(host: Host, log_in: LogIn, address: str) -> None:
         host.failed_logins.record(log_in.username, address, trio.current_time())
         raise
     except TooBusy:
-        raise AccountRefusal("The server is busy with other log-ins; try again soon.") from None
+        raise _NotNow("The server is busy with other log-ins; try again soon.") from None
     except CryptoError as error:
         raise AccountRefusal(f"This log-in cannot be checked: {error}.") from None
     except StorageError as error:
@@ -362,7 +376,7 @@ async def _upgrade(host: Host, found: UserRecord, password: str) -> UserRecord:
 async def _read(connection: Connection[ServerEvent], session: Session) -> None:
     while True:
         # No await comes until all of a message is taken in: the session counts it as received.
-        delay = 0.0
+        delay, shows_again = 0.0, False
         for event in await connection.receive():
             if isinstance(event, Asked):
                 delay = session.delay()
@@ -371,14 +385,17 @@ async def _read(connection: Connection[ServerEvent], session: Session) -> None:
                 delay = session.delay()
                 session.answer_question(event)
             elif isinstance(event, StateWanted):
-                if session.delivery is not None:
-                    session.delivery.show_again()
-                    connection.flush()
+                # It costs as much as a request, and many in one message no more than one.
+                delay = delay if shows_again else session.delay()
+                shows_again = True
             elif isinstance(event, Parted):
                 session.end("The user has left.")
                 return
             else:
                 raise ProtocolError(f"expected a request, got {type(event).__name__}")
+        if shows_again and session.delivery is not None:
+            session.delivery.show_again()
+            connection.flush()
         if delay:
             await trio.sleep(delay)
         if session.outlet.answers_in_order:

@@ -108,7 +108,7 @@ class Host:
     ) -> Session:
         """Make a session that holds its user's seat; `run_session` has to be started for it."""
 
-        def note_presence(session: Session, online: bool) -> None:
+        def note_presence(online: bool) -> None:
             self._detached += -1 if online else 1
 
         session = Session(

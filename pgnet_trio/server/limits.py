@@ -70,7 +70,8 @@ class Limits:
         requests_per_second: Requests a second of one user, with twice that as a burst; what is
             beyond it waits (Colyseus has the option).
         max_requests_in_flight: Unanswered requests of one user. With protocol 1 what is beyond it
-            waits; with protocol 2, whose clients know of it, it ends the session.
+            waits; with protocol 2 it ends the session, and there are at least 64, which clients
+            rely on.
         max_unacknowledged_messages: Messages to one user that wait until the client says that it
             has them, while its connection is dropped too; beyond that the session ends (Nakama:
             64 messages).

@@ -11,7 +11,7 @@ import trio
 
 from pgnet_trio.errors import CodecError
 from pgnet_trio.messages import ADMIN_USERNAME, Packet, Request, Response, Status
-from pgnet_trio.protocol.delivery import DeliveryOverflow, ServerDelivery, Snapshot
+from pgnet_trio.protocol.delivery import WINDOW, DeliveryOverflow, ServerDelivery, Snapshot
 from pgnet_trio.server.limits import TokenBucket
 from pgnet_trio.server.members import PacketTurn
 
@@ -48,6 +48,9 @@ CarryOut = Callable[["Session", Packet], Awaitable[Response]]
 OWN_REQUESTS = frozenset(Request) - {Request.HEARTBEAT_UPDATE}
 """The messages that no game gets to see."""
 
+MAX_REASON = 200
+"""Characters of what is wrong with an answer that cannot travel: this has to fit instead."""
+
 NOT_RESUMED = "The connection was lost, and the client did not come back in time."
 
 
@@ -64,8 +67,8 @@ class Session:
         max_in_flight: How many requests may be unanswered; infinite for any number.
         requests_per_second: How many requests a second are taken; None for any number.
         verbose: Says whether to log every packet and response now.
-        on_presence: Called with this session and False when it goes on without a connection, and
-            with True when that is over, one way or the other.
+        on_presence: Called with False when it goes on without a connection, and with True when
+            that is over, one way or the other.
 
     Attributes:
         username: Who it is.
@@ -85,7 +88,7 @@ class Session:
         max_in_flight: float,
         requests_per_second: float | None,
         verbose: Callable[[], bool],
-        on_presence: Callable[[Session, bool], None] = lambda session, online: None,
+        on_presence: Callable[[bool], None] = lambda online: None,
     ) -> None:
         self.username = username
         self.token = b""
@@ -103,7 +106,7 @@ class Session:
         )
         self._verbose = verbose
         self._on_presence = on_presence
-        self._was_online = False
+        self._is_detached = False
         self._link: Link | None = None
         self._grace = 0.0
         self._unanswered = 0
@@ -111,7 +114,8 @@ class Session:
         self._answered = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
         # Twice what one client may have under way: another may have come in its place.
-        self._submit, self._submitted = trio.open_memory_channel[PacketTurn](2 * max_in_flight + 2)
+        capacity = 2 * max(max_in_flight, WINDOW) + 2
+        self._submit, self._submitted = trio.open_memory_channel[PacketTurn](capacity)
 
     @property
     def is_admin(self) -> bool:
@@ -150,12 +154,10 @@ class Session:
         self._scope.deadline = math.inf
         if before is not None:
             before.end("The user has come back over another connection.", for_good=False)
-        elif self._was_online:
-            self._on_presence(self, True)
+        if self._note_presence(online=True):
             entry = self._lobby.game_of(self.username)
             if entry is not None:
                 entry.room.resume(self.username)
-        self._was_online = True
 
     def take_over(self, link: Link, outlet: Outlet, token: bytes, *, grace: float) -> None:
         """Go on with another client of the user: it is shown everything afresh. Never waits.
@@ -166,7 +168,7 @@ class Session:
             token: What it can resume the session with.
             grace: Seconds that the session outlives a connection.
         """
-        before = self._link
+        before, self._link = self._link, None
         if before is not None:
             before.end("taken over", for_good=True)
         self.outlet, self.token = outlet, token
@@ -175,16 +177,24 @@ class Session:
         if entry is not None:
             entry.room.introduce(self)
 
-    def detach(self, link: Link, reason: str) -> None:
-        """Note that a connection is gone; the session ends, or waits for the next one."""
+    def detach(self, link: Link, reason: str, *, for_good: bool = False) -> None:
+        """Note that a connection is gone; the session ends, or waits for the next one.
+
+        A connection that is not the session's any more changes nothing.
+
+        Args:
+            link: The connection.
+            reason: Why it is gone.
+            for_good: Whether the session ends with it.
+        """
         if self._link is not link:
             return
         self._link = None
-        if self._grace <= 0 or self.end_reason is not None:
+        if for_good or self._grace <= 0:
             self.end(reason)
             return
         self._scope.deadline = trio.current_time() + self._grace
-        self._on_presence(self, False)
+        self._note_presence(online=False)
         entry = self._lobby.game_of(self.username)
         if entry is not None:
             entry.room.drop(self.username)
@@ -289,13 +299,20 @@ class Session:
         """End the session: nothing more is carried out or answered. Idempotent; never waits."""
         if self.end_reason is None:
             self.end_reason = reason
-            if self._link is None and self._was_online:
-                self._on_presence(self, True)
+            self._note_presence(online=True)
             self._scope.cancel()
             self._answered.unpark_all()
             link, self._link = self._link, None
             if link is not None:
                 link.end(reason, for_good=True)
+
+    def _note_presence(self, *, online: bool) -> bool:
+        """Tell whether the session waits for a connection; True where that has changed."""
+        changed = self._is_detached is online
+        if changed:
+            self._is_detached = not online
+            self._on_presence(online)
+        return changed
 
     async def _do(self, turn: PacketTurn) -> None:
         if self._take_to_game(turn):
@@ -329,19 +346,20 @@ class Session:
             shown = f"status {int(response.status)}" if own else response.debug_repr
             logger.info("to %s: %s", self.username, shown)
         try:
-            outlet.respond(turn.request_id, response)
-        except CodecError as error:
-            logger.error("An answer to %s cannot travel: %s", self.username, error)
-            outlet.respond(
-                turn.request_id,
-                Response(
-                    f"The answer cannot travel: {error}",
-                    status=Status.UNEXPECTED,
-                    game=response.game,
-                ),
-            )
+            try:
+                outlet.respond(turn.request_id, response)
+            except CodecError as error:
+                logger.error("An answer to %s cannot travel: %s", self.username, error)
+                outlet.respond(
+                    turn.request_id,
+                    Response(
+                        f"The answer cannot travel: {str(error)[:MAX_REASON]}",
+                        status=Status.UNEXPECTED,
+                        game=response.game,
+                    ),
+                )
         except DeliveryOverflow as error:
-            self.end(str(error))
+            self._end_slow_reader(error)
 
     def _tell(self, function: Callable[..., None], *args: Any) -> None:
         if self.end_reason is not None:
@@ -349,7 +367,10 @@ class Session:
         try:
             function(*args)
         except DeliveryOverflow as error:
-            logger.info("%s reads too slowly: %s", self.username, error)
-            self.end(str(error))
+            self._end_slow_reader(error)
         except CodecError as error:
             logger.error("Something for %s cannot travel: %s", self.username, error)
+
+    def _end_slow_reader(self, error: DeliveryOverflow) -> None:
+        logger.info("%s reads too slowly, or is away too long: %s", self.username, error)
+        self.end(str(error))
