@@ -1,0 +1,86 @@
+"""The pytest plugin of pgnet_trio.
+
+Outside the package, and with its imports where they are needed: every run of pytest loads this,
+whether or not it tests a game, and long before a coverage tool looks at what is imported.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pgnet_trio.testing import SimulatedNetwork
+    from pgnet_trio.testing.hosting import Kit
+
+SEED = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that repeats a failed test."""
+    parser.getgroup("pgnet_trio").addoption(
+        "--pgnet-seed",
+        type=int,
+        metavar="SEED",
+        help="repeat simulated networks with this seed, as a failed test printed it",
+    )
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Say how to repeat a test that failed."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    seed = item.stash.get(SEED, None)
+    if report.failed and seed is not None:
+        report.sections.append(("pgnet_trio", f"Repeat this with --pgnet-seed={seed}"))
+
+
+@pytest.fixture
+def pgnet_seed(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Give a seed, on which the order of Trio's tasks depends too; new for each test."""
+    from pgnet_trio.testing import seeded_scheduler
+
+    seed = request.config.getoption("--pgnet-seed")
+    if seed is None:
+        seed = random.SystemRandom().randrange(2**32)
+    request.node.stash[SEED] = seed
+    with seeded_scheduler(seed):
+        yield seed
+
+
+@pytest.fixture
+def pgnet_network(pgnet_seed: int) -> SimulatedNetwork:
+    """Give the network that joins the clients and servers of this test."""
+    from pgnet_trio.testing import SimulatedNetwork
+
+    return SimulatedNetwork(pgnet_seed)
+
+
+@pytest.fixture
+async def _pgnet_kit(pgnet_network: SimulatedNetwork) -> AsyncIterator[Kit]:
+    from pgnet_trio.testing.hosting import Kit
+
+    async with Kit(pgnet_network) as kit:
+        yield kit
+
+
+@pytest.fixture
+def pgnet_server(_pgnet_kit: Kit) -> Callable[..., Any]:
+    """Give what starts a server.
+
+    ``server = await pgnet_server(MyGame, **options)``; see `pgnet_trio.testing.Kit.host`.
+    """
+    return _pgnet_kit.host
+
+
+@pytest.fixture
+def pgnet_client(_pgnet_kit: Kit) -> Callable[..., Any]:
+    """Give what starts a client.
+
+    ``ann = await pgnet_client("ann", game="table 1")``; see `pgnet_trio.testing.Kit.play`.
+    """
+    return _pgnet_kit.play

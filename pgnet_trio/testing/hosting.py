@@ -1,0 +1,360 @@
+"""Servers and clients of a test: in memory, in its own tasks, and with nothing to wait for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import trio
+
+from pgnet_trio.client import Client
+from pgnet_trio.errors import bare
+from pgnet_trio.server import Server
+from pgnet_trio.testing.network import SimulatedNetwork
+from pgnet_trio.testing.store import MemoryStore
+
+if TYPE_CHECKING:
+    from pgnet_trio.game import Game
+
+__all__ = ["HostedServer", "Kit", "hosting", "playing"]
+
+ClientT = TypeVar("ClientT", bound=Client)
+
+
+class HostedServer(Server):
+    """A server for tests: without a port, and with a save file in memory.
+
+    An error in a game, a connection, a session or a hook, which elsewhere would be logged and
+    contained, ends the test with that error; see `expecting`.
+
+    Args:
+        game: The class of the games.
+        network: How clients reach it; a new one without delays where there is none.
+        store: Where it saves; a new `MemoryStore` where there is none.
+        **options: As for `Server`.
+
+    Attributes:
+        network: How clients reach it.
+        store: Where it saves.
+        games: The games by name, as the objects that they are; of those with the same name, the
+            latest.
+    """
+
+    def __init__(
+        self,
+        game: Callable[..., Game],
+        /,
+        *,
+        network: SimulatedNetwork | None = None,
+        store: MemoryStore | None = None,
+        **options: Any,
+    ) -> None:
+        self.network = SimulatedNetwork() if network is None else network
+        self.store = MemoryStore() if store is None else store
+        self.games: dict[str, Any] = {}
+        self._expected: list[tuple[tuple[type[BaseException], ...], list[BaseException]]] = []
+        self._failures: list[BaseException] = []
+        self._body = trio.CancelScope()
+        self._nursery: trio.Nursery | None = None
+        self._stopped = trio.Event()
+        self._clients = 0
+
+        def make_game(name: str, save_string: str | None = None) -> Game:
+            made = self.games[name] = game(name, save_string=save_string)
+            return made
+
+        environment = self.network.environment("server", self._note_failure)
+        defaults: dict[str, Any] = {
+            "port": None,
+            "save_file": self.store,
+            "environment": environment,
+        }
+        super().__init__(make_game, **{**defaults, **options})
+
+    @overload
+    def client(
+        self,
+        username: str,
+        password: str = "",
+        /,
+        *,
+        client_class: type[ClientT],
+        **options: Any,
+    ) -> ClientT: ...
+    @overload
+    def client(self, username: str, password: str = "", /, **options: Any) -> Client: ...
+    def client(
+        self,
+        username: str,
+        password: str = "",
+        /,
+        *,
+        client_class: type[Client] = Client,
+        protocol: int = 2,
+        **options: Any,
+    ) -> Client:
+        """Make a client of this server, which is not connected yet.
+
+        Args:
+            username: Who will log in; unknown users are registered.
+            password: The user's password.
+            client_class: `Client`, or a subclass of it.
+            protocol: 1 for a client as the original's.
+            **options: As for `Client.remote`: ``reconnect_for``, say.
+        """
+        self._clients += 1
+        options.setdefault("environment", self.network.environment(f"client {self._clients}"))
+        return client_class(
+            self.network.connector(self, username, protocol=protocol),
+            username=username,
+            password=password,
+            **options,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[HostedServer]:
+        """Run it around the block; at its end it shuts down.
+
+        Raises:
+            Exception: What a game, a connection, a session or a hook raised, unless it was
+                expected; the block is cancelled.
+        """
+        error: BaseException | None = None
+        self._failures.clear()
+        self._body = trio.CancelScope()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                await nursery.start(self._serve)
+                try:
+                    with self._body:
+                        yield self
+                finally:
+                    self.shutdown()
+        except BaseException as raised:
+            error = bare(raised)
+        finally:
+            self._nursery = None
+        if self._failures and not isinstance(error, (KeyboardInterrupt, SystemExit)):
+            self._failures[0].add_note("It was raised in a server under test; see `expecting`.")
+            raise self._failures[0] from None
+        if error is not None:
+            raise error
+
+    async def restart(self, *, crash: bool = False) -> None:
+        """Stop, and start again from what was saved; only within `running`.
+
+        Args:
+            crash: Whether it stops as by a loss of power: connections break, and what was not
+                saved until now is lost. Clients then come back by themselves, to a server that
+                has forgotten their sessions. Otherwise it shuts down in good order, and clients
+                are told goodbye.
+
+        Raises:
+            RuntimeError: It is not running.
+        """
+        if self._nursery is None:
+            raise RuntimeError("this server is not running: there is nothing to restart")
+        saved = self.store.copy().state
+        if crash:
+            self.network.drop_all_to(self)
+        self.shutdown()
+        await self._stopped.wait()
+        if crash:
+            self.store.state = saved
+        await self._nursery.start(self._serve)
+
+    @contextmanager
+    def expecting(self, *errors: type[BaseException]) -> Iterator[list[BaseException]]:
+        """Say that games, connections, sessions or hooks may raise such errors in this block.
+
+        Args:
+            *errors: Their classes; any error where there is none.
+
+        Yields:
+            The errors that were raised so far.
+        """
+        found: list[BaseException] = []
+        entry = (errors or (BaseException,), found)
+        self._expected.append(entry)
+        try:
+            yield found
+        finally:
+            self._expected.remove(entry)
+
+    def _note_failure(self, error: BaseException) -> None:
+        for classes, found in self._expected:
+            if isinstance(error, classes):
+                found.append(error)
+                return
+        self._failures.append(error)
+        self._body.cancel()
+
+    async def _serve(
+        self, *, task_status: trio.TaskStatus[int | None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        self._stopped = trio.Event()
+        try:
+            await self.serve(task_status=task_status)
+        finally:
+            self._stopped.set()
+
+
+@asynccontextmanager
+async def hosting(
+    game: Callable[..., Game],
+    /,
+    *,
+    network: SimulatedNetwork | None = None,
+    store: MemoryStore | None = None,
+    **options: Any,
+) -> AsyncIterator[HostedServer]:
+    """Run a server around a block.
+
+    ``async with hosting(MyGame) as server:``
+
+    Args:
+        game: The class of the games.
+        network: How clients reach it.
+        store: Where it saves; one that another server used before brings its games along.
+        **options: As for `Server`.
+
+    Raises:
+        Exception: What a game, a connection, a session or a hook raised, unless it was expected.
+    """
+    async with HostedServer(game, network=network, store=store, **options).running() as server:
+        yield server
+
+
+@overload
+def playing(
+    server: HostedServer, username: str, /, *, game: str | None = None, **options: Any
+) -> AbstractAsyncContextManager[Client]: ...
+@overload
+def playing(
+    server: HostedServer, /, *usernames: str, game: str | None = None, **options: Any
+) -> AbstractAsyncContextManager[tuple[Client, ...]]: ...
+def playing(
+    server: HostedServer, /, *usernames: str, game: str | None = None, **options: Any
+) -> AbstractAsyncContextManager[Any]:
+    """Have clients connected and logged in around a block.
+
+    ``async with playing(server, "ann") as ann:``, or
+    ``async with playing(server, "ann", "bob", game="table 1") as (ann, bob):``.
+
+    Args:
+        server: The server.
+        *usernames: Who plays.
+        game: A game that they join, one after the other; the first one creates it.
+        **options: As for `HostedServer.client`.
+    """
+    return _playing(server, usernames, game, options)
+
+
+@asynccontextmanager
+async def _playing(
+    server: HostedServer, usernames: tuple[str, ...], game: str | None, options: dict[str, Any]
+) -> AsyncIterator[Any]:
+    async with Kit(server.network) as kit:
+        kit.server = server
+        clients = [await kit.play(name, game=game, **options) for name in usernames]
+        yield clients[0] if len(clients) == 1 else tuple(clients)
+
+
+class Kit:
+    """The servers and clients that one test starts; they end with the block.
+
+    Args:
+        network: What joins them.
+
+    Attributes:
+        server: The server that clients join where they name none: the latest.
+    """
+
+    def __init__(self, network: SimulatedNetwork) -> None:
+        self.network = network
+        self.server: HostedServer | None = None
+        self._players = trio.CancelScope()
+        self._done = trio.Event()
+
+    async def __aenter__(self) -> Kit:
+        """Begin."""
+        self._context = self._open()
+        await self._context.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> bool | None:
+        """Have clients disconnect, and then servers shut down."""
+        return await self._context.__aexit__(*error)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[None]:
+        async with trio.open_nursery() as self._hosts:
+            try:
+                async with trio.open_nursery() as self._clients:
+                    self._playing: list[Client] = []
+                    try:
+                        yield
+                    finally:
+                        for client in self._playing:
+                            client.disconnect()
+            finally:
+                self._done.set()
+
+    async def host(self, game: Callable[..., Game], /, **options: Any) -> HostedServer:
+        """Start a server; it ends with the test.
+
+        Args:
+            game: The class of the games.
+            **options: As for `HostedServer`.
+        """
+        options.setdefault("network", self.network)
+        server = HostedServer(game, **options)
+        await self._hosts.start(self._run, server)
+        self.server = server
+        return server
+
+    async def play(
+        self,
+        username: str,
+        password: str = "",
+        /,
+        *,
+        server: HostedServer | None = None,
+        game: str | None = None,
+        **options: Any,
+    ) -> Client:
+        """Start a client, connected and logged in; it ends with the test.
+
+        Args:
+            username: Who plays.
+            password: The user's password.
+            server: Where; by default on the server that was started last.
+            game: A game to join, or to create where there is none of that name.
+            **options: As for `HostedServer.client`.
+
+        Raises:
+            RuntimeError: There is no server.
+            ConnectFailed: The client could not log in.
+            RequestFailed: It could not join the game.
+        """
+        where = server or self.server
+        if where is None:
+            raise RuntimeError("start a server before its clients: pgnet_server(MyGame)")
+        client: Client = where.client(username, password, **options)
+        await self._clients.start(client.run)
+        self._playing.append(client)
+        if game is not None:
+            await client.join_game(game)
+        return client
+
+    async def _run(
+        self,
+        server: HostedServer,
+        *,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        async with server.running():
+            task_status.started()
+            await self._done.wait()

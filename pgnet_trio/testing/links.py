@@ -1,0 +1,404 @@
+"""Links that carry frames in virtual time, and break where a network would."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from pgnet_trio.transport import Transport
+from pgnet_trio.transport.rules import (
+    BUSY_RECEIVING,
+    BUSY_SENDING,
+    CLOSED_HERE,
+    MESSAGE_TOO_BIG,
+    byte_size,
+    check_close_code,
+    closed_by_peer,
+    cut_reason,
+    too_big,
+)
+
+__all__ = ["Conditions", "Link", "LinkEnd", "Note"]
+
+BUFFER_SIZE = 64 * 1024
+"""Bytes that are on their way in one direction before the sender has to wait: about as many as
+the buffers of two sockets hold together."""
+
+Note = Callable[[str, str, "str | bytes"], None]
+"""Takes note of something that happened: to which link, what, and the bytes or a text."""
+
+
+@attrs.define
+class Conditions:
+    """How a link carries what is sent over it.
+
+    Attributes:
+        latency: Seconds from one end to the other.
+        jitter: Seconds more, at most, for each frame; frames stay in order.
+        bandwidth: Bytes a second in each direction; None for any number.
+        drop_rate: The share of frames, from 0 to 1, in the middle of which the link breaks.
+    """
+
+    latency: float = 0.0
+    jitter: float = 0.0
+    bandwidth: float | None = None
+    drop_rate: float = 0.0
+
+
+class _Direction:
+    """What is on its way from one end to the other."""
+
+    def __init__(self, name: str, link: Link) -> None:
+        self.name = name
+        self.held: str | bytes | None = None
+        self.blocked = False
+        self.receivable = trio.lowlevel.ParkingLot()
+        self.sendable = trio.lowlevel.ParkingLot()
+        self._link = link
+        # Frames in order, each with the time of its arrival.
+        self._frames: deque[tuple[float, str | bytes]] = deque()
+        self._size = 0
+        self._severed = False
+        self._last_arrival = -math.inf
+        self._line_free_at = -math.inf
+        # When the receiver learns that nothing more comes, and how.
+        self._end_at = math.inf
+        self._end: type[trio.EndOfChannel | trio.BrokenResourceError] = trio.EndOfChannel
+        self._end_text = ""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way."""
+        return not self._frames
+
+    def put(self, message: str | bytes) -> bool:
+        """Take a frame; False where the sender has to wait first."""
+        size = byte_size(message)
+        if self._size and self._size + size > BUFFER_SIZE:
+            self.held = message
+            return False
+        self._send(message, size)
+        return True
+
+    def _send(self, message: str | bytes, size: int) -> None:
+        link, now = self._link, trio.current_time()
+        name = f"{link.name} {self.name}"
+        self._size += size
+        if self._severed:
+            # It fills the sender's buffer, as it would with a peer that does not answer.
+            link.note(name, "lose", message)
+            return
+        conditions = link.conditions
+        if conditions.drop_rate and link.random.random() < conditions.drop_rate:
+            link.break_in(self, message)
+            return
+        link.note(name, "send", message)
+        departure = now
+        if conditions.bandwidth is not None:
+            departure = max(now, self._line_free_at) + size / conditions.bandwidth
+            self._line_free_at = departure
+        arrival = departure + conditions.latency
+        if conditions.jitter:
+            arrival += link.random.random() * conditions.jitter
+        arrival = self._last_arrival = max(arrival, self._last_arrival)
+        self._frames.append((arrival, message))
+        self.receivable.unpark_all()
+
+    def take(self) -> str | bytes | None:
+        """Give the next frame that has arrived.
+
+        Raises:
+            trio.EndOfChannel: The sender has closed the link.
+            trio.BrokenResourceError: The link broke.
+        """
+        if self.blocked:
+            return None
+        if self._frames and self._frames[0][0] <= trio.current_time():
+            _, message = self._frames.popleft()
+            self._shrink(byte_size(message))
+            self._link.note(f"{self._link.name} {self.name}", "receive", message)
+            return message
+        self.check()
+        return None
+
+    def check(self) -> None:
+        """Raise what the receiver is to be told, where it is time for that."""
+        if not self.blocked and self._end_at <= trio.current_time():
+            raise self._end(self._end_text)
+
+    def last_arrived(self) -> float:
+        """When a frame that was not taken yet arrived last."""
+        latest = -math.inf
+        if not self.blocked:
+            for arrival, _ in self._frames:
+                if arrival > trio.current_time():
+                    break
+                latest = arrival
+        return latest
+
+    def next_change(self) -> float:
+        """When the receiver has to look again, if nothing else happens."""
+        if self.blocked:
+            return math.inf
+        return min(self._frames[0][0], self._end_at) if self._frames else self._end_at
+
+    def end_time(self) -> float:
+        """When the receiver learns that the link is gone; infinite where it does not."""
+        return math.inf if self.blocked else self._end_at
+
+    def finish(self, error: type[trio.EndOfChannel | trio.BrokenResourceError], text: str) -> None:
+        """Have the receiver told that nothing more comes, behind what is on its way."""
+        if self._end_at == math.inf:
+            self._end, self._end_text = error, text
+            latency = self._link.conditions.latency
+            self._end_at = max(trio.current_time() + latency, self._last_arrival)
+
+    def break_off(self, text: str, *, told: bool = True) -> None:
+        """Lose what has not arrived yet; the receiver is told at once, or never."""
+        now = trio.current_time()
+        while self._frames and (self.blocked or self._frames[-1][0] > now):
+            _, message = self._frames.pop()
+            self._link.note(f"{self._link.name} {self.name}", "lose", message)
+        self.blocked = False
+        if told and self._end_at > now:
+            self._end, self._end_text, self._end_at = trio.BrokenResourceError, text, now
+
+    def sever(self) -> None:
+        """Let nothing arrive that is sent from now on."""
+        self._severed = True
+
+    def drop_all(self) -> None:
+        """Forget what nobody will read any more."""
+        self._frames.clear()
+        self._severed = True
+
+    def wake(self) -> None:
+        """Have both ends look again."""
+        self.receivable.unpark_all()
+        self.sendable.unpark_all()
+
+    def _shrink(self, size: int) -> None:
+        self._size -= size
+        held = self.held
+        if held is not None and not self._severed:
+            size = byte_size(held)
+            if not self._size or self._size + size <= BUFFER_SIZE:
+                self.held = None
+                self._send(held, size)
+                self.sendable.unpark_all()
+
+
+class LinkEnd(Transport):
+    """One end of a link."""
+
+    def __init__(
+        self,
+        link: Link,
+        inbound: _Direction,
+        outbound: _Direction,
+        peer: str,
+        subprotocols: tuple[str, ...],
+    ) -> None:
+        self.peer = peer
+        self.subprotocol = subprotocols[0] if subprotocols else None
+        self.offered_subprotocols = subprotocols
+        self.max_message_size = None
+        self.closed = False
+        self._link = link
+        self._inbound = inbound
+        self._outbound = outbound
+        self._heard = trio.current_time()
+        self._receiving = False
+
+    @property
+    def last_received(self) -> float:
+        """When any byte last came in; see `Transport`."""
+        self._heard = max(self._heard, self._inbound.last_arrived())
+        return self._heard
+
+    @last_received.setter
+    def last_received(self, time: float) -> None:
+        self._heard = time
+
+    async def receive(self) -> str | bytes:
+        """Wait for the next message; see `Transport.receive`."""
+        if self._receiving:
+            raise trio.BusyResourceError(BUSY_RECEIVING)
+        self._receiving = True
+        inbound = self._inbound
+        try:
+            await trio.lowlevel.checkpoint()
+            while True:
+                if self.closed:
+                    raise trio.ClosedResourceError(CLOSED_HERE)
+                message = inbound.take()
+                if message is not None:
+                    break
+                with trio.move_on_at(inbound.next_change()):
+                    await inbound.receivable.park()
+        finally:
+            self._receiving = False
+        self._heard = trio.current_time()
+        limit = self.max_message_size
+        if limit is not None and byte_size(message) > limit:
+            await self.aclose(MESSAGE_TOO_BIG, too_big(limit))
+            raise trio.BrokenResourceError(f"the peer sent a {too_big(limit)}")
+        return message
+
+    def send_nowait(self, message: str | bytes) -> bool:
+        """Put a message on its way; see `Transport.send_nowait`."""
+        self._check_sendable()
+        if self._outbound.held is not None:
+            raise trio.BusyResourceError(BUSY_SENDING)
+        return self._outbound.put(message)
+
+    async def drain(self) -> None:
+        """Wait until the message that waits is on its way; see `Transport.drain`."""
+        outbound = self._outbound
+        if outbound.held is None:
+            await trio.lowlevel.checkpoint()
+        try:
+            while outbound.held is not None:
+                self._check_sendable()
+                with trio.move_on_at(self._inbound.end_time()):
+                    await outbound.sendable.park()
+        except trio.Cancelled:
+            self._link.abort(self)
+            raise
+        self._check_sendable()
+
+    def ping(self) -> None:
+        """Do nothing: the protocols that are spoken here ping by themselves."""
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        """Close the link; see `Transport.aclose`."""
+        check_close_code(code)
+        if not self.closed:
+            self.closed = True
+            self._link.close(self, closed_by_peer(code, cut_reason(reason)))
+        await trio.lowlevel.checkpoint()
+
+    def _check_sendable(self) -> None:
+        if self.closed:
+            raise trio.ClosedResourceError(CLOSED_HERE)
+        try:
+            self._inbound.check()
+        except trio.EndOfChannel as error:
+            raise trio.BrokenResourceError(str(error)) from None
+
+
+class Link:
+    """A connection between a client and a server, as long as it lasts.
+
+    Args:
+        name: What it is called in traces.
+        conditions: How it carries what is sent; may change meanwhile.
+        target: The server that it leads to.
+        peer: What the server sees as the client's address.
+        subprotocols: What the client offers, the best first; the server takes that.
+        random: Decides on jitter and drops.
+        note: Takes note of what happens.
+        on_end: Called once, when nothing more will pass.
+
+    Attributes:
+        client: The client's end.
+        server: The server's end.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        conditions: Conditions,
+        *,
+        target: object,
+        peer: str,
+        subprotocols: tuple[str, ...],
+        random: random.Random,
+        note: Note,
+        on_end: Callable[[Link], None],
+    ) -> None:
+        self.name = name
+        self.conditions = conditions
+        self.target = target
+        self.random = random
+        self.note = note
+        self._on_end = on_end
+        self._ended = False
+        self.to_server = _Direction("->", self)
+        self.to_client = _Direction("<-", self)
+        self.client = LinkEnd(self, self.to_client, self.to_server, "server", subprotocols)
+        self.server = LinkEnd(self, self.to_server, self.to_client, peer, subprotocols)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}{', ended' if self._ended else ''}>"
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way."""
+        return self.to_server.idle and self.to_client.idle
+
+    def block(self, *, to_server: bool, to_client: bool) -> None:
+        """Let nothing pass for now; what is sent waits, and nobody is told."""
+        self.to_server.blocked = to_server
+        self.to_client.blocked = to_client
+        self._wake()
+
+    def cut(self) -> None:
+        """Break the link now: what has not arrived is lost, and both ends are told."""
+        if self._ended:
+            return
+        self.note(self.name, "cut", "")
+        for direction in (self.to_server, self.to_client):
+            direction.break_off("the link was cut")
+        self._end()
+
+    def break_in(self, direction: _Direction, message: str | bytes) -> None:
+        """Break the link in the middle of this frame, which is lost.
+
+        What was sent before it in the same direction arrives; of the other direction only what
+        has arrived already. Now and then one end is not told, as when a router forgets a
+        connection: that end has to find out by itself.
+        """
+        told = self.random.random()
+        self.note(f"{self.name} {direction.name}", "break", message)
+        if told >= 0.1:
+            direction.finish(trio.BrokenResourceError, "the link broke")
+        other = self.to_client if direction is self.to_server else self.to_server
+        other.break_off("the link broke", told=not 0.1 <= told < 0.2)
+        self._end()
+
+    def close(self, end: LinkEnd, text: str) -> None:
+        """Have the other end read what is under way, and then that this one closed."""
+        self.note(self.name, "close", text)
+        outbound, inbound = self.to_server, self.to_client
+        if end is self.server:
+            outbound, inbound = inbound, outbound
+        outbound.held = None
+        if not self._ended:
+            outbound.finish(trio.EndOfChannel, text)
+        inbound.drop_all()
+        self._end()
+
+    def abort(self, end: LinkEnd) -> None:
+        """Break the link since this end stopped in the middle of a frame."""
+        end.closed = True
+        (self.to_client if end is self.server else self.to_server).held = None
+        self.cut()
+        self._wake()
+
+    def _end(self) -> None:
+        self.to_server.sever()
+        self.to_client.sever()
+        self._wake()
+        if not self._ended:
+            self._ended = True
+            self._on_end(self)
+
+    def _wake(self) -> None:
+        self.to_server.wake()
+        self.to_client.wake()

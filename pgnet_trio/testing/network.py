@@ -1,0 +1,335 @@
+"""A network in memory and in virtual time, whose links do what an author's test wants."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from pgnet_trio.client.connector import Connector
+from pgnet_trio.crypto import PasswordHasher
+from pgnet_trio.environment import Environment
+from pgnet_trio.errors import ServerError
+from pgnet_trio.protocol.v2 import SUBPROTOCOL
+from pgnet_trio.server.limits import LOCAL
+from pgnet_trio.testing.links import Conditions, Link
+
+if TYPE_CHECKING:
+    from pgnet_trio.server import Server
+    from pgnet_trio.transport import Transport
+
+__all__ = ["Record", "SimulatedNetwork"]
+
+_OF_FRAMES = {"send", "receive", "lose", "break"}
+
+MAX_RECORDS = 10_000
+"""Records that are kept to look at; the hash of the trace is over all of them."""
+
+
+@attrs.frozen
+class Record:
+    """Something that happened in a network.
+
+    Attributes:
+        time: Seconds since the network was made.
+        where: Which link, and in which direction: ``ann#1 ->`` is toward the server.
+        what: A word: connect, refuse, send, receive, lose, break, cut, close, stall, partition
+            or heal.
+        size: Bytes of the frame; 0 where there is none.
+        digest: The beginning of the frame's BLAKE2b hash, in hex, or a text.
+    """
+
+    time: float
+    where: str
+    what: str
+    size: int
+    digest: str
+
+    def __str__(self) -> str:
+        size = f" {self.size} B" if self.size else ""
+        return f"{self.time:12.6f} {self.where:<14} {self.what}{size} {self.digest}".rstrip()
+
+
+@attrs.define
+class _Place:
+    """Where a user connects from.
+
+    Attributes:
+        reachable: Whether connections can be made from there.
+        to_server: Whether what is sent to the server gets there.
+        to_client: The same of what the server sends.
+        count: How many connections there were.
+        changed: Wakes those who wait for this to change.
+    """
+
+    random: random.Random
+    reachable: bool = True
+    to_server: bool = True
+    to_client: bool = True
+    count: int = 0
+    links: list[Link] = attrs.field(factory=list)
+    changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+
+
+class SimulatedNetwork:
+    """Joins clients to servers in memory, with the protocols and the encryption of a real one.
+
+    What is sent arrives in order, or not at all. With a clock that jumps
+    (``trio.testing.MockClock``) nothing takes real time; with the same seed, the same calls and
+    `simulate` everything happens again, byte for byte.
+
+    Methods take usernames; without any, they mean every user that there was so far.
+
+    Args:
+        seed: What drops, jitter, keys and tokens depend on.
+        latency: Seconds from one end of a link to the other.
+        jitter: Seconds more, at most, for each frame.
+        bandwidth: Bytes a second in each direction of each link; None for any number.
+        drop_rate: The share of frames, from 0 to 1, in the middle of which the link breaks, those
+            of the handshake included. Clients come back by themselves.
+        encrypted: Whether links are encrypted, kept alive and limited as over a real network.
+            Without, what passes can be read; it is like the link of ``Client.local``.
+
+    Attributes:
+        conditions: These four figures; they may be assigned at any time and hold from the next
+            frame on.
+        records: The latest things that happened, at most 10,000 of them.
+        dropped: How many connections broke or were cut so far.
+        on_frame: Called with a username, whether the frame is for the client, and each frame
+            that is received; for tests that read what passes.
+
+    Raises:
+        ValueError: A figure makes no sense.
+    """
+
+    def __init__(
+        self,
+        seed: int | str = 0,
+        *,
+        latency: float = 0.0,
+        jitter: float = 0.0,
+        bandwidth: float | None = None,
+        drop_rate: float = 0.0,
+        encrypted: bool = True,
+    ) -> None:
+        for name, value in (("latency", latency), ("jitter", jitter)):
+            if not value >= 0:
+                raise ValueError(f"{name}: expected 0 s or more, got {value!r}")
+        if bandwidth is not None and not bandwidth > 0:
+            raise ValueError(f"bandwidth: expected bytes a second, or None; got {bandwidth!r}")
+        if not 0 <= drop_rate < 1:
+            raise ValueError(f"drop_rate: expected from 0 to below 1, got {drop_rate!r}")
+        self.seed = seed
+        self.encrypted = encrypted
+        self.conditions = Conditions(latency, jitter, bandwidth, drop_rate)
+        self.records: deque[Record] = deque(maxlen=MAX_RECORDS)
+        self.on_frame: Callable[[str, bool, bytes], None] | None = None
+        self.dropped = 0
+        self._start: float | None = None
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._places: dict[str, _Place] = {}
+
+    def __repr__(self) -> str:
+        links = sum(len(place.links) for place in self._places.values())
+        return f"<{type(self).__name__} with seed {self.seed!r}, {links} links>"
+
+    @property
+    def trace_hash(self) -> str:
+        """Names everything that happened so far, to the byte and to the moment, in hex."""
+        return self._hash.hexdigest()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way anywhere."""
+        return all(link.idle for place in self._places.values() for link in place.links)
+
+    def random(self, purpose: str) -> random.Random:
+        """Give a source of randomness that depends on the seed and the purpose alone."""
+        return random.Random(f"{self.seed} {purpose}")
+
+    def environment(
+        self,
+        purpose: str,
+        note_failure: Callable[[BaseException], None] | None = None,
+    ) -> Environment:
+        """Give what a server or client needs of the world: seeded, cheap, and in the loop.
+
+        Args:
+            purpose: Whose it is; each gets randomness of its own.
+            note_failure: As in `Environment`.
+        """
+        more = {} if note_failure is None else {"note_failure": note_failure}
+        return Environment(
+            random_bytes=self.random(purpose).randbytes,
+            password_hasher=PasswordHasher(opslimit=1, memlimit=8192),
+            run_blocking=_run_in_loop,
+            **more,
+        )
+
+    def connector(self, server: Server, username: str, *, protocol: int = 2) -> Connector:
+        """Give a user's way to a server, for ``Client(connector, username=...)``.
+
+        Args:
+            server: A server, running or not yet.
+            username: Whose links these will be.
+            protocol: The version of the protocol that the client offers.
+        """
+        return _SimulatedConnector(self, server, username, protocol)
+
+    # What a test does to links.
+
+    def drop(self, *usernames: str, share: float = 1.0) -> int:
+        """Break connections, as they are now; clients come back by themselves.
+
+        Args:
+            *usernames: Whose.
+            share: How many of them, from 0 to 1, chosen by the seed.
+
+        Returns:
+            How many connections that were.
+        """
+        count = 0
+        for _, place in self._select(usernames):
+            for link in list(place.links):
+                if share >= 1 or place.random.random() < share:
+                    link.cut()
+                    count += 1
+        return count
+
+    def drop_all_to(self, server: Server) -> None:
+        """Break all connections to one server, as its crash would."""
+        for place in self._places.values():
+            for link in list(place.links):
+                if link.target is server:
+                    link.cut()
+
+    def cut(self, *usernames: str) -> None:
+        """Break connections, and refuse new ones until `heal`."""
+        for _, place in self._select(usernames):
+            place.reachable = False
+            for link in list(place.links):
+                link.cut()
+            place.changed.unpark_all()
+
+    def stall(self, *usernames: str) -> None:
+        """Have clients read nothing until `heal`; what they send arrives."""
+        self._block(usernames, "stall", to_server=True, to_client=False)
+
+    def partition(self, *usernames: str) -> None:
+        """Let nothing pass in either direction until `heal`; nobody is told."""
+        self._block(usernames, "partition", to_server=False, to_client=False)
+
+    def heal(self, *usernames: str) -> None:
+        """Let everything pass again; what waited arrives now."""
+        for _, place in self._select(usernames):
+            place.reachable = True
+        self._block(usernames, "heal", to_server=True, to_client=True)
+
+    def _block(
+        self, usernames: tuple[str, ...], what: str, *, to_server: bool, to_client: bool
+    ) -> None:
+        for name, place in self._select(usernames):
+            self._note(name, what, "")
+            place.to_server, place.to_client = to_server, to_client
+            for link in place.links:
+                link.block(to_server=not to_server, to_client=not to_client)
+            place.changed.unpark_all()
+
+    def _select(self, usernames: tuple[str, ...]) -> Iterator[tuple[str, _Place]]:
+        for name in usernames or list(self._places):
+            yield name, self._place(name)
+
+    def _place(self, username: str) -> _Place:
+        if username not in self._places:
+            self._places[username] = _Place(self.random(f"links of {username}"))
+        return self._places[username]
+
+    @asynccontextmanager
+    async def _connect(
+        self, server: Server, username: str, protocol: int, max_message_size: int | None
+    ) -> AsyncIterator[Transport]:
+        place = self._place(username)
+        await trio.lowlevel.checkpoint()
+        while place.reachable and not (place.to_server and place.to_client):
+            await place.changed.park()
+        # A connection takes one round trip.
+        await trio.sleep(2 * self.conditions.latency)
+        place.count += 1
+        name = f"{username}#{place.count}"
+        if not place.reachable:
+            self._note(name, "refuse", "")
+            raise ConnectionRefusedError("the link is cut, until the network is healed")
+        self._note(name, "connect", "")
+        link = Link(
+            name,
+            self.conditions,
+            target=server,
+            peer=f"host of {username}" if self.encrypted else LOCAL,
+            subprotocols=(SUBPROTOCOL,) if protocol == 2 else (),
+            random=place.random,
+            note=self._note,
+            on_end=place.links.remove,
+        )
+        place.links.append(link)
+        try:
+            server.serve_transport(link.server)
+        except ServerError:
+            link.cut()
+            raise ConnectionRefusedError("the server does not run") from None
+        link.client.max_message_size = max_message_size
+        link.block(to_server=not place.to_server, to_client=not place.to_client)
+        try:
+            yield link.client
+        finally:
+            await link.client.aclose()
+
+    def _note(self, where: str, what: str, content: str | bytes) -> None:
+        now = trio.current_time()
+        if self._start is None:
+            self._start = now
+        data = content if isinstance(content, bytes) else content.encode()
+        size, digest = 0, str(content)
+        if what in _OF_FRAMES:
+            size, digest = len(data), hashlib.blake2b(data, digest_size=4).hexdigest()
+        self.dropped += what in ("break", "cut")
+        record = Record(now - self._start, where, what, size, digest)
+        self.records.append(record)
+        self._hash.update(f"{record.time!r} {where} {what} {len(data)}\n".encode() + data)
+        if self.on_frame is not None and what == "receive":
+            self.on_frame(where.partition("#")[0], where.endswith("<-"), data)
+
+
+class _SimulatedConnector(Connector):
+    """A user's way to a server over a simulated network."""
+
+    def __init__(
+        self, network: SimulatedNetwork, server: Server, username: str, protocol: int
+    ) -> None:
+        self.encrypted = network.encrypted
+        self._network = network
+        self._server = server
+        self._username = username
+        self._protocol = protocol
+
+    def __str__(self) -> str:
+        return "a simulated network"
+
+    def connect(self, max_message_size: int | None) -> AbstractAsyncContextManager[Transport]:
+        """Give an async context manager around a new link."""
+        return self._network._connect(
+            self._server, self._username, self._protocol, max_message_size
+        )
+
+
+async def _run_in_loop(
+    function: Callable[..., object], *args: object, abandon_on_cancel: bool
+) -> object:
+    """Run a blocking function here and now: in a thread it would let virtual time run on."""
+    await trio.lowlevel.checkpoint()
+    return function(*args)

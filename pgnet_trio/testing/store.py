@@ -1,0 +1,84 @@
+"""A save file in memory, which outlives the servers that use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pgnet_trio.errors import StorageError
+from pgnet_trio.storage.interface import Changes, SavedState, Store
+
+__all__ = ["MemoryStore"]
+
+ValueT = TypeVar("ValueT")
+
+
+class MemoryStore(Store):
+    """What a server saves, kept in memory: ``Server(MyGame, save_file=store)``.
+
+    Attributes:
+        state: All that was saved.
+        full: Whether writing fails, as on a full disk; may be assigned at any time.
+    """
+
+    def __init__(self) -> None:
+        self.state = SavedState()
+        self.full = False
+        self._users = 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} with {len(self.state.games)} games>"
+
+    @property
+    def games(self) -> dict[str, str]:
+        """The save strings of the games by name."""
+        return {name: game.data for name, game in self.state.games.items()}
+
+    def load(self) -> SavedState:
+        """Give a copy of all that was saved.
+
+        Raises:
+            StorageError: Another server uses it.
+        """
+        if self._users:
+            raise StorageError("This store is in use by another server.")
+        self._users += 1
+        saved = self.state
+        return SavedState(
+            dict(saved.users), dict(saved.games), saved.registration, dict(saved.invite_codes)
+        )
+
+    def write(self, changes: Changes) -> None:
+        """Carry out these changes.
+
+        Raises:
+            StorageError: `full` is set.
+        """
+        if self.full:
+            raise StorageError("The store in memory is full, as the test wants it.")
+        _update(self.state.users, changes.users)
+        _update(self.state.games, changes.games)
+        _update(self.state.invite_codes, changes.invite_codes)
+        if changes.registration is not None:
+            self.state.registration = changes.registration
+
+    def close(self) -> None:
+        """Let another server use it; idempotent."""
+        self._users = 0
+
+    def copy(self) -> MemoryStore:
+        """Give another store that holds the same: what a machine has that crashed just now."""
+        copy = MemoryStore()
+        saved = self.state
+        copy.state = SavedState(
+            dict(saved.users), dict(saved.games), saved.registration, dict(saved.invite_codes)
+        )
+        return copy
+
+
+def _update(values: dict[str, ValueT], changes: Mapping[str, ValueT | None]) -> None:
+    for key, value in changes.items():
+        if value is None:
+            values.pop(key, None)
+        else:
+            values[key] = value
