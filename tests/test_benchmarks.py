@@ -15,12 +15,15 @@ from websockets.streams import StreamReader
 
 from tests.benchmarks.__main__ import main, parse
 from tests.benchmarks.load import Plan, drive, percentile
+from tests.benchmarks.peers import SyncResult, generate, ours
 from tests.benchmarks.processes import cpu_time, missing_package, resident_memory, running_server
 from tests.benchmarks.report import Report, Verdict, markdown_table
 from tests.benchmarks.roundtrip import CASES, roundtrip
+from tests.benchmarks.stall import held_memory, slow_reader
 from tests.benchmarks.wire import (
     MESSAGE,
     PAYLOAD,
+    Peer,
     SocketIOPeer,
     TCPPeer,
     WebSocketPeer,
@@ -155,6 +158,42 @@ def test_each_server_is_measured(name: str, in_flight: int) -> None:
     assert result.requests > 3
     assert 0 < result.p50 <= result.p99
     assert result.memory > 1 << 20
+
+
+OUR_JOBS = [
+    ("jobs", "request", ours.Echo, 2),
+    ("jobs", "broadcast", ours.Broadcast, 2),
+    ("jobs", "join-leave", ours.Visit, 2),
+    ("jobs", "visit", ours.Visit, 1),
+    ("arena", "sync", ours.Player, 2),
+]
+
+
+@pytest.mark.parametrize(("game", "job", "peer", "clients"), OUR_JOBS)
+def test_each_job_is_measured(game: str, job: str, peer: type[Peer], clients: int) -> None:
+    with running_server(f"{game}-trio-websocket") as server:
+        plan = generate.Plan(
+            job=job,
+            peer=f"{peer.__module__}:{peer.__name__}",
+            port=server.port,
+            server=server.process,
+            clients=clients,
+            seconds=0.2,
+            warm_up=0.05,
+        )
+        result = generate.JOBS[job](plan)
+    assert 0 < result.p50 <= result.p99
+    if isinstance(result, SyncResult):
+        assert result.unanswered == 0
+        assert result.bytes_per_client_second > 0
+
+
+def test_slow_readers_are_measured() -> None:
+    with running_server("jobs-trio-websocket") as server:
+        for slow in (False, True):
+            assert 0 < slow_reader(server, 0.1, slow=slow) < 1
+    with running_server("limited-trio-websocket") as server:
+        assert 1 << 19 < held_memory(server, 10_000, 2) < 1 << 23
 
 
 def test_a_round_trip_is_reported() -> None:

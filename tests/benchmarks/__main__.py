@@ -32,6 +32,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "roundtrip": "CPU time, rate and latency of requests, beside raw echoes and a rival",
         "local": "requests a second through Client.local",
         "latency": "time of one request from our own client over loopback",
+        "push": "one room that pushes to all of its players",
+        "stall": "what somebody who reads slowly, or not at all, costs others",
         "reconnect": "connections that come, drop and come back",
         "idle": "memory of idle logged-in connections",
         "import": "time of `import pgnet_trio`",
@@ -39,7 +41,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     }.items():
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
-        if name in {"roundtrip", "local", "latency", "all"}:
+        if name in {"roundtrip", "local", "latency", "push", "stall", "all"}:
             command.add_argument(
                 "--seconds", type=float, default=2.0, help="of one measurement (%(default)s)"
             )
@@ -79,6 +81,15 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
                 "--sleep",
                 action="store_true",
                 help="let the load generator sleep while it waits; needed on one core",
+            )
+        if name in {"push", "all"}:
+            command.add_argument(
+                "--recipients",
+                type=_positive,
+                nargs="+",
+                default=[100, 500],
+                metavar="N",
+                help="numbers of players in the room (100 500)",
             )
         if name in {"idle", "reconnect", "all"}:
             command.add_argument(
@@ -121,6 +132,21 @@ def run(options: argparse.Namespace) -> list[Report]:
         from tests.benchmarks.clients import latency
 
         reports.append(latency(seconds=options.seconds, rounds=options.rounds, progress=_progress))
+    if everything or options.command == "push":
+        from tests.benchmarks.push import push
+
+        reports.append(
+            push(
+                recipients=options.recipients,
+                seconds=options.seconds,
+                rounds=options.rounds,
+                progress=_progress,
+            )
+        )
+    if everything or options.command == "stall":
+        from tests.benchmarks.stall import stall
+
+        reports.append(stall(seconds=options.seconds, rounds=options.rounds, progress=_progress))
     if everything or options.command == "reconnect":
         from tests.benchmarks.reconnect import reconnect
 

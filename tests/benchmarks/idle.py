@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from tests.benchmarks.processes import missing_package, resident_memory, running_server
 from tests.benchmarks.report import Report, Verdict
-from tests.benchmarks.wire import IdlePeer
+from tests.benchmarks.wire import IdlePeer, Peer
+from tests.benchmarks.wire2 import IdlePeer2
 
 __all__ = ["idle"]
 
@@ -16,7 +17,10 @@ __all__ = ["idle"]
 FIRST_CONNECTIONS = 10
 
 
-def memory_per_connection(server_name: str, connections: int) -> tuple[float, int]:
+PEERS: dict[int, type[Peer]] = {1: IdlePeer, 2: IdlePeer2}
+
+
+def memory_per_connection(server_name: str, protocol: int, connections: int) -> tuple[float, int]:
     """Log users in and let them idle.
 
     Returns:
@@ -26,7 +30,7 @@ def memory_per_connection(server_name: str, connections: int) -> tuple[float, in
         server = stack.enter_context(running_server(server_name))
 
         def log_in(number: int) -> None:
-            stack.callback(IdlePeer(server.port, f"idle{number}").close)
+            stack.callback(PEERS[protocol](server.port, f"idle{number}").close)
 
         for number in range(FIRST_CONNECTIONS):
             log_in(number)
@@ -41,27 +45,45 @@ def idle(*, connections: int, progress: Callable[[str], None]) -> Report:
     """Measure the memory of idle logged-in connections, with each transport."""
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
-    measured = {}
-    for transport in ("websockets", "trio-websocket"):
-        if missing_package(f"pgnet-{transport}") is None:
-            progress(f"{connections} idle connections: {transport}")
-            measured[transport] = memory_per_connection(f"pgnet-{transport}", connections)
+    measured = {
+        (transport, protocol): _measured(transport, protocol, connections, progress)
+        for transport in ("websockets", "trio-websocket")
+        if missing_package(f"pgnet-{transport}") is None
+        for protocol in PEERS
+    }
     return Report(
         title=f"{connections:,} idle logged-in connections",
         command=f"python -m tests.benchmarks idle --connections {connections}",
-        head=["transport", "KiB a connection", "RSS at the end, MiB"],
+        head=["transport", "protocol", "KiB a connection", "RSS at the end, MiB"],
         rows=[
-            [name, f"{each / 2**10:.1f}", f"{total / 2**20:.1f}"]
-            for name, (each, total) in measured.items()
+            [transport, f"{protocol}", f"{each / 2**10:.1f}", f"{total / 2**20:.1f}"]
+            for (transport, protocol), (each, total) in measured.items()
         ],
         notes=["Resident memory of the server's process; the kernel's socket buffers are its own."],
-        measured={
-            name: {"per_connection": each, "total": total}
-            for name, (each, total) in measured.items()
-        },
+        measured=[
+            {
+                "transport": transport,
+                "protocol": protocol,
+                "per_connection": each,
+                "total": total,
+            }
+            for (transport, protocol), (each, total) in measured.items()
+        ],
         verdicts=[
-            Verdict("memory for each idle connection, `speed`", 40, each / 2**10, "KiB")
-            for name, (each, _) in measured.items()
-            if name == "websockets"
+            Verdict(
+                f"memory for each idle connection, `speed`, protocol {protocol}",
+                40,
+                each / 2**10,
+                "KiB",
+            )
+            for (transport, protocol), (each, _) in measured.items()
+            if transport == "websockets"
         ],
     )
+
+
+def _measured(
+    transport: str, protocol: int, connections: int, progress: Callable[[str], None]
+) -> tuple[float, int]:
+    progress(f"{connections} idle connections: {transport}, protocol {protocol}")
+    return memory_per_connection(f"pgnet-{transport}", protocol, connections)

@@ -24,12 +24,6 @@ __all__ = [
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 
-_PACKAGES = {
-    "pgnet-websockets": ["websockets"],
-    "transport-websockets": ["websockets"],
-    "socketio": ["socketio", "uvicorn"],
-}
-
 
 @attrs.frozen
 class CPUTime:
@@ -57,7 +51,11 @@ def resident_memory(process: int) -> int:
 
 def missing_package(server: str) -> str | None:
     """The package that this server needs and that is not installed, if there is one."""
-    for package in _PACKAGES.get(server, []):
+    if server == "socketio":
+        packages = ["socketio", "uvicorn"]
+    else:
+        packages = ["websockets"] * server.endswith("-websockets")
+    for package in packages:
         if importlib.util.find_spec(package) is None:
             return package
     return None

@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-__all__ = ["SERVERS"]
+__all__ = ["SERVERS", "UNACKNOWLEDGED"]
 
 
 def announce(port: int) -> None:
@@ -102,26 +102,41 @@ def serve_socketio() -> None:
     asyncio.run(uvicorn.Server(configuration).serve(sockets=[listener]))
 
 
-def serve_pgnet(transport: str) -> None:
+def serve_pgnet(game: str, transport: str, limits: Mapping[str, int] = {}) -> None:
     import trio
 
-    from tests.benchmarks.pgnet import open_server
+    from tests.benchmarks.pgnet import GAMES, open_server
+
+    server = open_server(GAMES[game], transport=transport, **limits)
 
     async def serve() -> None:
         async with trio.open_nursery() as nursery:
-            announce(await nursery.start(open_server(transport=transport).serve))
+            announce(await nursery.start(server.serve))
 
     trio.run(serve)
 
+
+# What a server keeps for a client by default.
+UNACKNOWLEDGED = {
+    "max_unacknowledged_messages": 4096,
+    "max_unacknowledged_bytes": 1024 * 1024,
+}
 
 SERVERS: dict[str, Callable[[], None]] = {
     "tcp": serve_tcp_echo,
     "trio-websocket": serve_trio_websocket_echo,
     "transport-websockets": lambda: serve_transport_echo("websockets"),
     "transport-trio-websocket": lambda: serve_transport_echo("trio-websocket"),
-    "pgnet-websockets": lambda: serve_pgnet("websockets"),
-    "pgnet-trio-websocket": lambda: serve_pgnet("trio-websocket"),
     "socketio": serve_socketio,
+    **{
+        f"{game}-{transport}": partial(serve_pgnet, game, transport)
+        for game in ("pgnet", "jobs", "arena", "table")
+        for transport in ("websockets", "trio-websocket")
+    },
+    **{
+        f"limited-{transport}": partial(serve_pgnet, "jobs", transport, UNACKNOWLEDGED)
+        for transport in ("websockets", "trio-websocket")
+    },
 }
 
 

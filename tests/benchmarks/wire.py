@@ -87,7 +87,10 @@ class Peer(ABC):
         request: The bytes of one request.
         sent_at: When the last request was sent; the load generator keeps it here.
         answers: How many answers came.
+        receive_buffer: Bytes that the kernel may keep for it; None for as many as it likes.
     """
+
+    receive_buffer: int | None = None
 
     def __init__(self, port: int, name: str, payload: dict[str, Any] | None = None) -> None:
         self.name = name
@@ -95,11 +98,25 @@ class Peer(ABC):
         self.request = b""
         self.sent_at = 0.0
         self.answers = 0
-        self._buffer = b""
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.port = port
+        self.connect()
         try:
             self.log_in()
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def connect(self) -> None:
+        """Open the connection, blocking."""
+        self._buffer = b""
+        self.socket = socket.socket()
+        self.socket.settimeout(30)
+        if self.receive_buffer is not None:
+            # Only before it connects does this bound the window.
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            self.socket.connect(("127.0.0.1", self.port))
         except BaseException:
             self.socket.close()
             raise

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from pgnet_trio.crypto.noise import NoiseHandshake, NoiseTransport
+from pgnet_trio.crypto.noise import TAG_BYTES, NoiseHandshake, NoiseTransport
 from pgnet_trio.messages import Packet, Push, Request
 from pgnet_trio.protocol import envelopes, v2
 from tests.benchmarks.wire import CHECK_EVERY, PING, PONG, WebSocketPeer, client_frame
@@ -191,7 +191,7 @@ class Protocol2Peer(WebSocketPeer):
             self._numbers_at.append(len(template))
             template += bytes(4) + body[2:]
         self._template = template
-        self._head = binary_frame_head(len(template) + v2.FRAME_OVERHEAD - 5)
+        self._head = binary_frame_head(len(template) + TAG_BYTES)
 
     def next_request(self) -> bytes:
         template = self._template

@@ -52,6 +52,7 @@ class Plan:
         server: Its process id.
         clients: How many.
         seconds: How long to measure, after the warm-up.
+        warm_up: Seconds that are not measured.
         sleep: Wait asleep. For machines with one core.
     """
 
@@ -61,6 +62,7 @@ class Plan:
     server: int
     clients: int
     seconds: float
+    warm_up: float = WARM_UP
     sleep: bool = False
 
     def kind(self) -> type[Any]:
@@ -145,7 +147,7 @@ def closed_loop(plan: Plan) -> JobResult:
             loop.add(peer)
             peer.sent_at = clock()
             peer.send(peer.next_request())
-        until = clock() + WARM_UP
+        until = clock() + plan.warm_up
         while clock() < until:
             loop.turn(take)
         latencies.clear()
@@ -198,7 +200,7 @@ def broadcast(plan: Plan) -> JobResult:
                 raise ConnectionError("the server does not keep up with the broadcasts")
             return clock() - started
 
-        run(WARM_UP)
+        run(plan.warm_up)
         latencies.clear()
         loop.working = 0.0
         usage = Usage.of(plan.server)
@@ -236,7 +238,7 @@ def visit(plan: Plan) -> JobResult:
     ]
     for thread in threads:
         thread.start()
-    time.sleep(WARM_UP)
+    time.sleep(plan.warm_up)
     latencies.clear()
     usage, own = Usage.of(plan.server), time.process_time()
     started = clock()
@@ -332,7 +334,7 @@ def sync(plan: Plan) -> SyncResult:
                     loop.working += clock() - now
                 loop.turn(take)
 
-        play_until(started + WARM_UP)
+        play_until(started + plan.warm_up)
         received = states = 0
         loop.working = 0.0
         begin = clock()

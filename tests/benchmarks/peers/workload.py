@@ -36,12 +36,18 @@ WORKLOAD = Workload()
 
 
 class World:
-    """The entities. `server.mjs` has the same in JavaScript."""
+    """The entities. `server.mjs` has the same in JavaScript.
 
-    def __init__(self, workload: Workload = WORKLOAD) -> None:
+    Args:
+        workload: The numbers.
+        seen: What the field is called that has the last input's number.
+    """
+
+    def __init__(self, workload: Workload = WORKLOAD, seen: str = "seen") -> None:
         self.workload = workload
+        self.seen = seen
         self.bodies: list[dict[str, Any]] = [
-            {"x": number * 97 % workload.world, "y": number * 61 % workload.world, "seen": 0}
+            {"x": number * 97 % workload.world, "y": number * 61 % workload.world, seen: 0}
             for number in range(workload.entities)
         ]
         self.velocities = [(1 + number % 7, 1 + number % 5) for number in range(workload.entities)]
@@ -50,7 +56,7 @@ class World:
         """Take an input."""
         self.velocities[body] = (dx, dy)
         if number:
-            self.bodies[body]["seen"] = number
+            self.bodies[body][self.seen] = number
 
     def tick(self) -> None:
         """Move everything."""

@@ -1,0 +1,205 @@
+"""Ours beside the rivals: how our server is started, and lean clients of protocol 2."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pgnet_trio import Request
+from pgnet_trio.patch import apply
+from pgnet_trio.protocol import envelopes
+from tests.benchmarks.peers.drive import Command, python_module, sync_result
+from tests.benchmarks.peers.rivals import LeanContender
+from tests.benchmarks.peers.wire import Visitor
+from tests.benchmarks.processes import missing_package
+from tests.benchmarks.wire2 import IdlePeer2, Protocol2Peer, push_body, request_body, with_number
+
+if TYPE_CHECKING:
+    from tests.benchmarks.peers import SyncResult
+
+__all__ = ["OURS", "Broadcast", "Echo", "Ours", "Player", "Visit"]
+
+_encode = msgspec.msgpack.Encoder().encode
+_REQUEST = _encode(envelopes.RequestEnvelope(1, "", {}))[1]
+
+RESPONSE, PUSH, STATE, PATCH = 8, 9, 10, 11
+
+
+class Echo(Protocol2Peer):
+    """Requests with an answer, each client in a game of its own."""
+
+
+class Broadcast(Protocol2Peer):
+    """A recipient in the room; what it asks is broadcast."""
+
+    message = "broadcast"
+
+    @property
+    def game(self) -> str:
+        return "room"
+
+    def pipeline(self, in_flight: int) -> None:
+        # Nobody waits for the answer, as with the rivals.
+        self.request_with(request_body(self.message, self.payload, quiet=True), 1)
+        self._push = push_body(self.message, self.payload)
+        self._alone = envelopes.array_head(1) + self._push
+
+    def messages(self, data: bytes) -> list[bytes]:
+        found = []
+        for plaintext in self.plaintexts(data):
+            # All recipients get the same bytes.
+            if plaintext == self._alone:
+                self.received += 1
+                found.append(self._push)
+                continue
+            found += [
+                _encode(envelope)
+                for envelope in self._decode(plaintext)
+                if envelope[0] == PUSH and envelope[1] == self.message
+            ]
+        self.acknowledge_if_due()
+        return found
+
+    def check(self, payload: bytes) -> None:
+        if payload != self._push:
+            raise ConnectionError(f"not a broadcast: {payload[:200]!r}")
+
+
+class Visit(IdlePeer2, Visitor):
+    """Joins a game and leaves it again."""
+
+    def pipeline(self, in_flight: int) -> None:
+        self._joining = request_body(Request.JOIN_GAME, {"name": "room"})
+        self._leaving = request_body(Request.LEAVE_GAME, {})
+        self.request_with(self._joining, 1)
+
+    def take(self, data: bytes) -> bool:
+        for plaintext in self.plaintexts(data):
+            for envelope in self._decode(plaintext):
+                # Besides answers there is what others do in the room.
+                if envelope[0] != RESPONSE:
+                    continue
+                if envelope[2] != 0:
+                    raise ConnectionError(f"not done: {envelope}")
+                self.answers += 1
+                joined = self.answers % 2 == 1
+                self.request_with(self._leaving if joined else self._joining, 1)
+                if not joined:
+                    return True
+                self.send(self.next_request())
+        return False
+
+
+class Player(Protocol2Peer):
+    """Plays the `sync` benchmark: keeps what it steers up to date by patches.
+
+    The first player keeps the whole state, as a real client does, and so proves the others right.
+    """
+
+    def __init__(self, port: int, name: str, payload: dict[str, Any] | None = None) -> None:
+        assert payload is not None
+        self.body: int = payload["body"]
+        self._key = str(self.body)
+        self._seen = 0
+        self._version = 0
+        self._whole: Any = None
+        super().__init__(port, name, payload)
+
+    @property
+    def game(self) -> str:
+        return "arena"
+
+    def pipeline(self, in_flight: int) -> None:
+        # Nothing is asked again and again here.
+        pass
+
+    def log_in(self) -> None:
+        super().log_in()
+        self.exchange("Play", {"body": self.body})
+
+    def input(self, number: int, dx: int, dy: int) -> bytes:
+        self.last_request += 1
+        steer = {"number": number, "dx": dx, "dy": dy}
+        body = _encode((_REQUEST, 0, "Steer", steer, True))
+        # Where there is a number already, of one byte, which `with_number` puts in itself.
+        return self.sealed(
+            envelopes.array_head(1) + with_number(body[:2] + body[3:], self.last_request)
+        )
+
+    def messages(self, data: bytes) -> list[bytes]:
+        return self.plaintexts(data)
+
+    def _decode(self, plaintext: bytes) -> list[list[Any]]:
+        found = super()._decode(plaintext)
+        for envelope in found:
+            kind = envelope[0]
+            if kind == PATCH:
+                self._take_patch(*envelope[1:])
+            elif kind == STATE:
+                self._version, state = envelope[1:]
+                self._seen = state[self._key]["n"]
+                self._whole = state if self.name == "player0" else None
+        return found
+
+    def seen(self, message: bytes) -> int | None:
+        version = self._version
+        self._decode(message)
+        self.acknowledge_if_due()
+        return self._seen if self._version != version else None
+
+    def _take_patch(self, base: int, version: int, patch: Any) -> None:
+        if base != self._version:
+            raise ConnectionError(f"a patch of version {base} came at version {self._version}")
+        self._version = version
+        change = patch.get(self._key, {})
+        self._seen = change.get("n", self._seen)
+        if self._whole is not None:
+            self._whole = apply(self._whole, patch)
+            if self._whole[self._key]["n"] != self._seen:
+                raise ConnectionError("the patches do not add up")
+
+
+class Ours(LeanContender):
+    """Our server, with one of its transports."""
+
+    encrypted = True
+    players = f"{__name__}:Player"
+    echoes = f"{__name__}:Echo"
+    recipients = f"{__name__}:Broadcast"
+    visitors = f"{__name__}:Visit"
+
+    def __init__(self, transport: str, label: str, notes: dict[str, str]) -> None:
+        self.label = label
+        self.notes = notes
+        self._transport = transport
+
+    def missing(self) -> str | None:
+        package = missing_package(f"jobs-{self._transport}")
+        return f"{self.label} needs {package}, which is not installed" if package else None
+
+    def server(self) -> Command:
+        return self._server("jobs")
+
+    def run_sync(self, players: int, seconds: float) -> SyncResult:
+        return sync_result(self._server("arena"), self.players, players, seconds)
+
+    def _server(self, game: str) -> Command:
+        return python_module("tests.benchmarks.servers", f"{game}-{self._transport}")
+
+
+OURS = [
+    Ours(
+        "websockets",
+        "pgnet_trio, `speed`",
+        {
+            "sync": "pgnet_trio compares what `view` gives, a dict of entities with whole numbers "
+            "under short keys, and sends what has changed in msgpack; its inputs are typed, "
+            "validated and need no answer.",
+            "jobs": "Who joins or leaves a game of pgnet_trio is told to all others in it, which "
+            "is part of its figures. With it, connecting includes an account: registration, and a "
+            "password hash of the cheapest kind.",
+        },
+    ),
+    Ours("trio-websocket", "pgnet_trio, trio-websocket", {}),
+]
