@@ -2,7 +2,7 @@
 
 The layers, each of which imports only from those before it: errors, codec, messages, typed,
 crypto, protocol, patch, transport, connection, environment, game, storage, server, client,
-testing, terminal, examples, devclient, cli.
+bot, testing, terminal, examples, devclient, cli.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 
 from pgnet_trio import devclient, examples
+from pgnet_trio.bot import Bot
 from pgnet_trio.client import Client, Entered, Left, Question, StateChanged
 from pgnet_trio.errors import (
     CodecError,
@@ -50,6 +51,7 @@ from pgnet_trio.typed import on
 __all__ = [
     "ADMIN_USERNAME",
     "DEFAULT_PORT",
+    "Bot",
     "Client",
     "CodecError",
     "ConnectFailed",

@@ -15,7 +15,17 @@ from pgnet_trio.typed import Handler, collect_handlers
 if TYPE_CHECKING:
     import trio
 
-__all__ = ["NO_DEFAULT", "Game", "NoDefault", "Room", "RoomBackend", "current_room"]
+    from pgnet_trio.transport import Transport
+
+__all__ = [
+    "NO_DEFAULT",
+    "BotPlayer",
+    "Game",
+    "NoDefault",
+    "Room",
+    "RoomBackend",
+    "current_room",
+]
 
 AnswerT = TypeVar("AnswerT")
 ModelT = TypeVar("ModelT")
@@ -42,6 +52,17 @@ class Nursery(Protocol):
 
     async def start(self, async_fn: Callable[..., Awaitable[Any]], /, *args: Any) -> Any:
         """Start a task, and wait until it says that it has started."""
+
+
+class BotPlayer(Protocol):
+    """What a room needs of a bot; `pgnet_trio.Bot` has it."""
+
+    @property
+    def username(self) -> str:
+        """Its name as a player."""
+
+    async def take_seat(self, transport: Transport, /) -> None:
+        """Play over a link to the game, until it is out of it."""
 
 
 class RoomBackend(Protocol):
@@ -100,6 +121,9 @@ class RoomBackend(Protocol):
 
     async def save(self) -> None:
         """Save this game now."""
+
+    def add_bot(self, bot: BotPlayer) -> None:
+        """Have a bot join."""
 
 
 current_room: ContextVar[RoomBackend | None] = ContextVar("current_room", default=None)
@@ -305,6 +329,20 @@ class Room:
             RuntimeError: It was called in a turn, where nobody could join.
         """
         return await self._attached.wait_players(count)
+
+    def add_bot(self, bot: BotPlayer, /) -> None:
+        """Have a bot join the game; it plays in a task of its own, and leaves with the game.
+
+        It joins after this turn, as a user would: ``user_joined`` may refuse it, and it takes up
+        one of `max_players`. It keeps no game alive: with its last user a game ends.
+
+        Args:
+            bot: The bot; each object plays in one game at a time.
+
+        Raises:
+            ValueError: Its name could be that of a user, or somebody here has it.
+        """
+        self._attached.add_bot(bot)
 
     async def save(self) -> None:
         """Save this game now; it is on disk when this returns.

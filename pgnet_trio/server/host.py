@@ -15,6 +15,7 @@ from pgnet_trio.errors import PGNetError
 from pgnet_trio.server.limits import ConnectionCounts, FailedLogins, Limits
 from pgnet_trio.server.lobby import GameEntry, Lobby
 from pgnet_trio.server.room import RoomClosed, RoomTask
+from pgnet_trio.server.saving import pack
 from pgnet_trio.server.session import CarryOut, Session
 from pgnet_trio.storage.interface import SavedGame
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pgnet_trio.game import Game
     from pgnet_trio.server.accounts import Accounts
     from pgnet_trio.server.archive import Archive
+    from pgnet_trio.server.watchdog import Watchdog
 
 __all__ = ["Host", "TooBusy"]
 
@@ -70,6 +72,7 @@ class Host:
         resume_grace: float,
         duplicate_login: str,
         minimum_protocol: int,
+        watchdog: Watchdog,
     ) -> None:
         self.key = key
         self.limits = limits
@@ -80,6 +83,7 @@ class Host:
         self.resume_grace = resume_grace
         self.duplicate_login = duplicate_login
         self.minimum_protocol = minimum_protocol
+        self.watchdog = watchdog
         self.lobby: Lobby[RoomTask] = Lobby()
         self.sessions: dict[str, Session] = {}
         self.counts = ConnectionCounts(limits)
@@ -93,6 +97,7 @@ class Host:
         self._make_game = make_game
         self._hashing = trio.CapacityLimiter(os.cpu_count() or 1)
         self._detached = 0
+        self._warned = False
 
     @property
     def is_full(self) -> bool:
@@ -172,7 +177,6 @@ class Host:
         def dismiss(username: str) -> None:
             if self.lobby.game_of(username) is entry:
                 self.lobby.leave(username)
-                room.leave(username)
 
         async def save_now() -> None:
             if self.saves:
@@ -189,6 +193,7 @@ class Host:
             on_end=end,
             save_now=save_now,
             note_failure=self.environment.note_failure,
+            watchdog=self.watchdog,
         )
         entry = self.lobby.add(name, password, room)
         self.games_gone.discard(name)
@@ -241,9 +246,17 @@ class Host:
         games = {}
         for entry in entries:
             if entry.room.save_string:
-                games[entry.name] = SavedGame(entry.name, entry.password, entry.room.save_string)
+                data = pack(entry.room.save_string, entry.room.options)
+                games[entry.name] = SavedGame(entry.name, entry.password, data)
             elif entry.room.save_string is not None:
                 gone.add(entry.name)
+                if not self._warned:
+                    self._warned = True
+                    logger.warning(
+                        "The game %r is not in the save file: a game is saved where its class has "
+                        "persistent = True, and get_save_string() gives something",
+                        entry.name,
+                    )
         await self.archive.save_games(
             games,
             gone,

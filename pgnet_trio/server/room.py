@@ -16,14 +16,16 @@ import trio
 
 from pgnet_trio.codec import decode_json, encode_json
 from pgnet_trio.errors import CodecError, PGNetError, PlayerLeft, Reject, bare
-from pgnet_trio.game import Game, NoDefault, current_room
+from pgnet_trio.game import BotPlayer, Game, NoDefault, current_room
 from pgnet_trio.messages import Push, Response, Status, explicit_time
 from pgnet_trio.protocol.envelopes import encode_push
+from pgnet_trio.server.bots import check_bot_name, is_bot_name, run_bot
 from pgnet_trio.server.members import Member, Members, PacketTurn, Player
 from pgnet_trio.server.questions import Questions
 from pgnet_trio.server.scripts import ScriptNursery, in_turn
 from pgnet_trio.server.stepping import stepped
 from pgnet_trio.server.views import Views
+from pgnet_trio.server.watchdog import Watchdog
 from pgnet_trio.typed import finish, read_packet, to_push, to_response
 
 __all__ = ["JoinRefused", "RoomClosed", "RoomTask"]
@@ -104,6 +106,7 @@ class RoomTask:
         on_end: Called once, when the room takes no more turns, with the reason.
         save_now: Puts this room's save string on disk.
         note_failure: Called with what the game raised, after it was logged.
+        watchdog: Is told whose code runs.
 
     Attributes:
         info: What the game says about itself to those who look for one.
@@ -128,6 +131,7 @@ class RoomTask:
         on_end: Callable[[str], None],
         save_now: Callable[[], Awaitable[None]],
         note_failure: Callable[[BaseException], None] = lambda error: None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self.name = name
         self.options: Mapping[str, Any] = MappingProxyType(dict(options))
@@ -144,7 +148,8 @@ class RoomTask:
         self._dismiss = dismiss
         self._on_end = on_end
         self._save_now = save_now
-        self._note_failure = note_failure
+        self.note_failure = note_failure
+        self._watchdog = watchdog or Watchdog(None)
         self._start = trio.current_time()
         self._questions = Questions(self._start)
         self._end_reason: str | None = None
@@ -169,7 +174,7 @@ class RoomTask:
         self._in_turn = False
         self._limited = False
         self._failure: BaseException | None = None
-        self._play_scope = trio.CancelScope()
+        self._bots: set[str] = set()
         # Players that the game sent away, and has not heard of yet.
         self._sent_away: set[str] = set()
         # Until the end of this turn, or of this step of a script.
@@ -268,6 +273,15 @@ class RoomTask:
             await self._joined.park()
         return players
 
+    def add_bot(self, bot: BotPlayer) -> None:
+        """Have a bot join."""
+        check_bot_name(bot.username)
+        if bot.username in self.members or bot.username in self._bots:
+            raise ValueError(f"{bot.username!r} is in the game {self.name!r} already")
+        if self._end_reason is None:
+            self._bots.add(bot.username)
+            self._play_nursery.start_soon(self._run_bot, bot)
+
     async def save(self) -> None:
         """Save this game; on disk when this returns."""
         self._take_save_string()
@@ -309,6 +323,7 @@ class RoomTask:
     def handle_answer(self, turn: PacketTurn, question_id: int) -> None:
         """Take the answer to a question; this goes round the queue, and never waits."""
         busy, self._busy = self._busy, turn
+        self._watchdog.room = self
         try:
             response = self._questions.take_answer(turn.player.username, question_id, turn.packet)
         finally:
@@ -417,6 +432,11 @@ class RoomTask:
         self._post(end_if_empty)
 
     @property
+    def busy(self) -> object:
+        """What of the game's code runs now, another object each time; None for nothing."""
+        return self._busy
+
+    @property
     def lobby_extras(self) -> dict[str, Any]:
         """What the directory of games shows beyond PGNet's, where it is not as by default."""
         extras: dict[str, Any] = {}
@@ -455,7 +475,7 @@ class RoomTask:
                 self._publish()
             except Exception as error:
                 logger.exception("Game %r raised while it was closed", self.name)
-                self._note_failure(error)
+                self.note_failure(error)
         self._end_reason = reason
         self._scope.deadline = trio.current_time() + TURN_DEADLINE
         self._on_end(reason)
@@ -500,17 +520,28 @@ class RoomTask:
             "restarted from its last save" if again else "closed",
             exc_info=error,
         )
-        self._note_failure(error)
+        self.note_failure(error)
         self._busy = None
         self._in_turn = False
         self._pushes.clear()
         self._kicks.clear()
         self._closes = None
+        # They are gone with the game that had added them.
+        for name in [name for name in self.members.players if is_bot_name(name)]:
+            self.members.remove(name)
+            self._tell_players({name: None})
         if not again:
             self.crashed = True
             self.close(CRASHED, "crashed")
         self._refuse_unanswered(CRASHED)
         return again
+
+    async def _run_bot(self, bot: BotPlayer) -> None:
+        in_turn.set(False)
+        try:
+            await run_bot(self, bot)
+        finally:
+            self._bots.discard(bot.username)
 
     def _may_restart(self) -> bool:
         if not self._started or self._end_reason is not None:
@@ -529,7 +560,7 @@ class RoomTask:
         """Have the game end as if a turn of it had raised this; for what runs in other tasks."""
         if self._failure is None:
             self._failure = error
-            self._play_scope.cancel()
+            self._play_nursery.cancel_scope.cancel()
 
     async def _play(self, task_status: trio.TaskStatus[None]) -> None:
         try:
@@ -543,7 +574,7 @@ class RoomTask:
 
     async def _play_unless_it_fails(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
-            self._play_scope = nursery.cancel_scope
+            self._play_nursery = nursery
             scripts: ScriptNursery = await nursery.start(self._hold_scripts)
             self._scripts = scripts
             token = current_room.set(self)
@@ -677,6 +708,7 @@ class RoomTask:
         self._in_turn = True
         self._limited = errand.limited
         self._busy = errand
+        self._watchdog.room = self
         try:
             try:
                 await self._hook(errand.action())
@@ -701,6 +733,7 @@ class RoomTask:
         self._in_turn = True
         self._limited = turn.quiet
         self._busy = turn
+        self._watchdog.room = self
         try:
             response = await self._respond(turn)
         finally:
@@ -769,6 +802,7 @@ class RoomTask:
     def _before_step(self) -> None:
         # A new object each time, so that one step can be told from the next.
         self._busy = [None]
+        self._watchdog.room = self
 
     def _after_step(self) -> None:
         self._step_over(limited=False)
@@ -813,7 +847,7 @@ class RoomTask:
             else:
                 self._viewed_at = trio.current_time()
                 # What it pushes waits for its end.
-                busy, self._busy = self._busy, self._views
+                busy, self._busy = self._busy, [self._views]
                 try:
                     for viewer in self._views.refresh(self.members.entered):
                         touched[viewer.player] = None
@@ -849,6 +883,7 @@ class RoomTask:
             if not member.is_spectator:
                 self._sent_away.add(username)
             self._dismiss(username)
+            self.leave(username)
 
     def _sync_interval(self) -> float:
         rate = self._game.sync_rate

@@ -25,6 +25,8 @@ from pgnet_trio.server.host import Host
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.listeners import open_listeners
 from pgnet_trio.server.room import RoomClosed
+from pgnet_trio.server.saving import unpack
+from pgnet_trio.server.watchdog import Watchdog
 from pgnet_trio.storage import keep_key, key_file_of, open_store, read_key
 from pgnet_trio.storage.interface import SavedState, Store, UserRecord
 from pgnet_trio.transport import Transport, choose, memory_pair
@@ -78,6 +80,8 @@ class Server:
             connected already: ``"take_over"`` gives it the seat, and the older client is told;
             ``"refuse"`` refuses it. Clients with protocol 1 are always refused.
         minimum_protocol: 2 refuses clients of PGNet, whose protocol has no forward secrecy.
+        watchdog: Seconds after which a game that holds up all others, by a call that blocks, is
+            named in the log, with the line; None: it is not looked for.
         limits: Every limit of `Limits` by its name, such as ``max_connections=100``; None
             switches one off.
 
@@ -106,6 +110,7 @@ class Server:
         resume_grace: float = 30.0,
         duplicate_login: Literal["take_over", "refuse"] = "take_over",
         minimum_protocol: int = 1,
+        watchdog: float | None = 0.25,
         **limits: Any,
     ) -> None:
         unknown = limits.keys() - {field.name for field in Limits.__attrs_attrs__}
@@ -119,6 +124,8 @@ class Server:
             raise ValueError(
                 f"duplicate_login: expected 'take_over' or 'refuse', got {duplicate_login!r}."
             )
+        if watchdog is not None and not watchdog > 0:
+            raise ValueError(f"watchdog has to be over 0 s, or None; got {watchdog!r}.")
         if minimum_protocol not in (1, 2):
             raise ValueError(f"minimum_protocol: expected 1 or 2, got {minimum_protocol!r}.")
         self._environment = environment or Environment()
@@ -151,6 +158,7 @@ class Server:
             resume_grace=resume_grace,
             duplicate_login=duplicate_login,
             minimum_protocol=minimum_protocol,
+            watchdog=Watchdog(watchdog),
         )
         self._accounts: Accounts | None = None
         self._connections: trio.Nursery | None = None
@@ -377,6 +385,7 @@ class Server:
         host = self._host
         self._patience = SHUTDOWN_DEADLINE
         self._last_turns = self._last_messages = trio.CancelScope()
+        host.watchdog.start()
         try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as services:
@@ -407,6 +416,7 @@ class Server:
                     services.cancel_scope.cancel()
             logger.info("Stopped with exit code %d", host.exit_code)
         finally:
+            host.watchdog.stop()
             finished.set()
 
     async def _accept(
@@ -419,7 +429,8 @@ class Server:
     async def _open_saved_games(self, saved: SavedState) -> None:
         for game in saved.games.values():
             try:
-                await self._host.open_game(game.name, game.password, game.data)
+                save_string, options = unpack(game.data)
+                await self._host.open_game(game.name, game.password, save_string, options)
             except RoomClosed as error:
                 logger.error("A saved game stays in the save file as it is: %s", error)
 

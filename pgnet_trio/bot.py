@@ -1,0 +1,87 @@
+"""`Bot`: a player that is a task of the server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from pgnet_trio.client import Client
+from pgnet_trio.client.connector import Connector
+
+if TYPE_CHECKING:
+    from pgnet_trio.transport import Transport
+
+__all__ = ["Bot"]
+
+
+class Bot(Client):
+    """A player that is a task of the server: a `Client` without a socket, an account or a port.
+
+    Override `play`, and put the bot into a game with ``self.room.add_bot(MyBot("bot 1"))``. It
+    sees what a player of its name sees, and has the same calls; but it is in this one game for
+    as long as it lives. Where it raises, that is logged and the bot is out of the game, which goes
+    on. What takes long belongs in a thread or process: see the guide on bots.
+
+    Args:
+        username: Its name as a player, which no user can have: with a space in it, for example.
+    """
+
+    def __init__(self, username: str, /) -> None:
+        self._seat = _Seat()
+        super().__init__(self._seat, username=username, reconnect_for=0)
+
+    async def play(self) -> None:
+        """Called when the bot is in the game; cancelled when it is out of it.
+
+        The bot leaves when this returns. Left as it is, it stays to the end, for a bot that does
+        everything in events such as `on_question`.
+        """
+        await trio.sleep_forever()
+
+    async def take_seat(self, transport: Transport, /) -> None:
+        """Play over a link to a game; called by the server.
+
+        Raises:
+            LoginRefused: The game did not let the bot in.
+            Exception: What `play` or an event raised.
+        """
+        self._seat.transport = transport
+        async with self:
+            async with trio.open_nursery(strict_exception_groups=False) as nursery:
+                nursery.start_soon(self._end_with_the_game, nursery.cancel_scope)
+                nursery.start_soon(self._end_with_the_session, nursery.cancel_scope)
+                await self.play()
+                nursery.cancel_scope.cancel()
+
+    async def _end_with_the_game(self, scope: trio.CancelScope) -> None:
+        while self.game is not None:
+            await self._game_changed.park()
+        scope.cancel()
+
+    async def _end_with_the_session(self, scope: trio.CancelScope) -> None:
+        await self._ended.wait()
+        scope.cancel()
+
+
+class _Seat(Connector):
+    """The way of a bot to its game."""
+
+    encrypted = False
+    transport: Transport
+
+    def __str__(self) -> str:
+        return "its server"
+
+    def connect(self, max_message_size: int | None) -> Any:
+        """Give an async context manager around the link."""
+        return self._connect()
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[Transport]:
+        try:
+            yield self.transport
+        finally:
+            await self.transport.aclose()
