@@ -142,12 +142,11 @@ def explicit_time(message: Packet | Response) -> str | None:
 
     None where the message took it from the clock.
     """
-    read = (
-        _given_times.get(type(message))
-        or _given_times[Packet if isinstance(message, Packet) else Response]
-    )
+    read = _given_times.get(type(message))
+    if read is None:
+        read = _given_times[Packet if isinstance(message, Packet) else Response]
     held = read(message)
-    return None if isinstance(held, float | datetime) else held
+    return held if isinstance(held, str) else None
 
 
 _statuses = {int(status): status for status in Status}

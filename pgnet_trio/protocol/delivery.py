@@ -146,7 +146,7 @@ class ServerDelivery:
         """Whether there is something to send."""
         return (
             self._sent < len(self._entries)
-            or self._state_waits
+            or (self._snapshot is not self._shown and self._state_waits)
             or len(self._settled) >= ACKNOWLEDGE_AFTER
         )
 
@@ -285,7 +285,11 @@ class ServerDelivery:
         out: list[bytes] = []
         entries, sent = self._entries, self._sent
         while True:
-            if self._state_waits and self._acknowledged + sent >= self._state_after:
+            if (
+                self._snapshot is not self._shown
+                and self._state_waits
+                and self._acknowledged + sent >= self._state_after
+            ):
                 envelope = self._next_state()
                 if envelope is not None:
                     size -= len(envelope)
