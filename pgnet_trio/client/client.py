@@ -159,10 +159,11 @@ class Client:
         self._close_reason = ""
         self._opened: AbstractAsyncContextManager[None] | None = None
         self._reset()
+        self._end_feeds(Disconnected("This client is not connected."))
 
     def _reset(self) -> None:
         """Forget the run before."""
-        self._dispatcher = Dispatcher()
+        self._dispatcher = Dispatcher(self._end_overwhelmed)
         self._outbox = Outbox()
         self._session = ClientSession(
             self._connector,
@@ -181,21 +182,24 @@ class Client:
         self._way_in: Packet | None = None
         self._room_clock = 0.0
         self._events: Feed[Event] | None = None
-        self._leave_room(None)
+        self._enter_room()
 
-    def _leave_room(self, error: PGNetError | None, *, first: bool = True) -> None:
-        """Start anew with what is read of a game; readers of the one before end."""
-        if not first:
-            for feed in (self._pushes, self._questions):
-                feed.end(error)
-            self._states.end(error)
-            for question in self._open_questions.values():
-                question.scope.cancel()
-        self._pushes: Feed[Push] = Feed("pushes")
-        self._questions: Feed[Question[Any]] = Feed("questions")
+    def _end_feeds(self, error: PGNetError | None) -> None:
+        """Let readers end, or raise *error*, after what there is to read."""
+        for feed in (self._pushes, self._questions):
+            feed.end(error)
+        self._states.end(error)
+        for question in self._open_questions.values():
+            question.scope.cancel()
+
+    def _enter_room(self) -> None:
+        """Start anew with what is read of a game."""
+        self._pushes: Feed[Push] = Feed("pushes", _message)
+        self._questions: Feed[Question[Any]] = Feed("questions", _question_message)
         self._open_questions: dict[int, Question[Any]] = {}
         self._states: LatestFeed = LatestFeed()
         self._state_version = 0
+        self._state_wanted = False
         self._players = {}
 
     @classmethod
@@ -470,7 +474,7 @@ class Client:
         """
         if model is None:
             return self._pushes.read(None, _itself)
-        return self._pushes.read(model, functools.partial(_as_model, model))
+        return self._pushes.read(model_name(model), functools.partial(_as_model, model))
 
     @overload
     def questions(self, model: None = None, /) -> AsyncIterator[Question[Packet]]: ...
@@ -484,7 +488,7 @@ class Client:
         """
         if model is None:
             return self._questions.read(None, _itself)
-        return self._questions.read(model, functools.partial(_as_question, model))
+        return self._questions.read(model_name(model), functools.partial(_as_question, model))
 
     def states(self, model: type[ModelT], /) -> AsyncIterator[ModelT]:
         """Iterate over the states of the game: the latest, and then whenever there is a newer one.
@@ -544,7 +548,7 @@ class Client:
         What comes is kept from the first call on.
         """
         if self._events is None:
-            self._events = Feed("events")
+            self._events = Feed("events", _one_kind)
         return self._events.read(None, _itself)
 
     def flush_queue(self) -> None:
@@ -792,15 +796,17 @@ class Client:
             f"Logged in as {self.username} at {self._connector}, protocol {self._session.protocol}."
         )
         if again and self._way_in is not None:
-            way_in, self._way_in = self._way_in, None
-            way_in = Packet(Request.JOIN_GAME, _without_options(way_in.payload))
+            way_in = Packet(Request.JOIN_GAME, _without_options(self._way_in.payload))
             self._outbox.put(Errand(way_in, self._rejoined), do_next=True, waiting_callbacks=0)
 
     def session_lost(self, reason: str) -> None:
         """Fail what waits: the server knows nothing of it any more; called by the session."""
         error = SessionLost(reason)
         self._outbox.fail_all(error)
-        self._leave_room(error, first=False)
+        self._leave_room(error)
+        if self._events is not None:
+            self._events.end(error)
+            self._events = Feed("events", _one_kind)
         self._connected = False
         self._dispatcher.call(self.on_connection, False)
         if self._way_in is None:
@@ -818,9 +824,12 @@ class Client:
         self._close_reason = reason
         error = Disconnected(reason)
         self._outbox.fail_all(error)
-        self._leave_room(error if self._connected else None, first=False)
+        # Who wanted the end has lost nothing: iterators come to theirs.
+        end = None if reason == CLOSED_HERE else error
+        self._end_feeds(end)
         if self._events is not None:
-            self._events.end(error)
+            self._events.end(end)
+        self._players = {}
         self._game = None
         self._online = False
         if self._connected:
@@ -844,10 +853,7 @@ class Client:
             case Questioned():
                 self._take_question(event)
             case Withdrawn():
-                question = self._open_questions.pop(event.id, None)
-                if question is not None:
-                    question.scope.cancel()
-                    self._questions.remove(question)
+                self._close_question(event.id)
 
     def _take_answer(self, answer: Answer) -> None:
         response = answer.response
@@ -863,12 +869,23 @@ class Client:
             response.game = self._game
         self._dispatcher.call(errand.callback, response)
         errand.succeed(response)
+        if errand.question is not None and response.status == Status.OK:
+            # After whoever answered is woken, who may do so within the question's scope.
+            self._close_question(errand.question)
         if response.disconnecting:
             self._session.end(response.message)
 
     def _rejoined(self, response: Response) -> None:
         if response.status != Status.OK:
+            self._way_in = None
             self._set_game(None)
+
+    def _leave_room(self, error: PGNetError | None) -> None:
+        self._end_feeds(error)
+        had_players = bool(self._players)
+        self._enter_room()
+        if had_players:
+            self._dispatch(self.on_players, {})
 
     def _take_game(self, event: GameChanged) -> None:
         if event.name is None:
@@ -876,7 +893,7 @@ class Client:
                 self._left = Left(self._game, event.reason, event.message)
                 self._put_event(self._left)
             self._way_in = None
-            self._leave_room(None, first=False)
+            self._leave_room(None)
         else:
             self._room_clock = event.time - trio.current_time()
             self._put_event(Entered(event.name))
@@ -885,6 +902,7 @@ class Client:
 
     def _take_state(self, version: int, data: Any) -> None:
         self._state_version = version
+        self._state_wanted = False
         self._states.put(data)
         self._put_event(StateChanged())
         if self.on_state is not None:
@@ -903,7 +921,9 @@ class Client:
             else:
                 self._take_state(event.version, data)
                 return
-        self._session.want_state()
+        if not self._state_wanted:
+            self._state_wanted = True
+            self._session.want_state()
 
     def _take_push(self, push: Push) -> None:
         if push.message == PLAYERS:
@@ -924,7 +944,8 @@ class Client:
         self._dispatch(self.on_players, dict(players))
 
     def _take_question(self, event: Questioned) -> None:
-        self._room_clock = event.time - trio.current_time()
+        # It may have waited for its way here, and then its time is old.
+        self._room_clock = max(self._room_clock, event.time - trio.current_time())
         deadline = math.inf if event.deadline is None else event.deadline - self._room_clock
         question = Question(
             event.id,
@@ -933,12 +954,16 @@ class Client:
             trio.CancelScope(deadline=deadline),
             self._answer_question,
         )
-        if event.id in self._open_questions:
-            return
         self._open_questions[event.id] = question
         self._questions.put(question)
         self._put_event(question)
         self._dispatch(self.on_question, question)
+
+    def _close_question(self, id: int) -> None:
+        question = self._open_questions.pop(id, None)
+        if question is not None:
+            question.scope.cancel()
+            self._questions.remove(question)
 
     def _put_event(self, event: Event) -> None:
         if self._events is not None:
@@ -949,9 +974,12 @@ class Client:
         if hook is not None and len(self._dispatcher) < MAX_QUEUED:
             self._dispatcher.call(hook, argument)
         elif hook is not None:
-            self._session.end(
-                f"more than {MAX_QUEUED} calls of events wait: they take longer than new ones come"
-            )
+            self._end_overwhelmed()
+
+    def _end_overwhelmed(self) -> None:
+        self._session.end(
+            f"more than {MAX_QUEUED} calls of events wait: they take longer than new ones come"
+        )
 
     def _set_game(self, game: str | None) -> None:
         if game == self._game:
@@ -973,6 +1001,18 @@ def _without_options(payload: dict[str, Any]) -> dict[str, Any]:
 
 def _itself(item: ModelT) -> ModelT:
     return item
+
+
+def _message(push: Push) -> str:
+    return push.message
+
+
+def _question_message(question: Question[Any]) -> str:
+    return question.packet.message
+
+
+def _one_kind(event: Event) -> str:
+    return ""
 
 
 def _as_model(model: type[ModelT], push: Push) -> ModelT | None:

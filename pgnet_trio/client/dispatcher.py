@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +18,16 @@ _CAPACITY = 4 * MAX_QUEUED + 64
 
 
 class Dispatcher:
-    """A queue of calls, and the task that makes them."""
+    """A queue of calls, and the task that makes them.
 
-    def __init__(self) -> None:
-        self._post, self._calls = trio.open_memory_channel[tuple[Callable[..., Any], Any]](
-            _CAPACITY
-        )
+    Args:
+        on_overflow: Called when more calls wait than should: whoever causes them has to end. What
+            tells of that end is still called.
+    """
+
+    def __init__(self, on_overflow: Callable[[], None]) -> None:
+        self._on_overflow = on_overflow
+        self._post, self._calls = trio.open_memory_channel[tuple[Callable[..., Any], Any]](math.inf)
         self._pending: list[Callable[[], Any]] = []
 
     def __len__(self) -> int:
@@ -32,6 +37,8 @@ class Dispatcher:
         """Have a function called in its turn; never waits. None is nothing to call."""
         if function is not None:
             self._post.send_nowait((function, argument))
+            if len(self) > _CAPACITY:
+                self._on_overflow()
 
     def call_once(self, function: Callable[[], Any]) -> None:
         """Have a function without arguments called, unless it waits to be called already."""

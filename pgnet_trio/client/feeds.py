@@ -24,22 +24,27 @@ class Feed(Generic[ItemT]):
 
     Args:
         what: What the items are called, in errors.
+        kind: Names the kind of an item.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, kind: Callable[[ItemT], str]) -> None:
         self._what = what
+        self._kind = kind
         self._items: deque[ItemT] = deque()
-        self._lost = 0
+        # By kind: whoever reads one kind has lost nothing when another is not read.
+        self._lost: dict[str, int] = {}
         self._ended = False
         self._error: PGNetError | None = None
         self._changed = trio.lowlevel.ParkingLot()
-        self._readers: set[object] = set()
+        self._readers: set[str | None] = set()
 
     def put(self, item: ItemT) -> None:
         """Add an item; never waits."""
         if len(self._items) >= MAX_UNREAD:
-            self._items.popleft()
-            self._lost += 1
+            kind = self._kind(self._items.popleft())
+            if kind not in self._lost and len(self._lost) >= MAX_UNREAD:
+                del self._lost[next(iter(self._lost))]
+            self._lost[kind] = self._lost.get(kind, 0) + 1
         self._items.append(item)
         self._changed.unpark_all()
 
@@ -54,24 +59,32 @@ class Feed(Generic[ItemT]):
         self._error = error
         self._changed.unpark_all()
 
-    def read(self, key: object, read: Callable[[ItemT], ReadT | None]) -> Reader[ItemT, ReadT]:
+    def read(self, kind: str | None, read: Callable[[ItemT], ReadT | None]) -> Reader[ItemT, ReadT]:
         """Make an iterator over what comes.
 
         Args:
-            key: Names the kind; each has one consumer at a time.
+            kind: The kind of item, or None for all; each has one consumer at a time.
             read: Gives what the consumer gets of an item; None for an item of another kind.
         """
-        return Reader(self, key, read)
+        return Reader(self, kind, read)
+
+    def _take_lost(self, kind: str | None) -> int:
+        """Give how many of a kind were lost since this was asked last."""
+        if kind is not None:
+            return self._lost.pop(kind, 0)
+        lost = sum(self._lost.values())
+        self._lost.clear()
+        return lost
 
 
 class Reader(Generic[ItemT, ReadT], AsyncIterator[ReadT]):
     """An iterator over a feed. Breaking out of it, or cancelling it, leaves nothing behind."""
 
     def __init__(
-        self, feed: Feed[ItemT], key: object, read: Callable[[ItemT], ReadT | None]
+        self, feed: Feed[ItemT], kind: str | None, read: Callable[[ItemT], ReadT | None]
     ) -> None:
         self._feed = feed
-        self._key = key
+        self._kind = kind
         self._read = read
 
     def __aiter__(self) -> Reader[ItemT, ReadT]:
@@ -88,14 +101,14 @@ class Reader(Generic[ItemT, ReadT], AsyncIterator[ReadT]):
             trio.BusyResourceError: Somebody else waits for the same.
         """
         feed = self._feed
-        if self._key in feed._readers:
+        if self._kind in feed._readers:
             raise trio.BusyResourceError(f"{feed._what} of this kind have another consumer")
-        feed._readers.add(self._key)
+        feed._readers.add(self._kind)
         try:
             await trio.lowlevel.checkpoint()
             while True:
-                if feed._lost:
-                    lost, feed._lost = feed._lost, 0
+                lost = feed._take_lost(self._kind)
+                if lost:
                     raise PushesLost(
                         f"{lost} {feed._what} came while nobody read them, and are lost: at most "
                         f"{MAX_UNREAD} are kept"
@@ -116,7 +129,7 @@ class Reader(Generic[ItemT, ReadT], AsyncIterator[ReadT]):
                     raise StopAsyncIteration
                 await feed._changed.park()
         finally:
-            feed._readers.discard(self._key)
+            feed._readers.discard(self._kind)
 
 
 class LatestFeed:

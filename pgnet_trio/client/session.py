@@ -126,6 +126,11 @@ class ClientSession:
         # Whether the session before this one is gone, which is to be told when there is one again.
         self._lost = False
         self._drop_reason = ""
+        # Of the tries to come back: kept over connections that get nothing done, or one that
+        # breaks each time for the same reason would be tried for ever, and without a pause.
+        self._backoff = FIRST_BACKOFF
+        self._give_up_at = math.inf
+        self._got_something_done = True
         self._delivery = ClientDelivery(outbox.next_request)
         self._connection: Connection[ClientEvent] | None = None
         self._speaker: v1.ClientProtocol | v2.ClientProtocol | None = None
@@ -149,7 +154,8 @@ class ClientSession:
             await self._converse(task_status)
             while self.end_reason is None:
                 await self._come_back()
-        self._end(self.end_reason or "cancelled")
+        if self.protocol is None:
+            raise ConnectFailed(f"{self.end_reason} before it was logged in")
 
     def end(self, reason: str) -> None:
         """End the session, for good: the server is told, and the user's seat is free."""
@@ -187,13 +193,15 @@ class ClientSession:
 
     async def _come_back(self) -> None:
         """Try to go on over another connection, until it was lost too or time is up."""
-        deadline = trio.current_time() + self._reconnect_for
-        backoff = FIRST_BACKOFF
-        failure = self._drop_reason
+        if self._got_something_done:
+            self._got_something_done = False
+            self._backoff = FIRST_BACKOFF
+            self._give_up_at = trio.current_time() + self._reconnect_for
+        deadline, failure = self._give_up_at, self._drop_reason
         while trio.current_time() < deadline:
             share = int.from_bytes(self._environment.random_bytes(4)) / 2**32
-            await trio.sleep_until(min(trio.current_time() + share * backoff, deadline))
-            backoff = min(2 * backoff, LONGEST_BACKOFF)
+            await trio.sleep_until(min(trio.current_time() + share * self._backoff, deadline))
+            self._backoff = min(2 * self._backoff, LONGEST_BACKOFF)
             try:
                 await self._converse(trio.TASK_STATUS_IGNORED, deadline)
             except LoginRefused as refused:
@@ -236,6 +244,7 @@ class ClientSession:
                         scope.deadline = math.inf
                         self._reading = trio.CancelScope()
                         self._connection, self._speaker = connection, speaker
+                        since, before = trio.current_time(), self._progress
                         self._take(events)
                         task_status.started()
                         try:
@@ -244,6 +253,9 @@ class ClientSession:
                         except trio.Cancelled:
                             self.end("the client's program went on without it")
                             raise
+                        lasted = trio.current_time() - since
+                        if self._progress != before or lasted >= LONGEST_BACKOFF:
+                            self._got_something_done = True
                         self._connection = self._speaker = None
                         await connection.aclose(reason=self.end_reason or "")
             except Exception as error:
@@ -255,6 +267,12 @@ class ClientSession:
                 self._connection = self._speaker = None
         if scope.cancelled_caught:
             raise ConnectFailed(f"{where} did not answer within {CONNECT_TIMEOUT:g} s.")
+
+    @property
+    def _progress(self) -> tuple[int, int, int]:
+        """What changes when a connection gets something done."""
+        delivery = self._delivery
+        return delivery.received, delivery.last_request, delivery.unsettled
 
     def _make_protocol(self, transport: Transport) -> v1.ClientProtocol | v2.ClientProtocol:
         who, encrypted = self._credentials, self._connector.encrypted
@@ -272,7 +290,8 @@ class ClientSession:
                 token=self._token,
                 verify_server_pubkey=self.server_pubkey or who.verify_server_pubkey,
             )
-        if self._minimum_protocol > 1 or self._token or who.verify_server_pubkey:
+        is_first_contact = self.protocol is None
+        if self._minimum_protocol > 1 or not is_first_contact or who.verify_server_pubkey:
             raise ConnectFailed(
                 f"The server at {self._connector} does not speak protocol 2, or somebody between "
                 "hides it. Protocol 1 is only spoken at a first contact, with no key to verify "
