@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import logging
-import math
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable
 
 import attrs
 import trio
 
+from pgnet_trio.cli.arguments import port, positive, transport_name
 from pgnet_trio.cli.game_class import load_game_class
 from pgnet_trio.cli.passwords import find_secret
+from pgnet_trio.cli.signals import open_signals
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.server import Server
 from pgnet_trio.server.limits import Limits
-from pgnet_trio.transport import choose
 
-__all__ = ["DEFAULT_GAME", "run", "set_up", "transport_name"]
+__all__ = ["DEFAULT_GAME", "run", "set_up"]
 
 DEFAULT_GAME = "pgnet_trio.examples:ExampleGame"
 
@@ -80,7 +77,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="listen on all addresses of this machine, not only on localhost",
     )
-    option("--port", type=_port, help=f"0 takes any that is free (default: {DEFAULT_PORT})")
+    option("--port", type=port, help=f"0 takes any that is free (default: {DEFAULT_PORT})")
     option(
         "--save-file",
         metavar="FILE",
@@ -93,7 +90,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     )
     option(
         "--autosave-interval",
-        type=_positive,
+        type=positive,
         metavar="SECONDS",
         help="from one save of the games to the next (default: 10)",
     )
@@ -177,7 +174,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _serve(make_server: Callable[[], Server], *, globally: bool) -> int:
-    with _open_signals() as signals:
+    with open_signals() as signals:
         while True:
             exit_code = await _serve_once(make_server(), signals, globally=globally)
             if exit_code != REBOOT:
@@ -210,33 +207,6 @@ async def _serve_once(
     return exit_code
 
 
-@contextlib.contextmanager
-def _open_signals() -> Iterator[trio.MemoryReceiveChannel[int]]:
-    """Receive SIGINT and SIGTERM; a third one ends a process that did not get to the first."""
-    send, receive = trio.open_memory_channel[int](2)
-    token = trio.lowlevel.current_trio_token()
-    not_received: list[int] = []
-
-    def pass_on() -> None:
-        with contextlib.suppress(trio.WouldBlock):
-            send.send_nowait(not_received.pop(0))
-
-    def handle(number: int, _: FrameType | None) -> None:
-        if len(not_received) == 2:
-            # The event loop did nothing since: a game blocks it, and will perhaps for ever.
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        not_received.append(number)
-        token.run_sync_soon(pass_on)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield receive
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 class _Announcement:
     """Tells whoever started the server where it is to be reached."""
 
@@ -254,35 +224,12 @@ class _Announcement:
         )
 
 
-def transport_name(text: str, /) -> str:
-    """Check the name of a transport, for argparse."""
-    try:
-        return choose(text).name
-    except (ImportError, ValueError) as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _port(text: str) -> int:
-    if text.isdecimal() and int(text) <= 65535:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
-
-
-def _positive(text: str) -> float:
-    try:
-        if 0 < (number := float(text)) < math.inf:
-            return number
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"expected a number over 0, got {text!r}")
-
-
 def _seconds(text: str) -> float:
-    return 0.0 if text == "0" else _positive(text)
+    return 0.0 if text == "0" else positive(text)
 
 
 def _limit(text: str) -> float | None:
-    return None if text.lower() == "none" else _positive(text)
+    return None if text.lower() == "none" else positive(text)
 
 
 def _whole_limit(text: str) -> int | None:

@@ -1,0 +1,54 @@
+"""Reading numbers and names on the command line, for argparse."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+
+from pgnet_trio.transport import choose
+
+__all__ = ["duration", "port", "positive", "transport_name", "whole"]
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(ms|s|m|h|)")
+_UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def transport_name(text: str, /) -> str:
+    """Check the name of a transport."""
+    try:
+        return choose(text).name
+    except (ImportError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def port(text: str, /) -> int:
+    """Read a TCP port, or 0."""
+    if text.isdecimal() and int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
+
+
+def positive(text: str, /) -> float:
+    """Read a number over 0."""
+    try:
+        if 0 < (number := float(text)) < math.inf:
+            return number
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected a number over 0, got {text!r}")
+
+
+def whole(text: str, /) -> int:
+    """Read a whole number, 0 too."""
+    if text.isascii() and text.isdecimal() and len(text) <= 18:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
+
+
+def duration(text: str, /) -> float:
+    """Read a duration such as ``50ms``, ``10s``, ``5m`` or ``10``, and give it in seconds."""
+    match = _DURATION.fullmatch(text.strip().lower())
+    if match is not None and (seconds := float(match[1]) * _UNITS[match[2]]) < math.inf:
+        return seconds
+    raise argparse.ArgumentTypeError(f"expected a duration such as 50ms, 10s or 5m, got {text!r}")

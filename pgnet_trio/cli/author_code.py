@@ -1,0 +1,93 @@
+"""Finding what an author wrote by the name that stands on the command line."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from pgnet_trio.errors import PGNetError
+
+__all__ = ["AuthorCodeError", "load_module"]
+
+
+class AuthorCodeError(PGNetError):
+    """What the command line names cannot be found or used; the message says why."""
+
+
+def load_module(name: str, kind: str, /) -> tuple[ModuleType, str, str]:
+    """Import the module of ``MODULE:NAME`` or ``path/to/file.py:NAME``.
+
+    A module is looked for in the current folder too; a file imports what lies beside it.
+
+    Args:
+        name: The name.
+        kind: What comes after the colon, for people: ``CLASS``.
+
+    Returns:
+        The module, how it was named, and the name of what is to be found in it.
+
+    Raises:
+        AuthorCodeError: It is no such name, or the module cannot be imported.
+    """
+    place, colon, inside = name.rpartition(":")
+    if not colon or not place or not inside.isidentifier():
+        raise AuthorCodeError(f"expected MODULE:{kind} or path/to/file.py:{kind}, got {name!r}")
+    module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place, kind)
+    return module, place, inside
+
+
+def _import_module(name: str, kind: str) -> ModuleType:
+    sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise AuthorCodeError(
+                f"there is no module {error.name!r}, neither installed nor in the current folder;"
+                f" a file is named with its ending: path/to/file.py:{kind}"
+            ) from None
+        raise _import_error(name, error) from error
+    except (Exception, SystemExit) as error:
+        raise _import_error(name, error) from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise AuthorCodeError(f"there is no file {str(path)!r}")
+    name, path = path.stem, path.absolute()
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        if getattr(loaded, "__file__", None) == str(path):
+            return loaded
+        raise AuthorCodeError(f"{path}: there is a module {name!r} already; rename the file")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # As for a program that is started by its file.
+    sys.path.insert(0, str(path.parent))
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if isinstance(error, Exception | SystemExit):
+            raise _import_error(str(path), error) from error
+        raise
+    return module
+
+
+def _import_error(name: str, error: BaseException) -> AuthorCodeError:
+    if isinstance(error, SyntaxError):
+        place = f"{error.filename}, line {error.lineno}: "
+    else:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        is_ours = "importlib" in frame.filename or frame.filename == __file__
+        place = "" if is_ours else f"{frame.filename}, line {frame.lineno}: "
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    return AuthorCodeError(f"cannot import {name}: {place}{type(error).__name__}: {message}")

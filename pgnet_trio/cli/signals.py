@@ -1,0 +1,40 @@
+"""Ctrl-C and SIGTERM as values in a channel, for commands that end in good order."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+import trio
+
+__all__ = ["open_signals"]
+
+
+@contextlib.contextmanager
+def open_signals() -> Iterator[trio.MemoryReceiveChannel[int]]:
+    """Receive SIGINT and SIGTERM; a third one ends a process that did not get to the first."""
+    send, receive = trio.open_memory_channel[int](2)
+    token = trio.lowlevel.current_trio_token()
+    not_received: list[int] = []
+
+    def pass_on() -> None:
+        with contextlib.suppress(trio.WouldBlock):
+            send.send_nowait(not_received.pop(0))
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if len(not_received) == 2:
+            # The event loop did nothing since: an author's code blocks it, and will perhaps for
+            # ever.
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        not_received.append(number)
+        token.run_sync_soon(pass_on)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield receive
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
