@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 import websockets.frames
 from websockets.streams import StreamReader
 
@@ -17,6 +18,7 @@ from tests.benchmarks.__main__ import main, parse
 from tests.benchmarks.load import Plan, drive, percentile
 from tests.benchmarks.peers import SyncResult, generate, ours
 from tests.benchmarks.processes import cpu_time, missing_package, resident_memory, running_server
+from tests.benchmarks.reconnect import clients_back, handshakes, mass_return, resumes
 from tests.benchmarks.report import Report, Verdict, markdown_table
 from tests.benchmarks.roundtrip import CASES, roundtrip
 from tests.benchmarks.stall import held_memory, slow_reader
@@ -186,6 +188,14 @@ def test_each_job_is_measured(game: str, job: str, peer: type[Peer], clients: in
     if isinstance(result, SyncResult):
         assert result.unanswered == 0
         assert result.bytes_per_client_second > 0
+
+
+def test_returns_are_measured() -> None:
+    with running_server("table-trio-websocket") as server:
+        for cost in (handshakes(server, 2), resumes(server, 2), mass_return(server, 3)):
+            assert cost.elapsed > 0
+        times = trio.run(clients_back, server.port, "trio-websocket", 2)
+    assert 0 < times[0] <= times[1]
 
 
 def test_slow_readers_are_measured() -> None:

@@ -52,6 +52,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
                 default=15 if name == "import" else 5,
                 help="how often each measurement is repeated (%(default)s)",
             )
+        if name == "reconnect":
+            command.add_argument(
+                "--clients", type=_positive, default=500, help="that drop at once (%(default)s)"
+            )
         if name in {"roundtrip", "all"}:
             command.add_argument(
                 "--clients",
@@ -153,6 +157,7 @@ def run(options: argparse.Namespace) -> list[Report]:
         reports.append(
             reconnect(
                 connections=min(options.connections, 500) if everything else options.connections,
+                clients=500 if everything else options.clients,
                 rounds=options.rounds,
                 progress=_progress,
             )

@@ -174,6 +174,11 @@ class Protocol2Peer(WebSocketPeer):
         """Lose the connection; the session may be resumed."""
         self.socket.close()
 
+    def begin_return(self) -> None:
+        """Connect again, and ask for WebSocket; `begin_handshake` and the rest follow."""
+        self.connect()
+        self.ask_for_upgrade()
+
     # Requests, as many as fit, and their answers.
 
     def pipeline(self, in_flight: int) -> None:
