@@ -1,4 +1,4 @@
-"""The command ``pgnet-trio``: serve, connect, key, demo."""
+"""The command ``pgnet-trio``: serve, connect, key, load, demo."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ SUMMARIES = {
     "serve": "host a game for others",
     "connect": "open a prompt on a server, or on a game without one",
     "key": "show a server's public key and its fingerprint, or make a new key",
+    "load": "have many clients play on a server of your own, and measure it",
     "demo": "play a short game on this machine, to see that everything works",
 }
 

@@ -1,0 +1,314 @@
+"""What `pgnet-trio load` shows: progress while it runs, and a table at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+
+from pgnet_trio.devclient import printable
+from pgnet_trio.server.limits import Limits
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+    from pgnet_trio.cli.measuring import Tally
+
+__all__ = ["Progress", "Report", "Threshold", "make_report", "show_report"]
+
+PERCENTILES = (50, 90, 99)
+
+PLAIN_INTERVAL = 5
+"""Of the lines of progress, only each so many-th is printed where nobody watches a terminal."""
+
+BUSY = 0.8
+"""A share of a core from which on this process may be what limits the numbers."""
+
+
+class Progress:
+    """Shows how a load test goes, on standard error: one line that changes, or a few lines.
+
+    Args:
+        clients: How many there will be.
+    """
+
+    def __init__(self, clients: int) -> None:
+        self._clients = clients
+        self._live: Live | None = None
+        self._shown = 0
+        self._answers = 0
+        self._then = 0.0
+        self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
+
+    def __enter__(self) -> Self:
+        if self._is_terminal:
+            with contextlib.suppress(ModuleNotFoundError):
+                from rich.console import Console
+                from rich.live import Live
+
+                console = Console(file=sys.stderr, highlight=False)
+                # Only refreshed from here: a thread of its own would disturb what is measured.
+                self._live = Live(console=console, auto_refresh=False, transient=True)
+                self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, tally: Tally, elapsed: float) -> None:
+        """Show how it goes now.
+
+        Args:
+            tally: What was counted.
+            elapsed: Seconds since it began.
+        """
+        answers = tally.latencies.count
+        rate = (answers - self._answers) / max(elapsed - self._then, 1e-9)
+        self._answers, self._then = answers, elapsed
+        self._shown += 1
+        text = "   ".join(
+            [
+                f"{elapsed:.0f} s",
+                f"connected {tally.now:,} of {self._clients:,}",
+                f"requests a second {rate:,.0f}",
+                *(
+                    f"p{percent} {describe_seconds(tally.latencies.percentile(percent))}"
+                    for percent in (50, 99)
+                ),
+                f"errors {tally.error_count:,}",
+            ]
+        )
+        if self._live is not None:
+            from rich.text import Text
+
+            self._live.update(Text(text), refresh=True)
+        elif self._is_terminal or self._shown % PLAIN_INTERVAL == 0:
+            print(text, file=sys.stderr, flush=True)
+
+
+@attrs.frozen
+class Threshold:
+    """What must not be more than some limit.
+
+    Attributes:
+        name: p99 (in seconds) or errors.
+        limit: The limit.
+        measured: What it was; None where there was nothing to measure.
+    """
+
+    name: str
+    limit: float
+    measured: float | None
+
+    @property
+    def met(self) -> bool:
+        """Whether it was kept."""
+        return self.measured is not None and self.measured <= self.limit
+
+    def __str__(self) -> str:
+        describe = _describe_count if self.name == "errors" else describe_seconds
+        met = "met" if self.met else "missed"
+        return f"at most {describe(self.limit)}: {met}, {describe(self.measured)}"
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """The result of a load test."""
+
+    address: str
+    protocol: int
+    clients: int
+    connected: int
+    not_connected: int
+    most_at_once: int
+    ended: int
+    broken: int
+    seconds: float
+    requests: int
+    requests_per_second: float
+    busiest_second: int
+    latencies: dict[str, float | None]
+    not_ok: dict[str, int]
+    drops: int
+    errors: dict[str, int]
+    cpu: float
+    thresholds: list[Threshold]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all thresholds were met, and some bot ran without an error."""
+        return self.connected > self.broken and all(each.met for each in self.thresholds)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as plain data; all times are in seconds."""
+        data = attrs.asdict(self, recurse=False)
+        data["thresholds"] = [attrs.asdict(each) | {"met": each.met} for each in self.thresholds]
+        return data | {"passed": self.passed}
+
+
+def make_report(
+    tally: Tally,
+    *,
+    address: str,
+    clients: int,
+    seconds: float,
+    cpu: float,
+    protocol: int,
+    thresholds: list[Threshold],
+) -> Report:
+    """Sum up what was counted.
+
+    Args:
+        tally: What was counted.
+        address: The server.
+        clients: How many clients there should have been.
+        seconds: How long it took.
+        cpu: The share of a core that this process used.
+        protocol: The protocol that was spoken.
+        thresholds: What must be kept.
+    """
+    latencies = tally.latencies
+    return Report(
+        address=address,
+        protocol=protocol,
+        clients=clients,
+        connected=tally.connected,
+        not_connected=tally.not_in,
+        most_at_once=tally.most,
+        ended=tally.ended,
+        broken=tally.broken,
+        seconds=seconds,
+        requests=latencies.count,
+        requests_per_second=latencies.count / max(seconds, 1e-9),
+        busiest_second=tally.busiest,
+        latencies={
+            **{f"p{percent}": latencies.percentile(percent) for percent in PERCENTILES},
+            "longest": latencies.longest if latencies.count else None,
+        },
+        not_ok=dict(tally.not_ok.most_common()),
+        drops=tally.drops,
+        errors=dict(tally.errors.most_common()),
+        cpu=cpu,
+        thresholds=thresholds,
+    )
+
+
+def show_report(report: Report) -> None:
+    """Print the table to standard output; with rich where that is there, and a terminal."""
+    rows = _rows(report)
+    notes = _notes(report)
+    if sys.stdout.isatty():
+        try:
+            _show_richly(rows, notes)
+        except ModuleNotFoundError:
+            # The extra is not installed.
+            pass
+        else:
+            return
+    width = max(len(label) for label, _, _ in rows)
+    for label, text, _ in rows:
+        print(f"{label:{width}}  {text}".rstrip())
+    for note in notes:
+        print(f"\n{note}")
+
+
+def _show_richly(rows: list[tuple[str, str, str]], notes: list[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    table = Table(show_header=False, box=None)
+    for label, text, style in rows:
+        table.add_row(Text(label, "cyan"), Text(text, style))
+    console.print(table)
+    for note in notes:
+        console.print(Text(f"\n{note}", "yellow"))
+
+
+def _rows(report: Report) -> list[tuple[str, str, str]]:
+    """Give labels, texts and styles."""
+    playing = report.connected - report.ended - report.broken
+    rows = [
+        (
+            "connected",
+            f"{report.connected:,} of {report.clients:,} clients, at most {report.most_at_once:,} "
+            f"at once, protocol {report.protocol}",
+            "" if report.connected == report.clients else "bold red",
+        ),
+        (
+            "bots",
+            f"{report.ended:,} came to their end, {playing:,} still played, {report.broken:,} "
+            "broke off with an error",
+            "bold red" if report.broken else "",
+        ),
+        ("time", describe_seconds(report.seconds), ""),
+        (
+            "requests",
+            f"{report.requests:,}, {report.requests_per_second:,.1f} a second; "
+            f"{report.busiest_second:,} in the busiest",
+            "",
+        ),
+    ]
+    rows += [(name, describe_seconds(value), "") for name, value in report.latencies.items()]
+    if report.not_ok:
+        counts = (f"{count:,} {status}" for status, count in report.not_ok.items())
+        rows.append(("not OK", ", ".join(counts), ""))
+    rows.append(("drops", f"{report.drops:,}", "bold red" if report.drops else ""))
+    total = sum(report.errors.values())
+    rows.append(("errors", f"{total:,}", "bold red" if total else ""))
+    rows += [
+        ("", f"{count:,} times {printable(kind)}", "") for kind, count in report.errors.items()
+    ]
+    for each in report.thresholds:
+        rows.append((f"{each.name} threshold", str(each), "green" if each.met else "bold red"))
+    return rows
+
+
+def _notes(report: Report) -> list[str]:
+    limits = Limits()
+    notes = []
+    if report.not_connected:
+        notes.append(
+            f"Some clients did not get in. Of one address a server of default settings takes "
+            f"{limits.max_connections_per_address} connections, and "
+            f"{limits.max_logins_per_address} that are logging in; it closes the others without a "
+            "word. Start it with --max-connections-per-address none --max-logins-per-address "
+            "none --failed-logins-per-address none, and see whether a longer --ramp helps: each "
+            "log-in costs it about 60 ms."
+        )
+    rate = report.requests_per_second / max(report.most_at_once, 1)
+    if limits.requests_per_second is not None and rate > 0.75 * limits.requests_per_second:
+        notes.append(
+            f"A server of default settings lets the requests of one user wait beyond "
+            f"{limits.requests_per_second:g} a second, which these clients come near. Start it "
+            "with --requests-per-second none to see what it can do."
+        )
+    if report.cpu > BUSY:
+        notes.append(
+            f"This process was busy for {min(report.cpu, 1):.0%} of the time, so the numbers may "
+            "be its own limits and not the server's. Start several of these for more load."
+        )
+    return notes
+
+
+def _describe_count(number: float | None) -> str:
+    return "none" if number is None else f"{number:,.0f}"
+
+
+def describe_seconds(seconds: float | None) -> str:
+    """Give a time as people read it."""
+    if seconds is None:
+        return "none"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.3g} ms"
+    return f"{seconds:.1f} s"

@@ -1,0 +1,144 @@
+"""What a load test counts, in memory that does not grow with the number of requests."""
+
+from __future__ import annotations
+
+import math
+import re
+import traceback
+from collections import Counter
+
+import attrs
+
+from pgnet_trio.client.session import first_error
+from pgnet_trio.messages import Status
+
+__all__ = ["Latencies", "Tally", "describe_error"]
+
+_SMALLEST = 1e-6
+_STEP = math.log(1.02)
+"""Each bucket of latencies ends 2 % above where it begins: what is told is right to 1 %."""
+
+MAX_KINDS = 20
+"""Kinds of errors that are told apart; what comes after them is counted by its class alone."""
+
+MAX_KIND_LENGTH = 160
+
+
+class Latencies:
+    """How long requests took: a histogram whose buckets grow with what is in them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.longest = 0.0
+        self._buckets: Counter[int] = Counter()
+
+    def add(self, seconds: float) -> None:
+        """Count a request."""
+        self.count += 1
+        self.longest = max(self.longest, seconds)
+        self._buckets[round(math.log(max(seconds, _SMALLEST) / _SMALLEST) / _STEP)] += 1
+
+    def percentile(self, percent: float) -> float | None:
+        """Give the seconds within which so many of the requests were answered; None without any."""
+        wanted = math.ceil(self.count * percent / 100)
+        for bucket in sorted(self._buckets):
+            wanted -= self._buckets[bucket]
+            if wanted <= 0:
+                return min(_SMALLEST * math.exp(bucket * _STEP), self.longest)
+        return None
+
+
+@attrs.define(eq=False)
+class Tally:
+    """Everything that is counted.
+
+    Attributes:
+        connected: Clients that got in.
+        now: Clients that are in at the moment.
+        most: How many were in at the same time at most.
+        ended: Bots that came to their end by themselves, without an error.
+        broken: Bots that came to their end by an error.
+        latencies: How long answered requests took.
+        busiest: Answers in the second with most of them.
+        not_ok: Answers whose status is not OK, by status.
+        drops: Connections that dropped, whether they came back or not.
+        errors: What went wrong, by kind.
+        not_in: Clients that did not get in.
+    """
+
+    connected: int = 0
+    now: int = 0
+    most: int = 0
+    ended: int = 0
+    broken: int = 0
+    latencies: Latencies = attrs.field(factory=Latencies)
+    busiest: int = 0
+    not_ok: Counter[str] = attrs.field(factory=Counter)
+    drops: int = 0
+    errors: Counter[str] = attrs.field(factory=Counter)
+    not_in: int = 0
+    _second: int = 0
+    _in_second: int = 0
+
+    @property
+    def error_count(self) -> int:
+        """How many errors there were."""
+        return self.errors.total()
+
+    def entered(self) -> None:
+        """Count a client that got in."""
+        self.connected += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+
+    def parted(self) -> None:
+        """Count a client that is out again."""
+        self.now -= 1
+
+    def answered(self, seconds: float, status: int, now: float) -> None:
+        """Count an answer.
+
+        Args:
+            seconds: How long it took.
+            status: Its status.
+            now: The time, in seconds of any clock.
+        """
+        self.latencies.add(seconds)
+        if status != Status.OK:
+            known = status in [*Status]
+            self.not_ok[Status(status).name if known else "another status"] += 1
+        if int(now) != self._second:
+            self._second, self._in_second = int(now), 0
+        self._in_second += 1
+        self.busiest = max(self.busiest, self._in_second)
+
+    def failed(self, error: BaseException, username: str, file: str) -> None:
+        """Count an error.
+
+        Args:
+            error: What was raised.
+            username: Whose client it was; errors that differ in this alone are of one kind.
+            file: The author's file, to name the line of it that raised.
+        """
+        kind = describe_error(error, username, file)
+        if kind not in self.errors and len(self.errors) >= MAX_KINDS:
+            kind = type(first_error(error)).__name__
+            if kind not in self.errors and len(self.errors) >= 2 * MAX_KINDS:
+                kind = "others"
+        self.errors[kind] += 1
+
+
+def describe_error(error: BaseException, username: str, file: str) -> str:
+    """Say in one line what was raised, in the same words for every user."""
+    error = first_error(error)
+    name = re.compile(rf"\b{re.escape(username)}\b") if username else None
+    text = " ".join(str(error).split())
+    text = name.sub("USER", text) if name is not None else text
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == file
+    ]
+    place = f" (line {lines[-1]})" if lines else ""
+    text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text[: MAX_KIND_LENGTH - len(place)] + place
