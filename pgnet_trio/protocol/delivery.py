@@ -44,6 +44,11 @@ ACKNOWLEDGE_AFTER_BYTES = 64 * 1024
 """The same for long envelopes: a sixteenth of what a server keeps by default."""
 
 
+ENTRY_OVERHEAD = 64
+"""Bytes of memory that an envelope takes beside its own, and that count as it: those of a Python
+object, and of two places in queues."""
+
+
 class DeliveryOverflow(PGNetError):
     """A client lets more wait for its acknowledgement than it may; the message says how much."""
 
@@ -74,6 +79,7 @@ class ServerDelivery:
 
     __slots__ = (
         "_acknowledged",
+        "_answers",
         "_bytes",
         "_done",
         "_done_is_news",
@@ -107,8 +113,10 @@ class ServerDelivery:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._window = window
-        # Envelopes that are not acknowledged, each with the request that it answers, or 0.
-        self._entries: deque[tuple[bytes, int]] = deque()
+        # Envelopes that are not acknowledged, and of each the request that it answers, or 0. Two
+        # queues hold less memory than one of pairs.
+        self._entries: deque[bytes] = deque()
+        self._answers: deque[int] = deque()
         self._bytes = 0
         self._acknowledged = 0
         self._sent = 0
@@ -232,8 +240,9 @@ class ServerDelivery:
                 f"expected at most {limit} bytes, which is what this client takes, "
                 f"got {len(envelope)}"
             )
-        self._entries.append((envelope, request_id))
-        self._bytes += len(envelope)
+        self._entries.append(envelope)
+        self._answers.append(request_id)
+        self._bytes += len(envelope) + ENTRY_OVERHEAD
         if self._max_messages is not None and len(self._entries) > self._max_messages:
             raise DeliveryOverflow(
                 f"more than {self._max_messages} messages wait to be acknowledged"
@@ -254,8 +263,8 @@ class ServerDelivery:
                 f"{self._acknowledged + self._sent}, got {received}"
             )
         for _ in range(count):
-            envelope, request_id = self._entries.popleft()
-            self._bytes -= len(envelope)
+            self._bytes -= len(self._entries.popleft()) + ENTRY_OVERHEAD
+            request_id = self._answers.popleft()
             if request_id:
                 del self._open[request_id]
         self._sent -= count
@@ -301,7 +310,7 @@ class ServerDelivery:
                     self._shown_after = self._acknowledged + sent
             if sent == len(entries):
                 break
-            envelope = entries[sent][0]
+            envelope = entries[sent]
             size -= len(envelope)
             if size < 0 and (out or joining):
                 break

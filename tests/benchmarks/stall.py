@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from pgnet_trio.protocol.delivery import ENTRY_OVERHEAD
 from tests.benchmarks.load import percentile
 from tests.benchmarks.peers.ours import Broadcast
 from tests.benchmarks.processes import (
@@ -116,7 +117,7 @@ def slow_reader(server: RunningServer, seconds: float, *, slow: bool) -> float:
 
 def held_memory(server: RunningServer, size: int, clients: int) -> float:
     """Bytes that the server holds for each client that reads nothing, close to its limit."""
-    envelope = len(push_body("flood", {"text": "x" * size}))
+    envelope = len(push_body("flood", {"text": "x" * size})) + ENTRY_OVERHEAD
     most_bytes = UNACKNOWLEDGED["max_unacknowledged_bytes"]
     # What tells of the game, and the answer to the request, are kept too.
     count = min(UNACKNOWLEDGED["max_unacknowledged_messages"] - 8, (most_bytes - 4096) // envelope)
