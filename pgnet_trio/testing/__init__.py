@@ -5,6 +5,7 @@ from __future__ import annotations
 from pgnet_trio.testing.hosting import HostedServer, Kit, hosting, playing
 from pgnet_trio.testing.network import Record, SimulatedNetwork
 from pgnet_trio.testing.scheduling import seeded_scheduler
+from pgnet_trio.testing.simulation import simulate
 from pgnet_trio.testing.store import MemoryStore
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "hosting",
     "playing",
     "seeded_scheduler",
+    "simulate",
 ]

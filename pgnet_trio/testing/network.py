@@ -101,8 +101,8 @@ class SimulatedNetwork:
             frame on.
         records: The latest things that happened, at most 10,000 of them.
         dropped: How many connections broke or were cut so far.
-        on_frame: Called with a username, whether the frame is for the client, and each frame
-            that is received; for tests that read what passes.
+        on_record: Called with each record, and the frame that it is of, which is empty where it
+            is of none; for tests that read what passes.
 
     Raises:
         ValueError: A figure makes no sense.
@@ -129,7 +129,7 @@ class SimulatedNetwork:
         self.encrypted = encrypted
         self.conditions = Conditions(latency, jitter, bandwidth, drop_rate)
         self.records: deque[Record] = deque(maxlen=MAX_RECORDS)
-        self.on_frame: Callable[[str, bool, bytes], None] | None = None
+        self.on_record: Callable[[Record, bytes], None] | None = None
         self.dropped = 0
         self._start: float | None = None
         self._hash = hashlib.blake2b(digest_size=16)
@@ -301,8 +301,8 @@ class SimulatedNetwork:
         record = Record(now - self._start, where, what, size, digest)
         self.records.append(record)
         self._hash.update(f"{record.time!r} {where} {what} {len(data)}\n".encode() + data)
-        if self.on_frame is not None and what == "receive":
-            self.on_frame(where.partition("#")[0], where.endswith("<-"), data)
+        if self.on_record is not None:
+            self.on_record(record, data if size else b"")
 
 
 class _SimulatedConnector(Connector):
