@@ -419,6 +419,12 @@ def _without_id(fields: list[Any]) -> bytes:
     return data[:2] + data[3:]
 
 
+def _compact(data: bytes) -> bytes:
+    # msgspec leaves room at the end of what it gives, half a KiB and more, which would be kept for
+    # as long as the envelope waits to be acknowledged.
+    return bytes(memoryview(data))
+
+
 def encode_response(id: int, response: Response) -> bytes:
     """Encode an answer.
 
@@ -445,7 +451,7 @@ def encode_response(id: int, response: Response) -> bytes:
     if time is not None:
         fields += (_text(time, "created_on"),)
     try:
-        return encode(fields)
+        return _compact(encode(fields))
     except UnicodeError:
         # The full check says where it is.
         plain(payload)
@@ -458,7 +464,7 @@ def encode_push(push: Push) -> bytes:
     Raises:
         CodecError: Something in it cannot travel; the message says where.
     """
-    return encode((_PUSH, _text(push.message, "message"), plain(push.payload)))
+    return _compact(encode((_PUSH, _text(push.message, "message"), plain(push.payload))))
 
 
 def encode_question(id: int, packet: Packet, deadline: float | None, time: float) -> bytes:
