@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
@@ -14,13 +15,17 @@ import trio
 import websockets.frames
 from websockets.streams import StreamReader
 
-from tests.benchmarks.__main__ import main, parse
+from tests.benchmarks.__main__ import COMMANDS, main, parse
+from tests.benchmarks.diff import diff_benchmark
+from tests.benchmarks.idle import memory_per_connection
 from tests.benchmarks.load import Plan, drive, percentile
+from tests.benchmarks.moves import moves
 from tests.benchmarks.peers import SyncResult, generate, ours
 from tests.benchmarks.processes import cpu_time, missing_package, resident_memory, running_server
 from tests.benchmarks.reconnect import clients_back, handshakes, mass_return, resumes
 from tests.benchmarks.report import Report, Verdict, markdown_table
 from tests.benchmarks.roundtrip import CASES, roundtrip
+from tests.benchmarks.scale import power, steps
 from tests.benchmarks.stall import held_memory, slow_reader
 from tests.benchmarks.wire import (
     MESSAGE,
@@ -196,6 +201,80 @@ def test_returns_are_measured() -> None:
             assert cost.elapsed > 0
         times = trio.run(clients_back, server.port, "trio-websocket", 2)
     assert 0 < times[0] <= times[1]
+
+
+def test_moves_are_measured() -> None:
+    with running_server("table-trio-websocket") as server:
+        times = trio.run(moves, server.port, "trio-websocket", 0.05)
+    assert 0 < times[0] <= times[-1] < 1
+
+
+def test_typed_handlers_are_measured() -> None:
+    with running_server("jobs-trio-websocket") as server:
+        plan = Plan(
+            peer="typed",
+            server=server.process,
+            port=server.port,
+            clients=1,
+            seconds=0.05,
+            warm_up=0.0,
+        )
+        assert drive(plan).requests > 0
+
+
+def test_scale_is_measured() -> None:
+    with running_server("table-trio-websocket") as server:
+        found = steps(server, [4, 8], 0.2, lambda _: None, warm_up=0.05)
+    assert [step.players for step in found] == [4, 8]
+    assert all(step.moves > 0 and step.p50 <= step.p99 for step in found)
+    assert power(1.0, 4.0, 100, 200) == 2
+
+
+def test_idle_connections_are_measured() -> None:
+    each, total = memory_per_connection("pgnet-trio-websocket", 2, 5)
+    assert each < total
+
+
+def test_diffs_are_measured() -> None:
+    report = diff_benchmark(rounds=1, progress=lambda _: None)
+    assert len(report.verdicts) == 1
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_what_it_needs(name: str) -> None:
+    """What `all` runs is each command with its own options."""
+    assert parse([name]).command == name
+
+
+def test_all_runs_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    module = importlib.import_module("tests.benchmarks.__main__")
+
+    def run_one(options: argparse.Namespace) -> Report:
+        asked.append(options)
+        return Report(title="", command="", head=[], rows=[], measured=None)
+
+    monkeypatch.setattr(module, "_run_one", run_one)
+    assert len(module.run(parse(["all", "--rounds", "2", "--clients", "7"]))) == len(asked)
+    assert [options.command for options in asked] == list(COMMANDS)
+    by_name = {options.command: options for options in asked}
+    assert by_name["roundtrip"].clients == [7]
+    assert by_name["reconnect"].clients == 500
+    assert (by_name["push"].rounds, by_name["import"].rounds) == (2, 15)
+    assert by_name["scale"].players[-1] == 5000
+
+
+def test_peers_get_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    module = importlib.import_module("tests.benchmarks.peers.__main__")
+
+    def compare(arguments: list[str]) -> int:
+        asked.append(arguments)
+        return 0
+
+    monkeypatch.setattr(module, "main", compare)
+    assert main(["peers"]) == main(["peers", "sync", "--players", "3"]) == 0
+    assert asked == [["jobs"], ["sync", "--players", "3"]]
 
 
 def test_slow_readers_are_measured() -> None:

@@ -13,12 +13,46 @@ from tests.benchmarks.roundtrip import CASES, DEFAULT_CASES
 
 __all__ = ["main", "parse"]
 
+COMMANDS = {
+    "roundtrip": "CPU time, rate and latency of requests, beside raw echoes and a rival",
+    "local": "requests a second through Client.local",
+    "latency": "time of one request from our own client over loopback",
+    "move": "time from a move in one client to the new state in another",
+    "handler": "what a typed handler costs more than an untyped one",
+    "push": "one room that pushes to all of its players",
+    "stall": "what somebody who reads slowly, or not at all, costs others",
+    "reconnect": "connections that come, drop and come back",
+    "diff": "finding and applying what changed in a state",
+    "sync": "one room, its state shown to all in each tick, beside Colyseus where it is installed",
+    "scale": "memory, CPU time and latency with more and more players",
+    "idle": "memory of idle logged-in connections",
+    "import": "time of `import pgnet_trio`",
+}
+TIMED = {"roundtrip", "local", "latency", "move", "handler", "push", "stall", "sync", "scale"}
+ONCE = {"idle", "scale"}
+
+# What a process costs once has to be drowned by what is measured.
+MOST_IMPORTS_AND_DIFFS = 15
+
 
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise ValueError(text)
     return number
+
+
+def _numbers(
+    command: argparse.ArgumentParser, name: str, default: Sequence[int], text: str
+) -> None:
+    command.add_argument(
+        name,
+        type=_positive,
+        nargs="+",
+        default=list(default),
+        metavar="N",
+        help=f"{text} ({' '.join(map(str, default))})",
+    )
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -28,42 +62,28 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description="Measure pgnet_trio beside its budgets. Tables come out as Markdown.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in {
-        "roundtrip": "CPU time, rate and latency of requests, beside raw echoes and a rival",
-        "local": "requests a second through Client.local",
-        "latency": "time of one request from our own client over loopback",
-        "push": "one room that pushes to all of its players",
-        "stall": "what somebody who reads slowly, or not at all, costs others",
-        "reconnect": "connections that come, drop and come back",
-        "idle": "memory of idle logged-in connections",
-        "import": "time of `import pgnet_trio`",
-        "all": "all of these",
-    }.items():
+    everything = "all of these, without the rivals at anything but `roundtrip` and `sync`"
+    for name, text in {**COMMANDS, "all": everything}.items():
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
-        if name in {"roundtrip", "local", "latency", "push", "stall", "all"}:
+        if name in TIMED or name == "all":
             command.add_argument(
                 "--seconds", type=float, default=2.0, help="of one measurement (%(default)s)"
             )
-        if name != "idle":
+        if name not in ONCE:
             command.add_argument(
                 "--rounds",
                 type=_positive,
-                default=15 if name == "import" else 5,
+                default=MOST_IMPORTS_AND_DIFFS if name in {"import", "diff"} else 5,
                 help="how often each measurement is repeated (%(default)s)",
             )
-        if name == "reconnect":
-            command.add_argument(
-                "--clients", type=_positive, default=500, help="that drop at once (%(default)s)"
-            )
         if name in {"roundtrip", "all"}:
-            command.add_argument(
-                "--clients",
-                type=_positive,
-                nargs="+",
-                default=[1, 32],
-                metavar="N",
-                help="numbers of clients (1 32)",
+            _numbers(command, "--clients", [1, 32], "numbers of clients")
+            _numbers(
+                command,
+                "--in-flight",
+                [1, 4, 16],
+                "requests that each client has under way, with protocol 2",
             )
             command.add_argument(
                 "--servers",
@@ -74,26 +94,19 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
                 help=f"the first is what others are compared with; of: {', '.join(CASES)}",
             )
             command.add_argument(
-                "--in-flight",
-                type=_positive,
-                nargs="+",
-                default=[1, 4, 16],
-                metavar="N",
-                help="requests that each client has under way, with protocol 2 (1 4 16)",
-            )
-            command.add_argument(
                 "--sleep",
                 action="store_true",
                 help="let the load generator sleep while it waits; needed on one core",
             )
         if name in {"push", "all"}:
+            _numbers(command, "--recipients", [100, 500], "numbers of players in the room")
+        if name == "sync":
+            _numbers(command, "--players", [10, 30, 100, 300], "numbers of players")
+        if name == "scale":
+            _numbers(command, "--players", [100, 500, 1000, 2000, 5000], "numbers of players")
+        if name == "reconnect":
             command.add_argument(
-                "--recipients",
-                type=_positive,
-                nargs="+",
-                default=[100, 500],
-                metavar="N",
-                help="numbers of players in the room (100 500)",
+                "--clients", type=_positive, default=500, help="that drop at once (%(default)s)"
             )
         if name in {"idle", "reconnect", "all"}:
             command.add_argument(
@@ -102,6 +115,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
                 default=500 if name == "reconnect" else 2000,
                 help="how many (%(default)s)",
             )
+    peers = commands.add_parser(
+        "peers",
+        help="ours beside other systems: what follows is for `python -m tests.benchmarks.peers`",
+    )
+    peers.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser.parse_args(arguments)
 
 
@@ -109,16 +127,13 @@ def _progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def run(options: argparse.Namespace) -> list[Report]:
-    """Carry out what the command line asks."""
+def _run_one(options: argparse.Namespace) -> Report:
     # Imported late: the echoes can be measured where our own server cannot be imported.
-    everything = options.command == "all"
-    reports = []
-    if everything or options.command == "roundtrip":
-        from tests.benchmarks.roundtrip import roundtrip
+    match options.command:
+        case "roundtrip":
+            from tests.benchmarks.roundtrip import roundtrip
 
-        reports.append(
-            roundtrip(
+            return roundtrip(
                 seconds=options.seconds,
                 rounds=options.rounds,
                 clients=options.clients,
@@ -127,63 +142,106 @@ def run(options: argparse.Namespace) -> list[Report]:
                 sleep=options.sleep,
                 progress=_progress,
             )
-        )
-    if everything or options.command == "local":
-        from tests.benchmarks.clients import local
+        case "local":
+            from tests.benchmarks.clients import local
 
-        reports.append(local(seconds=options.seconds, rounds=options.rounds, progress=_progress))
-    if everything or options.command == "latency":
-        from tests.benchmarks.clients import latency
+            return local(seconds=options.seconds, rounds=options.rounds, progress=_progress)
+        case "latency":
+            from tests.benchmarks.clients import latency
 
-        reports.append(latency(seconds=options.seconds, rounds=options.rounds, progress=_progress))
-    if everything or options.command == "push":
-        from tests.benchmarks.push import push
+            return latency(seconds=options.seconds, rounds=options.rounds, progress=_progress)
+        case "move":
+            from tests.benchmarks.moves import move
 
-        reports.append(
-            push(
+            return move(seconds=options.seconds, rounds=options.rounds, progress=_progress)
+        case "handler":
+            from tests.benchmarks.moves import handler
+
+            return handler(seconds=options.seconds, rounds=options.rounds, progress=_progress)
+        case "push":
+            from tests.benchmarks.push import push
+
+            return push(
                 recipients=options.recipients,
                 seconds=options.seconds,
                 rounds=options.rounds,
                 progress=_progress,
             )
-        )
-    if everything or options.command == "stall":
-        from tests.benchmarks.stall import stall
+        case "stall":
+            from tests.benchmarks.stall import stall
 
-        reports.append(stall(seconds=options.seconds, rounds=options.rounds, progress=_progress))
-    if everything or options.command == "reconnect":
-        from tests.benchmarks.reconnect import reconnect
+            return stall(seconds=options.seconds, rounds=options.rounds, progress=_progress)
+        case "reconnect":
+            from tests.benchmarks.reconnect import reconnect
 
-        reports.append(
-            reconnect(
-                connections=min(options.connections, 500) if everything else options.connections,
-                clients=500 if everything else options.clients,
+            return reconnect(
+                connections=options.connections,
+                clients=options.clients,
                 rounds=options.rounds,
                 progress=_progress,
             )
-        )
-    if everything or options.command == "idle":
-        from tests.benchmarks.idle import idle
+        case "diff":
+            from tests.benchmarks.diff import diff_benchmark
 
-        reports.append(idle(connections=options.connections, progress=_progress))
-    if everything or options.command == "import":
-        from tests.benchmarks.imports import import_time
+            return diff_benchmark(rounds=options.rounds, progress=_progress)
+        case "sync":
+            from tests.benchmarks.sync import sync
 
-        rounds = max(options.rounds, 15) if everything else options.rounds
-        reports.append(import_time(rounds=rounds, progress=_progress))
+            return sync(
+                players=options.players,
+                seconds=options.seconds,
+                rounds=options.rounds,
+                progress=_progress,
+            )
+        case "scale":
+            from tests.benchmarks.scale import scale
+
+            return scale(players=options.players, seconds=options.seconds, progress=_progress)
+        case "idle":
+            from tests.benchmarks.idle import idle
+
+            return idle(connections=options.connections, progress=_progress)
+        case "import":
+            from tests.benchmarks.imports import import_time
+
+            return import_time(rounds=options.rounds, progress=_progress)
+        case _:
+            raise ValueError(options.command)
+
+
+def run(options: argparse.Namespace) -> list[Report]:
+    """Carry out what the command line asks."""
+    if options.command != "all":
+        return [_run_one(options)]
+    given = vars(options)
+    reports = []
+    for name in COMMANDS:
+        own = vars(parse([name]))
+        # What `all` has an option for holds everywhere, except where it means something else.
+        shared = {key: given[key] for key in own.keys() & given.keys() - {"command", "json"}}
+        if name == "reconnect":
+            del shared["clients"], shared["connections"]
+        if name in {"import", "diff"}:
+            shared["rounds"] = max(options.rounds, MOST_IMPORTS_AND_DIFFS)
+        reports.append(_run_one(argparse.Namespace(**{**own, **shared})))
     return reports
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print the tables."""
     options = parse(arguments)
+    if options.command == "peers":
+        from tests.benchmarks.peers.__main__ import main as compare
+
+        return compare(options.arguments or ["jobs"])
     where = machine()
     reports = run(options)
     print("\n\n".join([f"Measured on: {where}.", *(report.markdown() for report in reports)]))
     if options.json is not None:
         content = {"machine": where, "reports": [report.as_json() for report in reports]}
         options.json.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

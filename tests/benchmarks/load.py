@@ -21,7 +21,7 @@ import attrs
 
 from tests.benchmarks.processes import cpu_time, resident_memory
 from tests.benchmarks.wire import Peer, Protocol1Peer, SocketIOPeer, TCPPeer, WebSocketPeer
-from tests.benchmarks.wire2 import Protocol2Peer
+from tests.benchmarks.wire2 import Protocol2Peer, TypedPeer
 
 __all__ = ["PEERS", "Plan", "Result", "drive", "percentile"]
 
@@ -30,6 +30,8 @@ PEERS: dict[str, type[Peer]] = {
     "websocket": WebSocketPeer,
     "protocol-1": Protocol1Peer,
     "protocol-2": Protocol2Peer,
+    "untyped": Protocol2Peer,
+    "typed": TypedPeer,
     "socket.io": SocketIOPeer,
 }
 

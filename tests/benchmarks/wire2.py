@@ -21,6 +21,7 @@ from tests.benchmarks.wire import CHECK_EVERY, PING, PONG, WebSocketPeer, client
 __all__ = [
     "IdlePeer2",
     "Protocol2Peer",
+    "TypedPeer",
     "binary_frame_head",
     "push_body",
     "request_body",
@@ -312,3 +313,9 @@ class IdlePeer2(Protocol2Peer):
     @property
     def game(self) -> str | None:
         return None
+
+
+class TypedPeer(Protocol2Peer):
+    """Asks what a typed handler answers."""
+
+    message = "Said"

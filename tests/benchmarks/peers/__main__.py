@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.peers.install import install
+from tests.benchmarks.peers.ours import OURS
 from tests.benchmarks.peers.reports import jobs_report, present, sync_report
 from tests.benchmarks.peers.rivals import RIVALS
 from tests.benchmarks.report import machine
@@ -17,7 +18,10 @@ from tests.benchmarks.report import machine
 if TYPE_CHECKING:
     from tests.benchmarks.peers import Contender
 
-__all__ = ["main", "parse"]
+__all__ = ["CONTENDERS", "main", "parse"]
+
+# The first is what the others are compared with.
+CONTENDERS: list[Contender] = [RIVALS[0], *OURS, *RIVALS[1:]]
 
 
 def _positive(text: str) -> int:
@@ -31,7 +35,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.peers",
-        description="Measure other systems. Tables come out as Markdown.",
+        description="Measure other systems and ours. Tables come out as Markdown.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in {
@@ -68,7 +72,9 @@ def _progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def main(arguments: Sequence[str] | None = None, contenders: Sequence[Contender] = RIVALS) -> int:
+def main(
+    arguments: Sequence[str] | None = None, contenders: Sequence[Contender] = CONTENDERS
+) -> int:
     """Measure, and print the tables."""
     options = parse(arguments)
     if options.command == "install":
