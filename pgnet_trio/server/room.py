@@ -358,6 +358,7 @@ class RoomTask:
                     await self._hook(self._game.user_joined(player.username))
             except BaseException as error:
                 self.members.remove(player.username)
+                self._questions.player_left(player.username)
                 if isinstance(error, Reject):
                     raise JoinRefused(error.reason, error.payload) from None
                 raise
