@@ -109,11 +109,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_shows_the_commands_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "--help")
-    for words in ("serve", "connect", "demo", "examples:\n  pgnet-trio demo\n"):
+    for words in ("serve", "connect", "key", "load", "demo", "examples:\n  pgnet-trio demo\n"):
         assert words in text
 
 
-@pytest.mark.parametrize("command", ["serve", "connect", "demo"])
+@pytest.mark.parametrize("command", ["serve", "connect", "key", "load", "demo"])
 def test_the_help_of_a_command_has_examples(
     capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
@@ -142,7 +142,7 @@ def test_every_option_of_the_server_is_on_the_command_line(
         assert flag in text
 
 
-@pytest.mark.parametrize("command", ["serve", "connect"])
+@pytest.mark.parametrize("command", ["serve", "connect", "load"])
 def test_no_secret_is_an_argument(capsys: pytest.CaptureFixture[str], command: str) -> None:
     flags = re.findall(r"--[\w-]*(?:password|code)[\w-]*", printed(capsys, command, "--help"))
     assert flags

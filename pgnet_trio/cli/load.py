@@ -29,8 +29,6 @@ __all__ = ["load_bot", "run", "set_up"]
 MAX_CLIENTS = 10_000
 """Clients of one process; each takes a file, a port and some 100 KiB."""
 
-EXIT_INTERRUPTED = 130
-
 PASSWORD_VARIABLE = "PGNET_PASSWORD"
 
 EXAMPLES = """\
@@ -125,8 +123,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the load test.
 
     Returns:
-        0 if all thresholds were met and some bot ran without an error, else 1; 130 after the
-        second Ctrl-C.
+        0 if all thresholds were met and some bot ran without an error, else 1.
 
     Raises:
         PGNetError: The bot or the server cannot be used; the message says why.
@@ -171,8 +168,7 @@ def run(options: argparse.Namespace) -> int:
         seconds=options.seconds,
         file=file,
     )
-    if not trio.run(load.run, Progress(options.clients)):
-        return EXIT_INTERRUPTED
+    trio.run(load.run, Progress(options.clients))
     thresholds = []
     if options.p99 is not None:
         thresholds.append(Threshold("p99", options.p99, load.tally.latencies.percentile(99)))

@@ -61,6 +61,10 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the terminal as it was; idempotent."""
         if self._live is not None:
             self._live.stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -138,29 +139,25 @@ class LoadRun:
     _scopes: dict[int, trio.CancelScope] = attrs.field(factory=dict)
     _starting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
-    async def run(self, progress: Progress) -> bool:
+    async def run(self, progress: Progress) -> None:
         """Run it, until all bots have ended, time is up, or Ctrl-C.
+
+        A second Ctrl-C ends the process, whatever the bots do.
 
         Args:
             progress: Shows how it goes.
-
-        Returns:
-            False if it was interrupted a second time, and ended at once.
         """
         started, cpu = trio.current_time(), time.process_time()
-        ended = False
         with open_signals() as signals, progress:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._obey, signals, nursery.cancel_scope)
+                nursery.start_soon(self._obey, signals, progress)
                 nursery.start_soon(self._show, progress, started)
                 if self.seconds is not None:
                     nursery.start_soon(self._stop_after, self.seconds)
                 await self._play_all(started)
-                ended = True
                 nursery.cancel_scope.cancel()
         self.elapsed = trio.current_time() - started
         self.cpu = (time.process_time() - cpu) / max(self.elapsed, 1e-9)
-        return ended
 
     def stop(self) -> None:
         """End the bots, and start no more; their clients log out in good order."""
@@ -168,14 +165,15 @@ class LoadRun:
         for scope in self._scopes.values():
             scope.cancel()
 
-    async def _obey(
-        self, signals: trio.MemoryReceiveChannel[int], everything: trio.CancelScope
-    ) -> None:
+    async def _obey(self, signals: trio.MemoryReceiveChannel[int], progress: Progress) -> None:
         await signals.receive()
         print("Ending; once more to stop at once.", file=sys.stderr)
         self.stop()
-        await signals.receive()
-        everything.cancel()
+        number = await signals.receive()
+        # There is nothing to lose, and a bot may hold a cancellation off for as long as it likes.
+        progress.close()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
     async def _stop_after(self, seconds: float) -> None:
         await trio.sleep(seconds)
