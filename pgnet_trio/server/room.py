@@ -308,6 +308,8 @@ class RoomTask:
                 # closed; its game is not over.
                 self.crashed = True
             self.close(GONE)
+            # A script that was cancelled has left its last step here.
+            self._busy = None
             self._refuse_what_waits()
             self.ended.set()
         if not self._started:
