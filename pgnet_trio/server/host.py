@@ -171,7 +171,8 @@ class Host:
 
         def end(reason: str) -> None:
             self.lobby.remove(entry)
-            if not (self.closing or room.crashed):
+            # Without a save file, nothing would ever take them out again.
+            if self.saves and not (self.closing or room.crashed):
                 self.games_gone.add(name)
 
         def dismiss(username: str) -> None:

@@ -198,7 +198,8 @@ async def _destroy_game(host: Host, session: Session, name: str) -> Response:
     if entry is None:
         return _unexpected(f"There is no game {name[:60]!r}.")
     entry.room.close("The game was destroyed by the admin.", "destroyed")
-    host.games_gone.add(name)
+    if host.saves:
+        host.games_gone.add(name)
     await host.save(ask_games=False)
     return Response(f"The game {name!r} is destroyed.")
 
