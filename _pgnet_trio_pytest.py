@@ -29,6 +29,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hand the seed on to `pgnet_trio.testing.explore`, which knows nothing of pytest."""
+    seed = config.getoption("--pgnet-seed")
+    if seed is not None:
+        patch = pytest.MonkeyPatch()
+        patch.setenv("PGNET_SEED", str(seed))
+        config.add_cleanup(patch.undo)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Say how to repeat a test that failed."""

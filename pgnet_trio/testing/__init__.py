@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from pgnet_trio.testing.exploring import (
+    Exploration,
+    Faults,
+    Move,
+    Seat,
+    Table,
+    explore,
+    same_state,
+)
 from pgnet_trio.testing.hosting import HostedServer, Kit, hosting, playing
+from pgnet_trio.testing.links import Conditions
 from pgnet_trio.testing.network import Record, SimulatedNetwork
 from pgnet_trio.testing.scheduling import seeded_scheduler
+from pgnet_trio.testing.secrecy import Secret, assert_hidden
 from pgnet_trio.testing.simulation import simulate
 from pgnet_trio.testing.store import MemoryStore
 
 __all__ = [
+    "Conditions",
+    "Exploration",
+    "Faults",
     "HostedServer",
     "Kit",
     "MemoryStore",
+    "Move",
     "Record",
+    "Seat",
+    "Secret",
     "SimulatedNetwork",
+    "Table",
+    "assert_hidden",
+    "explore",
     "hosting",
     "playing",
+    "same_state",
     "seeded_scheduler",
     "simulate",
 ]

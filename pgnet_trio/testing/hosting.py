@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import trio
 
 from pgnet_trio.client import Client
-from pgnet_trio.errors import bare
+from pgnet_trio.errors import PlayerLeft, bare
 from pgnet_trio.server import Server
 from pgnet_trio.testing.network import SimulatedNetwork
 from pgnet_trio.testing.store import MemoryStore
@@ -39,6 +39,7 @@ class HostedServer(Server):
         store: Where it saves.
         games: The games by name, as the objects that they are; of those with the same name, the
             latest.
+        stopped: Set when it does not run any more.
     """
 
     def __init__(
@@ -57,7 +58,8 @@ class HostedServer(Server):
         self._failures: list[BaseException] = []
         self._body = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
-        self._stopped = trio.Event()
+        self.stopped = trio.Event()
+        self._parting = False
         self._clients = 0
 
         def make_game(name: str, save_string: str | None = None) -> Game:
@@ -122,6 +124,7 @@ class HostedServer(Server):
         """
         error: BaseException | None = None
         self._failures.clear()
+        self._parting = False
         self._body = trio.CancelScope()
         try:
             async with trio.open_nursery() as nursery:
@@ -131,6 +134,7 @@ class HostedServer(Server):
                     with self._body:
                         yield self
                 finally:
+                    self.let_players_go()
                     self.shutdown()
         except BaseException as raised:
             error = bare(raised)
@@ -160,10 +164,14 @@ class HostedServer(Server):
         if crash:
             self.network.drop_all_to(self)
         self.shutdown()
-        await self._stopped.wait()
+        await self.stopped.wait()
         if crash:
             self.store.state = saved
         await self._nursery.start(self._serve)
+
+    def let_players_go(self) -> None:
+        """Say that players leave since their test is over: a game may raise `PlayerLeft` now."""
+        self._parting = True
 
     @contextmanager
     def expecting(self, *errors: type[BaseException]) -> Iterator[list[BaseException]]:
@@ -188,17 +196,19 @@ class HostedServer(Server):
             if isinstance(error, classes):
                 found.append(error)
                 return
+        if self._parting and isinstance(error, PlayerLeft):
+            return
         self._failures.append(error)
         self._body.cancel()
 
     async def _serve(
         self, *, task_status: trio.TaskStatus[int | None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        self._stopped = trio.Event()
+        self.stopped = trio.Event()
         try:
             await self.serve(task_status=task_status)
         finally:
-            self._stopped.set()
+            self.stopped.set()
 
 
 @asynccontextmanager
@@ -277,6 +287,7 @@ class Kit:
         self.server: HostedServer | None = None
         self._players = trio.CancelScope()
         self._done = trio.Event()
+        self._servers: list[HostedServer] = []
 
     async def __aenter__(self) -> Kit:
         """Begin."""
@@ -285,8 +296,12 @@ class Kit:
         return self
 
     async def __aexit__(self, *error: Any) -> bool | None:
-        """Have clients disconnect, and then servers shut down."""
-        return await self._context.__aexit__(*error)
+        """Have servers shut down, and then clients disconnect."""
+        try:
+            return await self._context.__aexit__(*error)
+        except BaseExceptionGroup as group:
+            # One error is what the test sees, and not how many nurseries it came through.
+            raise bare(group) from None
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:
@@ -296,7 +311,13 @@ class Kit:
                     self._playing: list[Client] = []
                     try:
                         yield
+                        # Servers first: a game does not have to bear that everybody leaves.
+                        self._done.set()
+                        for server in self._servers:
+                            await server.stopped.wait()
                     finally:
+                        if self.server is not None:
+                            self.server.let_players_go()
                         for client in self._playing:
                             client.disconnect()
             finally:
@@ -312,6 +333,7 @@ class Kit:
         options.setdefault("network", self.network)
         server = HostedServer(game, **options)
         await self._hosts.start(self._run, server)
+        self._servers.append(server)
         self.server = server
         return server
 

@@ -1,0 +1,147 @@
+"""Whether a player gets to know what they may not."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import msgspec
+import trio
+import trio.testing
+
+from pgnet_trio.testing.hosting import Kit
+from pgnet_trio.testing.network import Record, SimulatedNetwork
+from pgnet_trio.testing.simulation import simulate
+
+if TYPE_CHECKING:
+    from pgnet_trio.client import Client
+    from pgnet_trio.game import Game
+
+__all__ = ["Secret", "assert_hidden"]
+
+TABLE = "the table"
+
+MAX_FRAMES = 100_000
+"""Frames that are compared; a script that causes more is too long for this."""
+
+Secret = Mapping[str, Any] | Callable[[Any], object]
+"""What sets up a game: attributes with their values, or a function that is given the game."""
+
+
+@attrs.frozen
+class _Frame:
+    time: float
+    data: bytes
+
+    def __str__(self) -> str:
+        return f"at {self.time:.3f} s: {msgspec.msgpack.decode(self.data)!r}"
+
+
+def assert_hidden(
+    game: Callable[..., Game],
+    /,
+    *,
+    secrets: Sequence[Secret],
+    player: str,
+    players: Sequence[str] = ("ann", "bob"),
+    play: Callable[[dict[str, Client]], Awaitable[object]] | None = None,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    **server_options: Any,
+) -> int:
+    """Play a game several times, each with another secret, and see that a player cannot tell.
+
+    Every byte that the player's client gets is compared, and the moment at which it comes: the
+    state and its patches, answers, pushes, the directory of games. It runs its own event loop:
+    call it from a plain test function.
+
+    Args:
+        game: The class of the game.
+        secrets: Two or more ways to set up the game, right after it was made: attributes with
+            their values, or functions that are given the game. What *player* may know has to be
+            the same in all of them.
+        player: Who must not find out.
+        players: Who plays; all join in this order.
+        play: Plays the game, given the clients by name; the same each time, so it must not act
+            on a secret. None: all only join.
+        options: What the game is created with.
+        seed: Of everything else that is random.
+        **server_options: As for `Server`.
+
+    Returns:
+        How many bytes were compared.
+
+    Raises:
+        AssertionError: The player gets something else; the message shows the first difference.
+        ValueError: There is nothing to compare.
+    """
+    if len(secrets) < 2:
+        raise ValueError("secrets: expected two or more, so that there is something to compare")
+    if player not in players:
+        raise ValueError(f"player: expected one of {', '.join(players)}, got {player!r}")
+    runs = [
+        simulate(_play, game, secret, player, players, play, options, seed, server_options)
+        for secret in secrets
+    ]
+    if not runs[0]:
+        raise ValueError(f"{player!r} got nothing at all, so there is nothing to compare")
+    for number, run in enumerate(runs[1:], start=1):
+        for index in range(max(len(runs[0]), len(run))):
+            one = runs[0][index] if index < len(runs[0]) else None
+            other = run[index] if index < len(run) else None
+            if one != other:
+                raise AssertionError(
+                    f"{player} can tell secret 0 from secret {number}, by frame {index}:\n"
+                    f"    secret 0 gives {one or 'nothing more'}\n"
+                    f"    secret {number} gives {other or 'nothing more'}"
+                )
+    return sum(len(frame.data) for frame in runs[0])
+
+
+async def _play(
+    game: Callable[..., Game],
+    secret: Secret,
+    player: str,
+    players: Sequence[str],
+    play: Callable[[dict[str, Client]], Awaitable[object]] | None,
+    options: Mapping[str, Any] | None,
+    seed: int,
+    server_options: dict[str, Any],
+) -> list[_Frame]:
+    frames: list[_Frame] = []
+    # Without encryption, so that what passes can be compared, and shown.
+    network = SimulatedNetwork(seed, encrypted=False)
+
+    def note(record: Record, frame: bytes) -> None:
+        is_for_player = record.where.startswith(f"{player}#") and record.where.endswith("<-")
+        if record.what == "receive" and is_for_player:
+            if len(frames) >= MAX_FRAMES:
+                raise RuntimeError(f"{player} got more than {MAX_FRAMES} frames; play less")
+            frames.append(_Frame(record.time, frame))
+
+    def make_game(name: str, save_string: str | None = None) -> Game:
+        made = game(name, save_string=save_string)
+        if callable(secret):
+            secret(made)
+        else:
+            for attribute, value in secret.items():
+                setattr(made, attribute, value)
+        return made
+
+    network.on_record = note
+    async with Kit(network) as kit:
+        await kit.host(make_game, **server_options)
+        clients: dict[str, Client] = {}
+        for name in players:
+            client = clients[name] = await kit.play(name)
+            if len(clients) == 1:
+                await client.create_game(TABLE, options=dict(options or {}))
+            else:
+                await client.join_game(TABLE)
+        if play is not None:
+            await play(clients)
+        await clients[player].get_game_dir()
+        await trio.testing.wait_all_tasks_blocked()
+        network.on_record = None
+    return frames
