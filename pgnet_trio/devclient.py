@@ -2,8 +2,12 @@
 
 A line is ``message;key=value;key2=value2``. A leading ``.`` stands for ``__pgnet__.``, the requests
 of the server itself, and a leading ``..`` for a literal dot. ``True``, ``False``, integers and
-floats are read as such, and a value in double quotes is text whatever it looks like. ``quit``
+floats are read as such, and a value in double quotes is text whatever it looks like. ``/state``
+shows the state of the game, ``/answer message;key=value`` answers its question, and ``quit``
 ends it.
+
+What the game sends unasked is shown as it comes: pushes, questions, who comes, goes, drops and is
+back, and why one is out of the game.
 """
 
 from __future__ import annotations
@@ -17,12 +21,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from pgnet_trio.errors import Disconnected, PGNetError
-from pgnet_trio.messages import Packet, Request, Response, Status, wall_clock
+from pgnet_trio.errors import Disconnected, PGNetError, RequestFailed
+from pgnet_trio.messages import Packet, Push, Request, Response, Status, wall_clock
 from pgnet_trio.terminal import standard_input
 
 if TYPE_CHECKING:
-    from pgnet_trio.client import Client
+    from pgnet_trio.client import Client, Question
 
 __all__ = [
     "PROMPT",
@@ -56,6 +60,12 @@ _STEERING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 _SYNTAX = "message;key=value;key2=value2"
+
+STATE_COMMAND = "/state"
+ANSWER_COMMAND = "/answer"
+
+MAX_NOTE_LENGTH = 2000
+"""Characters of a push or a question that are shown; a game may send as much as it likes."""
 
 
 class CommandError(PGNetError):
@@ -245,11 +255,12 @@ def local_time() -> str:
 
 
 class DevClient:
-    """Reads lines, sends each as a packet, and shows the answers.
+    """Reads lines, sends each as a packet, and shows the answers, and what comes unasked.
 
     Args:
-        client: A client that is not connected yet. Its ``on_connection`` and ``on_status`` are
-            taken over.
+        client: A client that is not connected yet. Its ``on_connection``, ``on_status``,
+            ``on_game``, ``on_players``, ``on_push``, ``on_question`` and ``on_state`` are taken
+            over.
         console: Where to read and to show; standard input and output if None.
     """
 
@@ -260,6 +271,9 @@ class DevClient:
         self._connection = trio.CancelScope()
         self._line_number = 0
         self._all_well = True
+        self._players: dict[str, bool] = {}
+        self._questions: list[Question[Any]] = []
+        self._knows_of_state = False
 
     async def run(self) -> int:
         """Connect, and read lines until they end, ``quit`` is one, or the server goes away.
@@ -275,8 +289,18 @@ class DevClient:
         client = self._client
         client.on_connection = self._on_connection
         client.on_status = self._on_status
+        client.on_game = self._on_game
+        client.on_players = self._on_players
+        client.on_push = self._on_push
+        client.on_question = self._on_question
+        client.on_state = self._on_state
         async with client:
             with self._connection:
+                if client.protocol == 1:
+                    self._console.show_note(
+                        "Protocol 1, the original's: what is sent has no forward secrecy, and "
+                        "nothing comes unasked but heartbeats."
+                    )
                 await self._ask_for_signatures()
                 await self._converse()
         if self._connection.cancelled_caught:
@@ -286,13 +310,60 @@ class DevClient:
         return 0 if self._all_well else 1
 
     def _on_connection(self, connected: bool) -> None:
-        if not connected:
+        if connected:
+            return
+        if self._client.close_reason:
             self._connection.cancel()
+        else:
+            self._all_well = False
+            self._console.show_error("The server does not know this session any more.")
 
     def _on_status(self, status: str) -> None:
         # A change of game is a change of status too. Of the end, `run` tells.
         if not self._client.close_reason:
             self._console.show_note(status)
+
+    def _on_game(self, game: str | None) -> None:
+        self._players = {}
+        self._questions.clear()
+        self._knows_of_state = False
+        left = self._client.left
+        # That one left because one asked to is no news.
+        if game is None and left is not None and left.reason != "left":
+            message = f": {left.message}" if left.message else ""
+            self._console.show_note(f"Out of the game {left.game!r}, {left.reason}{message}")
+
+    def _on_players(self, players: dict[str, bool]) -> None:
+        before, self._players = self._players, players
+        if not before:
+            names = (name if online else f"{name} (dropped)" for name, online in players.items())
+            self._console.show_note(f"Players: {', '.join(names)}")
+            return
+        for name, online in players.items():
+            if name not in before:
+                self._console.show_note(f"{name} has joined")
+            elif online != before[name]:
+                self._console.show_note(f"{name} {'is back' if online else 'has dropped'}")
+        for name in before.keys() - players.keys():
+            self._console.show_note(f"{name} has left")
+
+    def _on_push(self, push: Push) -> None:
+        self._console.show_note(f"Push: {_describe(Packet(push.message, push.payload))}")
+
+    def _on_question(self, question: Question[Any]) -> None:
+        self._questions.append(question)
+        seconds = question.seconds_left
+        time_left = f", {seconds:.0f} s left" if math.isfinite(seconds) else ""
+        self._console.show_note(
+            f"Question: {_describe(question.packet)}{time_left}; answer with "
+            f"{ANSWER_COMMAND} {_SYNTAX}"
+        )
+
+    def _on_state(self, _: object) -> None:
+        # Each of them may be long, and there may be thirty a second.
+        if not self._knows_of_state:
+            self._knows_of_state = True
+            self._console.show_note(f"The game has a state; {STATE_COMMAND} shows it")
 
     async def _ask_for_signatures(self) -> None:
         response = await self._request(Packet(Request.HELP))
@@ -325,12 +396,17 @@ class DevClient:
             self._complain("not sent: the server has closed the connection")
 
     async def _answer(self, line: str) -> bool:
-        """Send a line, show the answer, and return whether the server ends the connection."""
+        """Do what a line says, show the answer, and return whether the server goes."""
+        word, _, rest = line.strip().partition(" ")
         try:
-            packet = parse_packet(line, self._signatures)
+            if word == STATE_COMMAND and not rest:
+                self._show_state()
+                return False
+            question = self._oldest_question() if word == ANSWER_COMMAND else None
+            packet = parse_packet(line if question is None else rest, self._signatures)
             self._console.show_sent(packet)
             sent_at = trio.current_time()
-            response = await self._request(packet)
+            response = await self._request(packet, question)
         except PGNetError as error:
             self._complain(str(error))
             return False
@@ -339,19 +415,43 @@ class DevClient:
         self._all_well = self._all_well and is_ok
         return response.disconnecting or (is_ok and packet.message == Request.SHUTDOWN)
 
-    async def _request(self, packet: Packet) -> Response:
+    async def _request(self, packet: Packet, question: Question[Any] | None = None) -> Response:
         try:
-            return await self._client.request(packet)
+            if question is None:
+                return await self._client.request(packet)
+            return await question.answer(packet)
+        except RequestFailed as error:
+            return error.response
         except Disconnected:
-            # Ends here, as at the prompt.
-            self._connection.cancel()
-            await trio.lowlevel.checkpoint()
+            if self._client.close_reason:
+                # Ends here, as at the prompt.
+                self._connection.cancel()
+                await trio.lowlevel.checkpoint()
             raise
+
+    def _oldest_question(self) -> Question[Any]:
+        self._questions = [question for question in self._questions if question.is_open]
+        if not self._questions:
+            raise CommandError("there is no open question to answer")
+        return self._questions[0]
+
+    def _show_state(self) -> None:
+        anything: Any = Any
+        try:
+            state = self._client.get_state(anything)
+        except RuntimeError as error:
+            raise CommandError(str(error)) from None
+        self._console.show_note(f"State: {describe_value(state)}")
 
     def _complain(self, problem: str) -> None:
         self._all_well = False
         place = "" if self._console.is_interactive else f"line {self._line_number}: "
         self._console.show_error(place + problem)
+
+
+def _describe(packet: Packet) -> str:
+    text = describe_packet(packet)
+    return text if len(text) <= MAX_NOTE_LENGTH else f"{text[:MAX_NOTE_LENGTH]}..."
 
 
 async def run(client: Client, console: Console | None = None) -> int:

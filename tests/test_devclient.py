@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -23,11 +26,15 @@ from pgnet_trio.devclient import (
     parse_packet,
     printable,
 )
-from pgnet_trio.errors import LoginRefused, PGNetError
+from pgnet_trio.errors import LoginRefused, PGNetError, Reject
 from pgnet_trio.game import Game
-from pgnet_trio.messages import Packet, Response, Status
+from pgnet_trio.messages import Packet, Push, Response, Status
 from pgnet_trio.server import Server
 from pgnet_trio.terminal import LineReader
+from tests.hosting import InMemory, hosting, player
+
+if TYPE_CHECKING:
+    from pgnet_trio.transport import Transport
 
 SIGNATURES = {
     "__pgnet__.join_game": {"name": "str", "password": "str"},
@@ -57,6 +64,7 @@ class Script:
         self.signatures: devclient.Signatures = {}
         self.waits_at_end = False
         self.is_waiting = trio.Event()
+        self.news = trio.Event()
 
     async def read_line(self) -> str:
         await trio.lowlevel.checkpoint()
@@ -85,6 +93,8 @@ class Script:
 
     def show_note(self, text: str) -> None:
         self.notes.append(text)
+        self.news.set()
+        self.news = trio.Event()
 
     def show_error(self, text: str) -> None:
         self.errors.append(text)
@@ -407,3 +417,132 @@ async def test_a_cancelled_session_is_over() -> None:
         await script.is_waiting.wait()
         nursery.cancel_scope.cancel()
     assert not client.connected
+
+
+# What comes unasked.
+
+
+@attrs.frozen
+class Choose:
+    when: str
+
+
+@attrs.frozen
+class Throw:
+    what: str
+
+
+class Talkative(Game):
+    """Has a state, sends pushes, and asks."""
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.moves = 0
+
+    def view(self, username: str, /) -> dict[str, Any]:
+        return {"moves": self.moves, "you": username}
+
+    def handle_game_packet(self, packet: Packet, /) -> Response:
+        match packet.message:
+            case "move":
+                self.moves += 1
+            case "say":
+                self.room.push(Push("said", {**packet.payload, "password": "hidden"}))
+            case "shout":
+                self.room.push(Push("shouted", {"text": "x" * 5000}))
+            case "ask":
+                self.room.nursery.start_soon(self.ask, packet.username)
+            case "kick":
+                self.room.kick("ann", "cheating")
+        return Response("done")
+
+    async def ask(self, username: str) -> None:
+        def check(answer: Throw) -> None:
+            if answer.what != "rock":
+                raise Reject("only rock is allowed")
+
+        answer = await self.room.ask(username, Choose("now"), Throw, timeout=3600, check=check)
+        self.room.push(answer)
+
+
+class Cuttable(InMemory):
+    """Its links can be cut."""
+
+    @asynccontextmanager
+    async def _connect(self, max_message_size: int | None) -> AsyncIterator[Transport]:
+        async with super()._connect(max_message_size) as link:
+            self.link = link
+            yield link
+
+
+async def wait_until(script: Script, *words: str) -> None:
+    """Wait until notes with these words have come."""
+    while not all(any(word in note for note in script.notes) for word in words):
+        await script.news.wait()
+
+
+async def test_what_a_game_sends_unasked_is_shown() -> None:
+    status, script = await play(
+        "/state",
+        "/answer rock",
+        ".join_game;name=table",
+        "say;text=hi\x1b",
+        "shout",
+        "/state",
+        "move",
+        "/state",
+        "ask",
+        "/answer Throw;what=paper",
+        "/answer Throw;who=ann",
+        "/answer Throw;what=rock",
+        "/answer Throw;what=rock",
+        "kick",
+        game=Talkative,
+    )
+    assert status == 1
+    assert script.errors == [
+        "line 1: there is no state: join a game that has a view first",
+        "line 2: there is no open question to answer",
+        "line 13: there is no open question to answer",
+    ]
+    notes = "\n".join(script.notes)
+    assert "Players: ann" in script.notes
+    assert "Push: said text='hi\\x1b' password=***" in notes
+    assert any(note.endswith("xxx...") and len(note) < 2100 for note in script.notes)
+    assert script.notes.count("The game has a state; /state shows it") == 1
+    states = [note for note in script.notes if note.startswith("State: ")]
+    assert states == ['State: {"moves": 0, "you": "ann"}', 'State: {"moves": 1, "you": "ann"}']
+    assert re.search(
+        "Question: Choose when='now', (3600|3599) s left; answer with /answer message;key", notes
+    )
+    assert "Push: Throw what='rock'" in notes
+    assert "Out of the game 'table', kicked: cheating" in notes
+    refusals = [each.message for each in script.responses if each.status != Status.OK]
+    assert refusals[0] == "only rock is allowed"
+    assert "what" in refusals[1]
+
+
+async def test_leaving_by_oneself_is_no_news() -> None:
+    _, script = await play(".join_game;name=table", ".leave_game", game=Talkative)
+    assert not any(note.startswith("Out of the game") for note in script.notes)
+
+
+async def test_who_comes_goes_drops_and_is_back_is_shown(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    script = Script([".join_game;name=table"])
+    script.waits_at_end = True
+    async with hosting(Talkative) as server:
+        connector = Cuttable(server)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(devclient.run, player(server, "ann"), script)
+            await script.is_waiting.wait()
+            bob = Client(connector, username="bob")
+            async with bob:
+                await bob.join_game("table")
+                await wait_until(script, "bob has joined")
+                await connector.link.aclose()
+                await wait_until(script, "bob has dropped", "bob is back")
+                await bob.leave_game()
+            await wait_until(script, "bob has left")
+            nursery.cancel_scope.cancel()
+    assert script.errors == []

@@ -118,6 +118,13 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         choices=[1, 2],
         help="2 refuses clients of PGNet, whose protocol has no forward secrecy (default: 1)",
     )
+    option(
+        "--watchdog",
+        type=_limit,
+        metavar="SECONDS",
+        help="after which a game that holds up all others is named in the log, or 'none' "
+        "(default: 0.25)",
+    )
     option("--transport", type=transport_name, metavar="NAME", help="trio-websocket or websockets")
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="log more, every packet and response too"
