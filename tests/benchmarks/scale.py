@@ -79,6 +79,7 @@ class Step:
         cpu: CPU time of the server in a second.
         p50: The median time from a move to its answer.
         p99: The time within which 99 % were answered.
+        worst: The longest time.
         busy: Which part of the time the load generator was at work.
         waited: Which part of the time the server waited for a core.
     """
@@ -90,6 +91,7 @@ class Step:
     cpu: float
     p50: float
     p99: float
+    worst: float
     busy: float
     waited: float
 
@@ -139,6 +141,7 @@ def steps(
                     used.cpu / elapsed,
                     percentile(latencies, 50),
                     percentile(latencies, 99),
+                    latencies[-1],
                     working / elapsed,
                     used.waited / elapsed,
                 )
@@ -218,6 +221,7 @@ def scale(*, players: Sequence[int], seconds: float, progress: Callable[[str], N
             f"{step.cpu / step.moves * 1e6:.0f}",
             f"{step.p50 * 1e3:.2f}",
             f"{step.p99 * 1e3:.2f}",
+            f"{step.worst * 1e3:.0f}",
             f"{step.busy * 100:.0f}",
             f"{step.waited * 100:.0f}",
         ]
@@ -261,6 +265,7 @@ def scale(*, players: Sequence[int], seconds: float, progress: Callable[[str], N
             "CPU µs a move",
             "p50 ms",
             "p99 ms",
+            "worst ms",
             "generator %",
             "waited %",
         ],

@@ -60,12 +60,13 @@ def _parts_and(rounds: int) -> str:
     )
 
 
-def _warning(shared: Sequence[str]) -> list[str]:
+def _warning(shared: Sequence[str], rows: int) -> list[str]:
     if not shared:
         return []
+    which = "all rows" if len(shared) == rows else "; ".join(shared)
     return [
         "Not to be relied on, because the server often had to wait for a core (`waited`): "
-        f"{'; '.join(shared)}. Run it again while nothing else runs."
+        f"{which}. Run it again while nothing else runs."
     ]
 
 
@@ -131,7 +132,7 @@ def sync_report(
         + _parts_and(rounds),
         *(contender.notes["sync"] for contender in found if "sync" in contender.notes),
         *left_out,
-        *_warning(shared),
+        *_warning(shared, len(rows)),
     ]
     if late:
         notes.append(f"Inputs that no state had shown two seconds later: {'; '.join(late)}.")
@@ -237,7 +238,7 @@ def jobs_report(
             f"job. {_parts_and(rounds)}",
             *(contender.notes["jobs"] for contender in found if "jobs" in contender.notes),
             *left_out,
-            *_warning(shared),
+            *_warning(shared, len(rows)),
         ],
         measured=[
             {"system": label, "job": job, "rounds": [attrs.asdict(each) for each in measured]}
