@@ -78,19 +78,19 @@ class HostedServer(Server):
     def client(
         self,
         username: str,
-        password: str = "",
         /,
+        password: str = "",
         *,
         client_class: type[ClientT],
         **options: Any,
     ) -> ClientT: ...
     @overload
-    def client(self, username: str, password: str = "", /, **options: Any) -> Client: ...
+    def client(self, username: str, /, password: str = "", **options: Any) -> Client: ...
     def client(
         self,
         username: str,
-        password: str = "",
         /,
+        password: str = "",
         *,
         client_class: type[Client] = Client,
         protocol: int = 2,
@@ -340,8 +340,8 @@ class Kit:
     async def play(
         self,
         username: str,
-        password: str = "",
         /,
+        password: str = "",
         *,
         server: HostedServer | None = None,
         game: str | None = None,
