@@ -147,7 +147,8 @@ async def _join(
     entry = host.lobby.join(session.username, name, password)
     try:
         heartbeat_rate = await entry.room.join(session, spectate=spectate)
-    except JoinRefused:
+    except (JoinRefused, RoomClosed):
+        # The game may go on without them: made again, say, after it raised.
         if host.lobby.game_of(session.username) is entry:
             host.lobby.leave(session.username)
         entry.room.close_if_empty()
