@@ -50,12 +50,19 @@ class Echo(Game):
         return Response(f"Echo of {packet.message}", packet.payload)
 
 
+@attrs.frozen
+class Note:
+    """In the place of a line: the next one comes after a note with this text."""
+
+    text: str
+
+
 class Script:
     """A console whose lines are known beforehand; keeps what is shown."""
 
     is_interactive = False
 
-    def __init__(self, lines: Iterable[str | Exception]) -> None:
+    def __init__(self, lines: Iterable[str | Exception | Note]) -> None:
         self.lines = list(lines)
         self.sent: list[Packet] = []
         self.responses: list[Response] = []
@@ -74,6 +81,9 @@ class Script:
         if not self.lines:
             raise EOFError
         line = self.lines.pop(0)
+        if isinstance(line, Note):
+            await wait_until(self, line.text)
+            return await self.read_line()
         if isinstance(line, Exception):
             raise line
         return line
@@ -101,7 +111,7 @@ class Script:
 
 
 async def play(
-    *lines: str | Exception, username: str = "ann", game: type[Game] = Echo
+    *lines: str | Exception | Note, username: str = "ann", game: type[Game] = Echo
 ) -> tuple[int, Script]:
     script = Script(lines)
     client = Client.local(game=game, username=username)
@@ -491,11 +501,14 @@ async def test_what_a_game_sends_unasked_is_shown() -> None:
         "move",
         "/state",
         "ask",
+        Note("Question: "),
         "/answer Throw;what=paper",
         "/answer Throw;who=ann",
         "/answer Throw;what=rock",
         "/answer Throw;what=rock",
+        Note("Push: Throw"),
         "kick",
+        Note("Out of the game"),
         game=Talkative,
     )
     assert status == 1
