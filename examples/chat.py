@@ -9,102 +9,97 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import deque
 
+import attrs
 import trio
 
 from pgnet_trio import (
     DEFAULT_PORT,
     Client,
     Game,
-    Packet,
     PGNetError,
-    Response,
+    Reject,
+    RequestFailed,
     Server,
-    Status,
     ainput,
+    on,
 )
 
 KEPT_LINES = 50
 MAX_LINE_LENGTH = 500
 
 
+@attrs.frozen
+class Say:
+    """From a player to the room."""
+
+    line: str
+
+
+@attrs.frozen
+class Said:
+    """From the room to everybody in it."""
+
+    line: str
+
+
 class ChatRoom(Game):
     def __init__(self, name: str, save_string: str | None = None) -> None:
-        self.lines: list[str] = []  # only the last ones are kept
-        self.count = 0  # how many there were
+        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
 
     def user_joined(self, username: str) -> None:
-        self.add(f"* {username} comes in")
+        for line in self.lines:
+            self.room.push(Said(line), to=username)
+        self.tell(f"* {username} comes in")
 
     def user_left(self, username: str) -> None:
-        self.add(f"* {username} goes")
+        self.tell(f"* {username} goes")
 
-    def handle_game_packet(self, packet: Packet) -> Response:
+    def player_dropped(self, username: str) -> None:
+        self.tell(f"* {username} has lost the connection")
+
+    def player_resumed(self, username: str) -> None:
+        self.tell(f"* {username} is back")
+
+    @on(Say)
+    def say(self, player: str, message: Say) -> None:
         # Never trust what comes from players: a line could steer the terminals of the others.
-        line = packet.message
-        if not line.isprintable() or len(line) > MAX_LINE_LENGTH:
-            problem = f"Expected printable text of at most {MAX_LINE_LENGTH} characters."
-            return Response(problem, status=Status.UNEXPECTED)
-        self.add(f"{packet.username}: {line}")
-        return Response("said")
+        if not message.line.isprintable() or len(message.line) > MAX_LINE_LENGTH:
+            raise Reject(f"Expected printable text of at most {MAX_LINE_LENGTH} characters.")
+        self.tell(f"{player}: {message.line}")
 
-    def handle_heartbeat(self, packet: Packet) -> Response:
-        seen = packet.payload.get("seen")
-        new = self.count - seen if isinstance(seen, int) else len(self.lines)
-        lines = self.lines[-new:] if new > 0 else []
-        return Response("news", {"lines": lines, "count": self.count})
-
-    def add(self, line: str) -> None:
-        self.count += 1
-        self.lines = [*self.lines, line][-KEPT_LINES:]
+    def tell(self, line: str) -> None:
+        self.lines.append(line)
+        self.room.push(Said(line))
 
 
-class ChatClient(Client):
-    seen = 0
+async def join(client: Client) -> None:
+    async with client, trio.open_nursery() as nursery:
+        if client.game is None:  # or else this person's program was started again
+            await client.join_game("chat")
+        print("Each line that you type is said. Ctrl-D leaves.", flush=True)
+        nursery.start_soon(talk, client)
+        async for said in client.pushes(Said):
+            print(said.line, flush=True)
+        nursery.cancel_scope.cancel()  # the room is closed, so do not wait for another line
+    if client.left is not None:
+        print(client.left.message)
 
-    def heartbeat_payload(self) -> dict[str, int]:
-        return {"seen": self.seen}
 
-    def on_heartbeat(self, response: Response) -> None:
-        self.seen = response.payload["count"]
-        for line in response.payload["lines"]:
-            print(line, flush=True)
+async def talk(client: Client) -> None:
+    while True:
+        try:
+            await client.call(Say(await ainput()))
+        except RequestFailed as error:
+            print(error.response.message, flush=True)
 
 
-async def serve(port: int, listen_globally: bool) -> str | None:
+async def serve(port: int, listen_globally: bool) -> None:
     server = Server(ChatRoom, port=port, listen_globally=listen_globally)
     async with trio.open_nursery() as nursery:
-        try:
-            actual_port = await nursery.start(server.serve)
-        except PGNetError as error:
-            return str(error)
+        actual_port = await nursery.start(server.serve)
         print(f"The chat is open on port {actual_port}. Ctrl-C ends it.", flush=True)
-    return None
-
-
-async def join(name: str, address: str) -> str | None:
-    talking = trio.CancelScope()
-
-    def on_connection(connected: bool) -> None:
-        if not connected:
-            talking.cancel()  # nobody listens any more, so do not wait for another line
-
-    client = ChatClient.remote(address=address, username=name)
-    client.on_connection = on_connection
-    try:
-        async with client:
-            await client.join_game("chat")
-            print("Each line that you type is said. Ctrl-D leaves.", flush=True)
-            with talking:
-                while True:
-                    response = await client.request(Packet(await ainput()))
-                    if response.status != Status.OK:
-                        print(response.message, flush=True)
-    except EOFError:
-        return None
-    except PGNetError as error:
-        return str(error)
-    return f"The connection has ended: {client.close_reason}."
 
 
 def main() -> None:
@@ -117,12 +112,17 @@ def main() -> None:
     joining.add_argument("name")
     joining.add_argument("address", nargs="?", default="localhost")
     options = parser.parse_args()
+    problem = None
     try:
         if options.command == "serve":
-            sys.exit(trio.run(serve, options.port, options.globally))
-        sys.exit(trio.run(join, options.name, options.address))
-    except* KeyboardInterrupt:
+            trio.run(serve, options.port, options.globally)
+        else:
+            trio.run(join, Client.remote(address=options.address, username=options.name))
+    except* (KeyboardInterrupt, EOFError):
         pass
+    except* PGNetError as errors:
+        problem = str(errors.exceptions[0])
+    sys.exit(problem)
 
 
 if __name__ == "__main__":

@@ -1,149 +1,142 @@
-"""Tic-tac-toe for two.
+"""Tic-tac-toe for two, and for any number of people who watch.
 
 python examples/tictactoe.py --local               two people at this terminal
 python examples/tictactoe.py serve                 hosts it; with --globally for other machines too
 python examples/tictactoe.py play ann              in another terminal, as ann
 python examples/tictactoe.py play bob 192.0.2.7    from another machine, if that is where it is
+python examples/tictactoe.py watch eve             looks on
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
-from typing import Any
 
+import attrs
 import trio
 
 from pgnet_trio import (
     DEFAULT_PORT,
     Client,
     Game,
-    Packet,
     PGNetError,
-    Response,
+    Reject,
+    RequestFailed,
     Server,
-    Status,
     ainput,
+    on,
 )
 
 LINES = ["123", "456", "789", "147", "258", "369", "159", "357"]
 
 
+@attrs.frozen
+class Move:
+    """A player's message: put my mark here."""
+
+    square: int = attrs.field(validator=[attrs.validators.ge(1), attrs.validators.le(9)])
+
+
+@attrs.frozen
+class Again:
+    """A player's message: another round."""
+
+
+@attrs.frozen
+class Table:
+    """What everybody sees."""
+
+    squares: list[str]  # "X", "O" or " "
+    seats: dict[str, str]  # "X" and "O" -> username
+    turn: str
+    result: str  # empty while the round lasts
+
+
 class TicTacToe(Game):
-    """Whoever sits at the table alone plays both sides; a third player only watches."""
+    """Whoever sits at the table alone plays both sides."""
+
+    max_players = 2
 
     def __init__(self, name: str, save_string: str | None = None) -> None:
-        self.players: dict[str, str] = {}  # "X" and "O" -> username
+        self.seats: dict[str, str] = {}
         self.start()
 
     def start(self) -> None:
-        self.squares = dict.fromkeys("123456789", " ")
+        self.squares = [" "] * 9
         self.turn = "X"
         self.result = ""
 
     def user_joined(self, username: str) -> None:
-        free = [mark for mark in "XO" if mark not in self.players]
-        if free:
-            self.players[free[0]] = username
-            self.start()
+        self.seats["O" if "X" in self.seats else "X"] = username
+        self.start()
 
     def user_left(self, username: str) -> None:
-        self.players = {mark: name for mark, name in self.players.items() if name != username}
+        self.seats = {mark: name for mark, name in self.seats.items() if name != username}
 
-    def handle_game_packet(self, packet: Packet) -> Response:
-        problem = self.find_problem(packet.message, packet.username)
-        if problem:
-            return Response(problem, status=Status.UNEXPECTED)
-        if packet.message == "again":
-            self.start()
-        else:
-            self.mark(packet.message)
-        return Response("done", self.state())
+    def view(self) -> Table:
+        return Table(self.squares, self.seats, self.turn, self.result)
 
-    def handle_heartbeat(self, packet: Packet) -> Response:
-        return Response("the table", self.state())
-
-    def find_problem(self, message: str, username: str | None) -> str:
-        if username not in self.players.values():
-            return "You only watch: two others play."
-        if (message == "again") != bool(self.result):
-            return "The round is over; type: again" if self.result else "Finish this round first."
-        if message == "again":
-            return ""
-        if message not in self.squares:
-            return f"Expected the number of a square, 1 to 9; got {message!r}."
-        if len(self.players) == 2 and self.players[self.turn] != username:
-            return f"It is the turn of {self.players[self.turn]}."
-        return "" if self.squares[message] == " " else f"Square {message} is taken."
-
-    def mark(self, square: str) -> None:
-        self.squares[square] = self.turn
-        if any(all(self.squares[it] == self.turn for it in line) for line in LINES):
+    @on(Move)
+    def move(self, player: str, move: Move) -> None:
+        if self.result:
+            raise Reject("The round is over; type: again")
+        if len(self.seats) == 2 and self.seats[self.turn] != player:
+            raise Reject(f"It is the turn of {self.seats[self.turn]}.")
+        if self.squares[move.square - 1] != " ":
+            raise Reject(f"Square {move.square} is taken.")
+        self.squares[move.square - 1] = self.turn
+        if any(all(self.squares[int(it) - 1] == self.turn for it in line) for line in LINES):
             self.result = f"{self.turn} wins."
-        elif " " not in self.squares.values():
+        elif " " not in self.squares:
             self.result = "A draw."
         self.turn = "O" if self.turn == "X" else "X"
 
-    def state(self) -> dict[str, Any]:
-        news = self.result or f"{self.turn} to move."
-        return {"squares": self.squares, "players": self.players, "news": news}
+    @on(Again)
+    def again(self, player: str, again: Again) -> None:
+        if not self.result:
+            raise Reject("Finish this round first.")
+        self.start()
 
 
-class Player(Client):
-    state: dict[str, Any] | None = None
-
-    def on_heartbeat(self, response: Response) -> None:
-        self.show(response.payload)
-
-    def show(self, state: dict[str, Any]) -> None:
-        if state != self.state:
-            self.state = state
-            print(draw(state), flush=True)
-
-
-def draw(state: dict[str, Any]) -> str:
+def draw(table: Table) -> str:
     # A free square shows its number.
-    cells = [mark if mark != " " else number for number, mark in state["squares"].items()]
+    cells = [str(number) if mark == " " else mark for number, mark in enumerate(table.squares, 1)]
     rows = [" " + " | ".join(cells[start : start + 3]) for start in (0, 3, 6)]
-    seats = ", ".join(f"{mark}: {name}" for mark, name in state["players"].items())
-    return "\n".join(["", "\n---+---+---\n".join(rows), "", f"{seats}. {state['news']}"])
+    seats = ", ".join(f"{mark}: {name}" for mark, name in sorted(table.seats.items(), reverse=True))
+    news = table.result or f"{table.turn} to move."
+    return "\n".join(["", "\n---+---+---\n".join(rows), "", f"{seats}. {news}"])
 
 
-async def play(player: Player) -> str | None:
-    playing = trio.CancelScope()
-
-    def on_connection(connected: bool) -> None:
-        if not connected:
-            playing.cancel()  # the server has gone, so do not wait for another line
-
-    player.on_connection = on_connection
-    try:
-        async with player:
-            await player.join_game("table 1")
-            print("Type the number of a square. Ctrl-D leaves.", flush=True)
-            with playing:
-                while True:
-                    response = await player.request(Packet((await ainput()).strip()))
-                    if response.status == Status.OK:
-                        player.show(response.payload)
-                    else:
-                        print(response.message, flush=True)
-    except EOFError:
-        return None
-    except PGNetError as error:
-        return str(error)
-    return f"The connection has ended: {player.close_reason}."
+async def play(client: Client, *, spectate: bool = False) -> None:
+    async with client, trio.open_nursery() as nursery:
+        if client.game is None:  # or else this player's program was started again
+            await client.join_game("table 1", spectate=spectate)
+        print("Type the number of a square. Ctrl-D leaves.", flush=True)
+        nursery.start_soon(send_moves, client)
+        async for table in client.states(Table):
+            print(draw(table), flush=True)
+        nursery.cancel_scope.cancel()  # the game is over, so do not wait for another line
+    if client.left is not None:
+        print(client.left.message)
 
 
-async def serve(port: int, listen_globally: bool) -> str | None:
+async def send_moves(client: Client) -> None:
+    while True:
+        line = (await ainput()).strip()
+        try:
+            await client.call(Again() if line == "again" else Move(int(line)))
+        except ValueError:
+            print("Expected the number of a square, 1 to 9.", flush=True)
+        except RequestFailed as error:
+            print(error.response.message, flush=True)
+
+
+async def serve(port: int, listen_globally: bool) -> None:
     server = Server(TicTacToe, port=port, listen_globally=listen_globally)
     async with trio.open_nursery() as nursery:
-        try:
-            actual_port = await nursery.start(server.serve)
-        except PGNetError as error:
-            return str(error)
+        actual_port = await nursery.start(server.serve)
         print(f"The table is ready on port {actual_port}. Ctrl-C ends it.", flush=True)
-    return None
 
 
 def main() -> None:
@@ -153,20 +146,27 @@ def main() -> None:
     hosting = commands.add_parser("serve", help="host the game")
     hosting.add_argument("--port", type=int, default=DEFAULT_PORT)
     hosting.add_argument("--globally", action="store_true", help="for other machines too")
-    playing = commands.add_parser("play", help="play on a server")
-    playing.add_argument("name")
-    playing.add_argument("address", nargs="?", default="localhost")
+    for command, what in ("play", "play on a server"), ("watch", "look on"):
+        joining = commands.add_parser(command, help=what)
+        joining.add_argument("name")
+        joining.add_argument("address", nargs="?", default="localhost")
     options = parser.parse_args()
+    problem = None
     try:
         if options.command == "serve":
-            sys.exit(trio.run(serve, options.port, options.globally))
-        if options.command == "play":
-            sys.exit(trio.run(play, Player.remote(address=options.address, username=options.name)))
-        if not options.local:
-            parser.error("expected serve, play or --local")
-        sys.exit(trio.run(play, Player.local(game=TicTacToe, username="both")))
-    except* KeyboardInterrupt:
+            trio.run(serve, options.port, options.globally)
+        elif options.command is not None:
+            client = Client.remote(address=options.address, username=options.name)
+            trio.run(functools.partial(play, client, spectate=options.command == "watch"))
+        elif options.local:
+            trio.run(play, Client.local(game=TicTacToe, username="both"))
+        else:
+            parser.error("expected serve, play, watch or --local")
+    except* (KeyboardInterrupt, EOFError):
         pass
+    except* PGNetError as errors:
+        problem = str(errors.exceptions[0])
+    sys.exit(problem)
 
 
 if __name__ == "__main__":

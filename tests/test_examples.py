@@ -6,6 +6,7 @@ import contextlib
 import functools
 import re
 import signal
+import socket as stdlib_socket
 import subprocess
 import sys
 import textwrap
@@ -83,21 +84,12 @@ async def serve(example: str) -> AsyncIterator[tuple[Program, str]]:
         yield server, "localhost:" + re.findall(r"\d+", line)[-1]
 
 
-async def check_that_what_is_taken_is_one_clear_line(
-    example: str, command: str, address: str
-) -> None:
-    """The port is taken by a server, and the name ann by somebody who plays."""
-    program = f"examples/{example}.py"
-    async with (
-        run(program, "serve", "--port", address.rpartition(":")[2]) as second_server,
-        run(program, command, "ann", address) as second_ann,
-    ):
+async def check_that_a_port_that_is_taken_is_one_clear_line(example: str, address: str) -> None:
+    async with run(
+        f"examples/{example}.py", "serve", "--port", address.rpartition(":")[2]
+    ) as second_server:
         status, output = await second_server.read_to_the_end()
-        assert (status, output.count("\n")) == (1, 1)
-        # Ann has no password, so whoever has her name takes her seat over, and is in her game.
-        status, output = await second_ann.read_to_the_end()
-        assert (status, output.count("\n")) == (1, 1)
-        assert "You are in the game" in output
+    assert (status, output.count("\n")) == (1, 1)
 
 
 async def check_that_control_c_ends_all(server: Program, one: Program, other: Program) -> None:
@@ -108,9 +100,17 @@ async def check_that_control_c_ends_all(server: Program, one: Program, other: Pr
     server.process.send_signal(signal.SIGINT)
     assert await server.read_to_the_end() == (0, "")
     # The other's program waits for a line, and sees at once that nobody will answer.
-    status, output = await other.read_to_the_end()
-    assert (status, "Traceback" in output) == (1, False)
-    assert output.splitlines()[-1].startswith("The connection has ended: ")
+    _, output = await other.read_to_the_end()
+    assert "Traceback" not in output
+    assert output.endswith("The server is shutting down.\n")
+
+
+@pytest.fixture
+def free_tcp_port() -> int:
+    """A port that is free, most probably still when it is used."""
+    with stdlib_socket.create_server(("localhost", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 async def test_hello() -> None:
@@ -151,28 +151,41 @@ async def test_chat() -> None:
             heard = "* ann comes in\n* bob comes in\nbob: good morning\nann: and to you\n"
             text = await bob.read_until(r"(?s).*ann: and to you\n")
             assert text.partition("leaves.\n")[2] == heard
-            await check_that_what_is_taken_is_one_clear_line("chat", "join", address)
+            await check_that_a_port_that_is_taken_is_one_clear_line("chat", address)
             await ann.end_input()
             assert (await ann.read_to_the_end())[0] == 0
             await bob.read_until("ann goes")
             async with run("examples/chat.py", "join", "eve", address) as eve:
                 # Who comes later sees what was said before.
                 await eve.read_until(re.escape(heard))
-                await check_that_control_c_ends_all(server, eve, bob)
+                await bob.read_until("eve comes in")
+                # A program that ends without a word may be back soon.
+                eve.process.kill()
+                await bob.read_until("eve has lost the connection\n")
+            async with run("examples/chat.py", "join", "dan", address) as dan:
+                await bob.read_until("dan comes in")
+                await check_that_control_c_ends_all(server, dan, bob)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process")
 async def test_tictactoe_on_a_server() -> None:
+    program = "examples/tictactoe.py"
     async with (
         serve("tictactoe") as (server, address),
-        run("examples/tictactoe.py", "play", "ann", address) as ann,
+        run(program, "play", "ann", address) as ann,
     ):
         await ann.read_until(r"X: ann\. X to move\.")
-        async with run("examples/tictactoe.py", "play", "bob", address) as bob:
+        async with (
+            run(program, "play", "bob", address) as bob,
+            run(program, "watch", "eve", address) as eve,
+        ):
             players = "X: ann, O: bob"
             await ann.read_until(rf"{players}\. X to move\.")
+            await eve.read_until("Ctrl-D leaves")
             await bob.type("1")
             await bob.read_until(r"It is the turn of ann\.")
+            await eve.type("1")
+            await eve.read_until("You only watch")
             for x, o in ("14", "25"):
                 await ann.type(x)
                 await bob.read_until(r"O to move\.")
@@ -181,27 +194,143 @@ async def test_tictactoe_on_a_server() -> None:
             await ann.type("5")
             await ann.read_until(r"Square 5 is taken\.")
             await ann.type("3")
-            for player in (ann, bob):
+            for player in (ann, bob, eve):
                 await player.read_until(rf" X \| X \| X\n[^:]*{players}\. X wins\.")
             await bob.type("9")
             await bob.read_until("The round is over; type: again")
             await bob.type("again")
             await ann.read_until(r" 1 \| 2 \| 3\n")
-            await check_that_what_is_taken_is_one_clear_line("tictactoe", "play", address)
+            await check_that_a_port_that_is_taken_is_one_clear_line("tictactoe", address)
+            async with run(program, "play", "dan", address) as dan:
+                status, output = await dan.read_to_the_end()
+                assert (status, "takes 2 players" in output) == (1, True)
             await check_that_control_c_ends_all(server, bob, ann)
 
 
 async def test_tictactoe_at_one_terminal() -> None:
     async with run("examples/tictactoe.py", "--local") as table:
-        for square in "1", "x", "again", "1", "2", "3", "5", "4", "6", "8", "7", "9":
-            await table.type(square)
+        for line in "1", "x", "0", "again", "1", "2", "3", "5", "4", "6", "8", "7", "9":
+            await table.type(line)
         await table.end_input()
         status, output = await table.read_to_the_end()
     assert status == 0
     assert "Square 1 is taken." in output
-    assert "got 'x'" in output
+    assert output.count("Expected the number of a square, 1 to 9.") == 2
     assert "Finish this round first." in output
-    assert "A draw." in output or "wins." in output
+    assert "A draw." in output
+
+
+async def test_rock_paper_scissors(free_tcp_port: int) -> None:
+    program, port = "examples/rock_paper_scissors.py", str(free_tcp_port)
+    async with run(program, "ann", "--host", "--port", port) as ann:
+        await ann.read_until(r"Ctrl-D leaves\.")
+        async with run(program, "bob", "--port", port) as bob:
+            for number in range(3):
+                await ann.read_until("in 20 seconds")
+                await bob.read_until("in 20 seconds")
+                if number == 0:
+                    await ann.type("lizard")
+                    await ann.read_until("seconds")
+                await ann.type("paper")
+                await bob.type("rock")
+                news = f"ann: paper, bob: rock. {number + 1} to 0."
+                for player in ann, bob:
+                    await player.read_until(re.escape(news))
+            for player in ann, bob:
+                assert await player.read_to_the_end() == (0, " ann wins.\n")
+
+
+async def test_who_leaves_rock_paper_scissors_ends_it(free_tcp_port: int) -> None:
+    program, port = "examples/rock_paper_scissors.py", str(free_tcp_port)
+    async with run(program, "ann", "--host", "--port", port) as ann:
+        await ann.read_until(r"Ctrl-D leaves\.")
+        async with run(program, "bob", "--port", port) as bob:
+            await ann.read_until("seconds")
+            await bob.end_input()
+            assert (await bob.read_to_the_end())[0] == 0
+        status, output = await ann.read_to_the_end()
+        assert (status, "bob left the game" in output) == (0, True)
+
+
+async def test_go_fish(free_tcp_port: int) -> None:
+    program, port = "examples/go_fish.py", str(free_tcp_port)
+    hands = {"ann": "", "bob": ""}
+    prompt = re.compile(r"(?s)(.*?)Ask for a rank, in \d+ seconds> |.*wins with \d+ books\.\n")
+
+    async def play_on(name: str, player: Program) -> None:
+        """Ask for one's ranks by turns, until the game is over."""
+        turn = 0
+        while "wins" not in (text := await player.read_until(prompt.pattern)):
+            for found in re.finditer(r"Your hand: (.*)", text):
+                hands[name] = found[1]
+            assert "yourself" not in text
+            hand = hands[name].split()
+            turn += 1
+            await player.type(hand[turn % len(hand)])
+
+    async with run(program, "ann", "--host", "2", "--port", port) as ann:
+        await ann.read_until(r"Your hand: \n")
+        async with run(program, "bob", "--port", port) as bob:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(play_on, "ann", ann)
+                nursery.start_soon(play_on, "bob", bob)
+            for player in ann, bob:
+                assert await player.read_to_the_end() == (0, "")
+
+
+async def test_the_arena_without_a_window() -> None:
+    async with run("examples/arena.py", "--headless", "1", "--bots", "3") as arena:
+        status, output = await arena.read_to_the_end()
+    # A busy machine may get less than the 20.
+    assert re.fullmatch(r"\d+ states a second\. Gems: bot. \d+, bot. \d+, bot. \d+\n", output)
+    assert status == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process")
+async def test_the_arena_in_a_window_that_nobody_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    command = ("-m", "pgnet_trio", "serve", "examples/arena.py:Arena", "--port", "0")
+    async with run(*command) as server:
+        address = "localhost:" + (await server.read_until(r"port \d+")).removeprefix("port ")
+        async with run("examples/arena.py", "ann", address) as ann:
+            await ann.read_until(r"The window is open\.\n")
+            ann.process.send_signal(signal.SIGINT)
+            assert await ann.read_to_the_end() == (0, "")
+
+
+async def test_the_game_of_the_first_page(tmp_path: Path, free_tcp_port: int) -> None:
+    """Two people play the README's game, on a server of the command line."""
+
+    async def keep_guessing(person: Program) -> None:
+        while True:
+            await person.read_until("Your guess> ")
+            await person.type("1")
+
+    page = (FOLDER.parent / "README.md").read_text("utf-8")
+    (text,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[:1]
+    assert len([line for line in text.splitlines() if line.strip()]) < 40
+    path = tmp_path / "game.py"
+    path.write_text(text, "utf-8")
+    name = re.findall(r"^class (\w+)\(Game\)", text, re.MULTILINE)[0]
+    serving = ("-m", "pgnet_trio", "serve", f"{path}:{name}", "--port", str(free_tcp_port))
+    async with run(*serving) as server:
+        await server.read_until(r"port \d+")
+        address = f"localhost:{free_tcp_port}"
+        async with run(str(path), "ann", address) as ann, run(str(path), "bob", address) as bob:
+            async with trio.open_nursery() as nursery:
+                # Until bob is there, ann is asked alone.
+                nursery.start_soon(keep_guessing, ann)
+                await bob.read_until("Your guess> ")
+                await bob.type("100")
+                news = await bob.read_until(r"It was \d+, and \w+ was closest\.")
+                nursery.cancel_scope.cancel()
+            number = int(re.findall(r"\d+", news)[0])
+            assert ("ann" in news) == (number <= 50)
+            await ann.end_input()
+            await bob.type("x")
+            for person in ann, bob:
+                assert (await person.read_to_the_end())[0] == 0
 
 
 async def test_no_server_is_one_clear_line() -> None:
@@ -209,8 +338,11 @@ async def test_no_server_is_one_clear_line() -> None:
         run("examples/chat.py", "join", "ann", "localhost:1") as chat,
         run("examples/tictactoe.py", "play", "ann", "localhost:1") as player,
         run("examples/bot.py", "localhost:1") as bot,
+        run("examples/rock_paper_scissors.py", "ann", "localhost:1") as thrower,
+        run("examples/go_fish.py", "ann", "localhost:1") as fisher,
+        run("examples/arena.py", "ann", "localhost:1") as runner,
     ):
-        for program in chat, player, bot:
+        for program in chat, player, bot, thrower, fisher, runner:
             status, output = await program.read_to_the_end()
             assert status == 1
             assert output.startswith("No server was reached at ")
