@@ -10,6 +10,7 @@ import trio
 
 from pgnet_trio.client import Client
 from pgnet_trio.client.connector import Connector
+from pgnet_trio.errors import bare
 
 if TYPE_CHECKING:
     from pgnet_trio.transport import Transport
@@ -50,11 +51,14 @@ class Bot(Client):
         """
         self._seat.transport = transport
         async with self:
-            async with trio.open_nursery(strict_exception_groups=False) as nursery:
-                nursery.start_soon(self._end_with_the_game, nursery.cancel_scope)
-                nursery.start_soon(self._end_with_the_session, nursery.cancel_scope)
-                await self.play()
-                nursery.cancel_scope.cancel()
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._end_with_the_game, nursery.cancel_scope)
+                    nursery.start_soon(self._end_with_the_session, nursery.cancel_scope)
+                    await self.play()
+                    nursery.cancel_scope.cancel()
+            except BaseExceptionGroup as group:
+                raise bare(group) from None
 
     async def _end_with_the_game(self, scope: trio.CancelScope) -> None:
         while self.game is not None:

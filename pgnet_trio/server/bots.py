@@ -151,7 +151,7 @@ async def _serve(room: RoomTask, username: str, transport: Transport) -> None:
             pass
         finally:
             if lobby.leave(username) is not None:
-                room.leave(username)
+                room.leave(username, player=session)
 
 
 async def _wait_for_log_in(connection: Connection[ServerEvent]) -> None:

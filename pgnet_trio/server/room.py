@@ -174,7 +174,8 @@ class RoomTask:
         self._in_turn = False
         self._limited = False
         self._failure: BaseException | None = None
-        self._bots: set[str] = set()
+        # Those that are in the game, or about to be.
+        self._bots: dict[str, BotPlayer] = {}
         # Players that the game sent away, and has not heard of yet.
         self._sent_away: set[str] = set()
         # Until the end of this turn, or of this step of a script.
@@ -279,7 +280,7 @@ class RoomTask:
         if bot.username in self.members or bot.username in self._bots:
             raise ValueError(f"{bot.username!r} is in the game {self.name!r} already")
         if self._end_reason is None:
-            self._bots.add(bot.username)
+            self._bots[bot.username] = bot
             self._play_nursery.start_soon(self._run_bot, bot)
 
     async def save(self) -> None:
@@ -310,6 +311,9 @@ class RoomTask:
             self.close(GONE)
             # A script that was cancelled has left its last step here.
             self._busy = None
+            if self._watchdog.room is self:
+                # Else an ended game would stay in memory until another one runs.
+                self._watchdog.room = None
             self._refuse_what_waits()
             self.ended.set()
         if not self._started:
@@ -373,19 +377,30 @@ class RoomTask:
             raise RoomClosed(f"The game {self.name!r} sent you away.")
         return rate
 
-    def leave(self, username: str, reason: str = "left", message: str = "") -> trio.Event:
+    def leave(
+        self,
+        username: str,
+        reason: str = "left",
+        message: str = "",
+        *,
+        player: Player | None = None,
+    ) -> trio.Event:
         """Tell the game that a user has left; a game that nobody is in any more may end.
 
         Args:
             username: Who left.
             reason: A word for programs: left, kicked.
             message: Why, for people.
+            player: The one who left, where another one of the name may have come since.
 
         Returns:
             An event that is set when the game took note, or ended.
         """
 
         async def left() -> None:
+            member = self.members.get(username)
+            if player is not None and member is not None and member.player is not player:
+                return
             member = self._exit(username, reason, message)
             played = username in self._sent_away if member is None else not member.is_spectator
             self._sent_away.discard(username)
@@ -544,7 +559,8 @@ class RoomTask:
         try:
             await run_bot(self, bot)
         finally:
-            self._bots.discard(bot.username)
+            if self._bots.get(bot.username) is bot:
+                del self._bots[bot.username]
 
     def _may_restart(self) -> bool:
         if not self._started or self._end_reason is not None:
@@ -958,6 +974,7 @@ class RoomTask:
             return None
         self._publish()
         self.members.remove(username)
+        self._bots.pop(username, None)
         if self._views is not None:
             self._views.forget(member)
         member.player.exit_game(reason, message, self.time())
