@@ -314,6 +314,9 @@ class RoomTask:
             if self._watchdog.room is self:
                 # Else an ended game would stay in memory until another one runs.
                 self._watchdog.room = None
+            if self._watchdog.room is self:
+                # Else an ended game would stay in memory until another one runs.
+                self._watchdog.room = None
             self._refuse_what_waits()
             self.ended.set()
         if not self._started:
