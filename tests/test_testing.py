@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ import attrs
 import pytest
 import trio
 
+import pgnet_trio.testing
 from pgnet_trio import (
     Client,
     Disconnected,
@@ -30,6 +33,7 @@ from pgnet_trio.testing import (
     playing,
     simulate,
 )
+from tests.test_documentation import ROOT, blocks_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -323,7 +327,7 @@ def test_it_works_without_pytest_too() -> None:
         async with hosting(Counter) as server:
             async with playing(server, "ann", "bob", game="table") as (ann, bob):
                 await ann.call(Add(2))
-                await trio.sleep(24 * HOUR)
+                await trio.sleep(HOUR)
                 return (await bob.call(Add(3), Total)).total
 
     assert simulate(main) == 5
@@ -423,3 +427,32 @@ def test_it_loads_nothing_that_a_test_does_not_use(pytester: pytest.Pytester) ->
         """
     )
     pytester.runpytest_subprocess("-Werror").assert_outcomes(passed=1)
+
+
+# The guide.
+
+
+def test_the_tests_of_the_guide_pass(pytester: pytest.Pytester) -> None:
+    page = (ROOT / "docs" / "how-to" / "testing.md").read_text("utf-8")
+    blocks = [block.text for block in blocks_of("testing.md", page)]
+    count = 0
+    for number, block in enumerate(blocks):
+        is_game = block.startswith("# race.py")
+        (pytester.path / ("race.py" if is_game else f"test_{number}.py")).write_text(block, "utf-8")
+        count += len(re.findall(r"^(?:async )?def test_", block, re.MULTILINE))
+    result = pytester.runpytest_subprocess("-Werror", "--override-ini=trio_mode=true")
+    result.assert_outcomes(passed=count)
+    assert count >= 9
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "testing.md").read_text("utf-8")
+    assert not set(pgnet_trio.testing.__all__) - set(re.findall(r"\w+", page))
+
+
+def test_a_test_in_the_guide_is_short() -> None:
+    page = (ROOT / "docs" / "how-to" / "testing.md").read_text("utf-8")
+    for block in blocks_of("testing.md", page):
+        for node in ast.walk(ast.parse(block.text)):
+            if isinstance(node, ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                assert len(node.body) < 10, node.name
