@@ -305,8 +305,14 @@ class Server(Peer):
         return ServerDelivery(max_messages=MAX_UNACKNOWLEDGED, max_bytes=100_000)
 
     def introduce(self) -> None:
-        if self.stranger is not None and self.rng.random() < 0.8:
-            self.react(self.side.receive(self.stranger.say([0, 5000], [1, "annabelle", "secret"])))
+        stage = self.rng.random()
+        if self.stranger is None or stage < 0.1:
+            return
+        self.side.receive(self.stranger.say([0, 5000]))
+        if stage > 0.2:
+            events = self.side.receive(self.stranger.say([1, "annabelle", "secret"]))
+            if stage > 0.3:
+                self.react(events)
 
     def envelope(self) -> list[Any]:
         return self.values.from_client(self.delivery.last_request + 1)
@@ -316,9 +322,10 @@ class Server(Peer):
         try:
             for event in events:
                 if isinstance(event, LogIn):
-                    if rng.random() < 0.05:
+                    verdict = rng.random()
+                    if verdict < 0.05:
                         self.side.refuse("not you")
-                    else:
+                    elif verdict < 0.9:
                         self.side.accept("welcome", TOKEN, delivery)
                 elif isinstance(event, Resume):
                     if self.side.proves(event.proof, TOKEN) or rng.random() < 0.5:
@@ -358,10 +365,15 @@ class Client(Peer):
             )
 
     def introduce(self) -> None:
-        if self.stranger is None or self.rng.random() < 0.2:
+        stage = self.rng.random()
+        if self.stranger is None or stage < 0.1:
             return
         if self.side.state is State.HELLO:
             self.side.receive(self.stranger.say([0, None]))
+        if stage < 0.3:
+            if stage < 0.2 and self.side.state is State.RETURN:
+                self.side.receive(self.stranger.say([5, "gone"]))
+            return
         if self.side.state is State.RETURN:
             self.side.receive(self.stranger.say([4, 0]))
         else:
