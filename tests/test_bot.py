@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio_parallel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pgnet_trio import (
@@ -371,3 +372,35 @@ async def test_a_bot_that_thinks_in_a_thread_delays_no_game() -> None:
         with trio.fail_after(20):
             while "{'bot 1': 'paper'}" not in await notes(ann):
                 await trio.lowlevel.checkpoint()
+
+
+def count_to(number: int) -> str:
+    """Keep a core busy."""
+    return "scissors" if sum(range(number)) else "rock"
+
+
+class Counter(Bot):
+    async def play(self) -> None:
+        async for question in self.questions(Choose):
+            hand = await trio_parallel.run_sync(count_to, 2_000_000)
+            await question.answer(Throw(hand))
+
+
+async def test_a_bot_that_thinks_in_a_process_delays_no_game(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    KINDS["Counter"] = Counter
+    async with hosting(Table) as server, player(server, "ann") as ann, player(server, "bob") as bob:
+        await ann.create_game("table 1")
+        await bob.create_game("table 2")
+        await ann.call(AddBot("Counter"))
+        await wait_all_tasks_blocked()
+        await ann.request(Packet("ask"))
+        answered = 0
+        with trio.fail_after(20):
+            while "{'bot 1': 'scissors'}" not in await notes(ann):
+                await bob.call(Throw("rock"))
+                answered += 1
+        # A new process alone takes longer than that.
+        assert answered > 5
+    assert "held up" not in caplog.text

@@ -664,3 +664,25 @@ async def test_a_state_that_somebody_changes_is_not_the_games(
         ann.get_state(dict)["x"].append(99)
         await ann.request(Packet("go"))
         assert ann.get_state(dict) == {"x": [1, 2]}
+
+
+async def test_the_last_state_comes_before_the_end_of_the_game() -> None:
+    class Ending(Adding):
+        @on(Start)
+        def start(self, player: str, message: Start) -> None:
+            self.state.numbers = [100]
+            self.room.close()
+
+    async with (
+        hosting(Ending) as server,
+        player(server, "ann") as ann,
+        player(server, "bob") as bob,
+    ):
+        shown: list[Any] = []
+        bob.on_state = lambda state: shown.append(state["numbers"])
+        bob.on_game = shown.append
+        await ann.create_game("table 1")
+        await bob.join_game("table 1")
+        await ann.call(Start())
+        await wait_all_tasks_blocked()
+        assert shown in (["table 1", [], [100], None], ["table 1", [100], None])

@@ -181,6 +181,7 @@ class Client:
         # How the user got into the game, to get there again after the session was lost.
         self._way_in: Packet | None = None
         self._room_clock = 0.0
+        self._last_state: Any = None
         self._events: Feed[Event] | None = None
         self._enter_room()
 
@@ -904,13 +905,15 @@ class Client:
         self._state_version = version
         self._state_wanted = False
         self._states.put(data)
+        # The game may be over by the time that `on_state` is called.
+        self._last_state = data
         self._put_event(StateChanged())
         if self.on_state is not None:
             self._dispatcher.call_once(self._show_state)
 
     def _show_state(self) -> Any:
         hook = self.on_state
-        return None if hook is None else hook(plain(self._states.data))
+        return None if hook is None else hook(plain(self._last_state))
 
     def _take_patch(self, event: Patched) -> None:
         if event.base == self._state_version and self._states.count:
