@@ -42,6 +42,10 @@ logger = logging.getLogger("pgnet_trio.client")
 CONNECT_TIMEOUT = 15.0
 """Seconds for connecting and logging in; a busy server may take some for the password."""
 
+RESUME_TIMEOUT = 5.0
+"""Seconds for coming back, which costs the server next to nothing. A connection that broke
+unnoticed half way must not use up the time that there is for it."""
+
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
 """Seconds between tries to come back, at most: full jitter, so that many do not come at once."""
 
@@ -226,8 +230,9 @@ class ClientSession:
         if not self._token:
             self._observer.set_status(f"Connecting to {where}...")
         reached = False
-        timeout = trio.current_time() + CONNECT_TIMEOUT
-        with trio.CancelScope(deadline=min(timeout, deadline)) as scope:
+        timeout = RESUME_TIMEOUT if self._token else CONNECT_TIMEOUT
+        start = trio.current_time()
+        with trio.CancelScope(deadline=min(start + timeout, deadline)) as scope:
             try:
                 async with self._connector.connect(MAX_MESSAGE_SIZE) as transport:
                     reached = True
@@ -240,7 +245,7 @@ class ClientSession:
                         keepalive_timeout=None if local else KEEPALIVE_TIMEOUT,
                     )
                     async with connection.open():
-                        events = await self._introduce(connection, speaker)
+                        events = await self._introduce(connection, speaker, scope, deadline)
                         scope.deadline = math.inf
                         self._reading = trio.CancelScope()
                         self._connection, self._speaker = connection, speaker
@@ -266,7 +271,8 @@ class ClientSession:
             finally:
                 self._connection = self._speaker = None
         if scope.cancelled_caught:
-            raise ConnectFailed(f"{where} did not answer within {CONNECT_TIMEOUT:g} s.")
+            waited = trio.current_time() - start
+            raise ConnectFailed(f"{where} did not answer within {waited:.2g} s.")
 
     @property
     def _progress(self) -> tuple[int, int, int]:
@@ -309,8 +315,13 @@ class ClientSession:
         self,
         connection: Connection[ClientEvent],
         speaker: v1.ClientProtocol | v2.ClientProtocol,
+        scope: trio.CancelScope,
+        deadline: float,
     ) -> list[ClientEvent]:
-        """Log in, or resume; gives what came right behind the server's consent."""
+        """Log in, or resume; gives what came right behind the server's consent.
+
+        Where the session is gone, *scope* gets the time for a log-in, until *deadline* at most.
+        """
         if not self._token:
             self._observer.set_status("Logging in...")
         connection.flush()
@@ -326,6 +337,7 @@ class ClientSession:
             if isinstance(first, ResumeRefusal) and isinstance(speaker, v2.ClientProtocol):
                 self._lose_session(first.reason)
                 speaker.log_in(self._delivery)
+                scope.deadline = min(trio.current_time() + CONNECT_TIMEOUT, deadline)
                 connection.flush()
                 continue
             break
