@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -223,7 +224,11 @@ def run(options: argparse.Namespace) -> list[Report]:
             del shared["clients"], shared["connections"]
         if name in {"import", "diff"}:
             shared["rounds"] = max(options.rounds, MOST_IMPORTS_AND_DIFFS)
-        reports.append(_run_one(argparse.Namespace(**{**own, **shared})))
+        try:
+            reports.append(_run_one(argparse.Namespace(**{**own, **shared})))
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            # The others took minutes, and are not to be lost because this one failed.
+            _progress(f"{name} failed: {error}")
     return reports
 
 
@@ -240,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json is not None:
         content = {"machine": where, "reports": [report.as_json() for report in reports]}
         options.json.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    return 0
+    return 1 if options.command == "all" and len(reports) < len(COMMANDS) else 0
 
 
 if __name__ == "__main__":
