@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 from typing import Any, get_args
 
 import pytest
@@ -61,6 +63,7 @@ from pgnet_trio.protocol.events import (
 )
 from pgnet_trio.protocol.v2 import (
     CLIENT_STEPS,
+    COUNTED,
     MAX_FRAME_SIZE,
     MIN_FRAME_SIZE,
     SERVER_STEPS,
@@ -69,6 +72,7 @@ from pgnet_trio.protocol.v2 import (
     State,
     prove,
 )
+from tests import protocol_example
 from tests.fuzz_protocol import fuzz
 from tests.joined import (
     INVITE_CODE,
@@ -93,6 +97,8 @@ ENCRYPTED = pytest.mark.parametrize("encrypted", [True, False], ids=["encrypted"
 
 # How long an example takes says nothing on a busy machine.
 unhurried = settings(deadline=None)
+
+PAGE = protocol_example.PAGE.read_text("utf-8")
 
 LOG_IN = LogIn(USERNAME, PASSWORD, INVITE_CODE)
 TABLE = GameEnvelope("table", 0.0, 1.5, "", "")
@@ -1318,6 +1324,47 @@ def test_keys_are_made_of_the_entropy_that_is_given() -> None:
         delivery=ClientDelivery(Requests().next),
     )
     assert take(client) == ephemeral.public
+
+
+# The page that describes all this.
+
+
+def test_the_page_shows_a_conversation_as_it_is() -> None:
+    # `python -m tests.protocol_example` writes it anew.
+    assert protocol_example.shown(PAGE) == protocol_example.example()
+
+
+def test_the_page_lists_each_envelope() -> None:
+    listed = {}
+    for line in PAGE.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 5 and cells[0].isdigit():
+            names = re.findall(r"(\w+)\??: ", cells[2])
+            listed[int(cells[0])] = (cells[1], names, cells[3], cells[4])
+    kinds = {*get_args(wire.FromClient), *get_args(wire.FromServer)}
+    assert len(listed) == len(kinds)
+    for kind in kinds:
+        name, names, side, counted = listed[kind.__struct_config__.tag]
+        assert names == list(kind.__struct_fields__)
+        sides = [
+            letter
+            for letter, union in (("C", wire.FromClient), ("S", wire.FromServer))
+            if kind in get_args(union)
+        ]
+        assert side == ", ".join(sides)
+        assert counted == ("yes" if kind in COUNTED else "")
+        words = name.replace("-", "").replace(" ", "")
+        assert words == kind.__name__.removesuffix("Envelope").lower()
+
+
+def test_the_page_explains_patches_as_they_are() -> None:
+    old, patch, new = (
+        json.loads(re.sub(r"\s+", " ", text))
+        for text in re.search(
+            r"^old (.*?)^patch (.*?)^new (.*?)^```", PAGE, re.MULTILINE | re.DOTALL
+        ).groups()  # type: ignore[union-attr]
+    )
+    assert apply(old, patch) == new
 
 
 # The fuzz test, in its short form.
