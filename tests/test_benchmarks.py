@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 import websockets.frames
 from websockets.streams import StreamReader
 
-from tests.benchmarks.__main__ import COMMANDS, main, parse
+from tests.benchmarks import moves, reconnect, scale
+from tests.benchmarks.__main__ import COMMANDS, main, parse, run
 from tests.benchmarks.diff import diff_benchmark
 from tests.benchmarks.idle import memory_per_connection
-from tests.benchmarks.load import Plan, drive, percentile
-from tests.benchmarks.moves import moves
-from tests.benchmarks.peers import SyncResult, generate, ours
-from tests.benchmarks.processes import cpu_time, missing_package, resident_memory, running_server
-from tests.benchmarks.reconnect import clients_back, handshakes, mass_return, resumes
+from tests.benchmarks.load import Plan, Result, drive, percentile
+from tests.benchmarks.peers import JobResult, SyncResult, generate, ours, rivals
+from tests.benchmarks.processes import (
+    RunningServer,
+    cpu_time,
+    missing_package,
+    resident_memory,
+    running_server,
+)
 from tests.benchmarks.report import Report, Verdict, markdown_table
 from tests.benchmarks.roundtrip import CASES, roundtrip
-from tests.benchmarks.scale import power, steps
 from tests.benchmarks.stall import held_memory, slow_reader
 from tests.benchmarks.wire import (
     MESSAGE,
@@ -196,15 +202,19 @@ def test_each_job_is_measured(game: str, job: str, peer: type[Peer], clients: in
 
 def test_returns_are_measured() -> None:
     with running_server("table-trio-websocket") as server:
-        for cost in (handshakes(server, 2), resumes(server, 2), mass_return(server, 3)):
+        for cost in (
+            reconnect.handshakes(server, 2),
+            reconnect.resumes(server, 2),
+            reconnect.mass_return(server, 3),
+        ):
             assert cost.elapsed > 0
-        times = trio.run(clients_back, server.port, "trio-websocket", 2)
+        times = trio.run(reconnect.clients_back, server.port, "trio-websocket", 2)
     assert 0 < times[0] <= times[1]
 
 
 def test_moves_are_measured() -> None:
     with running_server("table-trio-websocket") as server:
-        times = trio.run(moves, server.port, "trio-websocket", 0.05)
+        times = trio.run(moves.moves, server.port, "trio-websocket", 0.05)
     assert 0 < times[0] <= times[-1]
 
 
@@ -223,10 +233,10 @@ def test_typed_handlers_are_measured() -> None:
 
 def test_scale_is_measured() -> None:
     with running_server("table-trio-websocket") as server:
-        found = steps(server, [4, 8], 0.2, lambda _: None, warm_up=0.05)
+        found = scale.steps(server, [4, 8], 0.2, lambda _: None, warm_up=0.05)
     assert [step.players for step in found] == [4, 8]
     assert all(step.moves > 0 and step.p50 <= step.p99 for step in found)
-    assert power(1.0, 4.0, 100, 200) == 2
+    assert scale.power(1.0, 4.0, 100, 200) == 2
 
 
 def test_idle_connections_are_measured() -> None:
@@ -396,3 +406,105 @@ def test_a_run_prints_and_writes_its_report(
     assert content["reports"][0]["measured"] == {"a": 1}
     assert content["reports"][0]["budgets"][0]["met"] is True
     assert socket.gethostname() not in printed + file.read_text("utf-8")
+
+
+FAKE_RESULT = Result(
+    requests=10,
+    rate=10.0,
+    user=1e-5,
+    system=1e-5,
+    generator=1e-6,
+    busy=1.0,
+    p50=1e-4,
+    p99=1e-3,
+    memory=1 << 24,
+)
+FAKE_JOB = JobResult(
+    count=10,
+    seconds=1.0,
+    cpu_seconds=1e-4,
+    p50=1e-4,
+    p99=1e-3,
+    generator_busy=0.5,
+    server_waited=0.0,
+)
+FAKE_SYNC = SyncResult(
+    players=100,
+    seconds=1.0,
+    cpu_seconds=0.5,
+    bytes_per_client_second=1e4,
+    states_per_client_second=20.0,
+    p50=0.025,
+    p99=0.05,
+    unanswered=0,
+    generator_busy=0.5,
+    server_waited=0.0,
+)
+
+
+async def fake_times(*_: object) -> list[float]:
+    return [1e-3, 2e-3]
+
+
+def fake_steps(_server: object, counts: list[int], *_: object) -> list[scale.Step]:
+    return [
+        scale.Step(count, 1e-3, (1 << 25) * count, 1.0, 0.1, 1e-3, 2e-3, 0.1, 0.5, 0.0)
+        for count in counts
+    ]
+
+
+@pytest.fixture
+def measurements_are_fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing runs, and every package is there, so that reports are quick and alike everywhere."""
+    fakes: dict[str, Any] = {
+        "running_server": lambda _: contextlib.nullcontext(RunningServer(os.getpid(), 0)),
+        "missing_package": lambda _: None,
+        "measure": lambda *_, **__: FAKE_RESULT,
+        "job_result": lambda *_: FAKE_JOB,
+        "slow_reader": lambda *_, **__: 1e-3,
+        "held_memory": lambda *_: 1 << 20,
+        "handshakes": lambda *_: reconnect.Cost(5e-4, 1e-3),
+        "resumes": lambda *_: reconnect.Cost(5e-4, 1e-3),
+        "mass_return": lambda *_: reconnect.Cost(5e-4, 1.0),
+        "clients_back": fake_times,
+        "moves": fake_times,
+        "steps": fake_steps,
+        "memory_per_connection": lambda *_: (2048.0, 1 << 25),
+    }
+    for name in ("roundtrip", "push", "stall", "reconnect", "moves", "scale", "idle"):
+        module = importlib.import_module(f"tests.benchmarks.{name}")
+        for function, fake in fakes.items():
+            if hasattr(module, function) and function != name:
+                monkeypatch.setattr(module, function, fake)
+    monkeypatch.setattr(moves, "moves", fake_times)
+    for contender in (rivals.Colyseus, ours.Ours):
+        monkeypatch.setattr(contender, "missing", lambda _: None)
+        monkeypatch.setattr(contender, "run_sync", lambda *_: FAKE_SYNC)
+
+
+@pytest.mark.usefixtures("measurements_are_fakes")
+@pytest.mark.parametrize(
+    ("name", "budgets"),
+    [
+        ("roundtrip", 4),
+        ("move", 2),
+        ("handler", 1),
+        ("push", 1),
+        ("stall", 4),
+        ("reconnect", 2),
+        ("sync", 2),
+        ("scale", 0),
+        ("idle", 2),
+    ],
+)
+def test_each_report_has_its_budgets(
+    name: str, budgets: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = parse([name])
+    (report,) = run(options)
+    assert len(report.verdicts) == budgets
+    assert report.title in report.markdown()
+    assert all(len(row) == len(report.head) for row in report.rows)
+    json.dumps(report.as_json())
+    # The command in the report is the one that was run.
+    assert vars(parse(report.command.split()[3:])) == vars(options)

@@ -1,8 +1,9 @@
 """Other systems at the same work as ours, to be run by hand.
 
 `python -m tests.benchmarks.peers install` puts them into folders that git ignores; `... sync` and
-`... jobs` measure those that are there. A system takes part by being a `Contender`; what all of
-them share is in `drive.py` (processes), `generate.py` (the load) and `wire.py` (lean clients).
+`... jobs` measure those that are there, and ours (`ours.py`) beside them. A system takes part by
+being a `Contender`; what all of them share is in `drive.py` (processes), `generate.py` (the load)
+and `wire.py` (lean clients).
 """
 
 from __future__ import annotations
