@@ -274,6 +274,7 @@ class DevClient:
         self._players: dict[str, bool] = {}
         self._questions: list[Question[Any]] = []
         self._knows_of_state = False
+        self._status = ""
 
     async def run(self) -> int:
         """Connect, and read lines until they end, ``quit`` is one, or the server goes away.
@@ -320,7 +321,9 @@ class DevClient:
 
     def _on_status(self, status: str) -> None:
         # A change of game is a change of status too. Of the end, `run` tells.
-        if not self._client.close_reason:
+        if not self._client.close_reason and status != self._status:
+            # Of many tries to come back in vain, one is enough.
+            self._status = status
             self._console.show_note(status)
 
     def _on_game(self, game: str | None) -> None:
@@ -335,6 +338,9 @@ class DevClient:
 
     def _on_players(self, players: dict[str, bool]) -> None:
         before, self._players = self._players, players
+        if not players:
+            # It is this user who is out of the game.
+            return
         if not before:
             names = (name if online else f"{name} (dropped)" for name, online in players.items())
             self._console.show_note(f"Players: {', '.join(names)}")

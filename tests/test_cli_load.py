@@ -7,6 +7,7 @@ import math
 import re
 import signal
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,11 @@ from tests.hosting import InMemory, hosting
 from tests.programs import WITHOUT_EXTRAS, run_program, start_in_terminal, start_program
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from pgnet_trio.client import Client
     from pgnet_trio.server import Server
+    from pgnet_trio.transport import Transport
 
 BOTS = """\
 import trio
@@ -276,6 +280,44 @@ async def test_who_is_not_let_in_is_counted(autojump_clock: trio.testing.MockClo
     ((kind, count),) = run.tally.errors.items()
     assert kind.startswith("LoginRefused: ")
     assert count == 5
+
+
+async def test_only_so_many_log_in_at_the_same_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    at_once: list[int] = []
+    logging_in = 0
+
+    class Slow(InMemory):
+        @asynccontextmanager
+        async def _connect(self, max_message_size: int | None) -> AsyncIterator[Transport]:
+            nonlocal logging_in
+            logging_in += 1
+            at_once.append(logging_in)
+            turn = len(at_once)
+            await trio.sleep(1)
+            logging_in -= 1
+            if turn == 3:
+                raise OSError("nobody is there")
+            async with super()._connect(max_message_size) as link:
+                yield link
+
+    async def bot(client: Client, number: int) -> None:
+        await trio.sleep(100)
+
+    async with hosting() as server:
+        run = LoadRun(
+            bot,
+            lambda *, username: LoadClient(Slow(server), username=username),
+            prefix="bot",
+            clients=10,
+            ramp=0.0,
+            seconds=None,
+            logins_at_once=2,
+        )
+        await run.run(Progress(10))
+    assert max(at_once) == 2
+    assert (run.tally.connected, run.tally.not_in, run.tally.most) == (9, 1, 9)
 
 
 async def test_time_is_up(autojump_clock: trio.testing.MockClock) -> None:

@@ -31,7 +31,7 @@ from pgnet_trio.game import Game
 from pgnet_trio.messages import Packet, Push, Response, Status
 from pgnet_trio.server import Server
 from pgnet_trio.terminal import LineReader
-from tests.hosting import InMemory, hosting, player
+from tests.hosting import InMemory, hosting, make_server, player
 
 if TYPE_CHECKING:
     from pgnet_trio.transport import Transport
@@ -475,10 +475,18 @@ class Talkative(Game):
 
 
 class Cuttable(InMemory):
-    """Its links can be cut."""
+    """Its links can be cut, and lead nowhere for a while."""
+
+    unreachable = False
+
+    def serve_from(self, server: Server) -> None:
+        self._server = server
+        self.unreachable = False
 
     @asynccontextmanager
     async def _connect(self, max_message_size: int | None) -> AsyncIterator[Transport]:
+        if self.unreachable:
+            raise OSError("nobody is there")
         async with super()._connect(max_message_size) as link:
             self.link = link
             yield link
@@ -529,6 +537,7 @@ async def test_what_a_game_sends_unasked_is_shown() -> None:
     )
     assert "Push: Throw what='rock'" in notes
     assert "Out of the game 'table', kicked: cheating" in notes
+    assert "has left" not in notes
     refusals = [each.message for each in script.responses if each.status != Status.OK]
     assert refusals[0] == "only rock is allowed"
     assert "what" in refusals[1]
@@ -559,3 +568,36 @@ async def test_who_comes_goes_drops_and_is_back_is_shown(
             await wait_until(script, "bob has left")
             nursery.cancel_scope.cancel()
     assert script.errors == []
+
+
+async def test_a_session_that_the_server_forgot_is_told_and_the_prompt_goes_on(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    script = Script([".join_game;name=table"])
+    script.waits_at_end = True
+    servers = [make_server(Talkative), make_server(Talkative)]
+    connector = Cuttable(servers[0])
+    statuses: list[int] = []
+
+    async def connect() -> None:
+        statuses.append(await devclient.run(Client(connector, username="ann"), script))
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as first:
+            async with trio.open_nursery() as hosts:
+                await hosts.start(servers[0].serve)
+                nursery.start_soon(connect)
+                await script.is_waiting.wait()
+                await connector.link.aclose()
+                connector.unreachable = True
+                first.cancel()
+        await trio.sleep(20)
+        await nursery.start(servers[1].serve)
+        connector.serve_from(servers[1])
+        await wait_until(script, "Online again")
+        servers[1].shutdown()
+    assert statuses == [1]
+    assert script.errors[0] == "The server does not know this session any more."
+    assert script.errors[-1].startswith("The connection ended: ")
+    # One of many tries is enough.
+    assert sum(note.startswith("Not back yet: ") for note in script.notes) == 1

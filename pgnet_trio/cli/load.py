@@ -55,7 +55,7 @@ it with
   pgnet-trio serve ... --max-connections-per-address none --max-logins-per-address none \\
       --failed-logins-per-address none --requests-per-second none
 
-Each log-in costs the server about 60 ms for its password, so --ramp should not be too short.
+Each log-in costs the server about 60 ms of one core for its password, so the ramp may take longer.
 """
 
 
@@ -85,6 +85,14 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="from the first client's start to the last one's, such as 500ms, 10s or 2m "
         "(default: 10s)",
+    )
+    parser.add_argument(
+        "--logins-at-once",
+        type=_clients,
+        default=8,
+        metavar="NUMBER",
+        help="clients that log in at the same time, at most; the others wait, and the ramp takes "
+        "longer (default: %(default)s)",
     )
     parser.add_argument(
         "--seconds",
@@ -167,6 +175,7 @@ def run(options: argparse.Namespace) -> int:
         ramp=options.ramp,
         seconds=options.seconds,
         file=file,
+        logins_at_once=options.logins_at_once,
     )
     trio.run(load.run, Progress(options.clients))
     thresholds = []

@@ -287,8 +287,7 @@ def _notes(report: Report) -> list[str]:
             f"{limits.max_connections_per_address} connections, and "
             f"{limits.max_logins_per_address} that are logging in; it closes the others without a "
             "word. Start it with --max-connections-per-address none --max-logins-per-address "
-            "none --failed-logins-per-address none, and see whether a longer --ramp helps: each "
-            "log-in costs it about 60 ms."
+            "none; or, where it is busy with log-ins, let fewer log in with --logins-at-once."
         )
     rate = report.requests_per_second / max(report.most_at_once, 1)
     if limits.requests_per_second is not None and rate > 0.75 * limits.requests_per_second:

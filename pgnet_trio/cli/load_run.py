@@ -121,6 +121,7 @@ class LoadRun:
         ramp: Seconds from the start of the first to that of the last.
         seconds: Seconds until the bots are ended; None for never.
         file: The author's file.
+        logins_at_once: Clients that connect and log in at the same time, at most.
         tally: What was counted.
         elapsed: Seconds that it took.
         cpu: The share of a core that this process used meanwhile.
@@ -133,11 +134,17 @@ class LoadRun:
     ramp: float
     seconds: float | None
     file: str = ""
+    logins_at_once: int = 8
     tally: Tally = attrs.field(factory=Tally)
     elapsed: float = 0.0
     cpu: float = 0.0
     _scopes: dict[int, trio.CancelScope] = attrs.field(factory=dict)
     _starting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _logins: trio.Semaphore = attrs.field(init=False)
+
+    @_logins.default
+    def _make_logins(self) -> trio.Semaphore:
+        return trio.Semaphore(self.logins_at_once)
 
     async def run(self, progress: Progress) -> None:
         """Run it, until all bots have ended, time is up, or Ctrl-C.
@@ -200,9 +207,12 @@ class LoadRun:
             self._scopes[number] = connecting
             if self._starting.cancel_called:
                 return
+            # A crowd at the door is refused by the server, and tells nothing about the game.
+            await self._logins.acquire()
             try:
                 async with client:
                     is_in = True
+                    self._logins.release()
                     tally.entered()
                     with trio.CancelScope() as playing:
                         self._scopes[number] = playing
@@ -221,3 +231,5 @@ class LoadRun:
                 self._scopes.pop(number, None)
                 if is_in:
                     tally.parted()
+                else:
+                    self._logins.release()

@@ -125,14 +125,14 @@ def _read_key(path: Path) -> KeyPair:
         content = path.read_bytes() if status.st_size <= MAX_SIZE else b""
     except OSError as error:
         raise cannot("read", path, error) from error
-    mode = status.st_mode
-    if sys.platform != "win32" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        logger.warning("Others can read the server's private key: run chmod 600 %s", path)
     try:
-        return KeyPair(a2b_base64(content.strip(), strict_mode=True))
+        key = KeyPair(a2b_base64(content.strip(), strict_mode=True))
     except (ValueError, CryptoError):
         # Without the cause, which might quote the key.
         raise DamagedKey(
             f"cannot read {path}: expected one line, a private key in base64; restore it, or "
             "remove it to get a new key, which players who pinned the old one will refuse"
         ) from None
+    if sys.platform != "win32" and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        logger.warning("Others can read the server's private key: run chmod 600 %s", path)
+    return key
