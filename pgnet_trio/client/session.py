@@ -130,11 +130,11 @@ class ClientSession:
         # Whether the session before this one is gone, which is to be told when there is one again.
         self._lost = False
         self._drop_reason = ""
-        # Of the tries to come back: kept over connections that get nothing done, or one that
-        # breaks each time for the same reason would be tried for ever, and without a pause.
+        # Of the tries to come back: kept over connections that get nothing done. A request that
+        # breaks each of them would be tried for ever else, and without a pause.
         self._backoff = FIRST_BACKOFF
         self._give_up_at = math.inf
-        self._got_something_done = True
+        self._is_stuck = False
         self._delivery = ClientDelivery(outbox.next_request)
         self._connection: Connection[ClientEvent] | None = None
         self._speaker: v1.ClientProtocol | v2.ClientProtocol | None = None
@@ -197,15 +197,15 @@ class ClientSession:
 
     async def _come_back(self) -> None:
         """Try to go on over another connection, until it was lost too or time is up."""
-        if self._got_something_done:
-            self._got_something_done = False
-            self._backoff = FIRST_BACKOFF
+        if not self._is_stuck:
             self._give_up_at = trio.current_time() + self._reconnect_for
         deadline, failure = self._give_up_at, self._drop_reason
         while trio.current_time() < deadline:
             share = int.from_bytes(self._environment.random_bytes(4)) / 2**32
             await trio.sleep_until(min(trio.current_time() + share * self._backoff, deadline))
             self._backoff = min(2 * self._backoff, LONGEST_BACKOFF)
+            if trio.current_time() >= deadline:
+                break
             try:
                 await self._converse(trio.TASK_STATUS_IGNORED, deadline)
             except LoginRefused as refused:
@@ -260,7 +260,10 @@ class ClientSession:
                             raise
                         lasted = trio.current_time() - since
                         if self._progress != before or lasted >= LONGEST_BACKOFF:
-                            self._got_something_done = True
+                            self._backoff = FIRST_BACKOFF
+                            self._is_stuck = False
+                        else:
+                            self._is_stuck = self._delivery.unsettled > 0
                         self._connection = self._speaker = None
                         await connection.aclose(reason=self.end_reason or "")
             except Exception as error:
