@@ -154,7 +154,7 @@ async def play(client: Client, players: int | None) -> None:
             await client.join_game("table 1")
         print("Ctrl-D leaves.", flush=True)
         async for event in events:
-            if isinstance(event, StateChanged):
+            if isinstance(event, StateChanged) and client.game is not None:
                 print(describe(client.get_state(Table)), flush=True)
             elif isinstance(event, Question):
                 with event.scope:  # is cancelled when the time is up
