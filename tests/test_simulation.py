@@ -31,6 +31,7 @@ from pgnet_trio.testing import (
     Table,
     assert_hidden,
     explore,
+    exploring,
     hosting,
     playing,
     same_state,
@@ -578,6 +579,34 @@ def test_a_game_that_raises_after_a_drop_is_found() -> None:
 def test_an_invariant_that_returns_false_fails() -> None:
     with pytest.raises(AssertionError, match="it returned False"):
         explore(Bank, moves=pay_anybody, invariants=[lambda table: len(table.moves) < 3])
+
+
+class Stuck(Bank):
+    async def handle_game_packet(self, packet: Packet, /) -> Response:
+        await trio.Event().wait()
+        return Response("never")
+
+
+def test_a_game_that_does_not_answer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exploring, "MAX_TIME", 720.0)
+    with pytest.raises(AssertionError, match=r"did not come to its end in 0\.2 hours"):
+        explore(Stuck, moves=lambda seat: Packet("wait"))
+
+
+class Leaving(Counter):
+    """Sends away who asks for it; they may come back."""
+
+    def handle_game_packet(self, packet: Packet, /) -> Response:
+        assert packet.username is not None
+        self.room.locked = packet.message == "lock"
+        self.room.kick(packet.username)
+        return Response("gone")
+
+
+def test_players_who_are_out_join_again() -> None:
+    done = explore(Leaving, moves=lambda seat: Packet("leave"), seeds=[0], checks=2)
+    assert done.accepted == 40
+    explore(Leaving, moves=lambda seat: Packet("lock"), seeds=[0], checks=2, faults=Faults())
 
 
 @attrs.frozen
