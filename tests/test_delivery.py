@@ -347,8 +347,11 @@ class Drops(RuleBasedStateMachine):
                 (self.client, self.up, self.limits[1]),
                 (self.server, self.down, self.limits[0]),
             ):
+                waiting = sender.waiting
                 message = sender.next_message()
                 if message is not None:
+                    # Whoever pumps a side does not ask it for messages unless it says so.
+                    assert waiting
                     assert limit is None or len(message) <= limit
                     queue.append(message)
 

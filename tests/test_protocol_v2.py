@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError, ServerKeyMismatch
-from pgnet_trio.messages import Packet, Push, Response
+from pgnet_trio.messages import Packet, Push, Response, Status
 from pgnet_trio.patch import apply
 from pgnet_trio.protocol import envelopes as wire
 from pgnet_trio.protocol.delivery import WINDOW, ClientDelivery, ServerDelivery
@@ -1250,6 +1250,11 @@ def test_credentials_that_cannot_travel_fail_at_the_client(name: str, value: Any
 def test_a_status_that_cannot_travel_fails_at_the_sender(status: Any) -> None:
     with pytest.raises(CodecError, match="status: expected an int"):
         wire.encode_response(1, Response("ok", status=status))
+
+
+def test_a_status_may_be_any_kind_of_int() -> None:
+    body = wire.encode_response(1, Response("no", status=Status.UNEXPECTED))
+    assert wire.read_from_server(wire.array_head(1) + body) == [ResponseEnvelope(1, 2, "no", {})]
 
 
 @pytest.mark.parametrize("created_on", [None, "2026-11-24T10:00:00+00:00"])
