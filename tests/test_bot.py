@@ -203,6 +203,34 @@ async def test_a_bot_is_kicked_as_a_user_is() -> None:
         assert await notes(ann) == ["ann joined", *2 * ["bot 1 joined", "bot 1 left"]]
 
 
+async def test_a_new_bot_may_come_before_the_one_sent_away_is_done() -> None:
+    lives: list[str] = []
+    done = trio.Event()
+
+    class Lingering(Bot):
+        async def play(self) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                lives.append("cancelled")
+                with trio.CancelScope(shield=True):
+                    await done.wait()
+
+    KINDS["Lingering"] = Lingering
+    async with hosting(Table) as server, player(server, "ann") as ann:
+        await ann.create_game("table 1")
+        await ann.call(AddBot("Lingering"))
+        await wait_all_tasks_blocked()
+        await ann.call(Kick("bot 1"))
+        await wait_all_tasks_blocked()
+        assert lives == ["cancelled"]
+        await ann.call(AddBot("Rocky"))
+        await wait_all_tasks_blocked()
+        done.set()
+        assert await notes(ann) == ["ann joined", "bot 1 joined", "bot 1 left", "bot 1 joined"]
+        assert ann.players == {"ann": True, "bot 1": True}
+
+
 async def test_a_bot_that_raises_is_out_of_the_game_that_goes_on(
     caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:

@@ -327,6 +327,37 @@ async def test_a_fault_anywhere_stays_in_its_game(
         assert "'place " in record.getMessage()
 
 
+async def test_a_task_that_a_view_ends_is_not_woken_any_more(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = [trio.Event() for _ in range(2)]
+
+    class Waiting(Game):
+        broken = False
+
+        def view(self) -> int:
+            if self.broken:
+                raise ValueError("the view is broken")
+            return 1
+
+        async def run(self) -> None:
+            await events[0].wait()
+            self.broken = True
+            await events[1].wait()
+
+    async with hosting(Waiting) as server, player(server, "ann") as ann:
+        await ann.create_game("table 1")
+        events[0].set()
+        await trio.sleep(1)
+        assert ann.left is not None
+        assert ann.left.reason == "crashed"
+        # Nobody waits for it: Trio's own bookkeeping would break otherwise.
+        assert events[1].statistics().tasks_waiting == 0
+        events[1].set()
+        await trio.sleep(1)
+    assert "the view is broken" in caplog.text
+
+
 # Games that come back.
 
 

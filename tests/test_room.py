@@ -219,6 +219,29 @@ async def test_a_kick_comes_after_the_answer_and_the_last_state() -> None:
         assert list(ann.players) == ["ann", "bob"]
 
 
+async def test_who_is_kicked_by_a_tick_sees_what_it_changed(autojump_clock: MockClock) -> None:
+    class Ticking(Game):
+        update_rate = 10
+        sync_rate = 1
+        ticks = 0
+
+        def view(self) -> int:
+            return self.ticks
+
+        def update(self) -> None:
+            self.ticks += 1
+            if self.ticks == 25:
+                self.room.kick("ann")
+
+    async with hosting(Ticking) as server, player(server, "ann") as ann:
+        await ann.create_game("table 1")
+        seen: list[Any] = []
+        ann.on_state = seen.append
+        ann.on_game = seen.append
+        await trio.sleep(3)
+        assert seen[-2:] == [25, None]
+
+
 async def test_a_room_closes_after_the_turn_and_says_why() -> None:
     async with (
         hosting(Lounge) as server,
@@ -503,7 +526,9 @@ async def test_a_save_file_without_persistent_games_gets_one_warning(
 
 
 @pytest.mark.parametrize("options", [{}, {"size": 3, "deep": {"x": [None, "\udc80"]}}])
-@pytest.mark.parametrize("save_string", ["", "text", "\udc80", '{"__pgnet__.options":{}}', "{}"])
+@pytest.mark.parametrize(
+    "save_string", ["", "text", "\udc80", '{"__pgnet__.options":{},"save_string":"x"}', "{}"]
+)
 def test_options_are_saved_beside_the_save_string(
     save_string: str, options: dict[str, Any]
 ) -> None:

@@ -270,8 +270,18 @@ async def test_any_sync_rate_lets_time_go_on(rate: float, autojump_clock: MockCl
         assert 30 * rate - 2 <= len(ann.seen) <= 30 * rate + 2
 
 
-async def test_sends_that_nobody_waits_for_are_limited_too(autojump_clock: MockClock) -> None:
-    async with hosting(Adding) as server, watching(server, "ann") as ann:
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_sends_that_nobody_waits_for_are_limited_too(
+    is_async: bool, autojump_clock: MockClock
+) -> None:
+    class Later(Adding):
+        @on(Add)
+        async def add(self, player: str, message: Add) -> Added:  # type: ignore[override]
+            added = Adding.add(self, player, message)
+            await trio.lowlevel.checkpoint()
+            return added
+
+    async with hosting(Later if is_async else Adding) as server, watching(server, "ann") as ann:
         await ann.create_game("table 1")
         await trio.sleep(1)
         ann.seen.clear()
@@ -537,6 +547,24 @@ async def test_a_state_that_grows_too_large_is_found_out(caplog: pytest.LogCaptu
                 await ann.request(Packet("Add", {"number": number}))
         assert 15 < number < 20
     assert "Growing.view returned a state of 9" in caplog.text
+
+
+async def test_a_state_that_changes_without_growing_is_no_trouble() -> None:
+    class Changing(Game):
+        text = ""
+
+        def view(self) -> list[str]:
+            return [self.text, "x" * 500_000]
+
+        @on(Add)
+        def add(self, player: str, message: Add) -> None:
+            self.text = chr(ord("a") + message.number % 2) * 200_000
+
+    async with hosting(Changing) as server, player(server, "ann") as ann:
+        await ann.create_game("table 1")
+        for number in range(10):
+            await ann.call(Add(number))
+        assert ann.get_state(list)[0][0] == "b"
 
 
 async def test_a_push_within_a_view_is_sent_after_it() -> None:

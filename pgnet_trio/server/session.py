@@ -293,7 +293,7 @@ class Session:
             self.end(NOT_RESUMED)
             entry = self._lobby.leave(self.username)
             if entry is not None:
-                entry.room.leave(self.username)
+                entry.room.leave(self.username, player=self)
 
     def end(self, reason: str) -> None:
         """End the session: nothing more is carried out or answered. Idempotent; never waits."""
