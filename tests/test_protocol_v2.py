@@ -467,8 +467,8 @@ def test_the_last_state_and_pushes_come_before_the_end_of_the_game() -> None:
     session.to_client.show(Seen({"turn": 0}))
     events = session.exchange()
     assert events == [
-        Pushed(Push("won")),
         StateShown(2, {"turn": 2}),
+        Pushed(Push("won")),
         IN_LOBBY,
         IN_TABLE,
         StateShown(3, {"turn": 0}),

@@ -55,6 +55,7 @@ logger = logging.getLogger("pgnet_trio.client")
 DEFAULT_HEARTBEAT_RATE = 10.0
 
 CLOSED_HERE = "disconnected by this client"
+NOT_CONNECTED = "This client is not connected."
 JOINING = (Request.CREATE_GAME, Request.JOIN_GAME)
 PLAYERS = "__pgnet__.players"
 
@@ -159,7 +160,7 @@ class Client:
         self._close_reason = ""
         self._opened: AbstractAsyncContextManager[None] | None = None
         self._reset()
-        self._end_feeds(Disconnected("This client is not connected."))
+        self._end_feeds(Disconnected(NOT_CONNECTED))
 
     def _reset(self) -> None:
         """Forget the run before."""
@@ -536,6 +537,8 @@ class Client:
             state = from_plain(feed.data, model)
             if predicate is None or predicate(state):
                 return state
+        if self._ended.is_set():
+            raise Disconnected(self._close_reason)
         raise RequestFailed(
             Response(
                 "The user is out of the game, so its state changes no more.",
@@ -550,6 +553,8 @@ class Client:
         """
         if self._events is None:
             self._events = Feed("events", _one_kind)
+            if not self._in_use or self._ended.is_set():
+                self._events.end(Disconnected(self._close_reason or NOT_CONNECTED))
         return self._events.read(None, _itself)
 
     def flush_queue(self) -> None:
@@ -710,7 +715,7 @@ class Client:
         outbox, done = self._outbox, errand.done
         assert done is not None
         if not self._connected:
-            raise Disconnected(self._close_reason or "This client is not connected.")
+            raise Disconnected(self._close_reason or NOT_CONNECTED)
         # Those who wait one by one are as many as their tasks, so they are not counted.
         outbox.put(errand, do_next=do_next, waiting_callbacks=0)
         self._session.flush()

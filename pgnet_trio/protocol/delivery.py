@@ -214,7 +214,8 @@ class ServerDelivery:
                 last = encode_state(version, snapshot.encoded, last=True)
                 if limit is None or len(last) <= limit:
                     self._version = version
-                    self.add(last)
+                    # Before what waits to be sent, as it would have gone by itself.
+                    self.add(last, at=max(self._sent, self._state_after - self._acknowledged))
         self._snapshot = self._shown = self._too_long = None
         self.add(encode_game(game, limit))
         self._state_after = self._acknowledged + len(self._entries)
@@ -227,8 +228,13 @@ class ServerDelivery:
         """Have the whole state sent, whatever was sent before."""
         self._shown = None
 
-    def add(self, envelope: bytes, request_id: int = 0) -> None:
+    def add(self, envelope: bytes, request_id: int = 0, *, at: int | None = None) -> None:
         """Have a counted envelope sent.
+
+        Args:
+            envelope: It.
+            request_id: Which request it answers; 0 for none.
+            at: Its place among those that are not acknowledged; the last where there is none.
 
         Raises:
             CodecError: It is longer than the client takes.
@@ -240,8 +246,12 @@ class ServerDelivery:
                 f"expected at most {limit} bytes, which is what this client takes, "
                 f"got {len(envelope)}"
             )
-        self._entries.append(envelope)
-        self._answers.append(request_id)
+        if at is None:
+            self._entries.append(envelope)
+            self._answers.append(request_id)
+        else:
+            self._entries.insert(at, envelope)
+            self._answers.insert(at, request_id)
         self._bytes += len(envelope) + ENTRY_OVERHEAD
         if self._max_messages is not None and len(self._entries) > self._max_messages:
             raise DeliveryOverflow(
