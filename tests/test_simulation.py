@@ -256,6 +256,17 @@ async def test_a_cut_lasts_until_it_is_healed(autojump_clock: Any) -> None:
                 pass
 
 
+async def test_a_client_comes_back_over_a_slow_network(autojump_clock: Any) -> None:
+    network = SimulatedNetwork(latency=1.5)
+    async with hosting(Counter, network=network) as server:
+        async with playing(server, "ann", game="table") as ann:
+            await ann.request(Packet("add"))
+            network.drop()
+            with trio.fail_after(40):
+                response = await ann.request(Packet("add"))
+            assert response.payload == {"total": 2}
+
+
 async def test_a_share_of_the_links_is_dropped(autojump_clock: Any) -> None:
     network = SimulatedNetwork(3)
     names = [f"player{number}" for number in range(20)]

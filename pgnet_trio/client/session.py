@@ -44,7 +44,8 @@ CONNECT_TIMEOUT = 15.0
 
 RESUME_TIMEOUT = 5.0
 """Seconds for coming back, which costs the server next to nothing. A connection that broke
-unnoticed half way must not use up the time that there is for it."""
+unnoticed half way must not use up the time that there is for it. Each try that took longer
+doubles it for the next one, up to `CONNECT_TIMEOUT`: a slow network needs it."""
 
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
 """Seconds between tries to come back, at most: full jitter, so that many do not come at once."""
@@ -133,6 +134,7 @@ class ClientSession:
         # Of the tries to come back: kept over connections that get nothing done. A request that
         # breaks each of them would be tried for ever else, and without a pause.
         self._backoff = FIRST_BACKOFF
+        self._resume_timeout = RESUME_TIMEOUT
         self._give_up_at = math.inf
         self._is_stuck = False
         self._delivery = ClientDelivery(outbox.next_request)
@@ -230,7 +232,7 @@ class ClientSession:
         if not self._token:
             self._observer.set_status(f"Connecting to {where}...")
         reached = False
-        timeout = RESUME_TIMEOUT if self._token else CONNECT_TIMEOUT
+        timeout = self._resume_timeout if self._token else CONNECT_TIMEOUT
         start = trio.current_time()
         with trio.CancelScope(deadline=min(start + timeout, deadline)) as scope:
             try:
@@ -260,6 +262,7 @@ class ClientSession:
                             raise
                         lasted = trio.current_time() - since
                         if self._progress != before or lasted >= LONGEST_BACKOFF:
+                            self._resume_timeout = RESUME_TIMEOUT
                             self._backoff = FIRST_BACKOFF
                             self._is_stuck = False
                         else:
@@ -274,6 +277,7 @@ class ClientSession:
             finally:
                 self._connection = self._speaker = None
         if scope.cancelled_caught:
+            self._resume_timeout = min(2 * self._resume_timeout, CONNECT_TIMEOUT)
             waited = trio.current_time() - start
             raise ConnectFailed(f"{where} did not answer within {waited:.2g} s.")
 
