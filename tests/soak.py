@@ -37,7 +37,7 @@ from tests.soak_game import PlannedFault
 from tests.soak_gateway import Gateway
 from tests.soak_life import Diary, Life
 from tests.soak_measure import Complaints, census, growing, process_figures, rise
-from tests.soak_server import RESUME_GRACE, lines_of
+from tests.soak_server import Lines
 
 __all__ = ["Outcome", "soak"]
 
@@ -48,12 +48,21 @@ PACE = 0.25
 PATIENCE = 30.0
 SAMPLE_INTERVAL = 5.0
 
+RESUME_GRACE = 4.0
+"""Seconds; short, so that many sessions end by it."""
+
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 60.0
 EBB_TIMEOUT = 30.0
 
 RESTARTING_SHARE = 0.2
 """The share of the time with restarts, before the long part; half of that comes after it."""
+
+RESTART_INTERVAL = 15.0
+"""Seconds from one restart to the next, on average; clients take a few to be all back."""
+
+KILLED_SHARE = 0.3
+"""The share of restarts that are kills."""
 
 EBB_INTERVAL = 60.0
 """Seconds from one ebb to the next in the long part."""
@@ -105,7 +114,7 @@ class ServerProcess:
         self._process = process
         self._log = log
         self._input = process.stdin
-        self._lines = lines_of(process.stdout)
+        self._lines = Lines(process.stdout)
         self._turn = trio.Lock()
 
     async def started(self) -> int:
@@ -154,10 +163,11 @@ class ServerProcess:
             await self._process.stdout.aclose()
 
     async def _read(self) -> dict[str, Any]:
-        async for line in self._lines:
-            figures: dict[str, Any] = json.loads(line)
-            return figures
-        raise EOFError
+        line = await self._lines.next()
+        if line is None:
+            raise EOFError
+        figures: dict[str, Any] = json.loads(line)
+        return figures
 
 
 class RealWorld:
@@ -171,12 +181,12 @@ class RealWorld:
     pace = PACE
     patience = PATIENCE
 
-    def __init__(self, folder: Path, seed: int, admin_password: str) -> None:
-        self.diary: Diary
+    def __init__(self, folder: Path, grace: float, admin_password: str) -> None:
+        self.diary = Diary(lambda: "")
         self.gateways: dict[str, Gateway] = {}
         self.save_file = folder / "save.db"
         self._log = folder / "server.log"
-        self._seed = seed
+        self._grace = grace
         self._admin_password = admin_password
         self._clients = 0
         self._starts = 0
@@ -240,6 +250,7 @@ class RealWorld:
                     "tests.soak_server",
                     str(self.save_file),
                     transport,
+                    str(self._grace),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -361,12 +372,14 @@ class Soak:
             nursery.cancel_scope.cancel()
 
     async def _restart_now_and_then(self, seconds: float) -> None:
-        shortest = min(5.0, seconds / 4)
-        while True:
-            await trio.sleep(self._chance.uniform(shortest, 4 * shortest))
+        times = max(1, round(seconds / RESTART_INTERVAL))
+        for _ in range(times):
+            share = self._chance.uniform(0.2, 0.8)
+            await trio.sleep(share * seconds / times)
             # Uninterrupted, so that there is a server afterwards.
             with trio.CancelScope(shield=True):
-                await self._restart(kill=self._chance.random() < 0.3)
+                await self._restart(kill=self._chance.random() < KILLED_SHARE)
+            await trio.sleep((1 - share) * seconds / times)
 
     async def _restart(self, *, kill: bool) -> None:
         self._life.diary.note("kills" if kill else "restarts")
@@ -388,7 +401,7 @@ class Soak:
     async def _check_ebb(self, name: str) -> None:
         """Wait until nobody is there any more, and compare with the base."""
         figures = await self._world.figures()
-        deadline = trio.current_time() + EBB_TIMEOUT + RESUME_GRACE
+        deadline = trio.current_time() + EBB_TIMEOUT
         while any(figures[key] for key in EMPTY_AT_EBB) and trio.current_time() < deadline:
             await trio.sleep(0.2)
             figures = await self._world.figures()
@@ -409,9 +422,14 @@ class Soak:
                     self._life.diary.wrong(f"at {name}: {side} {key} is {now}, before {before}")
 
     async def _sample(self) -> None:
+        shown = 0
         while True:
             await self._measure(self._part)
             self._progress(self._summary())
+            problems = self._life.diary.problems
+            for problem in problems[shown:]:
+                self._progress(problem)
+            shown = len(problems)
             await trio.sleep(SAMPLE_INTERVAL)
 
     async def _measure(self, part: str, what: str = "status") -> dict[str, Any]:
@@ -473,16 +491,13 @@ class Soak:
 
 
 @asynccontextmanager
-async def _world(
-    folder: Path, seed: int, admin_password: str, slots: Iterable[str]
-) -> AsyncIterator[RealWorld]:
-    world = RealWorld(folder, seed, admin_password)
+async def _gateways(world: RealWorld, seed: int, slots: Iterable[str]) -> AsyncIterator[None]:
     try:
         async with trio.open_nursery() as nursery:
             for slot in slots:
                 gateway = world.gateways[slot] = Gateway(f"{seed} {slot}")
                 await nursery.start(gateway.run)
-            yield world
+            yield
             nursery.cancel_scope.cancel()
     finally:
         await world.aclose()
@@ -494,6 +509,7 @@ async def soak(
     seconds: float,
     seed: int,
     players: int = PLAYERS,
+    grace: float = RESUME_GRACE,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """Run it.
@@ -503,6 +519,7 @@ async def soak(
         seconds: How long; the ebbs come on top of it.
         seed: Decides what everybody does.
         players: How many there are, beside guests.
+        grace: Seconds that a session outlives its connection.
         progress: Called with a line of text every few seconds.
     """
     start = time.monotonic()
@@ -512,10 +529,10 @@ async def soak(
     complaints.install()
     slots = ["admin", *(f"player{n}" for n in range(players))]
     slots += [f"guest{n}" for n in range(players // 3)]
-    run: Soak | None = None
+    world = RealWorld(folder, grace, admin_password)
+    world.diary = diary
     try:
-        async with _world(folder, seed, admin_password, slots) as world:
-            world.diary = diary
+        async with _gateways(world, seed, slots):
             life = Life(world, diary, players=players, seed=seed, admin_password=admin_password)
             run = Soak(world, life, seconds=seconds, seed=seed, progress=progress)
             await run.run()

@@ -544,7 +544,7 @@ class Visit:
             life.diary.note("log-ins")
             try:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._read, events, nursery)
+                    nursery.start_soon(self._read_all, events, nursery)
                     await self._play(take_overs)
                     nursery.cancel_scope.cancel()
             except* Disconnected as group:
@@ -723,6 +723,14 @@ class Visit:
         client.disconnect()
 
     # What a player gets.
+
+    async def _read_all(self, events: AsyncIterator[Any], nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                await self._read(events, nursery)
+                return
+            except SessionLost:
+                events = self.client.events()
 
     async def _read(self, events: AsyncIterator[Any], nursery: trio.Nursery) -> None:
         async for event in events:

@@ -29,13 +29,23 @@ class Complaints(logging.Handler):
         self._planned = planned
         self._texts: list[str] = []
 
-    def install(self) -> None:
-        """Hear of everything that is logged in this process."""
+    def install(self, *, alone: bool = False) -> None:
+        """Hear of everything that is logged in this process.
+
+        Args:
+            alone: Whether nobody else hears of what the library logs. Who keeps a record keeps
+                its exception too, and with it all that its frames saw.
+        """
         logging.getLogger().addHandler(self)
+        if alone:
+            logging.getLogger("pgnet_trio").addHandler(self)
+            logging.getLogger("pgnet_trio").propagate = False
 
     def remove(self) -> None:
         """Hear of nothing more."""
         logging.getLogger().removeHandler(self)
+        logging.getLogger("pgnet_trio").removeHandler(self)
+        logging.getLogger("pgnet_trio").propagate = True
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None

@@ -1,16 +1,16 @@
-"""The server that `tests.soak` runs: `python -m tests.soak_server SAVE_FILE TRANSPORT`.
+"""The server that `tests.soak` runs: `python -m tests.soak_server SAVE_FILE TRANSPORT GRACE`.
 
 It prints its port as one line of JSON, and then answers each line on standard input, `status` or
-`census`, with one more. The admin's password comes in the environment variable `ADMIN_PASSWORD`.
-When standard input ends, so does the server, in order.
+`census`, with one more. The admin's password comes in the environment variable `ADMIN_PASSWORD`,
+and `SOAK_LOG` may name a file for the log. When standard input ends, so does the server, in order.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
-from collections.abc import AsyncIterator
 from typing import Any
 
 import nacl.pwhash
@@ -22,13 +22,10 @@ from pgnet_trio.environment import Environment
 from tests.soak_game import PlannedFault, SoakGame
 from tests.soak_measure import Complaints, census, process_figures
 
-__all__ = ["server_figures", "soak_server"]
-
-RESUME_GRACE = 4.0
-"""Seconds; short, so that many sessions end by it."""
+__all__ = ["Lines", "server_figures", "soak_server"]
 
 
-def soak_server(save_file: str, transport: str, admin_password: str) -> Server:
+def soak_server(save_file: str, transport: str, grace: float, admin_password: str) -> Server:
     # What is looked for grows with the number of log-ins, so these have to be cheap.
     hasher = PasswordHasher(
         opslimit=nacl.pwhash.argon2id.OPSLIMIT_MIN, memlimit=nacl.pwhash.argon2id.MEMLIMIT_MIN
@@ -41,7 +38,7 @@ def soak_server(save_file: str, transport: str, admin_password: str) -> Server:
         autosave_interval=1.0,
         admin_password=admin_password,
         environment=Environment(password_hasher=hasher),
-        resume_grace=RESUME_GRACE,
+        resume_grace=grace,
         ping_interval=2.0,
         keepalive_timeout=4.0,
         max_connections_per_address=500,
@@ -74,25 +71,39 @@ def server_figures(server: Server) -> dict[str, float]:
     }
 
 
-async def lines_of(stream: trio.abc.ReceiveStream) -> AsyncIterator[str]:
-    """The lines of a stream, until it ends."""
-    text = b""
-    async for chunk in stream:
-        text += chunk
-        *lines, text = text.split(b"\n")
-        for line in lines:
-            yield line.decode()
+class Lines:
+    """Reads a stream line by line."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream = stream
+        self._text = b""
+
+    async def next(self) -> str | None:
+        """Wait for the next line; None at the end."""
+        while b"\n" not in self._text:
+            chunk = await self._stream.receive_some()
+            if not chunk:
+                return None
+            self._text += chunk
+        line, _, self._text = self._text.partition(b"\n")
+        return line.decode()
 
 
-async def main(save_file: str, transport: str, admin_password: str) -> int:
+async def main(save_file: str, transport: str, grace: float, admin_password: str) -> int:
     complaints = Complaints(planned=PlannedFault)
     complaints.install()
-    server = soak_server(save_file, transport, admin_password)
+    if os.environ.get("SOAK_LOG"):
+        handler = logging.FileHandler(os.environ["SOAK_LOG"])
+        handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+        logging.getLogger("pgnet_trio").addHandler(handler)
+        logging.getLogger("pgnet_trio").setLevel(logging.INFO)
+    server = soak_server(save_file, transport, grace, admin_password)
     async with trio.open_nursery() as nursery:
         port = await nursery.start(server.serve)
         print(json.dumps({"port": port}), flush=True)
         async with trio.lowlevel.FdStream(os.dup(0)) as stream:
-            async for line in lines_of(stream):
+            lines = Lines(stream)
+            while (line := await lines.next()) is not None:
                 answer: dict[str, Any] = {
                     **server_figures(server),
                     **process_figures([save_file, f"{save_file}-wal"]),
@@ -110,4 +121,6 @@ async def main(save_file: str, transport: str, admin_password: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(trio.run(main, sys.argv[1], sys.argv[2], os.environ["ADMIN_PASSWORD"]))
+    sys.exit(
+        trio.run(main, sys.argv[1], sys.argv[2], float(sys.argv[3]), os.environ["ADMIN_PASSWORD"])
+    )
