@@ -6,17 +6,19 @@ import base64
 import json
 import logging
 import os
+import random
 import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from pgnet_trio import Client, Packet, Server
+from pgnet_trio import Client, ConnectFailed, Packet, Response, Server
 from pgnet_trio.transport import Transport, choose
-from tests.hosting import hosting, player
+from tests.hosting import Recorder, cheap_environment, hosting, player
+from tests.middleman import Middleman, in_the_middle
 from tests.original_peer import OriginalClient, PeerError
 
 if TYPE_CHECKING:
@@ -233,3 +235,202 @@ async def test_a_half_open_peer_is_dropped(autojump_clock: trio.testing.MockCloc
             await trio.sleep(20)
             async with player(server, "bob", "pw") as bob:
                 assert isinstance(bob, Client)
+
+
+# Somebody in the middle.
+
+
+STRIPPED = b"Sec-WebSocket-Protocol"
+
+
+def strip(data: bytes) -> bytes:
+    """Take the header with the subprotocols out, in whichever case a library writes it."""
+    lines = data.split(b"\r\n")
+    return b"\r\n".join(line for line in lines if not line.lower().startswith(STRIPPED.lower()))
+
+
+def through(middleman: Middleman, transport: str, **options: Any) -> Client:
+    return Client.remote(
+        address=f"127.0.0.1:{middleman.port}",
+        username="ann",
+        password="pw",
+        transport=transport,
+        environment=cheap_environment(),
+        **options,
+    )
+
+
+@pytest.mark.parametrize("side", ["to_server", "to_client"])
+@pytest.mark.parametrize("transport", IMPLEMENTATIONS)
+async def test_who_strips_the_subprotocol_gets_nothing_from_who_knows_better(
+    transport: str, side: str
+) -> None:
+    async with hosting(port=0, transport=transport) as server, in_the_middle(server.port) as eve:
+        setattr(eve, side, strip)
+        for options in ({"verify_server_pubkey": server.pubkey}, {"minimum_protocol": 2}):
+            with pytest.raises(ConnectFailed, match="does not speak protocol 2"):
+                await through(eve, transport, **options).run()
+        assert not server._host.accounts.usernames
+        if side == "to_server":
+            # At a first contact without a key to compare with, nobody can know. It shows.
+            async with through(eve, transport) as ann:
+                assert ann.protocol == 1
+
+
+@pytest.mark.parametrize("transport", IMPLEMENTATIONS)
+async def test_who_names_other_subprotocols_breaks_the_handshake(transport: str) -> None:
+    async with hosting(port=0, transport=transport) as server, in_the_middle(server.port) as eve:
+        eve.to_server = lambda data: data.replace(b": pgnet.2\r\n", b": pgnet.2,x\r\n")
+        with pytest.raises(ConnectFailed, match="handshake failed"):
+            await through(eve, transport).run()
+        assert not server._host.accounts.usernames
+
+
+@pytest.mark.parametrize("transport", IMPLEMENTATIONS)
+async def test_a_client_that_comes_back_speaks_protocol_2_or_not_at_all(
+    transport: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    statuses: list[str] = []
+    async with (
+        hosting(port=0, transport=transport, resume_grace=2) as server,
+        in_the_middle(server.port) as eve,
+    ):
+        ann = through(eve, transport, reconnect_for=20)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(ann.run)
+            ann.on_status = statuses.append
+            first = len(eve.passages)
+            # Also where the session is gone by then, and it has to log in afresh.
+            eve.to_server = strip
+            await eve.reset()
+        assert "does not speak protocol 2" in ann.close_reason
+        assert any("does not speak protocol 2" in status for status in statuses)
+        assert len(eve.passages) > first + 2
+        for passage in eve.passages[first:]:
+            assert b"\r\n\r\n" in passage.sent
+            # Nothing but the WebSocket's own handshake and its end.
+            assert len(passage.sent.partition(b"\r\n\r\n")[2]) < 140
+
+
+@pytest.mark.parametrize("transport", IMPLEMENTATIONS)
+async def test_another_server_at_a_reconnect_is_told_nothing(
+    transport: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with (
+        hosting(port=0, transport=transport, resume_grace=1000) as server,
+        hosting(port=0, transport=transport) as other,
+        in_the_middle(server.port) as eve,
+        through(eve, transport, reconnect_for=None) as ann,
+    ):
+        await ann.create_game("table 1")
+        eve.target = other.port or 0
+        await eve.reset()
+        await trio.sleep(30)
+        assert (ann.connected, ann.online) == (True, False)
+        assert "public key" in ann.status
+        assert not other._host.accounts.usernames
+        eve.target = server.port or 0
+        await trio.sleep(6)
+        assert ann.online
+        assert (await ann.request(Packet("hello"))).message == "ann: hello"
+
+
+@pytest.mark.parametrize("transport", IMPLEMENTATIONS)
+async def test_a_replayed_resume_takes_nothing(
+    transport: str, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        hosting(port=0, transport=transport) as server,
+        in_the_middle(server.port) as eve,
+        through(eve, transport) as ann,
+    ):
+        await ann.create_game("table 1")
+        await eve.reset()
+        await trio.sleep(1)
+        assert ann.online
+        for recorded in [bytes(passage.sent) for passage in eve.passages]:
+            async with await trio.open_tcp_stream("127.0.0.1", server.port or 0) as stream:
+                await stream.send_all(recorded)
+                await read_to_the_end(stream)
+        assert ann.online
+        assert (await ann.request(Packet("calls"))).payload["calls"] == ["ann joined"]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def read_to_the_end(stream: trio.SocketStream) -> None:
+    with trio.fail_after(60):
+        try:
+            while await stream.receive_some(65536):
+                pass
+        except trio.BrokenResourceError:
+            return
+
+
+@pytest.mark.parametrize("transport", IMPLEMENTATIONS)
+async def test_altered_bytes_cost_the_connection_and_not_the_session(
+    transport: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    chance = random.Random(4)
+    async with (
+        hosting(port=0, transport=transport, resume_grace=10_000) as server,
+        in_the_middle(server.port) as eve,
+        through(eve, transport, reconnect_for=None) as ann,
+    ):
+        await ann.create_game("table 1")
+
+        def alter(data: bytes) -> bytes:
+            # Behind the frame's head, so that it is no matter of the WebSocket.
+            if len(data) < 20 or data.startswith((b"GET", b"HTTP")) or chance.random() < 0.7:
+                return data
+            position = chance.randrange(14, len(data))
+            return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+
+        eve.to_server = eve.to_client = alter
+        for n in range(20):
+            assert (await ann.request(Packet("hello", {"n": n}))).payload == {"n": n}
+        assert len(eve.passages) > 5
+        eve.to_server = eve.to_client = bytes
+        assert (await ann.request(Packet("calls"))).payload["calls"] == ["ann joined"]
+
+
+@pytest.mark.parametrize("transport", IMPLEMENTATIONS)
+async def test_resets_in_the_middle_of_frames_lose_and_repeat_nothing(
+    transport: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    class Counting(Recorder):
+        def handle_game_packet(self, packet: Packet, /) -> Response:
+            self.calls.append(str(packet.payload["n"]))
+            return Response("", {"n": packet.payload["n"], "padding": "x" * 500})
+
+    chance = random.Random(5)
+    async with (
+        hosting(Counting, port=0, transport=transport, requests_per_second=None) as server,
+        in_the_middle(server.port) as eve,
+        through(eve, transport, reconnect_for=None) as ann,
+    ):
+        await ann.create_game("table 1")
+
+        def cut_now_and_then(data: bytes) -> bytes:
+            if data.startswith((b"GET", b"HTTP")) or chance.random() < 0.85:
+                return data
+            eve.passages[-1].client.socket.shutdown(socket.SHUT_RDWR)
+            return data[: chance.randrange(len(data))]
+
+        eve.to_server = eve.to_client = cut_now_and_then
+        answers: list[int] = []
+        for n in range(150):
+            if n % 3:
+                ann.send(
+                    Packet("count", {"n": n}),
+                    lambda response: answers.append(response.payload["n"]),
+                )
+            else:
+                await ann.request(Packet("count", {"n": n}))
+        eve.to_server = eve.to_client = bytes
+        await ann.request(Packet("count", {"n": 150}))
+        await wait_all_tasks_blocked(0.01)
+        assert len(eve.passages) > 5
+        (entry,) = server._host.lobby
+        game: Any = entry.room._game
+        assert game.calls[1:] == [str(n) for n in range(151)]
+        assert answers == [n for n in range(150) if n % 3]
