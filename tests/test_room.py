@@ -261,6 +261,51 @@ async def test_a_room_closes_after_the_turn_and_says_why() -> None:
         await bob.create_game("table 1")
 
 
+async def test_a_task_of_the_room_closes_it_though_a_turn_hangs(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Hanging(Game):
+        def user_joined(self, username: str, /) -> None:
+            self.room.nursery.start_soon(self.end_in_time, username)
+
+        async def end_in_time(self, username: str) -> None:
+            await trio.sleep(10)
+            if username == "bob":
+                self.room.kick(username, "too slow")
+            else:
+                self.room.close("time is up")
+
+        @on(Do)
+        async def do(self, player: str, message: Do) -> None:
+            if message.what == "kick":
+                self.room.kick(player, "by yourself")
+                await trio.sleep(20)
+            await trio.sleep_forever()
+
+    async with (
+        hosting(Hanging) as server,
+        player(server, "ann") as ann,
+        player(server, "bob") as bob,
+    ):
+        await bob.create_game("table 1")
+        await trio.sleep(5)
+        await ann.join_game("table 1")
+        answer = await bob.request(Packet("Do", {"what": "hang"}))
+        assert trio.current_time() < 20
+        assert bob.left is not None
+        assert (bob.left.reason, bob.left.message) == ("kicked", "too slow")
+        assert answer.status == Status.UNEXPECTED
+        assert ann.left is not None
+        assert (ann.left.reason, ann.left.message) == ("closed", "time is up")
+        assert await ann.get_game_dir() == {}
+        # What a turn asks for comes after it, however long that takes, and whatever runs beside.
+        await bob.create_game("table 2")
+        with trio.move_on_after(5):
+            await bob.request(Packet("Do", {"what": "kick"}))
+        assert bob.game == "table 2"
+    assert not caplog.records
+
+
 async def test_a_task_of_the_room_closes_it_and_ends_with_it(autojump_clock: MockClock) -> None:
     async with hosting(Lounge) as server, player(server, "ann") as ann:
         await ann.create_game("table 1")

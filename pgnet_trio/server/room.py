@@ -89,6 +89,14 @@ class _Errand:
     refusal: JoinRefused | None = None
 
 
+@attrs.define(eq=False)
+class _Wishes:
+    """What a game has asked for that comes after its turn: whom to send away, and to end."""
+
+    kicks: dict[str, str] = attrs.field(factory=dict)
+    end: str | None = None
+
+
 class RoomTask:
     """Owns one game: everything that the game does is done by this room's task.
 
@@ -181,8 +189,10 @@ class RoomTask:
         # Until the end of this turn, or of this step of a script.
         self._pushes: list[tuple[list[Member], bytes]] = []
         self._touched: dict[Player, None] = {}
-        self._kicks: dict[str, str] = {}
-        self._closes: str | None = None
+        self._wishes = _Wishes()
+        # The same of scripts, which need not wait for a turn that does not come to an end.
+        self._script_wishes = _Wishes()
+        self._wished = False
         self._joined = trio.lowlevel.ParkingLot()
 
     # What the game sees, through `pgnet_trio.Room`.
@@ -222,13 +232,14 @@ class RoomTask:
     def kick(self, player: str, reason: str = "") -> None:
         """Send a player away after this turn."""
         if player in self.members:
-            self._kicks[player] = reason
+            self._wish().kicks[player] = reason
             self._poke()
 
     def end(self, reason: str = "") -> None:
         """End the game after this turn."""
-        if self._closes is None:
-            self._closes = reason or GONE
+        wishes = self._wish()
+        if wishes.end is None:
+            wishes.end = reason or GONE
             self._poke()
 
     def sync(self) -> None:
@@ -314,9 +325,6 @@ class RoomTask:
             if self._watchdog.room is self:
                 # Else an ended game would stay in memory until another one runs.
                 self._watchdog.room = None
-            if self._watchdog.room is self:
-                # Else an ended game would stay in memory until another one runs.
-                self._watchdog.room = None
             self._refuse_what_waits()
             self.ended.set()
         if not self._started:
@@ -339,7 +347,7 @@ class RoomTask:
             self._busy = busy
         turn.player.answer(turn, response)
         turn.player.flush()
-        if self._pushes or self._kicks or self._closes is not None:
+        if self._pushes or self._wished:
             self._poke()
 
     async def join(self, player: Player, *, spectate: bool = False) -> float:
@@ -545,8 +553,8 @@ class RoomTask:
         self._busy = None
         self._in_turn = False
         self._pushes.clear()
-        self._kicks.clear()
-        self._closes = None
+        self._wishes = _Wishes()
+        self._script_wishes = _Wishes()
         # They are gone with the game that had added them.
         for name in [name for name in self.members.players if is_bot_name(name)]:
             self.members.remove(name)
@@ -666,7 +674,8 @@ class RoomTask:
             try:
                 await self._hook(self._game.user_joined(member.seat))
             except Reject as reject:
-                self._kicks[member.seat] = reject.reason
+                self._wishes.kicks[member.seat] = reject.reason
+                self._wished = True
             finally:
                 self._busy = None
                 self._in_turn = False
@@ -771,7 +780,7 @@ class RoomTask:
         self._unanswered = None
         turn.player.answer(turn, response)
         self._touched[turn.player] = None
-        if self._kicks or self._closes is not None:
+        if self._wished:
             self._settle()
 
     async def _respond(self, turn: PacketTurn) -> Response:
@@ -827,20 +836,20 @@ class RoomTask:
         self._watchdog.room = self
 
     def _after_step(self) -> None:
-        self._step_over(limited=False)
+        self._step_over(limited=False, wishes=self._script_wishes)
 
     def _after_step_of_turn(self) -> None:
         self._step_over(limited=self._limited)
 
-    def _step_over(self, *, limited: bool) -> None:
+    def _step_over(self, *, limited: bool, wishes: _Wishes | None = None) -> None:
         self._busy = None
         if self._end_reason is not None or not self._made or self._failure is not None:
             return
         try:
             self._publish(limited=limited)
             self._flush()
-            if not self._in_turn:
-                self._settle()
+            if wishes is not None and self._wished:
+                self._fulfil(wishes)
         except BaseException as error:
             # Nothing may be thrown into a coroutine that waits: whom it waits for would wake a
             # task that is gone.
@@ -889,14 +898,25 @@ class RoomTask:
             for player in touched:
                 player.flush()
 
+    def _wish(self) -> _Wishes:
+        """Give the wishes of who calls this, which is about to add to them."""
+        self._wished = True
+        return self._wishes if in_turn.get() else self._script_wishes
+
     def _settle(self) -> None:
-        """Do what the game asked for and what waits for the end of its turn: kicks, its end."""
-        if self._kicks and self._end_reason is None:
-            kicks, self._kicks = self._kicks, {}
+        """Do what waits for the end of a turn: kicks, the game's end."""
+        if self._wished:
+            self._wished = False
+            self._fulfil(self._wishes)
+            self._fulfil(self._script_wishes)
+
+    def _fulfil(self, wishes: _Wishes) -> None:
+        if wishes.kicks and self._end_reason is None:
+            kicks, wishes.kicks = wishes.kicks, {}
             for username, reason in kicks.items():
                 self._send_away(username, reason)
-        if self._closes is not None:
-            self.close(self._closes)
+        if wishes.end is not None:
+            self.close(wishes.end)
 
     def _send_away(self, username: str, reason: str) -> None:
         """Have a member out of the game now; the game hears of it in a turn of its own."""
