@@ -6,6 +6,8 @@ import ipaddress
 import signal
 import sys
 
+pytest_plugins = ["pgnet_trio.testing.plugin"]
+
 # Beside addresses that are loopback by their number: names of this machine, no name at all
 # (which is this machine too), and the wildcard addresses, on which a connection ends here.
 _LOCAL_NAMES = {None, "", "localhost", "0.0.0.0", "::"}

@@ -416,14 +416,13 @@ def test_it_is_harmless_without_pytest_trio(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=2)
 
 
-def test_it_loads_nothing_that_a_test_does_not_use(pytester: pytest.Pytester) -> None:
+def test_it_is_there_without_being_asked_for(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import sys
 
         def test_it():
-            assert "_pgnet_trio_pytest" in sys.modules
-            assert "pgnet_trio" not in sys.modules
+            assert "pgnet_trio.testing.plugin" in sys.modules
         """
     )
     pytester.runpytest_subprocess("-Werror").assert_outcomes(passed=1)

@@ -149,15 +149,10 @@ class Session:
             link: The connection.
             grace: Seconds that the session outlives it; 0 for none.
         """
-        before, self._link = self._link, link
-        self._grace = grace
-        self._scope.deadline = math.inf
+        before = self._go_online(link, grace)
         if before is not None:
             before.end("The user has come back over another connection.", for_good=False)
-        if self._note_presence(online=True):
-            entry = self._lobby.game_of(self.username)
-            if entry is not None:
-                entry.room.resume(self.username)
+        self._tell_return()
 
     def take_over(self, link: Link, outlet: Outlet, token: bytes, *, grace: float) -> None:
         """Go on with another client of the user: it is shown everything afresh. Never waits.
@@ -168,14 +163,15 @@ class Session:
             token: What it can resume the session with.
             grace: Seconds that the session outlives a connection.
         """
-        before, self._link = self._link, None
+        before = self._go_online(link, grace)
         if before is not None:
             before.end("taken over", for_good=True)
         self.outlet, self.token = outlet, token
-        self.attach(link, grace=grace)
         entry = self._lobby.game_of(self.username)
         if entry is not None:
+            # Before the turn that tells of the return, so that it need not wait for that.
             entry.room.introduce(self)
+        self._tell_return()
 
     def detach(self, link: Link, reason: str, *, for_good: bool = False) -> None:
         """Note that a connection is gone; the session ends, or waits for the next one.
@@ -305,6 +301,19 @@ class Session:
             link, self._link = self._link, None
             if link is not None:
                 link.end(reason, for_good=True)
+
+    def _go_online(self, link: Link, grace: float) -> Link | None:
+        """Go on over this connection; gives the one before, which is to be closed."""
+        before, self._link = self._link, link
+        self._grace = grace
+        self._scope.deadline = math.inf
+        return before
+
+    def _tell_return(self) -> None:
+        if self._note_presence(online=True):
+            entry = self._lobby.game_of(self.username)
+            if entry is not None:
+                entry.room.resume(self.username)
 
     def _note_presence(self, *, online: bool) -> bool:
         """Tell whether the session waits for a connection; True where that has changed."""

@@ -1,20 +1,19 @@
 """The pytest plugin of pgnet_trio.
 
-Outside the package, and with its imports where they are needed: every run of pytest loads this,
-whether or not it tests a game, and long before a coverage tool looks at what is imported.
+Every run of pytest loads it, whether or not it tests a game, so pytest-trio is not imported here:
+where that is missing, nothing else may break.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from pgnet_trio.testing import SimulatedNetwork
-    from pgnet_trio.testing.hosting import Kit
+from pgnet_trio.testing import SimulatedNetwork, seeded_scheduler
+from pgnet_trio.testing.hosting import Kit
 
 SEED = pytest.StashKey[int]()
 
@@ -51,8 +50,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture
 def pgnet_seed(request: pytest.FixtureRequest) -> Iterator[int]:
     """Give a seed, on which the order of Trio's tasks depends too; new for each test."""
-    from pgnet_trio.testing import seeded_scheduler
-
     seed = request.config.getoption("--pgnet-seed")
     if seed is None:
         seed = random.SystemRandom().randrange(2**32)
@@ -64,15 +61,11 @@ def pgnet_seed(request: pytest.FixtureRequest) -> Iterator[int]:
 @pytest.fixture
 def pgnet_network(pgnet_seed: int) -> SimulatedNetwork:
     """Give the network that joins the clients and servers of this test."""
-    from pgnet_trio.testing import SimulatedNetwork
-
     return SimulatedNetwork(pgnet_seed)
 
 
 @pytest.fixture
 async def _pgnet_kit(pgnet_network: SimulatedNetwork) -> AsyncIterator[Kit]:
-    from pgnet_trio.testing.hosting import Kit
-
     async with Kit(pgnet_network) as kit:
         yield kit
 
