@@ -11,6 +11,7 @@ import trio
 import trio_parallel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from examples.nim import Nim, YourMove, best_move
 from pgnet_trio import (
     Bot,
     Client,
@@ -432,3 +433,13 @@ async def test_a_bot_that_thinks_in_a_process_delays_no_game(
         # A new process alone takes longer than that.
         assert answered > 5
     assert "held up" not in caplog.text
+
+
+async def test_the_example_is_played_to_its_end() -> None:
+    async with hosting(Nim) as server, player(server, "ann") as ann:
+        await ann.create_game("nim")
+        with trio.fail_after(60):
+            async for question in ann.questions(YourMove):
+                await question.answer(best_move(question.prompt.heaps))
+        assert ann.left is not None
+        assert ann.left.message in ("ann wins!", "the bot wins!")
