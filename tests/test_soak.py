@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
+import trio
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
-from pgnet_trio import on
-from pgnet_trio.testing import simulate
+from pgnet_trio import Game, Packet, Request, on
+from pgnet_trio.server.archive import Archive
+from pgnet_trio.storage import SavedGame
+from pgnet_trio.testing import MemoryStore, simulate
+from pgnet_trio.transport.pipes import open_pipe
+from pgnet_trio.transport.trio_websocket import _Library
+from tests.hosting import cheap_environment, hosting, player
 from tests.soak import soak
 from tests.soak_game import Add, Added, PlannedFault, SlowSoakGame
 from tests.soak_life import Ledger
@@ -226,3 +235,104 @@ def test_a_planned_fault_is_counted_and_another_kept() -> None:
     (text,) = complaints.take()
     assert "by mistake" in text
     assert complaints.take() == []
+
+
+# What the soak has found.
+
+
+async def run_slowly(function: Callable[..., Any], *args: Any, abandon_on_cancel: bool) -> Any:
+    await trio.sleep(1)
+    return function(*args)
+
+
+SLOW = attrs.evolve(cheap_environment(), run_blocking=run_slowly)
+
+
+async def save(archive: Archive, games: dict[str, SavedGame], gone: set[str]) -> None:
+    await archive.save_games(games, gone, True, abandon_on_cancel=False)
+
+
+GAMES = {"bank": SavedGame("bank", "", "data")}
+
+
+@pytest.mark.parametrize("saved_before", [False, True])
+async def test_a_game_that_ends_while_saves_are_under_way_is_gone(
+    autojump_clock: MockClock, saved_before: bool
+) -> None:
+    store = MemoryStore()
+    archive = Archive(store, SLOW)
+    if saved_before:
+        await save(archive, GAMES, set())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(save, archive, {} if saved_before else GAMES, {"bank"})
+        await wait_all_tasks_blocked()
+        nursery.start_soon(save, archive, {}, {"bank"})
+    assert store.games == {}
+
+
+async def test_a_game_that_comes_and_ends_during_a_save_is_taken_out_by_the_next(
+    autojump_clock: MockClock,
+) -> None:
+    async with hosting(environment=SLOW, save_file=MemoryStore()) as server:
+        host = server._host
+        host.games_gone["bank"] = object()
+        host.accounts.registration_enabled = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.write_games, [])
+            await wait_all_tasks_blocked()
+            host.games_gone["bank"] = object()
+        assert "bank" in host.games_gone
+        await host.write_games([])
+        assert not host.games_gone
+
+
+async def test_games_that_ended_are_not_remembered_without_a_save_file() -> None:
+    async with hosting() as server:
+        async with player(server, "admin") as admin:
+            for name in ("one game", "two game"):
+                await admin.join_game(name)
+                await admin.leave_game()
+            await admin.join_game("one game")
+            await admin.request(Packet(Request.DESTROY_GAME, {"name": "one game"}))
+        assert not server._host.games_gone
+
+
+async def test_a_game_that_has_ended_is_let_go() -> None:
+    class Waits(Game):
+        async def run(self) -> None:
+            await trio.sleep_forever()
+
+    async with hosting(Waits) as server:
+        async with player(server, "ann") as ann:
+            await ann.join_game("one game")
+            entry = server._host.lobby.get("one game")
+            assert entry is not None
+            await ann.leave_game()
+            await entry.room.ended.wait()
+        # Else the watchdog takes the script's last step for one that does not end.
+        assert entry.room.busy is None
+        assert server._host.watchdog.room is None
+
+
+async def test_a_cancelled_handshake_is_cancelled_and_nothing_else() -> None:
+    near, _ = memory_stream_pair()
+    async with open_pipe(near) as pipe:
+        library = _Library(pipe, is_client=True)
+
+        async def helper(outer: trio.CancelScope) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                outer.cancel()
+
+        with trio.CancelScope() as outer:
+
+            async def shake_hands(nursery: trio.Nursery) -> Any:
+                nursery.start_soon(helper, outer)
+                await wait_all_tasks_blocked()
+                library._handshake.cancel()
+                await trio.sleep_forever()
+
+            async with trio.open_nursery() as nursery:
+                await nursery.start(library.run, shake_hands)
+        assert outer.cancelled_caught

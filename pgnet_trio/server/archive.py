@@ -69,12 +69,7 @@ class Archive:
             await trio.lowlevel.checkpoint()
             return
         async with self._turn:
-            await self._environment.run_blocking(
-                self._exclusively,
-                self._store.write,
-                changes,
-                abandon_on_cancel=abandon_on_cancel,
-            )
+            await self._write(changes, abandon_on_cancel=abandon_on_cancel)
 
     async def save_games(
         self,
@@ -95,21 +90,24 @@ class Archive:
         Raises:
             StorageError: Nothing could be written; the next call tries again.
         """
-        changed: dict[str, SavedGame | None] = {
-            name: game for name, game in games.items() if self._games.get(name) != game
-        }
-        changed.update(dict.fromkeys(gone & self._games.keys() - games.keys()))
-        if changed or registration != self._registration:
-            await self.write(
-                Changes(games=changed, registration=registration),
-                abandon_on_cancel=abandon_on_cancel,
-            )
-            for name, game in changed.items():
-                if game is None:
-                    del self._games[name]
-                else:
-                    self._games[name] = game
-            self._registration = registration
+        # What has changed shows only when the write before is done: else a game that it is about
+        # to write could not be taken out again.
+        async with self._turn:
+            changed: dict[str, SavedGame | None] = {
+                name: game for name, game in games.items() if self._games.get(name) != game
+            }
+            changed.update(dict.fromkeys(gone & self._games.keys() - games.keys()))
+            if changed or registration != self._registration:
+                await self._write(
+                    Changes(games=changed, registration=registration),
+                    abandon_on_cancel=abandon_on_cancel,
+                )
+                for name, game in changed.items():
+                    if game is None:
+                        del self._games[name]
+                    else:
+                        self._games[name] = game
+                self._registration = registration
 
     async def close(self) -> None:
         """Release the save file. A cancelled close is carried out all the same."""
@@ -121,6 +119,15 @@ class Archive:
                     )
                 except StorageError:
                     logger.exception("The save file could not be closed")
+
+    async def _write(self, changes: Changes, *, abandon_on_cancel: bool) -> None:
+        if self._store is not None:
+            await self._environment.run_blocking(
+                self._exclusively,
+                self._store.write,
+                changes,
+                abandon_on_cancel=abandon_on_cancel,
+            )
 
     def _exclusively(self, function: Callable[..., None], *args: Any) -> None:
         with self._store_lock:

@@ -50,7 +50,8 @@ class Host:
         sessions: The sessions by username; a user in here holds their seat.
         accounts: The users; there once the save file was loaded.
         archive: The save file.
-        games_gone: Games that ended in good order since the last save.
+        games_gone: The names of games that ended in good order since the last save, each with an
+            object that stands for this end of it.
         services: The nursery of rooms and sessions; there while the server runs.
         closing: Whether the server is shutting down.
     """
@@ -90,7 +91,7 @@ class Host:
         self.failed_logins = FailedLogins(
             limits.failed_logins_per_account, limits.failed_logins_per_address
         )
-        self.games_gone: set[str] = set()
+        self.games_gone: dict[str, object] = {}
         self.closing = False
         self.stopping = trio.Event()
         self.exit_code = 0
@@ -173,7 +174,7 @@ class Host:
             self.lobby.remove(entry)
             # Without a save file, nothing would ever take them out again.
             if self.saves and not (self.closing or room.crashed):
-                self.games_gone.add(name)
+                self.games_gone[name] = object()
 
         def dismiss(username: str) -> None:
             if self.lobby.game_of(username) is entry:
@@ -197,7 +198,7 @@ class Host:
             watchdog=self.watchdog,
         )
         entry = self.lobby.add(name, password, room)
-        self.games_gone.discard(name)
+        self.games_gone.pop(name, None)
         try:
             await self.services.start(room.run)
         except BaseException:
@@ -243,7 +244,8 @@ class Host:
         Raises:
             StorageError: Nothing could be written.
         """
-        gone = set(self.games_gone)
+        ended = dict(self.games_gone)
+        gone = set(ended)
         games = {}
         for entry in entries:
             if entry.room.save_string:
@@ -264,7 +266,10 @@ class Host:
             self.accounts.registration_enabled,
             abandon_on_cancel=abandon_on_cancel,
         )
-        self.games_gone -= gone
+        for name, end in ended.items():
+            # A game of that name may have come and ended meanwhile.
+            if self.games_gone.get(name) is end:
+                del self.games_gone[name]
 
     async def delete_user(self, username: str) -> None:
         """End a user's session and delete the user; on disk when this returns.

@@ -200,7 +200,7 @@ async def _destroy_game(host: Host, session: Session, name: str) -> Response:
         return _unexpected(f"There is no game {name[:60]!r}.")
     entry.room.close("The game was destroyed by the admin.", "destroyed")
     if host.saves:
-        host.games_gone.add(name)
+        host.games_gone[name] = object()
     await host.save(ask_games=False)
     return Response(f"The game {name!r} is destroyed.")
 

@@ -293,8 +293,12 @@ class _Library(trio.abc.Stream):
                 await trio.sleep_forever()
         except BaseExceptionGroup as group:
             errors, others = group.split(Exception)
-            if errors is None or others is not None:
+            if errors is None:
                 raise
+            if others is not None:
+                # It was cancelled from outside, and what the library raised on its way out must
+                # not come out in the cancellation's stead.
+                raise others from None
             if not opened:
                 raise trio.BrokenResourceError(self._why_no_handshake(errors)) from errors
             _log.debug("a WebSocket ended: the library raised", exc_info=errors)
