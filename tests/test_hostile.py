@@ -11,11 +11,15 @@ import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from pgnet_trio import Client, ConnectFailed, Packet, Response, Server
+from pgnet_trio import Client, ConnectFailed, Packet, Response, SendQueueFull, Server
+from pgnet_trio.client.outbox import MAX_QUEUED
+from pgnet_trio.protocol import v2
+from pgnet_trio.protocol.delivery import WINDOW, ClientDelivery
 from pgnet_trio.transport import Transport, choose
 from tests.hosting import Recorder, cheap_environment, hosting, player
 from tests.middleman import Middleman, in_the_middle
@@ -404,7 +408,9 @@ async def test_resets_in_the_middle_of_frames_lose_and_repeat_nothing(
 
     chance = random.Random(5)
     async with (
-        hosting(Counting, port=0, transport=transport, requests_per_second=None) as server,
+        hosting(
+            Counting, port=0, transport=transport, requests_per_second=None, resume_grace=10_000
+        ) as server,
         in_the_middle(server.port) as eve,
         through(eve, transport, reconnect_for=None) as ann,
     ):
@@ -434,3 +440,286 @@ async def test_resets_in_the_middle_of_frames_lose_and_repeat_nothing(
         game: Any = entry.room._game
         assert game.calls[1:] == [str(n) for n in range(151)]
         assert answers == [n for n in range(150) if n % 3]
+
+
+# Clients of protocol 2 that are logged in, and then break the rules.
+
+
+WELCOME, SESSION_GONE, ANSWER, STATE, GOODBYE = 3, 5, 8, 10, 21
+"""Kinds of envelopes."""
+
+
+class Stranger:
+    """A client that is logged in by the rules, and then says what a test has it say."""
+
+    def __init__(self, transport: Transport, username: str = "bob") -> None:
+        self.transport = transport
+        self.speaker = v2.ClientProtocol(
+            username=username,
+            password="",
+            invite_code="",
+            encrypted=True,
+            random_bytes=os.urandom,
+            offered=transport.offered_subprotocols,
+            max_frame_size=None,
+            delivery=ClientDelivery(lambda: None),
+        )
+
+    async def log_in(self) -> None:
+        await self.shake_hands()
+        await self.transport.send(self.speaker.next_message() or b"")
+        await self.hear_until(WELCOME)
+
+    async def shake_hands(self) -> None:
+        await self.transport.send(self.speaker.next_message() or b"")
+        self.speaker.receive(await self.transport.receive())
+
+    async def say(self, plaintext: bytes) -> None:
+        link = self.speaker._link
+        assert link is not None
+        await self.transport.send(link.encrypt_frame(plaintext))
+
+    async def say_envelopes(self, *envelopes: list[Any]) -> None:
+        await self.say(msgspec.msgpack.encode(envelopes))
+
+    async def hear(self) -> list[list[Any]]:
+        """Give the envelopes of the next frame."""
+        link, message = self.speaker._link, await self.transport.receive()
+        assert link is not None
+        assert isinstance(message, bytes)
+        return msgspec.msgpack.decode(link.decrypt_frame(message), type=list[list[Any]])
+
+    async def hear_until(self, kind: int) -> list[list[Any]]:
+        """Give the frame that has an envelope of this kind."""
+        while True:
+            heard = await self.hear()
+            if any(envelope[0] == kind for envelope in heard):
+                return heard
+
+    async def hear_to_the_end(self) -> list[list[Any]]:
+        heard: list[list[Any]] = []
+        with trio.fail_after(5):
+            while True:
+                try:
+                    heard += await self.hear()
+                except (trio.EndOfChannel, trio.BrokenResourceError):
+                    return heard
+
+
+@asynccontextmanager
+async def stranger(server: Server, username: str = "bob") -> AsyncIterator[Stranger]:
+    async with choose("websockets").connect(
+        "127.0.0.1", server.port or 0, subprotocols=[v2.SUBPROTOCOL], max_message_size=None
+    ) as transport:
+        bob = Stranger(transport, username)
+        await bob.log_in()
+        yield bob
+
+
+def request(id: int, message: str = "x", payload: object = None, *more: object) -> list[Any]:
+    return [7, id, message, {} if payload is None else payload, *more]
+
+
+def nested(depth: int) -> bytes:
+    return b"\x91\x94\x07\x01\xa1x\x81\xa1x" + b"\x91" * depth + b"\xc0"
+
+
+BROKEN_FRAMES: dict[str, bytes] = {
+    "no msgpack": b"\xc1",
+    "random": random.Random(1).randbytes(300),
+    "cut": msgspec.msgpack.encode([request(1)])[:-1],
+    "more behind": msgspec.msgpack.encode([request(1)]) + b"\xc0",
+    "no array": msgspec.msgpack.encode({"x": 1}),
+    "no envelope": msgspec.msgpack.encode([1]),
+    "an empty envelope": msgspec.msgpack.encode([[]]),
+    "an unknown kind": msgspec.msgpack.encode([[99]]),
+    "a kind that is text": msgspec.msgpack.encode([["7", 1, "x", {}]]),
+    "too few fields": msgspec.msgpack.encode([[7, 1]]),
+    "too many fields": msgspec.msgpack.encode([[*request(1), False, None, 1]]),
+    "an id that is text": msgspec.msgpack.encode([[7, "1", "x", {}]]),
+    "an id that is none": msgspec.msgpack.encode([[7, None, "x", {}]]),
+    "a payload that is none": msgspec.msgpack.encode([[7, 1, "x", None]]),
+    "a payload with other keys": msgspec.msgpack.encode([[7, 1, "x", {1: 2, b"x": 3}]]),
+    "a payload with bytes": msgspec.msgpack.encode([request(1, "x", {"x": b"x"})]),
+    "a payload that is no number": msgspec.msgpack.encode([request(1, "x", {"x": float("nan")})]),
+    "bad text": b"\x91\x94\x07\x01\xa1\xff\x80",
+    "too deep": nested(2_000),
+    "far too deep": nested(50_000),
+    "a claim of four billion": b"\xdd\xff\xff\xff\xff",
+    "the second request first": msgspec.msgpack.encode([request(2)]),
+    "request zero": msgspec.msgpack.encode([request(0)]),
+    "a negative request": msgspec.msgpack.encode([request(-1)]),
+    "the same request twice": msgspec.msgpack.encode([request(1), request(1)]),
+    "an enormous request": msgspec.msgpack.encode([request(2**64 - 1)]),
+    "an acknowledgement of nothing": msgspec.msgpack.encode([[17, 5]]),
+    "a negative acknowledgement": msgspec.msgpack.encode([[17, -1]]),
+    "a second hello": msgspec.msgpack.encode([[0, None]]),
+    "a second log-in": msgspec.msgpack.encode([[1, "bob", ""]]),
+    "a resume": msgspec.msgpack.encode([[2, "bob", bytes(32), 0]]),
+    "what servers say": msgspec.msgpack.encode([[8, 1, 0, "x", {}]]),
+    "a welcome": msgspec.msgpack.encode([[3, "x", bytes(32)]]),
+    "something after goodbye": msgspec.msgpack.encode([[21, "x"], request(1)]),
+    "an answer without a number": msgspec.msgpack.encode([[15, 5, 1, "x", {}]]),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_FRAMES)
+async def test_a_broken_frame_ends_the_session_with_a_reason(
+    name: str, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with player(server, "eve") as eve:
+        await eve.create_game("table 2")
+        tasks = count_tasks(server)
+        async with stranger(server) as bob:
+            await bob.say(BROKEN_FRAMES[name])
+            heard = await bob.hear_to_the_end()
+        if name != "something after goodbye":
+            kind, reason = heard[-1]
+            assert kind == GOODBYE
+            assert reason
+        await wait_all_tasks_blocked(0.01)
+        assert list(server._host.sessions) == ["eve"]
+        assert count_tasks(server) == tasks
+        assert (await eve.request(Packet("hello"))).message == "eve: hello"
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def count_tasks(server: Server) -> tuple[int, int]:
+    assert server._connections is not None
+    return len(server._connections.child_tasks), len(server._host.services.child_tasks)
+
+
+@pytest.mark.parametrize("message", ["text", b"", b"x", bytes(100), bytes(60_000)])
+async def test_what_is_not_from_the_client_ends_the_connection_but_not_the_session(
+    message: str | bytes, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with stranger(server) as bob:
+        await bob.transport.send(message)
+        heard = await bob.hear_to_the_end()
+    await wait_all_tasks_blocked(0.01)
+    if isinstance(message, bytes):
+        assert not heard
+        assert "bob" in server._host.sessions
+    await assert_serves(server)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+class Stuck(Recorder):
+    """A game that is stuck in its first turn, until it is let go on."""
+
+    gate: trio.Event
+    turns: int
+
+    async def handle_packet(self, packet: Packet, /) -> Response:
+        type(self).turns += packet.message == "x"
+        await self.gate.wait()
+        return Response("at last")
+
+
+def stuck() -> type[Stuck]:
+    return type("JustStuck", (Stuck,), {"gate": trio.Event(), "turns": 0})
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+async def test_more_requests_than_the_window_end_the_session(quiet: bool) -> None:
+    game = stuck()
+    async with hosting(game, port=0, requests_per_second=None) as server:
+        async with stranger(server) as bob:
+            await bob.say_envelopes(request(1, "__pgnet__.create_game", {"name": "table 1"}))
+            await bob.hear_until(ANSWER)
+            # It was told of the game, of the players, and that all is well.
+            await bob.say_envelopes([17, 3], *(request(n, "x", {}, quiet) for n in range(2, 66)))
+            await wait_all_tasks_blocked(0.01)
+            (session,) = server._host.sessions.values()
+            assert session._unanswered == 64
+            await bob.say_envelopes(request(66, "x", {}, quiet))
+            heard = await bob.hear_to_the_end()
+            kind, reason = heard[-1]
+            assert kind == GOODBYE
+            assert "at most 64" in reason
+        await wait_all_tasks_blocked(0.01)
+        assert not server._host.sessions
+        game.gate.set()
+        await wait_all_tasks_blocked(0.01)
+        # What came in before that is the game's; what came too much is nobody's.
+        assert game.turns == 64
+        assert not list(server._host.lobby)
+
+
+async def test_a_flood_of_quiet_messages_stays_in_bounds() -> None:
+    game = stuck()
+    async with hosting(game, port=0, requests_per_second=None) as server:
+        async with player(server, "bob") as bob:
+            await bob.create_game("table 1")
+            sent = 0
+            with pytest.raises(SendQueueFull):
+                while True:
+                    bob.send(Packet("x", {"x": "x" * 100}))
+                    sent += 1
+            assert sent == WINDOW + MAX_QUEUED
+            await wait_all_tasks_blocked(0.02)
+            (session,) = server._host.sessions.values()
+            assert session._unanswered == WINDOW
+            game.gate.set()
+            await wait_all_tasks_blocked(0.02)
+            await bob.request(Packet("last"))
+            assert game.turns == sent
+
+
+async def test_fewer_in_flight_than_the_window_break_no_client() -> None:
+    async with hosting(port=0, max_requests_in_flight=2) as server:
+        async with player(server, "bob") as bob, trio.open_nursery() as nursery:
+            for _ in range(200):
+                nursery.start_soon(bob.get_game_dir)
+        async with player(server, "bob", protocol=1) as bob:
+            await bob.get_game_dir()
+
+
+async def test_asking_for_the_state_again_and_again_shows_it_once_a_message() -> None:
+    class Seen(Recorder):
+        def view(self) -> str:
+            return "x" * 10_000
+
+    async with hosting(Seen, port=0) as server, stranger(server) as bob:
+        await bob.say_envelopes(request(1, "__pgnet__.create_game", {"name": "table 1"}))
+        await bob.hear_until(ANSWER)
+        await bob.say_envelopes(*([[18]] * 10_000))
+        # Its answer comes last, but not before some seconds are over: that was as much as a request
+        # costs; and the state came before.
+        await bob.say_envelopes([21, ""])
+        heard = await bob.hear_to_the_end()
+        assert [envelope[0] for envelope in heard] == [STATE]
+
+
+async def test_a_goodbye_right_behind_the_log_in_leaves_nobody_in_the_seat() -> None:
+    async with hosting(port=0) as server:
+        async with choose("websockets").connect(
+            "127.0.0.1", server.port or 0, subprotocols=[v2.SUBPROTOCOL], max_message_size=None
+        ) as transport:
+            bob = Stranger(transport)
+            await bob.shake_hands()
+            await bob.say_envelopes([0, None], [1, "bob", ""], [21, "no, rather not"])
+            await bob.hear_to_the_end()
+        await wait_all_tasks_blocked(0.01)
+        assert not server._host.sessions
+
+
+async def test_resumes_by_guessing_end_with_the_time_to_log_in(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with hosting(port=0) as server, player(server, "ann") as ann:
+        async with choose("websockets").connect(
+            "127.0.0.1", server.port or 0, subprotocols=[v2.SUBPROTOCOL], max_message_size=None
+        ) as transport:
+            bob = Stranger(transport)
+            start = trio.current_time()
+            await bob.shake_hands()
+            await bob.say_envelopes([0, None], [2, "ann", os.urandom(32), 0])
+            for _ in range(10):
+                assert [envelope[0] for envelope in await bob.hear()] == [SESSION_GONE]
+                await bob.say_envelopes([2, "ann", os.urandom(32), 0])
+            await bob.hear()
+            with pytest.raises(trio.EndOfChannel):
+                await transport.receive()
+            assert trio.current_time() - start == pytest.approx(10, abs=1.5)
+        assert ann.online
