@@ -12,8 +12,8 @@ from typing import Any, Self, TypeVar
 import attrs
 import msgspec
 
-from pgnet_trio.codec import Int64, ShallowDict, decode_json, encode_json, is_plain
-from pgnet_trio.errors import RequestFailed
+from pgnet_trio.codec import Int64, ShallowDict, decode_json, encode_json, from_plain, is_plain
+from pgnet_trio.errors import CodecError, RequestFailed
 
 __all__ = [
     "ADMIN_USERNAME",
@@ -101,15 +101,21 @@ def _payload_or_empty(payload: dict[str, Any] | None) -> dict[str, Any]:
     return {} if payload is None else payload
 
 
-def _time_or_now(created_on: str | None) -> str | float | datetime:
+class _Reading(float):
+    """What the clock said, in seconds; a float that somebody took for a time is none of these."""
+
+    __slots__ = ()
+
+
+def _time_or_now(created_on: str | None) -> str | _Reading | datetime:
     # Most times that nobody set are never looked at, and to make one of a reading is slow.
     if created_on:
         return created_on
     clock = wall_clock.get()
-    return time() if clock is _utc_now else clock()
+    return _Reading(time()) if clock is _utc_now else clock()
 
 
-def _iso_8601(reading: float | datetime) -> str:
+def _iso_8601(reading: _Reading | datetime) -> str:
     moment = reading if isinstance(reading, datetime) else datetime.fromtimestamp(reading, UTC)
     # What `isoformat` gives, in a third of the time.
     if moment.tzinfo is UTC:
@@ -117,7 +123,7 @@ def _iso_8601(reading: float | datetime) -> str:
     return moment.isoformat()
 
 
-_given_times: dict[type, Callable[[Any], str | float | datetime | None]] = {}
+_given_times: dict[type, Callable[[Any], str | _Reading | datetime | None]] = {}
 
 
 def _formats_its_time_late(kind: type[T]) -> type[T]:
@@ -129,8 +135,8 @@ def _formats_its_time_late(kind: type[T]) -> type[T]:
     read = slot.__get__
 
     def created_on(self: T) -> str | None:
-        held: str | float | datetime | None = read(self)
-        return _iso_8601(held) if isinstance(held, float | datetime) else held
+        held: str | _Reading | datetime | None = read(self)
+        return _iso_8601(held) if isinstance(held, _Reading | datetime) else held
 
     _given_times[kind] = read
     setattr(kind, "created_on", property(created_on, slot.__set__))  # noqa: B010
@@ -146,7 +152,7 @@ def explicit_time(message: Packet | Response) -> str | None:
     if read is None:
         read = _given_times[Packet if isinstance(message, Packet) else Response]
     held = read(message)
-    return held if isinstance(held, str) else None
+    return None if isinstance(held, _Reading | datetime) else held
 
 
 _statuses = {int(status): status for status in Status}
@@ -156,11 +162,38 @@ def _named_status(status: int) -> int:
     return _statuses.get(status, status)
 
 
+class _Message:
+    """What packets, responses and pushes have in common."""
+
+    __slots__ = ()
+
+    message: str
+    payload: dict[str, Any]
+
+    def read(self, model: type[T], /) -> T:
+        """Read it as a typed message.
+
+        Args:
+            model: An attrs class; the message has its name, and the payload its fields.
+
+        Raises:
+            CodecError: It is no such model; the message says which field is wrong, and how.
+        """
+        if self.message != model.__name__:
+            raise CodecError(f"message: expected {model.__name__}, got {self.message[:60]!r}")
+        return from_plain(self.payload, model)
+
+    @property
+    def debug_repr(self) -> str:
+        """The repr with the payload, which may hold secrets: not for logs."""
+        return f"{self!r}+{self.payload}"
+
+
 # Converters run when an instance is made, and not at each assignment, to keep that cheap;
 # the codec checks all types anyway when the instance is sent.
 @_formats_its_time_late
 @attrs.define(on_setattr=attrs.setters.NO_OP)
-class Packet:
+class Packet(_Message):
     """What a client sends.
 
     Args:
@@ -201,15 +234,10 @@ class Packet:
                 return cls(fields.message, fields.payload, fields.created_on, fields.username)
         return decode_json(text, cls)
 
-    @property
-    def debug_repr(self) -> str:
-        """The repr with the payload, which may hold secrets: not for logs."""
-        return f"{self!r}+{self.payload}"
-
 
 @_formats_its_time_late
 @attrs.define(on_setattr=attrs.setters.NO_OP)
-class Response:
+class Response(_Message):
     """What the server, or the game, answers to a packet.
 
     Args:
@@ -270,11 +298,6 @@ class Response:
                     fields.game,
                 )
         return decode_json(text, cls)
-
-    @property
-    def debug_repr(self) -> str:
-        """The repr with the payload, which may hold secrets: not for logs."""
-        return f"{self!r}+{self.payload}"
 
 
 class _PacketFields(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -354,7 +377,7 @@ def _response_fields(response: Response) -> _ResponseFields | None:
 
 
 @attrs.define(on_setattr=attrs.setters.NO_OP)
-class Push:
+class Push(_Message):
     """What a game sends to its players unasked.
 
     Args:
@@ -364,11 +387,6 @@ class Push:
 
     message: str
     payload: dict[str, Any] = attrs.field(factory=dict, converter=_payload_or_empty, repr=False)
-
-    @property
-    def debug_repr(self) -> str:
-        """The repr with the payload, which may hold secrets: not for logs."""
-        return f"{self!r}+{self.payload}"
 
 
 @attrs.frozen

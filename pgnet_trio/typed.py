@@ -10,8 +10,7 @@ from typing import Any, TypeVar, get_args
 
 import attrs
 
-from pgnet_trio.codec import check_model, from_plain, to_plain
-from pgnet_trio.errors import CodecError
+from pgnet_trio.codec import check_model, to_plain
 from pgnet_trio.messages import Packet, Push, Response
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "finish",
     "model_name",
     "on",
-    "read_packet",
     "to_packet",
     "to_push",
     "to_response",
@@ -208,18 +206,6 @@ def _check_answer_model(model: Any) -> None:
     if not (isinstance(model, type) and attrs.has(model)):
         raise TypeError(f"an answer is an attrs class, such as Throw; got {model!r}.")
     check_model(model)
-
-
-def read_packet(packet: Packet | Push | Response, model: type[T]) -> T:
-    """Read a message as a model.
-
-    Raises:
-        CodecError: It is no such model; the message says which field is wrong, and how.
-    """
-    name = model_name(model)
-    if packet.message != name:
-        raise CodecError(f"message: expected {name}, got {packet.message[:60]!r}")
-    return from_plain(packet.payload, model)
 
 
 async def finish(result: Any) -> Any:

@@ -33,7 +33,7 @@ from pgnet_trio import (
     SessionLost,
     StateChanged,
 )
-from pgnet_trio.typed import model_name, read_packet
+from pgnet_trio.typed import model_name
 from tests.soak_game import (
     BREAKS,
     PERSISTENT,
@@ -769,7 +769,7 @@ class Visit:
     def _check_push(self, push: Push) -> None:
         self._life.diary.note("pushes")
         if push.message == model_name(Said):
-            said = read_packet(push, Said)
+            said = push.read(Said)
             seat, number = self._said
             expected = number + 1
             if said.seat != seat:
@@ -778,14 +778,14 @@ class Visit:
                 self._wrong(f"push {said.number} of {said.seat} came, expected {expected}")
             self._said = said.seat, said.number
         elif push.message == model_name(Heard):
-            heard = read_packet(push, Heard)
+            heard = push.read(Heard)
             if self._sent.get(heard.number, heard.value) != heard.value:
                 self._wrong(f"question {heard.number}: another answer was heard")
             self._sent.pop(heard.number, None)
             self._accepted.discard(heard.number)
 
     def _check_heard(self, question: Question[Packet]) -> None:
-        choose = read_packet(question.packet, Choose)
+        choose = question.packet.read(Choose)
         if choose.seat == self._asked_in and self._accepted - {choose.number}:
             self._wrong(f"the answers to {self._accepted} were taken, and never heard of")
         if choose.seat != self._asked_in or self._accepted:
@@ -794,7 +794,7 @@ class Visit:
         self._asked_in = choose.seat
 
     async def _answer(self, question: Question[Packet]) -> None:
-        choose = read_packet(question.packet, Choose)
+        choose = question.packet.read(Choose)
         if self._chance.random() < 0.1:
             # The game has to do without.
             return

@@ -43,7 +43,7 @@ from pgnet_trio.protocol.events import (
     Withdrawn,
 )
 from pgnet_trio.transport import choose
-from pgnet_trio.typed import model_name, read_packet, to_packet
+from pgnet_trio.typed import model_name, to_packet
 
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
@@ -436,7 +436,7 @@ class Client:
             Disconnected: There is no connection, or it ended before the answer came.
         """
         response = (await self.request(to_packet(message))).raise_for_status()
-        return response if answer is None else read_packet(response, answer)
+        return response if answer is None else response.read(answer)
 
     def send(
         self, message: object, callback: Callback | None = None, /, do_next: bool = False
@@ -1024,11 +1024,11 @@ def _one_kind(event: Event) -> str:
 
 
 def _as_model(model: type[ModelT], push: Push) -> ModelT | None:
-    return read_packet(push, model) if push.message == model_name(model) else None
+    return push.read(model) if push.message == model_name(model) else None
 
 
 def _as_question(model: type[ModelT], question: Question[Any]) -> Question[ModelT] | None:
     if question.packet.message != model_name(model):
         return None
-    question.prompt = read_packet(question.packet, model)
+    question.prompt = question.packet.read(model)
     return question

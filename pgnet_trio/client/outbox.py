@@ -41,7 +41,7 @@ class Errand:
     done: trio.Event | None = None
     quiet: bool = False
     question: int | None = None
-    body: bytes = b""
+    body: bytes = attrs.field(default=b"", repr=False)
     response: Response | None = None
     error: PGNetError | None = None
 

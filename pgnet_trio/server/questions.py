@@ -14,7 +14,7 @@ from pgnet_trio.codec import plain
 from pgnet_trio.errors import CodecError, PlayerLeft, Reject
 from pgnet_trio.game import NoDefault
 from pgnet_trio.messages import Packet, Response, Status
-from pgnet_trio.typed import check_answer_model, read_packet, to_packet
+from pgnet_trio.typed import check_answer_model, to_packet
 
 __all__ = ["Asker", "OpenQuestion", "Questions"]
 
@@ -127,7 +127,7 @@ class Questions:
             return Response("This question is no longer open.", status=Status.UNEXPECTED)
         model: type[Any] = asked.model
         try:
-            answer = read_packet(packet, model)
+            answer = packet.read(model)
             if asked.check is not None:
                 _check(asked.check, answer)
         except Reject as reject:

@@ -26,7 +26,7 @@ from pgnet_trio.server.scripts import ScriptNursery, in_turn
 from pgnet_trio.server.stepping import stepped
 from pgnet_trio.server.views import Views
 from pgnet_trio.server.watchdog import Watchdog
-from pgnet_trio.typed import finish, read_packet, to_push, to_response
+from pgnet_trio.typed import finish, to_push, to_response
 
 __all__ = ["JoinRefused", "RoomClosed", "RoomTask"]
 
@@ -266,6 +266,8 @@ class RoomTask:
         member = self.members.get(player)
         if member is None or member.is_spectator:
             raise PlayerLeft(f"{player!r} cannot be asked: no such player is in the game.")
+        # Who is asked has to see what this step of the script has changed before.
+        self.sync()
         return await self._questions.ask(
             member,
             player,
@@ -803,7 +805,7 @@ class RoomTask:
             )
         try:
             model_class: type[Any] = handler.model
-            model = read_packet(packet, model_class)
+            model = packet.read(model_class)
         except CodecError as error:
             return Response(f"{packet.message}: {error}", status=Status.UNEXPECTED)
         try:
