@@ -272,7 +272,9 @@ class ClientSession:
             except Exception as error:
                 bare = first_error(error)
                 if not reached and isinstance(bare, (OSError, trio.BrokenResourceError)):
-                    raise ConnectFailed(f"No server was reached at {where}: {bare}.") from bare
+                    raise ConnectFailed(
+                        f"No server was reached at {where}: {sentence(bare)}"
+                    ) from bare
                 raise bare from bare.__cause__
             finally:
                 self._connection = self._speaker = None
@@ -336,11 +338,15 @@ class ClientSession:
             try:
                 first, *more = await connection.receive()
             except (Disconnected, ProtocolError) as error:
-                raise ConnectFailed(f"The server did not log this client in: {error}.") from error
+                raise ConnectFailed(
+                    f"The server did not log this client in: {sentence(error)}"
+                ) from error
             if isinstance(first, LoginRefusal):
                 raise LoginRefused(first.reason)
             if isinstance(first, Parted):
-                raise ConnectFailed(f"The server did not log this client in: {first.reason}.")
+                raise ConnectFailed(
+                    f"The server did not log this client in: {sentence(first.reason)}"
+                )
             if isinstance(first, ResumeRefusal) and isinstance(speaker, v2.ClientProtocol):
                 self._lose_session(first.reason)
                 speaker.log_in(self._delivery)
@@ -392,6 +398,11 @@ class ClientSession:
             else:
                 self._connection = None
                 self._observer.online_changed(online=False)
+
+
+def sentence(text: object) -> str:
+    """End a text with a full stop, where it has none."""
+    return f"{str(text).rstrip('.')}."
 
 
 def first_error(error: BaseException) -> BaseException:

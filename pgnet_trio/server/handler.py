@@ -226,8 +226,10 @@ async def _log_in(
                 raise Disconnected(f"the client has left: {event.reason}")
         for event in events:
             if isinstance(event, Resume) and isinstance(protocol, v2.ServerProtocol):
-                session = _resume(host, protocol, link, event)
-                connection.flush()
+                try:
+                    session = _resume(host, protocol, link, event)
+                finally:
+                    connection.flush()
                 if session is not None:
                     logger.info("%s is back from %s", event.username, connection.transport.peer)
                     return session

@@ -658,13 +658,18 @@ class RoomTask:
             self._after_step()
 
         in_turn.set(False)
-        await stepped(self._game.run(), self._before_step, after_step)
+        reason = GONE
+        try:
+            await stepped(self._game.run(), self._before_step, after_step)
+        except* PlayerLeft as group:
+            # A script that does nothing about players who leave is over when one does.
+            reason = str(bare(group.exceptions[0]))
         if steps <= 1:
             raise RuntimeError(
                 f"{type(self._game).__name__}.run returned at once, and its end is the end of the "
                 "game; have it wait for something, such as self.room.wait_players(2)."
             )
-        self.end(GONE)
+        self.end(reason)
 
     async def _welcome_back(self) -> None:
         """Tell a game that was made again who is in it."""

@@ -301,6 +301,11 @@ class Server:
                 if port is not None:
                     listeners = await open_listeners(port, listen_globally=self._listen_globally)
                     self._actual_port = listeners[0].socket.getsockname()[1]
+                    if self._listen_globally and self._key_file is None:
+                        logger.warning(
+                            "The key of this server is new at each run, so that clients cannot "
+                            "tell it from another; give it a save_file or a key_file"
+                        )
                 await self._run(saved, listeners, task_status)
             return self._host.exit_code
         finally:

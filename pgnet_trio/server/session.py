@@ -378,7 +378,9 @@ class Session:
         except DeliveryOverflow as error:
             self._end_slow_reader(error)
         except CodecError as error:
-            logger.error("Something for %s cannot travel: %s", self.username, error)
+            # Longer than this client takes: what comes after it would leave a gap.
+            logger.info("%s cannot be told something: %s", self.username, error)
+            self.end(f"Something is too long for this client: {error}")
 
     def _end_slow_reader(self, error: DeliveryOverflow) -> None:
         logger.info("%s reads too slowly, or is away too long: %s", self.username, error)
