@@ -609,3 +609,44 @@ async def test_a_game_that_ends_withdraws_its_questions(caplog: pytest.LogCaptur
 async def _close_soon(room: Room) -> None:
     await wait_all_tasks_blocked()
     room.close("enough")
+
+
+async def test_a_script_that_says_nothing_of_players_who_leave_ends_the_game_in_good_order(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def script(room: Room) -> None:
+        await room.ask_all(await room.wait_players(2), Choose("throw"), Throw)
+
+    game = scripted(script)
+    async with hosting(game) as server, player(server, "ann") as ann, player(server, "bob") as bob:
+        await ann.create_game("table 1")
+        await bob.join_game("table 1")
+        await ann.call(Go())
+        await anext(bob.questions(Choose))
+        await bob.leave_game()
+        await wait_all_tasks_blocked()
+        assert ann.left is not None
+        assert (ann.left.reason, "bob left" in ann.left.message) == ("closed", True)
+        assert await ann.get_game_dir() == {}
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_who_is_asked_sees_first_what_led_to_the_question() -> None:
+    class Counting(Game):
+        count = 0
+
+        def view(self) -> int:
+            return self.count
+
+        async def run(self) -> None:
+            await self.room.wait_players(1)
+            while True:
+                self.count += 1
+                await self.room.ask("ann", Choose("throw"), Throw)
+
+    async with hosting(Counting) as server, player(server, "ann") as ann:
+        await ann.create_game("table 1")
+        for count in (1, 2, 3):
+            question = await anext(ann.questions(Choose))
+            assert ann.get_state(int) == count
+            await question.answer(Throw("rock"))
