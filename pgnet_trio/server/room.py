@@ -663,6 +663,7 @@ class RoomTask:
             await stepped(self._game.run(), self._before_step, after_step)
         except* PlayerLeft as group:
             # A script that does nothing about players who leave is over when one does.
+            after_step()
             reason = str(bare(group.exceptions[0]))
         if steps <= 1:
             raise RuntimeError(
