@@ -251,9 +251,10 @@ def reconnect(
         notes=[
             "A handshake is TCP, WebSocket and Noise without a log-in, and hanging up, "
             f"{AT_ONCE} at once; a return is a lean client's whose connection dropped, until the "
-            "server says that its session goes on. Our own client waits for a random part of 100 ms "
-            f"before it tries. Those who drop at once are {ROOM_SIZE} in a room, where all are told of all; what the load "
-            "generator needs for its half of the handshakes is in their time. CPU is the server's. "
+            "server says that its session goes on. Our own client waits for a random part of 100 "
+            f"ms before it tries. Those who drop at once are {ROOM_SIZE} in a room, where all are "
+            "told of all; what the load generator needs for its half of the handshakes is in "
+            "their time. CPU is the server's. "
             f"Medians of {rounds} rounds."
         ],
         measured=measured,
