@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import traceback
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
@@ -511,12 +511,15 @@ class Player:
 class Visit:
     """One client, from its log-in to its end, and what it has seen so far."""
 
-    def __init__(self, player: Player, client: Client, password: str) -> None:
+    def __init__(
+        self, player: Player, client: Client, password: str, *, is_heir: bool = False
+    ) -> None:
         self.client = client
         self._player = player
         self._life = player.life
         self._chance = player.chance
         self._password = password
+        self._is_heir = is_heir
         # Whether the user came into the game by this client, and so has seen all from the start.
         self._joined_here = False
         self._watches = False
@@ -528,13 +531,21 @@ class Visit:
         self._accepted: set[int] = set()
         self._asked_in = ""
         self._revision = ("", 0)
+        self._wants_heir = False
+        self._start = trio.current_time()
+        self._recent: deque[str] = deque(maxlen=16)
 
     @property
     def _who(self) -> str:
         return self.client.username
 
     def _wrong(self, text: str) -> None:
-        self._life.diary.wrong(f"{self._who} in {self.client.game}: {text}")
+        before = "; ".join(self._recent)
+        self._life.diary.wrong(f"{self._who} in {self.client.game}: {text}. Before: {before}")
+
+    def _note(self, what: str) -> None:
+        """Remember what was seen or done, to tell of it when something is wrong."""
+        self._recent.append(f"{trio.current_time() - self._start:.2f} {what}")
 
     async def run(self, *, take_overs: int) -> None:
         """Log in, play, and leave."""
@@ -548,8 +559,9 @@ class Visit:
                     await self._play(take_overs)
                     nursery.cancel_scope.cancel()
             except* Disconnected as group:
-                # The server ended it, or another client came in the place of this one.
                 life.diary.note(f"ended: {client.close_reason or group.exceptions[0]}"[:70])
+            if self._wants_heir:
+                await self._be_taken_over(take_overs)
 
     async def _play(self, take_overs: int) -> None:
         life, chance, client = self._life, self._chance, self.client
@@ -565,6 +577,9 @@ class Visit:
             self._stall: 1,
             self._misbehave: 2,
         }
+        if self._is_heir:
+            # Who comes into a game by this hears of it a moment later.
+            await trio.sleep(2 * life.world.pace)
         for _ in range(chance.randrange(10, 60)):
             await life.rest(life.world.pace * chance.uniform(0.2, 1.8))
             if life.ebb.is_set() or client.close_reason:
@@ -573,9 +588,10 @@ class Visit:
                 # It logs in afresh.
                 continue
             if take_overs and chance.random() < 0.02:
-                await self._be_taken_over(take_overs)
+                self._wants_heir = True
                 return
             action = chance.choices(list(actions), list(actions.values()))[0]
+            self._note(action.__name__)
             try:
                 if client.game is None:
                     await self._join()
@@ -594,10 +610,12 @@ class Visit:
     async def _join(self) -> None:
         life, chance = self._life, self._chance
         game = life.any_game(chance)
-        self._watches = chance.random() < 0.1
-        self._joined_here = True
-        joining = self.client.join_game(game, spectate=self._watches)
+        watches = chance.random() < 0.1
+        self._note(f"join {game}")
+        joining = self.client.join_game(game, spectate=watches)
         await life.answered(f"{self._who} joins {game}", joining)
+        self._watches = watches
+        self._joined_here = True
         life.diary.note("joins")
 
     async def _add(self) -> None:
@@ -712,7 +730,8 @@ class Visit:
         heir = life.world.client(self._player.slot, self._who, self._password)
         life.diary.note("take-overs")
         try:
-            await Visit(self._player, heir, self._password).run(take_overs=take_overs - 1)
+            visit = Visit(self._player, heir, self._password, is_heir=True)
+            await visit.run(take_overs=take_overs - 1)
         except ConnectFailed as error:
             life.check_refusal(self._who, error)
         else:
@@ -734,6 +753,8 @@ class Visit:
 
     async def _read(self, events: AsyncIterator[Any], nursery: trio.Nursery) -> None:
         async for event in events:
+            if not isinstance(event, StateChanged):
+                self._note(str(event))
             match event:
                 case StateChanged():
                     self._check_state()
