@@ -742,3 +742,133 @@ async def test_a_refused_player_never_left() -> None:
                 await bob.join_game("table 1")
         await wait_all_tasks_blocked()
         assert (await tell(ann, "look")).payload == {"left": [], "players": ["ann"]}
+
+
+async def test_who_takes_over_during_a_turn_is_shown_the_game_after_it(
+    autojump_clock: MockClock,
+) -> None:
+    class Slow(Game):
+        count = 0
+
+        def view(self) -> int:
+            return self.count
+
+        async def handle_game_packet(self, packet: Packet, /) -> Response:
+            await trio.sleep(5)
+            self.count += 1
+            return Response("")
+
+    async with hosting(Slow) as server, player(server, "ann") as old:
+        await old.create_game("table 1")
+        old.send(Packet("think"))
+        await trio.sleep(1)
+        async with player(server, "ann") as new:
+            assert await new.wait_state(int, lambda count: count == 1) == 1
+            assert new.game == "table 1"
+            assert new.players == {"ann": True}
+
+
+async def test_a_player_whom_the_check_sends_away_is_out_at_once() -> None:
+    class Strict(Game):
+        async def run(self) -> None:
+            names = await self.room.wait_players(2)
+            await self.room.ask(names[1], Said("why?"), Do, check=self.check)
+
+        def check(self, answer: Do) -> None:
+            self.room.push(Said(answer.what))
+            self.room.kick("bob", "wrong answer")
+            raise Reject("wrong")
+
+    async with (
+        hosting(Strict) as server,
+        player(server, "ann") as ann,
+        player(server, "bob") as bob,
+    ):
+        await ann.create_game("table 1")
+        await bob.join_game("table 1")
+        pushes = ann.pushes(Said)
+        question = await anext(bob.questions())
+        with pytest.raises(RequestFailed, match="wrong"):
+            await question.answer(Do("because"))
+        await wait_all_tasks_blocked()
+        assert bob.left is not None
+        assert (bob.left.reason, bob.left.message) == ("kicked", "wrong answer")
+        assert await anext(pushes) == Said("because")
+
+
+async def test_who_is_kicked_while_joining_is_told_so() -> None:
+    class Bouncer(Game):
+        def user_joined(self, username: str, /) -> None:
+            if username == "bob":
+                self.room.kick(username, "not tonight")
+
+    async with (
+        hosting(Bouncer) as server,
+        player(server, "ann") as ann,
+        player(server, "bob") as bob,
+    ):
+        await ann.create_game("table 1")
+        with pytest.raises(RequestFailed, match="sent you away"):
+            await bob.join_game("table 1")
+        assert bob.left is not None
+        assert bob.left.message == "not tonight"
+        assert ann.players == {"ann": True}
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("push", "messages that begin so are the server's own"),
+        ("info", "get_lobby_info() has to return a str; it returned 5"),
+        ("save", "get_save_string() has to return a str or an attrs model; it returned a int"),
+        ("answer", "has to answer a packet with a Response; it returned 5"),
+    ],
+)
+async def test_wrong_values_of_hooks_are_named(
+    what: str, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Wrong(Game):
+        persistent = True
+        wrong = False
+
+        def get_lobby_info(self) -> str:
+            return 5 if self.wrong and what == "info" else ""  # type: ignore[return-value]
+
+        def get_save_string(self) -> Any:
+            return 5
+
+        async def handle_game_packet(self, packet: Packet, /) -> Response:
+            self.wrong = True
+            if what == "push":
+                self.room.push("__pgnet__.players", {})
+            elif what == "save":
+                await self.room.save()
+            return Response("") if what != "answer" else 5  # type: ignore[return-value]
+
+    async with hosting(Wrong) as server, player(server, "ann") as ann:
+        await ann.create_game("table 1")
+        assert (await tell(ann, "go")).message == "The game crashed."
+        assert ann.left is not None
+        assert ann.left.reason == "crashed"
+    assert says in caplog.text
+
+
+async def test_an_update_that_is_late_is_skipped(autojump_clock: MockClock) -> None:
+    times: list[float] = []
+
+    class Late(Game):
+        update_rate = 10
+
+        async def update(self) -> None:
+            times.append(self.room.time())
+            if len(times) == 3:
+                await trio.sleep(0.55)
+
+    async with hosting(Late) as server, player(server, "ann") as ann:
+        await ann.create_game("table 1")
+        await trio.sleep(1.25)
+        room = server._host.lobby.get("table 1")
+        assert room is not None
+        # On time again, and never twice for what was missed.
+        assert times == pytest.approx([0.1, 0.2, 0.3, 0.9, 1.0, 1.1, 1.2], abs=0.06)
+        assert room.room.missed_ticks == 5
