@@ -67,8 +67,11 @@ class Connection(Generic[EventT]):
         protocol: What is spoken.
         ping_interval: Seconds of silence after which the peer is asked for a sign of life; None
             for never.
-        keepalive_timeout: Seconds of silence, or of a write that does not end, after which the
-            connection is closed; None for never.
+        keepalive_timeout: Seconds of silence, or of a write that makes no progress, after which
+            the connection is closed; None for never.
+        reads_while_stalled: Whether to read on while the peer does not read. One side has to, or
+            two that have much to say wait for each other; the other need not take in more to
+            answer than it can answer.
 
     Attributes:
         close_reason: Why the connection ended; empty while it is open.
@@ -81,13 +84,16 @@ class Connection(Generic[EventT]):
         *,
         ping_interval: float | None,
         keepalive_timeout: float | None,
+        reads_while_stalled: bool = False,
     ) -> None:
         self.transport = transport
         self.close_reason = ""
         self._protocol = protocol
         self._ping_interval = math.inf if ping_interval is None else ping_interval
         self._keepalive_timeout = math.inf if keepalive_timeout is None else keepalive_timeout
+        self._reads_while_stalled = reads_while_stalled
         self._stalled = False
+        self._last_drained = -math.inf
         self._ended = False
         self._attention = trio.lowlevel.ParkingLot()
         self._writable = trio.lowlevel.ParkingLot()
@@ -111,14 +117,15 @@ class Connection(Generic[EventT]):
         """Wait for the next events; at least one.
 
         While the peer does not read what is written to it, nothing is read from it either, so
-        that its answers cannot pile up. Cancellation loses nothing.
+        that its answers cannot pile up, unless this side is the one to read on. Cancellation
+        loses nothing.
 
         Raises:
             Disconnected: The connection ended, at either side; the message says why.
             ProtocolError: The peer broke the rules; the connection is closed, the peer told.
         """
         while True:
-            while self._stalled and not self._ended:
+            while self._stalled and not (self._ended or self._reads_while_stalled):
                 await self._writable.park()
             try:
                 message = await self.transport.receive()
@@ -197,11 +204,11 @@ class Connection(Generic[EventT]):
             if self._protocol.closing:
                 await self.aclose()
                 return
-            last_received = self.transport.last_received
-            with trio.move_on_at(last_received + (timeout if pinged else interval)):
+            last_heard = self._last_heard
+            with trio.move_on_at(last_heard + (timeout if pinged else interval)):
                 await self._attention.park()
                 continue
-            if self.transport.last_received > last_received:
+            if self._last_heard > last_heard:
                 pinged = False
             elif pinged or interval == timeout:
                 self._end(f"nothing was heard of the other side for {timeout:g} s")
@@ -213,16 +220,41 @@ class Connection(Generic[EventT]):
                     self.transport.ping()
         await self.transport.aclose(GOING_AWAY, self.close_reason)
 
+    @property
+    def _last_heard(self) -> float:
+        # What the peer took in is a sign of life, and what it sent meanwhile was not read perhaps.
+        return max(self.transport.last_received, self._last_drained)
+
     async def _write_out(self) -> None:
-        try:
-            with trio.fail_after(self._keepalive_timeout):
+        drained = False
+
+        async def drain() -> None:
+            nonlocal drained
+            try:
                 await self.transport.drain()
-        except trio.TooSlowError:
-            self._end(f"the other side read nothing for {self._keepalive_timeout:g} s")
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._end(f"connection lost: {error or 'closed'}")
-        else:
+                drained = True
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self._end(f"connection lost: {error or 'closed'}")
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(drain)
+            await self._wait_for_a_standstill()
+            nursery.cancel_scope.cancel()
+        if drained:
+            self._last_drained = trio.current_time()
             self._stalled = False
             self.flush()
             if not self._stalled:
                 self._writable.unpark_all()
+        elif not self._ended:
+            self._end(f"the other side read nothing for {self._keepalive_timeout:g} s")
+
+    async def _wait_for_a_standstill(self) -> None:
+        """Wait until nothing was written for too long: a slow peer takes a message in pieces."""
+        latest = trio.current_time()
+        while True:
+            await trio.sleep_until(latest + self._keepalive_timeout)
+            if self.transport.last_sent <= latest:
+                return
+            latest = self.transport.last_sent

@@ -245,6 +245,7 @@ class ClientSession:
                         speaker,
                         ping_interval=None if local else PING_INTERVAL,
                         keepalive_timeout=None if local else KEEPALIVE_TIMEOUT,
+                        reads_while_stalled=True,
                     )
                     async with connection.open():
                         events = await self._introduce(connection, speaker, scope, deadline)

@@ -64,6 +64,7 @@ class _Direction:
         self._frames: deque[tuple[float, str | bytes]] = deque()
         self._size = 0
         self._severed = False
+        self.last_taken = -math.inf
         self._last_arrival = -math.inf
         self._line_free_at = -math.inf
         # When the receiver learns that nothing more comes, and how.
@@ -184,6 +185,7 @@ class _Direction:
 
     def _shrink(self, size: int) -> None:
         self._size -= size
+        self.last_taken = trio.current_time()
         held = self.held
         if held is not None and not self._severed:
             size = byte_size(held)
@@ -214,6 +216,11 @@ class LinkEnd(Transport):
         self._outbound = outbound
         self._heard = trio.current_time()
         self._receiving = False
+
+    @property
+    def last_sent(self) -> float:
+        """When the other end last took something in; see `Transport`."""
+        return self._outbound.last_taken
 
     @property
     def last_received(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 __all__ = ["Transport"]
@@ -33,6 +34,14 @@ class Transport(ABC):
     offered_subprotocols: tuple[str, ...]
     max_message_size: int | None
     last_received: float
+
+    @property
+    def last_sent(self) -> float:
+        """When some of a message that waits for `drain` last went out, as `last_received`.
+
+        Long ago where that was never, or is not known.
+        """
+        return -math.inf
 
     @abstractmethod
     async def receive(self) -> str | bytes:

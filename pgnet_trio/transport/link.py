@@ -109,6 +109,11 @@ class WebSocketLink(Transport):
         await self.aclose()
 
     @property
+    def last_sent(self) -> float:
+        """When some of a message that waits last went out; see `Transport`."""
+        return self._pipe.last_sent
+
+    @property
     def max_message_size(self) -> int | None:
         """The longest message in bytes that `receive` accepts, or None."""
         return self._watch.max_message_size

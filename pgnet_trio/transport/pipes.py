@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
@@ -32,9 +33,12 @@ class BytePipe(ABC):
 
     Attributes:
         peer: The address at the other end, without a port.
+        last_sent: When some of what was unsent last went out, in seconds of
+            ``trio.current_time()``; long ago where that was never.
     """
 
     peer: str
+    last_sent: float = -math.inf
 
     @property
     @abstractmethod
@@ -181,6 +185,7 @@ class SocketPipe(BytePipe):
         if self._unsent is not None:
             try:
                 self._unsent = self._unsent[self._socket.send(self._unsent) :] or None
+                self.last_sent = trio.current_time()
             except BlockingIOError:
                 return False
             except OSError as exc:
@@ -231,6 +236,7 @@ class StreamPipe(BytePipe):
                     self._wake_flush()
                     return
                 del self._unsent[: len(data)]
+                self.last_sent = trio.current_time()
             self._wake_flush()
 
     async def read(self) -> bytes:
