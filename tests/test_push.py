@@ -475,9 +475,9 @@ async def test_a_patch_that_does_not_fit_is_healed_by_one_whole_state(
     async with square("ann", "bob") as (server, (ann, bob)):
         await wait_all_tasks_blocked()
         wanted = []
-        ask = ann._session.want_state
-        ann._session.want_state = lambda: (wanted.append(1), ask())  # type: ignore[method-assign, assignment, func-returns-value]
-        ann._state_version = -1
+        ask = ann._view._want_state
+        ann._view._want_state = lambda: (wanted.append(1), ask())  # type: ignore[assignment, func-returns-value]
+        ann._view._state_version = -1
         server.network.stall("ann")
         for _ in range(3):
             await bob.call(Say("x"))

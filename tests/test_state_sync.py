@@ -367,7 +367,7 @@ async def test_who_is_slow_gets_fewer_and_larger_steps() -> None:
 async def test_a_wrong_base_heals_by_a_full_state() -> None:
     async with hosting(Adding) as server, watching(server, "ann") as ann:
         await ann.create_game("table 1")
-        ann._state_version += 7
+        ann._view._state_version += 7
         ann.seen.clear()
         await ann.call(Add(5))
         await ann.wait_state(Numbers, lambda state: state.numbers == [5])

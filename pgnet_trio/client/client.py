@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-import attrs
 import trio
 
-from pgnet_trio import patch
 from pgnet_trio.client.address import parse_address
 from pgnet_trio.client.connector import Connector, LocalConnector, LocalServer, RemoteConnector
 from pgnet_trio.client.dispatcher import Dispatcher
-from pgnet_trio.client.feeds import Feed, LatestFeed, StateReader
+from pgnet_trio.client.game_view import Event, GameView, Left
 from pgnet_trio.client.outbox import MAX_QUEUED, Callback, Errand, Outbox
-from pgnet_trio.client.questions import Question
 from pgnet_trio.client.session import ClientSession, Credentials, first_error
-from pgnet_trio.codec import from_plain, plain
+from pgnet_trio.codec import from_plain
 from pgnet_trio.environment import Environment
 from pgnet_trio.errors import (
-    CodecError,
     Disconnected,
-    PGNetError,
     RequestFailed,
     SendQueueFull,
     SessionLost,
@@ -36,19 +29,15 @@ from pgnet_trio.protocol.events import (
     Answer,
     ClientEvent,
     GameChanged,
-    Patched,
-    Pushed,
-    Questioned,
-    StateShown,
-    Withdrawn,
 )
 from pgnet_trio.transport import choose
-from pgnet_trio.typed import model_name, to_packet
+from pgnet_trio.typed import to_packet
 
 if TYPE_CHECKING:
+    from pgnet_trio.client.questions import Question
     from pgnet_trio.game import Game
 
-__all__ = ["Client", "Entered", "Event", "Left", "StateChanged"]
+__all__ = ["Client"]
 
 logger = logging.getLogger("pgnet_trio.client")
 
@@ -57,40 +46,8 @@ DEFAULT_HEARTBEAT_RATE = 10.0
 CLOSED_HERE = "disconnected by this client"
 NOT_CONNECTED = "This client is not connected."
 JOINING = (Request.CREATE_GAME, Request.JOIN_GAME)
-PLAYERS = "__pgnet__.players"
 
 ModelT = TypeVar("ModelT")
-
-
-@attrs.frozen
-class Left:
-    """How the user got out of the last game.
-
-    Attributes:
-        game: The game's name.
-        reason: A word for programs: left, kicked, closed, crashed or destroyed.
-        message: Why, for people.
-    """
-
-    game: str
-    reason: str
-    message: str
-
-
-@attrs.frozen
-class Entered:
-    """An event: the user is in this game now."""
-
-    game: str
-
-
-@attrs.frozen
-class StateChanged:
-    """An event: there is a new state; `Client.get_state` gives the latest."""
-
-
-Event = Push | Question[Any] | StateChanged | Entered | Left
-"""What `Client.events` gives."""
 
 
 class Client:
@@ -155,12 +112,10 @@ class Client:
         self._connected = False
         self._online = False
         self._game: str | None = None
-        self._left: Left | None = None
-        self._players: dict[str, bool] = {}
         self._close_reason = ""
         self._opened: AbstractAsyncContextManager[None] | None = None
         self._reset()
-        self._end_feeds(Disconnected(NOT_CONNECTED))
+        self._view.end(Disconnected(NOT_CONNECTED))
 
     def _reset(self) -> None:
         """Forget the run before."""
@@ -181,28 +136,13 @@ class Client:
         self._game_changed = trio.lowlevel.ParkingLot()
         # How the user got into the game, to get there again after the session was lost.
         self._way_in: Packet | None = None
-        self._room_clock = 0.0
-        self._last_state: Any = None
-        self._events: Feed[Event] | None = None
-        self._enter_room()
-
-    def _end_feeds(self, error: PGNetError | None) -> None:
-        """Let readers end, or raise *error*, after what there is to read."""
-        for feed in (self._pushes, self._questions):
-            feed.end(error)
-        self._states.end(error)
-        for question in self._open_questions.values():
-            question.scope.cancel()
-
-    def _enter_room(self) -> None:
-        """Start anew with what is read of a game."""
-        self._pushes: Feed[Push] = Feed("pushes", _message)
-        self._questions: Feed[Question[Any]] = Feed("questions", _question_message)
-        self._open_questions: dict[int, Question[Any]] = {}
-        self._states: LatestFeed = LatestFeed()
-        self._state_version = 0
-        self._state_wanted = False
-        self._players = {}
+        self._view = GameView(
+            self,
+            call=self._dispatch,
+            call_once=self._dispatcher.call_once,
+            want_state=self._session.want_state,
+            answer=self._answer_question,
+        )
 
     @classmethod
     def remote(
@@ -319,7 +259,7 @@ class Client:
     @property
     def left(self) -> Left | None:
         """How the user got out of the last game; None before that."""
-        return self._left
+        return self._view.left
 
     @property
     def players(self) -> dict[str, bool]:
@@ -327,11 +267,11 @@ class Client:
 
         Only known with protocol 2.
         """
-        return dict(self._players)
+        return dict(self._view.players)
 
     def time(self) -> float:
         """The time in the game's room, in seconds, as far as this client can know it."""
-        return trio.current_time() + self._room_clock
+        return trio.current_time() + self._view.clock
 
     @property
     def status(self) -> str:
@@ -474,9 +414,7 @@ class Client:
         Args:
             model: Only pushes of this attrs class, as such; None for all, as `Push`.
         """
-        if model is None:
-            return self._pushes.read(None, _itself)
-        return self._pushes.read(model_name(model), functools.partial(_as_model, model))
+        return self._view.pushes(model)
 
     @overload
     def questions(self, model: None = None, /) -> AsyncIterator[Question[Packet]]: ...
@@ -488,9 +426,7 @@ class Client:
         Args:
             model: Only questions of this attrs class, whose `prompt` is one; None for all.
         """
-        if model is None:
-            return self._questions.read(None, _itself)
-        return self._questions.read(model_name(model), functools.partial(_as_question, model))
+        return self._view.questions(model)
 
     def states(self, model: type[ModelT], /) -> AsyncIterator[ModelT]:
         """Iterate over the states of the game: the latest, and then whenever there is a newer one.
@@ -500,7 +436,7 @@ class Client:
         Args:
             model: The attrs class of the state, or ``dict``, or whatever ``view`` gives.
         """
-        return StateReader(self._states, lambda data: from_plain(data, model))
+        return self._view.states(model)
 
     def get_state(self, model: type[ModelT], /) -> ModelT:
         """Give the latest state of the game.
@@ -512,9 +448,7 @@ class Client:
             CodecError: It is no such model.
             RuntimeError: There is no state: the user is in no game, or it shows none.
         """
-        if not self._states.count:
-            raise RuntimeError("there is no state: join a game that has a view first")
-        return from_plain(self._states.data, model)
+        return self._view.get_state(model)
 
     async def wait_state(
         self, model: type[ModelT], predicate: Callable[[ModelT], bool] | None = None, /
@@ -530,13 +464,9 @@ class Client:
             RequestFailed: The user left the game before.
             Disconnected: The session is gone.
         """
-        feed, count = self._states, 0
-        await trio.lowlevel.checkpoint()
-        while await feed.next_after(count):
-            count = feed.count
-            state = from_plain(feed.data, model)
-            if predicate is None or predicate(state):
-                return state
+        found = await self._view.wait_state(model, predicate)
+        if found is not None:
+            return found[0]
         if self._ended.is_set():
             raise Disconnected(self._close_reason)
         raise RequestFailed(
@@ -551,11 +481,10 @@ class Client:
 
         What comes is kept from the first call on.
         """
-        if self._events is None:
-            self._events = Feed("events", _one_kind)
-            if not self._in_use or self._ended.is_set():
-                self._events.end(Disconnected(self._close_reason or NOT_CONNECTED))
-        return self._events.read(None, _itself)
+        is_over = not self._in_use or self._ended.is_set()
+        return self._view.events(
+            Disconnected(self._close_reason or NOT_CONNECTED) if is_over else None
+        )
 
     def flush_queue(self) -> None:
         """Forget the packets of `send` that have not been sent yet, with their callbacks."""
@@ -809,10 +738,7 @@ class Client:
         """Fail what waits: the server knows nothing of it any more; called by the session."""
         error = SessionLost(reason)
         self._outbox.fail_all(error)
-        self._leave_room(error)
-        if self._events is not None:
-            self._events.end(error)
-            self._events = Feed("events", _one_kind)
+        self._view.lose(error)
         self._connected = False
         self._dispatcher.call(self.on_connection, False)
         if self._way_in is None:
@@ -831,11 +757,7 @@ class Client:
         error = Disconnected(reason)
         self._outbox.fail_all(error)
         # Who wanted the end has lost nothing: iterators come to theirs.
-        end = None if reason == CLOSED_HERE else error
-        self._end_feeds(end)
-        if self._events is not None:
-            self._events.end(end)
-        self._players = {}
+        self._view.end(None if reason == CLOSED_HERE else error)
         self._game = None
         self._online = False
         if self._connected:
@@ -845,21 +767,15 @@ class Client:
 
     def take_event(self, event: ClientEvent) -> None:
         """Do what has to be done with something that came; called by the session."""
-        match event:
-            case Answer():
-                self._take_answer(event)
-            case StateShown():
-                self._take_state(event.version, event.data)
-            case Patched():
-                self._take_patch(event)
-            case Pushed():
-                self._take_push(event.push)
-            case GameChanged():
-                self._take_game(event)
-            case Questioned():
-                self._take_question(event)
-            case Withdrawn():
-                self._close_question(event.id)
+        if isinstance(event, Answer):
+            self._take_answer(event)
+            return
+        self._view.take(event)
+        if isinstance(event, GameChanged):
+            if event.name is None:
+                self._way_in = None
+            self._heartbeat_rate = event.heartbeat_rate
+            self._set_game(event.name)
 
     def _take_answer(self, answer: Answer) -> None:
         response = answer.response
@@ -877,7 +793,7 @@ class Client:
         errand.succeed(response)
         if errand.question is not None and response.status == Status.OK:
             # After whoever answered is woken, who may do so within the question's scope.
-            self._close_question(errand.question)
+            self._view.close_question(errand.question)
         if response.disconnecting:
             self._session.end(response.message)
 
@@ -885,97 +801,6 @@ class Client:
         if response.status != Status.OK:
             self._way_in = None
             self._set_game(None)
-
-    def _leave_room(self, error: PGNetError | None) -> None:
-        self._end_feeds(error)
-        had_players = bool(self._players)
-        self._enter_room()
-        if had_players:
-            self._dispatch(self.on_players, {})
-
-    def _take_game(self, event: GameChanged) -> None:
-        if event.name is None:
-            if self._game is not None:
-                self._left = Left(self._game, event.reason, event.message)
-                self._put_event(self._left)
-            self._way_in = None
-            self._leave_room(None)
-        else:
-            self._room_clock = event.time - trio.current_time()
-            self._put_event(Entered(event.name))
-        self._heartbeat_rate = event.heartbeat_rate
-        self._set_game(event.name)
-
-    def _take_state(self, version: int, data: Any) -> None:
-        self._state_version = version
-        self._state_wanted = False
-        self._states.put(data)
-        # The game may be over by the time that `on_state` is called.
-        self._last_state = data
-        self._put_event(StateChanged())
-        if self.on_state is not None:
-            self._dispatcher.call_once(self._show_state)
-
-    def _show_state(self) -> Any:
-        hook = self.on_state
-        return None if hook is None else hook(plain(self._last_state))
-
-    def _take_patch(self, event: Patched) -> None:
-        if event.base == self._state_version and self._states.count:
-            try:
-                data = patch.apply(self._states.data, event.patch)
-            except CodecError as error:
-                logger.warning("A patch of the state does not fit: %s", error)
-            else:
-                self._take_state(event.version, data)
-                return
-        if not self._state_wanted:
-            self._state_wanted = True
-            self._session.want_state()
-
-    def _take_push(self, push: Push) -> None:
-        if push.message == PLAYERS:
-            self._take_players(push.payload)
-            return
-        self._pushes.put(push)
-        self._put_event(push)
-        self._dispatch(self.on_push, push)
-
-    def _take_players(self, payload: dict[str, Any]) -> None:
-        players = {} if payload.get("all") else dict(self._players)
-        for name, online in payload.get("players", {}).items():
-            if online is None:
-                players.pop(name, None)
-            else:
-                players[name] = online is True
-        self._players = players
-        self._dispatch(self.on_players, dict(players))
-
-    def _take_question(self, event: Questioned) -> None:
-        # It may have waited for its way here, and then its time is old.
-        self._room_clock = max(self._room_clock, event.time - trio.current_time())
-        deadline = math.inf if event.deadline is None else event.deadline - self._room_clock
-        question = Question(
-            event.id,
-            event.packet,
-            event.packet,
-            trio.CancelScope(deadline=deadline),
-            self._answer_question,
-        )
-        self._open_questions[event.id] = question
-        self._questions.put(question)
-        self._put_event(question)
-        self._dispatch(self.on_question, question)
-
-    def _close_question(self, id: int) -> None:
-        question = self._open_questions.pop(id, None)
-        if question is not None:
-            question.scope.cancel()
-            self._questions.remove(question)
-
-    def _put_event(self, event: Event) -> None:
-        if self._events is not None:
-            self._events.put(event)
 
     def _dispatch(self, hook: Callable[..., Any] | None, argument: Any) -> None:
         """Have a hook called, where not too many calls wait already."""
@@ -1005,30 +830,3 @@ def _game_payload(name: str, password: str | None) -> dict[str, Any]:
 
 def _without_options(payload: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in payload.items() if key != "options"}
-
-
-def _itself(item: ModelT) -> ModelT:
-    return item
-
-
-def _message(push: Push) -> str:
-    return push.message
-
-
-def _question_message(question: Question[Any]) -> str:
-    return question.packet.message
-
-
-def _one_kind(event: Event) -> str:
-    return ""
-
-
-def _as_model(model: type[ModelT], push: Push) -> ModelT | None:
-    return push.read(model) if push.message == model_name(model) else None
-
-
-def _as_question(model: type[ModelT], question: Question[Any]) -> Question[ModelT] | None:
-    if question.packet.message != model_name(model):
-        return None
-    question.prompt = question.packet.read(model)
-    return question
