@@ -737,7 +737,9 @@ class Visit:
         else:
             with trio.move_on_after(life.world.patience if was_online else 0) as waiting:
                 await gone.wait()
-            if was_online and waiting.cancelled_caught and client.connected:
+            # One whose connection dropped just then has come back, and taken over itself.
+            taken_back = heir.close_reason == "taken over"
+            if was_online and not taken_back and waiting.cancelled_caught and client.connected:
                 self._wrong("another client took over from it, and it is connected still")
         client.disconnect()
 
@@ -750,6 +752,9 @@ class Visit:
                 return
             except SessionLost:
                 events = self.client.events()
+                # Another client may have had the seat meanwhile, and what came for it.
+                self._joined_here = False
+                self._counted = self._said = ("", 0)
 
     async def _read(self, events: AsyncIterator[Any], nursery: trio.Nursery) -> None:
         async for event in events:
