@@ -1,10 +1,13 @@
-"""Rules that hold for every test: nothing leaves this machine."""
+"""Rules that hold for every test: nothing leaves this machine. And how much time they lived."""
 
 from __future__ import annotations
 
 import ipaddress
 import signal
 import sys
+from collections.abc import Iterator
+
+import pytest
 
 pytest_plugins = ["pgnet_trio.testing.plugin"]
 
@@ -43,3 +46,28 @@ sys.addaudithook(_refuse_the_network)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background without Ctrl-C, and what tests start inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+VIRTUAL_SECONDS = pytest.StashKey[list[float]]()
+
+
+@pytest.fixture(autouse=True)
+def _count_virtual_time(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Add up the time that went by on clocks that jump."""
+    clock = None
+    if "autojump_clock" in request.fixturenames:
+        clock = request.getfixturevalue("autojump_clock")
+    yield
+    if clock is not None:
+        seconds = request.config.stash.setdefault(VIRTUAL_SECONDS, [])
+        seconds.append(clock.current_time())
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how much virtual time the tests lived through."""
+    seconds = config.stash.get(VIRTUAL_SECONDS, [])
+    if seconds:
+        terminalreporter.write_line(
+            f"{len(seconds)} tests in virtual time lived {sum(seconds) / 3600:,.1f} hours"
+        )
