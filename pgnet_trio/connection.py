@@ -93,6 +93,7 @@ class Connection(Generic[EventT]):
         self._keepalive_timeout = math.inf if keepalive_timeout is None else keepalive_timeout
         self._reads_while_stalled = reads_while_stalled
         self._stalled = False
+        self._write_failure = ""
         self._last_drained = -math.inf
         self._ended = False
         self._attention = trio.lowlevel.ParkingLot()
@@ -153,7 +154,7 @@ class Connection(Generic[EventT]):
 
     def flush(self) -> None:
         """Write what the protocol has to say, as far as the link has room; never waits."""
-        if self._stalled or self._ended:
+        if self._stalled or self._ended or self._write_failure:
             return
         try:
             while (message := self._protocol.next_message()) is not None:
@@ -164,9 +165,7 @@ class Connection(Generic[EventT]):
                 if not self._protocol.waiting:
                     break
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            # Whoever reads finds out by itself; this wakes it where the link is half dead.
-            self._end(f"connection lost: {error or 'closed'}")
-            self._attention.unpark()
+            self._fail_to_write(error)
             return
         if self._protocol.closing:
             self._attention.unpark()
@@ -180,6 +179,7 @@ class Connection(Generic[EventT]):
             code: A WebSocket close code.
             reason: Why; `receive` raises Disconnected with it.
         """
+        self.flush()
         try:
             with trio.move_on_after(CLOSE_DEADLINE):
                 while self._stalled and not self._ended:
@@ -187,6 +187,13 @@ class Connection(Generic[EventT]):
         finally:
             self._end(reason or "closed at this side")
             await self.transport.aclose(code, reason)
+
+    def _fail_to_write(self, error: Exception) -> None:
+        """Note that nothing more goes out; the peer's last words may still be there to read."""
+        self._write_failure = f"connection lost: {error or 'closed'}"
+        self._stalled = False
+        self._writable.unpark_all()
+        self._attention.unpark()
 
     def _end(self, reason: str) -> None:
         self._ended = True
@@ -204,6 +211,11 @@ class Connection(Generic[EventT]):
             if self._protocol.closing:
                 await self.aclose()
                 return
+            if self._write_failure:
+                # Whoever reads finds out by itself, except where the link is half dead.
+                await trio.sleep(CLOSE_DEADLINE)
+                self._end(self._write_failure)
+                break
             last_heard = self._last_heard
             with trio.move_on_at(last_heard + (timeout if pinged else interval)):
                 await self._attention.park()
@@ -234,7 +246,7 @@ class Connection(Generic[EventT]):
                 await self.transport.drain()
                 drained = True
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                self._end(f"connection lost: {error or 'closed'}")
+                self._fail_to_write(error)
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
@@ -247,7 +259,7 @@ class Connection(Generic[EventT]):
             self.flush()
             if not self._stalled:
                 self._writable.unpark_all()
-        elif not self._ended:
+        elif not self._write_failure:
             self._end(f"the other side read nothing for {self._keepalive_timeout:g} s")
 
     async def _wait_for_a_standstill(self) -> None:

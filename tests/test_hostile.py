@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import logging
 import os
@@ -16,12 +17,21 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from pgnet_trio import Client, ConnectFailed, Packet, Response, SendQueueFull, Server
+from pgnet_trio import (
+    Client,
+    ConnectFailed,
+    LoginRefused,
+    Packet,
+    Response,
+    SendQueueFull,
+    Server,
+)
 from pgnet_trio.client.outbox import MAX_QUEUED
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.delivery import WINDOW, ClientDelivery
 from pgnet_trio.transport import Transport, choose
 from tests.hosting import Recorder, cheap_environment, hosting, player
+from tests.joined import logged_in
 from tests.middleman import Middleman, in_the_middle
 from tests.original_peer import OriginalClient, PeerError
 
@@ -723,3 +733,94 @@ async def test_resumes_by_guessing_end_with_the_time_to_log_in(
                 await transport.receive()
             assert trio.current_time() - start == pytest.approx(10, abs=1.5)
         assert ann.online
+
+
+# Which protocol is spoken.
+
+
+async def test_clients_of_both_protocols_play_in_the_same_game(server: Server) -> None:
+    peer = OriginalClient(username="bob", password="pw")
+    async with link(server) as transport, player(server, "ann") as ann:
+
+        async def exchange(text: str) -> None:
+            await transport.send(text)
+            reply = peer.receive(await transport.receive())
+            if reply is not None:
+                await exchange(reply)
+
+        await ann.create_game("table 1")
+        await exchange(peer.open())
+        await exchange(peer.request("__pgnet__.join_game", {"name": "table 1"}))
+        assert (ann.protocol, peer.game) == (2, "table 1")
+        await wait_all_tasks_blocked(0.01)
+        assert ann.players == {"ann": True, "bob": True}
+        await exchange(peer.request("hello", {"n": 1}))
+        assert peer.received[-1]["payload"] == {"n": 1}
+        assert (await ann.request(Packet("calls"))).payload["calls"] == ["ann joined", "bob joined"]
+        await exchange(peer.request("__pgnet__.leave_game"))
+        await wait_all_tasks_blocked(0.01)
+        assert ann.players == {"ann": True}
+        # A game that pushes is nothing for it, and it is told so.
+        await exchange(peer.request("__pgnet__.help"))
+        assert peer.received[-1]["status"] == 0
+
+
+async def test_a_server_may_want_protocol_2_and_tells_others_so() -> None:
+    async with hosting(port=0, minimum_protocol=2) as server:
+        peer = OriginalClient(username="bob", password="pw")
+        async with link(server) as transport:
+            await transport.send(peer.open())
+            peer.receive(await transport.receive())
+            assert peer.stage.name == "CLOSED"
+        assert "protocol 2" in peer.received[-1]["message"]
+        assert peer.received[-1]["disconnecting"] is True
+        with pytest.raises(LoginRefused, match="protocol 2"):
+            await player(server, "bob", protocol=1).run()
+        async with player(server, "bob") as bob:
+            assert bob.protocol == 2
+        assert server._host.accounts.usernames == ["bob"]
+
+
+@pytest.mark.parametrize("transport", IMPLEMENTATIONS)
+async def test_an_original_server_is_spoken_to_in_its_words_unless_that_is_ruled_out(
+    transport: str,
+) -> None:
+    """A server that offers no subprotocol is one of the original's, as far as a client can see."""
+    told: list[str | bytes] = []
+
+    async def serve(stream: trio.SocketStream) -> None:
+        async with choose(transport).accept(stream, max_message_size=None) as link:
+            with contextlib.suppress(trio.EndOfChannel, trio.BrokenResourceError):
+                while True:
+                    told.append(await link.receive())
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, serve, [listener])
+        address = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+        for options in (
+            {"minimum_protocol": 2},
+            {"verify_server_pubkey": base64.b64encode(bytes(32)).decode()},
+        ):
+            client = Client.remote(
+                address=address, username="ann", password="pw", transport=transport, **options
+            )
+            with pytest.raises(ConnectFailed, match="does not speak protocol 2"):
+                await client.run()
+        assert told == []
+        client = Client.remote(address=address, username="ann", transport=transport)
+        with trio.move_on_after(0.1):
+            await client.run()
+        assert isinstance(told[0], str)
+        assert json.loads(told[0])["message"] == "key_trade"
+        nursery.cancel_scope.cancel()
+
+
+def test_pings_pile_up_no_pongs_where_nothing_can_be_written() -> None:
+    session = logged_in()
+    for sender, receiver in ((session.client, session.server), (session.server, session.client)):
+        for _ in range(100):
+            assert sender.ping()
+            receiver.receive(sender.next_message() or b"")
+        assert sender.receive(receiver.next_message() or b"") == []
+        assert receiver.next_message() is None

@@ -64,9 +64,9 @@ async def test_who_does_not_read_is_let_go_and_nobody_waits(autojump_clock: Mock
         assert bob.players == {"bob": True}
         server.network.heal("ann")
         await trio.sleep(5)
-        # What had left is read, the session is gone, and it goes on with a new one.
-        assert (ann.connected, ann.game) == (True, "table 1")
-        assert bob.players == {"bob": True, "ann": True}
+        # What had left is read, and last of all why there is no more.
+        assert not ann.connected
+        assert ann.close_reason == "more than 500 messages wait to be acknowledged"
 
 
 @pytest.mark.parametrize("limit", ["messages", "bytes"])

@@ -45,6 +45,7 @@ GOING_AWAY = 1001
 
 Protocol = v1.ServerProtocol | v2.ServerProtocol
 
+TOO_OLD = "This server speaks protocol 2 and later, and your client does not; update it."
 SHUTTING_DOWN = "The server is shutting down."
 
 
@@ -207,18 +208,20 @@ def _choose_protocol(host: Host, transport: Transport) -> Protocol:
             offered=transport.offered_subprotocols,
             max_frame_size=host.limits.max_message_size,
         )
-    protocol = v1.ServerProtocol(key, random_bytes)
-    if host.minimum_protocol > 1:
-        protocol.refuse(
-            "This server speaks protocol 2 and later, and your client does not; update it."
-        )
-    return protocol
+    return v1.ServerProtocol(key, random_bytes)
 
 
 async def _log_in(
     host: Host, connection: Connection[ServerEvent], protocol: Protocol, link: _Link
 ) -> Session | None:
     connection.flush()
+    if protocol.version < host.minimum_protocol:
+        # A client that has not sent its first message yet would find the connection closed when
+        # it does, and not read why.
+        await connection.transport.receive()
+        protocol.refuse(TOO_OLD)
+        connection.flush()
+        return None
     while True:
         events = await connection.receive()
         for event in reversed(events):

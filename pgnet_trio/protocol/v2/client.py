@@ -144,7 +144,9 @@ class ClientProtocol(Side):
             self._delivery.count(counted, len(message))
         if self._pongs:
             self._pongs = False
-            self._control.append(wire.PONG)
+            # One answers all the pings that there were while nothing could be written.
+            if wire.PONG not in self._control:
+                self._control.append(wire.PONG)
         return events
 
     def log_in(self, delivery: ClientDelivery) -> None:

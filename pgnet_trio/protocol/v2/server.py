@@ -110,7 +110,9 @@ class ServerProtocol(Side):
             del events[:-1]
         if self._pongs:
             self._pongs = False
-            self._control.append(wire.PONG)
+            # One answers all the pings that there were while nothing could be written.
+            if wire.PONG not in self._control:
+                self._control.append(wire.PONG)
         return events
 
     def accept(self, message: str, token: bytes, delivery: ServerDelivery) -> None:
