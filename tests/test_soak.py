@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
-from pgnet_trio import Game, Packet, Request, on
+from pgnet_trio import Game, Packet, Request, Response, on
 from pgnet_trio.server.archive import Archive
 from pgnet_trio.storage import SavedGame
 from pgnet_trio.testing import MemoryStore, simulate
@@ -336,3 +336,34 @@ async def test_a_cancelled_handshake_is_cancelled_and_nothing_else() -> None:
             async with trio.open_nursery() as nursery:
                 await nursery.start(library.run, shake_hands)
         assert outer.cancelled_caught
+
+
+async def test_a_tick_that_waits_while_its_game_raises_is_not_taken(
+    autojump_clock: MockClock,
+) -> None:
+    made: list[Game] = []
+    updated: list[Game] = []
+
+    class Breaks(Game):
+        update_rate = 10
+        on_crash = "restart"
+
+        def __init__(self, name: str, save_string: str | None = None) -> None:
+            super().__init__(name, save_string)
+            made.append(self)
+
+        def update(self) -> None:
+            updated.append(made[-1])
+            assert self is made[-1]
+
+        async def handle_game_packet(self, packet: Packet, /) -> Response:
+            await trio.sleep(0.15)
+            raise PlannedFault
+
+    async with hosting(Breaks) as server, player(server, "ann") as ann:
+        await ann.join_game("one game")
+        await ann.request(Packet("break"))
+        await trio.sleep(1)
+        assert len(made) == 2
+        assert made[1] in updated
+        assert ann.game == "one game"

@@ -949,7 +949,13 @@ class RoomTask:
     # Ctrl-C is for a game that does not come to an end, and not for what is about to wake it.
     @trio.lowlevel.enable_ki_protection
     async def _tick(self) -> None:
-        interval = 1 / self._game.update_rate
+        game = self._game
+
+        def update() -> Any:
+            # One that waited behind the turn that raised is not for the game that came after.
+            return game.update() if game is self._game else None
+
+        interval = 1 / game.update_rate
         deadline = trio.current_time() + interval
         errand: _Errand | None = None
         while True:
@@ -958,7 +964,7 @@ class RoomTask:
             deadline += (late + 1) * interval
             self.missed_ticks += late
             if errand is None or errand.done.is_set():
-                errand = self._post(self._game.update, limited=True)
+                errand = self._post(update, limited=True)
             else:
                 self.missed_ticks += 1
 
