@@ -315,20 +315,23 @@ async def test_the_game_of_the_first_page(tmp_path: Path) -> None:
     name = re.findall(r"^class (\w+)\(Game\)", text, re.MULTILINE)[0]
     async with run("-m", "pgnet_trio", "serve", f"{path}:{name}", "--port", "0") as server:
         address = "localhost:" + (await server.read_until(r"port \d+")).removeprefix("port ")
-        async with run(str(path), "ann", address) as ann, run(str(path), "bob", address) as bob:
-            async with trio.open_nursery() as nursery:
-                # Until bob is there, ann is asked alone.
-                nursery.start_soon(keep_guessing, ann)
-                await bob.read_until("Your guess> ")
-                await bob.type("100")
-                news = await bob.read_until(r"It was \d+, and \w+ was closest\.")
-                nursery.cancel_scope.cancel()
-            number = int(re.findall(r"\d+", news)[0])
-            assert ("ann" in news) == (number <= 50)
-            await ann.end_input()
-            await bob.type("x")
-            for person in ann, bob:
-                assert (await person.read_to_the_end())[0] == 0
+        async with run(str(path), "ann", address) as ann:
+            # Until bob is there, ann is asked alone.
+            await ann.read_until("Your guess> ")
+            await ann.type("1")
+            async with run(str(path), "bob", address) as bob:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(keep_guessing, ann)
+                    await bob.read_until("Your guess> ")
+                    await bob.type("100")
+                    news = await bob.read_until(r"It was \d+, and \w+ was closest\.")
+                    nursery.cancel_scope.cancel()
+                number = int(re.findall(r"\d+", news)[0])
+                assert ("ann" in news) == (number <= 50)
+                await ann.end_input()
+                await bob.type("x")
+                for person in ann, bob:
+                    assert (await person.read_to_the_end())[0] == 0
 
 
 async def test_no_server_is_one_clear_line() -> None:
