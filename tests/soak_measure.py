@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -66,7 +67,8 @@ class Complaints(logging.Handler):
 def process_figures(files: Iterable[str] = ()) -> dict[str, float]:
     """What this process holds; only the size of the files where there is no /proc."""
     figures: dict[str, float] = {
-        "file_bytes": sum(os.stat(name).st_size for name in files if Path(name).exists())
+        "allocated_blocks": sys.getallocatedblocks(),
+        "file_bytes": sum(os.stat(name).st_size for name in files if Path(name).exists()),
     }
     try:
         status = Path("/proc/self/statm").read_text("ascii")
