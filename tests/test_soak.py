@@ -18,6 +18,7 @@ from pgnet_trio.storage import SavedGame
 from pgnet_trio.testing import MemoryStore, simulate
 from pgnet_trio.transport.pipes import open_pipe
 from pgnet_trio.transport.trio_websocket import _Library
+from tests.conftest import VIRTUAL_SECONDS
 from tests.hosting import cheap_environment, hosting, player
 from tests.soak import soak
 from tests.soak_game import Add, Added, PlannedFault, SlowSoakGame
@@ -43,8 +44,9 @@ DONE_IN_HOURS = {
 }
 
 
-def test_hours_of_play_leave_nothing_behind() -> None:
+def test_hours_of_play_leave_nothing_behind(pytestconfig: pytest.Config) -> None:
     outcome = simulate(soak_simulated, 1, 2.0, 3, seed=1)
+    pytestconfig.stash.setdefault(VIRTUAL_SECONDS, []).append(3600 * outcome.hours)
     assert outcome.problems == []
     assert outcome.hours > 2
     assert outcome.counts.keys() >= DONE_IN_HOURS
