@@ -16,19 +16,55 @@ from pgnet_trio.protocol.delivery import WINDOW, ServerDelivery
 from pgnet_trio.protocol.events import Answered, Asked, LogIn, ServerEvent, StateWanted
 from pgnet_trio.server.lobby import Lobby
 from pgnet_trio.server.outlet import OutletV2
+from pgnet_trio.server.scripts import in_turn
 from pgnet_trio.server.session import Session
 from pgnet_trio.transport import memory_pair
 
 if TYPE_CHECKING:
     from pgnet_trio.game import BotPlayer
+    from pgnet_trio.server.hosted import Hosted
     from pgnet_trio.server.room import RoomTask
     from pgnet_trio.transport import Transport
 
-__all__ = ["check_bot_name", "is_bot_name", "run_bot"]
+__all__ = ["Bots", "check_bot_name", "is_bot_name"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
 MAX_NAME = 50
+
+
+class Bots:
+    """The bots that are in a game, or about to be.
+
+    Args:
+        room: The game's room.
+        hosted: The game, which they are gone with.
+    """
+
+    def __init__(self, room: RoomTask, hosted: Hosted) -> None:
+        self._room = room
+        self._hosted = hosted
+        self._bots: dict[str, BotPlayer] = {}
+
+    def __contains__(self, username: object) -> bool:
+        return username in self._bots
+
+    def start(self, bot: BotPlayer) -> None:
+        """Have a bot join and play, in a task of its own."""
+        self._bots[bot.username] = bot
+        self._hosted.nursery.start_soon(self._run, bot)
+
+    def forget(self, username: str) -> None:
+        """Note that a bot is out of the game, so that another one may have its name."""
+        self._bots.pop(username, None)
+
+    async def _run(self, bot: BotPlayer) -> None:
+        in_turn.set(False)
+        try:
+            await _run_bot(self._room, bot)
+        finally:
+            if self._bots.get(bot.username) is bot:
+                del self._bots[bot.username]
 
 
 def check_bot_name(name: str) -> None:
@@ -49,7 +85,7 @@ def is_bot_name(name: str) -> bool:
     return name != ADMIN_USERNAME and not could_be_a_user(name)
 
 
-async def run_bot(room: RoomTask, bot: BotPlayer) -> None:
+async def _run_bot(room: RoomTask, bot: BotPlayer) -> None:
     """Have a bot join a game and play, until it is out of it.
 
     What it raises is logged, and it is out of the game; the game goes on.

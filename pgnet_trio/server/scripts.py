@@ -1,4 +1,4 @@
-"""The nursery that a game starts its own tasks in."""
+"""The tasks of a game: its ``run``, and the nursery that it starts others in."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from pgnet_trio.errors import PlayerLeft, bare
 from pgnet_trio.server.stepping import stepped
 from pgnet_trio.typed import finish
 
 if TYPE_CHECKING:
     import trio
 
-__all__ = ["ScriptNursery", "in_turn"]
+    from pgnet_trio.game import Game
+
+__all__ = ["ScriptNursery", "in_turn", "run_script"]
 
 in_turn: ContextVar[bool] = ContextVar("in_turn", default=False)
 """Whether this is a turn of a game, or a task that belongs to one."""
@@ -67,3 +70,42 @@ class ScriptNursery:
     ) -> None:
         in_turn.set(False)
         await stepped(finish(async_fn(*args)), self._before_step, self._after_step)
+
+
+async def run_script(
+    game: Game, before_step: Callable[[], None], after_step: Callable[[], None]
+) -> str:
+    """Run a game's script to its end, which is that of the game.
+
+    Args:
+        game: The game.
+        before_step: Called before each step.
+        after_step: Called after each step.
+
+    Returns:
+        Why it is over; empty for no reason but that it is.
+
+    Raises:
+        RuntimeError: It was over at once.
+    """
+    steps = 0
+
+    def count_step() -> None:
+        nonlocal steps
+        steps += 1
+        after_step()
+
+    in_turn.set(False)
+    reason = ""
+    try:
+        await stepped(game.run(), before_step, count_step)
+    except* PlayerLeft as group:
+        # A script that does nothing about players who leave is over when one does.
+        count_step()
+        reason = str(bare(group.exceptions[0]))
+    if steps <= 1:
+        raise RuntimeError(
+            f"{type(game).__name__}.run returned at once, and its end is the end of the "
+            "game; have it wait for something, such as self.room.wait_players(2)."
+        )
+    return reason
