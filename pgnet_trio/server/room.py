@@ -87,12 +87,12 @@ class RoomTask:
         crashed: Whether the game was ended by raising, or by a cancellation, and is not over.
         members: Who is in the game.
         ended: Set when the room's task is over.
-        join: See `Attendance.join`, and of that name for the next ones too:
-        leave: a member leaves.
-        drop: A player's connection dropped.
-        resume: They are back.
-        introduce: They are back with another client.
-        close_if_empty: Nobody is in the game, perhaps.
+        join: Has a user join; for this and the next, see the same names of `Attendance`.
+        leave: Has a member leave.
+        drop: Notes that a player's connection dropped.
+        resume: Notes that they are back.
+        introduce: Shows everything to another client of theirs.
+        close_if_empty: Ends a game that nobody is in.
     """
 
     def __init__(
