@@ -300,9 +300,10 @@ async def test_who_names_other_subprotocols_breaks_the_handshake(transport: str)
         assert not server._host.accounts.usernames
 
 
+@pytest.mark.parametrize("gone", [True, False])
 @pytest.mark.parametrize("transport", IMPLEMENTATIONS)
 async def test_a_client_that_comes_back_speaks_protocol_2_or_not_at_all(
-    transport: str, autojump_clock: trio.testing.MockClock
+    transport: str, gone: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     statuses: list[str] = []
     async with (
@@ -314,7 +315,9 @@ async def test_a_client_that_comes_back_speaks_protocol_2_or_not_at_all(
             await nursery.start(ann.run)
             ann.on_status = statuses.append
             first = len(eve.passages)
-            # Also where the session is gone by then, and it has to log in afresh.
+            if gone:
+                # As where it was told so, and the connection broke before it was in again.
+                ann.on_online = lambda online: setattr(ann._session, "_token", b"")
             eve.to_server = strip
             await eve.reset()
         assert "does not speak protocol 2" in ann.close_reason

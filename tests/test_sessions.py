@@ -900,6 +900,47 @@ async def test_a_take_over_while_joining_ends_up_in_the_game_or_out_of_it(
                 assert not first.connected
 
 
+async def test_what_the_older_client_asked_costs_the_newer_one_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    async with hosting(Table, max_unacknowledged_bytes=20_000) as server:
+        async with server.client("ann") as first:
+            await first.create_game("table 1")
+            first.send(Packet("wait", {"x": "x" * 1000}), print)
+            for n in range(50):
+                first.send(Packet("note", {"n": n, "x": "x" * 1000}), print)
+            await wait_all_tasks_blocked()
+            async with server.client("ann") as second:
+                server.games["table 1"].gate.set()
+                await wait_all_tasks_blocked()
+                assert not first.connected
+                assert second.game == "table 1"
+                # What it asked was carried out all the same, and once.
+                assert server.games["table 1"].notes == list(range(50))
+                await second.request(Packet("note", {"n": 50}))
+
+
+async def test_who_is_not_let_in_for_now_tries_again(autojump_clock: MockClock) -> None:
+    statuses: list[str] = []
+    async with (
+        hosting(Table, max_connections=3, resume_grace=15) as server,
+        playing(server, "ann", "bob", "zoe") as (ann, _, _),
+    ):
+        ann.on_status = statuses.append
+        server.network.cut("ann")
+        await trio.sleep(10)
+        server.network.cut("zoe")
+        await trio.sleep(6)
+        async with server.client("eve"):
+            # Ann's session is over, and Zoe's seat is kept for her.
+            server.network.heal("ann")
+            await trio.sleep(6)
+            assert (ann.connected, ann.online) == (False, False)
+            assert "The server is full." in "".join(statuses)
+            await trio.sleep(9)
+            assert (ann.connected, ann.online) == (True, True)
+
+
 # Who is no client of ours.
 
 
