@@ -369,3 +369,21 @@ async def test_a_tick_that_waits_while_its_game_raises_is_not_taken(
         assert len(made) == 2
         assert made[1] in updated
         assert ann.game == "one game"
+
+
+async def test_a_game_whose_creator_leaves_while_it_is_made_has_done_nothing_wrong() -> None:
+    class Waits(Game):
+        async def run(self) -> None:
+            await trio.sleep_forever()
+
+    failures: list[BaseException] = []
+    environment = attrs.evolve(cheap_environment(), note_failure=failures.append)
+    async with hosting(Waits, environment=environment) as server:
+        for number in range(400):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(server._host.open_game, f"game {number}", "")
+                # Somewhere in the steps that it takes; which task comes first is chance.
+                for _ in range(number % 8):
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+    assert failures == []

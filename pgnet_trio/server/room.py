@@ -356,6 +356,8 @@ class RoomTask:
         async with trio.open_nursery() as nursery:
             hosted.nursery = nursery
             hosted.scripts = await nursery.start(self._hold_scripts)
+            # Where whoever wanted the game is gone already, that nursery takes no tasks any more.
+            await trio.lowlevel.checkpoint_if_cancelled()
             hosted.make(self._backend)
             self._news.begin()
             hosted.made = True
