@@ -783,6 +783,9 @@ class TestHostileClient:
             async def ask_once_more() -> None:
                 await flooded.wait()
                 await raw.send(frame(PING, b"the last"))
+                # Its pong may have found no room; then it leaves with what is read next.
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                await raw.send(frame(PING, b"the last"))
 
             flooded = trio.Event()
             nursery.start_soon(server.receive)
@@ -799,7 +802,8 @@ class TestHostileClient:
             while (read := await raw.read_frame()) != (PONG, b"the last"):
                 assert read == (PONG, b"x" * 125)
             await server.send("still well framed")
-            assert await raw.read_frame() == (TEXT, b"still well framed")
+            while (read := await raw.read_frame()) != (TEXT, b"still well framed"):
+                assert read == (PONG, b"the last")
             nursery.cancel_scope.cancel()
 
     @every_library
