@@ -156,18 +156,19 @@ class Connection(Generic[EventT]):
         """Write what the protocol has to say, as far as the link has room; never waits."""
         if self._stalled or self._ended or self._write_failure:
             return
+        protocol = self._protocol
         try:
-            while (message := self._protocol.next_message()) is not None:
+            while (message := protocol.next_message()) is not None:
                 if not self.transport.send_nowait(message):
                     self._stalled = True
                     self._attention.unpark()
                     return
-                if not self._protocol.waiting:
+                if not protocol.waiting:
                     break
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._fail_to_write(error)
             return
-        if self._protocol.closing:
+        if protocol.closing:
             self._attention.unpark()
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import trio
 
 from pgnet_trio.connection import Connection
@@ -118,6 +119,13 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
+@attrs.define
+class _Silent:
+    """Settings of bots, whose packets are not logged."""
+
+    verbose_logging: bool = False
+
+
 class _BotSession(Session):
     """A bot's session: it is there as long as the bot is."""
 
@@ -165,7 +173,7 @@ async def _serve(room: RoomTask, username: str, transport: Transport) -> None:
                 carry_out=_carry_out,
                 max_in_flight=WINDOW,
                 requests_per_second=None,
-                verbose=lambda: False,
+                settings=_Silent(),
             )
             delivery = session.delivery = ServerDelivery()
             session.outlet = OutletV2(delivery)

@@ -123,7 +123,7 @@ class Host:
             carry_out=carry_out,
             max_in_flight=self.limits.max_requests_in_flight or math.inf,
             requests_per_second=requests_per_second,
-            verbose=lambda: self.verbose_logging,
+            settings=self,
             on_presence=note_presence,
         )
         self.sessions[username] = session

@@ -42,6 +42,12 @@ class Link(Protocol):
         """
 
 
+class Settings(Protocol):
+    """What may be changed while sessions run."""
+
+    verbose_logging: bool
+
+
 CarryOut = Callable[["Session", Packet], Awaitable[Response]]
 """Carries out a request that is not for a game."""
 
@@ -66,7 +72,7 @@ class Session:
         carry_out: Carries out what is not for a game.
         max_in_flight: How many requests may be unanswered; infinite for any number.
         requests_per_second: How many requests a second are taken; None for any number.
-        verbose: Says whether to log every packet and response now.
+        settings: Say whether to log every packet and response now.
         on_presence: Called with False when it goes on without a connection, and with True when
             that is over, one way or the other.
 
@@ -87,7 +93,7 @@ class Session:
         carry_out: CarryOut,
         max_in_flight: float,
         requests_per_second: float | None,
-        verbose: Callable[[], bool],
+        settings: Settings,
         on_presence: Callable[[bool], None] = lambda online: None,
     ) -> None:
         self.username = username
@@ -104,7 +110,7 @@ class Session:
             if requests_per_second is None
             else TokenBucket(requests_per_second, trio.current_time())
         )
-        self._verbose = verbose
+        self._settings = settings
         self._on_presence = on_presence
         self._is_detached = False
         self._link: Link | None = None
@@ -112,6 +118,8 @@ class Session:
         self._unanswered = 0
         self._own_requests = 0
         self._answered = trio.lowlevel.ParkingLot()
+        # How many wait there: a parking lot takes longer to tell.
+        self._awaits_answers = 0
         self._scope = trio.CancelScope()
         # Twice what one client may have under way: another may have come in its place.
         capacity = 2 * max(max_in_flight, WINDOW) + 2
@@ -205,7 +213,7 @@ class Session:
             return
         packet = asked.packet
         packet.username = self.username
-        if self._verbose():
+        if self._settings.verbose_logging:
             own = packet.message in OWN_REQUESTS
             # The payload of a request to the server may hold a password or an invite code.
             logger.info("from %s: %s", self.username, repr(packet) if own else packet.debug_repr)
@@ -236,7 +244,7 @@ class Session:
     async def wait_capacity(self) -> None:
         """Wait until one more request may come in."""
         while self._unanswered >= self._max_in_flight and self.end_reason is None:
-            await self._answered.park()
+            await self._wait_for_answer()
 
     # What rooms do.
 
@@ -328,7 +336,7 @@ class Session:
             return
         # Where answers leave in the order of the requests, what the game still works at is first.
         while turn.outlet.answers_in_order and self._unanswered > self._own_requests:
-            await self._answered.park()
+            await self._wait_for_answer()
         self._answer(turn, await self._carry_out(self, turn.packet), own=True)
         self.flush()
 
@@ -341,9 +349,16 @@ class Session:
         entry.room.handle(turn)
         return True
 
+    async def _wait_for_answer(self) -> None:
+        self._awaits_answers += 1
+        try:
+            await self._answered.park()
+        finally:
+            self._awaits_answers -= 1
+
     def _answer(self, turn: PacketTurn, response: Response, *, own: bool) -> None:
         self._unanswered -= 1
-        if self._answered:
+        if self._awaits_answers:
             self._answered.unpark_all()
         outlet = turn.outlet
         # Who has come with another client since has not asked this.
@@ -351,7 +366,7 @@ class Session:
             return
         if outlet.answers_in_order:
             response.game = self.game
-        if self._verbose():
+        if self._settings.verbose_logging:
             shown = f"status {int(response.status)}" if own else response.debug_repr
             logger.info("to %s: %s", self.username, shown)
         try:

@@ -179,8 +179,7 @@ class ServerProtocol(Side):
         """Whether there is something to send."""
         if self._control or self._raw or self._goodbye is not None:
             return True
-        delivery = self._delivery
-        return delivery is not None and delivery.waiting
+        return self._delivery is not None and self._delivery.waiting
 
     def _decode(self, plaintext: bytes) -> list[Any]:
         return wire.read_from_client(plaintext)
