@@ -125,6 +125,7 @@ class Entry:
         answered: The highest revision that was answered.
         safe: The highest revision that is certainly in the save file.
         may_be_new: Whether another game may have come in its place.
+        was_killed: Whether its server was killed, and it was not seen since.
     """
 
     birth: str
@@ -132,6 +133,7 @@ class Entry:
     answered: int = 0
     safe: int = 0
     may_be_new: bool = False
+    was_killed: bool = False
     earlier_life: str = ""
 
 
@@ -152,7 +154,8 @@ class Ledger:
         if entry is None:
             self._entries[game] = Entry(added.birth, added.life, added.revision)
         elif added.life == entry.life:
-            entry.answered = max(entry.answered, added.revision)
+            if not entry.was_killed:
+                entry.answered = max(entry.answered, added.revision)
         elif added.life != entry.earlier_life:
             return self._saw_another(game, entry, added)
         return None
@@ -194,7 +197,11 @@ class Ledger:
         for entry in self._entries.values():
             if in_order:
                 entry.safe = entry.answered
-            elif not entry.safe:
+                continue
+            # A save by the next server covers what that one has loaded, and no more.
+            entry.answered = entry.safe
+            entry.was_killed = True
+            if not entry.safe:
                 entry.may_be_new = True
 
 

@@ -151,6 +151,16 @@ def test_what_was_saved_is_there_after_a_kill() -> None:
     assert "after 5 was saved" in (ledger.saw("bank 0", added(5, life="third")) or "")
 
 
+def test_a_save_by_the_server_after_a_kill_covers_nothing_that_was_lost() -> None:
+    ledger = Ledger()
+    ledger.saw("bank 0", added(9))
+    ledger.restarted(in_order=False)
+    ledger.saw("bank 0", added(10))
+    ledger.before_save()()
+    ledger.restarted(in_order=True)
+    assert ledger.saw("bank 0", added(8, life="third")) is None
+
+
 def test_a_late_answer_of_the_server_before_is_no_problem() -> None:
     ledger = Ledger()
     ledger.saw("bank 0", added(9))
