@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trio
 
 from pgnet_trio.errors import Disconnected, PGNetError, RequestFailed
-from pgnet_trio.messages import Packet, Push, Request, Response, Status, wall_clock
+from pgnet_trio.messages import (
+    SERVER_PREFIX,
+    Packet,
+    Push,
+    Request,
+    Response,
+    Status,
+    wall_clock,
+)
 from pgnet_trio.terminal import standard_input
 
 if TYPE_CHECKING:
@@ -30,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PROMPT",
-    "SERVER_PREFIX",
     "CommandError",
     "Console",
     "DevClient",
@@ -47,9 +54,6 @@ __all__ = [
 ]
 
 PROMPT = ">> "
-
-SERVER_PREFIX = "__pgnet__."
-"""What the messages of the server's own requests begin with; a ``.`` stands for it in a line."""
 
 Signatures = Mapping[str, Mapping[str, str]]
 """What a server says of its requests: for each its arguments, and the name of their types."""

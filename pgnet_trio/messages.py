@@ -18,6 +18,8 @@ from pgnet_trio.errors import CodecError, RequestFailed
 __all__ = [
     "ADMIN_USERNAME",
     "DEFAULT_PORT",
+    "PLAYERS",
+    "SERVER_PREFIX",
     "GameInfo",
     "Packet",
     "Push",
@@ -39,6 +41,13 @@ ADMIN_USERNAME = "admin"
 
 
 _write = msgspec.json.Encoder().encode
+
+
+SERVER_PREFIX = "__pgnet__."
+"""How the messages begin that are the server's own, and no game's."""
+
+PLAYERS = f"{SERVER_PREFIX}players"
+"""The push that says who is in the game, and who of them is connected."""
 
 
 def _utc_now() -> datetime:

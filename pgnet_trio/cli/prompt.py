@@ -29,7 +29,6 @@ from rich.text import Text
 
 from pgnet_trio.devclient import (
     PROMPT,
-    SERVER_PREFIX,
     CommandError,
     Signatures,
     describe_packet,
@@ -39,7 +38,7 @@ from pgnet_trio.devclient import (
     printable,
     split_line,
 )
-from pgnet_trio.messages import Packet, Response, Status
+from pgnet_trio.messages import SERVER_PREFIX, Packet, Response, Status
 
 if TYPE_CHECKING:
     from prompt_toolkit.document import Document

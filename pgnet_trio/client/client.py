@@ -24,7 +24,16 @@ from pgnet_trio.errors import (
     SendQueueFull,
     SessionLost,
 )
-from pgnet_trio.messages import DEFAULT_PORT, GameInfo, Packet, Push, Request, Response, Status
+from pgnet_trio.messages import (
+    DEFAULT_PORT,
+    SERVER_PREFIX,
+    GameInfo,
+    Packet,
+    Push,
+    Request,
+    Response,
+    Status,
+)
 from pgnet_trio.protocol.events import (
     Answer,
     ClientEvent,
@@ -396,7 +405,7 @@ class Client:
         if not self._connected:
             logger.warning("Not connected, so this is dropped: %r", packet)
             return
-        quiet = callback is None and not packet.message.startswith("__pgnet__.")
+        quiet = callback is None and not packet.message.startswith(SERVER_PREFIX)
         self._outbox.put(
             Errand(packet, callback, quiet=quiet),
             do_next=do_next,

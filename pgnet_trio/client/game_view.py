@@ -16,7 +16,7 @@ from pgnet_trio.client.feeds import Feed, LatestFeed, StateReader
 from pgnet_trio.client.questions import Question
 from pgnet_trio.codec import from_plain, plain
 from pgnet_trio.errors import CodecError, PGNetError
-from pgnet_trio.messages import Packet, Push, Response
+from pgnet_trio.messages import PLAYERS, Packet, Push, Response
 from pgnet_trio.protocol.events import (
     ClientEvent,
     GameChanged,
@@ -31,8 +31,6 @@ from pgnet_trio.typed import model_name
 __all__ = ["Entered", "Event", "GameView", "Hooks", "Left", "StateChanged"]
 
 logger = logging.getLogger("pgnet_trio.client")
-
-PLAYERS = "__pgnet__.players"
 
 ModelT = TypeVar("ModelT")
 

@@ -16,7 +16,7 @@ from nacl.bindings import (
 
 from pgnet_trio.errors import CryptoError
 
-__all__ = ["AEAD", "SodiumAEAD", "open_aead"]
+__all__ = ["AEAD", "DECRYPTION_ERRORS", "SodiumAEAD", "open_aead"]
 
 
 class AEAD(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from pgnet_trio.errors import Reject
-from pgnet_trio.messages import Push
+from pgnet_trio.messages import PLAYERS, Push
 from pgnet_trio.protocol.envelopes import encode_push
 from pgnet_trio.server.bots import is_bot_name
 from pgnet_trio.server.inbox import GONE, JoinRefused, RoomClosed
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from pgnet_trio.server.steps import Steps
 
 __all__ = ["Attendance"]
-
-PLAYERS = "__pgnet__.players"
-"""The push that says who is in the game, and who of them is connected."""
 
 
 class Attendance:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgnet_trio.codec import decode_json
 from pgnet_trio.errors import PlayerLeft
+from pgnet_trio.messages import SERVER_PREFIX
 from pgnet_trio.protocol.envelopes import encode_push
 from pgnet_trio.server.bots import check_bot_name
 from pgnet_trio.server.scripts import in_turn
@@ -112,7 +113,7 @@ class Backend:
     ) -> None:
         """Have something sent unasked, at the end of this turn."""
         push = to_push(message, payload)
-        if push.message.startswith("__pgnet__."):
+        if push.message.startswith(SERVER_PREFIX):
             raise ValueError(f"{push.message!r}: messages that begin so are the server's own")
         envelope = encode_push(push)
         members = self._members.select(to, exclude)
