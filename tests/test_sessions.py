@@ -784,27 +784,96 @@ async def test_the_right_password_from_elsewhere_takes_the_seat_over(
         assert "ann dropped" not in table.calls
 
 
-async def test_a_seat_whose_client_is_away_is_taken_over_too(autojump_clock: MockClock) -> None:
+def from_elsewhere(server: HostedServer, username: str, place: str = "elsewhere") -> Client:
+    """Make a client whose connection fares otherwise than that of the user's other ones."""
+    network = server.network
+    connector = network.connector(server, place)
+    return Client(connector, username=username, environment=network.environment(place))
+
+
+@pytest.mark.parametrize("knows_of_its_drop", [True, False])
+async def test_a_seat_whose_client_is_away_is_taken_over_too_and_for_good(
+    knows_of_its_drop: bool, autojump_clock: MockClock
+) -> None:
     async with two_at_a_table() as (server, table, ann, bob):
+        watched = Watched(ann)
+        outcome: list[str] = []
+
+        async def wait_in_vain() -> None:
+            with pytest.raises(Disconnected, match="taken over") as caught:
+                await ann.request(Packet("wait"))
+            # What it asked is not lost with a session: the user has just turned to another client.
+            assert not isinstance(caught.value, SessionLost)
+            outcome.append("told")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait_in_vain)
+            await wait_all_tasks_blocked()
+            if knows_of_its_drop:
+                server.network.cut("ann")
+            else:
+                server.network.partition("ann")
+            await trio.sleep(1)
+            table.gate.set()
+            async with from_elsewhere(server, "ann") as elsewhere:
+                await wait_all_tasks_blocked()
+                assert elsewhere.game == "table 1"
+                assert bob.players == {"ann": True, "bob": True}
+                if knows_of_its_drop:
+                    assert table.calls[-1] == "ann resumed"
+                await trio.sleep(30)
+                assert outcome == []
+                server.network.heal("ann")
+                await trio.sleep(300)
+                assert outcome == ["told"]
+                assert (ann.connected, ann.online, ann.game) == (False, False, None)
+                assert ann.close_reason == "taken over"
+                assert watched.of("online") == [False]
+                assert watched.of("connection") == [False]
+                assert (elsewhere.connected, elsewhere.game) == (True, "table 1")
+                assert table.room.players == ["ann", "bob"]
+
+
+async def test_whoever_was_away_stays_out_whichever_client_has_the_seat_then(
+    autojump_clock: MockClock,
+) -> None:
+    async with two_at_a_table() as (server, _, ann, _bob), trio.open_nursery() as nursery:
+        server.network.cut("ann")
+        later = [from_elsewhere(server, "ann", f"place {n}") for n in range(10)]
+        for client in later:
+            await nursery.start(client.run)
+        server.network.heal("ann")
+        await trio.sleep(60)
+        assert ann.close_reason == "taken over"
+        assert [client.connected for client in later] == [False] * 9 + [True]
+        assert later[-1].game == "table 1"
+        later[-1].disconnect()
+
+
+async def test_tokens_of_clients_that_were_taken_over_do_not_pile_up(
+    autojump_clock: MockClock,
+) -> None:
+    async with hosting(Table) as server, trio.open_nursery() as nursery:
+        for _ in range(100):
+            client = server.client("ann")
+            await nursery.start(client.run)
+        await wait_all_tasks_blocked()
+        assert len(server._host.sessions["ann"]._replaced_tokens) < 20
+        client.disconnect()
+
+
+async def test_a_seat_that_is_free_again_is_anybodys_who_has_the_password(
+    autojump_clock: MockClock,
+) -> None:
+    async with two_at_a_table() as (server, table, ann, _):
         server.network.cut("ann")
         await trio.sleep(1)
-        elsewhere = Client(
-            server.network.connector(server, "elsewhere"),
-            username="ann",
-            environment=server.network.environment("elsewhere"),
-        )
-        async with elsewhere:
-            await wait_all_tasks_blocked()
-            assert elsewhere.game == "table 1"
-            assert bob.players == {"ann": True, "bob": True}
-            assert table.calls[-1] == "ann resumed"
-            # The first one has a token that is worth nothing any more; its password is.
-            server.network.heal("ann")
-            await trio.sleep(6)
-            assert ann.online
-            assert not elsewhere.connected
-            assert elsewhere.close_reason == "taken over"
-        assert table.room.players == ["ann", "bob"]
+        async with from_elsewhere(server, "ann"):
+            await trio.sleep(1)
+        server.network.heal("ann")
+        await trio.sleep(6)
+        assert (ann.online, ann.game) == (True, "table 1")
+        assert table.calls[-2:] == ["ann left", "ann joined"]
 
 
 async def test_a_wrong_password_takes_nothing_over(autojump_clock: MockClock) -> None:

@@ -30,6 +30,7 @@ from pgnet_trio.server.host import Host, TooBusy
 from pgnet_trio.server.limits import LOCAL
 from pgnet_trio.server.outlet import Outlet, OutletV1, OutletV2
 from pgnet_trio.server.requests import carry_out
+from pgnet_trio.server.session import TAKEN_OVER
 from pgnet_trio.storage.interface import UserRecord
 
 if TYPE_CHECKING:
@@ -236,6 +237,13 @@ async def _log_in(
                 if session is not None:
                     logger.info("%s is back from %s", event.username, connection.transport.peer)
                     return session
+                if protocol.closing:
+                    logger.info(
+                        "%s was away at %s when another client took over, and stays out",
+                        event.username,
+                        connection.transport.peer,
+                    )
+                    return None
             elif isinstance(event, LogIn):
                 try:
                     return await _seat(host, connection, protocol, link, event)
@@ -261,7 +269,14 @@ def _resume(host: Host, protocol: v2.ServerProtocol, link: _Link, event: Resume)
         or host.closing
         or not protocol.proves(event.proof, session.token)
     ):
-        protocol.refuse_resume("This session is over.")
+        if session is not None and session.was_taken_over(
+            functools.partial(protocol.proves, event.proof)
+        ):
+            # It was away just then. Told no more than that its session is gone, it would log in,
+            # and throw out the one that the user has turned to.
+            protocol.refuse(TAKEN_OVER)
+        else:
+            protocol.refuse_resume("This session is over.")
         return None
     protocol.resume(session.delivery, event.received)
     session.attach(link, grace=host.resume_grace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.questions import OpenQuestion
     from pgnet_trio.server.room import RoomTask
 
-__all__ = ["CarryOut", "Link", "Session"]
+__all__ = ["TAKEN_OVER", "CarryOut", "Link", "Session"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -56,6 +57,13 @@ OWN_REQUESTS = frozenset(Request) - {Request.HEARTBEAT_UPDATE}
 
 MAX_REASON = 200
 """Characters of what is wrong with an answer that cannot travel: this has to fit instead."""
+
+TAKEN_OVER = "taken over"
+"""What a client is told in whose place another one has come."""
+
+MAX_REPLACED = 16
+"""Of how many clients a session knows that another one has come in their place. An earlier one
+finds its session gone, as after a restart."""
 
 NOT_RESUMED = "The connection was lost, and the client did not come back in time."
 
@@ -121,6 +129,8 @@ class Session:
         # How many wait there: a parking lot takes longer to tell.
         self._awaits_answers = 0
         self._scope = trio.CancelScope()
+        # What the clients could resume the session with in whose place another one has come.
+        self._replaced_tokens: deque[bytes] = deque(maxlen=MAX_REPLACED)
         # Twice what one client may have under way: another may have come in its place.
         capacity = 2 * max(max_in_flight, WINDOW) + 2
         self._submit, self._submitted = trio.open_memory_channel[PacketTurn](capacity)
@@ -173,13 +183,23 @@ class Session:
         """
         before = self._go_online(link, grace)
         if before is not None:
-            before.end("taken over", for_good=True)
+            before.end(TAKEN_OVER, for_good=True)
+        if self.token:
+            self._replaced_tokens.append(self.token)
         self.outlet, self.token = outlet, token
         entry = self._lobby.game_of(self.username)
         if entry is not None:
             # Before the turn that tells of the return, so that it need not wait for that.
             entry.room.introduce(self)
         self._tell_return()
+
+    def was_taken_over(self, proves: Callable[[bytes], bool]) -> bool:
+        """Whether another client has come in the place of one that wants to resume this session.
+
+        Args:
+            proves: Says whether that client has proved that it holds a token.
+        """
+        return self.end_reason is None and any(map(proves, self._replaced_tokens))
 
     def detach(self, link: Link, reason: str, *, for_good: bool = False) -> None:
         """Note that a connection is gone; the session ends, or waits for the next one.
