@@ -282,6 +282,143 @@ async def test_others_are_asked_and_told_while_somebody_is_gone(autojump_clock: 
         assert ann.players == {"ann": True}
 
 
+# Who comes and goes meanwhile.
+
+
+async def test_comings_and_goings_do_not_pile_up_for_who_is_away(
+    autojump_clock: MockClock,
+) -> None:
+    # So few that her session would end, were they kept.
+    async with two_at_a_table(max_unacknowledged_messages=100) as (server, _, ann, bob):
+        watched = Watched(ann)
+        server.network.cut("ann")
+        await trio.sleep(1)
+        delivery = server._host.sessions["ann"].delivery
+        assert delivery is not None
+        kept = delivery.unacknowledged_bytes
+        async with server.client("eve") as eve, server.client("zoe") as zoe:
+            await zoe.join_game("table 1")
+            for _ in range(300):
+                await eve.join_game("table 1")
+                await eve.leave_game()
+                assert delivery.unacknowledged_bytes == kept
+            await bob.leave_game()
+            await bob.request(Packet(Request.JOIN_GAME, {"name": "table 1"}))
+            server.network.cut("zoe")
+            await trio.sleep(1)
+            await bob.request(Packet("say", {"n": 1}))
+            server.network.heal("ann")
+            await trio.sleep(6)
+            truth = [("ann", True), ("zoe", False), ("bob", True)]
+            assert list(ann.players.items()) == list(bob.players.items()) == truth
+            assert watched.of("players") == [dict(truth)]
+            assert (await anext(ann.pushes())).payload == {"n": 1}
+            server.network.heal("zoe")
+            await trio.sleep(6)
+            assert ann.players == zoe.players == {"ann": True, "bob": True, "zoe": True}
+            await eve.join_game("table 1")
+            await wait_all_tasks_blocked()
+            assert ann.players == eve.players == zoe.players
+        await wait_all_tasks_blocked()
+        assert ann.players == {"ann": True, "bob": True}
+        assert watched.of("connection") == []
+
+
+async def test_who_came_and_left_while_a_client_was_away_is_no_news(
+    autojump_clock: MockClock,
+) -> None:
+    async with two_at_a_table() as (server, _, ann, bob):
+        watched, seen_by_bob = Watched(ann), Watched(bob)
+        server.network.cut("ann")
+        await trio.sleep(1)
+        async with server.client("eve") as eve:
+            await eve.join_game("table 1")
+        await trio.sleep(1)
+        server.network.heal("ann")
+        await trio.sleep(6)
+        assert ann.online
+        assert len(seen_by_bob.of("players")) == 4
+        assert watched.of("players") == []
+        assert ann.players == {"ann": True, "bob": True}
+
+
+async def test_who_is_back_knows_who_is_there_even_while_the_game_is_busy(
+    autojump_clock: MockClock,
+) -> None:
+    async with two_at_a_table() as (server, table, ann, bob):
+        server.network.cut("ann")
+        await trio.sleep(1)
+        async with server.client("eve") as eve:
+            await eve.join_game("table 1")
+            bob.send(Packet("wait"), None)
+            await trio.sleep(1)
+            server.network.heal("ann")
+            await trio.sleep(6)
+            assert table.calls[-1] == "eve joined"
+            assert ann.players == {"ann": True, "bob": True, "eve": True}
+            table.gate.set()
+
+
+async def test_who_drops_while_joining_is_not_away_in_their_own_eyes(
+    autojump_clock: MockClock,
+) -> None:
+    class Slow(Table):
+        async def user_joined(self, username: str, /) -> Any:
+            await trio.sleep(1)
+
+    async with hosting(Slow) as server, server.client("ann") as ann:
+        ann.create_game("table 1", callback=None)
+        await trio.sleep(0.5)
+        server.network.cut("ann")
+        await trio.sleep(2)
+        server.network.heal("ann")
+        await trio.sleep(6)
+        assert (ann.game, ann.players) == ("table 1", {"ann": True})
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_everybody_knows_who_is_there_whatever_drops(
+    seed: int, autojump_clock: MockClock
+) -> None:
+    chance = random.Random(seed)
+    network = SimulatedNetwork(seed, latency=0.02, jitter=0.05)
+    names = ["bob", "eve", "zoe", "kim"]
+
+    async def come_and_go(client: Client) -> None:
+        while trio.current_time() < until:
+            await client.join_game("table 1")
+            await trio.sleep(chance.expovariate(1))
+            await client.leave_game()
+            await trio.sleep(chance.expovariate(1))
+        await client.join_game("table 1")
+
+    async def drop() -> None:
+        while trio.current_time() < until:
+            await trio.sleep(chance.expovariate(2))
+            name = chance.choice(["ann", *names])
+            network.drop(name)
+            if chance.random() < 0.5:
+                network.cut(name)
+                await trio.sleep(chance.expovariate(0.5))
+                network.heal(name)
+
+    async with (
+        hosting(Table, network=network) as server,
+        playing(server, "ann", *names) as (ann, *others),
+    ):
+        await ann.create_game("table 1")
+        until = trio.current_time() + 60
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(drop)
+            for client in others:
+                nursery.start_soon(come_and_go, client)
+        await trio.sleep(30)
+        players = server.games["table 1"].room.players
+        assert sorted(players) == sorted(["ann", *names])
+        for client in (ann, *others):
+            assert list(client.players.items()) == [(name, True) for name in players]
+
+
 # The grace runs out.
 
 

@@ -283,6 +283,9 @@ class GameView:
                 players.pop(name, None)
             else:
                 players[name] = online is True
+        if [*players.items()] == [*self.players.items()]:
+            # Who came while this client was away may have left again.
+            return
         self.players = players
         self._call(self._hooks.on_players, dict(players))
 

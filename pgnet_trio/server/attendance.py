@@ -158,6 +158,15 @@ class Attendance:
         """Tell the game that a player is back, over another connection."""
         self._tell_presence(username, online=True)
 
+    def catch_up(self, player: Player) -> None:
+        """Tell a player who is back who is there now, if that has changed meanwhile.
+
+        It does not wait for the turn in progress, and leaves with the next flush.
+        """
+        member = self._members.get(player.username)
+        if member is not None and member.missed_presence:
+            self._tell_all_players(member)
+
     def introduce(self, player: Player) -> None:
         """Show a player everything afresh: they have come with another client."""
         hosted = self._hosted
@@ -267,7 +276,7 @@ class Attendance:
             self._news.views.welcome(member)
         is_new = not member.entered
         member.entered = True
-        player.push(_presence(self._members.presence, whole=True))
+        self._tell_all_players(member)
         for envelope in member.early:
             player.push(envelope)
         member.early.clear()
@@ -309,9 +318,22 @@ class Attendance:
     def _tell_players(
         self, changes: Mapping[str, bool | None], exclude: Member | None = None
     ) -> None:
-        members = [member for member in self._members.entered if member is not exclude]
+        members = []
+        for member in self._members.entered:
+            if member is exclude:
+                continue
+            if member.player.online:
+                members.append(member)
+            else:
+                # What changes would pile up until they are back; then, who is there is enough.
+                member.missed_presence = True
         if members:
             self._news.pushes.append((members, _presence(changes, whole=False)))
+
+    def _tell_all_players(self, member: Member) -> None:
+        # Who is away now reads there that they are, which is not true any more when they read it.
+        member.missed_presence = not member.player.online
+        member.player.push(_presence(self._members.presence, whole=True))
 
 
 def _presence(players: Mapping[str, bool | None], *, whole: bool) -> bytes:

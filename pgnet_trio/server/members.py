@@ -86,9 +86,10 @@ class Member:
         entered: Whether they were told that they are in.
         early: What was pushed to them before.
         shown: The state that was last sent to them.
+        missed_presence: Whether they were not told of who came or went, since they were away.
     """
 
-    __slots__ = ("early", "entered", "player", "seat", "shown")
+    __slots__ = ("early", "entered", "missed_presence", "player", "seat", "shown")
 
     def __init__(self, player: Player, *, is_spectator: bool = False) -> None:
         self.player = player
@@ -96,6 +97,7 @@ class Member:
         self.entered = False
         self.early: list[bytes] = []
         self.shown: Snapshot | None = None
+        self.missed_presence = False
 
     @property
     def is_spectator(self) -> bool:

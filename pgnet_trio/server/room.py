@@ -142,6 +142,7 @@ class RoomTask:
         self.leave = self._attendance.leave
         self.drop = self._attendance.drop
         self.resume = self._attendance.resume
+        self.catch_up = self._attendance.catch_up
         self.introduce = self._attendance.introduce
         self.close_if_empty = self._attendance.close_if_empty
         self._backend = Backend(

@@ -170,6 +170,9 @@ class Session:
         before = self._go_online(link, grace)
         if before is not None:
             before.end("The user has come back over another connection.", for_good=False)
+        entry = self._lobby.game_of(self.username)
+        if entry is not None:
+            entry.room.catch_up(self)
         self._tell_return()
 
     def take_over(self, link: Link, outlet: Outlet, token: bytes, *, grace: float) -> None:
