@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -33,12 +36,8 @@ from pgnet_trio.testing import (
     playing,
     simulate,
 )
+from tests.programs import DEADLINE, environment
 from tests.test_documentation import ROOT, blocks_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-pytest_plugins = ["pytester"]
 
 HOUR = 3600.0
 
@@ -347,101 +346,112 @@ GAME = textwrap.dedent(
 )
 
 
-def run_pytest(pytester: pytest.Pytester, text: str, *options: str) -> pytest.RunResult:
-    pytester.makepyfile(GAME + textwrap.dedent(text))
-    return pytester.runpytest_subprocess("-Werror", *options)
+CRASH = """
+    @pytest.mark.trio
+    async def test_crash(pgnet_server, pgnet_client, autojump_clock):
+        await pgnet_server(Divider)
+        ann = await pgnet_client("ann", game="table")
+        await ann.request(Packet("divide", {"by": 0}))
+        await trio.sleep_forever()
+"""
+
+OTHERS = """
+    import os, sys
+    from pgnet_trio.testing import explore
+
+    def test_seed(pgnet_seed, pgnet_network):
+        assert pgnet_seed == pgnet_network.seed == 17
+        assert os.environ["PGNET_SEED"] == "17"
+        assert explore(Divider, moves=lambda seat: None, seeds=range(3)).seeds == 1
+
+    def test_presence():
+        assert "pgnet_trio.testing.plugin" in sys.modules
+"""
+
+PLAY = """
+    async def test_play(pgnet_server, pgnet_client, pgnet_network, autojump_clock):
+        await pgnet_server(Divider)
+        ann = await pgnet_client("ann", game="table")
+        pgnet_network.drop()
+        response = await ann.request(Packet("divide", {"by": 2}))
+        assert response.payload == {"result": 0.5}
+"""
 
 
-def test_a_crash_fails_the_test_and_prints_its_seed(pytester: pytest.Pytester) -> None:
-    result = run_pytest(
-        pytester,
-        """
-        @pytest.mark.trio
-        async def test_it(pgnet_server, pgnet_client, autojump_clock):
-            await pgnet_server(Divider)
-            ann = await pgnet_client("ann", game="table")
-            await ann.request(Packet("divide", {"by": 0}))
-            await trio.sleep_forever()
-        """,
-        "--pgnet-seed=17",
+def run_pytest(folder: Path, *options: str, **texts: str) -> dict[str, str]:
+    """Run tests in a pytest of their own; gives the outcome of each, and what was printed."""
+    for name, text in texts.items():
+        path = folder / f"test_{name}.py"
+        path.write_text(GAME + textwrap.dedent(text), "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-rA", "-Werror", *options],
+        cwd=folder,
+        env=environment({"PYTEST_ADDOPTS": None}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=DEADLINE,
+        check=False,
     )
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*ZeroDivisionError*", "Repeat this with --pgnet-seed=17"])
+    lines = re.findall(r"^([A-Z]+) \S+::(\w+)", done.stdout, re.MULTILINE)
+    return {"printed": done.stdout, **{name: outcome for outcome, name in lines}}
 
 
-def test_the_seed_is_the_one_that_was_given(pytester: pytest.Pytester) -> None:
+@pytest.fixture(scope="module")
+def without_trio_mode(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What became of all these; one run, since to start one takes longer than the tests."""
+    texts = {"crash": CRASH, "others": OTHERS, "play": f"    @pytest.mark.trio{PLAY}"}
+    return run_pytest(tmp_path_factory.mktemp("plugin"), "--pgnet-seed=17", **texts)
+
+
+def test_a_crash_fails_the_test_and_prints_its_seed(without_trio_mode: dict[str, str]) -> None:
+    assert without_trio_mode["test_crash"] == "FAILED"
+    assert "ZeroDivisionError" in without_trio_mode["printed"]
+    assert "Repeat this with --pgnet-seed=17\n" in without_trio_mode["printed"]
+
+
+def test_the_seed_is_the_one_that_was_given(without_trio_mode: dict[str, str]) -> None:
+    assert without_trio_mode["test_seed"] == "PASSED"
+
+
+def test_it_is_there_without_being_asked_for(without_trio_mode: dict[str, str]) -> None:
+    assert without_trio_mode["test_presence"] == "PASSED"
+
+
+def test_it_works_without_trio_mode(without_trio_mode: dict[str, str]) -> None:
+    assert without_trio_mode["test_play"] == "PASSED"
+
+
+def test_it_is_harmless_without_pytest_trio(tmp_path: Path) -> None:
     text = """
-        import os
-        from pgnet_trio.testing import explore
-
-        def test_it(pgnet_seed, pgnet_network):
-            assert pgnet_seed == pgnet_network.seed == 17
-            assert os.environ["PGNET_SEED"] == "17"
-            assert explore(Divider, moves=lambda seat: None, seeds=range(3)).seeds == 1
-        """
-    run_pytest(pytester, text, "--pgnet-seed=17").assert_outcomes(passed=1)
-
-
-@pytest.mark.parametrize("mode", ["true", "false"])
-def test_it_works_with_and_without_trio_mode(pytester: pytest.Pytester, mode: str) -> None:
-    result = run_pytest(
-        pytester,
-        f"""
-        {"@pytest.mark.trio" if mode == "false" else ""}
-        async def test_it(pgnet_server, pgnet_client, pgnet_network, autojump_clock):
-            await pgnet_server(Divider)
-            ann = await pgnet_client("ann", game="table")
-            pgnet_network.drop()
-            response = await ann.request(Packet("divide", {{"by": 2}}))
-            assert response.payload == {{"result": 0.5}}
-        """,
-        f"--override-ini=trio_mode={mode}",
-    )
-    result.assert_outcomes(passed=1)
-
-
-def test_it_is_harmless_without_pytest_trio(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        """
         import sys
 
-        def test_it(pgnet_seed):
+        def test_seed(pgnet_seed):
             assert "pytest_trio" not in sys.modules
 
         def test_another():
             assert 2 + 2 == 4
-        """
-    )
-    result = pytester.runpytest_subprocess("-Werror", "-p", "no:trio")
-    result.assert_outcomes(passed=2)
-
-
-def test_it_is_there_without_being_asked_for(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        """
-        import sys
-
-        def test_it():
-            assert "pgnet_trio.testing.plugin" in sys.modules
-        """
-    )
-    pytester.runpytest_subprocess("-Werror").assert_outcomes(passed=1)
+    """
+    outcomes = run_pytest(tmp_path, "-p", "no:trio", it=text)
+    assert (outcomes["test_seed"], outcomes["test_another"]) == ("PASSED", "PASSED")
 
 
 # The guide.
 
 
-def test_the_tests_of_the_guide_pass(pytester: pytest.Pytester) -> None:
+def test_the_tests_of_the_guide_pass_in_trio_mode(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "how-to" / "testing.md").read_text("utf-8")
     blocks = [block.text for block in blocks_of("testing.md", page)]
-    count = 0
+    names = []
     for number, block in enumerate(blocks):
         is_game = block.startswith("# race.py")
-        (pytester.path / ("race.py" if is_game else f"test_{number}.py")).write_text(block, "utf-8")
-        count += len(re.findall(r"^(?:async )?def test_", block, re.MULTILINE))
-    result = pytester.runpytest_subprocess("-Werror", "--override-ini=trio_mode=true")
-    result.assert_outcomes(passed=count)
-    assert count >= 9
+        (tmp_path / ("race.py" if is_game else f"test_{number}.py")).write_text(block, "utf-8")
+        names += re.findall(r"^(?:async )?def (test_\w+)", block, re.MULTILINE)
+    outcomes = run_pytest(tmp_path, "--override-ini=trio_mode=true")
+    printed = outcomes.pop("printed")
+    assert outcomes == dict.fromkeys(names, "PASSED"), printed
+    assert len(names) >= 9
 
 
 def test_every_public_name_is_in_the_reference() -> None:
