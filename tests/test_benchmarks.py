@@ -45,6 +45,9 @@ from tests.benchmarks.wire import (
     server_payload,
 )
 
+# The benchmarks are tested here, and no part of the package.
+pytestmark = pytest.mark.no_cover
+
 
 def server_frame(payload: bytes, opcode: int = 1) -> bytes:
     frame = websockets.frames.Frame(websockets.frames.Opcode(opcode), payload)
@@ -173,6 +176,27 @@ def test_each_server_is_measured(name: str, in_flight: int) -> None:
     assert result.memory > 1 << 20
 
 
+@pytest.fixture(scope="module")
+def jobs() -> Iterator[RunningServer]:
+    """A server that several tests use one after the other, as each job leaves nothing behind."""
+    with running_server("jobs-trio-websocket") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[RunningServer]:
+    """The same with a game of moves."""
+    with running_server("table-trio-websocket") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def arena() -> Iterator[RunningServer]:
+    """The same with a game whose state is sent all the time."""
+    with running_server("arena-trio-websocket") as server:
+        yield server
+
+
 OUR_JOBS = [
     ("jobs", "request", ours.Echo, 2),
     ("jobs", "broadcast", ours.Broadcast, 2),
@@ -183,57 +207,55 @@ OUR_JOBS = [
 
 
 @pytest.mark.parametrize(("game", "job", "peer", "clients"), OUR_JOBS)
-def test_each_job_is_measured(game: str, job: str, peer: type[Peer], clients: int) -> None:
-    with running_server(f"{game}-trio-websocket") as server:
-        plan = generate.Plan(
-            job=job,
-            peer=f"{peer.__module__}:{peer.__name__}",
-            port=server.port,
-            server=server.process,
-            clients=clients,
-            seconds=0.2,
-            warm_up=0.05,
-        )
-        result = generate.JOBS[job](plan)
+def test_each_job_is_measured(
+    request: pytest.FixtureRequest, game: str, job: str, peer: type[Peer], clients: int
+) -> None:
+    server = request.getfixturevalue(game)
+    plan = generate.Plan(
+        job=job,
+        peer=f"{peer.__module__}:{peer.__name__}",
+        port=server.port,
+        server=server.process,
+        clients=clients,
+        seconds=0.2,
+        warm_up=0.05,
+    )
+    result = generate.JOBS[job](plan)
     assert 0 < result.p50 <= result.p99
     if isinstance(result, SyncResult):
         assert result.bytes_per_client_second > 0
 
 
-def test_returns_are_measured() -> None:
-    with running_server("table-trio-websocket") as server:
-        for cost in (
-            reconnect.handshakes(server, 2),
-            reconnect.resumes(server, 2),
-            reconnect.mass_return(server, 3),
-        ):
-            assert cost.elapsed > 0
-        times = trio.run(reconnect.clients_back, server.port, "trio-websocket", 2)
+def test_returns_are_measured(table: RunningServer) -> None:
+    for cost in (
+        reconnect.handshakes(table, 2),
+        reconnect.resumes(table, 2),
+        reconnect.mass_return(table, 3),
+    ):
+        assert cost.elapsed > 0
+    times = trio.run(reconnect.clients_back, table.port, "trio-websocket", 2)
     assert 0 < times[0] <= times[1]
 
 
-def test_moves_are_measured() -> None:
-    with running_server("table-trio-websocket") as server:
-        times = trio.run(moves.moves, server.port, "trio-websocket", 0.05)
+def test_moves_are_measured(table: RunningServer) -> None:
+    times = trio.run(moves.moves, table.port, "trio-websocket", 0.05)
     assert 0 < times[0] <= times[-1]
 
 
-def test_typed_handlers_are_measured() -> None:
-    with running_server("jobs-trio-websocket") as server:
-        plan = Plan(
-            peer="typed",
-            server=server.process,
-            port=server.port,
-            clients=1,
-            seconds=0.05,
-            warm_up=0.0,
-        )
-        assert drive(plan).requests > 0
+def test_typed_handlers_are_measured(jobs: RunningServer) -> None:
+    plan = Plan(
+        peer="typed",
+        server=jobs.process,
+        port=jobs.port,
+        clients=1,
+        seconds=0.05,
+        warm_up=0.0,
+    )
+    assert drive(plan).requests > 0
 
 
-def test_scale_is_measured() -> None:
-    with running_server("table-trio-websocket") as server:
-        found = scale.steps(server, [4, 8], 0.2, lambda _: None, warm_up=0.05)
+def test_scale_is_measured(table: RunningServer) -> None:
+    found = scale.steps(table, [4, 8], 0.2, lambda _: None, warm_up=0.05)
     assert [step.players for step in found] == [4, 8]
     assert all(step.moves > 0 and step.p50 <= step.p99 for step in found)
     assert scale.power(1.0, 4.0, 100, 200) == 2
@@ -304,10 +326,9 @@ def test_peers_get_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [["jobs"], ["sync", "--players", "3"]]
 
 
-def test_slow_readers_are_measured() -> None:
-    with running_server("jobs-trio-websocket") as server:
-        for slow in (False, True):
-            assert slow_reader(server, 0.1, slow=slow) > 0
+def test_slow_readers_are_measured(jobs: RunningServer) -> None:
+    for slow in (False, True):
+        assert slow_reader(jobs, 0.1, slow=slow) > 0
     with running_server("limited-trio-websocket") as server:
         assert 1 << 19 < held_memory(server, 10_000, 2) < 1 << 23
 

@@ -374,7 +374,7 @@ async def test_a_threshold_that_is_missed_shows_in_the_exit_status(folder: Path)
 async def test_a_server_that_does_not_take_so_many_is_explained(folder: Path) -> None:
     async with hosting(port=0, max_connections_per_address=2) as server:
         arguments = ["load", f"localhost:{server.port}", "--bot", "its_bots.py:endless"]
-        arguments += ["--clients", "4", "--ramp", "0", "--seconds", "2", "--max-errors", "1"]
+        arguments += ["--clients", "4", "--ramp", "0", "--seconds", "0.5", "--max-errors", "1"]
         arguments += ["--verify-server-pubkey", server.pubkey]
         status, out, _ = await run_program(*arguments, cwd=folder)
     assert status == 1
