@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import is_hypothesis_test
 
 pytest_plugins = ["pgnet_trio.testing.plugin"]
 
@@ -48,6 +50,41 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 VIRTUAL_SECONDS = pytest.StashKey[list[float]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the marker of pytest-cov where that is not loaded too."""
+    config.addinivalue_line("markers", "no_cover: do not measure what this test runs.")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave what Hypothesis calls a hundred times out of what is measured.
+
+    Measuring makes it several times slower, and the examples that other tests name reach the
+    same lines.
+    """
+    for item in items:
+        if isinstance(item, pytest.Function) and is_hypothesis_test(item.obj):
+            item.add_marker(pytest.mark.no_cover)
+
+
+def pytest_collection_finish() -> None:
+    """Take thousands of collected tests, and all modules, out of what the collector looks at.
+
+    They stay until the end, and every full collection walks through them; tests that count
+    objects count those of their own only.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Have programs that a test starts not measured where the test is not."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("no_cover") is not None:
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -101,6 +101,7 @@ def test_a_block_of_python_compiles(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", [it for it in all_blocks() if it.is_program], ids=str)
+@pytest.mark.no_cover
 def test_a_whole_program_runs(block: Block, tmp_path: Path) -> None:
     path = tmp_path / "program.py"
     path.write_text(block.text, "utf-8")

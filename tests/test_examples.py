@@ -19,6 +19,7 @@ import trio
 import pgnet_trio
 from pgnet_trio import Client, Packet, Request, Response, Server, Status
 from pgnet_trio.examples import ExampleClient, ExampleGame
+from tests.programs import environment
 
 FOLDER = Path(__file__).parent.parent / "examples"
 
@@ -66,6 +67,8 @@ async def run(*arguments: str) -> AsyncIterator[Program]:
                 trio.run_process,
                 [sys.executable, "-W", "error", *arguments],
                 cwd=FOLDER.parent,
+                # What they run of the package is measured where it is tested.
+                env=environment({"COVERAGE_PROCESS_CONFIG": None}),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

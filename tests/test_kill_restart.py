@@ -12,6 +12,7 @@ from tests.kill_restart_server import Ledger
 
 
 @pytest.mark.parametrize("store", STORES)
+@pytest.mark.no_cover
 async def test_nothing_that_was_answered_is_lost(tmp_path: Path, store: str) -> None:
     summary = await kill_and_restart(tmp_path, store=store, kills=2, seed=3, seconds=0.2)
     assert summary.problems == []

@@ -318,12 +318,14 @@ async def busy_hour(seed: int) -> tuple[str, str]:
     return network.trace_hash, "\n".join(records)
 
 
+@pytest.mark.no_cover
 def test_the_same_seed_repeats_everything_to_the_byte() -> None:
     one, again, other = (simulate(busy_hour, seed, seed=seed) for seed in (1, 1, 2))
     assert one == again
     assert one[0] != other[0]
 
 
+@pytest.mark.no_cover
 def test_it_does_in_another_process() -> None:
     program = (
         "from tests.test_simulation import busy_hour, simulate\n"

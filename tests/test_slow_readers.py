@@ -119,6 +119,7 @@ async def test_an_answer_too_many_ends_the_session_and_not_the_game(
 
 
 @pytest.mark.parametrize("transport", IMPLEMENTATIONS)
+@pytest.mark.no_cover
 async def test_what_a_stalled_client_costs_is_its_limit_and_little_more(transport: str) -> None:
     limit = 256 * 1024
     async with hosting(

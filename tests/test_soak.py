@@ -44,6 +44,7 @@ DONE_IN_HOURS = {
 }
 
 
+@pytest.mark.no_cover
 def test_hours_of_play_leave_nothing_behind(pytestconfig: pytest.Config) -> None:
     outcome = simulate(soak_simulated, 1, 2.0, 3, seed=1)
     pytestconfig.stash.setdefault(VIRTUAL_SECONDS, []).append(3600 * outcome.hours)
@@ -54,6 +55,7 @@ def test_hours_of_play_leave_nothing_behind(pytestconfig: pytest.Config) -> None
     assert outcome.planned_faults
 
 
+@pytest.mark.no_cover
 async def test_a_real_server_comes_back_to_its_base(tmp_path: Path) -> None:
     outcome = await soak(tmp_path, seconds=2.0, seed=1, players=6, grace=0.5)
     assert outcome.problems == []
@@ -74,6 +76,7 @@ def found(outcome: Simulated, text: str) -> bool:
     return any(text in problem and "seed 1" in problem for problem in outcome.problems)
 
 
+@pytest.mark.no_cover
 def test_an_update_that_is_lost_is_found() -> None:
     class LosesUpdates(SlowSoakGame):
         @on(Add)
@@ -84,6 +87,7 @@ def test_an_update_that_is_lost_is_found() -> None:
     assert found(life_of(LosesUpdates), "expected")
 
 
+@pytest.mark.no_cover
 def test_a_push_that_comes_twice_is_found() -> None:
     class Repeats(SlowSoakGame):
         def update(self) -> None:
@@ -94,6 +98,7 @@ def test_a_push_that_comes_twice_is_found() -> None:
     assert found(life_of(Repeats), "push")
 
 
+@pytest.mark.no_cover
 def test_a_state_of_somebody_else_is_found() -> None:
     class Leaks(SlowSoakGame):
         def view(self, player: str | None) -> Any:
@@ -103,6 +108,7 @@ def test_a_state_of_somebody_else_is_found() -> None:
     assert found(life_of(Leaks), "the state is for")
 
 
+@pytest.mark.no_cover
 def test_a_game_that_stays_in_memory_is_found() -> None:
     kept = []
 
@@ -114,6 +120,7 @@ def test_a_game_that_stays_in_memory_is_found() -> None:
     assert found(life_of(Stays), "there are more objects")
 
 
+@pytest.mark.no_cover
 def test_a_save_that_is_forgotten_is_found() -> None:
     class StartsAnew(SlowSoakGame):
         def get_save_string(self) -> Any:
