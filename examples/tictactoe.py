@@ -108,7 +108,12 @@ def draw(table: Table) -> str:
     return "\n".join(["", "\n---+---+---\n".join(rows), "", f"{seats}. {news}"])
 
 
+def tell_connection(online: bool) -> None:
+    print("Connected again." if online else "The connection dropped; reconnecting.", flush=True)
+
+
 async def play(client: Client, *, spectate: bool = False) -> None:
+    client.on_online = tell_connection
     async with client, trio.open_nursery() as nursery:
         if client.game is None:  # or else this player's program was started again
             await client.join_game("table 1", spectate=spectate)

@@ -210,6 +210,16 @@ async def test_tictactoe_on_a_server() -> None:
             await check_that_control_c_ends_all(server, bob, ann)
 
 
+async def test_tictactoe_says_when_the_connection_is_gone() -> None:
+    async with (
+        serve("tictactoe") as (server, address),
+        run("examples/tictactoe.py", "play", "ann", address) as ann,
+    ):
+        await ann.read_until(r"X: ann\. X to move\.")
+        server.process.kill()
+        await ann.read_until("The connection dropped; reconnecting\\.\n")
+
+
 async def test_tictactoe_at_one_terminal() -> None:
     async with run("examples/tictactoe.py", "--local") as table:
         for line in "1", "x", "0", "again", "1", "2", "3", "5", "4", "6", "8", "7", "9":
