@@ -108,10 +108,12 @@ class Connection(Generic[EventT]):
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tend)
+            self.transport.on_unsent = self._stall
             try:
                 yield
             finally:
                 await self.aclose()
+                self.transport.on_unsent = None
                 nursery.cancel_scope.cancel()
 
     async def receive(self) -> Sequence[EventT]:
@@ -160,8 +162,7 @@ class Connection(Generic[EventT]):
         try:
             while (message := protocol.next_message()) is not None:
                 if not self.transport.send_nowait(message):
-                    self._stalled = True
-                    self._attention.unpark()
+                    self._stall()
                     return
                 if not protocol.waiting:
                     break
@@ -188,6 +189,11 @@ class Connection(Generic[EventT]):
         finally:
             self._end(reason or "closed at this side")
             await self.transport.aclose(code, reason)
+
+    def _stall(self) -> None:
+        """Have `_tend` write out what waits inside the transport."""
+        self._stalled = True
+        self._attention.unpark()
 
     def _fail_to_write(self, error: Exception) -> None:
         """Note that nothing more goes out; the peer's last words may still be there to read."""
@@ -253,15 +259,19 @@ class Connection(Generic[EventT]):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(drain)
             await self._wait_for_a_standstill()
+            if not (drained or self._write_failure):
+                # Before whoever reads finds the transport closed, which that cancellation does.
+                self._end(f"the other side read nothing for {self._keepalive_timeout:g} s")
             nursery.cancel_scope.cancel()
         if drained:
             self._last_drained = trio.current_time()
             self._stalled = False
             self.flush()
+            if self.transport.unsent:
+                # A pong has found no room behind it, or again.
+                self._stalled = True
             if not self._stalled:
                 self._writable.unpark_all()
-        elif not self._write_failure:
-            self._end(f"the other side read nothing for {self._keepalive_timeout:g} s")
 
     async def _wait_for_a_standstill(self) -> None:
         """Wait until nothing was written for too long: a slow peer takes a message in pieces."""

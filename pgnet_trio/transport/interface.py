@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 __all__ = ["Transport"]
 
@@ -27,6 +28,8 @@ class Transport(ABC):
             assigned at any time; it holds from the next message on. A longer message closes the
             link (WebSocket close code 1009) and makes `receive` raise ``trio.BrokenResourceError``.
         last_received: When any byte last came in, in seconds of ``trio.current_time()``.
+        on_unsent: What to call when a ping or a pong finds no room, so that somebody awaits
+            `drain`. None: it leaves with what is written or read next.
     """
 
     peer: str
@@ -34,6 +37,12 @@ class Transport(ABC):
     offered_subprotocols: tuple[str, ...]
     max_message_size: int | None
     last_received: float
+    on_unsent: Callable[[], None] | None = None
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something waits inside the transport to be written, be it a ping or a pong."""
+        return False
 
     @property
     def last_sent(self) -> float:
@@ -71,7 +80,7 @@ class Transport(ABC):
 
     @abstractmethod
     async def drain(self) -> None:
-        """Write out what `send_nowait` left waiting.
+        """Write out what waits inside the transport.
 
         Cancelling this closes the link: half a message may be on the wire.
 

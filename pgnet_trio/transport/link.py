@@ -50,8 +50,8 @@ class WebSocketLink(Transport):
 
     Reading is what drives it: pings are answered, and the peer's closing is noticed, by the task
     that is in `receive`. While nobody receives, all that waits in the kernel. So a connection's
-    reader always receives, and nothing else waits for long between two calls. A pong that finds
-    the socket full goes out with what is written or read next.
+    reader always receives, and nothing else waits for long between two calls. For a pong that
+    finds the socket full, see `Transport.on_unsent`.
 
     A change of `max_message_size` holds for messages that begin to arrive after it: what came
     in the same read as the message before was judged then.
@@ -112,6 +112,11 @@ class WebSocketLink(Transport):
     def last_sent(self) -> float:
         """When some of a message that waits last went out; see `Transport`."""
         return self._pipe.last_sent
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something waits to be written; see `Transport`."""
+        return self._pipe.unsent
 
     @property
     def max_message_size(self) -> int | None:
@@ -192,7 +197,7 @@ class WebSocketLink(Transport):
     async def drain(self) -> None:
         """Wait until the socket took all of the message that waits; see `Transport.drain`."""
         self._check_sendable()
-        if not (self._owes_drain and self._pipe.unsent):
+        if not self._pipe.unsent:
             self._owes_drain = False
             await trio.lowlevel.checkpoint()
             return
@@ -216,6 +221,7 @@ class WebSocketLink(Transport):
                 FINAL_PING, b"", key=NO_MASK if self._is_client else None
             )
             self._write_late()
+            self._call_for_drain()
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         """Close the link; see `Transport.aclose`.
@@ -291,11 +297,13 @@ class WebSocketLink(Transport):
         if data[0] == FINAL_CLOSE:
             self._close_answered = True
             self._write(data)
-        elif self._pipe.unsent:
+            return
+        if self._pipe.unsent:
             self._late[data[0]] = data
             self._write_late()
         else:
             self._write(data)
+        self._call_for_drain()
 
     def _fail(self, code: int, text: str) -> None:
         """Break the link because of what the peer sent, and tell the peer."""
@@ -346,6 +354,10 @@ class WebSocketLink(Transport):
         except trio.BrokenResourceError as exc:
             self._send_error = str(exc)
             return False
+
+    def _call_for_drain(self) -> None:
+        if self._pipe.unsent and self.on_unsent is not None:
+            self.on_unsent()
 
     def _write_late(self) -> None:
         """Write the ping and the pong that wait, once nothing is unsent before them."""
