@@ -413,6 +413,8 @@ async def _read(connection: Connection[ServerEvent], session: Session) -> None:
                 return
             else:
                 raise ProtocolError(f"expected a request, got {type(event).__name__}")
+        # Else the last request would stay in memory until the next one comes.
+        del event
         if shows_again and session.delivery is not None:
             session.delivery.show_again()
             connection.flush()

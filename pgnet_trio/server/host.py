@@ -113,10 +113,6 @@ class Host:
         requests_per_second: float | None,
     ) -> Session:
         """Make a session that holds its user's seat; `run_session` has to be started for it."""
-
-        def note_presence(online: bool) -> None:
-            self._detached += -1 if online else 1
-
         session = Session(
             username,
             lobby=self.lobby,
@@ -124,7 +120,7 @@ class Host:
             max_in_flight=self.limits.max_requests_in_flight or math.inf,
             requests_per_second=requests_per_second,
             settings=self,
-            on_presence=note_presence,
+            on_presence=self._note_presence,
         )
         self.sessions[username] = session
         return session
@@ -299,6 +295,9 @@ class Host:
                 del self.sessions[session.username]
             session.ended.set()
             await self._tell(session.username, False)
+
+    def _note_presence(self, online: bool) -> None:
+        self._detached += -1 if online else 1
 
     async def _tell(self, username: str, connected: bool) -> None:
         if self.on_connection is None:

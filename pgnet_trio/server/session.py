@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -130,7 +129,7 @@ class Session:
         self._awaits_answers = 0
         self._scope = trio.CancelScope()
         # What the clients could resume the session with in whose place another one has come.
-        self._replaced_tokens: deque[bytes] = deque(maxlen=MAX_REPLACED)
+        self._replaced_tokens: tuple[bytes, ...] = ()
         # Twice what one client may have under way: another may have come in its place.
         capacity = 2 * max(max_in_flight, WINDOW) + 2
         self._submit, self._submitted = trio.open_memory_channel[PacketTurn](capacity)
@@ -188,7 +187,7 @@ class Session:
         if before is not None:
             before.end(TAKEN_OVER, for_good=True)
         if self.token:
-            self._replaced_tokens.append(self.token)
+            self._replaced_tokens = (*self._replaced_tokens, self.token)[-MAX_REPLACED:]
         self.outlet, self.token = outlet, token
         entry = self._lobby.game_of(self.username)
         if entry is not None:
@@ -316,6 +315,8 @@ class Session:
                 async for turn in self._submitted:
                     await self._do(turn)
                     self._own_requests -= 1
+                    # Else what was asked would stay in memory until something else is.
+                    del turn
         finally:
             self.end(NOT_RESUMED)
             entry = self._lobby.leave(self.username)

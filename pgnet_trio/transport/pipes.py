@@ -8,7 +8,6 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TypeVar
 
 import trio
 
@@ -25,7 +24,6 @@ __all__ = [
 ]
 
 _READ_SIZE = 65536
-_Pipe = TypeVar("_Pipe", bound="BytePipe")
 
 
 class BytePipe(ABC):
@@ -306,24 +304,20 @@ async def open_pipe(stream: trio.abc.Stream) -> AsyncGenerator[BytePipe, None]:
     Raises:
         trio.BrokenResourceError: The peer is gone already.
     """
+    pipe: BytePipe | None = None
     try:
         if isinstance(stream, trio.SocketStream):
-            async with _closing(SocketPipe(stream)) as pipe:
-                yield pipe
+            pipe = SocketPipe(stream)
+            yield pipe
         else:
-            async with helper_nursery() as nursery, _closing(StreamPipe(stream)) as pipe:
-                nursery.start_soon(pipe.run)
+            pipe = writer = StreamPipe(stream)
+            async with helper_nursery() as nursery:
+                nursery.start_soon(writer.run)
                 yield pipe
     finally:
+        if pipe is not None:
+            await pipe.close()
         await close_at_once(stream)
-
-
-@asynccontextmanager
-async def _closing(pipe: _Pipe) -> AsyncGenerator[_Pipe, None]:
-    try:
-        yield pipe
-    finally:
-        await pipe.close()
 
 
 async def close_at_once(resource: trio.abc.AsyncResource) -> None:

@@ -13,7 +13,7 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
-from websockets.protocol import State
+from websockets.protocol import Protocol, Side, State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
@@ -68,23 +68,21 @@ async def accept(
         trio.BrokenResourceError: The client is gone, or asked for something that is no WebSocket;
             in that case it got an HTTP error.
     """
-    offered: tuple[str, ...] = ()
-
-    def select(_: ServerProtocol, proposed: Sequence[Subprotocol]) -> Subprotocol | None:
-        nonlocal offered
-        offered = tuple(proposed)
-        return next((Subprotocol(name) for name in subprotocols if name in offered), None)
-
-    protocol = ServerProtocol(select_subprotocol=select, max_size=None, logger=_SILENT)
+    protocol = _Handshake(subprotocols)
     async with open_pipe(stream) as pipe:
         await _shake_hands_as_server(protocol, pipe)
         transport = WebSocketsTransport(
-            protocol,
             pipe,
+            is_client=False,
             peer=peer or pipe.peer,
-            offered_subprotocols=offered,
+            subprotocol=protocol.subprotocol,
+            offered_subprotocols=protocol.offered,
             max_message_size=max_message_size,
         )
+        # It holds the request with all its headers, and nobody asks for those any more. Its parser
+        # holds it in turn, so that the garbage collector would have to find them.
+        protocol.parser.close()
+        del protocol
         async with transport:
             yield transport
 
@@ -127,13 +125,15 @@ async def connect(
     async with open_pipe(await open_stream(host, port, ssl_context)) as pipe:
         first = await _shake_hands_as_client(protocol, pipe, host_header)
         transport = WebSocketsTransport(
-            protocol,
             pipe,
+            is_client=True,
             peer=pipe.peer,
+            subprotocol=protocol.subprotocol,
             offered_subprotocols=tuple(subprotocols),
             max_message_size=max_message_size,
             first=first,
         )
+        del protocol
         async with transport:
             yield transport
 
@@ -141,10 +141,13 @@ async def connect(
 class WebSocketsTransport(WebSocketLink):
     """A WebSocket of the library ``websockets``; `accept` and `connect` make them.
 
+    Most connections never need the library after the handshake, and so have none of it.
+
     Args:
-        protocol: Open, its handshake done, and without a limit: the link has those.
-        pipe: Where its bytes come from and go to. The transport closes it.
+        pipe: Where its bytes come from and go to, the handshake done. The transport closes it.
+        is_client: Which end this is.
         peer: What to say as `peer`.
+        subprotocol: As in `Transport`.
         offered_subprotocols: As in `Transport`.
         max_message_size: As in `Transport`.
         first: What came together with the handshake.
@@ -152,24 +155,25 @@ class WebSocketsTransport(WebSocketLink):
 
     def __init__(
         self,
-        protocol: ServerProtocol | ClientProtocol,
         pipe: BytePipe,
         *,
+        is_client: bool,
         peer: str,
+        subprotocol: str | None,
         offered_subprotocols: tuple[str, ...],
         max_message_size: int | None,
         first: bytes = b"",
     ) -> None:
         super().__init__(
             pipe,
-            is_client=isinstance(protocol, ClientProtocol),
+            is_client=is_client,
             peer=peer,
-            subprotocol=protocol.subprotocol,
+            subprotocol=subprotocol,
             offered_subprotocols=offered_subprotocols,
             max_message_size=max_message_size,
             mask=apply_mask,
         )
-        self._protocol = protocol
+        self._protocol: Protocol | None = None
         # The fragmented message that is arriving.
         self._assembled = bytearray()
         self._assembled_is_text = False
@@ -185,6 +189,10 @@ class WebSocketsTransport(WebSocketLink):
 
     def _give_to_library(self, data: bytes) -> None:
         protocol = self._protocol
+        if protocol is None:
+            # Without a limit: the link has those.
+            side = Side.CLIENT if self._is_client else Side.SERVER
+            protocol = self._protocol = Protocol(side, max_size=None, logger=_SILENT)
         protocol.receive_data(data)
         for event in protocol.events_received():
             if isinstance(event, Frame) and self._receive_error is None:
@@ -193,7 +201,7 @@ class WebSocketsTransport(WebSocketLink):
             if answer:
                 self._answer(answer)
         if protocol.state is not State.OPEN:
-            self._end(*self._why_over())
+            self._end(*_why_over(protocol))
 
     def _take_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
@@ -211,12 +219,34 @@ class WebSocketsTransport(WebSocketLink):
         except UnicodeDecodeError:
             self._fail(INVALID_TEXT, "text message that is not UTF-8")
 
-    def _why_over(self) -> tuple[type[Exception], str, BaseException | None]:
-        cause, close = self._protocol.parser_exc, self._protocol.close_rcvd
-        if cause is None and close is not None:
-            return trio.EndOfChannel, closed_by_peer(close.code, close.reason), None
-        text = f"the peer broke the rules of WebSocket: {printable(str(cause))}"
-        return trio.BrokenResourceError, text, cause
+
+def _why_over(protocol: Protocol) -> tuple[type[Exception], str, BaseException | None]:
+    cause, close = protocol.parser_exc, protocol.close_rcvd
+    if cause is None and close is not None:
+        return trio.EndOfChannel, closed_by_peer(close.code, close.reason), None
+    text = f"the peer broke the rules of WebSocket: {printable(str(cause))}"
+    return trio.BrokenResourceError, text, cause
+
+
+class _Handshake(ServerProtocol):
+    """The library's side of a server's handshake: chooses what the server likes best.
+
+    Args:
+        subprotocols: What the server speaks, the best first.
+
+    Attributes:
+        offered: The subprotocols as the client offered them.
+    """
+
+    def __init__(self, subprotocols: Sequence[str]) -> None:
+        super().__init__(max_size=None, logger=_SILENT)
+        self.offered: tuple[str, ...] = ()
+        self._ours = subprotocols
+
+    def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
+        """Choose one of those that the client offers."""
+        self.offered = tuple(subprotocols)
+        return next((Subprotocol(name) for name in self._ours if name in subprotocols), None)
 
 
 async def _shake_hands_as_server(protocol: ServerProtocol, pipe: BytePipe) -> None:

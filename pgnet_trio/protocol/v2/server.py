@@ -201,7 +201,7 @@ class ServerProtocol(Side):
         except (CryptoError, ProtocolError) as error:
             self._fall_silent()
             raise ProtocolError(f"the handshake failed: {error}") from None
-        self._link = handshake.split()
+        self._link, self._handshake = handshake.split(), None
         self._state = State.HELLO
 
     def _take(self, envelope: Any) -> ServerEvent | None:
