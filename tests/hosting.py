@@ -1,37 +1,29 @@
-"""A server for tests: everything cheap and in the loop, so that virtual time holds."""
+"""What tests of servers add to `pgnet_trio.testing`: a game, faults on purpose, real sockets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import trio
+import attrs
 
 from pgnet_trio import Client, Game, Packet, Response, Server
 from pgnet_trio.client.address import parse_address
 from pgnet_trio.client.connector import Connector, RemoteConnector
-from pgnet_trio.crypto import PasswordHasher
-from pgnet_trio.environment import Environment
 from pgnet_trio.protocol.v2 import SUBPROTOCOL
+from pgnet_trio.testing import HostedServer, SimulatedNetwork
 from pgnet_trio.transport import choose
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
+    from pgnet_trio.environment import Environment
     from pgnet_trio.transport import Transport
 
 
-async def run_in_loop(function: Callable[..., Any], *args: Any, abandon_on_cancel: bool) -> Any:
-    """Run a blocking function here and now: a thread would let virtual time run on."""
-    await trio.lowlevel.checkpoint()
-    return function(*args)
-
-
 def cheap_environment() -> Environment:
-    return Environment(
-        password_hasher=PasswordHasher(opslimit=1, memlimit=8192), run_blocking=run_in_loop
-    )
+    """Give the kit's, for servers that it does not make; each with keys of its own."""
+    return attrs.evolve(SimulatedNetwork().environment("tests"), random_bytes=os.urandom)
 
 
 class Recorder(Game):
@@ -62,52 +54,47 @@ class Recorder(Game):
         return Response(f"{packet.username}: {packet.message}", packet.payload, status=7)
 
 
-class InMemory(Connector):
-    """The way to a server in this process that runs by itself."""
+@asynccontextmanager
+async def hosting_faults(
+    game: Callable[..., Game], /, *errors: type[BaseException], **options: Any
+) -> AsyncIterator[HostedServer]:
+    """Run a server around a test of what becomes of errors in games and hooks; of any, if none."""
+    server = HostedServer(game, **options)
+    with server.expecting(*errors):
+        async with server.running():
+            yield server
 
-    encrypted = False
 
-    def __init__(self, server: Server, protocol: int = 2) -> None:
-        self._server = server
-        self._protocol = protocol
+def in_the_clear() -> SimulatedNetwork:
+    """A network like the link of `Client.local`, over which the admin needs no password."""
+    return SimulatedNetwork(encrypted=False)
+
+
+class Way(Connector):
+    """A user's way to a server under test; for subclasses that do something to it."""
+
+    def __init__(self, server: HostedServer, username: str) -> None:
+        self._inner = server.network.connector(server, username)
+        self.encrypted = self._inner.encrypted
 
     def __str__(self) -> str:
-        return "memory"
+        return str(self._inner)
 
     def connect(self, max_message_size: int | None) -> AbstractAsyncContextManager[Transport]:
         return self._connect(max_message_size)
 
     @asynccontextmanager
     async def _connect(self, max_message_size: int | None) -> AsyncIterator[Transport]:
-        transport = self._server.connect_in_memory(protocol=self._protocol)
-        transport.max_message_size = max_message_size
-        try:
+        async with self._inner.connect(max_message_size) as transport:
             yield transport
-        finally:
-            await transport.aclose()
 
 
-def make_server(game: Callable[..., Game] = Recorder, **options: Any) -> Server:
-    return Server(game, **{"port": None, "environment": cheap_environment(), **options})
-
-
-@asynccontextmanager
-async def hosting(game: Callable[..., Game] = Recorder, **options: Any) -> AsyncIterator[Server]:
-    """Run a server around the block; without a port unless one is asked for."""
-    server = make_server(game, **options)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(server.serve)
-        yield server
-        server.shutdown()
-
-
-def player(
+def remote(
     server: Server, username: str, password: str = "", *, protocol: int = 2, **options: Any
 ) -> Client:
-    """Make a client for a running server: over memory, or over its port where it has one."""
-    connector: Connector = InMemory(server, protocol)
-    if server.port is not None:
-        offered = (SUBPROTOCOL,) if protocol == 2 else ()
-        address = parse_address("127.0.0.1", server.port)
-        connector = RemoteConnector(address, choose(None), offered)
+    """Make a client for a running server with a port, over a real socket."""
+    assert server.port is not None
+    offered = (SUBPROTOCOL,) if protocol == 2 else ()
+    address = parse_address("127.0.0.1", server.port)
+    connector = RemoteConnector(address, choose(None), offered)
     return Client(connector, username=username, password=password, **options)

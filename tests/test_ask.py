@@ -25,8 +25,8 @@ from pgnet_trio import (
     Status,
     on,
 )
-from tests.drops import dropping_player
-from tests.hosting import hosting, player
+from pgnet_trio.testing import hosting
+from tests.hosting import hosting_faults
 
 
 @attrs.define
@@ -77,7 +77,7 @@ async def test_the_answer_comes_back_to_the_script() -> None:
         found.append(await room.ask("bob", Packet("Choose", {"prompt": "again"}), Throw))
 
     game = scripted(script)
-    async with hosting(game) as server, player(server, "ann") as ann, player(server, "bob") as bob:
+    async with hosting(game) as server, server.client("ann") as ann, server.client("bob") as bob:
         await ann.create_game("table 1")
         await ann.call(Go())
         await bob.join_game("table 1")
@@ -98,7 +98,7 @@ async def test_untyped_clients_answer_too() -> None:
     async def script(room: Room) -> None:
         found.append(await room.ask("ann", Choose("throw"), Throw))
 
-    async with hosting(scripted(script)) as server, player(server, "ann") as ann:
+    async with hosting(scripted(script)) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         await ann.call(Go())
         question = await anext(ann.questions())
@@ -129,7 +129,7 @@ async def test_the_time_is_up(autojump_clock: MockClock) -> None:
         except trio.TooSlowError as error:
             found.append(str(error))
 
-    async with hosting(scripted(script)) as server, player(server, "ann") as ann:
+    async with hosting(scripted(script)) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         await ann.call(Go())
         questions = ann.questions(Choose)
@@ -165,7 +165,7 @@ async def test_a_scope_around_a_question_is_its_deadline(autojump_clock: MockClo
 
     scope_of_room: list[trio.CancelScope] = []
     prompts: list[str] = []
-    async with hosting(scripted(script)) as server, player(server, "ann") as ann:
+    async with hosting(scripted(script)) as server, server.client("ann") as ann:
         ann.on_question = lambda question: prompts.append(question.packet.payload["prompt"])
         await ann.create_game("table 1")
         await ann.call(Go())
@@ -197,7 +197,7 @@ async def test_a_check_refuses_and_the_question_stays(autojump_clock: MockClock)
 
         found.append(await room.ask("ann", Choose("throw"), Throw, timeout=10, check=check))
 
-    async with hosting(scripted(script)) as server, player(server, "ann") as ann:
+    async with hosting(scripted(script)) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         await ann.call(Go())
         question = await anext(ann.questions())
@@ -225,7 +225,7 @@ async def test_ask_all_asks_at_the_same_time(autojump_clock: MockClock) -> None:
         found.append("too slow")
 
     game = scripted(script)
-    async with hosting(game) as server, player(server, "ann") as ann, player(server, "bob") as bob:
+    async with hosting(game) as server, server.client("ann") as ann, server.client("bob") as bob:
         await ann.create_game("table 1")
         await bob.join_game("table 1")
         await ann.call(Go())
@@ -256,9 +256,9 @@ async def test_who_leaves_will_not_answer() -> None:
 
     async with (
         hosting(scripted(script)) as server,
-        player(server, "ann") as ann,
-        player(server, "bob") as bob,
-        player(server, "eve") as eve,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
+        server.client("eve") as eve,
     ):
         await ann.create_game("table 1")
         await bob.join_game("table 1")
@@ -300,7 +300,7 @@ async def test_a_player_who_is_not_in_yet_is_asked_later() -> None:
 
     answers: list[Any] = []
     counts: list[Any] = []
-    async with hosting(Slow) as server, player(server, "ann") as ann, player(server, "bob") as bob:
+    async with hosting(Slow) as server, server.client("ann") as ann, server.client("bob") as bob:
         async with trio.open_nursery() as nursery:
 
             async def refused() -> None:
@@ -353,7 +353,7 @@ async def test_waiting_for_another_turn_in_a_turn_is_an_error(
         def handle_heartbeat(self, packet: Packet, /) -> Response:
             return Response("")
 
-    async with hosting(Stuck) as server, player(server, "ann") as ann:
+    async with hosting_faults(Stuck) as server, server.client("ann") as ann:
         if where == "joined":
             with pytest.raises(RequestFailed, match="crashed"):
                 await ann.create_game("table 1")
@@ -386,7 +386,7 @@ async def test_a_task_that_a_turn_starts_may_wait() -> None:
         async def ask_first(self, player: str, *, task_status: trio.TaskStatus[Throw]) -> None:
             task_status.started(await self.room.ask(player, Choose("x"), Throw))
 
-    async with hosting(Fine) as server, player(server, "ann") as ann:
+    async with hosting(Fine) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         await ann.call(Go())
         await (await anext(ann.questions(Guess))).answer(Throw("paper"))
@@ -403,35 +403,35 @@ async def test_questions_and_answers_survive_drops(autojump_clock: MockClock) ->
             answer = await room.ask("bob", Guess(number), Throw, timeout=100)
             found.append(answer)
 
-    async with hosting(scripted(script)) as server, player(server, "ann") as ann:
-        bob, way = dropping_player(server, "bob")
+    async with hosting(scripted(script)) as server, server.client("ann") as ann:
+        bob = server.client("bob")
         async with bob:
             await bob.create_game("table 1")
             await ann.join_game("table 1")
             questions = bob.questions(Guess)
             # The connection is gone when the question is asked.
-            await way.cut()
+            server.network.cut("bob")
             await ann.call(Go())
             await trio.sleep(5)
-            way.is_open = True
+            server.network.heal("bob")
             question = await anext(questions)
             assert question.seconds_left == pytest.approx(100 - 5, abs=6)
             assert question.seconds_left < 95.1
             # It is gone when the answer is given.
-            await way.cut()
+            server.network.cut("bob")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(question.answer, Throw("rock"))
                 await trio.sleep(3)
                 assert found == []
-                way.is_open = True
+                server.network.heal("bob")
             assert found == [Throw("rock")]
             # It goes while the answer is under way: that is taken once.
             question = await anext(questions)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(question.answer, Throw("paper"))
                 await trio.lowlevel.checkpoint()
-                await way.cut()
-                way.is_open = True
+                server.network.cut("bob")
+                server.network.heal("bob")
             question = await anext(questions)
             assert question.prompt == Guess(2)
             await question.answer(Throw("scissors"))
@@ -444,12 +444,12 @@ async def test_who_takes_over_gets_the_open_questions(autojump_clock: MockClock)
     async def script(room: Room) -> None:
         found.append(await room.ask("ann", Choose("throw"), Throw, timeout=60))
 
-    async with hosting(scripted(script)) as server, player(server, "ann") as old:
+    async with hosting(scripted(script)) as server, server.client("ann") as old:
         await old.create_game("table 1")
         await old.call(Go())
         first = await anext(old.questions(Choose))
         await trio.sleep(10)
-        async with player(server, "ann") as new:
+        async with server.client("ann") as new:
             assert new.game == "table 1"
             question = await anext(new.questions(Choose))
             assert question.prompt == Choose("throw")
@@ -479,7 +479,7 @@ async def test_events_and_scopes_of_questions(autojump_clock: MockClock) -> None
             heard.append("too late")
         heard.append("scope ended")
 
-    async with hosting(scripted(script)) as server, player(server, "ann") as ann:
+    async with hosting(scripted(script)) as server, server.client("ann") as ann:
         ann.on_question = on_question
         await ann.create_game("table 1")
         await ann.call(Go())
@@ -498,7 +498,7 @@ async def test_questions_of_one_model_leave_the_others() -> None:
             await wait_all_tasks_blocked()
             nursery.start_soon(room.ask, "ann", Guess(5), Throw)
 
-    async with hosting(scripted(script)) as server, player(server, "ann") as ann:
+    async with hosting(scripted(script)) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         await ann.call(Go())
         assert (await anext(ann.questions(Guess))).prompt == Guess(5)
@@ -528,7 +528,7 @@ async def _end_of(reader: Any) -> None:
 async def test_mistakes_in_asking_come_out_where_they_are_made(
     ask: Callable[[Room], Awaitable[Any]], says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with hosting(scripted(ask)) as server, player(server, "ann") as ann:
+    async with hosting_faults(scripted(ask)) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         ann.on_question = _throw
         await ann.call(Go())
@@ -557,7 +557,7 @@ async def test_a_run_that_returns_at_once_says_what_is_wrong(
         async def run(self) -> None:
             pass
 
-    async with hosting(Hasty) as server, player(server, "ann") as ann:
+    async with hosting_faults(Hasty) as server, server.client("ann") as ann:
         # Whether the player gets in before that is left to chance.
         await ann.request(Packet(Request.CREATE_GAME, {"name": "table 1"}))
         await wait_all_tasks_blocked()
@@ -571,7 +571,7 @@ async def test_the_end_of_run_is_the_end_of_the_game(caplog: pytest.LogCaptureFi
             (player,) = await self.room.wait_players(1)
             await self.room.ask(player, Choose("enough?"), Throw)
 
-    async with hosting(Short) as server, player(server, "ann") as ann:
+    async with hosting(Short) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         questions = ann.questions()
         await (await anext(questions)).answer(Throw("yes"))
@@ -595,7 +595,7 @@ async def test_a_game_that_ends_withdraws_its_questions(caplog: pytest.LogCaptur
         finally:
             cleaned_up.append("ended")
 
-    async with hosting(scripted(script)) as server, player(server, "ann") as ann:
+    async with hosting(scripted(script)) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         await ann.call(Go())
         question = await anext(ann.questions())
@@ -618,7 +618,7 @@ async def test_a_script_that_says_nothing_of_players_who_leave_ends_the_game_in_
         await room.ask_all(await room.wait_players(2), Choose("throw"), Throw)
 
     game = scripted(script)
-    async with hosting(game) as server, player(server, "ann") as ann, player(server, "bob") as bob:
+    async with hosting(game) as server, server.client("ann") as ann, server.client("bob") as bob:
         await ann.create_game("table 1")
         await bob.join_game("table 1")
         await ann.call(Go())
@@ -644,7 +644,7 @@ async def test_who_is_asked_sees_first_what_led_to_the_question() -> None:
                 self.count += 1
                 await self.room.ask("ann", Choose("throw"), Throw)
 
-    async with hosting(Counting) as server, player(server, "ann") as ann:
+    async with hosting(Counting) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         for count in (1, 2, 3):
             question = await anext(ann.questions(Choose))

@@ -22,8 +22,9 @@ from pgnet_trio.client.address import parse_address
 from pgnet_trio.client.server_key import ServerKey, fetch_server_key, fingerprint
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import ConnectFailed, CryptoError
+from pgnet_trio.testing import hosting
 from pgnet_trio.transport import choose
-from tests.hosting import hosting
+from tests.hosting import Recorder
 from tests.original_peer import OriginalServer, PeerError
 from tests.programs import run_program, start_in_terminal
 
@@ -231,7 +232,7 @@ async def test_a_server_shows_its_key_to_anybody(
     transport: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "pgnet_trio.server"):
-        async with hosting(port=0) as server:
+        async with hosting(Recorder, port=0) as server:
             key = await fetch_server_key(f"localhost:{server.port}", transport=transport)
             assert key == ServerKey(server.pubkey, 2)
     # Nobody logged in, or tried to.
@@ -307,7 +308,7 @@ def connect(address: str, *more: str) -> tuple[str, ...]:
 
 
 async def test_a_script_is_refused_by_itself_and_let_in_by_an_option(tmp_path: Path) -> None:
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         address = f"localhost:{server.port}"
         status, out, err = await run_program(*connect(address), stdin=".game_dir\n")
         assert (status, out) == (1, "")
@@ -324,7 +325,7 @@ async def test_a_script_is_refused_by_itself_and_let_in_by_an_option(tmp_path: P
 
 
 async def test_a_given_key_goes_before_what_is_known(path: Path) -> None:
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         address = f"localhost:{server.port}"
         KnownServers(path).add(address, OTHER)
         more = ("--known-servers", str(path), "--verify-server-pubkey", server.pubkey)
@@ -335,7 +336,7 @@ async def test_a_given_key_goes_before_what_is_known(path: Path) -> None:
 async def test_a_changed_key_is_refused_until_it_is_forgotten(path: Path) -> None:
     secret = {"PGNET_PASSWORD": "a secret password"}
     file = ("--known-servers", str(path))
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         address = f"localhost:{server.port}"
         KnownServers(path).add("other:1", KEY)
         KnownServers(path).add(address, OTHER)
@@ -449,7 +450,7 @@ def test_arguments_that_make_no_sense(
 async def test_a_person_is_asked_at_first_sight_and_never_again(path: Path) -> None:
     pytest.importorskip("pty")
     env = {"TERM": "dumb", "PGNET_PASSWORD": "a secret password"}
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         arguments = connect(f"localhost:{server.port}", "--known-servers", str(path))
         async with start_in_terminal(*arguments, env=env) as program:
             await program.out.wait_for(re.escape(fingerprint(server.pubkey)))
@@ -479,7 +480,7 @@ async def test_a_server_that_a_person_does_not_accept(
     path: Path, answer: str, problem: str
 ) -> None:
     pytest.importorskip("pty")
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         arguments = connect(f"localhost:{server.port}", "--known-servers", str(path))
         async with start_in_terminal(*arguments, env={"TERM": "dumb"}) as program:
             await program.out.wait_for(r"Go on\? ")
@@ -492,7 +493,7 @@ async def test_a_server_that_a_person_does_not_accept(
 
 async def test_a_fingerprint_that_a_person_knows_is_compared(path: Path) -> None:
     pytest.importorskip("pty")
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         arguments = connect(f"localhost:{server.port}", "--known-servers", str(path))
         async with start_in_terminal(*arguments, env={"TERM": "dumb"}) as program:
             await program.out.wait_for(r"Go on\? ")

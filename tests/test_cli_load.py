@@ -23,14 +23,14 @@ from pgnet_trio.cli.load_run import Bot, LoadClient, LoadRun
 from pgnet_trio.cli.measuring import MAX_KINDS, Latencies, Tally, describe_error
 from pgnet_trio.errors import Disconnected, RequestFailed
 from pgnet_trio.messages import Packet, Response, Status
-from tests.hosting import InMemory, hosting
+from pgnet_trio.testing import HostedServer, hosting
+from tests.hosting import Recorder, Way
 from tests.programs import WITHOUT_EXTRAS, run_program, start_in_terminal, start_program
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pgnet_trio.client import Client
-    from pgnet_trio.server import Server
     from pgnet_trio.transport import Transport
 
 BOTS = """\
@@ -183,9 +183,9 @@ def test_a_threshold(threshold: Threshold, met: bool, text: str) -> None:
 # Clients, in memory and in virtual time.
 
 
-async def load(server: Server, bot: Bot, *, clients: int = 4, **options: Any) -> LoadRun:
+async def load(server: HostedServer, bot: Bot, *, clients: int = 4, **options: Any) -> LoadRun:
     def make_client(*, username: str) -> LoadClient:
-        return LoadClient(InMemory(server), username=username)
+        return server.client(username, client_class=LoadClient)
 
     settings = {"ramp": 1.0, "seconds": None, "file": __file__, **options}
     run = LoadRun(bot, make_client, prefix="bot", clients=clients, **settings)
@@ -203,7 +203,7 @@ async def test_clients_start_one_after_the_other(autojump_clock: trio.testing.Mo
         assert client.username == f"bot{number}"
         await trio.sleep(25)
 
-    async with hosting() as server:
+    async with hosting(Recorder) as server:
         beginning = trio.current_time()
         run = await load(server, bot, clients=5, ramp=40.0)
         at_once = run.tally.most
@@ -235,7 +235,7 @@ async def test_what_is_timed(autojump_clock: trio.testing.MockClock) -> None:
         await client.leave_game()
         assert client.leave_game(callback=None) is None
 
-    async with hosting() as server:
+    async with hosting(Recorder) as server:
         run = await load(server, bot, clients=1)
     tally = run.tally
     assert [response.message for response in arrived] == ["calls"]
@@ -260,7 +260,7 @@ async def test_errors_are_counted_once_each(autojump_clock: trio.testing.MockClo
                 async with trio.open_nursery():
                     raise ValueError("in a group")
 
-    async with hosting() as server:
+    async with hosting(Recorder) as server:
         run = await load(server, bot, clients=4)
     tally = run.tally
     assert (tally.connected, tally.ended, tally.broken, tally.not_in) == (4, 1, 3, 0)
@@ -274,7 +274,7 @@ async def test_who_is_not_let_in_is_counted(autojump_clock: trio.testing.MockClo
     async def bot(client: Client, number: int) -> None:
         await trio.sleep(10)
 
-    async with hosting(registration_enabled=False) as server:
+    async with hosting(Recorder, registration_enabled=False) as server:
         run = await load(server, bot, clients=5)
     assert (run.tally.connected, run.tally.not_in) == (0, 5)
     ((kind, count),) = run.tally.errors.items()
@@ -288,7 +288,7 @@ async def test_only_so_many_log_in_at_the_same_time(
     at_once: list[int] = []
     logging_in = 0
 
-    class Slow(InMemory):
+    class Slow(Way):
         @asynccontextmanager
         async def _connect(self, max_message_size: int | None) -> AsyncIterator[Transport]:
             nonlocal logging_in
@@ -305,10 +305,10 @@ async def test_only_so_many_log_in_at_the_same_time(
     async def bot(client: Client, number: int) -> None:
         await trio.sleep(100)
 
-    async with hosting() as server:
+    async with hosting(Recorder) as server:
         run = LoadRun(
             bot,
-            lambda *, username: LoadClient(Slow(server), username=username),
+            lambda *, username: LoadClient(Slow(server, username), username=username),
             prefix="bot",
             clients=10,
             ramp=0.0,
@@ -324,7 +324,7 @@ async def test_time_is_up(autojump_clock: trio.testing.MockClock) -> None:
     async def bot(client: Client, number: int) -> None:
         await trio.sleep_forever()
 
-    async with hosting() as server:
+    async with hosting(Recorder) as server:
         run = await load(server, bot, clients=10, ramp=100.0, seconds=50.0)
         # They logged out, and nobody keeps a place for them.
         assert not server._host.sessions
@@ -336,7 +336,7 @@ async def test_time_is_up(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_a_whole_run(folder: Path) -> None:
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         arguments = ["load", f"localhost:{server.port}", "--bot", "its_bots.py:short"]
         arguments += ["--clients", "6", "--ramp", "100ms", "--verify-server-pubkey", server.pubkey]
         arguments += ["--json", "result.json", "--p99", "1m", "--max-errors", "0"]
@@ -357,7 +357,7 @@ def read(path: Path) -> str:
 
 
 async def test_a_threshold_that_is_missed_shows_in_the_exit_status(folder: Path) -> None:
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         arguments = ["load", f"localhost:{server.port}", "--clients", "2", "--ramp", "0"]
         arguments += ["--verify-server-pubkey", server.pubkey, "--bot"]
         missed = ["its_bots.py:short", "--p99", "0.001ms", "--json", "result.json"]
@@ -372,7 +372,7 @@ async def test_a_threshold_that_is_missed_shows_in_the_exit_status(folder: Path)
 
 
 async def test_a_server_that_does_not_take_so_many_is_explained(folder: Path) -> None:
-    async with hosting(port=0, max_connections_per_address=2) as server:
+    async with hosting(Recorder, port=0, max_connections_per_address=2) as server:
         arguments = ["load", f"localhost:{server.port}", "--bot", "its_bots.py:endless"]
         arguments += ["--clients", "4", "--ramp", "0", "--seconds", "0.5", "--max-errors", "1"]
         arguments += ["--verify-server-pubkey", server.pubkey]
@@ -383,7 +383,7 @@ async def test_a_server_that_does_not_take_so_many_is_explained(folder: Path) ->
 
 
 async def test_the_first_ctrl_c_ends_it_with_the_table(folder: Path) -> None:
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         arguments = ["load", f"localhost:{server.port}", "--bot", "its_bots.py:endless"]
         arguments += ["--clients", "1", "--ramp", "0", "--verify-server-pubkey", server.pubkey]
         async with start_program(*arguments, cwd=folder) as program:
@@ -396,7 +396,7 @@ async def test_the_first_ctrl_c_ends_it_with_the_table(folder: Path) -> None:
 
 
 async def test_the_second_ctrl_c_ends_it_at_once(folder: Path) -> None:
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         arguments = ["load", f"localhost:{server.port}", "--bot", "its_bots.py:stubborn"]
         arguments += ["--clients", "1", "--ramp", "0", "--verify-server-pubkey", server.pubkey]
         async with start_program(*arguments, cwd=folder) as program:
@@ -411,7 +411,7 @@ async def test_the_second_ctrl_c_ends_it_at_once(folder: Path) -> None:
 @pytest.mark.parametrize("command", [None, WITHOUT_EXTRAS], ids=["rich", "plain"])
 async def test_progress_and_table_in_a_terminal(folder: Path, command: Any) -> None:
     pytest.importorskip("pty")
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         arguments = ["load", f"localhost:{server.port}", "--bot", "its_bots.py:endless"]
         arguments += ["--clients", "2", "--ramp", "0", "--verify-server-pubkey", server.pubkey]
         options = {} if command is None else {"command": command}

@@ -28,15 +28,16 @@ from pgnet_trio import (
 from pgnet_trio.client.address import Address, parse_address
 from pgnet_trio.client.outbox import MAX_QUEUED
 from pgnet_trio.protocol.delivery import WINDOW
-from tests.hosting import Recorder, cheap_environment, hosting, make_server, player
+from pgnet_trio.testing import HostedServer, SimulatedNetwork, hosting
+from tests.hosting import Recorder, cheap_environment, remote
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
 @asynccontextmanager
-async def at_table(*, protocol: int = 2, **options: Any) -> AsyncIterator[Client]:
-    async with hosting(**options) as server, player(server, "ann", protocol=protocol) as ann:
+async def at_table(game: type[Game] = Recorder, *, protocol: int = 2) -> AsyncIterator[Client]:
+    async with hosting(game) as server, server.client("ann", protocol=protocol) as ann:
         await ann.create_game("table 1")
         yield ann
 
@@ -95,7 +96,7 @@ async def test_do_next_goes_before_what_waits() -> None:
             done.set()
 
     game = gated()
-    async with at_table(game=game, protocol=1) as ann:
+    async with at_table(game, protocol=1) as ann:
         for message in ("wait", "first", "second"):
             ann.send(Packet(message), note)
         ann.send(Packet("urgent"), note, do_next=True)
@@ -108,7 +109,7 @@ async def test_flushing_forgets_what_was_not_sent() -> None:
     got: list[str] = []
     game = gated()
     async with (
-        at_table(game=game, protocol=1) as ann,
+        at_table(game, protocol=1) as ann,
         trio.open_nursery() as nursery,
     ):
         ann.send(Packet("wait"), lambda response: got.append(response.message))
@@ -122,14 +123,16 @@ async def test_flushing_forgets_what_was_not_sent() -> None:
     assert got == ["ann: wait"]
 
 
-async def test_a_cancelled_request_shifts_no_answer() -> None:
+async def test_a_cancelled_request_shifts_no_answer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     game = gated()
-    async with at_table(game=game) as ann, trio.open_nursery() as nursery:
+    async with at_table(game) as ann, trio.open_nursery() as nursery:
         for message in ("wait", "in the queue"):
             nursery.start_soon(ann.request, Packet(message))
             await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
-    async with at_table(game=game) as ann:
+    async with at_table(game) as ann:
         with trio.move_on_after(0):
             await ann.request(Packet("wait"))
         game.gate.set()
@@ -138,8 +141,8 @@ async def test_a_cancelled_request_shifts_no_answer() -> None:
 
 async def test_events_come_in_the_order_of_the_original() -> None:
     calls: list[tuple[str, Any]] = []
-    async with hosting() as server:
-        ann = player(server, "ann")
+    async with hosting(Recorder) as server:
+        ann = server.client("ann")
         ann.on_connection = lambda connected: calls.append(("on_connection", connected))
         ann.on_status = lambda status: calls.append(("on_status", status))
         ann.on_game = lambda game: calls.append(("on_game", game))
@@ -167,7 +170,7 @@ async def test_events_come_in_the_order_of_the_original() -> None:
 
 async def test_queued_forms_of_the_four_requests() -> None:
     got: list[Response] = []
-    async with hosting() as server, player(server, "ann") as ann:
+    async with hosting(Recorder) as server, server.client("ann") as ann:
         ann.join_game("table 1", password="x", callback=got.append)
         await wait_all_tasks_blocked()
         ann.get_game_dir(got.append)
@@ -181,7 +184,7 @@ async def test_queued_forms_of_the_four_requests() -> None:
 
 
 async def test_refusals_raise_with_the_response() -> None:
-    async with hosting() as server, player(server, "ann") as ann:
+    async with hosting(Recorder) as server, server.client("ann") as ann:
         for asked in (ann.leave_game(), ann.create_game("x"), ann.join_game("")):
             with pytest.raises(RequestFailed) as caught:
                 await asked
@@ -192,7 +195,7 @@ async def test_refusals_raise_with_the_response() -> None:
 
 async def test_what_cannot_travel_fails_where_it_was_asked() -> None:
     game = gated()
-    async with at_table(game=game) as ann, trio.open_nursery() as nursery:
+    async with at_table(game) as ann, trio.open_nursery() as nursery:
         with pytest.raises(CodecError, match="x"):
             await ann.request(Packet("move", {"x": object()}))
         nursery.start_soon(ann.request, Packet("wait"))
@@ -214,9 +217,9 @@ async def test_sending_without_a_connection_warns_and_asking_raises(
         await ann.request(Packet("hello"))
 
 
-async def test_the_queue_is_bounded() -> None:
+async def test_the_queue_is_bounded(autojump_clock: trio.testing.MockClock) -> None:
     game = gated()
-    async with at_table(game=game) as ann:
+    async with at_table(game) as ann:
         with pytest.raises(SendQueueFull):
             # Some have left already, as far as the window allows.
             for _ in range(MAX_QUEUED + WINDOW + 1):
@@ -226,7 +229,7 @@ async def test_the_queue_is_bounded() -> None:
 async def test_whoever_waits_hears_that_the_connection_ended(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with hosting(gated()) as server, player(server, "ann") as ann:
+    async with hosting(gated()) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         async with trio.open_nursery() as waiting:
             waiting.start_soon(_expect_disconnected, ann, "wait")
@@ -243,7 +246,7 @@ async def _expect_disconnected(client: Client, message: str) -> None:
 
 
 async def test_the_end_of_a_connection_does_not_cancel_the_body() -> None:
-    async with hosting() as server, player(server, "ann") as ann:
+    async with hosting(Recorder) as server, server.client("ann") as ann:
         ann.disconnect()
         await trio.lowlevel.checkpoint()
         assert not ann.connected
@@ -252,10 +255,10 @@ async def test_the_end_of_a_connection_does_not_cancel_the_body() -> None:
 
 
 async def test_the_body_keeps_its_own_errors() -> None:
-    async with hosting() as server:
+    async with hosting(Recorder) as server:
         for error in (KeyError("x"), ExceptionGroup("mine", [ValueError("y")])):
             with pytest.raises(type(error)) as caught:
-                async with player(server, "ann"):
+                async with server.client("ann"):
                     raise error
             assert caught.value is error
             await wait_all_tasks_blocked()
@@ -265,8 +268,8 @@ async def test_a_callback_that_raises_ends_the_client_with_its_error() -> None:
     def callback(response: Response) -> None:
         raise ZeroDivisionError
 
-    async with hosting() as server:
-        ann = player(server, "ann")
+    async with hosting(Recorder) as server:
+        ann = server.client("ann")
         with pytest.raises(ZeroDivisionError):
             async with ann:
                 ann.send(Packet("hello"), callback)
@@ -279,8 +282,8 @@ async def test_a_callback_that_raises_ends_the_client_with_its_error() -> None:
 
 
 async def test_run_is_the_same_in_the_background_and_may_be_repeated() -> None:
-    async with hosting() as server:
-        ann = player(server, "ann")
+    async with hosting(Recorder) as server:
+        ann = server.client("ann")
         for _ in range(2):
             async with trio.open_nursery() as nursery:
                 assert await nursery.start(ann.run) is ann
@@ -348,7 +351,7 @@ async def test_a_local_client_opens_a_port_for_others_if_asked() -> None:
     ann = Client.local(game=Recorder, username="ann", port=0, server_factory=factory)
     async with ann:
         await ann.create_game("table 1")
-        async with player(servers[0], "bob") as bob:
+        async with remote(servers[0], "bob") as bob:
             await bob.join_game("table 1")
             assert (await bob.get_game_dir())["table 1"].users == 2
     assert servers[0].port is None
@@ -356,7 +359,7 @@ async def test_a_local_client_opens_a_port_for_others_if_asked() -> None:
 
 @pytest.mark.parametrize("transport", ["websockets", "trio-websocket"])
 async def test_remote_clients_over_real_sockets(transport: str) -> None:
-    async with hosting(port=0, transport=transport) as server:
+    async with hosting(Recorder, port=0, transport=transport) as server:
         ann = Client.remote(
             address=f"127.0.0.1:{server.port}",
             username="ann",
@@ -372,18 +375,18 @@ async def test_remote_clients_over_real_sockets(transport: str) -> None:
 
 
 async def test_a_server_with_another_key_is_told_nothing() -> None:
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         ann = Client.remote(
             address="localhost",
             port=server.port or 0,
             username="ann",
-            verify_server_pubkey=make_server().pubkey,
+            verify_server_pubkey=HostedServer(Recorder, network=SimulatedNetwork(1)).pubkey,
         )
         with pytest.raises(ServerKeyMismatch):
             async with ann:
                 pass
         assert not ann.connected
-        async with player(server, "ann"):
+        async with server.client("ann"):
             pass
 
 
@@ -408,9 +411,9 @@ async def test_somebody_silent_there(autojump_clock: trio.testing.MockClock) -> 
 
 
 async def test_refused_log_ins_come_out_bare() -> None:
-    async with hosting(registration_enabled=False) as server:
+    async with hosting(Recorder, registration_enabled=False) as server:
         with pytest.raises(LoginRefused, match="invite"):
-            await player(server, "ann").run()
+            await server.client("ann").run()
 
 
 @pytest.mark.parametrize(

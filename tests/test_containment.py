@@ -19,12 +19,11 @@ from pgnet_trio import (
     Request,
     RequestFailed,
     Response,
-    Server,
     on,
 )
 from pgnet_trio.server.room import CRASHED, RESTARTS
-from tests.drops import Cuttable, dropping_player
-from tests.hosting import hosting, make_server, player
+from pgnet_trio.testing import HostedServer, hosting
+from tests.hosting import hosting_faults
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -252,7 +251,7 @@ class Fragile(Game):
         self.fail("check")
 
 
-async def provoke(place: str, server: Server, bob: Client, way: Cuttable) -> None:
+async def provoke(place: str, server: HostedServer, bob: Client) -> None:
     """Bring a game to where it raises; bob is in it, if that is possible."""
     await bob.request(Packet(Request.JOIN_GAME, {"name": f"place {place}"}))
     if bob.game is None:
@@ -261,9 +260,9 @@ async def provoke(place: str, server: Server, bob: Client, way: Cuttable) -> Non
         case "user left":
             await bob.leave_game()
         case "player dropped" | "player resumed":
-            await way.cut()
+            server.network.cut("bob")
             await trio.sleep(1)
-            way.is_open = True
+            server.network.heal("bob")
             await trio.sleep(20)
         case "handle game packet":
             await bob.request(Packet("hello"))
@@ -272,7 +271,7 @@ async def provoke(place: str, server: Server, bob: Client, way: Cuttable) -> Non
             await bob.get_game_dir()
         case "view at a take over":
             EXPLODING.append(True)
-            async with player(server, "bob") as other:
+            async with server.client("bob") as other:
                 await trio.sleep(1)
                 assert other.game is None
                 assert other.left is not None
@@ -295,14 +294,14 @@ async def test_a_fault_anywhere_stays_in_its_game(
 ) -> None:
     caplog.set_level(logging.ERROR)
     options: dict[str, Any] = {"save_file": tmp_path / "save.db", "resume_grace": 30}
-    async with hosting(Fragile, **options) as server, player(server, "ann") as ann:
+    async with hosting_faults(Fragile, **options) as server, server.client("ann") as ann:
         await ann.create_game("steady")
         start = trio.current_time()
         states: list[int] = []
         ann.on_state = states.append
-        bob, way = dropping_player(server, "bob")
+        bob = server.client("bob")
         async with bob:
-            await provoke(place, server, bob, way)
+            await provoke(place, server, bob)
             await trio.sleep(1)
             assert bob.game is None
             if place not in WITHOUT_PLAYERS | OVER_ALREADY:
@@ -345,7 +344,7 @@ async def test_a_task_that_a_view_ends_is_not_woken_any_more(
             self.broken = True
             await events[1].wait()
 
-    async with hosting(Waiting) as server, player(server, "ann") as ann:
+    async with hosting_faults(Waiting) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         events[0].set()
         await trio.sleep(1)
@@ -413,9 +412,9 @@ async def test_a_game_comes_back_from_its_last_save_with_its_players(
     where: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     async with (
-        hosting(Phoenix, save_file=tmp_path / "save.db", autosave_interval=1e6) as server,
-        player(server, "ann") as ann,
-        player(server, "bob") as bob,
+        hosting_faults(Phoenix, save_file=tmp_path / "save.db", autosave_interval=1e6) as server,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
     ):
         await ann.create_game("table 1")
         await bob.join_game("table 1")
@@ -438,9 +437,9 @@ async def test_who_makes_a_game_raise_by_joining_is_not_in_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with (
-        hosting(Phoenix) as server,
-        player(server, "ann") as ann,
-        player(server, "eve") as eve,
+        hosting_faults(Phoenix) as server,
+        server.client("ann") as ann,
+        server.client("eve") as eve,
     ):
         await ann.create_game("table 1")
         with pytest.raises(RequestFailed, match="crashed"):
@@ -455,7 +454,7 @@ async def test_who_makes_a_game_raise_by_joining_is_not_in_it(
 async def test_restarts_are_limited(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with hosting(Phoenix) as server, player(server, "ann") as ann:
+    async with hosting_faults(Phoenix) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         for _ in range(3 * RESTARTS):
             await ann.request(Packet("Poke", {"where": "raise"}))
@@ -478,7 +477,7 @@ async def test_a_game_that_raises_when_made_again_is_closed(
             if type(self).lives > 1:
                 raise ValueError("not again")
 
-    async with hosting(Broken) as server, player(server, "ann") as ann:
+    async with hosting_faults(Broken) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         answer = await ann.request(Packet("Poke", {"where": "raise"}))
         assert answer.message == CRASHED
@@ -529,11 +528,11 @@ async def test_what_ends_the_program_is_not_contained(
         def handle_heartbeat(self, packet: Packet, /) -> Response:
             return Response("")
 
-    server = make_server(Ending)
+    server = HostedServer(Ending)
     with pytest.raises(BaseException) as caught:  # noqa: PT011  # a group, or not
         async with trio.open_nursery() as nursery:
             await nursery.start(server.serve)
-            async with player(server, "ann") as ann:
+            async with server.client("ann") as ann:
                 await ann.create_game("table 1")
                 if where == "check":
                     question = await anext(ann.questions())
@@ -594,7 +593,7 @@ async def test_a_call_that_blocks_is_named(where: str) -> None:
     listener = _Listener()
     logging.getLogger("pgnet_trio.server").addHandler(listener)
     try:
-        async with hosting(Blocking, watchdog=0.01) as server, player(server, "ann") as ann:
+        async with hosting(Blocking, watchdog=0.01) as server, server.client("ann") as ann:
             await ann.create_game("table 1")
             await ann.call(Poke(where))
             await wait_all_tasks_blocked()
@@ -621,4 +620,4 @@ async def test_the_watchdog_can_be_off() -> None:
         assert len(watchdogs() - before) == 1
     for wrong in (0, -1.0):
         with pytest.raises(ValueError, match="watchdog"):
-            make_server(Blocking, watchdog=wrong)
+            HostedServer(Blocking, watchdog=wrong)

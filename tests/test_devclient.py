@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import attrs
 import pytest
@@ -31,10 +30,7 @@ from pgnet_trio.game import Game
 from pgnet_trio.messages import Packet, Push, Response, Status
 from pgnet_trio.server import Server
 from pgnet_trio.terminal import LineReader
-from tests.hosting import InMemory, hosting, make_server, player
-
-if TYPE_CHECKING:
-    from pgnet_trio.transport import Transport
+from pgnet_trio.testing import HostedServer, hosting
 
 SIGNATURES = {
     "__pgnet__.join_game": {"name": "str", "password": "str"},
@@ -474,24 +470,6 @@ class Talkative(Game):
         self.room.push(answer)
 
 
-class Cuttable(InMemory):
-    """Its links can be cut, and lead nowhere for a while."""
-
-    unreachable = False
-
-    def serve_from(self, server: Server) -> None:
-        self._server = server
-        self.unreachable = False
-
-    @asynccontextmanager
-    async def _connect(self, max_message_size: int | None) -> AsyncIterator[Transport]:
-        if self.unreachable:
-            raise OSError("nobody is there")
-        async with super()._connect(max_message_size) as link:
-            self.link = link
-            yield link
-
-
 async def wait_until(script: Script, *words: str) -> None:
     """Wait until notes with these words have come."""
     while not all(any(word in note for note in script.notes) for word in words):
@@ -554,15 +532,13 @@ async def test_who_comes_goes_drops_and_is_back_is_shown(
     script = Script([".join_game;name=table"])
     script.waits_at_end = True
     async with hosting(Talkative) as server:
-        connector = Cuttable(server)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(devclient.run, player(server, "ann"), script)
+            nursery.start_soon(devclient.run, server.client("ann"), script)
             await script.is_waiting.wait()
-            bob = Client(connector, username="bob")
-            async with bob:
+            async with server.client("bob") as bob:
                 await bob.join_game("table")
                 await wait_until(script, "bob has joined")
-                await connector.link.aclose()
+                server.network.drop("bob")
                 await wait_until(script, "bob has dropped", "bob is back")
                 await bob.leave_game()
             await wait_until(script, "bob has left")
@@ -575,27 +551,20 @@ async def test_a_session_that_the_server_forgot_is_told_and_the_prompt_goes_on(
 ) -> None:
     script = Script([".join_game;name=table"])
     script.waits_at_end = True
-    servers = [make_server(Talkative), make_server(Talkative)]
-    connector = Cuttable(servers[0])
     statuses: list[int] = []
 
-    async def connect() -> None:
-        statuses.append(await devclient.run(Client(connector, username="ann"), script))
+    async def connect(server: HostedServer) -> None:
+        statuses.append(await devclient.run(server.client("ann"), script))
 
     async with trio.open_nursery() as nursery:
-        with trio.CancelScope() as first:
-            async with trio.open_nursery() as hosts:
-                await hosts.start(servers[0].serve)
-                nursery.start_soon(connect)
-                await script.is_waiting.wait()
-                await connector.link.aclose()
-                connector.unreachable = True
-                first.cancel()
-        await trio.sleep(20)
-        await nursery.start(servers[1].serve)
-        connector.serve_from(servers[1])
-        await wait_until(script, "Online again")
-        servers[1].shutdown()
+        async with hosting(Talkative) as server:
+            nursery.start_soon(connect, server)
+            await script.is_waiting.wait()
+            server.network.cut("ann")
+            await server.restart(crash=True)
+            await trio.sleep(20)
+            server.network.heal("ann")
+            await wait_until(script, "Online again")
     assert statuses == [1]
     assert script.errors[0] == "The server does not know this session any more."
     assert script.errors[-1].startswith("The connection ended: ")

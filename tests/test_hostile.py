@@ -29,8 +29,9 @@ from pgnet_trio import (
 from pgnet_trio.client.outbox import MAX_QUEUED
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.delivery import WINDOW, ClientDelivery
+from pgnet_trio.testing import SimulatedNetwork, hosting
 from pgnet_trio.transport import Transport, choose
-from tests.hosting import Recorder, cheap_environment, hosting, player
+from tests.hosting import Recorder, cheap_environment, remote
 from tests.joined import logged_in
 from tests.middleman import Middleman, in_the_middle
 from tests.original_peer import OriginalClient, PeerError
@@ -64,7 +65,7 @@ FIRST_MESSAGES: dict[str, str | bytes] = {
 
 @pytest.fixture(params=IMPLEMENTATIONS)
 async def server(request: pytest.FixtureRequest, nursery: trio.Nursery) -> AsyncIterator[Server]:
-    async with hosting(port=0, transport=request.param, ping_interval=None) as server:
+    async with hosting(Recorder, port=0, transport=request.param, ping_interval=None) as server:
         yield server
 
 
@@ -87,7 +88,7 @@ async def drain_until_closed(transport: Transport) -> list[str | bytes]:
 
 
 async def assert_serves(server: Server) -> None:
-    async with player(server, "ann") as ann:
+    async with remote(server, "ann") as ann:
         await ann.create_game("table 1")
         assert (await ann.request(Packet("hello"))).message == "ann: hello"
     await wait_all_tasks_blocked(0.01)
@@ -128,7 +129,7 @@ async def test_an_altered_ciphertext_ends_that_connection(change: str, server: S
 
 
 async def test_a_request_over_the_limit_ends_that_connection_only(server: Server) -> None:
-    async with player(server, "bob", reconnect_for=0) as bob:
+    async with remote(server, "bob", reconnect_for=0) as bob:
         # A client of ours knows the limit, and would not send it.
         bob._outbox.max_size = None
         with pytest.raises(Exception, match=r"clos|lost|over"):
@@ -156,7 +157,7 @@ async def test_raw_bytes_instead_of_http(server: Server, caplog: pytest.LogCaptu
 
 async def test_an_abrupt_reset_frees_the_seat(server: Server) -> None:
     with trio.CancelScope() as scope:
-        async with player(server, "bob") as bob:
+        async with remote(server, "bob") as bob:
             await bob.create_game("table 1")
             scope.cancel()
             await trio.lowlevel.checkpoint()
@@ -165,7 +166,7 @@ async def test_an_abrupt_reset_frees_the_seat(server: Server) -> None:
 
 async def assert_frees_seat(server: Server) -> None:
     await wait_all_tasks_blocked(0.02)
-    async with player(server, "bob") as bob:
+    async with remote(server, "bob") as bob:
         assert await bob.get_game_dir() == {}
 
 
@@ -173,6 +174,7 @@ async def test_those_who_say_nothing_are_dropped_in_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with hosting(
+        Recorder,
         port=0,
         login_timeout=10,
         max_connections_per_address=None,
@@ -194,7 +196,7 @@ async def test_those_who_say_nothing_are_dropped_in_time(
 
 
 async def test_too_many_from_one_address_are_turned_away() -> None:
-    async with hosting(port=0, max_logins_per_address=3) as server:
+    async with hosting(Recorder, port=0, max_logins_per_address=3) as server:
         streams = [await trio.open_tcp_stream("127.0.0.1", server.port or 0) for _ in range(4)]
         with trio.fail_after(5):
             assert await streams[3].receive_some(1) == b""
@@ -207,12 +209,15 @@ async def test_too_many_from_one_address_are_turned_away() -> None:
 async def test_a_flood_of_requests_waits_and_starves_nobody(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with hosting(port=0, requests_per_second=10) as server, player(server, "bob") as bob:
+    async with (
+        hosting(Recorder, port=0, requests_per_second=10) as server,
+        remote(server, "bob") as bob,
+    ):
         start = trio.current_time()
         for _ in range(50):
             await bob.request(Packet("x"))
         assert trio.current_time() - start == pytest.approx(3, abs=0.2)
-        async with player(server, "ann") as ann:
+        async with remote(server, "ann") as ann:
             now = trio.current_time()
             await ann.get_game_dir()
             assert trio.current_time() == pytest.approx(now, abs=0.1)
@@ -237,7 +242,7 @@ async def test_an_original_client_plays_on_our_server(server: Server) -> None:
 
 
 async def test_a_half_open_peer_is_dropped(autojump_clock: trio.testing.MockClock) -> None:
-    async with hosting(port=0, ping_interval=5, keepalive_timeout=8) as server:
+    async with hosting(Recorder, port=0, ping_interval=5, keepalive_timeout=8) as server:
         peer = OriginalClient(username="bob", password="pw")
         async with link(server) as transport:
             await transport.send(peer.open())
@@ -247,7 +252,7 @@ async def test_a_half_open_peer_is_dropped(autojump_clock: trio.testing.MockCloc
             await transport.receive()
             # From here on it neither reads nor writes: pings stay unanswered.
             await trio.sleep(20)
-            async with player(server, "bob", "pw") as bob:
+            async with remote(server, "bob", "pw") as bob:
                 assert isinstance(bob, Client)
 
 
@@ -279,7 +284,10 @@ def through(middleman: Middleman, transport: str, **options: Any) -> Client:
 async def test_who_strips_the_subprotocol_gets_nothing_from_who_knows_better(
     transport: str, side: str
 ) -> None:
-    async with hosting(port=0, transport=transport) as server, in_the_middle(server.port) as eve:
+    async with (
+        hosting(Recorder, port=0, transport=transport) as server,
+        in_the_middle(server.port) as eve,
+    ):
         setattr(eve, side, strip)
         for options in ({"verify_server_pubkey": server.pubkey}, {"minimum_protocol": 2}):
             with pytest.raises(ConnectFailed, match="does not speak protocol 2"):
@@ -293,7 +301,10 @@ async def test_who_strips_the_subprotocol_gets_nothing_from_who_knows_better(
 
 @pytest.mark.parametrize("transport", IMPLEMENTATIONS)
 async def test_who_names_other_subprotocols_breaks_the_handshake(transport: str) -> None:
-    async with hosting(port=0, transport=transport) as server, in_the_middle(server.port) as eve:
+    async with (
+        hosting(Recorder, port=0, transport=transport) as server,
+        in_the_middle(server.port) as eve,
+    ):
         eve.to_server = lambda data: data.replace(b": pgnet.2\r\n", b": pgnet.2,x\r\n")
         with pytest.raises(ConnectFailed, match="handshake failed"):
             await through(eve, transport).run()
@@ -307,7 +318,7 @@ async def test_a_client_that_comes_back_speaks_protocol_2_or_not_at_all(
 ) -> None:
     statuses: list[str] = []
     async with (
-        hosting(port=0, transport=transport, resume_grace=2) as server,
+        hosting(Recorder, port=0, transport=transport, resume_grace=2) as server,
         in_the_middle(server.port) as eve,
     ):
         ann = through(eve, transport, reconnect_for=20)
@@ -334,8 +345,8 @@ async def test_another_server_at_a_reconnect_is_told_nothing(
     transport: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with (
-        hosting(port=0, transport=transport, resume_grace=1000) as server,
-        hosting(port=0, transport=transport) as other,
+        hosting(Recorder, port=0, transport=transport, resume_grace=1000) as server,
+        hosting(Recorder, network=SimulatedNetwork(1), port=0, transport=transport) as other,
         in_the_middle(server.port) as eve,
         through(eve, transport, reconnect_for=None) as ann,
     ):
@@ -357,7 +368,7 @@ async def test_a_replayed_resume_takes_nothing(
     transport: str, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
-        hosting(port=0, transport=transport) as server,
+        hosting(Recorder, port=0, transport=transport) as server,
         in_the_middle(server.port) as eve,
         through(eve, transport) as ann,
     ):
@@ -389,7 +400,7 @@ async def test_altered_bytes_cost_the_connection_and_not_the_session(
 ) -> None:
     chance = random.Random(4)
     async with (
-        hosting(port=0, transport=transport, resume_grace=10_000) as server,
+        hosting(Recorder, port=0, transport=transport, resume_grace=10_000) as server,
         in_the_middle(server.port) as eve,
         through(eve, transport, reconnect_for=None) as ann,
     ):
@@ -580,7 +591,7 @@ BROKEN_FRAMES: dict[str, bytes] = {
 async def test_a_broken_frame_ends_the_session_with_a_reason(
     name: str, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with player(server, "eve") as eve:
+    async with remote(server, "eve") as eve:
         await eve.create_game("table 2")
         tasks = count_tasks(server)
         async with stranger(server) as bob:
@@ -662,7 +673,7 @@ async def test_more_requests_than_the_window_end_the_session(quiet: bool) -> Non
 async def test_a_flood_of_quiet_messages_stays_in_bounds() -> None:
     game = stuck()
     async with hosting(game, port=0, requests_per_second=None) as server:
-        async with player(server, "bob") as bob:
+        async with remote(server, "bob") as bob:
             await bob.create_game("table 1")
             sent = 0
             with pytest.raises(SendQueueFull):
@@ -680,11 +691,11 @@ async def test_a_flood_of_quiet_messages_stays_in_bounds() -> None:
 
 
 async def test_fewer_in_flight_than_the_window_break_no_client() -> None:
-    async with hosting(port=0, max_requests_in_flight=2) as server:
-        async with player(server, "bob") as bob, trio.open_nursery() as nursery:
+    async with hosting(Recorder, port=0, max_requests_in_flight=2) as server:
+        async with remote(server, "bob") as bob, trio.open_nursery() as nursery:
             for _ in range(200):
                 nursery.start_soon(bob.get_game_dir)
-        async with player(server, "bob", protocol=1) as bob:
+        async with remote(server, "bob", protocol=1) as bob:
             await bob.get_game_dir()
 
 
@@ -705,7 +716,7 @@ async def test_asking_for_the_state_again_and_again_shows_it_once_a_message() ->
 
 
 async def test_a_goodbye_right_behind_the_log_in_leaves_nobody_in_the_seat() -> None:
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         async with choose("websockets").connect(
             "127.0.0.1", server.port or 0, subprotocols=[v2.SUBPROTOCOL], max_message_size=None
         ) as transport:
@@ -720,7 +731,7 @@ async def test_a_goodbye_right_behind_the_log_in_leaves_nobody_in_the_seat() -> 
 async def test_resumes_by_guessing_end_with_the_time_to_log_in(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with hosting(port=0) as server, player(server, "ann") as ann:
+    async with hosting(Recorder, port=0) as server, remote(server, "ann") as ann:
         async with choose("websockets").connect(
             "127.0.0.1", server.port or 0, subprotocols=[v2.SUBPROTOCOL], max_message_size=None
         ) as transport:
@@ -743,7 +754,7 @@ async def test_resumes_by_guessing_end_with_the_time_to_log_in(
 
 async def test_clients_of_both_protocols_play_in_the_same_game(server: Server) -> None:
     peer = OriginalClient(username="bob", password="pw")
-    async with link(server) as transport, player(server, "ann") as ann:
+    async with link(server) as transport, remote(server, "ann") as ann:
 
         async def exchange(text: str) -> None:
             await transport.send(text)
@@ -769,7 +780,7 @@ async def test_clients_of_both_protocols_play_in_the_same_game(server: Server) -
 
 
 async def test_a_server_may_want_protocol_2_and_tells_others_so() -> None:
-    async with hosting(port=0, minimum_protocol=2) as server:
+    async with hosting(Recorder, port=0, minimum_protocol=2) as server:
         peer = OriginalClient(username="bob", password="pw")
         async with link(server) as transport:
             await transport.send(peer.open())
@@ -778,8 +789,8 @@ async def test_a_server_may_want_protocol_2_and_tells_others_so() -> None:
         assert "protocol 2" in peer.received[-1]["message"]
         assert peer.received[-1]["disconnecting"] is True
         with pytest.raises(LoginRefused, match="protocol 2"):
-            await player(server, "bob", protocol=1).run()
-        async with player(server, "bob") as bob:
+            await remote(server, "bob", protocol=1).run()
+        async with remote(server, "bob") as bob:
             assert bob.protocol == 2
         assert server._host.accounts.usernames == ["bob"]
 

@@ -14,7 +14,8 @@ import trio
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import StorageError
 from pgnet_trio.storage import keep_key, key_file_of, read_key, replace_key
-from tests.hosting import make_server
+from pgnet_trio.testing import HostedServer
+from tests.hosting import Recorder
 
 KEY = KeyPair(bytes(range(32)))
 OTHER = KeyPair(bytes(32))
@@ -206,7 +207,7 @@ def names(folder: Path) -> list[str]:
 
 
 async def test_a_server_knows_its_key_before_it_runs_and_keeps_it_then(path: Path) -> None:
-    server = make_server(key_file=path)
+    server = HostedServer(Recorder, key_file=path)
     pubkey = server.pubkey
     assert names(path.parent) == []
     async with trio.open_nursery() as nursery:
@@ -214,20 +215,20 @@ async def test_a_server_knows_its_key_before_it_runs_and_keeps_it_then(path: Pat
         server.shutdown()
     assert server.pubkey == pubkey
     assert (read_key(path) or OTHER).pubkey == pubkey
-    assert make_server(key_file=path).pubkey == pubkey
+    assert HostedServer(Recorder, key_file=path).pubkey == pubkey
 
 
 async def test_a_refused_save_file_leaves_no_key_behind(tmp_path: Path) -> None:
     save_file = tmp_path / "save.json"
     save_file.write_text("not JSON")
-    server = make_server(save_file=save_file)
+    server = HostedServer(Recorder, save_file=save_file)
     with pytest.raises(StorageError, match=r"save\.json"):
         await server.serve()
     assert names(tmp_path) == ["save.json"]
 
 
 async def test_two_servers_that_are_made_at_once_have_one_key(path: Path) -> None:
-    servers = [make_server(key_file=path) for _ in range(2)]
+    servers = [HostedServer(Recorder, key_file=path) for _ in range(2)]
     async with trio.open_nursery() as nursery:
         for server in servers:
             await nursery.start(server.serve)

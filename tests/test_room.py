@@ -26,8 +26,8 @@ from pgnet_trio import (
     on,
 )
 from pgnet_trio.server.saving import pack, unpack
-from tests.drops import dropping_player
-from tests.hosting import cheap_environment, hosting, player
+from pgnet_trio.testing import hosting
+from tests.hosting import cheap_environment, hosting_faults
 
 
 async def tell(client: Client, message: str, **payload: Any) -> Response:
@@ -120,8 +120,8 @@ async def notes(client: Client) -> list[Any]:
 async def test_the_room_is_there_already_in_init() -> None:
     async with (
         hosting(Lounge) as server,
-        player(server, "ann") as ann,
-        player(server, "bob") as bob,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
     ):
         await ann.create_game("table 1", options={"size": 3})
         await bob.join_game("table 1")
@@ -167,9 +167,9 @@ async def test_full_and_locked_games_refuse(protocol: int) -> None:
 
     async with (
         hosting(Small) as server,
-        player(server, "ann") as ann,
-        player(server, "bob", protocol=protocol) as bob,
-        player(server, "eve", protocol=protocol) as eve,
+        server.client("ann") as ann,
+        server.client("bob", protocol=protocol) as bob,
+        server.client("eve", protocol=protocol) as eve,
     ):
         await ann.create_game("table 1", options={"size": 3})
         info = (await eve.get_game_dir())["table 1"]
@@ -191,8 +191,8 @@ async def test_full_and_locked_games_refuse(protocol: int) -> None:
 async def test_a_kick_comes_after_the_answer_and_the_last_state() -> None:
     async with (
         hosting(Lounge) as server,
-        player(server, "ann") as ann,
-        player(server, "bob") as bob,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
     ):
         await ann.create_game("table 1")
         await bob.join_game("table 1")
@@ -233,7 +233,7 @@ async def test_who_is_kicked_by_a_tick_sees_what_it_changed(autojump_clock: Mock
             if self.ticks == 25:
                 self.room.kick("ann")
 
-    async with hosting(Ticking) as server, player(server, "ann") as ann:
+    async with hosting(Ticking) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         seen: list[Any] = []
         ann.on_state = seen.append
@@ -245,8 +245,8 @@ async def test_who_is_kicked_by_a_tick_sees_what_it_changed(autojump_clock: Mock
 async def test_a_room_closes_after_the_turn_and_says_why() -> None:
     async with (
         hosting(Lounge) as server,
-        player(server, "ann") as ann,
-        player(server, "bob") as bob,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
     ):
         await ann.create_game("table 1")
         await bob.join_game("table 1")
@@ -283,9 +283,10 @@ async def test_a_task_of_the_room_closes_it_though_a_turn_hangs(
             await trio.sleep_forever()
 
     async with (
-        hosting(Hanging) as server,
-        player(server, "ann") as ann,
-        player(server, "bob") as bob,
+        # Without a save file, since such a game gives no save string.
+        hosting(Hanging, save_file=None) as server,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
     ):
         await bob.create_game("table 1")
         await trio.sleep(5)
@@ -307,7 +308,7 @@ async def test_a_task_of_the_room_closes_it_though_a_turn_hangs(
 
 
 async def test_a_task_of_the_room_closes_it_and_ends_with_it(autojump_clock: MockClock) -> None:
-    async with hosting(Lounge) as server, player(server, "ann") as ann:
+    async with hosting(Lounge) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         await ann.call(Do("close in a task"))
         await trio.sleep(0.5)
@@ -327,8 +328,8 @@ async def test_a_game_that_ends_as_somebody_joins_refuses_them() -> None:
 
     async with (
         hosting(Fleeting) as server,
-        player(server, "ann") as ann,
-        player(server, "bob") as bob,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
     ):
         with pytest.raises(RequestFailed, match="not today"):
             await ann.create_game("table 1")
@@ -345,9 +346,9 @@ async def test_a_game_that_ends_as_somebody_joins_refuses_them() -> None:
 async def test_pushes_reach_those_they_are_for_and_no_one_else() -> None:
     async with (
         hosting(Lounge) as server,
-        player(server, "ann") as ann,
-        player(server, "bob") as bob,
-        player(server, "eve") as eve,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
+        server.client("eve") as eve,
     ):
         await ann.create_game("table 1")
         await bob.join_game("table 1")
@@ -367,8 +368,8 @@ async def test_pushes_reach_those_they_are_for_and_no_one_else() -> None:
 async def test_spectators_watch_and_cannot_play() -> None:
     async with (
         hosting(Lounge) as server,
-        player(server, "ann") as ann,
-        player(server, "bob") as bob,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
     ):
         await ann.create_game("table 1")
         answer = await bob.join_game("table 1", spectate=True)
@@ -395,7 +396,7 @@ async def test_a_spectator_keeps_no_seat_but_a_game_alive() -> None:
     class One(Game):
         max_players = 1
 
-    async with hosting(One) as server, player(server, "ann") as ann, player(server, "bob") as bob:
+    async with hosting(One) as server, server.client("ann") as ann, server.client("bob") as bob:
         await ann.join_game("table 1", spectate=True)
         await bob.join_game("table 1")
         await bob.leave_game()
@@ -412,7 +413,7 @@ async def test_randomness_comes_from_the_environment() -> None:
     found = []
     for number in (1, 1, 2):
         async with hosting(Lounge, environment=numbered(number)) as server:
-            async with player(server, "ann") as ann:
+            async with server.client("ann") as ann:
                 await ann.create_game("table 1")
                 found.append((await ann.call(Do("random"))).payload["numbers"])
     assert found[0] == found[1] != found[2]
@@ -421,8 +422,8 @@ async def test_randomness_comes_from_the_environment() -> None:
 async def test_clients_know_the_time_of_the_room(autojump_clock: MockClock) -> None:
     async with (
         hosting(Lounge) as server,
-        player(server, "ann") as ann,
-        player(server, "bob") as bob,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
     ):
         await ann.create_game("table 1")
         await trio.sleep(3)
@@ -435,20 +436,20 @@ async def test_clients_know_the_time_of_the_room(autojump_clock: MockClock) -> N
 
 
 async def test_a_game_hears_of_drops_and_returns(autojump_clock: MockClock) -> None:
-    async with hosting(Lounge, resume_grace=30) as server, player(server, "ann") as ann:
+    async with hosting(Lounge, resume_grace=30) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
-        bob, way = dropping_player(server, "bob")
+        bob = server.client("bob")
         async with bob:
             await bob.join_game("table 1")
-            await way.cut()
+            server.network.cut("bob")
             await trio.sleep(1)
             assert ann.players == {"ann": True, "bob": False}
             assert (await notes(ann))[-1] == ["dropped", "bob", ["ann", "bob"]]
-            way.is_open = True
+            server.network.heal("bob")
             await trio.sleep(10)
             assert ann.players == {"ann": True, "bob": True}
             assert (await notes(ann))[-1] == ["resumed", "bob", ["ann", "bob"]]
-            await way.cut()
+            server.network.cut("bob")
             await trio.sleep(40)
             assert ann.players == {"ann": True}
             assert [note[0] for note in (await notes(ann))[-2:]] == ["dropped", "left"]
@@ -487,7 +488,7 @@ async def test_after_a_restart_run_starts_again_over_what_was_saved(
 ) -> None:
     save_file = tmp_path / name
     async with hosting(Saved, save_file=save_file, autosave_interval=1e6) as server:
-        async with player(server, "ann") as ann:
+        async with server.client("ann") as ann:
             await ann.create_game("table 1", options={"size": 3}, password="pw")
             questions = ann.questions(Said)
             await (await anext(questions)).answer(Do("four"))
@@ -496,7 +497,7 @@ async def test_after_a_restart_run_starts_again_over_what_was_saved(
             # With the question open: that loses nothing, and is no fault.
             server.shutdown()
             await wait_all_tasks_blocked()
-    async with hosting(Saved, save_file=save_file) as server, player(server, "bob") as bob:
+    async with hosting(Saved, save_file=save_file) as server, server.client("bob") as bob:
         info = (await bob.get_game_dir())["table 1"]
         assert (info.options, info.password_protected) == ({"size": 3}, True)
         with pytest.raises(RequestFailed, match="password"):
@@ -518,7 +519,7 @@ async def test_save_is_on_disk_when_it_returns(tmp_path: Path) -> None:
 
     save_file = tmp_path / "save.json"
     async with hosting(Careful, save_file=save_file, autosave_interval=1e6) as server:
-        async with player(server, "ann") as ann:
+        async with server.client("ann") as ann:
             await ann.create_game("table 1")
             saved = json.loads((await ann.call(Do("save"))).message)
             (game,) = saved["games"]
@@ -532,7 +533,7 @@ async def test_a_shutdown_saves_a_game_that_waits_for_an_answer(
 ) -> None:
     save_file = tmp_path / "save.json"
     async with hosting(Saved, save_file=save_file, autosave_interval=1e6) as server:
-        async with player(server, "ann") as ann:
+        async with server.client("ann") as ann:
             await ann.create_game("table 1")
             await anext(ann.questions())
             server.shutdown()
@@ -550,7 +551,7 @@ async def test_what_was_saved_has_to_be_the_model(
         ' "games": [{"name": "table 1", "password": "", "data": "{}"}]}'
     )
     save_file.write_text(text)
-    async with hosting(Saved, save_file=save_file) as server, player(server, "ann") as ann:
+    async with hosting_faults(Saved, save_file=save_file) as server, server.client("ann") as ann:
         assert await ann.get_game_dir() == {}
     assert "cells" in caplog.text
     assert CodecError.__name__ in caplog.text
@@ -561,7 +562,7 @@ async def test_a_save_file_without_persistent_games_gets_one_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:
     async with hosting(Lounge, save_file=tmp_path / "save.db") as server:
-        async with player(server, "ann") as ann, player(server, "bob") as bob:
+        async with server.client("ann") as ann, server.client("bob") as bob:
             await ann.create_game("table 1")
             await bob.create_game("table 2")
             await trio.sleep(60)
@@ -641,7 +642,7 @@ async def test_a_room_that_is_assigned_is_a_clear_fault(caplog: pytest.LogCaptur
         def __init__(self, name: str, save_string: str | None = None) -> None:
             self.room = "hall"  # type: ignore[assignment, misc]  # the fault that is tested
 
-    async with hosting(Old) as server, player(server, "ann") as ann:
+    async with hosting_faults(Old) as server, server.client("ann") as ann:
         with pytest.raises(RequestFailed, match="could not be made"):
             await ann.create_game("table 1")
     assert "Old.room: the server's room around the game has this name" in caplog.text
@@ -660,7 +661,7 @@ class Slotted(Game):
 
 
 async def test_a_game_may_be_an_attrs_class() -> None:
-    async with hosting(Slotted) as server, player(server, "ann") as ann:
+    async with hosting(Slotted) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         assert await ann.call(Do("x"), Said) == Said("table 1 1 table 1")
 
@@ -670,7 +671,7 @@ async def test_a_game_with_the_original_hooks_only_runs_unchanged(
     protocol: int, autojump_clock: MockClock
 ) -> None:
     heartbeats: list[Any] = []
-    async with hosting(ExampleGame) as server, player(server, "ann", protocol=protocol) as ann:
+    async with hosting(ExampleGame) as server, server.client("ann", protocol=protocol) as ann:
         ann.on_heartbeat = lambda response: heartbeats.append(response.payload["log"])
         await ann.create_game("table 1")
         await tell(ann, "hello")
@@ -707,7 +708,7 @@ async def test_what_protocol_1_cannot_carry_refuses_its_players(what: str) -> No
             await ask_all()
 
     game = {"view": Shows, "push": Pushes, "nested": Nested}[what]
-    async with hosting(game) as server, player(server, "ann", protocol=1) as ann:
+    async with hosting(game) as server, server.client("ann", protocol=1) as ann:
         with pytest.raises(RequestFailed, match="protocol 2"):
             await ann.create_game("table 1")
 
@@ -715,7 +716,7 @@ async def test_what_protocol_1_cannot_carry_refuses_its_players(what: str) -> No
         def handle_heartbeat(self, packet: Packet, /) -> Response:
             return Response("")
 
-    async with hosting(Both) as server, player(server, "ann", protocol=1) as ann:
+    async with hosting(Both) as server, server.client("ann", protocol=1) as ann:
         await ann.create_game("table 1")
 
 
@@ -735,9 +736,9 @@ async def test_a_refused_player_never_left() -> None:
         def handle_game_packet(self, packet: Packet, /) -> Response:
             return Response("", {"left": self.seen, "players": self.room.players})
 
-    async with hosting(Picky) as server, player(server, "ann") as ann:
+    async with hosting(Picky) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
-        async with player(server, "bob") as bob:
+        async with server.client("bob") as bob:
             with pytest.raises(RequestFailed):
                 await bob.join_game("table 1")
         await wait_all_tasks_blocked()
@@ -758,12 +759,14 @@ async def test_who_takes_over_during_a_turn_is_shown_the_game_after_it(
             self.count += 1
             return Response("")
 
-    async with hosting(Slow) as server, player(server, "ann") as old:
+    async with hosting(Slow) as server, server.client("ann") as old:
         await old.create_game("table 1")
         old.send(Packet("think"))
         await trio.sleep(1)
-        async with player(server, "ann") as new:
+        async with server.client("ann") as new:
             assert await new.wait_state(int, lambda count: count == 1) == 1
+            # In which game that is comes right behind it.
+            await wait_all_tasks_blocked()
             assert new.game == "table 1"
             assert new.players == {"ann": True}
 
@@ -781,8 +784,8 @@ async def test_a_player_whom_the_check_sends_away_is_out_at_once() -> None:
 
     async with (
         hosting(Strict) as server,
-        player(server, "ann") as ann,
-        player(server, "bob") as bob,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
     ):
         await ann.create_game("table 1")
         await bob.join_game("table 1")
@@ -804,8 +807,8 @@ async def test_who_is_kicked_while_joining_is_told_so() -> None:
 
     async with (
         hosting(Bouncer) as server,
-        player(server, "ann") as ann,
-        player(server, "bob") as bob,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
     ):
         await ann.create_game("table 1")
         with pytest.raises(RequestFailed, match="sent you away"):
@@ -845,7 +848,7 @@ async def test_wrong_values_of_hooks_are_named(
                 await self.room.save()
             return Response("") if what != "answer" else 5  # type: ignore[return-value]
 
-    async with hosting(Wrong) as server, player(server, "ann") as ann:
+    async with hosting_faults(Wrong) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         assert (await tell(ann, "go")).message == "The game crashed."
         assert ann.left is not None
@@ -864,7 +867,7 @@ async def test_an_update_that_is_late_is_skipped(autojump_clock: MockClock) -> N
             if len(times) == 3:
                 await trio.sleep(0.55)
 
-    async with hosting(Late) as server, player(server, "ann") as ann:
+    async with hosting(Late) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         await trio.sleep(1.25)
         room = server._host.lobby.get("table 1")

@@ -29,7 +29,8 @@ from pgnet_trio import (
     StorageError,
 )
 from pgnet_trio.server.accounts import AccountRefusal
-from tests.hosting import InMemory, Recorder, cheap_environment, hosting, make_server, player
+from pgnet_trio.testing import HostedServer, hosting
+from tests.hosting import Recorder, cheap_environment, hosting_faults, in_the_clear, remote
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +65,11 @@ class Lasting(Recorder):
 
 
 async def test_two_players_share_a_game() -> None:
-    async with hosting() as server, player(server, "ann") as ann, player(server, "bob") as bob:
+    async with (
+        hosting(Recorder) as server,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
+    ):
         created = await ann.create_game("table 1")
         assert created.payload == {"heartbeat_rate": 10.0}
         await bob.join_game("table 1")
@@ -79,7 +84,7 @@ async def test_two_players_share_a_game() -> None:
 
 
 async def test_the_directory_tells_about_games() -> None:
-    async with hosting(Lasting) as server, player(server, "ann") as ann:
+    async with hosting(Lasting) as server, server.client("ann") as ann:
         await ann.create_game("secret", password="pw")
         games = await ann.get_game_dir()
         assert list(games) == ["secret"]
@@ -88,7 +93,11 @@ async def test_the_directory_tells_about_games() -> None:
 
 
 async def test_a_password_protected_game_takes_the_right_password_only() -> None:
-    async with hosting() as server, player(server, "ann") as ann, player(server, "bob") as bob:
+    async with (
+        hosting(Recorder) as server,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
+    ):
         await ann.create_game("secret", password="pw")
         for wrong in ({}, {"password": "x"}):
             refused = await ask(bob, Request.JOIN_GAME, name="secret", **wrong)
@@ -112,7 +121,7 @@ async def test_a_password_protected_game_takes_the_right_password_only() -> None
     ],
 )
 async def test_senseless_requests_change_nothing(message: str, payload: dict[str, Any]) -> None:
-    async with hosting() as server, player(server, "ann") as ann:
+    async with hosting(Recorder) as server, server.client("ann") as ann:
         answer = await ann.request(Packet(message, payload))
         assert answer.status == Status.UNEXPECTED
         assert answer.game is None
@@ -120,7 +129,11 @@ async def test_senseless_requests_change_nothing(message: str, payload: dict[str
 
 
 async def test_a_request_that_nobody_takes_lists_those_that_there_are() -> None:
-    async with hosting() as server, player(server, "ann") as ann, player(server, "admin") as admin:
+    async with (
+        hosting(Recorder, network=in_the_clear()) as server,
+        server.client("ann") as ann,
+        server.client("admin") as admin,
+    ):
         commands = (await ask(ann, "move")).payload["commands"]
         assert commands[Request.CREATE_GAME] == {
             "name": "str",
@@ -134,7 +147,7 @@ async def test_a_request_that_nobody_takes_lists_those_that_there_are() -> None:
 
 
 async def test_a_user_is_in_one_game_at_a_time() -> None:
-    async with hosting() as server, player(server, "ann") as ann:
+    async with hosting(Recorder) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         for message in (Request.CREATE_GAME, Request.JOIN_GAME):
             answer = await ask(ann, message, name="table 2")
@@ -144,23 +157,23 @@ async def test_a_user_is_in_one_game_at_a_time() -> None:
 
 async def test_a_game_ends_with_its_last_user_unless_it_is_persistent() -> None:
     for game, left in ((Recorder, []), (Lasting, ["table 1"])):
-        async with hosting(game) as server, player(server, "ann") as ann:
+        async with hosting(game) as server, server.client("ann") as ann:
             await ann.create_game("table 1")
             await ann.leave_game()
             assert list(await ann.get_game_dir()) == left
 
 
 async def test_a_lost_connection_leaves_the_game() -> None:
-    async with hosting() as server, player(server, "ann") as ann:
+    async with hosting(Recorder) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
-        async with player(server, "bob") as bob:
+        async with server.client("bob") as bob:
             await bob.join_game("table 1")
         await wait_all_tasks_blocked()
         assert (await ask(ann, "calls")).payload["calls"][-1] == "bob left"
 
 
 async def test_a_game_may_send_a_user_away() -> None:
-    async with hosting() as server, player(server, "ann") as ann:
+    async with hosting(Recorder) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         answer = await ask(ann, "out")
         assert (answer.message, answer.disconnecting, answer.game) == ("bye", False, None)
@@ -174,8 +187,12 @@ async def test_a_game_that_raises_loses_only_itself(
     fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
-    async with hosting() as server, player(server, "ann") as ann, player(server, "bob") as bob:
-        async with player(server, "eve") as eve:
+    async with (
+        hosting_faults(Recorder) as server,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
+    ):
+        async with server.client("eve") as eve:
             await ann.create_game("good")
             await bob.create_game("bad")
             await eve.join_game("bad")
@@ -236,9 +253,9 @@ async def test_a_fault_in_any_hook_stays_in_its_game(
     place: str, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
-        hosting(Faulty) as server,
-        player(server, "ann") as ann,
-        player(server, "bob") as bob,
+        hosting_faults(Faulty) as server,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
     ):
         await ann.create_game("good")
         response = await ask(bob, Request.CREATE_GAME, name=place)
@@ -254,7 +271,7 @@ async def test_a_fault_in_any_hook_stays_in_its_game(
 
 
 async def test_an_answer_that_cannot_travel_is_told_to_the_sender() -> None:
-    async with hosting() as server, player(server, "ann") as ann:
+    async with hosting(Recorder) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         answer = await ask(ann, "cannot travel")
         assert answer.status == Status.UNEXPECTED
@@ -271,7 +288,7 @@ class Slow(Recorder):
 
 
 async def test_a_slow_game_holds_up_nobody_else(autojump_clock: trio.testing.MockClock) -> None:
-    async with hosting(Slow) as server, player(server, "ann") as ann, player(server, "bob") as bob:
+    async with hosting(Slow) as server, server.client("ann") as ann, server.client("bob") as bob:
         await ann.create_game("slow")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask, ann, "think")
@@ -289,7 +306,7 @@ async def test_updates_come_ten_times_a_second(autojump_clock: trio.testing.Mock
         def update(self) -> None:
             times.append(trio.current_time())
 
-    async with hosting(Ticking) as server, player(server, "ann") as ann:
+    async with hosting(Ticking) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         start = trio.current_time()
         await trio.sleep(1.05)
@@ -300,14 +317,18 @@ async def test_updates_come_ten_times_a_second(autojump_clock: trio.testing.Mock
 
 @pytest.mark.parametrize("message", ADMIN_REQUESTS)
 async def test_admin_requests_are_for_the_admin(message: str) -> None:
-    async with hosting() as server, player(server, "ann") as ann:
+    async with hosting(Recorder) as server, server.client("ann") as ann:
         answer = await ask(ann, message)
         assert answer.status == Status.UNEXPECTED
         assert "admin" in answer.message
 
 
 async def test_the_admin_sees_the_server() -> None:
-    async with hosting() as server, player(server, "admin") as admin, player(server, "ann") as ann:
+    async with (
+        hosting(Recorder, network=in_the_clear()) as server,
+        server.client("admin") as admin,
+        server.client("ann") as ann,
+    ):
         await ann.create_game("table 1")
         code = (await ask(admin, Request.CREATE_INVITE, username="bob")).payload["code"]
         await ask(admin, Request.SET_VERBOSE, set_as=True)
@@ -322,7 +343,10 @@ async def test_the_admin_sees_the_server() -> None:
 
 
 async def test_invites_work_once_and_for_whom_they_are() -> None:
-    async with hosting(registration_enabled=False) as server, player(server, "admin") as admin:
+    async with (
+        hosting(Recorder, network=in_the_clear(), registration_enabled=False) as server,
+        server.client("admin") as admin,
+    ):
         code = (await ask(admin, Request.CREATE_INVITE, username="ann")).message
         for name, given in (("ann", ""), ("ann", "wrong"), ("bob", code)):
             with pytest.raises(LoginRefused):
@@ -333,55 +357,57 @@ async def test_invites_work_once_and_for_whom_they_are() -> None:
             await _log_in(server, "bob", code)
 
 
-async def _log_in(server: Server, name: str, code: str) -> None:
-    client = Client(InMemory(server), username=name, invite_code=code)
-    async with client:
+async def _log_in(server: HostedServer, name: str, code: str) -> None:
+    async with server.client(name, invite_code=code):
         pass
     await wait_all_tasks_blocked()
 
 
 @pytest.mark.parametrize("name", ["", "ab", "a" * 21, "an nn", "ünn", "Administrator"])
 async def test_names_that_are_not_allowed_cannot_register(name: str) -> None:
-    async with hosting() as server:
+    async with hosting(Recorder) as server:
         with pytest.raises(LoginRefused):
-            async with player(server, name):
+            async with server.client(name):
                 pass
 
 
 async def test_registration_is_switched_and_passwords_can_be_required() -> None:
-    async with hosting(require_user_password=True) as server, player(server, "admin") as admin:
+    async with (
+        hosting(Recorder, network=in_the_clear(), require_user_password=True) as server,
+        server.client("admin") as admin,
+    ):
         with pytest.raises(LoginRefused, match="password"):
             await _log_in(server, "ann", "")
         await ask(admin, Request.SET_REGISTRATION, set_as=False)
         assert not server.registration_enabled
         server.registration_enabled = True
-        async with player(server, "ann", "pw"):
+        async with server.client("ann", "pw"):
             pass
 
 
 async def test_a_wrong_password_is_refused_and_too_many_unheard() -> None:
-    async with hosting(port=0) as server:
-        async with player(server, "ann", "right"):
+    async with hosting(Recorder, port=0) as server:
+        async with remote(server, "ann", "right"):
             pass
         for _ in range(5):
             with pytest.raises(LoginRefused, match="not right"):
-                async with player(server, "ann", "wrong"):
+                async with remote(server, "ann", "wrong"):
                     pass
         with pytest.raises(LoginRefused, match="Too many"):
-            async with player(server, "ann", "right"):
+            async with remote(server, "ann", "right"):
                 pass
 
 
 async def test_the_admin_needs_a_password_over_the_network() -> None:
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         with pytest.raises(LoginRefused, match="off"):
-            async with player(server, "admin", "admin"):
+            async with remote(server, "admin", "admin"):
                 pass
-    async with hosting(port=0, admin_password="pw") as server:
+    async with hosting(Recorder, port=0, admin_password="pw") as server:
         with pytest.raises(LoginRefused, match="not right"):
-            async with player(server, "admin", "admin"):
+            async with remote(server, "admin", "admin"):
                 pass
-        async with player(server, "admin", "pw") as admin:
+        async with remote(server, "admin", "pw") as admin:
             assert (await ask(admin, Request.SAVE)).status == Status.OK
 
 
@@ -390,14 +416,14 @@ async def test_of_two_log_ins_at_once_one_gets_in() -> None:
 
     async def try_once() -> None:
         try:
-            async with player(server, "ann", "pw"):
+            async with remote(server, "ann", "pw"):
                 results.append("in")
                 await outcome.wait()
         except LoginRefused:
             results.append("refused")
             outcome.set()
 
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         outcome = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(try_once)
@@ -406,12 +432,16 @@ async def test_of_two_log_ins_at_once_one_gets_in() -> None:
 
 
 async def test_a_deleted_user_is_gone_and_the_name_free() -> None:
-    async with hosting() as server, player(server, "admin") as admin, player(server, "ann") as ann:
+    async with (
+        hosting(Recorder, network=in_the_clear()) as server,
+        server.client("admin") as admin,
+        server.client("ann") as ann,
+    ):
         answer = await ask(admin, Request.DELETE_USER, username="ann")
         assert answer.status == Status.OK
         with pytest.raises(Disconnected):
             await ask(ann, Request.HELP)
-        async with player(server, "ann"):
+        async with server.client("ann"):
             assert (await ask(admin, Request.DEBUG)).payload["all_users"] == ["ann"]
         for name in ("admin", "nobody"):
             refused = await ask(admin, Request.DELETE_USER, username=name)
@@ -425,20 +455,23 @@ async def test_a_deleted_user_is_gone_and_the_name_free() -> None:
 
 async def test_a_destroyed_game_is_gone_with_its_users_in_the_lobby(tmp_path: Path) -> None:
     save_file = tmp_path / "save.db"
-    async with hosting(Lasting, save_file=save_file) as server:
-        async with player(server, "admin") as admin, player(server, "ann") as ann:
+    async with hosting(Lasting, network=in_the_clear(), save_file=save_file) as server:
+        async with server.client("admin") as admin, server.client("ann") as ann:
             await ann.create_game("table 1")
             await ask(admin, Request.SAVE)
             assert (await ask(admin, Request.DESTROY_GAME, name="table 1")).status == Status.OK
             assert (await ask(ann, Request.HELP)).game is None
             missing = await ask(admin, Request.DESTROY_GAME, name="table 1")
             assert missing.status == Status.UNEXPECTED
-    async with hosting(Lasting, save_file=save_file) as server, player(server, "ann") as ann:
+    async with (
+        hosting(Lasting, network=in_the_clear(), save_file=save_file) as server,
+        server.client("ann") as ann,
+    ):
         assert await ann.get_game_dir() == {}
 
 
 async def test_sleep_delays_only_the_admin(autojump_clock: trio.testing.MockClock) -> None:
-    async with hosting() as server, player(server, "admin") as admin:
+    async with hosting(Recorder, network=in_the_clear()) as server, server.client("admin") as admin:
         start = trio.current_time()
         await ask(admin, Request.SLEEP, seconds=1000.0)
         assert trio.current_time() == start + 5
@@ -454,8 +487,8 @@ async def test_the_hook_for_connections_hears_of_both_ends(
         heard.append((username, connected))
         raise ValueError("the hook fails")
 
-    async with hosting(on_connection=on_connection) as server:
-        async with player(server, "ann"):
+    async with hosting_faults(Recorder, on_connection=on_connection) as server:
+        async with server.client("ann"):
             pass
         await wait_all_tasks_blocked()
         assert heard == [("ann", True), ("ann", False)]
@@ -465,21 +498,21 @@ async def test_the_hook_for_connections_hears_of_both_ends(
 @pytest.mark.parametrize("name", ["save.db", "save.json"])
 async def test_games_and_users_are_there_after_a_restart(tmp_path: Path, name: str) -> None:
     save_file = tmp_path / name
-    async with hosting(Lasting, save_file=save_file) as server:
+    async with hosting(Lasting, network=in_the_clear(), save_file=save_file) as server:
         pubkey = server.pubkey
-        async with player(server, "ann", "pw") as ann, player(server, "admin") as admin:
+        async with server.client("ann", "pw") as ann, server.client("admin") as admin:
             await ann.create_game("table 1", password="x")
             await ask(admin, Request.SET_REGISTRATION, set_as=False)
             server.shutdown()
             # Whoever is still there when the server ends has not left the game.
             await wait_all_tasks_blocked()
-    async with hosting(Lasting, save_file=save_file) as server:
+    async with hosting(Lasting, network=in_the_clear(), save_file=save_file) as server:
         assert server.pubkey == pubkey
         assert not server.registration_enabled
         with pytest.raises(LoginRefused):
-            async with player(server, "ann", "wrong"):
+            async with server.client("ann", "wrong"):
                 pass
-        async with player(server, "ann", "pw") as ann:
+        async with server.client("ann", "pw") as ann:
             await ann.join_game("table 1", password="x")
             calls = (await ask(ann, "calls")).payload["calls"]
             assert calls == ["loaded table 1 after 1 calls", "ann joined"]
@@ -488,10 +521,10 @@ async def test_games_and_users_are_there_after_a_restart(tmp_path: Path, name: s
 async def test_games_are_saved_every_so_often(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    server = make_server(Lasting, save_file=tmp_path / "save.json", autosave_interval=3)
+    server = HostedServer(Lasting, save_file=tmp_path / "save.json", autosave_interval=3)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve)
-        async with player(server, "ann") as ann:
+        async with server.client("ann") as ann:
             await ann.create_game("table 1")
             await trio.sleep(4)
             assert "after 1 calls" in (tmp_path / "save.json").read_text()
@@ -505,7 +538,7 @@ async def test_a_full_disk_stops_no_game(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with hosting(Lasting, save_file=tmp_path / "save.json") as server:
-        async with player(server, "ann") as ann:
+        async with server.client("ann") as ann:
             await ann.create_game("table 1")
             full = True
 
@@ -517,16 +550,16 @@ async def test_a_full_disk_stops_no_game(
             await trio.sleep(15)
             assert "the disk is full" in caplog.text
             with pytest.raises(LoginRefused, match="cannot save"):
-                async with player(server, "bob"):
+                async with server.client("bob"):
                     pass
             assert (await ask(ann, "hello")).message == "ann: hello"
             full = False
-            async with player(server, "bob"):
+            async with server.client("bob"):
                 pass
 
 
 async def test_shutdown_gives_its_code_and_closes_everybody() -> None:
-    server = make_server()
+    server = HostedServer(Recorder)
     codes = []
 
     async def serve(task_status: trio.TaskStatus[int | None]) -> None:
@@ -534,7 +567,7 @@ async def test_shutdown_gives_its_code_and_closes_everybody() -> None:
 
     async with trio.open_nursery() as nursery:
         await nursery.start(serve)
-        async with player(server, "ann") as ann:
+        async with server.client("ann") as ann:
             await ann.create_game("table 1")
             server.shutdown(-1)
             with pytest.raises(Disconnected):
@@ -558,17 +591,19 @@ async def test_ctrl_c_in_any_task_loses_no_saved_game(where: str, tmp_path: Path
 
     environment = attrs.evolve(cheap_environment(), run_blocking=interrupted)
     save_file = tmp_path / "save.json"
-    server = make_server(Interrupted, save_file=save_file, environment=environment)
+    server = HostedServer(
+        Interrupted, network=in_the_clear(), save_file=save_file, environment=environment
+    )
     with pytest.raises(BaseExceptionGroup) as caught:
         async with trio.open_nursery() as nursery:
             await nursery.start(server.serve)
-            async with player(server, "admin") as admin, player(server, "ann") as ann:
+            async with server.client("admin") as admin, server.client("ann") as ann:
                 await ann.create_game("table 1")
                 await ask(admin, Request.SAVE)
                 if where == "a game":
                     await ask(ann, "interrupt")
                 await admin.create_game("table 2")
-                await player(server, "bob", "interrupt").run()
+                await server.client("bob", "interrupt").run()
     assert caught.value.split(KeyboardInterrupt)[0] is not None
     saved = save_file.read_text()
     assert "table 1 after" in saved
@@ -603,10 +638,10 @@ def test_ctrl_c_in_a_program_of_the_server_alone_saves(tmp_path: Path) -> None:
 
 
 async def test_the_admin_can_shut_down() -> None:
-    server = make_server()
+    server = HostedServer(Recorder, network=in_the_clear())
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve)
-        async with player(server, "admin") as admin:
+        async with server.client("admin") as admin:
             assert (await ask(admin, Request.SHUTDOWN)).status == Status.OK
 
 
@@ -618,10 +653,10 @@ async def test_a_cancelled_server_saves_all_the_same(
             await trio.sleep_forever()
             raise AssertionError
 
-    server = make_server(Stuck, save_file=tmp_path / "save.json")
+    server = HostedServer(Stuck, network=in_the_clear(), save_file=tmp_path / "save.json")
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve)
-        async with player(server, "admin") as admin, player(server, "ann") as ann:
+        async with server.client("admin") as admin, server.client("ann") as ann:
             await ann.create_game("stuck")
             await admin.create_game("other")
             nursery.start_soon(_ignore_end, ann)
@@ -639,11 +674,11 @@ async def _ignore_end(client: Client) -> None:
 async def test_a_cancelled_shutdown_does_not_wait_for_a_game(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    server = make_server(Slow)
+    server = HostedServer(Slow)
     async with trio.open_nursery() as players:
         async with trio.open_nursery() as nursery:
             await nursery.start(server.serve)
-            ann = await players.start(player(server, "ann").run)
+            ann = await players.start(server.client("ann").run)
             await ann.create_game("slow")
             players.start_soon(_ignore_end, ann)
             await wait_all_tasks_blocked()
@@ -655,7 +690,7 @@ async def test_a_cancelled_shutdown_does_not_wait_for_a_game(
 
 
 async def test_one_run_at_a_time_and_one_server_a_port() -> None:
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         with pytest.raises(ServerError, match="running already"):
             await server.serve()
         other = Server(Recorder, port=server.port, environment=cheap_environment())
@@ -669,18 +704,18 @@ async def test_one_run_at_a_time_and_one_server_a_port() -> None:
 
 
 async def test_a_server_may_run_again_and_keeps_its_users() -> None:
-    server = make_server(registration_enabled=True)
+    server = HostedServer(Recorder, registration_enabled=True)
     for registration in (True, False):
         async with trio.open_nursery() as nursery:
             await nursery.start(server.serve)
             server.registration_enabled = registration
-            async with player(server, "ann", "pw"):
+            async with server.client("ann", "pw"):
                 pass
             server.shutdown()
 
 
 async def test_port_0_is_the_same_on_both_families() -> None:
-    async with hosting(port=0) as server:
+    async with hosting(Recorder, port=0) as server:
         for address in ("127.0.0.1", "::1"):
             client = Client.remote(address=address, port=server.port or 0, username="ann")
             async with client:
@@ -707,7 +742,7 @@ async def test_a_damaged_save_file_is_left_as_it_is(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_bytes(b'{"users": [')
         with pytest.raises(StorageError, match=name):
-            await make_server(save_file=path).serve()
+            await HostedServer(Recorder, save_file=path).serve()
         assert path.read_bytes() == b'{"users": ['
 
 
@@ -715,13 +750,15 @@ async def test_verbose_logging_shows_packets_but_no_secrets(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    async with hosting(verbose_logging=True, port=0, admin_password="swordfish2") as server:
-        async with player(server, "ann", "hunter2") as ann:
+    async with hosting(
+        Recorder, verbose_logging=True, port=0, admin_password="swordfish2"
+    ) as server:
+        async with remote(server, "ann", "hunter2") as ann:
             await ann.create_game("table 1", password="swordfish")
             with pytest.raises(RequestFailed):
                 await ann.create_game("table 2")
             await ann.request(Packet("hello", {"where": "over here"}))
-            async with player(server, "admin", "swordfish2") as admin:
+            async with remote(server, "admin", "swordfish2") as admin:
                 code = (await ask(admin, Request.CREATE_INVITE)).message
     assert "over here" in caplog.text
     for secret in ("hunter2", "swordfish", code):

@@ -20,10 +20,9 @@ from pgnet_trio.errors import Disconnected
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.delivery import ClientDelivery, ServerDelivery
 from pgnet_trio.protocol.events import LogIn
-from pgnet_trio.testing import SimulatedNetwork, playing
-from pgnet_trio.testing import hosting as hosting_in_memory
+from pgnet_trio.testing import SimulatedNetwork, hosting, playing
 from pgnet_trio.transport import MemoryTransport, Transport, memory_pair
-from tests.hosting import hosting, player
+from tests.hosting import remote
 from tests.test_hostile import ANSWER, IMPLEMENTATIONS, stranger
 from tests.test_hostile import request as ask
 
@@ -48,9 +47,7 @@ class Loud(Game):
 
 async def test_who_does_not_read_is_let_go_and_nobody_waits(autojump_clock: MockClock) -> None:
     async with (
-        hosting_in_memory(
-            Loud, max_unacknowledged_messages=500, requests_per_second=None
-        ) as server,
+        hosting(Loud, max_unacknowledged_messages=500, requests_per_second=None) as server,
         playing(server, "ann", "bob", game="table 1") as (ann, bob),
     ):
         await wait_all_tasks_blocked()
@@ -78,7 +75,7 @@ async def test_who_is_away_while_too_much_happens_has_lost_the_session(
         "bytes": {"max_unacknowledged_bytes": 20_000},
     }[limit]
     async with (
-        hosting_in_memory(Loud, **limits) as server,
+        hosting(Loud, **limits) as server,
         playing(server, "ann", "bob", game="table 1") as (ann, bob),
         trio.open_nursery() as nursery,
     ):
@@ -105,9 +102,7 @@ async def test_an_answer_too_many_ends_the_session_and_not_the_game(
     autojump_clock: MockClock,
 ) -> None:
     async with (
-        hosting_in_memory(
-            Loud, max_unacknowledged_bytes=20_000, requests_per_second=None
-        ) as server,
+        hosting(Loud, max_unacknowledged_bytes=20_000, requests_per_second=None) as server,
         playing(server, "bob", "ann", game="table 1") as (bob, ann),
     ):
         server.network.stall("ann")
@@ -130,7 +125,7 @@ async def test_what_a_stalled_client_costs_is_its_limit_and_little_more(transpor
         max_unacknowledged_messages=None,
         max_unacknowledged_bytes=limit,
     ) as server:
-        async with stranger(server) as ann, player(server, "eve") as eve:
+        async with stranger(server) as ann, remote(server, "eve") as eve:
             await ann.say_envelopes(ask(1, "__pgnet__.create_game", {"name": "table 1"}))
             await ann.hear_until(ANSWER)
             await eve.join_game("table 1")
@@ -191,7 +186,7 @@ async def test_a_slow_network_is_no_reason_to_hang_up(autojump_clock: MockClock)
     network = SimulatedNetwork(bandwidth=2_000)
     online: list[bool] = []
     async with (
-        hosting_in_memory(Loud, network=network) as server,
+        hosting(Loud, network=network) as server,
         playing(server, "ann", "bob", game="table 1") as (ann, bob),
     ):
         ann.on_online = online.append
@@ -251,7 +246,7 @@ async def test_a_write_without_progress_ends_the_connection(
         max_unacknowledged_messages=None,
         max_unacknowledged_bytes=None,
     ) as server:
-        async with stranger(server) as ann, player(server, "eve") as eve:
+        async with stranger(server) as ann, remote(server, "eve") as eve:
             await ann.say_envelopes(ask(1, "__pgnet__.create_game", {"name": "table 1"}))
             await ann.hear_until(ANSWER)
             await eve.join_game("table 1")
@@ -269,7 +264,7 @@ async def test_a_write_without_progress_ends_the_connection(
 
 
 async def test_an_idle_connection_is_kept_alive_by_envelopes(autojump_clock: MockClock) -> None:
-    async with hosting_in_memory(Loud) as server, playing(server, "ann") as ann:
+    async with hosting(Loud) as server, playing(server, "ann") as ann:
         frames = len(server.network.records)
         await trio.sleep(150)
         assert ann.online
@@ -284,7 +279,7 @@ async def test_idle_connections_stay_over_sockets(
     online: list[bool] = []
     async with hosting(Loud, port=0, transport=transport) as server:
         for protocol in (1, 2):
-            ann = player(server, "ann", protocol=protocol)
+            ann = remote(server, "ann", protocol=protocol)
             ann.on_online = online.append
             async with ann:
                 await trio.sleep(200)

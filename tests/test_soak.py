@@ -15,11 +15,11 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from pgnet_trio import Game, Packet, Request, Response, on
 from pgnet_trio.server.archive import Archive
 from pgnet_trio.storage import SavedGame
-from pgnet_trio.testing import MemoryStore, simulate
+from pgnet_trio.testing import MemoryStore, hosting, simulate
 from pgnet_trio.transport.pipes import open_pipe
 from pgnet_trio.transport.trio_websocket import _Library
 from tests.conftest import VIRTUAL_SECONDS
-from tests.hosting import cheap_environment, hosting, player
+from tests.hosting import Recorder, cheap_environment, hosting_faults, in_the_clear
 from tests.soak import soak
 from tests.soak_game import Add, Added, PlannedFault, SlowSoakGame
 from tests.soak_life import Ledger
@@ -292,7 +292,7 @@ async def test_a_game_that_ends_while_saves_are_under_way_is_gone(
 async def test_a_game_that_comes_and_ends_during_a_save_is_taken_out_by_the_next(
     autojump_clock: MockClock,
 ) -> None:
-    async with hosting(environment=SLOW, save_file=MemoryStore()) as server:
+    async with hosting(Recorder, environment=SLOW) as server:
         host = server._host
         host.games_gone["bank"] = object()
         host.accounts.registration_enabled = False
@@ -306,8 +306,8 @@ async def test_a_game_that_comes_and_ends_during_a_save_is_taken_out_by_the_next
 
 
 async def test_games_that_ended_are_not_remembered_without_a_save_file() -> None:
-    async with hosting() as server:
-        async with player(server, "admin") as admin:
+    async with hosting(Recorder, network=in_the_clear(), save_file=None) as server:
+        async with server.client("admin") as admin:
             for name in ("one game", "two game"):
                 await admin.join_game(name)
                 await admin.leave_game()
@@ -322,7 +322,7 @@ async def test_a_game_that_has_ended_is_let_go() -> None:
             await trio.sleep_forever()
 
     async with hosting(Waits) as server:
-        async with player(server, "ann") as ann:
+        async with server.client("ann") as ann:
             await ann.join_game("one game")
             entry = server._host.lobby.get("one game")
             assert entry is not None
@@ -379,7 +379,7 @@ async def test_a_tick_that_waits_while_its_game_raises_is_not_taken(
             await trio.sleep(0.15)
             raise PlannedFault
 
-    async with hosting(Breaks) as server, player(server, "ann") as ann:
+    async with hosting_faults(Breaks, PlannedFault) as server, server.client("ann") as ann:
         await ann.join_game("one game")
         await ann.request(Packet("break"))
         await trio.sleep(1)
@@ -393,14 +393,13 @@ async def test_a_game_whose_creator_leaves_while_it_is_made_has_done_nothing_wro
         async def run(self) -> None:
             await trio.sleep_forever()
 
-    failures: list[BaseException] = []
-    environment = attrs.evolve(cheap_environment(), note_failure=failures.append)
-    async with hosting(Waits, environment=environment) as server:
-        for number in range(400):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(server._host.open_game, f"game {number}", "")
-                # Somewhere in the steps that it takes; which task comes first is chance.
-                for _ in range(number % 8):
-                    await trio.lowlevel.checkpoint()
-                nursery.cancel_scope.cancel()
-    assert failures == []
+    async with hosting(Waits) as server:
+        with server.expecting() as failures:
+            for number in range(400):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(server._host.open_game, f"game {number}", "")
+                    # Somewhere in the steps that it takes; which task comes first is chance.
+                    for _ in range(number % 8):
+                        await trio.lowlevel.checkpoint()
+                    nursery.cancel_scope.cancel()
+        assert failures == []

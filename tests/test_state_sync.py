@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +19,15 @@ from pgnet_trio import (
     Packet,
     RequestFailed,
     Response,
-    Server,
     on,
 )
+from pgnet_trio.client.connector import Connector
 from pgnet_trio.codec import encode_msgpack
 from pgnet_trio.messages import wall_clock
 from pgnet_trio.patch import diff
 from pgnet_trio.protocol.events import Answer, ClientEvent, GameChanged, Patched, Pushed, StateShown
-from tests.drops import dropping_player
-from tests.hosting import InMemory, hosting, player
+from pgnet_trio.testing import HostedServer, hosting
+from tests.hosting import hosting_faults
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -102,8 +102,8 @@ class Watching(Client):
         super().take_event(event)
 
 
-def watching(server: Server, username: str) -> Watching:
-    return Watching(InMemory(server), username=username)
+def watching(server: HostedServer, username: str) -> Watching:
+    return server.client(username, client_class=Watching)
 
 
 async def test_state_comes_before_pushes_and_the_answer() -> None:
@@ -297,39 +297,47 @@ async def test_sends_that_nobody_waits_for_are_limited_too(
 
 
 async def test_a_resumed_session_gets_all_of_the_state(autojump_clock: MockClock) -> None:
-    async with hosting(Adding) as server, player(server, "ann") as ann:
+    async with hosting(Adding) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
-        bob, way = dropping_player(server, "bob")
+        bob = server.client("bob")
         async with bob:
             await bob.join_game("table 1")
-            await way.cut()
+            server.network.cut("bob")
             for number in range(5):
                 await ann.call(Add(number))
             bob_seen: list[Any] = []
             bob.on_state = lambda state: bob_seen.append(state["numbers"])
-            way.is_open = True
+            server.network.heal("bob")
             await bob.wait_state(Numbers, lambda state: len(state.numbers) == 5)
             await wait_all_tasks_blocked()
             assert bob_seen == [[0, 1, 2, 3, 4]]
             await ann.call(Add(5))
             await wait_all_tasks_blocked()
             assert bob.get_state(Numbers) == ann.get_state(Numbers)
-        async with player(server, "ann") as other:
+        async with server.client("ann") as other:
             assert other.get_state(Numbers) == Numbers([0, 1, 2, 3, 4, 5], ["ann"])
 
 
-class Gated(InMemory):
-    """A client that reads nothing while the gate is closed."""
+class Gated(Connector):
+    """A way that reads nothing while the gate is closed, and holds next to nothing meanwhile."""
 
-    def __init__(self, server: Server) -> None:
-        super().__init__(server)
+    encrypted = False
+
+    def __init__(self, server: HostedServer) -> None:
+        self._server = server
         self.gate = trio.Event()
         self.gate.set()
         self.frames: list[str | bytes] = []
 
+    def __str__(self) -> str:
+        return "memory"
+
+    def connect(self, max_message_size: int | None) -> AbstractAsyncContextManager[Transport]:
+        return self._connect()
+
     @asynccontextmanager
-    async def _connect(self, max_message_size: int | None) -> AsyncIterator[Transport]:
-        async with super()._connect(max_message_size) as transport:
+    async def _connect(self) -> AsyncIterator[Transport]:
+        async with aclosing(self._server.connect_in_memory()) as transport:
             receive = transport.receive
 
             async def receive_when_open() -> str | bytes:
@@ -344,7 +352,7 @@ class Gated(InMemory):
 
 
 async def test_who_is_slow_gets_fewer_and_larger_steps() -> None:
-    async with hosting(Adding) as server, player(server, "ann") as ann:
+    async with hosting(Adding) as server, server.client("ann") as ann:
         way = Gated(server)
         async with Watching(way, username="bob") as bob:
             await ann.create_game("table 1")
@@ -405,9 +413,9 @@ class Hands(Game):
 async def test_everybody_sees_their_own_view() -> None:
     async with (
         hosting(Hands) as server,
-        player(server, "ann") as ann,
-        player(server, "bob") as bob,
-        player(server, "eve") as eve,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
+        server.client("eve") as eve,
     ):
         await ann.create_game("table 1")
         await bob.join_game("table 1")
@@ -432,7 +440,7 @@ async def test_what_a_player_may_not_see_is_never_sent(autojump_clock: MockClock
                 async with (
                     Client(ways["ann"], username="ann") as ann,
                     Client(ways["eve"], username="eve") as eve,
-                    player(server, "bob") as bob,
+                    server.client("bob") as bob,
                 ):
                     await ann.create_game("table 1")
                     await eve.join_game("table 1", spectate=True)
@@ -470,7 +478,7 @@ async def test_what_all_see_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> 
             f"pgnet_trio.server.views.{function.__name__}", counting(name, function)
         )
     async with hosting(Adding) as server, trio.open_nursery() as nursery:
-        clients = [player(server, f"user{number}") for number in range(10)]
+        clients = [server.client(f"user{number}") for number in range(10)]
         for client in clients:
             await nursery.start(client.run)
             await client.join_game("table 1")
@@ -489,7 +497,7 @@ async def test_a_view_of_nothing_is_no_state() -> None:
         def view(self) -> Any:
             return self.state if self.state.numbers not in ([], [1, 2]) else None
 
-    async with hosting(Shy) as server, player(server, "ann") as ann:
+    async with hosting(Shy) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         with pytest.raises(RuntimeError, match="no state"):
             ann.get_state(Numbers)
@@ -517,7 +525,7 @@ async def test_a_view_that_cannot_travel_names_the_place(
         def view(self) -> Any:
             return state if self.room.players else None
 
-    async with hosting(Showing) as server, player(server, "ann") as ann:
+    async with hosting_faults(Showing) as server, server.client("ann") as ann:
         with pytest.raises(RequestFailed, match="crashed"):
             await ann.create_game("table 1")
         await wait_all_tasks_blocked()
@@ -537,7 +545,7 @@ async def test_a_state_that_grows_too_large_is_found_out(caplog: pytest.LogCaptu
         def add(self, player: str, message: Add) -> None:
             self.texts[str(message.number)] = "x" * 50_000
 
-    async with hosting(Growing) as server, player(server, "ann") as ann:
+    async with hosting_faults(Growing) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         for number in range(30):
             if ann.game is None:
@@ -560,7 +568,7 @@ async def test_a_state_that_changes_without_growing_is_no_trouble() -> None:
         def add(self, player: str, message: Add) -> None:
             self.text = chr(ord("a") + message.number % 2) * 200_000
 
-    async with hosting(Changing) as server, player(server, "ann") as ann:
+    async with hosting(Changing) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         for number in range(10):
             await ann.call(Add(number))
@@ -586,7 +594,7 @@ async def test_a_push_within_a_view_is_sent_after_it() -> None:
 
 
 async def test_states_are_read_at_the_readers_own_pace() -> None:
-    async with hosting(Adding) as server, player(server, "ann") as ann:
+    async with hosting(Adding) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         states = ann.states(Numbers)
         assert (await anext(states)).numbers == []
@@ -625,8 +633,8 @@ async def _lose(states: Any) -> None:
 async def test_wait_state_waits_for_what_is_wanted() -> None:
     async with (
         hosting(Adding) as server,
-        player(server, "ann") as ann,
-        player(server, "bob") as bob,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
     ):
         await ann.create_game("table 1")
         await bob.join_game("table 1")
@@ -661,7 +669,7 @@ async def test_on_state_gets_the_latest(autojump_clock: MockClock) -> None:
         state["numbers"].append(99)
         await trio.sleep(1)
 
-    async with hosting(Adding) as server, player(server, "ann") as ann:
+    async with hosting(Adding) as server, server.client("ann") as ann:
         ann.on_state = on_state
         await ann.create_game("table 1")
         for number in range(5):
@@ -687,7 +695,7 @@ async def test_a_state_that_somebody_changes_is_not_the_games(
             self.data["x"].append(2)
             return Response("")
 
-    async with hosting(Plain) as server, player(server, "ann") as ann:
+    async with hosting(Plain) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         ann.get_state(dict)["x"].append(99)
         await ann.request(Packet("go"))
@@ -703,8 +711,8 @@ async def test_the_last_state_comes_before_the_end_of_the_game() -> None:
 
     async with (
         hosting(Ending) as server,
-        player(server, "ann") as ann,
-        player(server, "bob") as bob,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
     ):
         shown: list[Any] = []
         bob.on_state = lambda state: shown.append(state["numbers"])

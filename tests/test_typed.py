@@ -22,7 +22,8 @@ from pgnet_trio import (
     Status,
     on,
 )
-from tests.hosting import hosting, player
+from pgnet_trio.testing import hosting
+from tests.hosting import hosting_faults
 
 
 class Suit(Enum):
@@ -127,7 +128,7 @@ MOVE = Move(
 
 
 async def test_models_arrive_as_they_were_sent() -> None:
-    async with hosting(Typed) as server, player(server, "ann") as ann:
+    async with hosting(Typed) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         assert await ann.call(MOVE, Echo) == Echo(MOVE, "ann")
         other = attrs.evolve(MOVE, action=Pass("tired"), bid=5)
@@ -139,7 +140,7 @@ async def test_models_arrive_as_they_were_sent() -> None:
 async def test_a_handler_answers_with_a_model_a_response_or_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with hosting(Typed) as server, player(server, "ann") as ann:
+    async with hosting(Typed) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         start = trio.current_time()
         empty = await ann.call(Wait())
@@ -161,7 +162,7 @@ async def test_a_handler_answers_with_a_model_a_response_or_nothing(
 
 @pytest.mark.parametrize("protocol", [1, 2])
 async def test_untyped_clients_play_typed_games(protocol: int) -> None:
-    async with hosting(Typed) as server, player(server, "ann", protocol=protocol) as ann:
+    async with hosting(Typed) as server, server.client("ann", protocol=protocol) as ann:
         await ann.create_game("table 1")
         payload = {
             "action": {"kind": "pass", "reason": "tired"},
@@ -181,7 +182,7 @@ class Untyped(Game):
 
 
 async def test_typed_clients_play_untyped_games() -> None:
-    async with hosting(Untyped) as server, player(server, "ann") as ann:
+    async with hosting(Untyped) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         assert await ann.call(Break("x"), Pass) == Pass("Break{'how': 'x'}")
         with pytest.raises(CodecError, match="expected Echo, got 'Pass'"):
@@ -209,7 +210,7 @@ async def test_the_sender_is_told_which_field_is_wrong(change: dict[str, Any], s
         "blob": "",
         **change,
     }
-    async with hosting(Typed) as server, player(server, "ann") as ann:
+    async with hosting(Typed) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         answer = await ann.request(Packet("Move", payload))
         assert answer.status == Status.UNEXPECTED
@@ -220,7 +221,7 @@ async def test_the_sender_is_told_which_field_is_wrong(change: dict[str, Any], s
 
 
 async def test_what_cannot_travel_fails_at_the_sender() -> None:
-    async with hosting(Typed) as server, player(server, "ann") as ann:
+    async with hosting(Typed) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         wrong = attrs.evolve(MOVE, bid=2**70)
         for call in (ann.call, ann.send):
@@ -233,7 +234,7 @@ async def test_what_cannot_travel_fails_at_the_sender() -> None:
 
 
 async def test_reject_tells_why_and_the_game_goes_on() -> None:
-    async with hosting(Typed) as server, player(server, "ann") as ann, player(server, "eve") as eve:
+    async with hosting(Typed) as server, server.client("ann") as ann, server.client("eve") as eve:
         await ann.create_game("table 1")
         with pytest.raises(RequestFailed, match="you may not") as caught:
             await ann.call(Break("reject"))
@@ -254,7 +255,7 @@ async def test_reject_tells_why_and_the_game_goes_on() -> None:
 async def test_a_wrong_answer_is_a_fault_of_the_game(
     how: str, says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with hosting(Typed) as server, player(server, "ann") as ann:
+    async with hosting_faults(Typed) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         answer = await ann.request(Packet("Break", {"how": how}))
         assert (answer.status, answer.game) == (Status.UNEXPECTED, None)
@@ -337,7 +338,7 @@ class Cheerful(Typed):
 
 
 async def test_a_method_that_overrides_a_handler_is_one() -> None:
-    async with hosting(Cheerful) as server, player(server, "ann") as ann:
+    async with hosting(Cheerful) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         assert await ann.call(Break("x"), Break) == Break("cheerfully")
         assert await ann.call(MOVE, Echo) == Echo(MOVE, "ann")
@@ -355,7 +356,7 @@ class Loud(Game):
 
 
 async def test_typed_pushes_and_what_is_wrong_with_them() -> None:
-    async with hosting(Loud) as server, player(server, "ann") as ann:
+    async with hosting(Loud) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         await ann.call(Wait())
         passes = ann.pushes(Pass)
@@ -418,7 +419,7 @@ class OtherOverrides(Game):
 
 
 async def use_a_client() -> None:
-    async with hosting(Typed) as server, player(server, "ann") as client:
+    async with hosting(Typed) as server, server.client("ann") as client:
         echo: Echo = await client.call(MOVE, Echo)
         response: Response = await client.call(MOVE)
         state: Pass = client.get_state(Pass)
