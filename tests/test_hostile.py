@@ -692,10 +692,19 @@ async def test_a_flood_of_quiet_messages_stays_in_bounds() -> None:
 
 async def test_fewer_in_flight_than_the_window_break_no_client() -> None:
     async with hosting(Recorder, port=0, max_requests_in_flight=2) as server:
-        async with remote(server, "bob") as bob, trio.open_nursery() as nursery:
-            for _ in range(200):
-                nursery.start_soon(bob.get_game_dir)
+        async with remote(server, "bob") as bob:
+            await bob.create_game("table 1")
+            found: list[str] = []
+
+            async def look() -> None:
+                found.extend(await bob.get_game_dir())
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(200):
+                    nursery.start_soon(look)
+            assert found == ["table 1"] * 200
         async with remote(server, "bob", protocol=1) as bob:
+            assert bob.connected
             await bob.get_game_dir()
 
 

@@ -1106,6 +1106,7 @@ def test_the_right_key_is_taken() -> None:
     session = Session()
     session.client = make_client(session.to_server, verify_server_pubkey=SERVER_KEY.pubkey)
     session.log_in()
+    assert session.client.state is State.OPEN
 
 
 def test_a_key_cannot_be_verified_where_there_is_none() -> None:

@@ -709,8 +709,9 @@ async def test_a_server_may_run_again_and_keeps_its_users() -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(server.serve)
             server.registration_enabled = registration
-            async with server.client("ann", "pw"):
-                pass
+            # The second time she could not register.
+            async with server.client("ann", "pw") as ann:
+                assert ann.connected
             server.shutdown()
 
 

@@ -826,8 +826,11 @@ def test_two_stores_of_one_process_are_two_servers(path: Path) -> None:
 
 
 def test_two_files_in_one_folder_are_independent(path: Path) -> None:
-    with opened(path), opened(path.with_name(f"other-{path.name}")):
-        pass
+    other = path.with_name(f"other-{path.name}")
+    with opened(path) as (store, _), opened(other):
+        store.write(Changes(users={"ann": ANN}))
+    assert list(load(path).users) == ["ann"]
+    assert list(load(other).users) == []
 
 
 def test_a_lock_that_was_just_given_up_is_taken_anew(

@@ -199,10 +199,16 @@ async def test_an_input_that_others_set_to_not_block(pipe: tuple[int, int]) -> N
     near, far = pipe
     os.set_blocking(near, False)
     reader = reader_of(near)
+    lines: list[str] = []
+
+    async def read() -> None:
+        lines.append(await reader.read_line())
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(reader.read_line)
+        nursery.start_soon(read)
         await trio.testing.wait_all_tasks_blocked()
         os.write(far, b"x\n")
+    assert lines == ["x"]
 
 
 async def test_another_reader_of_the_same_terminal_is_faster(

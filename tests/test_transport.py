@@ -391,6 +391,8 @@ class TestClosing:
         async with link.open() as (one, other), trio.open_nursery() as nursery:
             nursery.start_soon(one.aclose)
             nursery.start_soon(other.aclose)
+        await expect_closed(one)
+        await expect_closed(other)
 
     @every_link
     async def test_twice_at_once_is_closing_once(self, link: Link) -> None:
