@@ -7,6 +7,7 @@ import ipaddress
 import signal
 import sys
 from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import is_hypothesis_test
@@ -97,6 +98,20 @@ def _count_virtual_time(request: pytest.FixtureRequest) -> Iterator[None]:
     if clock is not None:
         seconds = request.config.stash.setdefault(VIRTUAL_SECONDS, [])
         seconds.append(clock.current_time())
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the time on to the process that started this one, where pytest-xdist did."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["virtual seconds"] = session.config.stash.get(VIRTUAL_SECONDS, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take it over; a process that crashed has left nothing."""
+    seconds = getattr(node, "workeroutput", {}).get("virtual seconds", [])
+    node.config.stash.setdefault(VIRTUAL_SECONDS, []).extend(seconds)
 
 
 def pytest_terminal_summary(
