@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import io
 import json
@@ -373,6 +374,31 @@ def test_options_that_are_not_given_are_the_servers_own(
     assert server.game.__name__ == "ExampleGame"
     assert server.options == {"admin_password": None, "verbose_logging": False}
     assert capsys.readouterr().out == "Listening on localhost, port 1234; public key KEY=\n"
+
+
+def test_the_collector_looks_through_all_more_rarely_while_a_server_runs(
+    servers: list[Observed], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def serve_and_look(self: Observed, *, task_status: Any) -> int:
+        thresholds.append(gc.get_threshold())
+        return 0
+
+    monkeypatch.setattr(Observed, "serve", serve_and_look)
+    path = tmp_path / "own_idea.py"
+    path.write_text(f"import gc\ngc.set_threshold(5000, 5, 5)\n\n{COUNTER}")
+    thresholds: list[tuple[int, int, int]] = []
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(600, 9, 8)
+        main(["serve"])
+        assert gc.get_threshold() == (600, 9, 8)
+        main(["serve", f"{path}:Counter"])
+        assert gc.get_threshold() == (600, 9, 8)
+        gc.set_threshold(600, 9, 200)
+        main(["serve"])
+    finally:
+        gc.set_threshold(*before)
+    assert thresholds == [(600, 9, 100), (5000, 5, 5), (600, 9, 200)]
 
 
 def test_options_reach_the_server(

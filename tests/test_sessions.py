@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import random
 from contextlib import asynccontextmanager
@@ -27,6 +28,8 @@ from pgnet_trio import (
     SessionLost,
     testing,
 )
+from pgnet_trio.protocol.events import Asked
+from pgnet_trio.server.members import PacketTurn
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, playing
 
 if TYPE_CHECKING:
@@ -985,6 +988,18 @@ async def test_whoever_was_away_stays_out_whichever_client_has_the_seat_then(
         assert [client.connected for client in later] == [False] * 9 + [True]
         assert later[-1].game == "table 1"
         later[-1].disconnect()
+
+
+async def test_no_request_is_kept_until_the_next_one(autojump_clock: MockClock) -> None:
+    async def kept(*kinds: type) -> list[object]:
+        await wait_all_tasks_blocked()
+        return [each for each in gc.get_objects() if isinstance(each, kinds)]
+
+    async with two_at_a_table() as (_, _table, ann, bob):
+        await ann.request(Packet(Request.GAME_DIR))
+        assert await kept(Asked, PacketTurn) == []
+        await bob.request(Packet("note", {"n": 1}))
+        assert await kept(Asked) == []
 
 
 async def test_tokens_of_clients_that_were_taken_over_do_not_pile_up(

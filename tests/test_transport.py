@@ -7,6 +7,7 @@ client. Hostile peers are played by hand.
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import importlib
 import logging
@@ -1126,6 +1127,23 @@ class TestFriendlyClient:
                     os.write(other.socket.fileno(), b"x")
                     await raw.read_close()
                     assert await raw.read_to_end() == b""
+
+
+async def test_nothing_of_the_handshake_is_kept_or_left_to_the_collector() -> None:
+    def of_the_library() -> list[object]:
+        return [each for each in gc.get_objects() if type(each).__module__ in modules]
+
+    modules = {"websockets.server", "websockets.http11", "websockets.datastructures"}
+    gc.collect()
+    before = len(of_the_library())
+    gc.disable()
+    try:
+        async with raw_client("websockets") as (server, raw):
+            await raw.send(frame(TEXT, b"plain"))
+            assert await server.receive() == "plain"
+            assert len(of_the_library()) == before
+    finally:
+        gc.enable()
 
 
 @pytest.mark.usefixtures("impatient")

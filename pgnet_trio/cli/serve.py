@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from pgnet_trio.cli.arguments import port, positive, transport_name
+from pgnet_trio.cli.collector import rare_full_collections
 from pgnet_trio.cli.game_class import load_game_class
 from pgnet_trio.cli.passwords import find_secret
 from pgnet_trio.cli.signals import open_signals
@@ -148,6 +149,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         )
 
 
+@rare_full_collections()
 def run(options: argparse.Namespace) -> int:
     """Host the game until the server ends.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import resource
 import select
@@ -105,6 +106,23 @@ def steps(
     warm_up: float = WARM_UP,
 ) -> list[Step]:
     """Connect more and more players to a server, and have them play at each step."""
+    # A full collection here would look like a server that does not answer.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return _steps(server, counts, seconds, progress, warm_up)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _steps(
+    server: RunningServer,
+    counts: Sequence[int],
+    seconds: float,
+    progress: Callable[[str], None],
+    warm_up: float,
+) -> list[Step]:
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     found = []
@@ -205,7 +223,9 @@ def power(first: float, last: float, one: int, other: int) -> float:
 def scale(*, players: Sequence[int], seconds: float, progress: Callable[[str], None]) -> Report:
     """Measure one server of ours with more and more players in rooms of ten."""
     server_name = next(
-        name for name in ("table-websockets", "table-trio-websocket") if not missing_package(name)
+        name
+        for name in ("command-websockets", "command-trio-websocket")
+        if not missing_package(name)
     )
     with running_server(server_name) as server:
         empty = resident_memory(server.process)
@@ -228,6 +248,7 @@ def scale(*, players: Sequence[int], seconds: float, progress: Callable[[str], N
         for step in found
     ]
     notes = [
+        "The server's process is set up as `pgnet-trio serve` does it. "
         f"Rooms of {ROOM_SIZE} players; each moves every {1 / MOVES_PER_SECOND:g} s, is answered, "
         "and the new state goes to all in the room as a patch. CPU is the server's: for each "
         "log-in with joining since the row before, in percent of one core, and for each move with "

@@ -116,6 +116,14 @@ def serve_pgnet(game: str, transport: str, limits: Mapping[str, int] = {}) -> No
     trio.run(serve)
 
 
+def serve_as_command(game: str, transport: str) -> None:
+    """As `pgnet-trio serve` has its process set up."""
+    from pgnet_trio.cli.collector import rare_full_collections
+
+    with rare_full_collections():
+        serve_pgnet(game, transport)
+
+
 # What a server keeps for a client by default.
 UNACKNOWLEDGED = {
     "max_unacknowledged_messages": 4096,
@@ -131,6 +139,10 @@ SERVERS: dict[str, Callable[[], None]] = {
     **{
         f"{game}-{transport}": partial(serve_pgnet, game, transport)
         for game in ("pgnet", "jobs", "arena", "table")
+        for transport in ("websockets", "trio-websocket")
+    },
+    **{
+        f"command-{transport}": partial(serve_as_command, "table", transport)
         for transport in ("websockets", "trio-websocket")
     },
     **{
