@@ -745,7 +745,7 @@ async def test_a_refused_player_never_left() -> None:
         assert (await tell(ann, "look")).payload == {"left": [], "players": ["ann"]}
 
 
-async def test_who_takes_over_during_a_turn_is_shown_the_game_after_it(
+async def test_who_takes_over_during_a_turn_is_shown_the_game_at_once(
     autojump_clock: MockClock,
 ) -> None:
     class Slow(Game):
@@ -764,9 +764,8 @@ async def test_who_takes_over_during_a_turn_is_shown_the_game_after_it(
         old.send(Packet("think"))
         await trio.sleep(1)
         async with server.client("ann") as new:
+            assert (new.game, new.get_state(int)) == ("table 1", 0)
             assert await new.wait_state(int, lambda count: count == 1) == 1
-            # In which game that is comes right behind it.
-            await wait_all_tasks_blocked()
             assert new.game == "table 1"
             assert new.players == {"ann": True}
 

@@ -168,7 +168,10 @@ class Attendance:
             self._tell_all_players(member)
 
     def introduce(self, player: Player) -> None:
-        """Show a player everything afresh: they have come with another client."""
+        """Show a player everything afresh: they have come with another client.
+
+        It does not wait for the turn in progress, so that it is there with the welcome.
+        """
         hosted = self._hosted
 
         def introduced() -> None:
@@ -177,10 +180,9 @@ class Attendance:
                 self._enter(member, hosted.heartbeat_rate())
                 player.flush()
 
-        if self._steps.in_turn or self._inbox.turns or not hosted.made:
+        if not hosted.made:
             self._inbox.post(introduced)
             return
-        # At once where that is possible: then it is there with the welcome.
         busy, hosted.busy = hosted.busy, introduced
         try:
             introduced()
