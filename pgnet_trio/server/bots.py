@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -170,7 +171,7 @@ async def _serve(room: RoomTask, username: str, transport: Transport) -> None:
             session = _BotSession(
                 username,
                 lobby=lobby,
-                carry_out=_carry_out,
+                carry_out=functools.partial(_carry_out, lobby),
                 max_in_flight=WINDOW,
                 requests_per_second=None,
                 settings=_Silent(),
@@ -222,9 +223,11 @@ async def _read(connection: Connection[ServerEvent], session: Session) -> None:
         logger.debug("The bot %r is gone: %s", session.username, error)
 
 
-async def _carry_out(session: Session, packet: Packet) -> Response:
+async def _carry_out(lobby: Lobby[RoomTask], session: Session, packet: Packet) -> Response:
     if packet.message == Request.LEAVE_GAME:
-        session.end("The bot has left.")
+        entry = lobby.leave(session.username)
+        if entry is not None:
+            await entry.room.leave(session.username, player=session).wait()
         return Response("You left the game.")
     return Response(
         f"{packet.message[:60]!r} is not for bots: they play in their game, and leave it.",
