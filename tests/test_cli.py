@@ -401,6 +401,32 @@ def test_the_collector_looks_through_all_more_rarely_while_a_server_runs(
     assert thresholds == [(600, 9, 100), (5000, 5, 5), (600, 9, 200)]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_server_may_open_as_many_files_as_it_takes_connections(
+    servers: list[Observed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import resource
+
+    def allow(soft: int) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    async def serve_and_look(self: Observed, *, task_status: Any) -> int:
+        limits.append(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        return 0
+
+    monkeypatch.setattr(Observed, "serve", serve_and_look)
+    limits: list[int] = []
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = hard if hard != resource.RLIM_INFINITY else 1 << 16
+    try:
+        for connections in ("1000", "5", "none"):
+            allow(300)
+            main(["serve", "--max-connections", connections])
+    finally:
+        allow(before)
+    assert limits == [min(1100, most), 300, min(1 << 16, most)]
+
+
 def test_options_reach_the_server(
     servers: list[Observed], capsys: pytest.CaptureFixture[str], counter: str
 ) -> None:

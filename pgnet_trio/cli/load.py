@@ -20,6 +20,7 @@ from pgnet_trio.cli.known_servers import add_options, trusted_key
 from pgnet_trio.cli.load_report import Progress, Report, Threshold, make_report, show_report
 from pgnet_trio.cli.load_run import Bot, LoadClient, LoadRun
 from pgnet_trio.cli.passwords import find_secret
+from pgnet_trio.cli.process import allow_open_files
 from pgnet_trio.client.address import parse_address
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.messages import DEFAULT_PORT, is_username_allowed
@@ -157,7 +158,7 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(format="%(levelname)s %(message)s")
     level = logging.INFO if options.verbose else logging.ERROR
     logging.getLogger("pgnet_trio").setLevel(level)
-    _allow_many_files()
+    allow_open_files(2 * MAX_CLIENTS)
     make_client = functools.partial(
         LoadClient.remote,
         address=options.address,
@@ -239,18 +240,6 @@ def _clients(text: str) -> int:
         f"expected a number from 1 to {MAX_CLIENTS:,} (start several of these for more), "
         f"got {text!r}"
     )
-
-
-def _allow_many_files() -> None:
-    """Ask for as many open files as the system lets this process have: each client is one."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * MAX_CLIENTS if hard == resource.RLIM_INFINITY else min(hard, 2 * MAX_CLIENTS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _try_writing(file: str) -> None:

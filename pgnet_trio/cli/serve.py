@@ -12,9 +12,9 @@ import attrs
 import trio
 
 from pgnet_trio.cli.arguments import port, positive, transport_name
-from pgnet_trio.cli.collector import rare_full_collections
 from pgnet_trio.cli.game_class import load_game_class
 from pgnet_trio.cli.passwords import find_secret
+from pgnet_trio.cli.process import allow_open_files, rare_full_collections
 from pgnet_trio.cli.signals import open_signals
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.messages import DEFAULT_PORT
@@ -27,6 +27,9 @@ DEFAULT_GAME = "pgnet_trio.examples:ExampleGame"
 
 REBOOT = -1
 """The exit code with which a server asks to be started again."""
+
+OTHER_FILES = 100
+"""Open files beside those of the connections: the save file, ports, what the game opens."""
 
 ADMIN_PASSWORD_VARIABLE = "PGNET_ADMIN_PASSWORD"
 
@@ -164,10 +167,12 @@ def run(options: argparse.Namespace) -> int:
     verbose = settings["verbose_logging"] = settings.pop("verbose")
     file, asks = settings.pop("admin_password_file"), settings.pop("admin_password_prompt")
     try:
-        Limits(**{name: settings[name] for name in _LIMITS if name in settings})
+        limits = Limits(**{name: settings[name] for name in _LIMITS if name in settings})
     except ValueError as error:
         # Each is right by itself, and they do not fit each other.
         raise PGNetError(str(error)) from error
+    most = limits.max_connections
+    allow_open_files(None if most is None else most + OTHER_FILES)
     game = load_game_class(settings.pop("game"))
     settings["admin_password"] = find_secret(
         file, ADMIN_PASSWORD_VARIABLE, "Password for admin: " if asks else None

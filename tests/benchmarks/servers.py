@@ -118,7 +118,7 @@ def serve_pgnet(game: str, transport: str, limits: Mapping[str, int] = {}) -> No
 
 def serve_as_command(game: str, transport: str) -> None:
     """As `pgnet-trio serve` has its process set up."""
-    from pgnet_trio.cli.collector import rare_full_collections
+    from pgnet_trio.cli.process import rare_full_collections
 
     with rare_full_collections():
         serve_pgnet(game, transport)
