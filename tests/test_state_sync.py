@@ -525,12 +525,44 @@ async def test_a_view_that_cannot_travel_names_the_place(
         def view(self) -> Any:
             return state if self.room.players else None
 
+    games: list[str | None] = []
     async with hosting_faults(Showing) as server, server.client("ann") as ann:
-        with pytest.raises(RequestFailed, match="crashed"):
+        ann.on_game = games.append
+        with pytest.raises(RequestFailed, match="crashed") as failed:
             await ann.create_game("table 1")
+        # As where `user_joined` raises: they never were in.
+        assert failed.value.response.game is ann.game is None
         await wait_all_tasks_blocked()
-        assert ann.game is None
+        assert games == []
+        assert ann.left is None
     assert says in caplog.text
+
+
+async def test_who_cannot_be_shown_the_game_is_not_in_it_when_it_is_made_again() -> None:
+    made: list[list[str]] = []
+
+    class Showing(Game):
+        on_crash = "restart"
+
+        def __init__(self, name: str, save_string: str | None = None) -> None:
+            self.joined: list[str] = []
+            made.append(self.joined)
+
+        def user_joined(self, username: str, /) -> None:
+            self.joined.append(username)
+
+        def view(self, player: str | None) -> Any:
+            return object() if player == "bob" else self.room.players
+
+    async with hosting_faults(Showing) as server, server.client("ann") as ann:
+        await ann.create_game("table 1")
+        async with server.client("bob") as bob:
+            with pytest.raises(RequestFailed, match="crashed"):
+                await bob.join_game("table 1")
+            await wait_all_tasks_blocked()
+            assert made == [["ann", "bob"], ["ann"]]
+            assert ann.get_state(list) == ["ann"]
+            assert bob.game is None
 
 
 async def test_a_state_that_grows_too_large_is_found_out(caplog: pytest.LogCaptureFixture) -> None:

@@ -101,14 +101,12 @@ class Attendance:
             self._members.add(member)
             try:
                 if not spectate:
-                    await self._steps.hook(self._hosted.game.user_joined(player.username))
-            except BaseException as error:
+                    await self._ask_to_let_in(player.username)
+                self._enter(member, rate)
+            except BaseException:
                 self._members.remove(player.username)
                 self._questions.player_left(player.username)
-                if isinstance(error, Reject):
-                    raise JoinRefused(error.reason, error.payload) from None
                 raise
-            self._enter(member, rate)
 
         await self._inbox.wait_for(self._inbox.post(joined))
         if self._inbox.end_reason is not None:
@@ -267,16 +265,28 @@ class Attendance:
         if most is not None and len(self._members.players) >= most:
             raise JoinRefused(f"The game {name!r} is full: it takes {most} players.")
 
+    async def _ask_to_let_in(self, username: str) -> None:
+        try:
+            await self._steps.hook(self._hosted.game.user_joined(username))
+        except Reject as reject:
+            raise JoinRefused(reject.reason, reject.payload) from None
+
     def _enter(self, member: Member, heartbeat_rate: float) -> None:
         """Tell a member that they are in, with all that there is to know."""
         hosted = self._hosted
-        player = member.player
+        player, views = member.player, self._news.views
+        is_new = not member.entered
+        snapshot = None
+        if is_new and views is not None:
+            # Before they are told anything: where `view` raises, they never were in the game.
+            snapshot = views.look_for(member)
         player.enter_game(
             hosted.name, heartbeat_rate if hosted.has_heartbeat else 0.0, hosted.time()
         )
-        if self._news.views is not None:
-            self._news.views.welcome(member)
-        is_new = not member.entered
+        if not is_new and views is not None:
+            snapshot = views.look_for(member)
+        if snapshot is not None:
+            member.show(snapshot)
         member.entered = True
         self._tell_all_players(member)
         for envelope in member.early:

@@ -99,11 +99,9 @@ class Views:
                 shown.append(viewer)
         return shown
 
-    def welcome(self, viewer: Member) -> None:
-        """Show somebody the whole state, whatever they have seen."""
-        snapshot = self._look(None if self._shared else viewer.seat)
-        if snapshot is not None:
-            viewer.show(snapshot)
+    def look_for(self, viewer: Member) -> Snapshot | None:
+        """Give the whole state as somebody may see it now; None for nothing."""
+        return self._look(None if self._shared else viewer.seat)
 
     def forget(self, viewer: Member) -> None:
         """Forget what a player saw, who is gone."""
