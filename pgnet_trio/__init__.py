@@ -99,17 +99,22 @@ _handler = logging.StreamHandler()
 _handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
 
 
-def enable_logging(enable: bool = True, /) -> None:
+def enable_logging(enable: bool = True, *, level: int | str = logging.INFO) -> None:
     """Show the library's log messages on standard error, or no more.
 
     A program that configures logging itself needs none of this: the logger is ``pgnet_trio``.
 
     Args:
-        enable: Whether messages of level INFO and above are shown.
+        enable: Whether messages are shown.
+        level: The lowest level that is: ``"WARNING"``, or a number of `logging`, leaves what goes
+            well out, and still shows the traceback of a game that raises.
+
+    Raises:
+        ValueError: There is no level of that name.
     """
     if enable:
         _logger.addHandler(_handler)
-        _logger.setLevel(logging.INFO)
+        _logger.setLevel(level)
     else:
         _logger.removeHandler(_handler)
         _logger.setLevel(logging.NOTSET)

@@ -27,6 +27,7 @@ from pgnet_trio import (
     ServerError,
     Status,
     StorageError,
+    enable_logging,
 )
 from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.testing import HostedServer, hosting
@@ -518,6 +519,128 @@ async def test_games_and_users_are_there_after_a_restart(tmp_path: Path, name: s
             assert calls == ["loaded table 1 after 1 calls", "ann joined"]
 
 
+class Unmade(Lasting):
+    """Cannot be made from what was saved."""
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        super().__init__(name, save_string)
+        if save_string is not None:
+            raise ValueError("a save of another version")
+
+
+@pytest.mark.parametrize("name", ["save.db", "save.json"])
+async def test_a_saved_game_that_cannot_be_made_is_kept_for_a_version_that_can(
+    tmp_path: Path, name: str
+) -> None:
+    save_file = tmp_path / name
+    async with hosting(Lasting, save_file=save_file) as server, server.client("ann") as ann:
+        await ann.create_game("table 1", password="x")
+        server.shutdown()
+        await wait_all_tasks_blocked()
+    async with (
+        hosting_faults(Unmade, ValueError, save_file=save_file) as server,
+        server.client("bob") as bob,
+    ):
+        assert await bob.get_game_dir() == {}
+        with pytest.raises(RequestFailed, match="There is a saved game 'table 1'"):
+            await bob.create_game("table 1")
+        with pytest.raises(RequestFailed, match="could not be made"):
+            await bob.join_game("table 1")
+        assert bob.game is None
+        server.shutdown()
+        await wait_all_tasks_blocked()
+    async with hosting(Lasting, save_file=save_file) as server, server.client("ann") as ann:
+        with pytest.raises(RequestFailed, match="password"):
+            await ann.join_game("table 1")
+        await ann.join_game("table 1", password="x")
+        calls = (await ask(ann, "calls")).payload["calls"]
+        assert calls == ["loaded table 1 after 1 calls", "ann joined"]
+
+
+async def test_the_admin_can_destroy_a_saved_game_that_cannot_be_made(tmp_path: Path) -> None:
+    save_file = tmp_path / "save.json"
+    async with hosting(Lasting, save_file=save_file) as server, server.client("ann") as ann:
+        await ann.create_game("table 1")
+        server.shutdown()
+        await wait_all_tasks_blocked()
+    async with (
+        hosting_faults(Unmade, ValueError, network=in_the_clear(), save_file=save_file) as server,
+        server.client("admin") as admin,
+    ):
+        answer = await ask(admin, Request.DESTROY_GAME, name="table 1")
+        assert answer.message == "The game 'table 1' is destroyed."
+        assert "table 1" not in save_file.read_text()
+        await admin.create_game("table 1")
+        assert (await ask(admin, "calls")).payload == {"calls": ["admin joined"]}
+
+
+async def test_a_game_that_crashed_goes_on_from_its_save_when_it_is_joined(tmp_path: Path) -> None:
+    async with (
+        hosting_faults(
+            Lasting, ValueError, network=in_the_clear(), save_file=tmp_path / "save.json"
+        ) as server,
+        server.client("ann") as ann,
+        server.client("admin") as admin,
+    ):
+        await ann.create_game("table 1", password="x")
+        await ask(admin, Request.SAVE)
+        assert (await ask(ann, "raise")).message == "The game crashed."
+        await wait_all_tasks_blocked()
+        with pytest.raises(RequestFailed, match="password"):
+            await ann.join_game("table 1")
+        await ann.join_game("table 1", password="x")
+        calls = (await ask(ann, "calls")).payload["calls"]
+        assert calls == ["loaded table 1 after 1 calls", "ann joined"]
+
+
+async def test_a_game_that_is_over_does_not_come_back_with_another_of_its_name(
+    tmp_path: Path,
+) -> None:
+    class Once(Lasting):
+        def handle_game_packet(self, packet: Packet, /) -> Response:
+            self.persistent = packet.message != "over"
+            return super().handle_game_packet(packet)
+
+    async with (
+        hosting_faults(
+            Once, ValueError, network=in_the_clear(), save_file=tmp_path / "save.json"
+        ) as server,
+        server.client("ann") as ann,
+        server.client("admin") as admin,
+    ):
+        await ann.create_game("table 1")
+        await ask(admin, Request.SAVE)
+        await ask(ann, "over")
+        await ann.leave_game()
+        await wait_all_tasks_blocked()
+        await ann.create_game("table 1")
+        assert (await ask(ann, "raise")).message == "The game crashed."
+        await wait_all_tasks_blocked()
+        await ann.join_game("table 1")
+        assert (await ask(ann, "calls")).payload == {"calls": ["ann joined"]}
+
+
+async def test_a_game_that_is_not_saved_is_named_once_where_there_is_a_save_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for save_file, warnings in ((None, 0), (tmp_path / "save.json", 1)):
+        caplog.clear()
+        async with hosting(Recorder, save_file=save_file) as server, server.client("ann") as ann:
+            for game in "table 1", "table 2":
+                await ann.create_game(game)
+                await ann.leave_game()
+            server.shutdown()
+            await wait_all_tasks_blocked()
+        assert caplog.text.count("is not in the save file") == warnings
+
+
+async def test_an_empty_admin_password_lets_nobody_in() -> None:
+    async with hosting(Recorder, admin_password="") as server:
+        with pytest.raises(LoginRefused):
+            async with server.client("admin", ""):
+                pass
+
+
 async def test_games_are_saved_every_so_often(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -635,6 +758,18 @@ def test_ctrl_c_in_a_program_of_the_server_alone_saves(tmp_path: Path) -> None:
     assert "KeyboardInterrupt" in rest.splitlines()
     assert "Group" not in rest
     assert "table 1 after 1 calls" in save_file.read_text()
+
+
+def test_logging_shows_what_goes_wrong_without_what_goes_well() -> None:
+    logger = logging.getLogger("pgnet_trio")
+    try:
+        enable_logging(level="WARNING")
+        assert logger.isEnabledFor(logging.WARNING)
+        assert not logger.isEnabledFor(logging.INFO)
+        enable_logging(enable=True)
+        assert logger.isEnabledFor(logging.INFO)
+    finally:
+        enable_logging(False)
 
 
 async def test_the_admin_can_shut_down() -> None:

@@ -53,6 +53,10 @@ class Archive:
         self._registration = saved.registration
         return saved
 
+    def saved_game(self, name: str) -> SavedGame | None:
+        """Give the game of this name as it was last saved; None where it was not."""
+        return self._games.get(name)
+
     async def write(self, changes: Changes, *, abandon_on_cancel: bool = False) -> None:
         """Put changes on disk; they are durable when this returns.
 

@@ -15,7 +15,7 @@ from pgnet_trio.errors import PGNetError
 from pgnet_trio.server.limits import ConnectionCounts, FailedLogins, Limits
 from pgnet_trio.server.lobby import GameEntry, Lobby
 from pgnet_trio.server.room import RoomClosed, RoomTask
-from pgnet_trio.server.saving import pack
+from pgnet_trio.server.saving import pack, unpack
 from pgnet_trio.server.session import CarryOut, Session
 from pgnet_trio.storage.interface import SavedGame
 
@@ -194,7 +194,6 @@ class Host:
             watchdog=self.watchdog,
         )
         entry = self.lobby.add(name, password, room)
-        self.games_gone.pop(name, None)
         try:
             await self.services.start(room.run)
         except BaseException:
@@ -202,6 +201,17 @@ class Host:
             raise
         if room.crashed:
             raise RoomClosed(f"The game {name!r} could not be made: it raised an error.")
+        if self.saves and not room.is_persistent:
+            self._warn_of_no_save(name)
+
+    def saved_game(self, name: str) -> SavedGame | None:
+        """Give the game of this name as it lies in the save file, if it is not over."""
+        return None if name in self.games_gone else self.archive.saved_game(name)
+
+    async def open_saved_game(self, game: SavedGame) -> None:
+        """Start the room of a game as it was saved; see `open_game`."""
+        save_string, options = unpack(game.data)
+        await self.open_game(game.name, game.password, save_string, options)
 
     async def save(self, *, ask_games: bool = True) -> list[str]:
         """Save every persistent game; what is saved is durable when this returns.
@@ -240,6 +250,8 @@ class Host:
         Raises:
             StorageError: Nothing could be written.
         """
+        if not self.saves:
+            return
         ended = dict(self.games_gone)
         gone = set(ended)
         games = {}
@@ -249,13 +261,7 @@ class Host:
                 games[entry.name] = SavedGame(entry.name, entry.password, data)
             elif entry.room.save_string is not None:
                 gone.add(entry.name)
-                if not self._warned:
-                    self._warned = True
-                    logger.warning(
-                        "The game %r is not in the save file: a game is saved where its class has "
-                        "persistent = True, and get_save_string() gives something",
-                        entry.name,
-                    )
+                self._warn_of_no_save(entry.name)
         await self.archive.save_games(
             games,
             gone,
@@ -295,6 +301,15 @@ class Host:
                 del self.sessions[session.username]
             session.ended.set()
             await self._tell(session.username, False)
+
+    def _warn_of_no_save(self, name: str) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "The game %r is not in the save file: a game is saved where its class has "
+                "persistent = True, and get_save_string() gives something",
+                name,
+            )
 
     def _note_presence(self, online: bool) -> None:
         self._detached += -1 if online else 1

@@ -47,6 +47,7 @@ class Hosted:
         failure: What it raised outside of its turns, until the room knows.
         nursery: What runs as long as the game.
         scripts: The nursery of the game's own tasks, within.
+        is_persistent: Whether it wanted to be saved when it was made.
         handlers: What takes typed messages.
         has_info: Whether it describes itself to the lobby.
         has_heartbeat: Whether it wants heartbeats.
@@ -59,6 +60,7 @@ class Hosted:
     game: Game
     nursery: trio.Nursery
     scripts: ScriptNursery
+    is_persistent: bool
     handlers: Mapping[str, Handler]
     has_info: bool
     has_heartbeat: bool
@@ -92,6 +94,7 @@ class Hosted:
         finally:
             current_room.reset(token)
         game_class = type(self.game)
+        self.is_persistent = bool(self.game.persistent)
         self.handlers = game_class._handlers
         self.has_info = game_class.get_lobby_info is not Game.get_lobby_info
         self.has_heartbeat = (

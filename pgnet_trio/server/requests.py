@@ -126,6 +126,8 @@ async def _create_game(
 ) -> Response:
     host.lobby.check_free(session.username)
     host.lobby.check_new(name)
+    if host.saved_game(name) is not None:
+        raise LobbyRefusal(f"There is a saved game {name!r}; join it, or take another name.")
     await host.open_game(name, password, options=options)
     return await _join(host, session, name, password)
 
@@ -136,8 +138,13 @@ async def _join_game(
 ) -> Response:
     host.lobby.check_free(session.username)
     if host.lobby.get(name) is None:
-        host.lobby.check_new(name)
-        await host.open_game(name, password)
+        saved = host.saved_game(name)
+        if saved is not None:
+            # It crashed, or could not be made when the server started.
+            await host.open_saved_game(saved)
+        else:
+            host.lobby.check_new(name)
+            await host.open_game(name, password)
     return await _join(host, session, name, password, spectate=spectate)
 
 
@@ -196,9 +203,10 @@ async def _delete_user(host: Host, session: Session, username: str) -> Response:
 @_request(Request.DESTROY_GAME, admin=True, name="")
 async def _destroy_game(host: Host, session: Session, name: str) -> Response:
     entry = host.lobby.get(name)
-    if entry is None:
+    if entry is not None:
+        entry.room.close("The game was destroyed by the admin.", "destroyed")
+    elif host.saved_game(name) is None:
         return _unexpected(f"There is no game {name[:60]!r}.")
-    entry.room.close("The game was destroyed by the admin.", "destroyed")
     if host.saves:
         host.games_gone[name] = object()
     await host.save(ask_games=False)

@@ -181,6 +181,11 @@ class RoomTask:
         return self._hosted.save_string
 
     @property
+    def is_persistent(self) -> bool:
+        """Whether the game wanted to be saved when it was made."""
+        return self._hosted.is_persistent
+
+    @property
     def missed_ticks(self) -> int:
         """How many updates were skipped because the one before was late."""
         return self._ticks.missed

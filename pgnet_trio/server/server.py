@@ -25,7 +25,6 @@ from pgnet_trio.server.host import Host
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.listeners import open_listeners
 from pgnet_trio.server.room import RoomClosed
-from pgnet_trio.server.saving import unpack
 from pgnet_trio.server.watchdog import Watchdog
 from pgnet_trio.storage import keep_key, key_file_of, open_store, read_key
 from pgnet_trio.storage.interface import SavedState, Store, UserRecord
@@ -60,7 +59,8 @@ class Server:
         game: The class of the games; called with a name and ``save_string=``.
         listen_globally: Whether to listen on all of the machine's addresses, not only loopback.
         port: The TCP port; 0 for any that is free, None for none.
-        admin_password: The password of the user ``admin``; without one, admin log-in is off.
+        admin_password: The password of the user ``admin``; without one, or with an empty one,
+            admin log-in is off.
         registration_enabled: Whether unknown users may register. A saved switch goes before it.
         require_user_password: Whether new users need a password that is not empty.
         on_connection: Called with a username and True when a user has logged in, and with False
@@ -141,7 +141,8 @@ class Server:
         self._key_is_new = key is None
         self._listen_globally = listen_globally
         self._port = port
-        self._admin_password = admin_password
+        # An empty one, of a variable that is not set perhaps, would let everybody in.
+        self._admin_password = admin_password or None
         self._registration_enabled = registration_enabled
         self._require_user_password = require_user_password
         self._autosave_interval = autosave_interval
@@ -434,10 +435,13 @@ class Server:
     async def _open_saved_games(self, saved: SavedState) -> None:
         for game in saved.games.values():
             try:
-                save_string, options = unpack(game.data)
-                await self._host.open_game(game.name, game.password, save_string, options)
+                await self._host.open_saved_game(game)
             except RoomClosed as error:
-                logger.error("A saved game stays in the save file as it is: %s", error)
+                logger.error(
+                    "A saved game stays in the save file as it is, until it is joined and can be "
+                    "made, or destroyed by the admin: %s",
+                    error,
+                )
 
     async def _wind_down(self, connections: trio.Nursery) -> None:
         host = self._host
