@@ -26,6 +26,7 @@ __all__ = [
     "Request",
     "Response",
     "Status",
+    "check_port",
     "encode_message",
     "explicit_time",
     "is_gamename_allowed",
@@ -419,6 +420,27 @@ class GameInfo:
     max_players: int | None = None
     locked: bool = False
     options: dict[str, Any] = attrs.field(factory=dict)
+
+
+def check_port(port: object, *, to_connect: bool = False) -> None:
+    """Check a TCP port that a program gives as ``port``.
+
+    Args:
+        port: The port; to listen on, 0 for any that is free, and None for none.
+        to_connect: Whether it is one to connect to.
+
+    Raises:
+        TypeError: It is no whole number.
+        ValueError: There is no such port. The system would take another one, without a word.
+    """
+    if port is None and not to_connect:
+        return
+    least, or_none = (1, "") if to_connect else (0, ", or None for no port")
+    expected = f"port: expected a whole number from {least} to 65535{or_none}; got {port!r}"
+    if type(port) is not int:
+        raise TypeError(expected)
+    if not least <= port <= 65535:
+        raise ValueError(expected)
 
 
 def is_username_allowed(name: str) -> bool:

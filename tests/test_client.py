@@ -439,6 +439,19 @@ def test_what_is_no_address(text: str) -> None:
         Client.remote(address=text, username="ann")
 
 
+@pytest.mark.parametrize(
+    ("port", "error"), [(0, ValueError), (-1, ValueError), (99999, ValueError), ("80", TypeError)]
+)
+def test_what_is_no_port_to_connect_to(port: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"^port: expected a whole number from 1 to 65535; got "):
+        Client.remote(address="localhost", username="ann", port=port)
+
+
+def test_what_is_no_port_of_a_local_server() -> None:
+    with pytest.raises(ValueError, match=r"^port: expected .* from 0 to 65535, or None"):
+        Client.local(game=Game, username="ann", port=99999)
+
+
 async def test_requests_named_by_the_enumeration_are_text() -> None:
     async with at_table() as ann:
         assert (await ann.request(Packet("__pgnet__.help"))).payload.keys() == (

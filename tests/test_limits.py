@@ -62,6 +62,13 @@ def test_what_is_counted_is_whole(option: str) -> None:
         limits(**{option: 2.5})
 
 
+@pytest.mark.parametrize("option", ["max_message_size", "max_login_message_size"])
+def test_messages_may_have_the_size_that_protocol_2_relies_on(option: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{option}: expected .* at least 1,024, .*; got 1023$"):
+        limits(**{option: 1023})
+    limits(**{option: 1024})
+
+
 def test_a_client_is_asked_for_a_sign_of_life_before_it_is_dropped() -> None:
     with pytest.raises(ValueError, match="keepalive_timeout: expected more than ping_interval"):
         Limits(ping_interval=20, keepalive_timeout=20)

@@ -873,6 +873,45 @@ def test_options_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         Server(Recorder, save_file=tmp_path / "save.db")
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "error", "says"),
+    [
+        ("port", 99999, ValueError, r"from 0 to 65535, or None for no port; got 99999$"),
+        ("port", -1, ValueError, "got -1$"),
+        ("port", "38929", TypeError, "got '38929'$"),
+        ("port", True, TypeError, "got True$"),
+        ("admin_password", 5, TypeError, r"expected a str or None, got an object of int\.$"),
+        ("registration_enabled", "no", TypeError, "expected True or False, got 'no'"),
+        ("require_user_password", None, TypeError, "expected True or False"),
+        ("listen_globally", "127.0.0.1", TypeError, "expected True or False"),
+        ("verbose_logging", 1, TypeError, "expected True or False"),
+        ("on_connection", "print", TypeError, "expected something to call"),
+        ("max_message_size", 10, ValueError, "at least 1,024"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused_at_once(
+    option: str, value: Any, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=f"^{option}: .*{says}"):
+        Server(Recorder, **{option: value})
+
+
+async def test_what_is_assigned_or_given_to_one_run_is_looked_at_too() -> None:
+    server = Server(Recorder, port=None)
+    with pytest.raises(TypeError, match=r"^registration_enabled: expected True or False"):
+        server.registration_enabled = "no"  # type: ignore[assignment]  # what is tested
+    with pytest.raises(TypeError, match=r"^verbose_logging: expected True or False"):
+        server.verbose_logging = "no"  # type: ignore[assignment]  # what is tested
+    with pytest.raises(ValueError, match=r"^port: expected "):
+        await server.serve(port=99999)
+
+
+@pytest.mark.parametrize("game", ["notagame", None, 5, int, Recorder("table 1")])
+def test_a_server_hosts_games(game: Any) -> None:
+    with pytest.raises(TypeError, match=r"a subclass of pgnet_trio\.Game; got "):
+        Server(game)
+
+
 async def test_a_damaged_save_file_is_left_as_it_is(tmp_path: Path) -> None:
     for name in ("save.json", "save.db"):
         path = tmp_path / name

@@ -33,6 +33,7 @@ from pgnet_trio.messages import (
     Request,
     Response,
     Status,
+    check_port,
 )
 from pgnet_trio.protocol.events import (
     Answer,
@@ -188,8 +189,9 @@ class Client:
             environment: Randomness, to replace in tests.
 
         Raises:
-            ValueError: The address is none, or there is no such transport.
+            ValueError: The address is none, or there is no such port or transport.
         """
+        check_port(port, to_connect=True)
         connector = RemoteConnector(parse_address(address, port), choose(transport))
         return cls(
             connector,
@@ -221,7 +223,12 @@ class Client:
             port: A port on which others may join; None for none.
             server_factory: Makes the server; called with the game, ``listen_globally=False``,
                 ``registration_enabled=True`` and ``require_user_password=False``.
+
+        Raises:
+            TypeError: *game* cannot make games.
+            ValueError: There is no such port.
         """
+        check_port(port)
         if server_factory is None:
             from pgnet_trio.server import Server
 

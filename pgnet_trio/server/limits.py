@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import attrs
 
+from pgnet_trio.protocol.v2 import MIN_FRAME_SIZE
+
 __all__ = ["LOCAL", "ConnectionCounts", "FailedLogins", "Limits", "TokenBucket"]
 
 KeyT = TypeVar("KeyT")
@@ -25,10 +27,11 @@ _MAX_ACCOUNT_LENGTH = 64
 
 
 def _check_whole(limits: Limits, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and (type(value) is not int or value < 1):
+    least: int = attribute.metadata["least"]
+    if value is not None and (type(value) is not int or value < least):
         raise ValueError(
-            f"{attribute.name}: expected a whole number of at least 1, or None for no limit; "
-            f"got {value!r}"
+            f"{attribute.name}: expected a whole number of at least {least:,}, or None for no "
+            f"limit; got {value!r}"
         )
 
 
@@ -39,8 +42,8 @@ def _check_number(limits: Limits, attribute: attrs.Attribute[Any], value: object
         )
 
 
-def _whole(default: int) -> Any:
-    return attrs.field(default=default, validator=_check_whole)
+def _whole(default: int, *, least: int = 1) -> Any:
+    return attrs.field(default=default, validator=_check_whole, metadata={"least": least})
 
 
 def _number(default: float) -> Any:
@@ -53,8 +56,9 @@ class Limits:
 
     Args:
         max_message_size: Bytes of one message of a logged-in client (Nakama and Colyseus: 4 KiB,
-            websockets: 1 MiB).
-        max_login_message_size: Bytes of one message before log-in, when nobody is known yet.
+            websockets: 1 MiB); 1,024 at least, which protocol 2 relies on.
+        max_login_message_size: Bytes of one message before log-in, when nobody is known yet;
+            1,024 at least, or nobody with a long password could log in.
         login_timeout: Seconds for the handshake and the log-in together (Nakama, websockets).
         ping_interval: Seconds of silence until a client is asked for a sign of life (Nakama: 15,
             websockets: 20).
@@ -81,8 +85,8 @@ class Limits:
         ValueError: A value is not what is expected.
     """
 
-    max_message_size: int | None = _whole(64 * 1024)
-    max_login_message_size: int | None = _whole(16 * 1024)
+    max_message_size: int | None = _whole(64 * 1024, least=MIN_FRAME_SIZE)
+    max_login_message_size: int | None = _whole(16 * 1024, least=MIN_FRAME_SIZE)
     login_timeout: float | None = _number(10.0)
     ping_interval: float | None = _number(15.0)
     keepalive_timeout: float | None = _number(20.0)

@@ -15,7 +15,7 @@ import trio
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.environment import Environment
 from pgnet_trio.errors import ServerError, StorageError, bare
-from pgnet_trio.messages import ADMIN_USERNAME, DEFAULT_PORT
+from pgnet_trio.messages import ADMIN_USERNAME, DEFAULT_PORT, check_port
 from pgnet_trio.protocol.v2 import SUBPROTOCOL
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.archive import Archive
@@ -24,6 +24,7 @@ from pgnet_trio.server.handler import handle_stream, handle_transport
 from pgnet_trio.server.host import Host
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.listeners import open_listeners
+from pgnet_trio.server.options import check_game, check_hook, check_switch, check_text
 from pgnet_trio.server.room import RoomClosed
 from pgnet_trio.server.watchdog import Watchdog
 from pgnet_trio.storage import keep_key, key_file_of, open_store, read_key
@@ -87,7 +88,8 @@ class Server:
 
     Raises:
         StorageError: The key file cannot be used.
-        ValueError: A limit makes no sense.
+        TypeError: An option is of another type, or there is none of that name.
+        ValueError: An option makes no sense.
     """
 
     def __init__(
@@ -116,6 +118,14 @@ class Server:
         unknown = limits.keys() - {field.name for field in Limits.__attrs_attrs__}
         if unknown:
             raise TypeError(f"Server() has no option {', '.join(map(repr, sorted(unknown)))}")
+        check_game(game)
+        check_port(port)
+        check_switch("listen_globally", listen_globally)
+        check_text("admin_password", admin_password)
+        check_switch("registration_enabled", registration_enabled)
+        check_switch("require_user_password", require_user_password)
+        check_hook("on_connection", on_connection)
+        check_switch("verbose_logging", verbose_logging)
         if not autosave_interval > 0:
             raise ValueError(f"autosave_interval has to be over 0 s; got {autosave_interval!r}.")
         if not resume_grace >= 0:
@@ -154,6 +164,7 @@ class Server:
             limits=self._limits,
             environment=self._environment,
             saves=save_file is not None,
+            names_unsaved_games=self._save_file is not None,
             verbose_logging=verbose_logging,
             on_connection=on_connection,
             resume_grace=resume_grace,
@@ -194,6 +205,7 @@ class Server:
 
     @registration_enabled.setter
     def registration_enabled(self, enabled: bool) -> None:
+        check_switch("registration_enabled", enabled)
         self._registration_enabled = enabled
         if self._accounts is not None:
             self._accounts.registration_enabled = enabled
@@ -205,6 +217,7 @@ class Server:
 
     @verbose_logging.setter
     def verbose_logging(self, verbose: bool) -> None:
+        check_switch("verbose_logging", verbose)
         self._host.verbose_logging = verbose
 
     @property
@@ -289,12 +302,14 @@ class Server:
 
         Raises:
             ServerError: It is running already, or the port cannot be listened on.
+            ValueError: There is no such port.
             StorageError: The save file or the key file cannot be used; it is left as it was.
         """
+        port = self._port if isinstance(port, EllipsisType) else port
+        check_port(port)
         if self._running:
             raise ServerError("This server is running already; one run at a time.")
         self._running = True
-        port = self._port if isinstance(port, EllipsisType) else port
         try:
             async with self._archive() as saved:
                 await self._set_up(saved)
