@@ -68,6 +68,7 @@ class Host:
         limits: Limits,
         environment: Environment,
         saves: bool,
+        names_unsaved_games: bool,
         verbose_logging: bool,
         on_connection: Callable[[str, bool], Any] | None,
         resume_grace: float,
@@ -98,7 +99,7 @@ class Host:
         self._make_game = make_game
         self._hashing = trio.CapacityLimiter(os.cpu_count() or 1)
         self._detached = 0
-        self._warned = False
+        self._names_unsaved_games = names_unsaved_games
 
     @property
     def is_full(self) -> bool:
@@ -136,7 +137,8 @@ class Host:
     ) -> Any:
         """Run a hashing function off the event loop, a few at a time.
 
-        A hash that is cancelled goes on to its end unobserved.
+        Cancellation waits for the end of a hash that has begun, which cannot be stopped: it
+        holds its memory until then, and so has to hold its place among the few.
 
         Args:
             function: What to run.
@@ -150,7 +152,7 @@ class Host:
             raise TooBusy
         async with self._hashing:
             check()
-            return await self.environment.run_blocking(function, *args, abandon_on_cancel=True)
+            return await self.environment.run_blocking(function, *args, abandon_on_cancel=False)
 
     async def open_game(
         self,
@@ -201,8 +203,8 @@ class Host:
             raise
         if room.crashed:
             raise RoomClosed(f"The game {name!r} could not be made: it raised an error.")
-        if self.saves and not room.is_persistent:
-            self._warn_of_no_save(name)
+        if not room.is_persistent:
+            self._note_unsaved_game(name)
 
     def saved_game(self, name: str) -> SavedGame | None:
         """Give the game of this name as it lies in the save file, if it is not over."""
@@ -261,7 +263,7 @@ class Host:
                 games[entry.name] = SavedGame(entry.name, entry.password, data)
             elif entry.room.save_string is not None:
                 gone.add(entry.name)
-                self._warn_of_no_save(entry.name)
+                self._note_unsaved_game(entry.name)
         await self.archive.save_games(
             games,
             gone,
@@ -302,9 +304,9 @@ class Host:
             session.ended.set()
             await self._tell(session.username, False)
 
-    def _warn_of_no_save(self, name: str) -> None:
-        if not self._warned:
-            self._warned = True
+    def _note_unsaved_game(self, name: str) -> None:
+        if self._names_unsaved_games:
+            self._names_unsaved_games = False
             logger.warning(
                 "The game %r is not in the save file: a game is saved where its class has "
                 "persistent = True, and get_save_string() gives something",
