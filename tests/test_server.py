@@ -135,15 +135,17 @@ async def test_a_request_that_nobody_takes_lists_those_that_there_are() -> None:
         server.client("ann") as ann,
         server.client("admin") as admin,
     ):
-        commands = (await ask(ann, "move")).payload["commands"]
-        assert commands[Request.CREATE_GAME] == {
+        arguments = (await ask(ann, Request.HELP)).payload
+        assert arguments[Request.CREATE_GAME] == {
             "name": "str",
             "password": "str",
             "options": "dict",
         }
-        assert Request.HEARTBEAT_UPDATE not in commands
-        assert Request.SHUTDOWN not in commands
-        assert (await ask(ann, Request.HELP)).payload == commands
+        assert Request.HEARTBEAT_UPDATE not in arguments
+        assert Request.SHUTDOWN not in arguments
+        answer = await ask(ann, "move")
+        assert answer.status == Status.UNEXPECTED
+        assert answer.payload == {"commands": list(arguments)}
         assert (await ask(admin, Request.HELP)).payload[Request.SLEEP] == {"seconds": "float"}
 
 

@@ -59,7 +59,7 @@ async def carry_out(host: Host, session: Session, packet: Packet) -> Response:
     if entry is None:
         return _unexpected(
             f"{packet.message[:60]!r} is no request to the server, and you are in no game.",
-            {"commands": _help(session)},
+            {"commands": list(_help(session))},
         )
     if entry.admin and not session.is_admin:
         return _unexpected(f"Only the admin may request {packet.message!r}.")
