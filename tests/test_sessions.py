@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import random
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,11 @@ from pgnet_trio import (
     Request,
     RequestFailed,
     Response,
+    ServerKeyMismatch,
     SessionLost,
     testing,
 )
+from pgnet_trio.client.connector import Connector
 from pgnet_trio.protocol.events import Asked
 from pgnet_trio.server.members import PacketTurn
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, playing
@@ -606,6 +609,116 @@ async def test_the_client_gives_up_in_time_and_says_why(autojump_clock: MockCloc
                 await ann.request(Packet("hello"))
             assert trio.current_time() - start == pytest.approx(7, abs=0.01)
         assert "No server was reached" in ann.close_reason
+
+
+class Switch(Connector):
+    """A way that leads to another server once it is told so."""
+
+    encrypted = True
+
+    def __init__(self, *ways: Connector) -> None:
+        self.ways = list(ways)
+        self.uses = 0
+
+    def __str__(self) -> str:
+        return "the switch"
+
+    def connect(self, max_message_size: int | None) -> Any:
+        self.uses += 1
+        return self.ways[0].connect(max_message_size)
+
+
+@asynccontextmanager
+async def another_server_in_its_place(
+    **options: Any,
+) -> AsyncIterator[tuple[Client, Switch, HostedServer, HostedServer]]:
+    """Give a client that is logged in; its next connection leads to a server with another key."""
+    async with (
+        hosting(Table) as server,
+        hosting(Table, network=SimulatedNetwork(1)) as other,
+    ):
+        switch = Switch(
+            server.network.connector(server, "ann"), other.network.connector(other, "ann")
+        )
+        ann = Client(switch, username="ann", environment=server.network.environment("x"), **options)
+        yield ann, switch, server, other
+
+
+@pytest.mark.parametrize("how", ["run", "body"])
+async def test_a_server_that_has_another_key_now_ends_the_client_soon_and_is_told_of_at_once(
+    how: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    statuses: list[str] = []
+    waited: list[Disconnected] = []
+    async with another_server_in_its_place() as (ann, switch, server, other):
+
+        async def switch_over() -> None:
+            ann.on_status = statuses.append
+            switch.ways.reverse()
+            server.network.drop("ann")
+            with pytest.raises(Disconnected) as caught:
+                await ann.request(Packet("hello"))
+            waited.append(caught.value)
+            with pytest.raises(Disconnected) as caught:
+                await anext(ann.pushes())
+            waited.append(caught.value)
+
+        start = trio.current_time()
+        told = f"is {other.pubkey}, expected {server.pubkey}"
+
+        async def run(task_status: trio.TaskStatus[Any]) -> None:
+            with pytest.raises(ServerKeyMismatch, match=re.escape(told)):
+                await ann.run(task_status=task_status)
+
+        if how == "run":
+            async with trio.open_nursery() as nursery:
+                await nursery.start(run)
+                await switch_over()
+        else:
+            with pytest.raises(ServerKeyMismatch, match=re.escape(told)):
+                async with ann:
+                    await switch_over()
+        assert 4 < trio.current_time() - start < 12
+        assert switch.uses > 3
+        assert [type(error.__cause__) for error in waited] == [ServerKeyMismatch] * 2
+        assert "public key" in ann.close_reason
+        status = next(status for status in statuses if "public key" in status)
+        assert told in status
+        assert "ask who runs it" in status
+        (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+        assert told in warning.getMessage()
+        assert "key_file" in warning.getMessage()
+        assert not other._host.accounts.usernames
+
+
+async def test_somebody_in_the_servers_place_for_a_moment_ends_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    async with another_server_in_its_place() as (ann, switch, server, _), ann:
+        await ann.create_game("table 1")
+        switch.ways.reverse()
+
+        def put_back(status: str) -> None:
+            if "public key" in status:
+                switch.ways.reverse()
+
+        ann.on_status = put_back
+        server.network.drop("ann")
+        assert (await ann.request(Packet("note", {"n": 1}))).message == "note"
+
+
+async def test_who_wants_to_try_for_ever_bears_another_key_too(autojump_clock: MockClock) -> None:
+    async with (
+        another_server_in_its_place(reconnect_for=None) as (ann, switch, server, _),
+        ann,
+    ):
+        switch.ways.reverse()
+        server.network.drop("ann")
+        await trio.sleep(1000)
+        assert "public key" in ann.status
+        switch.ways.reverse()
+        await trio.sleep(6)
+        assert ann.online
 
 
 async def test_without_a_limit_the_client_never_gives_up(autojump_clock: MockClock) -> None:

@@ -20,6 +20,7 @@ from pgnet_trio.codec import from_plain
 from pgnet_trio.environment import Environment
 from pgnet_trio.errors import (
     Disconnected,
+    PGNetError,
     RequestFailed,
     SendQueueFull,
     SessionLost,
@@ -327,7 +328,12 @@ class Client:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        """Disconnect. What a callback or event raised comes out, bare, as does the body's error."""
+        """Disconnect. What a callback or event raised comes out, bare, as does the body's error.
+
+        Raises:
+            ServerKeyMismatch: The client gave up coming back, since the server has another key
+                than before.
+        """
         opened, self._opened = self._opened, None
         assert opened is not None
         return await opened.__aexit__(exc_type, exc, traceback)
@@ -343,6 +349,7 @@ class Client:
 
         Raises:
             ConnectFailed: The server was not reached, or did not let this user in.
+            ServerKeyMismatch: It has another key than it should, or, at a reconnect, than before.
             Exception: What a callback or event raised.
         """
         async with self:
@@ -710,6 +717,8 @@ class Client:
             error = first_error(group)
         if body_error is not None:
             raise body_error
+        if error is None:
+            error = session.end_error
         if error is not None:
             raise error
 
@@ -766,11 +775,12 @@ class Client:
         self._dispatcher.call(self.on_online, online)
         self.set_status("Online again." if online else "The connection dropped; coming back...")
 
-    def session_ended(self, reason: str) -> None:
+    def session_ended(self, reason: str, cause: PGNetError | None) -> None:
         """Tell everybody who waits that it is over; called by the session."""
         self._ended.set()
         self._close_reason = reason
         error = Disconnected(reason)
+        error.__cause__ = cause
         self._outbox.fail_all(error)
         # Who wanted the end has lost nothing: iterators come to theirs.
         self._view.end(None if reason == CLOSED_HERE else error)

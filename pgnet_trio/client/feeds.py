@@ -124,7 +124,7 @@ class Reader(Generic[ItemT, ReadT], AsyncIterator[ReadT]):
                         del feed._items[index]
                         return found
                 if feed._error is not None:
-                    raise type(feed._error)(*feed._error.args)
+                    raise _another(feed._error)
                 if feed._ended:
                     raise StopAsyncIteration
                 await feed._changed.park()
@@ -159,7 +159,7 @@ class LatestFeed:
         """Wait for a state later than the *count*-th; False where there will be none."""
         while self.count <= count:
             if self.error is not None:
-                raise type(self.error)(*self.error.args)
+                raise _another(self.error)
             if self.ended:
                 return False
             await self.changed.park()
@@ -198,3 +198,10 @@ class StateReader(Generic[ReadT], AsyncIterator[ReadT]):
             return self._read(feed.data)
         finally:
             feed.busy = False
+
+
+def _another(error: PGNetError) -> PGNetError:
+    """Give the same error for one more reader: a traceback belongs to one."""
+    copy = type(error)(*error.args)
+    copy.__cause__ = error.__cause__
+    return copy

@@ -17,6 +17,7 @@ from pgnet_trio.errors import (
     LoginRefused,
     PGNetError,
     ProtocolError,
+    ServerKeyMismatch,
 )
 from pgnet_trio.protocol import v1, v2
 from pgnet_trio.protocol.delivery import ClientDelivery
@@ -49,6 +50,12 @@ doubles it for the next one, up to `CONNECT_TIMEOUT`: a slow network needs it.""
 
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
 """Seconds between tries to come back, at most: full jitter, so that many do not come at once."""
+
+MISMATCH_PATIENCE = 5.0
+"""Seconds for which another server key than the first is borne at a reconnect. It is hardly ever
+right again: a server that was restarted without a key file has a new one for good. But at once
+would let whoever answers a single try in the server's place end the session, and with a few tries
+they have to go on, for which they could as well cut the connection."""
 
 MAX_MESSAGE_SIZE = 1024 * 1024
 PING_INTERVAL = 15.0
@@ -83,8 +90,8 @@ class Observer(Protocol):
     def take_event(self, event: ClientEvent, /) -> None:
         """Something came."""
 
-    def session_ended(self, reason: str, /) -> None:
-        """It is over, and nothing more will come."""
+    def session_ended(self, reason: str, cause: PGNetError | None, /) -> None:
+        """It is over, and nothing more will come; *cause* is what the client has to raise."""
 
 
 class ClientSession:
@@ -102,6 +109,7 @@ class ClientSession:
 
     Attributes:
         end_reason: Why the session ended; None while it lasts.
+        end_error: The error that it ended with; None where it only ended.
         protocol: The version that is spoken; None before there was a connection.
         server_pubkey: The server's public key in base64; None where it has none, or before.
     """
@@ -118,6 +126,7 @@ class ClientSession:
         reconnect_for: float | None,
     ) -> None:
         self.end_reason: str | None = None
+        self.end_error: PGNetError | None = None
         self.protocol: int | None = None
         self.server_pubkey: str | None = None
         self._connector = connector
@@ -186,22 +195,23 @@ class ClientSession:
             self._speaker.want_state()
             self.flush()
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, error: PGNetError | None = None) -> None:
         if self.end_reason is not None:
             return
-        self.end_reason = reason
+        self.end_reason, self.end_error = reason, error
         if self._connection is not None:
             self._connection.flush()
             self._reading.cancel()
         else:
             self._scope.cancel()
-        self._observer.session_ended(reason)
+        self._observer.session_ended(reason, error)
 
     async def _come_back(self) -> None:
         """Try to go on over another connection, until it was lost too or time is up."""
         if not self._is_stuck:
             self._give_up_at = trio.current_time() + self._reconnect_for
         deadline, failure = self._give_up_at, self._drop_reason
+        mismatch: ServerKeyMismatch | None = None
         while trio.current_time() < deadline:
             share = int.from_bytes(self._environment.random_bytes(4)) / 2**32
             await trio.sleep_until(min(trio.current_time() + share * self._backoff, deadline))
@@ -211,14 +221,33 @@ class ClientSession:
             try:
                 await self._converse(trio.TASK_STATUS_IGNORED, deadline)
             except LoginRefused as refused:
-                failure = str(refused)
+                failure, mismatch = str(refused), None
                 break
+            except ServerKeyMismatch as error:
+                failure = str(error)
+                if mismatch is None:
+                    self._tell_mismatch(error)
+                    if self._reconnect_for < math.inf:
+                        deadline = min(deadline, trio.current_time() + MISMATCH_PATIENCE)
+                mismatch = error
             except PGNetError as error:
                 failure = str(error)
                 self._observer.set_status(f"Not back yet: {failure}")
             else:
                 return
-        self._end(failure)
+        # Where another error came between, this is still what keeps the client out.
+        self._end(failure if mismatch is None else str(mismatch), mismatch)
+
+    def _tell_mismatch(self, mismatch: ServerKeyMismatch) -> None:
+        where = str(self._connector)
+        logger.warning(
+            "%s, at %s: %s. This client told it nothing secret. A server keeps its key over a "
+            "restart if it has a save_file or a key_file.",
+            self._credentials.username,
+            where,
+            mismatch,
+        )
+        self._observer.set_status(f"Not back yet: at {where}, {sentence(mismatch)}")
 
     async def _converse(
         self, task_status: trio.TaskStatus[None], deadline: float = math.inf
