@@ -12,6 +12,7 @@ import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import msgspec
 import pytest
 import trio
@@ -27,6 +28,7 @@ from pgnet_trio import (
     Server,
 )
 from pgnet_trio.client.outbox import MAX_QUEUED
+from pgnet_trio.crypto import PasswordHasher
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.delivery import WINDOW, ClientDelivery
 from pgnet_trio.testing import SimulatedNetwork, hosting
@@ -37,7 +39,7 @@ from tests.middleman import Middleman, in_the_middle
 from tests.original_peer import OriginalClient, PeerError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 IMPLEMENTATIONS = ["websockets", "trio-websocket"]
 
@@ -847,3 +849,43 @@ def test_pings_pile_up_no_pongs_where_nothing_can_be_written() -> None:
             receiver.receive(sender.next_message() or b"")
         assert sender.receive(receiver.next_message() or b"") == []
         assert receiver.next_message() is None
+
+
+async def test_a_log_in_that_ran_out_of_time_holds_its_place_until_its_hash_is_done(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    running = most = 0
+
+    async def hash_for_a_minute() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await trio.sleep(60)
+        running -= 1
+
+    async with trio.open_nursery() as threads:
+
+        async def run(function: Callable[..., Any], *args: Any, abandon_on_cancel: bool) -> Any:
+            if not isinstance(getattr(function, "__self__", None), PasswordHasher):
+                return function(*args)
+            # A thread cannot be stopped: who is cancelled waits for its end, or leaves it behind.
+            threads.start_soon(hash_for_a_minute)
+            with trio.CancelScope(shield=not abandon_on_cancel):
+                await trio.sleep(61)
+            return function(*args)
+
+        async def log_in(client: Client) -> None:
+            with pytest.raises(ConnectFailed):
+                async with client:
+                    raise AssertionError("there was no time to log in")
+
+        environment = attrs.evolve(cheap_environment(), run_blocking=run)
+        async with (
+            hosting(Recorder, environment=environment, login_timeout=5) as hosted,
+            trio.open_nursery() as nursery,
+        ):
+            for name in "ann", "bob", "eve":
+                nursery.start_soon(log_in, hosted.client(name))
+                await trio.sleep(1)
+    assert most == 1
