@@ -405,7 +405,7 @@ class GameInfo:
 
     Args:
         name: The game's name.
-        users: How many users are in it.
+        users: How many users play in it; who only watches is not counted, nor are bots.
         password_protected: Whether joining takes a password.
         info: What the game says about itself.
         max_players: How many users it takes; None for any number.

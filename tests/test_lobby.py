@@ -137,6 +137,7 @@ class LobbyMachine(RuleBasedStateMachine):
         self.lobby: Lobby[object] = Lobby()
         self.passwords: dict[str, str] = {}
         self.users: dict[str, list[str]] = {}
+        self.spectators: set[str] = set()
 
     def game_of(self, user: str) -> str | None:
         return next((game for game, users in self.users.items() if user in users), None)
@@ -151,11 +152,13 @@ class LobbyMachine(RuleBasedStateMachine):
             self.lobby.add(game, password, object())
             self.passwords[game], self.users[game] = password, []
 
-    @rule(user=USERS, game=GAMES, password=PASSWORDS)
-    def join(self, user: str, game: str, password: str) -> None:
+    @rule(user=USERS, game=GAMES, password=PASSWORDS, spectate=st.booleans())
+    def join(self, user: str, game: str, password: str, spectate: bool) -> None:
         if self.game_of(user) is None and game in self.users and self.passwords[game] == password:
-            self.lobby.join(user, game, password)
+            self.lobby.join(user, game, password, spectate=spectate)
             self.users[game].append(user)
+            self.spectators -= {user}
+            self.spectators |= {user} if spectate else set()
         else:
             with pytest.raises(LobbyRefusal):
                 self.lobby.join(user, game, password)
@@ -178,6 +181,8 @@ class LobbyMachine(RuleBasedStateMachine):
     @invariant()
     def games_and_users_agree(self) -> None:
         assert {entry.name: entry.users for entry in self.lobby} == self.users
+        for game in self.lobby:
+            assert game.player_count == len(set(game.users) - self.spectators)
         for user in ("ann", "bob", "cleo"):
             entry = self.lobby.game_of(user)
             assert (entry and entry.name) == self.game_of(user)

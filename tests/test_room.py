@@ -399,8 +399,11 @@ async def test_a_spectator_keeps_no_seat_but_a_game_alive() -> None:
     async with hosting(One) as server, server.client("ann") as ann, server.client("bob") as bob:
         await ann.join_game("table 1", spectate=True)
         await bob.join_game("table 1")
+        # Full, and no more than that.
+        info = (await bob.get_game_dir())["table 1"]
+        assert (info.users, info.max_players) == (1, 1)
         await bob.leave_game()
-        assert list(await bob.get_game_dir()) == ["table 1"]
+        assert (await bob.get_game_dir())["table 1"].users == 0
         await ann.leave_game()
         await wait_all_tasks_blocked()
         assert await bob.get_game_dir() == {}

@@ -28,13 +28,20 @@ class GameEntry(Generic[RoomT]):
         name: The game's name.
         password: What joining takes; empty for nothing.
         room: Who runs the game.
-        users: Who is in it, in the order of joining.
+        users: Who is in it, in the order of joining; those who only watch too.
+        spectators: Which of them only watch.
     """
 
     name: str
     password: str = attrs.field(repr=False)
     room: RoomT
     users: list[str] = attrs.field(factory=list)
+    spectators: set[str] = attrs.field(factory=set)
+
+    @property
+    def player_count(self) -> int:
+        """How many of the users play."""
+        return len(self.users) - len(self.spectators)
 
 
 class Lobby(Generic[RoomT]):
@@ -88,8 +95,16 @@ class Lobby(Generic[RoomT]):
         entry = self._games[name] = GameEntry(name, password, room)
         return entry
 
-    def join(self, username: str, name: str, password: str) -> GameEntry[RoomT]:
+    def join(
+        self, username: str, name: str, password: str, *, spectate: bool = False
+    ) -> GameEntry[RoomT]:
         """Put a user into a game.
+
+        Args:
+            username: Who.
+            name: The game's name.
+            password: What they give as its password.
+            spectate: Whether they only watch.
 
         Raises:
             LobbyRefusal: They are in a game, there is no such game, or the password is wrong.
@@ -101,6 +116,8 @@ class Lobby(Generic[RoomT]):
         if not _same(entry.password, password):
             raise LobbyRefusal(f"The password for the game {name!r} is not right.")
         entry.users.append(username)
+        if spectate:
+            entry.spectators.add(username)
         self._game_of[username] = entry
         return entry
 
@@ -109,6 +126,7 @@ class Lobby(Generic[RoomT]):
         entry = self._game_of.pop(username, None)
         if entry is not None:
             entry.users.remove(username)
+            entry.spectators.discard(username)
         return entry
 
     def remove(self, entry: GameEntry[RoomT]) -> list[str]:
@@ -116,6 +134,7 @@ class Lobby(Generic[RoomT]):
         if self._games.get(entry.name) is entry:
             del self._games[entry.name]
         users, entry.users = entry.users, []
+        entry.spectators.clear()
         for username in users:
             del self._game_of[username]
         return users

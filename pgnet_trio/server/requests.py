@@ -110,7 +110,7 @@ async def _game_dir(host: Host, session: Session) -> Response:
     games = {
         entry.name: {
             "name": entry.name,
-            "users": len(entry.users),
+            "users": entry.player_count,
             "password_protected": bool(entry.password),
             "info": entry.room.info,
             **entry.room.lobby_extras,
@@ -151,7 +151,7 @@ async def _join_game(
 async def _join(
     host: Host, session: Session, name: str, password: str, *, spectate: bool = False
 ) -> Response:
-    entry = host.lobby.join(session.username, name, password)
+    entry = host.lobby.join(session.username, name, password, spectate=spectate)
     try:
         heartbeat_rate = await entry.room.join(session, spectate=spectate)
     except (JoinRefused, RoomClosed):
