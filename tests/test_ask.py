@@ -12,6 +12,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pgnet_trio import (
+    CodecError,
     Disconnected,
     Game,
     Packet,
@@ -66,6 +67,24 @@ def scripted(script: Callable[[Room], Awaitable[None]]) -> type[Game]:
             await trio.sleep_forever()
 
     return Scripted
+
+
+def another_choose() -> type[Any]:
+    """Make a class of the same name with other fields, as in a program of another version."""
+    return attrs.make_class("Choose", {"title": attrs.field(type=str)})
+
+
+async def test_a_question_that_is_no_such_model_names_the_game() -> None:
+    async def script(room: Room) -> None:
+        await room.ask("ann", Choose("throw"), Throw)
+
+    async with hosting(scripted(script)) as server, server.client("ann") as ann:
+        await ann.create_game("table 1")
+        await ann.call(Go())
+        with pytest.raises(
+            CodecError, match=r"^A question of 'table 1' is no Choose: title: .* same version\?$"
+        ):
+            await anext(ann.questions(another_choose()))
 
 
 async def test_the_answer_comes_back_to_the_script() -> None:

@@ -641,8 +641,13 @@ async def test_states_are_read_at_the_readers_own_pace() -> None:
                 await anext(ann.states(Numbers))
             await ann.leave_game()
         await ann.create_game("table 2")
-        with pytest.raises(CodecError, match="numbers"):
+        told = r"^The state of 'table 2' is no Added: .*numbers.*in the same version"
+        with pytest.raises(CodecError, match=told):
             await anext(ann.states(Added))
+        with pytest.raises(CodecError, match=told):
+            ann.get_state(Added)
+        with pytest.raises(CodecError, match=told):
+            await ann.wait_state(Added)
         async for state in ann.states(Numbers):
             assert state == Numbers([], ["ann"])
             break

@@ -19,6 +19,7 @@ from pgnet_trio.client.session import ClientSession, Credentials, first_error
 from pgnet_trio.codec import from_plain
 from pgnet_trio.environment import Environment
 from pgnet_trio.errors import (
+    CodecError,
     Disconnected,
     PGNetError,
     RequestFailed,
@@ -398,8 +399,15 @@ class Client:
             CodecError: The message cannot travel, or the answer is no such model.
             Disconnected: There is no connection, or it ended before the answer came.
         """
-        response = (await self.request(to_packet(message))).raise_for_status()
-        return response if answer is None else response.read(answer)
+        packet = to_packet(message)
+        response = (await self.request(packet)).raise_for_status()
+        if answer is None:
+            return response
+        try:
+            return response.read(answer)
+        except CodecError as error:
+            what = f"The answer to {packet.message}"
+            raise self._view.explain(error, what, answer) from error.__cause__
 
     def send(
         self, message: object, callback: Callback | None = None, /, do_next: bool = False

@@ -66,6 +66,13 @@ Event = Push | Question[Any] | StateChanged | Entered | Left
 """What `Client.events` gives."""
 
 
+@attrs.define
+class _Place:
+    """Which game what is read came from: it may be read when the user is in another one."""
+
+    game: str | None = None
+
+
 class Hooks(Protocol):
     """What a program wants to be called for."""
 
@@ -124,33 +131,41 @@ class GameView:
         """Iterate over pushes; see `Client.pushes`."""
         if model is None:
             return self._pushes.read(None, _itself)
-        return self._pushes.read(model_name(model), functools.partial(_as_model, model))
+        return self._pushes.read(
+            model_name(model), functools.partial(_as_model, self._place, model)
+        )
 
     def questions(self, model: type[ModelT] | None) -> AsyncIterator[Question[Any]]:
         """Iterate over questions; see `Client.questions`."""
         if model is None:
             return self._questions.read(None, _itself)
-        return self._questions.read(model_name(model), functools.partial(_as_question, model))
+        return self._questions.read(
+            model_name(model), functools.partial(_as_question, self._place, model)
+        )
 
     def states(self, model: type[ModelT]) -> AsyncIterator[ModelT]:
         """Iterate over states; see `Client.states`."""
-        return StateReader(self._states, lambda data: from_plain(data, model))
+        return StateReader(self._states, functools.partial(_as_state, self._place, model))
 
     def get_state(self, model: type[ModelT]) -> ModelT:
         """Give the latest state; see `Client.get_state`."""
         if not self._states.count:
             raise RuntimeError("there is no state: join a game that has a view first")
-        return from_plain(self._states.data, model)
+        return _as_state(self._place, model, self._states.data)
+
+    def explain(self, error: CodecError, what: str, model: Any) -> CodecError:
+        """Say of which game something is no such model; see `_explained`."""
+        return _explained(error, what, self._place, model)
 
     async def wait_state(
         self, model: type[ModelT], predicate: Callable[[ModelT], bool] | None
     ) -> tuple[ModelT] | None:
         """Wait until the state is as wanted; None where that can no longer be."""
-        feed, count = self._states, 0
+        feed, place, count = self._states, self._place, 0
         await trio.lowlevel.checkpoint()
         while await feed.next_after(count):
             count = feed.count
-            state = from_plain(feed.data, model)
+            state = _as_state(place, model, feed.data)
             if predicate is None or predicate(state):
                 return (state,)
         return None
@@ -208,6 +223,7 @@ class GameView:
             self._questions.remove(question)
 
     def _start_anew(self) -> None:
+        self._place = _Place()
         self._pushes: Feed[Push] = Feed("pushes", _message)
         self._questions: Feed[Question[Any]] = Feed("questions", _question_message)
         self._open_questions: dict[int, Question[Any]] = {}
@@ -238,6 +254,7 @@ class GameView:
             self._leave(None)
         else:
             self.clock = event.time - trio.current_time()
+            self._place.game = event.name
             self._put_event(Entered(event.name))
         self._name = event.name
 
@@ -326,12 +343,39 @@ def _one_kind(event: Event) -> str:
     return ""
 
 
-def _as_model(model: type[ModelT], push: Push) -> ModelT | None:
-    return push.read(model) if push.message == model_name(model) else None
+def _as_state(place: _Place, model: type[ModelT], data: Any) -> ModelT:
+    try:
+        return from_plain(data, model)
+    except CodecError as error:
+        raise _explained(error, "The state", place, model) from error.__cause__
 
 
-def _as_question(model: type[ModelT], question: Question[Any]) -> Question[ModelT] | None:
+def _as_model(place: _Place, model: type[ModelT], push: Push) -> ModelT | None:
+    if push.message != model_name(model):
+        return None
+    try:
+        return push.read(model)
+    except CodecError as error:
+        raise _explained(error, "A push", place, model) from error.__cause__
+
+
+def _as_question(
+    place: _Place, model: type[ModelT], question: Question[Any]
+) -> Question[ModelT] | None:
     if question.packet.message != model_name(model):
         return None
-    question.prompt = question.packet.read(model)
+    try:
+        question.prompt = question.packet.read(model)
+    except CodecError as error:
+        raise _explained(error, "A question", place, model) from error.__cause__
     return question
+
+
+def _explained(error: CodecError, what: str, place: _Place, model: Any) -> CodecError:
+    """Say of which game something is no such model, and what to do about it."""
+    game = "the game" if place.game is None else repr(place.game)
+    name = getattr(model, "__name__", str(model))
+    return CodecError(
+        f"{what} of {game} is no {name}: {str(error).rstrip('.')}. Is this program made for that "
+        "game, in the same version?"
+    )
