@@ -312,39 +312,63 @@ async def test_the_arena_in_a_window_that_nobody_sees(monkeypatch: pytest.Monkey
             assert await ann.read_to_the_end() == (0, "")
 
 
-async def test_the_game_of_the_first_page(tmp_path: Path) -> None:
-    """Two people play the README's game, on a server of the command line."""
-
-    async def keep_guessing(person: Program) -> None:
-        while True:
-            await person.read_until("Your guess> ")
-            await person.type("1")
-
+@pytest.fixture
+def first_page(tmp_path: Path) -> Path:
+    """The README's game, in a file."""
     page = (FOLDER.parent / "README.md").read_text("utf-8")
     (text,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[:1]
     assert len(text.splitlines()) < 40
     path = tmp_path / "game.py"
     path.write_text(text, "utf-8")
-    name = re.findall(r"^class (\w+)\(Game\)", text, re.MULTILINE)[0]
-    async with run("-m", "pgnet_trio", "serve", f"{path}:{name}", "--port", "0") as server:
+    return path
+
+
+async def test_the_game_of_the_first_page(first_page: Path) -> None:
+    """Two people play the README's game, on a server of the command line."""
+
+    async def keep_guessing(person: Program) -> None:
+        while True:
+            await person.read_until(r"your guess\? ")
+            await person.type("1")
+
+    command = ("-m", "pgnet_trio", "serve", f"{first_page}:ClosestGuess", "--port", "0")
+    async with run(*command) as server:
         address = "localhost:" + (await server.read_until(r"port \d+")).removeprefix("port ")
-        async with run(str(path), "ann", address) as ann:
+        async with run(str(first_page), "ann", address) as ann:
             # Until bob is there, ann is asked alone.
-            await ann.read_until("Your guess> ")
+            await ann.read_until(r"Your guess\? ")
             await ann.type("1")
-            async with run(str(path), "bob", address) as bob:
+            async with run(str(first_page), "bob", address) as bob:
+                await bob.read_until("You are in")
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(keep_guessing, ann)
-                    await bob.read_until("Your guess> ")
+                    await bob.read_until(r"guess\? ")
+                    await bob.type("x")
+                    await bob.read_until("A number, please")
                     await bob.type("100")
                     news = await bob.read_until(r"It was \d+, and \w+ was closest\.")
                     nursery.cancel_scope.cancel()
                 number = int(re.findall(r"\d+", news)[0])
                 assert ("ann" in news) == (number <= 50)
                 await ann.end_input()
-                await bob.type("x")
-                for person in ann, bob:
-                    assert (await person.read_to_the_end())[0] == 0
+                await ann.read_to_the_end()
+                server.process.terminate()
+                _, output = await bob.read_to_the_end()
+                assert output.endswith("The server is shutting down.\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process")
+async def test_the_game_of_the_first_page_ends_with_one_line(first_page: Path) -> None:
+    async with (
+        run(str(first_page)) as alone,
+        run(str(first_page), "ann", "localhost:1") as ann,
+    ):
+        await alone.read_until(r"Your guess\? ")
+        alone.process.send_signal(signal.SIGINT)
+        for program in alone, ann:
+            _, output = await program.read_to_the_end()
+            assert output.count("\n") == 1
+        assert "No server was reached at localhost:1" in output
 
 
 async def test_no_server_is_one_clear_line() -> None:
