@@ -105,6 +105,13 @@ class RoomBackend(Protocol):
     def saved(self, model: type[ModelT]) -> ModelT | None:
         """Read the save string as a model."""
 
+    def refuse_in_turn(self, what: str) -> None:
+        """Raise RuntimeError in a turn, which would wait for another one in vain.
+
+        Args:
+            what: The method that was called.
+        """
+
     async def ask(
         self,
         player: str,
@@ -299,6 +306,8 @@ class Room:
         """
         import trio
 
+        # Else the error would name `ask`, which nobody has called.
+        self._attached.refuse_in_turn("ask_all")
         names = list(players)
         answers: dict[str, AnswerT] = {}
         errors: list[Exception] = []

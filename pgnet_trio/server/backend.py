@@ -132,6 +132,15 @@ class Backend:
         loaded = self._hosted.loaded
         return decode_json(loaded, model) if loaded else None
 
+    def refuse_in_turn(self, what: str) -> None:
+        """Raise RuntimeError in a turn, which would wait for another one in vain."""
+        if in_turn.get():
+            raise RuntimeError(
+                f"room.{what}() was called in a turn (a hook, a handler or a tick), where it "
+                "could never end: the answer is another turn. Call it in run(), or in a task "
+                "started with room.nursery.start_soon()."
+            )
+
     async def ask(
         self,
         player: str,
@@ -142,7 +151,7 @@ class Backend:
         check: Callable[[AnswerT], None] | None,
     ) -> AnswerT:
         """Ask a player something; see `pgnet_trio.Room.ask`."""
-        _refuse_in_turn("ask")
+        self.refuse_in_turn("ask")
         member = self._members.get(player)
         if member is None or member.is_spectator:
             raise PlayerLeft(f"{player!r} cannot be asked: no such player is in the game.")
@@ -160,7 +169,7 @@ class Backend:
 
     async def wait_players(self, count: int) -> list[str]:
         """Wait until there are so many players."""
-        _refuse_in_turn("wait_players")
+        self.refuse_in_turn("wait_players")
         return await self._attendance.wait_players(count)
 
     def add_bot(self, bot: BotPlayer) -> None:
@@ -175,12 +184,3 @@ class Backend:
         """Save this game; on disk when this returns."""
         self._hosted.take_save_string()
         await self._save_now()
-
-
-def _refuse_in_turn(name: str) -> None:
-    if in_turn.get():
-        raise RuntimeError(
-            f"room.{name}() was called in a turn (a hook, a handler or a tick), where it "
-            "could never end: the answer is another turn. Call it in run(), or in a task "
-            "started with room.nursery.start_soon()."
-        )
