@@ -206,13 +206,13 @@ class Room:
         protocol 1 cannot get it.
 
         Args:
-            message: An attrs model, a `Push`, or a text.
+            message: An attrs model, a `Push`, a `Packet`, or a text.
             payload: Where *message* is a text, the data.
             to: Who gets it: a player, or several; None for everybody, spectators included.
             exclude: Who does not.
 
         Raises:
-            TypeError: It cannot travel; the message says where.
+            TypeError: It cannot travel; the message says where. Or it has a payload already.
         """
         self._attached.push(message, payload, to, exclude)
 

@@ -159,16 +159,22 @@ def to_packet(value: object) -> Packet:
 
 
 def to_push(value: object, payload: dict[str, Any] | None = None) -> Push:
-    """Turn a model, a push, or a message with a payload into a push.
+    """Turn a model, a push, a packet, or a message with a payload into a push.
 
     Raises:
-        TypeError: It is none of these, or cannot travel.
+        TypeError: It is none of these, or cannot travel; or there are two payloads.
     """
-    if isinstance(value, Push):
-        return value
     if isinstance(value, str):
         return Push(value, payload)
-    return Push(*_parts(value, "a str, a Push or an attrs model"))
+    if payload:
+        raise TypeError(
+            f"a payload goes with a message that is a str; a {type(value).__name__} has its own"
+        )
+    if isinstance(value, Push):
+        return value
+    if isinstance(value, Packet):
+        return Push(value.message, value.payload)
+    return Push(*_parts(value, "a str, a Push, a Packet or an attrs model"))
 
 
 def to_response(value: object) -> Response:
@@ -186,7 +192,8 @@ def to_response(value: object) -> Response:
 
 def _parts(value: object, expected: str) -> tuple[str, dict[str, Any]]:
     kind = type(value)
-    if not attrs.has(kind):
+    # Those of the framework are messages themselves, and no model's payload is one.
+    if not attrs.has(kind) or isinstance(value, (Packet, Push, Response)):
         raise TypeError(f"expected {expected}, got {kind.__name__}")
     return model_name(kind), to_plain(value)
 

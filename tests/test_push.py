@@ -87,6 +87,13 @@ class Square(Game):
                     self.room.push(Tick(number), to=packet.payload["to"])
             case "raw":
                 self.room.push("raw", packet.payload)
+            case "packet" | "push":
+                kind = {"packet": Packet, "push": Push}[packet.message]
+                self.room.push(kind("raw", packet.payload))
+            case "response":
+                self.room.push(Response("raw", packet.payload))
+            case "twice":
+                self.room.push(Packet("raw", packet.payload), packet.payload)
             case "odd":
                 self.room.push("Said", {"who": 5})
             case "kick":
@@ -158,13 +165,14 @@ async def test_the_state_of_a_turn_comes_before_its_pushes_and_these_before_its_
         assert order == ["state 2", "push", "push", "answer"]
 
 
-async def test_untyped_pushes_arrive_as_they_are(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("how", ["raw", "packet", "push"])
+async def test_untyped_pushes_arrive_as_they_are(how: str, autojump_clock: MockClock) -> None:
     async with square("ann") as (_, (ann,)):
-        await ann.request(Packet("raw", {"n": [1, None]}))
+        await ann.request(Packet(how, {"n": [1, None]}))
         assert await anext(ann.pushes()) == Push("raw", {"n": [1, None]})
 
 
-@pytest.mark.parametrize("message", ["own", "nonsense"])
+@pytest.mark.parametrize("message", ["own", "nonsense", "response", "twice"])
 async def test_what_cannot_be_pushed_fails_in_the_game(
     message: str, autojump_clock: MockClock
 ) -> None:
