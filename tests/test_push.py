@@ -93,7 +93,7 @@ class Square(Game):
             case "response":
                 self.room.push(Response("raw", packet.payload))
             case "twice":
-                self.room.push(Packet("raw", packet.payload), packet.payload)
+                self.room.push(Packet("raw"), {"n": 1})
             case "odd":
                 self.room.push("Said", {"who": 5})
             case "kick":
