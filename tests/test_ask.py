@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -583,6 +584,20 @@ async def test_a_run_that_returns_at_once_says_what_is_wrong(
         await wait_all_tasks_blocked()
         assert ann.game is None
     assert "Hasty.run returned at once, and its end is the end of the game" in caplog.text
+
+
+async def test_a_run_that_asks_nobody_at_once_says_whom_it_asked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Hasty(Game):
+        async def run(self) -> None:
+            await self.room.ask("nobody", Choose("who?"), Throw)
+
+    async with hosting_faults(Hasty) as server, server.client("ann") as ann:
+        await ann.request(Packet(Request.CREATE_GAME, {"name": "table 1"}))
+        await wait_all_tasks_blocked()
+    assert "Hasty.run ended at once" in caplog.text
+    assert re.search("PlayerLeft: .*nobody", caplog.text)
 
 
 async def test_the_end_of_run_is_the_end_of_the_game(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import logging
 import random
 import re
 from contextlib import asynccontextmanager
@@ -461,7 +462,7 @@ async def test_who_comes_back_too_late_logs_in_afresh_and_rejoins(
         table = server.games["table 1"]
 
         async def expect_lost(name: str, iterator: Any) -> None:
-            with pytest.raises(SessionLost, match="over"):
+            with pytest.raises(SessionLost, match="away for too long"):
                 await anext(iterator)
             watched_kinds.append(name)
 
@@ -855,6 +856,29 @@ async def test_disconnecting_before_the_log_in_is_a_clear_failure(
             nursery.start_soon(fail)
             await wait_all_tasks_blocked()
             ann.disconnect()
+
+
+async def test_the_log_tells_how_users_and_games_come_and_go(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "pgnet_trio.server")
+    async with hosting(Plain) as server, server.client("bob"):
+        async with server.client("ann") as ann:
+            await ann.create_game("table 1")
+        await wait_all_tasks_blocked()
+        server.network.cut("bob")
+        await trio.sleep(60)
+        told = [record.getMessage().partition(": ")[0] for record in caplog.records]
+    assert told == [
+        "Serving",
+        "bob logged in from host of bob",
+        "ann logged in from host of ann",
+        "The game 'table 1' has begun",
+        "ann is out",
+        "The game 'table 1' has ended",
+        "bob lost the connection, and may come back within 30 s",
+        "bob is out",
+    ]
 
 
 async def test_a_session_without_grace_ends_with_its_connection(autojump_clock: MockClock) -> None:

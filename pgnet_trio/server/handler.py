@@ -48,6 +48,7 @@ Protocol = v1.ServerProtocol | v2.ServerProtocol
 
 TOO_OLD = "This server speaks protocol 2 and later, and your client does not; update it."
 SHUTTING_DOWN = "The server is shutting down."
+SESSION_OVER = "The server was restarted, or you were away for too long."
 
 
 async def handle_stream(
@@ -187,13 +188,19 @@ async def _converse(
             with link.scope:
                 await _read(connection, session)
         except (Disconnected, ProtocolError) as error:
-            reason = str(error)
-            who = session.username if session is not None else "Somebody"
-            logger.info("%s at %s is gone: %s", who, transport.peer, reason)
-            for_good = isinstance(error, ProtocolError)
+            reason, for_good = str(error), isinstance(error, ProtocolError)
+            if session is None:
+                logger.info("Somebody at %s did not log in: %s", transport.peer, reason)
         finally:
             if session is not None:
                 session.detach(link, reason or "The connection failed.", for_good=for_good)
+                if session.end_reason is None and not session.online:
+                    logger.info(
+                        "%s lost the connection, and may come back within %g s: %s",
+                        session.username,
+                        host.resume_grace,
+                        reason,
+                    )
         if session is not None and not reason:
             connection.flush()
             await connection.aclose(GOING_AWAY, link.reason)
@@ -276,7 +283,7 @@ def _resume(host: Host, protocol: v2.ServerProtocol, link: _Link, event: Resume)
             # and throw out the one that the user has turned to.
             protocol.refuse(TAKEN_OVER)
         else:
-            protocol.refuse_resume("This session is over.")
+            protocol.refuse_resume(SESSION_OVER)
         return None
     protocol.resume(session.delivery, event.received)
     session.attach(link, grace=host.resume_grace)

@@ -169,6 +169,7 @@ class Host:
         entry: GameEntry[RoomTask]
 
         def end(reason: str) -> None:
+            logger.info("The game %r has ended: %s", name, reason)
             self.lobby.remove(entry)
             # Without a save file, nothing would ever take them out again.
             if self.saves and not (self.closing or room.crashed):
@@ -203,6 +204,7 @@ class Host:
             raise
         if room.crashed:
             raise RoomClosed(f"The game {name!r} could not be made: it raised an error.")
+        logger.info("The game %r has begun", name)
         if not room.is_persistent:
             self._note_unsaved_game(name)
 
@@ -299,6 +301,7 @@ class Host:
             self.environment.note_failure(error)
         finally:
             session.end("The session failed.")
+            logger.info("%s is out: %s", session.username, session.end_reason)
             if self.sessions.get(session.username) is session:
                 del self.sessions[session.username]
             session.ended.set()

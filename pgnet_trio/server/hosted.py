@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from pgnet_trio.typed import Handler
 
 __all__ = ["Hosted"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+LONG_WAIT = 5.0
+"""Seconds that a turn may wait without a word, while other turns wait for it."""
 
 DEFAULT_HEARTBEAT_RATE = 10.0
 """Heartbeats a second, where a game gives none that is above 0."""
@@ -44,6 +50,7 @@ class Hosted:
         loaded: The save string that the game is made from.
         save_string: What the game last gave to be saved; None before it was asked, empty when
             it is not persistent.
+        waiting: The hook of the turn in progress, where it waits, until its wait was logged.
         failure: What it raised outside of its turns, until the room knows.
         nursery: What runs as long as the game.
         scripts: The nursery of the game's own tasks, within.
@@ -84,6 +91,8 @@ class Hosted:
         self.loaded = save_string
         self.save_string = save_string
         self.failure: BaseException | None = None
+        self.waiting: Coroutine[Any, Any, Any] | None = None
+        self._waiting_since = 0.0
         self._make_game = make_game
 
     def make(self, backend: RoomBackend) -> None:
@@ -114,6 +123,28 @@ class Hosted:
         """How many heartbeats a second a client sends."""
         rate = float(self.game.heartbeat_rate)
         return rate if rate > 0 else DEFAULT_HEARTBEAT_RATE
+
+    def wait_for(self, hook: Coroutine[Any, Any, Any] | None) -> None:
+        """Note which hook the turn in progress waits for; None for none any more."""
+        self.waiting = hook
+        self._waiting_since = trio.current_time()
+
+    def note_wait(self) -> None:
+        """Log that others wait for the turn in progress, once, where it has waited for long."""
+        waited, hook = trio.current_time() - self._waiting_since, self.waiting
+        if waited < LONG_WAIT or hook is None:
+            return
+        self.waiting = None
+        frame = getattr(hook, "cr_frame", None)
+        where = f", at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+        logger.warning(
+            "The game %r takes no other turn while %s waits, for %.0f s now%s. Have a task do what "
+            "takes long: self.room.nursery.start_soon(...)",
+            self.name,
+            getattr(hook, "__qualname__", "a hook"),
+            waited,
+            where,
+        )
 
     def fail(self, error: BaseException) -> None:
         """Have the game end as if a turn of it had raised this; for what runs in other tasks."""

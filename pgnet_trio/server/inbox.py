@@ -92,6 +92,8 @@ class Inbox:
             assert self.task is not None
             self._waiting = False
             trio.lowlevel.reschedule(self.task)
+        elif self._hosted.waiting is not None:
+            self._hosted.note_wait()
 
     def post(self, action: Callable[[], Any], *, limited: bool = False) -> Errand:
         """Have something done in a turn of its own."""

@@ -86,7 +86,7 @@ async def run_script(
         Why it is over; empty for no reason but that it is.
 
     Raises:
-        RuntimeError: It was over at once.
+        RuntimeError: It was over at once, and so before anybody could join.
     """
     steps = 0
 
@@ -96,16 +96,16 @@ async def run_script(
         after_step()
 
     in_turn.set(False)
-    reason = ""
+    left: BaseException | None = None
     try:
         await stepped(game.run(), before_step, count_step)
     except* PlayerLeft as group:
         # A script that does nothing about players who leave is over when one does.
         count_step()
-        reason = str(bare(group.exceptions[0]))
+        left = bare(group.exceptions[0])
     if steps <= 1:
         raise RuntimeError(
-            f"{type(game).__name__}.run returned at once, and its end is the end of the "
-            "game; have it wait for something, such as self.room.wait_players(2)."
-        )
-    return reason
+            f"{type(game).__name__}.run {'ended' if left else 'returned'} at once, and its end is "
+            "the end of the game; have it wait for something, such as self.room.wait_players(2)."
+        ) from left
+    return "" if left is None else str(left)

@@ -19,7 +19,8 @@ def stepped(
 ) -> Generator[Any, Any, T]:
     """Await a coroutine step by step: each time that it yields to the event loop ends a step.
 
-    What *after_step* raises is thrown into the coroutine.
+    Neither *before_step* nor *after_step* may raise: the coroutine waits for something then, which
+    would wake it though it is gone.
 
     Args:
         coroutine: What to await.
@@ -32,8 +33,8 @@ def stepped(
         while True:
             before_step()
             request = resume(value)
+            after_step()
             try:
-                after_step()
                 value = yield request
             except BaseException as error:
                 resume, value = coroutine.throw, error

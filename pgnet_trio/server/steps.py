@@ -46,9 +46,11 @@ class Steps:
         if not inspect.isawaitable(result):
             return result
         coroutine = result if inspect.iscoroutine(result) else finish(result)
+        self._hosted.wait_for(coroutine)
         try:
             return await stepped(coroutine, self.before, self._after_step_of_turn)
         finally:
+            self._hosted.wait_for(None)
             self._hosted.busy = coroutine
 
     def before(self) -> None:
