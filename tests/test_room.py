@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from pathlib import Path
@@ -18,10 +19,12 @@ from pgnet_trio import (
     ExampleGame,
     Game,
     Packet,
+    PlayerLeft,
     Reject,
     Request,
     RequestFailed,
     Response,
+    Room,
     Status,
     on,
 )
@@ -721,6 +724,44 @@ async def test_what_protocol_1_cannot_carry_refuses_its_players(what: str) -> No
 
     async with hosting(Both) as server, server.client("ann", protocol=1) as ann:
         await ann.create_game("table 1")
+
+
+def tell_all(room: Room) -> None:
+    room.push("hello")
+
+
+async def ask_first(room: Room) -> None:
+    with contextlib.suppress(PlayerLeft):
+        await room.ask(room.players[0], Said("?"), Said)
+
+
+@pytest.mark.parametrize("what", ["push", "ask"])
+async def test_a_need_of_protocol_2_that_shows_late_is_told_once(
+    what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Helped(Game):
+        def handle_game_packet(self, packet: Packet, /) -> Response:
+            if what == "push":
+                tell_all(self.room)
+            else:
+                self.room.nursery.start_soon(ask_first, self.room)
+            return Response("")
+
+    async with (
+        hosting(Helped) as server,
+        server.client("ann", protocol=1) as ann,
+        server.client("bob", protocol=1) as bob,
+    ):
+        await ann.create_game("table 1")
+        for _ in range(2):
+            await ann.request(Packet("go"))
+        await wait_all_tasks_blocked()
+        (warning,) = [record.getMessage() for record in caplog.records]
+        assert "The game 'table 1' pushes or asks" in warning
+        assert "do not get it: ann. " in warning
+        assert "Server(minimum_protocol=2)" in warning
+        with pytest.raises(RequestFailed, match="protocol 2"):
+            await bob.join_game("table 1")
 
 
 async def test_a_refused_player_never_left() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from pgnet_trio.server.wishes import Wishes
 
 __all__ = ["Backend"]
+
+logger = logging.getLogger("pgnet_trio.server")
 
 AnswerT = TypeVar("AnswerT")
 ModelT = TypeVar("ModelT")
@@ -118,6 +121,7 @@ class Backend:
         envelope = encode_push(push)
         members = self._members.select(to, exclude)
         if members:
+            self._note_need_of_pushes()
             self._news.pushes.append((members, envelope))
             if not self._hosted.busy:
                 self._news.sync()
@@ -155,6 +159,7 @@ class Backend:
         member = self._members.get(player)
         if member is None or member.is_spectator:
             raise PlayerLeft(f"{player!r} cannot be asked: no such player is in the game.")
+        self._note_need_of_pushes()
         # Who is asked has to see what this step of the script has changed before.
         self._news.sync()
         return await self._questions.ask(
@@ -184,3 +189,23 @@ class Backend:
         """Save this game; on disk when this returns."""
         self._hosted.take_save_string()
         await self._save_now()
+
+    def _note_need_of_pushes(self) -> None:
+        """Take note that a game pushes or asks whose class does not show it, in a helper say."""
+        hosted = self._hosted
+        if hosted.needs_pushes or hosted.has_heartbeat:
+            return
+        # From now on it refuses those who would not get it.
+        hosted.needs_pushes = True
+        without = [
+            member.player.username for member in self._members if not member.player.takes_pushes
+        ]
+        if without:
+            logger.warning(
+                "The game %r pushes or asks something, and clients of protocol 1 do not get it: "
+                "%s. Such clients are refused from the start where a method of its class calls "
+                "room.push or room.ask itself, or with Server(minimum_protocol=2); or override "
+                "handle_heartbeat, which they ask for news",
+                self.name,
+                ", ".join(without),
+            )
