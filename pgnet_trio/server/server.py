@@ -320,7 +320,8 @@ class Server:
                     if self._listen_globally and self._key_file is None:
                         logger.warning(
                             "The key of this server is new at each run, so that clients cannot "
-                            "tell it from another; give it a save_file or a key_file"
+                            "tell it from another; give it a save file or a key file (--save-file, "
+                            "--key-file; in a program, save_file= or key_file=)"
                         )
                 await self._run(saved, listeners, task_status)
             return self._host.exit_code

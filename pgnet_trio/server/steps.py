@@ -29,8 +29,8 @@ class Steps:
         wishes: What a script's step may have asked for.
 
     Attributes:
-        in_turn: Whether a turn is in progress, and
-        limited: whether what it changes may wait.
+        in_turn: Whether a turn is in progress.
+        limited: Whether what the turn in progress changes may wait.
     """
 
     def __init__(self, hosted: Hosted, inbox: Inbox, news: News, wishes: Wishes) -> None:

@@ -25,8 +25,8 @@ class Snapshot:
 
     Args:
         data: The state as plain data, which nobody changes any more.
-        earlier: The snapshot before, and
-        patch: how this one differs from it.
+        earlier: The snapshot before; None for the first.
+        patch: How this one differs from the one before.
 
     Attributes:
         data: The state.
