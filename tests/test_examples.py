@@ -350,11 +350,10 @@ async def test_the_game_of_the_first_page(first_page: Path) -> None:
                     nursery.cancel_scope.cancel()
                 number = int(re.findall(r"\d+", news)[0])
                 assert ("ann" in news) == (number <= 50)
-                await ann.end_input()
-                await ann.read_to_the_end()
                 server.process.terminate()
-                _, output = await bob.read_to_the_end()
-                assert output.endswith("The server is shutting down.\n")
+                for person in ann, bob:
+                    _, output = await person.read_to_the_end()
+                    assert output.endswith("The server is shutting down.\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process")
