@@ -13,6 +13,7 @@ from pgnet_trio import devclient, examples
 from pgnet_trio.bot import Bot
 from pgnet_trio.client import Client, Entered, Left, Question, StateChanged
 from pgnet_trio.errors import (
+    AddressError,
     CodecError,
     ConnectFailed,
     CryptoError,
@@ -51,6 +52,7 @@ from pgnet_trio.typed import on
 __all__ = [
     "ADMIN_USERNAME",
     "DEFAULT_PORT",
+    "AddressError",
     "Bot",
     "Client",
     "CodecError",

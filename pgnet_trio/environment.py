@@ -14,7 +14,20 @@ import trio
 
 from pgnet_trio.crypto import PasswordHasher
 
-__all__ = ["Environment"]
+__all__ = ["Environment", "require_trio"]
+
+
+def require_trio() -> None:
+    """Check that the caller runs under Trio.
+
+    Raises:
+        RuntimeError: It does not; the message says how to.
+    """
+    if not trio.lowlevel.in_trio_task():
+        raise RuntimeError(
+            "pgnet_trio runs on Trio, and this is no task of Trio: start the program with "
+            "trio.run(main), and not with asyncio.run(main())."
+        )
 
 
 def _ignore(error: BaseException) -> None:

@@ -6,6 +6,7 @@
     ├── CodecError (also TypeError)     something cannot travel, or is not what was expected
     ├── CryptoError                     a key, a ciphertext or a password record is not valid
     ├── ProtocolError                   the peer broke the rules of the protocol
+    ├── AddressError (also ValueError)  what should be a server's address is none
     ├── ConnectFailed                   no connection to a server, or not logged in
     │   ├── LoginRefused                the server answered the log-in with a refusal
     │   └── ServerKeyMismatch           the server's public key is not the one expected
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pgnet_trio.messages import Response
 
 __all__ = [
+    "AddressError",
     "CodecError",
     "ConnectFailed",
     "CryptoError",
@@ -72,6 +74,13 @@ class CryptoError(PGNetError):
 
 class ProtocolError(PGNetError):
     """The peer broke the rules of the protocol; the connection cannot go on."""
+
+
+class AddressError(PGNetError, ValueError):
+    """What should be the address of a server is none; the message says how to write one.
+
+    People type addresses, so a program that shows `PGNetError` to them shows this too.
+    """
 
 
 class ConnectFailed(PGNetError):

@@ -23,6 +23,7 @@ __all__ = [
     "to_packet",
     "to_push",
     "to_response",
+    "whats_given",
 ]
 
 T = TypeVar("T")
@@ -194,8 +195,17 @@ def _parts(value: object, expected: str) -> tuple[str, dict[str, Any]]:
     kind = type(value)
     # Those of the framework are messages themselves, and no model's payload is one.
     if not attrs.has(kind) or isinstance(value, (Packet, Push, Response)):
-        raise TypeError(f"expected {expected}, got {kind.__name__}")
+        raise TypeError(f"expected {expected}, got {whats_given(value)}")
     return model_name(kind), to_plain(value)
+
+
+def whats_given(value: object) -> str:
+    """Say what an author gave where something else belongs."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}: give an instance, such as {value.__name__}(...)"
+    if isinstance(value, str):
+        return f"the text {value[:60]!r}: write Packet({value[:60]!r}, {{...}})"
+    return type(value).__name__
 
 
 def check_answer_model(model: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from pgnet_trio import (
+    AddressError,
     Client,
     CodecError,
     ConnectFailed,
@@ -18,6 +20,7 @@ from pgnet_trio import (
     GameInfo,
     LoginRefused,
     Packet,
+    PGNetError,
     Request,
     RequestFailed,
     Response,
@@ -27,6 +30,7 @@ from pgnet_trio import (
 )
 from pgnet_trio.client.address import Address, parse_address
 from pgnet_trio.client.outbox import MAX_QUEUED
+from pgnet_trio.client.server_key import fetch_server_key
 from pgnet_trio.protocol.delivery import WINDOW
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, hosting
 from tests.hosting import Recorder, cheap_environment, remote
@@ -435,8 +439,23 @@ def test_addresses(text: str, address: Address) -> None:
     "text", ["", ":5", "a:b", "a:99999", "http://x", "x/y", "ws://me@x", "[::1", "a b://"]
 )
 def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(ValueError, match="is no address"):
-        Client.remote(address=text, username="ann")
+    for kind in (ValueError, PGNetError, AddressError):
+        with pytest.raises(kind, match="is no address"):
+            Client.remote(address=text, username="ann")
+
+
+def test_under_asyncio_it_says_how_to_start() -> None:
+    ann = Client.local(game=Game, username="ann")
+
+    async def enter() -> None:
+        async with ann:
+            pass
+
+    for start in (enter, ann.run, Server(Game).serve, lambda: fetch_server_key("localhost")):
+        with pytest.raises(RuntimeError, match=r"start the program with trio\.run\(main\)"):
+            asyncio.run(start())
+    # It has done no harm.
+    trio.run(enter)
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,31 @@ async def test_the_sender_is_told_which_field_is_wrong(change: dict[str, Any], s
         assert (await ann.request(Packet("look"))).payload == {"moves": 0}
 
 
+@pytest.mark.parametrize(
+    ("message", "got"),
+    [
+        (Wait(), "Wait"),
+        (Wait, r"the class Wait: give an instance, such as Wait\(\.\.\.\)"),
+        ("wait", r"the text 'wait': write Packet\('wait', \{\.\.\.\}\)"),
+        (Response("wait"), "Response"),
+        (Push("wait"), "Push"),
+        (None, "NoneType"),
+    ],
+)
+async def test_what_is_no_message_is_told_where_it_is_written(message: Any, got: str) -> None:
+    async with hosting(Typed) as server, server.client("ann") as ann:
+        await ann.create_game("table 1")
+        with pytest.raises(TypeError, match=rf"^request\(\) takes a Packet, got {got}; use"):
+            await ann.request(message)
+        if isinstance(message, Wait):
+            return
+        for call in (ann.call, ann.send):
+            with pytest.raises(TypeError, match=f"^expected a Packet or .* model, got {got}$"):
+                result = call(message)
+                if result is not None:
+                    await result
+
+
 async def test_what_cannot_travel_fails_at_the_sender() -> None:
     async with hosting(Typed) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
@@ -305,7 +330,7 @@ def test_one_model_has_one_handler() -> None:
 
 
 def test_a_handler_has_the_right_signature() -> None:
-    with pytest.raises(TypeError, match=r"one handles Pass, but its parameter 'message' is annot"):
+    with pytest.raises(TypeError, match=r"one handles Pass, but its parameter 'message' is"):
 
         class Wrong(Game):
             @on(Pass)

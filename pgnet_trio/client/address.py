@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from pgnet_trio.errors import AddressError
+
 __all__ = ["Address", "parse_address"]
 
 
@@ -38,7 +40,7 @@ def parse_address(address: str, port: int) -> Address:
         port: The port where the address names none; a URL without one means its scheme's.
 
     Raises:
-        ValueError: It is no such address.
+        AddressError: It is no such address.
     """
     text = address.strip()
     is_url = "://" in text
@@ -61,8 +63,8 @@ def parse_address(address: str, port: int) -> Address:
     return Address(host, named_port, resource, parts.scheme == "wss")
 
 
-def _wrong(address: str, reason: str) -> ValueError:
-    return ValueError(
+def _wrong(address: str, reason: str) -> AddressError:
+    return AddressError(
         f"{address!r} is no address of a server ({reason}); write host, host:port, [v6]:port, "
         "ws://host:port/path or wss://host/path."
     )

@@ -17,7 +17,7 @@ from pgnet_trio.client.game_view import Event, GameView, Left
 from pgnet_trio.client.outbox import MAX_QUEUED, Callback, Errand, Outbox
 from pgnet_trio.client.session import ClientSession, Credentials, first_error
 from pgnet_trio.codec import from_plain
-from pgnet_trio.environment import Environment
+from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import (
     CodecError,
     Disconnected,
@@ -43,7 +43,7 @@ from pgnet_trio.protocol.events import (
     GameChanged,
 )
 from pgnet_trio.transport import choose
-from pgnet_trio.typed import to_packet
+from pgnet_trio.typed import to_packet, whats_given
 
 if TYPE_CHECKING:
     from pgnet_trio.client.questions import Question
@@ -191,7 +191,8 @@ class Client:
             environment: Randomness, to replace in tests.
 
         Raises:
-            ValueError: The address is none, or there is no such port or transport.
+            AddressError: The address is none; it is a ValueError too.
+            ValueError: There is no such port or transport.
         """
         check_port(port, to_connect=True)
         connector = RemoteConnector(parse_address(address, port), choose(transport))
@@ -317,7 +318,9 @@ class Client:
             ConnectFailed: The server was not reached.
             LoginRefused: It did not let this user in.
             ServerKeyMismatch: It has another key than it should.
+            RuntimeError: The client is in use already, or Trio does not run.
         """
+        require_trio()
         opened = self._open()
         await opened.__aenter__()
         self._opened = opened
@@ -377,7 +380,13 @@ class Client:
             SessionLost: The same, and the server does not know the session any more.
             CodecError: The payload cannot travel.
             SendQueueFull: Too many messages wait already.
+            TypeError: It is no packet.
         """
+        if not isinstance(packet, Packet):
+            raise TypeError(
+                f"request() takes a Packet, got {whats_given(packet)}; use call() for typed "
+                "messages"
+            )
         return await self._wait_for(Errand(packet, done=trio.Event()), do_next=False)
 
     @overload

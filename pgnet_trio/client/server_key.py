@@ -17,7 +17,7 @@ from pgnet_trio.client.address import parse_address
 from pgnet_trio.client.connector import Connector, RemoteConnector
 from pgnet_trio.client.session import CONNECT_TIMEOUT, MAX_MESSAGE_SIZE, first_error
 from pgnet_trio.crypto import KeyPair
-from pgnet_trio.environment import Environment
+from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import ConnectFailed, CryptoError, LoginRefused, PGNetError
 from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.protocol import v1, v2
@@ -92,8 +92,11 @@ async def fetch_server_key(
 
     Raises:
         ConnectFailed: The server was not reached, or did not shake hands.
-        ValueError: The address is none, or there is no such transport.
+        AddressError: The address is none; it is a ValueError too.
+        ValueError: There is no such transport.
+        RuntimeError: Trio does not run.
     """
+    require_trio()
     connector = RemoteConnector(parse_address(address, port), choose(transport))
     environment = environment or Environment()
     with trio.move_on_after(CONNECT_TIMEOUT):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import trio
 
 from pgnet_trio.crypto import KeyPair
-from pgnet_trio.environment import Environment
+from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import ServerError, StorageError, bare
 from pgnet_trio.messages import ADMIN_USERNAME, DEFAULT_PORT, check_port
 from pgnet_trio.protocol.v2 import SUBPROTOCOL
@@ -305,6 +305,7 @@ class Server:
             ValueError: There is no such port.
             StorageError: The save file or the key file cannot be used; it is left as it was.
         """
+        require_trio()
         port = self._port if isinstance(port, EllipsisType) else port
         check_port(port)
         if self._running:
