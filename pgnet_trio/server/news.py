@@ -69,7 +69,7 @@ class News:
             else:
                 self._viewed_at = trio.current_time()
                 # What it pushes waits for its end.
-                busy, hosted.busy = hosted.busy, [self.views]
+                busy, hosted.busy = hosted.busy, object()
                 try:
                     for viewer in self.views.refresh(self._members.entered):
                         touched[viewer.player] = None

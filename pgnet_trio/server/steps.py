@@ -57,7 +57,7 @@ class Steps:
         """Note that a step begins."""
         hosted = self._hosted
         # A new object each time, so that one step can be told from the next.
-        hosted.busy = [None]
+        hosted.busy = object()
         hosted.watchdog.room = hosted
 
     def after(self) -> None:
