@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, TypeVar, get_args
+from types import MappingProxyType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import attrs
 
@@ -52,7 +52,8 @@ def on(model: type[Any], /) -> Callable[[Method], Method]:
             whose payload is its fields.
 
     Raises:
-        TypeError: It is no attrs class, or one that cannot travel; the message says why.
+        TypeError: It is no attrs class, or one that cannot travel; or the method takes, or is
+            annotated with, something else. The message says what.
     """
     if not (isinstance(model, type) and attrs.has(model)):
         raise TypeError(f"@on(...) takes an attrs class, such as @on(Move); it got {model!r}.")
@@ -81,30 +82,78 @@ def _check_signature(method: Callable[..., Any], model: type) -> None:
             f"{method.__name__} has to take (self, player, message) to handle "
             f"{model.__name__}; it takes {signature}."
         )
-    annotation = _annotation(method, positional[2].name)
-    if annotation in (inspect.Parameter.empty, Any) or model in get_args(annotation):
-        return
-    if isinstance(annotation, str):
-        # It names what is not there at run time, so the name has to do.
-        is_right = annotation.rpartition(".")[2] == model.__name__
-    else:
-        is_right = isinstance(annotation, type) and issubclass(model, annotation)
-    if not is_right:
+    # Only what is surely wrong is refused: an annotation may say less than it could.
+    player, message = positional[1].name, positional[2].name
+    annotations = _annotations(method)
+    if not _may_be_text(annotations.get(player, Any)):
         raise TypeError(
-            f"{method.__name__} handles {model.__name__}, but its parameter "
-            f"{positional[2].name!r} is annotated with "
-            f"{getattr(annotation, '__name__', annotation)}."
+            f"{method.__name__} gets the name of the player, a str, as {player!r}, which is "
+            f"annotated with {_name(annotations[player])}; handlers take (self, player, message)."
+        )
+    if not _may_be_model(annotations.get(message, Any), model):
+        raise TypeError(
+            f"{method.__name__} handles {model.__name__}, but its parameter {message!r} is "
+            f"annotated with {_name(annotations[message])}."
+        )
+    if not _may_be_answer(annotations.get("return", Any)):
+        raise TypeError(
+            f"{method.__name__} is annotated to return {_name(annotations['return'])}; a handler "
+            "answers with an attrs model, a Response or None."
         )
 
 
-def _annotation(method: Callable[..., Any], parameter: str) -> Any:
-    annotation = inspect.signature(method).parameters[parameter].annotation
+def _annotations(method: Callable[..., Any]) -> dict[str, Any]:
+    """Give what is annotated; as text where some of it names what is not there at run time."""
+    try:
+        return inspect.get_annotations(method, eval_str=True)
+    except Exception:
+        return inspect.get_annotations(method)
+
+
+def _may_be_text(annotation: Any) -> bool:
+    return any(_is_kind(str, each) or _is_kind(each, str) for each in _classes(annotation))
+
+
+def _may_be_model(annotation: Any, model: type) -> bool:
     if isinstance(annotation, str):
-        try:
-            return inspect.signature(method, eval_str=True).parameters[parameter].annotation
-        except Exception:
-            return annotation
-    return annotation
+        # It names what is not there at run time, so the name has to do.
+        return annotation.rpartition(".")[2] == model.__name__
+    return any(_is_kind(model, each) for each in _classes(annotation))
+
+
+def _may_be_answer(annotation: Any) -> bool:
+    for each in _classes(annotation):
+        if each in (object, type(None)):
+            return True
+        # A base class of models need not be one itself, but int or dict has none below it.
+        if each.__module__ != "builtins" and not issubclass(each, (Packet, Push)):
+            return True
+    return False
+
+
+def _classes(annotation: Any) -> list[type]:
+    """Give the classes that an annotation allows; `object` for what may mean anything."""
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        return [each for part in get_args(annotation) for each in _classes(part)]
+    if origin is Annotated:
+        return _classes(get_args(annotation)[0])
+    if annotation is None:
+        return [type(None)]
+    found = origin or annotation
+    return [found] if isinstance(found, type) and found is not Any else [object]
+
+
+def _is_kind(kind: type, other: type) -> bool:
+    try:
+        return issubclass(kind, other)
+    except TypeError:
+        # A protocol that only says so of objects.
+        return True
+
+
+def _name(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
 def collect_handlers(game_class: type) -> Mapping[str, Handler]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NewType, NoReturn, Optional, Protocol, TypeVar
 
 import attrs
 import pytest
@@ -356,6 +357,97 @@ def test_a_handler_has_the_right_signature() -> None:
         def four(self, player: str, message: Move | Pass) -> None: ...
 
     assert set(Right._handlers) == {"Pass", "Wait", "Break", "Move"}
+
+
+AnyT = TypeVar("AnyT")
+Username = NewType("Username", str)
+
+
+class Nickname(str):
+    __slots__ = ()
+
+
+class Speaks(Protocol):
+    volume: int
+
+
+class Base:
+    """What models of the author's have in common, no model itself."""
+
+
+@pytest.mark.parametrize("annotation", [int, bytes, Pass, list[str], None, int | None, Game])
+def test_a_player_is_a_text(annotation: Any) -> None:
+    def one(self, player, message): ...  # type: ignore[no-untyped-def]
+
+    one.__annotations__["player"] = annotation
+    with pytest.raises(TypeError, match=r"a str, as 'player', which is annotated with "):
+        on(Pass)(one)
+
+
+@pytest.mark.parametrize("annotation", [int, list[Pass], type[Pass], Wait | None, str, Pass | None])
+def test_a_message_is_of_its_model(annotation: Any) -> None:
+    def one(self, player, message): ...  # type: ignore[no-untyped-def]
+
+    one.__annotations__["message"] = annotation
+    if annotation == Pass | None:
+        on(Pass)(one)
+        return
+    with pytest.raises(TypeError, match=r"one handles Pass, but its parameter 'message' is annot"):
+        on(Pass)(one)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [int, str, bool, dict[str, Any], list[Pass], tuple[()], int | str, Packet, Push, type[Pass]],
+)
+def test_an_answer_is_a_model_or_a_response(annotation: Any) -> None:
+    def one(self, player, message): ...  # type: ignore[no-untyped-def]
+
+    one.__annotations__["return"] = annotation
+    with pytest.raises(
+        TypeError, match=r"one is annotated to return .*; a handler answers with an"
+    ):
+        on(Pass)(one)
+
+
+@pytest.mark.parametrize("which", ["player", "message", "return"])
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        Any,
+        object,
+        AnyT,
+        Speaks,
+        NoReturn,
+        "not_there.Pass",
+        Annotated[Any, "x"],
+        int | Any,
+        NewType("X", int),
+    ],
+)
+def test_an_annotation_may_say_little(which: str, annotation: Any) -> None:
+    def one(self, player, message): ...  # type: ignore[no-untyped-def]
+
+    one.__annotations__[which] = annotation
+    on(Pass)(one)
+
+
+@pytest.mark.parametrize(
+    "annotation", [str, Username, Nickname, str | None, Sequence[str], Hashable]
+)
+def test_what_a_player_may_be_annotated_with(annotation: Any) -> None:
+    def one(self, player, message): ...  # type: ignore[no-untyped-def]
+
+    one.__annotations__["player"] = annotation
+    on(Pass)(one)
+
+
+@pytest.mark.parametrize("annotation", [None, Pass, Response, Base, int | Pass, Optional[Pass]])  # noqa: UP045
+def test_what_an_answer_may_be_annotated_with(annotation: Any) -> None:
+    def one(self, player, message): ...  # type: ignore[no-untyped-def]
+
+    one.__annotations__["return"] = annotation
+    on(Pass)(one)
 
 
 class Cheerful(Typed):
