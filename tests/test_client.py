@@ -16,8 +16,10 @@ from pgnet_trio import (
     CodecError,
     ConnectFailed,
     Disconnected,
+    Entered,
     Game,
     GameInfo,
+    Left,
     LoginRefused,
     Packet,
     PGNetError,
@@ -469,6 +471,63 @@ def test_what_is_no_port_to_connect_to(port: Any, error: type[Exception]) -> Non
 def test_what_is_no_port_of_a_local_server() -> None:
     with pytest.raises(ValueError, match=r"^port: expected .* from 0 to 65535, or None"):
         Client.local(game=Game, username="ann", port=99999)
+
+
+async def test_how_one_got_out_of_a_game_as_far_as_protocol_1_tells() -> None:
+    class Inn(Recorder):
+        persistent = True
+
+        def handle_game_packet(self, packet: Packet, /) -> Response:
+            if packet.message == "kick bob":
+                self.room.kick("bob")
+            return super().handle_game_packet(packet)
+
+    reasons: list[str] = []
+
+    def note(game: str | None) -> None:
+        if game is None:
+            assert bob.left is not None
+            reasons.append(bob.left.reason)
+
+    async with (
+        hosting(Inn) as server,
+        server.client("ann", protocol=1) as ann,
+        server.client("bob", protocol=1) as bob,
+    ):
+        bob.on_game = note
+        events = bob.events()
+        await ann.join_game("table 1")
+        await bob.join_game("table 1")
+        await bob.leave_game()
+        assert bob.left == Left("table 1", "left", "")
+        # The game's answer says why.
+        await bob.join_game("table 1")
+        await bob.request(Packet("out"))
+        assert bob.left == Left("table 1", "kicked", "bye")
+        # The server's answer to the next message does not, whatever that is.
+        for packet in (Packet("move"), Packet(Request.GAME_DIR)):
+            await bob.join_game("table 1")
+            await ann.request(Packet("kick bob"))
+            await bob.request(packet)
+            assert bob.left == Left("table 1", "kicked", "")
+            assert bob.game is None
+        await bob.join_game("table 1")
+        await ann.request(Packet("kick bob"))
+        await bob.join_game("table 2")
+        assert bob.left == Left("table 1", "kicked", "")
+        assert bob.game == "table 2"
+        bob.disconnect()
+        assert [event async for event in events] == [
+            Entered("table 1"),
+            Left("table 1", "left", ""),
+            Entered("table 1"),
+            Left("table 1", "kicked", "bye"),
+            *(2 * [Entered("table 1"), Left("table 1", "kicked", "")]),
+            Entered("table 1"),
+            Left("table 1", "kicked", ""),
+            Entered("table 2"),
+        ]
+    assert reasons == ["left", *(3 * ["kicked"])]
 
 
 async def test_requests_named_by_the_enumeration_are_text() -> None:

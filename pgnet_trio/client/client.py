@@ -829,7 +829,7 @@ class Client:
             rate = response.payload.get("heartbeat_rate")
             if errand.packet.message in JOINING and isinstance(rate, (int, float)) and rate > 0:
                 self._heartbeat_rate = float(rate)
-            self._set_game(response.game)
+            self._notice_game(errand.packet, response)
         else:
             response.game = self._game
         self._dispatcher.call(errand.callback, response)
@@ -839,6 +839,22 @@ class Client:
             self._view.close_question(errand.question)
         if response.disconnecting:
             self._session.end(response.message)
+
+    def _notice_game(self, packet: Packet, response: Response) -> None:
+        """Take note of the game that an answer of protocol 1 names, which tells no more of it."""
+        now = trio.current_time()
+        if response.game == self._game:
+            return
+        if self._game is not None:
+            reason, message = "kicked", ""
+            if packet.message == Request.LEAVE_GAME and response.status == Status.OK:
+                reason = "left"
+            elif response.game is None and _is_from_game(packet, response):
+                message = response.message
+            self._view.take(GameChanged(None, 0.0, now, reason, message))
+        if response.game is not None:
+            self._view.take(GameChanged(response.game, 0.0, now))
+        self._set_game(response.game)
 
     def _rejoined(self, response: Response) -> None:
         if response.status != Status.OK:
@@ -864,6 +880,15 @@ class Client:
         self.set_status(f"In the game {game!r}." if game is not None else "In no game.")
         self._dispatcher.call(self.on_game, game)
         self._game_changed.unpark_all()
+
+
+def _is_from_game(packet: Packet, response: Response) -> bool:
+    """Whether an answer can be that of a game, and so say why the user is out of it."""
+    is_for_game = packet.message == Request.HEARTBEAT_UPDATE or not packet.message.startswith(
+        SERVER_PREFIX
+    )
+    # With these, a server says that the user was in no game already.
+    return is_for_game and "commands" not in response.payload
 
 
 def _game_payload(name: str, password: str | None) -> dict[str, Any]:

@@ -39,6 +39,9 @@ ModelT = TypeVar("ModelT")
 class Left:
     """How the user got out of the last game.
 
+    Protocol 1 does not tell why: who has not left by themselves was ``kicked`` there, and the
+    message is what the game answered when they were, if it did.
+
     Attributes:
         game: The game's name.
         reason: A word for programs: left, kicked, closed, crashed or destroyed.
