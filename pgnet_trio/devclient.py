@@ -289,7 +289,8 @@ class DevClient:
             An exit status: 0 if every line was sent and every answer had the status OK, else 1.
 
         Raises:
-            ConnectFailed: The server was not reached, or did not let the user in.
+            ConnectFailed: The server was not reached, or did not let the user in; or it has
+                another key now than before a drop.
         """
         client = self._client
         client.on_connection = self._on_connection
@@ -311,7 +312,11 @@ class DevClient:
         if self._connection.cancelled_caught:
             self._all_well = False
             reason = client.close_reason or "no reason was given"
-            self._console.show_error(f"The connection ended: {reason}")
+            # The reason may be a word for programs, where the status is a sentence.
+            is_told = reason in client.status
+            self._console.show_error(
+                f"The connection ended: {reason}" if is_told else client.status
+            )
         return 0 if self._all_well else 1
 
     def _on_connection(self, connected: bool) -> None:

@@ -99,11 +99,12 @@ class RequestFailed(PGNetError):
     """The server answered a request with a status other than OK.
 
     Args:
-        response: The whole answer; its message is this error's message.
+        response: The whole answer; its message is this error's message, with the status where
+            that is not `Status.UNEXPECTED`.
     """
 
     def __init__(self, response: Response) -> None:
-        super().__init__(f"{response.message} (status {int(response.status)})")
+        super().__init__(_refusal(response.message, response.status))
         self.response = response
 
 
@@ -150,6 +151,14 @@ class StorageError(PGNetError):
 
 class ServerError(PGNetError):
     """The server cannot start; the message says what to change."""
+
+
+def _refusal(message: str, status: int) -> str:
+    """Say what a response says; its status only where that tells more than that it was refused."""
+    # `Status.UNEXPECTED`, as nearly every refusal is.
+    if status == 2 and message:
+        return message
+    return f"{message} (status {getattr(status, 'name', status)})".lstrip()
 
 
 def bare(error: BaseException) -> BaseException:

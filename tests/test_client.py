@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
+import ssl
+import traceback
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +35,12 @@ from pgnet_trio import (
     ServerKeyMismatch,
 )
 from pgnet_trio.client.address import Address, parse_address
+from pgnet_trio.client.connector import RemoteConnector, unreached
 from pgnet_trio.client.outbox import MAX_QUEUED
 from pgnet_trio.client.server_key import fetch_server_key
 from pgnet_trio.protocol.delivery import WINDOW
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, hosting
+from pgnet_trio.transport import choose
 from tests.hosting import Recorder, cheap_environment, remote
 
 if TYPE_CHECKING:
@@ -396,14 +402,64 @@ async def test_a_server_with_another_key_is_told_nothing() -> None:
             pass
 
 
+IMPLEMENTATIONS = ["websockets", "trio-websocket"]
+
+
 async def test_nobody_there() -> None:
     with trio.socket.socket() as taken:
         await taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        client = Client.remote(address="127.0.0.1", port=port, username="ann")
-        with pytest.raises(ConnectFailed, match=r"127\.0\.0\.1"):
-            await client.run()
-    assert client.status.startswith("Disconnected")
+        told = (
+            f"No server was reached at 127.0.0.1:{port}: connection refused. Is a server running "
+            "there?"
+        )
+        for transport in IMPLEMENTATIONS:
+            client = Client.remote(
+                address="127.0.0.1", port=port, username="ann", transport=transport
+            )
+            with pytest.raises(ConnectFailed) as caught:
+                await client.run()
+            assert str(caught.value) == told
+            assert client.status.startswith("Disconnected")
+            with pytest.raises(ConnectFailed) as caught:
+                await fetch_server_key("127.0.0.1", port=port, transport=transport)
+            assert str(caught.value) == told
+            # Two tracebacks, of which the second says where the program is.
+            shown = "".join(traceback.format_exception(caught.value))
+            assert shown.count("Traceback") == 2
+            assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+
+
+def several(*errors: OSError) -> OSError:
+    """Make the error of Trio where a name has several addresses."""
+    failed = OSError("all attempts to connect failed")
+    failed.__cause__ = ExceptionGroup("all attempts to connect failed", errors)
+    return failed
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EHOSTUNREACH, "Error connecting to 10.0.0.1"), "no route to host."),
+        (
+            socket.gaierror(-2, "Name or service not known"),
+            "name or service not known. Is the name right?",
+        ),
+        (ssl.SSLError(1, "[SSL] wrong version number."), "[SSL] wrong version number."),
+        (trio.BrokenResourceError("HTTP 404"), "HTTP 404."),
+        (
+            several(
+                ConnectionRefusedError(errno.ECONNREFUSED, "Error connecting to ::1"),
+                ConnectionRefusedError(errno.ECONNREFUSED, "Error connecting to 127.0.0.1"),
+                OSError(errno.ENETUNREACH, "Error connecting to 10.0.0.1"),
+            ),
+            "connection refused; network is unreachable. Is a server running there?",
+        ),
+    ],
+)
+def test_why_no_server_was_reached(error: Exception, told: str) -> None:
+    failure = unreached(RemoteConnector(parse_address("example.org:5", 1), choose(None)), error)
+    assert str(failure) == f"No server was reached at example.org:5: {told}"
 
 
 async def test_somebody_silent_there(autojump_clock: trio.testing.MockClock) -> None:

@@ -388,6 +388,19 @@ async def test_when_the_server_goes_away_the_prompt_ends_at_once() -> None:
     assert not any(note.startswith("Disconnected") for note in script.notes)
 
 
+async def test_whose_seat_is_taken_over_is_told_so_in_a_sentence(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    script = Script([])
+    script.waits_at_end = True
+    async with hosting(Echo) as server, trio.open_nursery() as nursery:
+        nursery.start_soon(devclient.run, server.client("ann"), script)
+        await script.is_waiting.wait()
+        async with server.client("ann"):
+            pass
+    assert script.errors == ["You logged in from elsewhere; this program is out of the game."]
+
+
 async def test_when_the_connection_ends_during_a_request_the_prompt_ends() -> None:
     ended = trio.Event()
 

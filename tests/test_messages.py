@@ -495,10 +495,18 @@ def test_raise_for_status_gives_back_what_is_ok_and_raises_the_rest() -> None:
     response = Response("fine")
     assert response.raise_for_status() is response
     assert Response("fine", status=0).raise_for_status().message == "fine"
-    for status in (Status.BAD, Status.UNEXPECTED, 7, -1):
-        refusal = Response("no such game", status=status)
-        with pytest.raises(RequestFailed, match=r"no such game \(status -?\d\)") as caught:
+    for message, status, text in (
+        ("no such game", Status.UNEXPECTED, "no such game"),
+        ("no such game", 2, "no such game"),
+        ("", Status.UNEXPECTED, "(status UNEXPECTED)"),
+        ("no such game", Status.BAD, "no such game (status BAD)"),
+        ("no such game", 7, "no such game (status 7)"),
+        ("no such game", -1, "no such game (status -1)"),
+    ):
+        refusal = Response(message, status=status)
+        with pytest.raises(RequestFailed) as caught:
             refusal.raise_for_status()
+        assert str(caught.value) == text
         assert caught.value.response is refusal
 
 

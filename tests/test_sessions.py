@@ -1041,6 +1041,9 @@ async def test_the_right_password_from_elsewhere_takes_the_seat_over(
                 assert outcome == ["told"]
                 assert not first.connected
                 assert first.close_reason == "taken over"
+                assert first.status == (
+                    "You logged in from elsewhere; this program is out of the game."
+                )
                 assert not question.is_open
                 assert (second.game, second.players) == ("table 1", {"bob": True, "ann": True})
                 state = await second.wait_state(dict)

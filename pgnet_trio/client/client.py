@@ -55,6 +55,12 @@ logger = logging.getLogger("pgnet_trio.client")
 
 DEFAULT_HEARTBEAT_RATE = 10.0
 
+TAKEN_OVER = "taken over"
+"""The reason of the goodbye where another client of the user has come in this one's place: the
+protocol's word, and for programs."""
+
+TAKEN_OVER_STATUS = "You logged in from elsewhere; this program is out of the game."
+
 CLOSED_HERE = "disconnected by this client"
 NOT_CONNECTED = "This client is not connected."
 JOINING = (Request.CREATE_GAME, Request.JOIN_GAME)
@@ -806,7 +812,7 @@ class Client:
         if self._connected:
             self._connected = False
             self._dispatcher.call(self.on_connection, False)
-        self.set_status(f"Disconnected: {reason}")
+        self.set_status(TAKEN_OVER_STATUS if reason == TAKEN_OVER else f"Disconnected: {reason}")
 
     def take_event(self, event: ClientEvent) -> None:
         """Do what has to be done with something that came; called by the session."""

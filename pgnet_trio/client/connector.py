@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -10,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
+from pgnet_trio.errors import ConnectFailed
 from pgnet_trio.protocol.v2 import SUBPROTOCOL
 
 if TYPE_CHECKING:
     from pgnet_trio.client.address import Address
     from pgnet_trio.transport import Transport, WebSocketImplementation
 
-__all__ = ["Connector", "LocalConnector", "LocalServer", "RemoteConnector"]
+__all__ = ["Connector", "LocalConnector", "LocalServer", "RemoteConnector", "unreached"]
 
 
 class Connector(ABC):
@@ -113,3 +116,31 @@ class LocalConnector(Connector):
 
     async def _serve(self, *, task_status: trio.TaskStatus[int | None]) -> None:
         await self._server.serve(port=self._port, task_status=task_status)
+
+
+def unreached(connector: Connector, error: BaseException) -> ConnectFailed:
+    """Give the error for a client that found no server, from what `Connector.connect` raised."""
+    # Trio tries each address of a name, and tells what came of each in a group only.
+    tries = error.__cause__
+    errors = tries.exceptions if isinstance(tries, BaseExceptionGroup) else (error,)
+    reasons = "; ".join(dict.fromkeys(map(_why, errors))).rstrip(".")
+    hint = ""
+    if any(isinstance(each, ConnectionRefusedError) and each.errno for each in errors):
+        hint = " Is a server running there?"
+    elif any(isinstance(each, socket.gaierror) for each in errors):
+        hint = " Is the name right?"
+    failure = ConnectFailed(f"No server was reached at {connector}: {reasons}.{hint}")
+    failure.__cause__ = errors[0] if len(errors) == 1 else None
+    # Nothing else is worth a traceback of its own.
+    failure.__suppress_context__ = True
+    return failure
+
+
+def _why(error: BaseException) -> str:
+    # Without a number it is none of the operating system's, and says something better. Those of
+    # TLS, and of looking a name up, have numbers of their own.
+    if not isinstance(error, OSError) or isinstance(error, ssl.SSLError) or not error.errno:
+        return str(error)
+    if isinstance(error, socket.gaierror):
+        return (error.strerror or str(error)).lower()
+    return os.strerror(error.errno).lower()

@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from pgnet_trio.client.address import parse_address
-from pgnet_trio.client.connector import Connector, RemoteConnector
+from pgnet_trio.client.connector import Connector, RemoteConnector, unreached
 from pgnet_trio.client.session import CONNECT_TIMEOUT, MAX_MESSAGE_SIZE, first_error
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.environment import Environment, require_trio
@@ -106,7 +106,8 @@ async def fetch_server_key(
         except Exception as error:
             bare = first_error(error)
             if isinstance(bare, (OSError, trio.BrokenResourceError)):
-                raise ConnectFailed(f"No server was reached at {connector}: {bare}.") from bare
+                failure = unreached(connector, bare)
+                raise failure from failure.__cause__
             if isinstance(bare, trio.EndOfChannel):
                 raise ConnectFailed(f"{connector} did not show a key: {bare}.") from bare
             if isinstance(bare, PGNetError) and not isinstance(bare, ConnectFailed):

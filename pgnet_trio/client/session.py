@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import trio
 
+from pgnet_trio.client.connector import unreached
 from pgnet_trio.connection import Connection
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import (
@@ -302,9 +303,8 @@ class ClientSession:
             except Exception as error:
                 bare = first_error(error)
                 if not reached and isinstance(bare, (OSError, trio.BrokenResourceError)):
-                    raise ConnectFailed(
-                        f"No server was reached at {where}: {sentence(bare)}"
-                    ) from bare
+                    failure = unreached(self._connector, bare)
+                    raise failure from failure.__cause__
                 raise bare from bare.__cause__
             finally:
                 self._connection = self._speaker = None
