@@ -352,8 +352,24 @@ async def test_a_whole_run(folder: Path) -> None:
     assert [each["name"] for each in result["thresholds"]] == ["p99", "errors"]
 
 
+async def test_the_result_on_standard_output_is_alone_there(folder: Path) -> None:
+    async with hosting(Recorder, port=0) as server:
+        arguments = ["load", f"localhost:{server.port}", "--bot", "its_bots.py:short"]
+        arguments += ["--clients", "2", "--ramp", "0", "--verify-server-pubkey", server.pubkey]
+        for option in (["--json"], ["--json", "-"]):
+            status, out, err = await run_program(*arguments, *option, cwd=folder)
+            assert status == 0
+            assert json.loads(out)["connected"] == 2
+            assert re.search(r"^connected +2 of 2 clients", err, re.M)
+    assert not exists(folder / "-")
+
+
 def read(path: Path) -> str:
     return path.read_text("utf-8")
+
+
+def exists(path: Path) -> bool:
+    return path.exists()
 
 
 async def test_a_threshold_that_is_missed_shows_in_the_exit_status(folder: Path) -> None:

@@ -30,6 +30,9 @@ __all__ = ["load_bot", "run", "set_up"]
 MAX_CLIENTS = 10_000
 """Clients of one process; each takes a file, a port and some 100 KiB."""
 
+STANDARD_OUTPUT = "-"
+"""The name of the file that stands for it."""
+
 PASSWORD_VARIABLE = "PGNET_PASSWORD"
 
 EXAMPLES = """\
@@ -120,7 +123,14 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     threshold.add_argument(
         "--max-errors", type=whole, metavar="NUMBER", help="there are no more errors than this"
     )
-    parser.add_argument("--json", metavar="FILE", help="write the result to this file too")
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const=STANDARD_OUTPUT,
+        metavar="FILE",
+        help="write the result to this file too; without FILE, or with -, to standard output, and "
+        "the table to standard error",
+    )
     add_options(parser)
     parser.add_argument(
         "--transport", type=transport_name, metavar="NAME", help="trio-websocket or websockets"
@@ -151,9 +161,13 @@ def run(options: argparse.Namespace) -> int:
         )
     bot, file = load_bot(options.bot)
     password = find_secret(options.password_file, PASSWORD_VARIABLE, None)
-    if options.json is not None:
+    prints_json = options.json == STANDARD_OUTPUT
+    if options.json is not None and not prints_json:
         _try_writing(options.json)
     is_terminal = sys.stdin is not None and sys.stdin.isatty()
+    if prints_json and not sys.stdout.isatty():
+        # A question would land in the result, where nobody reads it.
+        is_terminal = False
     key = trusted_key(options, input if is_terminal else None)
     logging.basicConfig(format="%(levelname)s %(message)s")
     level = logging.INFO if options.verbose else logging.ERROR
@@ -194,8 +208,10 @@ def run(options: argparse.Namespace) -> int:
         protocol=key.protocol,
         thresholds=thresholds,
     )
-    show_report(report)
-    if options.json is not None:
+    show_report(report, sys.stderr if prints_json else sys.stdout)
+    if prints_json:
+        print(_as_text(report), flush=True)
+    elif options.json is not None:
         _write(options.json, report)
     return 0 if report.passed else 1
 
@@ -251,10 +267,14 @@ def _try_writing(file: str) -> None:
         raise PGNetError(f"cannot write {file!r}: {error.strerror}") from error
 
 
+def _as_text(report: Report) -> str:
+    return json.dumps(report.as_json(), indent=2)
+
+
 def _write(file: str, report: Report) -> None:
     path = Path(file)
     temporary = path.with_name(f".{path.name}.new")
-    text = json.dumps(report.as_json(), indent=2) + "\n"
+    text = _as_text(report) + "\n"
     try:
         # Something that cannot be replaced, such as /dev/stdout.
         if not path.is_file():

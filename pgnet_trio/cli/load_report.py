@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import attrs
 
@@ -206,13 +206,13 @@ def make_report(
     )
 
 
-def show_report(report: Report) -> None:
-    """Print the table to standard output; with rich where that is there, and a terminal."""
+def show_report(report: Report, file: TextIO) -> None:
+    """Print the table; with rich where that is there, and *file* a terminal."""
     rows = _rows(report)
     notes = _notes(report)
-    if sys.stdout.isatty():
+    if file.isatty():
         try:
-            _show_richly(rows, notes)
+            _show_richly(rows, notes, file)
         except ModuleNotFoundError:
             # The extra is not installed.
             pass
@@ -220,17 +220,17 @@ def show_report(report: Report) -> None:
             return
     width = max(len(label) for label, _, _ in rows)
     for label, text, _ in rows:
-        print(f"{label:{width}}  {text}".rstrip())
+        print(f"{label:{width}}  {text}".rstrip(), file=file)
     for note in notes:
-        print(f"\n{note}")
+        print(f"\n{note}", file=file)
 
 
-def _show_richly(rows: list[tuple[str, str, str]], notes: list[str]) -> None:
+def _show_richly(rows: list[tuple[str, str, str]], notes: list[str], file: TextIO) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = Console(file=file, highlight=False)
     table = Table(show_header=False, box=None)
     for label, text, style in rows:
         table.add_row(Text(label, "cyan"), Text(text, style))
