@@ -1,8 +1,9 @@
 """Arena: everybody runs for the same gems, in real time.
 
 python examples/arena.py                        you against bots, in a window, with no server
-python examples/arena.py ann 192.0.2.7          joins a server, which this starts there:
-pgnet-trio serve examples/arena.py:Arena --listen-globally
+python examples/arena.py serve                  hosts it; with --globally for other machines too
+python examples/arena.py play ann               in another terminal, as ann
+python examples/arena.py play bob 192.0.2.7     from another machine, if that is where it is
 python examples/arena.py --headless 5           only bots and no window, for five seconds
 
 The arrow keys or WASD steer. The window needs pygame-ce: pip install pygame-ce
@@ -11,6 +12,7 @@ The arrow keys or WASD steer. The window needs pygame-ce: pip install pygame-ce
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
 import os
 import random
@@ -20,7 +22,16 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from pgnet_trio import Client, Game, PGNetError, Server, on
+from pgnet_trio import (
+    DEFAULT_PORT,
+    Client,
+    Game,
+    PGNetError,
+    Server,
+    SessionLost,
+    enable_logging,
+    on,
+)
 
 if TYPE_CHECKING:
     import pygame
@@ -135,11 +146,19 @@ class Window:
             if self.client.game is None:  # or else this player's program was started again
                 await self.client.join_game("arena")
             nursery.start_soon(self.show_frames, nursery.cancel_scope)
-            async for field in self.client.states(Field):
-                self.before, self.latest, self.arrived = self.latest, field, trio.current_time()
+            await self.follow()
             nursery.cancel_scope.cancel()
         if self.client.left is not None:
             print(self.client.left.message)
+
+    async def follow(self) -> None:
+        while True:
+            try:
+                async for field in self.client.states(Field):
+                    self.before, self.latest, self.arrived = self.latest, field, trio.current_time()
+                return
+            except SessionLost:
+                pass  # the server was started anew, and the client is on its way back
 
     async def show_frames(self, playing: trio.CancelScope) -> None:
         pygame = self.pygame
@@ -222,22 +241,40 @@ async def play_headless(bots: int, seconds: float) -> None:
         nursery.cancel_scope.cancel()
 
 
+async def serve(port: int, listen_globally: bool) -> None:
+    # With the same key after a restart, the players' programs come back by themselves.
+    server = Server(Arena, port=port, listen_globally=listen_globally, key_file="arena.key")
+    async with trio.open_nursery() as nursery:
+        actual_port = await nursery.start(server.serve)
+        print(f"The arena is open on port {actual_port}. Ctrl-C ends it.", flush=True)
+
+
 def main() -> None:
+    enable_logging(level="WARNING")  # a mistake in the rules shows, with its traceback
     parser = argparse.ArgumentParser(description="Everybody runs for the same gems.")
-    parser.add_argument("name", nargs="?", default="you")
-    parser.add_argument("address", nargs="?", help="without one: a server of your own, with bots")
-    parser.add_argument("--bots", type=int, help="4 on a server of your own, else none")
+    parser.add_argument("--bots", type=int, default=4, help="how many, without a server (4)")
     parser.add_argument("--headless", type=float, metavar="SECONDS", help="only bots, no window")
+    commands = parser.add_subparsers(dest="command")
+    hosting = commands.add_parser("serve", help="host the game")
+    hosting.add_argument("--port", type=int, default=DEFAULT_PORT)
+    hosting.add_argument("--globally", action="store_true", help="for other machines too")
+    joining = commands.add_parser("play", help="play on a server")
+    joining.add_argument("name")
+    joining.add_argument("address", nargs="?", default="localhost")
     options = parser.parse_args()
-    bots = options.bots
-    if bots is None:
-        bots = 4 if options.address is None else 0
+    with_window = options.command != "serve" and options.headless is None
+    if with_window and importlib.util.find_spec("pygame") is None:
+        sys.exit("The window needs pygame-ce, which this installs: pip install pygame-ce")
     problem = None
     try:
-        if options.headless is not None:
-            trio.run(play_headless, bots, options.headless)
+        if options.command == "serve":
+            trio.run(serve, options.port, options.globally)
+        elif options.command == "play":
+            trio.run(play, options.name, options.address, 0)
+        elif options.headless is not None:
+            trio.run(play_headless, options.bots, options.headless)
         else:
-            trio.run(play, options.name, options.address, bots)
+            trio.run(play, "you", None, options.bots)
     except* KeyboardInterrupt:
         pass
     except* PGNetError as errors:

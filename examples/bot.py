@@ -13,7 +13,7 @@ import sys
 
 import trio
 
-from pgnet_trio import Client, Game, Packet, PGNetError, Response, Status
+from pgnet_trio import Client, Game, Packet, PGNetError, Response, Status, enable_logging
 
 HIGHEST = 1000
 
@@ -62,6 +62,7 @@ async def play(client: Client) -> str | None:
 
 
 def main() -> None:
+    enable_logging(level="WARNING")  # a mistake in the rules shows, with its traceback
     parser = argparse.ArgumentParser(description="A bot that guesses a number.")
     parser.add_argument("address", nargs="?", help="without one: a local server of its own")
     parser.add_argument("--name", default="bot")

@@ -22,7 +22,9 @@ from pgnet_trio import (
     Reject,
     RequestFailed,
     Server,
+    SessionLost,
     ainput,
+    enable_logging,
     on,
 )
 
@@ -80,11 +82,20 @@ async def join(client: Client) -> None:
             await client.join_game("chat")
         print("Each line that you type is said. Ctrl-D leaves.", flush=True)
         nursery.start_soon(talk, client)
-        async for said in client.pushes(Said):
-            print(said.line, flush=True)
+        await show_lines(client)
         nursery.cancel_scope.cancel()  # the room is closed, so do not wait for another line
     if client.left is not None:
         print(client.left.message)
+
+
+async def show_lines(client: Client) -> None:
+    while True:
+        try:
+            async for said in client.pushes(Said):
+                print(said.line, flush=True)
+            return
+        except SessionLost:  # the client is on its way back into the room
+            print("The server was started anew.", flush=True)
 
 
 async def talk(client: Client) -> None:
@@ -93,16 +104,20 @@ async def talk(client: Client) -> None:
             await client.call(Say(await ainput()))
         except RequestFailed as error:
             print(error.response.message, flush=True)
+        except SessionLost:
+            print("That may not have been heard.", flush=True)
 
 
 async def serve(port: int, listen_globally: bool) -> None:
-    server = Server(ChatRoom, port=port, listen_globally=listen_globally)
+    # With the same key after a restart, the players' programs come back by themselves.
+    server = Server(ChatRoom, port=port, listen_globally=listen_globally, key_file="chat.key")
     async with trio.open_nursery() as nursery:
         actual_port = await nursery.start(server.serve)
         print(f"The chat is open on port {actual_port}. Ctrl-C ends it.", flush=True)
 
 
 def main() -> None:
+    enable_logging(level="WARNING")  # a mistake in the rules shows, with its traceback
     parser = argparse.ArgumentParser(description="A chat room, for any number of people.")
     commands = parser.add_subparsers(dest="command", required=True)
     hosting = commands.add_parser("serve", help="host the chat")

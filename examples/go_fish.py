@@ -4,9 +4,10 @@ Ask somebody for a rank that you hold: they give you all that they have of it, a
 they have none, you draw a card, "go fish", and the next one asks. Four of a rank are a book, and
 who has the most books in the end wins.
 
-python examples/go_fish.py ann --host 2          ann hosts a game for two, and plays
-python examples/go_fish.py bob                   in another terminal, as bob
-python examples/go_fish.py bob 192.0.2.7         from another machine, if ann's is that one
+python examples/go_fish.py serve                    hosts it; with --globally for other machines too
+python examples/go_fish.py play ann                 in another terminal, as ann, at a table for two
+python examples/go_fish.py play ann --open 3        the same, at a table for three
+python examples/go_fish.py play bob 192.0.2.7       from another machine, if that is where it is
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from pgnet_trio import (
     Reject,
     RequestFailed,
     Server,
+    SessionLost,
     StateChanged,
     ainput,
+    enable_logging,
 )
 
 RANKS = [*"23456789", "10", *"JQKA"]
@@ -186,29 +189,37 @@ def describe(table: Table) -> str:
     return "\n".join(lines)
 
 
-def make_server(game: type[Game], **options: Any) -> Server:
-    """Make the server of whoever hosts: others may come, from other machines too."""
-    return Server(game, **{**options, "listen_globally": True})
+async def serve(port: int, listen_globally: bool) -> None:
+    # With the same key after a restart, the players' programs need not be told of it.
+    server = Server(GoFish, port=port, listen_globally=listen_globally, key_file="go_fish.key")
+    async with trio.open_nursery() as nursery:
+        actual_port = await nursery.start(server.serve)
+        print(f"The table is ready on port {actual_port}. Ctrl-C ends it.", flush=True)
 
 
 def main() -> None:
+    enable_logging(level="WARNING")  # a mistake in the rules shows, with its traceback
     parser = argparse.ArgumentParser(description="Go Fish, for two to six.")
-    parser.add_argument("name", help="who plays")
-    parser.add_argument("address", nargs="?", default="localhost", help="where it is hosted")
-    parser.add_argument("--host", type=int, metavar="PLAYERS", help="host it, for so many")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    commands = parser.add_subparsers(dest="command", required=True)
+    hosting = commands.add_parser("serve", help="host the game")
+    hosting.add_argument("--port", type=int, default=DEFAULT_PORT)
+    hosting.add_argument("--globally", action="store_true", help="for other machines too")
+    joining = commands.add_parser("play", help="play on a server")
+    joining.add_argument("name")
+    joining.add_argument("address", nargs="?", default="localhost")
+    joining.add_argument("--open", type=int, metavar="PLAYERS", help="open a table for so many")
     options = parser.parse_args()
-    if options.host:
-        client = Client.local(
-            game=GoFish, username=options.name, port=options.port, server_factory=make_server
-        )
-    else:
-        client = Client.remote(address=options.address, port=options.port, username=options.name)
     problem = None
     try:
-        trio.run(play, client, options.host)
+        if options.command == "serve":
+            trio.run(serve, options.port, options.globally)
+        else:
+            client = Client.remote(address=options.address, username=options.name)
+            trio.run(play, client, options.open)
     except* (KeyboardInterrupt, EOFError):
         pass
+    except* SessionLost:
+        problem = "The server was started anew: this game is over."
     except* PGNetError as errors:
         problem = str(errors.exceptions[0])
     sys.exit(problem)

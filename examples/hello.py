@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import trio
 
-from pgnet_trio import Client, Game, Packet, Response
+from pgnet_trio import Client, Game, Packet, Response, enable_logging
 
 
 class Greeter(Game):
@@ -16,6 +16,7 @@ class Greeter(Game):
 
 
 async def main() -> None:
+    enable_logging(level="WARNING")  # a mistake in the rules shows, with its traceback
     # A local client carries its own server, in memory and without a port.
     async with Client.local(game=Greeter, username="ann") as client:
         await client.create_game("table 1")

@@ -1,8 +1,8 @@
 """Rock, paper, scissors for two, against the clock: whoever is too slow throws rock.
 
-python examples/rock_paper_scissors.py ann --host      ann hosts the game and plays
-python examples/rock_paper_scissors.py bob             in another terminal, as bob
-python examples/rock_paper_scissors.py bob 192.0.2.7   from another machine, if ann's is that one
+python examples/rock_paper_scissors.py serve                hosts it; with --globally for all
+python examples/rock_paper_scissors.py play ann             in another terminal, as ann
+python examples/rock_paper_scissors.py play bob 192.0.2.7   from another machine
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 from enum import StrEnum
-from typing import Any
 
 import attrs
 import trio
@@ -24,7 +23,9 @@ from pgnet_trio import (
     Question,
     RequestFailed,
     Server,
+    SessionLost,
     ainput,
+    enable_logging,
 )
 
 SECONDS = 20
@@ -105,32 +106,40 @@ async def answer(question: Question[Choose]) -> None:
         return
 
 
-def make_server(game: type[Game], **options: Any) -> Server:
-    """Make the server of whoever hosts: others may come, from other machines too."""
-    return Server(game, **{**options, "listen_globally": True})
+async def serve(port: int, listen_globally: bool) -> None:
+    # With the same key after a restart, the players' programs need not be told of it.
+    server = Server(
+        RockPaperScissors,
+        port=port,
+        listen_globally=listen_globally,
+        key_file="rock_paper_scissors.key",
+    )
+    async with trio.open_nursery() as nursery:
+        actual_port = await nursery.start(server.serve)
+        print(f"The table is ready on port {actual_port}. Ctrl-C ends it.", flush=True)
 
 
 def main() -> None:
+    enable_logging(level="WARNING")  # a mistake in the rules shows, with its traceback
     parser = argparse.ArgumentParser(description="Rock, paper, scissors for two.")
-    parser.add_argument("name", help="who plays")
-    parser.add_argument("address", nargs="?", default="localhost", help="where it is hosted")
-    parser.add_argument("--host", action="store_true", help="host it as well, for others to join")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    commands = parser.add_subparsers(dest="command", required=True)
+    hosting = commands.add_parser("serve", help="host the game")
+    hosting.add_argument("--port", type=int, default=DEFAULT_PORT)
+    hosting.add_argument("--globally", action="store_true", help="for other machines too")
+    joining = commands.add_parser("play", help="play on a server")
+    joining.add_argument("name")
+    joining.add_argument("address", nargs="?", default="localhost")
     options = parser.parse_args()
-    if options.host:
-        client = Client.local(
-            game=RockPaperScissors,
-            username=options.name,
-            port=options.port,
-            server_factory=make_server,
-        )
-    else:
-        client = Client.remote(address=options.address, port=options.port, username=options.name)
     problem = None
     try:
-        trio.run(play, client)
+        if options.command == "serve":
+            trio.run(serve, options.port, options.globally)
+        else:
+            trio.run(play, Client.remote(address=options.address, username=options.name))
     except* (KeyboardInterrupt, EOFError):
         pass
+    except* SessionLost:
+        problem = "The server was started anew: this match is over."
     except* PGNetError as errors:
         problem = str(errors.exceptions[0])
     sys.exit(problem)

@@ -24,7 +24,9 @@ from pgnet_trio import (
     Reject,
     RequestFailed,
     Server,
+    SessionLost,
     ainput,
+    enable_logging,
     on,
 )
 
@@ -119,11 +121,20 @@ async def play(client: Client, *, spectate: bool = False) -> None:
             await client.join_game("table 1", spectate=spectate)
         print("Type the number of a square. Ctrl-D leaves.", flush=True)
         nursery.start_soon(send_moves, client)
-        async for table in client.states(Table):
-            print(draw(table), flush=True)
+        await show_tables(client)
         nursery.cancel_scope.cancel()  # the game is over, so do not wait for another line
     if client.left is not None:
         print(client.left.message)
+
+
+async def show_tables(client: Client) -> None:
+    while True:
+        try:
+            async for table in client.states(Table):
+                print(draw(table), flush=True)
+            return
+        except SessionLost:  # the client is on its way back to the table
+            print("The server was started anew.", flush=True)
 
 
 async def send_moves(client: Client) -> None:
@@ -135,16 +146,20 @@ async def send_moves(client: Client) -> None:
             print("Expected the number of a square, 1 to 9.", flush=True)
         except RequestFailed as error:
             print(error.response.message, flush=True)
+        except SessionLost:
+            print("Look at the table: has your move arrived?", flush=True)
 
 
 async def serve(port: int, listen_globally: bool) -> None:
-    server = Server(TicTacToe, port=port, listen_globally=listen_globally)
+    # With the same key after a restart, the players' programs come back by themselves.
+    server = Server(TicTacToe, port=port, listen_globally=listen_globally, key_file="tictactoe.key")
     async with trio.open_nursery() as nursery:
         actual_port = await nursery.start(server.serve)
         print(f"The table is ready on port {actual_port}. Ctrl-C ends it.", flush=True)
 
 
 def main() -> None:
+    enable_logging(level="WARNING")  # a mistake in the rules shows, with its traceback
     parser = argparse.ArgumentParser(description="Tic-tac-toe for two.")
     parser.add_argument("--local", action="store_true", help="two people at this terminal")
     commands = parser.add_subparsers(dest="command")

@@ -9,7 +9,7 @@ import signal
 import socket as stdlib_socket
 import subprocess
 import sys
-import textwrap
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -60,13 +60,15 @@ class Program:
 
 
 @contextlib.asynccontextmanager
-async def run(*arguments: str) -> AsyncIterator[Program]:
-    with trio.fail_after(TIME_LIMIT):
+async def run(*arguments: str, folder: Path | None = None) -> AsyncIterator[Program]:
+    """Run Python in a folder, where a server leaves its key; in one of its own by default."""
+    arguments = tuple(re.sub(r"^examples\b", str(FOLDER), argument) for argument in arguments)
+    with tempfile.TemporaryDirectory() as own_folder, trio.fail_after(TIME_LIMIT):
         async with trio.open_nursery() as nursery:
             start = functools.partial(
                 trio.run_process,
                 [sys.executable, "-W", "error", *arguments],
-                cwd=FOLDER.parent,
+                cwd=folder or own_folder,
                 # What they run of the package is measured where it is tested.
                 env=environment({"COVERAGE_PROCESS_CONFIG": None}),
                 stdin=subprocess.PIPE,
@@ -80,9 +82,12 @@ async def run(*arguments: str) -> AsyncIterator[Program]:
 
 
 @contextlib.asynccontextmanager
-async def serve(example: str) -> AsyncIterator[tuple[Program, str]]:
+async def serve(
+    example: str, *, port: int = 0, folder: Path | None = None
+) -> AsyncIterator[tuple[Program, str]]:
     """Run an example's server; give it, and its address."""
-    async with run(f"examples/{example}.py", "serve", "--port", "0") as server:
+    command = (f"examples/{example}.py", "serve", "--port", str(port))
+    async with run(*command, folder=folder) as server:
         line = await server.read_until(r".*port \d+\. Ctrl-C ends it\.\n")
         yield server, "localhost:" + re.findall(r"\d+", line)[-1]
 
@@ -220,6 +225,46 @@ async def test_tictactoe_says_when_the_connection_is_gone() -> None:
         await ann.read_until("The connection dropped; reconnecting\\.\n")
 
 
+@contextlib.asynccontextmanager
+async def serve_anew(
+    example: str, command: str, news: str, port: int, folder: Path
+) -> AsyncIterator[Program]:
+    """Run a server and ann's program until that has the news; then start the server anew."""
+    async with (
+        serve(example, port=port, folder=folder) as (server, address),
+        run(f"examples/{example}.py", command, "ann", address) as ann,
+    ):
+        await ann.read_until(news)
+        server.process.kill()
+        await server.process.wait()
+        async with serve(example, port=port, folder=folder):
+            yield ann
+
+
+async def test_players_go_on_when_their_server_was_started_anew(
+    tmp_path: Path, free_tcp_port: int
+) -> None:
+    news = r"X: ann\. X to move"
+    async with serve_anew("tictactoe", "play", news, free_tcp_port, tmp_path) as ann:
+        await ann.read_until(rf"(?s)started anew.*{news}")
+        await ann.type("1")
+        await ann.read_until(r"O to move\.")
+    news = "ann comes in"
+    async with serve_anew("chat", "join", news, free_tcp_port, tmp_path) as ann:
+        await ann.read_until(rf"(?s)started anew.*{news}")
+        await ann.type("hello")
+        await ann.read_until("ann: hello")
+
+
+async def test_a_match_ends_with_a_line_when_its_server_was_started_anew(
+    tmp_path: Path, free_tcp_port: int
+) -> None:
+    news = r"Ctrl-D leaves\.\n"
+    async with serve_anew("rock_paper_scissors", "play", news, free_tcp_port, tmp_path) as ann:
+        line = "The server was started anew: this match is over.\n"
+        assert await ann.read_to_the_end() == (1, line)
+
+
 async def test_tictactoe_at_one_terminal() -> None:
     async with run("examples/tictactoe.py", "--local") as table:
         for line in "1", "x", "0", "again", "1", "2", "3", "5", "4", "6", "8", "7", "9":
@@ -233,11 +278,14 @@ async def test_tictactoe_at_one_terminal() -> None:
     assert "A draw." in output
 
 
-async def test_rock_paper_scissors(free_tcp_port: int) -> None:
-    program, port = "examples/rock_paper_scissors.py", str(free_tcp_port)
-    async with run(program, "ann", "--host", "--port", port) as ann:
+async def test_rock_paper_scissors() -> None:
+    program = "examples/rock_paper_scissors.py"
+    async with (
+        serve("rock_paper_scissors") as (_, address),
+        run(program, "play", "ann", address) as ann,
+    ):
         await ann.read_until(r"Ctrl-D leaves\.")
-        async with run(program, "bob", "--port", port) as bob:
+        async with run(program, "play", "bob", address) as bob:
             for number in range(3):
                 await ann.read_until("in 20 seconds")
                 await bob.read_until("in 20 seconds")
@@ -253,11 +301,14 @@ async def test_rock_paper_scissors(free_tcp_port: int) -> None:
                 assert await player.read_to_the_end() == (0, " ann wins.\n")
 
 
-async def test_who_leaves_rock_paper_scissors_ends_it(free_tcp_port: int) -> None:
-    program, port = "examples/rock_paper_scissors.py", str(free_tcp_port)
-    async with run(program, "ann", "--host", "--port", port) as ann:
+async def test_who_leaves_rock_paper_scissors_ends_it() -> None:
+    program = "examples/rock_paper_scissors.py"
+    async with (
+        serve("rock_paper_scissors") as (_, address),
+        run(program, "play", "ann", address) as ann,
+    ):
         await ann.read_until(r"Ctrl-D leaves\.")
-        async with run(program, "bob", "--port", port) as bob:
+        async with run(program, "play", "bob", address) as bob:
             await ann.read_until("seconds")
             await bob.end_input()
             assert (await bob.read_to_the_end())[0] == 0
@@ -265,8 +316,8 @@ async def test_who_leaves_rock_paper_scissors_ends_it(free_tcp_port: int) -> Non
         assert (status, "bob left the game" in output) == (0, True)
 
 
-async def test_go_fish(free_tcp_port: int) -> None:
-    program, port = "examples/go_fish.py", str(free_tcp_port)
+async def test_go_fish() -> None:
+    program = "examples/go_fish.py"
     hands = {"ann": "", "bob": ""}
     prompt = re.compile(r"(?s)(.*?)Ask for a rank, in \d+ seconds> |.*wins with \d+ books\.\n")
 
@@ -281,9 +332,12 @@ async def test_go_fish(free_tcp_port: int) -> None:
             turn += 1
             await player.type(hand[turn % len(hand)])
 
-    async with run(program, "ann", "--host", "2", "--port", port) as ann:
+    async with (
+        serve("go_fish") as (_, address),
+        run(program, "play", "ann", address, "--open", "2") as ann,
+    ):
         await ann.read_until(r"Your hand: \n")
-        async with run(program, "bob", "--port", port) as bob:
+        async with run(program, "play", "bob", address) as bob:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(play_on, "ann", ann)
                 nursery.start_soon(play_on, "bob", bob)
@@ -303,13 +357,28 @@ async def test_the_arena_without_a_window() -> None:
 async def test_the_arena_in_a_window_that_nobody_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pygame")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    command = ("-m", "pgnet_trio", "serve", "examples/arena.py:Arena", "--port", "0")
-    async with run(*command) as server:
-        address = "localhost:" + (await server.read_until(r"port \d+")).removeprefix("port ")
-        async with run("examples/arena.py", "ann", address) as ann:
-            await ann.read_until(r"The window is open\.\n")
-            ann.process.send_signal(signal.SIGINT)
-            assert await ann.read_to_the_end() == (0, "")
+    async with (
+        serve("arena") as (_, address),
+        run("examples/arena.py", "play", "ann", address) as ann,
+    ):
+        await ann.read_until(r"The window is open\.\n")
+        ann.process.send_signal(signal.SIGINT)
+        assert await ann.read_to_the_end() == (0, "")
+
+
+async def test_the_arena_without_pygame_says_how_to_install_it(tmp_path: Path) -> None:
+    # What stands for the program and hides pygame from it.
+    path = tmp_path / "hidden.py"
+    path.write_text(
+        "import runpy, sys, importlib.util as util\n"
+        "find_spec = util.find_spec\n"
+        "util.find_spec = lambda name: None if name == 'pygame' else find_spec(name)\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    async with run(str(path), str(FOLDER / "arena.py")) as arena:
+        status, output = await arena.read_to_the_end()
+    assert (status, output.count("\n"), "pip install pygame-ce" in output) == (1, 1, True)
 
 
 @pytest.fixture
@@ -375,9 +444,9 @@ async def test_no_server_is_one_clear_line() -> None:
         run("examples/chat.py", "join", "ann", "localhost:1") as chat,
         run("examples/tictactoe.py", "play", "ann", "localhost:1") as player,
         run("examples/bot.py", "localhost:1") as bot,
-        run("examples/rock_paper_scissors.py", "ann", "localhost:1") as thrower,
-        run("examples/go_fish.py", "ann", "localhost:1") as fisher,
-        run("examples/arena.py", "ann", "localhost:1") as runner,
+        run("examples/rock_paper_scissors.py", "play", "ann", "localhost:1") as thrower,
+        run("examples/go_fish.py", "play", "ann", "localhost:1") as fisher,
+        run("examples/arena.py", "play", "ann", "localhost:1") as runner,
     ):
         for program in chat, player, bot, thrower, fisher, runner:
             status, output = await program.read_to_the_end()
@@ -389,15 +458,22 @@ async def test_no_server_is_one_clear_line() -> None:
 def test_the_code_of_the_tutorial_is_that_of_the_examples() -> None:
     page = (FOLDER.parent / "docs" / "tutorial.md").read_text("utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    # Between methods there is one empty line, and between functions there are two.
-    examples = [
-        path.read_text("utf-8").replace("\n\n\n", "\n\n") for path in sorted(FOLDER.glob("*.py"))
-    ]
+    examples = [path.read_text("utf-8") for path in sorted(FOLDER.glob("*.py"))]
     assert blocks
     for block in blocks:
-        code = block.replace("\n\n\n", "\n\n")
-        versions = (code, textwrap.indent(code, " " * 4))
-        assert any(version in example for version in versions for example in examples), block
+        assert any(block in example for example in examples), block
+
+
+def test_the_blocks_of_the_tutorial_one_after_the_other_are_the_program() -> None:
+    page = (FOLDER.parent / "docs" / "tutorial.md").read_text("utf-8")
+    part = page[page.index("\n## What is said") : page.index("\n## Play\n")]
+    blocks = re.findall(r"^```python\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
+    program = (FOLDER / "tictactoe.py").read_text("utf-8").partition('"""\n\n')[2]
+
+    def lines(text: str) -> list[str]:
+        return [line for line in text.splitlines() if line]
+
+    assert lines("".join(blocks)) == lines(program)
 
 
 def test_the_modules_of_the_original_are_there() -> None:
