@@ -121,6 +121,12 @@ def test_the_help_of_a_command_has_examples(
     assert re.search(rf"examples?:\n  pgnet-trio {command}", printed(capsys, command, "--help"))
 
 
+def test_the_help_shows_defaults_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = re.findall(r"default:\s+([0-9.e+]+)\)", printed(capsys, "serve", "--help"))
+    assert {"1048576", "10000", "200", "0.25"} <= set(shown)
+    assert not [number for number in shown if "e" in number]
+
+
 def test_every_option_of_the_server_is_on_the_command_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -164,6 +170,10 @@ def test_no_secret_is_an_argument(capsys: pytest.CaptureFixture[str], command: s
         ("serve --port -1", "expected a port from 0 to 65535, got '-1'"),
         ("serve --port x", "expected a port from 0 to 65535, got 'x'"),
         ("serve --autosave-interval 0", "expected a number over 0, got '0'"),
+        ("serve --resume-grace -1", "expected a number, 0 or more, got '-1'"),
+        ("serve --resume-grace inf", "expected a number, 0 or more, got 'inf'"),
+        ("serve --resume-grace long", "expected a number, 0 or more, got 'long'"),
+        ("serve --port 99999", "expected a port from 0 to 65535, got '99999'"),
         ("serve --login-timeout nan", "expected a number over 0, got 'nan'"),
         ("serve --login-timeout soon", "expected a number over 0, got 'soon'"),
         ("serve --max-connections 0", "expected a whole number over 0, or none; got '0'"),

@@ -8,7 +8,7 @@ import re
 
 from pgnet_trio.transport import choose
 
-__all__ = ["duration", "port", "positive", "transport_name", "whole"]
+__all__ = ["duration", "not_negative", "port", "positive", "transport_name", "whole"]
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(ms|s|m|h|)")
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
@@ -31,12 +31,23 @@ def port(text: str, /) -> int:
 
 def positive(text: str, /) -> float:
     """Read a number over 0."""
-    try:
-        if 0 < (number := float(text)) < math.inf:
-            return number
-    except ValueError:
-        pass
+    if 0 < (number := _number(text)) < math.inf:
+        return number
     raise argparse.ArgumentTypeError(f"expected a number over 0, got {text!r}")
+
+
+def not_negative(text: str, /) -> float:
+    """Read a number that is 0 or more."""
+    if 0 <= (number := _number(text)) < math.inf:
+        return number
+    raise argparse.ArgumentTypeError(f"expected a number, 0 or more, got {text!r}")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def whole(text: str, /) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from pgnet_trio.cli.arguments import port, positive, transport_name
+from pgnet_trio.cli.arguments import not_negative, port, positive, transport_name
 from pgnet_trio.cli.game_class import load_game_class
 from pgnet_trio.cli.passwords import find_secret
 from pgnet_trio.cli.process import allow_open_files, rare_full_collections
@@ -107,7 +107,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     option("--require-user-password", action="store_true", help="register nobody without one")
     option(
         "--resume-grace",
-        type=_seconds,
+        type=not_negative,
         metavar="SECONDS",
         help="for which a player whose connection dropped keeps their place (default: 30)",
     )
@@ -144,11 +144,14 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     ).add_argument
     for field in attrs.fields(Limits):
         unit, text = _LIMITS[field.name]
+        # Of a whole number, :g shows the first six digits.
+        is_whole = isinstance(field.default, int)
+        default = str(field.default) if is_whole else f"{field.default:g}"
         limit(
             f"--{field.name.replace('_', '-')}",
-            type=_limit if isinstance(field.default, float) else _whole_limit,
+            type=_whole_limit if is_whole else _limit,
             metavar=unit,
-            help=f"{text} (default: {field.default:g})",
+            help=f"{text} (default: {default})",
         )
 
 
@@ -236,10 +239,6 @@ class _Announcement:
             f"Listening on {self._where}, port {port}; public key {self._server.pubkey}",
             flush=True,
         )
-
-
-def _seconds(text: str) -> float:
-    return 0.0 if text == "0" else positive(text)
 
 
 def _limit(text: str) -> float | None:
