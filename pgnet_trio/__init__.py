@@ -7,9 +7,11 @@ bot, testing, terminal, examples, devclient, cli.
 
 from __future__ import annotations
 
+import importlib
 import logging
+from typing import TYPE_CHECKING, Any
 
-from pgnet_trio import devclient, examples
+from pgnet_trio import examples
 from pgnet_trio.bot import Bot
 from pgnet_trio.client import Client, Entered, Left, Question, StateChanged
 from pgnet_trio.errors import (
@@ -94,6 +96,17 @@ __all__ = [
     "is_username_allowed",
     "on",
 ]
+
+if TYPE_CHECKING:
+    from pgnet_trio import devclient
+else:
+
+    def __getattr__(name: str) -> Any:
+        # Where it is imported already, ``python -m pgnet_trio.devclient`` begins with a warning.
+        if name == "devclient":
+            return importlib.import_module("pgnet_trio.devclient")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 _logger = logging.getLogger("pgnet_trio")
 _logger.addHandler(logging.NullHandler())

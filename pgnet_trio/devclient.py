@@ -472,3 +472,10 @@ def _describe(packet: Packet) -> str:
 async def run(client: Client, console: Console | None = None) -> int:
     """Run a `DevClient`; see `DevClient.run`."""
     return await DevClient(client, console=console).run()
+
+
+if __name__ == "__main__":
+    sys.exit(
+        "pgnet_trio.devclient is the prompt of the command pgnet-trio; open it with "
+        "`pgnet-trio connect`, or `python -m pgnet_trio connect`."
+    )

@@ -15,6 +15,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pgnet_trio
 from pgnet_trio import devclient
 from pgnet_trio.client import Client
 from pgnet_trio.devclient import (
@@ -31,6 +32,7 @@ from pgnet_trio.messages import Packet, Push, Response, Status
 from pgnet_trio.server import Server
 from pgnet_trio.terminal import LineReader
 from pgnet_trio.testing import HostedServer, hosting
+from tests.programs import run_program
 
 SIGNATURES = {
     "__pgnet__.join_game": {"name": "str", "password": "str"},
@@ -583,3 +585,24 @@ async def test_a_session_that_the_server_forgot_is_told_and_the_prompt_goes_on(
     assert script.errors[-1].startswith("The connection ended: ")
     # One of many tries is enough.
     assert sum(note.startswith("Not back yet: ") for note in script.notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        ("pgnet_trio.devclient", "open it with `pgnet-trio connect`"),
+        ("pgnet_trio", "usage: pgnet-trio "),
+    ],
+)
+async def test_a_module_that_is_run_says_what_there_is(module: str, says: str) -> None:
+    status, out, err = await run_program(command=(sys.executable, "-m", module))
+    assert status != 0
+    assert says in err
+    assert "Warning" not in err
+    assert out == ""
+
+
+def test_the_package_has_its_modules() -> None:
+    assert pgnet_trio.devclient is devclient
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        pgnet_trio.nothing  # type: ignore[attr-defined]  # noqa: B018 -- what is tested
