@@ -4,7 +4,8 @@ A line is ``message;key=value;key2=value2``. A leading ``.`` stands for ``__pgne
 of the server itself, and a leading ``..`` for a literal dot. ``True``, ``False``, integers and
 floats are read as such, and a value in double quotes is text whatever it looks like. ``/state``
 shows the state of the game, ``/answer message;key=value`` answers its question, and ``quit``
-ends it.
+ends it. A request or a command that there is none of is not sent, and what may be meant is shown;
+a leading ``//`` stands for a literal slash.
 
 What the game sends unasked is shown as it comes: pushes, questions, who comes, goes, drops and is
 back, and why one is out of the game.
@@ -12,6 +13,7 @@ back, and why one is out of the game.
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
@@ -19,6 +21,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+import attrs
 import trio
 
 from pgnet_trio.errors import Disconnected, PGNetError, RequestFailed
@@ -67,6 +70,7 @@ _SYNTAX = "message;key=value;key2=value2"
 
 STATE_COMMAND = "/state"
 ANSWER_COMMAND = "/answer"
+QUIT = "quit"
 
 MAX_NOTE_LENGTH = 2000
 """Characters of a push or a question that are shown; a game may send as much as it likes."""
@@ -79,7 +83,7 @@ class CommandError(PGNetError):
 def split_line(line: str, /) -> tuple[str, list[str]]:
     """Split a line into the whole message of its packet, and its ``key=value`` parts."""
     message, *parts = line.strip().split(";")
-    if message.startswith(".."):
+    if message.startswith(("..", "//")):
         message = message[1:]
     elif message.startswith("."):
         message = SERVER_PREFIX + message[1:]
@@ -262,9 +266,9 @@ class DevClient:
     """Reads lines, sends each as a packet, and shows the answers, and what comes unasked.
 
     Args:
-        client: A client that is not connected yet. Its ``on_connection``, ``on_status``,
-            ``on_game``, ``on_players``, ``on_push``, ``on_question`` and ``on_state`` are taken
-            over.
+        client: A client that is not connected yet. Its ``on_connection``, ``on_online``,
+            ``on_status``, ``on_game``, ``on_players``, ``on_push``, ``on_question`` and
+            ``on_state`` are taken over.
         console: Where to read and to show; standard input and output if None.
     """
 
@@ -279,6 +283,9 @@ class DevClient:
         self._questions: list[Question[Any]] = []
         self._knows_of_state = False
         self._status = ""
+        # What is to be shown as sent once there is a connection again, and when that was.
+        self._waiting: Packet | None = None
+        self._sent_at = 0.0
 
     async def run(self) -> int:
         """Connect, and read lines until they end, ``quit`` is one, or the server goes away.
@@ -294,6 +301,7 @@ class DevClient:
         """
         client = self._client
         client.on_connection = self._on_connection
+        client.on_online = self._on_online
         client.on_status = self._on_status
         client.on_game = self._on_game
         client.on_players = self._on_players
@@ -307,6 +315,8 @@ class DevClient:
                         "Protocol 1, the original's: what is sent has no forward secrecy, and "
                         "nothing comes unasked but heartbeats."
                     )
+                if self._console.is_interactive:
+                    self._console.show_note(f".help lists the requests; {QUIT} ends")
                 await self._ask_for_signatures()
                 await self._converse()
         if self._connection.cancelled_caught:
@@ -327,6 +337,10 @@ class DevClient:
         else:
             self._all_well = False
             self._console.show_error("The server does not know this session any more.")
+
+    def _on_online(self, online: bool) -> None:
+        if online and self._waiting is not None:
+            self._show_sent(self._waiting)
 
     def _on_status(self, status: str) -> None:
         # A change of game is a change of status too. Of the end, `run` tells.
@@ -401,7 +415,7 @@ class DevClient:
             except ValueError as error:
                 self._complain(str(error))
                 continue
-            if line.strip() == "quit":
+            if line.strip() == QUIT:
                 return
             if line.strip():
                 leaving = await self._answer(line)
@@ -418,17 +432,69 @@ class DevClient:
                 self._show_state()
                 return False
             question = self._oldest_question() if word == ANSWER_COMMAND else None
+            if question is None:
+                self._check_word(line)
             packet = parse_packet(line if question is None else rest, self._signatures)
-            self._console.show_sent(packet)
-            sent_at = trio.current_time()
+            self._show_leaving(packet)
             response = await self._request(packet, question)
         except PGNetError as error:
             self._complain(str(error))
             return False
-        self._console.show_response(response, trio.current_time() - sent_at)
+        finally:
+            self._waiting = None
+        shown = response
+        if packet.message == Request.HELP:
+            # As they are typed here.
+            payload = {_typed(key): value for key, value in response.payload.items()}
+            shown = attrs.evolve(response, payload=payload)
+        self._console.show_response(shown, trio.current_time() - self._sent_at)
         is_ok = response.status == Status.OK
         self._all_well = self._all_well and is_ok
         return response.disconnecting or (is_ok and packet.message == Request.SHUTDOWN)
+
+    def _check_word(self, line: str) -> None:
+        """Refuse a request that the server does not have, and a command that there is not.
+
+        Raises:
+            CommandError: It is such a one; the message says what may be meant.
+        """
+        word = re.split("[ ;]", line.strip(), maxsplit=1)[0]
+        requests = {*self._signatures, *Request}
+        if word in (STATE_COMMAND, ANSWER_COMMAND):
+            usage = word if word == STATE_COMMAND else f"{word} {_SYNTAX}"
+            raise CommandError(f"expected {usage}, got {line.strip()[:60]!r}")
+        if word.startswith("/"):
+            if word.startswith("//"):
+                return
+            hint = "a message to the game that begins with / is written with //"
+        elif word.startswith(".") and not word.startswith(".."):
+            # Without an answer to `Request.HELP` nobody knows what there is.
+            if not self._signatures or split_line(line)[0] in requests:
+                return
+            hint = ".help lists them"
+        else:
+            return
+        known = [*map(_typed, requests), STATE_COMMAND, ANSWER_COMMAND, QUIT]
+        close = difflib.get_close_matches(word, known, n=1)
+        if close:
+            hint = f"did you mean {close[0]}?"
+        what = "command" if word.startswith("/") else "request"
+        raise CommandError(f"there is no such {what}: {word[:60]}; {hint}")
+
+    def _show_leaving(self, packet: Packet) -> None:
+        if self._client.online:
+            self._show_sent(packet)
+            return
+        self._waiting = packet
+        self._sent_at = trio.current_time()
+        self._console.show_note(
+            f"The connection is down, and this waits until it is back: {_describe(packet)}"
+        )
+
+    def _show_sent(self, packet: Packet) -> None:
+        self._waiting = None
+        self._console.show_sent(packet)
+        self._sent_at = trio.current_time()
 
     async def _request(self, packet: Packet, question: Question[Any] | None = None) -> Response:
         try:
@@ -462,6 +528,12 @@ class DevClient:
         self._all_well = False
         place = "" if self._console.is_interactive else f"line {self._line_number}: "
         self._console.show_error(place + problem)
+
+
+def _typed(message: str) -> str:
+    """Give a message as it is typed at the prompt."""
+    is_own = message.startswith(SERVER_PREFIX)
+    return f".{message.removeprefix(SERVER_PREFIX)}" if is_own else message
 
 
 def _describe(packet: Packet) -> str:

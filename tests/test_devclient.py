@@ -64,6 +64,7 @@ class Script:
         self.lines = list(lines)
         self.sent: list[Packet] = []
         self.responses: list[Response] = []
+        self.seconds: list[float] = []
         self.notes: list[str] = []
         self.errors: list[str] = []
         self.signatures: devclient.Signatures = {}
@@ -98,6 +99,7 @@ class Script:
     def show_response(self, response: Response, seconds: float) -> None:
         assert seconds >= 0
         self.responses.append(response)
+        self.seconds.append(seconds)
 
     def show_note(self, text: str) -> None:
         self.notes.append(text)
@@ -130,6 +132,7 @@ async def play(
         (".help", "__pgnet__.help", {}),
         ("..help", ".help", {}),
         ("...help", "..help", {}),
+        ("//help", "/help", {}),
         ("a.b", "a.b", {}),
         ("move;row=1;column=-2", "move", {"row": 1, "column": -2}),
         ("move; row=1; column=2", "move", {"row": 1, "column": 2}),
@@ -305,6 +308,83 @@ async def test_lines_are_sent_in_order_and_all_is_well() -> None:
     assert script.responses[1].payload == {"x": 1}
     assert "In the game '2048'." in script.notes
     assert script.errors == []
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (".joingame;name=table", "no such request: .joingame; did you mean .join_game?"),
+        (".xyzzy", "no such request: .xyzzy; .help lists them"),
+        (".state", "no such request: .state; did you mean /state?"),
+        ("/foo bar", "no such command: /foo; a message to the game that begins with / is writ"),
+        ("/anwser Throw;hand=rock", "no such command: /anwser; did you mean /answer?"),
+        ("/join_game;name=table", "no such command: /join_game; did you mean .join_game?"),
+        ("/quit", "no such command: /quit; did you mean quit?"),
+    ],
+)
+async def test_what_there_is_none_of_is_not_sent(line: str, problem: str) -> None:
+    status, script = await play(".join_game;name=table", line, "//foo", "..foo", "hello")
+    assert status == 1
+    (error,) = script.errors
+    assert error.startswith(f"line 2: there is {problem}")
+    assert [packet.message for packet in script.sent[1:]] == ["/foo", ".foo", "hello"]
+
+
+async def test_requests_of_the_admin_are_the_servers_to_refuse() -> None:
+    status, script = await play(".shutdown", ".heartbeat_update")
+    assert status == 1
+    assert script.errors == []
+    assert script.responses[0].message == "Only the admin may request '__pgnet__.shutdown'."
+
+
+async def test_the_help_lists_requests_as_they_are_typed() -> None:
+    _, script = await play(".help")
+    (response,) = script.responses
+    assert ".join_game" in response.payload
+    assert not any("__pgnet__" in name for name in response.payload)
+
+
+async def test_commands_of_another_form_are_refused() -> None:
+    status, script = await play("/state now", "/answer;x=1")
+    assert status == 1
+    assert script.errors == [
+        "line 1: expected /state, got '/state now'",
+        "line 2: expected /answer message;key=value;key2=value2, got '/answer;x=1'",
+    ]
+
+
+@pytest.mark.parametrize("interactive", [True, False])
+async def test_a_person_is_told_how_to_begin(interactive: bool) -> None:
+    script = Script([])
+    script.is_interactive = interactive
+    assert await devclient.run(Client.local(game=Echo, username="ann"), script) == 0
+    assert (".help lists the requests; quit ends" in script.notes) is interactive
+
+
+async def test_what_waits_for_the_connection_is_not_shown_as_sent(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    script = Script([".join_game;name=table", Note("coming back"), "hello;password=hidden"])
+    script.waits_at_end = True
+    with trio.fail_after(1000):
+        await _play_through_a_drop(script)
+
+
+async def _play_through_a_drop(script: Script) -> None:
+    async with hosting(Echo) as server, trio.open_nursery() as nursery:
+        nursery.start_soon(devclient.run, server.client("ann"), script)
+        await wait_until(script, "In the game 'table'")
+        server.network.cut("ann")
+        await wait_until(script, "this waits until it is back: hello password=***")
+        await trio.sleep(3)
+        assert [packet.message for packet in script.sent] == ["__pgnet__.join_game"]
+        server.network.heal("ann")
+        await script.is_waiting.wait()
+        assert [packet.message for packet in script.sent[1:]] == ["hello"]
+        assert script.responses[-1].message == "Echo of hello"
+        # Since it was sent, and not since it was typed.
+        assert script.seconds[-1] < 1
+        nursery.cancel_scope.cancel()
 
 
 async def test_the_requests_of_the_server_are_offered_for_completion() -> None:
