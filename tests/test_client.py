@@ -402,6 +402,23 @@ async def test_a_server_with_another_key_is_told_nothing() -> None:
             pass
 
 
+async def test_a_subclass_may_have_names_of_its_own() -> None:
+    class Screen(Client):
+        """Has for its own what the inside of a client is about."""
+
+        set_status = session_opened = session_lost = session_ended = "text"
+        online_changed = take_event = None
+
+    async with hosting(Recorder) as server:
+        ann = server.client("ann", client_class=Screen)
+        async with ann:
+            await ann.create_game("table 1")
+            assert (await ann.request(Packet("hello"))).message == "ann: hello"
+            server.network.drop("ann")
+            assert (await ann.request(Packet("hello"))).message == "ann: hello"
+        assert ann.status.startswith("Disconnected")
+
+
 IMPLEMENTATIONS = ["websockets", "trio-websocket"]
 
 

@@ -461,7 +461,7 @@ async def test_a_server_that_changes_the_game_without_end_ends_the_client(
         ann.on_game = wait
         ann.on_connection = presence.append
         for n in range(10_000):
-            ann.take_event(GameChanged(f"game {n}"))
+            ann._take_event(GameChanged(f"game {n}"))
         assert not ann.connected
         gate.set()
         await wait_all_tasks_blocked()

@@ -85,7 +85,7 @@ class Adding(Game):
 class Watching(Client):
     """Notes what comes, in the order of arrival."""
 
-    def take_event(self, event: ClientEvent) -> None:
+    def _take_event(self, event: ClientEvent) -> None:
         if not hasattr(self, "seen"):
             self.seen: list[str] = []
         match event:
@@ -99,7 +99,7 @@ class Watching(Client):
                 self.seen.append(f"push {event.push.message}")
             case GameChanged():
                 self.seen.append(f"game {event.name}")
-        super().take_event(event)
+        super()._take_event(event)
 
 
 def watching(server: HostedServer, username: str) -> Watching:

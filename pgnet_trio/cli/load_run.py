@@ -79,11 +79,11 @@ class LoadClient(Client):
         """Ask for the directory of games."""
         return self._maybe_timed(super().get_game_dir(*options, **more))
 
-    def online_changed(self, *, online: bool) -> None:
+    def _online_changed(self, *, online: bool) -> None:
         """Count connections that drop."""
         if not online:
             self.tally.drops += 1
-        super().online_changed(online=online)
+        super()._online_changed(online=online)
 
     def _maybe_timed(self, asking: Awaitable[Any] | None) -> Any:
         # With a callback it is `send` that times it.

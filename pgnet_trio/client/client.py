@@ -15,7 +15,7 @@ from pgnet_trio.client.connector import Connector, LocalConnector, LocalServer, 
 from pgnet_trio.client.dispatcher import Dispatcher
 from pgnet_trio.client.game_view import Event, GameView, Left
 from pgnet_trio.client.outbox import MAX_QUEUED, Callback, Errand, Outbox
-from pgnet_trio.client.session import ClientSession, Credentials, first_error
+from pgnet_trio.client.session import ClientSession, Credentials, Observer, first_error
 from pgnet_trio.codec import from_plain
 from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import (
@@ -144,7 +144,14 @@ class Client:
             self._credentials,
             self._environment,
             self._outbox,
-            self,
+            Observer(
+                set_status=self._set_status,
+                session_opened=self._session_opened,
+                session_lost=self._session_lost,
+                online_changed=self._online_changed,
+                take_event=self._take_event,
+                session_ended=self._session_ended,
+            ),
             minimum_protocol=self._minimum_protocol,
             reconnect_for=self._reconnect_for,
         )
@@ -764,26 +771,26 @@ class Client:
 
     # What the session tells.
 
-    def set_status(self, status: str) -> None:
-        """Take note of how things are; called by the session."""
+    def _set_status(self, status: str) -> None:
+        """Take note of how things are."""
         self._status = status
         logger.info("%s: %s", self.username, status)
         self._dispatcher.call(self.on_status, status)
 
-    def session_opened(self, *, again: bool) -> None:
-        """Take note of being logged in; called by the session."""
+    def _session_opened(self, *, again: bool) -> None:
+        """Take note of being logged in."""
         self._connected = self._online = True
         self._heartbeat_rate = DEFAULT_HEARTBEAT_RATE if self._session.protocol == 1 else 0.0
         self._dispatcher.call(self.on_connection, True)
-        self.set_status(
+        self._set_status(
             f"Logged in as {self.username} at {self._connector}, protocol {self._session.protocol}."
         )
         if again and self._way_in is not None:
             way_in = Packet(Request.JOIN_GAME, _without_options(self._way_in.payload))
             self._outbox.put(Errand(way_in, self._rejoined), do_next=True, waiting_callbacks=0)
 
-    def session_lost(self, reason: str) -> None:
-        """Fail what waits: the server knows nothing of it any more; called by the session."""
+    def _session_lost(self, reason: str) -> None:
+        """Fail what waits: the server knows nothing of it any more."""
         error = SessionLost(reason)
         self._outbox.fail_all(error)
         self._view.lose(error)
@@ -792,14 +799,14 @@ class Client:
         if self._way_in is None:
             self._set_game(None)
 
-    def online_changed(self, *, online: bool) -> None:
-        """Take note of the connection; called by the session."""
+    def _online_changed(self, *, online: bool) -> None:
+        """Take note of the connection."""
         self._online = online
         self._dispatcher.call(self.on_online, online)
-        self.set_status("Online again." if online else "The connection dropped; coming back...")
+        self._set_status("Online again." if online else "The connection dropped; coming back...")
 
-    def session_ended(self, reason: str, cause: PGNetError | None) -> None:
-        """Tell everybody who waits that it is over; called by the session."""
+    def _session_ended(self, reason: str, cause: PGNetError | None) -> None:
+        """Tell everybody who waits that it is over."""
         self._ended.set()
         self._close_reason = reason
         error = Disconnected(reason)
@@ -812,10 +819,10 @@ class Client:
         if self._connected:
             self._connected = False
             self._dispatcher.call(self.on_connection, False)
-        self.set_status(TAKEN_OVER_STATUS if reason == TAKEN_OVER else f"Disconnected: {reason}")
+        self._set_status(TAKEN_OVER_STATUS if reason == TAKEN_OVER else f"Disconnected: {reason}")
 
-    def take_event(self, event: ClientEvent) -> None:
-        """Do what has to be done with something that came; called by the session."""
+    def _take_event(self, event: ClientEvent) -> None:
+        """Do what has to be done with something that came."""
         if isinstance(event, Answer):
             self._take_answer(event)
             return
@@ -883,7 +890,7 @@ class Client:
         if game == self._game:
             return
         self._game = game
-        self.set_status(f"In the game {game!r}." if game is not None else "In no game.")
+        self._set_status(f"In the game {game!r}." if game is not None else "In no game.")
         self._dispatcher.call(self.on_game, game)
         self._game_changed.unpark_all()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -73,26 +74,43 @@ class Credentials:
     verify_server_pubkey: str
 
 
-class Observer(Protocol):
-    """Who is told of what happens to a session. Nothing here waits."""
+class TellsWhetherAgain(Protocol):
+    """Takes note of being logged in."""
 
-    def set_status(self, status: str, /) -> None:
-        """Take note of how things are, in words for people."""
+    def __call__(self, *, again: bool) -> None: ...
 
-    def session_opened(self, *, again: bool) -> None:
-        """The client is logged in; *again* after an earlier session turned out to be gone."""
 
-    def session_lost(self, reason: str, /) -> None:
-        """The session is gone, with all that was under way; a new one is about to be opened."""
+class TellsWhetherOnline(Protocol):
+    """Takes note of the connection."""
 
-    def online_changed(self, *, online: bool) -> None:
-        """The session's connection was lost, or there is one again."""
+    def __call__(self, *, online: bool) -> None: ...
 
-    def take_event(self, event: ClientEvent, /) -> None:
-        """Something came."""
 
-    def session_ended(self, reason: str, cause: PGNetError | None, /) -> None:
-        """It is over, and nothing more will come; *cause* is what the client has to raise."""
+@attrs.frozen(kw_only=True)
+class Observer:
+    """Who is told of what happens to a session. Nothing here waits.
+
+    An object of its own: were these the public methods of `Client`, who subclasses it could
+    override one by chance.
+
+    Attributes:
+        set_status: Called with how things are, in words for people.
+        session_opened: The client is logged in; *again* after an earlier session turned out to be
+            gone.
+        session_lost: The session is gone, with all that was under way; a new one is about to be
+            opened. Called with the reason.
+        online_changed: The session's connection was lost, or there is one again.
+        take_event: Called with what came.
+        session_ended: It is over, and nothing more will come. Called with the reason, and with
+            what the client has to raise for it, or None.
+    """
+
+    set_status: Callable[[str], None]
+    session_opened: TellsWhetherAgain
+    session_lost: Callable[[str], None]
+    online_changed: TellsWhetherOnline
+    take_event: Callable[[ClientEvent], None]
+    session_ended: Callable[[str, PGNetError | None], None]
 
 
 class ClientSession:
