@@ -50,6 +50,7 @@ __all__ = [
     "SessionLost",
     "StorageError",
     "bare",
+    "first_error",
 ]
 
 
@@ -161,8 +162,25 @@ def _refusal(message: str, status: int) -> str:
     return f"{message} (status {getattr(status, 'name', status)})".lstrip()
 
 
+# Two rules for groups: where somebody is to see everything that went wrong, and where one error
+# has to be told, or raised, in the place of all.
+
+
 def bare(error: BaseException) -> BaseException:
     """Give the error in a group of one, and groups within it; a group of several as it is."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
+
+
+def first_error(error: BaseException) -> BaseException:
+    """Give the one error that matters of a group: the first that is no cancellation."""
+    while isinstance(error, BaseExceptionGroup):
+        errors = error.split(_is_error)[0]
+        error = (errors or error).exceptions[0]
+    return error
+
+
+def _is_error(error: BaseException) -> bool:
+    # Trio's Cancelled is neither; Trio itself is not known here.
+    return isinstance(error, Exception | KeyboardInterrupt | SystemExit)

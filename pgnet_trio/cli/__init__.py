@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pgnet_trio.errors import PGNetError
+from pgnet_trio.errors import PGNetError, bare
 
 __all__ = ["main"]
 
@@ -82,10 +82,7 @@ def _run_bare(options: argparse.Namespace) -> int:
     try:
         status: int = options.run(options)
     except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        raise error from group
+        raise bare(group) from None
     return status
 
 

@@ -14,8 +14,7 @@ import trio
 from pgnet_trio.cli.measuring import Tally
 from pgnet_trio.cli.signals import open_signals
 from pgnet_trio.client import Client
-from pgnet_trio.client.session import first_error
-from pgnet_trio.errors import PGNetError, RequestFailed
+from pgnet_trio.errors import PGNetError, RequestFailed, first_error
 from pgnet_trio.messages import Packet, Response
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections import Counter
 
 import attrs
 
-from pgnet_trio.client.session import first_error
+from pgnet_trio.errors import first_error
 from pgnet_trio.messages import Status
 
 __all__ = ["Latencies", "Tally", "describe_error"]

@@ -15,7 +15,7 @@ from pgnet_trio.client.connector import Connector, LocalConnector, LocalServer, 
 from pgnet_trio.client.dispatcher import Dispatcher
 from pgnet_trio.client.game_view import Event, GameView, Left
 from pgnet_trio.client.outbox import MAX_QUEUED, Callback, Errand, Outbox
-from pgnet_trio.client.session import ClientSession, Credentials, Observer, first_error
+from pgnet_trio.client.session import ClientSession, Credentials, Observer
 from pgnet_trio.codec import from_plain
 from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import (
@@ -25,6 +25,7 @@ from pgnet_trio.errors import (
     RequestFailed,
     SendQueueFull,
     SessionLost,
+    first_error,
 )
 from pgnet_trio.messages import (
     DEFAULT_PORT,

@@ -15,10 +15,10 @@ import trio
 
 from pgnet_trio.client.address import parse_address
 from pgnet_trio.client.connector import Connector, RemoteConnector, unreached
-from pgnet_trio.client.session import CONNECT_TIMEOUT, MAX_MESSAGE_SIZE, first_error
+from pgnet_trio.client.session import CONNECT_TIMEOUT, MAX_MESSAGE_SIZE
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.environment import Environment, require_trio
-from pgnet_trio.errors import ConnectFailed, CryptoError, LoginRefused, PGNetError
+from pgnet_trio.errors import ConnectFailed, CryptoError, LoginRefused, PGNetError, first_error
 from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.protocol import v1, v2
 from pgnet_trio.protocol.delivery import ClientDelivery

@@ -20,6 +20,7 @@ from pgnet_trio.errors import (
     PGNetError,
     ProtocolError,
     ServerKeyMismatch,
+    first_error,
 )
 from pgnet_trio.protocol import v1, v2
 from pgnet_trio.protocol.delivery import ClientDelivery
@@ -451,11 +452,3 @@ class ClientSession:
 def sentence(text: object) -> str:
     """End a text with a full stop, where it has none."""
     return f"{str(text).rstrip('.')}."
-
-
-def first_error(error: BaseException) -> BaseException:
-    """Give the one error that matters of a group: the first that is no cancellation."""
-    while isinstance(error, BaseExceptionGroup):
-        others = error.split(trio.Cancelled)[1]
-        error = (others or error).exceptions[0]
-    return error

@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from pgnet_trio.connection import Connection
-from pgnet_trio.errors import ConnectFailed, Disconnected, PGNetError, ProtocolError
+from pgnet_trio.errors import ConnectFailed, Disconnected, PGNetError, ProtocolError, first_error
 from pgnet_trio.messages import ADMIN_USERNAME, Packet, Request, Response, Status
 from pgnet_trio.messages import is_username_allowed as could_be_a_user
 from pgnet_trio.protocol import v2
@@ -102,22 +102,16 @@ async def _run_bot(room: RoomTask, bot: BotPlayer) -> None:
             "The bot %r did not get into the game %r: %s",
             bot.username,
             room.name,
-            _first(group),
+            first_error(group),
         )
     except* Exception as group:
         logger.error(
             "The bot %r raised, and is out of the game %r",
             bot.username,
             room.name,
-            exc_info=_first(group),
+            exc_info=first_error(group),
         )
-        room.note_failure(_first(group))
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+        room.note_failure(first_error(group))
 
 
 @attrs.define

@@ -32,6 +32,7 @@ from trio_websocket import (
     wrap_server_stream,
 )
 
+from pgnet_trio.errors import first_error
 from pgnet_trio.transport.frames import FINAL_CLOSE
 from pgnet_trio.transport.handshake import TOO_EARLY, HeadEnd, open_stream, refuse
 from pgnet_trio.transport.link import WebSocketLink
@@ -394,10 +395,9 @@ class _Library(trio.abc.Stream):
         if self._is_client and self._status not in (None, "101"):
             answer = f"it answered with HTTP {printable(self._status or '')}"
             return f"the server did not open a WebSocket: {answer}"
-        while isinstance(errors, BaseExceptionGroup):
-            errors = errors.exceptions[0]
-        if errors is not None and str(errors):
-            why = printable(str(errors))
+        error = None if errors is None else first_error(errors)
+        if error is not None and str(error):
+            why = printable(str(error))
         else:
             why = self._failure or (
                 "no valid WebSocket handshake" if self._status else "the connection ended"
