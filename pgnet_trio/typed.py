@@ -61,7 +61,7 @@ def on(model: type[Any], /) -> Callable[[Method], Method]:
 
     def mark(method: Method) -> Method:
         if hasattr(method, _MARK):
-            raise TypeError(f"{method.__name__} handles a model already; give each its own method.")
+            raise TypeError(f"{_method(method)} handles a model already; give each its own method.")
         _check_signature(method, model)
         setattr(method, _MARK, model)
         return method
@@ -79,7 +79,7 @@ def _check_signature(method: Callable[..., Any], model: type) -> None:
     ]
     if len(positional) != 3 or len(parameters) != 3:
         raise TypeError(
-            f"{method.__name__} has to take (self, player, message) to handle "
+            f"{_method(method)} has to take (self, player, message) to handle "
             f"{model.__name__}; it takes {signature}."
         )
     # Only what is surely wrong is refused: an annotation may say less than it could.
@@ -87,19 +87,24 @@ def _check_signature(method: Callable[..., Any], model: type) -> None:
     annotations = _annotations(method)
     if not _may_be_text(annotations.get(player, Any)):
         raise TypeError(
-            f"{method.__name__} gets the name of the player, a str, as {player!r}, which is "
+            f"{_method(method)} gets the name of the player, a str, as {player!r}, which is "
             f"annotated with {_name(annotations[player])}; handlers take (self, player, message)."
         )
     if not _may_be_model(annotations.get(message, Any), model):
         raise TypeError(
-            f"{method.__name__} handles {model.__name__}, but its parameter {message!r} is "
+            f"{_method(method)} handles {model.__name__}, but its parameter {message!r} is "
             f"annotated with {_name(annotations[message])}."
         )
     if not _may_be_answer(annotations.get("return", Any)):
         raise TypeError(
-            f"{method.__name__} is annotated to return {_name(annotations['return'])}; a handler "
+            f"{_method(method)} is annotated to return {_name(annotations['return'])}; a handler "
             "answers with an attrs model, a Response or None."
         )
+
+
+def _method(method: Callable[..., Any]) -> str:
+    """Name a method with its class, which is not made yet."""
+    return method.__qualname__.rpartition("<locals>.")[2]
 
 
 def _annotations(method: Callable[..., Any]) -> dict[str, Any]:

@@ -322,7 +322,7 @@ def test_one_model_has_one_handler() -> None:
             @on(Move)
             def other(self, player: str, message: Move) -> None: ...
 
-    with pytest.raises(TypeError, match="handles a model already"):
+    with pytest.raises(TypeError, match=r"^Twice\.one handles a model already"):
 
         class Twice(Game):
             @on(Pass)
@@ -331,13 +331,13 @@ def test_one_model_has_one_handler() -> None:
 
 
 def test_a_handler_has_the_right_signature() -> None:
-    with pytest.raises(TypeError, match=r"one handles Pass, but its parameter 'message' is"):
+    with pytest.raises(TypeError, match=r"^Wrong\.one handles Pass, but its parameter"):
 
         class Wrong(Game):
             @on(Pass)
             def one(self, player: str, message: Wait) -> None: ...
 
-    with pytest.raises(TypeError, match=r"has to take \(self, player, message\)"):
+    with pytest.raises(TypeError, match=r"^Short\.one has to take \(self, player, message\)"):
 
         class Short(Game):
             @on(Pass)
