@@ -1,7 +1,7 @@
 """Nim against a bot that thinks hard, in a process of its own: no other game waits for it.
 
 python examples/nim.py                             play at this terminal
-pgnet-trio serve examples/nim.py:Nim               host it for others
+pgnet-trio serve examples/nim.py:Nim               host it, for programs of your own
 """
 
 from __future__ import annotations
@@ -11,7 +11,16 @@ import random
 import attrs
 import trio
 
-from pgnet_trio import Bot, Client, Game, Question, Reject, RequestFailed, ainput
+from pgnet_trio import (
+    Bot,
+    Client,
+    Game,
+    Question,
+    Reject,
+    RequestFailed,
+    ainput,
+    enable_logging,
+)
 
 try:
     from trio_parallel import run_sync as think_elsewhere
@@ -105,7 +114,7 @@ async def ask_person(question: Question[YourMove]) -> None:
         print(refused.response.message)
 
 
-async def main() -> None:
+async def play() -> None:
     username = f"you{random.randrange(1000)}"
     async with Client.local(game=Nim, username=username) as client:
         client.on_state = lambda table: print(table["said"])
@@ -117,5 +126,13 @@ async def main() -> None:
         print(client.left.message)
 
 
+def main() -> None:
+    enable_logging(level="WARNING")  # a mistake in the rules shows, with its traceback
+    try:
+        trio.run(play)
+    except* (KeyboardInterrupt, EOFError):
+        print()  # after the prompt
+
+
 if __name__ == "__main__":
-    trio.run(main)
+    main()

@@ -345,6 +345,20 @@ async def test_go_fish() -> None:
                 assert await player.read_to_the_end() == (0, "")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process")
+@pytest.mark.parametrize("way", ["Ctrl-C", "Ctrl-D"])
+async def test_nim_is_left_without_a_traceback(way: str) -> None:
+    async with run("examples/nim.py") as nim:
+        await nim.read_until("as in 0 2: ")
+        await nim.type("none")
+        await nim.read_until(r"Two numbers, please\.\n.*as in 0 2: ")
+        if way == "Ctrl-C":
+            nim.process.send_signal(signal.SIGINT)
+        else:
+            await nim.end_input()
+        assert await nim.read_to_the_end() == (0, "\n")
+
+
 async def test_the_arena_without_a_window() -> None:
     async with run("examples/arena.py", "--headless", "1", "--bots", "3") as arena:
         status, output = await arena.read_to_the_end()
