@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime
 from enum import Enum
@@ -245,6 +246,51 @@ async def test_what_is_no_message_is_told_where_it_is_written(message: Any, got:
                 result = call(message)
                 if result is not None:
                     await result
+
+
+class Strict(Game):
+    """Takes one message, and no other."""
+
+    @on(Pass)
+    def skip(self, player: str, message: Pass) -> None: ...
+
+
+async def test_what_is_sent_and_refused_leaves_a_trace_and_no_flood(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "pgnet_trio")
+
+    def told(*, by: str, about: str) -> list[str]:
+        return [
+            record.getMessage()
+            for record in caplog.records
+            if record.name == f"pgnet_trio.{by}" and about in record.getMessage()
+        ]
+
+    async with hosting(Strict) as server, server.client("ann") as ann:
+        await ann.create_game("table 1")
+        for _ in range(3):
+            ann.send(Packet("Mvoe\nERROR", {"row": "secret"}))
+            ann.send(Packet("Pass", {"kind": 5}))
+            ann.send(Pass("taken"))
+        # Whoever gets the answer needs no line.
+        ann.send(Packet("Skipp"), lambda response: None)
+        await ann.request(Packet("Skippp"))
+        misspelled = told(by="server", about="Mvoe")
+        assert len(misspelled) == 1
+        assert misspelled[0].startswith(
+            r"'Mvoe\nERROR' from ann was not taken by the game 'table 1'"
+        )
+        assert "Strict does not handle" in misspelled[0]
+        assert "\n" not in misspelled[0]
+        assert "secret" not in caplog.text
+        assert len(told(by="server", about="was not taken")) == 2
+        assert not told(by="server", about="Skipp")
+        assert len(told(by="client", about="Packet(message='Mvoe")) == 3
+        for n in range(100):
+            ann.send(Packet(f"flood {n}"))
+        await ann.request(Packet("Askip"))
+        assert len(told(by="server", about="was not taken")) == 20
 
 
 async def test_what_cannot_travel_fails_at_the_sender() -> None:

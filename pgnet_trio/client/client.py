@@ -437,6 +437,10 @@ class Client:
     ) -> None:
         """Queue a message; never waits. Without a session it is dropped, with a warning.
 
+        Without a callback nobody hears whether the game has taken it, but for the logs: at level
+        DEBUG the client's says what is sent, and at INFO the server's which message was refused,
+        once in each game.
+
         Args:
             message: A packet, or an attrs model.
             callback: Called with the answer; may be async.
@@ -451,6 +455,10 @@ class Client:
             logger.warning("Not connected, so this is dropped: %r", packet)
             return
         quiet = callback is None and not packet.message.startswith(SERVER_PREFIX)
+        if quiet:
+            logger.debug(
+                "%s sends %r; without a callback, no answer is shown", self.username, packet
+            )
         self._outbox.put(
             Errand(packet, callback, quiet=quiet),
             do_next=do_next,

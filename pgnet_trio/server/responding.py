@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from pgnet_trio.server.members import Members, PacketTurn
 
 __all__ = ["Responder"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+MAX_UNTAKEN = 20
+"""Messages of a game of which the log says that they were not taken: players choose their names,
+and a log must not grow by what players do."""
 
 
 class Responder:
@@ -35,9 +42,31 @@ class Responder:
         self._hosted = hosted
         self._members = members
         self._hook = hook
+        self._untaken: set[str] = set()
 
-    async def respond(self, turn: PacketTurn) -> Response:
+    def respond(self, turn: PacketTurn) -> Coroutine[Any, Any, Response]:
         """Give the answer to a packet; what the game raises comes out."""
+        return self._respond_to_nobody(turn) if turn.quiet else self._respond(turn)
+
+    async def _respond_to_nobody(self, turn: PacketTurn) -> Response:
+        """Leave a trace of a refusal, once for each message: nobody gets to see the answer."""
+        response = await self._respond(turn)
+        message, untaken = turn.packet.message, self._untaken
+        refused = response.status in (Status.UNEXPECTED, Status.BAD)
+        if refused and message not in untaken and len(untaken) < MAX_UNTAKEN:
+            untaken.add(message)
+            # The repr, of which no part can pass for a line of its own.
+            logger.info(
+                "%.60r from %s was not taken by the game %r, and was sent by client.send without "
+                "a callback, so that the player does not hear of it: %.300r",
+                message,
+                turn.player.username,
+                self._hosted.name,
+                response.message,
+            )
+        return response
+
+    async def _respond(self, turn: PacketTurn) -> Response:
         packet = turn.packet
         member = self._members.get(turn.player.username)
         if member is None or member.seat is None:
