@@ -56,9 +56,9 @@ FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
 
 MISMATCH_PATIENCE = 5.0
 """Seconds for which another server key than the first is borne at a reconnect. It is hardly ever
-right again: a server that was restarted without a key file has a new one for good. But at once
-would let whoever answers a single try in the server's place end the session, and with a few tries
-they have to go on, for which they could as well cut the connection."""
+right again: a server that was restarted without a key file has a new one for good. But giving up at
+once would let whoever answers a single try in the server's place end the session; as it is, they
+have to answer each try for as long as that, and then they could as well cut the connection."""
 
 MAX_MESSAGE_SIZE = 1024 * 1024
 PING_INTERVAL = 15.0
@@ -231,7 +231,10 @@ class ClientSession:
         if not self._is_stuck:
             self._give_up_at = trio.current_time() + self._reconnect_for
         deadline, failure = self._give_up_at, self._drop_reason
+        # What the last try failed by, if it is that, and since when each try has.
         mismatch: ServerKeyMismatch | None = None
+        mismatched_since = math.inf
+        is_told = False
         while trio.current_time() < deadline:
             share = int.from_bytes(self._environment.random_bytes(4)) / 2**32
             await trio.sleep_until(min(trio.current_time() + share * self._backoff, deadline))
@@ -244,23 +247,24 @@ class ClientSession:
                 failure, mismatch = str(refused), None
                 break
             except ServerKeyMismatch as error:
-                failure = str(error)
                 if mismatch is None:
-                    self._tell_mismatch(error)
-                    if self._reconnect_for < math.inf:
-                        deadline = min(deadline, trio.current_time() + MISMATCH_PATIENCE)
-                mismatch = error
+                    mismatched_since = trio.current_time()
+                    self._tell_mismatch(error, again=is_told)
+                failure, mismatch, is_told = str(error), error, True
+                lasts = trio.current_time() - mismatched_since
+                if lasts >= MISMATCH_PATIENCE and self._reconnect_for < math.inf:
+                    break
             except PGNetError as error:
-                failure = str(error)
+                failure, mismatch = str(error), None
                 self._observer.set_status(f"Not back yet: {failure}")
             else:
                 return
-        # Where another error came between, this is still what keeps the client out.
-        self._end(failure if mismatch is None else str(mismatch), mismatch)
+        self._end(failure, mismatch)
 
-    def _tell_mismatch(self, mismatch: ServerKeyMismatch) -> None:
+    def _tell_mismatch(self, mismatch: ServerKeyMismatch, *, again: bool) -> None:
         where = str(self._connector)
-        logger.warning(
+        logger.log(
+            logging.INFO if again else logging.WARNING,
             "%s, at %s: %s. This client told it nothing secret. A server keeps its key over a "
             "restart if it has a save_file or a key_file.",
             self._credentials.username,
