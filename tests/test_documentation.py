@@ -113,6 +113,18 @@ def test_the_first_page_shows_a_whole_program() -> None:
     assert any(block.page == "README.md" and block.is_program for block in all_blocks())
 
 
+def test_the_figures_of_the_first_page_are_in_the_tables() -> None:
+    page = (ROOT / "README.md").read_text("utf-8")
+    figures = page.partition("<!-- figures: begin -->")[2].partition("<!-- figures: end -->")[0]
+    tables = (ROOT / "docs" / "comparison.md").read_text("utf-8")
+    cells = {cell.strip() for cell in re.findall(r"\|([^|\n]*)(?=\|)", tables)}
+    measured = [row.split("|")[2] for row in figures.splitlines() if row.startswith("| ")][2:]
+    numbers = [number for row in measured for number in re.findall(r"\d+\.\d+|\d+(?= ms)", row)]
+    assert len(numbers) >= len(measured) > 0
+    # A cell has the number alone, or with its unit.
+    assert not set(numbers) - {cell.partition(" ")[0] for cell in cells}
+
+
 def test_every_public_name_is_in_the_reference() -> None:
     pages = (ROOT / "docs" / "reference").rglob("*.md")
     words = set(re.findall(r"\w+", "\n".join(page.read_text("utf-8") for page in pages)))
