@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from pgnet_trio import (
     on,
 )
 from pgnet_trio.server.saving import pack, unpack
-from pgnet_trio.testing import hosting
+from pgnet_trio.testing import hosting, playing
 from tests.hosting import cheap_environment, hosting_faults
 
 
@@ -307,7 +308,7 @@ async def test_a_task_of_the_room_closes_it_though_a_turn_hangs(
         with trio.move_on_after(5):
             await bob.request(Packet("Do", {"what": "kick"}))
         assert bob.game == "table 2"
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_a_task_of_the_room_closes_it_and_ends_with_it(autojump_clock: MockClock) -> None:
@@ -812,6 +813,29 @@ async def test_who_takes_over_during_a_turn_is_shown_the_game_at_once(
             assert await new.wait_state(int, lambda count: count == 1) == 1
             assert new.game == "table 1"
             assert new.players == {"ann": True}
+
+
+async def test_a_turn_that_keeps_others_waiting_is_named_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stuck(Game):
+        async def handle_game_packet(self, packet: Packet, /) -> Response:
+            await trio.sleep(3600)
+            return Response("")
+
+    async with hosting(Stuck) as server, playing(server, "ann", "bob", game="hall") as (ann, bob):
+        ann.send(Packet("think"))
+        await trio.sleep(4)
+        bob.send(Packet("hello"))
+        await trio.sleep(4)
+        assert "takes no other turn" not in caplog.text
+        bob.send(Packet("hello"))
+        bob.send(Packet("hello"))
+        await trio.sleep(4)
+    (line,) = [each for each in caplog.messages if "takes no other turn" in each]
+    assert re.search(
+        r"The game 'hall' .*Stuck\.handle_game_packet waits, for 8 s now, at .*:\d", line
+    )
 
 
 async def test_a_player_whom_the_check_sends_away_is_out_at_once() -> None:
