@@ -453,6 +453,25 @@ async def test_the_game_of_the_first_page_ends_with_one_line(first_page: Path) -
         assert "No server was reached at localhost:1" in output
 
 
+@pytest.fixture
+def first_page_with_a_mistake(first_page: Path) -> Path:
+    text = first_page.read_text("utf-8")
+    first_page.write_text(text.replace("best = min(", "best = least("), "utf-8")
+    return first_page
+
+
+async def test_a_mistake_in_the_game_of_the_first_page_shows(
+    first_page_with_a_mistake: Path,
+) -> None:
+    async with run(str(first_page_with_a_mistake)) as program:
+        await program.read_until(r"Your guess\? ")
+        await program.type("40")
+        _, output = await program.read_to_the_end()
+    assert "Game 'table 1' raised" in output
+    assert "NameError: name 'least' is not defined" in output
+    assert output.endswith("The game crashed.\n")
+
+
 async def test_no_server_is_one_clear_line() -> None:
     async with (
         run("examples/chat.py", "join", "ann", "localhost:1") as chat,
