@@ -502,6 +502,23 @@ async def test_who_comes_back_too_late_logs_in_afresh_and_rejoins(
         assert (await anext(ann.pushes())).payload == {"n": 5}
 
 
+async def test_a_program_that_a_lost_session_ends_has_the_reason_in_its_status(
+    autojump_clock: MockClock,
+) -> None:
+    async with hosting(Table, resume_grace=5) as server:
+        ann = server.client("ann")
+        with pytest.raises(SessionLost):
+            async with ann:
+                await ann.create_game("table 1")
+                server.network.cut("ann")
+                await trio.sleep(10)
+                server.network.heal("ann")
+                await anext(ann.pushes())
+        assert (
+            ann.status == "Disconnected: The server was restarted, or you were away for too long."
+        )
+
+
 async def test_who_cannot_rejoin_is_told_to_be_in_no_game(autojump_clock: MockClock) -> None:
     async with two_at_a_table(resume_grace=5) as (server, table, ann, _):
         watched = Watched(ann)

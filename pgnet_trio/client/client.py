@@ -743,6 +743,10 @@ class Client:
                             yield
                         except Exception as raised:
                             body_error = raised
+                            reason = first_error(raised)
+                            if isinstance(reason, Disconnected):
+                                # A program that goes no further says why by the status.
+                                session.end(str(reason))
                         finally:
                             session.end(CLOSED_HERE)
                             self._game_changed.unpark_all()
