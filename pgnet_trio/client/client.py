@@ -43,6 +43,7 @@ from pgnet_trio.protocol.events import (
     ClientEvent,
     GameChanged,
 )
+from pgnet_trio.protocol.v2 import TAKEN_OVER
 from pgnet_trio.transport import choose
 from pgnet_trio.typed import to_packet, whats_given
 
@@ -55,10 +56,6 @@ __all__ = ["Client"]
 logger = logging.getLogger("pgnet_trio.client")
 
 DEFAULT_HEARTBEAT_RATE = 10.0
-
-TAKEN_OVER = "taken over"
-"""The reason of the goodbye where another client of the user has come in this one's place: the
-protocol's word, and for programs."""
 
 TAKEN_OVER_STATUS = "You logged in from elsewhere; this program is out of the game."
 

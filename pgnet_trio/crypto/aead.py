@@ -6,6 +6,7 @@ of the time on short messages, most of which PyNaCl spends on checking arguments
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import nacl.exceptions
@@ -51,19 +52,23 @@ class SodiumAEAD:
 
 
 DECRYPTION_ERRORS: tuple[type[Exception], ...] = (nacl.exceptions.CryptoError,)
+_fastest: Callable[[bytes], AEAD] = SodiumAEAD
 
 try:
     from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 except ImportError:
-    ChaCha20Poly1305 = None  # type: ignore[assignment,misc]  # what is not installed
+    # The extra is not installed.
+    pass
 else:
     DECRYPTION_ERRORS = (nacl.exceptions.CryptoError, InvalidTag)
     try:
         ChaCha20Poly1305(bytes(32))
     except UnsupportedAlgorithm:
         # An OpenSSL that was built without it, or is held to FIPS.
-        ChaCha20Poly1305 = None  # type: ignore[assignment,misc]
+        pass
+    else:
+        _fastest = ChaCha20Poly1305
 
 
 def open_aead(key: bytes) -> AEAD:
@@ -77,4 +82,4 @@ def open_aead(key: bytes) -> AEAD:
     """
     if len(key) != 32:
         raise CryptoError(f"a key is 32 bytes long, this one is {len(key)}")
-    return SodiumAEAD(key) if ChaCha20Poly1305 is None else ChaCha20Poly1305(key)
+    return _fastest(key)

@@ -30,7 +30,6 @@ from pgnet_trio.server.host import Host, TooBusy
 from pgnet_trio.server.limits import LOCAL
 from pgnet_trio.server.outlet import Outlet, OutletV1, OutletV2
 from pgnet_trio.server.requests import carry_out
-from pgnet_trio.server.session import TAKEN_OVER
 from pgnet_trio.storage.interface import UserRecord
 
 if TYPE_CHECKING:
@@ -281,7 +280,7 @@ def _resume(host: Host, protocol: v2.ServerProtocol, link: _Link, event: Resume)
         ):
             # It was away just then. Told no more than that its session is gone, it would log in,
             # and throw out the one that the user has turned to.
-            protocol.refuse(TAKEN_OVER)
+            protocol.refuse(v2.TAKEN_OVER)
         else:
             protocol.refuse_resume(SESSION_OVER)
         return None

@@ -36,10 +36,12 @@ def _check_whole(limits: Limits, attribute: attrs.Attribute[Any], value: object)
 
 
 def _check_number(limits: Limits, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and (type(value) not in (int, float) or not 0 < value < math.inf):  # type: ignore[operator]
-        raise ValueError(
-            f"{attribute.name}: expected a number over 0, or None for no limit; got {value!r}"
-        )
+    is_bool = isinstance(value, bool)
+    if value is None or (isinstance(value, int | float) and not is_bool and 0 < value < math.inf):
+        return
+    raise ValueError(
+        f"{attribute.name}: expected a number over 0, or None for no limit; got {value!r}"
+    )
 
 
 def _whole(default: int, *, least: int = 1) -> Any:

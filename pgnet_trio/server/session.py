@@ -12,6 +12,7 @@ import trio
 from pgnet_trio.errors import CodecError
 from pgnet_trio.messages import ADMIN_USERNAME, Packet, Request, Response, Status
 from pgnet_trio.protocol.delivery import WINDOW, DeliveryOverflow, ServerDelivery, Snapshot
+from pgnet_trio.protocol.v2 import TAKEN_OVER
 from pgnet_trio.server.limits import TokenBucket
 from pgnet_trio.server.members import PacketTurn
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.questions import OpenQuestion
     from pgnet_trio.server.room import RoomTask
 
-__all__ = ["TAKEN_OVER", "CarryOut", "Link", "Session"]
+__all__ = ["CarryOut", "Link", "Session"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -56,9 +57,6 @@ OWN_REQUESTS = frozenset(Request) - {Request.HEARTBEAT_UPDATE}
 
 MAX_REASON = 200
 """Characters of what is wrong with an answer that cannot travel: this has to fit instead."""
-
-TAKEN_OVER = "taken over"
-"""What a client is told in whose place another one has come."""
 
 MAX_REPLACED = 16
 """Of how many clients a session knows that another one has come in their place. An earlier one

@@ -18,6 +18,7 @@ __all__ = [
     "SERVER_STEPS",
     "SUBPROTOCOL",
     "TAG_BYTES",
+    "TAKEN_OVER",
     "TOKEN_BYTES",
     "State",
     "Steps",
@@ -26,6 +27,9 @@ __all__ = [
 ]
 
 SUBPROTOCOL = "pgnet.2"
+
+TAKEN_OVER = "taken over"
+"""The reason that a client is given in whose place another one of the user has come."""
 
 TOKEN_BYTES = 32
 """Bytes of the token that resumes a session: as many as the key of BLAKE2s takes."""
