@@ -23,7 +23,12 @@ __all__ = [
     "peer_address",
 ]
 
-_READ_SIZE = 65536
+_READ_SIZE = 4096
+"""Bytes to ask for where little is expected: nearly always. Python takes memory for all that it
+asks for, and gives back in place what did not come, which leaves the heap full of holes."""
+
+_LONG_READ_SIZE = 65536
+"""Bytes to ask for in the middle of something long."""
 
 
 class BytePipe(ABC):
@@ -108,6 +113,7 @@ class SocketPipe(BytePipe):
         family, kind, protocol = wrapped.family, wrapped.type, wrapped.proto
         self._socket = socket.socket(family, kind, protocol, fileno=wrapped.detach())
         self._socket.setblocking(False)
+        self._read_size = _READ_SIZE
         self._unsent: memoryview | None = None
         self._interrupts = 0
         self._closed = False
@@ -127,11 +133,13 @@ class SocketPipe(BytePipe):
             if self._interrupts != interrupts:
                 raise trio.ClosedResourceError(CLOSED_HERE)
             try:
-                return self._socket.recv(_READ_SIZE)
+                data = self._socket.recv(self._read_size)
             except BlockingIOError:
                 continue
             except OSError as exc:
                 raise _broken(exc) from exc
+            self._read_size = _READ_SIZE if len(data) < _READ_SIZE else _LONG_READ_SIZE
+            return data
 
     def write_nowait(self, data: bytes) -> bool:
         """Write what goes out at once; see `BytePipe.write_nowait`."""
@@ -243,7 +251,7 @@ class StreamPipe(BytePipe):
             raise trio.ClosedResourceError(CLOSED_HERE)
         with trio.CancelScope() as self._reading:
             try:
-                return bytes(await self._stream.receive_some(_READ_SIZE))
+                return bytes(await self._stream.receive_some(_LONG_READ_SIZE))
             except trio.BrokenResourceError as exc:
                 raise _broken(exc) from exc
         raise trio.ClosedResourceError(CLOSED_HERE)
