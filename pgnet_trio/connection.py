@@ -38,7 +38,7 @@ class WireProtocol(Protocol[EventT_co]):
 
     @property
     def waiting(self) -> bool:
-        """Whether there may be something to send."""
+        """Whether there may be something to send, or the connection is to be closed."""
 
     def receive(self, message: str | bytes, /) -> Sequence[EventT_co]:
         """Take a message in, and say what it means.
@@ -149,7 +149,7 @@ class Connection(Generic[EventT]):
             except CryptoError as error:
                 await self.aclose(POLICY_VIOLATION, str(error))
                 raise Disconnected(f"connection lost: {error}") from None
-            if self._protocol.waiting or self._protocol.closing:
+            if self._protocol.waiting:
                 self.flush()
             if events:
                 return events
@@ -165,7 +165,7 @@ class Connection(Generic[EventT]):
                     self._stall()
                     return
                 if not protocol.waiting:
-                    break
+                    return
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._fail_to_write(error)
             return

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from time import time
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import attrs
 import msgspec
@@ -133,7 +133,8 @@ def _iso_8601(reading: _Reading | datetime) -> str:
     return moment.isoformat()
 
 
-_given_times: dict[type, Callable[[Any], str | _Reading | datetime | None]] = {}
+# What `_time_or_now` has made of a time that nobody set.
+_READINGS = (_Reading, datetime)
 
 
 def _formats_its_time_late(kind: type[T]) -> type[T]:
@@ -142,13 +143,12 @@ def _formats_its_time_late(kind: type[T]) -> type[T]:
     attrs, cattrs and the class's users all see the attribute, so none of them needs to know.
     """
     slot = kind.__dict__["created_on"]
-    read = slot.__get__
 
-    def created_on(self: T) -> str | None:
-        held: str | _Reading | datetime | None = read(self)
-        return _iso_8601(held) if isinstance(held, _Reading | datetime) else held
+    def created_on(self: Packet | Response) -> str | None:
+        held = self._held_time
+        return _iso_8601(held) if isinstance(held, _READINGS) else held
 
-    _given_times[kind] = read
+    setattr(kind, "_held_time", slot)  # noqa: B010
     setattr(kind, "created_on", property(created_on, slot.__set__))  # noqa: B010
     return kind
 
@@ -158,18 +158,16 @@ def explicit_time(message: Packet | Response) -> str | None:
 
     None where the message took it from the clock.
     """
-    read = _given_times.get(type(message))
-    if read is None:
-        read = _given_times[Packet if isinstance(message, Packet) else Response]
-    held = read(message)
-    return None if isinstance(held, _Reading | datetime) else held
+    held = message._held_time
+    return None if isinstance(held, _READINGS) else held
 
 
 _statuses = {int(status): status for status in Status}
 
 
 def _named_status(status: int) -> int:
-    return _statuses.get(status, status)
+    # An enum's own hash is slow.
+    return status if type(status) is Status else _statuses.get(status, status)
 
 
 class _Message:
@@ -179,6 +177,9 @@ class _Message:
 
     message: str
     payload: dict[str, Any]
+
+    if TYPE_CHECKING:
+        _held_time: str | _Reading | datetime | None
 
     def read(self, model: type[T], /) -> T:
         """Read it as a typed message.

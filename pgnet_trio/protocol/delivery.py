@@ -272,9 +272,10 @@ class ServerDelivery:
                 f"expected an acknowledgement from {self._acknowledged} to "
                 f"{self._acknowledged + self._sent}, got {received}"
             )
+        entries, answers = self._entries, self._answers
         for _ in range(count):
-            self._bytes -= len(self._entries.popleft()) + ENTRY_OVERHEAD
-            request_id = self._answers.popleft()
+            self._bytes -= len(entries.popleft()) + ENTRY_OVERHEAD
+            request_id = answers.popleft()
             if request_id:
                 del self._open[request_id]
         self._sent -= count

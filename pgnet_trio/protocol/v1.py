@@ -73,6 +73,10 @@ class Step(enum.Enum):
     __hash__ = object.__hash__
 
 
+# Those that are looked at for each message: it takes long to find an attribute of an enum.
+OPEN, CLOSED = State.OPEN, State.CLOSED
+REQUEST, ANSWER = Step.REQUEST, Step.ANSWER
+
 Steps = Mapping[State, Mapping[Step, State]]
 
 SERVER_STEPS: Steps = {
@@ -147,12 +151,12 @@ class _Side:
     @property
     def closing(self) -> bool:
         """Whether the connection is to be closed as soon as all that waits is out."""
-        return self._state is State.CLOSED
+        return self._state is CLOSED
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something to send."""
-        return bool(self._outbox)
+        """Whether there is something to send, or the connection is to be closed."""
+        return bool(self._outbox) or self._state is CLOSED
 
     def ping(self) -> bool:
         """Say that this protocol cannot ask for a sign of life; its transport has to."""
@@ -190,7 +194,7 @@ class _Side:
         return state
 
     def _text(self, message: str | bytes) -> str:
-        if self._state is State.CLOSED:
+        if self._state is CLOSED:
             raise self._out_of_turn()
         if not isinstance(message, str):
             raise ProtocolError("expected a text message, got a binary one")
@@ -235,9 +239,9 @@ class ServerProtocol(_Side):
         """
         try:
             packet = Packet.deserialize(self._text(message))
+            if self._state is OPEN:
+                return [self._request(packet)]
             match self._state:
-                case State.OPEN:
-                    return [self._request(packet)]
                 case State.LOG_IN:
                     return [self._log_in(packet)]
                 case State.KEY_TRADE:
@@ -249,7 +253,7 @@ class ServerProtocol(_Side):
             reason = str(error)[:MAX_REASON]
             if Step.REFUSAL in self.steps[self._state]:
                 self.refuse(reason)
-            self._state = State.CLOSED
+            self._state = CLOSED
             raise ProtocolError(reason) from None
 
     def accept(self, message: str) -> None:
@@ -290,11 +294,11 @@ class ServerProtocol(_Side):
                 f"expected the answer to request {self._answered + 1} of {self._received}, "
                 f"got one to {id}; answer each request once, in order"
             )
-        self._tell(Step.LAST_ANSWER if response.disconnecting else Step.ANSWER, response)
+        self._tell(Step.LAST_ANSWER if response.disconnecting else ANSWER, response)
         self._answered = id
 
     def _tell(self, step: Step, response: Response) -> None:
-        if self._state is not State.CLOSED:
+        if self._state is not CLOSED:
             self._say(step, response)
 
     def _trade_keys(self, packet: Packet) -> None:
@@ -310,7 +314,7 @@ class ServerProtocol(_Side):
         return LogIn(handshake.username, handshake.password, handshake.invite_code)
 
     def _request(self, packet: Packet) -> Asked:
-        self._step(Step.REQUEST)
+        self._step(REQUEST)
         self._received += 1
         return Asked(self._received, packet)
 
@@ -383,9 +387,9 @@ class ClientProtocol(_Side):
         """
         try:
             response = Response.deserialize(self._text(message))
+            if self._state is OPEN:
+                return [self._answer(response)]
             match self._state:
-                case State.OPEN:
-                    return [self._answer(response)]
                 case _ if response.disconnecting or response.status != Status.OK:
                     self._step(Step.REFUSAL)
                     return [LoginRefusal(response.message)]
@@ -396,10 +400,10 @@ class ClientProtocol(_Side):
                     self._trade_keys(response)
                     return []
         except ServerKeyMismatch:
-            self._state = State.CLOSED
+            self._state = CLOSED
             raise
         except (CodecError, CryptoError, ProtocolError) as error:
-            self._state = State.CLOSED
+            self._state = CLOSED
             raise ProtocolError(str(error)[:MAX_REASON]) from None
 
     def request(self, packet: Packet) -> int:
@@ -417,7 +421,7 @@ class ClientProtocol(_Side):
             raise RuntimeError(
                 f"protocol 1 takes one request at a time; wait for the answer to {self._requested}"
             )
-        self._say(Step.REQUEST, packet)
+        self._say(REQUEST, packet)
         self._requested += 1
         return self._requested
 
@@ -442,7 +446,7 @@ class ClientProtocol(_Side):
     def _answer(self, response: Response) -> Answer:
         if not self.unanswered:
             raise ProtocolError("an answer came, and there was no request")
-        self._step(Step.LAST_ANSWER if response.disconnecting else Step.ANSWER)
+        self._step(Step.LAST_ANSWER if response.disconnecting else ANSWER)
         self._answered += 1
         return Answer(self._answered, response)
 

@@ -87,6 +87,7 @@ class RoomTask:
         crashed: Whether the game was ended by raising, or by a cancellation, and is not over.
         members: Who is in the game.
         ended: Set when the room's task is over.
+        handle: Has the game answer a packet; the player gets the answer when its turn is over.
         join: Has a user join; for this and the next, see the same names of `Attendance`.
         leave: Has a member leave.
         drop: Notes that a player's connection dropped.
@@ -119,6 +120,7 @@ class RoomTask:
         self._on_end = on_end
         self._hosted = Hosted(name, make_game, save_string, watchdog or Watchdog(None))
         self._inbox = Inbox(self._hosted)
+        self.handle: Callable[[PacketTurn], None] = self._inbox.put
         self._news = News(self._hosted, self.members, self._inbox)
         self._wishes = Wishes(self._inbox, send_away=self._send_away, close=self.close)
         self._steps = Steps(self._hosted, self._inbox, self._news, self._wishes)
@@ -224,10 +226,6 @@ class RoomTask:
             self.ended.set()
         if not self._started:
             task_status.started()
-
-    def handle(self, turn: PacketTurn) -> None:
-        """Have the game answer a packet; the player gets the answer when its turn is over."""
-        self._inbox.put(turn)
 
     def handle_answer(self, turn: PacketTurn, question_id: int) -> None:
         """Take the answer to a question; this goes round the queue, and never waits."""

@@ -270,7 +270,35 @@ class Session:
 
     def answer(self, turn: PacketTurn, response: Response) -> None:
         """Answer a request; `flush` writes it."""
-        self._answer(turn, response, own=False)
+        self._unanswered -= 1
+        if self._awaits_answers:
+            self._answered.unpark_all()
+        outlet = turn.outlet
+        # Who has come with another client since has not asked this.
+        if self.end_reason is not None or outlet is not self.outlet:
+            return
+        if outlet.answers_in_order:
+            response.game = self.game
+        if self._settings.verbose_logging:
+            # What the server answers itself may hold invite codes.
+            own = turn.packet.message in OWN_REQUESTS
+            shown = f"status {int(response.status)}" if own else response.debug_repr
+            logger.info("to %s: %s", self.username, shown)
+        try:
+            try:
+                outlet.respond(turn.request_id, response)
+            except CodecError as error:
+                logger.error("An answer to %s cannot travel: %s", self.username, error)
+                outlet.respond(
+                    turn.request_id,
+                    Response(
+                        f"The answer cannot travel: {str(error)[:MAX_REASON]}",
+                        status=Status.UNEXPECTED,
+                        game=response.game,
+                    ),
+                )
+        except DeliveryOverflow as error:
+            self._end_slow_reader(error)
 
     def enter_game(self, name: str, heartbeat_rate: float, time: float) -> None:
         """Tell the user that they are in a game."""
@@ -359,7 +387,7 @@ class Session:
         # Where answers leave in the order of the requests, what the game still works at is first.
         while turn.outlet.answers_in_order and self._unanswered > self._own_requests:
             await self._wait_for_answer()
-        self._answer(turn, await self._carry_out(self, turn.packet), own=True)
+        self.answer(turn, await self._carry_out(self, turn.packet))
         self.flush()
 
     def _take_to_game(self, turn: PacketTurn) -> bool:
@@ -377,35 +405,6 @@ class Session:
             await self._answered.park()
         finally:
             self._awaits_answers -= 1
-
-    def _answer(self, turn: PacketTurn, response: Response, *, own: bool) -> None:
-        self._unanswered -= 1
-        if self._awaits_answers:
-            self._answered.unpark_all()
-        outlet = turn.outlet
-        # Who has come with another client since has not asked this.
-        if self.end_reason is not None or outlet is not self.outlet:
-            return
-        if outlet.answers_in_order:
-            response.game = self.game
-        if self._settings.verbose_logging:
-            shown = f"status {int(response.status)}" if own else response.debug_repr
-            logger.info("to %s: %s", self.username, shown)
-        try:
-            try:
-                outlet.respond(turn.request_id, response)
-            except CodecError as error:
-                logger.error("An answer to %s cannot travel: %s", self.username, error)
-                outlet.respond(
-                    turn.request_id,
-                    Response(
-                        f"The answer cannot travel: {str(error)[:MAX_REASON]}",
-                        status=Status.UNEXPECTED,
-                        game=response.game,
-                    ),
-                )
-        except DeliveryOverflow as error:
-            self._end_slow_reader(error)
 
     def _tell(self, function: Callable[..., None], *args: Any) -> None:
         if self.end_reason is not None:

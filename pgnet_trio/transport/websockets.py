@@ -153,6 +153,8 @@ class WebSocketsTransport(WebSocketLink):
         first: What came together with the handshake.
     """
 
+    _library_is_idle = True
+
     def __init__(
         self,
         pipe: BytePipe,
@@ -179,10 +181,6 @@ class WebSocketsTransport(WebSocketLink):
         self._assembled_is_text = False
         if first:
             self._take(first)
-
-    @property
-    def _library_is_idle(self) -> bool:
-        return True
 
     async def _library_idle(self) -> None:
         """Return: the library does all that it does at once."""

@@ -31,6 +31,8 @@ from pgnet_trio.protocol.v2.side import Side
 from pgnet_trio.protocol.v2.table import (
     CLIENT_STEPS,
     COUNTED,
+    HANDSHAKE,
+    OPEN,
     TOKEN_BYTES,
     State,
     prologue,
@@ -125,7 +127,7 @@ class ClientProtocol(Side):
                 has ended, and the session has not.
             ProtocolError: The server broke the rules; the session has ended.
         """
-        if self._state is State.HANDSHAKE:
+        if self._state is HANDSHAKE:
             return self._shake_hands(message)
         events: list[ClientEvent] = []
         counted = 0
@@ -167,7 +169,7 @@ class ClientProtocol(Side):
     def want_state(self) -> None:
         """Ask for the whole state, since a patch does not fit."""
         self._delivery.state_version = 0
-        if self._state is State.OPEN:
+        if self._state is OPEN:
             self._control.append(wire.encode(wire.StateWantedEnvelope()))
 
     def _introduce(self) -> None:
@@ -178,16 +180,11 @@ class ClientProtocol(Side):
         else:
             self._control.append(self._log_in)
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there may be something to send: requests may be waiting."""
-        return True
-
     def _decode(self, plaintext: bytes) -> list[Any]:
         return wire.read_from_server(plaintext)
 
     def _more(self, size: int, *, joining: bool) -> list[bytes]:
-        return self._delivery.take(size, joining=joining) if self._state is State.OPEN else []
+        return self._delivery.take(size, joining=joining) if self._state is OPEN else []
 
     def _shake_hands(self, message: str | bytes) -> list[ClientEvent]:
         handshake = self._handshake

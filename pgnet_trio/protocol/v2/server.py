@@ -22,6 +22,9 @@ from pgnet_trio.protocol.events import (
 )
 from pgnet_trio.protocol.v2.side import Side
 from pgnet_trio.protocol.v2.table import (
+    CLOSED,
+    HANDSHAKE,
+    OPEN,
     SERVER_STEPS,
     State,
     prologue,
@@ -76,16 +79,15 @@ class ServerProtocol(Side):
                 has ended, and the session has not.
             ProtocolError: The client broke the rules; it is told so, and the session has ended.
         """
-        if self._state is State.HANDSHAKE:
+        if self._state is HANDSHAKE:
             self._shake_hands(message)
             return []
         events: list[ServerEvent] = []
         try:
             for envelope in self._read(message):
-                kind = type(envelope)
-                delivery = self._delivery
                 # Most of what comes, and nothing that the table could refuse.
-                if self._state is State.OPEN and delivery is not None:
+                if self._state is OPEN and (delivery := self._delivery) is not None:
+                    kind = type(envelope)
                     if kind is wire.ShallowRequest:
                         id = envelope.id
                         delivery.take_request(id, envelope.quiet)
@@ -105,7 +107,7 @@ class ServerProtocol(Side):
             if self._delivery is None:
                 self.refuse(str(error))
             raise self._break_off(error) from None
-        if self._state is State.CLOSED and self._delivery is None:
+        if self._state is CLOSED and self._delivery is None:
             # Who has left already was never let in.
             del events[:-1]
         if self._pongs:
@@ -150,9 +152,9 @@ class ServerProtocol(Side):
 
     def refuse(self, reason: str) -> None:
         """Do not let the client in; this ends the conversation."""
-        if self._state is not State.CLOSED:
+        if self._state is not CLOSED:
             self._control.append(wire.encode(wire.Refusal(wire.cut(reason))))
-            self._state = State.CLOSED
+            self._state = CLOSED
 
     def abandon(self) -> None:
         """Say nothing more: the session goes on over another connection."""
@@ -170,16 +172,17 @@ class ServerProtocol(Side):
         if self._state is not State.VERDICT:
             return
         self._control.append(wire.encode(envelope))
-        self._state = State.OPEN
+        self._state = OPEN
         delivery.max_envelope_size = self.max_envelope_size
         self._delivery = delivery
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something to send."""
-        if self._control or self._raw or self._goodbye is not None:
+        """Whether there may be something to send, or the connection is to be closed."""
+        delivery = self._delivery
+        if self._state is not OPEN or delivery is None:
             return True
-        return self._delivery is not None and self._delivery.waiting
+        return bool(self._control) or delivery.waiting
 
     def _decode(self, plaintext: bytes) -> list[Any]:
         return wire.read_from_client(plaintext)

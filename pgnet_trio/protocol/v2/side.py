@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pgnet_trio.errors import CodecError, ProtocolError
 from pgnet_trio.protocol import envelopes as wire
 from pgnet_trio.protocol.v2.table import (
+    CLOSED,
     FRAME_OVERHEAD,
+    HANDSHAKE,
     MAX_FRAME_SIZE,
     MIN_FRAME_SIZE,
     PIECE_BYTES,
@@ -28,6 +30,7 @@ class Side(ABC):
 
     __slots__ = (
         "_control",
+        "_frame_room",
         "_goodbye",
         "_handshake",
         "_link",
@@ -43,12 +46,14 @@ class Side(ABC):
     def __init__(self, handshake: NoiseHandshake | None) -> None:
         self._handshake = handshake
         self._link: NoiseTransport | None = None
-        self._state = State.HELLO if handshake is None else State.HANDSHAKE
+        self._state = State.HELLO if handshake is None else HANDSHAKE
         # Messages of the handshake, which no frame can hold.
         self._raw: list[bytes] = []
         self._control: list[bytes] = []
         self._goodbye: bytes | None = None
         self._peer_limit: int | None = None
+        # Bytes of envelopes that are gathered in a frame.
+        self._frame_room = MAX_FRAME_SIZE - FRAME_OVERHEAD - TAG_BYTES
         self._pongs = False
 
     @property
@@ -59,12 +64,12 @@ class Side(ABC):
     @property
     def closing(self) -> bool:
         """Whether the connection is to be closed as soon as all that waits is out."""
-        return self._state is State.CLOSED
+        return self._state is CLOSED
 
     @property
     def waiting(self) -> bool:
-        """Whether there may be something to send."""
-        return bool(self._control or self._raw or self._goodbye is not None)
+        """Whether there may be something to send, or the connection is to be closed."""
+        return True
 
     @property
     def max_envelope_size(self) -> int | None:
@@ -83,16 +88,16 @@ class Side(ABC):
 
     def ping(self) -> bool:
         """Ask the other side for a sign of life; False where it is too early for that."""
-        if self._state is State.HANDSHAKE or self._state is State.CLOSED:
+        if self._state is HANDSHAKE or self._state is CLOSED:
             return False
         self._control.append(wire.PING)
         return True
 
     def part(self, reason: str) -> None:
         """End the session for good; this is the last that the other side hears of it."""
-        if self._state is not State.HANDSHAKE and self._state is not State.CLOSED:
+        if self._state is not HANDSHAKE and self._state is not CLOSED:
             self._goodbye = wire.encode(wire.Goodbye(wire.cut(reason)))
-        self._state = State.CLOSED
+        self._state = CLOSED
 
     def next_message(self) -> bytes | None:
         """Give the next message to send, encrypted now; None when nothing waits."""
@@ -100,10 +105,7 @@ class Side(ABC):
             return self._raw.pop(0)
         if self._link is None and self._handshake is not None:
             return None
-        limit = self._peer_limit
-        size = MAX_FRAME_SIZE if limit is None else min(limit, MAX_FRAME_SIZE)
-        size -= FRAME_OVERHEAD + TAG_BYTES
-        control = self._control
+        size, control = self._frame_room, self._control
         if control:
             out = [*control, *self._more(size - sum(map(len, control)), joining=True)]
             control.clear()
@@ -148,6 +150,8 @@ class Side(ABC):
                 f"expected a limit of at least {MIN_FRAME_SIZE} bytes a frame, got {limit}"
             )
         self._peer_limit = limit
+        if limit is not None and limit < MAX_FRAME_SIZE:
+            self._frame_room = limit - FRAME_OVERHEAD - TAG_BYTES
 
     def _break_off(self, error: ProtocolError | CodecError) -> ProtocolError:
         reason = wire.cut(str(error))
@@ -156,7 +160,7 @@ class Side(ABC):
 
     def _fall_silent(self) -> None:
         """End without another word; the session, if there is one, goes on elsewhere."""
-        self._state = State.CLOSED
+        self._state = CLOSED
         self._goodbye = None
         self._control.clear()
         self._raw.clear()

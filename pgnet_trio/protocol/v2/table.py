@@ -10,10 +10,13 @@ from pgnet_trio.protocol import envelopes as wire
 
 __all__ = [
     "CLIENT_STEPS",
+    "CLOSED",
     "COUNTED",
     "FRAME_OVERHEAD",
+    "HANDSHAKE",
     "MAX_FRAME_SIZE",
     "MIN_FRAME_SIZE",
+    "OPEN",
     "PIECE_BYTES",
     "SERVER_STEPS",
     "SUBPROTOCOL",
@@ -64,6 +67,9 @@ class State(enum.Enum):
 
     __hash__ = object.__hash__
 
+
+# Those that are looked at for each frame: it takes long to find an attribute of an enum.
+HANDSHAKE, OPEN, CLOSED = State.HANDSHAKE, State.OPEN, State.CLOSED
 
 Steps = Mapping[State, Mapping[type, State]]
 
