@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from pgnet_trio.transport.readiness import watch
 from pgnet_trio.transport.rules import CLOSED_HERE
 
 __all__ = [
@@ -113,6 +114,7 @@ class SocketPipe(BytePipe):
         family, kind, protocol = wrapped.family, wrapped.type, wrapped.proto
         self._socket = socket.socket(family, kind, protocol, fileno=wrapped.detach())
         self._socket.setblocking(False)
+        self._readiness = watch(self._socket)
         self._read_size = _READ_SIZE
         self._unsent: memoryview | None = None
         self._interrupts = 0
@@ -129,15 +131,18 @@ class SocketPipe(BytePipe):
         while True:
             if self._closed:
                 raise trio.ClosedResourceError(CLOSED_HERE)
-            await trio.lowlevel.wait_readable(self._socket)
+            await self._readiness.wait()
             if self._interrupts != interrupts:
                 raise trio.ClosedResourceError(CLOSED_HERE)
             try:
                 data = self._socket.recv(self._read_size)
             except BlockingIOError:
+                self._readiness.drained()
                 continue
             except OSError as exc:
                 raise _broken(exc) from exc
+            if len(data) < self._read_size:
+                self._readiness.drained()
             self._read_size = _READ_SIZE if len(data) < _READ_SIZE else _LONG_READ_SIZE
             return data
 
@@ -180,12 +185,15 @@ class SocketPipe(BytePipe):
         self._interrupts += 1
         if not self._closed:
             trio.lowlevel.notify_closing(self._socket)
+            self._readiness.wake()
 
     async def close(self) -> None:
         """Close at once; idempotent."""
         self.interrupt()
-        self._closed = True
-        self._socket.close()
+        if not self._closed:
+            self._closed = True
+            self._readiness.close()
+            self._socket.close()
 
     def _send_unsent(self) -> bool:
         if self._unsent is not None:
