@@ -2,7 +2,7 @@
 
 The layers, each of which imports only from those before it: errors, codec, messages, typed,
 crypto, protocol, patch, transport, connection, environment, game, storage, server, client,
-bot, testing, terminal, examples, devclient, cli.
+bot, testing, terminal, lines, examples, devclient, cli.
 """
 
 from __future__ import annotations

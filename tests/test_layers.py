@@ -34,6 +34,7 @@ LAYERS = (
     "bot",
     "testing",
     "terminal",
+    "lines",
     "examples",
     "devclient",
     "cli",

@@ -27,13 +27,12 @@ from rich.pretty import Pretty
 from rich.table import Table
 from rich.text import Text
 
-from pgnet_trio.devclient import (
-    PROMPT,
+from pgnet_trio.devclient import PROMPT, local_time
+from pgnet_trio.lines import (
     CommandError,
     Signatures,
     describe_packet,
     describe_status,
-    local_time,
     parse_packet,
     printable,
     split_line,

@@ -1,0 +1,128 @@
+"""What a line at the prompt says, and how what comes is said in lines.
+
+A line is ``message;key=value;key2=value2``. A leading ``.`` stands for ``__pgnet__.``, the requests
+of the server itself, and a leading ``..`` or ``//`` for one literal dot or slash. ``True``,
+``False``, integers and floats are read as such, and a value in double quotes is text whatever it
+looks like.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pgnet_trio.errors import PGNetError
+from pgnet_trio.messages import SERVER_PREFIX, Packet, Status
+
+__all__ = [
+    "SYNTAX",
+    "CommandError",
+    "Signatures",
+    "describe_packet",
+    "describe_status",
+    "describe_value",
+    "parse_packet",
+    "printable",
+    "split_line",
+]
+
+Signatures = Mapping[str, Mapping[str, str]]
+"""What a server says of its requests: for each its arguments, and the name of their types."""
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_FLOAT = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][+-]?[0-9]+)?")
+_STEERING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+SYNTAX = "message;key=value;key2=value2"
+
+
+class CommandError(PGNetError):
+    """A line is not of the form that the prompt understands."""
+
+
+def split_line(line: str, /) -> tuple[str, list[str]]:
+    """Split a line into the whole message of its packet, and its ``key=value`` parts."""
+    message, *parts = line.strip().split(";")
+    if message.startswith(("..", "//")):
+        message = message[1:]
+    elif message.startswith("."):
+        message = SERVER_PREFIX + message[1:]
+    return message, parts
+
+
+def parse_packet(line: str, signatures: Signatures | None = None, /) -> Packet:
+    """Read a line as a packet.
+
+    Args:
+        line: The line; see the top of this module.
+        signatures: What the server said of its requests. An argument that is text there is text
+            here too, even where it looks like a number, and one that is a float is no integer.
+
+    Raises:
+        CommandError: The line has another form; the message says what is wrong with it.
+    """
+    message, parts = split_line(line)
+    if not message:
+        raise CommandError(f"expected {SYNTAX}, got no message before the first ';'")
+    types = (signatures or {}).get(message, {})
+    payload: dict[str, Any] = {}
+    for part in parts:
+        key, equals, text = part.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise CommandError(f"expected {SYNTAX}, got {part!r} where key=value should be")
+        if key in payload:
+            raise CommandError(f"expected each key once, got {key!r} twice")
+        payload[key] = _parse_value(key, text, types.get(key))
+    return Packet(message, payload)
+
+
+def _parse_value(key: str, text: str, type_name: str | None) -> bool | int | float | str:
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        return text[1:-1]
+    word = text.strip()
+    if type_name == "str":
+        return text
+    if word in {"True", "False"}:
+        return word == "True"
+    if _INTEGER.fullmatch(word) and type_name != "float":
+        # The length first: Python refuses to read thousands of digits.
+        if len(word) <= 20 and -(2**63) <= (number := int(word)) < 2**63:
+            return number
+        raise CommandError(f'{key}: expected an integer of at most 64 bits; put text in "quotes"')
+    if _FLOAT.fullmatch(word) or _INTEGER.fullmatch(word):
+        if math.isfinite(value := float(word)):
+            return value
+        raise CommandError(f'{key}: expected a float that is not too large; put text in "quotes"')
+    return text
+
+
+def printable(text: str, /) -> str:
+    """Make text from elsewhere safe to print: what could steer a terminal becomes an escape."""
+    return _STEERING.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def describe_packet(packet: Packet, /) -> str:
+    """Say in one line what a packet holds, without its passwords."""
+    values = (
+        f"{key}=***" if "password" in key.lower() else f"{key}={value!r}"
+        for key, value in packet.payload.items()
+    )
+    return " ".join([packet.message, *values])
+
+
+def describe_status(status: int, /) -> str:
+    """Give the name of a status, or its number."""
+    return status.name if isinstance(status, Status) else f"status {status}"
+
+
+def describe_value(value: object, /) -> str:
+    """Give a value of a payload as text, in more than one line where it is long and nested."""
+    if not isinstance(value, dict | list):
+        return str(value)
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 70 else json.dumps(value, ensure_ascii=False, indent=4)
