@@ -148,8 +148,11 @@ def _formats_its_time_late(kind: type[T]) -> type[T]:
         held = self._held_time
         return _iso_8601(held) if isinstance(held, _READINGS) else held
 
-    setattr(kind, "_held_time", slot)  # noqa: B010
-    setattr(kind, "created_on", property(created_on, slot.__set__))  # noqa: B010
+    for name, value in {
+        "_held_time": slot,
+        "created_on": property(created_on, slot.__set__),
+    }.items():
+        setattr(kind, name, value)
     return kind
 
 
@@ -179,6 +182,7 @@ class _Message:
     payload: dict[str, Any]
 
     if TYPE_CHECKING:
+        # Of those that `_formats_its_time_late` has seen to.
         _held_time: str | _Reading | datetime | None
 
     def read(self, model: type[T], /) -> T:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import contextlib
 import math
 import socket
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import trio
 
-from pgnet_trio.transport.readiness import watch
 from pgnet_trio.transport.rules import CLOSED_HERE
+
+if sys.platform == "linux":
+    from pgnet_trio.transport.epoll import watch
+else:
+    from pgnet_trio.transport.readiness import Readiness
+
+    watch = Readiness
 
 __all__ = [
     "BytePipe",
