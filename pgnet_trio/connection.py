@@ -183,9 +183,10 @@ class Connection(Generic[EventT]):
         """
         self.flush()
         try:
-            with trio.move_on_after(CLOSE_DEADLINE):
-                while self._stalled and not self._ended:
-                    await self._writable.park()
+            if self._stalled:
+                with trio.move_on_after(CLOSE_DEADLINE):
+                    while self._stalled and not self._ended:
+                        await self._writable.park()
         finally:
             self._end(reason or "closed at this side")
             await self.transport.aclose(code, reason)

@@ -973,6 +973,7 @@ class TestHostileClient:
             with pytest.raises(trio.BrokenResourceError):
                 async with links.accept(choose(library), stream):
                     pytest.fail("nobody is there")
+            assert stream.socket.fileno() == -1
 
     @every_library
     @pytest.mark.parametrize(
@@ -1126,6 +1127,19 @@ class TestFriendlyClient:
                     os.write(raw.number(), frame(CLOSE))
                     os.write(other.socket.fileno(), b"x")
                     await raw.read_close()
+                    assert await raw.read_to_end() == b""
+
+    @every_library
+    async def test_that_sends_no_more_gets_what_is_on_its_way(self, library: str) -> None:
+        message = b"x" * 1_000_000
+        with trio.fail_after(5):
+            async with raw_client(library, small_buffers=True) as (server, raw):
+                assert not server.send_nowait(message)
+                await raw.send_eof()
+                await expect_broken(server)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(server.aclose)
+                    assert await raw.read_frame() == (BINARY, message)
                     assert await raw.read_to_end() == b""
 
 

@@ -249,11 +249,11 @@ class ConnectionCounts:
 
 def _source(address: str) -> str:
     """What counts as one address: of IPv6, the 64 bits that one customer has all the rest of."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
+    if ":" not in address:
         return address
-    if isinstance(ip, ipaddress.IPv4Address):
+    try:
+        ip = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
         return address
     if ip.ipv4_mapped is not None:
         # How a socket for both families shows IPv4.

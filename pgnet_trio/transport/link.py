@@ -99,6 +99,8 @@ class WebSocketLink(Transport):
         # messages to read, and a peer's close among them: so these are two.
         self._receive_error: tuple[type[Exception], str, BaseException | None] | None = None
         self._send_error: str | None = None
+        # Whether all that the peer sent was read, and no more comes.
+        self._at_end = False
         self._closed = False
         self._gone: trio.Event | None = None
 
@@ -245,6 +247,9 @@ class WebSocketLink(Transport):
             self._closed = True
             self._messages.clear()
             self._pipe.interrupt()
+            if self._at_end and not self._pipe.unsent:
+                await trio.lowlevel.checkpoint()
+                return
             with trio.move_on_after(CLOSE_TIMEOUT):
                 await self._say_goodbye(code, cut_reason(reason))
         finally:
@@ -273,6 +278,7 @@ class WebSocketLink(Transport):
     def _take(self, data: bytes) -> None:
         """Take in what the peer sent; nothing means that it sends no more."""
         if not data:
+            self._at_end = True
             self._end(trio.BrokenResourceError, "the connection ended without a WebSocket close")
             return
         watch = self._watch

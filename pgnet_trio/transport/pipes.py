@@ -125,6 +125,7 @@ class SocketPipe(BytePipe):
         self._read_size = _READ_SIZE
         self._unsent: memoryview | None = None
         self._interrupts = 0
+        self._flushing = 0
         self._closed = False
 
     @property
@@ -176,7 +177,11 @@ class SocketPipe(BytePipe):
         while self._unsent is not None:
             if self._closed:
                 raise trio.ClosedResourceError(CLOSED_HERE)
-            await trio.lowlevel.wait_writable(self._socket)
+            self._flushing += 1
+            try:
+                await trio.lowlevel.wait_writable(self._socket)
+            finally:
+                self._flushing -= 1
             if self._interrupts != interrupts:
                 raise trio.ClosedResourceError(CLOSED_HERE)
             self._send_unsent()
@@ -188,11 +193,12 @@ class SocketPipe(BytePipe):
 
     def interrupt(self) -> None:
         """End a `read` and a `flush` that are waiting."""
-        # A task that was woken already, but has not run yet, is not told by notify_closing.
+        # A task that was woken already, but has not run yet, is told by this alone.
         self._interrupts += 1
         if not self._closed:
-            trio.lowlevel.notify_closing(self._socket)
             self._readiness.wake()
+            if self._flushing:
+                trio.lowlevel.notify_closing(self._socket)
 
     async def close(self) -> None:
         """Close at once; idempotent."""
@@ -327,20 +333,21 @@ async def open_pipe(stream: trio.abc.Stream) -> AsyncGenerator[BytePipe, None]:
     Raises:
         trio.BrokenResourceError: The peer is gone already.
     """
-    pipe: BytePipe | None = None
+    pipe: SocketPipe | StreamPipe
     try:
-        if isinstance(stream, trio.SocketStream):
-            pipe = SocketPipe(stream)
+        pipe = SocketPipe(stream) if isinstance(stream, trio.SocketStream) else StreamPipe(stream)
+    except trio.BrokenResourceError:
+        await close_at_once(stream)
+        raise
+    try:
+        if isinstance(pipe, SocketPipe):
             yield pipe
         else:
-            pipe = writer = StreamPipe(stream)
             async with helper_nursery() as nursery:
-                nursery.start_soon(writer.run)
+                nursery.start_soon(pipe.run)
                 yield pipe
     finally:
-        if pipe is not None:
-            await pipe.close()
-        await close_at_once(stream)
+        await pipe.close()
 
 
 async def close_at_once(resource: trio.abc.AsyncResource) -> None:

@@ -25,7 +25,7 @@ class Readiness:
         """Wait until it may be readable, or until `wake`; cancellation changes nothing.
 
         Raises:
-            trio.ClosedResourceError: ``trio.lowlevel.notify_closing`` was called for it.
+            trio.ClosedResourceError: `wake` was called, perhaps.
         """
         await trio.lowlevel.wait_readable(self._socket)
 
@@ -33,7 +33,8 @@ class Readiness:
         """Note that all that had come is read."""
 
     def wake(self) -> None:
-        """Have `wait` return where ``notify_closing`` does not end it."""
+        """End a `wait`; it returns, or raises."""
+        trio.lowlevel.notify_closing(self._socket)
 
     def close(self) -> None:
         """Watch it no more; once, before it is closed."""
