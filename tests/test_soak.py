@@ -10,14 +10,12 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pgnet_trio import Game, Packet, Request, Response, on
 from pgnet_trio.server.archive import Archive
 from pgnet_trio.storage import SavedGame
 from pgnet_trio.testing import MemoryStore, hosting, simulate
-from pgnet_trio.transport.pipes import open_pipe
-from pgnet_trio.transport.trio_websocket import _Library
 from tests.conftest import VIRTUAL_SECONDS
 from tests.hosting import Recorder, cheap_environment, hosting_faults, in_the_clear
 from tests.soak import soak
@@ -331,30 +329,6 @@ async def test_a_game_that_has_ended_is_let_go() -> None:
         # Else the watchdog takes the script's last step for one that does not end.
         assert entry.room.busy is None
         assert server._host.watchdog.room is None
-
-
-async def test_a_cancelled_handshake_is_cancelled_and_nothing_else() -> None:
-    near, _ = memory_stream_pair()
-    async with open_pipe(near) as pipe:
-        library = _Library(pipe, is_client=True)
-
-        async def helper(outer: trio.CancelScope) -> None:
-            try:
-                await trio.sleep_forever()
-            finally:
-                outer.cancel()
-
-        with trio.CancelScope() as outer:
-
-            async def shake_hands(nursery: trio.Nursery) -> Any:
-                nursery.start_soon(helper, outer)
-                await wait_all_tasks_blocked()
-                library._handshake.cancel()
-                await trio.sleep_forever()
-
-            async with trio.open_nursery() as nursery:
-                await nursery.start(library.run, shake_hands)
-        assert outer.cancelled_caught
 
 
 async def test_a_tick_that_waits_while_its_game_raises_is_not_taken(

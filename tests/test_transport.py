@@ -955,6 +955,31 @@ class TestHostileClient:
             assert await RawPeer(other).read_to_end() == b""
 
     @every_library
+    async def test_going_while_its_handshake_is_cancelled_is_one_or_the_other(
+        self, library: str
+    ) -> None:
+        stream, other = trio.testing.memory_stream_pair()
+        broken = False
+        async with trio.open_nursery() as nursery:
+            scope = trio.CancelScope()
+
+            async def accept() -> None:
+                nonlocal broken
+                try:
+                    with scope:
+                        async with links.accept(choose(library), stream):
+                            pytest.fail("there was no handshake")
+                except trio.BrokenResourceError:
+                    broken = True
+
+            nursery.start_soon(accept)
+            await trio.testing.wait_all_tasks_blocked()
+            # Without a checkpoint between them, the handshake meets both in one pass.
+            await trio.aclose_forcefully(other)
+            scope.cancel()
+        assert broken or scope.cancelled_caught
+
+    @every_library
     @pytest.mark.parametrize("how", ["end", "reset", "reset before"])
     async def test_vanishing_in_the_handshake(self, library: str, how: str) -> None:
         async with connected_sockets() as (stream, other), trio.open_nursery() as nursery:
@@ -1069,6 +1094,20 @@ class TestHostileClient:
             await raw.read_close()
             await raw.send(frame(PING, b"x") + frame(CLOSE))
             assert await raw.read_to_end() == b""
+
+    async def test_trio_websocket_crashing_in_the_handshake_refuses_the_client(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def crash(*_: object) -> None:
+            raise ZeroDivisionError("of the library's")
+
+        monkeypatch.setattr("wsproto.WSConnection.receive_data", crash)
+        async with connected_sockets() as (stream, other):
+            await other.send_all(REQUEST)
+            with pytest.raises(trio.BrokenResourceError, match=r"of the library's"):
+                async with links.accept(choose("trio-websocket"), stream):
+                    pytest.fail("there was no handshake")
+            assert await RawPeer(other).read_to_end() == b""
 
     async def test_trio_websocket_crashing_breaks_the_link_and_nothing_else(
         self, monkeypatch: pytest.MonkeyPatch

@@ -3,8 +3,8 @@
 The library does the handshake, and gets what is no plain message: fragments, pings, the peer's
 closing, whatever breaks a rule. What it gets wrong, and how it is contained:
 
-- An exception in its reader task ends the nursery that it runs in. It runs in a nursery of its
-  own, inside `_Library`, which turns the exception into the end of this one link.
+- An exception in its reader task ends the nursery that it runs in. What it gets for a nursery is
+  `_Library`, which turns the exception into the end of this one link.
 - It waits for ever for a handshake that can no longer come. `_Library` ends that wait.
 - Its size limit counts characters, and it keeps empty fragments without end. Its limit is off:
   the link counts bytes and fragments before the library sees them.
@@ -32,7 +32,6 @@ from trio_websocket import (
     wrap_server_stream,
 )
 
-from pgnet_trio.errors import first_error
 from pgnet_trio.transport.frames import FINAL_CLOSE
 from pgnet_trio.transport.handshake import TOO_EARLY, HeadEnd, open_stream, refuse
 from pgnet_trio.transport.link import WebSocketLink
@@ -50,7 +49,7 @@ _log = logging.getLogger(__name__)
 _QUEUE_SIZE = 16
 _READ_SIZE = 64 * 1024
 
-_Opener: TypeAlias = Callable[[trio.Nursery], Awaitable[WebSocketConnection]]
+_Opener: TypeAlias = Callable[[], Awaitable[WebSocketConnection]]
 
 
 @asynccontextmanager
@@ -78,13 +77,13 @@ async def accept(
             in that case it got an HTTP error.
     """
     async with open_pipe(stream) as pipe, helper_nursery() as helpers:
-        library = _Library(pipe, is_client=False)
+        library = _Library(pipe, helpers, is_client=False)
         offered: tuple[str, ...] = ()
 
-        async def shake_hands(nursery: trio.Nursery) -> WebSocketConnection:
+        async def shake_hands() -> WebSocketConnection:
             nonlocal offered
             request = await wrap_server_stream(
-                nursery, library, _QUEUE_SIZE, sys.maxsize, _READ_SIZE
+                library.nursery, library, _QUEUE_SIZE, sys.maxsize, _READ_SIZE
             )
             if library.first:
                 await request.reject(400, body=TOO_EARLY.encode())
@@ -94,7 +93,7 @@ async def accept(
             chosen = next((name for name in subprotocols if name in offered), None)
             return await request.accept(subprotocol=chosen)
 
-        connection = await helpers.start(library.run, shake_hands)
+        connection = await library.open(shake_hands)
         transport = TrioWebSocketTransport(
             connection,
             library,
@@ -142,11 +141,11 @@ async def connect(
         host_header = name if port == default_port else f"{name}:{port}"
     stream = await open_stream(host, port, ssl_context)
     async with open_pipe(stream) as pipe, helper_nursery() as helpers:
-        library = _Library(pipe, is_client=True)
+        library = _Library(pipe, helpers, is_client=True)
 
-        async def shake_hands(nursery: trio.Nursery) -> WebSocketConnection:
+        async def shake_hands() -> WebSocketConnection:
             return await wrap_client_stream(
-                nursery,
+                library.nursery,
                 # It takes any stream, as its documentation says and its annotation does not.
                 cast(trio.SocketStream, library),
                 host_header,
@@ -157,7 +156,7 @@ async def connect(
                 receive_buffer_size=_READ_SIZE,
             )
 
-        connection = await helpers.start(library.run, shake_hands)
+        connection = await library.open(shake_hands)
         transport = TrioWebSocketTransport(
             connection,
             library,
@@ -246,6 +245,7 @@ class _Library(trio.abc.Stream):
 
     Args:
         pipe: The connection.
+        nursery: Where the library's task is to run.
         is_client: Which side this is.
 
     Attributes:
@@ -256,13 +256,14 @@ class _Library(trio.abc.Stream):
         answer: Where to send what it wants to be sent.
     """
 
-    def __init__(self, pipe: BytePipe, *, is_client: bool) -> None:
+    def __init__(self, pipe: BytePipe, nursery: trio.Nursery, *, is_client: bool) -> None:
         self.first = b""
         self.idle = trio.Event()
         self.ended = False
         self.answered_close = False
         self.answer: Callable[[bytes], None] | None = None
         self._pipe = pipe
+        self._nursery = nursery
         self._is_client = is_client
         self._fed = b""
         self._more = trio.Event()
@@ -272,37 +273,36 @@ class _Library(trio.abc.Stream):
         self._head_end = HeadEnd()
         self._status: str | None = None
         self._failure: str | None = None
+        self._raised: Exception | None = None
 
-    async def run(
-        self, shake_hands: _Opener, *, task_status: trio.TaskStatus[WebSocketConnection]
-    ) -> None:
-        """Shake hands and be the parent of the library's tasks, whatever they raise.
+    @property
+    def nursery(self) -> trio.Nursery:
+        """What the library takes for a nursery: it calls nothing but `start_soon`."""
+        return cast(trio.Nursery, self)
+
+    def start_soon(self, task: Callable[[], Awaitable[object]]) -> None:
+        """Run the library's task, whatever it raises."""
+        self._nursery.start_soon(self._run, task)
+
+    async def open(self, shake_hands: _Opener) -> WebSocketConnection:
+        """Shake hands.
 
         Raises:
             trio.BrokenResourceError: There was no handshake.
         """
-        opened = False
+        with self._handshake:
+            try:
+                return await shake_hands()
+            except Exception as error:
+                raise self._no_handshake(error) from (self._raised or error)
+        raise self._no_handshake(None) from self._raised
+
+    async def _run(self, task: Callable[[], Awaitable[object]]) -> None:
         try:
-            async with trio.open_nursery() as nursery:
-                connection: WebSocketConnection | None = None
-                with self._handshake:
-                    connection = await shake_hands(nursery)
-                if connection is None:
-                    raise trio.BrokenResourceError(self._why_no_handshake(None))
-                opened = True
-                task_status.started(connection)
-                await trio.sleep_forever()
-        except BaseExceptionGroup as group:
-            errors, others = group.split(Exception)
-            if errors is None:
-                raise
-            if others is not None:
-                # It was cancelled from outside, and what the library raised on its way out must
-                # not come out in the cancellation's stead.
-                raise others from None
-            if not opened:
-                raise trio.BrokenResourceError(self._why_no_handshake(errors)) from errors
-            _log.debug("a WebSocket ended: the library raised", exc_info=errors)
+            await task()
+        except Exception as error:
+            self._raised = error
+            _log.debug("a WebSocket ended: the library raised", exc_info=True)
         finally:
             self._finish()
 
@@ -391,11 +391,11 @@ class _Library(trio.abc.Stream):
         self._more.set()
         self._handshake.cancel()
 
-    def _why_no_handshake(self, errors: BaseException | None) -> str:
+    def _no_handshake(self, error: Exception | None) -> trio.BrokenResourceError:
+        error = self._raised or error
         if self._is_client and self._status not in (None, "101"):
             answer = f"it answered with HTTP {printable(self._status or '')}"
-            return f"the server did not open a WebSocket: {answer}"
-        error = None if errors is None else first_error(errors)
+            return trio.BrokenResourceError(f"the server did not open a WebSocket: {answer}")
         if error is not None and str(error):
             why = printable(str(error))
         else:
@@ -403,6 +403,8 @@ class _Library(trio.abc.Stream):
                 "no valid WebSocket handshake" if self._status else "the connection ended"
             )
         if self._is_client:
-            return f"the server did not open a WebSocket ({why})"
+            return trio.BrokenResourceError(f"the server did not open a WebSocket ({why})")
         text = f"the peer did not open a WebSocket ({why})"
-        return text if self._status is None else f"{text}; it was answered with HTTP {self._status}"
+        if self._status is not None:
+            text += f"; it was answered with HTTP {self._status}"
+        return trio.BrokenResourceError(text)
