@@ -34,24 +34,24 @@ _SCHEMA = """
 # Python's text may hold lone surrogates, which its SQLite module refuses to bind. So text goes
 # in as bytes, and SQLite is told that they are text.
 _WRITE_USER = """
-    INSERT INTO users VALUES (CAST(?1 AS TEXT), CAST(?2 AS TEXT), CAST(?3 AS TEXT))
+    INSERT INTO users VALUES (CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))
     ON CONFLICT (name) DO UPDATE SET salt = excluded.salt, password = excluded.password
 """
 _WRITE_GAME = """
-    INSERT INTO games VALUES (CAST(?1 AS TEXT), CAST(?2 AS TEXT), CAST(?3 AS TEXT))
+    INSERT INTO games VALUES (CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))
     ON CONFLICT (name) DO UPDATE SET password = excluded.password, data = excluded.data
 """
 _WRITE_INVITE_CODE = """
-    INSERT INTO invite_codes VALUES (CAST(?1 AS TEXT), CAST(?2 AS TEXT))
+    INSERT INTO invite_codes VALUES (CAST(? AS TEXT), CAST(? AS TEXT))
     ON CONFLICT (code) DO UPDATE SET username = excluded.username
 """
 _WRITE_REGISTRATION = """
-    INSERT INTO settings VALUES ('registration', ?1)
+    INSERT INTO settings VALUES ('registration', ?)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value
 """
-_REMOVE_USER = "DELETE FROM users WHERE name = CAST(?1 AS TEXT)"
-_REMOVE_GAME = "DELETE FROM games WHERE name = CAST(?1 AS TEXT)"
-_REMOVE_INVITE_CODE = "DELETE FROM invite_codes WHERE code = CAST(?1 AS TEXT)"
+_REMOVE_USER = "DELETE FROM users WHERE name = CAST(? AS TEXT)"
+_REMOVE_GAME = "DELETE FROM games WHERE name = CAST(? AS TEXT)"
+_REMOVE_INVITE_CODE = "DELETE FROM invite_codes WHERE code = CAST(? AS TEXT)"
 
 # Where the header of a database says what it is: https://www.sqlite.org/fileformat2.html#1.3
 _MAGIC = b"SQLite format 3\0"
