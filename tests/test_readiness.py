@@ -6,6 +6,7 @@ import errno
 import select
 import socket
 import sys
+from collections.abc import AsyncGenerator
 
 import pytest
 import trio
@@ -149,3 +150,68 @@ async def test_a_socket_is_read_where_the_system_has_no_room_for_a_set(
         theirs.send(b"all the same")
     await pipe.close()
     theirs.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no set")
+async def test_a_socket_is_read_where_trio_has_no_room_for_the_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wait_readable = trio.lowlevel.wait_readable
+
+    async def wait_for_sockets(source: int | socket.socket) -> None:
+        if isinstance(source, int):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        await wait_readable(source)
+
+    monkeypatch.setattr("trio.lowlevel.wait_readable", wait_for_sockets)
+    pipe, theirs = _pair()
+    async with trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            assert await pipe.read() == b"one"
+            assert await pipe.read() == b"two"
+            with pytest.raises(trio.ClosedResourceError):
+                await pipe.read()
+
+        nursery.start_soon(read)
+        for message in (b"one", b"two"):
+            await wait_all_tasks_blocked()
+            theirs.send(message)
+        await wait_all_tasks_blocked()
+        pipe.interrupt()
+    other, others = _pair()
+    others.send(b"three")
+    assert await other.read() == b"three"
+    for each in (pipe, other):
+        await each.close()
+    for peer in (theirs, others):
+        peer.close()
+
+
+@pytest.mark.parametrize("made", ["before", "then"])
+@pytest.mark.parametrize("others", [0, 1])
+def test_what_outlives_the_main_task_reads_to_its_end(made: str, others: int) -> None:
+    read: list[bytes] = []
+    alive: list[AsyncGenerator[None, None]] = []
+
+    async def outlive() -> AsyncGenerator[None, None]:
+        other = [_pair() for _ in range(others)]
+        early = _pair() if made == "before" else None
+        try:
+            yield
+        finally:
+            with trio.CancelScope(shield=True), trio.fail_after(5):
+                pipe, theirs = early or _pair()
+                theirs.send(b"last words")
+                read.append(await pipe.read())
+                for each, peer in [(pipe, theirs), *other]:
+                    await each.close()
+                    peer.close()
+
+    async def main() -> None:
+        generator = outlive()
+        alive.append(generator)
+        await anext(generator)
+
+    trio.run(main)
+    assert read == [b"last words"]

@@ -7,6 +7,7 @@ that Trio waits for (epoll(7), "Level-triggered and edge-triggered").
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import sys
@@ -24,19 +25,22 @@ _ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
 def watch(source: socket.socket) -> Readiness:
-    """Watch a socket, in Trio's way where the system has no room for another one in a set.
+    """Watch a socket, in Trio's way where no set can be had.
+
+    That is where the system has no room for a set, or for another socket in it, and at the end of a
+    run of Trio, when only what outlives the main task is left.
 
     Args:
         source: The socket. It does not block, and is open until `Readiness.close` was called.
     """
     try:
         watched = _current.get(None)
-        if watched is None:
+        if watched is None or watched.ended:
             watched = _Set()
             trio.lowlevel.spawn_system_task(watched.run)
             _current.set(watched)
         return _Watched(source, watched)
-    except OSError:
+    except (OSError, RuntimeError):
         return Readiness(source)
 
 
@@ -48,44 +52,58 @@ class _Set:
         self._scope = trio.CancelScope()
         self._watched: dict[int, _Watched] = {}
 
+    @property
+    def ended(self) -> bool:
+        """Whether nobody is woken any more."""
+        return self._epoll.closed
+
     def add(self, fd: int, watched: _Watched) -> None:
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
         self._watched[fd] = watched
 
     def remove(self, fd: int) -> None:
         del self._watched[fd]
-        if not self._epoll.closed:
+        if not self.ended:
             self._epoll.unregister(fd)
         if not self._watched:
             self._scope.cancel()
-            _current.set(None)
+            if _current.get(None) is self:
+                _current.set(None)
 
     async def run(self) -> None:
         """Wake those whose sockets can be read, until there are none, or the run ends."""
-        with self._epoll, self._scope:
-            while True:
-                await trio.lowlevel.wait_readable(self._epoll.fileno())
-                for fd, flags in self._epoll.poll(0):
-                    self._watched[fd].note_edge(ended=bool(flags & _ENDED))
+        try:
+            # Trio may have no room for the set.
+            with self._epoll, self._scope, contextlib.suppress(OSError):
+                while True:
+                    await trio.lowlevel.wait_readable(self._epoll.fileno())
+                    for fd, flags in self._epoll.poll(0):
+                        self._watched[fd].note_edge(ended=bool(flags & _ENDED))
+        finally:
+            for watched in self._watched.values():
+                watched.leave_to_trio()
 
 
 class _Watched(Readiness):
     """A socket in a set. An edge is told once, so it is remembered until all is read."""
 
-    __slots__ = ("_ended", "_fd", "_may_read", "_set", "_task")
+    __slots__ = ("_ended", "_fd", "_left_to_trio", "_may_read", "_set", "_task")
 
     def __init__(self, source: socket.socket, watched: _Set) -> None:
         super().__init__(source)
         self._may_read = False
         # No edge comes any more then, and the end itself is still to be read.
         self._ended = False
+        self._left_to_trio = False
         self._task: trio.lowlevel.Task | None = None
         self._set = watched
         self._fd = source.fileno()
         watched.add(self._fd, self)
 
     async def wait(self) -> None:
-        if self._may_read:
+        if self._left_to_trio:
+            await super().wait()
+        elif self._may_read:
             await trio.lowlevel.checkpoint()
         else:
             self._task = trio.lowlevel.current_task()
@@ -95,9 +113,9 @@ class _Watched(Readiness):
         self._may_read = self._ended
 
     def wake(self) -> None:
-        task, self._task = self._task, None
-        if task is not None:
-            trio.lowlevel.reschedule(task)
+        self._resume()
+        if self._left_to_trio:
+            super().wake()
 
     def close(self) -> None:
         self._set.remove(self._fd)
@@ -106,7 +124,17 @@ class _Watched(Readiness):
         """Note that something has come, and whether that is the last."""
         self._may_read = True
         self._ended = self._ended or ended
-        self.wake()
+        self._resume()
+
+    def leave_to_trio(self) -> None:
+        """Wait in Trio's way from now on, because the set has ended."""
+        self._left_to_trio = True
+        self._resume()
+
+    def _resume(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
 
     def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
         self._task = None
