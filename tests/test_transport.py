@@ -7,6 +7,7 @@ client. Hostile peers are played by hand.
 from __future__ import annotations
 
 import base64
+import contextlib
 import gc
 import hashlib
 import importlib
@@ -37,6 +38,7 @@ from wsproto.connection import ConnectionType
 from pgnet_trio.transport import MemoryTransport, Transport, choose, memory_pair
 from pgnet_trio.transport.frames import FINAL_BINARY, FrameWatch, apply_mask, take_plain
 from pgnet_trio.transport.frames import frame as make_frame
+from pgnet_trio.transport.pipes import SocketPipe
 from pgnet_trio.transport.rules import MAX_FRAGMENTS
 from tests import links
 from tests.links import (
@@ -492,6 +494,32 @@ class TestCancellation:
             await expect_closed(one)
             await expect_broken(other)
 
+    @every_library
+    @pytest.mark.parametrize("last", ["close", "broken"])
+    async def test_of_a_receive_hides_no_end(self, library: str, last: str) -> None:
+        data = frame(CLOSE, b"\x0f\xa0bye") if last == "close" else frame(TEXT, bits=0x40)
+        for passes in range(8):
+            async with raw_client(library) as (server, raw), trio.open_nursery() as nursery:
+                scope = trio.CancelScope()
+
+                async def receive(server: Transport, scope: trio.CancelScope) -> None:
+                    with scope, contextlib.suppress(trio.EndOfChannel, trio.BrokenResourceError):
+                        await server.receive()
+
+                nursery.start_soon(receive, server, scope)
+                await trio.testing.wait_all_tasks_blocked()
+                os.write(raw.number(), data)
+                for _ in range(passes):
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+                await trio.testing.wait_all_tasks_blocked()
+                with trio.fail_after(5):
+                    if last == "close":
+                        assert "4000: bye" in await expect_end(server)
+                    else:
+                        assert "broke the rules" in await expect_broken(server)
+                await raw.stream.aclose()
+
     @every_link
     async def test_of_the_body_closes_the_link(self, link: Link) -> None:
         with trio.CancelScope() as scope:
@@ -677,6 +705,21 @@ class TestWebSockets:
             with pytest.raises(trio.BrokenResourceError, match=r"(?i)certificate.verify"):
                 async with choose(library).connect("127.0.0.1", port, ssl_context=context):
                     pytest.fail("connected to somebody unknown")
+
+    @every_library
+    async def test_hang_up_where_tls_cannot_begin(self, library: str) -> None:
+        async with links.listening() as (listener, port), trio.open_nursery() as nursery:
+
+            async def serve() -> None:
+                async with await listener.accept() as stream:
+                    assert await stream.receive_some() == b""
+
+            nursery.start_soon(serve)
+            # One for servers, which no client can speak TLS with.
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            with trio.fail_after(5), pytest.raises(ssl.SSLError):
+                async with choose(library).connect("127.0.0.1", port, ssl_context=context):
+                    pytest.fail("connected without TLS")
 
     @every_websocket
     async def test_body_errors_come_out_bare_and_close_the_link(self, link: Link) -> None:
@@ -1124,6 +1167,34 @@ class TestHostileClient:
             await trio.lowlevel.checkpoint()
 
 
+class SlowToEnd(trio.abc.Stream):
+    """A stream whose reads take a few passes of the scheduler to end, as those of TLS do."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._busy = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if self._busy:
+            raise trio.BusyResourceError("another task is receiving")
+        self._busy = True
+        try:
+            return await self._stream.receive_some(max_bytes)
+        finally:
+            for _ in range(6):
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            self._busy = False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
 @pytest.mark.usefixtures("patient")
 class TestFriendlyClient:
     """What a client that keeps to the rules need not wait for."""
@@ -1156,8 +1227,11 @@ class TestFriendlyClient:
                             await server.receive()
 
                     async def close(server: Transport, alarm: trio.SocketStream) -> None:
-                        await alarm.receive_some()
+                        # It waits as the server does, so that neither is a pass behind.
+                        pipe = SocketPipe(alarm)
+                        await pipe.read()
                         await server.aclose()
+                        await pipe.close()
 
                     nursery.start_soon(receive, server)
                     nursery.start_soon(close, server, one)
@@ -1167,6 +1241,66 @@ class TestFriendlyClient:
                     os.write(other.socket.fileno(), b"x")
                     await raw.read_close()
                     assert await raw.read_to_end() == b""
+
+    @every_library
+    async def test_that_sends_in_pieces_while_the_server_closes(self, library: str) -> None:
+        pieces = frame(TEXT, b"be", final=False) + frame(0, b"gin")
+        for _ in range(20):
+            with trio.fail_after(5):
+                async with (
+                    raw_client(library) as (server, raw),
+                    connected_sockets() as (one, other),
+                    trio.open_nursery() as nursery,
+                ):
+
+                    async def receive(server: Transport, closing: trio.Event) -> None:
+                        with pytest.raises(trio.ClosedResourceError):
+                            while True:
+                                assert await server.receive() == "begin"
+                                assert not closing.is_set()
+
+                    async def close(
+                        server: Transport, alarm: trio.SocketStream, closing: trio.Event
+                    ) -> None:
+                        # It waits as the server does, so that neither is a pass behind.
+                        pipe = SocketPipe(alarm)
+                        await pipe.read()
+                        closing.set()
+                        await server.aclose()
+                        await pipe.close()
+
+                    closing = trio.Event()
+                    nursery.start_soon(receive, server, closing)
+                    nursery.start_soon(close, server, one, closing)
+                    await trio.testing.wait_all_tasks_blocked()
+                    # Without a checkpoint between them, both wake in one pass of the scheduler.
+                    os.write(raw.number(), pieces * 300)
+                    os.write(other.socket.fileno(), b"x")
+                    await raw.read_close()
+                    await raw.send(pieces + frame(CLOSE))
+                    assert await raw.read_to_end() == b""
+
+    @every_library
+    async def test_over_a_stream_that_is_slow_to_end_a_read(self, library: str) -> None:
+        stream, other = trio.testing.memory_stream_pair()
+        raw = RawPeer(other)
+        await raw.send(REQUEST)
+        with trio.fail_after(5):
+            async with (
+                links.accept(choose(library), SlowToEnd(stream)) as server,
+                trio.open_nursery() as nursery,
+            ):
+                await raw.read_head()
+
+                async def receive() -> None:
+                    with pytest.raises(trio.ClosedResourceError):
+                        await server.receive()
+
+                nursery.start_soon(receive)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(server.aclose, 4000, "bye \ud800")
+                assert await raw.read_close() == (4000, "bye ?")
+                await raw.send(frame(CLOSE))
 
     @every_library
     async def test_that_sends_no_more_gets_what_is_on_its_way(self, library: str) -> None:
@@ -1197,6 +1331,30 @@ async def test_nothing_of_the_handshake_is_kept_or_left_to_the_collector() -> No
             assert len(of_the_library()) == before
     finally:
         gc.enable()
+
+
+@every_library
+@pytest.mark.parametrize("last", [frame(CLOSE), frame(PING) + frame(CLOSE), b""])
+async def test_a_connection_leaves_nothing_to_the_collector(library: str, last: bytes) -> None:
+    async def connect() -> None:
+        async with raw_client(library) as (server, raw):
+            await raw.send(frame(TEXT, b"plain") + last)
+            assert await server.receive() == "plain"
+            if last:
+                # What `pytest.raises` keeps would be found too.
+                with contextlib.suppress(trio.EndOfChannel):
+                    await server.receive()
+            await raw.stream.aclose()
+
+    await connect()
+    gc.collect()
+    gc.disable()
+    try:
+        await connect()
+        found = gc.collect()
+    finally:
+        gc.enable()
+    assert found == 0
 
 
 @pytest.mark.usefixtures("impatient")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from pgnet_trio.transport.pipes import close_at_once
 from pgnet_trio.transport.rules import CLOSE_TIMEOUT
 
 if TYPE_CHECKING:
@@ -47,7 +48,11 @@ async def open_stream(host: str, port: int, ssl_context: ssl.SSLContext | None) 
     stream = await trio.open_tcp_stream(host, port)
     if ssl_context is None:
         return stream
-    return trio.SSLStream(stream, ssl_context, server_hostname=host, https_compatible=True)
+    try:
+        return trio.SSLStream(stream, ssl_context, server_hostname=host, https_compatible=True)
+    except BaseException:
+        await close_at_once(stream)
+        raise
 
 
 async def refuse(pipe: BytePipe, answer: bytes) -> None:

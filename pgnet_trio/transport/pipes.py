@@ -240,6 +240,7 @@ class StreamPipe(BytePipe):
         self._written = trio.Event()
         self._flushed = trio.Event()
         self._reading = trio.CancelScope()
+        self._read_ended: trio.Event | None = None
         self._flushing = trio.CancelScope()
         self._failure: Exception | None = None
         self._closed = False
@@ -268,13 +269,20 @@ class StreamPipe(BytePipe):
 
     async def read(self) -> bytes:
         """Wait for bytes; see `BytePipe.read`."""
+        while self._read_ended is not None:
+            # One that was interrupted may take a while to leave the stream: TLS does.
+            await self._read_ended.wait()
         if self._closed:
             raise trio.ClosedResourceError(CLOSED_HERE)
-        with trio.CancelScope() as self._reading:
-            try:
+        self._read_ended = read_ended = trio.Event()
+        try:
+            with trio.CancelScope() as self._reading:
                 return bytes(await self._stream.receive_some(_LONG_READ_SIZE))
-            except trio.BrokenResourceError as exc:
-                raise _broken(exc) from exc
+        except trio.BrokenResourceError as exc:
+            raise _broken(exc) from exc
+        finally:
+            self._read_ended = None
+            read_ended.set()
         raise trio.ClosedResourceError(CLOSED_HERE)
 
     def write_nowait(self, data: bytes) -> bool:
@@ -336,7 +344,7 @@ async def open_pipe(stream: trio.abc.Stream) -> AsyncGenerator[BytePipe, None]:
     pipe: SocketPipe | StreamPipe
     try:
         pipe = SocketPipe(stream) if isinstance(stream, trio.SocketStream) else StreamPipe(stream)
-    except trio.BrokenResourceError:
+    except BaseException:
         await close_at_once(stream)
         raise
     try:

@@ -77,7 +77,7 @@ def check_close_code(code: int) -> None:
 
 def cut_reason(reason: str) -> str:
     """A close reason as far as a close frame can carry it: whole characters, at most 123 bytes."""
-    return reason.encode()[:_MAX_REASON_SIZE].decode(errors="ignore")
+    return reason.encode(errors="replace")[:_MAX_REASON_SIZE].decode(errors="ignore")
 
 
 def closed_by_peer(code: int, reason: str) -> str:

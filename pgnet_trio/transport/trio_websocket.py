@@ -201,26 +201,31 @@ class TrioWebSocketTransport(WebSocketLink):
         )
         self._connection = connection
         self._library = library
-        # How many of the messages that the library was given came out of it.
+        # How many messages the library was given, and how many came out of it.
+        self._given = 0
         self._came_out = 0
+        # Whether all that the library makes of what it was given is taken note of.
+        self._settled = True
         library.answer = self._answer
         if library.first:
             self._take(library.first)
 
     @property
     def _library_is_idle(self) -> bool:
-        return self._library.idle.is_set() and self._came_out == self._watch.messages
+        return self._settled
 
     async def _library_idle(self) -> None:
         try:
-            while self._came_out < self._watch.messages:
+            while self._came_out < self._given:
                 message = await self._connection.get_message()
                 self._came_out += 1
-                self._messages.append(message)
+                if not self._closed:
+                    self._messages.append(message)
         except ConnectionClosed:
             # It found something wrong with one of them, and none comes after that.
-            self._came_out = self._watch.messages
+            self._came_out = self._given
         await self._library.idle.wait()
+        self._settled = True
         close = self._connection.closed
         if close is None:
             if self._library.ended:
@@ -235,6 +240,8 @@ class TrioWebSocketTransport(WebSocketLink):
 
     def _give_to_library(self, data: bytes) -> None:
         self._library.feed(data)
+        self._given = self._watch.messages
+        self._settled = False
 
 
 class _Library(trio.abc.Stream):
@@ -305,6 +312,8 @@ class _Library(trio.abc.Stream):
             _log.debug("a WebSocket ended: the library raised", exc_info=True)
         finally:
             self._finish()
+            # What it would answer with leads back to here, by way of the link.
+            self.answer = None
 
     def feed(self, data: bytes) -> None:
         """Let the library read these bytes next."""
