@@ -40,6 +40,10 @@ class WireProtocol(Protocol[EventT_co]):
     def waiting(self) -> bool:
         """Whether there may be something to send, or the connection is to be closed."""
 
+    @property
+    def private(self) -> bool:
+        """Whether the link's own close, which is not encrypted, must not say why."""
+
     def receive(self, message: str | bytes, /) -> Sequence[EventT_co]:
         """Take a message in, and say what it means.
 
@@ -179,7 +183,8 @@ class Connection(Generic[EventT]):
 
         Args:
             code: A WebSocket close code.
-            reason: Why; `receive` raises Disconnected with it.
+            reason: Why; `receive` raises Disconnected with it. The other side is told where the
+                protocol is not private.
         """
         self.flush()
         try:
@@ -189,7 +194,7 @@ class Connection(Generic[EventT]):
                         await self._writable.park()
         finally:
             self._end(reason or "closed at this side")
-            await self.transport.aclose(code, reason)
+            await self._close_transport(code, reason)
 
     def _stall(self) -> None:
         """Have `_tend` write out what waits inside the transport."""
@@ -238,7 +243,10 @@ class Connection(Generic[EventT]):
                     self.flush()
                 else:
                     self.transport.ping()
-        await self.transport.aclose(GOING_AWAY, self.close_reason)
+        await self._close_transport(GOING_AWAY, self.close_reason)
+
+    async def _close_transport(self, code: int, reason: str) -> None:
+        await self.transport.aclose(code, "" if self._protocol.private else reason)
 
     @property
     def _last_heard(self) -> float:

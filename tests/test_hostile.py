@@ -615,6 +615,19 @@ def count_tasks(server: Server) -> tuple[int, int]:
     return len(server._connections.child_tasks), len(server._host.services.child_tasks)
 
 
+async def test_why_a_connection_ends_is_said_where_nobody_else_can_read_it(
+    server: Server,
+) -> None:
+    async with stranger(server) as bob:
+        await bob.say_envelopes(request(1, "x", {"confidential": b"x"}))
+        *_, goodbye = await bob.hear_until(GOODBYE)
+        assert "confidential" in goodbye[1]
+        # The close of a WebSocket is not encrypted.
+        with pytest.raises(trio.EndOfChannel) as ended:
+            await bob.transport.receive()
+        assert str(ended.value) == "the peer closed the link with code 1008"
+
+
 @pytest.mark.parametrize("message", ["text", b"", b"x", bytes(100), bytes(60_000)])
 async def test_what_is_not_from_the_client_ends_the_connection_but_not_the_session(
     message: str | bytes, server: Server, caplog: pytest.LogCaptureFixture

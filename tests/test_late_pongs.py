@@ -61,6 +61,7 @@ class Saying:
     """A protocol that says what it is told to, and takes what it hears as it is."""
 
     closing = False
+    private = False
 
     def __init__(self) -> None:
         self.texts: list[str] = []

@@ -158,6 +158,11 @@ class _Side:
         """Whether there is something to send, or the connection is to be closed."""
         return bool(self._outbox) or self._state is CLOSED
 
+    @property
+    def private(self) -> bool:
+        """No: without the close's reason, this protocol cannot say why it ends."""
+        return False
+
     def ping(self) -> bool:
         """Say that this protocol cannot ask for a sign of life; its transport has to."""
         return False

@@ -72,6 +72,11 @@ class Side(ABC):
         return True
 
     @property
+    def private(self) -> bool:
+        """Whether all is encrypted by now, and has to be."""
+        return self._link is not None
+
+    @property
     def max_envelope_size(self) -> int | None:
         """The longest envelope in bytes that the other side takes; None for any."""
         limit = self._peer_limit
