@@ -170,11 +170,11 @@ class Writer:
         self.carry("request 1", by_client=True)
         delivery.change_game(wire.GameEnvelope("table 1", 0.0, 0.25, "", ""))
         delivery.show(Seen({"turn": "ann", "log": ["start"], "scores": {"ann": 0, "bob": 0}}))
-        delivery.respond(1, Response("You are in the game.", {"heartbeat_rate": 0.0}))
         delivery.add(
             wire.encode_push(Push("__pgnet__.players", {"players": {"ann": True}, "all": True}))
         )
-        self.carry("the game, its state, response 1, a push", by_client=False)
+        delivery.respond(1, Response("You are in the game 'table 1'.", {"heartbeat_rate": 10.0}))
+        self.carry("the game, its state, a push, response 1", by_client=False)
         self.requests.put(Packet("move", {"x": 1}))
         self.carry("an acknowledgement of the three that count, and request 2", by_client=True)
         delivery.show(Seen({"turn": None, "log": ["start", "x"], "scores": {"ann": 1, "bob": 0}}))
