@@ -767,9 +767,9 @@ class Client:
             if self._game is None or not self._heartbeat_rate:
                 await self._game_changed.park()
                 continue
-            with trio.move_on_after(1 / self._heartbeat_rate):
-                await self._ended.wait()
-            if self._game is None or not self._online:
+            with trio.move_on_after(1 / self._heartbeat_rate) as pause:
+                await self._game_changed.park()
+            if not pause.cancelled_caught or self._game is None or not self._online:
                 continue
             packet = Packet(Request.HEARTBEAT_UPDATE, self.heartbeat_payload())
             try:
@@ -818,6 +818,7 @@ class Client:
     def _session_ended(self, reason: str, cause: PGNetError | None) -> None:
         """Tell everybody who waits that it is over."""
         self._ended.set()
+        self._game_changed.unpark_all()
         self._close_reason = reason
         error = Disconnected(reason)
         error.__cause__ = cause
@@ -833,6 +834,9 @@ class Client:
 
     def _take_event(self, event: ClientEvent) -> None:
         """Do what has to be done with something that came."""
+        if self._session.end_reason is not None:
+            # What came before it in the same frame has ended the session.
+            return
         if isinstance(event, Answer):
             self._take_answer(event)
             return
@@ -842,6 +846,8 @@ class Client:
                 self._way_in = None
             self._heartbeat_rate = event.heartbeat_rate
             self._set_game(event.name)
+            # The game may be the one of before, and its rate another.
+            self._game_changed.unpark_all()
 
     def _take_answer(self, answer: Answer) -> None:
         response = answer.response

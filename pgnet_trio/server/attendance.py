@@ -102,7 +102,9 @@ class Attendance:
             try:
                 if not spectate:
                     await self._ask_to_let_in(player.username)
-                self._enter(member, rate)
+                if self._members.get(player.username) is member:
+                    # They were not sent away while the game thought about it.
+                    self._enter(member, rate)
             except BaseException:
                 self._members.remove(player.username)
                 self._questions.player_left(player.username)

@@ -173,6 +173,7 @@ class Host:
             self.lobby.remove(entry)
             # Without a save file, nothing would ever take them out again.
             if self.saves and not (self.closing or room.crashed):
+                entry.over = True
                 self.games_gone[name] = object()
 
         def dismiss(username: str) -> None:
@@ -260,6 +261,8 @@ class Host:
         gone = set(ended)
         games = {}
         for entry in entries:
+            if entry.over:
+                continue
             if entry.room.save_string:
                 data = pack(entry.room.save_string, entry.room.options)
                 games[entry.name] = SavedGame(entry.name, entry.password, data)

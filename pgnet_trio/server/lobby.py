@@ -30,6 +30,7 @@ class GameEntry(Generic[RoomT]):
         room: Who runs the game.
         users: Who is in it, in the order of joining; those who only watch too.
         spectators: Which of them only watch.
+        over: Whether it has ended in good order, and nothing of it is to be kept.
     """
 
     name: str
@@ -37,6 +38,7 @@ class GameEntry(Generic[RoomT]):
     room: RoomT
     users: list[str] = attrs.field(factory=list)
     spectators: set[str] = attrs.field(factory=set)
+    over: bool = False
 
     @property
     def player_count(self) -> int:

@@ -17,7 +17,7 @@ from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import ServerError, StorageError, bare
 from pgnet_trio.messages import ADMIN_USERNAME, DEFAULT_PORT, check_port
 from pgnet_trio.protocol.v2 import SUBPROTOCOL
-from pgnet_trio.server.accounts import Accounts
+from pgnet_trio.server.accounts import AccountRefusal, Accounts
 from pgnet_trio.server.archive import Archive
 from pgnet_trio.server.autosave import autosave
 from pgnet_trio.server.handler import handle_stream, handle_transport
@@ -311,6 +311,9 @@ class Server:
         if self._running:
             raise ServerError("This server is running already; one run at a time.")
         self._running = True
+        self._host.stopping = trio.Event()
+        self._host.exit_code = 0
+        self._host.closing = False
         try:
             async with self._archive() as saved:
                 await self._set_up(saved)
@@ -364,9 +367,6 @@ class Server:
                 admin=admin,
             )
         self._host.accounts = self._accounts
-        self._host.stopping = trio.Event()
-        self._host.exit_code = 0
-        self._host.closing = False
 
     async def _run(
         self,
@@ -485,6 +485,9 @@ class Server:
     async def _delete_user(self, username: str) -> None:
         try:
             await self._host.delete_user(username)
+        except AccountRefusal as error:
+            # Somebody else has deleted them meanwhile.
+            logger.info("The user %s was not deleted: %s", username, error)
         except StorageError as error:
             logger.error("The user %s could not be deleted: %s", username, error)
 
