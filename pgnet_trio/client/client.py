@@ -157,6 +157,8 @@ class Client:
         self._close_reason = ""
         self._heartbeat_rate = DEFAULT_HEARTBEAT_RATE
         self._game_changed = trio.lowlevel.ParkingLot()
+        # What asks for the game of before in the place of a session that was lost.
+        self._rejoining: Errand | None = None
         # How the user got into the game, to get there again after the session was lost.
         self._way_in: Packet | None = None
         self._view = GameView(
@@ -797,7 +799,8 @@ class Client:
         )
         if again and self._way_in is not None:
             way_in = Packet(Request.JOIN_GAME, _without_options(self._way_in.payload))
-            self._outbox.put(Errand(way_in, self._rejoined), do_next=True, waiting_callbacks=0)
+            self._rejoining = Errand(way_in)
+            self._outbox.put(self._rejoining, do_next=True, waiting_callbacks=0)
 
     def _session_lost(self, reason: str) -> None:
         """Fail what waits: the server knows nothing of it any more."""
@@ -854,6 +857,9 @@ class Client:
         errand = self._outbox.take(answer.id)
         if errand.packet.message in JOINING and response.status == Status.OK:
             self._way_in = errand.packet
+        elif errand is self._rejoining:
+            self._way_in = None
+            self._set_game(None)
         if self._session.protocol == 1:
             rate = response.payload.get("heartbeat_rate")
             if errand.packet.message in JOINING and isinstance(rate, (int, float)) and rate > 0:
@@ -884,11 +890,6 @@ class Client:
         if response.game is not None:
             self._view.take(GameChanged(response.game, 0.0, now))
         self._set_game(response.game)
-
-    def _rejoined(self, response: Response) -> None:
-        if response.status != Status.OK:
-            self._way_in = None
-            self._set_game(None)
 
     def _dispatch(self, hook: Callable[..., Any] | None, argument: Any) -> None:
         """Have a hook called, where not too many calls wait already."""

@@ -235,7 +235,7 @@ class ClientSession:
         mismatch: ServerKeyMismatch | None = None
         mismatched_since = math.inf
         is_told = False
-        while trio.current_time() < deadline:
+        while self.end_reason is None and trio.current_time() < deadline:
             share = int.from_bytes(self._environment.random_bytes(4)) / 2**32
             await trio.sleep_until(min(trio.current_time() + share * self._backoff, deadline))
             self._backoff = min(2 * self._backoff, LONGEST_BACKOFF)
@@ -303,6 +303,9 @@ class ClientSession:
                     async with connection.open():
                         events = await self._introduce(connection, speaker, scope, deadline)
                         scope.deadline = math.inf
+                        if scope.cancel_called:
+                            # Time was up in that very step, which no later deadline undoes.
+                            await trio.lowlevel.checkpoint()
                         self._reading = trio.CancelScope()
                         self._connection, self._speaker = connection, speaker
                         since, before = trio.current_time(), self._progress

@@ -134,5 +134,11 @@ class Archive:
             )
 
     def _exclusively(self, function: Callable[..., None], *args: Any) -> None:
-        with self._store_lock:
-            function(*args)
+        try:
+            with self._store_lock:
+                function(*args)
+        except StorageError:
+            raise
+        except Exception as error:
+            # A store of an author's own may raise what it likes; that must not cost the games.
+            raise StorageError(f"{type(error).__name__}: {error}") from error

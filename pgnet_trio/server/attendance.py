@@ -214,8 +214,10 @@ class Attendance:
             member.player.flush()
         self._members.clear()
 
-    def remove_bots(self) -> None:
-        """Have the bots out: they are gone with the game that had added them."""
+    def forget_game(self) -> None:
+        """Forget what is gone with the game that raised: its bots, whom it sent away, its lock."""
+        self.locked = False
+        self._sent_away.clear()
         for name in [name for name in self._members.players if is_bot_name(name)]:
             self._members.remove(name)
             self._tell_players({name: None})

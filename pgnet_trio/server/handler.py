@@ -268,6 +268,8 @@ async def _log_in(
 def _resume(host: Host, protocol: v2.ServerProtocol, link: _Link, event: Resume) -> Session | None:
     """Give the client its session back; there is no await, so nothing happens in between."""
     session = host.sessions.get(event.username)
+    if session is not None:
+        session.end_if_late()
     if (
         session is None
         or session.delivery is None
@@ -300,6 +302,8 @@ async def _seat(
     if host.closing:
         raise _NotNow(SHUTTING_DOWN)
     await _authenticate(host, log_in, address)
+    if (session := host.sessions.get(username)) is not None:
+        session.end_if_late()
     while (session := host.sessions.get(username)) is not None and session.end_reason is not None:
         await session.ended.wait()
         if host.accounts.check(log_in, trusted=address == LOCAL) == "new":

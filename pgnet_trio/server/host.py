@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
 import math
 import os
@@ -99,6 +100,7 @@ class Host:
         self._make_game = make_game
         self._hashing = trio.CapacityLimiter(os.cpu_count() or 1)
         self._detached = 0
+        self._question_ids = itertools.count(1)
         self._names_unsaved_games = names_unsaved_games
 
     @property
@@ -164,8 +166,11 @@ class Host:
         """Start the room of a new or saved game; nobody is in it yet.
 
         Raises:
-            RoomClosed: The game could not be made; what it raised is logged.
+            RoomClosed: The game could not be made; what it raised is logged. Or the server is
+                shutting down.
         """
+        if self.closing:
+            raise RoomClosed("The server is shutting down.")
         entry: GameEntry[RoomTask]
 
         def end(reason: str) -> None:
@@ -190,6 +195,7 @@ class Host:
             options=options or {},
             seed=self.environment.random_bytes(16),
             save_string=save_string,
+            question_ids=self._question_ids,
             is_empty=lambda: not entry.users,
             dismiss=dismiss,
             on_end=end,

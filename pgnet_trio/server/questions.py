@@ -60,12 +60,14 @@ class Questions:
 
     Args:
         start: When the room's time began, in Trio's.
+        ids: Gives each question its id, which no other room of the server gives too: else a late
+            answer would be taken for one to a question of another game.
     """
 
-    def __init__(self, start: float) -> None:
+    def __init__(self, start: float, ids: Iterator[int]) -> None:
         self._start = start
+        self._ids = ids
         self._open: dict[int, OpenQuestion] = {}
-        self._last_id = 0
 
     def of(self, player: str) -> Iterator[OpenQuestion]:
         """The open questions of a player, in the order of asking."""
@@ -93,9 +95,8 @@ class Questions:
         deadline = min(
             trio.current_effective_deadline(), math.inf if timeout is None else now + timeout
         )
-        self._last_id += 1
         asked = OpenQuestion(
-            self._last_id,
+            next(self._ids),
             player,
             packet,
             None if deadline == math.inf else max(deadline, now) - self._start,

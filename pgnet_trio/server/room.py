@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,7 @@ class RoomTask:
         options: What the game was created with.
         seed: Seeds the game's randomness.
         save_string: What the game was last saved as; None for a new game.
+        question_ids: Gives the ids of all questions of the server's games.
         is_empty: Says whether no user is in the game any more.
         dismiss: Called with a username when the game sends that user away, at once.
         on_end: Called once, when the room takes no more turns, with the reason.
@@ -104,6 +105,7 @@ class RoomTask:
         options: Mapping[str, Any] = MappingProxyType({}),
         seed: int | bytes | None = None,
         save_string: str | None = None,
+        question_ids: Iterator[int],
         is_empty: Callable[[], bool],
         dismiss: Callable[[str], None],
         on_end: Callable[[str], None],
@@ -126,7 +128,7 @@ class RoomTask:
         self._steps = Steps(self._hosted, self._inbox, self._news, self._wishes)
         self._respond = Responder(self._hosted, self.members, self._steps.hook).respond
         self._ticks = Ticks(self._hosted, self._inbox)
-        self._questions = Questions(self._hosted.start)
+        self._questions = Questions(self._hosted.start, question_ids)
         bots = Bots(self, self._hosted)
         self._attendance = Attendance(
             self._hosted,
@@ -325,7 +327,7 @@ class RoomTask:
         self._steps.in_turn = False
         self._news.pushes.clear()
         self._wishes.clear()
-        self._attendance.remove_bots()
+        self._attendance.forget_game()
         if not again:
             self.crashed = True
             self.close(CRASHED, "crashed")

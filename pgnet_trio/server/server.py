@@ -451,6 +451,9 @@ class Server:
 
     async def _open_saved_games(self, saved: SavedState) -> None:
         for game in saved.games.values():
+            if self._host.saved_game(game.name) is None:
+                # It ended in the run before, and that could not be written.
+                continue
             try:
                 await self._host.open_saved_game(game)
             except RoomClosed as error:

@@ -155,6 +155,11 @@ class Session:
 
     # What connections do.
 
+    def end_if_late(self) -> None:
+        """End a session whose grace has run out just now: its task has not run since."""
+        if self._scope.cancel_called:
+            self.end(NOT_RESUMED)
+
     def attach(self, link: Link, *, grace: float) -> None:
         """Go on over this connection; the one before is closed. Never waits.
 
