@@ -5,11 +5,23 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pgnet_trio import Client, Disconnected, Game, Packet, Request, RequestFailed, Response, Server
+from pgnet_trio import (
+    Client,
+    Disconnected,
+    Game,
+    Packet,
+    Reject,
+    Request,
+    RequestFailed,
+    Response,
+    Server,
+    StorageError,
+)
 from pgnet_trio.client.outbox import MAX_QUEUED
 from pgnet_trio.storage import Changes, SavedState, Store
 from pgnet_trio.testing import SimulatedNetwork, hosting, playing
@@ -214,3 +226,164 @@ async def test_heartbeats_take_the_rate_of_the_game_at_once(autojump_clock: Mock
         await ann.join_game("fast")
         await trio.sleep(1)
         assert len(beats) > 5
+
+
+@attrs.frozen
+class Ask:
+    what: str
+
+
+@attrs.frozen
+class Told:
+    number: int
+
+
+class Asking(Game):
+    async def run(self) -> None:
+        (player,) = await self.room.wait_players(1)
+        await self.room.ask(player, Ask(self.room.name), Told)
+        await trio.sleep_forever()
+
+
+async def test_a_late_answer_is_none_to_the_question_of_another_game() -> None:
+    async with hosting(Asking) as server, playing(server, "ann") as ann:
+        await ann.create_game("before")
+        old = await anext(ann.questions(Ask))
+        await ann.leave_game()
+        await ann.create_game("now")
+        new = await anext(ann.questions(Ask))
+        with pytest.raises(RequestFailed, match="no longer open"):
+            await old.answer(Told(1))
+        assert new.is_open
+        await new.answer(Told(2))
+
+
+async def test_no_game_is_made_during_the_shutdown(autojump_clock: MockClock) -> None:
+    async with hosting(Saved) as server:
+        async with (
+            playing(server, "ann", game="table 1") as ann,
+            playing(server, "bob") as bob,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(ann.request, Packet("wait"))
+            await trio.sleep(0.5)
+            server.shutdown()
+            await trio.sleep(0.5)
+            with pytest.raises(RequestFailed, match="shutting down"):
+                await bob.join_game("table 2")
+        assert set(server.store.state.games) == {"table 1"}
+
+
+async def test_a_store_that_raises_what_it_likes_costs_no_game(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Away(Store):
+        def load(self) -> SavedState:
+            return SavedState()
+
+        def write(self, changes: Changes) -> None:
+            raise ConnectionError("the database is away")
+
+        def close(self) -> None:
+            pass
+
+    server = Server(Saved, port=None, save_file=Away())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.serve)
+        with pytest.raises(StorageError, match="ConnectionError: the database is away"):
+            await server._host.archive.write(Changes(registration=False))
+        server.shutdown()
+
+
+async def test_a_game_made_again_is_open_and_hears_only_of_its_own(
+    autojump_clock: MockClock,
+) -> None:
+    heard: list[str] = []
+
+    class Fragile(Game):
+        on_crash = "restart"
+
+        def user_joined(self, username: str) -> None:
+            heard.append(f"{username} joined")
+
+        def user_left(self, username: str) -> None:
+            heard.append(f"{username} left")
+
+        async def handle_game_packet(self, packet: Packet) -> Response:
+            if packet.message == "kick":
+                await trio.sleep(0.5)
+                self.room.locked = True
+                self.room.kick("bob")
+                return Response("done")
+            heard.clear()
+            raise ValueError("planned")
+
+    async with hosting(Fragile) as server:
+        async with (
+            playing(server, "ann", game="table 1") as ann,
+            playing(server, "bob", game="table 1"),
+        ):
+            with server.expecting(ValueError):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(ann.request, Packet("kick"))
+                    await trio.sleep(0.1)
+                    await ann.request(Packet("crash"))
+            await trio.sleep(1)
+            assert heard == ["ann joined"]
+            async with playing(server, "cid", game="table 1"):
+                assert heard == ["ann joined", "cid joined"]
+
+
+async def test_a_refused_return_to_a_game_takes_none_from_who_is_in_another(
+    autojump_clock: MockClock,
+) -> None:
+    doors = {"open": True}
+
+    class Door(Game):
+        def user_joined(self, username: str) -> None:
+            if self.room.name == "table 1" and not doors["open"]:
+                raise Reject("No more.")
+
+    network = SimulatedNetwork(latency=0.05)
+    async with hosting(Door, network=network, resume_grace=5) as server:
+        async with server.client("ann") as ann, server.client("bob") as bob:
+            await bob.join_game("table 1")
+            await ann.join_game("table 1")
+
+            async def go_elsewhere(connected: bool) -> None:
+                if connected:
+                    await ann.join_game("table 2")
+
+            ann.on_connection = go_elsewhere
+            network.cut("ann")
+            await trio.sleep(10)
+            doors["open"] = False
+            network.heal("ann")
+            await trio.sleep(10)
+            assert ann.game == "table 2"
+
+
+async def test_a_resume_whose_time_is_up_in_the_very_step_is_tried_again(
+    autojump_clock: MockClock,
+) -> None:
+    network = SimulatedNetwork(latency=0)
+    answers = 0
+
+    def jump(record: Any, _: object) -> None:
+        nonlocal answers
+        if record.where.startswith("ann#2 <-") and record.what == "send":
+            answers += 1
+            if answers == 2:
+                # What says that the session goes on.
+                autojump_clock.jump(6)
+
+    network.on_record = jump
+    async with hosting(Saved, network=network) as server:
+        with trio.fail_after(100):
+            async with server.client("ann") as ann:
+                await ann.join_game("table 1")
+                network.drop("ann")
+                await trio.sleep(60)
+                assert ann.online
+                assert ann.close_reason == ""
+    assert answers >= 2
