@@ -48,6 +48,19 @@ class Saved(Game):
         return Response("done")
 
 
+class Nowhere(Store):
+    """Keeps nothing."""
+
+    def load(self) -> SavedState:
+        return SavedState()
+
+    def write(self, changes: Changes) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 async def test_a_user_who_is_deleted_twice_is_gone_once() -> None:
     async with hosting(Saved) as server:
         async with server.client("ann"), server.client("bob") as bob:
@@ -62,17 +75,11 @@ async def test_a_shutdown_while_the_server_starts_is_kept() -> None:
     loading, loaded = trio.Event(), threading.Event()
     token = trio.lowlevel.current_trio_token()
 
-    class Slow(Store):
+    class Slow(Nowhere):
         def load(self) -> SavedState:
             token.run_sync_soon(loading.set)
             loaded.wait(5)
-            return SavedState()
-
-        def write(self, changes: Changes) -> None:
-            pass
-
-        def close(self) -> None:
-            pass
+            return super().load()
 
     server = Server(Saved, port=None, save_file=Slow())
     codes: list[int] = []
@@ -274,18 +281,10 @@ async def test_no_game_is_made_during_the_shutdown(autojump_clock: MockClock) ->
         assert set(server.store.state.games) == {"table 1"}
 
 
-async def test_a_store_that_raises_what_it_likes_costs_no_game(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Away(Store):
-        def load(self) -> SavedState:
-            return SavedState()
-
+async def test_a_store_that_raises_what_it_likes_costs_no_game() -> None:
+    class Away(Nowhere):
         def write(self, changes: Changes) -> None:
             raise ConnectionError("the database is away")
-
-        def close(self) -> None:
-            pass
 
     server = Server(Saved, port=None, save_file=Away())
     async with trio.open_nursery() as nursery:

@@ -1167,6 +1167,16 @@ class TestHostileClient:
             await trio.lowlevel.checkpoint()
 
 
+async def close_at_alarm(server: Transport, alarm: trio.SocketStream, closing: trio.Event) -> None:
+    """Close a link when something comes, and say so first."""
+    # It waits as the server does, so that neither is a pass behind.
+    pipe = SocketPipe(alarm)
+    await pipe.read()
+    closing.set()
+    await server.aclose()
+    await pipe.close()
+
+
 class SlowToEnd(trio.abc.Stream):
     """A stream whose reads take a few passes of the scheduler to end, as those of TLS do."""
 
@@ -1226,15 +1236,8 @@ class TestFriendlyClient:
                         with pytest.raises((trio.ClosedResourceError, trio.EndOfChannel)):
                             await server.receive()
 
-                    async def close(server: Transport, alarm: trio.SocketStream) -> None:
-                        # It waits as the server does, so that neither is a pass behind.
-                        pipe = SocketPipe(alarm)
-                        await pipe.read()
-                        await server.aclose()
-                        await pipe.close()
-
                     nursery.start_soon(receive, server)
-                    nursery.start_soon(close, server, one)
+                    nursery.start_soon(close_at_alarm, server, one, trio.Event())
                     await trio.testing.wait_all_tasks_blocked()
                     # Without a checkpoint between them, both wake in one pass of the scheduler.
                     os.write(raw.number(), frame(CLOSE))
@@ -1259,19 +1262,9 @@ class TestFriendlyClient:
                                 assert await server.receive() == "begin"
                                 assert not closing.is_set()
 
-                    async def close(
-                        server: Transport, alarm: trio.SocketStream, closing: trio.Event
-                    ) -> None:
-                        # It waits as the server does, so that neither is a pass behind.
-                        pipe = SocketPipe(alarm)
-                        await pipe.read()
-                        closing.set()
-                        await server.aclose()
-                        await pipe.close()
-
                     closing = trio.Event()
                     nursery.start_soon(receive, server, closing)
-                    nursery.start_soon(close, server, one, closing)
+                    nursery.start_soon(close_at_alarm, server, one, closing)
                     await trio.testing.wait_all_tasks_blocked()
                     # Without a checkpoint between them, both wake in one pass of the scheduler.
                     os.write(raw.number(), pieces * 300)

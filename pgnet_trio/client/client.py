@@ -748,7 +748,6 @@ class Client:
                                 session.end(str(reason))
                         finally:
                             session.end(CLOSED_HERE)
-                            self._game_changed.unpark_all()
                 except Exception as raised:
                     error = first_error(raised)
                     session.end(str(error))

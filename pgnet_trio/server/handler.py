@@ -27,6 +27,7 @@ from pgnet_trio.protocol.events import (
 )
 from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.server.host import Host, TooBusy
+from pgnet_trio.server.inbox import SHUTTING_DOWN
 from pgnet_trio.server.limits import LOCAL
 from pgnet_trio.server.outlet import Outlet, OutletV1, OutletV2
 from pgnet_trio.server.requests import carry_out
@@ -46,7 +47,6 @@ GOING_AWAY = 1001
 Protocol = v1.ServerProtocol | v2.ServerProtocol
 
 TOO_OLD = "This server speaks protocol 2 and later, and your client does not; update it."
-SHUTTING_DOWN = "The server is shutting down."
 SESSION_OVER = "The server was restarted, or you were away for too long."
 
 
@@ -267,9 +267,7 @@ async def _log_in(
 
 def _resume(host: Host, protocol: v2.ServerProtocol, link: _Link, event: Resume) -> Session | None:
     """Give the client its session back; there is no await, so nothing happens in between."""
-    session = host.sessions.get(event.username)
-    if session is not None:
-        session.end_if_late()
+    session = host.session_of(event.username)
     if (
         session is None
         or session.delivery is None
@@ -302,9 +300,7 @@ async def _seat(
     if host.closing:
         raise _NotNow(SHUTTING_DOWN)
     await _authenticate(host, log_in, address)
-    if (session := host.sessions.get(username)) is not None:
-        session.end_if_late()
-    while (session := host.sessions.get(username)) is not None and session.end_reason is not None:
+    while (session := host.session_of(username)) is not None and session.end_reason is not None:
         await session.ended.wait()
         if host.accounts.check(log_in, trusted=address == LOCAL) == "new":
             raise AccountRefusal("This user was deleted.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from pgnet_trio.errors import PGNetError
+from pgnet_trio.server.inbox import SHUTTING_DOWN
 from pgnet_trio.server.limits import ConnectionCounts, FailedLogins, Limits
 from pgnet_trio.server.lobby import GameEntry, Lobby
 from pgnet_trio.server.room import RoomClosed, RoomTask
@@ -109,6 +110,13 @@ class Host:
         most = self.limits.max_connections
         return most is not None and self.counts.total + self._detached > most
 
+    def session_of(self, username: str) -> Session | None:
+        """Give the session that holds a user's seat; one whose grace has run out has ended."""
+        session = self.sessions.get(username)
+        if session is not None:
+            session.end_if_late()
+        return session
+
     def open_session(
         self,
         username: str,
@@ -170,7 +178,7 @@ class Host:
                 shutting down.
         """
         if self.closing:
-            raise RoomClosed("The server is shutting down.")
+            raise RoomClosed(SHUTTING_DOWN)
         entry: GameEntry[RoomTask]
 
         def end(reason: str) -> None:

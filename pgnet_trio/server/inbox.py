@@ -16,9 +16,10 @@ from pgnet_trio.server.members import PacketTurn
 if TYPE_CHECKING:
     from pgnet_trio.server.hosted import Hosted
 
-__all__ = ["GONE", "Errand", "Inbox", "JoinRefused", "RoomClosed", "nothing"]
+__all__ = ["GONE", "SHUTTING_DOWN", "Errand", "Inbox", "JoinRefused", "RoomClosed", "nothing"]
 
 GONE = "The game is over."
+SHUTTING_DOWN = "The server is shutting down."
 
 
 class RoomClosed(PGNetError):

@@ -11,6 +11,7 @@ import trio
 from pgnet_trio.errors import StorageError
 from pgnet_trio.messages import Packet, Request, Response, Status
 from pgnet_trio.server.accounts import AccountRefusal
+from pgnet_trio.server.inbox import SHUTTING_DOWN
 from pgnet_trio.server.lobby import LobbyRefusal
 from pgnet_trio.server.room import JoinRefused, RoomClosed
 
@@ -176,7 +177,7 @@ async def _leave_game(host: Host, session: Session) -> Response:
 @_request(Request.SHUTDOWN, admin=True)
 async def _shutdown(host: Host, session: Session) -> Response:
     host.shut_down(0)
-    return Response("The server is shutting down.")
+    return Response(SHUTTING_DOWN)
 
 
 @_request(Request.SET_REGISTRATION, admin=True, set_as=False)

@@ -16,7 +16,7 @@ from pgnet_trio.server.attendance import Attendance
 from pgnet_trio.server.backend import Backend
 from pgnet_trio.server.bots import Bots
 from pgnet_trio.server.hosted import Hosted
-from pgnet_trio.server.inbox import GONE, Errand, Inbox, JoinRefused, RoomClosed
+from pgnet_trio.server.inbox import GONE, SHUTTING_DOWN, Errand, Inbox, JoinRefused, RoomClosed
 from pgnet_trio.server.members import Members, PacketTurn
 from pgnet_trio.server.news import News
 from pgnet_trio.server.questions import Questions
@@ -298,7 +298,7 @@ class RoomTask:
         `save_string` was last taken. Cancellation leaves the room closing.
         """
         self._saves_at_end = self._inbox.end_reason is None
-        self.close("The server is shutting down.")
+        self.close(SHUTTING_DOWN)
         await self.ended.wait()
 
     # The room's own task.

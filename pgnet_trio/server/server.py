@@ -22,6 +22,7 @@ from pgnet_trio.server.archive import Archive
 from pgnet_trio.server.autosave import autosave
 from pgnet_trio.server.handler import handle_stream, handle_transport
 from pgnet_trio.server.host import Host
+from pgnet_trio.server.inbox import SHUTTING_DOWN
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.listeners import open_listeners
 from pgnet_trio.server.options import check_game, check_hook, check_switch, check_text
@@ -472,7 +473,7 @@ class Server:
                 for entry in host.lobby:
                     nursery.start_soon(entry.room.finish)
         for session in list(host.sessions.values()):
-            session.end("The server is shutting down.")
+            session.end(SHUTTING_DOWN)
         self._last_messages = connections.cancel_scope
         self._last_messages.deadline = trio.current_time() + self._patience
 

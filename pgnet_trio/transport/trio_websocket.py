@@ -301,8 +301,8 @@ class _Library(trio.abc.Stream):
             try:
                 return await shake_hands()
             except Exception as error:
-                raise self._no_handshake(error) from (self._raised or error)
-        raise self._no_handshake(None) from self._raised
+                self._raised = self._raised or error
+        raise self._no_handshake() from self._raised
 
     async def _run(self, task: Callable[[], Awaitable[object]]) -> None:
         try:
@@ -400,13 +400,12 @@ class _Library(trio.abc.Stream):
         self._more.set()
         self._handshake.cancel()
 
-    def _no_handshake(self, error: Exception | None) -> trio.BrokenResourceError:
-        error = self._raised or error
+    def _no_handshake(self) -> trio.BrokenResourceError:
         if self._is_client and self._status not in (None, "101"):
             answer = f"it answered with HTTP {printable(self._status or '')}"
             return trio.BrokenResourceError(f"the server did not open a WebSocket: {answer}")
-        if error is not None and str(error):
-            why = printable(str(error))
+        if self._raised is not None and str(self._raised):
+            why = printable(str(self._raised))
         else:
             why = self._failure or (
                 "no valid WebSocket handshake" if self._status else "the connection ended"
