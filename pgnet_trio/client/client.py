@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 import trio
 
 from pgnet_trio.client.address import parse_address
+from pgnet_trio.client.callbacks import Dispatcher
 from pgnet_trio.client.connector import Connector, LocalConnector, LocalServer, RemoteConnector
-from pgnet_trio.client.dispatcher import Dispatcher
 from pgnet_trio.client.game_view import Event, GameView, Left
 from pgnet_trio.client.outbox import MAX_QUEUED, Callback, Errand, Outbox
 from pgnet_trio.client.session import ClientSession, Credentials, Observer

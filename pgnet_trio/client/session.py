@@ -23,7 +23,6 @@ from pgnet_trio.errors import (
     first_error,
 )
 from pgnet_trio.protocol import v1, v2
-from pgnet_trio.protocol.delivery import ClientDelivery
 from pgnet_trio.protocol.events import (
     ClientEvent,
     LoggedIn,
@@ -32,6 +31,7 @@ from pgnet_trio.protocol.events import (
     Resumed,
     ResumeRefusal,
 )
+from pgnet_trio.protocol.v2.server_delivery import ClientDelivery
 
 if TYPE_CHECKING:
     from pgnet_trio.client.connector import Connector

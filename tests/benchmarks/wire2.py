@@ -15,7 +15,8 @@ import msgspec
 
 from pgnet_trio.crypto.noise import TAG_BYTES, NoiseHandshake, NoiseTransport
 from pgnet_trio.messages import Packet, Push, Request
-from pgnet_trio.protocol import envelopes, v2
+from pgnet_trio.protocol import v2
+from pgnet_trio.protocol.v2 import envelopes
 from tests.benchmarks.wire import CHECK_EVERY, PING, PONG, WebSocketPeer, client_frame
 
 __all__ = [

@@ -10,7 +10,6 @@ from pgnet_trio.codec import plain
 from pgnet_trio.crypto.noise import NoiseHandshake
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError, ServerKeyMismatch
 from pgnet_trio.messages import Packet, Push, Response
-from pgnet_trio.protocol import envelopes as wire
 from pgnet_trio.protocol.events import (
     Answer,
     ClientEvent,
@@ -27,8 +26,9 @@ from pgnet_trio.protocol.events import (
     Taken,
     Withdrawn,
 )
-from pgnet_trio.protocol.v2.side import Side
-from pgnet_trio.protocol.v2.table import (
+from pgnet_trio.protocol.v2 import envelopes as wire
+from pgnet_trio.protocol.v2.endpoint import Side
+from pgnet_trio.protocol.v2.states import (
     CLIENT_STEPS,
     COUNTED,
     HANDSHAKE,
@@ -40,7 +40,7 @@ from pgnet_trio.protocol.v2.table import (
 )
 
 if TYPE_CHECKING:
-    from pgnet_trio.protocol.delivery import ClientDelivery
+    from pgnet_trio.protocol.v2.server_delivery import ClientDelivery
 
 __all__ = ["ClientProtocol"]
 

@@ -10,7 +10,6 @@ from pgnet_trio.codec import plain
 from pgnet_trio.crypto.noise import NoiseHandshake
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError
 from pgnet_trio.messages import Packet
-from pgnet_trio.protocol import envelopes as wire
 from pgnet_trio.protocol.events import (
     Answered,
     Asked,
@@ -20,8 +19,9 @@ from pgnet_trio.protocol.events import (
     ServerEvent,
     StateWanted,
 )
-from pgnet_trio.protocol.v2.side import Side
-from pgnet_trio.protocol.v2.table import (
+from pgnet_trio.protocol.v2 import envelopes as wire
+from pgnet_trio.protocol.v2.endpoint import Side
+from pgnet_trio.protocol.v2.states import (
     CLOSED,
     HANDSHAKE,
     OPEN,
@@ -33,7 +33,7 @@ from pgnet_trio.protocol.v2.table import (
 
 if TYPE_CHECKING:
     from pgnet_trio.crypto import KeyPair
-    from pgnet_trio.protocol.delivery import ServerDelivery
+    from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 
 __all__ = ["ServerProtocol"]
 
