@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from pgnet_trio.errors import PGNetError
+from pgnet_trio.server.bots import run_bot
 from pgnet_trio.server.games.lobby import GameEntry, Lobby
 from pgnet_trio.server.games.saves import pack, unpack
 from pgnet_trio.server.limits import ConnectionCounts, FailedLogins, Limits
-from pgnet_trio.server.room.queue import SHUTTING_DOWN
-from pgnet_trio.server.room.room import RoomClosed, RoomTask
+from pgnet_trio.server.refusals import SHUTTING_DOWN, RoomClosed
+from pgnet_trio.server.room.room import RoomTask
 from pgnet_trio.server.sessions.session import CarryOut, Session
 from pgnet_trio.storage.interface import SavedGame
 
 if TYPE_CHECKING:
     from pgnet_trio.crypto import KeyPair
     from pgnet_trio.environment import Environment
-    from pgnet_trio.game import Game
+    from pgnet_trio.game import BotPlayer, Game
     from pgnet_trio.server.accounts import Accounts
     from pgnet_trio.server.games.archive import Archive
     from pgnet_trio.server.watchdog import Watchdog
@@ -179,24 +180,7 @@ class Host:
         """
         if self.closing:
             raise RoomClosed(SHUTTING_DOWN)
-        entry: GameEntry[RoomTask]
-
-        def end(reason: str) -> None:
-            logger.info("The game %r has ended: %s", name, reason)
-            self.lobby.remove(entry)
-            # Without a save file, nothing would ever take them out again.
-            if self.saves and not (self.closing or room.crashed):
-                entry.over = True
-                self.games_gone[name] = object()
-
-        def dismiss(username: str) -> None:
-            if self.lobby.game_of(username) is entry:
-                self.lobby.leave(username)
-
-        async def save_now() -> None:
-            if self.saves:
-                await self.write_games([entry])
-
+        owner = _GameOwner(self)
         room = RoomTask(
             name,
             lambda save_string: self._make_game(name, save_string=save_string),
@@ -204,14 +188,10 @@ class Host:
             seed=self.environment.random_bytes(16),
             save_string=save_string,
             question_ids=self._question_ids,
-            is_empty=lambda: not entry.users,
-            dismiss=dismiss,
-            on_end=end,
-            save_now=save_now,
-            note_failure=self.environment.note_failure,
+            owner=owner,
             watchdog=self.watchdog,
         )
-        entry = self.lobby.add(name, password, room)
+        owner.entry = self.lobby.add(name, password, room)
         try:
             await self.services.start(room.run)
         except BaseException:
@@ -353,3 +333,45 @@ class Host:
         except RoomClosed:
             logger.debug("The game %r ended before it was saved", entry.name)
         late.remove(entry.name)
+
+
+class _GameOwner:
+    """Keeps the room of one game; see `pgnet_trio.server.room.owner.RoomOwner`.
+
+    Attributes:
+        entry: The game's place in the lobby.
+    """
+
+    entry: GameEntry[RoomTask]
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.note_failure = host.environment.note_failure
+
+    def is_empty(self) -> bool:
+        """Whether no user is in the game any more; bots do not count."""
+        return not self.entry.users
+
+    def user_left(self, username: str) -> None:
+        """Take a user out of the lobby whom the game has sent away."""
+        if self._host.lobby.game_of(username) is self.entry:
+            self._host.lobby.leave(username)
+
+    def room_ended(self, reason: str) -> None:
+        """Take the game out of the lobby, and out of the save file where it ended well."""
+        host, entry = self._host, self.entry
+        logger.info("The game %r has ended: %s", entry.name, reason)
+        host.lobby.remove(entry)
+        # Without a save file, nothing would ever take them out again.
+        if host.saves and not (host.closing or entry.room.crashed):
+            entry.over = True
+            host.games_gone[entry.name] = object()
+
+    async def save(self) -> None:
+        """Put the game's save string on disk."""
+        if self._host.saves:
+            await self._host.write_games([self.entry])
+
+    async def run_bot(self, bot: BotPlayer) -> None:
+        """Have a bot join the game and play."""
+        await run_bot(self.entry.room, bot, self.note_failure)

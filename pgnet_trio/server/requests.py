@@ -12,8 +12,7 @@ from pgnet_trio.errors import StorageError
 from pgnet_trio.messages import Packet, Request, Response, Status
 from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.server.games.lobby import LobbyRefusal
-from pgnet_trio.server.room.queue import SHUTTING_DOWN
-from pgnet_trio.server.room.room import JoinRefused, RoomClosed
+from pgnet_trio.server.refusals import SHUTTING_DOWN, JoinRefused, RoomClosed
 
 if TYPE_CHECKING:
     from pgnet_trio.server.context import Host

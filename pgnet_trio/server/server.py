@@ -25,8 +25,7 @@ from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.games.autosave import autosave
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.options import check_game, check_hook, check_switch, check_text
-from pgnet_trio.server.room.queue import SHUTTING_DOWN
-from pgnet_trio.server.room.room import RoomClosed
+from pgnet_trio.server.refusals import SHUTTING_DOWN, RoomClosed
 from pgnet_trio.server.watchdog import Watchdog
 from pgnet_trio.storage import keep_key, key_file_of, open_store, read_key
 from pgnet_trio.storage.interface import SavedState, Store, UserRecord

@@ -21,8 +21,8 @@ from pgnet_trio.cli.arguments import duration
 from pgnet_trio.cli.load_report import Progress, Threshold, describe_seconds
 from pgnet_trio.cli.load_run import Bot, LoadClient, LoadRun
 from pgnet_trio.cli.measuring import MAX_KINDS, Latencies, Tally, describe_error
-from pgnet_trio.errors import Disconnected, RequestFailed
-from pgnet_trio.messages import Packet, Response, Status
+from pgnet_trio.errors import Disconnected
+from pgnet_trio.messages import Packet, RequestFailed, Response, Status
 from pgnet_trio.testing import HostedServer, hosting
 from tests.kit.hosting import Recorder, Way
 from tests.kit.subprocesses import WITHOUT_EXTRAS, run_program, start_in_terminal, start_program

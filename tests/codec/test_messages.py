@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgnet_trio.codec import decode_json, encode_json, from_plain, to_plain
-from pgnet_trio.errors import CodecError, RequestFailed
+from pgnet_trio.errors import CodecError
 from pgnet_trio.messages import (
     ADMIN_USERNAME,
     DEFAULT_PORT,
@@ -25,6 +25,7 @@ from pgnet_trio.messages import (
     Packet,
     Push,
     Request,
+    RequestFailed,
     Response,
     Status,
     encode_message,

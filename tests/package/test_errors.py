@@ -1,10 +1,12 @@
-"""The two rules by which one error is taken from a group."""
+"""Where errors are found, and the two rules by which one is taken from a group."""
 
 from __future__ import annotations
 
 import pytest
 import trio
 
+import pgnet_trio
+from pgnet_trio import errors
 from pgnet_trio.errors import bare, first_error
 
 
@@ -37,3 +39,12 @@ def test_who_is_alone_is_bare(depth: int) -> None:
     assert bare(group) is one
     several = ExceptionGroup("several", [one, KeyError("two")])
     assert bare(ExceptionGroup("outer", [several])) is several
+
+
+def test_each_error_is_found_among_the_errors_and_at_the_root() -> None:
+    # `RequestFailed` stands beside the response that it carries, and was among the errors in 0.1.
+    for name in errors.__all__:
+        found = getattr(errors, name)
+        if isinstance(found, type):
+            assert issubclass(found, errors.PGNetError)
+            assert getattr(pgnet_trio, name) is found

@@ -33,7 +33,7 @@ from pgnet_trio import (
 )
 from pgnet_trio.client.connector import Connector
 from pgnet_trio.protocol.events import Asked
-from pgnet_trio.server.room.members import PacketTurn
+from pgnet_trio.server.room.player import PacketTurn
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, playing
 
 if TYPE_CHECKING:

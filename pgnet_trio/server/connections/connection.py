@@ -28,12 +28,13 @@ from pgnet_trio.protocol.v2.server_delivery import WINDOW, ServerDelivery
 from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.server.context import Host, TooBusy
 from pgnet_trio.server.limits import LOCAL
+from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.requests import carry_out
-from pgnet_trio.server.room.queue import SHUTTING_DOWN
-from pgnet_trio.server.sessions.sender import Outlet, OutletV1, OutletV2
+from pgnet_trio.server.sessions.sender import SenderV1, SenderV2
 from pgnet_trio.storage.interface import UserRecord
 
 if TYPE_CHECKING:
+    from pgnet_trio.server.room.player import Sender
     from pgnet_trio.server.sessions.session import Session
     from pgnet_trio.transport import Transport, WebSocketImplementation
 
@@ -312,23 +313,23 @@ async def _seat(
         raise _NotNow("The server is full.")
     # From here on there is no await, so that exactly one holds the seat.
     delivery, token, grace = None, b"", 0.0
-    outlet: Outlet
+    sender: Sender
     if isinstance(protocol, v2.ServerProtocol):
         delivery = ServerDelivery(
             max_messages=host.limits.max_unacknowledged_messages,
             max_bytes=host.limits.max_unacknowledged_bytes,
             window=_window(host),
         )
-        outlet, grace = OutletV2(delivery), host.resume_grace
+        sender, grace = SenderV2(delivery), host.resume_grace
         token = host.environment.random_bytes(v2.TOKEN_BYTES)
         protocol.accept(f"Welcome, {username}.", token, delivery)
     else:
-        outlet = OutletV1(protocol)
+        sender = SenderV1(protocol)
         protocol.accept(f"Welcome, {username}.")
     if session is not None:
         logger.info("%s took over from %s", username, address)
         session.delivery = delivery
-        session.take_over(link, outlet, token, grace=grace)
+        session.take_over(link, sender, token, grace=grace)
     else:
         logger.info("%s logged in from %s", username, address)
         session = host.open_session(
@@ -336,7 +337,7 @@ async def _seat(
             functools.partial(carry_out, host),
             None if address == LOCAL else host.limits.requests_per_second,
         )
-        session.delivery, session.outlet, session.token = delivery, outlet, token
+        session.delivery, session.sender, session.token = delivery, sender, token
         session.attach(link, grace=grace)
         host.services.start_soon(host.run_session, session)
     connection.flush()
@@ -426,5 +427,5 @@ async def _read(connection: Connection[ServerEvent], session: Session) -> None:
             connection.flush()
         if delay:
             await trio.sleep(delay)
-        if session.outlet.answers_in_order:
+        if session.sender.answers_in_order:
             await session.wait_capacity()

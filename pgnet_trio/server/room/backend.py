@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgnet_trio.codec import decode_json
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.instance import Hosted
     from pgnet_trio.server.room.members import Members
     from pgnet_trio.server.room.membership import Attendance
+    from pgnet_trio.server.room.owner import RoomOwner
     from pgnet_trio.server.room.publisher import News
     from pgnet_trio.server.room.questions import Questions
     from pgnet_trio.server.room.queue import Inbox
@@ -49,7 +50,7 @@ class Backend:
         bots: Takes the bots that it adds.
         options: What it was created with.
         seed: Seeds its randomness.
-        save_now: Puts its save string on disk.
+        owner: Puts its save string on disk.
 
     Attributes:
         name: The game's name.
@@ -70,7 +71,7 @@ class Backend:
         bots: Bots,
         options: Mapping[str, Any],
         seed: int | bytes | None,
-        save_now: Callable[[], Awaitable[None]],
+        owner: RoomOwner,
     ) -> None:
         self.name = hosted.name
         self.options = options
@@ -86,7 +87,7 @@ class Backend:
         self._members = members
         self._questions = questions
         self._bots = bots
-        self._save_now = save_now
+        self._owner = owner
 
     @property
     def players(self) -> list[str]:
@@ -188,7 +189,7 @@ class Backend:
     async def save(self) -> None:
         """Save this game; on disk when this returns."""
         self._hosted.take_save_string()
-        await self._save_now()
+        await self._owner.save()
 
     def _note_need_of_pushes(self) -> None:
         """Take note that a game pushes or asks whose class does not show it, in a helper say."""

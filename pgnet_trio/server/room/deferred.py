@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pgnet_trio.server.room.queue import GONE
+from pgnet_trio.server.refusals import GONE
 from pgnet_trio.server.room.scripts import in_turn
 
 if TYPE_CHECKING:

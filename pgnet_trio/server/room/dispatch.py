@@ -13,7 +13,8 @@ from pgnet_trio.typed import to_response
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.instance import Hosted
-    from pgnet_trio.server.room.members import Members, PacketTurn
+    from pgnet_trio.server.room.members import Members
+    from pgnet_trio.server.room.player import PacketTurn
 
 __all__ = ["Responder"]
 

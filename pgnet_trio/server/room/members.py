@@ -3,78 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Protocol
-
-import attrs
-
-from pgnet_trio.messages import Packet
-from pgnet_trio.server.sessions.sender import Outlet
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pgnet_trio.messages import Response
     from pgnet_trio.protocol.v2.server_delivery import Snapshot
-    from pgnet_trio.server.room.questions import OpenQuestion
+    from pgnet_trio.server.room.player import OpenQuestion, Player
 
-__all__ = ["Member", "Members", "PacketTurn", "Player"]
-
-
-class Player(Protocol):
-    """What a room needs of a user's session. Nothing here waits; `flush` writes what there is."""
-
-    @property
-    def username(self) -> str:
-        """Who it is."""
-
-    @property
-    def online(self) -> bool:
-        """Whether they have a connection now."""
-
-    @property
-    def takes_pushes(self) -> bool:
-        """Whether their protocol can carry what was not asked for."""
-
-    def answer(self, turn: PacketTurn, response: Response, /) -> None:
-        """Answer one of the player's requests."""
-
-    def enter_game(self, name: str, heartbeat_rate: float, time: float, /) -> None:
-        """Tell them that they are in the game."""
-
-    def exit_game(self, reason: str, message: str, time: float, /) -> None:
-        """Tell them that they are in no game any more."""
-
-    def push(self, envelope: bytes, /) -> None:
-        """Send them an encoded push."""
-
-    def show(self, snapshot: Snapshot, /) -> None:
-        """Have a state sent, instead of the one before where that still waits."""
-
-    def ask(self, question: OpenQuestion, /) -> None:
-        """Show them a question, and flush."""
-
-    def withdraw(self, question: OpenQuestion, /) -> None:
-        """Tell them that a question is no longer open, and flush."""
-
-    def flush(self) -> None:
-        """Write what waits, as far as the link has room."""
-
-
-@attrs.define(eq=False)
-class PacketTurn:
-    """A packet that waits for the game, and the way back for its answer.
-
-    Attributes:
-        player: Who sent it.
-        outlet: Where the answer goes: a user who has come with another client has another one.
-        request_id: Which of their requests it is.
-        packet: What they sent.
-        quiet: Whether nobody waits for the answer.
-    """
-
-    player: Player
-    outlet: Outlet
-    request_id: int
-    packet: Packet
-    quiet: bool = False
+__all__ = ["Member", "Members"]
 
 
 class Member:

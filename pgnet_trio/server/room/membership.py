@@ -10,14 +10,16 @@ import trio
 from pgnet_trio.errors import Reject
 from pgnet_trio.messages import PLAYERS, Push
 from pgnet_trio.protocol.v2.envelopes import encode_push
+from pgnet_trio.server.refusals import GONE, JoinRefused, RoomClosed
 from pgnet_trio.server.room.bots import is_bot_name
 from pgnet_trio.server.room.members import Member
-from pgnet_trio.server.room.queue import GONE, JoinRefused, RoomClosed
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.bots import Bots
     from pgnet_trio.server.room.instance import Hosted
-    from pgnet_trio.server.room.members import Members, Player
+    from pgnet_trio.server.room.members import Members
+    from pgnet_trio.server.room.owner import RoomOwner
+    from pgnet_trio.server.room.player import Player
     from pgnet_trio.server.room.publisher import News
     from pgnet_trio.server.room.questions import Questions
     from pgnet_trio.server.room.queue import Inbox
@@ -40,8 +42,7 @@ class Attendance:
         members: Who is in the game.
         questions: What they are asked.
         bots: Those of them who are bots.
-        is_empty: Says whether no user is in the game any more.
-        dismiss: Called with a username when the game sends that user away, at once.
+        owner: Knows whether a user is in the game, and hears whom it sends away.
         close: Ends the game, with a reason.
 
     Attributes:
@@ -58,8 +59,7 @@ class Attendance:
         members: Members,
         questions: Questions,
         bots: Bots,
-        is_empty: Callable[[], bool],
-        dismiss: Callable[[str], None],
+        owner: RoomOwner,
         close: Callable[[str], None],
     ) -> None:
         self.locked = False
@@ -70,8 +70,7 @@ class Attendance:
         self._members = members
         self._questions = questions
         self._bots = bots
-        self._is_empty = is_empty
-        self._dismiss = dismiss
+        self._owner = owner
         self._close = close
         # Players that the game sent away, and has not heard of yet.
         self._sent_away: set[str] = set()
@@ -203,7 +202,7 @@ class Attendance:
         if member is not None:
             if not member.is_spectator:
                 self._sent_away.add(username)
-            self._dismiss(username)
+            self._owner.user_left(username)
             self.leave(username)
 
     def dismiss_all(self, reason: str, message: str) -> None:
@@ -252,7 +251,7 @@ class Attendance:
         return players
 
     def _end_if_empty(self) -> None:
-        if self._is_empty() and not self._hosted.game.persistent:
+        if self._owner.is_empty() and not self._hosted.game.persistent:
             self._close(GONE)
 
     def _check_room_for(self, member: Member) -> None:

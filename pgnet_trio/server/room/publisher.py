@@ -12,7 +12,8 @@ from pgnet_trio.server.room.views import Views
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.instance import Hosted
-    from pgnet_trio.server.room.members import Member, Members, Player
+    from pgnet_trio.server.room.members import Member, Members
+    from pgnet_trio.server.room.player import Player
 
 __all__ = ["News"]
 

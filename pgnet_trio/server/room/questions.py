@@ -7,16 +7,16 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
-import attrs
 import trio
 
 from pgnet_trio.codec import plain
 from pgnet_trio.errors import CodecError, PlayerLeft, Reject
 from pgnet_trio.game import NoDefault
 from pgnet_trio.messages import Packet, Response, Status
+from pgnet_trio.server.room.player import OpenQuestion
 from pgnet_trio.typed import check_answer_model, to_packet
 
-__all__ = ["Asker", "OpenQuestion", "Questions"]
+__all__ = ["Asker", "Questions"]
 
 AnswerT = TypeVar("AnswerT")
 
@@ -29,30 +29,6 @@ class Asker(Protocol):
 
     def withdraw(self, question: OpenQuestion, /) -> None:
         """Tell the player that a question is no longer open."""
-
-
-@attrs.define(eq=False)
-class OpenQuestion:
-    """A question that waits for its answer.
-
-    Attributes:
-        id: Names it to the player.
-        player: Who is asked.
-        packet: What they are asked.
-        deadline: Until when, in the room's time; None for no limit.
-        time: When it was asked, in the room's time.
-    """
-
-    id: int
-    player: str
-    packet: Packet
-    deadline: float | None
-    time: float
-    model: type
-    check: Callable[[Any], None] | None
-    settled: trio.Event = attrs.field(factory=trio.Event)
-    answer: Any = None
-    error: Exception | None = None
 
 
 class Questions:

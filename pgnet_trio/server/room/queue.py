@@ -9,34 +9,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from pgnet_trio.errors import PGNetError
 from pgnet_trio.messages import Response, Status
-from pgnet_trio.server.room.members import PacketTurn
+from pgnet_trio.server.refusals import GONE, JoinRefused, RoomClosed
+from pgnet_trio.server.room.player import PacketTurn
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.instance import Hosted
 
-__all__ = ["GONE", "SHUTTING_DOWN", "Errand", "Inbox", "JoinRefused", "RoomClosed", "nothing"]
-
-GONE = "The game is over."
-SHUTTING_DOWN = "The server is shutting down."
-
-
-class RoomClosed(PGNetError):
-    """The room ended before it could do what was asked of it; the message says why."""
-
-
-class JoinRefused(PGNetError):
-    """The game does not let a user in; the message is for the user.
-
-    Args:
-        reason: What the user is told.
-        payload: Data for the user's program.
-    """
-
-    def __init__(self, reason: str, payload: dict[str, Any] | None = None) -> None:
-        super().__init__(reason)
-        self.payload = payload
+__all__ = ["Errand", "Inbox", "nothing"]
 
 
 @attrs.define(eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +12,18 @@ import trio
 
 from pgnet_trio.errors import bare
 from pgnet_trio.messages import Response, explicit_time
+from pgnet_trio.server.refusals import GONE, SHUTTING_DOWN, JoinRefused
 from pgnet_trio.server.room.backend import Backend
 from pgnet_trio.server.room.bots import Bots
 from pgnet_trio.server.room.deferred import Wishes
 from pgnet_trio.server.room.dispatch import Responder
 from pgnet_trio.server.room.instance import Hosted
-from pgnet_trio.server.room.members import Members, PacketTurn
+from pgnet_trio.server.room.members import Members
 from pgnet_trio.server.room.membership import Attendance
+from pgnet_trio.server.room.player import PacketTurn
 from pgnet_trio.server.room.publisher import News
 from pgnet_trio.server.room.questions import Questions
-from pgnet_trio.server.room.queue import GONE, SHUTTING_DOWN, Errand, Inbox, JoinRefused, RoomClosed
+from pgnet_trio.server.room.queue import Errand, Inbox
 from pgnet_trio.server.room.runner import Steps
 from pgnet_trio.server.room.scripts import ScriptNursery, in_turn, run_script
 from pgnet_trio.server.room.ticker import Ticks
@@ -29,8 +31,9 @@ from pgnet_trio.server.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
+    from pgnet_trio.server.room.owner import RoomOwner
 
-__all__ = ["JoinRefused", "RoomClosed", "RoomTask"]
+__all__ = ["RoomTask"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -75,11 +78,7 @@ class RoomTask:
         seed: Seeds the game's randomness.
         save_string: What the game was last saved as; None for a new game.
         question_ids: Gives the ids of all questions of the server's games.
-        is_empty: Says whether no user is in the game any more.
-        dismiss: Called with a username when the game sends that user away, at once.
-        on_end: Called once, when the room takes no more turns, with the reason.
-        save_now: Puts this room's save string on disk.
-        note_failure: Called with what the game raised, after it was logged.
+        owner: Keeps the room.
         watchdog: Is told whose code runs.
 
     Attributes:
@@ -106,11 +105,7 @@ class RoomTask:
         seed: int | bytes | None = None,
         save_string: str | None = None,
         question_ids: Iterator[int],
-        is_empty: Callable[[], bool],
-        dismiss: Callable[[str], None],
-        on_end: Callable[[str], None],
-        save_now: Callable[[], Awaitable[None]],
-        note_failure: Callable[[BaseException], None] = lambda error: None,
+        owner: RoomOwner,
         watchdog: Watchdog | None = None,
     ) -> None:
         self.name = name
@@ -118,8 +113,7 @@ class RoomTask:
         self.crashed = False
         self.members = Members()
         self.ended = trio.Event()
-        self.note_failure = note_failure
-        self._on_end = on_end
+        self._owner = owner
         self._hosted = Hosted(name, make_game, save_string, watchdog or Watchdog(None))
         self._inbox = Inbox(self._hosted)
         self.handle: Callable[[PacketTurn], None] = self._inbox.put
@@ -129,7 +123,7 @@ class RoomTask:
         self._respond = Responder(self._hosted, self.members, self._steps.hook).respond
         self._ticks = Ticks(self._hosted, self._inbox)
         self._questions = Questions(self._hosted.start, question_ids)
-        bots = Bots(self, self._hosted)
+        bots = Bots(owner, self._hosted)
         self._attendance = Attendance(
             self._hosted,
             self._inbox,
@@ -138,8 +132,7 @@ class RoomTask:
             members=self.members,
             questions=self._questions,
             bots=bots,
-            is_empty=is_empty,
-            dismiss=dismiss,
+            owner=owner,
             close=self.close,
         )
         self.join = self._attendance.join
@@ -160,7 +153,7 @@ class RoomTask:
             bots=bots,
             options=self.options,
             seed=seed,
-            save_now=save_now,
+            owner=owner,
         )
         self._started = False
         self._scope = trio.CancelScope()
@@ -281,10 +274,10 @@ class RoomTask:
                 self._news.publish()
             except Exception as error:
                 logger.exception("Game %r raised while it was closed", self.name)
-                self.note_failure(error)
+                self._owner.note_failure(error)
         self._inbox.end_reason = reason
         self._scope.deadline = trio.current_time() + TURN_DEADLINE
-        self._on_end(reason)
+        self._owner.room_ended(reason)
         if self._hosted.made:
             # Before they hear that players left: a game that is over need not mind.
             self._hosted.scripts.cancel_scope.cancel()
@@ -322,7 +315,7 @@ class RoomTask:
             "restarted from its last save" if again else "closed",
             exc_info=error,
         )
-        self.note_failure(error)
+        self._owner.note_failure(error)
         self._hosted.busy = None
         self._steps.in_turn = False
         self._news.pushes.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pgnet_trio.protocol.v2.envelopes import (
     GameEnvelope,
@@ -12,48 +12,14 @@ from pgnet_trio.protocol.v2.envelopes import (
 )
 
 if TYPE_CHECKING:
-    from pgnet_trio.messages import Response
     from pgnet_trio.protocol import v1
     from pgnet_trio.protocol.v2.server_delivery import ServerDelivery, Snapshot
-    from pgnet_trio.server.room.questions import OpenQuestion
+    from pgnet_trio.server.room.player import OpenQuestion
 
-__all__ = ["Outlet", "OutletV1", "OutletV2"]
-
-
-class Outlet(Protocol):
-    """What a session can tell its client.
-
-    Attributes:
-        answers_in_order: Whether answers have to leave in the order of their requests.
-        takes_pushes: Whether it can carry what was not asked for.
-    """
-
-    answers_in_order: bool
-    takes_pushes: bool
-
-    def respond(self, request_id: int, response: Response, /) -> None:
-        """Answer a request; raises CodecError where the answer cannot travel."""
-
-    def enter_game(self, name: str, heartbeat_rate: float, time: float, /) -> None:
-        """Tell that the user is in a game."""
-
-    def exit_game(self, reason: str, message: str, time: float, /) -> None:
-        """Tell that the user is in no game."""
-
-    def push(self, envelope: bytes, /) -> None:
-        """Send an encoded push."""
-
-    def show(self, snapshot: Snapshot, /) -> None:
-        """Have a state sent."""
-
-    def ask(self, question: OpenQuestion, time: float, /) -> None:
-        """Show a question."""
-
-    def withdraw(self, question: OpenQuestion, /) -> None:
-        """Tell that a question is no longer open."""
+__all__ = ["SenderV1", "SenderV2"]
 
 
-class OutletV1:
+class SenderV1:
     """Protocol 1: answers, and nothing unasked.
 
     Args:
@@ -85,7 +51,7 @@ class OutletV1:
         """Do nothing."""
 
 
-class OutletV2:
+class SenderV2:
     """Protocol 2: everything, through the session's delivery.
 
     Args:

@@ -19,14 +19,13 @@ from pgnet_trio.protocol.v2.server_delivery import (
     Snapshot,
 )
 from pgnet_trio.server.limits import TokenBucket
-from pgnet_trio.server.room.members import PacketTurn
+from pgnet_trio.server.room.player import PacketTurn
 
 if TYPE_CHECKING:
     from pgnet_trio.protocol.events import Answered, Asked
     from pgnet_trio.server.games.lobby import Lobby
-    from pgnet_trio.server.room.questions import OpenQuestion
+    from pgnet_trio.server.room.player import OpenQuestion, Sender
     from pgnet_trio.server.room.room import RoomTask
-    from pgnet_trio.server.sessions.sender import Outlet
 
 __all__ = ["CarryOut", "Link", "Session"]
 
@@ -74,7 +73,7 @@ class Session:
     """One logged-in user: carries out their requests in the order of arrival.
 
     What is for the user's game goes straight to the game's room; everything else is done here.
-    A session lasts longer than a connection where its outlet's client can resume it.
+    A session lasts longer than a connection where its sender's client can resume it.
 
     Args:
         username: Who it is.
@@ -89,7 +88,7 @@ class Session:
     Attributes:
         username: Who it is.
         token: What a client resumes this session with; empty where it cannot.
-        outlet: Where what the user is told goes.
+        sender: Where what the user is told goes.
         delivery: What is kept for the client until it has it; None where nothing is.
         end_reason: Why the session ended; None while it lasts.
         ended: Set when the user is out of their game, and their seat is free.
@@ -108,7 +107,7 @@ class Session:
     ) -> None:
         self.username = username
         self.token = b""
-        self.outlet: Outlet
+        self.sender: Sender
         self.delivery: ServerDelivery | None = None
         self.end_reason: str | None = None
         self.ended = trio.Event()
@@ -156,7 +155,7 @@ class Session:
     @property
     def takes_pushes(self) -> bool:
         """Whether the user's protocol can carry what was not asked for."""
-        return self.outlet.takes_pushes
+        return self.sender.takes_pushes
 
     # What connections do.
 
@@ -182,12 +181,12 @@ class Session:
             entry.room.catch_up(self)
         self._tell_return()
 
-    def take_over(self, link: Link, outlet: Outlet, token: bytes, *, grace: float) -> None:
+    def take_over(self, link: Link, sender: Sender, token: bytes, *, grace: float) -> None:
         """Go on with another client of the user: it is shown everything afresh. Never waits.
 
         Args:
             link: Its connection.
-            outlet: Where what the user is told goes from now on.
+            sender: Where what the user is told goes from now on.
             token: What it can resume the session with.
             grace: Seconds that the session outlives a connection.
         """
@@ -196,7 +195,7 @@ class Session:
             before.end(TAKEN_OVER, for_good=True)
         if self.token:
             self._replaced_tokens = (*self._replaced_tokens, self.token)[-MAX_REPLACED:]
-        self.outlet, self.token = outlet, token
+        self.sender, self.token = sender, token
         entry = self._lobby.game_of(self.username)
         if entry is not None:
             # Before the turn that tells of the return, so that it need not wait for that.
@@ -248,8 +247,8 @@ class Session:
             # The payload of a request to the server may hold a password or an invite code.
             logger.info("from %s: %s", self.username, repr(packet) if own else packet.debug_repr)
         self._unanswered += 1
-        outlet = self.outlet
-        turn = PacketTurn(self, outlet, asked.id, packet, asked.quiet)
+        sender = self.sender
+        turn = PacketTurn(self, sender, asked.id, packet, asked.quiet)
         if self._own_requests or not self._take_to_game(turn):
             try:
                 self._submit.send_nowait(turn)
@@ -263,7 +262,7 @@ class Session:
         if self.end_reason is not None:
             return
         self._unanswered += 1
-        turn = PacketTurn(self, self.outlet, answered.id, answered.packet)
+        turn = PacketTurn(self, self.sender, answered.id, answered.packet)
         entry = self._lobby.game_of(self.username)
         if entry is None:
             self.answer(turn, Response("You are in no game.", status=Status.UNEXPECTED))
@@ -283,11 +282,11 @@ class Session:
         self._unanswered -= 1
         if self._awaits_answers:
             self._answered.unpark_all()
-        outlet = turn.outlet
+        sender = turn.sender
         # Who has come with another client since has not asked this.
-        if self.end_reason is not None or outlet is not self.outlet:
+        if self.end_reason is not None or sender is not self.sender:
             return
-        if outlet.answers_in_order:
+        if sender.answers_in_order:
             response.game = self.game
         if self._settings.verbose_logging:
             # What the server answers itself may hold invite codes.
@@ -296,10 +295,10 @@ class Session:
             logger.info("to %s: %s", self.username, shown)
         try:
             try:
-                outlet.respond(turn.request_id, response)
+                sender.respond(turn.request_id, response)
             except CodecError as error:
                 logger.error("An answer to %s cannot travel: %s", self.username, error)
-                outlet.respond(
+                sender.respond(
                     turn.request_id,
                     Response(
                         f"The answer cannot travel: {str(error)[:MAX_REASON]}",
@@ -312,28 +311,28 @@ class Session:
 
     def enter_game(self, name: str, heartbeat_rate: float, time: float) -> None:
         """Tell the user that they are in a game."""
-        self._tell(self.outlet.enter_game, name, heartbeat_rate, time)
+        self._tell(self.sender.enter_game, name, heartbeat_rate, time)
 
     def exit_game(self, reason: str, message: str, time: float) -> None:
         """Tell the user that they are in no game any more."""
-        self._tell(self.outlet.exit_game, reason, message, time)
+        self._tell(self.sender.exit_game, reason, message, time)
 
     def push(self, envelope: bytes) -> None:
         """Send the user an encoded push."""
-        self._tell(self.outlet.push, envelope)
+        self._tell(self.sender.push, envelope)
 
     def show(self, snapshot: Snapshot) -> None:
         """Have a state sent to the user."""
-        self.outlet.show(snapshot)
+        self.sender.show(snapshot)
 
     def ask(self, question: OpenQuestion) -> None:
         """Show the user a question."""
-        self._tell(self.outlet.ask, question, question.time)
+        self._tell(self.sender.ask, question, question.time)
         self.flush()
 
     def withdraw(self, question: OpenQuestion) -> None:
         """Tell the user that a question is no longer open."""
-        self._tell(self.outlet.withdraw, question)
+        self._tell(self.sender.withdraw, question)
         self.flush()
 
     def flush(self) -> None:
@@ -395,7 +394,7 @@ class Session:
         if self._take_to_game(turn):
             return
         # Where answers leave in the order of the requests, what the game still works at is first.
-        while turn.outlet.answers_in_order and self._unanswered > self._own_requests:
+        while turn.sender.answers_in_order and self._unanswered > self._own_requests:
             await self._wait_for_answer()
         self.answer(turn, await self._carry_out(self, turn.packet))
         self.flush()
