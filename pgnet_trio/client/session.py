@@ -25,9 +25,9 @@ from pgnet_trio.errors import (
 from pgnet_trio.protocol import v1, v2
 from pgnet_trio.protocol.events import (
     ClientEvent,
+    Goodbye,
     LoggedIn,
     LoginRefusal,
-    Parted,
     Resumed,
     ResumeRefusal,
 )
@@ -399,7 +399,7 @@ class ClientSession:
                 ) from error
             if isinstance(first, LoginRefusal):
                 raise LoginRefused(first.reason)
-            if isinstance(first, Parted):
+            if isinstance(first, Goodbye):
                 raise ConnectFailed(
                     f"The server did not log this client in: {sentence(first.reason)}"
                 )
@@ -439,7 +439,7 @@ class ClientSession:
         try:
             while True:
                 for event in await connection.receive():
-                    if isinstance(event, Parted):
+                    if isinstance(event, Goodbye):
                         self._end(event.reason)
                         return
                     self._observer.take_event(event)

@@ -14,7 +14,13 @@ from pgnet_trio.connection import Connection
 from pgnet_trio.errors import ConnectFailed, Disconnected, PGNetError, ProtocolError, first_error
 from pgnet_trio.messages import Packet, Request, Response, Status
 from pgnet_trio.protocol import v2
-from pgnet_trio.protocol.events import Answered, Asked, LogIn, ServerEvent, StateWanted
+from pgnet_trio.protocol.events import (
+    FullStateRequested,
+    LogIn,
+    QuestionAnswered,
+    RequestReceived,
+    ServerEvent,
+)
 from pgnet_trio.protocol.v2.server_delivery import WINDOW, ServerDelivery
 from pgnet_trio.server.games.lobby import Lobby
 from pgnet_trio.server.sessions.sender import SenderV2
@@ -149,11 +155,11 @@ async def _read(connection: Connection[ServerEvent], session: Session) -> None:
     try:
         while True:
             for event in await connection.receive():
-                if isinstance(event, Asked):
+                if isinstance(event, RequestReceived):
                     session.request(event)
-                elif isinstance(event, Answered):
+                elif isinstance(event, QuestionAnswered):
                     session.answer_question(event)
-                elif isinstance(event, StateWanted):
+                elif isinstance(event, FullStateRequested):
                     if session.delivery is not None:
                         session.delivery.show_again()
                         connection.flush()

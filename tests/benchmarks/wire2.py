@@ -169,7 +169,7 @@ class Protocol2Peer(WebSocketPeer):
         """Leave for good: a session that waits for its user would be in the way of the next run."""
         if self.token:
             with contextlib.suppress(OSError):
-                self.say(envelopes.encode(envelopes.Goodbye("done")))
+                self.say(envelopes.encode(envelopes.GoodbyeEnvelope("done")))
         self.drop()
 
     def drop(self) -> None:

@@ -20,7 +20,13 @@ import msgspec
 
 from pgnet_trio.errors import CryptoError, ProtocolError
 from pgnet_trio.messages import Packet, Push, Response
-from pgnet_trio.protocol.events import Answered, Asked, LogIn, Resume, StateWanted
+from pgnet_trio.protocol.events import (
+    FullStateRequested,
+    LogIn,
+    QuestionAnswered,
+    RequestReceived,
+    Resume,
+)
 from pgnet_trio.protocol.v2 import ClientProtocol, ServerProtocol, State
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.server_delivery import (
@@ -345,11 +351,11 @@ class Server(Peer):
                         self.side.resume(delivery, event.received)
                     else:
                         self.side.refuse_resume("gone")
-                elif isinstance(event, Asked | Answered):
+                elif isinstance(event, RequestReceived | QuestionAnswered):
                     assert event.packet.payload is not None
                     if rng.random() < 0.9:
                         delivery.respond(event.id, Response("ok", event.packet.payload))
-                elif isinstance(event, StateWanted):
+                elif isinstance(event, FullStateRequested):
                     delivery.show_again()
             if self.side.state is State.OPEN and rng.random() < 0.3:
                 self.snapshots += 1

@@ -21,16 +21,16 @@ from pgnet_trio.errors import CodecError, ProtocolError
 from pgnet_trio.messages import Packet, Push, Response
 from pgnet_trio.patch import apply
 from pgnet_trio.protocol.events import (
-    Answer,
-    Asked,
+    FullStateRequested,
     GameChanged,
     LogIn,
     Patched,
     Pushed,
+    QuietAck,
+    RequestReceived,
+    ResponseReceived,
     Resume,
     StateShown,
-    StateWanted,
-    Taken,
 )
 from pgnet_trio.protocol.v2 import ClientProtocol, ServerProtocol, State
 from pgnet_trio.protocol.v2 import envelopes as wire
@@ -364,7 +364,7 @@ class Drops(RuleBasedStateMachine):
     @rule()
     def arrive_at_the_server(self) -> None:
         for event in self.server.receive(self.up.popleft()):
-            if isinstance(event, Asked):
+            if isinstance(event, RequestReceived):
                 self.taken.append(event.packet.payload["number"])
                 self.unanswered.append(event.id)
                 assert event.quiet == self.asked[event.id - 1]
@@ -374,14 +374,14 @@ class Drops(RuleBasedStateMachine):
             elif isinstance(event, Resume):
                 self.server.resume(self.to_client, event.received)
             else:
-                assert isinstance(event, StateWanted)
+                assert isinstance(event, FullStateRequested)
                 self.to_client.show_again()
 
     @precondition(lambda self: self.down)
     @rule()
     def arrive_at_the_client(self) -> None:
         for event in self.client.receive(self.down.popleft()):
-            if isinstance(event, Answer):
+            if isinstance(event, ResponseReceived):
                 assert event.id == event.response.payload["number"]
                 self.heard.append(("answer", event.id))
             elif isinstance(event, Pushed):
@@ -395,7 +395,7 @@ class Drops(RuleBasedStateMachine):
             elif isinstance(event, Patched):
                 if event.base == self.seen[0]:
                     self.see(event.version, apply(self.seen[1], event.patch))
-            elif isinstance(event, Taken):
+            elif isinstance(event, QuietAck):
                 assert event.id >= self.quiet_done
                 self.quiet_done = event.id
 

@@ -23,7 +23,13 @@ from hypothesis.stateful import (
 from pgnet_trio.crypto import Box, KeyPair
 from pgnet_trio.errors import CodecError, ProtocolError, ServerKeyMismatch
 from pgnet_trio.messages import Packet, Response, Status, wall_clock
-from pgnet_trio.protocol.events import Answer, Asked, LoggedIn, LogIn, LoginRefusal
+from pgnet_trio.protocol.events import (
+    LoggedIn,
+    LogIn,
+    LoginRefusal,
+    RequestReceived,
+    ResponseReceived,
+)
 from pgnet_trio.protocol.v1 import (
     CLIENT_STEPS,
     SERVER_STEPS,
@@ -215,11 +221,11 @@ def test_a_conversation(encrypted: bool) -> None:
         packet = Packet("move", {"x": id})
         assert client.request(packet) == id
         assert client.unanswered == 1
-        assert exchange(client, server) == [Asked(id, packet)]
+        assert exchange(client, server) == [RequestReceived(id, packet)]
         assert server.unanswered == 1
         response = Response("moved", {"y": [id, None, 0.5, "é"]}, 7, game="table")
         server.respond(id, response)
-        assert exchange(client, server) == [Answer(id, response)]
+        assert exchange(client, server) == [ResponseReceived(id, response)]
         assert (client.unanswered, server.unanswered) == (0, 0)
     assert not client.closing
     assert not server.closing
@@ -269,7 +275,7 @@ def test_the_last_answer_ends_it() -> None:
     server.respond(1, Response("gone", disconnecting=True))
     assert server.closing
     (answer,) = exchange(client, server)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, ResponseReceived)
     assert answer.response.disconnecting
     assert client.closing
 
@@ -281,11 +287,11 @@ def test_payloads_arrive_as_they_were_sent(encrypted: bool, payload: dict[str, A
     client, server = logged_in(encrypted=encrypted)
     client.request(Packet("there", payload))
     (request,) = exchange(client, server)
-    assert isinstance(request, Asked)
+    assert isinstance(request, RequestReceived)
     assert request.packet.payload == payload
     server.respond(1, Response("back", request.packet.payload))
     (answer,) = exchange(client, server)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, ResponseReceived)
     assert answer.response.payload == payload
 
 
@@ -293,7 +299,7 @@ def test_requests_that_came_together_are_answered_in_order() -> None:
     server = server_in(State.OPEN)
     for id in (1, 2, 3):
         packet = Packet(f"move {id}")
-        assert server.receive(as_client(packet.serialize())) == [Asked(id, packet)]
+        assert server.receive(as_client(packet.serialize())) == [RequestReceived(id, packet)]
     assert server.unanswered == 3
     for wrong in (0, 2, 3, 4):
         with pytest.raises(RuntimeError, match=rf"answer to request 1 of 3, got one to {wrong}"):
@@ -325,7 +331,7 @@ def test_what_cannot_travel_is_refused_and_may_be_said_otherwise() -> None:
     assert server.next_message() is None
     server.respond(1, Response("moved", {"y": [1, 2]}))
     (answer,) = exchange(client, server)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, ResponseReceived)
 
 
 def test_a_last_answer_that_cannot_travel_ends_nothing() -> None:
@@ -462,7 +468,7 @@ def test_an_original_client_plays_on_our_server() -> None:
     client.receive(take(server))
 
     (request,) = drive(client, server, client.request("__pgnet__.create_game", {"name": "table"}))
-    assert isinstance(request, Asked)
+    assert isinstance(request, RequestReceived)
     assert request.packet.message == "__pgnet__.create_game"
     assert request.packet.payload == {"name": "table"}
     server.respond(1, Response("created", {"heartbeat_rate": 4.0}, game="table"))
@@ -471,7 +477,7 @@ def test_an_original_client_plays_on_our_server() -> None:
     assert client.heartbeat_interval == 0.25
 
     (request,) = drive(client, server, client.request("move", {"x": (1, 2), "y": {"z": None}}))
-    assert isinstance(request, Asked)
+    assert isinstance(request, RequestReceived)
     assert request.packet.payload == {"x": [1, 2], "y": {"z": None}}
     server.respond(2, Response("moved", {"n": 2**63 - 1, "f": 0.1, "t": "é\x00"}, 7, game="table"))
     client.receive(take(server))
@@ -530,7 +536,7 @@ def test_our_client_plays_on_an_original_server() -> None:
     def ask(message: str, payload: dict[str, Any] | None = None) -> Response:
         id = client.request(Packet(message, payload, username="somebody else"))
         (event,) = play(client, connection)
-        assert isinstance(event, Answer)
+        assert isinstance(event, ResponseReceived)
         assert event.id == id
         return event.response
 
@@ -916,7 +922,7 @@ class Conversation(RuleBasedStateMachine):
         else:
             self.heard += 1
             (event,) = events
-            assert isinstance(event, Asked)
+            assert isinstance(event, RequestReceived)
             assert event.id == event.packet.payload["id"] == self.heard
 
     @rule()
@@ -931,7 +937,7 @@ class Conversation(RuleBasedStateMachine):
         if state is State.OPEN:
             self.delivered += 1
             (event,) = events
-            assert isinstance(event, Answer)
+            assert isinstance(event, ResponseReceived)
             assert event.id == event.response.payload["id"] == self.delivered
         elif self.client.closing:
             assert events == [LoginRefusal("no")]

@@ -17,23 +17,23 @@ from pgnet_trio.errors import CodecError, CryptoError, ProtocolError, ServerKeyM
 from pgnet_trio.messages import Packet, Push, Response, Status
 from pgnet_trio.patch import apply
 from pgnet_trio.protocol.events import (
-    Answer,
-    Answered,
-    Asked,
+    FullStateRequested,
     GameChanged,
+    Goodbye,
     LoggedIn,
     LogIn,
     LoginRefusal,
-    Parted,
     Patched,
     Pushed,
-    Questioned,
+    QuestionAnswered,
+    QuestionAsked,
+    QuietAck,
+    RequestReceived,
+    ResponseReceived,
     Resume,
     Resumed,
     ResumeRefusal,
     StateShown,
-    StateWanted,
-    Taken,
     Withdrawn,
 )
 from pgnet_trio.protocol.v2 import (
@@ -52,7 +52,7 @@ from pgnet_trio.protocol.v2.envelopes import (
     Acknowledgement,
     AnswerEnvelope,
     GameEnvelope,
-    Goodbye,
+    GoodbyeEnvelope,
     Hello,
     LastState,
     LogInEnvelope,
@@ -142,10 +142,10 @@ def test_a_conversation(encrypted: bool) -> None:
     for id in (1, 2, 3):
         packet = Packet("move", {"x": id, "deep": [[[[[[[[id]]]]]]]]}, "2026-11-24T10:00:00+00:00")
         session.requests.put(packet)
-        assert session.exchange() == [Asked(id, packet)]
+        assert session.exchange() == [RequestReceived(id, packet)]
         response = Response("moved", {"y": [id, None, 0.5, "é"]}, 7, "2026-11-24T10:00:01+00:00")
         session.to_client.respond(id, response)
-        assert session.exchange() == [Answer(id, response)]
+        assert session.exchange() == [ResponseReceived(id, response)]
     assert not session.client.closing
     assert not session.server.closing
 
@@ -179,8 +179,8 @@ def test_a_session_goes_on_over_another_connection(encrypted: bool) -> None:
     session.requests.put(Packet("first"))
     session.requests.put(Packet("second"))
     first, second = session.server.receive(take(session.client))
-    assert isinstance(first, Asked)
-    assert isinstance(second, Asked)
+    assert isinstance(first, RequestReceived)
+    assert isinstance(second, RequestReceived)
     assert [(it.id, it.packet.message) for it in (first, second)] == [(1, "first"), (2, "second")]
     session.to_client.respond(1, Response("done"))
     session.to_client.add(push("news", number=1))
@@ -188,10 +188,10 @@ def test_a_session_goes_on_over_another_connection(encrypted: bool) -> None:
     assert lost
 
     events = session.resume()
-    assert [type(event) for event in events] == [Answer, Pushed]
+    assert [type(event) for event in events] == [ResponseReceived, Pushed]
     session.to_client.respond(2, Response("done too"))
     (answer,) = session.exchange()
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, ResponseReceived)
     assert (answer.id, answer.response.message) == (2, "done too")
     # Nothing came twice, and what had arrived was not sent again.
     assert session.resume() == []
@@ -204,7 +204,9 @@ def test_a_request_that_never_arrived_is_sent_again() -> None:
     session.requests.put(Packet("second"))
     assert take(session.client)
     events = session.resume()
-    assert [(event.id, event.packet.message) for event in events if isinstance(event, Asked)] == [
+    assert [
+        (event.id, event.packet.message) for event in events if isinstance(event, RequestReceived)
+    ] == [
         (1, "first"),
         (2, "second"),
     ]
@@ -230,7 +232,7 @@ def test_a_session_that_is_gone_is_followed_by_a_log_in(encrypted: bool) -> None
     assert session.exchange() == [LoggedIn("welcome again", TOKEN)]
     requests.put(Packet("first of its session"))
     (event,) = session.exchange()
-    assert isinstance(event, Asked)
+    assert isinstance(event, RequestReceived)
     assert event.id == 1
 
 
@@ -247,11 +249,13 @@ def test_many_requests_are_under_way_and_answers_come_in_any_order(data: st.Data
     for number in range(1, count + 1):
         session.requests.put(Packet("ask", {"number": number}))
     asked = session.exchange()
-    assert [event.id for event in asked if isinstance(event, Asked)] == list(range(1, count + 1))
+    assert [event.id for event in asked if isinstance(event, RequestReceived)] == list(
+        range(1, count + 1)
+    )
     order = data.draw(st.permutations(range(1, count + 1)))
     for id in order:
         session.to_client.respond(id, Response("answer", {"number": id}))
-    answers = [event for event in session.exchange() if isinstance(event, Answer)]
+    answers = [event for event in session.exchange() if isinstance(event, ResponseReceived)]
     assert [answer.id for answer in answers] == list(order)
     assert all(answer.response.payload == {"number": answer.id} for answer in answers)
     assert session.to_server.unsettled == 0
@@ -263,10 +267,14 @@ def test_a_client_asks_no_more_than_the_window_allows() -> None:
         session.requests.put(Packet("ask", {"number": number}))
     assert len(session.exchange()) == WINDOW
     session.to_client.respond(2, Response("ok"))
-    assert [type(event) for event in session.exchange()] == [Answer]
+    assert [type(event) for event in session.exchange()] == [ResponseReceived]
     # The oldest one opens the window, by all that was answered behind it.
     session.to_client.respond(1, Response("ok"))
-    assert [type(event) for event in session.exchange()] == [Answer, Asked, Asked]
+    assert [type(event) for event in session.exchange()] == [
+        ResponseReceived,
+        RequestReceived,
+        RequestReceived,
+    ]
 
 
 def test_quiet_requests_get_no_answer_and_are_acknowledged_when_carried_out() -> None:
@@ -274,14 +282,16 @@ def test_quiet_requests_get_no_answer_and_are_acknowledged_when_carried_out() ->
     for number in range(WINDOW + 10):
         session.requests.put(Packet("look", {"number": number}), quiet=True)
     events = session.exchange()
-    assert [event.quiet for event in events if isinstance(event, Asked)] == [True] * WINDOW
+    assert [event.quiet for event in events if isinstance(event, RequestReceived)] == [
+        True
+    ] * WINDOW
     for id in range(2, WINDOW + 1):
         session.to_client.respond(id, Response("ignored"))
     # The first is not done yet, so the client learns nothing.
     assert session.exchange() == []
     session.to_client.respond(1, Response("ignored"))
     taken, *more = session.exchange()
-    assert taken == Taken(WINDOW)
+    assert taken == QuietAck(WINDOW)
     assert len(more) == 10
 
 
@@ -295,8 +305,8 @@ def test_done_quiet_requests_are_made_known_again_after_a_drop() -> None:
     # The only word of it is lost; without another one the client could never ask again.
     assert take(session.server)
     taken, asked = session.resume()
-    assert taken == Taken(WINDOW)
-    assert isinstance(asked, Asked)
+    assert taken == QuietAck(WINDOW)
+    assert isinstance(asked, RequestReceived)
     assert asked.id == WINDOW + 1
 
 
@@ -307,7 +317,7 @@ def test_few_done_quiet_requests_are_made_known_beside_anything_else() -> None:
     session.to_client.respond(1, Response("ignored"))
     assert session.exchange() == []
     session.to_client.add(push("news"))
-    assert [type(event) for event in session.exchange()] == [Pushed, Taken]
+    assert [type(event) for event in session.exchange()] == [Pushed, QuietAck]
 
 
 def test_pushes_come_in_order() -> None:
@@ -325,19 +335,19 @@ def test_questions_are_asked_answered_and_withdrawn() -> None:
     session.to_client.add(wire.encode_question(6, question, None, 10.0))
     session.to_client.add(wire.encode(WithdrawalEnvelope(6)))
     first, second, withdrawn = session.exchange()
-    assert isinstance(first, Questioned)
-    assert isinstance(second, Questioned)
+    assert isinstance(first, QuestionAsked)
+    assert isinstance(second, QuestionAsked)
     assert (first.id, first.packet.message, first.packet.payload) == (5, "choose", {"from": [1, 2]})
     assert (first.deadline, first.time, second.deadline) == (30.0, 10.0, None)
     assert withdrawn == Withdrawn(6)
 
     session.requests.put_answer(5, Packet("chosen", {"it": 2}))
     (answered,) = session.exchange()
-    assert isinstance(answered, Answered)
+    assert isinstance(answered, QuestionAnswered)
     assert (answered.id, answered.question, answered.packet.payload) == (1, 5, {"it": 2})
     session.to_client.respond(1, Response("thanks"))
     (answer,) = session.exchange()
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, ResponseReceived)
 
 
 @ENCRYPTED
@@ -379,7 +389,7 @@ def test_a_goodbye_is_the_last_message_after_all_that_waits(encrypted: bool) -> 
     events = [event for message in before for event in session.client.receive(message)]
     assert [type(event) for event in events].count(Pushed) == 100
     assert StateShown(1, {"over": True}) in events
-    assert session.client.receive(last) == [Parted("The server is shutting down.")]
+    assert session.client.receive(last) == [Goodbye("The server is shutting down.")]
     assert session.client.closing
     assert session.server.next_message() is None
 
@@ -388,7 +398,7 @@ def test_a_goodbye_is_the_last_message_after_all_that_waits(encrypted: bool) -> 
 def test_a_client_says_goodbye(encrypted: bool) -> None:
     session = logged_in(encrypted=encrypted)
     session.client.part("no time" * 100)
-    assert session.exchange() == [Parted(("no time" * 100)[:200])]
+    assert session.exchange() == [Goodbye(("no time" * 100)[:200])]
     assert session.server.closing
 
 
@@ -396,10 +406,10 @@ def test_who_leaves_before_the_log_in_is_judged_has_only_left() -> None:
     server = make_server(encrypted=False)
     events = server.receive(
         Stranger(None).say(
-            Hello(None), LogInEnvelope(USERNAME, PASSWORD), Goodbye("changed my mind")
+            Hello(None), LogInEnvelope(USERNAME, PASSWORD), GoodbyeEnvelope("changed my mind")
         )
     )
-    assert events == [Parted("changed my mind")]
+    assert events == [Goodbye("changed my mind")]
     server.accept("welcome", TOKEN, ServerDelivery())
     assert server.closing
 
@@ -407,7 +417,7 @@ def test_who_leaves_before_the_log_in_is_judged_has_only_left() -> None:
 def test_a_reason_travels_whatever_is_in_it() -> None:
     session = logged_in()
     session.server.part("\ud800 is no text")
-    assert session.exchange() == [Parted("? is no text")]
+    assert session.exchange() == [Goodbye("? is no text")]
 
 
 # State
@@ -442,7 +452,7 @@ def test_a_state_comes_before_the_response_of_its_turn() -> None:
     session.to_client.add(push("moved"))
     session.to_client.respond(1, Response("ok"))
     session.to_client.show(Seen({"turn": 1}))
-    assert [type(event) for event in session.exchange()] == [StateShown, Pushed, Answer]
+    assert [type(event) for event in session.exchange()] == [StateShown, Pushed, ResponseReceived]
 
 
 def test_a_state_comes_after_the_change_of_the_game_that_it_belongs_to() -> None:
@@ -511,7 +521,7 @@ def test_a_client_that_could_not_use_a_state_gets_it_again() -> None:
     session.to_client.show(Seen({"turn": 1}))
     session.exchange()
     session.client.want_state()
-    assert session.exchange() == [StateWanted()]
+    assert session.exchange() == [FullStateRequested()]
     session.to_client.show_again()
     assert session.exchange() == [StateShown(2, {"turn": 1})]
     # It threw away even the last one.
@@ -597,11 +607,11 @@ def test_the_longest_envelope_fits_whatever_goes_with_it(encrypted: bool, limit:
         session.requests.put(Packet("look"), quiet=True)
         session.to_client.add(push("news"))
         for event in session.exchange():
-            if isinstance(event, Asked):
+            if isinstance(event, RequestReceived):
                 session.to_client.respond(event.id, Response("ignored"))
     session.requests.put(Packet("look"), quiet=True)
     (asked,) = session.exchange()
-    assert isinstance(asked, Asked)
+    assert isinstance(asked, RequestReceived)
     session.to_client.respond(asked.id, Response("ignored"))
     session.to_client.add(long)
     session.to_client.show(Seen({"x": "y" * (longest - 100)}))
@@ -619,7 +629,9 @@ def test_the_longest_envelope_fits_whatever_goes_with_it(encrypted: bool, limit:
     session.client.receive(take(session.server))
     messages = all_of(session.client)
     assert max(map(len, messages)) <= limit
-    assert [type(event) for it in messages for event in session.server.receive(it)] == [Asked]
+    assert [type(event) for it in messages for event in session.server.receive(it)] == [
+        RequestReceived
+    ]
 
 
 def test_an_envelope_that_the_client_does_not_take_fails_at_the_sender() -> None:
@@ -632,7 +644,7 @@ def test_an_envelope_that_the_client_does_not_take_fails_at_the_sender() -> None
         session.to_client.respond(1, Response("long" * 1000))
     # The request still waits for its answer.
     session.to_client.respond(1, Response("ok"))
-    assert [type(event) for event in session.exchange()] == [Answer]
+    assert [type(event) for event in session.exchange()] == [ResponseReceived]
 
 
 def test_a_state_that_the_client_does_not_take_stays_away_until_it_is_short() -> None:
@@ -683,7 +695,7 @@ FROM_CLIENT: dict[type, Any] = {
     StateWantedEnvelope: StateWantedEnvelope(),
     Ping: Ping(),
     Pong: Pong(),
-    Goodbye: Goodbye("bye"),
+    GoodbyeEnvelope: GoodbyeEnvelope("bye"),
 }
 FROM_SERVER: dict[type, Any] = {
     Hello: Hello(5000),
@@ -702,7 +714,7 @@ FROM_SERVER: dict[type, Any] = {
     Acknowledgement: Acknowledgement(0),
     Ping: Ping(),
     Pong: Pong(),
-    Goodbye: Goodbye("bye"),
+    GoodbyeEnvelope: GoodbyeEnvelope("bye"),
 }
 
 
@@ -833,7 +845,7 @@ def assert_breaks(session: Session, *envelopes: Any, match: str) -> None:
         session.server.receive(Stranger(None).say(*envelopes))
     messages = all_of(session.server)
     events = [event for message in messages for event in session.client.receive(message)]
-    assert events[-1] == Parted(str(caught.value))
+    assert events[-1] == Goodbye(str(caught.value))
 
 
 @pytest.mark.parametrize("id", [-1, 0, 2, 2**63, 2**64 - 1])
@@ -1031,7 +1043,7 @@ def test_an_altered_frame_leaves_the_session_to_be_resumed(data: st.DataObject) 
         side.part("bye")
         assert side.next_message() is None
     types = [type(event) for event in session.resume()]
-    assert (types.count(Asked), types.count(Pushed), len(types)) == (1, 3, 4)
+    assert (types.count(RequestReceived), types.count(Pushed), len(types)) == (1, 3, 4)
 
 
 @pytest.mark.parametrize("trick", ["twice", "left out", "sent back", "cut", "joined"])
@@ -1210,11 +1222,11 @@ def test_no_repr_shows_a_secret() -> None:
         LOG_IN,
         Resume(USERNAME, token, 0),
         LoggedIn("hi", token),
-        Asked(1, Packet("join", payload)),
-        Answered(1, 1, Packet("it", payload)),
-        Answer(1, Response("code", payload)),
+        RequestReceived(1, Packet("join", payload)),
+        QuestionAnswered(1, 1, Packet("it", payload)),
+        ResponseReceived(1, Response("code", payload)),
         Pushed(Push("news", payload)),
-        Questioned(1, Packet("which", payload), None, 0.0),
+        QuestionAsked(1, Packet("which", payload), None, 0.0),
         make_client(token=token),
         make_server(),
     ]

@@ -25,7 +25,14 @@ from pgnet_trio.client.connector import Connector
 from pgnet_trio.codec import encode_msgpack
 from pgnet_trio.messages import wall_clock
 from pgnet_trio.patch import diff
-from pgnet_trio.protocol.events import Answer, ClientEvent, GameChanged, Patched, Pushed, StateShown
+from pgnet_trio.protocol.events import (
+    ClientEvent,
+    GameChanged,
+    Patched,
+    Pushed,
+    ResponseReceived,
+    StateShown,
+)
 from pgnet_trio.testing import HostedServer, hosting
 from tests.kit.hosting import hosting_faults
 
@@ -93,7 +100,7 @@ class Watching(Client):
                 self.seen.append(f"state {event.data}")
             case Patched():
                 self.seen.append("patch")
-            case Answer():
+            case ResponseReceived():
                 self.seen.append(f"answer {event.response.message}")
             case Pushed():
                 self.seen.append(f"push {event.push.message}")

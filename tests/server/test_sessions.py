@@ -32,7 +32,7 @@ from pgnet_trio import (
     testing,
 )
 from pgnet_trio.client.connector import Connector
-from pgnet_trio.protocol.events import Asked
+from pgnet_trio.protocol.events import RequestReceived
 from pgnet_trio.server.room.player import PacketTurn
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, playing
 
@@ -1174,9 +1174,9 @@ async def test_no_request_is_kept_until_the_next_one(autojump_clock: MockClock) 
 
     async with two_at_a_table() as (_, _table, ann, bob):
         await ann.request(Packet(Request.GAME_DIR))
-        assert await kept(Asked, PacketTurn) == []
+        assert await kept(RequestReceived, PacketTurn) == []
         await bob.request(Packet("note", {"n": 1}))
-        assert await kept(Asked) == []
+        assert await kept(RequestReceived) == []
 
 
 async def test_tokens_of_clients_that_were_taken_over_do_not_pile_up(

@@ -101,7 +101,7 @@ class Side(ABC):
     def part(self, reason: str) -> None:
         """End the session for good; this is the last that the other side hears of it."""
         if self._state is not HANDSHAKE and self._state is not CLOSED:
-            self._goodbye = wire.encode(wire.Goodbye(wire.cut(reason)))
+            self._goodbye = wire.encode(wire.GoodbyeEnvelope(wire.cut(reason)))
         self._state = CLOSED
 
     def next_message(self) -> bytes | None:

@@ -25,7 +25,7 @@ __all__ = [
     "FromClient",
     "FromServer",
     "GameEnvelope",
-    "Goodbye",
+    "GoodbyeEnvelope",
     "Hello",
     "LastState",
     "LogInEnvelope",
@@ -245,7 +245,7 @@ class Pong(_Envelope, tag=20, frozen=True):
     """Either side: the answer to a ping."""
 
 
-class Goodbye(_Envelope, tag=21, frozen=True):
+class GoodbyeEnvelope(_Envelope, tag=21, frozen=True):
     """Either side, last: the session ends, for good."""
 
     reason: str
@@ -261,7 +261,7 @@ FromClient = (
     | StateWantedEnvelope
     | Ping
     | Pong
-    | Goodbye
+    | GoodbyeEnvelope
 )
 ShallowFromClient = (
     Hello
@@ -273,7 +273,7 @@ ShallowFromClient = (
     | StateWantedEnvelope
     | Ping
     | Pong
-    | Goodbye
+    | GoodbyeEnvelope
 )
 FromServer = (
     Hello
@@ -292,7 +292,7 @@ FromServer = (
     | Acknowledgement
     | Ping
     | Pong
-    | Goodbye
+    | GoodbyeEnvelope
 )
 
 encode = msgspec.msgpack.Encoder().encode

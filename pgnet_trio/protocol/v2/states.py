@@ -82,12 +82,12 @@ SERVER_STEPS: Steps = {
         wire.ResumeEnvelope: State.VERDICT,
         wire.Ping: State.LOG_IN,
         wire.Pong: State.LOG_IN,
-        wire.Goodbye: State.CLOSED,
+        wire.GoodbyeEnvelope: State.CLOSED,
     },
     State.VERDICT: {
         wire.Ping: State.VERDICT,
         wire.Pong: State.VERDICT,
-        wire.Goodbye: State.CLOSED,
+        wire.GoodbyeEnvelope: State.CLOSED,
     },
     State.OPEN: {
         wire.RequestEnvelope: State.OPEN,
@@ -96,7 +96,7 @@ SERVER_STEPS: Steps = {
         wire.StateWantedEnvelope: State.OPEN,
         wire.Ping: State.OPEN,
         wire.Pong: State.OPEN,
-        wire.Goodbye: State.CLOSED,
+        wire.GoodbyeEnvelope: State.CLOSED,
     },
     State.CLOSED: {},
 }
@@ -110,7 +110,7 @@ CLIENT_STEPS: Steps = {
         wire.Refusal: State.CLOSED,
         wire.Ping: State.VERDICT,
         wire.Pong: State.VERDICT,
-        wire.Goodbye: State.CLOSED,
+        wire.GoodbyeEnvelope: State.CLOSED,
     },
     State.RETURN: {
         wire.ResumedEnvelope: State.OPEN,
@@ -118,12 +118,12 @@ CLIENT_STEPS: Steps = {
         wire.Refusal: State.CLOSED,
         wire.Ping: State.RETURN,
         wire.Pong: State.RETURN,
-        wire.Goodbye: State.CLOSED,
+        wire.GoodbyeEnvelope: State.CLOSED,
     },
     State.LOG_IN: {
         wire.Ping: State.LOG_IN,
         wire.Pong: State.LOG_IN,
-        wire.Goodbye: State.CLOSED,
+        wire.GoodbyeEnvelope: State.CLOSED,
     },
     State.OPEN: {
         wire.ResponseEnvelope: State.OPEN,
@@ -137,7 +137,7 @@ CLIENT_STEPS: Steps = {
         wire.Acknowledgement: State.OPEN,
         wire.Ping: State.OPEN,
         wire.Pong: State.OPEN,
-        wire.Goodbye: State.CLOSED,
+        wire.GoodbyeEnvelope: State.CLOSED,
     },
     State.CLOSED: {},
 }

@@ -16,13 +16,13 @@ from pgnet_trio.connection import Connection
 from pgnet_trio.errors import CryptoError, Disconnected, ProtocolError, StorageError, bare
 from pgnet_trio.protocol import v1, v2
 from pgnet_trio.protocol.events import (
-    Answered,
-    Asked,
+    FullStateRequested,
+    Goodbye,
     LogIn,
-    Parted,
+    QuestionAnswered,
+    RequestReceived,
     Resume,
     ServerEvent,
-    StateWanted,
 )
 from pgnet_trio.protocol.v2.server_delivery import WINDOW, ServerDelivery
 from pgnet_trio.server.accounts import AccountRefusal
@@ -233,7 +233,7 @@ async def _log_in(
     while True:
         events = await connection.receive()
         for event in reversed(events):
-            if isinstance(event, Parted):
+            if isinstance(event, Goodbye):
                 raise Disconnected(f"the client has left: {event.reason}")
         for event in events:
             if isinstance(event, Resume) and isinstance(protocol, v2.ServerProtocol):
@@ -405,17 +405,17 @@ async def _read(connection: Connection[ServerEvent], session: Session) -> None:
         # No await comes until all of a message is taken in: the session counts it as received.
         delay, shows_again = 0.0, False
         for event in await connection.receive():
-            if isinstance(event, Asked):
+            if isinstance(event, RequestReceived):
                 delay = session.delay()
                 session.request(event)
-            elif isinstance(event, Answered):
+            elif isinstance(event, QuestionAnswered):
                 delay = session.delay()
                 session.answer_question(event)
-            elif isinstance(event, StateWanted):
+            elif isinstance(event, FullStateRequested):
                 # It costs as much as a request, and many in one message no more than one.
                 delay = delay if shows_again else session.delay()
                 shows_again = True
-            elif isinstance(event, Parted):
+            elif isinstance(event, Goodbye):
                 session.end("The user has left.")
                 return
             else:

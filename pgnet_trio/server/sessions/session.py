@@ -22,7 +22,7 @@ from pgnet_trio.server.limits import TokenBucket
 from pgnet_trio.server.room.player import PacketTurn
 
 if TYPE_CHECKING:
-    from pgnet_trio.protocol.events import Answered, Asked
+    from pgnet_trio.protocol.events import QuestionAnswered, RequestReceived
     from pgnet_trio.server.games.lobby import Lobby
     from pgnet_trio.server.room.player import OpenQuestion, Sender
     from pgnet_trio.server.room.room import RoomTask
@@ -236,7 +236,7 @@ class Session:
         """Count one request, and give the seconds that it has to wait."""
         return 0.0 if self._bucket is None else self._bucket.delay(trio.current_time())
 
-    def request(self, asked: Asked) -> None:
+    def request(self, asked: RequestReceived) -> None:
         """Take a request in. Never waits."""
         if self.end_reason is not None:
             return
@@ -257,7 +257,7 @@ class Session:
             else:
                 self._own_requests += 1
 
-    def answer_question(self, answered: Answered) -> None:
+    def answer_question(self, answered: QuestionAnswered) -> None:
         """Take the answer to a question in. Never waits."""
         if self.end_reason is not None:
             return
