@@ -1,0 +1,1 @@
+"""Clients and servers of older releases against those of this tree, both ways."""
