@@ -23,6 +23,7 @@ __all__ = [
     "QuietAck",
     "RequestReceived",
     "ResponseReceived",
+    "Restarting",
     "Resume",
     "ResumeRefusal",
     "Resumed",
@@ -87,6 +88,13 @@ class FullStateRequested:
 @attrs.frozen
 class Goodbye:
     """Either side: the other one ends the session, for good."""
+
+    reason: str
+
+
+@attrs.frozen
+class Restarting:
+    """Client side: the server ends to begin anew; this client may come back."""
 
     reason: str
 
@@ -220,4 +228,5 @@ ClientEvent = (
     | QuestionAsked
     | Withdrawn
     | Goodbye
+    | Restarting
 )

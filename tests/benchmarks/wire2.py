@@ -128,7 +128,7 @@ class Protocol2Peer(WebSocketPeer):
     def log_in_to_server(self) -> None:
         """Log in after the handshake, blocking."""
         self.say(
-            envelopes.encode(envelopes.Hello(None)),
+            envelopes.encode_hello(None, None),
             envelopes.encode(envelopes.LogInEnvelope(self.name, "password")),
         )
         kind, *fields = self.wait_for_envelopes()[0]
@@ -142,7 +142,7 @@ class Protocol2Peer(WebSocketPeer):
         proof = v2.prove(self.token, self._link.handshake_hash)
         self._told = self.received
         self.say(
-            envelopes.encode(envelopes.Hello(None)),
+            envelopes.encode_hello(None, None),
             envelopes.encode(envelopes.ResumeEnvelope(self.name, proof, self.received)),
         )
 

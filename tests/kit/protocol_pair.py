@@ -14,8 +14,15 @@ from pgnet_trio.crypto import KeyPair
 from pgnet_trio.crypto.noise import NoiseHandshake, NoiseTransport
 from pgnet_trio.patch import diff, is_replacement
 from pgnet_trio.protocol.events import LoggedIn, Resume, Resumed
-from pgnet_trio.protocol.v2 import SUBPROTOCOL, ClientProtocol, ServerProtocol, prologue
+from pgnet_trio.protocol.v2 import (
+    SUBPROTOCOL_2_1,
+    SUBPROTOCOLS,
+    ClientProtocol,
+    ServerProtocol,
+    prologue,
+)
 from pgnet_trio.protocol.v2 import envelopes as wire
+from pgnet_trio.protocol.v2.features import FEATURES
 from pgnet_trio.protocol.v2.server_delivery import ClientDelivery, ServerDelivery
 
 if TYPE_CHECKING:
@@ -24,7 +31,8 @@ if TYPE_CHECKING:
 SERVER_KEY = KeyPair(bytes(range(32)))
 OTHER_KEY = KeyPair(bytes(range(2, 34)))
 TOKEN = bytes(range(100, 132))
-OFFERED = [SUBPROTOCOL]
+OFFERED = list(SUBPROTOCOLS)
+SPOKEN = SUBPROTOCOL_2_1
 USERNAME, PASSWORD, INVITE_CODE = "annabelle", "hunter2-secret", "lucky-invite"
 
 msgpack = msgspec.msgpack.Encoder().encode
@@ -78,6 +86,7 @@ def make_server(
         random_bytes,
         offered=offered,
         max_frame_size=max_frame_size,
+        subprotocol=SPOKEN,
     )
 
 
@@ -98,6 +107,7 @@ def make_client(
         random_bytes=random_bytes,
         offered=offered,
         max_frame_size=max_frame_size,
+        subprotocol=SPOKEN,
         delivery=ClientDelivery(Requests().next) if delivery is None else delivery,
         token=token,
         verify_server_pubkey=verify_server_pubkey,
@@ -185,7 +195,10 @@ class Stranger:
         if not encrypted:
             return cls(None)
         handshake = NoiseHandshake(
-            initiator=True, prologue=prologue(OFFERED), static=None, random_bytes=random_bytes
+            initiator=True,
+            prologue=prologue(OFFERED, SPOKEN),
+            static=None,
+            random_bytes=random_bytes,
         )
         server.receive(handshake.write())
         answer = server.next_message()
@@ -196,13 +209,13 @@ class Stranger:
     @classmethod
     def server_of(cls, client: ClientProtocol, *, encrypted: bool = True) -> Stranger:
         """Shake hands with a client, the hello included."""
-        hello = wire.array_head(1) + wire.encode(wire.Hello(None))
+        hello = wire.array_head(1) + wire.encode(wire.Hello(None, sorted(FEATURES)))
         if not encrypted:
             client.receive(hello)
             return cls(None)
         handshake = NoiseHandshake(
             initiator=False,
-            prologue=prologue(OFFERED),
+            prologue=prologue(OFFERED, SPOKEN),
             static=SERVER_KEY,
             random_bytes=random_bytes,
         )

@@ -149,7 +149,7 @@ class Writer:
         second = server.next_message()
         assert second is not None
         client.receive(second)
-        hello = wire.array_head(1) + wire.encode(wire.Hello(64 * 1024))
+        hello = wire.array_head(1) + wire.encode_hello(64 * 1024, None)
         self.text("**Server: the handshake's second message.** Its payload, and the message:")
         self.block(plain_text(hello))
         self.block(hex_block(hello))

@@ -64,6 +64,7 @@ from pgnet_trio.protocol.v2.envelopes import (
     Refusal,
     RequestEnvelope,
     ResponseEnvelope,
+    RestartEnvelope,
     ResumedEnvelope,
     ResumeEnvelope,
     SessionGone,
@@ -715,6 +716,7 @@ FROM_SERVER: dict[type, Any] = {
     Ping: Ping(),
     Pong: Pong(),
     GoodbyeEnvelope: GoodbyeEnvelope("bye"),
+    RestartEnvelope: RestartEnvelope("restarting"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Protocol 2, the wire of pgnet_trio, for both sides: WebSocket subprotocol ``pgnet.2``.
+"""Protocol 2, the wire of pgnet_trio, for both sides: WebSocket subprotocol ``pgnet.2.1``.
 
 Every message is WebSocket binary. The first two are the messages of a Noise handshake; from then
 on each is a frame: Noise messages around a msgpack array of envelopes.
@@ -34,6 +34,8 @@ from pgnet_trio.protocol.v2.states import (
     MIN_FRAME_SIZE,
     SERVER_STEPS,
     SUBPROTOCOL,
+    SUBPROTOCOL_2_1,
+    SUBPROTOCOLS,
     TAKEN_OVER,
     TOKEN_BYTES,
     State,
@@ -48,6 +50,8 @@ __all__ = [
     "MIN_FRAME_SIZE",
     "SERVER_STEPS",
     "SUBPROTOCOL",
+    "SUBPROTOCOLS",
+    "SUBPROTOCOL_2_1",
     "TAKEN_OVER",
     "TOKEN_BYTES",
     "ClientProtocol",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pgnet_trio.codec import plain
@@ -21,6 +21,7 @@ from pgnet_trio.protocol.events import (
     QuestionAsked,
     QuietAck,
     ResponseReceived,
+    Restarting,
     Resumed,
     ResumeRefusal,
     StateShown,
@@ -28,11 +29,13 @@ from pgnet_trio.protocol.events import (
 )
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.endpoint import Side
+from pgnet_trio.protocol.v2.features import FEATURES
 from pgnet_trio.protocol.v2.states import (
     CLIENT_STEPS,
     COUNTED,
     HANDSHAKE,
     OPEN,
+    SUBPROTOCOL,
     TOKEN_BYTES,
     State,
     prologue,
@@ -56,6 +59,9 @@ class ClientProtocol(Side):
         random_bytes: Gives that many random bytes.
         offered: The subprotocols as this client offered them.
         max_frame_size: The longest frame that the client takes.
+        subprotocol: The one that the server has selected.
+        features: What this client has, where the subprotocol has features. They have to be the
+            same for all connections of a session.
         delivery: The session's; what waits in it leaves once the session is open.
         token: The token of a session to resume, or empty to log in.
         verify_server_pubkey: The server's public key in base64; empty to trust any.
@@ -90,6 +96,8 @@ class ClientProtocol(Side):
         random_bytes: Callable[[int], bytes],
         offered: Sequence[str],
         max_frame_size: int | None,
+        subprotocol: str = SUBPROTOCOL,
+        features: Collection[str] = FEATURES,
         delivery: ClientDelivery,
         token: bytes = b"",
         verify_server_pubkey: str = "",
@@ -97,21 +105,23 @@ class ClientProtocol(Side):
         handshake = None
         if encrypted:
             handshake = NoiseHandshake(
-                initiator=True, prologue=prologue(offered), static=None, random_bytes=random_bytes
+                initiator=True,
+                prologue=prologue(offered, subprotocol),
+                static=None,
+                random_bytes=random_bytes,
             )
         elif verify_server_pubkey:
             raise ValueError(
                 "verify_server_pubkey: there is no key to verify on a link that is not encrypted; "
                 "leave it empty"
             )
-        super().__init__(handshake)
+        super().__init__(handshake, subprotocol, features, max_frame_size)
         self.server_pubkey: str | None = None
         self._username = username
         self._token = token
         self._verify_server_pubkey = verify_server_pubkey
         self._delivery = delivery
         self._log_in = wire.encode_log_in(username, password, invite_code)
-        self._control.append(wire.encode(wire.Hello(max_frame_size)))
         if handshake is not None:
             self._raw.append(handshake.write())
         else:
@@ -278,6 +288,8 @@ class ClientProtocol(Side):
             return LoginRefusal(wire.cut(envelope.reason))
         elif kind is wire.GoodbyeEnvelope:
             return Goodbye(wire.cut(envelope.reason))
+        elif kind is wire.RestartEnvelope:
+            return Restarting(wire.cut(envelope.reason))
         elif kind is wire.Hello:
             self._meet(envelope)
             if self._token:

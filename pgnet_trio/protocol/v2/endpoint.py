@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pgnet_trio.errors import CodecError, ProtocolError
 from pgnet_trio.protocol.v2 import envelopes as wire
+from pgnet_trio.protocol.v2.features import agree
 from pgnet_trio.protocol.v2.states import (
     CLOSED,
+    FEATURE_OF,
     FRAME_OVERHEAD,
     HANDSHAKE,
     MAX_FRAME_SIZE,
     MIN_FRAME_SIZE,
     PIECE_BYTES,
+    SUBPROTOCOL,
+    SUBPROTOCOL_2_1,
     TAG_BYTES,
     State,
     Steps,
@@ -30,10 +35,12 @@ class Side(ABC):
 
     __slots__ = (
         "_control",
+        "_features",
         "_frame_room",
         "_goodbye",
         "_handshake",
         "_link",
+        "_named_features",
         "_peer_limit",
         "_pongs",
         "_raw",
@@ -43,13 +50,22 @@ class Side(ABC):
     version: ClassVar[int] = 2
     steps: ClassVar[Steps]
 
-    def __init__(self, handshake: NoiseHandshake | None) -> None:
+    def __init__(
+        self,
+        handshake: NoiseHandshake | None,
+        subprotocol: str,
+        features: Collection[str],
+        max_frame_size: int | None,
+    ) -> None:
         self._handshake = handshake
         self._link: NoiseTransport | None = None
         self._state = State.HELLO if handshake is None else HANDSHAKE
         # Messages of the handshake, which no frame can hold.
         self._raw: list[bytes] = []
-        self._control: list[bytes] = []
+        # What this side names in its hello; None where the subprotocol has no features.
+        self._named_features = features if subprotocol == SUBPROTOCOL_2_1 else None
+        self._features: frozenset[str] = frozenset()
+        self._control = [wire.encode_hello(max_frame_size, self._named_features)]
         self._goodbye: bytes | None = None
         self._peer_limit: int | None = None
         # Bytes of envelopes that are gathered in a frame.
@@ -60,6 +76,11 @@ class Side(ABC):
     def state(self) -> State:
         """How far the conversation is."""
         return self._state
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The features in use: those that both sides have named in their hellos."""
+        return self._features
 
     @property
     def closing(self) -> bool:
@@ -146,6 +167,12 @@ class Side(ABC):
                 f"{kind.__name__.removesuffix('Envelope')} came while the conversation "
                 f"{self._state.value}"
             )
+        feature = FEATURE_OF.get(kind)
+        if feature is not None and feature not in self._features:
+            raise ProtocolError(
+                f"{kind.__name__.removesuffix('Envelope')} came, and the feature {feature!r} "
+                "is not in use"
+            )
         self._state = state
 
     def _meet(self, hello: wire.Hello) -> None:
@@ -154,6 +181,10 @@ class Side(ABC):
             raise ProtocolError(
                 f"expected a limit of at least {MIN_FRAME_SIZE} bytes a frame, got {limit}"
             )
+        if self._named_features is not None:
+            self._features = agree(self._named_features, hello.features)
+        elif hello.features is not None:
+            raise ProtocolError(f"a hello of {SUBPROTOCOL!r} names no features, and this one does")
         self._peer_limit = limit
         if limit is not None and limit < MAX_FRAME_SIZE:
             self._frame_room = limit - FRAME_OVERHEAD - TAG_BYTES

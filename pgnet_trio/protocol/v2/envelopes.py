@@ -7,6 +7,7 @@ kind. The classes below are the wire format: their fields, in order, follow that
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
 
 import msgspec
@@ -37,6 +38,7 @@ __all__ = [
     "Refusal",
     "RequestEnvelope",
     "ResponseEnvelope",
+    "RestartEnvelope",
     "ResumeEnvelope",
     "ResumedEnvelope",
     "SessionGone",
@@ -50,6 +52,7 @@ __all__ = [
     "encode",
     "encode_answer",
     "encode_game",
+    "encode_hello",
     "encode_log_in",
     "encode_patch",
     "encode_push",
@@ -87,9 +90,10 @@ class _Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 
 
 class Hello(_Envelope, tag=0, frozen=True):
-    """Either side, first: the longest frame in bytes that it takes; nil for any."""
+    """Either side, first: the longest frame in bytes that it takes, nil for any; its features."""
 
     max_frame_size: int | None
+    features: list[str] | None = None
 
 
 class LogInEnvelope(_Envelope, tag=1, frozen=True):
@@ -251,6 +255,12 @@ class GoodbyeEnvelope(_Envelope, tag=21, frozen=True):
     reason: str
 
 
+class RestartEnvelope(_Envelope, tag=22, frozen=True):
+    """Server, last: it restarts; the client comes back by itself. Of the feature ``restart``."""
+
+    reason: str
+
+
 FromClient = (
     Hello
     | LogInEnvelope
@@ -293,6 +303,7 @@ FromServer = (
     | Ping
     | Pong
     | GoodbyeEnvelope
+    | RestartEnvelope
 )
 
 encode = msgspec.msgpack.Encoder().encode
@@ -371,6 +382,19 @@ def numbered(body: bytes, id: int) -> bytes:
     """Put the id into what `encode_request` or `encode_answer` gave."""
     # One byte for the array's head and one for the kind stand before it.
     return body[:2] + encode(id) + body[2:]
+
+
+def encode_hello(max_frame_size: int | None, features: Iterable[str] | None) -> bytes:
+    """Return a hello.
+
+    Args:
+        max_frame_size: The longest frame in bytes that this side takes; None for any.
+        features: The features that it names; None where the subprotocol has none.
+    """
+    fields: list[Any] = [_NUMBERS[Hello], max_frame_size]
+    if features is not None:
+        fields.append(sorted(features))
+    return encode(fields)
 
 
 def encode_log_in(username: str, password: str, invite_code: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pgnet_trio.codec import plain
@@ -21,11 +21,13 @@ from pgnet_trio.protocol.events import (
 )
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.endpoint import Side
+from pgnet_trio.protocol.v2.features import FEATURES, RESTART
 from pgnet_trio.protocol.v2.states import (
     CLOSED,
     HANDSHAKE,
     OPEN,
     SERVER_STEPS,
+    SUBPROTOCOL,
     State,
     prologue,
     prove,
@@ -48,6 +50,8 @@ class ServerProtocol(Side):
         random_bytes: Gives that many random bytes.
         offered: The subprotocols as the client offered them.
         max_frame_size: The longest frame that the server takes of a client that is logged in.
+        subprotocol: The one that the server has selected.
+        features: What the server has, where the subprotocol has features.
     """
 
     __slots__ = ("_delivery",)
@@ -61,15 +65,19 @@ class ServerProtocol(Side):
         *,
         offered: Sequence[str],
         max_frame_size: int | None,
+        subprotocol: str = SUBPROTOCOL,
+        features: Collection[str] = FEATURES,
     ) -> None:
         handshake = None
         if key is not None:
             handshake = NoiseHandshake(
-                initiator=False, prologue=prologue(offered), static=key, random_bytes=random_bytes
+                initiator=False,
+                prologue=prologue(offered, subprotocol),
+                static=key,
+                random_bytes=random_bytes,
             )
-        super().__init__(handshake)
+        super().__init__(handshake, subprotocol, features, max_frame_size)
         self._delivery: ServerDelivery | None = None
-        self._control.append(wire.encode(wire.Hello(max_frame_size)))
 
     def receive(self, message: str | bytes) -> list[ServerEvent]:
         """Take a message of the client in, and say what it means.
@@ -125,6 +133,7 @@ class ServerProtocol(Side):
             token: What it can resume the session with.
             delivery: The session's.
         """
+        delivery.features = self.features
         self._open(delivery, wire.Welcome(message, token))
 
     def resume(self, delivery: ServerDelivery, received: int) -> None:
@@ -138,6 +147,9 @@ class ServerProtocol(Side):
             ProtocolError: The client cannot have that much; it is refused.
         """
         try:
+            if delivery.features != self.features:
+                # What waits for the client was made for the features of the session's beginning.
+                raise ProtocolError("expected the same features as when the session began")
             delivery.resume(received)
         except ProtocolError as error:
             self.refuse(str(error))
@@ -155,6 +167,15 @@ class ServerProtocol(Side):
         if self._state is not CLOSED:
             self._control.append(wire.encode(wire.Refusal(wire.cut(reason))))
             self._state = CLOSED
+
+    def restart(self, reason: str) -> None:
+        """End the session because the server restarts; the client comes back by itself.
+
+        A client without the feature hears a goodbye, as if it were for good.
+        """
+        self.part(reason)
+        if self._goodbye is not None and RESTART in self.features:
+            self._goodbye = wire.encode(wire.RestartEnvelope(wire.cut(reason)))
 
     def abandon(self) -> None:
         """Say nothing more: the session goes on over another connection."""

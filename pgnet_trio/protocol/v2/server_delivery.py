@@ -75,6 +75,9 @@ class ServerDelivery:
             number.
         max_bytes: The same in bytes.
         window: How far a request's id may be beyond the oldest that is not settled; None for any.
+
+    Attributes:
+        features: The features that were in use when the session began; they stay as they are.
     """
 
     __slots__ = (
@@ -97,6 +100,7 @@ class ServerDelivery:
         "_too_long",
         "_version",
         "_window",
+        "features",
         "last_request",
         "max_envelope_size",
     )
@@ -108,6 +112,7 @@ class ServerDelivery:
         max_bytes: int | None = None,
         window: int | None = WINDOW,
     ) -> None:
+        self.features: frozenset[str] = frozenset()
         self.last_request = 0
         self.max_envelope_size: int | None = None
         self._max_messages = max_messages

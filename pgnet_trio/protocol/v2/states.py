@@ -7,11 +7,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from pgnet_trio.protocol.v2 import envelopes as wire
+from pgnet_trio.protocol.v2.features import RESTART
 
 __all__ = [
     "CLIENT_STEPS",
     "CLOSED",
     "COUNTED",
+    "FEATURE_OF",
     "FRAME_OVERHEAD",
     "HANDSHAKE",
     "MAX_FRAME_SIZE",
@@ -20,6 +22,8 @@ __all__ = [
     "PIECE_BYTES",
     "SERVER_STEPS",
     "SUBPROTOCOL",
+    "SUBPROTOCOLS",
+    "SUBPROTOCOL_2_1",
     "TAG_BYTES",
     "TAKEN_OVER",
     "TOKEN_BYTES",
@@ -30,6 +34,13 @@ __all__ = [
 ]
 
 SUBPROTOCOL = "pgnet.2"
+"""What release 0.1 speaks; its hello names no features."""
+
+SUBPROTOCOL_2_1 = "pgnet.2.1"
+"""The same, with features; see `pgnet_trio.protocol.v2.features`."""
+
+SUBPROTOCOLS = (SUBPROTOCOL_2_1, SUBPROTOCOL)
+"""What this release offers and takes, the best first."""
 
 TAKEN_OVER = "taken over"
 """The reason that a client is given in whose place another one of the user has come."""
@@ -138,9 +149,13 @@ CLIENT_STEPS: Steps = {
         wire.Ping: State.OPEN,
         wire.Pong: State.OPEN,
         wire.GoodbyeEnvelope: State.CLOSED,
+        wire.RestartEnvelope: State.CLOSED,
     },
     State.CLOSED: {},
 }
+
+# Of which feature a kind of envelope is; the others belong to every release.
+FEATURE_OF: Mapping[type, str] = {wire.RestartEnvelope: RESTART}
 
 # What the client counts, so that the server may forget it.
 COUNTED = (
@@ -153,12 +168,16 @@ COUNTED = (
 )
 
 
-def prologue(offered: Sequence[str]) -> bytes:
-    """What both sides mix into the handshake: the protocol, and the subprotocols as offered.
+def prologue(offered: Sequence[str], selected: str = SUBPROTOCOL) -> bytes:
+    """Return what both sides mix into the handshake.
 
-    Who strips one of these on the way makes the handshake fail.
+    Whoever changes the offer or the selection on the way makes the handshake fail.
+
+    Args:
+        offered: The subprotocols as the client offers them, in its order.
+        selected: The one that the server selects.
     """
-    return b"\0".join([SUBPROTOCOL.encode(), *(name.encode() for name in offered)])
+    return b"\0".join([selected.encode(), *(name.encode() for name in offered)])
 
 
 def prove(token: bytes, handshake_hash: bytes) -> bytes:

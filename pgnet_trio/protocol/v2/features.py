@@ -1,0 +1,49 @@
+"""How protocol 2 grows: what was added since ``pgnet.2``, each addition under a name of its own.
+
+Both sides of ``pgnet.2.1`` name in their hello the features that they have. A feature is in use
+where both have named it, and nothing of it is sent otherwise: no envelope, no field, no code. So
+a side never needs to know which release the other one is, and an addition never breaks anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from pgnet_trio.errors import ProtocolError
+
+__all__ = ["FEATURES", "MAX_FEATURES", "MAX_FEATURE_NAME", "RESTART", "agree"]
+
+RESTART = "restart"
+"""The server says that it restarts, instead of a goodbye; the client comes back by itself."""
+
+FEATURES: frozenset[str] = frozenset({RESTART})
+"""The features of this release; docs/protocol.md has a table of them."""
+
+MAX_FEATURES = 64
+"""How many features a hello may name: many more than there are, and too few to waste memory."""
+
+MAX_FEATURE_NAME = 40
+"""Characters of a feature's name."""
+
+
+def agree(own: Collection[str], named: Iterable[str] | None) -> frozenset[str]:
+    """Return the features that are in use between two sides.
+
+    Args:
+        own: What this side has named.
+        named: What the other side names in its hello; None where it names nothing. Names that
+            this side does not know mean nothing to it.
+
+    Raises:
+        ProtocolError: The other side names too many features, or one whose name is too long.
+    """
+    names = () if named is None else tuple(named)
+    if len(names) > MAX_FEATURES:
+        raise ProtocolError(f"expected at most {MAX_FEATURES} features, got {len(names)}")
+    for name in names:
+        if len(name) > MAX_FEATURE_NAME:
+            raise ProtocolError(
+                f"expected names of features of at most {MAX_FEATURE_NAME} characters, "
+                f"got one of {len(name)}"
+            )
+    return frozenset(own).intersection(names)

@@ -1,0 +1,180 @@
+"""How protocol 2 grows: what each side names, what is in use, and that nothing else is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+
+from pgnet_trio.errors import ProtocolError
+from pgnet_trio.protocol.events import Goodbye, LoggedIn, LogIn, Restarting, Resume, Resumed
+from pgnet_trio.protocol.v2 import (
+    SUBPROTOCOL,
+    SUBPROTOCOL_2_1,
+    SUBPROTOCOLS,
+    ClientProtocol,
+    ServerProtocol,
+)
+from pgnet_trio.protocol.v2.features import FEATURES, MAX_FEATURE_NAME, MAX_FEATURES, RESTART, agree
+from pgnet_trio.protocol.v2.server_delivery import ClientDelivery, ServerDelivery
+from tests.kit.protocol_pair import SERVER_KEY, TOKEN, Requests, exchange, random_bytes
+
+OTHERS = frozenset({"a feature of tomorrow"})
+
+
+def make_pair(
+    *,
+    client: Collection[str] = FEATURES,
+    server: Collection[str] = FEATURES,
+    client_takes: str = SUBPROTOCOL_2_1,
+    server_selects: str = SUBPROTOCOL_2_1,
+    encrypted: bool = True,
+    delivery: ClientDelivery | None = None,
+    token: bytes = b"",
+) -> tuple[ClientProtocol, ServerProtocol]:
+    """Both ends; what the server selects may be changed on the way to the client."""
+    return (
+        ClientProtocol(
+            username="ann",
+            password="",
+            invite_code="",
+            encrypted=encrypted,
+            random_bytes=random_bytes,
+            offered=SUBPROTOCOLS,
+            max_frame_size=None,
+            subprotocol=client_takes,
+            features=client,
+            delivery=delivery or ClientDelivery(Requests().next),
+            token=token,
+        ),
+        ServerProtocol(
+            SERVER_KEY if encrypted else None,
+            random_bytes,
+            offered=SUBPROTOCOLS,
+            max_frame_size=None,
+            subprotocol=server_selects,
+            features=server,
+        ),
+    )
+
+
+def log_in(client: ClientProtocol, server: ServerProtocol) -> ServerDelivery:
+    assert exchange(client, server) == [LogIn("ann", "", "")]
+    delivery = ServerDelivery()
+    server.accept("Welcome.", TOKEN, delivery)
+    assert exchange(client, server) == [LoggedIn("Welcome.", TOKEN)]
+    return delivery
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+@pytest.mark.parametrize(
+    ("client", "server", "both"),
+    [
+        (FEATURES, FEATURES, FEATURES),
+        (FEATURES | OTHERS, FEATURES, FEATURES),
+        (FEATURES, OTHERS, frozenset()),
+        (frozenset(), FEATURES, frozenset()),
+    ],
+)
+def test_a_feature_is_in_use_where_both_sides_have_named_it(
+    client: Collection[str], server: Collection[str], both: frozenset[str], encrypted: bool
+) -> None:
+    pair = make_pair(client=client, server=server, encrypted=encrypted)
+    log_in(*pair)
+    assert [each.features for each in pair] == [both, both]
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_the_subprotocol_of_0_1_has_no_features(encrypted: bool) -> None:
+    pair = make_pair(client_takes=SUBPROTOCOL, server_selects=SUBPROTOCOL, encrypted=encrypted)
+    log_in(*pair)
+    assert [each.features for each in pair] == [frozenset(), frozenset()]
+
+
+@pytest.mark.parametrize(
+    ("client_takes", "server_selects"),
+    [(SUBPROTOCOL, SUBPROTOCOL_2_1), (SUBPROTOCOL_2_1, SUBPROTOCOL)],
+)
+def test_who_changes_the_selection_on_the_way_makes_the_handshake_fail(
+    client_takes: str, server_selects: str
+) -> None:
+    client, server = make_pair(client_takes=client_takes, server_selects=server_selects)
+    with pytest.raises(ProtocolError, match="the handshake failed"):
+        exchange(client, server)
+
+
+def test_features_in_a_hello_of_0_1_break_the_rules() -> None:
+    client, server = make_pair(server_selects=SUBPROTOCOL, encrypted=False)
+    message = client.next_message()
+    assert message is not None
+    with pytest.raises(ProtocolError, match="names no features"):
+        server.receive(message)
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        ([str(number) for number in range(MAX_FEATURES + 1)], "at most 64 features, got 65"),
+        (["x" * (MAX_FEATURE_NAME + 1)], "at most 40 characters, got one of 41"),
+    ],
+)
+def test_a_hello_with_too_much_in_it_breaks_the_rules(names: list[str], complaint: str) -> None:
+    with pytest.raises(ProtocolError, match=complaint):
+        agree(FEATURES, names)
+    client, server = make_pair(client=names, encrypted=False)
+    message = client.next_message()
+    assert message is not None
+    with pytest.raises(ProtocolError, match=complaint):
+        server.receive(message)
+
+
+def test_as_many_features_as_may_be_named_are_taken() -> None:
+    names = ["x" * MAX_FEATURE_NAME, *(str(number) for number in range(MAX_FEATURES - 2)), RESTART]
+    assert agree(FEATURES, names) == {RESTART}
+
+
+def resume(
+    delivery: ServerDelivery, *, client_delivery: ClientDelivery, features: Collection[str]
+) -> list[Any]:
+    client, server = make_pair(client=features, delivery=client_delivery, token=TOKEN)
+    (event,) = exchange(client, server)
+    assert isinstance(event, Resume)
+    server.resume(delivery, event.received)
+    return exchange(client, server)
+
+
+def test_a_session_keeps_its_features() -> None:
+    client_delivery = ClientDelivery(Requests().next)
+    client, server = make_pair(delivery=client_delivery)
+    delivery = log_in(client, server)
+    assert resume(delivery, client_delivery=client_delivery, features=FEATURES) == [Resumed()]
+    with pytest.raises(ProtocolError, match="the same features as when the session began"):
+        resume(delivery, client_delivery=client_delivery, features=())
+
+
+@pytest.mark.parametrize(
+    ("features", "event"),
+    [(FEATURES, Restarting("Back in a minute.")), ((), Goodbye("Back in a minute."))],
+)
+def test_a_restart_is_a_goodbye_to_who_does_not_know_it(
+    features: Collection[str], event: object
+) -> None:
+    client, server = make_pair(client=features)
+    log_in(client, server)
+    server.restart("Back in a minute.")
+    assert exchange(client, server) == [event]
+    assert client.closing
+    assert server.closing
+
+
+def test_what_belongs_to_a_feature_breaks_the_rules_where_it_is_not_in_use() -> None:
+    client, server = make_pair(client=(), encrypted=False)
+    log_in(client, server)
+    # As a server would that does not look at what the client has named.
+    server._features = FEATURES
+    server.restart("Back in a minute.")
+    message = server.next_message()
+    assert message is not None
+    with pytest.raises(ProtocolError, match="is not in use"):
+        client.receive(message)
