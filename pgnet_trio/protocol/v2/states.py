@@ -1,4 +1,4 @@
-"""The rules of protocol 2: what may come when, and the numbers in it."""
+"""The rules of protocol 2: which envelope may come in which state, and the protocol's numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pgnet_trio.protocol.v2 import envelopes as wire
 
 __all__ = [
-    "CLIENT_STEPS",
+    "ACKNOWLEDGE_AFTER",
+    "CLIENT_TRANSITIONS",
     "CLOSED",
     "COUNTED",
     "FRAME_OVERHEAD",
@@ -17,14 +18,13 @@ __all__ = [
     "MAX_FRAME_SIZE",
     "MIN_FRAME_SIZE",
     "OPEN",
-    "PIECE_BYTES",
-    "SERVER_STEPS",
+    "SERVER_TRANSITIONS",
     "SUBPROTOCOL",
-    "TAG_BYTES",
     "TAKEN_OVER",
     "TOKEN_BYTES",
+    "WINDOW",
     "State",
-    "Steps",
+    "Transitions",
     "prologue",
     "prove",
 ]
@@ -32,26 +32,32 @@ __all__ = [
 SUBPROTOCOL = "pgnet.2"
 
 TAKEN_OVER = "taken over"
-"""The reason that a client is given in whose place another one of the user has come."""
+"""The reason that a client is given when another client of its user has taken the session over."""
 
 TOKEN_BYTES = 32
-"""Bytes of the token that resumes a session: as many as the key of BLAKE2s takes."""
+"""Bytes of the token that resumes a session: the longest key that BLAKE2s takes."""
+
+WINDOW = 64
+"""How far a request's id may be beyond that of the oldest request that is not settled."""
+
+ACKNOWLEDGE_AFTER = 32
+"""Counted envelopes, or quiet requests, after which an acknowledgement gets a frame of its own.
+
+That is half a window, so that nobody has to wait for it. Any other frame takes one along earlier.
+"""
 
 MAX_FRAME_SIZE = 32 * 1024
-"""Bytes of a frame that gathers envelopes; a longer one would keep a slow client's memory twice,
-in the envelopes and in the frame that waits to be written."""
+"""Bytes of a frame that gathers several envelopes.
+
+While a client reads slowly, the server holds the envelopes twice: in the delivery and in the frame
+that waits to be written. So frames stay short.
+"""
 
 MIN_FRAME_SIZE = 1024
-"""The shortest limit that a side may announce: a refusal and a goodbye fit into it."""
+"""The lowest limit that a side may announce: a refusal and a goodbye fit into it."""
 
 FRAME_OVERHEAD = 5 + 11
-"""Bytes that a frame may have beside what is counted: the array's head, an acknowledgement."""
-
-TAG_BYTES = 16
-"""Bytes that encryption adds to each Noise message."""
-
-PIECE_BYTES = 65_519
-"""Plaintext bytes of one Noise message."""
+"""Bytes of a frame that do not count towards its size: the array's head, an acknowledgement."""
 
 
 class State(enum.Enum):
@@ -68,13 +74,14 @@ class State(enum.Enum):
     __hash__ = object.__hash__
 
 
-# Those that are looked at for each frame: it takes long to find an attribute of an enum.
+# Every frame compares with these, and looking up a member of an enum is slow.
 HANDSHAKE, OPEN, CLOSED = State.HANDSHAKE, State.OPEN, State.CLOSED
 
-Steps = Mapping[State, Mapping[type, State]]
+Transitions = Mapping[State, Mapping[type, State]]
 
-# What may come, and the state after it.
-SERVER_STEPS: Steps = {
+# For each state: the kinds of envelope that may come, and the state after each. A message of the
+# handshake, which is no envelope, counts as `bytes`.
+SERVER_TRANSITIONS: Transitions = {
     State.HANDSHAKE: {bytes: State.HELLO},
     State.HELLO: {wire.Hello: State.LOG_IN},
     State.LOG_IN: {
@@ -93,7 +100,7 @@ SERVER_STEPS: Steps = {
         wire.RequestEnvelope: State.OPEN,
         wire.AnswerEnvelope: State.OPEN,
         wire.Acknowledgement: State.OPEN,
-        wire.StateWantedEnvelope: State.OPEN,
+        wire.FullStateRequestEnvelope: State.OPEN,
         wire.Ping: State.OPEN,
         wire.Pong: State.OPEN,
         wire.GoodbyeEnvelope: State.CLOSED,
@@ -101,9 +108,9 @@ SERVER_STEPS: Steps = {
     State.CLOSED: {},
 }
 
-CLIENT_STEPS: Steps = {
+CLIENT_TRANSITIONS: Transitions = {
     State.HANDSHAKE: {bytes: State.HELLO},
-    # Or RETURN, where the client has asked for its session instead of logging in.
+    # The state is RETURN instead of VERDICT where the client resumes its session.
     State.HELLO: {wire.Hello: State.VERDICT, wire.Refusal: State.CLOSED},
     State.VERDICT: {
         wire.Welcome: State.OPEN,
@@ -142,7 +149,7 @@ CLIENT_STEPS: Steps = {
     State.CLOSED: {},
 }
 
-# What the client counts, so that the server may forget it.
+# The client counts and acknowledges these; until then, the server keeps them.
 COUNTED = (
     wire.ResponseEnvelope,
     wire.PushEnvelope,
@@ -154,13 +161,16 @@ COUNTED = (
 
 
 def prologue(offered: Sequence[str]) -> bytes:
-    """What both sides mix into the handshake: the protocol, and the subprotocols as offered.
+    """Return what both sides mix into the handshake: the protocol and the offered subprotocols.
 
-    Who strips one of these on the way makes the handshake fail.
+    The handshake fails where somebody on the way removed one of them from the offer.
     """
     return b"\0".join([SUBPROTOCOL.encode(), *(name.encode() for name in offered)])
 
 
 def prove(token: bytes, handshake_hash: bytes) -> bytes:
-    """Prove to hold a session's token, over one connection alone (keyed BLAKE2s, RFC 7693)."""
+    """Return the proof of holding a session's token, valid for one connection alone.
+
+    It is a keyed BLAKE2s (RFC 7693).
+    """
     return hashlib.blake2s(handshake_hash, key=token).digest()
