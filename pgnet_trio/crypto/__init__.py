@@ -1,4 +1,4 @@
-"""Bytes to bytes: encryption of messages and hashing of passwords."""
+"""The encryption of messages, and the hashing of passwords."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """ChaCha20-Poly1305 (RFC 8439), by the fastest library that is installed.
 
-PyNaCl is always there. The package cryptography (the extra ``speed``) does the same in two fifths
-of the time on short messages, most of which PyNaCl spends on checking arguments.
+PyNaCl is always installed. The package cryptography (the extra ``speed``) takes two fifths of the
+time for short messages: PyNaCl spends most of its time there on checking arguments.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class AEAD(Protocol):
     """Encrypts and decrypts with one key."""
 
     def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes:
-        """Give the ciphertext, with its tag."""
+        """Return the ciphertext, with its tag."""
 
     def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes:
-        """Give the plaintext; raises one of `DECRYPTION_ERRORS` where the tag does not fit."""
+        """Return the plaintext; raise one of `DECRYPTION_ERRORS` where the tag does not fit."""
 
 
 class SodiumAEAD:
-    """The same with libsodium, through PyNaCl.
+    """An `AEAD` of libsodium, through PyNaCl.
 
     Args:
         key: 32 bytes.
@@ -43,11 +43,11 @@ class SodiumAEAD:
         self._key = key
 
     def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes) -> bytes:
-        """Give the ciphertext, with its tag."""
+        """Return the ciphertext, with its tag."""
         return crypto_aead_chacha20poly1305_ietf_encrypt(data, associated_data, nonce, self._key)
 
     def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes) -> bytes:
-        """Give the plaintext."""
+        """Return the plaintext."""
         return crypto_aead_chacha20poly1305_ietf_decrypt(data, associated_data, nonce, self._key)
 
 
@@ -65,20 +65,20 @@ else:
     try:
         ChaCha20Poly1305(bytes(32))
     except UnsupportedAlgorithm:
-        # An OpenSSL that was built without it, or is held to FIPS.
+        # This OpenSSL was built without it, or is restricted to FIPS.
         pass
     else:
         _fastest = ChaCha20Poly1305
 
 
 def open_aead(key: bytes) -> AEAD:
-    """Take a key for encrypting and decrypting.
+    """Return the fastest `AEAD` for a key.
 
     Args:
         key: 32 bytes.
 
     Raises:
-        CryptoError: It has another length.
+        CryptoError: The key has another length.
     """
     if len(key) != 32:
         raise CryptoError(f"a key is 32 bytes long, this one is {len(key)}")

@@ -25,7 +25,7 @@ KEY_BYTES = crypto_box_SECRETKEYBYTES
 NONCE_BYTES = crypto_box_NONCEBYTES
 MAC_BYTES = crypto_secretbox_MACBYTES
 
-# To ask the system for one costs a tenth of an encryption, and for all of these little more.
+# Asking the system for one nonce costs a tenth of an encryption; for all of these, little more.
 NONCES_AT_ONCE = 16
 
 
@@ -60,30 +60,30 @@ class KeyPair:
         """Make a new pair.
 
         Args:
-            random_bytes: Gives that many random bytes.
+            random_bytes: Returns so many random bytes.
         """
         return cls(random_bytes(KEY_BYTES))
 
     @property
     def pubkey(self) -> str:
-        """The public key in base64, as it stands on the wire and in settings."""
+        """The public key in base64, as the wire and settings have it."""
         return b2a_base64(self.public, newline=False).decode("ascii")
 
 
 class Box:
     """Encrypts text for one peer, and decrypts what this peer encrypted.
 
-    Each text becomes base64 of a random nonce (24 bytes) and the ciphertext, which is
-    authenticated: what anybody altered is refused.
+    Each text becomes base64 of a random nonce (24 bytes) and the ciphertext. The ciphertext is
+    authenticated: one that somebody altered is refused.
 
     Args:
         own: This side's keys.
         peer_pubkey: The peer's public key in base64.
-        random_bytes: Gives that many random bytes; the nonces come from it.
+        random_bytes: Returns so many random bytes; the nonces come from it.
 
     Raises:
-        CryptoError: The peer's key is no key, or one of those few points of the curve with
-            which the shared secret would be known to everybody.
+        CryptoError: The peer's key is no key, or one of the few points of the curve that would
+            make the shared secret known to everybody.
     """
 
     __slots__ = ("_nonces", "_random_bytes", "_shared_key")
@@ -102,7 +102,7 @@ class Box:
         except nacl.exceptions.RuntimeError as error:
             raise CryptoError("this public key would make the shared secret public") from error
         self._random_bytes = random_bytes
-        # Nobody else may hold these, and one that was taken out is used up.
+        # Never copy these, nor put one back: a nonce that is used twice gives the texts away.
         self._nonces: list[bytes] = []
 
     def encrypt(self, text: str | bytes) -> str:
@@ -112,13 +112,13 @@ class Box:
             text: The text, or its UTF-8 bytes.
 
         Raises:
-            CryptoError: The text holds half a surrogate pair, which no UTF-8 can express.
+            CryptoError: The text holds a lone surrogate, which UTF-8 cannot express.
         """
         if isinstance(text, str):
             try:
                 text = text.encode()
             except UnicodeEncodeError:
-                # Without the cause: it would carry the text into a traceback.
+                # From None: the cause would carry the text into a traceback.
                 raise CryptoError(
                     "the text is not valid Unicode: it has a lone surrogate"
                 ) from None
@@ -132,8 +132,8 @@ class Box:
         """Decrypt what the peer encrypted.
 
         Raises:
-            CryptoError: It is no base64, too short, not from this peer to this side, altered
-                on the way, or not text.
+            CryptoError: It is not base64, too short, not encrypted by this peer for this side,
+                altered on the way, or not text.
         """
         try:
             data = a2b_base64(text, strict_mode=True)
@@ -153,7 +153,7 @@ class Box:
         try:
             return message.decode()
         except UnicodeDecodeError:
-            # Without the cause: it would carry the plaintext into a traceback.
+            # From None: the cause would carry the plaintext into a traceback.
             raise CryptoError("the ciphertext holds no text in UTF-8") from None
 
     def _draw_nonces(self) -> None:

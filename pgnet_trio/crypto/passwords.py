@@ -1,4 +1,4 @@
-"""Password records: Argon2id, and the SHA-256 of PGNet 0.2 that old save files hold."""
+"""Password records: Argon2id, and the SHA-256 records that save files of PGNet 0.2 hold."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 class PasswordHasher:
     """Makes password records, and checks passwords against them.
 
-    Hashing takes tens of milliseconds and `memlimit` bytes of memory, on purpose: call it off
-    the event loop, and few at a time. Checking costs what the record was made with.
+    Hashing takes tens of milliseconds and `memlimit` bytes of memory, on purpose: call it in a
+    thread, and only a few times at once. Checking costs what making the record cost.
 
     Args:
         opslimit: Passes over the memory.
@@ -62,7 +62,7 @@ class PasswordHasher:
         self._memlimit = memlimit
 
     def hash(self, password: str) -> str:
-        """Make a record of a password; its salt is in it, so it is kept with an empty one.
+        """Return a record of a password; it holds its own salt, so store it with an empty one.
 
         Raises:
             CryptoError: The password is not valid Unicode, or there was not enough memory.
@@ -79,10 +79,10 @@ class PasswordHasher:
         return record.decode("ascii")
 
     def verify(self, password: str, salt: str, record: str) -> bool:
-        """Say whether a record was made of this password.
+        """Return whether a record was made from this password.
 
         Args:
-            password: What the user gave.
+            password: The password that the user gave.
             salt: Empty for a record of `hash`; else the salt of a record of PGNet 0.2.
             record: A record of `hash`, or the hex SHA-256 of salt and password.
 
@@ -102,10 +102,10 @@ class PasswordHasher:
             return False
 
     def needs_upgrade(self, record: str) -> bool:
-        """Say whether this hasher would make a stronger record than this one.
+        """Return whether this hasher would make a stronger record than this one.
 
         Raises:
-            CryptoError: It is no record of a password.
+            CryptoError: It is no password record.
         """
         if parameters := ARGON2ID.fullmatch(record):
             kibibytes, passes = map(int, parameters.groups())
@@ -119,5 +119,5 @@ def _encode(password: str) -> bytes:
     try:
         return password.encode()
     except UnicodeEncodeError:
-        # Without the cause: it would carry the password into a traceback.
+        # From None: the cause would carry the password into a traceback.
         raise CryptoError("the password is not valid Unicode: it has a lone surrogate") from None

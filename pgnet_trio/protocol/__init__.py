@@ -1,6 +1,7 @@
 """What each side of a connection may say next, without any input or output.
 
-The versions of the protocol are modules of their own, `v1` and `v2`; what they report is the same.
+Each version of the protocol has a module or package of its own, `v1` and `v2`. Both report the same
+`events`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What arrives over a protocol, whichever version speaks it."""
+"""What a protocol reports when a message has arrived; the same for every version."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import attrs
 from pgnet_trio.messages import Packet, Push, Response
 
 __all__ = [
+    "MAX_REASON",
     "ClientEvent",
     "FullStateRequested",
     "GameChanged",
@@ -33,9 +34,19 @@ __all__ = [
 ]
 
 
+MAX_REASON = 200
+"""Characters of a reason that is sent or logged: enough to find a mistake, too few for a flood."""
+
+
 @attrs.frozen
 class LogIn:
-    """Server side: the client names its user and proves who it is."""
+    """Server side: the client wants to log in.
+
+    Attributes:
+        username: Who it says it is.
+        password: Their password.
+        invite_code: An invite for a new user, or empty.
+    """
 
     username: str
     password: str = attrs.field(repr=False)
@@ -44,12 +55,13 @@ class LogIn:
 
 @attrs.frozen
 class Resume:
-    """Server side: the client wants its session back, over this new connection.
+    """Server side: the client wants to resume its session over this new connection.
 
     Attributes:
         username: Whose session it is.
-        proof: What only a holder of the session's token can make, for this connection alone.
-        received: How much of what the session sent it has.
+        proof: Bytes that only a holder of the session's token can make, and for this connection
+            alone.
+        received: How many counted envelopes of the session it has.
     """
 
     username: str
@@ -57,13 +69,16 @@ class Resume:
     received: int
 
 
-# Not frozen, like `ResponseReceived`: there is one for each request, and making a frozen one
-# takes twice as long.
+# Not frozen, nor is `ResponseReceived`: there is one for each request, and a frozen one takes twice
+# as long to make.
 @attrs.define
 class RequestReceived:
-    """Server side: a logged-in client asks something; ids count up from 1.
+    """Server side: a client that is logged in made a request.
 
-    A quiet request wants no answer.
+    Attributes:
+        id: Its number; the requests of a session count up from 1.
+        packet: The request.
+        quiet: Whether the client wants no response.
     """
 
     id: int
@@ -73,7 +88,13 @@ class RequestReceived:
 
 @attrs.frozen
 class QuestionAnswered:
-    """Server side: a client answers a question of its game, as its request number `id`."""
+    """Server side: a client answered a question of its game.
+
+    Attributes:
+        id: The number of the answer, which is one of the client's requests and gets a response.
+        question: Which question it answers.
+        packet: The answer.
+    """
 
     id: int
     question: int
@@ -82,12 +103,12 @@ class QuestionAnswered:
 
 @attrs.frozen
 class FullStateRequested:
-    """Server side: a client cannot use the patches that it gets, and needs a full state."""
+    """Server side: the client cannot use the patches that it gets, and asks for the whole state."""
 
 
 @attrs.frozen
 class Goodbye:
-    """Either side: the other one ends the session, for good."""
+    """Either side: the other side ends the session for good."""
 
     reason: str
 
@@ -104,8 +125,8 @@ class LoggedIn:
     """Client side: the server let this client in.
 
     Attributes:
-        message: What the server says.
-        token: What the session can be resumed with; empty where it cannot.
+        message: The server's greeting.
+        token: The token with which this client can resume the session; empty where it cannot.
     """
 
     message: str
@@ -114,7 +135,7 @@ class LoggedIn:
 
 @attrs.frozen
 class LoginRefusal:
-    """Client side: the server did not let this client in, and closes."""
+    """Client side: the server does not let this client in, and closes."""
 
     reason: str
 
@@ -126,14 +147,14 @@ class Resumed:
 
 @attrs.frozen
 class ResumeRefusal:
-    """Client side: the session is gone; this client may log in afresh."""
+    """Client side: the session is gone; this client may log in instead."""
 
     reason: str
 
 
 @attrs.define
 class ResponseReceived:
-    """Client side: the server's answer to the request with this id."""
+    """Client side: the server answered the request with this id."""
 
     id: int
     response: Response
@@ -148,21 +169,22 @@ class QuietAck:
 
 @attrs.frozen
 class Pushed:
-    """Client side: the game, or the server, says something unasked."""
+    """Client side: the game or the server says something unasked."""
 
     push: Push
 
 
 @attrs.frozen
 class GameChanged:
-    """Client side: the user is in this game from here on, or (None) in no game.
+    """Client side: the user is in this game now, or in none.
 
     Attributes:
-        name: The game.
-        heartbeat_rate: Heartbeats a second; 0 for none.
-        time: The time in the game's room, in seconds.
-        reason: Why the user is out of the game before: left, kicked, closed, crashed, destroyed.
-        message: The same for people.
+        name: The game; None for none.
+        heartbeat_rate: How many heartbeats a second to send; 0 for none.
+        time: The time of the game's room, in seconds.
+        reason: Why the user is no longer in the game before: left, kicked, closed, crashed or
+            destroyed.
+        message: The reason in words for people.
     """
 
     name: str | None
@@ -174,7 +196,7 @@ class GameChanged:
 
 @attrs.frozen
 class StateShown:
-    """Client side: the whole state of the game, as this user may see it."""
+    """Client side: the whole state of the game came, as this user may see it."""
 
     version: int
     data: Any
@@ -182,7 +204,13 @@ class StateShown:
 
 @attrs.frozen
 class Patched:
-    """Client side: how the state differs from an earlier version."""
+    """Client side: a patch came.
+
+    Attributes:
+        base: The version of the state that it applies to.
+        version: The version of the state that results.
+        patch: The difference.
+    """
 
     base: int
     version: int
@@ -194,10 +222,10 @@ class QuestionAsked:
     """Client side: the game asks this user something.
 
     Attributes:
-        id: Names the question, for its answer.
+        id: The question's number; its answer names it.
         packet: The question.
-        deadline: Until when an answer counts, in the room's time; None for no limit.
-        time: The room's time when it was sent.
+        deadline: The time of the room until which an answer counts; None for no limit.
+        time: The time of the room when the question was sent, in seconds.
     """
 
     id: int
@@ -208,7 +236,7 @@ class QuestionAsked:
 
 @attrs.frozen
 class Withdrawn:
-    """Client side: a question is no longer open."""
+    """Client side: the game no longer waits for an answer to this question."""
 
     id: int
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.benchmarks.compare import BENCHMARKS, compare
 from tests.benchmarks.report import Report, machine
 from tests.benchmarks.roundtrip import CASES, DEFAULT_CASES
 
@@ -116,12 +117,42 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
                 default=500 if name == "reconnect" else 2000,
                 help="how many (%(default)s)",
             )
+    text = "this tree beside an earlier revision, measured in turn"
+    comparison = commands.add_parser("compare", help=text, description=f"{text}.")
+    comparison.add_argument("revision", metavar="REV", help="a commit, branch or tag")
+    comparison.add_argument(
+        "benchmarks",
+        nargs="*",
+        metavar="NAME",
+        help=f"of: {', '.join(BENCHMARKS)} (all)",
+    )
+    comparison.add_argument(
+        "--pairs", type=_positive, default=10, help="how often both are measured (%(default)s)"
+    )
+    comparison.add_argument(
+        "--seconds", type=float, default=2.0, help="of one measurement (%(default)s)"
+    )
+    comparison.add_argument(
+        "--tolerance",
+        type=float,
+        default=3.0,
+        metavar="PERCENT",
+        help="how much more is no loss (%(default)s)",
+    )
+    comparison.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
     peers = commands.add_parser(
         "peers",
         help="ours beside other systems: what follows is for `python -m tests.benchmarks.peers`",
     )
     peers.add_argument("arguments", nargs=argparse.REMAINDER)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.command == "compare":
+        # argparse checks the default of a positional list against its choices, which it is not in.
+        for name in options.benchmarks:
+            if name not in BENCHMARKS:
+                comparison.error(f"NAME: expected one of {', '.join(BENCHMARKS)}, got {name!r}")
+        options.benchmarks = options.benchmarks or list(BENCHMARKS)
+    return options
 
 
 def _progress(text: str) -> None:
@@ -202,6 +233,15 @@ def _run_one(options: argparse.Namespace) -> Report:
             from tests.benchmarks.idle import idle
 
             return idle(connections=options.connections, progress=_progress)
+        case "compare":
+            return compare(
+                options.revision,
+                benchmarks=options.benchmarks,
+                pairs=options.pairs,
+                seconds=options.seconds,
+                tolerance=options.tolerance / 100,
+                progress=_progress,
+            )
         case "import":
             from tests.benchmarks.imports import import_time
 
@@ -236,16 +276,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print the tables."""
     options = parse(arguments)
     if options.command == "peers":
-        from tests.benchmarks.peers.__main__ import main as compare
+        from tests.benchmarks.peers.__main__ import main as beside_peers
 
-        return compare(options.arguments or ["jobs"])
+        return beside_peers(options.arguments or ["jobs"])
     where = machine()
     reports = run(options)
     print("\n\n".join([f"Measured on: {where}.", *(report.markdown() for report in reports)]))
     if options.json is not None:
         content = {"machine": where, "reports": [report.as_json() for report in reports]}
         options.json.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    return 1 if options.command == "all" and len(reports) < len(COMMANDS) else 0
+    if options.command == "compare":
+        return int(any(each["judgement"] == "slower" for each in reports[0].measured))
+    return int(options.command == "all" and len(reports) < len(COMMANDS))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,10 @@ import contextlib
 import importlib
 import json
 import os
+import shutil
 import socket
+import statistics
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,14 @@ from typing import Any
 import pytest
 import trio
 import websockets.frames
+from hypothesis import given
+from hypothesis import strategies as st
 from websockets.streams import StreamReader
 
+from tests.benchmarks import compare as comparison
 from tests.benchmarks import moves, reconnect, scale
 from tests.benchmarks.__main__ import COMMANDS, main, parse, run
+from tests.benchmarks.compare import BENCHMARKS, checkout, compare, measure_tree, median_interval
 from tests.benchmarks.diff import diff_benchmark
 from tests.benchmarks.idle import memory_per_connection
 from tests.benchmarks.load import Plan, Result, drive, percentile
@@ -529,3 +536,158 @@ def test_each_report_has_its_budgets(
     json.dumps(report.as_json())
     # The command in the report is the one that was run.
     assert vars(parse(report.command.split()[3:])) == vars(options)
+
+
+# This tree beside an earlier one
+
+
+@given(st.lists(st.floats(0.5, 2.0), min_size=1, max_size=30))
+def test_the_interval_lies_around_the_median(values: list[float]) -> None:
+    low, high, covered = median_interval(values)
+    assert min(values) <= low <= statistics.median(values) <= high <= max(values)
+    assert covered >= 0.95 or len(values) < 6
+
+
+def test_the_interval_leaves_out_what_it_need_not_hold() -> None:
+    # The tables of any book on order statistics: of ten, the second and the ninth.
+    low, high, covered = median_interval([*range(1, 11)])
+    assert (low, high) == (2, 9)
+    assert covered == pytest.approx(0.979, abs=1e-3)
+    assert median_interval([3.0, 1.0, 2.0]) == (1.0, 3.0, 0.75)
+
+
+def compared(tmp_path: Path, now: list[float], **options: Any) -> tuple[Report, list[str]]:
+    """Compare two trees of which the earlier one always takes 1 s, and this one *now*."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    rest = iter(now)
+    order = []
+
+    def measure(tree: Path, name: str, _: float) -> dict[str, float]:
+        order.append(tree.name)
+        if tree == old:
+            return {name: 1.0, "gone": 1.0}
+        return {name: next(rest), "come": 1.0}
+
+    report = compare(
+        "HEAD",
+        benchmarks=["push"],
+        pairs=len(now),
+        seconds=1,
+        tolerance=0.03,
+        progress=lambda _: None,
+        measure=measure,
+        trees=(old, new),
+        **options,
+    )
+    return report, order
+
+
+@pytest.mark.parametrize(
+    ("now", "judgement"),
+    [
+        ([1.04] * 10, "slower"),
+        ([1.02] * 10, "within"),
+        ([0.5] * 10, "within"),
+        ([1.0, 1.1] * 5, "not certain"),
+        ([1.5] * 5, "too few pairs"),
+        # One that was disturbed says nothing.
+        ([1.0] * 9 + [9.0], "within"),
+    ],
+)
+def test_a_loss_is_told_from_noise(tmp_path: Path, now: list[float], judgement: str) -> None:
+    report, order = compared(tmp_path, now)
+    (row,) = report.rows
+    assert row[0] == "push"
+    assert row[-1] == judgement
+    assert float(row[3]) == pytest.approx(statistics.median(now))
+    assert order == (["old", "new", "new", "old"] * 5)[: len(order)]
+    json.dumps(report.as_json())
+    options = vars(parse(report.command.split()[3:]))
+    assert options["benchmarks"] == ["push"]
+    assert (options["pairs"], options["tolerance"]) == (len(now), 3)
+
+
+def test_a_loss_fails_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reports = iter([compared(tmp_path, [now] * 6)[0] for now in (1.0, 1.5)])
+    monkeypatch.setattr("tests.benchmarks.__main__.compare", lambda *_, **__: next(reports))
+    for status in (0, 1):
+        assert main(["compare", "HEAD", "push"]) == status
+        assert "This tree beside HEAD" in capsys.readouterr().out
+
+
+def test_all_benchmarks_are_compared_where_none_is_named() -> None:
+    assert parse(["compare", "HEAD"]).benchmarks == list(BENCHMARKS)
+    with pytest.raises(SystemExit):
+        parse(["compare", "HEAD", "none"])
+
+
+@pytest.mark.usefixtures("measurements_are_fakes")
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_each_benchmark_has_figures_to_compare(name: str) -> None:
+    benchmark = BENCHMARKS[name]
+    (report,) = run(parse([name, *benchmark.options.split()]))
+    figures = benchmark.figures(json.loads(json.dumps(report.measured)))
+    assert figures
+    assert all(value > 0 for value in figures.values())
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with two commits, of which each has benchmarks of its own."""
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
+    folder = tmp_path / "repository"
+    (folder / "tests" / "benchmarks").mkdir(parents=True)
+    (folder / "pgnet_trio").mkdir()
+    for package in ("pgnet_trio", "tests", "tests/benchmarks"):
+        (folder / package / "__init__.py").touch()
+    git = ["git", "-C", str(folder), "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    for size in (1024, 2048):
+        measured = [{"transport": "t", "protocol": 2, "per_connection": size}]
+        (folder / "tests" / "benchmarks" / "__main__.py").write_text(
+            "import json, sys\n"
+            f"reports = [{{'measured': {measured}}}]\n"
+            "json.dump({'reports': reports}, open(sys.argv[-1], 'w'))\n"
+        )
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "--quiet", "--message", "a", "--no-gpg-sign"], check=True)
+    return folder
+
+
+def test_an_earlier_revision_is_measured_as_it_was(repository: Path, tmp_path: Path) -> None:
+    earlier = checkout(repository, "HEAD~1", tmp_path / "trees")
+    figure = "memory of a connection, t, protocol 2"
+    assert measure_tree(earlier, "idle", 1) == {figure: 1024}
+    assert measure_tree(repository, "idle", 1) == {figure: 2048}
+    # It is laid out once.
+    marker = earlier / "marker"
+    marker.touch()
+    assert checkout(repository, "HEAD~1", tmp_path / "trees") == earlier
+    assert marker.exists()
+
+
+def test_a_revision_that_is_not_there_is_named(repository: Path, tmp_path: Path) -> None:
+    for revision in ("nothing", "--help"):
+        with pytest.raises(RuntimeError, match=r"(?i)single revision|bad revision|valid object"):
+            checkout(repository, revision, tmp_path / "trees")
+
+
+def test_a_benchmark_that_fails_says_why(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = repository / "tests" / "benchmarks" / "__main__.py"
+    program.write_text("raise SystemExit('no memory')")
+    with pytest.raises(RuntimeError, match="no memory"):
+        measure_tree(repository, "idle", 1)
+    program.write_text("import threading; threading.Event().wait()")
+    monkeypatch.setattr(comparison, "TIMEOUT", 2)
+    with pytest.raises(RuntimeError, match="did not end within 2 s"):
+        measure_tree(repository, "idle", 1)
+
+
+def test_only_its_own_package_is_measured_in_a_tree(repository: Path) -> None:
+    (repository / "pgnet_trio" / "__init__.py").unlink()
+    (repository / "pgnet_trio").rmdir()
+    with pytest.raises(RuntimeError, match="expected its own package"):
+        measure_tree(repository, "idle", 1)

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from pgnet_trio.crypto.noise import TAG_BYTES, NoiseHandshake, NoiseTransport
+from pgnet_trio.crypto.noise import NoiseHandshake, NoiseTransport
+from pgnet_trio.crypto.noise_states import TAG_BYTES
 from pgnet_trio.messages import Packet, Push, Request
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.v2 import envelopes

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from noise.connection import Keypair, NoiseConnection
 
-from pgnet_trio.crypto import KeyPair, NoiseHandshake, NoiseTransport, aead, noise
-from pgnet_trio.crypto.noise import (
+from pgnet_trio.crypto import KeyPair, NoiseHandshake, NoiseTransport, aead, noise_states
+from pgnet_trio.crypto.noise_states import (
     NX,
     CipherState,
     HandshakePattern,
@@ -829,7 +829,7 @@ def test_nothing_shows_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         keys.append(key)
         return aead.open_aead(key)
 
-    monkeypatch.setattr(noise, "open_aead", open_aead)
+    monkeypatch.setattr(noise_states, "open_aead", open_aead)
     ann, bob = client(), server()
     states = [ann._state, bob._state]
     bob.read(ann.write())

@@ -186,8 +186,8 @@ def logged_in(
 class Stranger:
     """A peer that has the right keys, and says whatever it likes."""
 
-    def __init__(self, link: NoiseTransport | None) -> None:
-        self._link = link
+    def __init__(self, cipher: NoiseTransport | None) -> None:
+        self._cipher = cipher
 
     @classmethod
     def client_of(cls, server: ServerProtocol, *, encrypted: bool = True) -> Stranger:
@@ -226,7 +226,7 @@ class Stranger:
         return cls(handshake.split())
 
     def frame(self, plaintext: bytes) -> bytes:
-        return plaintext if self._link is None else self._link.encrypt_frame(plaintext)
+        return plaintext if self._cipher is None else self._cipher.encrypt_frame(plaintext)
 
     def say(self, *envelopes: Any) -> bytes:
         """A frame with these envelopes."""
@@ -235,6 +235,6 @@ class Stranger:
     def hear(self, message: bytes | None) -> list[Any]:
         """What a server said, as plain lists."""
         assert message is not None
-        plaintext = message if self._link is None else self._link.decrypt_frame(message)
+        plaintext = message if self._cipher is None else self._cipher.decrypt_frame(message)
         envelopes: list[Any] = msgspec.msgpack.decode(plaintext)
         return envelopes

@@ -50,6 +50,9 @@ EXCEPTIONS = {
     ("pgnet_trio.client.client", "server", "late"),
 }
 
+# Folders and files of these packages still import each other in a circle.
+FOLDERS_TO_BE_UNTANGLED = {"pgnet_trio.server"}
+
 # These never import trio, nor a module of ours that does.
 PURE_LAYERS = {"errors", "codec", "messages", "typed", "crypto", "protocol", "patch"}
 PURE_MODULES = {
@@ -134,7 +137,12 @@ def imports_of(module: str, tree: ast.Module, modules: set[str]) -> Iterator[Imp
 
 def all_imports(package: Path) -> dict[str, list[Import]]:
     trees = sources(package)
-    return {module: list(imports_of(module, tree, set(trees))) for module, tree in trees.items()}
+    modules = set(trees)
+    # One statement may import several names of one module.
+    return {
+        module: list(dict.fromkeys(imports_of(module, tree, modules)))
+        for module, tree in trees.items()
+    }
 
 
 def broken_order(imports: dict[str, list[Import]]) -> list[str]:
@@ -182,6 +190,101 @@ def impure_imports(imports: dict[str, list[Import]]) -> list[str]:
         if layer_of(module) in PURE_LAYERS or module in PURE_MODULES
         for route in routes(module, {module})
     ]
+
+
+def packages_of(module: str) -> set[str]:
+    """The packages that a module lies in; importing the module runs all of them first."""
+    parts = module.split(".")
+    return {".".join(parts[:count]) for count in range(1, len(parts))}
+
+
+def import_graph(imports: dict[str, list[Import]]) -> dict[str, set[str]]:
+    """The modules that each module needs, those for type checkers included.
+
+    A module that reaches into another package runs that package too. It does not need the
+    packages around itself: those import their parts, and not the other way round.
+    """
+    graph: dict[str, set[str]] = {}
+    for module, its_imports in imports.items():
+        needed = set()
+        for found in its_imports:
+            needed |= {found.target} | (packages_of(found.target) - packages_of(module))
+        graph[module] = (needed & set(imports)) - {module}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """The strongly connected components of more than one node, by Tarjan's algorithm."""
+    numbers: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+    found: list[set[str]] = []
+
+    def visit(node: str) -> None:
+        numbers[node] = lowest[node] = len(numbers)
+        path.append(node)
+        for other in sorted(graph[node]):
+            if other not in numbers:
+                visit(other)
+                lowest[node] = min(lowest[node], lowest[other])
+            elif other in path:
+                lowest[node] = min(lowest[node], numbers[other])
+        if lowest[node] == numbers[node]:
+            component = set(path[path.index(node) :])
+            del path[path.index(node) :]
+            if len(component) > 1:
+                found.append(component)
+
+    for node in sorted(graph):
+        if node not in numbers:
+            visit(node)
+    return found
+
+
+def circular_imports(imports: dict[str, list[Import]]) -> list[str]:
+    """Every circle of modules, with the imports that close it."""
+    return [
+        f"{' and '.join(sorted(circle))} import each other:\n    "
+        + "\n    ".join(
+            str(found)
+            for module in sorted(circle)
+            for found in imports[module]
+            if ({found.target} | (packages_of(found.target) - packages_of(module))) & circle
+        )
+        for circle in circles(import_graph(imports))
+    ]
+
+
+def circular_folders(imports: dict[str, list[Import]]) -> list[str]:
+    """Every circle of folders and files that stand side by side, whichever of their modules."""
+    wrong = []
+    for package in sorted({around for module in imports for around in packages_of(module)}):
+        depth = package.count(".") + 1
+        graph: dict[str, set[str]] = {}
+        closing: dict[tuple[str, str], list[Import]] = {}
+        for module, its_imports in imports.items():
+            if package not in packages_of(module):
+                continue
+            own = module.split(".")[depth]
+            graph.setdefault(own, set())
+            for found in its_imports:
+                if package in packages_of(found.target) and found.target in imports:
+                    other = found.target.split(".")[depth]
+                    if other != own:
+                        graph[own].add(other)
+                        closing.setdefault((own, other), []).append(found)
+        wrong += [
+            f"in {package}, {' and '.join(sorted(circle))} import each other:\n    "
+            + "\n    ".join(
+                str(found)
+                for (own, other), imports_between in sorted(closing.items())
+                if own in circle and other in circle
+                for found in imports_between
+            )
+            for circle in circles(graph)
+            if package not in FOLDERS_TO_BE_UNTANGLED
+        ]
+    return wrong
 
 
 def private_names(trees: dict[str, ast.Module]) -> list[str]:
@@ -241,6 +344,16 @@ def test_pure_modules_never_reach_trio() -> None:
     assert not problems, report(problems)
 
 
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    problems = circular_imports(all_imports(PACKAGE))
+    assert not problems, report(problems)
+
+
+def test_no_folders_import_each_other_in_a_circle() -> None:
+    problems = circular_folders(all_imports(PACKAGE))
+    assert not problems, report(problems)
+
+
 def test_no_private_name_of_a_dependency_is_used() -> None:
     problems = private_names(sources(PACKAGE))
     assert not problems, report(problems)
@@ -249,7 +362,7 @@ def test_no_private_name_of_a_dependency_is_used() -> None:
 def test_the_names_in_the_rules_exist() -> None:
     # A module that was renamed would otherwise slip out of the rules unnoticed.
     modules = set(sources(PACKAGE))
-    named = PURE_MODULES | {module for module, _, _ in EXCEPTIONS}
+    named = PURE_MODULES | {module for module, _, _ in EXCEPTIONS} | FOLDERS_TO_BE_UNTANGLED
     assert named <= modules, f"not there: {sorted(named - modules)}"
 
 
@@ -326,6 +439,113 @@ def test_a_broken_order_is_found(tmp_path: Path, name: str, text: str, complaint
 )
 def test_a_kept_order_is_accepted(tmp_path: Path, name: str, text: str) -> None:
     assert broken_order(all_imports(build(tmp_path, {name: text}))) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "circle"),
+    [
+        pytest.param(
+            {"a.py": "import pgnet_trio.b", "b.py": "from pgnet_trio.a import x"},
+            {"a", "b"},
+            id="two modules",
+        ),
+        pytest.param(
+            {
+                "a.py": "import pgnet_trio.b",
+                "b.py": "import pgnet_trio.c",
+                "c.py": "import pgnet_trio.a\nimport pgnet_trio.d",
+                "d.py": "",
+            },
+            {"a", "b", "c"},
+            id="three modules",
+        ),
+        pytest.param(
+            {
+                "a.py": "if TYPE_CHECKING:\n    from pgnet_trio.b import B",
+                "b.py": "if TYPE_CHECKING:\n    from pgnet_trio.a import A",
+            },
+            {"a", "b"},
+            id="only for type checkers",
+        ),
+        pytest.param(
+            {"a.py": "import pgnet_trio.b", "b.py": "def f():\n    import pgnet_trio.a"},
+            {"a", "b"},
+            id="in a function",
+        ),
+        pytest.param(
+            {
+                "f/__init__.py": "",
+                "f/a.py": "from pgnet_trio.f.b import x",
+                "f/b.py": "from pgnet_trio.f import a",
+            },
+            {"f.a", "f.b"},
+            id="within a folder",
+        ),
+        pytest.param(
+            {
+                "f/__init__.py": "from pgnet_trio.f.a import x",
+                "f/a.py": "from pgnet_trio.f import y",
+            },
+            {"f", "f.a"},
+            id="a part and its own package",
+        ),
+        pytest.param(
+            {
+                "f/__init__.py": "from pgnet_trio.f.a import x",
+                "f/a.py": "import pgnet_trio.g",
+                "f/b.py": "",
+                "g.py": "import pgnet_trio.f.b",
+            },
+            {"f", "f.a", "g"},
+            id="through a package that runs before its part",
+        ),
+    ],
+)
+def test_a_circle_of_modules_is_found(
+    tmp_path: Path, files: dict[str, str], circle: set[str]
+) -> None:
+    imports = all_imports(build(tmp_path, files))
+    (problem,) = circular_imports(imports)
+    head, *lines = problem.splitlines()
+    assert head == f"{' and '.join(f'pgnet_trio.{name}' for name in sorted(circle))} " + (
+        "import each other:"
+    )
+    assert {line.split(",")[0].strip() for line in lines} == {f"pgnet_trio.{n}" for n in circle}
+
+
+def test_a_circle_of_folders_is_found_where_no_modules_make_one(tmp_path: Path) -> None:
+    files = {
+        "f/__init__.py": "",
+        "f/a.py": "import pgnet_trio.g.a",
+        "f/b.py": "",
+        "g/__init__.py": "",
+        "g/a.py": "",
+        "g/b.py": "import pgnet_trio.f.b",
+        "h.py": "import pgnet_trio.g.b",
+    }
+    imports = all_imports(build(tmp_path, files))
+    assert circular_imports(imports) == []
+    assert circular_folders(imports) == [
+        "in pgnet_trio, f and g import each other:\n"
+        "    pgnet_trio.f.a, line 1, imports pgnet_trio.g.a\n"
+        "    pgnet_trio.g.b, line 1, imports pgnet_trio.f.b"
+    ]
+
+
+def test_imports_without_a_circle_are_accepted(tmp_path: Path) -> None:
+    files = {
+        "__init__.py": "from pgnet_trio.f import x",
+        "e.py": "",
+        "f/__init__.py": "from pgnet_trio.f import a\nfrom pgnet_trio.f.b import x",
+        "f/a.py": "from pgnet_trio.f.b import x\nimport pgnet_trio.e",
+        "f/b.py": "import pgnet_trio.e",
+        "g.py": "import pgnet_trio.f\nfrom pgnet_trio.f.b import x",
+        # A plugin that nothing imports may use the package around it.
+        "f/plugin.py": "from pgnet_trio.f import x",
+    }
+    imports = all_imports(build(tmp_path, files))
+    assert circular_imports(imports) == []
+    assert circular_folders(imports) == []
 
 
 @pytest.mark.parametrize(

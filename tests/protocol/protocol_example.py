@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 from pgnet_trio.crypto import KeyPair
-from pgnet_trio.crypto.noise import NX, HandshakeState, NoiseTransport, hkdf
+from pgnet_trio.crypto.noise import NoiseTransport
+from pgnet_trio.crypto.noise_states import NX, HandshakeState, hkdf
 from pgnet_trio.messages import Packet, Push, Response
 from pgnet_trio.protocol.v2 import SUBPROTOCOL, ClientProtocol, ServerProtocol, prologue, prove
 from pgnet_trio.protocol.v2 import envelopes as wire
@@ -115,14 +116,14 @@ class Writer:
         message = sender.next_message()
         assert message is not None
         assert sender.next_message() is None
-        link = receiver._link
+        link = receiver._cipher
         assert isinstance(link, NoiseTransport)
         plaintext = link.decrypt_frame(message)
         # What has been decrypted here is not decrypted again.
-        receiver._link = None
+        receiver._cipher = None
         receiver._handshake = None
         receiver.receive(plaintext)
-        receiver._link = link
+        receiver._cipher = link
         who = "Client" if by_client else "Server"
         self.text(f"**{who}: {what}.** The envelopes, their msgpack, and the frame:")
         self.block(plain_text(plaintext))

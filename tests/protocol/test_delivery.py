@@ -470,7 +470,7 @@ class Drops(RuleBasedStateMachine):
         # Nothing is kept for anybody.
         assert self.to_server.unsettled == 0
         assert (self.to_client.unacknowledged, self.to_client.unacknowledged_bytes) == (0, 0)
-        assert not self.to_client._open
+        assert not self.to_client._unsettled
         assert not self.to_client._quiet
         assert not self.to_server._quiet
 

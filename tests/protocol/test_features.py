@@ -16,8 +16,9 @@ from pgnet_trio.protocol.v2 import (
     ClientProtocol,
     ServerProtocol,
 )
+from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 from pgnet_trio.protocol.v2.features import FEATURES, MAX_FEATURE_NAME, MAX_FEATURES, RESTART, agree
-from pgnet_trio.protocol.v2.server_delivery import ClientDelivery, ServerDelivery
+from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from tests.kit.protocol_pair import SERVER_KEY, TOKEN, Requests, exchange, random_bytes
 
 OTHERS = frozenset({"a feature of tomorrow"})

@@ -31,12 +31,12 @@ from pgnet_trio.protocol.events import (
     ResponseReceived,
 )
 from pgnet_trio.protocol.v1 import (
-    CLIENT_STEPS,
-    SERVER_STEPS,
+    CLIENT_TRANSITIONS,
+    SERVER_TRANSITIONS,
     ClientProtocol,
+    MessageKind,
     ServerProtocol,
     State,
-    Step,
 )
 from tests.kit.original_peer import (
     BAD,
@@ -863,28 +863,30 @@ def test_every_flipped_bit_of_a_request_ends_it() -> None:
 # The tables
 
 
-@pytest.mark.parametrize("steps", [SERVER_STEPS, CLIENT_STEPS], ids=["server", "client"])
+@pytest.mark.parametrize(
+    "transitions", [SERVER_TRANSITIONS, CLIENT_TRANSITIONS], ids=["server", "client"]
+)
 def test_every_state_is_reached_and_leads_to_the_end(
-    steps: dict[State, dict[Step, State]],
+    transitions: dict[State, dict[MessageKind, State]],
 ) -> None:
     def reachable(start: State) -> set[State]:
         found, rest = {start}, [start]
         while rest:
-            new = set(steps[rest.pop()].values()) - found
+            new = set(transitions[rest.pop()].values()) - found
             found |= new
             rest += new
         return found
 
-    assert reachable(State.KEY_TRADE) == set(steps)
-    for state in steps:
+    assert reachable(State.KEY_TRADE) == set(transitions)
+    for state in transitions:
         assert State.CLOSED in reachable(state)
-    assert not steps[State.CLOSED]
+    assert not transitions[State.CLOSED]
 
 
 class Conversation(RuleBasedStateMachine):
     """Our client and our server, with messages in flight between them.
 
-    Every step of the tables is taken whenever it may be, and tried when it may not; what each
+    Every transition of the tables is taken whenever it may be, and tried when it may not; what each
     side reports is held against the simplest model: how many requests were made, heard,
     answered, and known to be answered.
     """
@@ -944,7 +946,7 @@ class Conversation(RuleBasedStateMachine):
         else:
             assert events == ([LoggedIn("welcome")] if state is State.VERDICT else [])
 
-    @precondition(lambda self: Step.REFUSAL in SERVER_STEPS[self.server.state])
+    @precondition(lambda self: MessageKind.REFUSAL in SERVER_TRANSITIONS[self.server.state])
     @rule(seldom=st.integers(0, 7))
     def decide(self, seldom: int) -> None:
         if seldom == 7:
@@ -952,7 +954,7 @@ class Conversation(RuleBasedStateMachine):
             assert self.server.state is State.CLOSED
         elif self.server.state is State.VERDICT:
             self.server.accept("welcome")
-            assert self.server.state is SERVER_STEPS[State.VERDICT][Step.ACCEPTANCE]
+            assert self.server.state is SERVER_TRANSITIONS[State.VERDICT][MessageKind.ACCEPTANCE]
 
     @precondition(lambda self: self.client.state is State.OPEN and not self.client.unanswered)
     @rule()
@@ -979,9 +981,9 @@ class Conversation(RuleBasedStateMachine):
         ]
         if not server.unanswered:
             attempts.append(lambda: server.respond(self.answered + 1, Response("moved")))
-        if Step.ACCEPTANCE not in SERVER_STEPS[server.state] and not server.closing:
+        if MessageKind.ACCEPTANCE not in SERVER_TRANSITIONS[server.state] and not server.closing:
             attempts.append(lambda: server.accept("welcome"))
-        if Step.REFUSAL not in SERVER_STEPS[server.state] and not server.closing:
+        if MessageKind.REFUSAL not in SERVER_TRANSITIONS[server.state] and not server.closing:
             attempts.append(lambda: server.refuse("no"))
         if self.client.state is not State.OPEN or self.client.unanswered:
             attempts.append(lambda: self.client.request(Packet("move")))

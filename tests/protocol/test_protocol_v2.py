@@ -37,11 +37,11 @@ from pgnet_trio.protocol.events import (
     Withdrawn,
 )
 from pgnet_trio.protocol.v2 import (
-    CLIENT_STEPS,
+    CLIENT_TRANSITIONS,
     COUNTED,
     MAX_FRAME_SIZE,
     MIN_FRAME_SIZE,
-    SERVER_STEPS,
+    SERVER_TRANSITIONS,
     ClientProtocol,
     ServerProtocol,
     State,
@@ -51,6 +51,7 @@ from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.envelopes import (
     Acknowledgement,
     AnswerEnvelope,
+    FullStateRequestEnvelope,
     GameEnvelope,
     GoodbyeEnvelope,
     Hello,
@@ -69,7 +70,6 @@ from pgnet_trio.protocol.v2.envelopes import (
     ResumeEnvelope,
     SessionGone,
     StateEnvelope,
-    StateWantedEnvelope,
     Welcome,
     WithdrawalEnvelope,
 )
@@ -693,7 +693,7 @@ FROM_CLIENT: dict[type, Any] = {
     RequestEnvelope: RequestEnvelope(1, "ask", {}),
     AnswerEnvelope: AnswerEnvelope(1, 5, "chosen", {}),
     Acknowledgement: Acknowledgement(0),
-    StateWantedEnvelope: StateWantedEnvelope(),
+    FullStateRequestEnvelope: FullStateRequestEnvelope(),
     Ping: Ping(),
     Pong: Pong(),
     GoodbyeEnvelope: GoodbyeEnvelope("bye"),
@@ -758,10 +758,16 @@ def client_in(state: State, *, encrypted: bool) -> tuple[ClientProtocol, Strange
 def test_the_tables_leave_no_kind_and_no_state_out() -> None:
     assert set(FROM_CLIENT) == set(get_args(wire.FromClient))
     assert set(FROM_SERVER) == set(get_args(wire.FromServer))
-    assert {kind for steps in SERVER_STEPS.values() for kind in steps} == {bytes, *FROM_CLIENT}
-    assert {kind for steps in CLIENT_STEPS.values() for kind in steps} == {bytes, *FROM_SERVER}
-    assert set(CLIENT_STEPS) == set(State)
-    assert set(SERVER_STEPS) == set(State) - {State.RETURN}
+    assert {kind for row in SERVER_TRANSITIONS.values() for kind in row} == {
+        bytes,
+        *FROM_CLIENT,
+    }
+    assert {kind for row in CLIENT_TRANSITIONS.values() for kind in row} == {
+        bytes,
+        *FROM_SERVER,
+    }
+    assert set(CLIENT_TRANSITIONS) == set(State)
+    assert set(SERVER_TRANSITIONS) == set(State) - {State.RETURN}
 
 
 def states_after_the_handshake(steps: Iterable[State]) -> list[State]:
@@ -770,11 +776,13 @@ def states_after_the_handshake(steps: Iterable[State]) -> list[State]:
 
 
 @ENCRYPTED
-@pytest.mark.parametrize("state", states_after_the_handshake(SERVER_STEPS), ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "state", states_after_the_handshake(SERVER_TRANSITIONS), ids=lambda it: it.name
+)
 @pytest.mark.parametrize("kind", FROM_CLIENT, ids=lambda it: it.__name__)
 def test_a_server_takes_what_its_table_says(encrypted: bool, state: State, kind: type) -> None:
     server, peer = server_in(state, encrypted=encrypted)
-    after = SERVER_STEPS[state].get(kind)
+    after = SERVER_TRANSITIONS[state].get(kind)
     message = peer.say(FROM_CLIENT[kind])
     if after is None:
         with pytest.raises(ProtocolError, match="while the conversation"):
@@ -789,12 +797,14 @@ def test_a_server_takes_what_its_table_says(encrypted: bool, state: State, kind:
 
 
 @ENCRYPTED
-@pytest.mark.parametrize("state", states_after_the_handshake(CLIENT_STEPS), ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "state", states_after_the_handshake(CLIENT_TRANSITIONS), ids=lambda it: it.name
+)
 @pytest.mark.parametrize("kind", FROM_SERVER, ids=lambda it: it.__name__)
 def test_a_client_takes_what_its_table_says(encrypted: bool, state: State, kind: type) -> None:
     # The hello comes with the handshake where there is one.
     client, peer = client_in(state, encrypted=encrypted and state is not State.HELLO)
-    after = CLIENT_STEPS[state].get(kind)
+    after = CLIENT_TRANSITIONS[state].get(kind)
     message = peer.say(FROM_SERVER[kind])
     if after is None:
         with pytest.raises(ProtocolError, match="while the conversation"):
@@ -811,7 +821,7 @@ def test_a_handshake_carries_a_hello_or_a_refusal_and_nothing_else(kind: type) -
     # What stands in the handshake's second message is this, in the place of the hello.
     server._control[:] = [msgpack(FROM_SERVER[kind])]
     server.receive(take(client))
-    after = CLIENT_STEPS[State.HELLO].get(kind)
+    after = CLIENT_TRANSITIONS[State.HELLO].get(kind)
     if after is None:
         with pytest.raises(ProtocolError, match="handshake failed"):
             client.receive(take(server))

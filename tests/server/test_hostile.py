@@ -501,7 +501,7 @@ class Stranger:
         self.speaker.receive(await self.transport.receive())
 
     async def say(self, plaintext: bytes) -> None:
-        link = self.speaker._link
+        link = self.speaker._cipher
         assert link is not None
         await self.transport.send(link.encrypt_frame(plaintext))
 
@@ -510,7 +510,7 @@ class Stranger:
 
     async def hear(self) -> list[list[Any]]:
         """Give the envelopes of the next frame."""
-        link, message = self.speaker._link, await self.transport.receive()
+        link, message = self.speaker._cipher, await self.transport.receive()
         assert link is not None
         assert isinstance(message, bytes)
         return msgspec.msgpack.decode(link.decrypt_frame(message), type=list[list[Any]])

@@ -1,7 +1,7 @@
 """Protocol 2, the wire of pgnet_trio, for both sides: WebSocket subprotocol ``pgnet.2.1``.
 
-Every message is WebSocket binary. The first two are the messages of a Noise handshake; from then
-on each is a frame: Noise messages around a msgpack array of envelopes.
+Every message is a binary message of WebSocket. The first two are a Noise handshake. Each later one
+is a frame: a msgpack array of envelopes, encrypted as one or more Noise messages.
 
 ::
 
@@ -17,10 +17,17 @@ on each is a frame: Noise messages around a msgpack array of envelopes.
                                        <---------   [resumed, ...]        or [session gone]
     [log-in]                           --------->   after "session gone"
 
-Where the link is safe by itself (memory) the handshake is left out, and frames are bare msgpack.
+Where the link is safe by itself (memory) there is no handshake, and frames are bare msgpack.
 
-Both classes are Sans-I/O, and last as long as one connection; what has to outlive it is in
-`ServerDelivery` and `ClientDelivery`.
+Where to look:
+
+- `envelopes`: what can stand in a frame.
+- `states`: which envelope may come when, and the numbers of the protocol.
+- `server` and `client`: the two endpoints; `endpoint`: what both have in common. They last as long
+  as one connection.
+- `server_delivery` and `client_delivery`: the two ends of a session, which outlives connections.
+
+All of it is Sans-I/O.
 """
 
 from __future__ import annotations
@@ -28,11 +35,11 @@ from __future__ import annotations
 from pgnet_trio.protocol.v2.client import ClientProtocol
 from pgnet_trio.protocol.v2.server import ServerProtocol
 from pgnet_trio.protocol.v2.states import (
-    CLIENT_STEPS,
+    CLIENT_TRANSITIONS,
     COUNTED,
     MAX_FRAME_SIZE,
     MIN_FRAME_SIZE,
-    SERVER_STEPS,
+    SERVER_TRANSITIONS,
     SUBPROTOCOL,
     SUBPROTOCOL_2_1,
     SUBPROTOCOLS,
@@ -44,11 +51,11 @@ from pgnet_trio.protocol.v2.states import (
 )
 
 __all__ = [
-    "CLIENT_STEPS",
+    "CLIENT_TRANSITIONS",
     "COUNTED",
     "MAX_FRAME_SIZE",
     "MIN_FRAME_SIZE",
-    "SERVER_STEPS",
+    "SERVER_TRANSITIONS",
     "SUBPROTOCOL",
     "SUBPROTOCOLS",
     "SUBPROTOCOL_2_1",

@@ -28,10 +28,10 @@ from pgnet_trio.protocol.events import (
     Withdrawn,
 )
 from pgnet_trio.protocol.v2 import envelopes as wire
-from pgnet_trio.protocol.v2.endpoint import Side
+from pgnet_trio.protocol.v2.endpoint import Endpoint
 from pgnet_trio.protocol.v2.features import FEATURES
 from pgnet_trio.protocol.v2.states import (
-    CLIENT_STEPS,
+    CLIENT_TRANSITIONS,
     COUNTED,
     HANDSHAKE,
     OPEN,
@@ -43,32 +43,34 @@ from pgnet_trio.protocol.v2.states import (
 )
 
 if TYPE_CHECKING:
-    from pgnet_trio.protocol.v2.server_delivery import ClientDelivery
+    from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 
 __all__ = ["ClientProtocol"]
 
 
-class ClientProtocol(Side):
-    """The client's side of protocol 2, over one connection; its first message waits at once.
+class ClientProtocol(Endpoint):
+    """The client's side of protocol 2, over one connection.
+
+    Its first message waits to be written as soon as the object is made.
 
     Args:
         username: Who logs in.
         password: Their password.
         invite_code: An invite for a new user, or empty.
         encrypted: Whether to encrypt; not needed where the link is safe by itself.
-        random_bytes: Gives that many random bytes.
+        random_bytes: Returns so many random bytes.
         offered: The subprotocols as this client offered them.
-        max_frame_size: The longest frame that the client takes.
+        max_frame_size: The longest frame in bytes that the client takes; None for any.
         subprotocol: The one that the server has selected.
         features: What this client has, where the subprotocol has features. They have to be the
             same for all connections of a session.
-        delivery: The session's; what waits in it leaves once the session is open.
+        delivery: The session's delivery; what waits in it leaves once the session is open.
         token: The token of a session to resume, or empty to log in.
         verify_server_pubkey: The server's public key in base64; empty to trust any.
 
     Attributes:
-        server_pubkey: The server's public key in base64, once it is known and, where there was
-            one to compare with, verified.
+        server_pubkey: The server's public key in base64, once it is known and, where one was
+            given to compare with, verified; None before.
 
     Raises:
         CodecError: Username, password or invite code cannot travel.
@@ -77,14 +79,14 @@ class ClientProtocol(Side):
 
     __slots__ = (
         "_delivery",
-        "_log_in",
+        "_login_envelope",
         "_token",
         "_username",
         "_verify_server_pubkey",
         "server_pubkey",
     )
 
-    steps = CLIENT_STEPS
+    transitions = CLIENT_TRANSITIONS
 
     def __init__(
         self,
@@ -121,21 +123,21 @@ class ClientProtocol(Side):
         self._token = token
         self._verify_server_pubkey = verify_server_pubkey
         self._delivery = delivery
-        self._log_in = wire.encode_log_in(username, password, invite_code)
+        self._login_envelope = wire.encode_log_in(username, password, invite_code)
         if handshake is not None:
-            self._raw.append(handshake.write())
+            self._handshake_messages.append(handshake.write())
         else:
-            self._introduce()
+            self._log_in_or_resume()
 
     def receive(self, message: str | bytes) -> list[ClientEvent]:
-        """Take a message of the server in, and say what it means.
+        """Take a message of the server in, and return the events that it means.
 
         Raises:
-            ServerKeyMismatch: The server's key is not the one to verify; nothing secret was
-                said, and the conversation has ended.
-            CryptoError: It was altered on the way, or is not from this server. The connection
-                has ended, and the session has not.
-            ProtocolError: The server broke the rules; the session has ended.
+            ServerKeyMismatch: The server's key is not the one to verify. This client sent
+                nothing secret, and the conversation has ended.
+            CryptoError: Somebody on the way altered it, or it is not from this server. The
+                connection has ended; the session goes on.
+            ProtocolError: The server broke the rules. The session has ended.
         """
         if self._state is HANDSHAKE:
             return self._shake_hands(message)
@@ -144,56 +146,53 @@ class ClientProtocol(Side):
         try:
             for envelope in self._read(message):
                 counted += type(envelope) in COUNTED
-                event = self._take(envelope)
+                event = self._handle(envelope)
                 if event is not None:
                     events.append(event)
         except CryptoError:
-            self._fall_silent()
+            self._close_silently()
             raise
         except (CodecError, ProtocolError) as error:
-            raise self._break_off(error) from None
+            raise self._end_session(error) from None
         if counted:
             self._delivery.count(counted, len(message))
-        if self._pongs:
-            self._pongs = False
-            # One answers all the pings that there were while nothing could be written.
-            if wire.PONG not in self._control:
-                self._control.append(wire.PONG)
+        if self._owes_pong:
+            self._queue_pong()
         return events
 
     def log_in(self, delivery: ClientDelivery) -> None:
-        """Log in after the session turned out to be gone.
+        """Log in after the server said that the session is gone.
 
         Args:
-            delivery: The new session's.
+            delivery: The new session's delivery.
 
         Raises:
-            RuntimeError: The server did not say so.
+            RuntimeError: The server did not say that.
         """
         if self._state is not State.LOG_IN:
             raise RuntimeError(f"this is no time to log in: the conversation {self._state.value}")
         self._delivery = delivery
-        self._control.append(self._log_in)
+        self._control.append(self._login_envelope)
         self._state = State.VERDICT
 
     def want_state(self) -> None:
-        """Ask for the whole state, since a patch does not fit."""
+        """Ask for the whole state, because a patch does not fit the state that the client has."""
         self._delivery.state_version = 0
         if self._state is OPEN:
-            self._control.append(wire.encode(wire.StateWantedEnvelope()))
+            self._control.append(wire.encode(wire.FullStateRequestEnvelope()))
 
-    def _introduce(self) -> None:
+    def _log_in_or_resume(self) -> None:
         if self._token:
             proof = prove(self._token, self.handshake_hash)
             received = self._delivery.received
             self._control.append(wire.encode(wire.ResumeEnvelope(self._username, proof, received)))
         else:
-            self._control.append(self._log_in)
+            self._control.append(self._login_envelope)
 
     def _decode(self, plaintext: bytes) -> list[Any]:
         return wire.read_from_server(plaintext)
 
-    def _more(self, size: int, *, joining: bool) -> list[bytes]:
+    def _take_from_delivery(self, size: int, *, joining: bool) -> list[bytes]:
         return self._delivery.take(size, joining=joining) if self._state is OPEN else []
 
     def _shake_hands(self, message: str | bytes) -> list[ClientEvent]:
@@ -212,26 +211,26 @@ class ClientProtocol(Side):
                     "ask who runs it"
                 )
             self.server_pubkey = pubkey
-            self._link = handshake.split()
+            self._cipher = handshake.split()
             self._state = State.HELLO
             envelopes = wire.read_from_server(payload)
             if len(envelopes) != 1:
                 raise ProtocolError(f"expected a hello, got {len(envelopes)} envelopes")
-            event = self._take(envelopes[0])
+            event = self._handle(envelopes[0])
         except ServerKeyMismatch:
-            self._fall_silent()
+            self._close_silently()
             raise
         except (CryptoError, ProtocolError) as error:
-            self._fall_silent()
+            self._close_silently()
             raise ProtocolError(f"the handshake failed: {error}") from None
         if event is not None:
             return [event]
-        self._introduce()
+        self._log_in_or_resume()
         return []
 
-    def _take(self, envelope: Any) -> ClientEvent | None:
+    def _handle(self, envelope: Any) -> ClientEvent | None:
         kind = type(envelope)
-        self._step(kind)
+        self._advance(kind)
         if kind is wire.ResponseEnvelope:
             self._delivery.settle(envelope.id)
             payload = envelope.payload
@@ -248,20 +247,20 @@ class ClientProtocol(Side):
             return Patched(envelope.base, envelope.version, plain(envelope.patch, "patch"))
         if kind is wire.StateEnvelope or kind is wire.LastState:
             if kind is wire.LastState and envelope.version == self._delivery.state_version:
-                # It came before, which the server could not know.
+                # This client has it: the server could not know that it had arrived.
                 return None
             self._delivery.state_version = envelope.version
             return StateShown(envelope.version, plain(envelope.data, "state"))
         if kind is wire.PushEnvelope:
             return Pushed(Push(envelope.message, plain(envelope.payload)))
-        return self._take_rare(kind, envelope)
+        return self._handle_rare(kind, envelope)
 
-    def _take_rare(self, kind: type, envelope: Any) -> ClientEvent | None:
+    def _handle_rare(self, kind: type, envelope: Any) -> ClientEvent | None:
         if kind is wire.Acknowledgement:
             self._delivery.settle_quiet(envelope.received)
             return QuietAck(envelope.received)
         if kind is wire.Ping:
-            self._pongs = True
+            self._owes_pong = True
         elif kind is wire.QuestionEnvelope:
             packet = Packet(envelope.message, plain(envelope.payload))
             return QuestionAsked(envelope.id, packet, envelope.deadline, envelope.time)
@@ -291,7 +290,7 @@ class ClientProtocol(Side):
         elif kind is wire.RestartEnvelope:
             return Restarting(wire.cut(envelope.reason))
         elif kind is wire.Hello:
-            self._meet(envelope)
+            self._take_hello(envelope)
             if self._token:
                 self._state = State.RETURN
         return None

@@ -1,4 +1,4 @@
-"""What both sides of protocol 2 have in common."""
+"""What the two endpoints of protocol 2 have in common."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pgnet_trio.crypto.noise_states import MAX_PLAINTEXT_BYTES, TAG_BYTES
 from pgnet_trio.errors import CodecError, ProtocolError
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.features import agree
@@ -16,39 +17,40 @@ from pgnet_trio.protocol.v2.states import (
     HANDSHAKE,
     MAX_FRAME_SIZE,
     MIN_FRAME_SIZE,
-    PIECE_BYTES,
     SUBPROTOCOL,
     SUBPROTOCOL_2_1,
-    TAG_BYTES,
     State,
-    Steps,
+    Transitions,
 )
 
 if TYPE_CHECKING:
     from pgnet_trio.crypto.noise import NoiseHandshake, NoiseTransport
 
-__all__ = ["Side"]
+__all__ = ["Endpoint"]
 
 
-class Side(ABC):
-    """What both sides have: state, encryption, and the envelopes that belong to the connection."""
+class Endpoint(ABC):
+    """One end of a connection: its state, its encryption, and the envelopes that are its own.
+
+    The envelopes of the session are not here: a delivery keeps them, and outlives the connection.
+    """
 
     __slots__ = (
+        "_cipher",
         "_control",
         "_features",
         "_frame_room",
         "_goodbye",
         "_handshake",
-        "_link",
+        "_handshake_messages",
         "_named_features",
+        "_owes_pong",
         "_peer_limit",
-        "_pongs",
-        "_raw",
         "_state",
     )
 
     version: ClassVar[int] = 2
-    steps: ClassVar[Steps]
+    transitions: ClassVar[Transitions]
 
     def __init__(
         self,
@@ -58,19 +60,19 @@ class Side(ABC):
         max_frame_size: int | None,
     ) -> None:
         self._handshake = handshake
-        self._link: NoiseTransport | None = None
+        self._cipher: NoiseTransport | None = None
         self._state = State.HELLO if handshake is None else HANDSHAKE
-        # Messages of the handshake, which no frame can hold.
-        self._raw: list[bytes] = []
+        # No frame can hold these: they are written as they are.
+        self._handshake_messages: list[bytes] = []
         # What this side names in its hello; None where the subprotocol has no features.
         self._named_features = features if subprotocol == SUBPROTOCOL_2_1 else None
         self._features: frozenset[str] = frozenset()
         self._control = [wire.encode_hello(max_frame_size, self._named_features)]
         self._goodbye: bytes | None = None
         self._peer_limit: int | None = None
-        # Bytes of envelopes that are gathered in a frame.
+        # How many bytes of envelopes go into one frame.
         self._frame_room = MAX_FRAME_SIZE - FRAME_OVERHEAD - TAG_BYTES
-        self._pongs = False
+        self._owes_pong = False
 
     @property
     def state(self) -> State:
@@ -84,7 +86,7 @@ class Side(ABC):
 
     @property
     def closing(self) -> bool:
-        """Whether the connection is to be closed as soon as all that waits is out."""
+        """Whether the connection is to be closed once everything that waits is written."""
         return self._state is CLOSED
 
     @property
@@ -94,8 +96,8 @@ class Side(ABC):
 
     @property
     def private(self) -> bool:
-        """Whether all is encrypted by now, and has to be."""
-        return self._link is not None
+        """Whether the WebSocket close, which is not encrypted, must not say the reason."""
+        return self._cipher is not None
 
     @property
     def max_envelope_size(self) -> int | None:
@@ -104,64 +106,87 @@ class Side(ABC):
         return (
             None
             if limit is None
-            else limit - FRAME_OVERHEAD - TAG_BYTES * (limit // PIECE_BYTES + 1)
+            else limit - FRAME_OVERHEAD - TAG_BYTES * (limit // MAX_PLAINTEXT_BYTES + 1)
         )
 
     @property
     def handshake_hash(self) -> bytes:
-        """What names this connection, to both sides alike; empty on a link without encryption."""
-        return b"" if self._link is None else self._link.handshake_hash
+        """Bytes that both sides derive for this connection alone; empty without encryption."""
+        return b"" if self._cipher is None else self._cipher.handshake_hash
 
     def ping(self) -> bool:
-        """Ask the other side for a sign of life; False where it is too early for that."""
+        """Queue a ping.
+
+        Returns:
+            Whether it was queued; False before the handshake is done, and after the end.
+        """
         if self._state is HANDSHAKE or self._state is CLOSED:
             return False
         self._control.append(wire.PING)
         return True
 
     def part(self, reason: str) -> None:
-        """End the session for good; this is the last that the other side hears of it."""
+        """Queue a goodbye, and close: the session ends for good.
+
+        Args:
+            reason: Why; the other side is told.
+        """
         if self._state is not HANDSHAKE and self._state is not CLOSED:
             self._goodbye = wire.encode(wire.GoodbyeEnvelope(wire.cut(reason)))
         self._state = CLOSED
 
     def next_message(self) -> bytes | None:
-        """Give the next message to send, encrypted now; None when nothing waits."""
-        if self._raw:
-            return self._raw.pop(0)
-        if self._link is None and self._handshake is not None:
+        """Return the next message to write, or None.
+
+        It is encrypted now, so each message has to be written, and in this order.
+        """
+        if self._handshake_messages:
+            return self._handshake_messages.pop(0)
+        if self._cipher is None and self._handshake is not None:
             return None
         size, control = self._frame_room, self._control
         if control:
-            out = [*control, *self._more(size - sum(map(len, control)), joining=True)]
+            room = size - sum(map(len, control))
+            out = [*control, *self._take_from_delivery(room, joining=True)]
             control.clear()
         else:
-            out = self._more(size, joining=False)
+            out = self._take_from_delivery(size, joining=False)
         if not out:
+            # The goodbye comes after everything else that waits.
             if self._goodbye is None:
                 return None
             out, self._goodbye = [self._goodbye], None
         plaintext = wire.array_head(len(out)) + b"".join(out)
-        return plaintext if self._link is None else self._link.encrypt_frame(plaintext)
+        return plaintext if self._cipher is None else self._cipher.encrypt_frame(plaintext)
 
     @abstractmethod
-    def _more(self, size: int, *, joining: bool) -> list[bytes]:
-        """Give the envelopes that the session wants to send: see `ServerDelivery.take`."""
+    def _take_from_delivery(self, size: int, *, joining: bool) -> list[bytes]:
+        """Return the session's next envelopes: see `ServerDelivery.take`."""
 
     @abstractmethod
     def _decode(self, plaintext: bytes) -> list[Any]:
-        """Read the other side's envelopes."""
+        """Return the envelopes in a frame of the other side."""
 
     def _read(self, message: str | bytes) -> list[Any]:
-        """Decrypt and decode a frame; what was altered on the way raises CryptoError."""
+        """Decrypt and decode a frame.
+
+        Raises:
+            CryptoError: Somebody on the way altered it.
+            ProtocolError: It is no frame of the other side.
+        """
         if not isinstance(message, bytes):
             raise ProtocolError("expected a binary message, got a text")
-        if self._link is not None:
-            message = self._link.decrypt_frame(message)
+        if self._cipher is not None:
+            message = self._cipher.decrypt_frame(message)
         return self._decode(message)
 
-    def _step(self, kind: type) -> None:
-        state = self.steps[self._state].get(kind)
+    def _advance(self, kind: type) -> None:
+        """Go to the state that follows an envelope of this kind.
+
+        Raises:
+            ProtocolError: It may not come now.
+        """
+        state = self.transitions[self._state].get(kind)
         if state is None:
             raise ProtocolError(
                 f"{kind.__name__.removesuffix('Envelope')} came while the conversation "
@@ -175,7 +200,7 @@ class Side(ABC):
             )
         self._state = state
 
-    def _meet(self, hello: wire.Hello) -> None:
+    def _take_hello(self, hello: wire.Hello) -> None:
         limit = hello.max_frame_size
         if limit is not None and limit < MIN_FRAME_SIZE:
             raise ProtocolError(
@@ -189,14 +214,25 @@ class Side(ABC):
         if limit is not None and limit < MAX_FRAME_SIZE:
             self._frame_room = limit - FRAME_OVERHEAD - TAG_BYTES
 
-    def _break_off(self, error: ProtocolError | CodecError) -> ProtocolError:
+    def _queue_pong(self) -> None:
+        """Answer the pings of the frame that was read.
+
+        One pong answers all pings that came while nothing could be written: a peer that floods
+        this side with pings does not make the queue grow.
+        """
+        self._owes_pong = False
+        if wire.PONG not in self._control:
+            self._control.append(wire.PONG)
+
+    def _end_session(self, error: ProtocolError | CodecError) -> ProtocolError:
+        """Say goodbye to a peer that broke the rules; return the error to raise."""
         reason = wire.cut(str(error))
         self.part(reason)
         return ProtocolError(reason)
 
-    def _fall_silent(self) -> None:
-        """End without another word; the session, if there is one, goes on elsewhere."""
+    def _close_silently(self) -> None:
+        """Close without another word; the session, if there is one, goes on elsewhere."""
         self._state = CLOSED
         self._goodbye = None
         self._control.clear()
-        self._raw.clear()
+        self._handshake_messages.clear()

@@ -1,7 +1,11 @@
 """The envelopes of protocol 2: what can stand in a frame, as msgpack arrays.
 
-A frame is an array of envelopes, and an envelope an array that begins with the number of its
-kind. The classes below are the wire format: their fields, in order, follow that number.
+A frame is an array of envelopes, and an envelope is an array that begins with the number of its
+kind. The classes below are the wire format: their fields follow that number, in this order.
+
+The file is long because the functions that write envelopes stay beside the classes that read them.
+Those on the hot path write the arrays without making an object, so a change of a class has to be
+made there too.
 """
 
 from __future__ import annotations
@@ -16,15 +20,16 @@ from pgnet_trio.codec import Int64, plain
 from pgnet_trio.codec.plain_data import ShallowDict, is_plain
 from pgnet_trio.errors import CodecError, ProtocolError
 from pgnet_trio.messages import Packet, Push, Response, explicit_time
+from pgnet_trio.protocol.events import MAX_REASON
 
 __all__ = [
-    "MAX_REASON",
     "PING",
     "PONG",
     "Acknowledgement",
     "AnswerEnvelope",
     "FromClient",
     "FromServer",
+    "FullStateRequestEnvelope",
     "GameEnvelope",
     "GoodbyeEnvelope",
     "Hello",
@@ -44,7 +49,6 @@ __all__ = [
     "SessionGone",
     "ShallowRequest",
     "StateEnvelope",
-    "StateWantedEnvelope",
     "Welcome",
     "WithdrawalEnvelope",
     "array_head",
@@ -72,12 +76,13 @@ else:
     # NaN is in no range.
     Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 
-# What players, games and servers say to each other may hold passwords and invite codes as well.
+# Nobody but the receiver may see these: they are secrets, or hold what players, games and servers
+# say to each other, which may be secrets too.
 _NEVER_SHOWN = frozenset({"password", "invite_code", "proof", "token", "payload", "data", "patch"})
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    """An array: the kind's number, then the fields. Fields with a default may be left out."""
+    """An array: the kind's number, then the fields. Those with a default may be left out."""
 
     def __rich_repr__(self) -> Any:
         for name in self.__struct_fields__:
@@ -90,14 +95,14 @@ class _Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 
 
 class Hello(_Envelope, tag=0, frozen=True):
-    """Either side, first: the longest frame in bytes that it takes, nil for any; its features."""
+    """Either side, first: the longest frame in bytes that it takes (nil: any), and its features."""
 
     max_frame_size: int | None
     features: list[str] | None = None
 
 
 class LogInEnvelope(_Envelope, tag=1, frozen=True):
-    """Client: who it is."""
+    """Client: it wants to log in."""
 
     username: str
     password: str
@@ -105,7 +110,7 @@ class LogInEnvelope(_Envelope, tag=1, frozen=True):
 
 
 class ResumeEnvelope(_Envelope, tag=2, frozen=True):
-    """Client: its session, the proof that it holds the token, and how much it has."""
+    """Client: it wants to resume its session; `received` counts what it has."""
 
     username: str
     proof: bytes
@@ -120,13 +125,13 @@ class Welcome(_Envelope, tag=3, frozen=True):
 
 
 class ResumedEnvelope(_Envelope, tag=4, frozen=True):
-    """Server: the session goes on; this was the last request that came."""
+    """Server: the session goes on; this is the last request that came."""
 
     last_request: int
 
 
 class SessionGone(_Envelope, tag=5, frozen=True):
-    """Server: there is no such session; a log-in may follow."""
+    """Server: the session is gone; the client may log in instead."""
 
     reason: str
 
@@ -138,7 +143,7 @@ class Refusal(_Envelope, tag=6, frozen=True):
 
 
 class RequestEnvelope(_Envelope, tag=7, frozen=True):
-    """Client: a request. A quiet one wants no answer. The time is only there where one was set."""
+    """Client: a request. A quiet one wants no response; the time is there only where it was set."""
 
     id: int
     message: str
@@ -148,7 +153,7 @@ class RequestEnvelope(_Envelope, tag=7, frozen=True):
 
 
 class ShallowRequest(_Envelope, tag=7, frozen=True):
-    """A request whose payload needs no other check: the parser has found it to be plain data."""
+    """A request whose payload the parser has already checked to be plain data, of few levels."""
 
     id: int
     message: str
@@ -158,7 +163,7 @@ class ShallowRequest(_Envelope, tag=7, frozen=True):
 
 
 class ResponseEnvelope(_Envelope, tag=8, frozen=True):
-    """Server: the answer to a request."""
+    """Server: the response to a request."""
 
     id: int
     status: Int64
@@ -175,7 +180,7 @@ class PushEnvelope(_Envelope, tag=9, frozen=True):
 
 
 class StateEnvelope(_Envelope, tag=10, frozen=True):
-    """Server: the whole state. It is not counted, since the next one replaces it."""
+    """Server: the whole state. It is not counted, because the next one replaces it."""
 
     version: int
     data: Any
@@ -190,14 +195,14 @@ class PatchEnvelope(_Envelope, tag=11, frozen=True):
 
 
 class LastState(_Envelope, tag=12, frozen=True):
-    """Server: the state in which the user left the game; counted, and so certain to arrive."""
+    """Server: the state when the user left the game. It is counted, so it is certain to arrive."""
 
     version: int
     data: Any
 
 
 class QuestionEnvelope(_Envelope, tag=13, frozen=True):
-    """Server: the game asks; deadline and time in seconds of the room's clock."""
+    """Server: the game asks something; deadline and time are seconds of the room's clock."""
 
     id: int
     message: str
@@ -207,13 +212,13 @@ class QuestionEnvelope(_Envelope, tag=13, frozen=True):
 
 
 class WithdrawalEnvelope(_Envelope, tag=14, frozen=True):
-    """Server: a question is no longer open."""
+    """Server: the game no longer waits for an answer to this question."""
 
     id: int
 
 
 class AnswerEnvelope(_Envelope, tag=15, frozen=True):
-    """Client: the answer to a question; its first id is that of a request, and gets a response."""
+    """Client: the answer to a question. It is a request too: it has an id, and gets a response."""
 
     id: int
     question: int
@@ -222,7 +227,7 @@ class AnswerEnvelope(_Envelope, tag=15, frozen=True):
 
 
 class GameEnvelope(_Envelope, tag=16, frozen=True):
-    """Server: the user is in this game now, or (nil) in none."""
+    """Server: the user is in this game now; nil for none."""
 
     name: str | None
     heartbeat_rate: Finite
@@ -232,17 +237,17 @@ class GameEnvelope(_Envelope, tag=16, frozen=True):
 
 
 class Acknowledgement(_Envelope, tag=17, frozen=True):
-    """How many counted envelopes came (client); up to which quiet requests are done (server)."""
+    """Client: how many counted envelopes it has. Server: the last quiet request carried out."""
 
     received: int
 
 
-class StateWantedEnvelope(_Envelope, tag=18, frozen=True):
-    """Client: it cannot use the patches that come."""
+class FullStateRequestEnvelope(_Envelope, tag=18, frozen=True):
+    """Client: it asks for the whole state, because it cannot use the patches that come."""
 
 
 class Ping(_Envelope, tag=19, frozen=True):
-    """Either side: asks for a sign of life."""
+    """Either side: it asks for a sign of life."""
 
 
 class Pong(_Envelope, tag=20, frozen=True):
@@ -250,7 +255,7 @@ class Pong(_Envelope, tag=20, frozen=True):
 
 
 class GoodbyeEnvelope(_Envelope, tag=21, frozen=True):
-    """Either side, last: the session ends, for good."""
+    """Either side, last: the session ends for good."""
 
     reason: str
 
@@ -268,7 +273,7 @@ FromClient = (
     | RequestEnvelope
     | AnswerEnvelope
     | Acknowledgement
-    | StateWantedEnvelope
+    | FullStateRequestEnvelope
     | Ping
     | Pong
     | GoodbyeEnvelope
@@ -280,7 +285,7 @@ ShallowFromClient = (
     | ShallowRequest
     | AnswerEnvelope
     | Acknowledgement
-    | StateWantedEnvelope
+    | FullStateRequestEnvelope
     | Ping
     | Pong
     | GoodbyeEnvelope
@@ -323,30 +328,27 @@ _PUSH, _QUESTION, _ANSWER = (
 
 PING, PONG = encode(Ping()), encode(Pong())
 
-MAX_REASON = 200
-"""Characters of a reason: enough to find the mistake, too few to flood a log."""
-
 
 def read_from_client(plaintext: bytes) -> list[FromClient | ShallowRequest]:
-    """Read a frame that a client sent.
+    """Decode a frame that a client sent.
 
     Raises:
-        ProtocolError: It is no array of envelopes of a client; the message says where.
+        ProtocolError: It is no array of a client's envelopes; the message says where.
     """
     try:
         shallow: list[Any] = _decode_shallow_from_client(plaintext)
         return shallow
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        # Deeper than that, or wrong.
+        # Either a payload has more levels than `ShallowRequest` takes, or something is wrong.
         envelopes: list[FromClient | ShallowRequest] = _read(_decode_from_client, plaintext)
         return envelopes
 
 
 def read_from_server(plaintext: bytes) -> list[FromServer]:
-    """Read a frame that a server sent.
+    """Decode a frame that a server sent.
 
     Raises:
-        ProtocolError: It is no array of envelopes of a server; the message says where.
+        ProtocolError: It is no array of a server's envelopes; the message says where.
     """
     envelopes: list[FromServer] = _read(_decode_from_server, plaintext)
     return envelopes
@@ -362,12 +364,12 @@ def _read(decode: Any, plaintext: bytes) -> Any:
 
 
 def cut(reason: str) -> str:
-    """Make a reason one that can travel, whoever wrote it."""
+    """Return a reason that can travel: at most `MAX_REASON` characters, and valid Unicode."""
     return reason[:MAX_REASON].encode(errors="replace").decode()
 
 
 def array_head(count: int) -> bytes:
-    """The head of a msgpack array of so many items."""
+    """Return the head of a msgpack array of so many items."""
     if count < 16:
         return _SHORT_HEADS[count]
     if count < 1 << 16:
@@ -379,8 +381,8 @@ _SHORT_HEADS = [bytes((0x90 | count,)) for count in range(16)]
 
 
 def numbered(body: bytes, id: int) -> bytes:
-    """Put the id into what `encode_request` or `encode_answer` gave."""
-    # One byte for the array's head and one for the kind stand before it.
+    """Put the id into what `encode_request` or `encode_answer` returned."""
+    # The array's head and the kind take one byte each; the id comes after them.
     return body[:2] + encode(id) + body[2:]
 
 
@@ -413,7 +415,7 @@ def encode_log_in(username: str, password: str, invite_code: str) -> bytes:
 
 
 def encode_request(packet: Packet, *, quiet: bool = False) -> bytes:
-    """Encode a request all but for its id, which `numbered` puts in when it leaves.
+    """Encode a request without its id: `numbered` puts that in when the request leaves.
 
     Raises:
         CodecError: Something in it cannot travel; the message says where.
@@ -428,7 +430,7 @@ def encode_request(packet: Packet, *, quiet: bool = False) -> bytes:
 
 
 def encode_answer(question: int, packet: Packet) -> bytes:
-    """Encode the answer to a question all but for its id, which `numbered` puts in.
+    """Encode the answer to a question without its id: `numbered` puts that in.
 
     Raises:
         CodecError: Something in it cannot travel; the message says where.
@@ -444,13 +446,13 @@ def _without_id(fields: list[Any]) -> bytes:
 
 
 def _compact(data: bytes) -> bytes:
-    # msgspec leaves room at the end of what it gives, half a KiB and more, which would be kept for
-    # as long as the envelope waits to be acknowledged.
+    # msgspec returns bytes with spare memory behind them, half a KiB and more. That would be held
+    # for as long as the envelope waits to be acknowledged.
     return bytes(memoryview(data))
 
 
 def encode_response(id: int, response: Response) -> bytes:
-    """Encode an answer.
+    """Encode the response to a request.
 
     Raises:
         CodecError: Something in it cannot travel; the message says where.
@@ -477,13 +479,13 @@ def encode_response(id: int, response: Response) -> bytes:
     try:
         return _compact(encode(fields))
     except UnicodeError:
-        # The full check says where it is.
+        # This check finds the text that cannot travel, and says where it is.
         plain(payload)
         raise
 
 
 def encode_push(push: Push) -> bytes:
-    """Encode a push, once for all who get it.
+    """Encode a push; once is enough for all who get it.
 
     Raises:
         CodecError: Something in it cannot travel; the message says where.
@@ -502,7 +504,9 @@ def encode_question(id: int, packet: Packet, deadline: float | None, time: float
 
 
 def encode_game(game: GameEnvelope, limit: int | None = None) -> bytes:
-    """Encode a change of the game, which has to arrive: what cannot travel of its message is cut.
+    """Encode a change of the game.
+
+    It has to arrive whatever its message for people is: one that cannot travel is cut.
 
     Args:
         game: The change.

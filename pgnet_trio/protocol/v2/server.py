@@ -20,13 +20,13 @@ from pgnet_trio.protocol.events import (
     ServerEvent,
 )
 from pgnet_trio.protocol.v2 import envelopes as wire
-from pgnet_trio.protocol.v2.endpoint import Side
+from pgnet_trio.protocol.v2.endpoint import Endpoint
 from pgnet_trio.protocol.v2.features import FEATURES, RESTART
 from pgnet_trio.protocol.v2.states import (
     CLOSED,
     HANDSHAKE,
     OPEN,
-    SERVER_STEPS,
+    SERVER_TRANSITIONS,
     SUBPROTOCOL,
     State,
     prologue,
@@ -40,23 +40,25 @@ if TYPE_CHECKING:
 __all__ = ["ServerProtocol"]
 
 
-class ServerProtocol(Side):
+class ServerProtocol(Endpoint):
     """The server's side of protocol 2, over one connection.
 
-    After the end, what is said here is said to nobody: whoever answers cannot know yet.
+    After the end, every method that says something does nothing: whoever answers a request
+    cannot know yet that the connection has ended.
 
     Args:
         key: The server's keys; None where the link is safe by itself.
-        random_bytes: Gives that many random bytes.
+        random_bytes: Returns so many random bytes.
         offered: The subprotocols as the client offered them.
-        max_frame_size: The longest frame that the server takes of a client that is logged in.
+        max_frame_size: The longest frame in bytes that the server takes from a client that is
+            logged in; None for any.
         subprotocol: The one that the server has selected.
         features: What the server has, where the subprotocol has features.
     """
 
     __slots__ = ("_delivery",)
 
-    steps = SERVER_STEPS
+    transitions = SERVER_TRANSITIONS
 
     def __init__(
         self,
@@ -80,12 +82,12 @@ class ServerProtocol(Side):
         self._delivery: ServerDelivery | None = None
 
     def receive(self, message: str | bytes) -> list[ServerEvent]:
-        """Take a message of the client in, and say what it means.
+        """Take a message of the client in, and return the events that it means.
 
         Raises:
-            CryptoError: It was altered on the way, or is not from this client. The connection
-                has ended, and the session has not.
-            ProtocolError: The client broke the rules; it is told so, and the session has ended.
+            CryptoError: Somebody on the way altered it, or it is not from this client. The
+                connection has ended; the session goes on.
+            ProtocolError: The client broke the rules and is told so. The session has ended.
         """
         if self._state is HANDSHAKE:
             self._shake_hands(message)
@@ -93,7 +95,8 @@ class ServerProtocol(Side):
         events: list[ServerEvent] = []
         try:
             for envelope in self._read(message):
-                # Most of what comes, and nothing that the table could refuse.
+                # The two kinds that come most often take a short way: the table of transitions
+                # allows both of them in this state.
                 if self._state is OPEN and (delivery := self._delivery) is not None:
                     kind = type(envelope)
                     if kind is wire.ShallowRequest:
@@ -105,7 +108,7 @@ class ServerProtocol(Side):
                     if kind is wire.Acknowledgement:
                         delivery.acknowledge(envelope.received)
                         continue
-                event = self._take(envelope)
+                event = self._handle(envelope)
                 if event is not None:
                     events.append(event)
         except CryptoError:
@@ -114,37 +117,34 @@ class ServerProtocol(Side):
         except (CodecError, ProtocolError) as error:
             if self._delivery is None:
                 self.refuse(str(error))
-            raise self._break_off(error) from None
+            raise self._end_session(error) from None
         if self._state is CLOSED and self._delivery is None:
-            # Who has left already was never let in.
+            # The client said goodbye in the frame in which it logged in: only the goodbye counts.
             del events[:-1]
-        if self._pongs:
-            self._pongs = False
-            # One answers all the pings that there were while nothing could be written.
-            if wire.PONG not in self._control:
-                self._control.append(wire.PONG)
+        if self._owes_pong:
+            self._queue_pong()
         return events
 
     def accept(self, message: str, token: bytes, delivery: ServerDelivery) -> None:
-        """Let the client in, with a session of its own.
+        """Let the client in, with a new session.
 
         Args:
-            message: What it is told.
-            token: What it can resume the session with.
-            delivery: The session's.
+            message: What the client is told.
+            token: What the client can resume the session with.
+            delivery: The session's delivery.
         """
         delivery.features = self.features
         self._open(delivery, wire.Welcome(message, token))
 
     def resume(self, delivery: ServerDelivery, received: int) -> None:
-        """Go on with a session over this connection.
+        """Resume a session over this connection.
 
         Args:
-            delivery: The session's.
-            received: How much of what it sent the client has.
+            delivery: The session's delivery.
+            received: How many counted envelopes the client says that it has.
 
         Raises:
-            ProtocolError: The client cannot have that much; it is refused.
+            ProtocolError: The client cannot have that many; it is refused.
         """
         try:
             if delivery.features != self.features:
@@ -157,13 +157,13 @@ class ServerProtocol(Side):
         self._open(delivery, wire.ResumedEnvelope(delivery.last_request))
 
     def refuse_resume(self, reason: str) -> None:
-        """Tell the client that its session is gone; it may log in."""
+        """Tell the client that its session is gone; it may log in instead."""
         if self._state is State.VERDICT:
             self._control.append(wire.encode(wire.SessionGone(wire.cut(reason))))
             self._state = State.LOG_IN
 
     def refuse(self, reason: str) -> None:
-        """Do not let the client in; this ends the conversation."""
+        """Tell the client that it is not let in, and close."""
         if self._state is not CLOSED:
             self._control.append(wire.encode(wire.Refusal(wire.cut(reason))))
             self._state = CLOSED
@@ -178,13 +178,16 @@ class ServerProtocol(Side):
             self._goodbye = wire.encode(wire.RestartEnvelope(wire.cut(reason)))
 
     def abandon(self) -> None:
-        """Say nothing more: the session goes on over another connection."""
+        """Give up the session's delivery and close without a word.
+
+        The session goes on over another connection.
+        """
         self._delivery = None
-        self._fall_silent()
+        self._close_silently()
 
     def proves(self, proof: bytes, token: bytes) -> bool:
-        """Whether a proof was made with this token, for this connection."""
-        # Without a token there is nothing to prove, and what everybody can make proves nothing.
+        """Return whether a proof was made with this token, for this connection."""
+        # Everybody can make the proof of an empty token, so it proves nothing.
         return bool(token) and hmac.compare_digest(proof, prove(token, self.handshake_hash))
 
     def _open(
@@ -208,7 +211,7 @@ class ServerProtocol(Side):
     def _decode(self, plaintext: bytes) -> list[Any]:
         return wire.read_from_client(plaintext)
 
-    def _more(self, size: int, *, joining: bool) -> list[bytes]:
+    def _take_from_delivery(self, size: int, *, joining: bool) -> list[bytes]:
         delivery = self._delivery
         return [] if delivery is None else delivery.take(size, joining=joining)
 
@@ -221,16 +224,16 @@ class ServerProtocol(Side):
             if handshake.read(message):
                 raise ProtocolError("something came with the first message, where all can read it")
             hello = wire.array_head(1) + self._control.pop()
-            self._raw.append(handshake.write(hello))
+            self._handshake_messages.append(handshake.write(hello))
         except (CryptoError, ProtocolError) as error:
-            self._fall_silent()
+            self._close_silently()
             raise ProtocolError(f"the handshake failed: {error}") from None
-        self._link, self._handshake = handshake.split(), None
+        self._cipher, self._handshake = handshake.split(), None
         self._state = State.HELLO
 
-    def _take(self, envelope: Any) -> ServerEvent | None:
+    def _handle(self, envelope: Any) -> ServerEvent | None:
         kind = type(envelope)
-        self._step(wire.RequestEnvelope if kind is wire.ShallowRequest else kind)
+        self._advance(wire.RequestEnvelope if kind is wire.ShallowRequest else kind)
         if kind is wire.RequestEnvelope:
             delivery = self._delivery
             assert delivery is not None
@@ -244,18 +247,18 @@ class ServerProtocol(Side):
             assert self._delivery is not None
             self._delivery.acknowledge(envelope.received)
         elif kind is wire.Ping:
-            self._pongs = True
+            self._owes_pong = True
         elif kind is wire.AnswerEnvelope:
             assert self._delivery is not None
             self._delivery.take_request(envelope.id)
             packet = Packet(envelope.message, plain(envelope.payload))
             return QuestionAnswered(envelope.id, envelope.question, packet)
-        elif kind is wire.StateWantedEnvelope:
+        elif kind is wire.FullStateRequestEnvelope:
             return FullStateRequested()
         elif kind is wire.GoodbyeEnvelope:
             return Goodbye(wire.cut(envelope.reason))
         elif kind is wire.Hello:
-            self._meet(envelope)
+            self._take_hello(envelope)
         elif kind is wire.LogInEnvelope:
             return LogIn(envelope.username, envelope.password, envelope.invite_code)
         elif kind is wire.ResumeEnvelope:

@@ -1,4 +1,4 @@
-"""The rules of protocol 2: what may come when, and the numbers in it."""
+"""The rules of protocol 2: which envelope may come in which state, and the protocol's numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.features import RESTART
 
 __all__ = [
-    "CLIENT_STEPS",
+    "ACKNOWLEDGE_AFTER",
+    "CLIENT_TRANSITIONS",
     "CLOSED",
     "COUNTED",
     "FEATURE_OF",
@@ -19,16 +20,15 @@ __all__ = [
     "MAX_FRAME_SIZE",
     "MIN_FRAME_SIZE",
     "OPEN",
-    "PIECE_BYTES",
-    "SERVER_STEPS",
+    "SERVER_TRANSITIONS",
     "SUBPROTOCOL",
     "SUBPROTOCOLS",
     "SUBPROTOCOL_2_1",
-    "TAG_BYTES",
     "TAKEN_OVER",
     "TOKEN_BYTES",
+    "WINDOW",
     "State",
-    "Steps",
+    "Transitions",
     "prologue",
     "prove",
 ]
@@ -43,26 +43,32 @@ SUBPROTOCOLS = (SUBPROTOCOL_2_1, SUBPROTOCOL)
 """What this release offers and takes, the best first."""
 
 TAKEN_OVER = "taken over"
-"""The reason that a client is given in whose place another one of the user has come."""
+"""The reason that a client is given when another client of its user has taken the session over."""
 
 TOKEN_BYTES = 32
-"""Bytes of the token that resumes a session: as many as the key of BLAKE2s takes."""
+"""Bytes of the token that resumes a session: the longest key that BLAKE2s takes."""
+
+WINDOW = 64
+"""How far a request's id may be beyond that of the oldest request that is not settled."""
+
+ACKNOWLEDGE_AFTER = 32
+"""Counted envelopes, or quiet requests, after which an acknowledgement gets a frame of its own.
+
+That is half a window, so that nobody has to wait for it. Any other frame takes one along earlier.
+"""
 
 MAX_FRAME_SIZE = 32 * 1024
-"""Bytes of a frame that gathers envelopes; a longer one would keep a slow client's memory twice,
-in the envelopes and in the frame that waits to be written."""
+"""Bytes of a frame that gathers several envelopes.
+
+While a client reads slowly, the server holds the envelopes twice: in the delivery and in the frame
+that waits to be written. So frames stay short.
+"""
 
 MIN_FRAME_SIZE = 1024
-"""The shortest limit that a side may announce: a refusal and a goodbye fit into it."""
+"""The lowest limit that a side may announce: a refusal and a goodbye fit into it."""
 
 FRAME_OVERHEAD = 5 + 11
-"""Bytes that a frame may have beside what is counted: the array's head, an acknowledgement."""
-
-TAG_BYTES = 16
-"""Bytes that encryption adds to each Noise message."""
-
-PIECE_BYTES = 65_519
-"""Plaintext bytes of one Noise message."""
+"""Bytes of a frame that do not count towards its size: the array's head, an acknowledgement."""
 
 
 class State(enum.Enum):
@@ -79,13 +85,14 @@ class State(enum.Enum):
     __hash__ = object.__hash__
 
 
-# Those that are looked at for each frame: it takes long to find an attribute of an enum.
+# Every frame compares with these, and looking up a member of an enum is slow.
 HANDSHAKE, OPEN, CLOSED = State.HANDSHAKE, State.OPEN, State.CLOSED
 
-Steps = Mapping[State, Mapping[type, State]]
+Transitions = Mapping[State, Mapping[type, State]]
 
-# What may come, and the state after it.
-SERVER_STEPS: Steps = {
+# For each state: the kinds of envelope that may come, and the state after each. A message of the
+# handshake, which is no envelope, counts as `bytes`.
+SERVER_TRANSITIONS: Transitions = {
     State.HANDSHAKE: {bytes: State.HELLO},
     State.HELLO: {wire.Hello: State.LOG_IN},
     State.LOG_IN: {
@@ -104,7 +111,7 @@ SERVER_STEPS: Steps = {
         wire.RequestEnvelope: State.OPEN,
         wire.AnswerEnvelope: State.OPEN,
         wire.Acknowledgement: State.OPEN,
-        wire.StateWantedEnvelope: State.OPEN,
+        wire.FullStateRequestEnvelope: State.OPEN,
         wire.Ping: State.OPEN,
         wire.Pong: State.OPEN,
         wire.GoodbyeEnvelope: State.CLOSED,
@@ -112,9 +119,9 @@ SERVER_STEPS: Steps = {
     State.CLOSED: {},
 }
 
-CLIENT_STEPS: Steps = {
+CLIENT_TRANSITIONS: Transitions = {
     State.HANDSHAKE: {bytes: State.HELLO},
-    # Or RETURN, where the client has asked for its session instead of logging in.
+    # The state is RETURN instead of VERDICT where the client resumes its session.
     State.HELLO: {wire.Hello: State.VERDICT, wire.Refusal: State.CLOSED},
     State.VERDICT: {
         wire.Welcome: State.OPEN,
@@ -157,7 +164,7 @@ CLIENT_STEPS: Steps = {
 # Of which feature a kind of envelope is; the others belong to every release.
 FEATURE_OF: Mapping[type, str] = {wire.RestartEnvelope: RESTART}
 
-# What the client counts, so that the server may forget it.
+# The client counts and acknowledges these; until then, the server keeps them.
 COUNTED = (
     wire.ResponseEnvelope,
     wire.PushEnvelope,
@@ -181,5 +188,8 @@ def prologue(offered: Sequence[str], selected: str = SUBPROTOCOL) -> bytes:
 
 
 def prove(token: bytes, handshake_hash: bytes) -> bytes:
-    """Prove to hold a session's token, over one connection alone (keyed BLAKE2s, RFC 7693)."""
+    """Return the proof of holding a session's token, valid for one connection alone.
+
+    It is a keyed BLAKE2s (RFC 7693).
+    """
     return hashlib.blake2s(handshake_hash, key=token).digest()

@@ -1,0 +1,23 @@
+"""What an author subclasses, `Game`, and what a game sees of the server, `Room`."""
+
+from __future__ import annotations
+
+from pgnet_trio.game.game import Game
+from pgnet_trio.game.room import (
+    NO_DEFAULT,
+    BotPlayer,
+    NoDefault,
+    Room,
+    RoomBackend,
+    current_room,
+)
+
+__all__ = [
+    "NO_DEFAULT",
+    "BotPlayer",
+    "Game",
+    "NoDefault",
+    "Room",
+    "RoomBackend",
+    "current_room",
+]

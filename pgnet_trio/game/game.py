@@ -1,0 +1,304 @@
+"""The class that an author subclasses, and what is checked when they do."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pgnet_trio.game.room import NO_DEFAULT, NoDefault, Room, current_room
+from pgnet_trio.messages import Packet, Request, Response, Status
+from pgnet_trio.typed import Handler, collect_handlers
+
+__all__ = ["Game"]
+
+
+class Game:
+    """The rules of a game; the server makes one object for each game that is played.
+
+    Everything that a game does happens in turns: one hook or handler, run to its end by the
+    game's own task on the server. So a game needs no locks. Hooks that are told something may be
+    ``async def`` too; a game then takes no other turn until the hook returns. `view`,
+    `get_save_string` and `get_lobby_info` are plain functions. Methods marked with `on` take
+    typed messages.
+
+    A hook or handler that raises ends this game and no other: the exception is logged with its
+    traceback, and the players are back in the lobby. A persistent game is then in the save file
+    as it was last saved, and comes back with the next start of the server, or, where `on_crash`
+    says so, at once.
+
+    Attributes:
+        room: The server's room around the game; there already in ``__init__``.
+        persistent: Whether the game stays when its last user leaves, and is saved. A class
+            attribute, an attribute or a property; read anew each time.
+        heartbeat_rate: How many times a second clients send a heartbeat; more than 0. Read when
+            a user joins.
+        update_rate: How many times a second `update` is called; 0 for never.
+        sync_rate: How many times a second, at most, what ticks and unanswered messages change of
+            the state is sent. Answers and scripts do not wait for it.
+        max_players: How many players may be in the game; None for any number.
+        on_crash: What to do when the game raises: ``"close"`` it, or ``"restart"`` it from its
+            last save, with the same players.
+    """
+
+    update_rate: float = 10
+    sync_rate: float = 20
+    max_players: int | None = None
+    on_crash: Literal["close", "restart"] = "close"
+
+    _handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType({})
+    _room: Room
+
+    if TYPE_CHECKING:
+        # To a type checker these are properties: an author may override them with a property or
+        # with a plain attribute, and the latter may be assigned.
+        @property
+        def persistent(self) -> bool:
+            """Whether the game stays when its last user leaves, and is saved."""
+
+        @property
+        def heartbeat_rate(self) -> float:
+            """How many times a second clients send a heartbeat."""
+
+    else:
+        persistent = False
+        heartbeat_rate = 10
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Game:
+        """Give the game its room before its own ``__init__`` runs."""
+        game = super().__new__(cls)
+        game._room = Room(current_room.get())
+        return game
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Check what the class declares, so that mistakes show before anybody plays.
+
+        Raises:
+            TypeError: A name of `Game` is used for something else, or two methods handle one
+                model.
+        """
+        super().__init_subclass__(**kwargs)
+        _check_names(cls)
+        cls._handlers = collect_handlers(cls)
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        """Make the game.
+
+        Args:
+            name: The game's name in the lobby.
+            save_string: What `get_save_string` returned when the game was last saved; None for
+                a new game.
+        """
+
+    @property
+    def room(self) -> Room:
+        """The server's room around the game."""
+        return self._room
+
+    if not TYPE_CHECKING:
+
+        @room.setter
+        def room(self, value: Any) -> None:
+            raise AttributeError(
+                f"{type(self).__name__}.room: the server's room around the game has this name; "
+                "use another one."
+            )
+
+    def user_joined(self, username: str, /) -> Any:
+        """Called when a user has joined; raise `Reject` to keep them out. May be async.
+
+        Args:
+            username: Who joined.
+        """
+        return None
+
+    def user_left(self, username: str, /) -> Any:
+        """Called when a user has left, or their session is over. May be async.
+
+        Args:
+            username: Who left.
+        """
+        return None
+
+    def player_dropped(self, username: str, /) -> Any:
+        """Called when a player's connection dropped; they may come back. May be async.
+
+        Args:
+            username: Whose connection it was.
+        """
+        return None
+
+    def player_resumed(self, username: str, /) -> Any:
+        """Called when a player whose connection dropped is back. May be async.
+
+        Args:
+            username: Who is back.
+        """
+        return None
+
+    def handle_packet(self, packet: Packet, /) -> Response | Awaitable[Response]:
+        """Called with each packet of a user in this game; most games override the next two.
+
+        Typed messages do not come here, where a method marked with `on` takes them.
+
+        Args:
+            packet: What the user sent; its username is certain.
+
+        Returns:
+            The answer. With ``disconnecting=True`` the user is removed from the game.
+        """
+        if packet.message == Request.HEARTBEAT_UPDATE:
+            return self.handle_heartbeat(packet)
+        return self.handle_game_packet(packet)
+
+    def handle_game_packet(self, packet: Packet, /) -> Response | Awaitable[Response]:
+        """Called with each packet that is not a heartbeat.
+
+        Args:
+            packet: What the user sent; its username is certain.
+
+        Returns:
+            The answer.
+        """
+        takes = f"; it takes {', '.join(self._handlers)}" if self._handlers else ""
+        return Response(
+            f"{type(self).__name__} does not handle {packet.message[:60]!r}{takes}.",
+            status=Status.UNEXPECTED,
+        )
+
+    def handle_heartbeat(self, packet: Packet, /) -> Response | Awaitable[Response]:
+        """Called with each heartbeat of a user, `heartbeat_rate` times a second.
+
+        Args:
+            packet: The heartbeat; its payload is what the client's ``heartbeat_payload`` gave.
+
+        Returns:
+            The answer, which the client passes to its ``on_heartbeat``.
+        """
+        return Response(f"{type(self).__name__} has nothing to tell in a heartbeat.")
+
+    def view(self, *args: Any, **kwargs: Any) -> Any:
+        """Called for what a player may see of the game; the server sends what changed.
+
+        Override it as ``def view(self, player)``, where *player* is a name, or None for a
+        spectator; or, where all see the same, as ``def view(self)``.
+
+        Returns:
+            An attrs model, plain data, or None for nothing. What is not in it is never sent.
+        """
+        return None
+
+    async def run(self) -> None:
+        """The game as a script, which waits for players and asks them; its end ends the game."""
+
+    def get_save_string(self) -> Any:
+        """Called to save a persistent game: at each autosave, ``save`` request and shutdown.
+
+        Returns:
+            Whatever the game needs to go on later: a text, which ``__init__`` gets as
+            *save_string*, or an attrs model, for ``self.room.saved(Model)``. A game whose save
+            string is empty is not saved.
+        """
+        return ""
+
+    def get_lobby_info(self) -> str:
+        """Called to describe the game in the directory of games.
+
+        Returns:
+            A text for people who look for a game to join.
+        """
+        return ""
+
+    def update(self) -> Any:
+        """Called `update_rate` times a second, whether or not anybody plays. May be async."""
+        return None
+
+
+# What the server calls, and with how many arguments.
+_HOOKS = {
+    "user_joined": (1,),
+    "user_left": (1,),
+    "player_dropped": (1,),
+    "player_resumed": (1,),
+    "handle_packet": (1,),
+    "handle_game_packet": (1,),
+    "handle_heartbeat": (1,),
+    "update": (0,),
+    "run": (0,),
+    "view": (0, 1),
+    "get_save_string": (0,),
+    "get_lobby_info": (0,),
+}
+_PLAIN_FUNCTIONS = ("view", "get_save_string", "get_lobby_info")
+
+
+def _check_names(cls: type[Game]) -> None:
+    own = vars(cls)
+    for base in cls.__mro__:
+        if base is not cls and issubclass(base, Game):
+            continue
+        for name in ("room", "_room", "_handlers"):
+            # A class that attrs makes anew with slots has those of the first one.
+            if not isinstance(vars(base).get(name, NO_DEFAULT), (NoDefault, MappingProxyType)):
+                raise TypeError(
+                    f"{cls.__name__}.{name}: the server's room around the game has this name; "
+                    "use another one."
+                )
+    for name, counts in _HOOKS.items():
+        value = inspect.getattr_static(cls, name)
+        if value is not vars(Game)[name]:
+            _check_hook(cls, name, value, counts)
+    if own.get("on_crash", "close") not in ("close", "restart"):
+        raise TypeError(
+            f"{cls.__name__}.on_crash: expected 'close' or 'restart', got {own['on_crash']!r}."
+        )
+    most = own.get("max_players")
+    if not (most is None or isinstance(most, property) or (type(most) is int and most > 0)):
+        raise TypeError(
+            f"{cls.__name__}.max_players: expected None or an int over 0, got {most!r}."
+        )
+    for name in ("update_rate", "sync_rate"):
+        rate = own.get(name, 0)
+        if not isinstance(rate, property) and not (type(rate) in (int, float) and rate >= 0):
+            raise TypeError(
+                f"{cls.__name__}.{name}: expected a number of times a second, got {rate!r}."
+            )
+
+
+def _check_hook(cls: type[Game], name: str, value: Any, counts: tuple[int, ...]) -> None:
+    is_bound = isinstance(value, (staticmethod, classmethod))
+    function = value.__func__ if is_bound else value
+    if not callable(function):
+        raise TypeError(
+            f"{cls.__name__}.{name}: the server calls this; use another name for "
+            f"{type(value).__name__} data."
+        )
+    is_async = inspect.iscoroutinefunction(function)
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise TypeError(f"{cls.__name__}.{name} must not yield.")
+    if name in _PLAIN_FUNCTIONS and is_async:
+        raise TypeError(f"{cls.__name__}.{name} has to be a plain def, not an async def.")
+    if name == "run" and not is_async:
+        raise TypeError(
+            f"{cls.__name__}.run has to be an async def: the server runs it as the game's "
+            "script. Use another name for anything else."
+        )
+    signature = inspect.signature(function)
+    first = 0 if isinstance(value, staticmethod) else 1
+    if not any(_takes(signature, first + count) for count in counts):
+        takes = " or ".join("(self)" if count == 0 else "(self, player)" for count in counts)
+        if name.startswith("handle_"):
+            takes = "(self, packet)"
+        raise TypeError(
+            f"{cls.__name__}.{name} has to take {takes}, as the server calls it; it takes "
+            f"{signature}. Use another name for anything else."
+        )
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
