@@ -24,7 +24,7 @@ __all__ = ["MemoryTransport", "memory_pair"]
 
 
 def memory_pair(
-    subprotocol: str | None = None, *, max_messages: int = 64, peer: str = "memory"
+    subprotocol: str | None = None, *, max_messages: int = 64, peer: str | None = None
 ) -> tuple[MemoryTransport, MemoryTransport]:
     """Make the two ends of a link in memory.
 
@@ -32,7 +32,9 @@ def memory_pair(
         subprotocol: What both ends say that the client offered and they agreed on, if anything.
         max_messages: How many messages may wait at each end to be received; one more waits at
             the end that sends it, in `drain`.
-        peer: What both ends say as their `peer`.
+        peer: The address that both ends name as their `peer`, where the link carries on one from
+            somewhere else; a server does not trust it then. None: ``"memory"``, and both ends
+            are `inside_process`.
 
     Returns:
         Both ends; they are alike.
@@ -56,12 +58,12 @@ class MemoryTransport(Transport):
 
     Args:
         max_messages: How many messages may wait here to be received.
-        peer: What to say as `peer`.
+        peer: What to say as `peer`; None for ``"memory"``, and to be `inside_process`.
         subprotocol: What to say as `subprotocol`.
     """
 
-    def __init__(self, max_messages: int, peer: str, subprotocol: str | None) -> None:
-        self.peer = peer
+    def __init__(self, max_messages: int, peer: str | None, subprotocol: str | None) -> None:
+        self.peer = "memory" if peer is None else peer
         self.subprotocol = subprotocol
         self.offered_subprotocols = () if subprotocol is None else (subprotocol,)
         self.max_message_size = None
@@ -79,6 +81,12 @@ class MemoryTransport(Transport):
         self._receiver: trio.lowlevel.Task | None = None
         self._drainer: trio.lowlevel.Task | None = None
         self._taken_in_pass = 0
+        self._inside_process = peer is None
+
+    @property
+    def inside_process(self) -> bool:
+        """Whether a server may trust the link; see `Transport`."""
+        return self._inside_process
 
     async def receive(self) -> str | bytes:
         """Wait for the next message; see `Transport.receive`."""
