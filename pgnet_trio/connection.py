@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import trio
 
 from pgnet_trio.errors import CryptoError, Disconnected, ProtocolError
+from pgnet_trio.transport.rules import GOING_AWAY, POLICY_VIOLATION
 
 if TYPE_CHECKING:
     from pgnet_trio.transport import Transport
@@ -18,12 +19,6 @@ __all__ = ["CLOSE_DEADLINE", "Connection", "WireProtocol"]
 
 CLOSE_DEADLINE = 1.0
 """Seconds that a closing connection may take to write out what still waits."""
-
-POLICY_VIOLATION = 1008
-"""RFC 6455, section 7.4.1: the peer broke the rules, and no code says more exactly which."""
-
-GOING_AWAY = 1001
-"""RFC 6455, section 7.4.1: this end goes, or the peer was not heard of for too long."""
 
 EventT_co = TypeVar("EventT_co", covariant=True)
 EventT = TypeVar("EventT")

@@ -7,6 +7,7 @@ __all__ = [
     "BUSY_SENDING",
     "CLOSED_HERE",
     "CLOSE_TIMEOUT",
+    "GOING_AWAY",
     "INVALID_TEXT",
     "MAX_FRAGMENTS",
     "MAX_HANDSHAKE_SIZE",
@@ -39,7 +40,9 @@ MAX_HANDSHAKE_SIZE = 16 * 1024
 # turn costs as much as parsing a message does; at 50 us for a message, nobody waits for 1 ms.
 MESSAGES_PER_PASS = 16
 
-# Close codes of RFC 6455, section 7.4.1, that transports send of their own accord.
+# Close codes of RFC 6455, section 7.4.1. GOING_AWAY: this end leaves, or heard nothing of the peer
+# for too long. POLICY_VIOLATION: the peer broke a rule for which there is no code of its own.
+GOING_AWAY = 1001
 INVALID_TEXT = 1007
 POLICY_VIOLATION = 1008
 MESSAGE_TOO_BIG = 1009
