@@ -19,7 +19,7 @@ class Transport(ABC):
 
     Attributes:
         peer: The peer's address without its port, for limits and logs; ``"memory"`` for a memory
-            link.
+            link that was given no other.
         subprotocol: The subprotocol that the WebSocket handshake agreed on, or None.
         offered_subprotocols: The subprotocols that the client offered in the handshake, in its
             order. Both ends have them, so that a protocol can detect that somebody on the way
@@ -38,6 +38,16 @@ class Transport(ABC):
     max_message_size: int | None
     last_received: float
     on_unsent: Callable[[], None] | None = None
+
+    @property
+    def inside_process(self) -> bool:
+        """Whether both ends are in this process, so that nobody can read or change what passes.
+
+        A server trusts such a link: it neither encrypts nor limits it, and takes its user
+        ``admin`` without a password. A link over any network has to return False, whatever
+        its `peer` is.
+        """
+        return False
 
     @property
     def unsent(self) -> bool:

@@ -24,7 +24,7 @@ __all__ = ["MemoryTransport", "memory_pair"]
 
 
 def memory_pair(
-    subprotocol: str | None = None, *, max_messages: int = 64, peer: str = "memory"
+    subprotocol: str | None = None, *, max_messages: int = 64, peer: str | None = None
 ) -> tuple[MemoryTransport, MemoryTransport]:
     """Make the two ends of a link in memory.
 
@@ -32,7 +32,9 @@ def memory_pair(
         subprotocol: The one subprotocol that both ends report as offered and agreed on, or None.
         max_messages: How many messages may wait at each end to be received; one more may wait at
             the sending end, for `drain`.
-        peer: What both ends report as their `peer`.
+        peer: The address that both ends report as their `peer`. A server does not trust a link
+            with an address: it carries on a connection from elsewhere. None stands for
+            ``"memory"``, and makes both ends `inside_process`.
 
     Returns:
         Both ends; they are alike.
@@ -56,12 +58,12 @@ class MemoryTransport(Transport):
 
     Args:
         max_messages: How many messages may wait here to be received.
-        peer: What to report as `peer`.
+        peer: What to report as `peer`; None for ``"memory"`` and `inside_process`.
         subprotocol: What to report as `subprotocol`.
     """
 
-    def __init__(self, max_messages: int, peer: str, subprotocol: str | None) -> None:
-        self.peer = peer
+    def __init__(self, max_messages: int, peer: str | None, subprotocol: str | None) -> None:
+        self.peer = "memory" if peer is None else peer
         self.subprotocol = subprotocol
         self.offered_subprotocols = () if subprotocol is None else (subprotocol,)
         self.max_message_size = None
@@ -79,6 +81,12 @@ class MemoryTransport(Transport):
         self._receiver: trio.lowlevel.Task | None = None
         self._drainer: trio.lowlevel.Task | None = None
         self._taken_in_pass = 0
+        self._inside_process = peer is None
+
+    @property
+    def inside_process(self) -> bool:
+        """Whether a server may trust the link; see `Transport`."""
+        return self._inside_process
 
     async def receive(self) -> str | bytes:
         """Wait for the next message; see `Transport.receive`."""
