@@ -11,8 +11,8 @@ import trio
 
 from pgnet_trio.errors import CodecError
 from pgnet_trio.messages import ADMIN_USERNAME, Packet, Request, Response, Status
+from pgnet_trio.protocol.events import MAX_REASON
 from pgnet_trio.protocol.v2 import TAKEN_OVER
-from pgnet_trio.protocol.v2.envelopes import MAX_REASON
 from pgnet_trio.protocol.v2.server_delivery import (
     WINDOW,
     DeliveryOverflow,
