@@ -16,7 +16,8 @@ from pgnet_trio.patch import diff, is_replacement
 from pgnet_trio.protocol.events import LoggedIn, Resume, Resumed
 from pgnet_trio.protocol.v2 import SUBPROTOCOL, ClientProtocol, ServerProtocol, prologue
 from pgnet_trio.protocol.v2 import envelopes as wire
-from pgnet_trio.protocol.v2.server_delivery import ClientDelivery, ServerDelivery
+from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
+from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 
 if TYPE_CHECKING:
     from pgnet_trio.messages import Packet

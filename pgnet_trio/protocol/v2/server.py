@@ -104,7 +104,7 @@ class ServerProtocol(Endpoint):
                 if event is not None:
                     events.append(event)
         except CryptoError:
-            self.abandon()
+            self.detach()
             raise
         except (CodecError, ProtocolError) as error:
             if self._delivery is None:
@@ -156,7 +156,7 @@ class ServerProtocol(Endpoint):
             self._control.append(wire.encode(wire.Refusal(wire.cut(reason))))
             self._state = CLOSED
 
-    def abandon(self) -> None:
+    def detach(self) -> None:
         """Give up the session's delivery and close without a word.
 
         The session goes on over another connection.

@@ -24,7 +24,8 @@ from pgnet_trio.protocol.events import (
     Resume,
     ServerEvent,
 )
-from pgnet_trio.protocol.v2.server_delivery import WINDOW, ServerDelivery
+from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
+from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.server.context import Host, TooBusy
 from pgnet_trio.server.refusals import SHUTTING_DOWN
@@ -155,9 +156,9 @@ class _Link:
         """Close the connection; see `pgnet_trio.server.sessions.session.Link`."""
         self.reason = self.reason or reason
         if for_good:
-            self._protocol.part(reason)
+            self._protocol.goodbye(reason)
         else:
-            self._protocol.abandon()
+            self._protocol.detach()
         self.scope.cancel()
 
 
@@ -256,7 +257,7 @@ async def _log_in(
                 except AccountRefusal as refusal:
                     logger.info("Refused a log-in from %s: %s", connection.transport.peer, refusal)
                     if isinstance(refusal, _NotNow) and protocol.version > 1:
-                        protocol.part(str(refusal))
+                        protocol.goodbye(str(refusal))
                     else:
                         protocol.refuse(str(refusal))
                     connection.flush()

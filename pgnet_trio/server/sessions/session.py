@@ -13,12 +13,8 @@ from pgnet_trio.errors import CodecError
 from pgnet_trio.messages import ADMIN_USERNAME, Packet, Request, Response, Status
 from pgnet_trio.protocol.events import MAX_REASON
 from pgnet_trio.protocol.v2 import TAKEN_OVER
-from pgnet_trio.protocol.v2.server_delivery import (
-    WINDOW,
-    DeliveryOverflow,
-    ServerDelivery,
-    Snapshot,
-)
+from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, ServerDelivery, Snapshot
+from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.server.admission import TokenBucket
 from pgnet_trio.server.room.player import PacketTurn
 
