@@ -1,4 +1,4 @@
-"""One protocol over one transport: reading, coalesced writing, keepalive."""
+"""One protocol over one transport: reading, writing several messages at once, keepalive."""
 
 from __future__ import annotations
 
@@ -10,31 +10,26 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import trio
 
 from pgnet_trio.errors import CryptoError, Disconnected, ProtocolError
+from pgnet_trio.transport.rules import GOING_AWAY, POLICY_VIOLATION
 
 if TYPE_CHECKING:
     from pgnet_trio.transport import Transport
 
-__all__ = ["CLOSE_DEADLINE", "Connection", "WireProtocol"]
+__all__ = ["CLOSE_DEADLINE", "GOING_AWAY", "POLICY_VIOLATION", "Connection", "WireProtocol"]
 
 CLOSE_DEADLINE = 1.0
-"""Seconds that a closing connection may take to write out what still waits."""
-
-POLICY_VIOLATION = 1008
-"""RFC 6455, section 7.4.1: the peer broke the rules, and no code says more exactly which."""
-
-GOING_AWAY = 1001
-"""RFC 6455, section 7.4.1: this end goes, or the peer was not heard of for too long."""
+"""Seconds that a connection may take to write what still waits when it is closed."""
 
 EventT_co = TypeVar("EventT_co", covariant=True)
 EventT = TypeVar("EventT")
 
 
 class WireProtocol(Protocol[EventT_co]):
-    """What a Sans-I/O protocol offers to the connection that pumps it."""
+    """What a connection needs of its Sans-I/O protocol."""
 
     @property
     def closing(self) -> bool:
-        """Whether the connection ends once everything that waits is written."""
+        """Whether the connection is to be closed once everything that waits is written."""
 
     @property
     def waiting(self) -> bool:
@@ -42,40 +37,39 @@ class WireProtocol(Protocol[EventT_co]):
 
     @property
     def private(self) -> bool:
-        """Whether the link's own close, which is not encrypted, must not say why."""
+        """Whether the WebSocket close, which is not encrypted, must not say the reason."""
 
     def receive(self, message: str | bytes, /) -> Sequence[EventT_co]:
-        """Take a message in, and say what it means.
+        """Take a message in, and return the events that it means.
 
         Raises:
             ProtocolError: The other side broke the rules.
-            CryptoError: Somebody in between did.
+            CryptoError: Somebody on the way altered the message.
         """
 
     def ping(self) -> bool:
-        """Ask the other side for a sign of life; False where the transport has to."""
+        """Queue a ping; return False where the transport has to ping instead."""
 
     def next_message(self) -> str | bytes | None:
-        """Give the next message to write, or None."""
+        """Return the next message to write, or None."""
 
 
 class Connection(Generic[EventT]):
-    """Pumps one protocol over one transport.
+    """Runs one protocol over one transport.
 
-    One task reads: it awaits `receive` in a loop. Anybody makes the protocol say something and
-    then calls `flush`, which writes at once where the link has room. A second task, `tend`,
-    writes what had to wait, keeps the link alive, and closes it when the protocol has ended.
+    One task reads: it awaits `receive` in a loop. Any task may queue something in the protocol and
+    then call `flush`, which writes at once where the transport has room. A task of `open` writes
+    what had to wait, keeps the connection alive, and closes it when the protocol has ended.
 
     Args:
-        transport: The link; the connection owns it from here on.
-        protocol: What is spoken.
-        ping_interval: Seconds of silence after which the peer is asked for a sign of life; None
-            for never.
-        keepalive_timeout: Seconds of silence, or of a write that makes no progress, after which
-            the connection is closed; None for never.
-        reads_while_stalled: Whether to read on while the peer does not read. One side has to, or
-            two that have much to say wait for each other; the other need not take in more to
-            answer than it can answer.
+        transport: The transport; the connection owns it from here on.
+        protocol: The protocol.
+        ping_interval: Seconds of silence after which the peer gets a ping; None for never.
+        keepalive_timeout: Seconds of silence, or of a write without progress, after which the
+            connection is closed; None for never.
+        reads_while_stalled: Whether to go on reading while the peer reads nothing. One of the two
+            sides has to, or both may wait for each other. The other side should not: it would take
+            in more requests than it can answer.
 
     Attributes:
         close_reason: Why the connection ended; empty while it is open.
@@ -105,10 +99,10 @@ class Connection(Generic[EventT]):
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Tend the connection for as long as the block lasts, and close it at its end.
+        """Keep the connection alive while the block runs, and close it at the end of the block.
 
-        A block that ends, by an error or a cancellation too, leaves the connection closed and
-        no task behind. The connection's end does not cancel the block: `receive` tells it.
+        When the block ends, also by an error or a cancellation, the connection is closed and no
+        task is left. The end of the connection does not cancel the block: `receive` raises.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tend)
@@ -123,13 +117,12 @@ class Connection(Generic[EventT]):
     async def receive(self) -> Sequence[EventT]:
         """Wait for the next events; at least one.
 
-        While the peer does not read what is written to it, nothing is read from it either, so
-        that its answers cannot pile up, unless this side is the one to read on. Cancellation
-        loses nothing.
+        While the peer does not read what is written to it, this reads nothing from the peer, so
+        that answers to it cannot pile up; unless `reads_while_stalled`. Cancellation loses nothing.
 
         Raises:
-            Disconnected: The connection ended, at either side; the message says why.
-            ProtocolError: The peer broke the rules; the connection is closed, the peer told.
+            Disconnected: Either side ended the connection, or it broke; the message says why.
+            ProtocolError: The peer broke the rules. The connection is closed, and the peer knows.
         """
         while True:
             while self._stalled and not (self._ended or self._reads_while_stalled):
@@ -159,7 +152,7 @@ class Connection(Generic[EventT]):
                 return events
 
     def flush(self) -> None:
-        """Write what the protocol has to say, as far as the link has room; never waits."""
+        """Write what waits in the protocol, as far as the transport has room; never waits."""
         if self._stalled or self._ended or self._write_failure:
             return
         protocol = self._protocol
@@ -179,12 +172,12 @@ class Connection(Generic[EventT]):
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         """Write what still waits, within `CLOSE_DEADLINE`, and close; idempotent.
 
-        The connection is closed when this returns, also when it is cancelled.
+        The connection is closed when this returns, and when it is cancelled.
 
         Args:
             code: A WebSocket close code.
-            reason: Why; `receive` raises Disconnected with it. The other side is told where the
-                protocol is not private.
+            reason: Why; `receive` raises Disconnected with it. The other side is told too, unless
+                the protocol is private.
         """
         self.flush()
         try:
@@ -197,12 +190,12 @@ class Connection(Generic[EventT]):
             await self._close_transport(code, reason)
 
     def _stall(self) -> None:
-        """Have `_tend` write out what waits inside the transport."""
+        """Let `_tend` write what waits inside the transport."""
         self._stalled = True
         self._attention.unpark()
 
     def _fail_to_write(self, error: Exception) -> None:
-        """Note that nothing more goes out; the peer's last words may still be there to read."""
+        """Record that nothing more goes out; messages of the peer may still wait to be read."""
         self._write_failure = f"connection lost: {error or 'closed'}"
         self._stalled = False
         self._writable.unpark_all()
@@ -225,7 +218,8 @@ class Connection(Generic[EventT]):
                 await self.aclose()
                 return
             if self._write_failure:
-                # Whoever reads finds out by itself, except where the link is half dead.
+                # The reading task gets an error of its own, unless only one direction is broken.
+                # Then it never does, so end the connection for it.
                 await trio.sleep(CLOSE_DEADLINE)
                 self._end(self._write_failure)
                 break
@@ -250,7 +244,8 @@ class Connection(Generic[EventT]):
 
     @property
     def _last_heard(self) -> float:
-        # What the peer took in is a sign of life, and what it sent meanwhile was not read perhaps.
+        # A peer that takes bytes in is alive. While this side was stalled, it may have read nothing
+        # of what the peer sent.
         return max(self.transport.last_received, self._last_drained)
 
     async def _write_out(self) -> None:
@@ -269,7 +264,8 @@ class Connection(Generic[EventT]):
             nursery.start_soon(drain)
             await self._wait_for_a_standstill()
             if not (drained or self._write_failure):
-                # Before whoever reads finds the transport closed, which that cancellation does.
+                # Record the reason before the cancellation below closes the transport: the reading
+                # task would report another one.
                 self._end(f"the other side read nothing for {self._keepalive_timeout:g} s")
             nursery.cancel_scope.cancel()
         if drained:
@@ -277,13 +273,16 @@ class Connection(Generic[EventT]):
             self._stalled = False
             self.flush()
             if self.transport.unsent:
-                # A pong has found no room behind it, or again.
+                # A pong found no room behind the message, or `flush` stalled again.
                 self._stalled = True
             if not self._stalled:
                 self._writable.unpark_all()
 
     async def _wait_for_a_standstill(self) -> None:
-        """Wait until nothing was written for too long: a slow peer takes a message in pieces."""
+        """Wait until nothing has gone out for `keepalive_timeout` seconds.
+
+        A slow peer takes a long message in pieces, and each of them counts.
+        """
         latest = trio.current_time()
         while True:
             await trio.sleep_until(latest + self._keepalive_timeout)

@@ -1,6 +1,6 @@
-"""What a server or a client takes from the outside world: randomness, hashing, blocking calls.
+"""What a server or a client needs of the outside world: randomness, hashing, blocking calls.
 
-One object, so that the test kit replaces all of it in one place.
+All of it is in one object, so that the test kit can replace it in one place.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def require_trio() -> None:
     """Check that the caller runs under Trio.
 
     Raises:
-        RuntimeError: It does not; the message says how to.
+        RuntimeError: The caller is no task of Trio; the message says how to start one.
     """
     if not trio.lowlevel.in_trio_task():
         raise RuntimeError(
@@ -31,7 +31,7 @@ def require_trio() -> None:
 
 
 def _ignore(error: BaseException) -> None:
-    """What went wrong is in the log."""
+    """Do nothing: the error is in the log."""
 
 
 async def _run_in_thread(function: Callable[..., Any], *args: Any, abandon_on_cancel: bool) -> Any:
@@ -40,16 +40,15 @@ async def _run_in_thread(function: Callable[..., Any], *args: Any, abandon_on_ca
 
 @attrs.frozen(kw_only=True)
 class Environment:
-    """Where a server or a client gets what is not in its own hands.
+    """What a server or a client gets from outside itself.
 
     Args:
-        random_bytes: Gives that many random bytes; keys, nonces and invite codes come from it.
+        random_bytes: Returns so many random bytes; keys, nonces and invite codes come from it.
         password_hasher: Hashes and checks passwords.
-        run_blocking: Runs a blocking function somewhere else than on the event loop, and
-            returns what it returns. Where it abandons the function on cancellation, the
-            function goes on to its end unobserved.
-        note_failure: Called with each error that was not foreseen, logged, and kept from doing
-            harm elsewhere: of a game, a connection, a session or a hook. Tests fail by it.
+        run_blocking: Runs a blocking function outside the event loop, and returns what it returns.
+            On cancellation it may abandon the function, which then runs to its end unobserved.
+        note_failure: Called with each unforeseen error of a game, a connection, a session or a
+            hook, after the error was logged and contained. The test kit makes tests fail with it.
     """
 
     random_bytes: Callable[[int], bytes] = secrets.token_bytes

@@ -6,14 +6,14 @@
     ├── CodecError (also TypeError)     something cannot travel, or is not what was expected
     ├── CryptoError                     a key, a ciphertext or a password record is not valid
     ├── ProtocolError                   the peer broke the rules of the protocol
-    ├── AddressError (also ValueError)  what should be a server's address is none
+    ├── AddressError (also ValueError)  a text is no address of a server
     ├── ConnectFailed                   no connection to a server, or not logged in
     │   ├── LoginRefused                the server answered the log-in with a refusal
     │   └── ServerKeyMismatch           the server's public key is not the one expected
     ├── RequestFailed                   the server answered a request with a status that is not OK
     ├── Disconnected                    the connection ended while somebody waited for it
-    │   └── SessionLost                 so did the session: what was asked may have happened
-    ├── PushesLost                      more came unasked than is kept for who does not read
+    │   └── SessionLost                 the session ended too: a request may have been carried out
+    ├── PushesLost                      a program did not read its pushes, and some were dropped
     ├── SendQueueFull                   too many messages wait to be sent
     ├── Reject                          a game refuses what a player wants
     ├── PlayerLeft                      a player left while the game waited for them
@@ -52,7 +52,7 @@ __all__ = [
 
 
 RequestFailed: Any
-"""Defined beside the `Response` that it carries, in `messages`, which adds it to this module."""
+"""`messages` defines the class beside the `Response` that it carries, and adds it here."""
 
 
 class PGNetError(Exception):
@@ -79,14 +79,15 @@ class ProtocolError(PGNetError):
 
 
 class AddressError(PGNetError, ValueError):
-    """What should be the address of a server is none; the message says how to write one.
+    """A text is no address of a server; the message says how to write one.
 
-    People type addresses, so a program that shows `PGNetError` to them shows this too.
+    This is a `PGNetError` because people type addresses: a program that shows them these errors
+    shows this one too.
     """
 
 
 class ConnectFailed(PGNetError):
-    """There is no connection to the server: it was not reached, or did not log this client in."""
+    """There is no connection: the server was not reached, or did not log this client in."""
 
 
 class LoginRefused(ConnectFailed):
@@ -94,7 +95,7 @@ class LoginRefused(ConnectFailed):
 
 
 class ServerKeyMismatch(ConnectFailed):
-    """The server's public key is not the expected one, so nothing secret was sent to it."""
+    """The server's public key is not the expected one; nothing secret was sent to it."""
 
 
 class Disconnected(PGNetError):
@@ -102,14 +103,14 @@ class Disconnected(PGNetError):
 
 
 class Reject(PGNetError):
-    """Raised by a game to refuse what a player wants; the player is told why.
+    """A game raises this to refuse what a player wants; the player is told why.
 
-    In a handler it refuses the message, in ``user_joined`` the join, and in the ``check`` of a
-    question the answer. Whatever the game changed before it raised stays changed.
+    A handler refuses the message with it, ``user_joined`` the join, and the ``check`` of a question
+    the answer. The framework undoes nothing that the game changed before it raised.
 
     Args:
         reason: What the player is told.
-        payload: Data for the player's program, which has to be plain.
+        payload: Plain data for the player's program.
     """
 
     def __init__(self, reason: str, payload: dict[str, Any] | None = None) -> None:
@@ -123,15 +124,15 @@ class PlayerLeft(PGNetError):
 
 
 class SessionLost(Disconnected):
-    """The session is gone with its connection: what was asked may have happened, or not."""
+    """The session ended with its connection: requests under way may have been carried out."""
 
 
 class PushesLost(PGNetError):
-    """More came than is kept for a program that does not read it; the message says how much."""
+    """A program did not read its pushes, and some were dropped; the message says how many."""
 
 
 class SendQueueFull(PGNetError):
-    """Too many messages already wait to be sent; wait for answers before sending more."""
+    """Too many messages wait to be sent; wait for answers before sending more."""
 
 
 class StorageError(PGNetError):
@@ -142,19 +143,19 @@ class ServerError(PGNetError):
     """The server cannot start; the message says what to change."""
 
 
-# Two rules for groups: where somebody is to see everything that went wrong, and where one error
-# has to be told, or raised, in the place of all.
+# Two ways to treat an exception group: `bare` where somebody is to see all of its errors, and
+# `first_error` where one error has to stand for all of them.
 
 
 def bare(error: BaseException) -> BaseException:
-    """Give the error in a group of one, and groups within it; a group of several as it is."""
+    """Return the one error inside a group, however nested; a group of several as it is."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
 
 
 def first_error(error: BaseException) -> BaseException:
-    """Give the one error that matters of a group: the first that is no cancellation."""
+    """Return the first error of a group that is no cancellation."""
     while isinstance(error, BaseExceptionGroup):
         errors = error.split(_is_error)[0]
         error = (errors or error).exceptions[0]
@@ -162,5 +163,5 @@ def first_error(error: BaseException) -> BaseException:
 
 
 def _is_error(error: BaseException) -> bool:
-    # Trio's Cancelled is neither; Trio itself is not known here.
+    # Trio's Cancelled is none of these. This module must not import Trio to ask.
     return isinstance(error, Exception | KeyboardInterrupt | SystemExit)

@@ -1,4 +1,8 @@
-"""What clients and servers say to each other: packets, responses, pushes, and their names."""
+"""What clients and servers say to each other: packets, responses, pushes, and their names.
+
+The file is long because the fast ways to read and write packets and responses stand beside the
+classes: they must take and refuse exactly what the codec does.
+"""
 
 from __future__ import annotations
 
@@ -37,20 +41,20 @@ __all__ = [
 ]
 
 DEFAULT_PORT = 38929
-"""The port of a server that is not told another."""
+"""The port of a server that is given no other."""
 
 ADMIN_USERNAME = "admin"
-"""The one user who may make admin requests."""
+"""The only user who may make admin requests."""
 
 
 _write = msgspec.json.Encoder().encode
 
 
 SERVER_PREFIX = "__pgnet__."
-"""How the messages begin that are the server's own, and no game's."""
+"""The beginning of all messages that belong to the server and not to a game."""
 
 PLAYERS = f"{SERVER_PREFIX}players"
-"""The push that says who is in the game, and who of them is connected."""
+"""The push that says who is in the game, and which of them are connected."""
 
 
 def _utc_now() -> datetime:
@@ -60,27 +64,27 @@ def _utc_now() -> datetime:
 T = TypeVar("T")
 
 wall_clock: ContextVar[Callable[[], datetime]] = ContextVar("wall_clock", default=_utc_now)
-"""The clock that `Packet` and `Response` take their ``created_on`` from."""
+"""The clock from which `Packet` and `Response` take their ``created_on``."""
 
 
 class Status(IntEnum):
-    """What a response says about its request; a game may use any other int as well."""
+    """What a response says about its request. A game may use any other int too."""
 
     OK = 0
-    """It was done."""
+    """The request was carried out."""
     BAD = 1
     """A fatal error."""
     UNEXPECTED = 2
-    """It was not done, and nothing was changed."""
+    """The request was not carried out, and changed nothing."""
 
 
 class Request(StrEnum):
-    """The messages of packets that the server itself answers; all others go to the game."""
+    """The messages of packets that the server itself answers. All others go to the game."""
 
     GAME_DIR = "__pgnet__.game_dir"
     """List the games."""
     JOIN_GAME = "__pgnet__.join_game"
-    """Join a game, or create it where there is none of that name."""
+    """Join a game; create it where there is none of that name."""
     LEAVE_GAME = "__pgnet__.leave_game"
     """Leave the game."""
     CREATE_GAME = "__pgnet__.create_game"
@@ -92,7 +96,7 @@ class Request(StrEnum):
     SHUTDOWN = "__pgnet__.shutdown"
     """Admin: stop the server."""
     SET_REGISTRATION = "__pgnet__.set_registration"
-    """Admin: let new users register, or stop letting them."""
+    """Admin: allow or forbid new users to register."""
     CREATE_INVITE = "__pgnet__.create_invite"
     """Admin: make an invite code."""
     DELETE_USER = "__pgnet__.delete_user"
@@ -102,11 +106,11 @@ class Request(StrEnum):
     SAVE = "__pgnet__.save"
     """Admin: write the save file now."""
     SET_VERBOSE = "__pgnet__.set_verbose"
-    """Admin: log every packet and response, or stop doing so."""
+    """Admin: start or stop logging every packet and response."""
     DEBUG = "__pgnet__.debug"
     """Admin: show what the server holds."""
     SLEEP = "__pgnet__.sleep"
-    """Admin: get an answer late, to try a slow server."""
+    """Admin: get an answer late, as from a slow server."""
 
 
 def _payload_or_empty(payload: dict[str, Any] | None) -> dict[str, Any]:
@@ -114,13 +118,13 @@ def _payload_or_empty(payload: dict[str, Any] | None) -> dict[str, Any]:
 
 
 class _Reading(float):
-    """What the clock said, in seconds; a float that somebody took for a time is none of these."""
+    """A reading of the clock, in seconds. Its type tells it from a float that somebody passed."""
 
     __slots__ = ()
 
 
 def _time_or_now(created_on: str | None) -> str | _Reading | datetime:
-    # Most times that nobody set are never looked at, and to make one of a reading is slow.
+    # Most times that nobody set are never read, and formatting one is slow: keep the reading.
     if created_on:
         return created_on
     clock = wall_clock.get()
@@ -129,20 +133,20 @@ def _time_or_now(created_on: str | None) -> str | _Reading | datetime:
 
 def _iso_8601(reading: _Reading | datetime) -> str:
     moment = reading if isinstance(reading, datetime) else datetime.fromtimestamp(reading, UTC)
-    # What `isoformat` gives, in a third of the time.
+    # The same text as that of `isoformat`, in a third of the time.
     if moment.tzinfo is UTC:
         return f"{_write(moment)[1:-2].decode()}+00:00"
     return moment.isoformat()
 
 
-# What `_time_or_now` has made of a time that nobody set.
+# The types that `_time_or_now` returns for a time that nobody set.
 _READINGS = (_Reading, datetime)
 
 
 def _formats_its_time_late(kind: type[T]) -> type[T]:
-    """Let ``created_on`` of a class be text to everybody, though it may hold a clock's reading.
+    """Make ``created_on`` of a class a text for everybody, though it may hold a clock's reading.
 
-    attrs, cattrs and the class's users all see the attribute, so none of them needs to know.
+    attrs, cattrs and the users of the class all use the attribute, so none of them notices.
     """
     slot = kind.__dict__["created_on"]
 
@@ -159,9 +163,9 @@ def _formats_its_time_late(kind: type[T]) -> type[T]:
 
 
 def explicit_time(message: Packet | Response) -> str | None:
-    """Give the ``created_on`` that was set, by whoever made the message or by its sender.
+    """Return the ``created_on`` that somebody set, be it who made the message or who sent it.
 
-    None where the message took it from the clock.
+    None where the message took the time from the clock.
     """
     held = message._held_time
     return None if isinstance(held, _READINGS) else held
@@ -171,7 +175,7 @@ _statuses = {int(status): status for status in Status}
 
 
 def _named_status(status: int) -> int:
-    # An enum's own hash is slow.
+    # A dict of ints, because the hash of an enum is slow.
     return status if type(status) is Status else _statuses.get(status, status)
 
 
@@ -184,17 +188,17 @@ class _Message:
     payload: dict[str, Any]
 
     if TYPE_CHECKING:
-        # Of those that `_formats_its_time_late` has seen to.
+        # Only classes with `_formats_its_time_late` have it.
         _held_time: str | _Reading | datetime | None
 
     def read(self, model: type[T], /) -> T:
-        """Read it as a typed message.
+        """Return the message as a model.
 
         Args:
-            model: An attrs class; the message has its name, and the payload its fields.
+            model: An attrs class. The message has to be its name, and the payload its fields.
 
         Raises:
-            CodecError: It is no such model; the message says which field is wrong, and how.
+            CodecError: It is no such model; the error says which field is wrong, and how.
         """
         if self.message != model.__name__:
             raise CodecError(f"message: expected {model.__name__}, got {self.message[:60]!r}")
@@ -206,17 +210,17 @@ class _Message:
         return f"{self!r}+{self.payload}"
 
 
-# Converters run when an instance is made, and not at each assignment, to keep that cheap;
-# the codec checks all types anyway when the instance is sent.
+# Converters run when an instance is made and not at each assignment, because assignments have to be
+# cheap. The codec checks all types anyway when the instance is sent.
 @_formats_its_time_late
 @attrs.define(on_setattr=attrs.setters.NO_OP)
 class Packet(_Message):
     """What a client sends.
 
     Args:
-        message: What it is about; a `Request`, or whatever the game understands.
-        payload: The data, which has to be plain (see `pgnet_trio.codec`). None is an empty dict.
-        created_on: When it was made, an ISO 8601 time; now where it is absent.
+        message: What it is about: a `Request`, or any text that the game understands.
+        payload: Plain data (see `pgnet_trio.codec`). None stands for an empty dict.
+        created_on: When it was made, an ISO 8601 time; None for now.
         username: Who sent it. The server sets it, whatever the client wrote.
     """
 
@@ -226,26 +230,26 @@ class Packet(_Message):
     username: str | None = None
 
     def serialize(self) -> str:
-        """Give the JSON text that goes over the wire.
+        """Return the JSON text that goes over the wire.
 
         Raises:
-            CodecError: Something in it cannot travel, and the message says where. It is a
-                ``TypeError`` too.
+            CodecError: Something in it cannot travel; the error says where. It is a ``TypeError``
+                too.
         """
         return encode_message(self).decode()
 
     @classmethod
     def deserialize(cls, text: str | bytes, /) -> Self:
-        """Read what `serialize` gave.
+        """Return the packet in a JSON text.
 
         Raises:
-            CodecError: It is no packet, and the message says where. It is a ``TypeError`` too.
+            CodecError: The text is no packet; the error says where. It is a ``TypeError`` too.
         """
         if cls is Packet:
             try:
                 fields = _read_packet(text)
             except _parser_errors:
-                # Read it again, by what can say what is wrong, or take it though it is deep.
+                # The codec below finds out what is wrong, or that the payload is only deep.
                 pass
             else:
                 return cls(fields.message, fields.payload, fields.created_on, fields.username)
@@ -259,11 +263,11 @@ class Response(_Message):
 
     Args:
         message: Text for people or for the client's program.
-        payload: The data, which has to be plain (see `pgnet_trio.codec`). None is an empty dict.
-        status: A `Status`, or any int that the game likes.
-        created_on: When it was made, an ISO 8601 time; now where it is absent.
-        disconnecting: Whether the connection is being closed. From a game: whether the user
-            is to be removed from the game.
+        payload: Plain data (see `pgnet_trio.codec`). None stands for an empty dict.
+        status: A `Status`, or any other int of the game's choice.
+        created_on: When it was made, an ISO 8601 time; None for now.
+        disconnecting: Whether the connection is being closed. In a response of a game: whether
+            the server is to remove the user from the game.
         game: The game that the user is in now. The server sets it.
     """
 
@@ -278,27 +282,27 @@ class Response(_Message):
         """Return this response if its status is OK.
 
         Raises:
-            RequestFailed: The status is another one.
+            RequestFailed: The status is not OK.
         """
         if self.status != Status.OK:
             raise RequestFailed(self)
         return self
 
     def serialize(self) -> str:
-        """Give the JSON text that goes over the wire.
+        """Return the JSON text that goes over the wire.
 
         Raises:
-            CodecError: Something in it cannot travel, and the message says where. It is a
-                ``TypeError`` too.
+            CodecError: Something in it cannot travel; the error says where. It is a ``TypeError``
+                too.
         """
         return encode_message(self).decode()
 
     @classmethod
     def deserialize(cls, text: str | bytes, /) -> Self:
-        """Read what `serialize` gave.
+        """Return the response in a JSON text.
 
         Raises:
-            CodecError: It is no response, and the message says where. It is a ``TypeError`` too.
+            CodecError: The text is no response; the error says where. It is a ``TypeError`` too.
         """
         if cls is Response:
             try:
@@ -321,8 +325,8 @@ class RequestFailed(PGNetError):
     """The server answered a request with a status other than OK.
 
     Args:
-        response: The whole answer; its message is this error's message, with the status where
-            that is not `Status.UNEXPECTED`.
+        response: The whole response. Its message is the message of this error, together with the
+            status where that is not `Status.UNEXPECTED`.
     """
 
     def __init__(self, response: Response) -> None:
@@ -334,14 +338,14 @@ errors.RequestFailed = RequestFailed
 
 
 def _refusal(message: str, status: int) -> str:
-    """Say what a response says; its status only where that tells more than that it was refused."""
+    """Return the text of a refusal, with the status where that says more than "refused"."""
     if status == Status.UNEXPECTED and message:
         return message
     return f"{message} (status {getattr(status, 'name', status)})".lstrip()
 
 
 class _PacketFields(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A packet for msgspec, which takes and refuses just what the converter does, only faster."""
+    """A packet for msgspec, which takes and refuses exactly what the converter does, but faster."""
 
     message: str
     payload: ShallowDict = {}
@@ -350,7 +354,7 @@ class _PacketFields(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _ResponseFields(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A response for msgspec, likewise."""
+    """A response for msgspec; see `_PacketFields`."""
 
     message: str
     payload: ShallowDict = {}
@@ -366,10 +370,10 @@ _parser_errors = (msgspec.MsgspecError, UnicodeError, TypeError, RecursionError)
 
 
 def encode_message(message: Packet | Response) -> bytes:
-    """Give the JSON text of `serialize` as UTF-8.
+    """Return the JSON text of `serialize` as UTF-8.
 
     Raises:
-        CodecError: Something in it cannot travel, and the message says where.
+        CodecError: Something in it cannot travel; the error says where.
     """
     fields: _PacketFields | _ResponseFields | None = None
     if type(message) is Packet:
@@ -380,7 +384,7 @@ def encode_message(message: Packet | Response) -> bytes:
         try:
             return _write(fields)
         except UnicodeError:
-            # The codec says where the lone surrogate is.
+            # The codec below says where the lone surrogate is.
             pass
     return encode_json(message).encode()
 
@@ -421,8 +425,8 @@ class Push(_Message):
     """What a game sends to its players unasked.
 
     Args:
-        message: What it is about; whatever the game and its clients agree on.
-        payload: The data, which has to be plain (see `pgnet_trio.codec`). None is an empty dict.
+        message: What it is about: any text that the game and its clients agree on.
+        payload: Plain data (see `pgnet_trio.codec`). None stands for an empty dict.
     """
 
     message: str
@@ -435,12 +439,12 @@ class GameInfo:
 
     Args:
         name: The game's name.
-        users: How many users play in it; who only watches is not counted, nor are bots.
-        password_protected: Whether joining takes a password.
-        info: What the game says about itself.
-        max_players: How many users it takes; None for any number.
-        locked: Whether it takes nobody more.
-        options: What it was created with.
+        users: How many users play in it; spectators and bots do not count.
+        password_protected: Whether joining needs a password.
+        info: The game's description of itself.
+        max_players: How many users may play in it; None for any number.
+        locked: Whether nobody more may join.
+        options: The options that the game was created with.
     """
 
     name: str
@@ -453,15 +457,15 @@ class GameInfo:
 
 
 def check_port(port: object, *, to_connect: bool = False) -> None:
-    """Check a TCP port that a program gives as ``port``.
+    """Check the argument ``port`` of a server or a client.
 
     Args:
-        port: The port; to listen on, 0 for any that is free, and None for none.
-        to_connect: Whether it is one to connect to.
+        port: The TCP port. To listen on, it may be 0 for any free port, or None for none.
+        to_connect: Whether it is a port to connect to.
 
     Raises:
         TypeError: It is no whole number.
-        ValueError: There is no such port. The system would take another one, without a word.
+        ValueError: There is no such port. (The system would silently use another one.)
     """
     if port is None and not to_connect:
         return
@@ -474,14 +478,17 @@ def check_port(port: object, *, to_connect: bool = False) -> None:
 
 
 def is_username_allowed(name: str) -> bool:
-    """Whether a new user may have this name: 3 to 20 ASCII letters or digits, without "admin"."""
+    """Return whether a new user may have this name.
+
+    It has 3 to 20 ASCII letters or digits, and does not contain "admin".
+    """
     return 3 <= len(name) <= 20 and name.isascii() and name.isalnum() and not _has_admin(name)
 
 
 def is_gamename_allowed(name: str) -> bool:
-    """Whether a game may have this name.
+    """Return whether a game may have this name.
 
-    It has 3 to 50 ASCII letters, digits or inner spaces, and "admin" is not in it.
+    It has 3 to 50 ASCII letters, digits or inner spaces, and does not contain "admin".
     """
     has_spaces_inside_only = name == name.strip(" ")
     is_alphanumeric = name.isascii() and name.replace(" ", "").isalnum()

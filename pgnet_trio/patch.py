@@ -1,44 +1,45 @@
 """What changed between two states, small enough to send at every tick.
 
-A state is plain data, as `pgnet_trio.codec` defines it. `diff` gives a patch, which is plain
-data as well, and `apply` turns the old state into the new one. The format is that of RFC 7396
-(JSON Merge Patch) with two differences: null is a value like any other, and lists are patched
-item by item.
+A state is plain data, as `pgnet_trio.codec` defines it. `diff` returns a patch, which is plain data
+too, and `apply` turns the old state into the new one. The format is that of RFC 7396 (JSON Merge
+Patch) with two differences: null is a value like any other, and lists are patched item by item.
+(The file is long because this page describes the format, and because `diff` and `apply` must agree
+on it.)
 
 **The format.** A patch for a whole state is null where nothing changed, otherwise a *change*:
 
 ============================  ==================================================================
 change                        what it makes of the old value
 ============================  ==================================================================
-null, boolean, number, text   Itself. (Null for a whole state is ``[null]``.)
-``{key: change, ...}``        The old value is a map. The changes are made to the values of these
-                              keys, the other keys stay as they are. A key that is not there yet
-                              can be given a scalar or ``[value]``.
-``[]``                        The key is removed. Only below a key that the old map has.
-``[value]``                   ``value``, whatever it is. Nothing in it is read as a change, so
-                              that it may look like one.
-``[kept, step, ...]``         The old value is a list, and is edited; at least one step.
+null, boolean, number, text   That value. (Null for a whole state is ``[null]``.)
+``{key: change, ...}``        The old value is a map. Each change applies to the value of its key;
+                              other keys keep theirs. The change of a key that the old map does
+                              not have is a scalar or ``[value]``.
+``[]``                        The key is removed. It has to be a key that the old map has.
+``[value]``                   ``value``, whatever it is. Nothing in it is read as a change, even if
+                              it looks like one.
+``[kept, step, ...]``         The old value is a list, and is edited; there is at least one step.
 ============================  ==================================================================
 
-An edit walks along the old list once. It first keeps ``kept`` items (an integer, 0 or more).
-Then each step is one of these:
+An edit goes along the old list once. It first keeps ``kept`` items (an integer, 0 or more). Then
+each step is one of these:
 
 ============================  ==================================================================
 step                          what it does
 ============================  ==================================================================
 integer, 0 or more            Keep so many of the next items.
-integer below 0               Leave out so many of the next items.
+integer below 0               Drop so many of the next items.
 ``[value, ...]``              Insert these values here. Nothing in them is read as a change.
 ``{key: change, ...}``        The next item is a map, and is changed as above.
-null, then an edit            The next item is a list, and is edited; these are two elements of
-                              the array, the second being ``[kept, step, ...]``.
+null, then an edit            The next item is a list, and is edited. The step is two elements of
+                              the array; the second is ``[kept, step, ...]``.
 ============================  ==================================================================
 
-After the last step the rest of the list is kept. A patch that does not fit the old state (a key
-or item that is not there, a map where a list is) is an error, never a guess. The order of keys
-in a map means nothing: kept keys stay where they are, new ones come last, and maps that differ
-in their order alone are the same. All else counts: 1, 1.0 and true are three values, 0.0 and
--0.0 are two.
+After the last step the rest of the list is kept. A patch that does not fit the old state (it names
+a key or item that is not there, or a map where a list is) is an error; nothing is guessed. The
+order of keys in a map has no meaning: old keys keep their places, new ones come last, and maps that
+differ in their order alone are equal. Every other difference counts: 1, 1.0 and true are three
+values, 0.0 and -0.0 are two.
 
 An example:
 
@@ -48,14 +49,14 @@ An example:
 >>> diff(old, new)
 {'turn': None, 'log': [0, -1, 2, ['d']], 'ships': {'7': {'x': 5}, '9': [{'x': 1}], '8': []}}
 
-**Size.** In msgpack a change is never larger than the value that it leads to, or else that value
-is sent as ``[value]``, one byte larger; this holds at every level. It cannot be had for less:
-were no patch ever larger than its state, there would be as many patches of each size as states,
-and none could be smaller. A protocol that has messages for full states beside those for patches
-therefore asks `is_replacement`, and then sends the state itself.
+**Size.** In msgpack, a change is at most one byte larger than the value that it leads to: where it
+would be larger than the value, it is ``[value]``. This holds at every level. Less is impossible: if
+no patch were ever larger than its state, there would be as many patches of each size as states, and
+none could be smaller. So a protocol that has messages for full states beside those for patches asks
+`is_replacement`, and then sends the state itself.
 
-Items that keep their identity while they move are better kept in a dict, by a key of theirs: a
-list knows its items only by where they are, and by being equal.
+Keep items that move in a dict, by a key of their own: a list recognises its items only by their
+places, and by being equal.
 """
 
 from __future__ import annotations
@@ -69,28 +70,27 @@ from pgnet_trio.codec.plain_data import normalised
 
 __all__ = ["apply", "diff", "is_replacement"]
 
-# Not None, which is a value.
+# None would not do: it is a value.
 _MISSING = object()
 
 _SCALARS = frozenset({NoneType, bool, int, float, str})
 
-# How far ahead an item's equal is looked for: a log that loses its oldest lines keeps the rest.
+# How far ahead to look for an equal item, so that a log that drops its oldest lines keeps the rest.
 _LOOK_AHEAD = 32
 
 
 def diff(old: Any, new: Any) -> Any:
-    """Find what changed.
+    """Return the patch that turns one state into another.
 
-    Neither state is changed. Parts of the new state may be in the patch as they are, so encode
-    the patch before you change that state in place. Parts that are one object in both states
-    are not looked into.
+    Neither state is changed. The patch may share objects with the new state, so encode it before
+    you change that state in place. An object that is in both states counts as unchanged.
 
     Args:
-        old: The state that the receiver has: plain data, as `codec.plain` gives it.
-        new: The state that it should have.
+        old: The state that the receiver has: plain data, as `codec.plain` returns it.
+        new: The state that the receiver should have.
 
     Returns:
-        The patch: plain data, and None where nothing changed.
+        The patch, which is plain data; None where nothing changed.
     """
     if old is new:
         return None
@@ -106,18 +106,18 @@ def diff(old: Any, new: Any) -> Any:
 
 
 def apply(old: Any, patch: Any) -> Any:
-    """Make the new state out of the old one and a patch.
+    """Return the new state that an old one and a patch make.
 
-    Neither argument is changed. The new state and the old one share what did not change, and a
-    patch of None gives the old state itself; so change neither in place, and give a copy
-    (`codec.plain`) to whoever might. The new state shares nothing with the patch.
+    Neither argument is changed. The new state shares with the old one what did not change, and is
+    the old one where the patch is None. So change neither of them in place; make a copy
+    (`codec.plain`) for anybody who might. The new state shares nothing with the patch.
 
     Args:
         old: The state that the patch was made for: plain data.
-        patch: What `diff` gave. It may come from the wire: nothing is taken for granted.
+        patch: A patch of `diff`. It may come from the wire: everything in it is checked.
 
     Raises:
-        CodecError: It is no patch, or none for this state; the message says where in the state.
+        CodecError: It is no patch, or no patch for this state; the error says where in the state.
     """
     if patch is None:
         return old
@@ -128,7 +128,7 @@ def apply(old: Any, patch: Any) -> Any:
 
 
 def is_replacement(patch: Any) -> bool:
-    """Tell whether a patch is the whole new state, so that a full state serves as well."""
+    """Return whether a patch holds the whole new state, so that a full state is no longer."""
     if type(patch) is list:
         return len(patch) == 1
     return patch is not None and type(patch) is not dict
@@ -156,8 +156,8 @@ def _same(old: Any, new: Any) -> bool:
     return bool(old == new)
 
 
-# A change is found together with its surplus: by how many bytes, at most, it is larger than the
-# value that it leads to. It is nearly always known to be negative from counting alone.
+# A change and its surplus: by how many bytes, at most, the change is larger than the value that it
+# leads to. Counting items is nearly always enough to know that the surplus is negative.
 _Found = tuple[Any, int]
 
 
@@ -170,7 +170,7 @@ def _dict_change(old: dict[str, Any], new: dict[str, Any]) -> _Found | None:
     surplus = 0
     added = 0
     get = old.get
-    # This loop is what a diff costs; hence the comparison of scalars is written out here.
+    # Nearly all the time of a diff is spent in this loop, so it compares scalars without a call.
     for key, value in new.items():
         before = get(key, _MISSING)
         if before is value:
@@ -197,7 +197,7 @@ def _dict_change(old: dict[str, Any], new: dict[str, Any]) -> _Found | None:
             surplus += 1
         else:
             changes[key] = value
-    # A key and its value take two bytes at least.
+    # A key and its value that did not change save two bytes at least.
     surplus -= 2 * (len(new) - len(changes))
     if len(new) - added < len(old):
         for key in old:
@@ -227,7 +227,10 @@ def _list_change(old: list[Any], new: list[Any]) -> _Found | None:
 
 
 def _unequal_blocks(old: list[Any], new: list[Any]) -> list[tuple[int, int, int, int]]:
-    """Find what differs: blocks, each from where to where in both; all between is equal."""
+    """Return the blocks in which two lists differ; between them, all items are equal.
+
+    Each block is its start and end in the old list, and its start and end in the new one.
+    """
     old_end, new_end = len(old), len(new)
     shorter = min(old_end, new_end)
     start = 0
@@ -238,7 +241,7 @@ def _unequal_blocks(old: list[Any], new: list[Any]) -> list[tuple[int, int, int,
         new_end -= 1
     blocks = []
     here, there = start, start
-    # Where nothing is found ahead, as when every item moved, looking on is a waste.
+    # Look less far each time that nothing is found: when every item moved, looking is a waste.
     look_ahead = _LOOK_AHEAD
     while here < old_end and there < new_end:
         if _same(old[here], new[there]):
@@ -270,12 +273,12 @@ def _unequal_blocks(old: list[Any], new: list[Any]) -> list[tuple[int, int, int,
 
 
 class _Edit:
-    """An edit of a list while it is put together, with its surplus."""
+    """An edit of a list while it is built, with its surplus."""
 
     def __init__(self) -> None:
         self.steps: list[Any] = []
         self.surplus = 0
-        # What comes next; written down once it is known to be complete.
+        # The next steps. They are appended when they are known to be complete.
         self.kept = 0
         self.dropped = 0
         self.inserted: list[Any] = []
@@ -311,7 +314,7 @@ class _Edit:
     def settle(self) -> None:
         if self.kept or not self.steps:
             self.steps.append(self.kept)
-            # An item takes one byte at least.
+            # Each item that is kept saves one byte at least.
             self.surplus += _int_size(self.kept) - self.kept
             self.kept = 0
         if self.dropped:
@@ -333,7 +336,7 @@ class _Edit:
 def _smaller(change: Any, new: Any, surplus: int) -> _Found:
     if surplus > 0:
         size = _size(change)
-        # No further than it takes to know: so this costs what the patch is worth, not the state.
+        # Count the value only up to the size of the change: the work is limited by the patch.
         surplus = size - _size(new, size)
         if surplus > 0:
             return [new], 1
@@ -341,7 +344,7 @@ def _smaller(change: Any, new: Any, surplus: int) -> _Found:
 
 
 def _size(value: Any, enough: float = float("inf")) -> int:
-    """Count the bytes in msgpack, until it is known that they are enough."""
+    """Return the size in msgpack; stop counting when it is known to be enough."""
     kind = type(value)
     if kind is str:
         return _text_size(value)

@@ -1,4 +1,4 @@
-"""Typed messages: models that travel as packets, and the methods of a game that take them."""
+"""Typed messages: models that travel as packets, and the methods of a game that handle them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MARK = "__pgnet_handles__"
 
 @attrs.frozen
 class Handler:
-    """A method of a game that takes messages of one model."""
+    """A method of a game that handles the messages of one model."""
 
     model: type
     function: Callable[..., Any]
@@ -43,17 +43,17 @@ class Handler:
 def on(model: type[Any], /) -> Callable[[Method], Method]:
     """Make a method of a game the handler of a model.
 
-    The method gets the player's name and the model, validated. It may be ``async def``, and
-    answers with a model, a `Response`, or None (an empty answer, with status OK); it refuses by
+    The method gets the player's name and the validated model. It may be ``async def``. It answers
+    by returning a model, a `Response`, or None (an empty answer with status OK), and refuses by
     raising `Reject`.
 
     Args:
-        model: An attrs class. On the wire it is a packet whose message is the class's name and
-            whose payload is its fields.
+        model: An attrs class. It travels as a packet whose message is the name of the class and
+            whose payload holds the fields.
 
     Raises:
-        TypeError: It is no attrs class, or one that cannot travel; or the method takes, or is
-            annotated with, something else. The message says what.
+        TypeError: The model is no attrs class, or cannot travel; or the method takes, or is
+            annotated with, something else. The message says which.
     """
     if not (isinstance(model, type) and attrs.has(model)):
         raise TypeError(f"@on(...) takes an attrs class, such as @on(Move); it got {model!r}.")
@@ -82,7 +82,7 @@ def _check_signature(method: Callable[..., Any], model: type) -> None:
             f"{_method(method)} has to take (self, player, message) to handle "
             f"{model.__name__}; it takes {signature}."
         )
-    # Only what is surely wrong is refused: an annotation may say less than it could.
+    # Refuse only what is certainly wrong: an annotation may be wider than it needs to be.
     player, message = positional[1].name, positional[2].name
     annotations = _annotations(method)
     if not _may_be_text(annotations.get(player, Any)):
@@ -103,12 +103,12 @@ def _check_signature(method: Callable[..., Any], model: type) -> None:
 
 
 def _method(method: Callable[..., Any]) -> str:
-    """Name a method with its class, which is not made yet."""
+    """Return the name of a method with that of its class, which does not exist yet."""
     return method.__qualname__.rpartition("<locals>.")[2]
 
 
 def _annotations(method: Callable[..., Any]) -> dict[str, Any]:
-    """Give what is annotated; as text where some of it names what is not there at run time."""
+    """Return the annotations; as text where one of them names what is not there at run time."""
     try:
         return inspect.get_annotations(method, eval_str=True)
     except Exception:
@@ -121,7 +121,7 @@ def _may_be_text(annotation: Any) -> bool:
 
 def _may_be_model(annotation: Any, model: type) -> bool:
     if isinstance(annotation, str):
-        # It names what is not there at run time, so the name has to do.
+        # The annotation names something that is not there at run time: compare the names.
         return annotation.rpartition(".")[2] == model.__name__
     return any(_is_kind(model, each) for each in _classes(annotation))
 
@@ -130,14 +130,14 @@ def _may_be_answer(annotation: Any) -> bool:
     for each in _classes(annotation):
         if each in (object, type(None)):
             return True
-        # A base class of models need not be one itself, but int or dict has none below it.
+        # It may be a base class of models without being one; a builtin type is not.
         if each.__module__ != "builtins" and not issubclass(each, (Packet, Push)):
             return True
     return False
 
 
 def _classes(annotation: Any) -> list[type]:
-    """Give the classes that an annotation allows; `object` for what may mean anything."""
+    """Return the classes that an annotation allows; `object` where it may mean anything."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         return [each for part in get_args(annotation) for each in _classes(part)]
@@ -153,7 +153,7 @@ def _is_kind(kind: type, other: type) -> bool:
     try:
         return issubclass(kind, other)
     except TypeError:
-        # A protocol that only says so of objects.
+        # A protocol whose check needs an object, and not a class.
         return True
 
 
@@ -162,7 +162,7 @@ def _name(annotation: Any) -> str:
 
 
 def collect_handlers(game_class: type) -> Mapping[str, Handler]:
-    """Find the handlers of a game's class, its bases' included, by the messages they take.
+    """Return the handlers of a game's class and its bases, by the messages that they handle.
 
     Raises:
         TypeError: Two methods handle the same message.
@@ -176,7 +176,7 @@ def collect_handlers(game_class: type) -> Mapping[str, Handler]:
         function = inspect.getattr_static(game_class, name)
         if not inspect.isfunction(function):
             continue
-        # A method that overrides a handler is one too.
+        # A method that overrides a handler is a handler too.
         model = next(
             (
                 vars(base)[name].__dict__[_MARK]
@@ -198,15 +198,15 @@ def collect_handlers(game_class: type) -> Mapping[str, Handler]:
 
 
 def model_name(model: type) -> str:
-    """What a model is called on the wire."""
+    """Return the name of a model on the wire."""
     return model.__name__
 
 
 def to_packet(value: object) -> Packet:
-    """Turn a model into a packet; a packet stays as it is.
+    """Return a model as a packet, and a packet as it is.
 
     Raises:
-        TypeError: It is neither, or a model that cannot travel.
+        TypeError: The value is neither, or it is a model that cannot travel.
     """
     if isinstance(value, Packet):
         return value
@@ -214,10 +214,10 @@ def to_packet(value: object) -> Packet:
 
 
 def to_push(value: object, payload: dict[str, Any] | None = None) -> Push:
-    """Turn a model, a push, a packet, or a message with a payload into a push.
+    """Return a model, a push, a packet, or a message with a payload as a push.
 
     Raises:
-        TypeError: It is none of these, or cannot travel; or there are two payloads.
+        TypeError: The value is none of these, or cannot travel; or there are two payloads.
     """
     if isinstance(value, str):
         return Push(value, payload)
@@ -233,10 +233,10 @@ def to_push(value: object, payload: dict[str, Any] | None = None) -> Push:
 
 
 def to_response(value: object) -> Response:
-    """Turn what a handler returned into a response.
+    """Return what a handler returned as a response.
 
     Raises:
-        TypeError: It is neither a model, nor a response, nor None, or it cannot travel.
+        TypeError: It is neither a model, nor a response, nor None; or it cannot travel.
     """
     if value is None:
         return Response("")
@@ -247,14 +247,14 @@ def to_response(value: object) -> Response:
 
 def _parts(value: object, expected: str) -> tuple[str, dict[str, Any]]:
     kind = type(value)
-    # Those of the framework are messages themselves, and no model's payload is one.
+    # These classes of the framework are messages themselves, and never the payload of one.
     if not attrs.has(kind) or isinstance(value, (Packet, Push, Response)):
         raise TypeError(f"expected {expected}, got {whats_given(value)}")
     return model_name(kind), to_plain(value)
 
 
 def whats_given(value: object) -> str:
-    """Say what an author gave where something else belongs."""
+    """Return a description of what an author passed by mistake, with what to write instead."""
     if isinstance(value, type):
         return f"the class {value.__name__}: give an instance, such as {value.__name__}(...)"
     if isinstance(value, str):
@@ -263,15 +263,15 @@ def whats_given(value: object) -> str:
 
 
 def check_answer_model(model: Any) -> None:
-    """Check that messages can be read as a model.
+    """Check that the answer to a question can be a model.
 
     Raises:
-        TypeError: It is no attrs class, or one that cannot travel; the message says why.
+        TypeError: The model is no attrs class, or cannot travel; the message says why.
     """
     _check_answer_model(model)
 
 
-# Games ask the same again and again.
+# Games ask the same question again and again.
 @functools.lru_cache(maxsize=1024)
 def _check_answer_model(model: Any) -> None:
     if not (isinstance(model, type) and attrs.has(model)):
@@ -280,7 +280,7 @@ def _check_answer_model(model: Any) -> None:
 
 
 async def finish(result: Any) -> Any:
-    """Wait for what a hook returned, where it is ``async def``."""
+    """Return what a hook returned; await it first where the hook is ``async def``."""
     if inspect.isawaitable(result):
         return await result
     return result

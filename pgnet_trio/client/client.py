@@ -165,7 +165,7 @@ class Client:
             self,
             call=self._dispatch,
             call_once=self._dispatcher.call_once,
-            want_state=self._session.want_state,
+            request_full_state=self._session.request_full_state,
             answer=self._answer_question,
         )
 

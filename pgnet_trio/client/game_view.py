@@ -92,7 +92,7 @@ class GameView:
         hooks: What to call.
         call: Has a hook called with an argument, in its turn.
         call_once: Has a function called in its turn, unless it waits for that already.
-        want_state: Asks for the whole state, since a patch does not fit.
+        request_full_state: Asks for the whole state, since a patch does not fit.
         answer: Answers a question.
 
     Attributes:
@@ -107,7 +107,7 @@ class GameView:
         *,
         call: Callable[[Callable[..., Any] | None, Any], None],
         call_once: Callable[[Callable[[], Any]], None],
-        want_state: Callable[[], None],
+        request_full_state: Callable[[], None],
         answer: Callable[[int, Packet], Awaitable[Response]],
     ) -> None:
         self.players: dict[str, bool] = {}
@@ -116,7 +116,7 @@ class GameView:
         self._hooks = hooks
         self._call = call
         self._call_once = call_once
-        self._want_state = want_state
+        self._request_full_state = request_full_state
         self._answer = answer
         self._name: str | None = None
         self._last_state: Any = None
@@ -286,7 +286,7 @@ class GameView:
                 return
         if not self._state_wanted:
             self._state_wanted = True
-            self._want_state()
+            self._request_full_state()
 
     def _take_push(self, push: Push) -> None:
         if push.message == PLAYERS:

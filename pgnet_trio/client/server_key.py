@@ -22,7 +22,7 @@ from pgnet_trio.errors import ConnectFailed, CryptoError, LoginRefused, PGNetErr
 from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.protocol import v1, v2
 from pgnet_trio.protocol.events import LoginRefusal
-from pgnet_trio.protocol.v2.server_delivery import ClientDelivery
+from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 from pgnet_trio.transport import choose
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from pgnet_trio.protocol.events import (
     Resumed,
     ResumeRefusal,
 )
-from pgnet_trio.protocol.v2.server_delivery import ClientDelivery
+from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 
 if TYPE_CHECKING:
     from pgnet_trio.client.connector import Connector
@@ -195,7 +195,7 @@ class ClientSession:
     def end(self, reason: str) -> None:
         """End the session, for good: the server is told, and the user's seat is free."""
         if self.end_reason is None and self._speaker is not None:
-            self._speaker.part(reason)
+            self._speaker.goodbye(reason)
         self._end(reason)
 
     def flush(self) -> None:
@@ -209,10 +209,10 @@ class ClientSession:
                 speaker.request(packet)
         self._connection.flush()
 
-    def want_state(self) -> None:
+    def request_full_state(self) -> None:
         """Ask for the whole state, since a patch does not fit."""
         if isinstance(self._speaker, v2.ClientProtocol):
-            self._speaker.want_state()
+            self._speaker.request_full_state()
             self.flush()
 
     def _end(self, reason: str, error: PGNetError | None = None) -> None:

@@ -3,9 +3,9 @@
 Plain data is what every wire format here can carry: ``dict`` with text keys, ``list``, ``str``,
 ``int`` of 64 bits, finite ``float``, ``bool`` and ``None``, nested at most `MAX_DEPTH` levels.
 Models are attrs classes of plain data, other models, enums, literals, unions, lists, tuples and
-dicts, of times with a timezone (ISO 8601 text on the wire) and of bytes (base64 text). What
-cannot travel is refused at the sender, and what arrives is taken only if its type is exactly the
-declared one. Every failure is a `CodecError` that says where.
+dicts, of times with a timezone (ISO 8601 text on the wire) and of bytes (base64 text). The sender
+refuses data that cannot travel. The receiver takes data only if each type is exactly the declared
+one. Every failure is a `CodecError` that says where.
 """
 
 from __future__ import annotations

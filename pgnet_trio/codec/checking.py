@@ -1,4 +1,4 @@
-"""Whether a class can travel at all: said when an author makes it, not when a game is on."""
+"""The check whether a class can travel at all: made when the class is, not when a game is on."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ _INSTEAD = {
 
 
 def check_model(kind: Any) -> None:
-    """Refuse a type that can never travel, whatever is in it; for when a class is made.
+    """Check that values of a type can travel; call it when a class is made.
 
-    All that it is made of is looked at: fields, their items, and the models in these.
+    The check goes into the fields, their items, and the models in these.
 
     Args:
         kind: An attrs class, or another type of a field.
 
     Raises:
-        CodecError: Which field cannot travel, of which type it is, and what to declare instead.
-            It is a ``TypeError`` too.
+        CodecError: A field can never travel. The message names the field, its type, and what to
+            declare instead. The error is a ``TypeError`` too.
     """
     for place, part in _parts(kind, "", {}, set()):
         problem = _problem(part)
@@ -76,7 +76,7 @@ def check_model(kind: Any) -> None:
 def _parts(
     kind: Any, place: str, variables: dict[Any, Any], seen: set[Any]
 ) -> Iterator[tuple[str, Any]]:
-    """Go through a type and all that it is made of, each with the field that it stands in."""
+    """Iterate over a type and all the types inside it, each with the field that has it."""
     kind = stripped(variables.get(kind, kind))
     yield place, kind
     if origin(kind) is Literal:
@@ -98,7 +98,7 @@ def _fields(kind: Any, variables: dict[Any, Any]) -> list[tuple[str, Any, dict[A
     names = {**_variables(kind, variables), Self: kind}
     try:
         if attrs.has(owner):
-            # For the converter too, which does not find the names inside of ``list["Move"]``.
+            # The converter needs this too: it does not resolve the name in ``list["Move"]``.
             attrs.resolve_types(owner, include_extras=True)
             hints = {field.name: field.type for field in attrs.fields(owner) if field.init}
         else:
@@ -113,12 +113,12 @@ def _fields(kind: Any, variables: dict[Any, Any]) -> list[tuple[str, Any, dict[A
         ) from None
     except (TypeError, SyntaxError) as error:
         raise CodecError(f"{kind_name(owner)}: its types cannot be read: {error}") from None
-    # What has no type, which `attrs.field` allows, holds anything.
+    # A field without a type, which `attrs.field` allows, holds anything.
     return [(name, Any if hint is None else hint, names) for name, hint in hints.items()]
 
 
 def _variables(kind: Any, outer: dict[Any, Any]) -> dict[Any, Any]:
-    """Find what the type variables of a generic class, and of its bases, stand for."""
+    """Return what the type variables of a generic class, and of its bases, stand for."""
     owner = origin(kind)
     given = [outer.get(argument, argument) for argument in get_args(kind)]
     found = dict(zip(getattr(owner, "__parameters__", ()), given, strict=False))
@@ -129,7 +129,7 @@ def _variables(kind: Any, outer: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _problem(kind: Any) -> str | None:
-    """Say what is wrong with a type, apart from what is inside of it."""
+    """Return what is wrong with a type itself, apart from the types inside it; None if nothing."""
     if isinstance(kind, TypeVar):
         return f"what {kind_name(kind)} stands for is not said; declare it, as in Name[int]"
     if is_union(kind):

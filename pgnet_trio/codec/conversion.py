@@ -1,4 +1,4 @@
-"""Models to plain data to JSON text or MessagePack, and back."""
+"""From models to plain data to JSON text or MessagePack, and back."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _parser_errors = (msgspec.MsgspecError, UnicodeError, TypeError, RecursionError)
 
 
 def encode_json(model: object) -> str:
-    """Turn a model, or plain data, into JSON text.
+    """Encode a model, or plain data, as JSON text.
 
     Args:
         model: An instance of an attrs class, or plain data.
@@ -47,14 +47,14 @@ def encode_json(model: object) -> str:
 
 
 def decode_json(text: str | bytes, kind: type[T]) -> T:
-    """Read JSON text that should be a ``kind``.
+    """Decode JSON text that should be a ``kind``.
 
     Args:
         text: The text, or its UTF-8 bytes.
         kind: The attrs class, or other type, that is expected.
 
     Raises:
-        CodecError: It is no JSON, or no ``kind``; the message says where.
+        CodecError: The text is no JSON, or no ``kind``; the message says where.
     """
     try:
         data = _shallow_json_data(text)
@@ -64,7 +64,7 @@ def decode_json(text: str | bytes, kind: type[T]) -> T:
 
 
 def encode_msgpack(model: object) -> bytes:
-    """Turn a model, or plain data, into MessagePack.
+    """Encode a model, or plain data, as MessagePack.
 
     Args:
         model: An instance of an attrs class, or plain data.
@@ -84,14 +84,14 @@ def decode_msgpack(data: bytes, kind: type[T]) -> T: ...
 
 
 def decode_msgpack(data: bytes, kind: Any = Any) -> Any:
-    """Read MessagePack that should be a ``kind``.
+    """Decode MessagePack that should be a ``kind``.
 
     Args:
         data: The bytes.
         kind: The attrs class, or other type, that is expected; any plain data by default.
 
     Raises:
-        CodecError: It is no MessagePack, or no ``kind``; the message says where.
+        CodecError: The data is no MessagePack, or no ``kind``; the message says where.
     """
     try:
         content = _shallow_msgpack_data(data)
@@ -101,14 +101,14 @@ def decode_msgpack(data: bytes, kind: Any = Any) -> Any:
 
 
 def plain(value: object, path: str = "payload") -> Any:
-    """Check data that an author hands over, and give a copy of plain data.
+    """Check data that an author hands over, and return a copy that is plain data.
 
     Subclasses of the plain types (an ``IntEnum``, a ``defaultdict``, a named tuple) become the
     plain types, tuples become lists, and integer keys become text.
 
     Args:
         value: The data.
-        path: What errors call the data.
+        path: The name of the data in errors.
 
     Raises:
         CodecError: Something in it cannot travel; the message says where.
@@ -120,28 +120,28 @@ def plain(value: object, path: str = "payload") -> Any:
 
 
 def to_plain(model: object) -> Any:
-    """Turn a model into plain data; plain data becomes a checked copy.
+    """Return a model as plain data; of plain data, return a checked copy.
 
     Args:
         model: An instance of an attrs class, or plain data.
 
     Raises:
-        CodecError: A field does not hold what its class declares, or something that cannot
-            travel; the message says where.
+        CodecError: A field does not hold what its class declares, or holds something that
+            cannot travel; the message says where.
     """
     return plain(_unstructured(model), "")
 
 
 def from_plain(data: object, kind: type[T], path: str = "") -> T:
-    """Read plain data that should be a ``kind``.
+    """Turn plain data into a ``kind``.
 
     Args:
         data: The data, for example from `decode_json` or `to_plain`.
         kind: The attrs class, or other type, that is expected.
-        path: What errors call the data.
+        path: The name of the data in errors.
 
     Raises:
-        CodecError: It is no ``kind``; the message says where.
+        CodecError: The data is no ``kind``; the message says where.
     """
     return _structured(plain(data, path), kind, path)
 
@@ -152,13 +152,14 @@ def _encoded(model: object, encode: Callable[[Any], bytes]) -> bytes:
         try:
             return encode(data)
         except UnicodeError:
-            # The check that comes next says where it is.
+            # The check below says where the text is that cannot travel.
             pass
     return encode(plain(data, ""))
 
 
 def _read(parse: Callable[[Any], Any], source: str | bytes, expected: str) -> Any:
-    # What has many levels, or is wrong, is read once more: this tells them apart, and says where.
+    # The fast parser has refused the source: it has many levels, or is wrong. This parser finds out
+    # which, and where.
     try:
         data = parse(source)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""What is wrong with a value, where in the data it lies, and the error that says so."""
+"""Faults of data: what is wrong with a value, where it is, and the error that says so."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = [
 ]
 
 MAX_DEPTH = 100
-"""Levels of dicts and lists in one message; game data needs few, and parsers recurse."""
+"""Levels of dicts and lists in one message. Game data needs few, and parsers recurse."""
 
-# A message with more mistakes than these is explained well enough by the first ones.
+# Of a message with many mistakes, the first ones explain enough.
 _PROBLEMS_NAMED = 3
 
-# Enough to find any place in a sensible message; in a senseless one the path has no end.
+# Enough to find any place in a sensible message; a hostile one may have a path without end.
 _STEPS_NAMED = 12
 
 
@@ -41,7 +41,7 @@ class Fault(Exception):
 
 
 class Inside(Fault):
-    """Something wrong with an item of a dict or list.
+    """Something is wrong with an item of a dict or list.
 
     Args:
         step: The item's key or index.
@@ -55,11 +55,11 @@ class Inside(Fault):
 
 
 def codec_error(error: Exception, path: str) -> CodecError:
-    """Give the error that a user of the codec sees.
+    """Return the error that a user of the codec sees.
 
     Args:
         error: A fault, or what the converter raised.
-        path: What the data as a whole is called; empty where its fields speak for themselves.
+        path: The name of the data as a whole; empty where the names of its fields are enough.
     """
     problems = [
         f"{_path(path, steps)}: {_problem(leaf, steps)}"
@@ -69,7 +69,7 @@ def codec_error(error: Exception, path: str) -> CodecError:
 
 
 def author_error(error: Exception) -> Exception | None:
-    """Find the error whose traceback an author needs: that of a validator of theirs, say."""
+    """Return the error whose traceback an author needs, such as that of their own validator."""
     for _, leaf in _leaves(error, ()):
         if not isinstance(leaf, Fault | KeyError | ForbiddenExtraKeysError | RecursionError):
             return leaf
@@ -77,24 +77,24 @@ def author_error(error: Exception) -> Exception | None:
 
 
 def kind_name(kind: Any) -> str:
-    """Name a type the way in which an author writes it."""
+    """Return the name of a type as an author writes it."""
     if kind is NoneType:
         return "None"
     return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
 
 
 def value_name(value: object) -> str:
-    """Name a value by its type: the value itself may be a password in the wrong place."""
+    """Return the name of a value's type: the value itself may be a password in a wrong place."""
     return "None" if value is None else type(value).__name__
 
 
 def not_among(values: Sequence[object], value: object) -> Fault:
-    """Give the fault of a value that is none of the known ones."""
+    """Return the fault of a value that is none of these values."""
     return Fault(f"expected one of {', '.join(map(repr, values))}, got {reprlib.repr(value)}")
 
 
 def too_deep() -> Fault:
-    """Give the fault of data with more than `MAX_DEPTH` levels."""
+    """Return the fault of data with more than `MAX_DEPTH` levels."""
     return Fault(f"expected at most {MAX_DEPTH} levels of nesting, got more; make the data flatter")
 
 
@@ -139,6 +139,6 @@ def _problem(error: Exception, steps: tuple[str | int, ...]) -> str:
         known = ", ".join(field.name for field in fields) or f"of {kind_name(error.cl)}"
         unknown = ", ".join(reprlib.repr(key) for key in sorted(error.extra_fields)[:3])
         return f"expected only the keys {known}, got {unknown}"
-    # attrs gives its own more arguments than the text.
+    # The errors of attrs have more arguments than the text, which comes first.
     text = str(error.args[0]) if error.args else ""
     return f"expected a valid value, got {type(error).__name__}: {shorten(text, 200)}"

@@ -1,4 +1,4 @@
-"""What the types of fields look like on the wire, and whether a union's parts differ there."""
+"""The types of fields: what each is on the wire, and whether the parts of a union differ there."""
 
 from __future__ import annotations
 
@@ -43,27 +43,27 @@ _ALL: frozenset[type] = frozenset({*SCALARS, list, dict})
 
 
 def origin(kind: Any) -> Any:
-    """Give ``list`` for ``list[int]``, and a type without arguments as it is."""
+    """Return ``list`` for ``list[int]``, and a type without arguments as it is."""
     return get_origin(kind) or kind
 
 
 def is_below(kind: Any, *bases: type) -> bool:
-    """Whether a type is a class below one of these; ``list[int]`` is no class."""
+    """Return whether a type is a subclass of one of these; ``list[int]`` is no class."""
     return isinstance(kind, type) and issubclass(kind, bases)
 
 
 def is_model(kind: Any) -> bool:
-    """Whether a type is an attrs class, or a dataclass, maybe with arguments."""
+    """Return whether a type is an attrs class or a dataclass, with arguments or without."""
     return attrs.has(origin(kind)) or is_dataclass(origin(kind))
 
 
 def is_union(kind: Any) -> bool:
-    """Whether a type is a union, in any of its spellings."""
+    """Return whether a type is a union, in any spelling."""
     return origin(kind) in (Union, UnionType)
 
 
 def stripped(kind: Any) -> Any:
-    """Give the type that stands behind what travels like it: a `NewType`, say."""
+    """Return the type that another one travels as: what a `NewType` or an alias stands for."""
     while True:
         if isinstance(kind, NewType):
             kind = kind.__supertype__
@@ -76,12 +76,12 @@ def stripped(kind: Any) -> Any:
 
 
 def literal_values(kind: Any) -> list[Any]:
-    """Give what the options of a literal are on the wire."""
+    """Return the options of a literal as they are on the wire."""
     return [option.value if isinstance(option, Enum) else option for option in get_args(kind)]
 
 
 def wire_types(kind: Any) -> frozenset[type]:
-    """Give the types of plain data that a type of a field can be on the wire."""
+    """Return the types of plain data that a field of this type can be on the wire."""
     kind = stripped(kind)
     if kind is Any:
         return _ALL
@@ -92,7 +92,7 @@ def wire_types(kind: Any) -> frozenset[type]:
     if is_below(kind, Enum):
         return frozenset(type(member.value) for member in kind)
     if kind is float:
-        # Other programs write 5 where ours write 5.0.
+        # Programs in other languages write 5 for 5.0.
         return frozenset({float, int})
     if kind in SCALARS:
         return frozenset({kind})
@@ -106,12 +106,12 @@ def wire_types(kind: Any) -> frozenset[type]:
 
 
 def clash(kind: Any) -> tuple[Any, Any, type] | None:
-    """Find two parts of a union that look alike on the wire.
+    """Return two parts of a union that look alike on the wire.
 
-    Models count as different from each other: whether they are is for the converter to say.
+    Models count as different from each other here: the converter finds out whether they are.
 
     Returns:
-        The two, and the type of plain data that both of them are; None where there are none.
+        The two, and the type of plain data that both travel as; None where there are none.
     """
     for one, other in combinations(map(stripped, get_args(kind)), 2):
         alike = wire_types(one) & wire_types(other)
@@ -126,7 +126,7 @@ def _is_harmless(one: Any, other: Any) -> bool:
     if is_model(one) and is_model(other):
         return True
     for part, literal in ((one, other), (other, one)):
-        # Whichever of the two it is read as, the value is the same.
+        # The value is the same, whichever of the two it is read as.
         if part in (*SCALARS, Any) and origin(literal) is Literal:
             return not any(isinstance(option, Enum) for option in get_args(literal))
         if part is Any and literal in SCALARS:

@@ -1,4 +1,4 @@
-"""The one converter between models and plain data: cattrs, made strict."""
+"""The one converter between models and plain data: cattrs, with strict hooks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _structure_float(value: Any, declared: Any) -> Any:
 
 
 def _structure_subclass(value: Any, declared: Any, kind: type, expected: str) -> Any:
-    # cattrs takes the hook of str for every class below it, and so for a `StrEnum`.
+    # cattrs uses the hook of str for every subclass of it, and so for a `StrEnum`.
     if is_below(declared, Enum):
         return _structure_enum(value, declared)
     if declared is kind:
@@ -122,7 +122,7 @@ def _structure_bytes(value: Any, declared: Any) -> Any:
         raise Fault(f"expected bytes as base64 text, got {value_name(value)}")
     try:
         data = a2b_base64(value, strict_mode=True)
-        # The last character may hold bits that mean nothing: two spellings of the same.
+        # The last character may hold bits without a meaning, so that two texts would be one value.
         if b2a_base64(data, newline=False).decode() == value:
             return data
     except ValueError:
@@ -205,7 +205,7 @@ def _structure_payload(value: Any, _: Any) -> Any:
 def _structure_dict(kind: Any, converter: Converter) -> StructureHook:
     key_kind, item_kind = get_args(kind) or (str, Any)
     if key_kind is str and item_kind is Any:
-        # All plain data is this already, and every payload passes here.
+        # Nothing to convert, and every payload passes here.
         return _structure_payload
     key_hook = _structure_int_key if key_kind is int else converter.get_structure_hook(key_kind)
     hook = converter.get_structure_hook(item_kind)
@@ -247,7 +247,7 @@ def _structure_union(kind: Any, converter: Converter) -> StructureHook:
             return converter.structure(value, chosen)
 
         hooks[dict] = structure_model, kind
-    # The only other one says best what is wrong with a value.
+    # Where one other part is left, its hook gives the best account of what is wrong with a value.
     otherwise = (converter.get_structure_hook(others[0]), others[0]) if len(others) == 1 else None
 
     def structure(value: Any, _: Any) -> Any:
@@ -265,16 +265,16 @@ def _structure_union(kind: Any, converter: Converter) -> StructureHook:
 
 
 def distinguisher(models: Sequence[Any]) -> Callable[[Any], Any]:
-    """Give what tells from plain data which of these models it is.
+    """Return the function that tells from plain data which of these models it is.
 
     Raises:
-        TypeError: Nothing can.
+        TypeError: The models cannot be told apart.
     """
     return create_default_dis_func(converter, *models)
 
 
 def _structure_int_key(value: str, _: Any) -> int:
-    # Only the way in which the sender wrote it: two spellings would be one key.
+    # Take one spelling alone, the sender's: two spellings would become one key.
     try:
         key = int(value)
         if str(key) == value:
@@ -287,7 +287,7 @@ def _structure_int_key(value: str, _: Any) -> int:
 def _structure_enum(value: Any, kind: Any) -> Any:
     try:
         member = kind(value)
-        # Python finds `True` and `1.0` where `1` is meant.
+        # `True` and `1.0` find the member whose value is `1`: they are equal.
         if type(member.value) is type(value):
             return member
     except (TypeError, ValueError):
@@ -316,7 +316,7 @@ def _strict_converter() -> Converter:
     converter.register_structure_hook(bool, _strict(bool, "a bool"))
     converter.register_structure_hook(float, _structure_float)
     converter.register_structure_hook(NoneType, _strict(NoneType, "None"))
-    # Left to itself, cattrs calls `bytes`, which makes a billion of them from a number.
+    # By default cattrs would call `bytes`, which makes as many zero bytes as a number says.
     converter.register_structure_hook(bytes, _structure_bytes)
     converter.register_structure_hook(datetime, _structure_datetime)
     converter.register_unstructure_hook(bytes, _unstructure_bytes)
@@ -339,7 +339,7 @@ def _strict_converter() -> Converter:
         (lambda kind: is_below(origin(kind), AbstractSet, deque, bytearray), _refuse),
     ):
         converter.register_structure_hook_func(is_kind, hook)
-    # What is in data of any kind is checked afterwards, as a whole.
+    # The content of a field of type Any is checked later, with the whole of the data.
     converter.register_unstructure_hook_func(lambda kind: kind is Any, _unchanged)
     converter.register_unstructure_hook_func(
         lambda kind: kind == dict[str, Any], _unstructure_payload
@@ -351,11 +351,11 @@ converter = _strict_converter()
 
 
 def locate(value: Any, kind: Any, error: Exception) -> Exception:
-    """Find which part of a model it was that the converter could not turn into plain data.
+    """Return the error with the part of a model that the converter could not turn into plain data.
 
     Args:
         value: The model, or a part of it.
-        kind: The type that it is declared as.
+        kind: The declared type.
         error: What the converter raised.
     """
     for step, part, part_kind in _parts(value, kind):

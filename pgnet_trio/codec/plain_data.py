@@ -1,4 +1,4 @@
-"""Plain data: what every wire format here can carry."""
+"""Plain data: the data that every wire format here can carry."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pgnet_trio.codec.faults import MAX_DEPTH, Fault, Inside, too_deep, value_na
 
 __all__ = ["Int64", "ShallowData", "ShallowDict", "is_plain", "normalised"]
 
-# What JSON in other languages, msgpack and SQLite all hold.
+# JSON in other languages, msgpack and SQLite can all hold these.
 _LOWEST = -(2**63)
 _HIGHEST = 2**63 - 1
 
 _TEXT_BOOL_NONE = frozenset({str, bool, type(None)})
 
-# Far more than most messages have; with each level more msgspec makes twice as many types.
+# Most messages have far fewer levels; each one doubles the types that msgspec makes.
 _SHALLOW = 6
 
 
 def _levels(count: int) -> Any:
-    # The limits leave infinities out, and NaN, which no comparison finds inside them.
+    # The limits exclude the infinities, and NaN too, for which every comparison is false.
     finite = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
     data: Any = Union[None, bool, str, Int64, finite]  # noqa: UP007  # put together at run time
     for _ in range(count):
@@ -33,10 +33,10 @@ def _levels(count: int) -> Any:
 
 
 Int64: TypeAlias = Annotated[int, Meta(ge=_LOWEST, le=_HIGHEST)]
-"""For msgspec: an int that can travel."""
+"""An int that can travel, as a type for msgspec."""
 
-# For msgspec: plain data of few levels. What a parser reads as this needs no other check, and
-# the parser finds that out in passing; what it does not may be plain data all the same.
+# Plain data of few levels, as a type for msgspec: the parser checks in passing what it reads as
+# this. Data that it refuses may be plain data of more levels.
 if TYPE_CHECKING:
     ShallowData: TypeAlias = Any
     ShallowDict: TypeAlias = dict[str, Any]
@@ -46,14 +46,14 @@ else:
 
 
 def is_plain(value: Any, depth: int = 0) -> bool:
-    """Whether data is plain already, with nothing in it that `normalised` would change or refuse.
+    """Return whether data is plain data already, so that it can go to an encoder as it is.
 
-    For what goes to an encoder at once: lone surrogates are left to that, which refuses them,
-    and tuples, which it writes as lists.
+    Where `normalised` would change or refuse something, this is False, with two exceptions for the
+    encoder: it refuses lone surrogates itself, and writes tuples as lists.
 
     Args:
         value: The data.
-        depth: How many dicts and lists it lies in.
+        depth: How many dicts and lists it is inside of.
     """
     kind = type(value)
     items: Iterable[Any]
@@ -72,7 +72,7 @@ def is_plain(value: Any, depth: int = 0) -> bool:
         )
     if depth == MAX_DEPTH:
         return False
-    # A call for each number would take longer than all the rest.
+    # Items are checked in this loop: a call for each number would take longer than all the rest.
     for item in items:
         kind = type(item)
         if kind in _TEXT_BOOL_NONE:
@@ -89,11 +89,11 @@ def is_plain(value: Any, depth: int = 0) -> bool:
 
 
 def normalised(value: Any, depth: int = 0) -> Any:
-    """Check data, and give a copy of it that has the plain types themselves.
+    """Check data, and return a copy of it in which every type is exactly a plain one.
 
     Args:
         value: The data.
-        depth: How many dicts and lists it lies in.
+        depth: How many dicts and lists it is inside of.
 
     Raises:
         Fault: Something in it cannot travel.
@@ -140,7 +140,7 @@ def normalised(value: Any, depth: int = 0) -> Any:
 
 
 def _without_subclass(value: object) -> object:
-    # The methods of the plain types themselves, since an enum's own `__str__` gives its name.
+    # Call the methods of the plain types: the `__str__` of an enum would return its name.
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):

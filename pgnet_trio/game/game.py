@@ -1,4 +1,4 @@
-"""The class that an author subclasses, and what is checked when they do."""
+"""The class that an author subclasses, and the checks of each subclass."""
 
 from __future__ import annotations
 
@@ -17,29 +17,28 @@ __all__ = ["Game"]
 class Game:
     """The rules of a game; the server makes one object for each game that is played.
 
-    Everything that a game does happens in turns: one hook or handler, run to its end by the
-    game's own task on the server. So a game needs no locks. Hooks that are told something may be
-    ``async def`` too; a game then takes no other turn until the hook returns. `view`,
-    `get_save_string` and `get_lobby_info` are plain functions. Methods marked with `on` take
-    typed messages.
+    A game runs in turns. In each turn the game's own task on the server runs one hook or handler to
+    its end, so a game needs no locks. Most hooks and all handlers may be ``async def``; the game
+    then takes no other turn until they return. `view`, `get_save_string` and `get_lobby_info` are
+    plain functions. Methods marked with `on` handle typed messages.
 
-    A hook or handler that raises ends this game and no other: the exception is logged with its
-    traceback, and the players are back in the lobby. A persistent game is then in the save file
-    as it was last saved, and comes back with the next start of the server, or, where `on_crash`
-    says so, at once.
+    A hook or handler that raises ends this game and no other: the server logs the exception with
+    its traceback, and the players return to the lobby. The save file keeps a persistent game as it
+    was last saved. The game comes back from there with the next start of the server or, where
+    `on_crash` says so, at once.
 
     Attributes:
-        room: The server's room around the game; there already in ``__init__``.
-        persistent: Whether the game stays when its last user leaves, and is saved. A class
-            attribute, an attribute or a property; read anew each time.
-        heartbeat_rate: How many times a second clients send a heartbeat; more than 0. Read when
-            a user joins.
+        room: The server's room around the game. ``__init__`` may use it already.
+        persistent: Whether the game is saved, and stays when its last user leaves. It may be a
+            class attribute, an attribute or a property; the server reads it each time.
+        heartbeat_rate: How many times a second clients send a heartbeat; more than 0. The server
+            reads it when a user joins.
         update_rate: How many times a second `update` is called; 0 for never.
-        sync_rate: How many times a second, at most, what ticks and unanswered messages change of
-            the state is sent. Answers and scripts do not wait for it.
+        sync_rate: How many times a second, at most, the server sends the changes of ticks and of
+            messages without an answer. Changes of answered messages and of scripts leave at once.
         max_players: How many players may be in the game; None for any number.
-        on_crash: What to do when the game raises: ``"close"`` it, or ``"restart"`` it from its
-            last save, with the same players.
+        on_crash: What the server does when the game raises: ``"close"`` it, or ``"restart"`` it
+            from its last save, with the same players.
     """
 
     update_rate: float = 10
@@ -51,11 +50,11 @@ class Game:
     _room: Room
 
     if TYPE_CHECKING:
-        # To a type checker these are properties: an author may override them with a property or
-        # with a plain attribute, and the latter may be assigned.
+        # Properties for a type checker, so that an author may override them with a property or with
+        # a plain attribute. At run time they are plain attributes, which may be assigned.
         @property
         def persistent(self) -> bool:
-            """Whether the game stays when its last user leaves, and is saved."""
+            """Whether the game is saved, and stays when its last user leaves."""
 
         @property
         def heartbeat_rate(self) -> float:
@@ -66,7 +65,7 @@ class Game:
         heartbeat_rate = 10
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Game:
-        """Give the game its room before its own ``__init__`` runs."""
+        """Set the game's room before its own ``__init__`` runs."""
         game = super().__new__(cls)
         game._room = Room(current_room.get())
         return game
@@ -75,8 +74,8 @@ class Game:
         """Check what the class declares, so that mistakes show before anybody plays.
 
         Raises:
-            TypeError: A name of `Game` is used for something else, or two methods handle one
-                model.
+            TypeError: The class uses a name of `Game` for something else, or two of its methods
+                handle one model.
         """
         super().__init_subclass__(**kwargs)
         _check_names(cls)
@@ -106,7 +105,7 @@ class Game:
             )
 
     def user_joined(self, username: str, /) -> Any:
-        """Called when a user has joined; raise `Reject` to keep them out. May be async.
+        """Called when a user has joined; raise `Reject` to refuse them. May be async.
 
         Args:
             username: Who joined.
@@ -114,7 +113,7 @@ class Game:
         return None
 
     def user_left(self, username: str, /) -> Any:
-        """Called when a user has left, or their session is over. May be async.
+        """Called when a user has left, or their session has ended. May be async.
 
         Args:
             username: Who left.
@@ -122,15 +121,15 @@ class Game:
         return None
 
     def player_dropped(self, username: str, /) -> Any:
-        """Called when a player's connection dropped; they may come back. May be async.
+        """Called when a player's connection has dropped; they may come back. May be async.
 
         Args:
-            username: Whose connection it was.
+            username: Whose connection dropped.
         """
         return None
 
     def player_resumed(self, username: str, /) -> Any:
-        """Called when a player whose connection dropped is back. May be async.
+        """Called when a player whose connection had dropped is back. May be async.
 
         Args:
             username: Who is back.
@@ -140,13 +139,13 @@ class Game:
     def handle_packet(self, packet: Packet, /) -> Response | Awaitable[Response]:
         """Called with each packet of a user in this game; most games override the next two.
 
-        Typed messages do not come here, where a method marked with `on` takes them.
+        A typed message for which a method is marked with `on` goes to that method instead.
 
         Args:
-            packet: What the user sent; its username is certain.
+            packet: What the user sent. The server has set its username.
 
         Returns:
-            The answer. With ``disconnecting=True`` the user is removed from the game.
+            The answer. One with ``disconnecting=True`` removes the user from the game.
         """
         if packet.message == Request.HEARTBEAT_UPDATE:
             return self.handle_heartbeat(packet)
@@ -156,7 +155,7 @@ class Game:
         """Called with each packet that is not a heartbeat.
 
         Args:
-            packet: What the user sent; its username is certain.
+            packet: What the user sent. The server has set its username.
 
         Returns:
             The answer.
@@ -171,7 +170,8 @@ class Game:
         """Called with each heartbeat of a user, `heartbeat_rate` times a second.
 
         Args:
-            packet: The heartbeat; its payload is what the client's ``heartbeat_payload`` gave.
+            packet: The heartbeat; its payload is what the client's ``heartbeat_payload``
+                returned.
 
         Returns:
             The answer, which the client passes to its ``on_heartbeat``.
@@ -179,31 +179,34 @@ class Game:
         return Response(f"{type(self).__name__} has nothing to tell in a heartbeat.")
 
     def view(self, *args: Any, **kwargs: Any) -> Any:
-        """Called for what a player may see of the game; the server sends what changed.
+        """Called to get what a player may see of the game; the server sends what has changed.
 
         Override it as ``def view(self, player)``, where *player* is a name, or None for a
-        spectator; or, where all see the same, as ``def view(self)``.
+        spectator. Where everybody sees the same, override it as ``def view(self)``.
 
         Returns:
-            An attrs model, plain data, or None for nothing. What is not in it is never sent.
+            An attrs model, plain data, or None for nothing. The server sends nothing else.
         """
         return None
 
     async def run(self) -> None:
-        """The game as a script, which waits for players and asks them; its end ends the game."""
+        """Run the game as a script, which waits for players and asks them.
+
+        The game ends when it returns.
+        """
 
     def get_save_string(self) -> Any:
         """Called to save a persistent game: at each autosave, ``save`` request and shutdown.
 
         Returns:
-            Whatever the game needs to go on later: a text, which ``__init__`` gets as
-            *save_string*, or an attrs model, for ``self.room.saved(Model)``. A game whose save
-            string is empty is not saved.
+            What the game needs to go on later: a text, which ``__init__`` gets as *save_string*,
+            or an attrs model, which ``self.room.saved(Model)`` returns. A game whose save string
+            is empty is not saved.
         """
         return ""
 
     def get_lobby_info(self) -> str:
-        """Called to describe the game in the directory of games.
+        """Called to describe the game in the list of games.
 
         Returns:
             A text for people who look for a game to join.
@@ -211,11 +214,11 @@ class Game:
         return ""
 
     def update(self) -> Any:
-        """Called `update_rate` times a second, whether or not anybody plays. May be async."""
+        """Called `update_rate` times a second, also while nobody plays. May be async."""
         return None
 
 
-# What the server calls, and with how many arguments.
+# The methods that the server calls, and with how many arguments.
 _HOOKS = {
     "user_joined": (1,),
     "user_left": (1,),
@@ -239,7 +242,7 @@ def _check_names(cls: type[Game]) -> None:
         if base is not cls and issubclass(base, Game):
             continue
         for name in ("room", "_room", "_handlers"):
-            # A class that attrs makes anew with slots has those of the first one.
+            # attrs makes a class with slots anew; the new class has the names of the first one.
             if not isinstance(vars(base).get(name, NO_DEFAULT), (NoDefault, MappingProxyType)):
                 raise TypeError(
                     f"{cls.__name__}.{name}: the server's room around the game has this name; "

@@ -33,11 +33,11 @@ class NoDefault:
 
 
 NO_DEFAULT = NoDefault()
-"""Says that a question has no default answer, so that a timeout raises."""
+"""Stands for no default answer: when the time for a question is up, `Room.ask` raises."""
 
 
 class Nursery(Protocol):
-    """What a game needs of a nursery: `trio.Nursery` has it too."""
+    """What a game may use of its nursery: a part of `trio.Nursery`."""
 
     cancel_scope: trio.CancelScope
 
@@ -49,18 +49,21 @@ class Nursery(Protocol):
 
 
 class BotPlayer(Protocol):
-    """What a room needs of a bot; `pgnet_trio.Bot` has it."""
+    """What a room needs of a bot; `pgnet_trio.Bot` is one."""
 
     @property
     def username(self) -> str:
-        """Its name as a player."""
+        """The bot's name as a player."""
 
     async def take_seat(self, transport: Transport, /) -> None:
-        """Play over a link to the game, until it is out of it."""
+        """Play over a transport to the game, until the bot is out of the game."""
 
 
 class RoomBackend(Protocol):
-    """What stands behind a `Room`: the server's task that owns the game."""
+    """What a `Room` passes its calls on to: the server's task that owns the game.
+
+    The methods are documented at `Room`.
+    """
 
     name: str
     options: Mapping[str, Any]
@@ -69,7 +72,7 @@ class RoomBackend(Protocol):
 
     @property
     def players(self) -> list[str]:
-        """The players in join order."""
+        """The players in the order of joining."""
 
     @property
     def nursery(self) -> Nursery:
@@ -85,25 +88,25 @@ class RoomBackend(Protocol):
         to: str | Iterable[str] | None,
         exclude: str | Iterable[str],
     ) -> None:
-        """Send something unasked."""
+        """Send players something unasked."""
 
     def kick(self, player: str, reason: str) -> None:
-        """Send a player away."""
+        """Remove a player after the turn in progress."""
 
     def end(self, reason: str) -> None:
         """End the game after the turn in progress."""
 
     def sync(self) -> None:
-        """Look for changes of the state now."""
+        """Send what has changed of the state now."""
 
     def saved(self, model: type[ModelT]) -> ModelT | None:
-        """Read the save string as a model."""
+        """Return the save string as a model."""
 
     def refuse_in_turn(self, what: str) -> None:
-        """Raise RuntimeError in a turn, which would wait for another one in vain.
+        """Raise RuntimeError in a turn: waiting for another turn there would never end.
 
         Args:
-            what: The method that was called.
+            what: The name of the method that was called.
         """
 
     async def ask(
@@ -115,7 +118,7 @@ class RoomBackend(Protocol):
         default: AnswerT | NoDefault,
         check: Callable[[AnswerT], None] | None,
     ) -> AnswerT:
-        """Ask a player something."""
+        """Ask a player something, and wait for the answer."""
 
     async def wait_players(self, count: int) -> list[str]:
         """Wait for players."""
@@ -128,14 +131,14 @@ class RoomBackend(Protocol):
 
 
 current_room: ContextVar[RoomBackend | None] = ContextVar("current_room", default=None)
-"""The room that is making its game."""
+"""The room that is making its game just now; `Game` takes it from here."""
 
 
 class Room:
-    """What a game sees of the server's room around it, as ``self.room``.
+    """What a game sees of the server around it, as ``self.room``.
 
-    A game that was made outside a server has a room too, one that is detached: it has a name of
-    its own, no players, and says so when it is asked for more.
+    A game that was made outside a server has a detached room: it has no players and nothing saved,
+    and raises RuntimeError for everything else.
     """
 
     __slots__ = ("_backend",)
@@ -155,17 +158,17 @@ class Room:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """What the game was created with: the *options* of ``client.create_game``."""
+        """The *options* of ``client.create_game`` that the game was created with."""
         return self._attached.options
 
     @property
     def players(self) -> list[str]:
-        """The players in the order of joining, dropped ones included; no spectators."""
+        """The players in the order of joining; dropped ones too, spectators not."""
         return [] if self._backend is None else self._backend.players
 
     @property
     def locked(self) -> bool:
-        """Whether nobody more may join; may be assigned at any time."""
+        """Whether nobody more may join. May be assigned at any time."""
         return self._attached.locked
 
     @locked.setter
@@ -174,16 +177,16 @@ class Room:
 
     @property
     def random(self) -> random.Random:
-        """The game's own source of randomness, seeded by the server; not for secrets."""
+        """The game's own random numbers, seeded by the server; not for secrets."""
         return self._attached.random
 
     @property
     def nursery(self) -> Nursery:
-        """The nursery of tasks that end with the game; what one raises crashes the game alone."""
+        """A nursery whose tasks end with the game. An exception of one crashes this game alone."""
         return self._attached.nursery
 
     def time(self) -> float:
-        """The room's time in seconds, which clients know too; it starts when the game is made."""
+        """Return the time in seconds since the game was made; clients have the same clock."""
         return self._attached.time()
 
     def push(
@@ -194,57 +197,57 @@ class Room:
         to: str | Iterable[str] | None = None,
         exclude: str | Iterable[str] = (),
     ) -> None:
-        """Send players something unasked; it arrives once and in order, also after a drop.
+        """Send players something unasked. It arrives once and in order, also after a drop.
 
-        It leaves at the end of this turn, after the state that the turn caused. Players with
-        protocol 1 cannot get it.
+        It leaves at the end of this turn, after the new state. Players with protocol 1 do not get
+        it.
 
         Args:
             message: An attrs model, a `Push`, a `Packet`, or a text.
-            payload: Where *message* is a text, the data.
+            payload: The data, where *message* is a text.
             to: Who gets it: a player, or several; None for everybody, spectators included.
-            exclude: Who does not.
+            exclude: Who does not get it: a player, or several.
 
         Raises:
-            TypeError: It cannot travel; the message says where. Or it has a payload already.
+            TypeError: It cannot travel, and the error says where; or there are two payloads.
         """
         self._attached.push(message, payload, to, exclude)
 
     def kick(self, player: str, reason: str = "") -> None:
-        """Send a player or spectator away, after this turn; ``user_left`` is called then.
+        """Remove a player or spectator after this turn; ``user_left`` is called then.
 
         Args:
-            player: Who; nothing happens where they are not here.
+            player: Who. Nothing happens where they are not in the game.
             reason: What they are told.
         """
         self._attached.kick(player, reason)
 
     def close(self, reason: str = "") -> None:
-        """End the game after this turn; everybody is back in the lobby.
+        """End the game after this turn; everybody returns to the lobby.
 
         Args:
-            reason: What they are told.
+            reason: What everybody is told.
         """
         self._attached.end(reason)
 
     def sync(self) -> None:
         """Send what has changed of the state now.
 
-        Only tasks that the game started by itself, outside `nursery`, have to call it.
+        Only tasks that the game started outside `nursery` have to call this.
         """
         self._attached.sync()
 
     def saved(self, model: type[ModelT], /) -> ModelT | None:
-        """Give the model that ``get_save_string`` returned when the game was last saved.
+        """Return the model that ``get_save_string`` returned when the game was last saved.
 
         Args:
-            model: Its class.
+            model: The model's class.
 
         Returns:
             The model; None for a new game.
 
         Raises:
-            CodecError: What was saved is no such model.
+            CodecError: The save string is no such model.
         """
         return None if self._backend is None else self._backend.saved(model)
 
@@ -261,22 +264,23 @@ class Room:
     ) -> AnswerT:
         """Ask a player something, and wait for the answer.
 
-        Only for `Game.run` and tasks of `nursery`. The question survives a dropped connection.
-        A cancellation, or an enclosing deadline, withdraws it; the player sees the deadline.
+        Call this in `Game.run` and in tasks of `nursery` only. The question survives a dropped
+        connection. A cancellation, or a deadline around the call, withdraws it; the player sees
+        that deadline too.
 
         Args:
-            player: Who.
+            player: Who is asked.
             question: An attrs model, or a packet.
             answer: The attrs class of the answer.
-            timeout: Seconds for it; None for any time.
+            timeout: Seconds for the answer; None for any time.
             default: What to return when the time is up.
-            check: Called with each answer that came; raises `Reject` to refuse it. The player is
-                told why, and may answer again until the deadline.
+            check: Called with each answer; it raises `Reject` to refuse one. The player is told
+                why, and may answer again until the deadline.
 
         Raises:
             trio.TooSlowError: The time is up, and there is no default.
             PlayerLeft: The player left the game, or is not in it.
-            RuntimeError: It was called in a turn, where the answer could never come.
+            RuntimeError: This was called in a turn, where the answer could never come.
         """
         return await self._attached.ask(player, question, answer, timeout, default, check)
 
@@ -291,16 +295,17 @@ class Room:
         default: AnswerT | NoDefault = NO_DEFAULT,
         check: Callable[[AnswerT], None] | None = None,
     ) -> dict[str, AnswerT]:
-        """Ask several players the same at the same time, and wait for all answers.
+        """Ask several players the same thing at the same time, and wait for all answers.
 
-        As `ask`; what that raises for one of them withdraws all the questions and comes out.
+        The arguments are those of `ask`. When `ask` raises for one of the players, all questions
+        are withdrawn, and this raises the same.
 
         Returns:
             The answers by player, in the order of *players*.
         """
         import trio
 
-        # Else the error would name `ask`, which nobody has called.
+        # Check here: the error of `ask` would name a method that the author did not call.
         self._attached.refuse_in_turn("ask_all")
         names = list(players)
         answers: dict[str, AnswerT] = {}
@@ -323,35 +328,37 @@ class Room:
         return {player: answers[player] for player in names}
 
     async def wait_players(self, count: int, /) -> list[str]:
-        """Wait until there are at least so many players. Only for `Game.run` and `nursery`.
+        """Wait until the game has at least so many players.
+
+        Call this in `Game.run` and in tasks of `nursery` only.
 
         Returns:
             The players in the order of joining.
 
         Raises:
-            RuntimeError: It was called in a turn, where nobody could join.
+            RuntimeError: This was called in a turn, during which nobody can join.
         """
         return await self._attached.wait_players(count)
 
     def add_bot(self, bot: BotPlayer, /) -> None:
-        """Have a bot join the game; it plays in a task of its own, and leaves with the game.
+        """Let a bot join the game. It plays in a task of its own, and ends with the game.
 
-        It joins after this turn, as a user would: ``user_joined`` may refuse it, and it takes up
-        one of `max_players`. It keeps no game alive: with its last user a game ends.
+        It joins after this turn, like a user: ``user_joined`` may refuse it, and it counts for
+        `max_players`. A bot does not keep a game alive: the game ends when its last user leaves.
 
         Args:
-            bot: The bot; each object plays in one game at a time.
+            bot: The bot. One object plays in one game at a time.
 
         Raises:
-            ValueError: Its name could be that of a user, or somebody here has it.
+            ValueError: The bot's name could be a user's, or somebody in the game has it.
         """
         self._attached.add_bot(bot)
 
     async def save(self) -> None:
-        """Save this game now; it is on disk when this returns.
+        """Save this game now. It is on disk when this returns.
 
         Raises:
-            StorageError: It could not be written.
+            StorageError: The save could not be written.
         """
         await self._attached.save()
 

@@ -21,7 +21,8 @@ from pgnet_trio.protocol.events import (
     RequestReceived,
     ServerEvent,
 )
-from pgnet_trio.protocol.v2.server_delivery import WINDOW, ServerDelivery
+from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
+from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.server.games.lobby import Lobby
 from pgnet_trio.server.sessions.sender import SenderV2
 from pgnet_trio.server.sessions.session import Session
@@ -94,7 +95,7 @@ class _Link:
 
     def end(self, reason: str, *, for_good: bool) -> None:
         """Close the connection; see `pgnet_trio.server.sessions.session.Link`."""
-        self._protocol.part(reason)
+        self._protocol.goodbye(reason)
         self.flush()
         self._scope.cancel()
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from pgnet_trio.errors import PGNetError
+from pgnet_trio.server.admission import ConnectionCounts, FailedLogins
 from pgnet_trio.server.bots import run_bot
 from pgnet_trio.server.games.lobby import GameEntry, Lobby
 from pgnet_trio.server.games.saves import pack, unpack
-from pgnet_trio.server.limits import ConnectionCounts, FailedLogins, Limits
 from pgnet_trio.server.refusals import SHUTTING_DOWN, RoomClosed
 from pgnet_trio.server.room.room import RoomTask
 from pgnet_trio.server.sessions.session import CarryOut, Session
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pgnet_trio.game import BotPlayer, Game
     from pgnet_trio.server.accounts import Accounts
     from pgnet_trio.server.games.archive import Archive
+    from pgnet_trio.server.limits import Limits
     from pgnet_trio.server.watchdog import Watchdog
 
 __all__ = ["Host", "TooBusy"]

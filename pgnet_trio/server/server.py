@@ -269,10 +269,10 @@ class Server:
         return near
 
     def serve_transport(self, transport: Transport) -> None:
-        """Take a link as that of a client; never waits, and closes it at its end.
+        """Serve a client over an open link, and close it at the end. Never waits.
 
         Args:
-            transport: The server's end of the link. One whose `peer` is ``"memory"`` is neither
+            transport: The server's end of the link. One that is `inside_process` is neither
                 encrypted nor limited; any other is like a connection over the network.
 
         Raises:

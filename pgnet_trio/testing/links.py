@@ -205,6 +205,7 @@ class LinkEnd(Transport):
         outbound: _Direction,
         peer: str,
         subprotocols: tuple[str, ...],
+        inside_process: bool,
     ) -> None:
         self.peer = peer
         self.subprotocol = subprotocols[0] if subprotocols else None
@@ -216,6 +217,12 @@ class LinkEnd(Transport):
         self._outbound = outbound
         self._heard = trio.current_time()
         self._receiving = False
+        self._inside_process = inside_process
+
+    @property
+    def inside_process(self) -> bool:
+        """Whether a server is to trust the link; see `Transport`."""
+        return self._inside_process
 
     @property
     def last_sent(self) -> float:
@@ -311,6 +318,7 @@ class Link:
         random: Decides on jitter and drops.
         note: Takes note of what happens.
         on_end: Called once, when nothing more will pass.
+        inside_process: What both ends say: whether a server is to trust the link.
 
     Attributes:
         client: The client's end.
@@ -328,6 +336,7 @@ class Link:
         random: random.Random,
         note: Note,
         on_end: Callable[[Link], None],
+        inside_process: bool = False,
     ) -> None:
         self.name = name
         self.conditions = conditions
@@ -338,8 +347,12 @@ class Link:
         self._ended = False
         self.to_server = _Direction("->", self)
         self.to_client = _Direction("<-", self)
-        self.client = LinkEnd(self, self.to_client, self.to_server, "server", subprotocols)
-        self.server = LinkEnd(self, self.to_server, self.to_client, peer, subprotocols)
+        self.client = LinkEnd(
+            self, self.to_client, self.to_server, "server", subprotocols, inside_process
+        )
+        self.server = LinkEnd(
+            self, self.to_server, self.to_client, peer, subprotocols, inside_process
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}{', ended' if self._ended else ''}>"

@@ -17,7 +17,6 @@ from pgnet_trio.crypto import PasswordHasher
 from pgnet_trio.environment import Environment
 from pgnet_trio.errors import ServerError
 from pgnet_trio.protocol.v2 import SUBPROTOCOL
-from pgnet_trio.server.limits import LOCAL
 from pgnet_trio.testing.links import Conditions, Link
 
 if TYPE_CHECKING:
@@ -270,11 +269,12 @@ class SimulatedNetwork:
             name,
             self.conditions,
             target=server,
-            peer=f"host of {username}" if self.encrypted else LOCAL,
+            peer=f"host of {username}" if self.encrypted else "memory",
             subprotocols=(SUBPROTOCOL,) if protocol == 2 else (),
             random=place.random,
             note=self._note,
             on_end=place.links.remove,
+            inside_process=not self.encrypted,
         )
         place.links.append(link)
         try:

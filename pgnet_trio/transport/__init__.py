@@ -1,4 +1,4 @@
-"""Links that carry whole messages, in memory and over WebSockets, behind one interface."""
+"""Transports: links that carry whole messages, in memory and over WebSockets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["MemoryTransport", "Transport", "WebSocketImplementation", "choose", 
 
 
 class Accept(Protocol):
-    """Takes a client's connection as a WebSocket; it is closed at exit."""
+    """Accepts a client's connection as a WebSocket, and closes it at exit."""
 
     def __call__(
         self,
@@ -33,7 +33,7 @@ class Accept(Protocol):
 
 
 class Connect(Protocol):
-    """Connects to a WebSocket server; the connection is closed at exit."""
+    """Connects to a WebSocket server, and closes the connection at exit."""
 
     def __call__(
         self,
@@ -50,10 +50,10 @@ class Connect(Protocol):
 
 @attrs.frozen
 class WebSocketImplementation:
-    """One of the libraries that can carry WebSockets.
+    """The transports of one WebSocket library.
 
     Attributes:
-        name: As `choose` knows it.
+        name: The name for `choose`.
         accept: Makes the server's end.
         connect: Makes the client's end.
     """
@@ -64,15 +64,15 @@ class WebSocketImplementation:
 
 
 def choose(name: str | None) -> WebSocketImplementation:
-    """Find a WebSocket implementation.
+    """Return a WebSocket implementation.
 
     Args:
         name: "trio-websocket", "websockets" (faster; the extra ``speed``), or None for the
             fastest that is installed.
 
     Raises:
-        ImportError: The one that was named is not installed.
-        ValueError: There is none of this name.
+        ImportError: The library that was named is not installed.
+        ValueError: There is no implementation of this name.
     """
     if name not in ("trio-websocket", "websockets", None):
         raise ValueError(

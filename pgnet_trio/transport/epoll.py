@@ -1,8 +1,8 @@
-"""Waiting until a socket can be read, on Linux, in a way that costs less for each message.
+"""Waiting until a socket can be read, on Linux, with fewer system calls than Trio needs.
 
-Trio arms its epoll set anew for each wait, by a system call. A connection that reads for all of its
-life waits once for each message; so each socket is registered once here, edge-triggered, in a set
-that Trio waits for (epoll(7), "Level-triggered and edge-triggered").
+Trio arms its epoll set anew for each wait, by a system call, and a connection waits once for each
+message. Here each socket is registered once, edge-triggered, in a set of our own; Trio waits for
+that set (epoll(7), "Level-triggered and edge-triggered").
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ _ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
 def watch(source: socket.socket) -> Readiness:
-    """Watch a socket, in Trio's way where no set can be had.
+    """Watch a socket, by Trio itself where a set of our own is not possible.
 
-    That is where the system has no room for a set, or for another socket in it, and at the end of a
-    run of Trio, when only what outlives the main task is left.
+    It is not possible where the system has no room for a set or for another socket in it, and at
+    the end of a run of Trio, when no task can be started any more.
 
     Args:
-        source: The socket. It does not block, and is open until `Readiness.close` was called.
+        source: The socket. It must not block, and must stay open until `Readiness.close` was
+            called.
     """
     try:
         watched = _current.get(None)
@@ -45,7 +46,7 @@ def watch(source: socket.socket) -> Readiness:
 
 
 class _Set:
-    """The sockets of one run of Trio; it lasts as long as there are any."""
+    """The sockets of one run of Trio. The set ends when the last of them is removed."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -54,7 +55,7 @@ class _Set:
 
     @property
     def ended(self) -> bool:
-        """Whether nobody is woken any more."""
+        """Whether the set wakes nobody any more."""
         return self._epoll.closed
 
     def add(self, fd: int, watched: _Watched) -> None:
@@ -71,9 +72,9 @@ class _Set:
                 _current.set(None)
 
     async def run(self) -> None:
-        """Wake those whose sockets can be read, until there are none, or the run ends."""
+        """Wake the tasks whose sockets can be read, until no socket is left or the run ends."""
         try:
-            # Trio may have no room for the set.
+            # OSError: Trio has no room for the set. The sockets are left to Trio then.
             with self._epoll, self._scope, contextlib.suppress(OSError):
                 while True:
                     await trio.lowlevel.wait_readable(self._epoll.fileno())
@@ -85,14 +86,14 @@ class _Set:
 
 
 class _Watched(Readiness):
-    """A socket in a set. An edge is told once, so it is remembered until all is read."""
+    """A socket in a set. The kernel reports an edge once, so it is remembered until all is read."""
 
     __slots__ = ("_ended", "_fd", "_left_to_trio", "_may_read", "_set", "_task")
 
     def __init__(self, source: socket.socket, watched: _Set) -> None:
         super().__init__(source)
         self._may_read = False
-        # No edge comes any more then, and the end itself is still to be read.
+        # After the end no edge comes any more, but the end itself has to be read.
         self._ended = False
         self._left_to_trio = False
         self._task: trio.lowlevel.Task | None = None
@@ -121,13 +122,13 @@ class _Watched(Readiness):
         self._set.remove(self._fd)
 
     def note_edge(self, *, ended: bool) -> None:
-        """Note that something has come, and whether that is the last."""
+        """Record that bytes have come, and whether the peer sends no more."""
         self._may_read = True
         self._ended = self._ended or ended
         self._resume()
 
     def leave_to_trio(self) -> None:
-        """Wait in Trio's way from now on, because the set has ended."""
+        """Let Trio itself wait from now on, because the set has ended."""
         self._left_to_trio = True
         self._resume()
 

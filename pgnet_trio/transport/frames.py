@@ -1,7 +1,7 @@
-"""The frames of WebSocket in a stream of bytes: plain ones read and written, the others watched.
+"""WebSocket frames in a stream of bytes: plain ones are read and written here, others are watched.
 
-Nearly all that a game sends is one frame for one message. These need nothing that a library
-knows, and cost a tenth when they pass it by; everything else is left to it.
+A plain frame is all of one message, as nearly all frames of a game are. It needs no rule that only
+a library knows, and costs a tenth without one. A library handles all other frames.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ __all__ = [
 
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
 
-# The first byte of a frame that is all of its message.
+# The first byte of a frame that is the whole message.
 FINAL_TEXT, FINAL_BINARY = 0x80 | _TEXT, 0x80 | _BINARY
 FINAL_CLOSE, FINAL_PING, FINAL_PONG = 0x80 | _CLOSE, 0x80 | _PING, 0x80 | _PONG
 
-# The masking key for what we say of our own accord. Masking keeps those who choose the content
-# from choosing the bytes on the wire, and here nobody else chose it.
+# The masking key of frames whose content is our own. Masking is there so that whoever chooses the
+# content of a frame cannot choose the bytes on the wire; here, nobody else chose the content.
 NO_MASK = bytes(4)
 
 Mask: TypeAlias = Callable[[bytes, bytes], bytes]
@@ -54,7 +54,7 @@ _LONG = struct.Struct("!BBQ").pack
 
 
 def apply_mask(data: bytes, key: bytes) -> bytes:
-    """Mask a payload with a key of four bytes, or take the mask off."""
+    """Return a payload with a mask of four bytes put on, or taken off."""
     size = len(data)
     keys = (key * (size // 4 + 1))[:size]
     return (int.from_bytes(data) ^ int.from_bytes(keys)).to_bytes(size)
@@ -63,12 +63,12 @@ def apply_mask(data: bytes, key: bytes) -> bytes:
 def frame(
     first: int, payload: bytes, *, key: bytes | None = None, mask: Mask = apply_mask
 ) -> bytes:
-    """Make a frame.
+    """Return a frame.
 
     Args:
-        first: Its first byte: the opcode, and whether it is the last of its message.
+        first: Its first byte: the opcode, and whether the frame is the last of its message.
         payload: Any number of bytes; at most 125 in a control frame.
-        key: The masking key, if a client sends it.
+        key: The masking key, where a client sends the frame.
         mask: Applies the key.
     """
     size = len(payload)
@@ -84,12 +84,12 @@ def frame(
 
 
 def close_frame(code: int, reason: str, *, masked: bool) -> bytes:
-    """A close frame.
+    """Return a close frame.
 
     Args:
         code: The close code.
         reason: Text for the peer, at most 123 bytes of UTF-8.
-        masked: Whether a client sends it.
+        masked: Whether a client sends the frame.
     """
     payload = code.to_bytes(2) + reason.encode()
     return frame(FINAL_CLOSE, payload, key=NO_MASK if masked else None)
@@ -98,17 +98,17 @@ def close_frame(code: int, reason: str, *, masked: bool) -> bytes:
 def take_plain(
     data: bytes, messages: deque[str | bytes], *, limit: int | None, unmask: Mask | None
 ) -> int:
-    """Take the messages from the beginning of `data`, as long as nothing about them is special.
+    """Take plain messages from the beginning of `data`.
 
-    It stops before whatever is not a whole message in one frame: a control frame, a fragment,
-    the beginning of a frame, a message over the limit, anything that breaks a rule. So whoever
-    judges these sees all of them.
+    This stops before the first frame that is not a whole message: a control frame, a fragment, the
+    beginning of a frame, a message over the limit, anything that breaks a rule. The caller has to
+    hand all the bytes from there on to those who judge such frames.
 
     Args:
-        data: What came next. It begins with a frame, and no fragmented message is under way.
-        messages: Where to append the messages: ``str`` for text, ``bytes`` for binary.
+        data: The bytes that came. They begin with a frame, and no fragmented message is under way.
+        messages: The queue for the messages: ``str`` for text, ``bytes`` for binary.
         limit: The longest message in bytes, or None.
-        unmask: Takes the mask off what a client sent; None for what a server sent, which has none.
+        unmask: Takes the mask off frames of a client; None for those of a server, which have none.
 
     Returns:
         How many bytes were taken.
@@ -145,17 +145,17 @@ def take_plain(
 
 
 class FrameWatch:
-    """Reads along with a WebSocket library, and stops a message that breaks a limit.
+    """Reads the bytes before a WebSocket library does, and stops a message that breaks a limit.
 
-    It looks at nothing but what its limits need; what else is wrong with a frame, the library
-    finds.
+    It checks the limits alone; the library finds everything else that is wrong with a frame.
 
     Attributes:
-        max_message_size: The longest message in bytes that may pass, or None. It holds for frames
-            whose header comes after it was assigned.
-        messages: How many messages have passed to their last byte.
-        close_seen: Whether the peer sent a close frame. What comes after it is not looked at.
-        violation: The limit that was broken, as the close code and the reason to give; or None.
+        max_message_size: The longest message in bytes that may pass, or None. A new value holds
+            for frames whose header comes after it was assigned.
+        messages: How many messages have passed completely.
+        close_seen: Whether the peer sent a close frame. Bytes after it are not checked.
+        violation: The close code and the reason to send for a broken limit; None where none was
+            broken.
     """
 
     def __init__(self, max_message_size: int | None) -> None:
@@ -172,7 +172,7 @@ class FrameWatch:
 
     @property
     def between_messages(self) -> bool:
-        """Whether what comes next begins a message or a control frame."""
+        """Whether the next byte begins a message or a control frame."""
         return not (
             self._payload_left
             or self._header
@@ -182,10 +182,10 @@ class FrameWatch:
         )
 
     def passes(self, data: bytes) -> int:
-        """Look at the bytes that came next.
+        """Check the bytes that came next.
 
         Returns:
-            How many of them may pass: all, or those before the frame that broke a limit.
+            How many of them may pass: all, or only those before a frame that breaks a limit.
         """
         if self.violation is not None:
             return 0

@@ -1,4 +1,4 @@
-"""What every WebSocket handshake needs, whichever library has it: the bytes before the frames."""
+"""What every WebSocket handshake needs, whichever library does it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ if TYPE_CHECKING:
 __all__ = ["TOO_EARLY", "HeadEnd", "open_stream", "refuse"]
 
 TOO_EARLY = "something came with the handshake\n"
-"""The answer to a client that sends more than its request before there is an answer."""
+"""The answer to a client that sends more than its request before it has the answer."""
 
-# As h11 finds the end of the headers.
+# h11 finds the end of the headers in the same way.
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 
 
 class HeadEnd:
-    """Finds where the headers of a request or an answer end, in bytes that come in pieces."""
+    """Finds the end of the headers of an HTTP message whose bytes come in pieces."""
 
     def __init__(self) -> None:
         self._last = b""
 
     def find(self, data: bytes) -> int | None:
-        """Say how many bytes of the next piece belong to the headers; None for all, and more."""
+        """Return how many bytes of the next piece belong to the headers.
+
+        None where all of them do, and the headers have not ended yet.
+        """
         seen = self._last + data
         blank = _BLANK_LINE.search(seen)
         if blank is None:
@@ -43,7 +46,7 @@ async def open_stream(host: str, port: int, ssl_context: ssl.SSLContext | None) 
     """Connect by TCP, and speak TLS over it where a context is given.
 
     Raises:
-        OSError: The host was not reached.
+        OSError: The host could not be reached.
     """
     stream = await trio.open_tcp_stream(host, port)
     if ssl_context is None:
@@ -56,9 +59,10 @@ async def open_stream(host: str, port: int, ssl_context: ssl.SSLContext | None) 
 
 
 async def refuse(pipe: BytePipe, answer: bytes) -> None:
-    """Send the last that there is to say, and wait a little for the peer to close.
+    """Send an answer that refuses, and wait a little for the peer to close.
 
-    Closing with something left to read would make the kernel take the answer back.
+    If something were left to read when the socket is closed, the kernel would reset the
+    connection, and the peer would lose the answer.
 
     Raises:
         trio.BrokenResourceError: The peer is gone.

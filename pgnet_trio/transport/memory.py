@@ -1,4 +1,4 @@
-"""A transport between two tasks of one process: no port, no bytes, no copies."""
+"""A transport between two tasks of one process: without a port, and without copies."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ __all__ = ["MemoryTransport", "memory_pair"]
 
 
 def memory_pair(
-    subprotocol: str | None = None, *, max_messages: int = 64, peer: str = "memory"
+    subprotocol: str | None = None, *, max_messages: int = 64, peer: str | None = None
 ) -> tuple[MemoryTransport, MemoryTransport]:
     """Make the two ends of a link in memory.
 
     Args:
-        subprotocol: What both ends say that the client offered and they agreed on, if anything.
-        max_messages: How many messages may wait at each end to be received; one more waits at
-            the end that sends it, in `drain`.
-        peer: What both ends say as their `peer`.
+        subprotocol: The one subprotocol that both ends report as offered and agreed on, or None.
+        max_messages: How many messages may wait at each end to be received; one more may wait at
+            the sending end, for `drain`.
+        peer: The address that both ends report as their `peer`. A server does not trust a link
+            with an address: it carries on a connection from elsewhere. None stands for
+            ``"memory"``, and makes both ends `inside_process`.
 
     Returns:
         Both ends; they are alike.
@@ -51,17 +53,17 @@ def memory_pair(
 class MemoryTransport(Transport):
     """One end of a link in memory; `memory_pair` makes both.
 
-    A message is the very object that was sent. Size limits hold as on a WebSocket, so that what
-    is too long fails locally too.
+    The receiver gets the very object that was sent. Size limits hold as on a WebSocket, so that a
+    message that would be too long there fails here too.
 
     Args:
         max_messages: How many messages may wait here to be received.
-        peer: What to say as `peer`.
-        subprotocol: What to say as `subprotocol`.
+        peer: What to report as `peer`; None for ``"memory"`` and `inside_process`.
+        subprotocol: What to report as `subprotocol`.
     """
 
-    def __init__(self, max_messages: int, peer: str, subprotocol: str | None) -> None:
-        self.peer = peer
+    def __init__(self, max_messages: int, peer: str | None, subprotocol: str | None) -> None:
+        self.peer = "memory" if peer is None else peer
         self.subprotocol = subprotocol
         self.offered_subprotocols = () if subprotocol is None else (subprotocol,)
         self.max_message_size = None
@@ -71,14 +73,20 @@ class MemoryTransport(Transport):
         self._inbox: deque[str | bytes] = deque()
         self._held: str | bytes | None = None
         self._closed = False
-        # Why nothing more comes in or goes out, though this end was not closed: the exception
-        # for the receiver, and its message.
+        # Why nothing more comes in or goes out, where this end was not closed: the exception for
+        # the receiver, and its text.
         self._over: type[trio.EndOfChannel | trio.BrokenResourceError] | None = None
         self._over_text = ""
         self._receiving = False
         self._receiver: trio.lowlevel.Task | None = None
         self._drainer: trio.lowlevel.Task | None = None
         self._taken_in_pass = 0
+        self._inside_process = peer is None
+
+    @property
+    def inside_process(self) -> bool:
+        """Whether a server may trust the link; see `Transport`."""
+        return self._inside_process
 
     async def receive(self) -> str | bytes:
         """Wait for the next message; see `Transport.receive`."""
@@ -93,7 +101,7 @@ class MemoryTransport(Transport):
                 else:
                     self._taken_in_pass = 0
                     await trio.lowlevel.checkpoint()
-            # The inbox may have been emptied meanwhile: another task may have closed this end.
+            # Check again: another task may have closed this end meanwhile, and emptied the inbox.
             while not self._inbox:
                 if self._closed:
                     raise trio.ClosedResourceError(CLOSED_HERE)
@@ -120,7 +128,7 @@ class MemoryTransport(Transport):
         if self._held is not None:
             raise trio.BusyResourceError(BUSY_SENDING)
         if isinstance(message, str):
-            # What a WebSocket could not carry must fail here too.
+            # A text that a WebSocket could not carry has to fail here too.
             if not message.isascii():
                 message.encode()
         elif not isinstance(message, bytes):
@@ -150,7 +158,7 @@ class MemoryTransport(Transport):
                 raise
 
     def ping(self) -> None:
-        """Do nothing: an end in memory is alive as long as it is open."""
+        """Do nothing: a link in memory is alive as long as it is open."""
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         """Close the link; see `Transport.aclose`. The peer is always told."""

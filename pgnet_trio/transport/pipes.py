@@ -1,4 +1,4 @@
-"""Bytes both ways, written without waiting: over a socket, or over any Trio stream."""
+"""Byte pipes: they write without waiting, over a socket or over any Trio stream."""
 
 from __future__ import annotations
 
@@ -32,20 +32,23 @@ __all__ = [
 ]
 
 _READ_SIZE = 4096
-"""Bytes to ask for where little is expected: nearly always. Python takes memory for all that it
-asks for, and gives back in place what did not come, which leaves the heap full of holes."""
+"""Bytes to ask for where little is expected, which is nearly always.
+
+Python allocates as many bytes as it asks for, and then shrinks the object in place: with more, the
+heap gets full of holes.
+"""
 
 _LONG_READ_SIZE = 65536
 """Bytes to ask for in the middle of something long."""
 
 
 class BytePipe(ABC):
-    """Bytes both ways. One task reads; writing never waits, and what does not go out is kept.
+    """Bytes both ways. One task reads. Writing never waits: the pipe keeps what does not go out.
 
     Attributes:
-        peer: The address at the other end, without a port.
-        last_sent: When some of what was unsent last went out, in seconds of
-            ``trio.current_time()``; long ago where that was never.
+        peer: The address of the other end, without a port.
+        last_sent: When unsent bytes last went out, in seconds of ``trio.current_time()``; minus
+            infinity where none ever did.
     """
 
     peer: str
@@ -61,7 +64,7 @@ class BytePipe(ABC):
         """Wait for bytes; cancellation loses none.
 
         Returns:
-            At least one byte, or nothing when the peer sends no more.
+            At least one byte; none when the peer sends no more.
 
         Raises:
             trio.BrokenResourceError: The connection broke.
@@ -70,10 +73,10 @@ class BytePipe(ABC):
 
     @abstractmethod
     def write_nowait(self, data: bytes) -> bool:
-        """Write after what is unsent as much as goes out at once, and keep the rest.
+        """Write as much as goes out at once, behind what is unsent; keep the rest.
 
         Returns:
-            True when nothing is left unsent.
+            Whether nothing is left unsent.
 
         Raises:
             trio.BrokenResourceError: The connection broke.
@@ -90,11 +93,11 @@ class BytePipe(ABC):
 
     @abstractmethod
     def half_close(self) -> None:
-        """Tell the peer that no more bytes come, where that is possible."""
+        """Tell the peer that no more bytes come, where the connection can say that."""
 
     @abstractmethod
     def interrupt(self) -> None:
-        """End a `read` and a `flush` that are waiting; the pipe can still be used."""
+        """Make a `read` and a `flush` that wait raise; the pipe can still be used."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -102,17 +105,16 @@ class BytePipe(ABC):
 
 
 class SocketPipe(BytePipe):
-    """Bytes over a connected socket, taken out of Trio's wrapping.
+    """Bytes over a connected socket, without Trio's own socket object.
 
-    Trio's own socket first tries to read, which fails where the peer is waited for, and then
-    passes through the scheduler once more than is needed. That is a third of the cost of
-    carrying a short message.
+    Trio's socket first tries to read, in vain where nothing has come yet, and passes through the
+    scheduler once more than is needed. That is a third of the cost of carrying a short message.
 
     Args:
-        stream: It is emptied: its socket belongs to the pipe now.
+        stream: The stream whose socket the pipe takes over; the stream cannot be used any more.
 
     Raises:
-        trio.BrokenResourceError: The peer is gone already; the stream is as it was.
+        trio.BrokenResourceError: The peer is gone already; the stream keeps its socket.
     """
 
     def __init__(self, stream: trio.SocketStream) -> None:
@@ -192,8 +194,8 @@ class SocketPipe(BytePipe):
             self._socket.shutdown(socket.SHUT_WR)
 
     def interrupt(self) -> None:
-        """End a `read` and a `flush` that are waiting."""
-        # A task that was woken already, but has not run yet, is told by this alone.
+        """Make a `read` and a `flush` that wait raise."""
+        # A task that was woken before, but has not run yet, notices the interruption by this alone.
         self._interrupts += 1
         if not self._closed:
             self._readiness.wake()
@@ -224,13 +226,13 @@ class SocketPipe(BytePipe):
 class StreamPipe(BytePipe):
     """Bytes over any Trio stream: TLS, or a stream in memory.
 
-    A stream cannot write without waiting, so a task of its own, `run`, does the writing.
+    A stream cannot write without waiting, so a task of the pipe, `run`, does the writing.
 
     Args:
-        stream: What to read from and write to; it belongs to the pipe.
+        stream: The stream; the pipe owns it.
 
     Raises:
-        trio.BrokenResourceError: The peer is gone already; the stream is as it was.
+        trio.BrokenResourceError: The peer is gone already; the stream keeps its socket.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -270,7 +272,7 @@ class StreamPipe(BytePipe):
     async def read(self) -> bytes:
         """Wait for bytes; see `BytePipe.read`."""
         while self._read_ended is not None:
-            # One that was interrupted may take a while to leave the stream: TLS does.
+            # A read that was interrupted may take a while to leave the stream, as with TLS.
             await self._read_ended.wait()
         if self._closed:
             raise trio.ClosedResourceError(CLOSED_HERE)
@@ -302,10 +304,10 @@ class StreamPipe(BytePipe):
         raise trio.ClosedResourceError(CLOSED_HERE)
 
     def half_close(self) -> None:
-        """Do nothing: TLS cannot do it."""
+        """Do nothing: TLS cannot close one direction alone."""
 
     def interrupt(self) -> None:
-        """End a `read` and a `flush` that are waiting."""
+        """Make a `read` and a `flush` that wait raise."""
         self._reading.cancel()
         self._flushing.cancel()
 
@@ -327,7 +329,7 @@ class StreamPipe(BytePipe):
 
 
 def _broken(cause: Exception) -> trio.BrokenResourceError:
-    # TLS errors have their text in the cause of Trio's error, whose own is empty.
+    # For a TLS error, the text is in the cause: that of Trio's own error is empty.
     return trio.BrokenResourceError(f"the link broke: {str(cause) or cause.__cause__}")
 
 
@@ -336,7 +338,7 @@ async def open_pipe(stream: trio.abc.Stream) -> AsyncGenerator[BytePipe, None]:
     """Make the pipe that suits a stream, and close it at exit.
 
     Args:
-        stream: What to carry the bytes over; it belongs to this function, whatever happens.
+        stream: The stream. This function owns it, and closes it whatever happens.
 
     Raises:
         trio.BrokenResourceError: The peer is gone already.
@@ -367,9 +369,9 @@ async def close_at_once(resource: trio.abc.AsyncResource) -> None:
 
 @asynccontextmanager
 async def helper_nursery() -> AsyncGenerator[trio.Nursery, None]:
-    """A nursery for helper tasks, which must not raise; they are cancelled at exit.
+    """Open a nursery for helper tasks, which must not raise; cancel them at exit.
 
-    The body's exception comes out as it is, never in a group.
+    An exception of the body is raised as it is, never in a group.
     """
     error: BaseException | None = None
     try:
@@ -381,7 +383,7 @@ async def helper_nursery() -> AsyncGenerator[trio.Nursery, None]:
             finally:
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        # The helpers' share of a cancellation from outside; anything else is more than that.
+        # A cancellation from outside reaches the helpers too: their part of it is no error.
         if error is None or group.split(trio.Cancelled)[1] is not None:
             raise
     if error is not None:
@@ -392,7 +394,7 @@ async def helper_nursery() -> AsyncGenerator[trio.Nursery, None]:
 
 
 def peer_address(stream: trio.abc.Stream) -> str:
-    """The address at the other end, without a port; "local" where there is none.
+    """Return the address of the other end, without a port; "local" where there is none.
 
     Raises:
         trio.BrokenResourceError: The peer is gone already.

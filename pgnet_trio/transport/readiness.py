@@ -1,4 +1,4 @@
-"""Waiting until a socket can be read, in Trio's own way, which works on every system."""
+"""Waiting until a socket can be read, by Trio itself, which works on every system."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["Readiness"]
 
 
 class Readiness:
-    """Whether one socket can be read, for the one task that reads it.
+    """Tells the one task that reads a socket when it can be read.
 
     Args:
-        source: The socket. It does not block, and is open until `close` was called.
+        source: The socket. It must not block, and must stay open until `close` was called.
     """
 
     __slots__ = ("_socket",)
@@ -22,19 +22,21 @@ class Readiness:
         self._socket = source
 
     async def wait(self) -> None:
-        """Wait until it may be readable, or until `wake`; cancellation changes nothing.
+        """Wait until the socket may be readable, or `wake` is called.
+
+        Cancellation changes nothing.
 
         Raises:
-            trio.ClosedResourceError: `wake` was called, perhaps.
+            trio.ClosedResourceError: `wake` was called; some implementations return instead.
         """
         await trio.lowlevel.wait_readable(self._socket)
 
     def drained(self) -> None:
-        """Note that all that had come is read."""
+        """Record that all bytes that had come were read."""
 
     def wake(self) -> None:
-        """End a `wait`; it returns, or raises."""
+        """Make a `wait` that goes on return or raise."""
         trio.lowlevel.notify_closing(self._socket)
 
     def close(self) -> None:
-        """Watch it no more; once, before it is closed."""
+        """Stop watching; call it once, before the socket is closed."""

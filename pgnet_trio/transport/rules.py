@@ -1,4 +1,4 @@
-"""What every transport keeps to: limits with their reasons, and the wording of its errors."""
+"""The limits that every transport keeps, each with its reason, and the texts of their errors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ __all__ = [
     "BUSY_SENDING",
     "CLOSED_HERE",
     "CLOSE_TIMEOUT",
+    "GOING_AWAY",
     "INVALID_TEXT",
     "MAX_FRAGMENTS",
     "MAX_HANDSHAKE_SIZE",
@@ -22,27 +23,36 @@ __all__ = [
     "too_many_fragments",
 ]
 
-# How long closing waits, in seconds, for what is still on its way out and for the peer's answer.
-# A peer that answers does so in one round trip; one that does not must not hold up a shutdown.
+# Seconds that closing waits until everything is out and the peer has answered. A peer that answers
+# does so in one round trip; a peer that does not answer must not hold up a shutdown.
 CLOSE_TIMEOUT = 1.0
 
-# Pieces of one message. Each costs memory and time beside its bytes, so a limit of bytes alone
-# leaves empty pieces free. Those who stream send pieces of 1 KiB or more: with so many of them
-# a message is as long as the longest that this package ever sends, 1 MiB.
+# Fragments of one message. Each costs memory and time beside its bytes, so a limit of bytes alone
+# would let a peer send empty ones without end. Programs that stream send fragments of 1 KiB or
+# more; so many of those make the longest message that this package ever sends, 1 MiB.
 MAX_FRAGMENTS = 1024
 
-# The HTTP request of a handshake, headers included; h11 has the same limit. Browsers stay below
-# 4 KiB, and nobody has logged in at this point.
+# Bytes of the HTTP request of a handshake, headers included. Browsers stay below 4 KiB, and nobody
+# has logged in at this point. h11 has the same limit.
 MAX_HANDSHAKE_SIZE = 16 * 1024
 
-# Messages that a receiver takes from what has already arrived before other tasks get a turn. A
-# turn costs as much as parsing a message does; at 50 us for a message, nobody waits for 1 ms.
+# Messages that a receiver takes out of what has arrived before it lets other tasks run. Letting
+# them run costs as much as parsing a message. At 50 us a message, nobody waits longer than 1 ms.
 MESSAGES_PER_PASS = 16
 
-# Close codes of RFC 6455, section 7.4.1, that transports send of their own accord.
+# Close codes of RFC 6455, section 7.4.1.
+
+GOING_AWAY = 1001
+"""This end goes away, or it has not heard of the peer for too long."""
+
 INVALID_TEXT = 1007
+"""The peer sent a text message that is not UTF-8."""
+
 POLICY_VIOLATION = 1008
+"""The peer broke the rules, and no other code says which of them."""
+
 MESSAGE_TOO_BIG = 1009
+"""The peer sent a message over the limit."""
 
 CLOSED_HERE = "this link was closed at this end"
 BUSY_RECEIVING = "another task is already receiving from this link"
@@ -53,7 +63,7 @@ _MAX_SHOWN = 200
 
 
 def byte_size(message: str | bytes) -> int:
-    """The size of a message on the wire, in bytes.
+    """Return the size of a message on the wire, in bytes.
 
     Raises:
         UnicodeEncodeError: The text has a lone surrogate, which UTF-8 cannot carry.
@@ -64,10 +74,10 @@ def byte_size(message: str | bytes) -> int:
 
 
 def check_close_code(code: int) -> None:
-    """Refuse a close code that may not be sent.
+    """Check that an endpoint may send a close code.
 
     Raises:
-        ValueError: It is none of those that RFC 6455, section 7.4, lets an endpoint send.
+        ValueError: It may not (RFC 6455, section 7.4).
     """
     if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
         raise ValueError(
@@ -76,26 +86,26 @@ def check_close_code(code: int) -> None:
 
 
 def cut_reason(reason: str) -> str:
-    """A close reason as far as a close frame can carry it: whole characters, at most 123 bytes."""
+    """Return as much of a reason as fits into a close frame: 123 bytes, and whole characters."""
     return reason.encode(errors="replace")[:_MAX_REASON_SIZE].decode(errors="ignore")
 
 
 def closed_by_peer(code: int, reason: str) -> str:
-    """What an error says when the peer closed the link."""
+    """Return the text of the error that says that the peer closed the link."""
     text = f"the peer closed the link with code {code}"
     return f"{text}: {printable(reason)}" if reason else text
 
 
 def printable(text: str) -> str:
-    """Text of the peer's for an error message: no control characters, and not long."""
+    """Return text of the peer for an error message: short, and without control characters."""
     return "".join(char if char.isprintable() else "?" for char in text[:_MAX_SHOWN])
 
 
 def too_big(limit: int) -> str:
-    """What both ends are told when a message is over the limit, which is in bytes."""
+    """Return what both ends are told about a message over the limit, which is in bytes."""
     return f"message over the limit of {limit} bytes"
 
 
 def too_many_fragments() -> str:
-    """What both ends are told when a message comes in too many pieces."""
+    """Return what both ends are told about a message in too many fragments."""
     return f"message in more than {MAX_FRAGMENTS} fragments"

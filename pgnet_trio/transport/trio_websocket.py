@@ -1,17 +1,17 @@
-"""WebSockets with ``trio-websocket``, which is always there; its faults stay inside this module.
+"""WebSockets with ``trio-websocket``, which is always installed; its faults stay in this module.
 
-The library does the handshake, and gets what is no plain message: fragments, pings, the peer's
-closing, whatever breaks a rule. What it gets wrong, and how it is contained:
+The library does the handshake, and handles what is no plain message: fragments, pings, the peer's
+close, and whatever breaks a rule. Its faults, and how each is contained:
 
-- An exception in its reader task ends the nursery that it runs in. What it gets for a nursery is
-  `_Library`, which turns the exception into the end of this one link.
+- An exception in its reader task ends the nursery that the task runs in. The library is given
+  `_Library` as its nursery, which turns the exception into the end of this one connection.
 - It waits for ever for a handshake that can no longer come. `_Library` ends that wait.
-- Its size limit counts characters, and it keeps empty fragments without end. Its limit is off:
-  the link counts bytes and fragments before the library sees them.
-- A connection closed for a broken limit keeps its socket and tasks, and after an error in the
-  peer's frames it goes on buffering what comes. It has no socket here, and is given no more.
-- It answers no ping while its queue is full, and one that comes while it closes makes it raise.
-  Only the receiving task gives it anything, and it is not asked to close.
+- Its size limit counts characters, and it keeps any number of empty fragments. Its limit is off
+  here: the transport counts bytes and fragments before the library sees them.
+- A connection that it closes for a broken limit keeps its socket and tasks, and after an error in
+  the peer's frames it goes on buffering. Here it has no socket, and gets no more bytes.
+- It answers no ping while its queue is full, and a ping that comes while it closes makes it raise.
+  Here only the receiving task gives it bytes, and nobody asks it to close.
 - A send that is cancelled leaves half a frame. Here its sends do not wait.
 """
 
@@ -36,7 +36,7 @@ from pgnet_trio.transport.frames import FINAL_CLOSE
 from pgnet_trio.transport.handshake import TOO_EARLY, HeadEnd, open_stream, refuse
 from pgnet_trio.transport.pipes import BytePipe, helper_nursery, open_pipe
 from pgnet_trio.transport.rules import CLOSED_HERE, closed_by_peer, cut_reason, printable
-from pgnet_trio.transport.websocket import WebSocketLink
+from pgnet_trio.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
     from pgnet_trio.transport.interface import Transport
@@ -45,7 +45,7 @@ __all__ = ["TrioWebSocketTransport", "accept", "connect"]
 
 _log = logging.getLogger(__name__)
 
-# Messages that may wait inside the library: with them full, it waits until they are taken out.
+# How many messages may wait inside the library. When they are that many, it stops reading.
 _QUEUE_SIZE = 16
 _READ_SIZE = 64 * 1024
 
@@ -62,19 +62,19 @@ async def accept(
 ) -> AsyncGenerator[Transport, None]:
     """Take a client's connection as a WebSocket; it is closed at exit.
 
-    Nothing here has a deadline: a client that stops in the middle of the handshake is waited for
-    until the caller's cancel scope ends it.
+    Nothing here has a deadline. A client may stop in the middle of the handshake: the caller's
+    cancel scope has to end the wait.
 
     Args:
-        stream: The accepted connection. It belongs to this function, whatever happens.
-        subprotocols: What this server speaks, the best first. A client that asks for none of
-            them is accepted without one.
+        stream: The accepted connection. This function owns it, and closes it whatever happens.
+        subprotocols: The subprotocols of this server, the best first. A client that asks for none
+            of them is accepted without one.
         max_message_size: As in `Transport`.
-        peer: The client's address, where it is known better than from the socket.
+        peer: The client's address, where the caller knows it better than the socket does.
 
     Raises:
-        trio.BrokenResourceError: The client is gone, or asked for something that is no WebSocket;
-            in that case it got an HTTP error.
+        trio.BrokenResourceError: The client is gone; or it asked for something that is no
+            WebSocket, and got an HTTP error.
     """
     async with open_pipe(stream) as pipe, helper_nursery() as helpers:
         library = _Library(pipe, helpers, is_client=False)
@@ -125,15 +125,15 @@ async def connect(
         host: A name or an address.
         port: The TCP port.
         resource: Path and query.
-        host_header: What to name the server in the request, if not `host` and `port`.
-        ssl_context: Speak TLS with this context (``wss://``).
-        subprotocols: What this client speaks, the best first.
+        host_header: How the request names the server, if not by `host` and `port`.
+        ssl_context: The context for TLS (``wss://``); None for none.
+        subprotocols: The subprotocols of this client, the best first.
         max_message_size: As in `Transport`.
 
     Raises:
-        OSError: The host was not reached.
-        trio.BrokenResourceError: Something is there, but it is not a WebSocket server, or it
-            refused; or TLS failed. The message says what came.
+        OSError: The host could not be reached.
+        trio.BrokenResourceError: Whoever answered is no WebSocket server, or refused; or TLS
+            failed. The message says what came.
     """
     if host_header is None:
         name = f"[{host}]" if ":" in host else host
@@ -146,7 +146,7 @@ async def connect(
         async def shake_hands() -> WebSocketConnection:
             return await wrap_client_stream(
                 library.nursery,
-                # It takes any stream, as its documentation says and its annotation does not.
+                # The library takes any stream: its documentation says so, its annotation does not.
                 cast(trio.SocketStream, library),
                 host_header,
                 resource,
@@ -169,14 +169,14 @@ async def connect(
             yield transport
 
 
-class TrioWebSocketTransport(WebSocketLink):
-    """A WebSocket of the library ``trio-websocket``; `accept` and `connect` make them.
+class TrioWebSocketTransport(WebSocketTransport):
+    """A WebSocket whose rare frames ``trio-websocket`` handles; `accept` and `connect` make them.
 
     Args:
         connection: The library's connection, its handshake done.
-        library: Where it runs.
-        pipe: Where its bytes come from and go to. The transport closes it.
-        peer: What to say as `peer`.
+        library: What the connection runs in.
+        pipe: The connection's bytes. The transport closes it.
+        peer: The peer's address; see `Transport`.
         offered_subprotocols: As in `Transport`.
         max_message_size: As in `Transport`.
     """
@@ -201,14 +201,14 @@ class TrioWebSocketTransport(WebSocketLink):
         )
         self._connection = connection
         self._library = library
-        # How many messages the library was given, and how many came out of it.
+        # How many messages the library got, and how many it has returned.
         self._given = 0
         self._came_out = 0
-        # Whether all that the library makes of what it was given is taken note of.
+        # Whether everything that the library made of its bytes was taken out of it.
         self._settled = True
         library.answer = self._answer
         if library.first:
-            self._take(library.first)
+            self._take_in(library.first)
 
     @property
     def _library_is_idle(self) -> bool:
@@ -222,7 +222,7 @@ class TrioWebSocketTransport(WebSocketLink):
                 if not self._closed:
                     self._messages.append(message)
         except ConnectionClosed:
-            # It found something wrong with one of them, and none comes after that.
+            # The library found one of them wrong, and returns none after it.
             self._came_out = self._given
         await self._library.idle.wait()
         self._settled = True
@@ -245,22 +245,22 @@ class TrioWebSocketTransport(WebSocketLink):
 
 
 class _Library(trio.abc.Stream):
-    """Runs the library, and is what it takes for the network.
+    """Runs the library, which takes this object for its network and for its nursery.
 
-    During the handshake it reads from the pipe and writes to it. After that it reads what it is
-    fed, and what it writes goes to `answer`, so that it never waits for the network.
+    During the handshake the library reads from the pipe and writes to it. After that it reads the
+    bytes that `feed` gets, and what it writes goes to `answer`: so it never waits for the network.
 
     Args:
         pipe: The connection.
-        nursery: Where the library's task is to run.
-        is_client: Which side this is.
+        nursery: The nursery for the library's task.
+        is_client: Whether this is the client's end.
 
     Attributes:
-        first: What came together with the handshake, behind it.
-        idle: Set while the library waits to be fed, and when it does nothing any more.
-        ended: Whether it does nothing any more.
-        answered_close: Whether it answered a close of the peer's.
-        answer: Where to send what it wants to be sent.
+        first: Bytes that came behind the handshake, in the same read.
+        idle: Set while the library waits for bytes, and after it has ended.
+        ended: Whether the library's task has ended.
+        answered_close: Whether the library has answered the peer's close.
+        answer: Called with each frame that the library sends; None during the handshake.
     """
 
     def __init__(self, pipe: BytePipe, nursery: trio.Nursery, *, is_client: bool) -> None:
@@ -274,7 +274,7 @@ class _Library(trio.abc.Stream):
         self._is_client = is_client
         self._fed = b""
         self._more = trio.Event()
-        # Cancelled when the handshake can no longer succeed: the library would wait for ever.
+        # Cancelled when the handshake can no longer succeed, or the library would wait for ever.
         self._handshake = trio.CancelScope()
         self._head: bytearray | None = bytearray()
         self._head_end = HeadEnd()
@@ -284,18 +284,18 @@ class _Library(trio.abc.Stream):
 
     @property
     def nursery(self) -> trio.Nursery:
-        """What the library takes for a nursery: it calls nothing but `start_soon`."""
+        """This object, as the library's nursery: the library calls nothing but `start_soon`."""
         return cast(trio.Nursery, self)
 
     def start_soon(self, task: Callable[[], Awaitable[object]]) -> None:
-        """Run the library's task, whatever it raises."""
+        """Start the library's task; an exception of it ends nothing else."""
         self._nursery.start_soon(self._run, task)
 
     async def open(self, shake_hands: _Opener) -> WebSocketConnection:
         """Shake hands.
 
         Raises:
-            trio.BrokenResourceError: There was no handshake.
+            trio.BrokenResourceError: The handshake failed.
         """
         with self._handshake:
             try:
@@ -312,18 +312,18 @@ class _Library(trio.abc.Stream):
             _log.debug("a WebSocket ended: the library raised", exc_info=True)
         finally:
             self._finish()
-            # What it would answer with leads back to here, by way of the link.
+            # Cut the circle of references: the transport holds this object too.
             self.answer = None
 
     def feed(self, data: bytes) -> None:
-        """Let the library read these bytes next."""
+        """Let the library read these bytes."""
         if not self.ended:
             self._fed += data
             self.idle = trio.Event()
             self._more.set()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Give the library what it reads."""
+        """Return the next bytes to the library."""
         if self._head is not None:
             return await self._read_head(self._head)
         if not self._fed:
@@ -336,7 +336,7 @@ class _Library(trio.abc.Stream):
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Take what the library sends: one frame, or a part of the handshake."""
+        """Take one frame, or a part of the handshake, that the library sends."""
         if self.answer is not None:
             self.answered_close = self.answered_close or data[0] == FINAL_CLOSE
             self.answer(bytes(data))
@@ -352,14 +352,14 @@ class _Library(trio.abc.Stream):
             raise
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Return: sending never waits; the library does not use it."""
+        """Return: sending never waits. The library does not call this."""
         await trio.lowlevel.checkpoint()
 
     async def aclose(self) -> None:
-        """Take note that the library is at its end; the link closes the pipe."""
+        """Record that the library has ended; the transport closes the pipe."""
         try:
             if self.answer is None and self._status is not None and not self._is_client:
-                # It has just refused, and may not have read all of the request.
+                # The library has refused, perhaps before it read the whole request.
                 await refuse(self._pipe, b"")
             else:
                 await trio.lowlevel.checkpoint()

@@ -1,9 +1,9 @@
-"""A WebSocket after its handshake: all but what only a library knows about frames.
+"""A WebSocket after its handshake, without those rules of frames that a library knows.
 
-There is no task beside the caller's. The task that receives reads the pipe, and takes the plain
-messages out of it by itself; the task that sends writes to the pipe at once. Pings, fragments,
-the peer's closing and all that breaks a rule go to a library, whose answers go out behind what
-is unsent: so there is one writer, and no frame is ever cut by another.
+It has no task of its own. The task that receives reads the pipe, and takes plain messages out of
+the bytes; the task that sends writes to the pipe at once. Pings, fragments, the peer's close and
+everything that breaks a rule go to a library. All writes go through the one pipe, behind what is
+unsent, so that no frame is ever cut by another.
 """
 
 from __future__ import annotations
@@ -42,28 +42,28 @@ from pgnet_trio.transport.rules import (
 if TYPE_CHECKING:
     from pgnet_trio.transport.pipes import BytePipe
 
-__all__ = ["WebSocketLink"]
+__all__ = ["WebSocketTransport"]
 
 
-class WebSocketLink(Transport):
+class WebSocketTransport(Transport):
     """A WebSocket over a `BytePipe`, after its handshake.
 
-    Reading is what drives it: pings are answered, and the peer's closing is noticed, by the task
-    that is in `receive`. While nobody receives, all that waits in the kernel. So a connection's
-    reader always receives, and nothing else waits for long between two calls. For a pong that
-    finds the socket full, see `Transport.on_unsent`.
+    The task in `receive` drives it: that task answers pings, and notices the peer's close. While
+    nobody receives, bytes wait in the kernel. So one task of a connection always has to receive,
+    with little time between two calls. For a pong that finds the socket full, see
+    `Transport.on_unsent`.
 
-    A change of `max_message_size` holds for messages that begin to arrive after it: what came
-    in the same read as the message before was judged then.
+    A change of `max_message_size` holds for messages that begin to arrive after it. A message that
+    came in the same read as the one before was judged already.
 
     Args:
-        pipe: Where the bytes come from and go to. The link closes it.
-        is_client: Which end this is.
-        peer: What to say as `peer`.
+        pipe: The connection's bytes. The transport closes it.
+        is_client: Whether this is the client's end.
+        peer: The peer's address; see `Transport`.
         subprotocol: As in `Transport`.
         offered_subprotocols: As in `Transport`.
         max_message_size: As in `Transport`.
-        mask: Applies a masking key.
+        mask: Applies a masking key to a payload.
     """
 
     def __init__(
@@ -89,20 +89,21 @@ class WebSocketLink(Transport):
         self._messages: deque[str | bytes] = deque()
         self._taken_in_pass = 0
         self._receiving = False
-        # Whether send_nowait returned False, and drain has not returned since.
+        # Whether send_nowait has returned False, and drain has not returned since.
         self._owes_drain = False
-        # The latest ping and pong that could not be written because half a frame was unsent.
-        # More are not kept (RFC 6455, section 5.5.3, allows it), so pings without end cost nothing.
-        self._late: dict[int, bytes] = {}
+        # The latest ping and the latest pong that could not be written because half a frame was
+        # unsent. Earlier ones are dropped, which RFC 6455, section 5.5.3, allows: so a peer that
+        # sends pings without end costs no memory.
+        self._late_control: dict[int, bytes] = {}
         self._close_answered = False
-        # Why nothing more comes in, or goes out. A link that refuses bytes may still have
-        # messages to read, and a peer's close among them: so these are two.
+        # Why nothing more comes in, and why nothing more goes out. They are two, because a
+        # connection that takes no bytes may still hold messages to read, or the peer's close.
         self._receive_error: tuple[type[Exception], str, BaseException | None] | None = None
         self._send_error: str | None = None
-        # Whether all that the peer sent was read, and no more comes.
+        # Whether the peer sends no more, and all that it sent was read.
         self._at_end = False
         self._closed = False
-        self._gone: trio.Event | None = None
+        self._closing_done: trio.Event | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -132,10 +133,9 @@ class WebSocketLink(Transport):
     async def receive(self) -> str | bytes:
         """Wait for the next message; see `Transport.receive`.
 
-        A message that arrived together with the one before costs no pass through the scheduler,
-        except once in a while. Waiting for the socket is a checkpoint of its own; but a peer
-        that sends short messages fast would otherwise be charged a pass for each, or, without
-        any, could keep this task from ever letting others run.
+        Messages that arrived in one read pass through the scheduler only once in
+        `MESSAGES_PER_PASS`. Once for each would cost as much as the messages do. Never would let a
+        peer that sends fast keep all other tasks from running.
         """
         if self._receiving:
             raise trio.BusyResourceError(BUSY_RECEIVING)
@@ -157,8 +157,8 @@ class WebSocketLink(Transport):
                 if self._receive_error is not None:
                     kind, text, cause = self._receive_error
                     raise kind(text) from cause
-                if self._late or self._pipe.unsent:
-                    self._write_late()
+                if self._late_control or self._pipe.unsent:
+                    self._write_late_control()
                 self._taken_in_pass = 0
                 try:
                     data = await self._pipe.read()
@@ -168,7 +168,7 @@ class WebSocketLink(Transport):
                 if self._closed:
                     raise trio.ClosedResourceError(CLOSED_HERE)
                 self.last_received = trio.current_time()
-                self._take(data)
+                self._take_in(data)
             return self._messages.popleft()
         finally:
             self._receiving = False
@@ -184,8 +184,8 @@ class WebSocketLink(Transport):
             first, payload = FINAL_BINARY, message
         else:
             raise TypeError(f"message: expected str or bytes, got {type(message).__name__}")
-        if self._late:
-            self._write_late()
+        if self._late_control:
+            self._write_late_control()
         if self._is_client:
             data = frame(first, payload, key=os.urandom(4), mask=self._mask)
         else:
@@ -209,37 +209,37 @@ class WebSocketLink(Transport):
             self._send_error = str(exc)
             raise
         except trio.Cancelled:
-            # Half a frame may be out, so whatever came next would be read as its other half.
+            # Close: half a frame may be out, and the peer would read anything as its other half.
             await self._close_pipe()
             raise
         self._owes_drain = False
-        if self._late:
-            self._write_late()
+        if self._late_control:
+            self._write_late_control()
 
     def ping(self) -> None:
-        """Send a ping, after the message that is on its way out; see `Transport.ping`."""
+        """Send a ping, behind the message that is on its way out; see `Transport.ping`."""
         if not self._closed and self._send_error is None:
-            self._late[FINAL_PING] = frame(
+            self._late_control[FINAL_PING] = frame(
                 FINAL_PING, b"", key=NO_MASK if self._is_client else None
             )
-            self._write_late()
-            self._call_for_drain()
+            self._write_late_control()
+            self._ask_for_drain()
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
-        """Close the link; see `Transport.aclose`.
+        """Close the connection; see `Transport.aclose`.
 
-        The peer's answer is waited for, a second at most, and what it sends meanwhile is thrown
-        away: closing a socket with something left to read would make the kernel reset the
-        connection, and the peer lose the last messages and the reason.
+        This waits for the peer's answer, a second at most, and reads what comes meanwhile. If
+        something were left to read when the socket is closed, the kernel would reset the
+        connection, and the peer would lose the last messages and the reason.
         """
         check_close_code(code)
-        if self._gone is not None:
+        if self._closing_done is not None:
             try:
-                await self._gone.wait()
+                await self._closing_done.wait()
             finally:
                 await self._close_pipe()
             return
-        self._gone = trio.Event()
+        self._closing_done = trio.Event()
         try:
             if self._closed:
                 await trio.lowlevel.checkpoint()
@@ -251,32 +251,29 @@ class WebSocketLink(Transport):
                 await trio.lowlevel.checkpoint()
                 return
             with trio.move_on_after(CLOSE_TIMEOUT):
-                await self._say_goodbye(code, cut_reason(reason))
+                await self._close_in_good_order(code, cut_reason(reason))
         finally:
             await self._close_pipe()
 
     @property
     @abstractmethod
     def _library_is_idle(self) -> bool:
-        """Whether the library has made all that it will of what it was given."""
+        """Whether the library has handled all the bytes that it got."""
 
     @abstractmethod
     async def _library_idle(self) -> None:
-        """Let the library work, until it is idle or there are messages.
-
-        Cancellation loses nothing.
-        """
+        """Wait until the library is idle, or there are messages; cancellation loses nothing."""
 
     @abstractmethod
     def _give_to_library(self, data: bytes) -> None:
         """Give bytes to the library.
 
-        Its messages go to `_messages`, what it wants to send to `_answer`, and `_end` is called
-        when it finds that no more is to come.
+        The subclass puts the library's messages into `_messages`, calls `_answer` with each frame
+        that the library sends, and `_end` when the library finds that nothing more comes.
         """
 
-    def _take(self, data: bytes) -> None:
-        """Take in what the peer sent; nothing means that it sends no more."""
+    def _take_in(self, data: bytes) -> None:
+        """Take in bytes of the peer; none means that it sends no more."""
         if not data:
             self._at_end = True
             self._end(trio.BrokenResourceError, "the connection ended without a WebSocket close")
@@ -297,7 +294,7 @@ class WebSocketLink(Transport):
             self._fail(code, text)
 
     def _answer(self, data: bytes) -> None:
-        """Send a frame of the library's, after the message that is on its way out."""
+        """Send a frame of the library, behind the message that is on its way out."""
         if self._closed or self._send_error is not None:
             return
         if data[0] == FINAL_CLOSE:
@@ -305,19 +302,19 @@ class WebSocketLink(Transport):
             self._write(data)
             return
         if self._pipe.unsent:
-            self._late[data[0]] = data
-            self._write_late()
+            self._late_control[data[0]] = data
+            self._write_late_control()
         else:
             self._write(data)
-        self._call_for_drain()
+        self._ask_for_drain()
 
     def _fail(self, code: int, text: str) -> None:
-        """Break the link because of what the peer sent, and tell the peer."""
+        """End the connection because of what the peer sent, and tell the peer."""
         self._send_close(code, text)
         self._end(trio.BrokenResourceError, f"the peer sent a {text}")
 
     def _end(self, kind: type[Exception], text: str, cause: BaseException | None = None) -> None:
-        """Note why nothing more comes in; nothing more goes out either."""
+        """Record why nothing more comes in; nothing more goes out either."""
         if self._receive_error is None:
             self._receive_error = (kind, text, cause)
             self._send_error = self._send_error or text
@@ -326,7 +323,7 @@ class WebSocketLink(Transport):
         if not self._close_answered and self._send_error is None:
             self._write(close_frame(code, reason, masked=self._is_client))
 
-    async def _say_goodbye(self, code: int, reason: str) -> None:
+    async def _close_in_good_order(self, code: int, reason: str) -> None:
         self._send_close(code, reason)
         try:
             await trio.lowlevel.checkpoint()
@@ -337,15 +334,15 @@ class WebSocketLink(Transport):
             while not self._watch.close_seen and (data := await self._pipe.read()):
                 self._watch.passes(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            # Gone is gone: there is nobody left to tell.
+            # The peer is gone: there is nobody left to tell.
             return
 
     async def _close_pipe(self) -> None:
         self._closed = True
         self._messages.clear()
         await self._pipe.close()
-        if self._gone is not None:
-            self._gone.set()
+        if self._closing_done is not None:
+            self._closing_done.set()
 
     def _check_sendable(self) -> None:
         if self._closed:
@@ -354,22 +351,26 @@ class WebSocketLink(Transport):
             raise trio.BrokenResourceError(self._send_error)
 
     def _write(self, data: bytes) -> bool:
-        """Write behind what is unsent; a link that breaks is noted, and False returned."""
+        """Write behind what is unsent.
+
+        Returns:
+            Whether everything is out; False also where the connection broke, which is recorded.
+        """
         try:
             return self._pipe.write_nowait(data)
         except trio.BrokenResourceError as exc:
             self._send_error = str(exc)
             return False
 
-    def _call_for_drain(self) -> None:
+    def _ask_for_drain(self) -> None:
         if self._pipe.unsent and self.on_unsent is not None:
             self.on_unsent()
 
-    def _write_late(self) -> None:
-        """Write the ping and the pong that wait, once nothing is unsent before them."""
+    def _write_late_control(self) -> None:
+        """Write the ping and the pong that wait, if nothing is unsent before them."""
         if self._send_error is not None or (self._pipe.unsent and not self._write(b"")):
             return
-        late = b"".join(self._late.values())
-        self._late.clear()
+        late = b"".join(self._late_control.values())
+        self._late_control.clear()
         if late:
             self._write(late)

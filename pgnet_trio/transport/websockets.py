@@ -26,7 +26,7 @@ from pgnet_trio.transport.rules import (
     closed_by_peer,
     printable,
 )
-from pgnet_trio.transport.websocket import WebSocketLink
+from pgnet_trio.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
     from pgnet_trio.transport.interface import Transport
@@ -36,10 +36,10 @@ try:
 except ImportError:
     from websockets.utils import apply_mask
 
-__all__ = ["WebSocketsTransport", "accept", "connect"]
+__all__ = ["WebsocketsLibraryTransport", "accept", "connect"]
 
-# The library would log each connection, and what hostile peers send with tracebacks. Everything
-# that it has to say comes out as an exception here, so it gets a logger that passes nothing on.
+# The library would log each connection, and log with a traceback what a hostile peer sends. All of
+# that is an exception here, so the library gets a logger that passes nothing on.
 _SILENT = logging.getLogger("pgnet_trio.transport.websockets")
 _SILENT.setLevel(logging.CRITICAL + 1)
 
@@ -54,24 +54,24 @@ async def accept(
 ) -> AsyncGenerator[Transport, None]:
     """Take a client's connection as a WebSocket; it is closed at exit.
 
-    Nothing here has a deadline: a client that stops in the middle of the handshake is waited for
-    until the caller's cancel scope ends it.
+    Nothing here has a deadline. A client may stop in the middle of the handshake: the caller's
+    cancel scope has to end the wait.
 
     Args:
-        stream: The accepted connection. It belongs to this function, whatever happens.
-        subprotocols: What this server speaks, the best first. A client that asks for none of
-            them is accepted without one.
+        stream: The accepted connection. This function owns it, and closes it whatever happens.
+        subprotocols: The subprotocols of this server, the best first. A client that asks for none
+            of them is accepted without one.
         max_message_size: As in `Transport`.
-        peer: The client's address, where it is known better than from the socket.
+        peer: The client's address, where the caller knows it better than the socket does.
 
     Raises:
-        trio.BrokenResourceError: The client is gone, or asked for something that is no WebSocket;
-            in that case it got an HTTP error.
+        trio.BrokenResourceError: The client is gone; or it asked for something that is no
+            WebSocket, and got an HTTP error.
     """
     protocol = _Handshake(subprotocols)
     async with open_pipe(stream) as pipe:
         await _shake_hands_as_server(protocol, pipe)
-        transport = WebSocketsTransport(
+        transport = WebsocketsLibraryTransport(
             pipe,
             is_client=False,
             peer=peer or pipe.peer,
@@ -79,8 +79,8 @@ async def accept(
             offered_subprotocols=protocol.offered,
             max_message_size=max_message_size,
         )
-        # It holds the request with all its headers, and nobody asks for those any more. Its parser
-        # holds it in turn, so that the garbage collector would have to find them.
+        # The protocol and its parser hold each other, and the request with all its headers, which
+        # nobody needs any more. Cut the circle here, or the garbage collector has to find it.
         protocol.parser.close()
         del protocol
         async with transport:
@@ -106,15 +106,15 @@ async def connect(
         host: A name or an address.
         port: The TCP port.
         resource: Path and query.
-        host_header: What to name the server in the request, if not `host` and `port`.
-        ssl_context: Speak TLS with this context (``wss://``).
-        subprotocols: What this client speaks, the best first.
+        host_header: How the request names the server, if not by `host` and `port`.
+        ssl_context: The context for TLS (``wss://``); None for none.
+        subprotocols: The subprotocols of this client, the best first.
         max_message_size: As in `Transport`.
 
     Raises:
-        OSError: The host was not reached.
-        trio.BrokenResourceError: Something is there, but it is not a WebSocket server, or it
-            refused; or TLS failed. The message says what came.
+        OSError: The host could not be reached.
+        trio.BrokenResourceError: Whoever answered is no WebSocket server, or refused; or TLS
+            failed. The message says what came.
     """
     protocol = ClientProtocol(
         WebSocketURI(ssl_context is not None, host, port, resource, ""),
@@ -124,7 +124,7 @@ async def connect(
     )
     async with open_pipe(await open_stream(host, port, ssl_context)) as pipe:
         first = await _shake_hands_as_client(protocol, pipe, host_header)
-        transport = WebSocketsTransport(
+        transport = WebsocketsLibraryTransport(
             pipe,
             is_client=True,
             peer=pipe.peer,
@@ -138,19 +138,20 @@ async def connect(
             yield transport
 
 
-class WebSocketsTransport(WebSocketLink):
-    """A WebSocket of the library ``websockets``; `accept` and `connect` make them.
+class WebsocketsLibraryTransport(WebSocketTransport):
+    """A WebSocket whose rare frames the library ``websockets`` handles.
 
-    Most connections never need the library after the handshake, and so have none of it.
+    `accept` and `connect` make them. Most connections never need the library after the handshake,
+    so its protocol object is made when the first such frame comes.
 
     Args:
-        pipe: Where its bytes come from and go to, the handshake done. The transport closes it.
-        is_client: Which end this is.
-        peer: What to say as `peer`.
+        pipe: The connection, its handshake done. The transport closes it.
+        is_client: Whether this is the client's end.
+        peer: The peer's address; see `Transport`.
         subprotocol: As in `Transport`.
         offered_subprotocols: As in `Transport`.
         max_message_size: As in `Transport`.
-        first: What came together with the handshake.
+        first: Bytes that came behind the handshake, in the same read.
     """
 
     _library_is_idle = True
@@ -180,15 +181,15 @@ class WebSocketsTransport(WebSocketLink):
         self._assembled = bytearray()
         self._assembled_is_text = False
         if first:
-            self._take(first)
+            self._take_in(first)
 
     async def _library_idle(self) -> None:
-        """Return: the library does all that it does at once."""
+        """Return: the library does everything at once, when it gets the bytes."""
 
     def _give_to_library(self, data: bytes) -> None:
         protocol = self._protocol
         if protocol is None:
-            # Without a limit: the link has those.
+            # No limit here: this transport counts by itself.
             side = Side.CLIENT if self._is_client else Side.SERVER
             protocol = self._protocol = Protocol(side, max_size=None, logger=_SILENT)
         protocol.receive_data(data)
@@ -227,10 +228,12 @@ def _why_over(protocol: Protocol) -> tuple[type[Exception], str, BaseException |
 
 
 class _Handshake(ServerProtocol):
-    """The library's side of a server's handshake: chooses what the server likes best.
+    """The library's side of a server's handshake.
+
+    It chooses the first subprotocol of the server that the client offers.
 
     Args:
-        subprotocols: What the server speaks, the best first.
+        subprotocols: The subprotocols of the server, the best first.
 
     Attributes:
         offered: The subprotocols as the client offered them.
@@ -242,7 +245,7 @@ class _Handshake(ServerProtocol):
         self._ours = subprotocols
 
     def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
-        """Choose one of those that the client offers."""
+        """Return the best subprotocol that the client offers, or None."""
         self.offered = tuple(subprotocols)
         return next((Subprotocol(name) for name in self._ours if name in subprotocols), None)
 
@@ -289,7 +292,7 @@ async def _shake_hands_as_server(protocol: ServerProtocol, pipe: BytePipe) -> No
 async def _shake_hands_as_client(
     protocol: ClientProtocol, pipe: BytePipe, host_header: str | None
 ) -> bytes:
-    """Shake hands; gives the frames that came together with the server's answer."""
+    """Shake hands, and return the bytes that came behind the server's answer."""
     request = protocol.connect()
     if host_header is not None:
         del request.headers["Host"]
@@ -302,7 +305,7 @@ async def _shake_hands_as_client(
     while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
         data = rest or await pipe.read()
         if data:
-            # The library would take in the frames too, and count them as none of the link's.
+            # Hand over the headers alone: frames behind them have to pass this transport's checks.
             end = head_end.find(data)
             protocol.receive_data(data[:end])
             rest = b"" if end is None else data[end:]

@@ -38,7 +38,7 @@ from pgnet_trio.client.address import Address, parse_address
 from pgnet_trio.client.connector import RemoteConnector, unreached
 from pgnet_trio.client.outbox import MAX_QUEUED
 from pgnet_trio.client.server_key import fetch_server_key
-from pgnet_trio.protocol.v2.server_delivery import WINDOW
+from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, hosting
 from pgnet_trio.transport import choose
 from tests.kit.hosting import Recorder, cheap_environment, remote

@@ -22,8 +22,9 @@ from pgnet_trio.protocol.v2 import (
     prologue,
 )
 from pgnet_trio.protocol.v2 import envelopes as wire
+from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 from pgnet_trio.protocol.v2.features import FEATURES
-from pgnet_trio.protocol.v2.server_delivery import ClientDelivery, ServerDelivery
+from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 
 if TYPE_CHECKING:
     from pgnet_trio.messages import Packet

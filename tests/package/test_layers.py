@@ -59,6 +59,7 @@ PURE_MODULES = {
     "pgnet_trio.storage.interface",
     "pgnet_trio.server.games.lobby",
     "pgnet_trio.server.accounts",
+    "pgnet_trio.server.admission",
     "pgnet_trio.server.limits",
 }
 

@@ -29,12 +29,9 @@ from pgnet_trio.protocol.events import (
 )
 from pgnet_trio.protocol.v2 import ClientProtocol, ServerProtocol, State
 from pgnet_trio.protocol.v2 import envelopes as wire
-from pgnet_trio.protocol.v2.server_delivery import (
-    WINDOW,
-    ClientDelivery,
-    DeliveryOverflow,
-    ServerDelivery,
-)
+from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
+from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, ServerDelivery
+from pgnet_trio.protocol.v2.states import WINDOW
 from tests.kit.protocol_pair import (
     TOKEN,
     Requests,
@@ -362,7 +359,7 @@ class Server(Peer):
                 delivery.show(Seen({"turn": self.snapshots}))
                 delivery.add(wire.encode_push(Push("news")))
         except DeliveryOverflow as error:
-            self.side.part(str(error))
+            self.side.goodbye(str(error))
         assert delivery.unacknowledged <= MAX_UNACKNOWLEDGED + 1
 
 
@@ -411,7 +408,7 @@ class Client(Peer):
         if self.rng.random() < 0.3 and len(self.requests.waiting) < WINDOW:
             self.requests.put(Packet("ask"), quiet=self.rng.random() < 0.5)
         if self.rng.random() < 0.1:
-            self.side.want_state()
+            self.side.request_full_state()
         assert self.delivery.unsettled <= WINDOW
 
 

@@ -21,7 +21,8 @@ from pgnet_trio.crypto.noise_states import NX, HandshakeState, hkdf
 from pgnet_trio.messages import Packet, Push, Response
 from pgnet_trio.protocol.v2 import SUBPROTOCOL, ClientProtocol, ServerProtocol, prologue, prove
 from pgnet_trio.protocol.v2 import envelopes as wire
-from pgnet_trio.protocol.v2.server_delivery import ClientDelivery, ServerDelivery
+from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
+from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from tests.kit.protocol_pair import Requests, Seen
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "protocol.md"
@@ -184,7 +185,7 @@ class Writer:
         client.ping()
         self.carry("a ping, and an acknowledgement beside it", by_client=True)
         self.carry("a pong", by_client=False)
-        client.part("bye")
+        client.goodbye("bye")
         self.carry("goodbye", by_client=True)
         self.text(
             "Were this connection one that resumes the session of this token, the proof would be:"

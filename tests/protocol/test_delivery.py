@@ -34,12 +34,9 @@ from pgnet_trio.protocol.events import (
 )
 from pgnet_trio.protocol.v2 import ClientProtocol, ServerProtocol, State
 from pgnet_trio.protocol.v2 import envelopes as wire
-from pgnet_trio.protocol.v2.server_delivery import (
-    WINDOW,
-    ClientDelivery,
-    DeliveryOverflow,
-    ServerDelivery,
-)
+from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
+from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, ServerDelivery
+from pgnet_trio.protocol.v2.states import WINDOW
 from tests.kit.protocol_pair import TOKEN, Requests, Seen, make_client, make_server
 
 LARGE = 100_000
@@ -431,7 +428,7 @@ class Drops(RuleBasedStateMachine):
     def throw_the_state_away(self) -> None:
         # As a client that got a patch that does not fit; the state heals.
         if self.client.state is State.OPEN and self.seen[1] is not None:
-            self.client.want_state()
+            self.client.request_full_state()
             self.thrown_away = True
 
     # What users rely on.

@@ -48,6 +48,7 @@ from pgnet_trio.protocol.v2 import (
     prove,
 )
 from pgnet_trio.protocol.v2 import envelopes as wire
+from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 from pgnet_trio.protocol.v2.envelopes import (
     Acknowledgement,
     AnswerEnvelope,
@@ -73,7 +74,8 @@ from pgnet_trio.protocol.v2.envelopes import (
     Welcome,
     WithdrawalEnvelope,
 )
-from pgnet_trio.protocol.v2.server_delivery import WINDOW, ClientDelivery, ServerDelivery
+from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
+from pgnet_trio.protocol.v2.states import WINDOW
 from tests.kit.protocol_pair import (
     INVITE_CODE,
     OTHER_KEY,
@@ -372,7 +374,7 @@ def test_pings_are_answered(encrypted: bool) -> None:
 def test_before_the_handshake_and_after_the_end_there_is_no_ping() -> None:
     assert not make_client().ping()
     session = logged_in()
-    session.client.part("bye")
+    session.client.goodbye("bye")
     assert not session.client.ping()
 
 
@@ -383,7 +385,7 @@ def test_a_goodbye_is_the_last_message_after_all_that_waits(encrypted: bool) -> 
         session.to_client.add(push("news", text="x" * 1000, number=number))
     session.to_client.show(Seen({"over": True}))
     session.server.ping()
-    session.server.part("The server is shutting down.")
+    session.server.goodbye("The server is shutting down.")
     messages = all_of(session.server)
     assert len(messages) > 3
     *before, last = messages
@@ -398,7 +400,7 @@ def test_a_goodbye_is_the_last_message_after_all_that_waits(encrypted: bool) -> 
 @ENCRYPTED
 def test_a_client_says_goodbye(encrypted: bool) -> None:
     session = logged_in(encrypted=encrypted)
-    session.client.part("no time" * 100)
+    session.client.goodbye("no time" * 100)
     assert session.exchange() == [Goodbye(("no time" * 100)[:200])]
     assert session.server.closing
 
@@ -417,7 +419,7 @@ def test_who_leaves_before_the_log_in_is_judged_has_only_left() -> None:
 
 def test_a_reason_travels_whatever_is_in_it() -> None:
     session = logged_in()
-    session.server.part("\ud800 is no text")
+    session.server.goodbye("\ud800 is no text")
     assert session.exchange() == [Goodbye("? is no text")]
 
 
@@ -521,12 +523,12 @@ def test_a_client_that_could_not_use_a_state_gets_it_again() -> None:
     session = logged_in()
     session.to_client.show(Seen({"turn": 1}))
     session.exchange()
-    session.client.want_state()
+    session.client.request_full_state()
     assert session.exchange() == [FullStateRequested()]
     session.to_client.show_again()
     assert session.exchange() == [StateShown(2, {"turn": 1})]
     # It threw away even the last one.
-    session.client.want_state()
+    session.client.request_full_state()
     session.exchange()
     session.to_client.change_game(LOBBY)
     assert session.exchange() == [StateShown(2, {"turn": 1}), IN_LOBBY]
@@ -730,7 +732,7 @@ def server_in(state: State, *, encrypted: bool) -> tuple[ServerProtocol, Strange
     if state is State.OPEN:
         server.accept("welcome", TOKEN, ServerDelivery())
     if state is State.CLOSED:
-        server.part("over")
+        server.goodbye("over")
     assert server.state is state
     return server, peer
 
@@ -750,7 +752,7 @@ def client_in(state: State, *, encrypted: bool) -> tuple[ClientProtocol, Strange
         client.receive(peer.say(FROM_SERVER[Welcome]))
         all_of(client)
     if state is State.CLOSED:
-        client.part("over")
+        client.goodbye("over")
     assert client.state is state
     return client, peer
 
@@ -1052,7 +1054,7 @@ def test_an_altered_frame_leaves_the_session_to_be_resumed(data: st.DataObject) 
         # It neither knows to whom it would speak, nor could it.
         session.to_client.add(push("more"))
         side.ping()
-        side.part("bye")
+        side.goodbye("bye")
         assert side.next_message() is None
     types = [type(event) for event in session.resume()]
     assert (types.count(RequestReceived), types.count(Pushed), len(types)) == (1, 3, 4)
@@ -1120,7 +1122,7 @@ def test_a_server_with_another_key_gets_nothing(token: bytes) -> None:
         client.receive(take(server))
     assert client.server_pubkey is None
     assert not client.ping()
-    client.part("bye")
+    client.goodbye("bye")
     said += all_of(client)
     assert len(said) == 1
     assert len(said[0]) == 32
@@ -1205,7 +1207,7 @@ def test_other_tokens_prove_nothing() -> None:
 def test_a_connection_that_was_replaced_says_nothing_more() -> None:
     session = logged_in()
     session.to_client.add(push("for the new connection"))
-    session.server.abandon()
+    session.server.detach()
     assert session.server.closing
     assert session.server.next_message() is None
     assert [type(event) for event in session.resume()] == [Pushed]

@@ -484,8 +484,8 @@ async def test_a_patch_that_does_not_fit_is_healed_by_one_whole_state(
     async with square("ann", "bob") as (server, (ann, bob)):
         await wait_all_tasks_blocked()
         wanted = []
-        ask = ann._view._want_state
-        ann._view._want_state = lambda: (wanted.append(1), ask())  # type: ignore[assignment, func-returns-value]
+        ask = ann._view._request_full_state
+        ann._view._request_full_state = lambda: (wanted.append(1), ask())  # type: ignore[assignment, func-returns-value]
         ann._view._state_version = -1
         server.network.stall("ann")
         for _ in range(3):

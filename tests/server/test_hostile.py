@@ -30,7 +30,8 @@ from pgnet_trio import (
 from pgnet_trio.client.outbox import MAX_QUEUED
 from pgnet_trio.crypto import PasswordHasher
 from pgnet_trio.protocol import v2
-from pgnet_trio.protocol.v2.server_delivery import WINDOW, ClientDelivery
+from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
+from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.testing import SimulatedNetwork, hosting
 from pgnet_trio.transport import Transport, choose
 from tests.kit.hosting import Recorder, cheap_environment, remote

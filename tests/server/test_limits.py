@@ -11,8 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pgnet_trio.server import limits as limits_module
-from pgnet_trio.server.limits import LOCAL, ConnectionCounts, FailedLogins, Limits, TokenBucket
+from pgnet_trio.server import admission
+from pgnet_trio.server.admission import ConnectionCounts, FailedLogins, TokenBucket
+from pgnet_trio.server.limits import Limits
+
+INSIDE = None
+"""The address of a link inside the process."""
 
 # The options
 
@@ -155,8 +159,8 @@ def test_being_refused_does_not_make_it_longer() -> None:
 def test_a_local_client_never_fails_too_often() -> None:
     failed = FailedLogins(1, 1)
     for _ in range(10):
-        failed.record("ann", LOCAL, now=0)
-    assert failed.refuse("ann", LOCAL, now=0) is None
+        failed.record("ann", INSIDE, now=0)
+    assert failed.refuse("ann", INSIDE, now=0) is None
     assert failed.refuse("ann", "10.0.0.1", now=0) is None
 
 
@@ -189,7 +193,7 @@ def test_an_address_is_what_one_customer_has(one: str, other: str, same: bool) -
 
 
 def test_memory_is_bounded_however_many_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits_module, "MAX_FAILURES", 100)
+    monkeypatch.setattr(admission, "MAX_FAILURES", 100)
     failed = FailedLogins(5, 20)
     for number in range(1000):
         failed.record("x" * 16_000 + str(number), f"10.0.{number // 256}.{number % 256}", now=0)
@@ -219,12 +223,12 @@ def test_one_address_cannot_have_them_all() -> None:
     assert counts.admit("10.0.0.2") is None
     assert counts.admit("10.0.0.3") is None
     assert counts.admit("10.0.0.4") == "The server is full."
-    assert counts.admit(LOCAL) is None
+    assert counts.admit(INSIDE) is None
     counts.closed("10.0.0.1")
     assert counts.admit("10.0.0.4") is None
 
 
-ADDRESSES = st.sampled_from(["10.0.0.1", "10.0.0.2", "2001:db8::1", LOCAL])
+ADDRESSES = st.sampled_from(["10.0.0.1", "10.0.0.2", "2001:db8::1", INSIDE])
 
 
 class CountsMachine(RuleBasedStateMachine):
@@ -235,13 +239,13 @@ class CountsMachine(RuleBasedStateMachine):
         self.counts = ConnectionCounts(
             Limits(max_connections=6, max_connections_per_address=4, max_logins_per_address=2)
         )
-        self.logging_in: list[str] = []
-        self.logged_in: list[str] = []
+        self.logging_in: list[str | None] = []
+        self.logged_in: list[str | None] = []
 
     @rule(address=ADDRESSES)
-    def admit(self, address: str) -> None:
-        remote = [other for other in self.logging_in + self.logged_in if other != LOCAL]
-        full = address != LOCAL and (
+    def admit(self, address: str | None) -> None:
+        remote = [other for other in self.logging_in + self.logged_in if other != INSIDE]
+        full = address != INSIDE and (
             len(remote) >= 6 or remote.count(address) >= 4 or self.logging_in.count(address) >= 2
         )
         assert (self.counts.admit(address) is not None) == full
@@ -265,7 +269,7 @@ class CountsMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_kept_of_those_who_are_gone(self) -> None:
-        remote = {other for other in self.logging_in + self.logged_in if other != LOCAL}
+        remote = {other for other in self.logging_in + self.logged_in if other != INSIDE}
         if not remote:
             assert vars(self.counts) == vars(ConnectionCounts(vars(self.counts)["_limits"]))
 

@@ -19,7 +19,8 @@ from pgnet_trio.environment import Environment
 from pgnet_trio.errors import Disconnected
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.events import LogIn
-from pgnet_trio.protocol.v2.server_delivery import ClientDelivery, ServerDelivery
+from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
+from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from pgnet_trio.testing import SimulatedNetwork, hosting, playing
 from pgnet_trio.transport import MemoryTransport, Transport, memory_pair
 from tests.kit.hosting import remote

@@ -638,6 +638,7 @@ class TestWebSockets:
     async def test_name_the_peer_by_its_address(self, link: Link) -> None:
         async with link.open() as (one, other):
             assert one.peer == other.peer == "127.0.0.1"
+            assert not any(end.inside_process for end in (one, other))
 
     @every_websocket
     async def test_ping_shows_that_the_peer_lives(self, link: Link) -> None:
@@ -1719,6 +1720,11 @@ class TestMemory:
             assert (end.subprotocol, end.offered_subprotocols) == (None, ())
         for end in memory_pair("pgnet.2"):
             assert (end.subprotocol, end.offered_subprotocols) == ("pgnet.2", ("pgnet.2",))
+
+    async def test_is_trusted_unless_it_speaks_for_somebody_elsewhere(self) -> None:
+        assert all(end.inside_process for end in memory_pair())
+        for peer in ("10.0.0.1", "memory"):
+            assert not any(end.inside_process for end in memory_pair(peer=peer))
 
     async def test_message_is_not_copied(self) -> None:
         one, other = memory_pair()

@@ -72,10 +72,10 @@ class Endpoint:
         """Return False: this protocol has no ping, so the transport has to send one."""
         return False
 
-    def part(self, reason: str) -> None:
+    def goodbye(self, reason: str) -> None:
         """Do nothing: this protocol has no goodbye, and the caller closes the connection."""
 
-    def abandon(self) -> None:
+    def detach(self) -> None:
         """Do nothing: there is no session to detach from, and the caller closes the connection."""
 
     def next_message(self) -> str | bytes | None:

@@ -175,7 +175,7 @@ class ClientProtocol(Endpoint):
         self._control.append(self._login_envelope)
         self._state = State.VERDICT
 
-    def want_state(self) -> None:
+    def request_full_state(self) -> None:
         """Ask for the whole state, because a patch does not fit the state that the client has."""
         self._delivery.state_version = 0
         if self._state is OPEN:

@@ -125,7 +125,7 @@ class Endpoint(ABC):
         self._control.append(wire.PING)
         return True
 
-    def part(self, reason: str) -> None:
+    def goodbye(self, reason: str) -> None:
         """Queue a goodbye, and close: the session ends for good.
 
         Args:
@@ -227,7 +227,7 @@ class Endpoint(ABC):
     def _end_session(self, error: ProtocolError | CodecError) -> ProtocolError:
         """Say goodbye to a peer that broke the rules; return the error to raise."""
         reason = wire.cut(str(error))
-        self.part(reason)
+        self.goodbye(reason)
         return ProtocolError(reason)
 
     def _close_silently(self) -> None:

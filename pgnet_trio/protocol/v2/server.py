@@ -112,7 +112,7 @@ class ServerProtocol(Endpoint):
                 if event is not None:
                     events.append(event)
         except CryptoError:
-            self.abandon()
+            self.detach()
             raise
         except (CodecError, ProtocolError) as error:
             if self._delivery is None:
@@ -173,11 +173,11 @@ class ServerProtocol(Endpoint):
 
         A client without the feature hears a goodbye, as if it were for good.
         """
-        self.part(reason)
+        self.goodbye(reason)
         if self._goodbye is not None and RESTART in self.features:
             self._goodbye = wire.encode(wire.RestartEnvelope(wire.cut(reason)))
 
-    def abandon(self) -> None:
+    def detach(self) -> None:
         """Give up the session's delivery and close without a word.
 
         The session goes on over another connection.

@@ -14,7 +14,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pgnet_trio.errors import CodecError, PGNetError, ProtocolError
-from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 from pgnet_trio.protocol.v2.envelopes import (
     Acknowledgement,
     GameEnvelope,
@@ -29,7 +28,7 @@ from pgnet_trio.protocol.v2.states import ACKNOWLEDGE_AFTER, WINDOW
 if TYPE_CHECKING:
     from pgnet_trio.messages import Response
 
-__all__ = ["WINDOW", "ClientDelivery", "DeliveryOverflow", "ServerDelivery", "Snapshot"]
+__all__ = ["DeliveryOverflow", "ServerDelivery", "Snapshot"]
 
 ENTRY_OVERHEAD = 64
 """Bytes of memory that a kept envelope costs beside its own bytes, and that count like them.

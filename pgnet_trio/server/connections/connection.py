@@ -24,14 +24,15 @@ from pgnet_trio.protocol.events import (
     Resume,
     ServerEvent,
 )
-from pgnet_trio.protocol.v2.server_delivery import WINDOW, ServerDelivery
+from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
+from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.server.context import Host, TooBusy
-from pgnet_trio.server.limits import LOCAL
 from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.requests import carry_out
 from pgnet_trio.server.sessions.sender import SenderV1, SenderV2
 from pgnet_trio.storage.interface import UserRecord
+from pgnet_trio.transport.rules import GOING_AWAY
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.player import Sender
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["handle_stream", "handle_transport"]
 
 logger = logging.getLogger("pgnet_trio.server")
-
-GOING_AWAY = 1001
-"""RFC 6455, section 7.4.1: the server ends the connection, and the client did nothing wrong."""
 
 Protocol = v1.ServerProtocol | v2.ServerProtocol
 
@@ -76,37 +74,39 @@ async def handle_stream(
 async def handle_transport(host: Host, transport: Transport) -> None:
     """Serve a link that is open already; it is closed when this returns.
 
-    Nothing that goes wrong with it comes out. One with the address `LOCAL` has no limits.
+    Nothing that goes wrong with it comes out. One inside the process has no limits.
     """
-    if transport.peer != LOCAL:
+    if not transport.inside_process:
         transport.max_message_size = host.limits.max_login_message_size
-    await _serve(host, transport.peer, contextlib.nullcontext(transport), transport.aclose)
+    address = None if transport.inside_process else transport.peer
+    await _serve(host, address, contextlib.nullcontext(transport), transport.aclose)
 
 
 async def _serve(
     host: Host,
-    address: str,
+    address: str | None,
     opening: AbstractAsyncContextManager[Transport],
     refuse: Callable[[], Awaitable[None]],
 ) -> None:
+    peer = "memory" if address is None else address
     refusal = host.counts.admit(address)
     if refusal:
-        logger.info("Refused a connection from %s: %s", address, refusal)
+        logger.info("Refused a connection from %s: %s", peer, refusal)
         await refuse()
         return
     admission = _Admission(host, address)
-    login_timeout = None if address == LOCAL else host.limits.login_timeout
+    login_timeout = None if address is None else host.limits.login_timeout
     try:
         with trio.CancelScope() as login_scope:
             login_scope.deadline = trio.current_time() + (login_timeout or math.inf)
             async with opening as transport:
                 await _converse(host, transport, admission, login_scope)
         if login_scope.cancelled_caught:
-            logger.info("%s did not log in in time", address)
+            logger.info("%s did not log in in time", peer)
     except* (trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel) as group:
-        logger.info("The connection from %s failed: %s", address, group.exceptions[0])
+        logger.info("The connection from %s failed: %s", peer, group.exceptions[0])
     except* Exception as group:
-        logger.exception("The connection from %s failed, and is closed", address)
+        logger.exception("The connection from %s failed, and is closed", peer)
         host.environment.note_failure(bare(group))
     finally:
         admission.end()
@@ -123,7 +123,7 @@ class _NotNow(AccountRefusal):
 class _Admission:
     """One admitted connection's place in the counts."""
 
-    def __init__(self, host: Host, address: str) -> None:
+    def __init__(self, host: Host, address: str | None) -> None:
         self._counts = host.counts
         self._address = address
         self._logging_in = True
@@ -156,16 +156,16 @@ class _Link:
         """Close the connection; see `pgnet_trio.server.sessions.session.Link`."""
         self.reason = self.reason or reason
         if for_good:
-            self._protocol.part(reason)
+            self._protocol.goodbye(reason)
         else:
-            self._protocol.abandon()
+            self._protocol.detach()
         self.scope.cancel()
 
 
 async def _converse(
     host: Host, transport: Transport, admission: _Admission, login_scope: trio.CancelScope
 ) -> None:
-    local = transport.peer == LOCAL
+    local = transport.inside_process
     limits = host.limits
     protocol = _choose_protocol(host, transport)
     connection: Connection[ServerEvent] = Connection(
@@ -207,7 +207,7 @@ async def _converse(
 
 
 def _choose_protocol(host: Host, transport: Transport) -> Protocol:
-    local = transport.peer == LOCAL
+    local = transport.inside_process
     key, random_bytes = None if local else host.key, host.environment.random_bytes
     if transport.subprotocol == v2.SUBPROTOCOL:
         return v2.ServerProtocol(
@@ -257,7 +257,7 @@ async def _log_in(
                 except AccountRefusal as refusal:
                     logger.info("Refused a log-in from %s: %s", connection.transport.peer, refusal)
                     if isinstance(refusal, _NotNow) and protocol.version > 1:
-                        protocol.part(str(refusal))
+                        protocol.goodbye(str(refusal))
                     else:
                         protocol.refuse(str(refusal))
                     connection.flush()
@@ -298,12 +298,13 @@ async def _seat(
     log_in: LogIn,
 ) -> Session:
     username, address = log_in.username, connection.transport.peer
+    trusted = connection.transport.inside_process
     if host.closing:
         raise _NotNow(SHUTTING_DOWN)
-    await _authenticate(host, log_in, address)
+    await _authenticate(host, log_in, None if trusted else address)
     while (session := host.session_of(username)) is not None and session.end_reason is not None:
         await session.ended.wait()
-        if host.accounts.check(log_in, trusted=address == LOCAL) == "new":
+        if host.accounts.check(log_in, trusted=trusted) == "new":
             raise AccountRefusal("This user was deleted.")
     if host.closing:
         raise _NotNow(SHUTTING_DOWN)
@@ -335,7 +336,7 @@ async def _seat(
         session = host.open_session(
             username,
             functools.partial(carry_out, host),
-            None if address == LOCAL else host.limits.requests_per_second,
+            None if trusted else host.limits.requests_per_second,
         )
         session.delivery, session.sender, session.token = delivery, sender, token
         session.attach(link, grace=grace)
@@ -350,7 +351,7 @@ def _window(host: Host) -> int | None:
     return None if most is None else max(most, WINDOW)
 
 
-async def _authenticate(host: Host, log_in: LogIn, address: str) -> None:
+async def _authenticate(host: Host, log_in: LogIn, address: str | None) -> None:
     def check_failures() -> None:
         now = trio.current_time()
         refusal = host.failed_logins.refuse(log_in.username, address, now)
@@ -360,7 +361,7 @@ async def _authenticate(host: Host, log_in: LogIn, address: str) -> None:
     check_failures()
     accounts, hasher = host.accounts, host.environment.password_hasher
     try:
-        found = accounts.check(log_in, trusted=address == LOCAL)
+        found = accounts.check(log_in, trusted=address is None)
         if found == "new":
             record = await host.hash_password(hasher.hash, log_in.password)
             with accounts.registering(log_in, record) as changes:

@@ -11,14 +11,11 @@ import trio
 
 from pgnet_trio.errors import CodecError
 from pgnet_trio.messages import ADMIN_USERNAME, Packet, Request, Response, Status
+from pgnet_trio.protocol.events import MAX_REASON
 from pgnet_trio.protocol.v2 import TAKEN_OVER
-from pgnet_trio.protocol.v2.server_delivery import (
-    WINDOW,
-    DeliveryOverflow,
-    ServerDelivery,
-    Snapshot,
-)
-from pgnet_trio.server.limits import TokenBucket
+from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, ServerDelivery, Snapshot
+from pgnet_trio.protocol.v2.states import WINDOW
+from pgnet_trio.server.admission import TokenBucket
 from pgnet_trio.server.room.player import PacketTurn
 
 if TYPE_CHECKING:
@@ -58,9 +55,6 @@ CarryOut = Callable[["Session", Packet], Awaitable[Response]]
 
 OWN_REQUESTS = frozenset(Request) - {Request.HEARTBEAT_UPDATE}
 """The messages that no game gets to see."""
-
-MAX_REASON = 200
-"""Characters of what is wrong with an answer that cannot travel: this has to fit instead."""
 
 MAX_REPLACED = 16
 """Of how many clients a session knows that another one has come in their place. An earlier one
