@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.accounts import Accounts
     from pgnet_trio.server.games.archive import Archive
     from pgnet_trio.server.limits import Limits
+    from pgnet_trio.server.sessions.sender import LoggedInClient
     from pgnet_trio.server.watchdog import Watchdog
 
 __all__ = ["Host", "TooBusy"]
@@ -122,18 +123,20 @@ class Host:
     def open_session(
         self,
         username: str,
+        client: LoggedInClient,
         carry_out: CarryOut,
         requests_per_second: float | None,
     ) -> Session:
         """Make a session that holds its user's seat; `run_session` has to be started for it."""
         session = Session(
             username,
-            lobby=self.lobby,
+            client,
+            games=self.lobby,
             carry_out=carry_out,
             max_in_flight=self.limits.max_requests_in_flight or math.inf,
             requests_per_second=requests_per_second,
             settings=self,
-            on_presence=self._note_presence,
+            note_away=self._note_away,
         )
         self.sessions[username] = session
         return session
@@ -314,8 +317,8 @@ class Host:
                 name,
             )
 
-    def _note_presence(self, online: bool) -> None:
-        self._detached += -1 if online else 1
+    def _note_away(self, away: bool) -> None:
+        self._detached += 1 if away else -1
 
     async def _tell(self, username: str, connected: bool) -> None:
         if self.on_connection is None:

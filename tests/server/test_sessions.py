@@ -300,7 +300,7 @@ async def test_comings_and_goings_do_not_pile_up_for_who_is_away(
         watched = Watched(ann)
         server.network.cut("ann")
         await trio.sleep(1)
-        delivery = server._host.sessions["ann"].delivery
+        delivery = server._host.sessions["ann"].client.delivery
         assert delivery is not None
         kept = delivery.unacknowledged_bytes
         async with server.client("eve") as eve, server.client("zoe") as zoe:
@@ -1187,7 +1187,7 @@ async def test_tokens_of_clients_that_were_taken_over_do_not_pile_up(
             client = server.client("ann")
             await nursery.start(client.run)
         await wait_all_tasks_blocked()
-        assert len(server._host.sessions["ann"]._replaced_tokens) < 20
+        assert server._host.sessions["ann"].superseded_tokens < 20
         client.disconnect()
 
 

@@ -131,7 +131,7 @@ async def test_what_a_stalled_client_costs_is_its_limit_and_little_more(transpor
             await eve.join_game("table 1")
             # The kernel takes some of it before anything waits here.
             session = server._host.sessions["bob"]
-            delivery = session.delivery
+            delivery = session.client.delivery
             assert delivery is not None
             delivery._max_bytes = None
             while True:

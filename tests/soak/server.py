@@ -52,7 +52,7 @@ def server_figures(server: Server) -> dict[str, float]:
     """What a server holds."""
     host = server._host
     sessions = list(host.sessions.values())
-    deliveries = [session.delivery for session in sessions if session.delivery is not None]
+    deliveries = [session.client.delivery for session in sessions if session.client.delivery]
     entries = list(host.lobby)
     return {
         "tasks": trio.lowlevel.current_statistics().tasks_living,
