@@ -23,7 +23,7 @@ from pgnet_trio.transport.rules import GOING_AWAY
 if TYPE_CHECKING:
     from pgnet_trio.protocol.events import ServerEvent
     from pgnet_trio.server.admission import ConnectionCounts
-    from pgnet_trio.server.context import Host
+    from pgnet_trio.server.context import ServerContext
     from pgnet_trio.transport import Transport, WebSocketImplementation
 
 __all__ = ["handle_stream", "handle_transport"]
@@ -32,7 +32,7 @@ logger = logging.getLogger("pgnet_trio.server")
 
 
 async def handle_stream(
-    context: Host, implementation: WebSocketImplementation, stream: trio.SocketStream
+    context: ServerContext, implementation: WebSocketImplementation, stream: trio.SocketStream
 ) -> None:
     """Serve one TCP connection, from its WebSocket handshake to its end.
 
@@ -47,13 +47,13 @@ async def handle_stream(
     opening = implementation.accept(
         stream,
         subprotocols=[v2.SUBPROTOCOL],
-        max_message_size=context.limits.max_login_message_size,
+        max_message_size=context.options.limits.max_login_message_size,
         peer=address,
     )
     await _serve(context, address, opening, functools.partial(trio.aclose_forcefully, stream))
 
 
-async def handle_transport(context: Host, transport: Transport) -> None:
+async def handle_transport(context: ServerContext, transport: Transport) -> None:
     """Serve a link that is open already; it is closed when this returns.
 
     No error of the link comes out. A link inside the process has no limits.
@@ -61,12 +61,12 @@ async def handle_transport(context: Host, transport: Transport) -> None:
     address = None
     if not transport.inside_process:
         address = transport.peer
-        transport.max_message_size = context.limits.max_login_message_size
+        transport.max_message_size = context.options.limits.max_login_message_size
     await _serve(context, address, contextlib.nullcontext(transport), transport.aclose)
 
 
 async def _serve(
-    context: Host,
+    context: ServerContext,
     address: str | None,
     opening: AbstractAsyncContextManager[Transport],
     refuse: Callable[[], Awaitable[None]],
@@ -78,7 +78,7 @@ async def _serve(
         await refuse()
         return
     admitted = _Admitted(context.counts, address)
-    login_timeout = None if address is None else context.limits.login_timeout
+    login_timeout = None if address is None else context.options.limits.login_timeout
     try:
         with trio.CancelScope() as login_scope:
             login_scope.deadline = trio.current_time() + (login_timeout or math.inf)
@@ -90,7 +90,7 @@ async def _serve(
         logger.info("The connection from %s failed: %s", peer, group.exceptions[0])
     except* Exception as group:
         logger.exception("The connection from %s failed, and is closed", peer)
-        context.environment.note_failure(bare(group))
+        context.options.environment.note_failure(bare(group))
     finally:
         admitted.end()
 
@@ -114,10 +114,10 @@ class _Admitted:
 
 
 async def _converse(
-    context: Host, transport: Transport, admitted: _Admitted, login_scope: trio.CancelScope
+    context: ServerContext, transport: Transport, admitted: _Admitted, login_scope: trio.CancelScope
 ) -> None:
     trusted = transport.inside_process
-    limits = context.limits
+    limits = context.options.limits
     protocol = _choose_protocol(context, transport)
     connection: Connection[ServerEvent] = Connection(
         transport,
@@ -148,7 +148,7 @@ async def _converse(
                     logger.info(
                         "%s lost the connection, and may come back within %g s: %s",
                         session.username,
-                        context.resume_grace,
+                        context.options.resume_grace,
                         reason,
                     )
         if session is not None and not reason:
@@ -157,15 +157,17 @@ async def _converse(
             await connection.aclose(GOING_AWAY, handle.end_reason)
 
 
-def _choose_protocol(context: Host, transport: Transport) -> v1.ServerProtocol | v2.ServerProtocol:
+def _choose_protocol(
+    context: ServerContext, transport: Transport
+) -> v1.ServerProtocol | v2.ServerProtocol:
     # Nobody can read a link inside the process, so nothing on it is encrypted.
     key = None if transport.inside_process else context.key
-    random_bytes = context.environment.random_bytes
+    random_bytes = context.options.environment.random_bytes
     if transport.subprotocol == v2.SUBPROTOCOL:
         return v2.ServerProtocol(
             key,
             random_bytes,
             offered=transport.offered_subprotocols,
-            max_frame_size=context.limits.max_message_size,
+            max_frame_size=context.options.limits.max_message_size,
         )
     return v1.ServerProtocol(key, random_bytes)

@@ -6,14 +6,12 @@ import functools
 import logging
 from typing import TYPE_CHECKING
 
-import trio
-
 from pgnet_trio.errors import CryptoError, Disconnected, ProtocolError, StorageError
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.events import Goodbye, LogIn, Resume
 from pgnet_trio.protocol.v2.server_delivery import WINDOW, ServerDelivery
 from pgnet_trio.server.accounts import AccountRefusal
-from pgnet_trio.server.context import TooBusy
+from pgnet_trio.server.password_checks import TooBusy, TooManyFailures
 from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.requests import carry_out
 from pgnet_trio.server.sessions.sender import LoggedInClient, SenderV1, SenderV2
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from pgnet_trio.connection import Connection
     from pgnet_trio.protocol import v1
     from pgnet_trio.protocol.events import ServerEvent
-    from pgnet_trio.server.context import Host
+    from pgnet_trio.server.context import ServerContext
     from pgnet_trio.server.sessions.handle import ConnectionHandle
     from pgnet_trio.server.sessions.session import Session
 
@@ -33,10 +31,6 @@ logger = logging.getLogger("pgnet_trio.server")
 
 TOO_OLD = "This server speaks protocol 2 and later, and your client does not; update it."
 SESSION_OVER = "The server was restarted, or you were away for too long."
-
-
-class _TooManyFailures(AccountRefusal):
-    """The log-in is refused unheard, and so does not count as one more failure."""
 
 
 class _NotNow(AccountRefusal):
@@ -55,7 +49,7 @@ class Login:
 
     def __init__(
         self,
-        context: Host,
+        context: ServerContext,
         connection: Connection[ServerEvent],
         protocol: v1.ServerProtocol | v2.ServerProtocol,
         handle: ConnectionHandle,
@@ -82,7 +76,7 @@ class Login:
         """
         connection, protocol = self._connection, self._protocol
         connection.flush()
-        if protocol.version < self._context.minimum_protocol:
+        if protocol.version < self._context.options.minimum_protocol:
             # A client that has not sent its first message yet would find the connection closed
             # when it does, and would not read why.
             await connection.transport.receive()
@@ -134,12 +128,12 @@ class Login:
     def _resume(self, protocol: v2.ServerProtocol, event: Resume) -> Session | None:
         """Take a session back for its client; return None where it cannot have it."""
         context = self._context
-        session = context.session_of(event.username)
+        session = context.sessions.holder(event.username)
         if (
             session is None
             or session.client.delivery is None
             or session.end_reason is not None
-            or context.closing
+            or context.shutdown.closing
             or not protocol.proves(event.proof, session.client.token)
         ):
             if session is not None and session.was_taken_over(
@@ -162,18 +156,18 @@ class Login:
             AccountRefusal: The user does not get it; the message is for the user.
         """
         context, username = self._context, log_in.username
-        if context.closing:
+        if context.shutdown.closing:
             raise _NotNow(SHUTTING_DOWN)
         await self._authenticate(log_in)
-        while (session := context.session_of(username)) and session.end_reason is not None:
+        while (session := context.sessions.holder(username)) and session.end_reason is not None:
             await session.ended.wait()
             # The user may have been deleted meanwhile.
             if context.accounts.check(log_in, trusted=self._trusted) == "new":
                 raise AccountRefusal("This user was deleted.")
-        if context.closing:
+        if context.shutdown.closing:
             raise _NotNow(SHUTTING_DOWN)
         if session is not None and (
-            self._protocol.version == 1 or context.duplicate_login == "refuse"
+            self._protocol.version == 1 or context.options.duplicate_login == "refuse"
         ):
             raise AccountRefusal(f"The user {username!r} is connected already.")
         if session is None and context.is_full:
@@ -185,14 +179,15 @@ class Login:
             session.take_over(self._handle, client)
         else:
             logger.info("%s logged in from %s", username, self._peer)
-            session = context.open_session(
+            session = context.sessions.open(
                 username,
                 client,
-                functools.partial(carry_out, context),
-                None if self._trusted else context.limits.requests_per_second,
+                self._handle,
+                carry_out=functools.partial(carry_out, context),
+                requests_per_second=(
+                    None if self._trusted else context.options.limits.requests_per_second
+                ),
             )
-            session.attach(self._handle)
-            context.services.start_soon(context.run_session, session)
         self._connection.flush()
         return session
 
@@ -202,7 +197,7 @@ class Login:
         if not isinstance(protocol, v2.ServerProtocol):
             protocol.accept(f"Welcome, {username}.")
             return LoggedInClient(SenderV1(protocol))
-        limits = context.limits
+        limits = context.options.limits
         # Clients rely on a window of at least `WINDOW`.
         most = limits.max_requests_in_flight
         delivery = ServerDelivery(
@@ -210,9 +205,9 @@ class Login:
             max_bytes=limits.max_unacknowledged_bytes,
             window=None if most is None else max(most, WINDOW),
         )
-        token = context.environment.random_bytes(v2.TOKEN_BYTES)
+        token = context.options.environment.random_bytes(v2.TOKEN_BYTES)
         protocol.accept(f"Welcome, {username}.", token, delivery)
-        return LoggedInClient(SenderV2(delivery), delivery, token, context.resume_grace)
+        return LoggedInClient(SenderV2(delivery), delivery, token, context.options.resume_grace)
 
     async def _authenticate(self, log_in: LogIn) -> None:
         """Check who logs in, by the password; an unknown user is registered where that is allowed.
@@ -221,34 +216,24 @@ class Login:
             AccountRefusal: It is not them, or the user may not be registered.
         """
         context, address = self._context, self._address
-
-        def check_failures() -> None:
-            now = trio.current_time()
-            refusal = context.failed_logins.refuse(log_in.username, address, now)
-            if refusal:
-                raise _TooManyFailures(refusal)
-
-        check_failures()
-        accounts, hasher = context.accounts, context.environment.password_hasher
+        accounts, passwords = context.accounts, context.passwords
+        passwords.check_failures(log_in.username, address)
         try:
             found = accounts.check(log_in, trusted=self._trusted)
             if found == "new":
-                record = await context.hash_password(hasher.hash, log_in.password)
+                record = await passwords.hash(log_in.password)
                 with accounts.registering(log_in, record) as changes:
                     await context.archive.write(changes)
             elif isinstance(found, UserRecord):
-                right = await context.hash_password(
-                    hasher.verify, log_in.password, found.salt, found.password, check=check_failures
-                )
-                if not right:
+                if not await passwords.verify(log_in, found, address):
                     raise AccountRefusal("The password is not right.")
-                if found.salt or hasher.needs_upgrade(found.password):
+                if passwords.needs_upgrade(found):
                     found = await self._upgrade(found, log_in.password)
                 accounts.confirm(found)
-        except _TooManyFailures:
+        except TooManyFailures:
             raise
         except AccountRefusal:
-            context.failed_logins.record(log_in.username, address, trio.current_time())
+            passwords.note_failure(log_in.username, address)
             raise
         except TooBusy:
             raise _NotNow("The server is busy with other log-ins; try again soon.") from None
@@ -263,7 +248,7 @@ class Login:
     async def _upgrade(self, found: UserRecord, password: str) -> UserRecord:
         """Replace a password record by a stronger one of the same password; return what holds."""
         context = self._context
-        record = await context.hash_password(context.environment.password_hasher.hash, password)
+        record = await context.passwords.hash(password)
         try:
             with context.accounts.upgrading(found, record) as changes:
                 await context.archive.write(changes)
