@@ -28,6 +28,7 @@ from pgnet_trio import (
     Server,
 )
 from pgnet_trio.client.outbox import MAX_QUEUED
+from pgnet_trio.codec import MAX_DEPTH
 from pgnet_trio.crypto import PasswordHasher
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.v2.server_delivery import WINDOW, ClientDelivery
@@ -44,6 +45,14 @@ if TYPE_CHECKING:
 IMPLEMENTATIONS = ["websockets", "trio-websocket"]
 
 
+# Decoders stop there by themselves, with a RecursionError, before our own limit is looked at.
+DEEPER_THAN_DECODERS_GO = 2_000
+
+
+def nested_json(depth: int) -> str:
+    return '{"a":' * depth + "1" + "}" * depth
+
+
 def key_trade(pubkey: object) -> str:
     return json.dumps({"message": "key_trade", "payload": {"pubkey": pubkey}})
 
@@ -56,8 +65,9 @@ FIRST_MESSAGES: dict[str, str | bytes] = {
     "wrong types": '{"message": 5}',
     "unknown keys": '{"message": "key_trade", "surprise": 1}',
     "no key": '{"message": "key_trade"}',
-    "nested": "[" * 10_000,
-    "nested payload": '{"message": "key_trade", "payload": ' + '{"a":' * 2_000 + "1" + "}" * 2_001,
+    "nested": "[" * DEEPER_THAN_DECODERS_GO,
+    "too deep": '{"message": "key_trade", "payload": ' + nested_json(MAX_DEPTH + 1) + "}",
+    "far too deep": '{"message": "x", "payload": ' + nested_json(DEEPER_THAN_DECODERS_GO) + "}",
     "zero key": key_trade(base64.b64encode(bytes(32)).decode()),
     "short key": key_trade(base64.b64encode(bytes(8)).decode()),
     "a number as key": key_trade(17),
@@ -567,8 +577,8 @@ BROKEN_FRAMES: dict[str, bytes] = {
     "a payload with bytes": msgspec.msgpack.encode([request(1, "x", {"x": b"x"})]),
     "a payload that is no number": msgspec.msgpack.encode([request(1, "x", {"x": float("nan")})]),
     "bad text": b"\x91\x94\x07\x01\xa1\xff\x80",
-    "too deep": nested(2_000),
-    "far too deep": nested(50_000),
+    "too deep": nested(MAX_DEPTH + 1),
+    "far too deep": nested(DEEPER_THAN_DECODERS_GO),
     "a claim of four billion": b"\xdd\xff\xff\xff\xff",
     "the second request first": msgspec.msgpack.encode([request(2)]),
     "request zero": msgspec.msgpack.encode([request(0)]),
