@@ -24,18 +24,18 @@ class AccountRefusal(PGNetError):
 class Accounts:
     """Owns users, invite codes and the registration switch.
 
-    A change is made in two steps, so that it is on disk before anybody relies on it: the methods
-    with an *-ing* in their names are context managers that give the `Changes` to write, hold the
-    name and the invite code in question meanwhile, and take effect when the block ends without an
-    error. Otherwise everything is as before. `Changes` are to be written in the order in which
-    the methods gave them.
+    A change takes two steps, so that it is on disk before anybody relies on it. The methods with
+    an *-ing* in their names are context managers: each yields the `Changes` to write, and holds
+    the name and the invite code in question meanwhile. The change takes effect when the block
+    ends without an error; otherwise everything is as before. Write `Changes` in the order in
+    which the methods yielded them.
 
-    A log-in goes through `check`, then the password is hashed, and then, since time has passed,
-    through `registering`, or else `confirm`.
+    A log-in goes through `check`. Then its password is hashed, which takes time, and so the
+    log-in goes through `registering` or `confirm` afterwards.
 
     Args:
         saved: What the save file held.
-        registration_enabled: Whether unknown users may register; the saved switch goes before.
+        registration_enabled: Whether unknown users may register; a saved switch overrides it.
         require_user_password: Whether an empty password is refused at registration.
         admin: The admin's record; None where admin log-in is off.
     """
@@ -54,12 +54,22 @@ class Accounts:
         self._require_user_password = require_user_password
         self._admin = admin
         self._users = dict(saved.users)
-        # A record of that name would never be asked.
+        # Nobody would ever look at a saved record of that name.
         self._users.pop(ADMIN_USERNAME, None)
         self._invite_codes = dict(saved.invite_codes)
         self._held: set[str] = set()
         self._held_codes: set[str] = set()
         self._deleting: set[str] = set()
+
+    @property
+    def user_count(self) -> int:
+        """How many users are registered."""
+        return len(self._users)
+
+    @property
+    def invite_code_count(self) -> int:
+        """How many invite codes are unused."""
+        return len(self._invite_codes)
 
     @property
     def usernames(self) -> list[str]:
@@ -77,18 +87,18 @@ class Accounts:
         return sorted(self._deleting)
 
     def check(self, log_in: LogIn, *, trusted: bool) -> UserRecord | Literal["trusted", "new"]:
-        """Say what a log-in takes.
+        """Return what the password of a log-in has to fit.
 
         Args:
             log_in: The log-in.
             trusted: Whether it comes from inside this process, where the admin needs no password.
 
         Returns:
-            The record that the password has to fit; ``"trusted"`` where none is needed;
-            ``"new"`` where the user is to be registered.
+            The user's record; ``"trusted"`` where no password is needed; ``"new"`` where the
+            user is to be registered.
 
         Raises:
-            AccountRefusal: It is refused whatever the password.
+            AccountRefusal: The log-in is refused whatever the password.
         """
         name = log_in.username
         if not name:
@@ -127,7 +137,7 @@ class Accounts:
             self._held_codes.discard(code)
 
     def confirm(self, record: UserRecord) -> None:
-        """Check that a record from `check` still holds, after its password was verified.
+        """Check that a record from `check` still holds, now that its password was verified.
 
         Raises:
             AccountRefusal: The user was deleted meanwhile, or is being deleted, or another

@@ -1,11 +1,11 @@
-"""Plays a bot: a user without an account, a socket or a lobby, over a link in memory."""
+"""Plays a bot: a user without an account or a socket, over a link in memory."""
 
 from __future__ import annotations
 
 import functools
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -14,17 +14,12 @@ from pgnet_trio.connection import Connection
 from pgnet_trio.errors import ConnectFailed, Disconnected, PGNetError, ProtocolError, first_error
 from pgnet_trio.messages import Packet, Request, Response, Status
 from pgnet_trio.protocol import v2
-from pgnet_trio.protocol.events import (
-    FullStateRequested,
-    LogIn,
-    QuestionAnswered,
-    RequestReceived,
-    ServerEvent,
-)
+from pgnet_trio.protocol.events import LogIn, ServerEvent
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from pgnet_trio.protocol.v2.states import WINDOW
-from pgnet_trio.server.games.lobby import Lobby
-from pgnet_trio.server.sessions.sender import SenderV2
+from pgnet_trio.server.connections.reader import read_requests
+from pgnet_trio.server.sessions.handle import ConnectionHandle
+from pgnet_trio.server.sessions.sender import LoggedInClient, SenderV2
 from pgnet_trio.server.sessions.session import Session
 from pgnet_trio.transport import memory_pair
 
@@ -41,9 +36,9 @@ logger = logging.getLogger("pgnet_trio.server")
 async def run_bot(
     room: RoomTask, bot: BotPlayer, note_failure: Callable[[BaseException], None]
 ) -> None:
-    """Have a bot join a game and play, until it is out of it.
+    """Have a bot join a game and play, until it is out of the game.
 
-    What it raises is logged, and it is out of the game; the game goes on.
+    An error that the bot raises is logged, and the bot is out of the game; the game goes on.
     """
     near, far = memory_pair(subprotocol=v2.SUBPROTOCOL)
     try:
@@ -69,35 +64,44 @@ async def run_bot(
 
 @attrs.define
 class _Silent:
-    """Settings of bots, whose packets are not logged."""
+    """The settings of a bot's session: its packets are not logged."""
 
     verbose_logging: bool = False
 
 
+class _Seat:
+    """A bot's seat in its one game, of which the lobby knows nothing.
+
+    A bot is no user: it keeps no game alive, and a bot of another game may have its name.
+
+    Attributes:
+        name: The game's name.
+        room: The game's room.
+        taken: Whether the bot is in the game.
+    """
+
+    def __init__(self, room: RoomTask) -> None:
+        self.name = room.name
+        self.room = room
+        self.taken = False
+
+    def game_of(self, username: str) -> _Seat | None:
+        """Return the game, or None where the bot is not in it."""
+        return self if self.taken else None
+
+    def leave(self, username: str) -> _Seat | None:
+        """Free the seat, and return the game; None where the bot was not in it."""
+        taken, self.taken = self.taken, False
+        return self if taken else None
+
+
 class _BotSession(Session):
-    """A bot's session: it is there as long as the bot is."""
+    """A bot's session: a bot is online for as long as it is there."""
 
     @property
     def online(self) -> bool:
-        """Whether it is there, which it is."""
+        """Whether the bot has a connection, which it always has."""
         return True
-
-
-class _Link:
-    """The link to a bot, as its session sees it."""
-
-    def __init__(
-        self, connection: Connection[ServerEvent], protocol: v2.ServerProtocol, scope: Any
-    ) -> None:
-        self.flush = connection.flush
-        self._protocol = protocol
-        self._scope = scope
-
-    def end(self, reason: str, *, for_good: bool) -> None:
-        """Close the connection; see `pgnet_trio.server.sessions.session.Link`."""
-        self._protocol.goodbye(reason)
-        self.flush()
-        self._scope.cancel()
 
 
 async def _serve(room: RoomTask, username: str, transport: Transport) -> None:
@@ -108,41 +112,40 @@ async def _serve(room: RoomTask, username: str, transport: Transport) -> None:
     connection: Connection[ServerEvent] = Connection(
         transport, protocol, ping_interval=None, keepalive_timeout=None
     )
-    # A lobby with this one game, from which the server's own knows nothing of bots: neither are
-    # they users who keep a game alive, nor can their names be taken there.
-    lobby: Lobby[RoomTask] = Lobby()
-    lobby.add(room.name, "", room)
+    handle = ConnectionHandle(connection, protocol)
+    seat = _Seat(room)
     async with connection.open():
         try:
             await _wait_for_log_in(connection)
+            delivery = ServerDelivery()
             session = _BotSession(
                 username,
-                lobby=lobby,
-                carry_out=functools.partial(_carry_out, lobby),
+                LoggedInClient(SenderV2(delivery), delivery),
+                games=seat,
+                carry_out=functools.partial(_carry_out, seat),
                 max_in_flight=WINDOW,
                 requests_per_second=None,
                 settings=_Silent(),
             )
-            delivery = session.delivery = ServerDelivery()
-            session.sender = SenderV2(delivery)
-            lobby.join(username, room.name, "")
+            seat.taken = True
             try:
                 await room.join(session)
             except PGNetError as error:
                 protocol.refuse(str(error))
                 connection.flush()
                 return
+            # The welcome goes first, and behind it what the game has said since the bot joined.
             protocol.accept(f"Welcome, {username}.", bytes(v2.TOKEN_BYTES), delivery)
             async with trio.open_nursery() as nursery:
-                session.attach(_Link(connection, protocol, nursery.cancel_scope), grace=0)
+                session.attach(handle)
                 connection.flush()
                 nursery.start_soon(session.run)
-                await _read(connection, session)
+                await _read(connection, handle, session)
                 session.end("The bot has left.")
         except Disconnected:
             pass
         finally:
-            if lobby.leave(username) is not None:
+            if seat.leave(username) is not None:
                 room.leave(username, player=session)
 
 
@@ -152,29 +155,19 @@ async def _wait_for_log_in(connection: Connection[ServerEvent]) -> None:
         pass
 
 
-async def _read(connection: Connection[ServerEvent], session: Session) -> None:
+async def _read(
+    connection: Connection[ServerEvent], handle: ConnectionHandle, session: Session
+) -> None:
     try:
-        while True:
-            for event in await connection.receive():
-                if isinstance(event, RequestReceived):
-                    session.request(event)
-                elif isinstance(event, QuestionAnswered):
-                    session.answer_question(event)
-                elif isinstance(event, FullStateRequested):
-                    if session.delivery is not None:
-                        session.delivery.show_again()
-                        connection.flush()
-                else:
-                    return
+        await read_requests(connection, handle, session)
     except (Disconnected, ProtocolError) as error:
         logger.debug("The bot %r is gone: %s", session.username, error)
 
 
-async def _carry_out(lobby: Lobby[RoomTask], session: Session, packet: Packet) -> Response:
+async def _carry_out(seat: _Seat, session: Session, packet: Packet) -> Response:
     if packet.message == Request.LEAVE_GAME:
-        entry = lobby.leave(session.username)
-        if entry is not None:
-            await entry.room.leave(session.username, player=session).wait()
+        if seat.leave(session.username) is not None:
+            await seat.room.leave(session.username, player=session).wait()
         return Response("You left the game.")
     return Response(
         f"{packet.message[:60]!r} is not for bots: they play in their game, and leave it.",

@@ -1,19 +1,62 @@
-"""Checks what a program gives a server, so that a mistake shows at once, and not to a player."""
+"""What a server is made with, checked at once, so that no player meets the mistake first."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from pgnet_trio.game import Game
+import attrs
 
-__all__ = ["check_game", "check_hook", "check_switch", "check_text"]
+from pgnet_trio.environment import Environment
+from pgnet_trio.game import Game
+from pgnet_trio.server.limits import Limits
+from pgnet_trio.storage.interface import Store
+from pgnet_trio.transport import WebSocketImplementation
+
+__all__ = ["Options", "check_game", "check_hook", "check_switch", "check_text"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Options:
+    """The options of a server; `pgnet_trio.Server` says what each of them means.
+
+    All stay as they are but three, which may be assigned at any time: `registration_enabled`
+    (for the next run), `verbose_logging` and `on_connection`.
+
+    Attributes:
+        make_game: Makes a game from a name and ``save_string=``.
+        store: An author's own store, instead of `save_file`.
+        implementation: The WebSocket library.
+        watchdog: Seconds that a game may block; None for any time.
+    """
+
+    make_game: Callable[..., Game]
+    listen_globally: bool
+    port: int | None
+    admin_password: str | None = attrs.field(repr=False)
+    registration_enabled: bool
+    require_user_password: bool
+    on_connection: Callable[[str, bool], Any] | None
+    verbose_logging: bool
+    save_file: Path | None
+    store: Store | None
+    key_file: Path | None
+    autosave_interval: float
+    implementation: WebSocketImplementation
+    environment: Environment
+    resume_grace: float
+    duplicate_login: str
+    minimum_protocol: int
+    watchdog: float | None
+    limits: Limits
 
 
 def check_game(game: Any) -> None:
     """Check what makes the games.
 
     Raises:
-        TypeError: It cannot.
+        TypeError: It is no subclass of Game, and nothing else that can be called.
     """
     if callable(game) and not (isinstance(game, type) and not issubclass(game, Game)):
         return
@@ -28,17 +71,17 @@ def check_game(game: Any) -> None:
 
 
 def check_switch(name: str, value: object) -> None:
-    """Check an option that is on or off: any text, "no" too, would be on.
+    """Check an option that is on or off: the text "no" would be on.
 
     Raises:
-        TypeError: It is neither.
+        TypeError: It is neither True nor False.
     """
     if type(value) is not bool:
         raise TypeError(f"{name}: expected True or False, got {value!r}.")
 
 
 def check_text(name: str, value: object) -> None:
-    """Check an option that is a text, or None. The value is never shown: it may be secret.
+    """Check an option that is a text, or None. The error does not show it: it may be secret.
 
     Raises:
         TypeError: It is neither.

@@ -1,4 +1,4 @@
-"""Why something is refused, where several parts of the server say so."""
+"""The reasons and the errors of refusals that several parts of the server share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHUTTING_DOWN = "The server is shutting down."
 
 
 class RoomClosed(PGNetError):
-    """The room ended before it could do what was asked of it; the message says why."""
+    """The room ended before it did what was asked of it; the message says why."""
 
 
 class JoinRefused(PGNetError):

@@ -15,7 +15,7 @@ from pgnet_trio.server.games.lobby import LobbyRefusal
 from pgnet_trio.server.refusals import SHUTTING_DOWN, JoinRefused, RoomClosed
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.context import Host
+    from pgnet_trio.server.context import ServerContext
     from pgnet_trio.server.sessions.session import Session
 
 __all__ = ["carry_out"]
@@ -24,7 +24,7 @@ MAX_SLEEP = 5.0
 """Seconds that the ``sleep`` request takes at most."""
 
 INVITE_CODE_BYTES = 16
-"""Bytes of randomness in an invite code: nobody guesses 128 bits."""
+"""Random bytes in an invite code: nobody guesses 128 bits."""
 
 _Handler = Callable[..., Coroutine[Any, Any, Response]]
 
@@ -36,26 +36,26 @@ class _Entry:
     admin: bool
 
 
-_table: dict[str, _Entry] = {}
+_requests: dict[str, _Entry] = {}
 _no_options: dict[str, Any] = {}
 
 
 def _request(name: Request, /, *, admin: bool = False, **arguments: Any) -> Callable[..., _Handler]:
-    """Enter a handler into the table; *arguments* are its payload keys with their defaults."""
+    """Register a handler; *arguments* are the keys of the payload, with their defaults."""
 
     def enter(handler: _Handler) -> _Handler:
-        _table[name] = _Entry(handler, arguments, admin)
+        _requests[name] = _Entry(handler, arguments, admin)
         return handler
 
     return enter
 
 
-async def carry_out(host: Host, session: Session, packet: Packet) -> Response:
-    """Carry out a request that no game takes, and give the answer.
+async def carry_out(context: ServerContext, session: Session, packet: Packet) -> Response:
+    """Carry out a request that no game takes, and return the answer.
 
-    Cancellation leaves a change that was under way either made or not, never in part.
+    Cancellation leaves a change that was under way either whole or not made at all.
     """
-    entry = _table.get(packet.message)
+    entry = _requests.get(packet.message)
     if entry is None:
         return _unexpected(
             f"{packet.message[:60]!r} is no request to the server, and you are in no game.",
@@ -67,7 +67,7 @@ async def carry_out(host: Host, session: Session, packet: Packet) -> Response:
     if wrong:
         return _unexpected(wrong)
     try:
-        return await entry.handler(host, session, **{**entry.arguments, **packet.payload})
+        return await entry.handler(context, session, **{**entry.arguments, **packet.payload})
     except JoinRefused as refused:
         return _unexpected(str(refused), refused.payload)
     except (LobbyRefusal, AccountRefusal, RoomClosed, StorageError) as error:
@@ -95,18 +95,18 @@ def _wrong_argument(payload: dict[str, Any], arguments: dict[str, Any]) -> str |
 def _help(session: Session) -> dict[str, dict[str, str]]:
     return {
         name: {key: type(value).__name__ for key, value in entry.arguments.items()}
-        for name, entry in _table.items()
+        for name, entry in _requests.items()
         if session.is_admin or not entry.admin
     }
 
 
 @_request(Request.HELP)
-async def _send_help(host: Host, session: Session) -> Response:
+async def _send_help(context: ServerContext, session: Session) -> Response:
     return Response("The requests, and the arguments that they take.", _help(session))
 
 
 @_request(Request.GAME_DIR)
-async def _game_dir(host: Host, session: Session) -> Response:
+async def _game_dir(context: ServerContext, session: Session) -> Response:
     games = {
         entry.name: {
             "name": entry.name,
@@ -115,49 +115,49 @@ async def _game_dir(host: Host, session: Session) -> Response:
             "info": entry.room.info,
             **entry.room.lobby_extras,
         }
-        for entry in host.lobby
+        for entry in context.games.lobby
     }
     return Response("The games on this server.", {"games": games})
 
 
 @_request(Request.CREATE_GAME, name="", password="", options=_no_options)
 async def _create_game(
-    host: Host, session: Session, name: str, password: str, options: dict[str, Any]
+    context: ServerContext, session: Session, name: str, password: str, options: dict[str, Any]
 ) -> Response:
-    host.lobby.check_free(session.username)
-    host.lobby.check_new(name)
-    if host.saved_game(name) is not None:
+    context.games.lobby.check_free(session.username)
+    context.games.lobby.check_new(name)
+    if context.saves.saved_game(name) is not None:
         raise LobbyRefusal(f"There is a saved game {name!r}; join it, or take another name.")
-    await host.open_game(name, password, options=options)
-    return await _join(host, session, name, password)
+    await context.games.open_game(name, password, options=options)
+    return await _join(context, session, name, password)
 
 
 @_request(Request.JOIN_GAME, name="", password="", spectate=False)
 async def _join_game(
-    host: Host, session: Session, name: str, password: str, spectate: bool
+    context: ServerContext, session: Session, name: str, password: str, spectate: bool
 ) -> Response:
-    host.lobby.check_free(session.username)
-    if host.lobby.get(name) is None:
-        saved = host.saved_game(name)
+    context.games.lobby.check_free(session.username)
+    if context.games.lobby.get(name) is None:
+        saved = context.saves.saved_game(name)
         if saved is not None:
-            # It crashed, or could not be made when the server started.
-            await host.open_saved_game(saved)
+            # The game crashed, or could not be made when the server started.
+            await context.games.open_saved_game(saved)
         else:
-            host.lobby.check_new(name)
-            await host.open_game(name, password)
-    return await _join(host, session, name, password, spectate=spectate)
+            context.games.lobby.check_new(name)
+            await context.games.open_game(name, password)
+    return await _join(context, session, name, password, spectate=spectate)
 
 
 async def _join(
-    host: Host, session: Session, name: str, password: str, *, spectate: bool = False
+    context: ServerContext, session: Session, name: str, password: str, *, spectate: bool = False
 ) -> Response:
-    entry = host.lobby.join(session.username, name, password, spectate=spectate)
+    entry = context.games.lobby.join(session.username, name, password, spectate=spectate)
     try:
         heartbeat_rate = await entry.room.join(session, spectate=spectate)
     except (JoinRefused, RoomClosed):
-        # The game may go on without them: made again, say, after it raised.
-        if host.lobby.game_of(session.username) is entry:
-            host.lobby.leave(session.username)
+        # Undo the join. The game may go on without the user: it may have been restarted.
+        if context.games.lobby.game_of(session.username) is entry:
+            context.games.lobby.leave(session.username)
         entry.room.close_if_empty()
         raise
     text = f"You watch the game {name!r}." if spectate else f"You are in the game {name!r}."
@@ -165,8 +165,8 @@ async def _join(
 
 
 @_request(Request.LEAVE_GAME)
-async def _leave_game(host: Host, session: Session) -> Response:
-    entry = host.lobby.leave(session.username)
+async def _leave_game(context: ServerContext, session: Session) -> Response:
+    entry = context.games.lobby.leave(session.username)
     if entry is None:
         return _unexpected("You are in no game.")
     await entry.room.leave(session.username).wait()
@@ -174,77 +174,77 @@ async def _leave_game(host: Host, session: Session) -> Response:
 
 
 @_request(Request.SHUTDOWN, admin=True)
-async def _shutdown(host: Host, session: Session) -> Response:
-    host.shut_down(0)
+async def _shutdown(context: ServerContext, session: Session) -> Response:
+    context.shutdown.request(0)
     return Response(SHUTTING_DOWN)
 
 
 @_request(Request.SET_REGISTRATION, admin=True, set_as=False)
-async def _set_registration(host: Host, session: Session, set_as: bool) -> Response:
-    with host.accounts.switching_registration(set_as) as changes:
-        await host.archive.write(changes)
+async def _set_registration(context: ServerContext, session: Session, set_as: bool) -> Response:
+    with context.accounts.switching_registration(set_as) as changes:
+        await context.archive.write(changes)
     return Response(f"Registration of new users is {'on' if set_as else 'off'}.")
 
 
 @_request(Request.CREATE_INVITE, admin=True, username="")
-async def _create_invite(host: Host, session: Session, username: str) -> Response:
-    code = host.environment.random_bytes(INVITE_CODE_BYTES).hex()
-    with host.accounts.inviting(username, code) as changes:
-        await host.archive.write(changes)
+async def _create_invite(context: ServerContext, session: Session, username: str) -> Response:
+    code = context.options.environment.random_bytes(INVITE_CODE_BYTES).hex()
+    with context.accounts.inviting(username, code) as changes:
+        await context.archive.write(changes)
     return Response(code, {"code": code})
 
 
 @_request(Request.DELETE_USER, admin=True, username="")
-async def _delete_user(host: Host, session: Session, username: str) -> Response:
-    await host.delete_user(username)
+async def _delete_user(context: ServerContext, session: Session, username: str) -> Response:
+    await context.delete_user(username)
     return Response(f"The user {username!r} is deleted.")
 
 
 @_request(Request.DESTROY_GAME, admin=True, name="")
-async def _destroy_game(host: Host, session: Session, name: str) -> Response:
-    entry = host.lobby.get(name)
+async def _destroy_game(context: ServerContext, session: Session, name: str) -> Response:
+    entry = context.games.lobby.get(name)
     if entry is not None:
         entry.room.close("The game was destroyed by the admin.", "destroyed")
-    elif host.saved_game(name) is None:
+    elif context.saves.saved_game(name) is None:
         return _unexpected(f"There is no game {name[:60]!r}.")
-    if host.saves:
-        host.games_gone[name] = object()
-    await host.save(ask_games=False)
+    context.saves.note_end(name)
+    await context.saves.save(context.games.lobby, ask_games=False)
     return Response(f"The game {name!r} is destroyed.")
 
 
 @_request(Request.SAVE, admin=True)
-async def _save(host: Host, session: Session) -> Response:
-    await host.save()
-    return Response("Everything is saved." if host.saves else "This server has no save file.")
+async def _save(context: ServerContext, session: Session) -> Response:
+    await context.saves.save(context.games.lobby)
+    enabled = context.saves.enabled
+    return Response("Everything is saved." if enabled else "This server has no save file.")
 
 
 @_request(Request.SET_VERBOSE, admin=True, set_as=False)
-async def _set_verbose(host: Host, session: Session, set_as: bool) -> Response:
-    host.verbose_logging = set_as
+async def _set_verbose(context: ServerContext, session: Session, set_as: bool) -> Response:
+    context.options.verbose_logging = set_as
     return Response(f"Verbose logging is {'on' if set_as else 'off'}.")
 
 
 @_request(Request.DEBUG, admin=True)
-async def _debug(host: Host, session: Session) -> Response:
+async def _debug(context: ServerContext, session: Session) -> Response:
     return Response(
         "The state of the server.",
         {
             "packet": f"{Request.DEBUG} from {session.username}",
-            "pubkey": host.key.pubkey,
-            "games": [entry.name for entry in host.lobby],
-            "connected_users": sorted(host.sessions),
-            "all_users": host.accounts.usernames,
-            "registration": host.accounts.registration_enabled,
-            "invite_codes": host.accounts.invite_codes,
-            "deleted_users": host.accounts.deleting,
-            "verbose": host.verbose_logging,
+            "pubkey": context.key.pubkey,
+            "games": [entry.name for entry in context.games.lobby],
+            "connected_users": sorted(context.sessions.usernames),
+            "all_users": context.accounts.usernames,
+            "registration": context.accounts.registration_enabled,
+            "invite_codes": context.accounts.invite_codes,
+            "deleted_users": context.accounts.deleting,
+            "verbose": context.options.verbose_logging,
         },
     )
 
 
 @_request(Request.SLEEP, admin=True, seconds=1.0)
-async def _sleep(host: Host, session: Session, seconds: float) -> Response:
+async def _sleep(context: ServerContext, session: Session, seconds: float) -> Response:
     seconds = min(max(seconds, 0.0), MAX_SLEEP)
     await trio.sleep(seconds)
     return Response(f"Slept for {seconds:g} seconds.")

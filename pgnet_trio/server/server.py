@@ -1,11 +1,9 @@
-"""`Server`: the nursery tree in which games are hosted, and its shutdown."""
+"""`Server`: the options of a server, and the methods that a program calls."""
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,40 +12,28 @@ import trio
 
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.environment import Environment, require_trio
-from pgnet_trio.errors import ServerError, StorageError, bare
-from pgnet_trio.messages import ADMIN_USERNAME, DEFAULT_PORT, check_port
+from pgnet_trio.errors import ServerError, StorageError
+from pgnet_trio.messages import DEFAULT_PORT, check_port
 from pgnet_trio.protocol.v2 import SUBPROTOCOL
-from pgnet_trio.server.accounts import AccountRefusal, Accounts
-from pgnet_trio.server.connections.connection import handle_stream, handle_transport
-from pgnet_trio.server.connections.listeners import open_listeners
-from pgnet_trio.server.context import Host
-from pgnet_trio.server.games.archive import Archive
-from pgnet_trio.server.games.autosave import autosave
+from pgnet_trio.server.accounts import AccountRefusal
+from pgnet_trio.server.admission import FailedLogins
+from pgnet_trio.server.connections.connection import handle_transport
+from pgnet_trio.server.games.saves import SaveMemory
 from pgnet_trio.server.limits import Limits
-from pgnet_trio.server.options import check_game, check_hook, check_switch, check_text
-from pgnet_trio.server.refusals import SHUTTING_DOWN, RoomClosed
-from pgnet_trio.server.watchdog import Watchdog
-from pgnet_trio.storage import keep_key, key_file_of, open_store, read_key
-from pgnet_trio.storage.interface import SavedState, Store, UserRecord
+from pgnet_trio.server.options import Options, check_game, check_hook, check_switch, check_text
+from pgnet_trio.server.run import Carryover, Run
+from pgnet_trio.storage import key_file_of, read_key
+from pgnet_trio.storage.interface import Store
 from pgnet_trio.transport import Transport, choose, memory_pair
 
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
-    from pgnet_trio.server.games.lobby import GameEntry
-    from pgnet_trio.server.room.room import RoomTask
+    from pgnet_trio.server.context import ServerContext
+    from pgnet_trio.server.stats import ServerStats
 
 __all__ = ["Server"]
 
 logger = logging.getLogger("pgnet_trio.server")
-
-SHUTDOWN_DEADLINE = 5.0
-"""Seconds that games get for their last turns, and then connections for their last messages."""
-
-CANCELLED_DEADLINE = 2.0
-"""The same when `Server.serve` was cancelled, and somebody waits for it to be gone."""
-
-LAST_WRITE_DEADLINE = 30.0
-"""Seconds that the last write to the save file may take."""
 
 
 class Server:
@@ -62,7 +48,7 @@ class Server:
         port: The TCP port; 0 for any that is free, None for none.
         admin_password: The password of the user ``admin``; without one, or with an empty one,
             admin log-in is off.
-        registration_enabled: Whether unknown users may register. A saved switch goes before it.
+        registration_enabled: Whether unknown users may register. A saved switch overrides it.
         require_user_password: Whether new users need a password that is not empty.
         on_connection: Called with a username and True when a user has logged in, and with False
             when they are gone. May be async. What it raises is logged.
@@ -138,50 +124,53 @@ class Server:
             raise ValueError(f"watchdog has to be over 0 s, or None; got {watchdog!r}.")
         if minimum_protocol not in (1, 2):
             raise ValueError(f"minimum_protocol: expected 1 or 2, got {minimum_protocol!r}.")
-        self._environment = environment or Environment()
-        self._store = save_file if isinstance(save_file, Store) else None
-        self._save_file = None
+        environment = environment or Environment()
+        store = save_file if isinstance(save_file, Store) else None
+        save_path = None
         if save_file is not None and not isinstance(save_file, Store):
-            self._save_file = Path(save_file)
-        self._key_file = None if key_file is None else Path(key_file)
-        if self._key_file is None and self._save_file is not None:
-            self._key_file = key_file_of(self._save_file)
-        # A new one is written when the server runs: one that does not get as far leaves no file.
-        key = None if self._key_file is None else read_key(self._key_file)
-        self._key_is_new = key is None
-        self._listen_globally = listen_globally
-        self._port = port
-        # An empty one, of a variable that is not set perhaps, would let everybody in.
-        self._admin_password = admin_password or None
-        self._registration_enabled = registration_enabled
-        self._require_user_password = require_user_password
-        self._autosave_interval = autosave_interval
-        self._implementation = choose(transport)
-        self._limits = Limits(**limits)
-        self._host = Host(
-            game,
-            key=key or KeyPair.generate(self._environment.random_bytes),
-            limits=self._limits,
-            environment=self._environment,
-            saves=save_file is not None,
-            names_unsaved_games=self._save_file is not None,
-            verbose_logging=verbose_logging,
+            save_path = Path(save_file)
+        key_path = None if key_file is None else Path(key_file)
+        if key_path is None and save_path is not None:
+            key_path = key_file_of(save_path)
+        # A new key is written when the server runs: one that never runs leaves no file.
+        key = None if key_path is None else read_key(key_path)
+        self._options = Options(
+            make_game=game,
+            listen_globally=listen_globally,
+            port=port,
+            # An empty one, of a variable that is not set perhaps, would let everybody in.
+            admin_password=admin_password or None,
+            registration_enabled=registration_enabled,
+            require_user_password=require_user_password,
             on_connection=on_connection,
+            verbose_logging=verbose_logging,
+            save_file=save_path,
+            store=store,
+            key_file=key_path,
+            autosave_interval=autosave_interval,
+            implementation=choose(transport),
+            environment=environment,
             resume_grace=resume_grace,
             duplicate_login=duplicate_login,
             minimum_protocol=minimum_protocol,
-            watchdog=Watchdog(watchdog),
+            watchdog=watchdog,
+            limits=Limits(**limits),
         )
-        self._accounts: Accounts | None = None
-        self._connections: trio.Nursery | None = None
-        self._running = False
-        self._patience = SHUTDOWN_DEADLINE
-        self._last_turns = self._last_messages = trio.CancelScope()
-        self._actual_port: int | None = None
+        self._carryover = Carryover(
+            key=key or KeyPair.generate(environment.random_bytes),
+            key_is_new=key is None,
+            failed_logins=FailedLogins(
+                self._options.limits.failed_logins_per_account,
+                self._options.limits.failed_logins_per_address,
+            ),
+            saves=SaveMemory(names_unsaved_games=save_path is not None),
+        )
+        self._run: Run | None = None
 
     def __repr__(self) -> str:
-        where = f"port {self._actual_port}" if self._actual_port is not None else "no open port"
-        return f"<{type(self).__name__} {'running' if self._running else 'stopped'}, {where}>"
+        where = f"port {self.port}" if self.port is not None else "no open port"
+        state = "stopped" if self._run is None else "running"
+        return f"<{type(self).__name__} {state}, {where}>"
 
     @property
     def pubkey(self) -> str:
@@ -189,45 +178,59 @@ class Server:
 
         A key that is not in its file yet is written there once the server runs.
         """
-        return self._host.key.pubkey
+        return self._carryover.key.pubkey
 
     @property
     def port(self) -> int | None:
-        """The port that is listened on; None while none is."""
-        return self._actual_port
+        """The port that the server listens on; None while it listens on none."""
+        return None if self._run is None else self._run.port
 
     @property
     def registration_enabled(self) -> bool:
         """Whether unknown users may register; may be assigned at any time."""
-        if self._accounts is None:
-            return self._registration_enabled
-        return self._accounts.registration_enabled
+        accounts = self._carryover.accounts
+        if accounts is None:
+            return self._options.registration_enabled
+        return accounts.registration_enabled
 
     @registration_enabled.setter
     def registration_enabled(self, enabled: bool) -> None:
         check_switch("registration_enabled", enabled)
-        self._registration_enabled = enabled
-        if self._accounts is not None:
-            self._accounts.registration_enabled = enabled
+        self._options.registration_enabled = enabled
+        if self._carryover.accounts is not None:
+            self._carryover.accounts.registration_enabled = enabled
 
     @property
     def verbose_logging(self) -> bool:
         """Whether every packet and response is logged; may be assigned at any time."""
-        return self._host.verbose_logging
+        return self._options.verbose_logging
 
     @verbose_logging.setter
     def verbose_logging(self, verbose: bool) -> None:
         check_switch("verbose_logging", verbose)
-        self._host.verbose_logging = verbose
+        self._options.verbose_logging = verbose
 
     @property
     def on_connection(self) -> Callable[[str, bool], Any] | None:
         """Called when users come and go; may be assigned at any time."""
-        return self._host.on_connection
+        return self._options.on_connection
 
     @on_connection.setter
     def on_connection(self, hook: Callable[[str, bool], Any] | None) -> None:
-        self._host.on_connection = hook
+        self._options.on_connection = hook
+
+    def stats(self) -> ServerStats:
+        """Return a picture of the running server in plain figures, which never changes.
+
+        It takes a moment for each session and each game; ask for it now and then, not in a loop.
+
+        Returns:
+            The sessions, games, connections and tasks that there are, and what is saved.
+
+        Raises:
+            ServerError: The server is not running.
+        """
+        return self._context("its figures are there").stats()
 
     def shutdown(self, result: int = 0, /) -> None:
         """Have the server shut down in good order; does nothing where it is not running.
@@ -235,8 +238,8 @@ class Server:
         Args:
             result: What `serve` returns, as an exit code; -1 asks for a reboot.
         """
-        if self._running:
-            self._host.shut_down(result)
+        if self._run is not None:
+            self._run.shutdown.request(result)
 
     def delete_user(self, username: str) -> None:
         """Disconnect and delete a user; soon after this returns, the name is free again.
@@ -245,10 +248,9 @@ class Server:
             ServerError: The server is not running.
             AccountRefusal: There is no such user, or it is the admin, who stays.
         """
-        if not self._running or self._accounts is None:
-            raise ServerError("The server is not running; users can be deleted while it is.")
-        self._accounts.check_deletable(username)
-        self._host.services.start_soon(self._delete_user, username)
+        context = self._context("users can be deleted")
+        context.accounts.check_deletable(username)
+        context.services.start_soon(_delete_user, context, username)
 
     def connect_in_memory(self, *, protocol: int = 2) -> Transport:
         """Open a link to this server inside the process, without any port.
@@ -262,10 +264,9 @@ class Server:
         Raises:
             ServerError: The server is not running.
         """
-        if self._connections is None:
-            raise ServerError("The server is not running; start it before connecting to it.")
+        context = self._accepting_context()
         near, far = memory_pair(subprotocol=SUBPROTOCOL if protocol == 2 else None)
-        self.serve_transport(far)
+        context.connections.start_soon(handle_transport, context, far)
         return near
 
     def serve_transport(self, transport: Transport) -> None:
@@ -278,9 +279,8 @@ class Server:
         Raises:
             ServerError: The server is not running.
         """
-        if self._connections is None:
-            raise ServerError("The server is not running; start it before connecting to it.")
-        self._connections.start_soon(handle_transport, self._host, transport)
+        context = self._accepting_context()
+        context.connections.start_soon(handle_transport, context, transport)
 
     async def serve(
         self,
@@ -306,194 +306,40 @@ class Server:
             StorageError: The save file or the key file cannot be used; it is left as it was.
         """
         require_trio()
-        port = self._port if isinstance(port, EllipsisType) else port
+        port = self._options.port if isinstance(port, EllipsisType) else port
         check_port(port)
-        if self._running:
+        if self._run is not None:
             raise ServerError("This server is running already; one run at a time.")
-        self._running = True
-        self._host.stopping = trio.Event()
-        self._host.exit_code = 0
-        self._host.closing = False
+
+        def started(port: int | None) -> None:
+            task_status.started(port)
+            logger.info("Serving: %r", self)
+
+        self._run = Run(self._options, self._carryover, port)
         try:
-            async with self._archive() as saved:
-                await self._set_up(saved)
-                listeners = []
-                if port is not None:
-                    listeners = await open_listeners(port, listen_globally=self._listen_globally)
-                    self._actual_port = listeners[0].socket.getsockname()[1]
-                    if self._listen_globally and self._key_file is None:
-                        logger.warning(
-                            "The key of this server is new at each run, so that clients cannot "
-                            "tell it from another; give it a save file or a key file (--save-file, "
-                            "--key-file; in a program, save_file= or key_file=)"
-                        )
-                await self._run(saved, listeners, task_status)
-            return self._host.exit_code
+            return await self._run.serve(started)
         finally:
-            self._running = False
-            self._actual_port = None
+            self._run = None
 
-    @asynccontextmanager
-    async def _archive(self) -> AsyncIterator[SavedState]:
-        store = self._store
-        if self._save_file is not None:
-            store = open_store(self._save_file)
-        self._host.archive = archive = Archive(store, self._environment)
-        try:
-            yield await archive.load()
-        finally:
-            with trio.move_on_after(LAST_WRITE_DEADLINE, shield=True):
-                await archive.close()
+    def _context(self, what: str) -> ServerContext:
+        """Return what a running server's tasks share; *what* says what is possible then."""
+        context = None if self._run is None else self._run.context
+        if context is None:
+            raise ServerError(f"The server is not running; {what} while it is.")
+        return context
 
-    async def _set_up(self, saved: SavedState) -> None:
-        if self._key_is_new and self._key_file is not None:
-            self._host.key = await self._environment.run_blocking(
-                keep_key, self._key_file, self._host.key, abandon_on_cancel=False
-            )
-            self._key_is_new = False
-        if saved.registration not in (None, self._registration_enabled):
-            logger.info("Registration is %s, as it was saved", _switch(saved.registration))
-        admin = None
-        if self._admin_password is not None:
-            record = await self._host.hash_password(
-                self._environment.password_hasher.hash, self._admin_password
-            )
-            admin = UserRecord(ADMIN_USERNAME, "", record)
-        if self._accounts is None or self._host.saves:
-            self._accounts = Accounts(
-                saved,
-                registration_enabled=self._registration_enabled,
-                require_user_password=self._require_user_password,
-                admin=admin,
-            )
-        self._host.accounts = self._accounts
-
-    async def _run(
-        self,
-        saved: SavedState,
-        listeners: list[trio.SocketListener],
-        task_status: trio.TaskStatus[int | None],
-    ) -> None:
-        finished = trio.Event()
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._host_games, saved, listeners, task_status, finished)
-                try:
-                    await finished.wait()
-                finally:
-                    # Reached early by a cancellation, or by Ctrl-C in a program of this alone.
-                    if not finished.is_set():
-                        if self._host.stopping.is_set():
-                            self._patience = 0.0
-                            self._last_turns.cancel()
-                            self._last_messages.deadline = trio.current_time()
-                        else:
-                            self._patience = CANCELLED_DEADLINE
-                            self._host.shut_down(0)
-                        with trio.CancelScope(shield=True):
-                            await finished.wait()
-        except BaseExceptionGroup as group:
-            raise bare(group) from None
-
-    # Ctrl-C is for whoever runs the server, or for a game that does not come to an end, but not
-    # for the shutdown.
-    @trio.lowlevel.enable_ki_protection
-    async def _host_games(
-        self,
-        saved: SavedState,
-        listeners: list[trio.SocketListener],
-        task_status: trio.TaskStatus[int | None],
-        finished: trio.Event,
-    ) -> None:
-        host = self._host
-        self._patience = SHUTDOWN_DEADLINE
-        self._last_turns = self._last_messages = trio.CancelScope()
-        host.watchdog.start()
-        try:
-            with trio.CancelScope(shield=True):
-                async with trio.open_nursery() as services:
-                    host.services = services
-                    await self._open_saved_games(saved)
-                    services.start_soon(autosave, host, self._autosave_interval)
-                    entries: list[GameEntry[RoomTask]] = []
-                    # A Ctrl-C that strikes a connection's task ends the server through these
-                    # nurseries, and the games are saved all the same.
-                    try:
-                        async with trio.open_nursery() as connections:
-                            self._connections = connections
-                            try:
-                                async with trio.open_nursery() as accept:
-                                    accept.start_soon(self._accept, listeners, connections)
-                                    task_status.started(self._actual_port)
-                                    logger.info("Serving: %r", self)
-                                    await host.stopping.wait()
-                                    accept.cancel_scope.cancel()
-                            finally:
-                                self._connections = None
-                                entries = list(host.lobby)
-                                with trio.CancelScope(shield=True):
-                                    await self._wind_down(connections)
-                    finally:
-                        with trio.CancelScope(shield=True):
-                            await self._write_at_the_end(entries)
-                    services.cancel_scope.cancel()
-            logger.info("Stopped with exit code %d", host.exit_code)
-        finally:
-            host.watchdog.stop()
-            finished.set()
-
-    async def _accept(
-        self, listeners: list[trio.SocketListener], connections: trio.Nursery
-    ) -> None:
-        handler = functools.partial(handle_stream, self._host, self._implementation)
-        if listeners:
-            await trio.serve_listeners(handler, listeners, handler_nursery=connections)
-
-    async def _open_saved_games(self, saved: SavedState) -> None:
-        for game in saved.games.values():
-            if self._host.saved_game(game.name) is None:
-                # It ended in the run before, and that could not be written.
-                continue
-            try:
-                await self._host.open_saved_game(game)
-            except RoomClosed as error:
-                logger.error(
-                    "A saved game stays in the save file as it is, until it is joined and can be "
-                    "made, or destroyed by the admin: %s",
-                    error,
-                )
-
-    async def _wind_down(self, connections: trio.Nursery) -> None:
-        host = self._host
-        host.closing = True
-        with self._last_turns:
-            self._last_turns.deadline = trio.current_time() + self._patience
-            async with trio.open_nursery() as nursery:
-                for entry in host.lobby:
-                    nursery.start_soon(entry.room.finish)
-        for session in list(host.sessions.values()):
-            session.end(SHUTTING_DOWN)
-        self._last_messages = connections.cancel_scope
-        self._last_messages.deadline = trio.current_time() + self._patience
-
-    async def _write_at_the_end(self, entries: list[GameEntry[RoomTask]]) -> None:
-        with trio.move_on_after(LAST_WRITE_DEADLINE) as scope:
-            try:
-                await self._host.write_games(entries, abandon_on_cancel=True)
-            except StorageError as error:
-                logger.error("The last save failed; the save file is as it was before: %s", error)
-        if scope.cancelled_caught:
-            logger.error("The last save did not end within %g s", LAST_WRITE_DEADLINE)
-
-    async def _delete_user(self, username: str) -> None:
-        try:
-            await self._host.delete_user(username)
-        except AccountRefusal as error:
-            # Somebody else has deleted them meanwhile.
-            logger.info("The user %s was not deleted: %s", username, error)
-        except StorageError as error:
-            logger.error("The user %s could not be deleted: %s", username, error)
+    def _accepting_context(self) -> ServerContext:
+        run = self._run
+        if run is None or run.context is None or not run.accepting:
+            raise ServerError("The server is not running; start it before connecting to it.")
+        return run.context
 
 
-def _switch(enabled: bool | None) -> str:
-    return "on" if enabled else "off"
+async def _delete_user(context: ServerContext, username: str) -> None:
+    try:
+        await context.delete_user(username)
+    except AccountRefusal as error:
+        # Somebody else has deleted the user meanwhile.
+        logger.info("The user %s was not deleted: %s", username, error)
+    except StorageError as error:
+        logger.error("The user %s could not be deleted: %s", username, error)

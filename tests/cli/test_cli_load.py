@@ -327,7 +327,7 @@ async def test_time_is_up(autojump_clock: trio.testing.MockClock) -> None:
     async with hosting(Recorder) as server:
         run = await load(server, bot, clients=10, ramp=100.0, seconds=50.0)
         # They logged out, and nobody keeps a place for them.
-        assert not server._host.sessions
+        assert not server.stats().sessions
     assert run.elapsed == pytest.approx(50, abs=1)
     assert (run.tally.connected, run.tally.ended, run.tally.error_count) == (5, 0, 0)
 

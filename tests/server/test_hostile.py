@@ -28,6 +28,7 @@ from pgnet_trio import (
     Server,
 )
 from pgnet_trio.client.outbox import MAX_QUEUED
+from pgnet_trio.codec import MAX_DEPTH
 from pgnet_trio.crypto import PasswordHasher
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
@@ -45,6 +46,14 @@ if TYPE_CHECKING:
 IMPLEMENTATIONS = ["websockets", "trio-websocket"]
 
 
+# Decoders stop there by themselves, with a RecursionError, before our own limit is looked at.
+DEEPER_THAN_DECODERS_GO = 2_000
+
+
+def nested_json(depth: int) -> str:
+    return '{"a":' * depth + "1" + "}" * depth
+
+
 def key_trade(pubkey: object) -> str:
     return json.dumps({"message": "key_trade", "payload": {"pubkey": pubkey}})
 
@@ -57,8 +66,9 @@ FIRST_MESSAGES: dict[str, str | bytes] = {
     "wrong types": '{"message": 5}',
     "unknown keys": '{"message": "key_trade", "surprise": 1}',
     "no key": '{"message": "key_trade"}',
-    "nested": "[" * 10_000,
-    "nested payload": '{"message": "key_trade", "payload": ' + '{"a":' * 2_000 + "1" + "}" * 2_001,
+    "nested": "[" * DEEPER_THAN_DECODERS_GO,
+    "too deep": '{"message": "key_trade", "payload": ' + nested_json(MAX_DEPTH + 1) + "}",
+    "far too deep": '{"message": "x", "payload": ' + nested_json(DEEPER_THAN_DECODERS_GO) + "}",
     "zero key": key_trade(base64.b64encode(bytes(32)).decode()),
     "short key": key_trade(base64.b64encode(bytes(8)).decode()),
     "a number as key": key_trade(17),
@@ -190,10 +200,10 @@ async def test_those_who_say_nothing_are_dropped_in_time(
             one.connect_ex(("127.0.0.1", server.port or 0))
             silent.append(one)
         await wait_all_tasks_blocked(0.05)
-        assert server._host.counts.total == 1000
+        assert server.stats().connections.total == 1000
         await trio.sleep(11)
         await wait_all_tasks_blocked(0.05)
-        assert server._host.counts.total == 0
+        assert server.stats().connections.total == 0
         for one in silent:
             one.close()
 
@@ -295,7 +305,7 @@ async def test_who_strips_the_subprotocol_gets_nothing_from_who_knows_better(
         for options in ({"verify_server_pubkey": server.pubkey}, {"minimum_protocol": 2}):
             with pytest.raises(ConnectFailed, match="does not speak protocol 2"):
                 await through(eve, transport, **options).run()
-        assert not server._host.accounts.usernames
+        assert server.stats().users == 0
         if side == "to_server":
             # At a first contact without a key to compare with, nobody can know. It shows.
             async with through(eve, transport) as ann:
@@ -311,7 +321,7 @@ async def test_who_names_other_subprotocols_breaks_the_handshake(transport: str)
         eve.to_server = lambda data: data.replace(b": pgnet.2\r\n", b": pgnet.2,x\r\n")
         with pytest.raises(ConnectFailed, match="handshake failed"):
             await through(eve, transport).run()
-        assert not server._host.accounts.usernames
+        assert server.stats().users == 0
 
 
 @pytest.mark.parametrize("gone", [True, False])
@@ -359,7 +369,7 @@ async def test_another_server_at_a_reconnect_is_told_nothing(
         await trio.sleep(30)
         assert (ann.connected, ann.online) == (True, False)
         assert "public key" in ann.status
-        assert not other._host.accounts.usernames
+        assert other.stats().users == 0
         eve.target = server.port or 0
         await trio.sleep(6)
         assert ann.online
@@ -463,9 +473,7 @@ async def test_resets_in_the_middle_of_frames_lose_and_repeat_nothing(
         await ann.request(Packet("count", {"n": 150}))
         await wait_all_tasks_blocked(0.01)
         assert len(eve.passages) > 5
-        (entry,) = server._host.lobby
-        game: Any = entry.room._hosted.game
-        assert game.calls[1:] == [str(n) for n in range(151)]
+        assert server.games["table 1"].calls[1:] == [str(n) for n in range(151)]
         assert answers == [n for n in range(150) if n % 3]
 
 
@@ -570,8 +578,8 @@ BROKEN_FRAMES: dict[str, bytes] = {
     "a payload with bytes": msgspec.msgpack.encode([request(1, "x", {"x": b"x"})]),
     "a payload that is no number": msgspec.msgpack.encode([request(1, "x", {"x": float("nan")})]),
     "bad text": b"\x91\x94\x07\x01\xa1\xff\x80",
-    "too deep": nested(2_000),
-    "far too deep": nested(50_000),
+    "too deep": nested(MAX_DEPTH + 1),
+    "far too deep": nested(DEEPER_THAN_DECODERS_GO),
     "a claim of four billion": b"\xdd\xff\xff\xff\xff",
     "the second request first": msgspec.msgpack.encode([request(2)]),
     "request zero": msgspec.msgpack.encode([request(0)]),
@@ -596,7 +604,7 @@ async def test_a_broken_frame_ends_the_session_with_a_reason(
 ) -> None:
     async with remote(server, "eve") as eve:
         await eve.create_game("table 2")
-        tasks = count_tasks(server)
+        tasks = server.stats().tasks
         async with stranger(server) as bob:
             await bob.say(BROKEN_FRAMES[name])
             heard = await bob.hear_to_the_end()
@@ -605,15 +613,10 @@ async def test_a_broken_frame_ends_the_session_with_a_reason(
             assert kind == GOODBYE
             assert reason
         await wait_all_tasks_blocked(0.01)
-        assert list(server._host.sessions) == ["eve"]
-        assert count_tasks(server) == tasks
+        assert list(server.stats().sessions) == ["eve"]
+        assert server.stats().tasks == tasks
         assert (await eve.request(Packet("hello"))).message == "eve: hello"
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-
-
-def count_tasks(server: Server) -> tuple[int, int]:
-    assert server._connections is not None
-    return len(server._connections.child_tasks), len(server._host.services.child_tasks)
 
 
 async def test_why_a_connection_ends_is_said_where_nobody_else_can_read_it(
@@ -639,7 +642,7 @@ async def test_what_is_not_from_the_client_ends_the_connection_but_not_the_sessi
     await wait_all_tasks_blocked(0.01)
     if isinstance(message, bytes):
         assert not heard
-        assert "bob" in server._host.sessions
+        assert "bob" in server.stats().sessions
     await assert_serves(server)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -670,20 +673,19 @@ async def test_more_requests_than_the_window_end_the_session(quiet: bool) -> Non
             # It was told of the game, of the players, and that all is well.
             await bob.say_envelopes([17, 3], *(request(n, "x", {}, quiet) for n in range(2, 66)))
             await wait_all_tasks_blocked(0.01)
-            (session,) = server._host.sessions.values()
-            assert session._unanswered == 64
+            assert server.stats().sessions["bob"].unanswered == 64
             await bob.say_envelopes(request(66, "x", {}, quiet))
             heard = await bob.hear_to_the_end()
             kind, reason = heard[-1]
             assert kind == GOODBYE
             assert "at most 64" in reason
         await wait_all_tasks_blocked(0.01)
-        assert not server._host.sessions
+        assert not server.stats().sessions
         game.gate.set()
         await wait_all_tasks_blocked(0.01)
         # What came in before that is the game's; what came too much is nobody's.
         assert game.turns == 64
-        assert not list(server._host.lobby)
+        assert not server.stats().games
 
 
 async def test_a_flood_of_quiet_messages_stays_in_bounds() -> None:
@@ -698,8 +700,7 @@ async def test_a_flood_of_quiet_messages_stays_in_bounds() -> None:
                     sent += 1
             assert sent == WINDOW + MAX_QUEUED
             await wait_all_tasks_blocked(0.02)
-            (session,) = server._host.sessions.values()
-            assert session._unanswered == WINDOW
+            assert server.stats().sessions["bob"].unanswered == WINDOW
             game.gate.set()
             await wait_all_tasks_blocked(0.02)
             await bob.request(Packet("last"))
@@ -750,7 +751,7 @@ async def test_a_goodbye_right_behind_the_log_in_leaves_nobody_in_the_seat() -> 
             await bob.say_envelopes([0, None], [1, "bob", ""], [21, "no, rather not"])
             await bob.hear_to_the_end()
         await wait_all_tasks_blocked(0.01)
-        assert not server._host.sessions
+        assert not server.stats().sessions
 
 
 async def test_resumes_by_guessing_end_with_the_time_to_log_in(
@@ -817,7 +818,9 @@ async def test_a_server_may_want_protocol_2_and_tells_others_so() -> None:
             await remote(server, "bob", protocol=1).run()
         async with remote(server, "bob") as bob:
             assert bob.protocol == 2
-        assert server._host.accounts.usernames == ["bob"]
+            assert list(server.stats().sessions) == ["bob"]
+        # And nobody else was registered.
+        assert server.stats().users == 1
 
 
 @pytest.mark.parametrize("transport", IMPLEMENTATIONS)

@@ -20,11 +20,12 @@ from pgnet_trio import (
     RequestFailed,
     Response,
     Server,
-    StorageError,
+    Status,
 )
 from pgnet_trio.client.outbox import MAX_QUEUED
 from pgnet_trio.storage import Changes, SavedState, Store
 from pgnet_trio.testing import SimulatedNetwork, hosting, playing
+from tests.kit.hosting import in_the_clear
 
 
 class Saved(Game):
@@ -286,12 +287,16 @@ async def test_a_store_that_raises_what_it_likes_costs_no_game() -> None:
         def write(self, changes: Changes) -> None:
             raise ConnectionError("the database is away")
 
-    server = Server(Saved, port=None, save_file=Away())
-    async with trio.open_nursery() as nursery:
-        await nursery.start(server.serve)
-        with pytest.raises(StorageError, match="ConnectionError: the database is away"):
-            await server._host.archive.write(Changes(registration=False))
-        server.shutdown()
+    async with (
+        hosting(Saved, network=in_the_clear(), save_file=Away()) as server,
+        playing(server, "admin", game="table 1") as admin,
+    ):
+        response = await admin.request(Packet(Request.SAVE))
+        assert response.status == Status.UNEXPECTED
+        assert response.message == "ConnectionError: the database is away"
+        assert "the database is away" in server.stats().saves.last_error
+        assert server.stats().games["table 1"].users == 1
+        assert (await admin.request(Packet("hello"))).message == "done"
 
 
 async def test_a_game_made_again_is_open_and_hears_only_of_its_own(

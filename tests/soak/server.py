@@ -50,24 +50,22 @@ def soak_server(save_file: str, transport: str, grace: float, admin_password: st
 
 def server_figures(server: Server) -> dict[str, float]:
     """What a server holds."""
-    host = server._host
-    sessions = list(host.sessions.values())
-    deliveries = [session.delivery for session in sessions if session.delivery is not None]
-    entries = list(host.lobby)
+    stats = server.stats()
+    sessions, games = stats.sessions.values(), stats.games.values()
     return {
         "tasks": trio.lowlevel.current_statistics().tasks_living,
-        "connections": host.counts.total,
+        "connections": stats.connections.total,
         "sessions": len(sessions),
-        "detached": host._detached,
-        "rooms": len(entries),
-        "members": sum(len(entry.room.members) for entry in entries),
-        "seats": sum(len(entry.users) for entry in entries),
-        "waiting_turns": sum(len(entry.room._inbox) for entry in entries),
-        "games_gone": len(host.games_gone),
-        "accounts": len(host.accounts.usernames),
-        "invites": len(host.accounts.invite_codes),
-        "unacknowledged": sum(delivery.unacknowledged for delivery in deliveries),
-        "unacknowledged_bytes": sum(delivery.unacknowledged_bytes for delivery in deliveries),
+        "detached": stats.away,
+        "rooms": len(games),
+        "members": sum(game.members for game in games),
+        "seats": sum(game.users for game in games),
+        "waiting_turns": sum(game.queued_turns for game in games),
+        "games_gone": len(stats.saves.ended_games),
+        "accounts": stats.users,
+        "invites": stats.invite_codes,
+        "unacknowledged": sum(session.unacknowledged for session in sessions),
+        "unacknowledged_bytes": sum(session.unacknowledged_bytes for session in sessions),
     }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -13,9 +15,16 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pgnet_trio import Game, Packet, Request, Response, on
+from pgnet_trio.server.accounts import Accounts
+from pgnet_trio.server.bots import run_bot
 from pgnet_trio.server.games.archive import Archive
-from pgnet_trio.storage import SavedGame
-from pgnet_trio.testing import MemoryStore, hosting, simulate
+from pgnet_trio.server.games.registry import GameRegistry
+from pgnet_trio.server.games.saves import SaveMemory, Saves
+from pgnet_trio.server.room.room import RoomTask
+from pgnet_trio.server.shutdown import Shutdown
+from pgnet_trio.server.watchdog import Watchdog
+from pgnet_trio.storage import SavedGame, SavedState
+from pgnet_trio.testing import HostedServer, MemoryStore, hosting, simulate
 from tests.conftest import VIRTUAL_SECONDS
 from tests.kit.hosting import Recorder, cheap_environment, hosting_faults, in_the_clear
 from tests.soak.__main__ import soak
@@ -23,6 +32,9 @@ from tests.soak.game import Add, Added, PlannedFault, SlowSoakGame
 from tests.soak.life import Ledger
 from tests.soak.measure import Complaints, growing, rise
 from tests.soak.simulated import Simulated, soak_simulated
+
+if TYPE_CHECKING:
+    from pgnet_trio.environment import Environment
 
 DONE_IN_HOURS = {
     "answers",
@@ -265,6 +277,34 @@ async def run_slowly(function: Callable[..., Any], *args: Any, abandon_on_cancel
 SLOW = attrs.evolve(cheap_environment(), run_blocking=run_slowly)
 
 
+def make_saves(store: MemoryStore, environment: Environment) -> Saves:
+    accounts = Accounts(
+        SavedState(), registration_enabled=True, require_user_password=False, admin=None
+    )
+    return Saves(Archive(store, environment), accounts, SaveMemory(names_unsaved_games=False))
+
+
+def make_games(
+    game: type[Game],
+    services: trio.Nursery,
+    watchdog: Watchdog,
+    note_failure: Callable[[BaseException], None] | None = None,
+) -> GameRegistry:
+    """Give the games of a server that has neither clients nor a save file."""
+    server = HostedServer(game)
+    options = server._options
+    if note_failure is not None:
+        options.environment = attrs.evolve(options.environment, note_failure=note_failure)
+    return GameRegistry(
+        options,
+        functools.partial(RoomTask, question_ids=itertools.count(1), watchdog=watchdog),
+        make_saves(MemoryStore(), options.environment),
+        services,
+        Shutdown(),
+        run_bot,
+    )
+
+
 async def save(archive: Archive, games: dict[str, SavedGame], gone: set[str]) -> None:
     await archive.save_games(games, gone, True, abandon_on_cancel=False)
 
@@ -290,17 +330,15 @@ async def test_a_game_that_ends_while_saves_are_under_way_is_gone(
 async def test_a_game_that_comes_and_ends_during_a_save_is_taken_out_by_the_next(
     autojump_clock: MockClock,
 ) -> None:
-    async with hosting(Recorder, environment=SLOW) as server:
-        host = server._host
-        host.games_gone["bank"] = object()
-        host.accounts.registration_enabled = False
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(host.write_games, [])
-            await wait_all_tasks_blocked()
-            host.games_gone["bank"] = object()
-        assert "bank" in host.games_gone
-        await host.write_games([])
-        assert not host.games_gone
+    saves = make_saves(MemoryStore(), SLOW)
+    saves.note_end("bank")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(saves.write_games, [])
+        await wait_all_tasks_blocked()
+        saves.note_end("bank")
+    assert saves.stats().ended_games == ("bank",)
+    await saves.write_games([])
+    assert saves.stats().ended_games == ()
 
 
 async def test_games_that_ended_are_not_remembered_without_a_save_file() -> None:
@@ -311,7 +349,7 @@ async def test_games_that_ended_are_not_remembered_without_a_save_file() -> None
                 await admin.leave_game()
             await admin.join_game("one game")
             await admin.request(Packet(Request.DESTROY_GAME, {"name": "one game"}))
-        assert not server._host.games_gone
+        assert server.stats().saves.ended_games == ()
 
 
 async def test_a_game_that_has_ended_is_let_go() -> None:
@@ -319,16 +357,16 @@ async def test_a_game_that_has_ended_is_let_go() -> None:
         async def run(self) -> None:
             await trio.sleep_forever()
 
-    async with hosting(Waits) as server:
-        async with server.client("ann") as ann:
-            await ann.join_game("one game")
-            entry = server._host.lobby.get("one game")
-            assert entry is not None
-            await ann.leave_game()
-            await entry.room.ended.wait()
+    watchdog = Watchdog(None)
+    async with trio.open_nursery() as nursery:
+        games = make_games(Waits, nursery, watchdog)
+        await games.open_game("one game", "")
+        (entry,) = games.lobby
+        entry.room.close_if_empty()
+        await entry.room.ended.wait()
         # Else the watchdog takes the script's last step for one that does not end.
         assert entry.room.busy is None
-        assert server._host.watchdog.room is None
+        assert watchdog.room is None
 
 
 async def test_a_tick_that_waits_while_its_game_raises_is_not_taken(
@@ -367,13 +405,16 @@ async def test_a_game_whose_creator_leaves_while_it_is_made_has_done_nothing_wro
         async def run(self) -> None:
             await trio.sleep_forever()
 
-    async with hosting(Waits) as server:
-        with server.expecting() as failures:
-            for number in range(400):
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(server._host.open_game, f"game {number}", "")
-                    # Somewhere in the steps that it takes; which task comes first is chance.
-                    for _ in range(number % 8):
-                        await trio.lowlevel.checkpoint()
-                    nursery.cancel_scope.cancel()
-        assert failures == []
+    failures: list[BaseException] = []
+    async with trio.open_nursery() as services:
+        games = make_games(Waits, services, Watchdog(None), failures.append)
+        for number in range(400):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(games.open_game, f"game {number}", "")
+                # Somewhere in the steps that it takes; which task comes first is chance.
+                for _ in range(number % 8):
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+        await wait_all_tasks_blocked()
+        services.cancel_scope.cancel()
+    assert failures == []

@@ -1,4 +1,4 @@
-"""Writes to the save file: off the event loop, one at a time, retried where they must not fail."""
+"""Writes to the save file: off the event loop, and one at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger("pgnet_trio.server")
 
 
 class Archive:
-    """Owns the store while a server runs, and knows which games it holds.
+    """Owns the store for one run of a server, and knows which games the store holds.
 
     Args:
         store: Where to save; None for nowhere.
@@ -32,10 +32,20 @@ class Archive:
         self._store = store
         self._environment = environment
         self._turn = trio.Lock()
-        # An abandoned write goes on in its thread while the next one starts.
+        # An abandoned write goes on in its thread while the next one starts in another.
         self._store_lock = threading.Lock()
         self._games: dict[str, SavedGame] = {}
         self._registration: bool | None = None
+
+    @property
+    def has_store(self) -> bool:
+        """Whether there is anywhere to save."""
+        return self._store is not None
+
+    @property
+    def game_count(self) -> int:
+        """How many games are saved."""
+        return len(self._games)
 
     async def load(self) -> SavedState:
         """Read everything that was saved.
@@ -54,7 +64,7 @@ class Archive:
         return saved
 
     def saved_game(self, name: str) -> SavedGame | None:
-        """Give the game of this name as it was last saved; None where it was not."""
+        """Return the game of this name as it was last saved; None where it was not."""
         return self._games.get(name)
 
     async def write(self, changes: Changes, *, abandon_on_cancel: bool = False) -> None:
@@ -62,9 +72,9 @@ class Archive:
 
         Args:
             changes: What to write.
-            abandon_on_cancel: Whether a cancellation leaves the write to end by itself, for the
-                last one. Any other ends before this returns, cancelled or not: else a late one
-                could undo what was written, and answered, after it.
+            abandon_on_cancel: Whether a cancelled write is left to end by itself, which only the
+                last write of a run may. Any other ends before this returns, cancelled or not:
+                a late one could undo what was written after it, and is relied on already.
 
         Raises:
             StorageError: They could not be written.
@@ -86,7 +96,7 @@ class Archive:
         """Save the games that have changed since they were last saved, in one transaction.
 
         Args:
-            games: The games as they are now; what is not among them stays as it is saved.
+            games: The games as they are now; a saved game that is not among them stays.
             gone: The names of games that are no more.
             registration: The registration switch.
             abandon_on_cancel: As in `write`.
@@ -94,8 +104,8 @@ class Archive:
         Raises:
             StorageError: Nothing could be written; the next call tries again.
         """
-        # What has changed shows only when the write before is done: else a game that it is about
-        # to write could not be taken out again.
+        # Look for changes only when the write before is done: a game that it is about to write
+        # may be among those to take out.
         async with self._turn:
             changed: dict[str, SavedGame | None] = {
                 name: game for name, game in games.items() if self._games.get(name) != game
@@ -114,7 +124,7 @@ class Archive:
                 self._registration = registration
 
     async def close(self) -> None:
-        """Release the save file. A cancelled close is carried out all the same."""
+        """Release the save file, also where this is cancelled."""
         if self._store is not None:
             async with self._turn:
                 try:
@@ -140,5 +150,5 @@ class Archive:
         except StorageError:
             raise
         except Exception as error:
-            # A store of an author's own may raise what it likes; that must not cost the games.
+            # An author's own store may raise anything, and that must not cost the games.
             raise StorageError(f"{type(error).__name__}: {error}") from error

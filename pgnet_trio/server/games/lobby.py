@@ -28,9 +28,9 @@ class GameEntry(Generic[RoomT]):
         name: The game's name.
         password: What joining takes; empty for nothing.
         room: Who runs the game.
-        users: Who is in it, in the order of joining; those who only watch too.
+        users: Who is in it, spectators too, in the order of joining.
         spectators: Which of them only watch.
-        over: Whether it has ended in good order, and nothing of it is to be kept.
+        over: Whether it has ended in good order, so that it is saved no more.
     """
 
     name: str
@@ -47,7 +47,7 @@ class GameEntry(Generic[RoomT]):
 
 
 class Lobby(Generic[RoomT]):
-    """Owns the games' names and memberships; a user is in one game at most."""
+    """Owns the games' names, and who is in which game; a user is in one game at most."""
 
     def __init__(self) -> None:
         self._games: dict[str, GameEntry[RoomT]] = {}
@@ -57,11 +57,11 @@ class Lobby(Generic[RoomT]):
         return iter(list(self._games.values()))
 
     def get(self, name: str) -> GameEntry[RoomT] | None:
-        """Give the game of this name, or None."""
+        """Return the game of this name, or None."""
         return self._games.get(name)
 
     def game_of(self, username: str) -> GameEntry[RoomT] | None:
-        """Give the game that a user is in, or None."""
+        """Return the game that a user is in, or None."""
         return self._game_of.get(username)
 
     def check_new(self, name: str) -> None:
@@ -124,7 +124,7 @@ class Lobby(Generic[RoomT]):
         return entry
 
     def leave(self, username: str) -> GameEntry[RoomT] | None:
-        """Take a user out of their game, and give that game; None where they were in none."""
+        """Take a user out of their game, and return that game; None where they were in none."""
         entry = self._game_of.pop(username, None)
         if entry is not None:
             entry.users.remove(username)
@@ -132,7 +132,7 @@ class Lobby(Generic[RoomT]):
         return entry
 
     def remove(self, entry: GameEntry[RoomT]) -> list[str]:
-        """Take a game out of the directory, and give the users who were in it. Idempotent."""
+        """Take a game out of the directory, and return the users who were in it. Idempotent."""
         if self._games.get(entry.name) is entry:
             del self._games[entry.name]
         users, entry.users = entry.users, []

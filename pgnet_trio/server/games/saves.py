@@ -1,27 +1,51 @@
-"""What of a game goes into its save string on disk: its own, and its options where it has some.
+"""What is saved of a server's games, and when.
 
-Neither format of save files has a place for options, and both keep their shape: a game without
-options is saved just as PGNet would. One with options is saved as JSON with both.
+A save file holds one text for each game. Neither format of save files has a place for a game's
+options, and both keep their shape: a game without options is saved just as PGNet would save it.
+A game with options is saved as JSON that holds both.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["pack", "unpack"]
+import attrs
+import trio
+
+from pgnet_trio.errors import StorageError
+from pgnet_trio.server.refusals import RoomClosed
+from pgnet_trio.server.stats import SaveStats
+from pgnet_trio.storage.interface import SavedGame
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.accounts import Accounts
+    from pgnet_trio.server.games.archive import Archive
+    from pgnet_trio.server.games.lobby import GameEntry
+    from pgnet_trio.server.room.room import RoomTask
+
+__all__ = ["LAST_WRITE_DEADLINE", "SaveMemory", "Saves", "pack", "unpack"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+SAVE_DEADLINE = 5.0
+"""Seconds in which a game has to return its save string; a slower one is saved the next time."""
+
+LAST_WRITE_DEADLINE = 30.0
+"""Seconds that the last write to the save file may take."""
 
 _OPTIONS = "__pgnet__.options"
 _BEGINNING = f'{{"{_OPTIONS}":'
 
 
 def pack(save_string: str, options: Mapping[str, Any]) -> str:
-    """Give what is saved of a game.
+    """Return what the save file holds of a game.
 
     Args:
-        save_string: What the game gave.
-        options: What it was created with; plain data.
+        save_string: The game's own save string.
+        options: What the game was created with; plain data.
     """
     if not options and not save_string.startswith(_BEGINNING):
         return save_string
@@ -31,7 +55,7 @@ def pack(save_string: str, options: Mapping[str, Any]) -> str:
 
 
 def unpack(data: str) -> tuple[str, dict[str, Any]]:
-    """Give the save string and the options of what `pack` gave, or of what PGNet saved."""
+    """Return the save string and the options of what `pack` returned, or PGNet saved."""
     if data.startswith(_BEGINNING):
         try:
             content = json.loads(data)
@@ -41,3 +65,188 @@ def unpack(data: str) -> tuple[str, dict[str, Any]]:
         if isinstance(save_string, str) and isinstance(options, dict):
             return save_string, options
     return data, {}
+
+
+@attrs.define(eq=False, kw_only=True)
+class SaveMemory:
+    """What `Saves` has to know of the runs of the server before this one.
+
+    Attributes:
+        ended: The names of games that ended in good order since the last save, each with an
+            object that stands for this end of it.
+        names_unsaved_games: Whether the log still has to name the first game that is not saved.
+    """
+
+    names_unsaved_games: bool
+    ended: dict[str, object] = attrs.field(factory=dict)
+
+
+class Saves:
+    """Decides what is saved of the games, and writes it.
+
+    Args:
+        archive: The save file.
+        accounts: Has the registration switch, which is saved beside the games.
+        memory: What the runs before have left to save.
+    """
+
+    def __init__(self, archive: Archive, accounts: Accounts, memory: SaveMemory) -> None:
+        self._archive = archive
+        self._accounts = accounts
+        self._memory = memory
+        self._last_saved: float | None = None
+        self._last_duration: float | None = None
+        self._last_error = ""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is anywhere to save."""
+        return self._archive.has_store
+
+    def saved_game(self, name: str) -> SavedGame | None:
+        """Return the game of this name as the save file holds it, unless the game is over."""
+        return None if name in self._memory.ended else self._archive.saved_game(name)
+
+    def note_end(self, name: str) -> None:
+        """Have the next save take out a game that is over."""
+        # Without a save file, nothing would ever take the name out of memory again.
+        if self.enabled:
+            self._memory.ended[name] = object()
+
+    def note_unsaved_game(self, name: str) -> None:
+        """Say once in the log that a game is not saved, and how it would be."""
+        if self._memory.names_unsaved_games:
+            self._memory.names_unsaved_games = False
+            logger.warning(
+                "The game %r is not in the save file: a game is saved where its class has "
+                "persistent = True, and get_save_string() gives something",
+                name,
+            )
+
+    async def save(
+        self, games: Iterable[GameEntry[RoomTask]], *, ask_games: bool = True
+    ) -> list[str]:
+        """Save every persistent game; what is saved is durable when this returns.
+
+        Args:
+            games: The games.
+            ask_games: Whether to ask the games for their save strings first.
+
+        Returns:
+            The names of the games that did not return a save string in time.
+
+        Raises:
+            StorageError: Nothing could be written.
+        """
+        if not self.enabled:
+            return []
+        entries = list(games)
+        late: list[str] = []
+        if ask_games:
+            late = [entry.name for entry in entries]
+            with trio.move_on_after(SAVE_DEADLINE):
+                async with trio.open_nursery() as nursery:
+                    for entry in entries:
+                        nursery.start_soon(_ask_to_save, entry, late)
+        await self.write_games(entries)
+        return late
+
+    # Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
+    @trio.lowlevel.enable_ki_protection
+    async def autosave(self, games: Iterable[GameEntry[RoomTask]], interval: float) -> None:
+        """Save what has changed, every *interval* seconds, until cancelled.
+
+        A save that fails is logged, and the next one makes up for it.
+
+        Args:
+            games: The lobby, which is looked at for each save anew.
+            interval: Seconds from the end of one save to the next.
+        """
+        while True:
+            await trio.sleep(interval)
+            try:
+                late = await self.save(games)
+            except StorageError as error:
+                logger.error("Saving failed, and is tried again in %g s: %s", interval, error)
+                continue
+            if late:
+                logger.warning(
+                    "These games did not give a save string in time: %s", ", ".join(late)
+                )
+
+    async def write_last(self, entries: list[GameEntry[RoomTask]]) -> None:
+        """Save games at the end of a run, within `LAST_WRITE_DEADLINE`; a failure is logged.
+
+        A write that takes longer is left to end by itself, in its thread.
+        """
+        with trio.move_on_after(LAST_WRITE_DEADLINE) as scope:
+            try:
+                await self.write_games(entries, abandon_on_cancel=True)
+            except StorageError as error:
+                logger.error("The last save failed; the save file is as it was before: %s", error)
+        if scope.cancelled_caught:
+            logger.error("The last save did not end within %g s", LAST_WRITE_DEADLINE)
+
+    async def write_games(
+        self, entries: list[GameEntry[RoomTask]], *, abandon_on_cancel: bool = False
+    ) -> None:
+        """Save games by the save strings that they returned last.
+
+        Args:
+            entries: The games.
+            abandon_on_cancel: As in `Archive.write`.
+
+        Raises:
+            StorageError: Nothing could be written.
+        """
+        if not self.enabled:
+            return
+        ended = dict(self._memory.ended)
+        gone = set(ended)
+        games = {}
+        for entry in entries:
+            if entry.over:
+                continue
+            if entry.room.save_string:
+                data = pack(entry.room.save_string, entry.room.options)
+                games[entry.name] = SavedGame(entry.name, entry.password, data)
+            elif entry.room.save_string is not None:
+                gone.add(entry.name)
+                self.note_unsaved_game(entry.name)
+        start = trio.current_time()
+        try:
+            await self._archive.save_games(
+                games,
+                gone,
+                self._accounts.registration_enabled,
+                abandon_on_cancel=abandon_on_cancel,
+            )
+        except StorageError as error:
+            self._last_error = str(error)
+            raise
+        self._last_error = ""
+        self._last_saved = trio.current_time()
+        self._last_duration = self._last_saved - start
+        for name, end in ended.items():
+            # Another game of that name may have come and ended during the write.
+            if self._memory.ended.get(name) is end:
+                del self._memory.ended[name]
+
+    def stats(self) -> SaveStats:
+        """Return what is saved, and when that was."""
+        return SaveStats(
+            enabled=self.enabled,
+            games=self._archive.game_count,
+            ended_games=tuple(self._memory.ended),
+            last_saved=self._last_saved,
+            last_duration=self._last_duration,
+            last_error=self._last_error,
+        )
+
+
+async def _ask_to_save(entry: GameEntry[RoomTask], late: list[str]) -> None:
+    try:
+        await entry.room.take_save_string()
+    except RoomClosed:
+        logger.debug("The game %r ended before it was saved", entry.name)
+    late.remove(entry.name)

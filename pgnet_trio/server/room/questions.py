@@ -45,6 +45,9 @@ class Questions:
         self._ids = ids
         self._open: dict[int, OpenQuestion] = {}
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     def of(self, player: str) -> Iterator[OpenQuestion]:
         """The open questions of a player, in the order of asking."""
         return iter([each for each in self._open.values() if each.player == player])

@@ -183,6 +183,16 @@ class RoomTask:
         return self._hosted.is_persistent
 
     @property
+    def queued_turns(self) -> int:
+        """How many turns wait."""
+        return len(self._inbox)
+
+    @property
+    def open_questions(self) -> int:
+        """How many questions to players wait for an answer."""
+        return len(self._questions)
+
+    @property
     def missed_ticks(self) -> int:
         """How many updates were skipped because the one before was late."""
         return self._ticks.missed

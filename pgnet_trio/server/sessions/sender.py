@@ -1,8 +1,10 @@
-"""Where what a user is told goes, in the words of the protocol that their client speaks."""
+"""How a session talks to its client, in the words of the protocol that the client speaks."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import attrs
 
 from pgnet_trio.protocol.v2.envelopes import (
     GameEnvelope,
@@ -10,17 +12,36 @@ from pgnet_trio.protocol.v2.envelopes import (
     encode,
     encode_question,
 )
+from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
+from pgnet_trio.server.room.player import Sender
 
 if TYPE_CHECKING:
     from pgnet_trio.protocol import v1
-    from pgnet_trio.protocol.v2.server_delivery import ServerDelivery, Snapshot
+    from pgnet_trio.protocol.v2.server_delivery import Snapshot
     from pgnet_trio.server.room.player import OpenQuestion
 
-__all__ = ["SenderV1", "SenderV2"]
+__all__ = ["LoggedInClient", "SenderV1", "SenderV2"]
+
+
+@attrs.frozen(eq=False)
+class LoggedInClient:
+    """A program that a user has logged in with: what of it outlives each of its connections.
+
+    Attributes:
+        sender: Sends the client what the user is told.
+        delivery: Keeps what was sent until the client has it; None with protocol 1.
+        token: What the client resumes the session with; empty where it cannot.
+        grace: Seconds that the session outlives a connection; 0 for none.
+    """
+
+    sender: Sender
+    delivery: ServerDelivery | None = None
+    token: bytes = attrs.field(default=b"", repr=False)
+    grace: float = 0.0
 
 
 class SenderV1:
-    """Protocol 1: answers, and nothing unasked.
+    """Sends by protocol 1: answers, and nothing that the client has not asked for.
 
     Args:
         protocol: The protocol of the connection.
@@ -33,29 +54,29 @@ class SenderV1:
         self.respond = protocol.respond
 
     def enter_game(self, name: str, heartbeat_rate: float, time: float) -> None:
-        """Do nothing: the answer to the request says so."""
+        """Do nothing: the answer to the request names the game."""
 
     def exit_game(self, reason: str, message: str, time: float) -> None:
-        """Do nothing: the next answer says so."""
+        """Do nothing: the next answer names no game."""
 
     def push(self, envelope: bytes) -> None:
-        """Do nothing: an original client would take it for an answer."""
+        """Do nothing: an original client would take a push for an answer."""
 
     def show(self, snapshot: Snapshot) -> None:
-        """Do nothing."""
+        """Do nothing: protocol 1 carries no state."""
 
     def ask(self, question: OpenQuestion, time: float) -> None:
-        """Do nothing: nobody with this protocol gets into a game that asks."""
+        """Do nothing: a game that asks lets nobody with protocol 1 in."""
 
     def withdraw(self, question: OpenQuestion) -> None:
-        """Do nothing."""
+        """Do nothing: there was no question."""
 
 
 class SenderV2:
-    """Protocol 2: everything, through the session's delivery.
+    """Sends by protocol 2: everything, through the delivery.
 
     Args:
-        delivery: The session's.
+        delivery: Keeps what was sent until the client has it.
     """
 
     answers_in_order = False
@@ -63,22 +84,23 @@ class SenderV2:
 
     def __init__(self, delivery: ServerDelivery) -> None:
         self._delivery = delivery
+        # Bound once: these are called for each message.
         self.respond = delivery.respond
         self.push = delivery.add
         self.show = delivery.show
 
     def enter_game(self, name: str, heartbeat_rate: float, time: float) -> None:
-        """Tell that the user is in a game."""
+        """Tell the client that its user is in a game."""
         self._delivery.change_game(GameEnvelope(name, heartbeat_rate, time, "", ""))
 
     def exit_game(self, reason: str, message: str, time: float) -> None:
-        """Tell that the user is in no game."""
+        """Tell the client that its user is in no game any more."""
         self._delivery.change_game(GameEnvelope(None, 0.0, time, reason, message))
 
     def ask(self, question: OpenQuestion, time: float) -> None:
-        """Show a question."""
+        """Show the client a question."""
         self._delivery.add(encode_question(question.id, question.packet, question.deadline, time))
 
     def withdraw(self, question: OpenQuestion) -> None:
-        """Tell that a question is no longer open."""
+        """Tell the client that a question is no longer open."""
         self._delivery.add(encode(WithdrawalEnvelope(question.id)))

@@ -13,35 +13,21 @@ from pgnet_trio.errors import CodecError
 from pgnet_trio.messages import ADMIN_USERNAME, Packet, Request, Response, Status
 from pgnet_trio.protocol.events import MAX_REASON
 from pgnet_trio.protocol.v2 import TAKEN_OVER
-from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, ServerDelivery, Snapshot
+from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, Snapshot
 from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.server.admission import TokenBucket
 from pgnet_trio.server.room.player import PacketTurn
 
 if TYPE_CHECKING:
     from pgnet_trio.protocol.events import QuestionAnswered, RequestReceived
-    from pgnet_trio.server.games.lobby import Lobby
-    from pgnet_trio.server.room.player import OpenQuestion, Sender
-    from pgnet_trio.server.room.room import RoomTask
+    from pgnet_trio.server.room.player import OpenQuestion
+    from pgnet_trio.server.sessions.handle import ConnectionHandle
+    from pgnet_trio.server.sessions.needs import Games
+    from pgnet_trio.server.sessions.sender import LoggedInClient
 
-__all__ = ["CarryOut", "Link", "Session"]
+__all__ = ["CarryOut", "Session"]
 
 logger = logging.getLogger("pgnet_trio.server")
-
-
-class Link(Protocol):
-    """A session's connection."""
-
-    def flush(self) -> None:
-        """Write what waits, as far as there is room; never waits."""
-
-    def end(self, reason: str, *, for_good: bool) -> None:
-        """Close the connection; never waits.
-
-        Args:
-            reason: Why.
-            for_good: Whether the client is told that its session is over.
-        """
 
 
 class Settings(Protocol):
@@ -56,9 +42,9 @@ CarryOut = Callable[["Session", Packet], Awaitable[Response]]
 OWN_REQUESTS = frozenset(Request) - {Request.HEARTBEAT_UPDATE}
 """The messages that no game gets to see."""
 
-MAX_REPLACED = 16
-"""Of how many clients a session knows that another one has come in their place. An earlier one
-finds its session gone, as after a restart."""
+MAX_SUPERSEDED_TOKENS = 16
+"""How many superseded resume tokens a session remembers. A client whose token is forgotten finds
+its session gone, as after a restart."""
 
 NOT_RESUMED = "The connection was lost, and the client did not come back in time."
 
@@ -66,24 +52,23 @@ NOT_RESUMED = "The connection was lost, and the client did not come back in time
 class Session:
     """One logged-in user: carries out their requests in the order of arrival.
 
-    What is for the user's game goes straight to the game's room; everything else is done here.
-    A session lasts longer than a connection where its sender's client can resume it.
+    A request for the user's game goes straight to the game's room; the session's own task
+    carries out all others. A session outlives its connection where its client can resume it.
 
     Args:
         username: Who it is.
-        lobby: Knows which game the user is in.
+        client: The program that the user has logged in with.
+        games: Knows which game the user is in.
         carry_out: Carries out what is not for a game.
         max_in_flight: How many requests may be unanswered; infinite for any number.
         requests_per_second: How many requests a second are taken; None for any number.
-        settings: Say whether to log every packet and response now.
-        on_presence: Called with False when it goes on without a connection, and with True when
-            that is over, one way or the other.
+        settings: Say whether to log every packet and response.
+        note_away: Called with True when the session goes on without a connection, and with False
+            when that is over: the user is back, or the session has ended.
 
     Attributes:
         username: Who it is.
-        token: What a client resumes this session with; empty where it cannot.
-        sender: Where what the user is told goes.
-        delivery: What is kept for the client until it has it; None where nothing is.
+        client: The program that the user has logged in with last.
         end_reason: Why the session ended; None while it lasts.
         ended: Set when the user is out of their game, and their seat is free.
     """
@@ -91,21 +76,20 @@ class Session:
     def __init__(
         self,
         username: str,
+        client: LoggedInClient,
         *,
-        lobby: Lobby[RoomTask],
+        games: Games,
         carry_out: CarryOut,
         max_in_flight: float,
         requests_per_second: float | None,
         settings: Settings,
-        on_presence: Callable[[bool], None] = lambda online: None,
+        note_away: Callable[[bool], None] = lambda away: None,
     ) -> None:
         self.username = username
-        self.token = b""
-        self.sender: Sender
-        self.delivery: ServerDelivery | None = None
+        self.client = client
         self.end_reason: str | None = None
         self.ended = trio.Event()
-        self._lobby = lobby
+        self._games = games
         self._carry_out = carry_out
         self._max_in_flight = max_in_flight
         self._bucket = (
@@ -114,19 +98,17 @@ class Session:
             else TokenBucket(requests_per_second, trio.current_time())
         )
         self._settings = settings
-        self._on_presence = on_presence
-        self._is_detached = False
-        self._link: Link | None = None
-        self._grace = 0.0
+        self._note_away = note_away
+        self._is_away = False
+        self._connection: ConnectionHandle | None = None
         self._unanswered = 0
         self._own_requests = 0
         self._answered = trio.lowlevel.ParkingLot()
-        # How many wait there: a parking lot takes longer to tell.
+        # How many tasks wait there: asking the parking lot takes longer.
         self._awaits_answers = 0
         self._scope = trio.CancelScope()
-        # What the clients could resume the session with in whose place another one has come.
-        self._replaced_tokens: tuple[bytes, ...] = ()
-        # Twice what one client may have under way: another may have come in its place.
+        self._superseded_tokens: tuple[bytes, ...] = ()
+        # Twice what one client may have under way: another client may have taken over from it.
         capacity = 2 * max(max_in_flight, WINDOW) + 2
         self._submit, self._submitted = trio.open_memory_channel[PacketTurn](capacity)
 
@@ -138,96 +120,101 @@ class Session:
     @property
     def game(self) -> str | None:
         """The name of the game that the user is in, or None."""
-        entry = self._lobby.game_of(self.username)
+        entry = self._games.game_of(self.username)
         return None if entry is None else entry.name
 
     @property
     def online(self) -> bool:
         """Whether the user has a connection now."""
-        return self._link is not None
+        return self._connection is not None
 
     @property
     def takes_pushes(self) -> bool:
-        """Whether the user's protocol can carry what was not asked for."""
-        return self.sender.takes_pushes
+        """Whether the user's protocol can carry what the client has not asked for."""
+        return self.client.sender.takes_pushes
+
+    @property
+    def unanswered(self) -> int:
+        """How many requests are not answered yet."""
+        return self._unanswered
+
+    @property
+    def superseded_tokens(self) -> int:
+        """How many resume tokens of earlier clients the session remembers."""
+        return len(self._superseded_tokens)
 
     # What connections do.
 
     def end_if_late(self) -> None:
-        """End a session whose grace has run out just now: its task has not run since."""
+        """End a session whose grace has just run out, and whose task has not run since."""
         if self._scope.cancel_called:
             self.end(NOT_RESUMED)
 
-    def attach(self, link: Link, *, grace: float) -> None:
+    def attach(self, connection: ConnectionHandle) -> None:
         """Go on over this connection; the one before is closed. Never waits.
 
-        The user's game hears of it where there was none.
-
-        Args:
-            link: The connection.
-            grace: Seconds that the session outlives it; 0 for none.
+        The user's game hears of it where the session had no connection.
         """
-        before = self._go_online(link, grace)
+        before = self._go_online(connection)
         if before is not None:
             before.end("The user has come back over another connection.", for_good=False)
-        entry = self._lobby.game_of(self.username)
+        entry = self._games.game_of(self.username)
         if entry is not None:
             entry.room.catch_up(self)
         self._tell_return()
 
-    def take_over(self, link: Link, sender: Sender, token: bytes, *, grace: float) -> None:
-        """Go on with another client of the user: it is shown everything afresh. Never waits.
+    def take_over(self, connection: ConnectionHandle, client: LoggedInClient) -> None:
+        """Go on with another client of the user, which is shown everything afresh. Never waits.
 
         Args:
-            link: Its connection.
-            sender: Where what the user is told goes from now on.
-            token: What it can resume the session with.
-            grace: Seconds that the session outlives a connection.
+            connection: The client's connection.
+            client: What is to outlive it.
         """
-        before = self._go_online(link, grace)
+        before = self._go_online(connection)
         if before is not None:
             before.end(TAKEN_OVER, for_good=True)
-        if self.token:
-            self._replaced_tokens = (*self._replaced_tokens, self.token)[-MAX_REPLACED:]
-        self.sender, self.token = sender, token
-        entry = self._lobby.game_of(self.username)
+        if self.client.token:
+            tokens = (*self._superseded_tokens, self.client.token)
+            self._superseded_tokens = tokens[-MAX_SUPERSEDED_TOKENS:]
+        self.client = client
+        entry = self._games.game_of(self.username)
         if entry is not None:
-            # Before the turn that tells of the return, so that it need not wait for that.
+            # Show the game first: the player_resumed turn may have to queue.
             entry.room.introduce(self)
         self._tell_return()
 
     def was_taken_over(self, proves: Callable[[bytes], bool]) -> bool:
-        """Whether another client has come in the place of one that wants to resume this session.
+        """Whether another client has superseded one that wants to resume this session.
 
         Args:
             proves: Says whether that client has proved that it holds a token.
         """
-        return self.end_reason is None and any(map(proves, self._replaced_tokens))
+        return self.end_reason is None and any(map(proves, self._superseded_tokens))
 
-    def detach(self, link: Link, reason: str, *, for_good: bool = False) -> None:
+    def detach(self, connection: ConnectionHandle, reason: str, *, for_good: bool = False) -> None:
         """Note that a connection is gone; the session ends, or waits for the next one.
 
-        A connection that is not the session's any more changes nothing.
+        A connection that the session no longer uses changes nothing.
 
         Args:
-            link: The connection.
+            connection: The connection.
             reason: Why it is gone.
             for_good: Whether the session ends with it.
         """
-        if self._link is not link:
+        if self._connection is not connection:
             return
-        self._link = None
-        if for_good or self._grace <= 0:
+        self._connection = None
+        if for_good or self.client.grace <= 0:
             self.end(reason)
             return
-        self._scope.deadline = trio.current_time() + self._grace
-        self._note_presence(online=False)
-        entry = self._lobby.game_of(self.username)
+        self._scope.deadline = trio.current_time() + self.client.grace
+        self._set_away(True)
+        entry = self._games.game_of(self.username)
         if entry is not None:
             entry.room.drop(self.username)
 
     def delay(self) -> float:
-        """Count one request, and give the seconds that it has to wait."""
+        """Count one request, and return the seconds that it has to wait."""
         return 0.0 if self._bucket is None else self._bucket.delay(trio.current_time())
 
     def request(self, asked: RequestReceived) -> None:
@@ -241,8 +228,9 @@ class Session:
             # The payload of a request to the server may hold a password or an invite code.
             logger.info("from %s: %s", self.username, repr(packet) if own else packet.debug_repr)
         self._unanswered += 1
-        sender = self.sender
-        turn = PacketTurn(self, sender, asked.id, packet, asked.quiet)
+        turn = PacketTurn(self, self.client.sender, asked.id, packet, asked.quiet)
+        # Behind a request that the server carries out itself even a packet for the game waits:
+        # that request may be one to join or to leave.
         if self._own_requests or not self._take_to_game(turn):
             try:
                 self._submit.send_nowait(turn)
@@ -256,8 +244,8 @@ class Session:
         if self.end_reason is not None:
             return
         self._unanswered += 1
-        turn = PacketTurn(self, self.sender, answered.id, answered.packet)
-        entry = self._lobby.game_of(self.username)
+        turn = PacketTurn(self, self.client.sender, answered.id, answered.packet)
+        entry = self._games.game_of(self.username)
         if entry is None:
             self.answer(turn, Response("You are in no game.", status=Status.UNEXPECTED))
             self.flush()
@@ -269,16 +257,16 @@ class Session:
         while self._unanswered >= self._max_in_flight and self.end_reason is None:
             await self._wait_for_answer()
 
-    # What rooms do.
+    # What rooms do; see `pgnet_trio.server.room.player.Player`.
 
     def answer(self, turn: PacketTurn, response: Response) -> None:
-        """Answer a request; `flush` writes it."""
+        """Answer a request; `flush` writes the answer."""
         self._unanswered -= 1
         if self._awaits_answers:
             self._answered.unpark_all()
         sender = turn.sender
-        # Who has come with another client since has not asked this.
-        if self.end_reason is not None or sender is not self.sender:
+        # A client that took over since has not asked this.
+        if self.end_reason is not None or sender is not self.client.sender:
             return
         if sender.answers_in_order:
             response.game = self.game
@@ -305,34 +293,36 @@ class Session:
 
     def enter_game(self, name: str, heartbeat_rate: float, time: float) -> None:
         """Tell the user that they are in a game."""
-        self._tell(self.sender.enter_game, name, heartbeat_rate, time)
+        self._tell(self.client.sender.enter_game, name, heartbeat_rate, time)
 
     def exit_game(self, reason: str, message: str, time: float) -> None:
         """Tell the user that they are in no game any more."""
-        self._tell(self.sender.exit_game, reason, message, time)
+        self._tell(self.client.sender.exit_game, reason, message, time)
 
     def push(self, envelope: bytes) -> None:
         """Send the user an encoded push."""
-        self._tell(self.sender.push, envelope)
+        self._tell(self.client.sender.push, envelope)
 
     def show(self, snapshot: Snapshot) -> None:
         """Have a state sent to the user."""
-        self.sender.show(snapshot)
+        self.client.sender.show(snapshot)
 
     def ask(self, question: OpenQuestion) -> None:
         """Show the user a question."""
-        self._tell(self.sender.ask, question, question.time)
+        self._tell(self.client.sender.ask, question, question.time)
         self.flush()
 
     def withdraw(self, question: OpenQuestion) -> None:
         """Tell the user that a question is no longer open."""
-        self._tell(self.sender.withdraw, question)
+        self._tell(self.client.sender.withdraw, question)
         self.flush()
 
     def flush(self) -> None:
         """Write what waits, as far as the link has room."""
-        if self._link is not None:
-            self._link.flush()
+        if self._connection is not None:
+            self._connection.flush()
+
+    # The session's own life.
 
     async def run(self) -> None:
         """Carry out requests until the session is ended; then the user is out of their game.
@@ -344,11 +334,11 @@ class Session:
                 async for turn in self._submitted:
                     await self._do(turn)
                     self._own_requests -= 1
-                    # Else what was asked would stay in memory until something else is.
+                    # Without this the request would stay in memory until the next one comes.
                     del turn
         finally:
             self.end(NOT_RESUMED)
-            entry = self._lobby.leave(self.username)
+            entry = self._games.leave(self.username)
             if entry is not None:
                 entry.room.leave(self.username, player=self)
 
@@ -356,38 +346,37 @@ class Session:
         """End the session: nothing more is carried out or answered. Idempotent; never waits."""
         if self.end_reason is None:
             self.end_reason = reason
-            self._note_presence(online=True)
+            self._set_away(False)
             self._scope.cancel()
             self._answered.unpark_all()
-            link, self._link = self._link, None
-            if link is not None:
-                link.end(reason, for_good=True)
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.end(reason, for_good=True)
 
-    def _go_online(self, link: Link, grace: float) -> Link | None:
-        """Go on over this connection; gives the one before, which is to be closed."""
-        before, self._link = self._link, link
-        self._grace = grace
+    def _go_online(self, connection: ConnectionHandle) -> ConnectionHandle | None:
+        """Go on over this connection; return the one before, which the caller closes."""
+        before, self._connection = self._connection, connection
         self._scope.deadline = math.inf
         return before
 
     def _tell_return(self) -> None:
-        if self._note_presence(online=True):
-            entry = self._lobby.game_of(self.username)
+        if self._set_away(False):
+            entry = self._games.game_of(self.username)
             if entry is not None:
                 entry.room.resume(self.username)
 
-    def _note_presence(self, *, online: bool) -> bool:
-        """Tell whether the session waits for a connection; True where that has changed."""
-        changed = self._is_detached is online
+    def _set_away(self, away: bool) -> bool:
+        """Note whether the session waits for a connection; return whether that has changed."""
+        changed = self._is_away is not away
         if changed:
-            self._is_detached = not online
-            self._on_presence(online)
+            self._is_away = away
+            self._note_away(away)
         return changed
 
     async def _do(self, turn: PacketTurn) -> None:
         if self._take_to_game(turn):
             return
-        # Where answers leave in the order of the requests, what the game still works at is first.
+        # Where answers leave in the order of the requests, the game answers its own first.
         while turn.sender.answers_in_order and self._unanswered > self._own_requests:
             await self._wait_for_answer()
         self.answer(turn, await self._carry_out(self, turn.packet))
@@ -396,7 +385,7 @@ class Session:
     def _take_to_game(self, turn: PacketTurn) -> bool:
         if turn.packet.message in OWN_REQUESTS:
             return False
-        entry = self._lobby.game_of(self.username)
+        entry = self._games.game_of(self.username)
         if entry is None:
             return False
         entry.room.handle(turn)
@@ -417,7 +406,7 @@ class Session:
         except DeliveryOverflow as error:
             self._end_slow_reader(error)
         except CodecError as error:
-            # Longer than this client takes: what comes after it would leave a gap.
+            # The message is longer than this client takes. Later ones would leave a gap.
             logger.info("%s cannot be told something: %s", self.username, error)
             self.end(f"Something is too long for this client: {error}")
 

@@ -1,0 +1,260 @@
+"""Who gets a seat: log-in, registration, resume, and one seat for each user."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING
+
+from pgnet_trio.errors import CryptoError, Disconnected, ProtocolError, StorageError
+from pgnet_trio.protocol import v2
+from pgnet_trio.protocol.events import Goodbye, LogIn, Resume
+from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
+from pgnet_trio.protocol.v2.states import WINDOW
+from pgnet_trio.server.accounts import AccountRefusal
+from pgnet_trio.server.password_checks import TooBusy, TooManyFailures
+from pgnet_trio.server.refusals import SHUTTING_DOWN
+from pgnet_trio.server.requests import carry_out
+from pgnet_trio.server.sessions.sender import LoggedInClient, SenderV1, SenderV2
+from pgnet_trio.storage.interface import UserRecord
+
+if TYPE_CHECKING:
+    from pgnet_trio.connection import Connection
+    from pgnet_trio.protocol import v1
+    from pgnet_trio.protocol.events import ServerEvent
+    from pgnet_trio.server.context import ServerContext
+    from pgnet_trio.server.sessions.handle import ConnectionHandle
+    from pgnet_trio.server.sessions.session import Session
+
+__all__ = ["Login"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+TOO_OLD = "This server speaks protocol 2 and later, and your client does not; update it."
+SESSION_OVER = "The server was restarted, or you were away for too long."
+
+
+class _NotNow(AccountRefusal):
+    """A temporary refusal; a client that reconnects may retry."""
+
+
+class Login:
+    """Lets the client of one connection in, or refuses it.
+
+    Args:
+        context: What the server's tasks share.
+        connection: The connection.
+        protocol: What is spoken over it.
+        handle: The same connection, for the session that the client gets.
+    """
+
+    def __init__(
+        self,
+        context: ServerContext,
+        connection: Connection[ServerEvent],
+        protocol: v1.ServerProtocol | v2.ServerProtocol,
+        handle: ConnectionHandle,
+    ) -> None:
+        self._context = context
+        self._connection = connection
+        self._protocol = protocol
+        self._handle = handle
+        self._peer = connection.transport.peer
+        # The admin needs no password inside the process, and nothing is limited there.
+        self._trusted = connection.transport.inside_process
+        self._address = None if self._trusted else self._peer
+
+    async def run(self) -> Session | None:
+        """Wait for the client to log in, or to resume its session.
+
+        Returns:
+            The session, which goes on over this connection; None where the client was refused,
+            and told so.
+
+        Raises:
+            Disconnected: The client has left.
+            ProtocolError: The client broke the rules.
+        """
+        connection, protocol = self._connection, self._protocol
+        connection.flush()
+        if protocol.version < self._context.options.minimum_protocol:
+            # A client that has not sent its first message yet would find the connection closed
+            # when it does, and would not read why.
+            await connection.transport.receive()
+            protocol.refuse(TOO_OLD)
+            connection.flush()
+            return None
+        while True:
+            events = await connection.receive()
+            # A client that has left again gets no seat, whatever it said before.
+            for event in reversed(events):
+                if isinstance(event, Goodbye):
+                    raise Disconnected(f"the client has left: {event.reason}")
+            for event in events:
+                if isinstance(event, Resume) and isinstance(protocol, v2.ServerProtocol):
+                    try:
+                        session = self._resume(protocol, event)
+                    finally:
+                        connection.flush()
+                    if session is not None:
+                        logger.info("%s is back from %s", event.username, self._peer)
+                        return session
+                    if protocol.closing:
+                        logger.info(
+                            "%s was away at %s when another client took over, and stays out",
+                            event.username,
+                            self._peer,
+                        )
+                        return None
+                elif isinstance(event, LogIn):
+                    try:
+                        return await self._seat(event)
+                    except AccountRefusal as refusal:
+                        self._refuse(refusal)
+                        return None
+                else:
+                    raise ProtocolError(f"expected a log-in, got {type(event).__name__}")
+
+    def _refuse(self, refusal: AccountRefusal) -> None:
+        protocol = self._protocol
+        logger.info("Refused a log-in from %s: %s", self._peer, refusal)
+        if isinstance(refusal, _NotNow) and protocol.version > 1:
+            # A goodbye, and no refusal: the client may come back.
+            protocol.goodbye(str(refusal))
+        else:
+            protocol.refuse(str(refusal))
+        self._connection.flush()
+
+    # No await in here: no other task may see the session with two connections, or with none.
+    def _resume(self, protocol: v2.ServerProtocol, event: Resume) -> Session | None:
+        """Take a session back for its client; return None where it cannot have it."""
+        context = self._context
+        session = context.sessions.holder(event.username)
+        if (
+            session is None
+            or session.client.delivery is None
+            or session.end_reason is not None
+            or context.shutdown.closing
+            or not protocol.proves(event.proof, session.client.token)
+        ):
+            if session is not None and session.was_taken_over(
+                functools.partial(protocol.proves, event.proof)
+            ):
+                # This client was away during the take-over. Told only that its session is gone,
+                # it would log in again, and throw out the client that the user has turned to.
+                protocol.refuse(v2.TAKEN_OVER)
+            else:
+                protocol.refuse_resume(SESSION_OVER)
+            return None
+        protocol.resume(session.client.delivery, event.received)
+        session.attach(self._handle)
+        return session
+
+    async def _seat(self, log_in: LogIn) -> Session:
+        """Check a log-in, and give its user the seat.
+
+        Raises:
+            AccountRefusal: The user does not get it; the message is for the user.
+        """
+        context, username = self._context, log_in.username
+        if context.shutdown.closing:
+            raise _NotNow(SHUTTING_DOWN)
+        await self._authenticate(log_in)
+        while (session := context.sessions.holder(username)) and session.end_reason is not None:
+            await session.ended.wait()
+            # The user may have been deleted meanwhile.
+            if context.accounts.check(log_in, trusted=self._trusted) == "new":
+                raise AccountRefusal("This user was deleted.")
+        if context.shutdown.closing:
+            raise _NotNow(SHUTTING_DOWN)
+        if session is not None and (
+            self._protocol.version == 1 or context.options.duplicate_login == "refuse"
+        ):
+            raise AccountRefusal(f"The user {username!r} is connected already.")
+        if session is None and context.is_full:
+            raise _NotNow("The server is full.")
+        # --- No await from here to the end: exactly one client holds the seat at any time. ---
+        client = self._accept(username)
+        if session is not None:
+            logger.info("%s took over from %s", username, self._peer)
+            session.take_over(self._handle, client)
+        else:
+            logger.info("%s logged in from %s", username, self._peer)
+            session = context.sessions.open(
+                username,
+                client,
+                self._handle,
+                carry_out=functools.partial(carry_out, context),
+                requests_per_second=(
+                    None if self._trusted else context.options.limits.requests_per_second
+                ),
+            )
+        self._connection.flush()
+        return session
+
+    def _accept(self, username: str) -> LoggedInClient:
+        """Tell the client that it is in; return what outlives this connection."""
+        context, protocol = self._context, self._protocol
+        if not isinstance(protocol, v2.ServerProtocol):
+            protocol.accept(f"Welcome, {username}.")
+            return LoggedInClient(SenderV1(protocol))
+        limits = context.options.limits
+        # Clients rely on a window of at least `WINDOW`.
+        most = limits.max_requests_in_flight
+        delivery = ServerDelivery(
+            max_messages=limits.max_unacknowledged_messages,
+            max_bytes=limits.max_unacknowledged_bytes,
+            window=None if most is None else max(most, WINDOW),
+        )
+        token = context.options.environment.random_bytes(v2.TOKEN_BYTES)
+        protocol.accept(f"Welcome, {username}.", token, delivery)
+        return LoggedInClient(SenderV2(delivery), delivery, token, context.options.resume_grace)
+
+    async def _authenticate(self, log_in: LogIn) -> None:
+        """Check who logs in, by the password; an unknown user is registered where that is allowed.
+
+        Raises:
+            AccountRefusal: It is not them, or the user may not be registered.
+        """
+        context, address = self._context, self._address
+        accounts, passwords = context.accounts, context.passwords
+        passwords.check_failures(log_in.username, address)
+        try:
+            found = accounts.check(log_in, trusted=self._trusted)
+            if found == "new":
+                record = await passwords.hash(log_in.password)
+                with accounts.registering(log_in, record) as changes:
+                    await context.archive.write(changes)
+            elif isinstance(found, UserRecord):
+                if not await passwords.verify(log_in, found, address):
+                    raise AccountRefusal("The password is not right.")
+                if passwords.needs_upgrade(found):
+                    found = await self._upgrade(found, log_in.password)
+                accounts.confirm(found)
+        except TooManyFailures:
+            raise
+        except AccountRefusal:
+            passwords.note_failure(log_in.username, address)
+            raise
+        except TooBusy:
+            raise _NotNow("The server is busy with other log-ins; try again soon.") from None
+        except CryptoError as error:
+            raise AccountRefusal(f"This log-in cannot be checked: {error}.") from None
+        except StorageError as error:
+            logger.error("A registration could not be saved: %s", error)
+            raise AccountRefusal(
+                "The server cannot save registrations now; try again later."
+            ) from None
+
+    async def _upgrade(self, found: UserRecord, password: str) -> UserRecord:
+        """Replace a password record by a stronger one of the same password; return what holds."""
+        context = self._context
+        record = await context.passwords.hash(password)
+        try:
+            with context.accounts.upgrading(found, record) as changes:
+                await context.archive.write(changes)
+        except StorageError as error:
+            # The old record still works; the next log-in tries again.
+            logger.error("A stronger password record could not be saved: %s", error)
+            return found
+        return changes.users[found.name] or found

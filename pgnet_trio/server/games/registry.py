@@ -1,0 +1,230 @@
+"""The games of one run of a server: made, loaded, ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from pgnet_trio.server.games.lobby import GameEntry, Lobby
+from pgnet_trio.server.games.saves import unpack
+from pgnet_trio.server.refusals import SHUTTING_DOWN, RoomClosed
+from pgnet_trio.server.room.room import RoomTask
+from pgnet_trio.server.stats import GameStats
+
+if TYPE_CHECKING:
+    from pgnet_trio.game import BotPlayer
+    from pgnet_trio.server.games.saves import Saves
+    from pgnet_trio.server.options import Options
+    from pgnet_trio.server.room.owner import RoomOwner
+    from pgnet_trio.server.shutdown import Shutdown
+    from pgnet_trio.storage.interface import SavedGame, SavedState
+
+__all__ = ["GameRegistry", "RunBot"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+RunBot = Callable[[RoomTask, "BotPlayer", Callable[[BaseException], None]], Awaitable[None]]
+"""Has a bot join a game and play; the last argument takes what the bot raises."""
+
+
+class GameRegistry:
+    """Makes games, each with a room of its own, and knows all that there are.
+
+    Args:
+        options: The server's.
+        make_room: Makes a room: `RoomTask`, with what all rooms of the server share.
+        saves: Saves the games.
+        services: The nursery in which the rooms run.
+        shutdown: Says whether the server is closing.
+        run_bot: Plays the bots that a game adds.
+
+    Attributes:
+        lobby: The games, and who is in which.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        make_room: Callable[..., RoomTask],
+        saves: Saves,
+        services: trio.Nursery,
+        shutdown: Shutdown,
+        run_bot: RunBot,
+    ) -> None:
+        self.lobby: Lobby[RoomTask] = Lobby()
+        self._options = options
+        self._make_room = make_room
+        self._saves = saves
+        self._services = services
+        self._shutdown = shutdown
+        self._run_bot = run_bot
+
+    async def open_game(
+        self,
+        name: str,
+        password: str,
+        save_string: str | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        """Start the room of a new or saved game; nobody is in it yet.
+
+        Cancellation leaves no game behind.
+
+        Args:
+            name: The game's name, which must be free.
+            password: What joining takes; empty for nothing.
+            save_string: What the game was last saved as; None for a new game.
+            options: What the game is created with.
+
+        Raises:
+            RoomClosed: The game could not be made, and the error that it raised is in the log;
+                or the server is shutting down.
+        """
+        if self._shutdown.closing:
+            raise RoomClosed(SHUTTING_DOWN)
+        room = _GameOwner(self, name, password, save_string, options or {}).entry.room
+        try:
+            await self._services.start(room.run)
+        except BaseException:
+            room.close("The game was not started.")
+            raise
+        if room.crashed:
+            raise RoomClosed(f"The game {name!r} could not be made: it raised an error.")
+        logger.info("The game %r has begun", name)
+        if not room.is_persistent:
+            self._saves.note_unsaved_game(name)
+
+    async def open_saved_game(self, game: SavedGame) -> None:
+        """Start the room of a game as it was saved; see `open_game`."""
+        save_string, options = unpack(game.data)
+        await self.open_game(game.name, game.password, save_string, options)
+
+    async def open_saved_games(self, saved: SavedState) -> None:
+        """Start the rooms of all games in the save file; one that cannot be made is logged."""
+        for game in saved.games.values():
+            if self._saves.saved_game(game.name) is None:
+                # It ended in the run before, and that could not be written.
+                continue
+            try:
+                await self.open_saved_game(game)
+            except RoomClosed as error:
+                logger.error(
+                    "A saved game stays in the save file as it is, until it is joined and can be "
+                    "made, or destroyed by the admin: %s",
+                    error,
+                )
+
+    async def finish_all(self) -> None:
+        """Close all games because the server ends, and wait until their rooms are done.
+
+        Cancellation leaves the rooms closing.
+        """
+        async with trio.open_nursery() as nursery:
+            for entry in self.lobby:
+                nursery.start_soon(entry.room.finish)
+
+    # What the owners of the rooms do.
+
+    def new_room(
+        self, owner: RoomOwner, name: str, save_string: str | None, options: dict[str, Any]
+    ) -> RoomTask:
+        """Return the room of a game, not started yet."""
+        make_game = self._options.make_game
+        return self._make_room(
+            name,
+            lambda save_string: make_game(name, save_string=save_string),
+            options=options,
+            seed=self._options.environment.random_bytes(16),
+            save_string=save_string,
+            owner=owner,
+        )
+
+    def note_end(self, entry: GameEntry[RoomTask], reason: str) -> None:
+        """Take a game out of the lobby, and out of the save file where it ended well."""
+        logger.info("The game %r has ended: %s", entry.name, reason)
+        self.lobby.remove(entry)
+        if self._saves.enabled and not (self._shutdown.closing or entry.room.crashed):
+            entry.over = True
+            self._saves.note_end(entry.name)
+
+    def note_failure(self, error: BaseException) -> None:
+        """Note what a game raised."""
+        self._options.environment.note_failure(error)
+
+    async def save_game(self, entry: GameEntry[RoomTask]) -> None:
+        """Put a game's save string on disk; raises StorageError where that fails."""
+        await self._saves.write_games([entry])
+
+    async def run_bot(self, room: RoomTask, bot: BotPlayer) -> None:
+        """Have a bot join a game and play, until it is out of the game."""
+        await self._run_bot(room, bot, self.note_failure)
+
+    def stats(self) -> dict[str, GameStats]:
+        """Return the figures of each game."""
+        return {
+            entry.name: GameStats(
+                users=len(entry.users),
+                members=len(entry.room.members),
+                queued_turns=entry.room.queued_turns,
+                open_questions=entry.room.open_questions,
+                missed_ticks=entry.room.missed_ticks,
+            )
+            for entry in self.lobby
+        }
+
+
+class _GameOwner:
+    """Keeps the room of one game; see `pgnet_trio.server.room.owner.RoomOwner`.
+
+    Args:
+        registry: Knows all games.
+        name: The game's name.
+        password: What joining takes.
+        save_string: What the game was last saved as; None for a new game.
+        options: What the game is created with.
+
+    Attributes:
+        entry: The game's place in the lobby.
+    """
+
+    def __init__(
+        self,
+        registry: GameRegistry,
+        name: str,
+        password: str,
+        save_string: str | None,
+        options: dict[str, Any],
+    ) -> None:
+        self._registry = registry
+        room = registry.new_room(self, name, save_string, options)
+        self.entry = registry.lobby.add(name, password, room)
+
+    def is_empty(self) -> bool:
+        """Whether no user is in the game any more; bots do not count."""
+        return not self.entry.users
+
+    def user_left(self, username: str) -> None:
+        """Take a user out of the lobby whom the game has sent away."""
+        lobby = self._registry.lobby
+        # A bot is in no lobby, and a user may be in another game by now.
+        if lobby.game_of(username) is self.entry:
+            lobby.leave(username)
+
+    def room_ended(self, reason: str) -> None:
+        """Take the game out of the lobby, and out of the save file where it ended well."""
+        self._registry.note_end(self.entry, reason)
+
+    async def save(self) -> None:
+        """Put the game's save string on disk; raises StorageError where that fails."""
+        await self._registry.save_game(self.entry)
+
+    def note_failure(self, error: BaseException) -> None:
+        """Note what the game raised, which is in the log already."""
+        self._registry.note_failure(error)
+
+    async def run_bot(self, bot: BotPlayer) -> None:
+        """Have a bot join the game and play, until it is out of the game."""
+        await self._registry.run_bot(self.entry.room, bot)

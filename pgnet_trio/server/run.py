@@ -1,0 +1,320 @@
+"""One run of a server: the nursery tree, and the order in which it ends.
+
+::
+
+    services            autosave; one task for each room; one task for each session
+    └ connections       one task for each connection
+      └ accept          the listeners
+
+What is further in ends first: the listeners go while connections still work, the connections go
+while rooms still answer, and rooms, sessions and autosave go last. See ``docs/design``.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from pgnet_trio.crypto import KeyPair
+from pgnet_trio.errors import bare
+from pgnet_trio.messages import ADMIN_USERNAME
+from pgnet_trio.server.accounts import Accounts
+from pgnet_trio.server.admission import ConnectionCounts, FailedLogins
+from pgnet_trio.server.bots import run_bot
+from pgnet_trio.server.connections.connection import handle_stream
+from pgnet_trio.server.connections.listeners import open_listeners
+from pgnet_trio.server.context import ServerContext
+from pgnet_trio.server.games.archive import Archive
+from pgnet_trio.server.games.registry import GameRegistry
+from pgnet_trio.server.games.saves import LAST_WRITE_DEADLINE, SaveMemory, Saves
+from pgnet_trio.server.password_checks import PasswordChecks
+from pgnet_trio.server.refusals import SHUTTING_DOWN
+from pgnet_trio.server.room.room import RoomTask
+from pgnet_trio.server.sessions.registry import SessionRegistry
+from pgnet_trio.server.shutdown import Shutdown
+from pgnet_trio.server.watchdog import Watchdog
+from pgnet_trio.storage import keep_key, open_store
+from pgnet_trio.storage.interface import SavedState, UserRecord
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.options import Options
+
+__all__ = ["Carryover", "Run"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+SHUTDOWN_DEADLINE = 5.0
+"""Seconds that games get for their last turns, and then connections for their last messages."""
+
+CANCELLED_DEADLINE = 2.0
+"""The same when `Server.serve` was cancelled: whoever cancelled it wants it gone soon."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Carryover:
+    """What a server keeps from one run to the next.
+
+    Attributes:
+        key: The server's keys.
+        key_is_new: Whether the key file has still to be written.
+        failed_logins: Counts the log-ins that failed.
+        saves: What is left to save.
+        question_ids: Yields the ids of all questions of all games: a late answer to a game of an
+            earlier run fits no question of this one.
+        accounts: The users; None before the first run. A save file replaces them at each run.
+    """
+
+    key: KeyPair
+    key_is_new: bool
+    failed_logins: FailedLogins
+    saves: SaveMemory
+    question_ids: Iterator[int] = attrs.field(factory=lambda: itertools.count(1))
+    accounts: Accounts | None = None
+
+
+@attrs.frozen(eq=False)
+class _Loaded:
+    """What a run has before it hosts anything."""
+
+    archive: Archive
+    saved: SavedState
+    accounts: Accounts
+    passwords: PasswordChecks
+
+
+class Run:
+    """Hosts games from the loading of the save file to the last write.
+
+    Args:
+        options: What the server was made with.
+        carryover: What the runs before have left, and this one leaves.
+        port: The port to listen on; 0 for any that is free, None for none.
+
+    Attributes:
+        shutdown: Whether the run is to end, and is ending.
+        port: The port that is listened on; None while none is.
+        context: What the run's tasks share; None before the first client may connect, and after
+            everything has ended.
+        accepting: Whether clients may connect.
+    """
+
+    def __init__(self, options: Options, carryover: Carryover, port: int | None) -> None:
+        self.shutdown = Shutdown()
+        self.port: int | None = None
+        self.context: ServerContext | None = None
+        self.accepting = False
+        self._options = options
+        self._carryover = carryover
+        self._wanted_port = port
+        # How long the next deadline is; and the scopes of what may be cut short.
+        self._patience = SHUTDOWN_DEADLINE
+        self._last_turns = trio.CancelScope()
+        self._last_messages = trio.CancelScope()
+        self._finished = trio.Event()
+
+    async def serve(self, started: Callable[[int | None], None]) -> int:
+        """Host games until `shutdown` is requested; see `pgnet_trio.Server.serve`.
+
+        Args:
+            started: Called with the port once clients can connect.
+
+        Returns:
+            The exit code.
+        """
+        async with self._open_archive() as (archive, saved):
+            loaded = await self._set_up(archive, saved)
+            listeners = await self._listen()
+            await self._host_shielded(loaded, listeners, started)
+        return self.shutdown.exit_code
+
+    # Before the first client: load what is saved, and listen.
+
+    @asynccontextmanager
+    async def _open_archive(self) -> AsyncIterator[tuple[Archive, SavedState]]:
+        options = self._options
+        store = options.store if options.save_file is None else open_store(options.save_file)
+        archive = Archive(store, options.environment)
+        try:
+            yield archive, await archive.load()
+        finally:
+            with trio.move_on_after(LAST_WRITE_DEADLINE, shield=True):
+                await archive.close()
+
+    async def _set_up(self, archive: Archive, saved: SavedState) -> _Loaded:
+        options, carryover = self._options, self._carryover
+        if carryover.key_is_new and options.key_file is not None:
+            carryover.key = await options.environment.run_blocking(
+                keep_key, options.key_file, carryover.key, abandon_on_cancel=False
+            )
+            carryover.key_is_new = False
+        if saved.registration not in (None, options.registration_enabled):
+            logger.info("Registration is %s, as it was saved", _switch(saved.registration))
+        passwords = PasswordChecks(options.environment, carryover.failed_logins)
+        admin = None
+        if options.admin_password is not None:
+            admin = UserRecord(ADMIN_USERNAME, "", await passwords.hash(options.admin_password))
+        if carryover.accounts is None or archive.has_store:
+            carryover.accounts = Accounts(
+                saved,
+                registration_enabled=options.registration_enabled,
+                require_user_password=options.require_user_password,
+                admin=admin,
+            )
+        return _Loaded(archive, saved, carryover.accounts, passwords)
+
+    async def _listen(self) -> list[trio.SocketListener]:
+        if self._wanted_port is None:
+            return []
+        options = self._options
+        listeners = await open_listeners(self._wanted_port, listen_globally=options.listen_globally)
+        self.port = listeners[0].socket.getsockname()[1]
+        if options.listen_globally and options.key_file is None:
+            logger.warning(
+                "The key of this server is new at each run, so that clients cannot "
+                "tell it from another; give it a save file or a key file (--save-file, "
+                "--key-file; in a program, save_file= or key_file=)"
+            )
+        return listeners
+
+    # While clients connect.
+
+    async def _host_shielded(
+        self,
+        loaded: _Loaded,
+        listeners: list[trio.SocketListener],
+        started: Callable[[int | None], None],
+    ) -> None:
+        """Host games in a task that no cancellation reaches: it asks for a shutdown instead."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._host, loaded, listeners, started)
+                try:
+                    await self._finished.wait()
+                finally:
+                    # Reached early by a cancellation, or by Ctrl-C in a program of this alone.
+                    if not self._finished.is_set():
+                        self._hurry()
+                        with trio.CancelScope(shield=True):
+                            await self._finished.wait()
+        except BaseExceptionGroup as group:
+            raise bare(group) from None
+
+    def _hurry(self) -> None:
+        """Shut down with less patience, and with none where that is under way already."""
+        if self.shutdown.requested.is_set():
+            self._patience = 0.0
+            self._last_turns.cancel()
+            self._last_messages.deadline = trio.current_time()
+        else:
+            self._patience = CANCELLED_DEADLINE
+            self.shutdown.request(0)
+
+    # Ctrl-C is for whoever runs the server, or for a game that does not come to an end, but not
+    # for the shutdown.
+    @trio.lowlevel.enable_ki_protection
+    async def _host(
+        self,
+        loaded: _Loaded,
+        listeners: list[trio.SocketListener],
+        started: Callable[[int | None], None],
+    ) -> None:
+        options, carryover = self._options, self._carryover
+        watchdog = Watchdog(options.watchdog)
+        watchdog.start()
+        try:
+            with trio.CancelScope(shield=True):
+                async with trio.open_nursery() as services:
+                    saves = Saves(loaded.archive, loaded.accounts, carryover.saves)
+                    make_room = functools.partial(
+                        RoomTask, question_ids=carryover.question_ids, watchdog=watchdog
+                    )
+                    games = GameRegistry(
+                        options, make_room, saves, services, self.shutdown, run_bot
+                    )
+                    await games.open_saved_games(loaded.saved)
+                    services.start_soon(saves.autosave, games.lobby, options.autosave_interval)
+                    await self._serve_clients(loaded, saves, games, services, listeners, started)
+                    self.context = None
+                    services.cancel_scope.cancel()
+            logger.info("Stopped with exit code %d", self.shutdown.exit_code)
+        finally:
+            self.context = None
+            watchdog.stop()
+            self._finished.set()
+
+    async def _serve_clients(
+        self,
+        loaded: _Loaded,
+        saves: Saves,
+        games: GameRegistry,
+        services: trio.Nursery,
+        listeners: list[trio.SocketListener],
+        started: Callable[[int | None], None],
+    ) -> None:
+        entries = []
+        # A Ctrl-C that strikes a connection's task ends the server through these nurseries, and
+        # the games are saved all the same.
+        try:
+            async with trio.open_nursery() as connections:
+                context = self.context = ServerContext(
+                    options=self._options,
+                    key=self._carryover.key,
+                    accounts=loaded.accounts,
+                    passwords=loaded.passwords,
+                    archive=loaded.archive,
+                    saves=saves,
+                    games=games,
+                    sessions=SessionRegistry(self._options, games.lobby, services),
+                    counts=ConnectionCounts(self._options.limits),
+                    shutdown=self.shutdown,
+                    services=services,
+                    connections=connections,
+                )
+                self.accepting = True
+                try:
+                    async with trio.open_nursery() as accept:
+                        accept.start_soon(self._accept, context, listeners)
+                        started(self.port)
+                        await self.shutdown.requested.wait()
+                        accept.cancel_scope.cancel()
+                finally:
+                    self.accepting = False
+                    # Before players leave: a game is saved with them in it.
+                    entries = list(games.lobby)
+                    with trio.CancelScope(shield=True):
+                        await self._wind_down(context)
+        finally:
+            # Behind the last message of every connection, and in front of the end of the rooms.
+            with trio.CancelScope(shield=True):
+                await saves.write_last(entries)
+
+    async def _accept(self, context: ServerContext, listeners: list[trio.SocketListener]) -> None:
+        if listeners:
+            await trio.serve_listeners(
+                functools.partial(handle_stream, context, self._options.implementation),
+                listeners,
+                handler_nursery=context.connections,
+            )
+
+    # The end: games finish and are asked for their save strings, then sessions end, and then
+    # connections have time for their last messages.
+
+    async def _wind_down(self, context: ServerContext) -> None:
+        self.shutdown.begin()
+        with self._last_turns:
+            self._last_turns.deadline = trio.current_time() + self._patience
+            await context.games.finish_all()
+        context.sessions.end_all(SHUTTING_DOWN)
+        self._last_messages = context.connections.cancel_scope
+        self._last_messages.deadline = trio.current_time() + self._patience
+
+
+def _switch(enabled: bool | None) -> str:
+    return "on" if enabled else "off"

@@ -1,0 +1,53 @@
+"""A connection as its session sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from pgnet_trio.connection import Connection
+    from pgnet_trio.protocol import v1, v2
+    from pgnet_trio.protocol.events import ServerEvent
+
+__all__ = ["ConnectionHandle"]
+
+
+class ConnectionHandle:
+    """Lets a session write to its connection, and close it. Nothing here waits.
+
+    Args:
+        connection: The connection.
+        protocol: What is spoken over it.
+
+    Attributes:
+        flush: Writes what waits, as far as the link has room.
+        reading: The scope in which the connection's task reads; `end` cancels it.
+        end_reason: Why the session has ended the connection; empty while it has not.
+    """
+
+    def __init__(
+        self,
+        connection: Connection[ServerEvent],
+        protocol: v1.ServerProtocol | v2.ServerProtocol,
+    ) -> None:
+        # Bound once: this is called for each message.
+        self.flush = connection.flush
+        self.reading = trio.CancelScope()
+        self.end_reason = ""
+        self._protocol = protocol
+
+    def end(self, reason: str, *, for_good: bool) -> None:
+        """Close the connection; whoever reads writes out what waits, and closes the link.
+
+        Args:
+            reason: Why. The first reason counts.
+            for_good: Whether the client is told that its session is over.
+        """
+        self.end_reason = self.end_reason or reason
+        if for_good:
+            self._protocol.goodbye(reason)
+        else:
+            self._protocol.detach()
+        self.reading.cancel()

@@ -1,0 +1,57 @@
+"""What a session needs of the games: two Protocols, so that it knows no room's class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.room.player import PacketTurn, Player
+
+__all__ = ["Games", "SessionRoom", "UserGame"]
+
+
+class SessionRoom(Protocol):
+    """What a session needs of the room of its user's game. Nothing here waits."""
+
+    def handle(self, turn: PacketTurn, /) -> None:
+        """Have the game answer a packet; the player gets the answer when its turn is over."""
+
+    def handle_answer(self, turn: PacketTurn, question_id: int, /) -> None:
+        """Take the answer to a question."""
+
+    def leave(self, username: str, /, *, player: Player | None = None) -> object:
+        """Tell the game that a user has left."""
+
+    def drop(self, username: str, /) -> None:
+        """Tell the game that a player's connection dropped."""
+
+    def resume(self, username: str, /) -> None:
+        """Tell the game that a player is back."""
+
+    def catch_up(self, player: Player, /) -> None:
+        """Tell a player who is back who is there now."""
+
+    def introduce(self, player: Player, /) -> None:
+        """Show everything afresh to a player who has come with another client."""
+
+
+class UserGame(Protocol):
+    """The game that a user is in."""
+
+    @property
+    def name(self) -> str:
+        """The game's name."""
+
+    @property
+    def room(self) -> SessionRoom:
+        """The game's room."""
+
+
+class Games(Protocol):
+    """Knows which game a user is in: the lobby does for users, and a bot's seat for a bot."""
+
+    def game_of(self, username: str, /) -> UserGame | None:
+        """Return the game that a user is in, or None."""
+
+    def leave(self, username: str, /) -> UserGame | None:
+        """Take a user out of their game, and return that game; None where they are in none."""

@@ -1,0 +1,151 @@
+"""The sessions of one run of a server, and who holds which seat."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+from typing import TYPE_CHECKING
+
+from pgnet_trio.server.sessions.session import CarryOut, Session
+from pgnet_trio.server.stats import SessionStats
+
+if TYPE_CHECKING:
+    import trio
+
+    from pgnet_trio.server.options import Options
+    from pgnet_trio.server.sessions.handle import ConnectionHandle
+    from pgnet_trio.server.sessions.needs import Games
+    from pgnet_trio.server.sessions.sender import LoggedInClient
+
+__all__ = ["SessionRegistry"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+
+class SessionRegistry:
+    """Opens and runs sessions. A user who has a session in here holds their seat.
+
+    Args:
+        options: The server's.
+        games: Knows which game a user is in.
+        services: The nursery in which the sessions run.
+
+    Attributes:
+        away: How many sessions wait for their user to come back.
+    """
+
+    def __init__(self, options: Options, games: Games, services: trio.Nursery) -> None:
+        self.away = 0
+        self._options = options
+        self._games = games
+        self._services = services
+        self._sessions: dict[str, Session] = {}
+
+    @property
+    def usernames(self) -> list[str]:
+        """Who holds a seat."""
+        return list(self._sessions)
+
+    def holder(self, username: str) -> Session | None:
+        """Return the session that holds a user's seat, or None.
+
+        A session whose grace has run out has ended when this returns it; the seat is free once
+        its `ended` is set.
+        """
+        session = self._sessions.get(username)
+        if session is not None:
+            session.end_if_late()
+        return session
+
+    def open(
+        self,
+        username: str,
+        client: LoggedInClient,
+        connection: ConnectionHandle,
+        *,
+        carry_out: CarryOut,
+        requests_per_second: float | None,
+    ) -> Session:
+        """Make and start a session over a connection; the user holds the seat at once.
+
+        Args:
+            username: Who it is; nobody may hold their seat.
+            client: The program that the user has logged in with.
+            connection: Its connection.
+            carry_out: Carries out what is not for a game.
+            requests_per_second: How many requests a second are taken; None for any number.
+        """
+        session = Session(
+            username,
+            client,
+            games=self._games,
+            carry_out=carry_out,
+            max_in_flight=self._options.limits.max_requests_in_flight or math.inf,
+            requests_per_second=requests_per_second,
+            settings=self._options,
+            note_away=self._note_away,
+        )
+        self._sessions[username] = session
+        session.attach(connection)
+        self._services.start_soon(self._run, session)
+        return session
+
+    async def end(self, username: str, reason: str) -> None:
+        """End a user's session where there is one, and wait until the seat is free."""
+        session = self._sessions.get(username)
+        if session is not None:
+            session.end(reason)
+            await session.ended.wait()
+
+    def end_all(self, reason: str) -> None:
+        """End all sessions. Never waits."""
+        for session in list(self._sessions.values()):
+            session.end(reason)
+
+    def stats(self) -> dict[str, SessionStats]:
+        """Return the figures of each session."""
+        return {name: _stats_of(session) for name, session in self._sessions.items()}
+
+    async def _run(self, session: Session) -> None:
+        """Run a session to its end; then the seat is free."""
+        try:
+            await self._tell(session.username, True)
+            await session.run()
+        except Exception as error:
+            logger.exception("The session of %s failed, and has ended", session.username)
+            self._options.environment.note_failure(error)
+        finally:
+            session.end("The session failed.")
+            logger.info("%s is out: %s", session.username, session.end_reason)
+            if self._sessions.get(session.username) is session:
+                del self._sessions[session.username]
+            session.ended.set()
+            await self._tell(session.username, False)
+
+    async def _tell(self, username: str, connected: bool) -> None:
+        on_connection = self._options.on_connection
+        if on_connection is None:
+            return
+        try:
+            result = on_connection(username, connected)
+            if inspect.isawaitable(result):
+                await result
+        except Exception as error:
+            logger.exception("on_connection raised for %s", username)
+            self._options.environment.note_failure(error)
+
+    def _note_away(self, away: bool) -> None:
+        self.away += 1 if away else -1
+
+
+def _stats_of(session: Session) -> SessionStats:
+    delivery = session.client.delivery
+    return SessionStats(
+        game=session.game,
+        online=session.online,
+        unanswered=session.unanswered,
+        unacknowledged=0 if delivery is None else delivery.unacknowledged,
+        unacknowledged_bytes=0 if delivery is None else delivery.unacknowledged_bytes,
+        superseded_tokens=session.superseded_tokens,
+    )

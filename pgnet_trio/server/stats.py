@@ -1,0 +1,128 @@
+"""A picture of a running server, in plain figures."""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = [
+    "ConnectionStats",
+    "GameStats",
+    "SaveStats",
+    "ServerStats",
+    "SessionStats",
+    "TaskStats",
+]
+
+
+@attrs.frozen(kw_only=True)
+class SessionStats:
+    """One user who is logged in, or whose seat is kept while they are away.
+
+    Attributes:
+        game: The name of the game that the user is in, or None.
+        online: Whether the user has a connection now.
+        unanswered: How many of the user's requests are not answered yet.
+        unacknowledged: How many messages the server keeps since the client may not have them;
+            0 with protocol 1, which keeps none.
+        unacknowledged_bytes: The size of these messages.
+        superseded_tokens: How many resume tokens of earlier clients the session remembers.
+    """
+
+    game: str | None
+    online: bool
+    unanswered: int
+    unacknowledged: int
+    unacknowledged_bytes: int
+    superseded_tokens: int
+
+
+@attrs.frozen(kw_only=True)
+class GameStats:
+    """One game.
+
+    Attributes:
+        users: How many users are in the game; bots do not count.
+        members: How many players and spectators the game itself knows, bots included.
+        queued_turns: How many turns wait for the game.
+        open_questions: How many questions to players wait for an answer.
+        missed_ticks: How many updates were skipped because the one before was late.
+    """
+
+    users: int
+    members: int
+    queued_turns: int
+    open_questions: int
+    missed_ticks: int
+
+
+@attrs.frozen(kw_only=True)
+class ConnectionStats:
+    """The connections over a network; links inside the process are not counted.
+
+    Attributes:
+        total: How many there are.
+        logging_in: How many of them are not logged in yet.
+    """
+
+    total: int
+    logging_in: int
+
+
+@attrs.frozen(kw_only=True)
+class SaveStats:
+    """What is saved, and when that was.
+
+    Attributes:
+        enabled: Whether the server has anywhere to save.
+        games: How many games the save file holds.
+        ended_games: The names of games that have ended, and that the next save takes out.
+        last_saved: When the last save succeeded, in seconds of ``trio.current_time()``; None
+            before the first.
+        last_duration: How long that save took, in seconds; None before the first.
+        last_error: Why the latest save failed; empty where it succeeded.
+    """
+
+    enabled: bool
+    games: int
+    ended_games: tuple[str, ...]
+    last_saved: float | None
+    last_duration: float | None
+    last_error: str
+
+
+@attrs.frozen(kw_only=True)
+class TaskStats:
+    """The tasks that the server runs at the top of its nursery tree.
+
+    Attributes:
+        connections: One for each connection, inside the process too.
+        services: One for each game and each session, and the autosave.
+    """
+
+    connections: int
+    services: int
+
+
+@attrs.frozen(kw_only=True)
+class ServerStats:
+    """A picture of a running server at one moment.
+
+    Attributes:
+        sessions: The sessions by username.
+        away: How many of them wait for their user to come back.
+        games: The games by name.
+        connections: The connections.
+        users: How many users are registered.
+        invite_codes: How many invite codes are unused.
+        saves: What is saved, and when.
+        tasks: The tasks.
+    """
+
+    sessions: dict[str, SessionStats]
+    away: int
+    games: dict[str, GameStats]
+    connections: ConnectionStats
+    users: int
+    invite_codes: int
+    saves: SaveStats
+    tasks: TaskStats
