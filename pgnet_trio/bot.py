@@ -61,12 +61,11 @@ class Bot(Client):
                 raise bare(group) from None
 
     async def _end_with_the_game(self, scope: trio.CancelScope) -> None:
-        while self.game is not None:
-            await self._game_changed.park()
+        await self._run.wait_out_of_game()
         scope.cancel()
 
     async def _end_with_the_session(self, scope: trio.CancelScope) -> None:
-        await self._ended.wait()
+        await self._run.ended.wait()
         scope.cancel()
 
 

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from pgnet_trio.client.address import Address
     from pgnet_trio.transport import Transport, WebSocketImplementation
 
-__all__ = ["Connector", "LocalConnector", "LocalServer", "RemoteConnector", "unreached"]
+__all__ = [
+    "MAX_MESSAGE_SIZE",
+    "Connector",
+    "LocalConnector",
+    "LocalServer",
+    "RemoteConnector",
+    "unreached",
+]
+
+MAX_MESSAGE_SIZE = 1024 * 1024
+"""Bytes of the longest message that a client takes from a server."""
 
 
 class Connector(ABC):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 import trio
@@ -28,7 +28,10 @@ from pgnet_trio.protocol.events import (
 )
 from pgnet_trio.typed import model_name
 
-__all__ = ["Entered", "Event", "GameView", "Hooks", "Left", "StateChanged"]
+if TYPE_CHECKING:
+    from pgnet_trio.client.callbacks import Hooks
+
+__all__ = ["Entered", "Event", "GameView", "GameViewOwner", "Left", "StateChanged"]
 
 logger = logging.getLogger("pgnet_trio.client")
 
@@ -76,24 +79,28 @@ class _Place:
     game: str | None = None
 
 
-class Hooks(Protocol):
-    """What a program wants to be called for."""
+class GameViewOwner(Protocol):
+    """What a game view needs of the run that it belongs to."""
 
-    on_players: Callable[..., Any] | None
-    on_push: Callable[..., Any] | None
-    on_state: Callable[..., Any] | None
-    on_question: Callable[..., Any] | None
+    def call_hook(self, hook: Callable[..., Any] | None, argument: Any) -> None:
+        """Queue the call of an event; None is nothing to call. Never waits."""
+
+    def call_once(self, function: Callable[[], Any]) -> None:
+        """Queue the call of a function, unless the same call waits already. Never waits."""
+
+    def request_full_state(self) -> None:
+        """Ask for the whole state, since a patch does not fit. Never waits."""
+
+    async def answer_question(self, question: int, packet: Packet) -> Response:
+        """Answer a question, and return what the game says of it."""
 
 
 class GameView:
-    """Takes in what the server tells of a game, and gives it to those who read it.
+    """Takes in what the server tells of a game, and keeps it for those who read it.
 
     Args:
-        hooks: What to call.
-        call: Has a hook called with an argument, in its turn.
-        call_once: Has a function called in its turn, unless it waits for that already.
-        want_state: Asks for the whole state, since a patch does not fit.
-        answer: Answers a question.
+        hooks: The events to call.
+        owner: Makes the calls, and asks the server.
 
     Attributes:
         players: The players in the order of joining, and whether each is connected.
@@ -104,20 +111,13 @@ class GameView:
     def __init__(
         self,
         hooks: Hooks,
-        *,
-        call: Callable[[Callable[..., Any] | None, Any], None],
-        call_once: Callable[[Callable[[], Any]], None],
-        want_state: Callable[[], None],
-        answer: Callable[[int, Packet], Awaitable[Response]],
+        owner: GameViewOwner,
     ) -> None:
         self.players: dict[str, bool] = {}
         self.left: Left | None = None
         self.clock = 0.0
         self._hooks = hooks
-        self._call = call
-        self._call_once = call_once
-        self._want_state = want_state
-        self._answer = answer
+        self._owner = owner
         self._name: str | None = None
         self._last_state: Any = None
         self._events: Feed[Event] | None = None
@@ -247,7 +247,7 @@ class GameView:
         had_players = bool(self.players)
         self._start_anew()
         if had_players:
-            self._call(self._hooks.on_players, {})
+            self._owner.call_hook(self._hooks.on_players, {})
 
     def _take_game(self, event: GameChanged) -> None:
         if event.name is None:
@@ -269,7 +269,7 @@ class GameView:
         self._last_state = data
         self._put_event(StateChanged())
         if self._hooks.on_state is not None:
-            self._call_once(self._show_state)
+            self._owner.call_once(self._show_state)
 
     def _show_state(self) -> Any:
         hook = self._hooks.on_state
@@ -286,7 +286,7 @@ class GameView:
                 return
         if not self._state_wanted:
             self._state_wanted = True
-            self._want_state()
+            self._owner.request_full_state()
 
     def _take_push(self, push: Push) -> None:
         if push.message == PLAYERS:
@@ -294,7 +294,7 @@ class GameView:
             return
         self._pushes.put(push)
         self._put_event(push)
-        self._call(self._hooks.on_push, push)
+        self._owner.call_hook(self._hooks.on_push, push)
 
     def _take_players(self, payload: dict[str, Any]) -> None:
         players = {} if payload.get("all") else dict(self.players)
@@ -307,7 +307,7 @@ class GameView:
             # Who came while this client was away may have left again.
             return
         self.players = players
-        self._call(self._hooks.on_players, dict(players))
+        self._owner.call_hook(self._hooks.on_players, dict(players))
 
     def _take_question(self, event: QuestionAsked) -> None:
         # It may have waited for its way here, and then its time is old.
@@ -318,12 +318,12 @@ class GameView:
             event.packet,
             event.packet,
             trio.CancelScope(deadline=deadline),
-            self._answer,
+            self._owner.answer_question,
         )
         self._open_questions[event.id] = question
         self._questions.put(question)
         self._put_event(question)
-        self._call(self._hooks.on_question, question)
+        self._owner.call_hook(self._hooks.on_question, question)
 
     def _put_event(self, event: Event) -> None:
         if self._events is not None:

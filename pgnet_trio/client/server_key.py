@@ -14,8 +14,13 @@ import attrs
 import trio
 
 from pgnet_trio.client.address import parse_address
-from pgnet_trio.client.connector import Connector, RemoteConnector, unreached
-from pgnet_trio.client.session import CONNECT_TIMEOUT, MAX_MESSAGE_SIZE
+from pgnet_trio.client.backoff import CONNECT_TIMEOUT
+from pgnet_trio.client.connector import (
+    MAX_MESSAGE_SIZE,
+    Connector,
+    RemoteConnector,
+    unreached,
+)
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import ConnectFailed, CryptoError, LoginRefused, PGNetError, first_error

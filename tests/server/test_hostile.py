@@ -133,7 +133,7 @@ async def test_an_altered_ciphertext_ends_that_connection(change: str, server: S
 async def test_a_request_over_the_limit_ends_that_connection_only(server: Server) -> None:
     async with remote(server, "bob", reconnect_for=0) as bob:
         # A client of ours knows the limit, and would not send it.
-        bob._outbox.max_size = None
+        bob._run.outbox.max_size = None
         with pytest.raises(Exception, match=r"clos|lost|over"):
             await bob.request(Packet("x", {"text": "x" * 70_000}))
         assert not bob.connected
@@ -330,7 +330,7 @@ async def test_a_client_that_comes_back_speaks_protocol_2_or_not_at_all(
             first = len(eve.passages)
             if gone:
                 # As where it was told so, and the connection broke before it was in again.
-                ann.on_online = lambda online: setattr(ann._session, "_token", b"")
+                ann.on_online = lambda online: setattr(ann._run.session, "_token", b"")
             eve.to_server = strip
             await eve.reset()
         assert "does not speak protocol 2" in ann.close_reason
