@@ -16,10 +16,10 @@ import trio
 
 from pgnet_trio.client.address import parse_address
 from pgnet_trio.client.connector import Connector, LocalConnector, LocalServer, RemoteConnector
+from pgnet_trio.client.endpoint import Credentials
 from pgnet_trio.client.lobby import LobbyRequests
 from pgnet_trio.client.reading import GameReading
 from pgnet_trio.client.run import CLOSED_HERE, NOT_CONNECTED, ClientRun
-from pgnet_trio.client.session import Credentials
 from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import CodecError, Disconnected
 from pgnet_trio.messages import DEFAULT_PORT, Packet, Response, check_port
@@ -40,13 +40,13 @@ ModelT = TypeVar("ModelT")
 class Client(LobbyRequests, GameReading):
     """A user on a server, made by `Client.remote` or `Client.local`.
 
-    Use it as ``async with client:``, connected and logged in inside, or start `run` as a
-    background task for a program that is driven by events. Any number of tasks may use it at the
-    same time.
+    Use it as ``async with client:``; inside the block it is connected and logged in. A program
+    that is driven by events starts `run` as a background task instead. Any number of tasks may
+    use a client at the same time.
 
-    Events are attributes, to override in a subclass or to assign: each is called with one
-    argument, one at a time and in order, and may be async; it may await requests too. An event
-    or callback that raises ends the client with that error.
+    Events are attributes: override them in a subclass, or assign functions. The client calls them
+    one at a time and in order, each with one argument. An event may be async, and may await
+    requests. An event or callback that raises ends the client with that error.
 
     Attributes:
         on_connection: Called with True when logged in, with False when the session ended.
@@ -95,7 +95,7 @@ class Client(LobbyRequests, GameReading):
         self._reconnect_for = reconnect_for
         self._environment = environment or Environment()
         self._opened: AbstractAsyncContextManager[None] | None = None
-        # Stands in until the first run: it never begins, and has the answers of a new client.
+        # A stand-in until the first connect: a run that never begins, for the properties to read.
         self._run = self._make_run("New client.")
         self._run.view.end(Disconnected(NOT_CONNECTED))
 
@@ -133,19 +133,19 @@ class Client(LobbyRequests, GameReading):
             password: The user's password.
             invite_code: A code from the server's admin, for a new user.
             port: The port, where the address names none.
-            verify_server_pubkey: The server's public key in base64. A server with another key is
-                told nothing secret. Empty: any key is taken.
+            verify_server_pubkey: The server's public key in base64. The client tells a server with
+                another key nothing secret. Empty: it takes any key.
             minimum_protocol: 2 refuses servers of PGNet, whose protocol has no forward secrecy.
-                With 1, the older protocol is spoken at a first contact, where there is no key to
-                verify; what is spoken shows in `protocol`.
-            reconnect_for: Seconds for which a dropped connection is tried to be replaced; 0 for
-                never, None for ever. Requests wait meanwhile.
+                With 1, the client speaks the older protocol too, but only at a first contact with
+                no key to verify; `protocol` says which one it is.
+            reconnect_for: Seconds for which the client tries to replace a dropped connection; 0
+                for never, None for ever. Requests wait meanwhile.
             transport: The WebSocket library: ``"trio-websocket"``, ``"websockets"``, or None for
                 the fastest that is installed.
             environment: Randomness, to replace in tests.
 
         Raises:
-            AddressError: The address is none; it is a ValueError too.
+            AddressError: *address* is no address; the error is a ValueError too.
             ValueError: There is no such port or transport.
         """
         check_port(port, to_connect=True)
@@ -211,7 +211,7 @@ class Client(LobbyRequests, GameReading):
 
     @property
     def connected(self) -> bool:
-        """Whether this client is logged in; a dropped connection may come back meanwhile."""
+        """Whether this client is logged in, also while it replaces a dropped connection."""
         return self._run.connected
 
     @property
@@ -221,7 +221,7 @@ class Client(LobbyRequests, GameReading):
 
     @property
     def protocol(self) -> int | None:
-        """The version of the protocol that is spoken; None before the first connection."""
+        """The version of the protocol in use; None before the first connection."""
         return self._run.session.protocol
 
     @property
@@ -241,11 +241,11 @@ class Client(LobbyRequests, GameReading):
 
     @property
     def close_reason(self) -> str:
-        """Why the last connection ended; empty before that."""
+        """Why the last session ended; empty before that."""
         return self._run.close_reason
 
     def heartbeat_payload(self) -> dict[str, Any]:
-        """Give what each heartbeat tells the game; override it to tell something."""
+        """Return what each heartbeat tells the game; override it to tell something."""
         return {}
 
     async def __aenter__(self) -> Self:
@@ -253,8 +253,8 @@ class Client(LobbyRequests, GameReading):
 
         Raises:
             ConnectFailed: The server was not reached.
-            LoginRefused: It did not let this user in.
-            ServerKeyMismatch: It has another key than it should.
+            LoginRefused: The server did not let this user in.
+            ServerKeyMismatch: The server has another key than it should.
             RuntimeError: The client is in use already, or Trio does not run.
         """
         require_trio()
@@ -272,11 +272,12 @@ class Client(LobbyRequests, GameReading):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        """Disconnect. What a callback or event raised comes out, bare, as does the body's error.
+        """Disconnect, and make the calls of callbacks and events that wait.
 
         Raises:
             ServerKeyMismatch: The client gave up coming back, since the server has another key
                 than before.
+            Exception: What a callback or event raised, bare; the body's own error comes first.
         """
         opened, self._opened = self._opened, None
         assert opened is not None
@@ -293,7 +294,8 @@ class Client(LobbyRequests, GameReading):
 
         Raises:
             ConnectFailed: The server was not reached, or did not let this user in.
-            ServerKeyMismatch: It has another key than it should, or, at a reconnect, than before.
+            ServerKeyMismatch: The server has another key than it should, or, at a reconnect, than
+                before.
             Exception: What a callback or event raised.
         """
         async with self:
@@ -304,15 +306,15 @@ class Client(LobbyRequests, GameReading):
         return run.close_reason
 
     def disconnect(self) -> None:
-        """End the connection; never waits. Whoever waits for an answer gets Disconnected."""
+        """End the session; never waits. Whoever waits for an answer gets Disconnected."""
         self._run.session.end(CLOSED_HERE)
 
     async def request(self, packet: Packet) -> Response:
         """Send a packet and wait for the answer.
 
-        While the connection is dropped and may come back, it waits. A request that is cancelled
-        before it was sent did not happen; after that it may have happened, and its answer is
-        thrown away.
+        While the connection is dropped and may come back, the request waits. A request that is
+        cancelled before it was sent did not happen; after that it may have happened, and the
+        client throws its answer away.
 
         Returns:
             The answer, whatever its status.
@@ -322,7 +324,7 @@ class Client(LobbyRequests, GameReading):
             SessionLost: The same, and the server does not know the session any more.
             CodecError: The payload cannot travel.
             SendQueueFull: Too many messages wait already.
-            TypeError: It is no packet.
+            TypeError: *packet* is no `Packet`.
         """
         if not isinstance(packet, Packet):
             raise TypeError(
@@ -366,16 +368,16 @@ class Client(LobbyRequests, GameReading):
     def send(
         self, message: object, callback: Callback | None = None, /, do_next: bool = False
     ) -> None:
-        """Queue a message; never waits. Without a session it is dropped, with a warning.
+        """Queue a message; never waits. Without a session the client drops it, with a warning.
 
-        Without a callback nobody hears whether the game has taken it, but for the logs: at level
-        DEBUG the client's says what is sent, and at INFO the server's which message was refused,
+        Without a callback, only the logs say what became of it: at level DEBUG the client's log
+        names every message that is sent; at INFO the server's names a message that was refused,
         once in each game.
 
         Args:
             message: A packet, or an attrs model.
             callback: Called with the answer; may be async.
-            do_next: Whether it goes before everything else that waits.
+            do_next: Whether it is sent before everything else that waits.
 
         Raises:
             CodecError: The payload cannot travel.

@@ -42,8 +42,8 @@ ModelT = TypeVar("ModelT")
 class Left:
     """How the user got out of the last game.
 
-    Protocol 1 does not tell why: who has not left by themselves was ``kicked`` there, and the
-    message is what the game answered when they were, if it did.
+    Protocol 1 does not say why. There, whoever did not leave by themselves was ``kicked``, and the
+    message is the game's last response to them, if there is one.
 
     Attributes:
         game: The game's name.
@@ -65,16 +65,16 @@ class Entered:
 
 @attrs.frozen
 class StateChanged:
-    """An event: there is a new state; `Client.get_state` gives the latest."""
+    """An event: there is a new state; `Client.get_state` returns the latest."""
 
 
 Event = Push | Question[Any] | StateChanged | Entered | Left
-"""What `Client.events` gives."""
+"""What `Client.events` iterates over."""
 
 
 @attrs.define
 class _Place:
-    """Which game what is read came from: it may be read when the user is in another one."""
+    """The game that items came from: a program may read them when it is in another game."""
 
     game: str | None = None
 
@@ -128,7 +128,7 @@ class GameView:
         """The questions that are not answered yet."""
         return list(self._open_questions.values())
 
-    # What a program reads.
+    # What the client's program reads.
 
     def pushes(self, model: type[ModelT] | None) -> AsyncIterator[Any]:
         """Iterate over pushes; see `Client.pushes`."""
@@ -151,19 +151,19 @@ class GameView:
         return StateReader(self._states, functools.partial(_as_state, self._place, model))
 
     def get_state(self, model: type[ModelT]) -> ModelT:
-        """Give the latest state; see `Client.get_state`."""
+        """Return the latest state; see `Client.get_state`."""
         if not self._states.count:
             raise RuntimeError("there is no state: join a game that has a view first")
         return _as_state(self._place, model, self._states.data)
 
     def explain(self, error: CodecError, what: str, model: Any) -> CodecError:
-        """Say of which game something is no such model; see `_explained`."""
+        """Return an error that says which game sent something that is no such model."""
         return _explained(error, what, self._place, model)
 
     async def wait_state(
         self, model: type[ModelT], predicate: Callable[[ModelT], bool] | None
     ) -> tuple[ModelT] | None:
-        """Wait until the state is as wanted; None where that can no longer be."""
+        """Wait until the state is as wanted; return None where it will change no more."""
         feed, place, count = self._states, self._place, 0
         await trio.lowlevel.checkpoint()
         while await feed.next_after(count):
@@ -174,10 +174,10 @@ class GameView:
         return None
 
     def events(self, over: PGNetError | None) -> AsyncIterator[Event]:
-        """Iterate over everything, from the first call on.
+        """Iterate over everything that happens from the first call on.
 
         Args:
-            over: Why nothing will come any more; None where something may.
+            over: Why nothing more will happen; None where something may.
         """
         if self._events is None:
             self._events = Feed("events", _one_kind)
@@ -185,10 +185,10 @@ class GameView:
                 self._events.end(over)
         return self._events.read(None, _itself)
 
-    # What the session tells.
+    # What the run tells.
 
     def take(self, event: ClientEvent) -> None:
-        """Take in something that came."""
+        """Take in something that the server sent."""
         match event:
             case StateShown():
                 self._take_state(event.version, event.data)
@@ -204,14 +204,14 @@ class GameView:
                 self.close_question(event.id)
 
     def lose(self, error: PGNetError) -> None:
-        """Have whoever reads get an error, and start anew: the session is gone."""
+        """End all readers with an error, and start anew: the server forgot the session."""
         self._leave(error)
         if self._events is not None:
             self._events.end(error)
             self._events = Feed("events", _one_kind)
 
     def end(self, error: PGNetError | None) -> None:
-        """Have whoever reads come to the end, or get an error, after what there is to read."""
+        """Let readers read what is there, and then stop, or raise *error*: the session ended."""
         self._end_feeds(error)
         if self._events is not None:
             self._events.end(error)
@@ -219,7 +219,7 @@ class GameView:
         self._name = None
 
     def close_question(self, id: int) -> None:
-        """Take a question back that is no longer open."""
+        """Close a question that is no longer open: nobody reads it, and its scope is cancelled."""
         question = self._open_questions.pop(id, None)
         if question is not None:
             question.scope.cancel()
@@ -265,7 +265,7 @@ class GameView:
         self._state_version = version
         self._state_wanted = False
         self._states.put(data)
-        # The game may be over by the time that `on_state` is called.
+        # Kept apart from the feed: when `on_state` is called, the game may be over.
         self._last_state = data
         self._put_event(StateChanged())
         if self._hooks.on_state is not None:
@@ -304,13 +304,13 @@ class GameView:
             else:
                 players[name] = online is True
         if [*players.items()] == [*self.players.items()]:
-            # Who came while this client was away may have left again.
+            # Nothing changed: whoever joined while this client was away has left again.
             return
         self.players = players
         self._owner.call_hook(self._hooks.on_players, dict(players))
 
     def _take_question(self, event: QuestionAsked) -> None:
-        # It may have waited for its way here, and then its time is old.
+        # The latest of all readings: a question that waited to be sent carries an old time.
         self.clock = max(self.clock, event.time - trio.current_time())
         deadline = math.inf if event.deadline is None else event.deadline - self.clock
         question = Question(
@@ -375,7 +375,7 @@ def _as_question(
 
 
 def _explained(error: CodecError, what: str, place: _Place, model: Any) -> CodecError:
-    """Say of which game something is no such model, and what to do about it."""
+    """Return an error that says which game sent something that is no such model, and what to do."""
     game = "the game" if place.game is None else repr(place.game)
     name = getattr(model, "__name__", str(model))
     return CodecError(

@@ -22,7 +22,7 @@ ModelT = TypeVar("ModelT")
 
 
 class GameReading:
-    """What `Client` shows of the game that its user is in; all of it is the latest run's."""
+    """What `Client` shows of the game that its user is in, all of it from the latest run."""
 
     _run: ClientRun
 
@@ -40,7 +40,7 @@ class GameReading:
         return dict(self._run.view.players)
 
     def time(self) -> float:
-        """The time in the game's room, in seconds, as far as this client can know it."""
+        """Return the time in the game's room, in seconds, as far as this client can know it."""
         return trio.current_time() + self._run.view.clock
 
     @overload
@@ -48,7 +48,7 @@ class GameReading:
     @overload
     def pushes(self, model: type[ModelT], /) -> AsyncIterator[ModelT]: ...
     def pushes(self, model: type[ModelT] | None = None, /) -> AsyncIterator[Any]:
-        """Iterate over what the game says unasked, from what has not been read yet on.
+        """Iterate over what the game says unasked, beginning with what nobody has read yet.
 
         Args:
             model: Only pushes of this attrs class, as such; None for all, as `Push`.
@@ -68,31 +68,31 @@ class GameReading:
         return self._run.view.questions(model)
 
     def states(self, model: type[ModelT], /) -> AsyncIterator[ModelT]:
-        """Iterate over the states of the game: the latest, and then whenever there is a newer one.
+        """Iterate over the states of the game: the latest, and then each newer one.
 
-        Who is slow gets fewer of them.
+        A slow reader skips states: it always gets the latest.
 
         Args:
-            model: The attrs class of the state, or ``dict``, or whatever ``view`` gives.
+            model: The attrs class of the state, or ``dict``, or whatever ``view`` returns.
         """
         return self._run.view.states(model)
 
     def get_state(self, model: type[ModelT], /) -> ModelT:
-        """Give the latest state of the game.
+        """Return the latest state of the game.
 
         Args:
             model: The attrs class of the state.
 
         Raises:
-            CodecError: It is no such model.
-            RuntimeError: There is no state: the user is in no game, or it shows none.
+            CodecError: The state is no such model.
+            RuntimeError: There is no state: the user is in no game, or the game shows none.
         """
         return self._run.view.get_state(model)
 
     async def wait_state(
         self, model: type[ModelT], predicate: Callable[[ModelT], bool] | None = None, /
     ) -> ModelT:
-        """Wait until the state is as wanted; a state that is so already is given at once.
+        """Wait until the state is as wanted, and return it; at once where it is so already.
 
         Args:
             model: The attrs class of the state.
@@ -100,8 +100,8 @@ class GameReading:
 
         Raises:
             CodecError: A state is no such model.
-            RequestFailed: The user left the game before.
-            Disconnected: The session is gone.
+            RequestFailed: The user left the game first.
+            Disconnected: The session ended first.
         """
         run = self._run
         found = await run.view.wait_state(model, predicate)
@@ -119,6 +119,6 @@ class GameReading:
     def events(self) -> AsyncIterator[Event]:
         """Iterate over pushes, questions, changes of the state and of the game, as they come.
 
-        What comes is kept from the first call on.
+        The client keeps events for this iterator from the first call on.
         """
         return self._run.events()

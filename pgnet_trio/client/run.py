@@ -12,7 +12,7 @@ import trio
 from pgnet_trio.client.callbacks import CAPACITY, CallbackQueue, Hooks
 from pgnet_trio.client.game_view import Event, GameView
 from pgnet_trio.client.outbox import MAX_QUEUED, Callback, Outbox, PendingRequest
-from pgnet_trio.client.session import ClientSession, Credentials
+from pgnet_trio.client.session import ClientSession
 from pgnet_trio.errors import Disconnected, PGNetError, SendQueueFull, SessionLost, first_error
 from pgnet_trio.messages import (
     DEFAULT_HEARTBEAT_RATE,
@@ -27,6 +27,7 @@ from pgnet_trio.protocol.v2 import TAKEN_OVER
 
 if TYPE_CHECKING:
     from pgnet_trio.client.connector import Connector
+    from pgnet_trio.client.endpoint import Credentials
     from pgnet_trio.environment import Environment
 
 __all__ = ["CLOSED_HERE", "NOT_CONNECTED", "ClientRun"]

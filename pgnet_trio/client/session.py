@@ -11,8 +11,8 @@ import trio
 
 from pgnet_trio.client.backoff import CONNECT_TIMEOUT, Backoff
 from pgnet_trio.client.connector import MAX_MESSAGE_SIZE, unreached
+from pgnet_trio.client.endpoint import ClientEndpoint, Credentials, make_endpoint
 from pgnet_trio.connection import Connection
-from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import (
     ConnectFailed,
     Disconnected,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pgnet_trio.environment import Environment
     from pgnet_trio.transport import Transport
 
-__all__ = ["ClientSession", "Credentials", "SessionOwner"]
+__all__ = ["ClientSession", "SessionOwner"]
 
 logger = logging.getLogger("pgnet_trio.client")
 
@@ -53,16 +53,6 @@ could as well cut the connection."""
 
 PING_INTERVAL = 15.0
 KEEPALIVE_TIMEOUT = 20.0
-
-
-@attrs.frozen
-class Credentials:
-    """Who logs in, and to whom."""
-
-    username: str
-    password: str = attrs.field(repr=False)
-    invite_code: str = attrs.field(repr=False)
-    verify_server_pubkey: str
 
 
 class SessionOwner(Protocol):
@@ -110,8 +100,8 @@ class ClientSession:
 
     Attributes:
         end_reason: Why the session ended; None while it lasts.
-        end_error: The error that it ended with; None where it only ended.
-        protocol: The version that is spoken; None before there was a connection.
+        end_error: The error that the client raises for the end; None where it raises none.
+        protocol: The version of the protocol; None before there was a connection.
         server_pubkey: The server's public key in base64; None where it has none, or before.
     """
 
@@ -144,7 +134,7 @@ class ClientSession:
         self._backoff = Backoff(self._reconnect_for)
         self._delivery = ClientDelivery(outbox.next_request)
         self._connection: Connection[ClientEvent] | None = None
-        self._speaker: v1.ClientProtocol | v2.ClientProtocol | None = None
+        self._endpoint: ClientEndpoint | None = None
         self._scope = trio.CancelScope()
         self._reading = trio.CancelScope()
 
@@ -157,7 +147,7 @@ class ClientSession:
             ConnectFailed: The first connection or log-in failed.
         """
         with self._scope:
-            await self._converse(task_status)
+            await self._run_connection(task_status)
             while self.end_reason is None:
                 await self._come_back()
         if self.protocol is None:
@@ -165,32 +155,34 @@ class ClientSession:
 
     def end(self, reason: str) -> None:
         """End the session for good: tell the server, which frees the user's seat."""
-        if self.end_reason is None and self._speaker is not None:
-            self._speaker.part(reason)
+        if self.end_reason is None and self._endpoint is not None:
+            self._endpoint.part(reason)
         self._end(reason)
 
     def flush(self) -> None:
         """Send what waits, as far as the connection and the window have room."""
-        speaker = self._speaker
-        if self._connection is None or speaker is None:
+        endpoint = self._endpoint
+        if self._connection is None or endpoint is None:
             return
-        if isinstance(speaker, v1.ClientProtocol) and speaker.unanswered < speaker.window:
+        if isinstance(endpoint, v1.ClientProtocol) and endpoint.unanswered < endpoint.window:
             packet = self._outbox.next_packet()
             if packet is not None:
-                speaker.request(packet)
+                endpoint.request(packet)
         self._connection.flush()
 
     def request_full_state(self) -> None:
         """Ask for the whole state, since a patch does not fit."""
-        if isinstance(self._speaker, v2.ClientProtocol):
-            self._speaker.want_state()
+        if isinstance(self._endpoint, v2.ClientProtocol):
+            self._endpoint.want_state()
             self.flush()
 
     def _end(self, reason: str, error: PGNetError | None = None) -> None:
         if self.end_reason is not None:
             return
+        # First of all: whoever is told below may call `end` again, which has to change nothing.
         self.end_reason, self.end_error = reason, error
         if self._connection is not None:
+            # Before the cancellation: the goodbye is the last thing to be sent.
             self._connection.flush()
             self._reading.cancel()
         else:
@@ -212,7 +204,7 @@ class ClientSession:
             if trio.current_time() >= deadline:
                 break
             try:
-                await self._converse(trio.TASK_STATUS_IGNORED, deadline)
+                await self._run_connection(trio.TASK_STATUS_IGNORED, deadline)
             except LoginRefused as refused:
                 failure, mismatch = str(refused), None
                 break
@@ -243,7 +235,7 @@ class ClientSession:
         )
         self._owner.set_status(f"Not back yet: at {where}, {sentence(mismatch)}")
 
-    async def _converse(
+    async def _run_connection(
         self, task_status: trio.TaskStatus[None], deadline: float = math.inf
     ) -> None:
         """Connect, log in or resume, and read until the connection or the session ends.
@@ -261,16 +253,16 @@ class ClientSession:
             try:
                 async with self._connector.connect(MAX_MESSAGE_SIZE) as transport:
                     reached = True
-                    speaker = self._make_protocol(transport)
-                    connection = self._make_connection(transport, speaker)
+                    endpoint = self._make_endpoint(transport)
+                    connection = self._make_connection(transport, endpoint)
                     async with connection.open():
-                        events = await self._introduce(connection, speaker, scope, deadline)
+                        events = await self._log_in(connection, endpoint, scope, deadline)
                         scope.deadline = math.inf
                         if scope.cancel_called:
                             # The time was up in that very step, which a later deadline does not
                             # undo: be cancelled here, and not once the owner was told of a log-in.
                             await trio.lowlevel.checkpoint()
-                        await self._use(connection, speaker, events, task_status)
+                        await self._serve(connection, endpoint, events, task_status)
             except Exception as error:
                 bare = first_error(error)
                 if not reached and isinstance(bare, (OSError, trio.BrokenResourceError)):
@@ -278,25 +270,25 @@ class ClientSession:
                     raise failure from failure.__cause__
                 raise bare from bare.__cause__
             finally:
-                self._connection = self._speaker = None
+                self._connection = self._endpoint = None
         if scope.cancelled_caught:
             self._backoff.note_timeout()
             waited = trio.current_time() - start
             raise ConnectFailed(f"{where} did not answer within {waited:.2g} s.")
 
-    async def _use(
+    async def _serve(
         self,
         connection: Connection[ClientEvent],
-        speaker: v1.ClientProtocol | v2.ClientProtocol,
+        endpoint: ClientEndpoint,
         events: list[ClientEvent],
         task_status: trio.TaskStatus[None],
     ) -> None:
         """Read from a connection that is logged in, until it or the session ends."""
         # A scope of its own for each connection: `_end` cancels what it finds here.
         self._reading = trio.CancelScope()
-        self._connection, self._speaker = connection, speaker
+        self._connection, self._endpoint = connection, endpoint
         since, before = trio.current_time(), self._progress
-        self._take(events)
+        self._begin(events)
         task_status.started()
         try:
             with self._reading:
@@ -309,7 +301,7 @@ class ClientSession:
             progressed=self._progress != before,
             unsettled=self._delivery.unsettled > 0,
         )
-        self._connection = self._speaker = None
+        self._connection = self._endpoint = None
         await connection.aclose(reason=self.end_reason or "")
 
     @property
@@ -319,52 +311,43 @@ class ClientSession:
         return delivery.received, delivery.last_request, delivery.unsettled
 
     def _make_connection(
-        self, transport: Transport, speaker: v1.ClientProtocol | v2.ClientProtocol
+        self, transport: Transport, endpoint: ClientEndpoint
     ) -> Connection[ClientEvent]:
         local = not self._connector.encrypted
         return Connection(
             transport,
-            speaker,
+            endpoint,
             ping_interval=None if local else PING_INTERVAL,
             keepalive_timeout=None if local else KEEPALIVE_TIMEOUT,
             reads_while_stalled=True,
         )
 
-    def _make_protocol(self, transport: Transport) -> v1.ClientProtocol | v2.ClientProtocol:
-        who, encrypted = self._credentials, self._connector.encrypted
-        random_bytes = self._environment.random_bytes
-        if transport.subprotocol == v2.SUBPROTOCOL:
-            return v2.ClientProtocol(
-                username=who.username,
-                password=who.password,
-                invite_code=who.invite_code,
-                encrypted=encrypted,
-                random_bytes=random_bytes,
-                offered=transport.offered_subprotocols,
-                max_frame_size=MAX_MESSAGE_SIZE,
-                delivery=self._delivery,
-                token=self._token,
-                verify_server_pubkey=self.server_pubkey or who.verify_server_pubkey,
-            )
+    def _make_endpoint(self, transport: Transport) -> ClientEndpoint:
+        who = self._credentials
         is_first_contact = self.protocol is None
-        if self._minimum_protocol > 1 or not is_first_contact or who.verify_server_pubkey:
+        if transport.subprotocol != v2.SUBPROTOCOL and (
+            self._minimum_protocol > 1 or not is_first_contact or who.verify_server_pubkey
+        ):
             raise ConnectFailed(
                 f"The server at {self._connector} does not speak protocol 2, or somebody between "
                 "hides it. Protocol 1 is only spoken at a first contact, with no key to verify "
                 "and without minimum_protocol=2."
             )
-        return v1.ClientProtocol(
-            username=who.username,
-            password=who.password,
-            invite_code=who.invite_code,
-            key=KeyPair.generate(random_bytes) if encrypted else None,
-            random_bytes=random_bytes,
+        # Once a server has shown a key, no other one will do.
+        known_key = self.server_pubkey or who.verify_server_pubkey
+        return make_endpoint(
+            transport,
+            attrs.evolve(who, verify_server_pubkey=known_key),
+            self._delivery,
+            encrypted=self._connector.encrypted,
+            random_bytes=self._environment.random_bytes,
+            token=self._token,
         )
 
-    async def _introduce(
+    async def _log_in(
         self,
         connection: Connection[ClientEvent],
-        speaker: v1.ClientProtocol | v2.ClientProtocol,
+        endpoint: ClientEndpoint,
         scope: trio.CancelScope,
         deadline: float,
     ) -> list[ClientEvent]:
@@ -389,18 +372,18 @@ class ClientSession:
                 raise ConnectFailed(
                     f"The server did not log this client in: {sentence(first.reason)}"
                 )
-            if isinstance(first, ResumeRefusal) and isinstance(speaker, v2.ClientProtocol):
+            if isinstance(first, ResumeRefusal) and isinstance(endpoint, v2.ClientProtocol):
                 self._lose_session(first.reason)
-                speaker.log_in(self._delivery)
+                endpoint.log_in(self._delivery)
                 scope.deadline = min(trio.current_time() + CONNECT_TIMEOUT, deadline)
                 connection.flush()
                 continue
             break
-        self.protocol = speaker.version
-        self.server_pubkey = speaker.server_pubkey
+        self.protocol = endpoint.version
+        self.server_pubkey = endpoint.server_pubkey
         self._outbox.adapt(
-            speaker.version,
-            speaker.max_envelope_size if isinstance(speaker, v2.ClientProtocol) else None,
+            endpoint.version,
+            endpoint.max_envelope_size if isinstance(endpoint, v2.ClientProtocol) else None,
         )
         if isinstance(first, LoggedIn):
             self._token = first.token
@@ -412,7 +395,7 @@ class ClientSession:
         self._delivery = ClientDelivery(self._outbox.next_request)
         self._owner.session_lost(reason)
 
-    def _take(self, events: list[ClientEvent]) -> None:
+    def _begin(self, events: list[ClientEvent]) -> None:
         first, *more = events
         if isinstance(first, LoggedIn):
             self._owner.session_opened(again=self._lost)

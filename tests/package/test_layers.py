@@ -53,6 +53,8 @@ EXCEPTIONS = {
 # These never import trio, nor a module of ours that does.
 PURE_LAYERS = {"errors", "codec", "messages", "typed", "crypto", "protocol", "patch"}
 PURE_MODULES = {
+    "pgnet_trio.client.address",
+    "pgnet_trio.client.backoff",
     "pgnet_trio.storage.interface",
     "pgnet_trio.server.games.lobby",
     "pgnet_trio.server.accounts",
