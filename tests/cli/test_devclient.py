@@ -163,7 +163,7 @@ def test_a_line_is_a_packet(line: str, message: str, payload: dict[str, Any]) ->
         ("a;=1", "got '=1' where key=value should be"),
         ("a;x=1;x=2", "got 'x' twice"),
         (f"a;x={2**63}", "x: expected an integer of at most 64 bits"),
-        ("a;x=" + "9" * 10_000, "x: expected an integer of at most 64 bits"),
+        ("a;x=" + "9" * 21, "x: expected an integer of at most 64 bits"),
         ("a;x=1e999", "x: expected a float that is not too large"),
     ],
 )

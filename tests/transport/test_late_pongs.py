@@ -188,7 +188,7 @@ async def test_who_waited_for_room_waits_again_where_that_was_not_enough() -> No
 
 
 @every_library
-async def test_pings_without_end_hold_up_nothing_that_is_said(library: str) -> None:
+async def test_pings_one_after_the_other_hold_up_nothing_that_is_said(library: str) -> None:
     # Over sockets: there the kernel says when there is room, and for how much.
     said = [str(number) for number in range(200)]
     async with raw_client(library, small_buffers=True) as (server, raw):

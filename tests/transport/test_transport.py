@@ -773,10 +773,10 @@ class TestHostileClient:
             assert (await raw.read_close())[0] == 1009
 
     @every_library
-    async def test_announcing_a_huge_message_is_enough(self, library: str) -> None:
+    async def test_announcing_a_message_over_the_limit_is_enough(self, library: str) -> None:
         async with raw_client(library, max_message_size=100) as (server, raw):
-            await raw.send(b"\x82\xff" + (2**62).to_bytes(8) + bytes(4))
-            await expect_broken(server)
+            await raw.send(frame(BINARY, b"x" * 101)[:6])
+            assert "limit of 100 bytes" in await expect_broken(server)
             assert (await raw.read_close())[0] == 1009
 
     @every_library
@@ -791,71 +791,51 @@ class TestHostileClient:
             assert (await raw.read_close())[0] == 1008
 
     @every_library
-    async def test_a_million_empty_fragments_cost_no_memory(self, library: str) -> None:
+    async def test_what_follows_too_many_empty_fragments_is_not_kept(self, library: str) -> None:
+        # A limit of bytes leaves empty fragments free, and a library that has no other limit keeps
+        # each of them. Ours counts them.
         async with raw_client(library) as (server, raw), trio.open_nursery() as nursery:
 
-            async def flood() -> None:
-                empty = frame(0, final=False) * 10_000
-                await raw.send(frame(TEXT, final=False))
-                try:
-                    for _ in range(100):
-                        await raw.send(empty)
-                except trio.BrokenResourceError:
-                    return
+            async def send() -> None:
+                await raw.send(frame(TEXT, final=False) + frame(0, final=False) * MAX_FRAGMENTS)
+                with contextlib.suppress(trio.BrokenResourceError):
+                    for _ in range(80):
+                        await raw.send(frame(0, b"x" * 100_000, final=False))
 
             tracemalloc.start()
             try:
-                nursery.start_soon(flood)
+                nursery.start_soon(send)
                 assert "fragments" in await expect_broken(server)
                 await server.aclose()
                 _, peak = tracemalloc.get_traced_memory()
             finally:
                 tracemalloc.stop()
-            assert peak < 8_000_000
+            assert peak < 2_000_000
 
     @every_library
-    async def test_pings_without_end_cost_no_memory(self, library: str) -> None:
+    async def test_pings_while_there_is_no_room_get_one_pong(self, library: str) -> None:
+        # A library that queues a pong for each ping lets a peer who reads nothing fill its memory.
+        # Ours keeps the latest only.
+        message = b"x" * 1_000_000
         async with (
             raw_client(library, small_buffers=True) as (server, raw),
             trio.open_nursery() as nursery,
         ):
-            flood = frame(PING, b"x" * 125) * 100
-
-            async def send() -> None:
-                for _ in range(50):
-                    await raw.send(flood)
-                flooded.set()
-
-            async def ask_again() -> None:
-                await flooded.wait()
-                # A pong that finds no room leaves with what is read next; and the kernel may take
-                # a while until it tells that there is room again.
-                while True:
-                    await raw.send(frame(PING, b"the last"))
-                    await trio.testing.wait_all_tasks_blocked(0.05)
-
-            flooded = trio.Event()
+            assert not server.send_nowait(message)
             nursery.start_soon(server.receive)
-            tracemalloc.start()
-            try:
-                nursery.start_soon(send)
-                await trio.testing.wait_all_tasks_blocked(0.05)
-                _, peak = tracemalloc.get_traced_memory()
-            finally:
-                tracemalloc.stop()
-            assert peak < 500_000
-            # Half a pong may have been out: without its other half, nothing could be read now.
-            nursery.start_soon(ask_again)
-            while (read := await raw.read_frame()) != (PONG, b"the last"):
-                assert read == (PONG, b"x" * 125)
+            for number in range(3):
+                await raw.send(frame(PING, b"%d" % number))
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            nursery.start_soon(server.drain)
+            assert await raw.read_frame() == (BINARY, message)
+            assert await raw.read_frame() == (PONG, b"2")
             await server.send("still well framed")
-            while (read := await raw.read_frame()) != (TEXT, b"still well framed"):
-                assert read == (PONG, b"the last")
+            assert await raw.read_frame() == (TEXT, b"still well framed")
             nursery.cancel_scope.cancel()
 
     @every_library
     async def test_of_the_pongs_that_find_no_room_the_latest_is_sent(self, library: str) -> None:
-        pings = [frame(PING, b"%d" % number) for number in range(1000)]
+        pings = [frame(PING, b"%d" % number) for number in range(4)]
         stream = Stuck([REQUEST, *pings, frame(TEXT, b"hello")])
         async with links.accept(choose(library), stream) as server:
             assert await server.receive() == "hello"
@@ -864,7 +844,7 @@ class TestHostileClient:
         raw = RawPeer(Recording([bytes(stream.sent)]))
         await raw.read_head()
         sent = [await raw.read_frame() for _ in range(4)]
-        assert sent[:3] == [(PONG, b"0"), (TEXT, b"hello yourself"), (PONG, b"999")]
+        assert sent[:3] == [(PONG, b"0"), (TEXT, b"hello yourself"), (PONG, b"3")]
         assert sent[3][0] == CLOSE
         assert raw.buffer == b""
 
@@ -1450,10 +1430,10 @@ class TestHostileServer:
                 assert "limit of 10 bytes" in await expect_broken(client)
 
     @every_library
-    async def test_empty_fragments_without_end(self, library: str) -> None:
+    async def test_too_many_empty_fragments(self, library: str) -> None:
         async def serve(raw: RawPeer, head: bytes) -> None:
             await self.upgrade(raw, head, frame(TEXT, final=False, masked=False))
-            await raw.send(frame(0, final=False, masked=False) * 2 * MAX_FRAGMENTS)
+            await raw.send(frame(0, final=False, masked=False) * MAX_FRAGMENTS)
             assert (await raw.read_close())[0] == 1008
 
         async with raw_server(library, serve) as connecting, connecting as client:
@@ -1464,7 +1444,7 @@ class TestHostileServer:
         async def serve(raw: RawPeer, head: bytes) -> None:
             broken = frame(TEXT, b"fine", masked=False) + frame(TEXT, b"masked")
             await self.upgrade(raw, head, broken)
-            for _ in range(1000):
+            for _ in range(100):
                 await raw.send(frame(BINARY, b"x" * 10_000, masked=False))
 
         async with raw_server(library, serve) as connecting, connecting as client:
@@ -1475,7 +1455,7 @@ class TestHostileServer:
     async def test_what_follows_a_broken_rule_is_not_kept(self, library: str) -> None:
         async def serve(raw: RawPeer, head: bytes) -> None:
             await self.upgrade(raw, head, frame(TEXT, b"masked"))
-            for _ in range(500):
+            for _ in range(80):
                 await raw.send(frame(BINARY, b"x" * 100_000, masked=False))
 
         async with raw_server(library, serve) as connecting, connecting as client:
