@@ -258,7 +258,7 @@ def test_the_plain_console_shows_a_status_of_the_game(capsys: pytest.CaptureFixt
 
 @pytest.fixture
 def standard_input(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A terminal as standard input; gives the end that a person types on."""
+    """Make a terminal standard input; yield the end that a person types on."""
     pty = pytest.importorskip("pty")
     person, program = pty.openpty()
     with (

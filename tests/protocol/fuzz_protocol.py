@@ -38,8 +38,8 @@ from pgnet_trio.protocol.v2.server_delivery import (
 from tests.kit.protocol_pair import (
     TOKEN,
     Requests,
+    ScriptedPeer,
     Seen,
-    Stranger,
     make_client,
     make_server,
     msgpack,
@@ -222,7 +222,7 @@ class Peer:
         self.encrypted = rng.random() < 0.3
         self.recorded: list[bytes] = []
         self.side: ServerProtocol | ClientProtocol
-        self.stranger: Stranger | None = None
+        self.stranger: ScriptedPeer | None = None
 
     def introduce(self) -> None:
         """Come further than chance would, often as far as an open session."""
@@ -317,7 +317,7 @@ class Server(Peer):
         self.side = make_server(encrypted=self.encrypted)
         self.delivery = self.new_delivery()
         if not self.encrypted or rng.random() < 0.9:
-            self.stranger = Stranger.client_of(self.side, encrypted=self.encrypted)
+            self.stranger = ScriptedPeer.client_of(self.side, encrypted=self.encrypted)
         self.snapshots = 0
 
     def new_delivery(self) -> ServerDelivery:
@@ -380,7 +380,9 @@ class Client(Peer):
         )
         if not self.encrypted or rng.random() < 0.9:
             self.stranger = (
-                Stranger.server_of(self.side, encrypted=True) if self.encrypted else Stranger(None)
+                ScriptedPeer.server_of(self.side, encrypted=True)
+                if self.encrypted
+                else ScriptedPeer(None)
             )
 
     def introduce(self) -> None:
