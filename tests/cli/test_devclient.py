@@ -268,7 +268,7 @@ def standard_input(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     ):
         reader = LineReader(program, encoding="utf-8")
         monkeypatch.setattr(sys, "stdin", stream)
-        monkeypatch.setattr(devclient, "standard_input", lambda: reader)
+        monkeypatch.setattr("pgnet_trio.console.standard_input", lambda: reader)
         yield person
 
 

@@ -35,6 +35,7 @@ LAYERS = (
     "testing",
     "terminal",
     "lines",
+    "console",
     "examples",
     "devclient",
     "cli",
