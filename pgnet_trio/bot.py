@@ -21,13 +21,13 @@ __all__ = ["Bot"]
 class Bot(Client):
     """A player that is a task of the server: a `Client` without a socket, an account or a port.
 
-    Override `play`, and put the bot into a game with ``self.room.add_bot(MyBot("bot 1"))``. It
-    sees what a player of its name sees, and has the same calls; but it is in this one game for
-    as long as it lives. Where it raises, that is logged and the bot is out of the game, which goes
-    on. What takes long belongs in a thread or process: see the guide on bots.
+    Override `play`, and put the bot into a game with ``self.room.add_bot(MyBot("bot 1"))``. A bot
+    sees what a player of its name sees, and has the same calls; but it stays in this one game for
+    as long as it lives. When it raises, the server logs the error and takes the bot out of the
+    game, which goes on. Work that takes long belongs in a thread or process: see the guide on bots.
 
     Args:
-        username: Its name as a player, which no user can have: with a space in it, for example.
+        username: The bot's name as a player. No user can have it: put a space in it, for example.
     """
 
     def __init__(self, username: str, /) -> None:
@@ -35,21 +35,24 @@ class Bot(Client):
         super().__init__(self._seat, username=username, reconnect_for=0)
 
     async def play(self) -> None:
-        """Called when the bot is in the game; cancelled when it is out of it.
+        """Called when the bot is in the game; cancelled when it is out of the game.
 
-        The bot leaves when this returns. Left as it is, it stays to the end, for a bot that does
-        everything in events such as `on_question`.
+        The bot leaves when this returns. A bot that does everything in events such as
+        `on_question` need not override it: it stays to the end.
         """
         await trio.sleep_forever()
 
     async def take_seat(self, transport: Transport, /) -> None:
-        """Play over a link to a game; called by the server.
+        """Play over a transport to a game; called by the server.
+
+        Args:
+            transport: The bot's end, which this closes.
 
         Raises:
             LoginRefused: The game did not let the bot in.
             Exception: What `play` or an event raised.
         """
-        self._seat.transport = transport
+        self._seat.attach(transport)
         async with self:
             try:
                 async with trio.open_nursery() as nursery:
@@ -61,31 +64,39 @@ class Bot(Client):
                 raise bare(group) from None
 
     async def _end_with_the_game(self, scope: trio.CancelScope) -> None:
-        while self.game is not None:
-            await self._game_changed.park()
+        await self._run.wait_out_of_game()
         scope.cancel()
 
     async def _end_with_the_session(self, scope: trio.CancelScope) -> None:
-        await self._ended.wait()
+        await self._run.ended.wait()
         scope.cancel()
 
 
 class _Seat(Connector):
-    """The way of a bot to its game."""
+    """The way of a bot to its game: the transport that the server hands in."""
 
     encrypted = False
-    transport: Transport
+
+    def __init__(self) -> None:
+        self._transport: Transport | None = None
 
     def __str__(self) -> str:
         return "its server"
 
+    def attach(self, transport: Transport) -> None:
+        """Use this transport for the one connection that follows."""
+        self._transport = transport
+
     def connect(self, max_message_size: int | None) -> Any:
-        """Give an async context manager around the link."""
+        """Return an async context manager around the transport."""
         return self._connect()
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[Transport]:
+        transport, self._transport = self._transport, None
+        if transport is None:
+            raise ConnectionRefusedError("a bot plays only where `room.add_bot` puts it")
         try:
-            yield self.transport
+            yield transport
         finally:
-            await self.transport.aclose()
+            await transport.aclose()

@@ -2,13 +2,14 @@
 
 A line is ``message;key=value;key2=value2``. A leading ``.`` stands for ``__pgnet__.``, the requests
 of the server itself, and a leading ``..`` for a literal dot. ``True``, ``False``, integers and
-floats are read as such, and a value in double quotes is text whatever it looks like. ``/state``
-shows the state of the game, ``/answer message;key=value`` answers its question, and ``quit``
-ends it. A request or a command that there is none of is not sent, and what may be meant is shown;
-a leading ``//`` stands for a literal slash.
+floats are read as such, and a value in double quotes is text whatever it looks like.
 
-What the game sends unasked is shown as it comes: pushes, questions, who comes, goes, drops and is
-back, and why one is out of the game.
+``/state`` shows the state of the game, ``/answer message;key=value`` answers its question, and
+``quit`` ends the prompt. The client does not send a request or a command that does not exist, and
+shows what may be meant; a leading ``//`` stands for a literal slash.
+
+The client shows what the game sends unasked as it comes: pushes, questions, who joins, leaves,
+drops and is back, and why the user is out of the game.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import difflib
 import math
 import re
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
+from pgnet_trio.console import PROMPT, Console, PlainConsole, local_time
 from pgnet_trio.errors import Disconnected, PGNetError
 from pgnet_trio.lines import (
     SYNTAX,
@@ -42,9 +44,7 @@ from pgnet_trio.messages import (
     RequestFailed,
     Response,
     Status,
-    wall_clock,
 )
-from pgnet_trio.terminal import standard_input
 
 if TYPE_CHECKING:
     from pgnet_trio.client import Client, Question
@@ -66,121 +66,21 @@ __all__ = [
     "split_line",
 ]
 
-PROMPT = ">> "
-
 STATE_COMMAND = "/state"
 ANSWER_COMMAND = "/answer"
 QUIT = "quit"
 
 MAX_NOTE_LENGTH = 2000
-"""Characters of a push or a question that are shown; a game may send as much as it likes."""
-
-
-class Console(Protocol):
-    """Where the prompt gets its lines, and where it shows what happens."""
-
-    @property
-    def is_interactive(self) -> bool:
-        """Whether a person types the lines."""
-
-    async def read_line(self) -> str:
-        """Wait for a line; cancellable. Raises EOFError at the end, ValueError for a bad line."""
-
-    def has_buffered(self) -> bool:
-        """Whether lines are there already that nobody has read yet."""
-
-    def offer(self, signatures: Signatures) -> None:
-        """Take note of the server's requests, to complete them."""
-
-    def show_sent(self, packet: Packet) -> None:
-        """Show that a packet is sent now."""
-
-    def show_response(self, response: Response, seconds: float) -> None:
-        """Show the answer that came now, *seconds* after its packet was sent."""
-
-    def show_note(self, text: str) -> None:
-        """Show what happened meanwhile; also while `read_line` waits."""
-
-    def show_error(self, text: str) -> None:
-        """Show what went wrong."""
-
-
-class PlainConsole:
-    """Standard input and output, as they are."""
-
-    def __init__(self) -> None:
-        self._prompting = False
-
-    @property
-    def is_interactive(self) -> bool:
-        """Whether standard input is a terminal."""
-        return sys.stdin is not None and sys.stdin.isatty()
-
-    async def read_line(self) -> str:
-        """Wait for a line of standard input; a terminal shows a prompt."""
-        reader = standard_input()
-        if not self.is_interactive:
-            return await reader.read_line()
-        self._prompting = True
-        try:
-            print(PROMPT, end="", flush=True)
-            return await reader.read_line()
-        except BaseException:
-            # What comes next begins a line of its own.
-            print()
-            raise
-        finally:
-            self._prompting = False
-
-    def has_buffered(self) -> bool:
-        """Whether more lines were read from standard input already."""
-        return standard_input().has_buffered
-
-    def offer(self, signatures: Signatures) -> None:
-        """Do nothing: this completes nothing."""
-
-    def show_sent(self, packet: Packet) -> None:
-        """Print the time and the packet."""
-        self._print(f"SENT      {local_time()}  {describe_packet(packet)}")
-
-    def show_response(self, response: Response, seconds: float) -> None:
-        """Print the time and the whole answer."""
-        status = describe_status(response.status)
-        lines = [f"RECEIVED  {local_time()}  {status}, after {seconds * 1000:.1f} ms"]
-        if response.message:
-            lines.append(response.message)
-        for key, value in response.payload.items():
-            lines.append(f"    {key}: {describe_value(value)}".replace("\n", "\n    "))
-        self._print("\n".join(lines))
-
-    def show_note(self, text: str) -> None:
-        """Print it; on a terminal above a new prompt."""
-        if self._prompting:
-            self._print(f"\n* {text}\n{PROMPT}", end="")
-        else:
-            self._print(f"* {text}")
-
-    def show_error(self, text: str) -> None:
-        """Print it to standard error."""
-        print(printable(text), file=sys.stderr, flush=True)
-
-    def _print(self, text: str, *, end: str = "\n") -> None:
-        # Flushed, for whoever reads it through a pipe while it happens.
-        print(printable(text), end=end, flush=True)
-
-
-def local_time() -> str:
-    """Give the time of day where the user is, to the millisecond."""
-    return wall_clock.get()().astimezone().strftime("%H:%M:%S.%f")[:-3]
+"""Characters that are shown of a push or a question; a game may send as many as it likes."""
 
 
 class DevClient:
-    """Reads lines, sends each as a packet, and shows the answers, and what comes unasked.
+    """Reads lines, sends each as a packet, and shows the responses, and what comes unasked.
 
     Args:
-        client: A client that is not connected yet. Its ``on_connection``, ``on_online``,
-            ``on_status``, ``on_game``, ``on_players``, ``on_push``, ``on_question`` and
-            ``on_state`` are taken over.
+        client: A client that is not connected yet. This takes over its ``on_connection``,
+            ``on_online``, ``on_status``, ``on_game``, ``on_players``, ``on_push``,
+            ``on_question`` and ``on_state``.
         console: Where to read and to show; standard input and output if None.
     """
 
@@ -195,7 +95,7 @@ class DevClient:
         self._questions: list[Question[Any]] = []
         self._knows_of_state = False
         self._status = ""
-        # What is to be shown as sent once there is a connection again, and when that was.
+        # The packet to show as sent once there is a connection again, and when the last was sent.
         self._waiting: Packet | None = None
         self._sent_at = 0.0
 
@@ -234,7 +134,7 @@ class DevClient:
         if self._connection.cancelled_caught:
             self._all_well = False
             reason = client.close_reason or "no reason was given"
-            # The reason may be a word for programs, where the status is a sentence.
+            # Show the status where the reason is only a word for programs.
             is_told = reason in client.status
             self._console.show_error(
                 f"The connection ended: {reason}" if is_told else client.status
@@ -255,9 +155,8 @@ class DevClient:
             self._show_sent(self._waiting)
 
     def _on_status(self, status: str) -> None:
-        # A change of game is a change of status too. Of the end, `run` tells.
+        # `run` shows why the connection ended. Several tries to come back show the same status.
         if not self._client.close_reason and status != self._status:
-            # Of many tries to come back in vain, one is enough.
             self._status = status
             self._console.show_note(status)
 
@@ -266,7 +165,7 @@ class DevClient:
         self._questions.clear()
         self._knows_of_state = False
         left = self._client.left
-        # That one left because one asked to is no news.
+        # Not where the user asked to leave: the response says so already.
         if game is None and left is not None and left.reason != "left":
             message = f": {left.message}" if left.message else ""
             self._console.show_note(f"Out of the game {left.game!r}, {left.reason}{message}")
@@ -274,7 +173,7 @@ class DevClient:
     def _on_players(self, players: dict[str, bool]) -> None:
         before, self._players = self._players, players
         if not players:
-            # It is this user who is out of the game.
+            # This user is out of the game.
             return
         if not before:
             names = (name if online else f"{name} (dropped)" for name, online in players.items())
@@ -301,7 +200,7 @@ class DevClient:
         )
 
     def _on_state(self, _: object) -> None:
-        # Each of them may be long, and there may be thirty a second.
+        # Shown only on request: a state may be long, and there may be thirty a second.
         if not self._knows_of_state:
             self._knows_of_state = True
             self._console.show_note(f"The game has a state; {STATE_COMMAND} shows it")
@@ -331,13 +230,13 @@ class DevClient:
                 return
             if line.strip():
                 leaving = await self._answer(line)
-        # The server goes because it was asked to; what else was to be sent is not.
+        # The user asked the server to go: the lines behind that request were not sent.
         if self._console.has_buffered():
             self._line_number += 1
             self._complain("not sent: the server has closed the connection")
 
     async def _answer(self, line: str) -> bool:
-        """Do what a line says, show the answer, and return whether the server goes."""
+        """Do what a line says, show the response, and return whether the server goes."""
         word, _, rest = line.strip().partition(" ")
         try:
             if word == STATE_COMMAND and not rest:
@@ -356,7 +255,7 @@ class DevClient:
             self._waiting = None
         shown = response
         if packet.message == Request.HELP:
-            # As they are typed here.
+            # Written as a person types them here.
             payload = {_typed(key): value for key, value in response.payload.items()}
             shown = attrs.evolve(response, payload=payload)
         self._console.show_response(shown, trio.current_time() - self._sent_at)
@@ -365,10 +264,10 @@ class DevClient:
         return response.disconnecting or (is_ok and packet.message == Request.SHUTDOWN)
 
     def _check_word(self, line: str) -> None:
-        """Refuse a request that the server does not have, and a command that there is not.
+        """Refuse a request that the server does not have, or a command that does not exist.
 
         Raises:
-            CommandError: It is such a one; the message says what may be meant.
+            CommandError: It is one of these; the message says what may be meant.
         """
         word = re.split("[ ;]", line.strip(), maxsplit=1)[0]
         requests = {*self._signatures, *Request}
@@ -380,7 +279,7 @@ class DevClient:
                 return
             hint = "a message to the game that begins with / is written with //"
         elif word.startswith(".") and not word.startswith(".."):
-            # Without an answer to `Request.HELP` nobody knows what there is.
+            # Without a response to `Request.HELP`, nobody knows which requests there are.
             if not self._signatures or split_line(line)[0] in requests:
                 return
             hint = ".help lists them"
@@ -417,7 +316,7 @@ class DevClient:
             return error.response
         except Disconnected:
             if self._client.close_reason:
-                # Ends here, as at the prompt.
+                # End as while a line is awaited, where `run` shows the reason.
                 self._connection.cancel()
                 await trio.lowlevel.checkpoint()
             raise
@@ -443,7 +342,7 @@ class DevClient:
 
 
 def _typed(message: str) -> str:
-    """Give a message as it is typed at the prompt."""
+    """Return a message as a person types it at the prompt."""
     is_own = message.startswith(SERVER_PREFIX)
     return f".{message.removeprefix(SERVER_PREFIX)}" if is_own else message
 

@@ -1,7 +1,7 @@
-"""A small game and a client for it, to try things with and to begin from.
+"""A small game and a client for it, to try things out and to start from.
 
-`ExampleGame` is what ``pgnet-trio serve`` hosts when no other game is named. Whole programs are in
-the folder ``examples`` of the project.
+``pgnet-trio serve`` hosts `ExampleGame` when no other game is named. The project's folder
+``examples`` has whole programs.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pgnet_trio.messages import Packet, Response, Status
 __all__ = ["ExampleClient", "ExampleGame"]
 
 GAME_NAME = "test"
-"""The game that an `ExampleClient` plays in."""
+"""The name of the game that an `ExampleClient` joins."""
 
 SHOWN_ENTRIES = 10
-"""How many entries of the log a heartbeat brings."""
+"""Entries of the log in each answer to a heartbeat."""
 
 MAX_ENTRIES = 1000
 MAX_MESSAGE_LENGTH = 200
@@ -25,10 +25,10 @@ MAX_MESSAGE_LENGTH = 200
 class ExampleGame(Game):
     """A log of strings that players read, and add to by sending any message.
 
-    Each heartbeat is answered with the last ten entries. The game is persistent.
+    It answers each heartbeat with the last ten entries. The game is persistent.
 
     Attributes:
-        log: The entries, oldest first; of a long log, the last thousand.
+        log: The entries, oldest first; the last thousand at most.
     """
 
     persistent = True
@@ -38,15 +38,15 @@ class ExampleGame(Game):
         self.log = save_string.splitlines() if save_string else ["Game started"]
 
     def user_joined(self, username: str, /) -> None:
-        """Say so in the log."""
+        """Note in the log who joined."""
         self._add(f"Joined: {username}")
 
     def user_left(self, username: str, /) -> None:
-        """Say so in the log."""
+        """Note in the log who left."""
         self._add(f"Left: {username}")
 
     def handle_game_packet(self, packet: Packet, /) -> Response:
-        """Add what the user says to the log."""
+        """Add the user's message to the log."""
         if len(packet.message) > MAX_MESSAGE_LENGTH:
             return Response(
                 f"Expected a message of at most {MAX_MESSAGE_LENGTH} characters, "
@@ -57,15 +57,15 @@ class ExampleGame(Game):
         return Response("Message added.")
 
     def handle_heartbeat(self, packet: Packet, /) -> Response:
-        """Give the latest entries, as ``log`` in the payload."""
+        """Return the latest entries, as ``log`` in the payload."""
         return Response("Latest log entries.", {"log": self.log[-SHOWN_ENTRIES:]})
 
     def get_save_string(self) -> str:
-        """Give the log, a line for each entry."""
+        """Return the log, one line for each entry."""
         return "\n".join(self.log)
 
     def get_lobby_info(self) -> str:
-        """Give the number of entries."""
+        """Return the number of entries, for the lobby."""
         return f"{len(self.log)} entries in the log"
 
     def _add(self, entry: str) -> None:
@@ -76,16 +76,16 @@ class ExampleGame(Game):
 class ExampleClient(Client):
     """Plays an `ExampleGame`, and prints what happens.
 
-    Once it is connected it joins the game "test", which is created if there is none.
+    Once it is connected, it joins the game "test"; the server creates it if there is none.
 
     Attributes:
-        log: The entries that the last heartbeat brought.
+        log: The entries in the answer to the last heartbeat.
     """
 
     log: tuple[str, ...] = ()
 
     def on_connection(self, connected: bool, /) -> None:
-        """Print it, and join the game."""
+        """Print whether there is a connection; if so, join the game."""
         print(">> CONNECTION:", connected)
         if connected:
             self.join_game(GAME_NAME, callback=None)
@@ -95,7 +95,7 @@ class ExampleClient(Client):
         print(">> STATUS:", status)
 
     def on_game(self, name: str | None, /) -> None:
-        """Print which game it is."""
+        """Print the name of the game."""
         print(">> GAME:", name)
 
     def on_heartbeat(self, heartbeat: Response, /) -> None:

@@ -1,4 +1,4 @@
-"""What a line at the prompt says, and how what comes is said in lines.
+"""How a line at the prompt becomes a packet, and how packets and values become lines.
 
 A line is ``message;key=value;key2=value2``. A leading ``.`` stands for ``__pgnet__.``, the requests
 of the server itself, and a leading ``..`` or ``//`` for one literal dot or slash. ``True``,
@@ -59,8 +59,8 @@ def parse_packet(line: str, signatures: Signatures | None = None, /) -> Packet:
 
     Args:
         line: The line; see the top of this module.
-        signatures: What the server said of its requests. An argument that is text there is text
-            here too, even where it looks like a number, and one that is a float is no integer.
+        signatures: The server's requests, with the types of their arguments. What is to be text
+            stays text, even where it looks like a number; what is to be a float becomes no int.
 
     Raises:
         CommandError: The line has another form; the message says what is wrong with it.
@@ -90,7 +90,7 @@ def _parse_value(key: str, text: str, type_name: str | None) -> bool | int | flo
     if word in {"True", "False"}:
         return word == "True"
     if _INTEGER.fullmatch(word) and type_name != "float":
-        # The length first: Python refuses to read thousands of digits.
+        # Check the length first: Python refuses to read thousands of digits.
         if len(word) <= 20 and -(2**63) <= (number := int(word)) < 2**63:
             return number
         raise CommandError(f'{key}: expected an integer of at most 64 bits; put text in "quotes"')
@@ -102,12 +102,12 @@ def _parse_value(key: str, text: str, type_name: str | None) -> bool | int | flo
 
 
 def printable(text: str, /) -> str:
-    """Make text from elsewhere safe to print: what could steer a terminal becomes an escape."""
+    """Return text that is safe to print: what could control a terminal becomes an escape."""
     return _STEERING.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def describe_packet(packet: Packet, /) -> str:
-    """Say in one line what a packet holds, without its passwords."""
+    """Return a packet as one line, without its passwords."""
     values = (
         f"{key}=***" if "password" in key.lower() else f"{key}={value!r}"
         for key, value in packet.payload.items()
@@ -116,12 +116,12 @@ def describe_packet(packet: Packet, /) -> str:
 
 
 def describe_status(status: int, /) -> str:
-    """Give the name of a status, or its number."""
+    """Return the name of a status, or its number."""
     return status.name if isinstance(status, Status) else f"status {status}"
 
 
 def describe_value(value: object, /) -> str:
-    """Give a value of a payload as text, in more than one line where it is long and nested."""
+    """Return a value of a payload as text, in several lines where it is long and nested."""
     if not isinstance(value, dict | list):
         return str(value)
     text = json.dumps(value, ensure_ascii=False)

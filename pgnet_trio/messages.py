@@ -22,6 +22,7 @@ from pgnet_trio.errors import CodecError, PGNetError
 
 __all__ = [
     "ADMIN_USERNAME",
+    "DEFAULT_HEARTBEAT_RATE",
     "DEFAULT_PORT",
     "PLAYERS",
     "SERVER_PREFIX",
@@ -42,6 +43,9 @@ __all__ = [
 
 DEFAULT_PORT = 38929
 """The port of a server that is given no other."""
+
+DEFAULT_HEARTBEAT_RATE = 10.0
+"""Heartbeats a second, where neither the game nor the server names another rate."""
 
 ADMIN_USERNAME = "admin"
 """The only user who may make admin requests."""

@@ -1,4 +1,4 @@
-"""Lines from the terminal, or from whatever else standard input is, without blocking Trio."""
+"""Lines from standard input, be it a terminal, a pipe or a file, without blocking Trio."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import trio
 __all__ = ["LineReader", "ainput", "standard_input"]
 
 CHUNK_SIZE = 4096
-"""Bytes asked for in one read; a terminal gives at most a line at a time."""
+"""Bytes of one read; a terminal returns at most a line at a time."""
 
 MAX_LINE_SIZE = 1024 * 1024
-"""Bytes that a line may have; standard input may be an endless file without a newline."""
+"""Bytes of the longest line; standard input may be an endless file without a newline."""
 
 
 async def ainput(prompt: str = "", /) -> str:
     """Wait for a line from standard input, like the built-in ``input``.
 
-    Standard input may be a terminal, a pipe or a file. Do not mix this with ``input`` and
-    ``sys.stdin`` where it is a pipe: each keeps what it has read ahead.
+    Standard input may be a terminal, a pipe or a file. Where it is a pipe, do not use ``input``
+    or ``sys.stdin`` besides: each keeps what it has read ahead.
 
-    Cancellation leaves the terminal and the next line as they were: what was typed up to then
-    is the beginning of the line that the next call returns.
+    Cancellation leaves the terminal as it was and loses nothing: the next call returns the whole
+    line, also what was typed before the cancellation.
 
     Args:
         prompt: Written to standard output first, without a newline.
@@ -46,7 +46,7 @@ async def ainput(prompt: str = "", /) -> str:
     try:
         reader = standard_input()
     except io.UnsupportedOperation:
-        # Something in memory stands in for standard input, as in an author's test.
+        # Standard input is an object in memory, as in an author's test.
         await trio.lowlevel.checkpoint()
         line = sys.stdin.readline()
         if not line:
@@ -56,11 +56,11 @@ async def ainput(prompt: str = "", /) -> str:
 
 
 def standard_input() -> LineReader:
-    """Give the reader that `ainput` reads standard input with.
+    """Return the reader of standard input; every caller gets the same one.
 
     Raises:
         EOFError: The program has no standard input.
-        io.UnsupportedOperation: Something stands in for it that is no open file.
+        io.UnsupportedOperation: `sys.stdin` is an object without a file descriptor.
     """
     if sys.stdin is None:
         raise EOFError("the program has no standard input")
@@ -68,15 +68,15 @@ def standard_input() -> LineReader:
 
 
 class LineReader:
-    """Reads lines from a file descriptor, and keeps what came after a line for the next one.
+    """Reads lines from a file descriptor, and keeps what it read behind a line for the next call.
 
-    It neither owns nor closes the descriptor, and leaves it blocking or not as it was.
+    It does not close the descriptor, and does not change whether it blocks.
 
     Args:
         descriptor: What to read: a terminal, a pipe, a socket or a file.
         encoding: The encoding of the text.
-        errors: What to do about bytes that are none in that encoding, as in ``bytes.decode``.
-        in_thread: Whether to read in a thread; needed where a descriptor cannot be waited for.
+        errors: What to do about bytes outside that encoding, as in ``bytes.decode``.
+        in_thread: Whether to read in a thread; needed where Trio cannot wait for a descriptor.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class LineReader:
 
     @property
     def has_buffered(self) -> bool:
-        """Whether something was read already that no call returned yet."""
+        """Whether something was read that no call has returned yet."""
         return bool(self._buffer)
 
     async def read_line(self) -> str:
@@ -154,17 +154,17 @@ async def _read(descriptor: int) -> bytes:
         try:
             await trio.lowlevel.wait_readable(descriptor)
         except PermissionError:
-            # epoll refuses regular files, which never make a reader wait for long.
+            # epoll refuses regular files; reading one never blocks for long.
             pass
         try:
             return os.read(descriptor, CHUNK_SIZE)
         except BlockingIOError:
-            # Another process that shares the descriptor was faster.
+            # Another process that reads the same descriptor was faster.
             continue
 
 
 class _ThreadedRead:
-    """Reads in a thread. One that was waiting when its caller was cancelled serves the next."""
+    """Reads in a thread. A read whose caller was cancelled goes on, and serves the next caller."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -183,8 +183,8 @@ class _ThreadedRead:
                 self._wake = functools.partial(token.run_sync_soon, arrived.set)
                 if not self._reading:
                     self._reading = True
-                    # A thread of our own: one of Trio's would take a place of its limiter for
-                    # as long as nobody types.
+                    # Not one of Trio's threads: it would hold a token of Trio's limiter for as
+                    # long as nobody types.
                     threading.Thread(target=self._run, name="terminal input", daemon=True).start()
         await arrived.wait()
         outcome, self._outcome = self._outcome, None
@@ -196,7 +196,7 @@ class _ThreadedRead:
     def _run(self) -> None:
         outcome: bytes | OSError
         try:
-            # Not through `sys.stdin`, whose lock a waiting thread would hold at the exit.
+            # Not through `sys.stdin`: a thread that waits in it holds its lock at the exit.
             outcome = os.read(self._descriptor, CHUNK_SIZE)
         except OSError as error:
             outcome = error
@@ -208,7 +208,7 @@ class _ThreadedRead:
             try:
                 wake()
             except trio.RunFinishedError:
-                # Kept for the next run.
+                # That run of Trio is over; the outcome stays for the next one.
                 pass
 
 

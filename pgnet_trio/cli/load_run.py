@@ -78,11 +78,10 @@ class LoadClient(Client):
         """Ask for the directory of games."""
         return self._maybe_timed(super().get_game_dir(*options, **more))
 
-    def _online_changed(self, *, online: bool) -> None:
-        """Count connections that drop."""
-        if not online:
-            self.tally.drops += 1
-        super()._online_changed(online=online)
+    @property
+    def drops(self) -> int:
+        """How many connections dropped since the last connect."""
+        return self._run.drops
 
     def _maybe_timed(self, asking: Awaitable[Any] | None) -> Any:
         # With a callback it is `send` that times it.
@@ -228,6 +227,7 @@ class LoadRun:
                     tally.failed(error, client.username, self.file)
             finally:
                 self._scopes.pop(number, None)
+                tally.drops += client.drops
                 if is_in:
                     tally.parted()
                 else:

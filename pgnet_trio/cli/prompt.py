@@ -27,7 +27,7 @@ from rich.pretty import Pretty
 from rich.table import Table
 from rich.text import Text
 
-from pgnet_trio.devclient import PROMPT, local_time
+from pgnet_trio.console import PROMPT, local_time
 from pgnet_trio.lines import (
     CommandError,
     Signatures,

@@ -1,4 +1,4 @@
-"""Reading the address of a server, as people write it."""
+"""The address of a server, read from what people write."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Address:
     Attributes:
         host: A name or an IP address.
         port: The TCP port.
-        resource: What to ask for there, by HTTP.
-        tls: Whether a proxy with TLS is before it.
+        resource: The path and query of the HTTP request.
+        tls: Whether to speak TLS, which a proxy before the server does.
     """
 
     host: str
@@ -37,10 +37,10 @@ def parse_address(address: str, port: int) -> Address:
 
     Args:
         address: ``host``, ``host:port``, ``[v6]:port``, ``ws://…`` or ``wss://…``.
-        port: The port where the address names none; a URL without one means its scheme's.
+        port: The port where the address names none; a URL without a port means its scheme's.
 
     Raises:
-        AddressError: It is no such address.
+        AddressError: *address* has none of these forms.
     """
     text = address.strip()
     is_url = "://" in text

@@ -1,61 +1,81 @@
-"""Calls the author's callbacks and events, one at a time and in order."""
+"""The calls of a program's callbacks and events: one at a time, in order."""
 
 from __future__ import annotations
 
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
 from pgnet_trio.client.outbox import MAX_QUEUED
 
-__all__ = ["Dispatcher"]
+__all__ = ["CAPACITY", "CallbackQueue", "Hooks"]
 
-# Each answer brings at most a status, a change of game, a heartbeat and a callback.
-_CAPACITY = 4 * MAX_QUEUED + 64
+CAPACITY = 4 * MAX_QUEUED + 64
+"""Calls that may wait: each response causes at most a status, a change of game, a heartbeat and a
+callback."""
 
 
-class Dispatcher:
-    """A queue of calls, and the task that makes them.
+class Hooks(Protocol):
+    """The events that a program may want to hear of, and what it tells the game; see `Client`."""
 
-    Args:
-        on_overflow: Called when more calls wait than should: whoever causes them has to end. What
-            tells of that end is still called.
+    on_connection: Callable[..., Any] | None
+    on_online: Callable[..., Any] | None
+    on_status: Callable[..., Any] | None
+    on_game: Callable[..., Any] | None
+    on_players: Callable[..., Any] | None
+    on_heartbeat: Callable[..., Any] | None
+    on_push: Callable[..., Any] | None
+    on_state: Callable[..., Any] | None
+    on_question: Callable[..., Any] | None
+
+    def heartbeat_payload(self) -> dict[str, Any]:
+        """Return what each heartbeat tells the game."""
+
+
+class CallbackQueue:
+    """A queue of calls; its `run` is the one task that makes them.
+
+    The queue itself is unbounded, because the calls that tell of an end have to fit in always.
+    Whoever fills it looks at its length, and ends the session when it exceeds `CAPACITY`.
     """
 
-    def __init__(self, on_overflow: Callable[[], None]) -> None:
-        self._on_overflow = on_overflow
+    def __init__(self) -> None:
         self._post, self._calls = trio.open_memory_channel[tuple[Callable[..., Any], Any]](math.inf)
         self._pending: list[Callable[[], Any]] = []
 
     def __len__(self) -> int:
         return self._calls.statistics().current_buffer_used
 
-    def call(self, function: Callable[..., Any] | None, argument: Any) -> None:
-        """Have a function called in its turn; never waits. None is nothing to call."""
-        if function is not None:
-            self._post.send_nowait((function, argument))
-            if len(self) > _CAPACITY:
-                self._on_overflow()
+    def put(self, function: Callable[..., Any], argument: Any) -> None:
+        """Queue the call of a function; never waits."""
+        self._post.send_nowait((function, argument))
 
-    def call_once(self, function: Callable[[], Any]) -> None:
-        """Have a function without arguments called, unless it waits to be called already."""
+    def put_once(self, function: Callable[[], Any]) -> None:
+        """Queue the call of a function without arguments, unless the same call waits already."""
         if function not in self._pending:
             self._pending.append(function)
             self._post.send_nowait((self._call_pending, function))
 
     def _call_pending(self, function: Callable[[], Any]) -> Any:
+        # Before the call: what the function is told of while it runs needs another call.
         self._pending.remove(function)
         return function()
 
     def close(self) -> None:
-        """Let `run` return once everything was called."""
+        """Let `run` return once every call was made."""
         self._post.close()
 
     async def run(self) -> None:
-        """Make the calls until closed; what one raises comes out. Cancellation drops the rest."""
+        """Make the calls until the queue is closed.
+
+        Cancellation drops the calls that wait.
+
+        Raises:
+            Exception: What a call raised.
+        """
         async for function, argument in self._calls:
             result = function(argument)
             if inspect.isawaitable(result):

@@ -1,4 +1,4 @@
-"""How a client gets to its server: over the network, or to one of its own in this process."""
+"""The ways from a client to its server: over the network, or in memory to a server of its own."""
 
 from __future__ import annotations
 
@@ -19,29 +19,42 @@ if TYPE_CHECKING:
     from pgnet_trio.client.address import Address
     from pgnet_trio.transport import Transport, WebSocketImplementation
 
-__all__ = ["Connector", "LocalConnector", "LocalServer", "RemoteConnector", "unreached"]
+__all__ = [
+    "MAX_MESSAGE_SIZE",
+    "Connector",
+    "LocalConnector",
+    "LocalServer",
+    "RemoteConnector",
+    "unreached",
+]
+
+MAX_MESSAGE_SIZE = 1024 * 1024
+"""Bytes of the longest message that a client takes from a server."""
 
 
 class Connector(ABC):
     """A way to a server.
 
     Attributes:
-        encrypted: Whether what goes this way has to be encrypted.
+        encrypted: Whether the protocol has to encrypt what goes this way.
     """
 
     encrypted: bool
 
     @abstractmethod
     def __str__(self) -> str:
-        """Where it leads, for people."""
+        """Return where it leads, for people."""
 
     @abstractmethod
     def connect(self, max_message_size: int | None) -> Any:
-        """Give an async context manager around the link.
+        """Return an async context manager around a `Transport` that is open.
+
+        Args:
+            max_message_size: Bytes of the longest message to take; None for any.
 
         Raises:
-            OSError: There is nobody there.
-            trio.BrokenResourceError: Who is there does not speak WebSocket.
+            OSError: Nobody is there.
+            trio.BrokenResourceError: Whoever is there does not speak WebSocket.
         """
 
 
@@ -64,7 +77,7 @@ class RemoteConnector(Connector):
         return str(self._address)
 
     def connect(self, max_message_size: int | None) -> Any:
-        """Give an async context manager around a WebSocket."""
+        """Return an async context manager around a WebSocket."""
         return self._implementation.connect(
             self._address.host,
             self._address.port,
@@ -76,16 +89,16 @@ class RemoteConnector(Connector):
 
 
 class LocalServer(Protocol):
-    """What a client needs of a server of its own."""
+    """What a client needs of a server that it runs itself."""
 
     async def serve(self, *, port: int | None, task_status: trio.TaskStatus[int | None]) -> int:
-        """Host games until shut down."""
+        """Host games until `shutdown`."""
 
     def connect_in_memory(self) -> Transport:
-        """Open a link inside the process."""
+        """Return the client's end of a connection inside the process."""
 
     def shutdown(self, result: int = 0, /) -> None:
-        """Have it end."""
+        """Tell the server to end."""
 
 
 class LocalConnector(Connector):
@@ -102,7 +115,7 @@ class LocalConnector(Connector):
 
     @asynccontextmanager
     async def connect(self, max_message_size: int | None) -> AsyncIterator[Transport]:
-        """Start the server, and give a link to it; the server is shut down at the end."""
+        """Start the server and connect to it; at the end of the block, shut the server down."""
         async with trio.open_nursery() as nursery:
             serve: Callable[..., Any] = self._serve
             await nursery.start(serve)
@@ -119,8 +132,8 @@ class LocalConnector(Connector):
 
 
 def unreached(connector: Connector, error: BaseException) -> ConnectFailed:
-    """Give the error for a client that found no server, from what `Connector.connect` raised."""
-    # Trio tries each address of a name, and tells what came of each in a group only.
+    """Return the error for a client that found no server, from what `Connector.connect` raised."""
+    # Trio tries each address of a name; only a group says what went wrong with each.
     tries = error.__cause__
     errors = tries.exceptions if isinstance(tries, BaseExceptionGroup) else (error,)
     reasons = "; ".join(dict.fromkeys(map(_why, errors))).rstrip(".")
@@ -131,14 +144,14 @@ def unreached(connector: Connector, error: BaseException) -> ConnectFailed:
         hint = " Is the name right?"
     failure = ConnectFailed(f"No server was reached at {connector}: {reasons}.{hint}")
     failure.__cause__ = errors[0] if len(errors) == 1 else None
-    # Nothing else is worth a traceback of its own.
+    # The message tells all of it: several tracebacks would only repeat it.
     failure.__suppress_context__ = True
     return failure
 
 
 def _why(error: BaseException) -> str:
-    # Without a number it is none of the operating system's, and says something better. Those of
-    # TLS, and of looking a name up, have numbers of their own.
+    # An error without a number is not the operating system's, and its own text says more. TLS and
+    # name look-ups have numbers of their own, which `os.strerror` would misread.
     if not isinstance(error, OSError) or isinstance(error, ssl.SSLError) or not error.errno:
         return str(error)
     if isinstance(error, socket.gaierror):

@@ -1,4 +1,4 @@
-"""What a client's program reads in its own time: pushes, questions, states, events."""
+"""What waits until a client's program reads it: pushes, questions, states, events."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pgnet_trio.errors import CodecError, PGNetError, PushesLost
 __all__ = ["MAX_UNREAD", "Feed", "LatestFeed", "Reader", "StateReader"]
 
 MAX_UNREAD = 1024
-"""Items that are kept for a program that does not read them."""
+"""Items that a feed keeps for a program that does not read them."""
 
 ItemT = TypeVar("ItemT")
 ReadT = TypeVar("ReadT")
 
 
 class Feed(Generic[ItemT]):
-    """Items in the order of arrival, until they are read; the oldest go where nobody does.
+    """Items in the order of arrival, until somebody reads them; a full feed drops its oldest.
 
     Args:
-        what: What the items are called, in errors.
-        kind: Names the kind of an item.
+        what: What errors call the items, in the plural.
+        kind: Returns the kind of an item.
     """
 
     def __init__(self, what: str, kind: Callable[[ItemT], str]) -> None:
         self._what = what
         self._kind = kind
         self._items: deque[ItemT] = deque()
-        # By kind: whoever reads one kind has lost nothing when another is not read.
+        # Counted by kind: whoever reads one kind lost nothing when items of another were dropped.
         self._lost: dict[str, int] = {}
         self._ended = False
         self._error: PGNetError | None = None
@@ -49,27 +49,27 @@ class Feed(Generic[ItemT]):
         self._changed.unpark_all()
 
     def remove(self, item: ItemT) -> None:
-        """Take an item back that nobody has read."""
+        """Take an item back, if nobody has read it."""
         if item in self._items:
             self._items.remove(item)
 
     def end(self, error: PGNetError | None = None) -> None:
-        """Let readers end once they have read everything, or raise *error* at once."""
+        """Say that no more comes: readers read what is there, and then stop, or raise *error*."""
         self._ended = True
         self._error = error
         self._changed.unpark_all()
 
     def read(self, kind: str | None, read: Callable[[ItemT], ReadT | None]) -> Reader[ItemT, ReadT]:
-        """Make an iterator over what comes.
+        """Return an iterator over the items.
 
         Args:
             kind: The kind of item, or None for all; each has one consumer at a time.
-            read: Gives what the consumer gets of an item; None for an item of another kind.
+            read: Returns what the consumer gets for an item; None for an item of another kind.
         """
         return Reader(self, kind, read)
 
     def _take_lost(self, kind: str | None) -> int:
-        """Give how many of a kind were lost since this was asked last."""
+        """Return how many items of a kind were dropped since the last call."""
         if kind is not None:
             return self._lost.pop(kind, 0)
         lost = sum(self._lost.values())
@@ -78,7 +78,10 @@ class Feed(Generic[ItemT]):
 
 
 class Reader(Generic[ItemT, ReadT], AsyncIterator[ReadT]):
-    """An iterator over a feed. Breaking out of it, or cancelling it, leaves nothing behind."""
+    """An iterator over a feed.
+
+    A consumer may break out of the loop, or be cancelled: the next one goes on from there.
+    """
 
     def __init__(
         self, feed: Feed[ItemT], kind: str | None, read: Callable[[ItemT], ReadT | None]
@@ -94,11 +97,11 @@ class Reader(Generic[ItemT, ReadT], AsyncIterator[ReadT]):
         """Wait for the next item.
 
         Raises:
-            StopAsyncIteration: The player is out of the game.
-            CodecError: It is of this kind by its name, but no such model; the next one follows.
-            PushesLost: More came than is kept; what was kept follows.
-            Disconnected: The session is gone.
-            trio.BusyResourceError: Somebody else waits for the same.
+            StopAsyncIteration: The player is out of the game, and everything was read.
+            CodecError: An item has the model's name, but not its fields; the next one follows.
+            PushesLost: More came than the feed keeps; what it kept follows.
+            Disconnected: The session ended.
+            trio.BusyResourceError: Another task waits for the same kind.
         """
         feed = self._feed
         if self._kind in feed._readers:
@@ -117,14 +120,14 @@ class Reader(Generic[ItemT, ReadT], AsyncIterator[ReadT]):
                     try:
                         found = self._read(item)
                     except CodecError:
-                        # Else it would come again and again.
+                        # Drop it: the next call would fail on it again.
                         del feed._items[index]
                         raise
                     if found is not None:
                         del feed._items[index]
                         return found
                 if feed._error is not None:
-                    raise _another(feed._error)
+                    raise _copy_of(feed._error)
                 if feed._ended:
                     raise StopAsyncIteration
                 await feed._changed.park()
@@ -133,7 +136,16 @@ class Reader(Generic[ItemT, ReadT], AsyncIterator[ReadT]):
 
 
 class LatestFeed:
-    """The latest state, and how many there were."""
+    """The latest state, and what its readers wait on.
+
+    Attributes:
+        count: How many states there were.
+        data: The latest, as plain data.
+        ended: Whether there will be no more.
+        error: What readers get then; None where they just stop.
+        changed: Wakes readers.
+        busy: Whether a `StateReader` waits.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -150,16 +162,16 @@ class LatestFeed:
         self.changed.unpark_all()
 
     def end(self, error: PGNetError | None = None) -> None:
-        """Let readers end once they have read the latest, or raise *error*."""
+        """Say that no more comes: readers read the latest, and then stop, or raise *error*."""
         self.ended = True
         self.error = error
         self.changed.unpark_all()
 
     async def next_after(self, count: int) -> bool:
-        """Wait for a state later than the *count*-th; False where there will be none."""
+        """Wait for a state later than the *count*-th; return False where there will be none."""
         while self.count <= count:
             if self.error is not None:
-                raise _another(self.error)
+                raise _copy_of(self.error)
             if self.ended:
                 return False
             await self.changed.park()
@@ -167,7 +179,7 @@ class LatestFeed:
 
 
 class StateReader(Generic[ReadT], AsyncIterator[ReadT]):
-    """An iterator over states: each is the latest when it is asked for."""
+    """An iterator over states: each is the latest at the time of the call."""
 
     def __init__(self, feed: LatestFeed, read: Callable[[Any], ReadT]) -> None:
         self._feed = feed
@@ -178,13 +190,13 @@ class StateReader(Generic[ReadT], AsyncIterator[ReadT]):
         return self
 
     async def __anext__(self) -> ReadT:
-        """Wait for a state that was not given yet.
+        """Wait for a state that this iterator has not returned yet.
 
         Raises:
             StopAsyncIteration: The player is out of the game.
             CodecError: The state is no such model.
-            Disconnected: The session is gone.
-            trio.BusyResourceError: Somebody else waits for states.
+            Disconnected: The session ended.
+            trio.BusyResourceError: Another task waits for states.
         """
         feed = self._feed
         if feed.busy:
@@ -200,8 +212,8 @@ class StateReader(Generic[ReadT], AsyncIterator[ReadT]):
             feed.busy = False
 
 
-def _another(error: PGNetError) -> PGNetError:
-    """Give the same error for one more reader: a traceback belongs to one."""
+def _copy_of(error: PGNetError) -> PGNetError:
+    """Return a copy of an error: each reader raises its own, with its own traceback."""
     copy = type(error)(*error.args)
     copy.__cause__ = error.__cause__
     return copy

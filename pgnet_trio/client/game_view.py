@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 import trio
@@ -28,7 +28,10 @@ from pgnet_trio.protocol.events import (
 )
 from pgnet_trio.typed import model_name
 
-__all__ = ["Entered", "Event", "GameView", "Hooks", "Left", "StateChanged"]
+if TYPE_CHECKING:
+    from pgnet_trio.client.callbacks import Hooks
+
+__all__ = ["Entered", "Event", "GameView", "GameViewOwner", "Left", "StateChanged"]
 
 logger = logging.getLogger("pgnet_trio.client")
 
@@ -39,8 +42,8 @@ ModelT = TypeVar("ModelT")
 class Left:
     """How the user got out of the last game.
 
-    Protocol 1 does not tell why: who has not left by themselves was ``kicked`` there, and the
-    message is what the game answered when they were, if it did.
+    Protocol 1 does not say why. There, whoever did not leave by themselves was ``kicked``, and the
+    message is the game's last response to them, if there is one.
 
     Attributes:
         game: The game's name.
@@ -62,38 +65,42 @@ class Entered:
 
 @attrs.frozen
 class StateChanged:
-    """An event: there is a new state; `Client.get_state` gives the latest."""
+    """An event: there is a new state; `Client.get_state` returns the latest."""
 
 
 Event = Push | Question[Any] | StateChanged | Entered | Left
-"""What `Client.events` gives."""
+"""What `Client.events` iterates over."""
 
 
 @attrs.define
 class _Place:
-    """Which game what is read came from: it may be read when the user is in another one."""
+    """The game that items came from: a program may read them when it is in another game."""
 
     game: str | None = None
 
 
-class Hooks(Protocol):
-    """What a program wants to be called for."""
+class GameViewOwner(Protocol):
+    """What a game view needs of the run that it belongs to."""
 
-    on_players: Callable[..., Any] | None
-    on_push: Callable[..., Any] | None
-    on_state: Callable[..., Any] | None
-    on_question: Callable[..., Any] | None
+    def call_hook(self, hook: Callable[..., Any] | None, argument: Any) -> None:
+        """Queue the call of an event; None is nothing to call. Never waits."""
+
+    def call_once(self, function: Callable[[], Any]) -> None:
+        """Queue the call of a function, unless the same call waits already. Never waits."""
+
+    def request_full_state(self) -> None:
+        """Ask for the whole state, since a patch does not fit. Never waits."""
+
+    async def answer_question(self, question: int, packet: Packet) -> Response:
+        """Answer a question, and return what the game says of it."""
 
 
 class GameView:
-    """Takes in what the server tells of a game, and gives it to those who read it.
+    """Takes in what the server tells of a game, and keeps it for those who read it.
 
     Args:
-        hooks: What to call.
-        call: Has a hook called with an argument, in its turn.
-        call_once: Has a function called in its turn, unless it waits for that already.
-        request_full_state: Asks for the whole state, since a patch does not fit.
-        answer: Answers a question.
+        hooks: The events to call.
+        owner: Makes the calls, and asks the server.
 
     Attributes:
         players: The players in the order of joining, and whether each is connected.
@@ -104,20 +111,13 @@ class GameView:
     def __init__(
         self,
         hooks: Hooks,
-        *,
-        call: Callable[[Callable[..., Any] | None, Any], None],
-        call_once: Callable[[Callable[[], Any]], None],
-        request_full_state: Callable[[], None],
-        answer: Callable[[int, Packet], Awaitable[Response]],
+        owner: GameViewOwner,
     ) -> None:
         self.players: dict[str, bool] = {}
         self.left: Left | None = None
         self.clock = 0.0
         self._hooks = hooks
-        self._call = call
-        self._call_once = call_once
-        self._request_full_state = request_full_state
-        self._answer = answer
+        self._owner = owner
         self._name: str | None = None
         self._last_state: Any = None
         self._events: Feed[Event] | None = None
@@ -128,7 +128,7 @@ class GameView:
         """The questions that are not answered yet."""
         return list(self._open_questions.values())
 
-    # What a program reads.
+    # What the client's program reads.
 
     def pushes(self, model: type[ModelT] | None) -> AsyncIterator[Any]:
         """Iterate over pushes; see `Client.pushes`."""
@@ -151,19 +151,19 @@ class GameView:
         return StateReader(self._states, functools.partial(_as_state, self._place, model))
 
     def get_state(self, model: type[ModelT]) -> ModelT:
-        """Give the latest state; see `Client.get_state`."""
+        """Return the latest state; see `Client.get_state`."""
         if not self._states.count:
             raise RuntimeError("there is no state: join a game that has a view first")
         return _as_state(self._place, model, self._states.data)
 
     def explain(self, error: CodecError, what: str, model: Any) -> CodecError:
-        """Say of which game something is no such model; see `_explained`."""
+        """Return an error that says which game sent something that is no such model."""
         return _explained(error, what, self._place, model)
 
     async def wait_state(
         self, model: type[ModelT], predicate: Callable[[ModelT], bool] | None
     ) -> tuple[ModelT] | None:
-        """Wait until the state is as wanted; None where that can no longer be."""
+        """Wait until the state is as wanted; return None where it will change no more."""
         feed, place, count = self._states, self._place, 0
         await trio.lowlevel.checkpoint()
         while await feed.next_after(count):
@@ -174,10 +174,10 @@ class GameView:
         return None
 
     def events(self, over: PGNetError | None) -> AsyncIterator[Event]:
-        """Iterate over everything, from the first call on.
+        """Iterate over everything that happens from the first call on.
 
         Args:
-            over: Why nothing will come any more; None where something may.
+            over: Why nothing more will happen; None where something may.
         """
         if self._events is None:
             self._events = Feed("events", _one_kind)
@@ -185,10 +185,10 @@ class GameView:
                 self._events.end(over)
         return self._events.read(None, _itself)
 
-    # What the session tells.
+    # What the run tells.
 
     def take(self, event: ClientEvent) -> None:
-        """Take in something that came."""
+        """Take in something that the server sent."""
         match event:
             case StateShown():
                 self._take_state(event.version, event.data)
@@ -204,14 +204,14 @@ class GameView:
                 self.close_question(event.id)
 
     def lose(self, error: PGNetError) -> None:
-        """Have whoever reads get an error, and start anew: the session is gone."""
+        """End all readers with an error, and start anew: the server forgot the session."""
         self._leave(error)
         if self._events is not None:
             self._events.end(error)
             self._events = Feed("events", _one_kind)
 
     def end(self, error: PGNetError | None) -> None:
-        """Have whoever reads come to the end, or get an error, after what there is to read."""
+        """Let readers read what is there, and then stop, or raise *error*: the session ended."""
         self._end_feeds(error)
         if self._events is not None:
             self._events.end(error)
@@ -219,7 +219,7 @@ class GameView:
         self._name = None
 
     def close_question(self, id: int) -> None:
-        """Take a question back that is no longer open."""
+        """Close a question that is no longer open: nobody reads it, and its scope is cancelled."""
         question = self._open_questions.pop(id, None)
         if question is not None:
             question.scope.cancel()
@@ -247,7 +247,7 @@ class GameView:
         had_players = bool(self.players)
         self._start_anew()
         if had_players:
-            self._call(self._hooks.on_players, {})
+            self._owner.call_hook(self._hooks.on_players, {})
 
     def _take_game(self, event: GameChanged) -> None:
         if event.name is None:
@@ -265,11 +265,11 @@ class GameView:
         self._state_version = version
         self._state_wanted = False
         self._states.put(data)
-        # The game may be over by the time that `on_state` is called.
+        # Kept apart from the feed: when `on_state` is called, the game may be over.
         self._last_state = data
         self._put_event(StateChanged())
         if self._hooks.on_state is not None:
-            self._call_once(self._show_state)
+            self._owner.call_once(self._show_state)
 
     def _show_state(self) -> Any:
         hook = self._hooks.on_state
@@ -286,7 +286,7 @@ class GameView:
                 return
         if not self._state_wanted:
             self._state_wanted = True
-            self._request_full_state()
+            self._owner.request_full_state()
 
     def _take_push(self, push: Push) -> None:
         if push.message == PLAYERS:
@@ -294,7 +294,7 @@ class GameView:
             return
         self._pushes.put(push)
         self._put_event(push)
-        self._call(self._hooks.on_push, push)
+        self._owner.call_hook(self._hooks.on_push, push)
 
     def _take_players(self, payload: dict[str, Any]) -> None:
         players = {} if payload.get("all") else dict(self.players)
@@ -304,13 +304,13 @@ class GameView:
             else:
                 players[name] = online is True
         if [*players.items()] == [*self.players.items()]:
-            # Who came while this client was away may have left again.
+            # Nothing changed: whoever joined while this client was away has left again.
             return
         self.players = players
-        self._call(self._hooks.on_players, dict(players))
+        self._owner.call_hook(self._hooks.on_players, dict(players))
 
     def _take_question(self, event: QuestionAsked) -> None:
-        # It may have waited for its way here, and then its time is old.
+        # The latest of all readings: a question that waited to be sent carries an old time.
         self.clock = max(self.clock, event.time - trio.current_time())
         deadline = math.inf if event.deadline is None else event.deadline - self.clock
         question = Question(
@@ -318,12 +318,12 @@ class GameView:
             event.packet,
             event.packet,
             trio.CancelScope(deadline=deadline),
-            self._answer,
+            self._owner.answer_question,
         )
         self._open_questions[event.id] = question
         self._questions.put(question)
         self._put_event(question)
-        self._call(self._hooks.on_question, question)
+        self._owner.call_hook(self._hooks.on_question, question)
 
     def _put_event(self, event: Event) -> None:
         if self._events is not None:
@@ -375,7 +375,7 @@ def _as_question(
 
 
 def _explained(error: CodecError, what: str, place: _Place, model: Any) -> CodecError:
-    """Say of which game something is no such model, and what to do about it."""
+    """Return an error that says which game sent something that is no such model, and what to do."""
     game = "the game" if place.game is None else repr(place.game)
     name = getattr(model, "__name__", str(model))
     return CodecError(

@@ -14,26 +14,27 @@ from pgnet_trio.errors import CodecError, PGNetError, SendQueueFull
 from pgnet_trio.messages import Packet, Response
 from pgnet_trio.protocol.v2.envelopes import encode_answer, encode_request
 
-__all__ = ["MAX_QUEUED", "Callback", "Errand", "Outbox"]
+__all__ = ["MAX_QUEUED", "Callback", "Outbox", "PendingRequest"]
 
 MAX_QUEUED = 1024
-"""Messages that may wait for their answers, or their callbacks; a client that keeps up has few."""
+"""Messages that may wait for their responses or callbacks; a client that keeps up has few."""
 
 Callback = Callable[[Response], Any]
 
 
 @attrs.define(eq=False)
-class Errand:
-    """One packet, and what becomes of it.
+class PendingRequest:
+    """One packet that was not sent yet, or that has no response yet.
 
     Attributes:
         packet: What is asked.
-        callback: What gets the answer; None where nothing does.
-        done: Set when there is an answer or an error, where somebody waits for it.
-        quiet: Whether nobody wants the answer.
+        callback: Called with the response; None where there is nothing to call.
+        done: Set when there is a response or an error; None where nobody waits for either.
+        quiet: Whether nobody wants the response.
         question: Which question of the game this answers; None for a request.
-        response: The answer.
-        error: Why there is none.
+        body: The packet as protocol 2 sends it, encoded when it was queued.
+        response: The response, once it is there.
+        error: Why there will be none.
     """
 
     packet: Packet
@@ -46,41 +47,46 @@ class Errand:
     error: PGNetError | None = None
 
     def succeed(self, response: Response) -> None:
-        """Give the answer to whoever waits."""
+        """Hand the response to whoever waits."""
         self.response = response
         if self.done is not None:
             self.done.set()
 
     def fail(self, error: PGNetError) -> None:
-        """Tell whoever waits that there will be no answer."""
+        """Tell whoever waits that there will be no response."""
         self.error = error
         if self.done is not None:
             self.done.set()
 
 
 class Outbox:
-    """Queues packets until they leave, and knows which of those that left have no answer yet.
+    """Queues packets until they are sent, and knows which of those sent have no response yet.
 
     Attributes:
-        version: The version of the protocol that they leave with.
+        version: The version of the protocol that packets are sent with.
         max_size: The longest request in bytes that the server takes; None where that is unknown.
     """
 
     def __init__(self) -> None:
         self.version = 2
         self.max_size: int | None = None
-        self._queue: deque[Errand] = deque()
-        self._asked: dict[int, Errand] = {}
+        self._queue: deque[PendingRequest] = deque()
+        self._sent: dict[int, PendingRequest] = {}
         self._last_id = 0
 
     def __len__(self) -> int:
-        return len(self._queue) + len(self._asked)
+        return len(self._queue) + len(self._sent)
 
-    def put(self, errand: Errand, *, do_next: bool, waiting_callbacks: int) -> None:
+    def adapt(self, version: int, max_size: int | None) -> None:
+        """Encode and limit what is queued from here on as this connection's server takes it."""
+        self.version = version
+        self.max_size = max_size
+
+    def put(self, request: PendingRequest, *, do_next: bool, waiting_callbacks: int) -> None:
         """Queue a packet.
 
         Args:
-            errand: The packet.
+            request: The packet.
             do_next: Whether it goes before everything else that still waits.
             waiting_callbacks: How many callbacks have not run yet.
 
@@ -93,63 +99,65 @@ class Outbox:
                 f"{MAX_QUEUED} messages wait for their answers or callbacks already; wait for "
                 "some of them before sending more."
             )
+        # Validate now: at send time the caller is no longer there to see the error.
         if self.version == 1:
-            # What leaves later would fail where nobody who can mend it hears of it.
-            plain(errand.packet.payload)
-        elif errand.question is not None:
-            errand.body = encode_answer(errand.question, errand.packet)
+            plain(request.packet.payload)
+        elif request.question is not None:
+            request.body = encode_answer(request.question, request.packet)
         else:
-            errand.body = encode_request(errand.packet, quiet=errand.quiet)
-        if self.max_size is not None and len(errand.body) + 9 > self.max_size:
+            request.body = encode_request(request.packet, quiet=request.quiet)
+        if self.max_size is not None and len(request.body) + 9 > self.max_size:
             raise CodecError(
                 f"expected a request of at most {self.max_size - 9} bytes, which is what the "
-                f"server takes, got one of {len(errand.body)}; send less at once"
+                f"server takes, got one of {len(request.body)}; send less at once"
             )
         if do_next:
-            self._queue.appendleft(errand)
+            self._queue.appendleft(request)
         else:
-            self._queue.append(errand)
+            self._queue.append(request)
 
     def next_request(self) -> tuple[bytes, bool] | None:
-        """Give the next packet for protocol 2, which leaves now, and whether it is quiet."""
-        errand = self._next()
-        return None if errand is None else (errand.body, errand.quiet)
+        """Return the next packet for protocol 2, which is sent now, and whether it is quiet."""
+        request = self._take_next()
+        return None if request is None else (request.body, request.quiet)
 
     def next_packet(self) -> Packet | None:
-        """Give the next packet for protocol 1, which leaves now."""
-        errand = self._next()
-        return None if errand is None else errand.packet
+        """Return the next packet for protocol 1, which is sent now."""
+        request = self._take_next()
+        return None if request is None else request.packet
 
-    def _next(self) -> Errand | None:
+    def _take_next(self) -> PendingRequest | None:
         if not self._queue:
             return None
-        errand = self._queue.popleft()
+        request = self._queue.popleft()
+        # Counted in step with the protocol, which numbers requests in the order of sending.
         self._last_id += 1
-        if not (errand.quiet and self.version == 2):
-            self._asked[self._last_id] = errand
-        return errand
+        if not (request.quiet and self.version == 2):
+            self._sent[self._last_id] = request
+        return request
 
-    def take(self, request_id: int) -> Errand:
-        """Give what was asked under this id; it is answered now."""
-        return self._asked.pop(request_id)
+    def take(self, request_id: int) -> PendingRequest:
+        """Return the request with this id, and forget it: its response is there."""
+        return self._sent.pop(request_id)
 
-    def withdraw(self, errand: Errand) -> None:
-        """Forget a packet if it has not left yet; otherwise its answer will be thrown away."""
-        if errand in self._queue:
-            self._queue.remove(errand)
+    def withdraw(self, request: PendingRequest) -> None:
+        """Forget a packet if it was not sent yet; otherwise its response will be thrown away."""
+        if request in self._queue:
+            self._queue.remove(request)
 
     def drop_unsent(self) -> int:
-        """Forget what has not left yet and nobody waits for; gives how many those were."""
-        kept = [errand for errand in self._queue if errand.done is not None]
+        """Forget what was not sent yet and nobody waits for; return how many those were."""
+        kept = [request for request in self._queue if request.done is not None]
         dropped = len(self._queue) - len(kept)
         self._queue = deque(kept)
         return dropped
 
     def fail_all(self, error: PGNetError) -> None:
-        """Tell everybody who waits that there will be no answer, and start counting anew."""
-        errands = [*self._asked.values(), *self._queue]
-        self._asked.clear()
+        """Tell everybody who waits that there will be no response, and start counting anew."""
+        requests = [*self._sent.values(), *self._queue]
+        # Emptied first: whoever is told may queue more, which belongs to what comes next.
+        self._sent.clear()
         self._queue.clear()
         self._last_id = 0
-        for errand in errands:
-            errand.fail(error)
+        for request in requests:
+            request.fail(error)

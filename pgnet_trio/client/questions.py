@@ -1,4 +1,4 @@
-"""A question of the game, as the client's program sees it."""
+"""A question of the game to a player, as the client's program sees it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Question(Generic[PromptT_co]):
     Attributes:
         prompt: What is asked: a model, or a packet.
         packet: The same as a packet.
-        scope: Is cancelled when the question is no longer open. Ask a person within it, with
-            ``with question.scope:``, and the asking ends by itself.
+        scope: The client cancels it when the question is no longer open. Ask a person within it,
+            with ``with question.scope:``, and the asking ends by itself.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class Question(Generic[PromptT_co]):
             What the game says of it, with status OK.
 
         Raises:
-            RequestFailed: The game does not take it, and the response says why: a field is
+            RequestFailed: The game refuses the answer, and the response says why: a field is
                 wrong, the rules are against it, or the question is no longer open.
-            Disconnected: The session is gone.
+            Disconnected: The session ended.
         """
         response = await self._send(self.id, to_packet(answer))
         return response.raise_for_status()

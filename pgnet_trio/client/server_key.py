@@ -1,7 +1,7 @@
 """Asking a server for its public key, before anybody says who they are.
 
-A key that was asked of the server proves nothing by itself: it is for comparing, with what is
-known already, or with what the host tells by another way.
+A key that came from the server itself proves nothing. Compare it with a key that is known already,
+or with what the host says by another way.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ import attrs
 import trio
 
 from pgnet_trio.client.address import parse_address
-from pgnet_trio.client.connector import Connector, RemoteConnector, unreached
-from pgnet_trio.client.session import CONNECT_TIMEOUT, MAX_MESSAGE_SIZE
-from pgnet_trio.crypto import KeyPair
+from pgnet_trio.client.backoff import CONNECT_TIMEOUT
+from pgnet_trio.client.connector import (
+    MAX_MESSAGE_SIZE,
+    Connector,
+    RemoteConnector,
+    unreached,
+)
+from pgnet_trio.client.endpoint import Credentials, make_endpoint
 from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import ConnectFailed, CryptoError, LoginRefused, PGNetError, first_error
 from pgnet_trio.messages import DEFAULT_PORT
-from pgnet_trio.protocol import v1, v2
 from pgnet_trio.protocol.events import LoginRefusal
 from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 from pgnet_trio.transport import choose
@@ -34,16 +38,16 @@ KEY_BYTES = 32
 
 
 def fingerprint(pubkey: str, /) -> str:
-    """Give the fingerprint of a public key, which is easier to compare than the key.
+    """Return the fingerprint of a public key, which is easier to compare than the key.
 
     It is SHA-256 over the key's 32 bytes, written as OpenSSH writes it: ``SHA256:`` and base64
     without ``=``.
 
     Args:
-        pubkey: The public key in base64, as `Server.pubkey` gives it.
+        pubkey: The public key in base64, as in `Server.pubkey`.
 
     Raises:
-        CryptoError: It is no public key.
+        CryptoError: *pubkey* is no public key.
     """
     try:
         public = a2b_base64(pubkey, strict_mode=True)
@@ -82,7 +86,7 @@ async def fetch_server_key(
 ) -> ServerKey:
     """Ask a server for its public key: connect, do the handshake, and close.
 
-    The server learns nothing from it, not even a username.
+    The server learns nothing by this, not even a username.
 
     Args:
         address: As for `Client.remote`.
@@ -92,7 +96,7 @@ async def fetch_server_key(
 
     Raises:
         ConnectFailed: The server was not reached, or did not shake hands.
-        AddressError: The address is none; it is a ValueError too.
+        AddressError: *address* is no address; the error is a ValueError too.
         ValueError: There is no such transport.
         RuntimeError: Trio does not run.
     """
@@ -101,8 +105,8 @@ async def fetch_server_key(
     environment = environment or Environment()
     with trio.move_on_after(CONNECT_TIMEOUT):
         try:
-            async with connector.connect(MAX_MESSAGE_SIZE) as link:
-                return await _shake_hands(link, connector, environment)
+            async with connector.connect(MAX_MESSAGE_SIZE) as opened:
+                return await _shake_hands(opened, connector, environment)
         except Exception as error:
             bare = first_error(error)
             if isinstance(bare, (OSError, trio.BrokenResourceError)):
@@ -117,36 +121,22 @@ async def fetch_server_key(
 
 
 async def _shake_hands(
-    link: Transport, connector: Connector, environment: Environment
+    transport: Transport, connector: Connector, environment: Environment
 ) -> ServerKey:
-    # The log-in of nobody stays here: it would leave with the second message.
-    random_bytes = environment.random_bytes
-    speaker: v1.ClientProtocol | v2.ClientProtocol
-    if link.subprotocol == v2.SUBPROTOCOL:
-        speaker = v2.ClientProtocol(
-            username="",
-            password="",
-            invite_code="",
-            encrypted=True,
-            random_bytes=random_bytes,
-            offered=link.offered_subprotocols,
-            max_frame_size=MAX_MESSAGE_SIZE,
-            delivery=ClientDelivery(lambda: None),
-        )
-    else:
-        speaker = v1.ClientProtocol(
-            username="",
-            password="",
-            invite_code="",
-            key=KeyPair.generate(random_bytes),
-            random_bytes=random_bytes,
-        )
-    message = speaker.next_message()
+    # The empty log-in is never sent: it would be in the second message.
+    endpoint = make_endpoint(
+        transport,
+        Credentials("", "", "", ""),
+        ClientDelivery(lambda: None),
+        encrypted=True,
+        random_bytes=environment.random_bytes,
+    )
+    message = endpoint.next_message()
     assert message is not None
-    await link.send(message)
-    for event in speaker.receive(await link.receive()):
+    await transport.send(message)
+    for event in endpoint.receive(await transport.receive()):
         if isinstance(event, LoginRefusal):
             raise LoginRefused(event.reason)
-    if speaker.server_pubkey is None:
+    if endpoint.server_pubkey is None:
         raise ConnectFailed(f"{connector} did not show a key.")
-    return ServerKey(speaker.server_pubkey, speaker.version)
+    return ServerKey(endpoint.server_pubkey, endpoint.version)

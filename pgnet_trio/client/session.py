@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import trio
 
-from pgnet_trio.client.connector import unreached
+from pgnet_trio.client.backoff import CONNECT_TIMEOUT, Backoff
+from pgnet_trio.client.connector import MAX_MESSAGE_SIZE, unreached
+from pgnet_trio.client.endpoint import ClientEndpoint, Credentials, make_endpoint
 from pgnet_trio.connection import Connection
-from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import (
     ConnectFailed,
     Disconnected,
@@ -39,79 +39,50 @@ if TYPE_CHECKING:
     from pgnet_trio.environment import Environment
     from pgnet_trio.transport import Transport
 
-__all__ = ["ClientSession", "Credentials", "Observer"]
+__all__ = ["ClientSession", "SessionOwner"]
 
 logger = logging.getLogger("pgnet_trio.client")
 
-CONNECT_TIMEOUT = 15.0
-"""Seconds for connecting and logging in; a busy server may take some for the password."""
-
-RESUME_TIMEOUT = 5.0
-"""Seconds for coming back, which costs the server next to nothing. A connection that broke
-unnoticed half way must not use up the time that there is for it. Each try that took longer
-doubles it for the next one, up to `CONNECT_TIMEOUT`: a slow network needs it."""
-
-FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
-"""Seconds between tries to come back, at most: full jitter, so that many do not come at once."""
-
 MISMATCH_PATIENCE = 5.0
-"""Seconds for which another server key than the first is borne at a reconnect. It is hardly ever
-right again: a server that was restarted without a key file has a new one for good. But giving up at
-once would let whoever answers a single try in the server's place end the session; as it is, they
-have to answer each try for as long as that, and then they could as well cut the connection."""
+"""Seconds for which a client goes on trying while the server shows another key than the first.
 
-MAX_MESSAGE_SIZE = 1024 * 1024
+The first key hardly ever comes back: a server that restarts without a key file has a new one for
+good. But a client that gave up at once would let whoever answers a single try in the server's place
+end the session. As it is, they have to answer every try for this long, and whoever can do that
+could as well cut the connection."""
+
 PING_INTERVAL = 15.0
 KEEPALIVE_TIMEOUT = 20.0
 
 
-@attrs.frozen
-class Credentials:
-    """Who logs in, and to whom."""
+class SessionOwner(Protocol):
+    """What a session needs of the run that it belongs to. None of these calls waits."""
 
-    username: str
-    password: str = attrs.field(repr=False)
-    invite_code: str = attrs.field(repr=False)
-    verify_server_pubkey: str
+    def set_status(self, status: str) -> None:
+        """Note how things are, in words for people."""
 
+    def session_opened(self, *, again: bool) -> None:
+        """Note that the user is logged in; *again* where the server forgot an earlier session."""
 
-class TellsWhetherAgain(Protocol):
-    """Takes note of being logged in."""
+    def session_lost(self, reason: str) -> None:
+        """Note that the server forgot the session, and all that was under way in it.
 
-    def __call__(self, *, again: bool) -> None: ...
+        The session is about to log in anew.
+        """
 
+    def online_changed(self, *, online: bool) -> None:
+        """Note that the connection dropped, or that there is one again."""
 
-class TellsWhetherOnline(Protocol):
-    """Takes note of the connection."""
+    def take_event(self, event: ClientEvent) -> None:
+        """Act on something that the server sent."""
 
-    def __call__(self, *, online: bool) -> None: ...
+    def session_ended(self, reason: str, cause: PGNetError | None) -> None:
+        """Note that the session is over, and that nothing more will come.
 
-
-@attrs.frozen(kw_only=True)
-class Observer:
-    """Who is told of what happens to a session. Nothing here waits.
-
-    An object of its own: were these the public methods of `Client`, who subclasses it could
-    override one by chance.
-
-    Attributes:
-        set_status: Called with how things are, in words for people.
-        session_opened: The client is logged in; *again* after an earlier session turned out to be
-            gone.
-        session_lost: The session is gone, with all that was under way; a new one is about to be
-            opened. Called with the reason.
-        online_changed: The session's connection was lost, or there is one again.
-        take_event: Called with what came.
-        session_ended: It is over, and nothing more will come. Called with the reason, and with
-            what the client has to raise for it, or None.
-    """
-
-    set_status: Callable[[str], None]
-    session_opened: TellsWhetherAgain
-    session_lost: Callable[[str], None]
-    online_changed: TellsWhetherOnline
-    take_event: Callable[[ClientEvent], None]
-    session_ended: Callable[[str, PGNetError | None], None]
+        Args:
+            reason: Why.
+            cause: What the client has to raise for it; None where nothing.
+        """
 
 
 class ClientSession:
@@ -121,16 +92,16 @@ class ClientSession:
         connector: The way to the server.
         credentials: Who logs in.
         environment: Randomness.
-        outbox: What waits to be asked.
-        observer: Who is told of what happens.
+        outbox: What waits to be sent.
+        owner: Whom the session tells what happens.
         minimum_protocol: 2 to refuse servers that speak protocol 1 only.
-        reconnect_for: Seconds for which a dropped connection is tried to be replaced; None for
-            ever.
+        reconnect_for: Seconds for which the session tries to replace a dropped connection; None
+            for ever.
 
     Attributes:
         end_reason: Why the session ended; None while it lasts.
-        end_error: The error that it ended with; None where it only ended.
-        protocol: The version that is spoken; None before there was a connection.
+        end_error: The error that the client raises for the end; None where it raises none.
+        protocol: The version of the protocol; None before there was a connection.
         server_pubkey: The server's public key in base64; None where it has none, or before.
     """
 
@@ -140,7 +111,7 @@ class ClientSession:
         credentials: Credentials,
         environment: Environment,
         outbox: Outbox,
-        observer: Observer,
+        owner: SessionOwner,
         *,
         minimum_protocol: int,
         reconnect_for: float | None,
@@ -153,96 +124,87 @@ class ClientSession:
         self._credentials = credentials
         self._environment = environment
         self._outbox = outbox
-        self._observer = observer
+        self._owner = owner
         self._minimum_protocol = minimum_protocol
         self._reconnect_for = math.inf if reconnect_for is None else reconnect_for
         self._token = b""
-        # Whether the session before this one is gone, which is to be told when there is one again.
+        # Whether the server forgot the session, and the next log-in has to tell the owner so.
         self._lost = False
         self._drop_reason = ""
-        # Of the tries to come back: kept over connections that get nothing done. A request that
-        # breaks each of them would be tried for ever else, and without a pause.
-        self._backoff = FIRST_BACKOFF
-        self._resume_timeout = RESUME_TIMEOUT
-        self._give_up_at = math.inf
-        self._is_stuck = False
+        self._backoff = Backoff(self._reconnect_for)
         self._delivery = ClientDelivery(outbox.next_request)
         self._connection: Connection[ClientEvent] | None = None
-        self._speaker: v1.ClientProtocol | v2.ClientProtocol | None = None
+        self._endpoint: ClientEndpoint | None = None
         self._scope = trio.CancelScope()
         self._reading = trio.CancelScope()
 
-    @property
-    def online(self) -> bool:
-        """Whether there is a connection now."""
-        return self._connection is not None
-
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Connect, log in, and stay until `end`, or the end of all hope.
+        """Connect, log in, and stay until `end`, or until the session cannot come back.
 
-        Started once logged in. Cancellation closes the connection.
+        Started once logged in. Cancellation ends the session and closes the connection.
 
         Raises:
             ConnectFailed: The first connection or log-in failed.
         """
         with self._scope:
-            await self._converse(task_status)
+            await self._run_connection(task_status)
             while self.end_reason is None:
                 await self._come_back()
         if self.protocol is None:
             raise ConnectFailed(f"{self.end_reason} before it was logged in")
 
     def end(self, reason: str) -> None:
-        """End the session, for good: the server is told, and the user's seat is free."""
-        if self.end_reason is None and self._speaker is not None:
-            self._speaker.goodbye(reason)
+        """End the session for good: tell the server, which frees the user's seat."""
+        if self.end_reason is None and self._endpoint is not None:
+            self._endpoint.goodbye(reason)
         self._end(reason)
 
     def flush(self) -> None:
-        """Write what waits, as far as there is room."""
-        speaker = self._speaker
-        if self._connection is None or speaker is None:
+        """Send what waits, as far as the connection and the window have room."""
+        endpoint = self._endpoint
+        if self._connection is None or endpoint is None:
             return
-        if isinstance(speaker, v1.ClientProtocol) and speaker.unanswered < speaker.window:
+        if isinstance(endpoint, v1.ClientProtocol) and endpoint.unanswered < endpoint.window:
             packet = self._outbox.next_packet()
             if packet is not None:
-                speaker.request(packet)
+                endpoint.request(packet)
         self._connection.flush()
 
     def request_full_state(self) -> None:
         """Ask for the whole state, since a patch does not fit."""
-        if isinstance(self._speaker, v2.ClientProtocol):
-            self._speaker.request_full_state()
+        if isinstance(self._endpoint, v2.ClientProtocol):
+            self._endpoint.request_full_state()
             self.flush()
 
     def _end(self, reason: str, error: PGNetError | None = None) -> None:
         if self.end_reason is not None:
             return
+        # First of all: whoever is told below may call `end` again, which has to change nothing.
         self.end_reason, self.end_error = reason, error
         if self._connection is not None:
+            # Before the cancellation: the goodbye is the last thing to be sent.
             self._connection.flush()
             self._reading.cancel()
         else:
             self._scope.cancel()
-        self._observer.session_ended(reason, error)
+        self._owner.session_ended(reason, error)
 
     async def _come_back(self) -> None:
-        """Try to go on over another connection, until it was lost too or time is up."""
-        if not self._is_stuck:
-            self._give_up_at = trio.current_time() + self._reconnect_for
-        deadline, failure = self._give_up_at, self._drop_reason
-        # What the last try failed by, if it is that, and since when each try has.
+        """Try to go on over another connection, until that one drops too or time is up."""
+        self._backoff.note_drop(trio.current_time())
+        deadline, failure = self._backoff.give_up_at, self._drop_reason
+        # The error of the last try, where it was the server's key, and since when each try had it.
         mismatch: ServerKeyMismatch | None = None
         mismatched_since = math.inf
         is_told = False
         while self.end_reason is None and trio.current_time() < deadline:
             share = int.from_bytes(self._environment.random_bytes(4)) / 2**32
-            await trio.sleep_until(min(trio.current_time() + share * self._backoff, deadline))
-            self._backoff = min(2 * self._backoff, LONGEST_BACKOFF)
+            pause = self._backoff.next_pause(share)
+            await trio.sleep_until(min(trio.current_time() + pause, deadline))
             if trio.current_time() >= deadline:
                 break
             try:
-                await self._converse(trio.TASK_STATUS_IGNORED, deadline)
+                await self._run_connection(trio.TASK_STATUS_IGNORED, deadline)
             except LoginRefused as refused:
                 failure, mismatch = str(refused), None
                 break
@@ -256,7 +218,7 @@ class ClientSession:
                     break
             except PGNetError as error:
                 failure, mismatch = str(error), None
-                self._observer.set_status(f"Not back yet: {failure}")
+                self._owner.set_status(f"Not back yet: {failure}")
             else:
                 return
         self._end(failure, mismatch)
@@ -271,61 +233,36 @@ class ClientSession:
             where,
             mismatch,
         )
-        self._observer.set_status(f"Not back yet: at {where}, {sentence(mismatch)}")
+        self._owner.set_status(f"Not back yet: at {where}, {sentence(mismatch)}")
 
-    async def _converse(
+    async def _run_connection(
         self, task_status: trio.TaskStatus[None], deadline: float = math.inf
     ) -> None:
         """Connect, log in or resume, and read until the connection or the session ends.
 
         Raises:
-            ConnectFailed: It did not get as far as that.
+            ConnectFailed: The client was not logged in.
         """
         where = str(self._connector)
         if not self._token:
-            self._observer.set_status(f"Connecting to {where}...")
+            self._owner.set_status(f"Connecting to {where}...")
         reached = False
-        timeout = self._resume_timeout if self._token else CONNECT_TIMEOUT
+        timeout = self._backoff.resume_timeout if self._token else CONNECT_TIMEOUT
         start = trio.current_time()
         with trio.CancelScope(deadline=min(start + timeout, deadline)) as scope:
             try:
                 async with self._connector.connect(MAX_MESSAGE_SIZE) as transport:
                     reached = True
-                    speaker = self._make_protocol(transport)
-                    local = not self._connector.encrypted
-                    connection: Connection[ClientEvent] = Connection(
-                        transport,
-                        speaker,
-                        ping_interval=None if local else PING_INTERVAL,
-                        keepalive_timeout=None if local else KEEPALIVE_TIMEOUT,
-                        reads_while_stalled=True,
-                    )
+                    endpoint = self._make_endpoint(transport)
+                    connection = self._make_connection(transport, endpoint)
                     async with connection.open():
-                        events = await self._introduce(connection, speaker, scope, deadline)
+                        events = await self._log_in(connection, endpoint, scope, deadline)
                         scope.deadline = math.inf
                         if scope.cancel_called:
-                            # Time was up in that very step, which no later deadline undoes.
+                            # The time was up in that very step, which a later deadline does not
+                            # undo: be cancelled here, and not once the owner was told of a log-in.
                             await trio.lowlevel.checkpoint()
-                        self._reading = trio.CancelScope()
-                        self._connection, self._speaker = connection, speaker
-                        since, before = trio.current_time(), self._progress
-                        self._take(events)
-                        task_status.started()
-                        try:
-                            with self._reading:
-                                await self._read(connection)
-                        except trio.Cancelled:
-                            self.end("the client's program went on without it")
-                            raise
-                        lasted = trio.current_time() - since
-                        if self._progress != before or lasted >= LONGEST_BACKOFF:
-                            self._resume_timeout = RESUME_TIMEOUT
-                            self._backoff = FIRST_BACKOFF
-                            self._is_stuck = False
-                        else:
-                            self._is_stuck = self._delivery.unsettled > 0
-                        self._connection = self._speaker = None
-                        await connection.aclose(reason=self.end_reason or "")
+                        await self._serve(connection, endpoint, events, task_status)
             except Exception as error:
                 bare = first_error(error)
                 if not reached and isinstance(bare, (OSError, trio.BrokenResourceError)):
@@ -333,62 +270,94 @@ class ClientSession:
                     raise failure from failure.__cause__
                 raise bare from bare.__cause__
             finally:
-                self._connection = self._speaker = None
+                self._connection = self._endpoint = None
         if scope.cancelled_caught:
-            self._resume_timeout = min(2 * self._resume_timeout, CONNECT_TIMEOUT)
+            self._backoff.note_timeout()
             waited = trio.current_time() - start
             raise ConnectFailed(f"{where} did not answer within {waited:.2g} s.")
 
+    async def _serve(
+        self,
+        connection: Connection[ClientEvent],
+        endpoint: ClientEndpoint,
+        events: list[ClientEvent],
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        """Read from a connection that is logged in, until it or the session ends."""
+        # A scope of its own for each connection: `_end` cancels what it finds here.
+        self._reading = trio.CancelScope()
+        self._connection, self._endpoint = connection, endpoint
+        since, before = trio.current_time(), self._progress
+        self._begin(events)
+        task_status.started()
+        try:
+            with self._reading:
+                await self._read(connection)
+        except trio.Cancelled:
+            self.end("the client's program went on without it")
+            raise
+        self._backoff.note_connection(
+            trio.current_time() - since,
+            progressed=self._progress != before,
+            unsettled=self._delivery.unsettled > 0,
+        )
+        self._connection = self._endpoint = None
+        await connection.aclose(reason=self.end_reason or "")
+
     @property
     def _progress(self) -> tuple[int, int, int]:
-        """What changes when a connection gets something done."""
+        """What differs before and after a connection that gets something done."""
         delivery = self._delivery
         return delivery.received, delivery.last_request, delivery.unsettled
 
-    def _make_protocol(self, transport: Transport) -> v1.ClientProtocol | v2.ClientProtocol:
-        who, encrypted = self._credentials, self._connector.encrypted
-        random_bytes = self._environment.random_bytes
-        if transport.subprotocol == v2.SUBPROTOCOL:
-            return v2.ClientProtocol(
-                username=who.username,
-                password=who.password,
-                invite_code=who.invite_code,
-                encrypted=encrypted,
-                random_bytes=random_bytes,
-                offered=transport.offered_subprotocols,
-                max_frame_size=MAX_MESSAGE_SIZE,
-                delivery=self._delivery,
-                token=self._token,
-                verify_server_pubkey=self.server_pubkey or who.verify_server_pubkey,
-            )
+    def _make_connection(
+        self, transport: Transport, endpoint: ClientEndpoint
+    ) -> Connection[ClientEvent]:
+        local = not self._connector.encrypted
+        return Connection(
+            transport,
+            endpoint,
+            ping_interval=None if local else PING_INTERVAL,
+            keepalive_timeout=None if local else KEEPALIVE_TIMEOUT,
+            reads_while_stalled=True,
+        )
+
+    def _make_endpoint(self, transport: Transport) -> ClientEndpoint:
+        who = self._credentials
         is_first_contact = self.protocol is None
-        if self._minimum_protocol > 1 or not is_first_contact or who.verify_server_pubkey:
+        if transport.subprotocol != v2.SUBPROTOCOL and (
+            self._minimum_protocol > 1 or not is_first_contact or who.verify_server_pubkey
+        ):
             raise ConnectFailed(
                 f"The server at {self._connector} does not speak protocol 2, or somebody between "
                 "hides it. Protocol 1 is only spoken at a first contact, with no key to verify "
                 "and without minimum_protocol=2."
             )
-        return v1.ClientProtocol(
-            username=who.username,
-            password=who.password,
-            invite_code=who.invite_code,
-            key=KeyPair.generate(random_bytes) if encrypted else None,
-            random_bytes=random_bytes,
+        # Once a server has shown a key, no other one will do.
+        known_key = self.server_pubkey or who.verify_server_pubkey
+        return make_endpoint(
+            transport,
+            attrs.evolve(who, verify_server_pubkey=known_key),
+            self._delivery,
+            encrypted=self._connector.encrypted,
+            random_bytes=self._environment.random_bytes,
+            token=self._token,
         )
 
-    async def _introduce(
+    async def _log_in(
         self,
         connection: Connection[ClientEvent],
-        speaker: v1.ClientProtocol | v2.ClientProtocol,
+        endpoint: ClientEndpoint,
         scope: trio.CancelScope,
         deadline: float,
     ) -> list[ClientEvent]:
-        """Log in, or resume; gives what came right behind the server's consent.
+        """Log in, or resume; return the server's consent, and what came in the same message.
 
-        Where the session is gone, *scope* gets the time for a log-in, until *deadline* at most.
+        Where the server has forgotten the session, log in anew: *scope* gets the time for that,
+        until *deadline* at most.
         """
         if not self._token:
-            self._observer.set_status("Logging in...")
+            self._owner.set_status("Logging in...")
         connection.flush()
         while True:
             try:
@@ -403,17 +372,19 @@ class ClientSession:
                 raise ConnectFailed(
                     f"The server did not log this client in: {sentence(first.reason)}"
                 )
-            if isinstance(first, ResumeRefusal) and isinstance(speaker, v2.ClientProtocol):
+            if isinstance(first, ResumeRefusal) and isinstance(endpoint, v2.ClientProtocol):
                 self._lose_session(first.reason)
-                speaker.log_in(self._delivery)
+                endpoint.log_in(self._delivery)
                 scope.deadline = min(trio.current_time() + CONNECT_TIMEOUT, deadline)
                 connection.flush()
                 continue
             break
-        self.protocol = self._outbox.version = speaker.version
-        self.server_pubkey = speaker.server_pubkey
-        if isinstance(speaker, v2.ClientProtocol):
-            self._outbox.max_size = speaker.max_envelope_size
+        self.protocol = endpoint.version
+        self.server_pubkey = endpoint.server_pubkey
+        self._outbox.adapt(
+            endpoint.version,
+            endpoint.max_envelope_size if isinstance(endpoint, v2.ClientProtocol) else None,
+        )
         if isinstance(first, LoggedIn):
             self._token = first.token
         return [first, *more]
@@ -422,17 +393,17 @@ class ClientSession:
         self._token = b""
         self._lost = True
         self._delivery = ClientDelivery(self._outbox.next_request)
-        self._observer.session_lost(reason)
+        self._owner.session_lost(reason)
 
-    def _take(self, events: list[ClientEvent]) -> None:
+    def _begin(self, events: list[ClientEvent]) -> None:
         first, *more = events
         if isinstance(first, LoggedIn):
-            self._observer.session_opened(again=self._lost)
+            self._owner.session_opened(again=self._lost)
         if isinstance(first, Resumed) or self._lost:
             self._lost = False
-            self._observer.online_changed(online=True)
+            self._owner.online_changed(online=True)
         for event in more:
-            self._observer.take_event(event)
+            self._owner.take_event(event)
         self.flush()
 
     async def _read(self, connection: Connection[ClientEvent]) -> None:
@@ -442,7 +413,7 @@ class ClientSession:
                     if isinstance(event, Goodbye):
                         self._end(event.reason)
                         return
-                    self._observer.take_event(event)
+                    self._owner.take_event(event)
                 if self.protocol == 1:
                     self.flush()
         except ProtocolError as error:
@@ -453,7 +424,7 @@ class ClientSession:
                 self._end(str(error))
             else:
                 self._connection = None
-                self._observer.online_changed(online=False)
+                self._owner.online_changed(online=False)
 
 
 def sentence(text: object) -> str:

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from pgnet_trio.testing.exploring import (
-    Exploration,
-    Faults,
-    Move,
-    Seat,
-    Table,
-    explore,
-    same_state,
-)
+from pgnet_trio.testing.exploring import Exploration, Faults, explore
 from pgnet_trio.testing.hosting import HostedServer, Kit, hosting, playing
 from pgnet_trio.testing.links import Conditions
 from pgnet_trio.testing.network import Record, SimulatedNetwork
@@ -18,6 +10,7 @@ from pgnet_trio.testing.scheduling import seeded_scheduler
 from pgnet_trio.testing.secrecy import Secret, assert_hidden
 from pgnet_trio.testing.simulation import simulate
 from pgnet_trio.testing.store import MemoryStore
+from pgnet_trio.testing.tables import Move, Seat, Table, same_state
 
 __all__ = [
     "Conditions",

@@ -1,31 +1,29 @@
-"""Random moves under random faults, and what has to hold all the same."""
+"""Random moves under random faults, and checks of what has to hold all the same."""
 
 from __future__ import annotations
 
 import inspect
 import os
-import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 import trio
 import trio.testing
 
-from pgnet_trio.codec import from_plain, to_plain
+from pgnet_trio.client import Question
+from pgnet_trio.codec import to_plain
 from pgnet_trio.errors import Disconnected
 from pgnet_trio.game import Game
-from pgnet_trio.messages import RequestFailed, Response, Status
+from pgnet_trio.messages import RequestFailed, Status
 from pgnet_trio.testing.hosting import HostedServer, Kit, hosting
 from pgnet_trio.testing.network import SimulatedNetwork
 from pgnet_trio.testing.simulation import simulate
+from pgnet_trio.testing.tables import Invariant, Move, Seat, Strategy, Table
 from pgnet_trio.typed import to_packet
 
-if TYPE_CHECKING:
-    from pgnet_trio.client import Client, Question
-
-__all__ = ["Exploration", "Faults", "Move", "Seat", "Table", "explore", "same_state"]
+__all__ = ["Exploration", "Faults", "explore"]
 
 TABLE = "the table"
 
@@ -33,15 +31,15 @@ SEED_VARIABLE = "PGNET_SEED"
 """The environment variable by which the option ``--pgnet-seed`` gets here."""
 
 MAX_HISTORY = 1000
-"""Events that are kept to be printed."""
+"""Events that a run remembers, to print them after a failure."""
 
 SHOWN_HISTORY = 100
 
 GRACE = 600.0
-"""Seconds that sessions outlive connections here: longer than any fault lasts."""
+"""Seconds for which sessions outlive connections here: longer than any fault lasts."""
 
 MAX_TIME = 4 * 3600.0
-"""Seconds of virtual time that one seed may take; a game that waits for ever is found by it."""
+"""Seconds of virtual time that one seed may take: it finds a game that waits for ever."""
 
 NAMES = ("ann", "bob", "cid", "dee", "eve", "fay", "gus", "hal")
 
@@ -50,7 +48,7 @@ ModelT = TypeVar("ModelT")
 
 @attrs.frozen(kw_only=True)
 class Faults:
-    """What goes wrong while players move. Times are averages in seconds; None is for never.
+    """What goes wrong while players move. Times are averages in seconds; None means never.
 
     Attributes:
         latency: Seconds from one end of a link to the other.
@@ -61,8 +59,8 @@ class Faults:
         partition_every: How often nothing passes between somebody and the server for a while.
         lasting: How long such a while is.
         restart_every: How many checks pass from one restart of the server to the next. It
-            starts again from its save, after which every player has to see the state that they
-            saw before. None for never, which is the default.
+            starts again from its save, and then every player has to see the state that they saw
+            before. None, the default, for never.
     """
 
     latency: float = 0.05
@@ -73,99 +71,6 @@ class Faults:
     partition_every: float | None = 40.0
     lasting: float = 5.0
     restart_every: int | None = None
-
-
-@attrs.frozen
-class Move:
-    """A message that a player sent, and what became of it.
-
-    Attributes:
-        time: When it was answered, in seconds since the simulation began.
-        player: Who sent it.
-        message: An attrs model, or a packet.
-        response: The answer.
-    """
-
-    time: float
-    player: str
-    message: Any
-    response: Response
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the game took it."""
-        return self.response.status == Status.OK
-
-
-class Seat:
-    """What a strategy sees: a player, and what that player knows.
-
-    Attributes:
-        player: The player's name.
-        client: The player's client.
-        random: What the strategy has to draw from, so that a seed repeats everything.
-    """
-
-    def __init__(self, client: Client, random: random.Random) -> None:
-        self.player = client.username
-        self.client = client
-        self.random = random
-
-    @property
-    def state(self) -> Any:
-        """The state that the player sees, as plain data; None where there is none."""
-        try:
-            return self.client.get_state(Any)
-        except RuntimeError:
-            return None
-
-    def read(self, model: type[ModelT]) -> ModelT:
-        """Give the state that the player sees as a model.
-
-        Raises:
-            CodecError: It is no such model.
-            RuntimeError: There is none.
-        """
-        return self.client.get_state(model)
-
-
-@attrs.frozen
-class Table:
-    """What invariants look at: a game at rest, with every player online.
-
-    Attributes:
-        game: The game, as the object that the server runs.
-        players: Who is in the game.
-        moves: All moves so far.
-        time: Seconds since the simulation began.
-        states: What each player sees, as plain data.
-    """
-
-    game: Any
-    players: Sequence[str]
-    moves: Sequence[Move]
-    time: float
-    states: Mapping[str, Any]
-
-    @property
-    def accepted(self) -> list[Move]:
-        """The moves that the game took."""
-        return [move for move in self.moves if move.accepted]
-
-    def read(self, player: str, model: type[ModelT]) -> ModelT:
-        """Give the state that a player sees as a model.
-
-        Raises:
-            CodecError: It is no such model.
-        """
-        return from_plain(self.states[player], model)
-
-
-Strategy = Callable[[Seat], object]
-"""Gives the next move of a player, an attrs model or a packet; None for none now."""
-
-Invariant = Callable[[Table], object]
-"""Raises, or returns False, where something does not hold."""
 
 
 @attrs.frozen
@@ -185,15 +90,6 @@ class Exploration:
     accepted: int = 0
     drops: int = 0
     time: float = 0.0
-
-
-def same_state(table: Table) -> None:
-    """Have all players see the same: an invariant for games without secrets."""
-    for player in table.players[1:]:
-        first = table.players[0]
-        assert table.states[player] == table.states[first], (
-            f"{player} sees {table.states[player]!r}, and {first} {table.states[first]!r}"
-        )
 
 
 def explore(
@@ -216,25 +112,25 @@ def explore(
     """Play random moves under random faults, and stop at the first seed where something fails.
 
     A real server and real clients play, in virtual time, over a network that drops, stalls and
-    parts them. Now and then faults stop, everybody comes back, and with the game at rest these
-    things are checked: the game has not raised, every player sees what the game's ``view`` gives
-    for them, and all *invariants* hold.
+    partitions them. Now and then the faults stop, everybody comes back, and the game is at rest.
+    Then this checks that the game has not raised, that every player sees what the game's ``view``
+    returns for them, and that all *invariants* hold.
 
     It runs its own event loop: call it from a plain test function.
 
     Args:
         game: The class of the game.
-        moves: Gives the next move of a player.
+        moves: Returns the next move of a player.
         players: How many play, or their names.
-        answers: Gives a player's answer to a question of the game; None where it asks none.
+        answers: Returns a player's answer to a question of the game; None where it asks none.
         invariants: What has to hold at each check.
-        seeds: What to try, one after the other; with pytest, ``--pgnet-seed`` takes its place.
+        seeds: The seeds to try, one after the other; with pytest, ``--pgnet-seed`` replaces them.
         checks: How often one seed is checked.
         moves_per_check: How many moves each player makes between two checks.
         pace: Seconds from a player's move to the next, on average.
-        rest: Seconds that pass before each check, with everything healed: for timers that have
-            to go off.
-        faults: What goes wrong; by default some of everything but restarts.
+        rest: Seconds that pass before each check, without faults: for timers that have to go
+            off.
+        faults: What goes wrong; by default, some of everything but restarts.
         options: What the game is created with.
         **server_options: As for `Server`.
 
@@ -243,23 +139,23 @@ def explore(
 
     Raises:
         AssertionError: Something does not hold. The message has the seed, and the moves and
-            faults that led there.
+            faults before it.
     """
     names = list(NAMES[:players] if isinstance(players, int) else players)
     forced = os.environ.get(SEED_VARIABLE)
+    plan = _Plan(
+        game,
+        names,
+        moves,
+        answers,
+        invariants,
+        faults or Faults(),
+        dict(options or {}),
+        {"resume_grace": GRACE, **server_options},
+    )
     done = Exploration()
     for seed in seeds if forced is None else [int(forced)]:
-        run = _Run(
-            game,
-            names,
-            seed,
-            moves,
-            answers,
-            invariants,
-            faults or Faults(),
-            dict(options or {}),
-            server_options,
-        )
+        run = _Run(plan, seed)
         problem: Exception | None = None
         try:
             simulate(run.main, checks, moves_per_check, pace, rest, seed=seed)
@@ -277,60 +173,57 @@ def explore(
     return done
 
 
+@attrs.frozen
+class _Plan:
+    """What every seed does; see the arguments of `explore`."""
+
+    game: Callable[..., Game]
+    names: Sequence[str]
+    moves: Strategy
+    answers: Callable[[Seat, Question[Any]], object] | None
+    invariants: Sequence[Invariant]
+    faults: Faults
+    options: dict[str, Any]
+    server_options: dict[str, Any]
+
+
 class _Run:
     """One seed."""
 
     server: HostedServer
 
-    def __init__(
-        self,
-        game: Callable[..., Game],
-        names: list[str],
-        seed: int,
-        strategy: Strategy,
-        answers: Callable[[Seat, Question[Any]], object] | None,
-        invariants: Sequence[Invariant],
-        faults: Faults,
-        options: dict[str, Any],
-        server_options: dict[str, Any],
-    ) -> None:
+    def __init__(self, plan: _Plan, seed: int) -> None:
         self.network = SimulatedNetwork(seed)
         self.moves: list[Move] = []
         self.time = 0.0
-        self._game = game
-        self._names = names
+        self._plan = plan
         self._seed = seed
-        self._strategy = strategy
-        self._answers = answers
-        self._invariants = invariants
-        self._faults = faults
-        self._options = options
-        self._server_options = {"resume_grace": GRACE, **server_options}
         self._history: deque[str] = deque(maxlen=MAX_HISTORY)
         self._doing = "the beginning"
         self._seats: dict[str, Seat] = {}
+        # What each player saw before the server restarted.
+        self._before: dict[str, Any] = {}
 
     async def main(self, checks: int, moves_per_check: int, pace: float, rest: float) -> None:
         """Play, and check."""
         with trio.move_on_after(MAX_TIME) as scope:
             async with hosting(
-                self._game, network=self.network, **self._server_options
+                self._plan.game, network=self.network, **self._plan.server_options
             ) as self.server:
                 checked = 0
                 while checked < checks:
-                    async with Kit(self.network) as kit:
-                        kit.server = self.server
+                    async with Kit(self.network, self.server) as kit:
                         await self._enter(kit)
                         if checked:
                             await self._compare()
-                        for _ in range(self._faults.restart_every or checks):
+                        for _ in range(self._plan.faults.restart_every or checks):
                             if checked == checks:
                                 break
                             await self._play(moves_per_check, pace)
                             await self._check(rest)
                             checked += 1
                         self._remember()
-                    if self._faults.restart_every is not None and checked < checks:
+                    if self._plan.faults.restart_every is not None and checked < checks:
                         self._tell("the server restarts from its save")
                         self._doing = "a restart"
                         await self.server.restart()
@@ -341,11 +234,11 @@ class _Run:
             )
 
     def explain(self, problem: Exception) -> str:
-        """Give what to print: what failed, and how it came to that."""
+        """Return what to print: what failed, and what happened before."""
         history = list(self._history)
         left_out = len(history) - SHOWN_HISTORY
         lines = [
-            f"{getattr(self._game, '__name__', 'the game')} failed with seed {self._seed}, in "
+            f"{getattr(self._plan.game, '__name__', 'the game')} failed with seed {self._seed}, in "
             f"{self._doing}: {type(problem).__name__}: {problem}",
             *([f"    ({left_out} events before)"] if left_out > 0 else []),
             *(f"    {line}" for line in history[-SHOWN_HISTORY:]),
@@ -358,19 +251,19 @@ class _Run:
 
     async def _enter(self, kit: Kit) -> None:
         self._seats = {}
-        for name in self._names:
+        for name in self._plan.names:
             client = await kit.play(name, reconnect_for=None)
             if TABLE not in await client.get_game_dir():
-                await client.create_game(TABLE, options=self._options)
+                await client.create_game(TABLE, options=self._plan.options)
             else:
                 await client.join_game(TABLE)
             randomness = self.network.random(f"moves of {name} at {trio.current_time()}")
             self._seats[name] = Seat(client, randomness)
-        self._tell(f"{', '.join(self._names)} are in the game")
+        self._tell(f"{', '.join(self._plan.names)} are in the game")
 
     async def _play(self, count: int, pace: float) -> None:
         self._doing = "play"
-        conditions, faults = self.network.conditions, self._faults
+        conditions, faults = self.network.conditions, self._plan.faults
         conditions.latency, conditions.jitter = faults.latency, faults.jitter
         conditions.drop_rate = faults.drop_rate
         async with trio.open_nursery() as background:
@@ -378,9 +271,9 @@ class _Run:
                 every = getattr(faults, f"{kind}_every")
                 if every is not None:
                     background.start_soon(self._disturb, kind, every)
-            if self._answers is not None:
+            if self._plan.answers is not None:
                 for seat in self._seats.values():
-                    background.start_soon(self._answer, seat, self._answers)
+                    background.start_soon(self._answer, seat, self._plan.answers)
             async with trio.open_nursery() as players:
                 for seat in self._seats.values():
                     players.start_soon(self._move, seat, count, pace)
@@ -396,7 +289,7 @@ class _Run:
                     self._tell(f"{seat.player} is not let in: {error}")
                     continue
                 self._tell(f"{seat.player} joins again")
-            message = self._strategy(seat)
+            message = self._plan.moves(seat)
             if message is None:
                 continue
             response = await seat.client.request(to_packet(message))
@@ -421,15 +314,15 @@ class _Run:
         chance = self.network.random(f"{kind} at {trio.current_time()}")
         while True:
             await trio.sleep(chance.expovariate(1 / every))
-            name = chance.choice(self._names)
+            name = chance.choice(self._plan.names)
             self._tell(f"fault: {kind} {name}")
             getattr(self.network, kind)(name)
-            await trio.sleep(chance.expovariate(1 / self._faults.lasting))
+            await trio.sleep(chance.expovariate(1 / self._plan.faults.lasting))
             self._tell(f"fault over: {kind} {name}")
             self.network.heal(name)
 
     async def _check(self, rest: float) -> None:
-        """Have everything calm and everybody online, and look."""
+        """Stop all faults, wait until everybody is online, and check."""
         self._doing = "a check"
         conditions = self.network.conditions
         conditions.latency = conditions.jitter = conditions.drop_rate = 0.0
@@ -444,14 +337,14 @@ class _Run:
                     f"{player} sees {seen!r}, and view() gives {shown!r}: a change was not sent"
                 )
         table = self._table()
-        for invariant in self._invariants:
+        for invariant in self._plan.invariants:
             self._doing = f"the check {getattr(invariant, '__name__', repr(invariant))}"
             if invariant(table) is False:
                 raise AssertionError("it returned False")
 
     async def _settle(self) -> None:
         for seat in self._seats.values():
-            # Its answer comes when the client is online, behind all that was sent before.
+            # The answer comes once the client is online, behind all that was sent before.
             await seat.client.get_game_dir()
         await trio.testing.wait_all_tasks_blocked()
         for seat in self._seats.values():
@@ -461,7 +354,7 @@ class _Run:
         await trio.testing.wait_all_tasks_blocked()
 
     def _views(self) -> Iterator[tuple[str, Any, Any]]:
-        """Give what each player sees, and what the game would show now."""
+        """Yield each player, what they see, and what the game would show them now."""
         game = self.server.games[TABLE]
         if type(game).view is Game.view:
             return

@@ -1,4 +1,4 @@
-"""Servers and clients of a test: in memory, in its own tasks, and with nothing to wait for."""
+"""Servers and clients of a test: in memory, in tasks of the test, ready once they are made."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ ClientT = TypeVar("ClientT", bound=Client)
 class HostedServer(Server):
     """A server for tests: without a port, and with a save file in memory.
 
-    An error in a game, a connection, a session or a hook, which elsewhere would be logged and
-    contained, ends the test with that error; see `expecting`.
+    An error in a game, a connection, a session or a hook ends the test with that error, where
+    another server would log and contain it; see `expecting`.
 
     Args:
         game: The class of the games.
-        network: How clients reach it; a new one without delays where there is none.
-        store: Where it saves; a new `MemoryStore` where there is none.
+        network: How clients reach the server; None for a new network without delays.
+        store: Where the server saves; None for a new `MemoryStore`.
         **options: As for `Server`.
 
     Attributes:
-        network: How clients reach it.
-        store: Where it saves.
-        games: The games by name, as the objects that they are; of those with the same name, the
+        network: How clients reach the server.
+        store: Where the server saves.
+        games: The author's objects by the names of the games; of several with one name, the
             latest.
-        stopped: Set when it does not run any more.
+        stopped: Set when the server does not run any more.
     """
 
     def __init__(
@@ -96,13 +96,13 @@ class HostedServer(Server):
         protocol: int = 2,
         **options: Any,
     ) -> Client:
-        """Make a client of this server, which is not connected yet.
+        """Return a client of this server, which is not connected yet.
 
         Args:
-            username: Who will log in; unknown users are registered.
+            username: Who will log in; the server registers unknown users.
             password: The user's password.
             client_class: `Client`, or a subclass of it.
-            protocol: 1 for a client as the original's.
+            protocol: 1 for a client that speaks as the original's.
             **options: As for `Client.remote`: ``reconnect_for``, say.
         """
         self._clients += 1
@@ -116,11 +116,11 @@ class HostedServer(Server):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[HostedServer]:
-        """Run it around the block; at its end it shuts down.
+        """Run the server around the block, and shut it down at the block's end.
 
         Raises:
-            Exception: What a game, a connection, a session or a hook raised, unless it was
-                expected; the block is cancelled.
+            Exception: What a game, a connection, a session or a hook raised, unless the test
+                expects it; the block is cancelled.
         """
         error: BaseException | None = None
         self._failures.clear()
@@ -150,13 +150,13 @@ class HostedServer(Server):
         """Stop, and start again from what was saved; only within `running`.
 
         Args:
-            crash: Whether it stops as by a loss of power: connections break, and what was not
-                saved until now is lost. Clients then come back by themselves, to a server that
-                has forgotten their sessions. Otherwise it shuts down in good order, and clients
-                are told goodbye.
+            crash: Whether to stop as by a loss of power: connections break, and what the server
+                has not saved until now is lost. Clients then come back by themselves, to a server
+                that has forgotten their sessions. Otherwise the server shuts down in good order,
+                and tells clients goodbye.
 
         Raises:
-            RuntimeError: It is not running.
+            RuntimeError: The server is not running.
         """
         if self._nursery is None:
             raise RuntimeError("this server is not running: there is nothing to restart")
@@ -170,15 +170,15 @@ class HostedServer(Server):
         await self._nursery.start(self._serve)
 
     def let_players_go(self) -> None:
-        """Say that players leave since their test is over: a game may raise `PlayerLeft` now."""
+        """Allow games to raise `PlayerLeft` from now on: players leave because the test is over."""
         self._parting = True
 
     @contextmanager
     def expecting(self, *errors: type[BaseException]) -> Iterator[list[BaseException]]:
-        """Say that games, connections, sessions or hooks may raise such errors in this block.
+        """Allow games, connections, sessions and hooks to raise such errors in this block.
 
         Args:
-            *errors: Their classes; any error where there is none.
+            *errors: The classes of the errors; without any, every error.
 
         Yields:
             The errors that were raised so far.
@@ -226,12 +226,13 @@ async def hosting(
 
     Args:
         game: The class of the games.
-        network: How clients reach it.
-        store: Where it saves; one that another server used before brings its games along.
+        network: How clients reach the server.
+        store: Where the server saves; a store that another server used has its games.
         **options: As for `Server`.
 
     Raises:
-        Exception: What a game, a connection, a session or a hook raised, unless it was expected.
+        Exception: What a game, a connection, a session or a hook raised, unless the test expects
+            it.
     """
     async with HostedServer(game, network=network, store=store, **options).running() as server:
         yield server
@@ -248,7 +249,7 @@ def playing(
 def playing(
     server: HostedServer, /, *usernames: str, game: str | None = None, **options: Any
 ) -> AbstractAsyncContextManager[Any]:
-    """Have clients connected and logged in around a block.
+    """Keep clients connected and logged in around a block.
 
     ``async with playing(server, "ann") as ann:``, or
     ``async with playing(server, "ann", "bob", game="table 1") as (ann, bob):``.
@@ -256,7 +257,7 @@ def playing(
     Args:
         server: The server.
         *usernames: Who plays.
-        game: A game that they join, one after the other; the first one creates it.
+        game: A game that they join, one after the other; the first player creates it.
         **options: As for `HostedServer.client`.
     """
     return _playing(server, usernames, game, options)
@@ -266,8 +267,7 @@ def playing(
 async def _playing(
     server: HostedServer, usernames: tuple[str, ...], game: str | None, options: dict[str, Any]
 ) -> AsyncIterator[Any]:
-    async with Kit(server.network) as kit:
-        kit.server = server
+    async with Kit(server.network, server) as kit:
         clients = [await kit.play(name, game=game, **options) for name in usernames]
         yield clients[0] if len(clients) == 1 else tuple(clients)
 
@@ -276,31 +276,32 @@ class Kit:
     """The servers and clients that one test starts; they end with the block.
 
     Args:
-        network: What joins them.
+        network: What connects them.
+        server: A server that runs already, and outlives the block.
 
     Attributes:
-        server: The server that clients join where they name none: the latest.
+        server: The server of clients that name none: the latest.
     """
 
-    def __init__(self, network: SimulatedNetwork) -> None:
+    def __init__(self, network: SimulatedNetwork, server: HostedServer | None = None) -> None:
         self.network = network
-        self.server: HostedServer | None = None
-        self._players = trio.CancelScope()
+        self.server = server
         self._done = trio.Event()
         self._servers: list[HostedServer] = []
+        self._playing: list[Client] = []
 
     async def __aenter__(self) -> Kit:
-        """Begin."""
+        """Begin the block in which servers and clients may start."""
         self._context = self._open()
         await self._context.__aenter__()
         return self
 
     async def __aexit__(self, *error: Any) -> bool | None:
-        """Have servers shut down, and then clients disconnect."""
+        """Shut the servers down, and then disconnect the clients."""
         try:
             return await self._context.__aexit__(*error)
         except BaseExceptionGroup as group:
-            # One error is what the test sees, and not how many nurseries it came through.
+            # The test sees the one error, and not how many nurseries it came through.
             raise bare(group) from None
 
     @asynccontextmanager
@@ -308,10 +309,9 @@ class Kit:
         async with trio.open_nursery() as self._hosts:
             try:
                 async with trio.open_nursery() as self._clients:
-                    self._playing: list[Client] = []
                     try:
                         yield
-                        # Servers first: a game does not have to bear that everybody leaves.
+                        # Servers first: a game need not be able to go on without its players.
                         self._done.set()
                         for server in self._servers:
                             await server.stopped.wait()
@@ -324,7 +324,7 @@ class Kit:
                 self._done.set()
 
     async def host(self, game: Callable[..., Game], /, **options: Any) -> HostedServer:
-        """Start a server; it ends with the test.
+        """Start a server, which ends with the block.
 
         Args:
             game: The class of the games.
@@ -347,19 +347,19 @@ class Kit:
         game: str | None = None,
         **options: Any,
     ) -> Client:
-        """Start a client, connected and logged in; it ends with the test.
+        """Start a client, connected and logged in, which ends with the block.
 
         Args:
             username: Who plays.
             password: The user's password.
-            server: Where; by default on the server that was started last.
+            server: The server; None for the one that was started last.
             game: A game to join, or to create where there is none of that name.
             **options: As for `HostedServer.client`.
 
         Raises:
             RuntimeError: There is no server.
             ConnectFailed: The client could not log in.
-            RequestFailed: It could not join the game.
+            RequestFailed: The client could not join the game.
         """
         where = server or self.server
         if where is None:

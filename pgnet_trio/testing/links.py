@@ -26,11 +26,11 @@ from pgnet_trio.transport.rules import (
 __all__ = ["Conditions", "Link", "LinkEnd", "Note"]
 
 BUFFER_SIZE = 64 * 1024
-"""Bytes that are on their way in one direction before the sender has to wait: about as many as
-the buffers of two sockets hold together."""
+"""Bytes on their way in one direction before the sender has to wait: about as many as the buffers
+of two sockets hold together."""
 
 Note = Callable[[str, str, "str | bytes"], None]
-"""Takes note of something that happened: to which link, what, and the bytes or a text."""
+"""Records something that happened: on which link, what, and the frame or a text."""
 
 
 @attrs.define
@@ -51,7 +51,7 @@ class Conditions:
 
 
 class _Direction:
-    """What is on its way from one end to the other."""
+    """What is on its way from one end of a link to the other."""
 
     def __init__(self, name: str, link: Link) -> None:
         self.name = name
@@ -78,7 +78,7 @@ class _Direction:
         return not self._frames
 
     def put(self, message: str | bytes) -> bool:
-        """Take a frame; False where the sender has to wait first."""
+        """Take a frame; return False where the sender has to wait until it is on its way."""
         size = byte_size(message)
         if self._size and self._size + size > BUFFER_SIZE:
             self.held = message
@@ -91,7 +91,7 @@ class _Direction:
         name = f"{link.name} {self.name}"
         self._size += size
         if self._severed:
-            # It fills the sender's buffer, as it would with a peer that does not answer.
+            # Lost, and yet counted: the sender's buffer fills, as with a peer that is gone.
             link.note(name, "lose", message)
             return
         conditions = link.conditions
@@ -111,7 +111,7 @@ class _Direction:
         self.receivable.unpark_all()
 
     def take(self) -> str | bytes | None:
-        """Give the next frame that has arrived.
+        """Return the next frame that has arrived; None where there is none.
 
         Raises:
             trio.EndOfChannel: The sender has closed the link.
@@ -128,12 +128,12 @@ class _Direction:
         return None
 
     def check(self) -> None:
-        """Raise what the receiver is to be told, where it is time for that."""
+        """Raise the end of the link, where the receiver may know of it by now."""
         if not self.blocked and self._end_at <= trio.current_time():
             raise self._end(self._end_text)
 
     def last_arrived(self) -> float:
-        """When a frame that was not taken yet arrived last."""
+        """Return the time of the latest arrival that the receiver has not taken."""
         latest = -math.inf
         if not self.blocked:
             for arrival, _ in self._frames:
@@ -143,24 +143,24 @@ class _Direction:
         return latest
 
     def next_change(self) -> float:
-        """When the receiver has to look again, if nothing else happens."""
+        """Return the time at which the receiver has to look again, if nothing else happens."""
         if self.blocked:
             return math.inf
         return min(self._frames[0][0], self._end_at) if self._frames else self._end_at
 
     def end_time(self) -> float:
-        """When the receiver learns that the link is gone; infinite where it does not."""
+        """Return the time at which the receiver learns of the link's end; infinite for never."""
         return math.inf if self.blocked else self._end_at
 
     def finish(self, error: type[trio.EndOfChannel | trio.BrokenResourceError], text: str) -> None:
-        """Have the receiver told that nothing more comes, behind what is on its way."""
+        """Tell the receiver that nothing more comes, behind what is on its way."""
         if self._end_at == math.inf:
             self._end, self._end_text = error, text
             latency = self._link.conditions.latency
             self._end_at = max(trio.current_time() + latency, self._last_arrival)
 
     def break_off(self, text: str, *, told: bool = True) -> None:
-        """Lose what has not arrived yet; the receiver is told at once, or never."""
+        """Lose what has not arrived yet, and tell the receiver of it at once, or never."""
         now = trio.current_time()
         while self._frames and (self.blocked or self._frames[-1][0] > now):
             _, message = self._frames.pop()
@@ -170,16 +170,16 @@ class _Direction:
             self._end, self._end_text, self._end_at = trio.BrokenResourceError, text, now
 
     def sever(self) -> None:
-        """Let nothing arrive that is sent from now on."""
+        """Lose everything that is sent from now on."""
         self._severed = True
 
     def drop_all(self) -> None:
-        """Forget what nobody will read any more."""
+        """Drop what nobody will read any more."""
         self._frames.clear()
         self._severed = True
 
     def wake(self) -> None:
-        """Have both ends look again."""
+        """Wake both ends, so that they look again."""
         self.receivable.unpark_all()
         self.sendable.unpark_all()
 
@@ -226,7 +226,7 @@ class LinkEnd(Transport):
 
     @property
     def last_sent(self) -> float:
-        """When the other end last took something in; see `Transport`."""
+        """When the other end last took a frame; see `Transport`."""
         return self._outbound.last_taken
 
     @property
@@ -287,7 +287,7 @@ class LinkEnd(Transport):
         self._check_sendable()
 
     def ping(self) -> None:
-        """Do nothing: the protocols that are spoken here ping by themselves."""
+        """Do nothing: the protocols over a link have pings of their own."""
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         """Close the link; see `Transport.aclose`."""
@@ -310,13 +310,13 @@ class Link:
     """A connection between a client and a server, as long as it lasts.
 
     Args:
-        name: What it is called in traces.
-        conditions: How it carries what is sent; may change meanwhile.
-        target: The server that it leads to.
+        name: The link's name in traces.
+        conditions: How the link carries frames; the caller may change them at any time.
+        target: The server that the link leads to.
         peer: What the server sees as the client's address.
-        subprotocols: What the client offers, the best first; the server takes that.
+        subprotocols: What the client offers, the best first; the server takes the first.
         random: Decides on jitter and drops.
-        note: Takes note of what happens.
+        note: Called with what happens.
         on_end: Called once, when nothing more will pass.
         inside_process: What both ends say: whether a server is to trust the link.
 
@@ -363,13 +363,13 @@ class Link:
         return self.to_server.idle and self.to_client.idle
 
     def block(self, *, to_server: bool, to_client: bool) -> None:
-        """Let nothing pass for now; what is sent waits, and nobody is told."""
+        """Let nothing pass for now, in these directions: frames wait, and nobody is told."""
         self.to_server.blocked = to_server
         self.to_client.blocked = to_client
         self._wake()
 
     def cut(self) -> None:
-        """Break the link now: what has not arrived is lost, and both ends are told."""
+        """Break the link now: lose what has not arrived, and tell both ends."""
         if self._ended:
             return
         self.note(self.name, "cut", "")
@@ -380,8 +380,8 @@ class Link:
     def break_in(self, direction: _Direction, message: str | bytes) -> None:
         """Break the link in the middle of this frame, which is lost.
 
-        What was sent before it in the same direction arrives; of the other direction only what
-        has arrived already. Now and then one end is not told, as when a router forgets a
+        Frames before it in the same direction arrive; in the other direction, only those that
+        have arrived already. Now and then one end is not told, as when a router forgets a
         connection: that end has to find out by itself.
         """
         told = self.random.random()
@@ -393,7 +393,7 @@ class Link:
         self._end()
 
     def close(self, end: LinkEnd, text: str) -> None:
-        """Have the other end read what is under way, and then that this one closed."""
+        """Close the link: the other end reads what is on its way, and then that this end closed."""
         self.note(self.name, "close", text)
         outbound, inbound = self.to_server, self.to_client
         if end is self.server:
@@ -405,7 +405,7 @@ class Link:
         self._end()
 
     def abort(self, end: LinkEnd) -> None:
-        """Break the link since this end stopped in the middle of a frame."""
+        """Break the link, because this end stopped in the middle of a frame."""
         end.closed = True
         (self.to_client if end is self.server else self.to_server).held = None
         self.cut()

@@ -1,4 +1,4 @@
-"""A network in memory and in virtual time, whose links do what an author's test wants."""
+"""A network in memory and in virtual time, whose links do what a test says."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Record", "SimulatedNetwork"]
 _OF_FRAMES = {"send", "receive", "lose", "break"}
 
 MAX_RECORDS = 10_000
-"""Records that are kept to look at; the hash of the trace is over all of them."""
+"""Records that a network keeps to look at; the hash of the trace covers all of them."""
 
 
 @attrs.frozen
@@ -37,11 +37,11 @@ class Record:
 
     Attributes:
         time: Seconds since the network was made.
-        where: Which link, and in which direction: ``ann#1 ->`` is toward the server.
+        where: The link and the direction: ``ann#1 ->`` is toward the server.
         what: A word: connect, refuse, send, receive, lose, break, cut, close, stall, partition
             or heal.
         size: Bytes of the frame; 0 where there is none.
-        digest: The beginning of the frame's BLAKE2b hash, in hex, or a text.
+        digest: The first bytes of the frame's BLAKE2b hash, in hex, or a text.
     """
 
     time: float
@@ -60,11 +60,13 @@ class _Place:
     """Where a user connects from.
 
     Attributes:
+        random: The randomness of the links from there.
         reachable: Whether connections can be made from there.
-        to_server: Whether what is sent to the server gets there.
-        to_client: The same of what the server sends.
+        to_server: Whether frames to the server get there.
+        to_client: Whether frames from the server get here.
         count: How many connections there were.
-        changed: Wakes those who wait for this to change.
+        links: The links that have not ended.
+        changed: Wakes those who wait for a change of these.
     """
 
     random: random.Random
@@ -77,11 +79,11 @@ class _Place:
 
 
 class SimulatedNetwork:
-    """Joins clients to servers in memory, with the protocols and the encryption of a real one.
+    """Connects clients to servers in memory, with the protocols and encryption of a real network.
 
-    What is sent arrives in order, or not at all. With a clock that jumps
-    (``trio.testing.MockClock``) nothing takes real time; with the same seed, the same calls and
-    `simulate` everything happens again, byte for byte.
+    Frames arrive in order, or not at all. With a clock that jumps (``trio.testing.MockClock``)
+    nothing takes real time; with the same seed, the same calls and `simulate`, everything happens
+    again, byte for byte.
 
     Methods take usernames; without any, they mean every user that there was so far.
 
@@ -93,15 +95,15 @@ class SimulatedNetwork:
         drop_rate: The share of frames, from 0 to 1, in the middle of which the link breaks, those
             of the handshake included. Clients come back by themselves.
         encrypted: Whether links are encrypted, kept alive and limited as over a real network.
-            Without, what passes can be read; it is like the link of ``Client.local``.
+            Otherwise a test can read the frames, as those of ``Client.local``.
 
     Attributes:
-        conditions: These four figures; they may be assigned at any time and hold from the next
-            frame on.
+        conditions: The four figures above; a test may assign them at any time, and they hold
+            from the next frame on.
         records: The latest things that happened, at most 10,000 of them.
         dropped: How many connections broke or were cut so far.
-        on_record: Called with each record, and the frame that it is of, which is empty where it
-            is of none; for tests that read what passes.
+        on_record: Called with each record and its frame, empty where it has none; for tests that
+            read what passes.
 
     Raises:
         ValueError: A figure makes no sense.
@@ -140,7 +142,7 @@ class SimulatedNetwork:
 
     @property
     def trace_hash(self) -> str:
-        """Names everything that happened so far, to the byte and to the moment, in hex."""
+        """A hash of everything that happened so far, with all bytes and times, in hex."""
         return self._hash.hexdigest()
 
     @property
@@ -149,7 +151,7 @@ class SimulatedNetwork:
         return all(link.idle for place in self._places.values() for link in place.links)
 
     def random(self, purpose: str) -> random.Random:
-        """Give a source of randomness that depends on the seed and the purpose alone."""
+        """Return a source of randomness that depends on the seed and the purpose alone."""
         return random.Random(f"{self.seed} {purpose}")
 
     def environment(
@@ -157,10 +159,10 @@ class SimulatedNetwork:
         purpose: str,
         note_failure: Callable[[BaseException], None] | None = None,
     ) -> Environment:
-        """Give what a server or client needs of the world: seeded, cheap, and in the loop.
+        """Return an environment for a server or client: seeded, cheap, and without threads.
 
         Args:
-            purpose: Whose it is; each gets randomness of its own.
+            purpose: Whose environment it is; each has randomness of its own.
             note_failure: As in `Environment`.
         """
         more = {} if note_failure is None else {"note_failure": note_failure}
@@ -172,10 +174,10 @@ class SimulatedNetwork:
         )
 
     def connector(self, server: Server, username: str, *, protocol: int = 2) -> Connector:
-        """Give a user's way to a server, for ``Client(connector, username=...)``.
+        """Return a user's way to a server, for ``Client(connector, username=...)``.
 
         Args:
-            server: A server, running or not yet.
+            server: A server, which need not run yet.
             username: Whose links these will be.
             protocol: The version of the protocol that the client offers.
         """
@@ -184,7 +186,7 @@ class SimulatedNetwork:
     # What a test does to links.
 
     def drop(self, *usernames: str, share: float = 1.0) -> int:
-        """Break connections, as they are now; clients come back by themselves.
+        """Break the connections that there are now; clients come back by themselves.
 
         Args:
             *usernames: Whose.
@@ -217,7 +219,7 @@ class SimulatedNetwork:
             place.changed.unpark_all()
 
     def stall(self, *usernames: str) -> None:
-        """Have clients read nothing until `heal`; what they send arrives."""
+        """Let clients read nothing until `heal`; what they send arrives."""
         self._block(usernames, "stall", to_server=True, to_client=False)
 
     def partition(self, *usernames: str) -> None:
@@ -321,7 +323,7 @@ class _SimulatedConnector(Connector):
         return "a simulated network"
 
     def connect(self, max_message_size: int | None) -> AbstractAsyncContextManager[Transport]:
-        """Give an async context manager around a new link."""
+        """Return an async context manager around the client's end of a new link."""
         return self._network._connect(
             self._server, self._username, self._protocol, max_message_size
         )
@@ -330,6 +332,6 @@ class _SimulatedConnector(Connector):
 async def _run_in_loop(
     function: Callable[..., object], *args: object, abandon_on_cancel: bool
 ) -> object:
-    """Run a blocking function here and now: in a thread it would let virtual time run on."""
+    """Run a blocking function here: while a thread ran it, virtual time would jump on."""
     await trio.lowlevel.checkpoint()
     return function(*args)

@@ -1,7 +1,7 @@
 """The pytest plugin of pgnet_trio.
 
-Every run of pytest loads it, whether or not it tests a game, so pytest-trio is not imported here:
-where that is missing, nothing else may break.
+Every run of pytest loads this plugin, whether or not it tests a game. So it does not import
+pytest-trio: where that is missing, nothing else may break.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hand the seed on to `pgnet_trio.testing.explore`, which knows nothing of pytest."""
+    """Pass the seed to `pgnet_trio.testing.explore`, which knows nothing of pytest."""
     seed = config.getoption("--pgnet-seed")
     if seed is not None:
         patch = pytest.MonkeyPatch()
@@ -49,7 +49,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture
 def pgnet_seed(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Give a seed, on which the order of Trio's tasks depends too; new for each test."""
+    """Yield a new seed for each test; the order of Trio's tasks depends on it too."""
     seed = request.config.getoption("--pgnet-seed")
     if seed is None:
         seed = random.SystemRandom().randrange(2**32)
@@ -60,7 +60,7 @@ def pgnet_seed(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.fixture
 def pgnet_network(pgnet_seed: int) -> SimulatedNetwork:
-    """Give the network that joins the clients and servers of this test."""
+    """Return the network that connects the clients and servers of this test."""
     return SimulatedNetwork(pgnet_seed)
 
 
@@ -72,7 +72,7 @@ async def _pgnet_kit(pgnet_network: SimulatedNetwork) -> AsyncIterator[Kit]:
 
 @pytest.fixture
 def pgnet_server(_pgnet_kit: Kit) -> Callable[..., Any]:
-    """Give what starts a server.
+    """Return what starts a server.
 
     ``server = await pgnet_server(MyGame, **options)``; see `pgnet_trio.testing.Kit.host`.
     """
@@ -81,7 +81,7 @@ def pgnet_server(_pgnet_kit: Kit) -> Callable[..., Any]:
 
 @pytest.fixture
 def pgnet_client(_pgnet_kit: Kit) -> Callable[..., Any]:
-    """Give what starts a client.
+    """Return what starts a client.
 
     ``ann = await pgnet_client("ann", game="table 1")``; see `pgnet_trio.testing.Kit.play`.
     """

@@ -1,4 +1,4 @@
-"""The same seed, the same order of tasks: Trio's scheduler made repeatable."""
+"""Trio's order of tasks, made repeatable by a seed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["seeded_scheduler"]
 
 @contextmanager
 def seeded_scheduler(seed: int | str) -> Iterator[bool]:
-    """Have Trio choose the order of tasks by a seed, for as long as the block lasts.
+    """Let Trio choose the order of tasks by a seed, for as long as the block lasts.
 
     Trio shuffles the tasks that are ready with a private source of randomness, and has no public
-    way to seed it. With a release of Trio that has it no more, nothing is repeatable, and
-    nothing fails.
+    way to seed it. With a release of Trio without that source, nothing is repeatable, and nothing
+    fails.
 
     Args:
         seed: What the order depends on.
 
     Yields:
-        Whether it could be done.
+        Whether the order depends on the seed.
     """
     scheduler: Any = getattr(getattr(trio, "_core", None), "_run", None)
     source = getattr(scheduler, "_r", None)
@@ -35,7 +35,7 @@ def seeded_scheduler(seed: int | str) -> Iterator[bool]:
         return
     state, sorts = source.getstate(), scheduler._ALLOW_DETERMINISTIC_SCHEDULING
     source.seed(f"scheduler {seed}")
-    # Ready tasks come out of sets, in the order of their addresses; this sorts them first.
+    # Trio keeps ready tasks in a set, whose order depends on addresses; this sorts them first.
     scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
     try:
         yield True

@@ -1,4 +1,4 @@
-"""Whether a player gets to know what they may not."""
+"""A test that a player gets to know nothing of a secret."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = ["Secret", "assert_hidden"]
 TABLE = "the table"
 
 MAX_FRAMES = 100_000
-"""Frames that are compared; a script that causes more is too long for this."""
+"""Frames to compare; a game that causes more is too long for this."""
 
 Secret = Mapping[str, Any] | Callable[[Any], object]
-"""What sets up a game: attributes with their values, or a function that is given the game."""
+"""What sets up a game: attributes with their values, or a function that takes the game."""
 
 
 @attrs.frozen
@@ -50,30 +50,30 @@ def assert_hidden(
     seed: int = 0,
     **server_options: Any,
 ) -> int:
-    """Play a game several times, each with another secret, and see that a player cannot tell.
+    """Play a game several times, each with another secret, and check that a player cannot tell.
 
-    Every byte that the player's client gets is compared, and the moment at which it comes: the
-    state and its patches, answers, pushes, the directory of games. It runs its own event loop:
-    call it from a plain test function.
+    It compares every byte that the player's client gets, and the time at which it comes: the state
+    and its patches, answers, pushes, the directory of games. It runs its own event loop: call it
+    from a plain test function.
 
     Args:
         game: The class of the game.
         secrets: Two or more ways to set up the game, right after it was made: attributes with
-            their values, or functions that are given the game. What *player* may know has to be
-            the same in all of them.
+            their values, or functions that take the game. What *player* may know has to be the
+            same in all of them.
         player: Who must not find out.
         players: Who plays; all join in this order.
-        play: Plays the game, given the clients by name; the same each time, so it must not act
-            on a secret. None: all only join.
+        play: Plays the game, given the clients by name. It does the same each time, so it must
+            not act on a secret. None: all only join.
         options: What the game is created with.
-        seed: Of everything else that is random.
+        seed: The seed of everything else that is random.
         **server_options: As for `Server`.
 
     Returns:
         How many bytes were compared.
 
     Raises:
-        AssertionError: The player gets something else; the message shows the first difference.
+        AssertionError: The player can tell; the message shows the first difference.
         ValueError: There is nothing to compare.
     """
     if len(secrets) < 2:
@@ -110,7 +110,7 @@ async def _play(
     server_options: dict[str, Any],
 ) -> list[_Frame]:
     frames: list[_Frame] = []
-    # Without encryption, so that what passes can be compared, and shown.
+    # Without encryption: a difference between ciphertexts would show nothing.
     network = SimulatedNetwork(seed, encrypted=False)
 
     def note(record: Record, frame: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Runs a program in virtual time, the same way again for the same seed."""
+"""A program in virtual time that runs in the same way again for the same seed."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def simulate(
 ) -> ResultT:
     """Run an async function in virtual time, as `trio.run` does in real time.
 
-    The clock stands while anything can run, and jumps when everything waits for it. With the
-    same seed the tasks run in the same order.
+    The clock stands still while any task can run, and jumps when all tasks wait. With the same
+    seed, the tasks run in the same order.
 
     Args:
         main: The function; make a `SimulatedNetwork` of the same seed in it.
@@ -29,7 +29,10 @@ def simulate(
         seed: What the order of the tasks depends on.
 
     Returns:
-        What *main* returns; what it raises comes out, with the seed in a note.
+        What *main* returns.
+
+    Raises:
+        BaseException: What *main* raises, with the seed in a note.
     """
     with seeded_scheduler(seed):
         try:

@@ -1,4 +1,4 @@
-"""A save file in memory, which outlives the servers that use it."""
+"""A save file in memory that outlives the servers that use it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class MemoryStore(Store):
 
     Attributes:
         state: All that was saved.
-        full: Whether writing fails, as on a full disk; may be assigned at any time.
+        full: Whether writing fails, as on a full disk; a test may assign it at any time.
     """
 
     def __init__(self) -> None:
@@ -35,10 +35,10 @@ class MemoryStore(Store):
         return {name: game.data for name, game in self.state.games.items()}
 
     def load(self) -> SavedState:
-        """Give a copy of all that was saved.
+        """Return a copy of all that was saved.
 
         Raises:
-            StorageError: Another server uses it.
+            StorageError: Another server uses this store.
         """
         if self._users:
             raise StorageError("This store is in use by another server.")
@@ -49,7 +49,7 @@ class MemoryStore(Store):
         )
 
     def write(self, changes: Changes) -> None:
-        """Carry out these changes.
+        """Save these changes.
 
         Raises:
             StorageError: `full` is set.
@@ -67,7 +67,7 @@ class MemoryStore(Store):
         self._users = 0
 
     def copy(self) -> MemoryStore:
-        """Give another store that holds the same: what a machine has that crashed just now."""
+        """Return another store with the same content: what a crash at this moment would leave."""
         copy = MemoryStore()
         saved = self.state
         copy.state = SavedState(

@@ -517,7 +517,7 @@ def test_ctrl_c_at_a_question(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_ending(
     monkeypatch: pytest.MonkeyPatch, at_start: Callable[[Server], None]
 ) -> tuple[list[Server], list[int]]:
-    """Use servers that do something once they listen; gives them, and what ended them."""
+    """Use servers that do something once they listen; return them, and what ended them."""
     made: list[Server] = []
     results: list[int] = []
 

@@ -208,7 +208,7 @@ def test_what_is_no_key_has_no_fingerprint(text: str) -> None:
 
 @asynccontextmanager
 async def hosting_original(server: OriginalServer) -> AsyncIterator[int]:
-    """Host what behaves like the original's server; gives its port."""
+    """Host what behaves like the original's server; yield its port."""
     accept = choose(None).accept
 
     async def handle(stream: trio.SocketStream) -> None:

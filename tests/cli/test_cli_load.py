@@ -24,7 +24,7 @@ from pgnet_trio.cli.measuring import MAX_KINDS, Latencies, Tally, describe_error
 from pgnet_trio.errors import Disconnected
 from pgnet_trio.messages import Packet, RequestFailed, Response, Status
 from pgnet_trio.testing import HostedServer, hosting
-from tests.kit.hosting import Recorder, Way
+from tests.kit.hosting import ForwardingConnector, Recorder
 from tests.kit.subprocesses import WITHOUT_EXTRAS, run_program, start_in_terminal, start_program
 
 if TYPE_CHECKING:
@@ -288,7 +288,7 @@ async def test_only_so_many_log_in_at_the_same_time(
     at_once: list[int] = []
     logging_in = 0
 
-    class Slow(Way):
+    class Slow(ForwardingConnector):
         @asynccontextmanager
         async def _connect(self, max_message_size: int | None) -> AsyncIterator[Transport]:
             nonlocal logging_in

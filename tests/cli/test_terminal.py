@@ -44,7 +44,7 @@ def terminal_ends() -> Iterator[tuple[int, int]]:
 
 @pytest.fixture
 def standard_input(monkeypatch: pytest.MonkeyPatch, pipe: tuple[int, int]) -> Iterator[int]:
-    """A pipe as standard input; gives the end to write to."""
+    """Make a pipe standard input; yield the end to write to."""
     near, far = pipe
     with open(near, encoding="utf-8", closefd=False) as stream:
         monkeypatch.setattr(sys, "stdin", stream)

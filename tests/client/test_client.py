@@ -41,7 +41,7 @@ from pgnet_trio.client.server_key import fetch_server_key
 from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, hosting
 from pgnet_trio.transport import choose
-from tests.kit.hosting import Recorder, cheap_environment, remote
+from tests.kit.hosting import Recorder, cheap_environment, socket_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -363,7 +363,7 @@ async def test_a_local_client_opens_a_port_for_others_if_asked() -> None:
     ann = Client.local(game=Recorder, username="ann", port=0, server_factory=factory)
     async with ann:
         await ann.create_game("table 1")
-        async with remote(servers[0], "bob") as bob:
+        async with socket_client(servers[0], "bob") as bob:
             await bob.join_game("table 1")
             assert (await bob.get_game_dir())["table 1"].users == 2
     assert servers[0].port is None

@@ -1041,7 +1041,7 @@ def test_msgpack_is_read_as_strictly_as_json() -> None:
         decode_msgpack("text")  # type: ignore[call-overload]  # what a mistaken caller passes
 
 
-@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 500, 10_000, 100_000])
+@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 500, 2000])
 def test_deep_msgpack_is_refused(levels: int) -> None:
     for data in (b"\x91" * levels + b"\xc0", b"\x81\xa1a" * levels + b"\xc0"):
         with pytest.raises(CodecError, match="expected at most 100 levels of nesting"):
@@ -1125,7 +1125,7 @@ def nested(levels: int) -> object:
 
 
 @pytest.mark.parametrize(("open_", "close"), [("[", "]"), ('{"a":', "}")])
-@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 500, 10_000, 100_000])
+@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 500, 2000])
 def test_deep_nesting_is_refused_when_it_arrives(levels: int, open_: str, close: str) -> None:
     text = open_ * levels + "0" + close * levels
     with pytest.raises(CodecError, match="expected at most 100 levels of nesting") as caught:
@@ -1143,7 +1143,7 @@ def test_the_depth_limit_is_the_same_both_ways() -> None:
     assert not is_plain([], MAX_DEPTH)
     assert decode_json(encode_json(data), Any) == data == plain(data)
     assert decode_msgpack(encode_msgpack(data)) == data
-    for too_deep in (nested(MAX_DEPTH + 1), nested(10_000)):
+    for too_deep in (nested(MAX_DEPTH + 1), nested(2000)):
         for refuse in (
             plain,
             encode_json,
@@ -1166,7 +1166,7 @@ def test_data_that_contains_itself_is_refused() -> None:
         encode_json(tree)
 
 
-@pytest.mark.parametrize("levels", [60, 150, 20 * sys.getrecursionlimit()])
+@pytest.mark.parametrize("levels", [60, 150, 2 * sys.getrecursionlimit()])
 def test_deep_models_are_refused_both_ways(levels: int) -> None:
     tree = Tree(0)
     data: dict[str, Any] = {"value": 0}

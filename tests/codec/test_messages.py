@@ -325,7 +325,7 @@ def test_a_field_of_the_wrong_type_is_refused_by_the_sender_and_by_the_receiver(
         ('{"message": "a", "payload": null}', "^payload: expected a dict, got None"),
         ('{"message": "a", "payload": {"x": NaN}}', "expected JSON"),
         ('{"message": "a", "payload": {"x": 9223372036854775808}}', r"^payload\.x: "),
-        ('{"message": "a", "payload": {"x": ' + "[" * 10_000 + "]" * 10_000 + "}}", "nesting"),
+        ('{"message": "a", "payload": {"x": ' + "[" * 2000 + "]" * 2000 + "}}", "nesting"),
         ('{"message": "a", "username": 1}', "^username: "),
         ("", "expected JSON"),
         (b"\xff\xfe", "expected JSON"),

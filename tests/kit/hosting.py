@@ -1,4 +1,4 @@
-"""What tests of servers add to `pgnet_trio.testing`: a game, faults on purpose, real sockets."""
+"""What tests of servers need besides `pgnet_trio.testing`: a game, faults on purpose, sockets."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def cheap_environment() -> Environment:
-    """Give the kit's, for servers that it does not make; each with keys of its own."""
+    """Return an environment for servers that the kit does not make: as cheap, with random keys."""
     return attrs.evolve(SimulatedNetwork().environment("tests"), random_bytes=os.urandom)
 
 
 class Recorder(Game):
-    """Answers with what it got, and notes every hook; some messages make it misbehave."""
+    """Answers with what it got, and notes every hook call; some messages make it misbehave."""
 
     def __init__(self, name: str, save_string: str | None = None) -> None:
         self.name = name
@@ -58,7 +58,7 @@ class Recorder(Game):
 async def hosting_faults(
     game: Callable[..., Game], /, *errors: type[BaseException], **options: Any
 ) -> AsyncIterator[HostedServer]:
-    """Run a server around a test of what becomes of errors in games and hooks; of any, if none."""
+    """Run a server around a block in which games and hooks may raise these errors; any, if none."""
     server = HostedServer(game, **options)
     with server.expecting(*errors):
         async with server.running():
@@ -66,12 +66,12 @@ async def hosting_faults(
 
 
 def in_the_clear() -> SimulatedNetwork:
-    """A network like the link of `Client.local`, over which the admin needs no password."""
+    """Return a network without encryption, like `Client.local`: the admin needs no password."""
     return SimulatedNetwork(encrypted=False)
 
 
-class Way(Connector):
-    """A user's way to a server under test; for subclasses that do something to it."""
+class ForwardingConnector(Connector):
+    """A user's way to a server under test, for subclasses that add something to each connection."""
 
     def __init__(self, server: HostedServer, username: str) -> None:
         self._inner = server.network.connector(server, username)
@@ -89,10 +89,10 @@ class Way(Connector):
             yield transport
 
 
-def remote(
+def socket_client(
     server: Server, username: str, password: str = "", *, protocol: int = 2, **options: Any
 ) -> Client:
-    """Make a client for a running server with a port, over a real socket."""
+    """Return a client that connects to a running server's port over a real socket."""
     assert server.port is not None
     offered = (SUBPROTOCOL,) if protocol == 2 else ()
     address = parse_address("127.0.0.1", server.port)

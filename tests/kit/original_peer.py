@@ -1,8 +1,8 @@
 """The wire behaviour of PGNet 0.2, client and server, to hold ours against.
 
-It shares no code with the package: `json` and PyNaCl are used directly, and it is as strict as
-the original is: a key that it does not know is an error. Nothing here reads or writes; a message
-goes in, and what would be sent comes out, so that it runs in plain tests and over real WebSockets.
+It shares no code with the package: it uses `json` and PyNaCl directly. It is as strict as the
+original is: a key that it does not know is an error. Nothing here does input or output: a message
+goes in, and the one to send comes out; so it works in plain tests and over real WebSockets.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DEFAULT_HEARTBEAT_RATE = 10
 
 
 class PeerError(Exception):
-    """What makes the original give a connection up."""
+    """What makes the original close a connection."""
 
 
 def _now() -> str:
@@ -95,7 +95,7 @@ class Stage(Enum):
 
 
 class OriginalClient:
-    """The original's client: it sends one message, and waits for the one that answers it.
+    """The original's client: it sends one message, and waits for the answer to it.
 
     Attributes:
         stage: How far it is.
@@ -133,17 +133,17 @@ class OriginalClient:
         return self._key.public_key.encode(encoder=Base64Encoder).decode()
 
     def open(self) -> str:
-        """Give the first message of the connection."""
+        """Return the first message of the connection."""
         return self._send("key_trade", {"pubkey": self.pubkey})
 
     def request(self, message: str, payload: dict[str, Any] | None = None) -> str:
-        """Give the message that carries a request; to be called once the last one is answered."""
+        """Return the message with a request; only once the last request was answered."""
         if self.stage is not Stage.CONNECTED:
             raise PeerError(f"not connected: {self.status}")
         return self._send(message, payload or {})
 
     def receive(self, message: str | bytes) -> str | None:
-        """Take a message in, and give the one that this client sends next, if it has one."""
+        """Take a message in, and return the one that this client sends next, if it has one."""
         if not self.waiting:
             raise PeerError("a message that nobody asked for: all later answers would be shifted")
         self.waiting = False
@@ -243,8 +243,8 @@ class OriginalConnection:
     """One connection of the original's server: each message gets exactly one back.
 
     Attributes:
-        stage: How far it is; when it is CLOSED the connection is to be closed, after what
-            `receive` gave last is sent.
+        stage: How far it is. CLOSED: close the connection, once what `receive` returned last
+            was sent.
         username: Who logged in.
         game: The game that this user is in.
     """
@@ -257,7 +257,7 @@ class OriginalConnection:
         self._tunnel: _Tunnel | None = None
 
     def receive(self, message: str | bytes) -> str:
-        """Take a message in, and give the one that answers it.
+        """Take a message in, and return the answer to it.
 
         Raises:
             PeerError: The original would have closed the connection without an answer.
@@ -276,7 +276,7 @@ class OriginalConnection:
         return answer if tunnel is None else tunnel.encrypt(answer)
 
     def close(self) -> None:
-        """Let the user go, as at the end of the connection."""
+        """Log the user out, as at the end of the connection."""
         self.stage = Stage.CLOSED
         self._server.connected.discard(self.username)
         self._leave()

@@ -1,4 +1,4 @@
-"""Both ends of protocol 2, joined without a socket, and peers that say whatever they like."""
+"""Both endpoints of protocol 2, joined without a socket, and peers that send whatever they like."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ random_bytes = seeded_bytes(1)
 
 
 class Seen:
-    """A state as the server shows it to somebody."""
+    """A state as the server encodes it: a `Snapshot`."""
 
     def __init__(self, data: Any) -> None:
         self.data = data
@@ -61,7 +61,7 @@ class Seen:
 
 
 class Requests:
-    """What a client wants to ask, and has not asked yet."""
+    """The requests that a client has not sent yet."""
 
     def __init__(self) -> None:
         self.waiting: deque[tuple[bytes, bool]] = deque()
@@ -116,7 +116,7 @@ def make_client(
 
 
 def exchange(client: ClientProtocol, server: ServerProtocol) -> list[object]:
-    """Carry messages both ways until neither side has any; give what they meant, in order."""
+    """Carry messages both ways until neither side has any; return the events, in order."""
     events: list[object] = []
     while True:
         if (message := client.next_message()) is not None:
@@ -129,7 +129,7 @@ def exchange(client: ClientProtocol, server: ServerProtocol) -> list[object]:
 
 @attrs.define
 class Session:
-    """A session at both its ends, and the connection that it has now."""
+    """Both ends of a session, and both endpoints of the connection that it has now."""
 
     encrypted: bool = True
     client_limit: int | None = 1024 * 1024
@@ -159,7 +159,7 @@ class Session:
         assert self.exchange() == [LoggedIn("welcome", TOKEN)]
 
     def resume(self) -> list[object]:
-        """Come back over a new connection; give what arrived, the resumption left out."""
+        """Come back over a new connection; return the events that follow the resumption."""
         self.connect(TOKEN)
         (asked,) = self.exchange()
         assert isinstance(asked, Resume)
@@ -184,14 +184,14 @@ def logged_in(
     return session
 
 
-class Stranger:
-    """A peer that has the right keys, and says whatever it likes."""
+class ScriptedPeer:
+    """A peer that has the right keys, and sends whatever the test says."""
 
     def __init__(self, cipher: NoiseTransport | None) -> None:
         self._cipher = cipher
 
     @classmethod
-    def client_of(cls, server: ServerProtocol, *, encrypted: bool = True) -> Stranger:
+    def client_of(cls, server: ServerProtocol, *, encrypted: bool = True) -> ScriptedPeer:
         """Shake hands with a server."""
         if not encrypted:
             return cls(None)
@@ -208,7 +208,7 @@ class Stranger:
         return cls(handshake.split())
 
     @classmethod
-    def server_of(cls, client: ClientProtocol, *, encrypted: bool = True) -> Stranger:
+    def server_of(cls, client: ClientProtocol, *, encrypted: bool = True) -> ScriptedPeer:
         """Shake hands with a client, the hello included."""
         hello = wire.array_head(1) + wire.encode(wire.Hello(None, sorted(FEATURES)))
         if not encrypted:
@@ -230,11 +230,11 @@ class Stranger:
         return plaintext if self._cipher is None else self._cipher.encrypt_frame(plaintext)
 
     def say(self, *envelopes: Any) -> bytes:
-        """A frame with these envelopes."""
+        """Return a frame with these envelopes."""
         return self.frame(msgpack(list(envelopes)))
 
     def hear(self, message: bytes | None) -> list[Any]:
-        """What a server said, as plain lists."""
+        """Return the envelopes in a message, as plain lists."""
         assert message is not None
         plaintext = message if self._cipher is None else self._cipher.decrypt_frame(message)
         envelopes: list[Any] = msgspec.msgpack.decode(plaintext)

@@ -1,4 +1,4 @@
-"""Somebody between clients and a server, who sees and changes every byte that passes."""
+"""A TCP proxy between clients and a server, which records and may change every byte."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-__all__ = ["Middleman", "Passage", "in_the_middle"]
+__all__ = ["InterceptingProxy", "ProxiedConnection", "intercepting"]
 
 Edit = Callable[[bytes], bytes]
 
 
 @attrs.define(eq=False)
-class Passage:
-    """One connection that goes through.
+class ProxiedConnection:
+    """One connection through the proxy.
 
     Attributes:
-        sent: What the client sent.
-        received: What it was sent.
+        client: The proxy's end of the client's connection.
+        server: The proxy's end of the connection to the server.
+        sent: The bytes that the client sent.
+        received: The bytes that the server sent.
     """
 
     client: trio.SocketStream
@@ -30,7 +32,7 @@ class Passage:
     received: bytearray = attrs.field(factory=bytearray)
 
     async def reset(self) -> None:
-        """Reset the connection at both ends, as a router does that has forgotten it."""
+        """Reset the connection at both ends, as a router does that forgot it."""
         for stream in (self.client, self.server):
             try:
                 # Closing with a linger time of 0 sends an RST.
@@ -42,32 +44,33 @@ class Passage:
 
 
 @attrs.define(eq=False)
-class Middleman:
-    """Takes connections, and passes what comes on to a server.
+class InterceptingProxy:
+    """Accepts connections, and passes what it reads on to a server.
 
     Attributes:
-        port: Where clients connect.
+        port: The port that clients connect to.
         target: The server's port.
-        to_server: Changes what clients send.
-        to_client: Changes what servers send.
-        passages: All connections so far.
+        to_server: Called with what a client sends; returns what to pass on.
+        to_client: Called with what the server sends; returns what to pass on.
+        connections: All connections so far.
     """
 
     port: int
     target: int
     to_server: Edit = bytes
     to_client: Edit = bytes
-    passages: list[Passage] = attrs.field(factory=list)
+    connections: list[ProxiedConnection] = attrs.field(factory=list)
 
     async def reset(self) -> None:
         """Reset every connection."""
-        for passage in self.passages:
-            await passage.reset()
+        for connection in self.connections:
+            await connection.reset()
 
     async def serve(self, client: trio.SocketStream) -> None:
+        """Pass on one connection, until both ends have closed it."""
         async with client, await trio.open_tcp_stream("127.0.0.1", self.target) as server:
-            passage = Passage(client, server)
-            self.passages.append(passage)
+            connection = ProxiedConnection(client, server)
+            self.connections.append(connection)
 
             async def pass_on(
                 source: trio.SocketStream,
@@ -81,19 +84,19 @@ class Middleman:
                         await sink.send_all((self.to_server if to_server else self.to_client)(data))
                     await sink.send_eof()
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    await passage.reset()
+                    await connection.reset()
 
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(pass_on, client, server, passage.sent, True)
-                nursery.start_soon(pass_on, server, client, passage.received, False)
+                nursery.start_soon(pass_on, client, server, connection.sent, True)
+                nursery.start_soon(pass_on, server, client, connection.received, False)
 
 
 @asynccontextmanager
-async def in_the_middle(target: int | None) -> AsyncIterator[Middleman]:
-    """Have somebody stand before a server's port for as long as the block lasts."""
+async def intercepting(target: int | None) -> AsyncIterator[InterceptingProxy]:
+    """Run a proxy before a server's port for as long as the block lasts."""
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        middleman = Middleman(listener.socket.getsockname()[1], target or 0)
-        nursery.start_soon(trio.serve_listeners, middleman.serve, [listener])
-        yield middleman
+        proxy = InterceptingProxy(listener.socket.getsockname()[1], target or 0)
+        nursery.start_soon(trio.serve_listeners, proxy.serve, [listener])
+        yield proxy
         nursery.cancel_scope.cancel()

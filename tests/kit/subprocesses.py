@@ -1,4 +1,4 @@
-"""Programs started by tests: what they print is waited for, and none outlives its test."""
+"""Programs that tests start: a test waits for what they print, and no program outlives it."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ WITHOUT_EXTRAS = (
     "import sys; sys.modules.update(dict.fromkeys(['prompt_toolkit', 'rich', 'websockets']))\n"
     "from pgnet_trio.cli import main; sys.exit(main())",
 )
-"""The same, as if only what is always needed were installed."""
+"""The same, as if none of the extras were installed."""
 
 
 class Output:
-    """What a program has printed so far."""
+    """What a program has printed so far, and how far a test has read it."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -61,7 +61,7 @@ class Output:
         self._news.unpark_all()
 
     async def wait_for(self, pattern: str) -> re.Match[str]:
-        """Wait for text after what was waited for before."""
+        """Wait for a pattern in the text behind the last match."""
         deadline = trio.current_time() + DEADLINE
         while not (match := re.compile(pattern).search(self.text, self._seen)):
             with trio.move_on_at(deadline) as scope:
@@ -74,7 +74,7 @@ class Output:
 
 @attrs.frozen
 class Program:
-    """A running program. One in a terminal prints everything to `out`."""
+    """A running program; in a terminal, both outputs are `out`."""
 
     process: trio.Process
     input: trio.abc.SendStream
@@ -86,14 +86,14 @@ class Program:
         await self.input.send_all(text.encode())
 
     async def exit_status(self) -> int:
-        """Wait until it has ended and everything that it printed is there."""
+        """Wait until it has ended and its output is complete; return the exit status."""
         status = await self.process.wait()
         await self.outputs_ended.wait()
         return status
 
 
 def environment(changes: Mapping[str, str | None]) -> dict[str, str]:
-    """The environment for a program, without settings of whoever runs the tests."""
+    """Return an environment for a program, without PGNET settings of whoever runs the tests."""
     names = {name: value for name, value in os.environ.items() if not name.startswith("PGNET_")}
     return {
         name: value
@@ -109,7 +109,7 @@ async def start_program(
     cwd: Path | None = None,
     env: Mapping[str, str | None] | None = None,
 ) -> AsyncIterator[Program]:
-    """Start ``pgnet-trio`` with pipes; it is killed at the end if it still runs."""
+    """Start ``pgnet-trio`` with pipes; at the end of the block, kill it if it still runs."""
     process = await trio.lowlevel.open_process(
         [*command, *arguments],
         stdin=subprocess.PIPE,
@@ -188,7 +188,7 @@ async def run_program(
     cwd: Path | None = None,
     env: Mapping[str, str | None] | None = None,
 ) -> tuple[int, str, str]:
-    """Run ``pgnet-trio`` to its end; gives the exit status, and what it printed and complained."""
+    """Run ``pgnet-trio`` to its end; return its exit status, output and error output."""
     async with start_program(*arguments, command=command, cwd=cwd, env=env) as program:
         await program.type(stdin)
         await program.input.aclose()

@@ -1,4 +1,4 @@
-"""Opens pairs of transports for tests, and plays a WebSocket peer by hand."""
+"""Pairs of transports for tests, and WebSocket peers that a test plays frame by frame."""
 
 from __future__ import annotations
 
@@ -27,8 +27,14 @@ SERVER_NAMES = ["trio-websocket", "websockets"]
 
 
 @attrs.frozen
-class Link:
-    """A way to join two ends; `first` says which end comes first in a pair."""
+class TransportPair:
+    """Two transports that are joined, and how.
+
+    Attributes:
+        server: The implementation of the server's end; "memory" for a pair in memory.
+        client: That of the client's end.
+        first: Which end comes first: "server" or "client".
+    """
 
     server: str
     client: str
@@ -58,7 +64,7 @@ class Link:
         proposes: tuple[str, ...] = (),
         tls: bool = False,
     ) -> AsyncGenerator[tuple[Transport, Transport], None]:
-        """Open both ends; the limit is that of both."""
+        """Open both ends; the limit holds for both."""
         if self.is_memory:
             one, other = memory_pair()
             one.max_message_size = other.max_message_size = max_message_size
@@ -108,16 +114,16 @@ class Link:
                 done.set()
 
 
-MEMORY = Link("memory", "memory", "server")
-WEBSOCKET_LINKS = [
-    Link(server, client, first)
+MEMORY = TransportPair("memory", "memory", "server")
+WEBSOCKET_PAIRS = [
+    TransportPair(server, client, first)
     for server in SERVER_NAMES
     for client in SERVER_NAMES
     for first in ("server", "client")
 ]
-ALL_LINKS = [MEMORY, *WEBSOCKET_LINKS]
-# For tests that move megabytes: each end of each kind once.
-PURE_LINKS = [MEMORY, *(link for link in WEBSOCKET_LINKS if link.server == link.client)]
+ALL_PAIRS = [MEMORY, *WEBSOCKET_PAIRS]
+# For tests that move megabytes: each end of each implementation once.
+ONE_LIBRARY_PAIRS = [MEMORY, *(pair for pair in WEBSOCKET_PAIRS if pair.server == pair.client)]
 
 
 def accept(
@@ -127,13 +133,13 @@ def accept(
     *,
     max_message_size: int | None = None,
 ) -> AbstractAsyncContextManager[Transport]:
-    """Accept over any stream, which both implementations can do."""
+    """Accept over any stream: both implementations can, though the interface asks for less."""
     anything: Callable[..., AbstractAsyncContextManager[Transport]] = implementation.accept
     return anything(stream, subprotocols=subprotocols, max_message_size=max_message_size)
 
 
 def server_tls(stream: trio.abc.Stream) -> trio.abc.Stream:
-    """Speak TLS as a server."""
+    """Return a stream that speaks TLS as a server."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(CERTIFICATE)
     return trio.SSLStream(stream, context, server_side=True, https_compatible=True)
@@ -149,7 +155,7 @@ async def listening() -> AsyncGenerator[tuple[trio.SocketListener, int], None]:
 
 @asynccontextmanager
 async def connected_sockets() -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:
-    """A TCP connection: the server's end and the client's."""
+    """Open a TCP connection: the server's end and the client's."""
     async with listening() as (listener, port):
         client = await trio.open_tcp_stream("127.0.0.1", port)
         server = await listener.accept()
@@ -164,7 +170,7 @@ async def connected_sockets() -> AsyncIterator[tuple[trio.SocketStream, trio.Soc
 def frame(
     opcode: int, payload: bytes = b"", *, final: bool = True, masked: bool = True, bits: int = 0
 ) -> bytes:
-    """A WebSocket frame; the masking key is zero, so that the payload stays as it is."""
+    """Return a WebSocket frame; its masking key is zero, so the payload stays as it is."""
     head = bytes((opcode | bits | (0x80 if final else 0),))
     mask = 0x80 if masked else 0
     if len(payload) < 126:
@@ -177,7 +183,7 @@ def frame(
 
 
 class RawPeer:
-    """The other end of a WebSocket, frame by frame; it follows no rule by itself."""
+    """One end of a WebSocket, frame by frame; it follows no rule by itself."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
@@ -222,12 +228,12 @@ class RawPeer:
         await self.stream.send_eof()
 
     def number(self) -> int:
-        """The file descriptor, to write to without a checkpoint."""
+        """Return the file descriptor, to write to without a checkpoint."""
         assert isinstance(self.stream, trio.SocketStream)
         return self.stream.socket.fileno()
 
     def reset(self) -> None:
-        """Vanish the hard way: a TCP reset instead of an end."""
+        """End the connection by a TCP reset."""
         assert isinstance(self.stream, trio.SocketStream)
         self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.stream.socket.close()
@@ -249,7 +255,7 @@ class RawPeer:
 async def raw_client(
     server: str, *, max_message_size: int | None = None, small_buffers: bool = False
 ) -> AsyncGenerator[tuple[Transport, RawPeer], None]:
-    """A server's end with a client that is played by hand, after the handshake."""
+    """Open a server's end, and a client that the test plays; the handshake is done."""
     async with connected_sockets() as (stream, other):
         if small_buffers:
             for each in (stream, other):
@@ -270,11 +276,11 @@ async def raw_server(
     *,
     max_message_size: int | None = None,
 ) -> AsyncGenerator[AbstractAsyncContextManager[Transport], None]:
-    """What connects a client's end to a server that is played by hand.
+    """Run a server that the test plays, and yield what connects a client to it.
 
     Args:
         client: The implementation of the client's end.
-        answer: Plays the server; gets the head of the client's request.
+        answer: Plays the server; called with the head of the client's request.
         max_message_size: The client's limit.
     """
     async with listening() as (listener, port), trio.open_nursery() as nursery:

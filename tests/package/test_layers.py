@@ -35,6 +35,7 @@ LAYERS = (
     "testing",
     "terminal",
     "lines",
+    "console",
     "examples",
     "devclient",
     "cli",
@@ -56,6 +57,8 @@ FOLDERS_TO_BE_UNTANGLED = {"pgnet_trio.server"}
 # These never import trio, nor a module of ours that does.
 PURE_LAYERS = {"errors", "codec", "messages", "typed", "crypto", "protocol", "patch"}
 PURE_MODULES = {
+    "pgnet_trio.client.address",
+    "pgnet_trio.client.backoff",
     "pgnet_trio.storage.interface",
     "pgnet_trio.server.games.lobby",
     "pgnet_trio.server.accounts",

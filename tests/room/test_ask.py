@@ -289,7 +289,7 @@ async def test_who_leaves_will_not_answer() -> None:
         assert not question.is_open
         await wait_all_tasks_blocked()
         # The other question is withdrawn: without bob there is nothing to decide.
-        assert ann._view.open_questions == []
+        assert ann._run.view.open_questions == []
         assert found == [
             "bob left the game before the answer",
             "'bob' cannot be asked: no such player is in the game.",
@@ -331,14 +331,14 @@ async def test_a_player_who_is_not_in_yet_is_asked_later() -> None:
             await wait_all_tasks_blocked()
             # Who may still be refused is not waited for, and not asked.
             assert counts == []
-            assert ann._view.open_questions == []
+            assert ann._run.view.open_questions == []
             letting_in.set()
             await (await anext(ann.questions())).answer(Throw("rock"))
             assert counts == [["ann"]]
             nursery.start_soon(refused)
         await wait_all_tasks_blocked()
         assert answers == [Throw("rock"), "left"]
-        assert bob._view.open_questions == []
+        assert bob._run.view.open_questions == []
 
 
 @pytest.mark.parametrize("where", ["handler", "joined", "ask_all", "nested", "update"])

@@ -461,7 +461,7 @@ async def test_a_server_that_changes_the_game_without_end_ends_the_client(
         ann.on_game = wait
         ann.on_connection = presence.append
         for n in range(10_000):
-            ann._take_event(GameChanged(f"game {n}"))
+            ann._run.take_event(GameChanged(f"game {n}"))
         assert not ann.connected
         gate.set()
         await wait_all_tasks_blocked()
@@ -484,9 +484,10 @@ async def test_a_patch_that_does_not_fit_is_healed_by_one_whole_state(
     async with square("ann", "bob") as (server, (ann, bob)):
         await wait_all_tasks_blocked()
         wanted = []
-        ask = ann._view._request_full_state
-        ann._view._request_full_state = lambda: (wanted.append(1), ask())  # type: ignore[assignment, func-returns-value]
-        ann._view._state_version = -1
+        run = ann._run
+        ask = run.request_full_state
+        run.request_full_state = lambda: (wanted.append(1), ask())  # type: ignore[assignment, func-returns-value, method-assign]
+        run.view._state_version = -1
         server.network.stall("ann")
         for _ in range(3):
             await bob.call(Say("x"))

@@ -22,6 +22,7 @@ from pgnet_trio import (
     on,
 )
 from pgnet_trio.client.connector import Connector
+from pgnet_trio.client.run import ClientRun
 from pgnet_trio.codec import encode_msgpack
 from pgnet_trio.messages import wall_clock
 from pgnet_trio.patch import diff
@@ -89,12 +90,14 @@ class Adding(Game):
         return Added(len(self.state.numbers))
 
 
-class Watching(Client):
+class WatchingRun(ClientRun):
     """Notes what comes, in the order of arrival."""
 
-    def _take_event(self, event: ClientEvent) -> None:
-        if not hasattr(self, "seen"):
-            self.seen: list[str] = []
+    def __init__(self, *parts: Any, **options: Any) -> None:
+        super().__init__(*parts, **options)
+        self.seen: list[str] = []
+
+    def take_event(self, event: ClientEvent) -> None:
         match event:
             case StateShown():
                 self.seen.append(f"state {event.data}")
@@ -106,7 +109,27 @@ class Watching(Client):
                 self.seen.append(f"push {event.push.message}")
             case GameChanged():
                 self.seen.append(f"game {event.name}")
-        super()._take_event(event)
+        super().take_event(event)
+
+
+class Watching(Client):
+    """Shows what came in its run."""
+
+    def _make_run(self, status: str) -> ClientRun:
+        return WatchingRun(
+            self,
+            self._connector,
+            self._credentials,
+            self._environment,
+            status=status,
+            minimum_protocol=self._minimum_protocol,
+            reconnect_for=self._reconnect_for,
+        )
+
+    @property
+    def seen(self) -> list[str]:
+        assert isinstance(self._run, WatchingRun)
+        return self._run.seen
 
 
 def watching(server: HostedServer, username: str) -> Watching:
@@ -382,7 +405,7 @@ async def test_who_is_slow_gets_fewer_and_larger_steps() -> None:
 async def test_a_wrong_base_heals_by_a_full_state() -> None:
     async with hosting(Adding) as server, watching(server, "ann") as ann:
         await ann.create_game("table 1")
-        ann._view._state_version += 7
+        ann._run.view._state_version += 7
         ann.seen.clear()
         await ann.call(Add(5))
         await ann.wait_state(Numbers, lambda state: state.numbers == [5])

@@ -35,10 +35,10 @@ from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.testing import SimulatedNetwork, hosting
 from pgnet_trio.transport import Transport, choose
-from tests.kit.hosting import Recorder, cheap_environment, remote
+from tests.kit.hosting import Recorder, cheap_environment, socket_client
 from tests.kit.original_peer import OriginalClient, PeerError
 from tests.kit.protocol_pair import logged_in
-from tests.kit.proxy import Middleman, in_the_middle
+from tests.kit.proxy import InterceptingProxy, intercepting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -101,7 +101,7 @@ async def drain_until_closed(transport: Transport) -> list[str | bytes]:
 
 
 async def assert_serves(server: Server) -> None:
-    async with remote(server, "ann") as ann:
+    async with socket_client(server, "ann") as ann:
         await ann.create_game("table 1")
         assert (await ann.request(Packet("hello"))).message == "ann: hello"
     await wait_all_tasks_blocked(0.01)
@@ -142,9 +142,9 @@ async def test_an_altered_ciphertext_ends_that_connection(change: str, server: S
 
 
 async def test_a_request_over_the_limit_ends_that_connection_only(server: Server) -> None:
-    async with remote(server, "bob", reconnect_for=0) as bob:
+    async with socket_client(server, "bob", reconnect_for=0) as bob:
         # A client of ours knows the limit, and would not send it.
-        bob._outbox.max_size = None
+        bob._run.outbox.max_size = None
         with pytest.raises(Exception, match=r"clos|lost|over"):
             await bob.request(Packet("x", {"text": "x" * 70_000}))
         assert not bob.connected
@@ -170,7 +170,7 @@ async def test_raw_bytes_instead_of_http(server: Server, caplog: pytest.LogCaptu
 
 async def test_an_abrupt_reset_frees_the_seat(server: Server) -> None:
     with trio.CancelScope() as scope:
-        async with remote(server, "bob") as bob:
+        async with socket_client(server, "bob") as bob:
             await bob.create_game("table 1")
             scope.cancel()
             await trio.lowlevel.checkpoint()
@@ -179,7 +179,7 @@ async def test_an_abrupt_reset_frees_the_seat(server: Server) -> None:
 
 async def assert_frees_seat(server: Server) -> None:
     await wait_all_tasks_blocked(0.02)
-    async with remote(server, "bob") as bob:
+    async with socket_client(server, "bob") as bob:
         assert await bob.get_game_dir() == {}
 
 
@@ -224,13 +224,13 @@ async def test_a_flood_of_requests_waits_and_starves_nobody(
 ) -> None:
     async with (
         hosting(Recorder, port=0, requests_per_second=10) as server,
-        remote(server, "bob") as bob,
+        socket_client(server, "bob") as bob,
     ):
         start = trio.current_time()
         for _ in range(50):
             await bob.request(Packet("x"))
         assert trio.current_time() - start == pytest.approx(3, abs=0.2)
-        async with remote(server, "ann") as ann:
+        async with socket_client(server, "ann") as ann:
             now = trio.current_time()
             await ann.get_game_dir()
             assert trio.current_time() == pytest.approx(now, abs=0.1)
@@ -265,7 +265,7 @@ async def test_a_half_open_peer_is_dropped(autojump_clock: trio.testing.MockCloc
             await transport.receive()
             # From here on it neither reads nor writes: pings stay unanswered.
             await trio.sleep(20)
-            async with remote(server, "bob", "pw") as bob:
+            async with socket_client(server, "bob", "pw") as bob:
                 assert isinstance(bob, Client)
 
 
@@ -281,9 +281,9 @@ def strip(data: bytes) -> bytes:
     return b"\r\n".join(line for line in lines if not line.lower().startswith(STRIPPED.lower()))
 
 
-def through(middleman: Middleman, transport: str, **options: Any) -> Client:
+def through(proxy: InterceptingProxy, transport: str, **options: Any) -> Client:
     return Client.remote(
-        address=f"127.0.0.1:{middleman.port}",
+        address=f"127.0.0.1:{proxy.port}",
         username="ann",
         password="pw",
         transport=transport,
@@ -299,7 +299,7 @@ async def test_who_strips_the_subprotocol_gets_nothing_from_who_knows_better(
 ) -> None:
     async with (
         hosting(Recorder, port=0, transport=transport) as server,
-        in_the_middle(server.port) as eve,
+        intercepting(server.port) as eve,
     ):
         setattr(eve, side, strip)
         for options in ({"verify_server_pubkey": server.pubkey}, {"minimum_protocol": 2}):
@@ -316,7 +316,7 @@ async def test_who_strips_the_subprotocol_gets_nothing_from_who_knows_better(
 async def test_who_names_other_subprotocols_breaks_the_handshake(transport: str) -> None:
     async with (
         hosting(Recorder, port=0, transport=transport) as server,
-        in_the_middle(server.port) as eve,
+        intercepting(server.port) as eve,
     ):
         eve.to_server = lambda data: data.replace(b": pgnet.2\r\n", b": pgnet.2,x\r\n")
         with pytest.raises(ConnectFailed, match="handshake failed"):
@@ -332,25 +332,25 @@ async def test_a_client_that_comes_back_speaks_protocol_2_or_not_at_all(
     statuses: list[str] = []
     async with (
         hosting(Recorder, port=0, transport=transport, resume_grace=2) as server,
-        in_the_middle(server.port) as eve,
+        intercepting(server.port) as eve,
     ):
         ann = through(eve, transport, reconnect_for=20)
         async with trio.open_nursery() as nursery:
             await nursery.start(ann.run)
             ann.on_status = statuses.append
-            first = len(eve.passages)
+            first = len(eve.connections)
             if gone:
                 # As where it was told so, and the connection broke before it was in again.
-                ann.on_online = lambda online: setattr(ann._session, "_token", b"")
+                ann.on_online = lambda online: setattr(ann._run.session, "_token", b"")
             eve.to_server = strip
             await eve.reset()
         assert "does not speak protocol 2" in ann.close_reason
         assert any("does not speak protocol 2" in status for status in statuses)
-        assert len(eve.passages) > first + 2
-        for passage in eve.passages[first:]:
-            assert b"\r\n\r\n" in passage.sent
+        assert len(eve.connections) > first + 2
+        for connection in eve.connections[first:]:
+            assert b"\r\n\r\n" in connection.sent
             # Nothing but the WebSocket's own handshake and its end.
-            assert len(passage.sent.partition(b"\r\n\r\n")[2]) < 140
+            assert len(connection.sent.partition(b"\r\n\r\n")[2]) < 140
 
 
 @pytest.mark.parametrize("transport", IMPLEMENTATIONS)
@@ -360,7 +360,7 @@ async def test_another_server_at_a_reconnect_is_told_nothing(
     async with (
         hosting(Recorder, port=0, transport=transport, resume_grace=1000) as server,
         hosting(Recorder, network=SimulatedNetwork(1), port=0, transport=transport) as other,
-        in_the_middle(server.port) as eve,
+        intercepting(server.port) as eve,
         through(eve, transport, reconnect_for=None) as ann,
     ):
         await ann.create_game("table 1")
@@ -382,14 +382,14 @@ async def test_a_replayed_resume_takes_nothing(
 ) -> None:
     async with (
         hosting(Recorder, port=0, transport=transport) as server,
-        in_the_middle(server.port) as eve,
+        intercepting(server.port) as eve,
         through(eve, transport) as ann,
     ):
         await ann.create_game("table 1")
         await eve.reset()
         await trio.sleep(1)
         assert ann.online
-        for recorded in [bytes(passage.sent) for passage in eve.passages]:
+        for recorded in [bytes(connection.sent) for connection in eve.connections]:
             async with await trio.open_tcp_stream("127.0.0.1", server.port or 0) as stream:
                 await stream.send_all(recorded)
                 await read_to_the_end(stream)
@@ -414,7 +414,7 @@ async def test_altered_bytes_cost_the_connection_and_not_the_session(
     chance = random.Random(4)
     async with (
         hosting(Recorder, port=0, transport=transport, resume_grace=10_000) as server,
-        in_the_middle(server.port) as eve,
+        intercepting(server.port) as eve,
         through(eve, transport, reconnect_for=None) as ann,
     ):
         await ann.create_game("table 1")
@@ -429,7 +429,7 @@ async def test_altered_bytes_cost_the_connection_and_not_the_session(
         eve.to_server = eve.to_client = alter
         for n in range(20):
             assert (await ann.request(Packet("hello", {"n": n}))).payload == {"n": n}
-        assert len(eve.passages) > 5
+        assert len(eve.connections) > 5
         eve.to_server = eve.to_client = bytes
         assert (await ann.request(Packet("calls"))).payload["calls"] == ["ann joined"]
 
@@ -448,7 +448,7 @@ async def test_resets_in_the_middle_of_frames_lose_and_repeat_nothing(
         hosting(
             Counting, port=0, transport=transport, requests_per_second=None, resume_grace=10_000
         ) as server,
-        in_the_middle(server.port) as eve,
+        intercepting(server.port) as eve,
         through(eve, transport, reconnect_for=None) as ann,
     ):
         await ann.create_game("table 1")
@@ -456,7 +456,7 @@ async def test_resets_in_the_middle_of_frames_lose_and_repeat_nothing(
         def cut_now_and_then(data: bytes) -> bytes:
             if data.startswith((b"GET", b"HTTP")) or chance.random() < 0.85:
                 return data
-            eve.passages[-1].client.socket.shutdown(socket.SHUT_RDWR)
+            eve.connections[-1].client.socket.shutdown(socket.SHUT_RDWR)
             return data[: chance.randrange(len(data))]
 
         eve.to_server = eve.to_client = cut_now_and_then
@@ -472,7 +472,7 @@ async def test_resets_in_the_middle_of_frames_lose_and_repeat_nothing(
         eve.to_server = eve.to_client = bytes
         await ann.request(Packet("count", {"n": 150}))
         await wait_all_tasks_blocked(0.01)
-        assert len(eve.passages) > 5
+        assert len(eve.connections) > 5
         assert server.games["table 1"].calls[1:] == [str(n) for n in range(151)]
         assert answers == [n for n in range(150) if n % 3]
 
@@ -484,7 +484,7 @@ WELCOME, SESSION_GONE, ANSWER, STATE, GOODBYE = 3, 5, 8, 10, 21
 """Kinds of envelopes."""
 
 
-class Stranger:
+class ScriptedPeer:
     """A client that is logged in by the rules, and then says what a test has it say."""
 
     def __init__(self, transport: Transport, username: str = "bob") -> None:
@@ -542,11 +542,11 @@ class Stranger:
 
 
 @asynccontextmanager
-async def stranger(server: Server, username: str = "bob") -> AsyncIterator[Stranger]:
+async def stranger(server: Server, username: str = "bob") -> AsyncIterator[ScriptedPeer]:
     async with choose("websockets").connect(
         "127.0.0.1", server.port or 0, subprotocols=[v2.SUBPROTOCOL], max_message_size=None
     ) as transport:
-        bob = Stranger(transport, username)
+        bob = ScriptedPeer(transport, username)
         await bob.log_in()
         yield bob
 
@@ -602,7 +602,7 @@ BROKEN_FRAMES: dict[str, bytes] = {
 async def test_a_broken_frame_ends_the_session_with_a_reason(
     name: str, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with remote(server, "eve") as eve:
+    async with socket_client(server, "eve") as eve:
         await eve.create_game("table 2")
         tasks = server.stats().tasks
         async with stranger(server) as bob:
@@ -691,7 +691,7 @@ async def test_more_requests_than_the_window_end_the_session(quiet: bool) -> Non
 async def test_a_flood_of_quiet_messages_stays_in_bounds() -> None:
     game = stuck()
     async with hosting(game, port=0, requests_per_second=None) as server:
-        async with remote(server, "bob") as bob:
+        async with socket_client(server, "bob") as bob:
             await bob.create_game("table 1")
             sent = 0
             with pytest.raises(SendQueueFull):
@@ -709,7 +709,7 @@ async def test_a_flood_of_quiet_messages_stays_in_bounds() -> None:
 
 async def test_fewer_in_flight_than_the_window_break_no_client() -> None:
     async with hosting(Recorder, port=0, max_requests_in_flight=2) as server:
-        async with remote(server, "bob") as bob:
+        async with socket_client(server, "bob") as bob:
             await bob.create_game("table 1")
             found: list[str] = []
 
@@ -720,7 +720,7 @@ async def test_fewer_in_flight_than_the_window_break_no_client() -> None:
                 for _ in range(200):
                     nursery.start_soon(look)
             assert found == ["table 1"] * 200
-        async with remote(server, "bob", protocol=1) as bob:
+        async with socket_client(server, "bob", protocol=1) as bob:
             assert bob.connected
             await bob.get_game_dir()
 
@@ -746,7 +746,7 @@ async def test_a_goodbye_right_behind_the_log_in_leaves_nobody_in_the_seat() -> 
         async with choose("websockets").connect(
             "127.0.0.1", server.port or 0, subprotocols=[v2.SUBPROTOCOL], max_message_size=None
         ) as transport:
-            bob = Stranger(transport)
+            bob = ScriptedPeer(transport)
             await bob.shake_hands()
             await bob.say_envelopes([0, None], [1, "bob", ""], [21, "no, rather not"])
             await bob.hear_to_the_end()
@@ -757,11 +757,11 @@ async def test_a_goodbye_right_behind_the_log_in_leaves_nobody_in_the_seat() -> 
 async def test_resumes_by_guessing_end_with_the_time_to_log_in(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with hosting(Recorder, port=0) as server, remote(server, "ann") as ann:
+    async with hosting(Recorder, port=0) as server, socket_client(server, "ann") as ann:
         async with choose("websockets").connect(
             "127.0.0.1", server.port or 0, subprotocols=[v2.SUBPROTOCOL], max_message_size=None
         ) as transport:
-            bob = Stranger(transport)
+            bob = ScriptedPeer(transport)
             start = trio.current_time()
             await bob.shake_hands()
             await bob.say_envelopes([0, None], [2, "ann", os.urandom(32), 0])
@@ -780,7 +780,7 @@ async def test_resumes_by_guessing_end_with_the_time_to_log_in(
 
 async def test_clients_of_both_protocols_play_in_the_same_game(server: Server) -> None:
     peer = OriginalClient(username="bob", password="pw")
-    async with link(server) as transport, remote(server, "ann") as ann:
+    async with link(server) as transport, socket_client(server, "ann") as ann:
 
         async def exchange(text: str) -> None:
             await transport.send(text)
@@ -815,8 +815,8 @@ async def test_a_server_may_want_protocol_2_and_tells_others_so() -> None:
         assert "protocol 2" in peer.received[-1]["message"]
         assert peer.received[-1]["disconnecting"] is True
         with pytest.raises(LoginRefused, match="protocol 2"):
-            await remote(server, "bob", protocol=1).run()
-        async with remote(server, "bob") as bob:
+            await socket_client(server, "bob", protocol=1).run()
+        async with socket_client(server, "bob") as bob:
             assert bob.protocol == 2
             assert list(server.stats().sessions) == ["bob"]
         # And nobody else was registered.

@@ -33,7 +33,13 @@ from pgnet_trio import (
 )
 from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.testing import HostedServer, hosting
-from tests.kit.hosting import Recorder, cheap_environment, hosting_faults, in_the_clear, remote
+from tests.kit.hosting import (
+    Recorder,
+    cheap_environment,
+    hosting_faults,
+    in_the_clear,
+    socket_client,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -392,27 +398,27 @@ async def test_registration_is_switched_and_passwords_can_be_required() -> None:
 
 async def test_a_wrong_password_is_refused_and_too_many_unheard() -> None:
     async with hosting(Recorder, port=0) as server:
-        async with remote(server, "ann", "right"):
+        async with socket_client(server, "ann", "right"):
             pass
         for _ in range(5):
             with pytest.raises(LoginRefused, match="not right"):
-                async with remote(server, "ann", "wrong"):
+                async with socket_client(server, "ann", "wrong"):
                     pass
         with pytest.raises(LoginRefused, match="Too many"):
-            async with remote(server, "ann", "right"):
+            async with socket_client(server, "ann", "right"):
                 pass
 
 
 async def test_the_admin_needs_a_password_over_the_network() -> None:
     async with hosting(Recorder, port=0) as server:
         with pytest.raises(LoginRefused, match="off"):
-            async with remote(server, "admin", "admin"):
+            async with socket_client(server, "admin", "admin"):
                 pass
     async with hosting(Recorder, port=0, admin_password="pw") as server:
         with pytest.raises(LoginRefused, match="not right"):
-            async with remote(server, "admin", "admin"):
+            async with socket_client(server, "admin", "admin"):
                 pass
-        async with remote(server, "admin", "pw") as admin:
+        async with socket_client(server, "admin", "pw") as admin:
             assert (await ask(admin, Request.SAVE)).status == Status.OK
 
 
@@ -421,7 +427,7 @@ async def test_of_two_log_ins_at_once_one_gets_in() -> None:
 
     async def try_once() -> None:
         try:
-            async with remote(server, "ann", "pw"):
+            async with socket_client(server, "ann", "pw"):
                 results.append("in")
                 await outcome.wait()
         except LoginRefused:
@@ -947,12 +953,12 @@ async def test_verbose_logging_shows_packets_but_no_secrets(
     async with hosting(
         Recorder, verbose_logging=True, port=0, admin_password="swordfish2"
     ) as server:
-        async with remote(server, "ann", "hunter2") as ann:
+        async with socket_client(server, "ann", "hunter2") as ann:
             await ann.create_game("table 1", password="swordfish")
             with pytest.raises(RequestFailed):
                 await ann.create_game("table 2")
             await ann.request(Packet("hello", {"where": "over here"}))
-            async with remote(server, "admin", "swordfish2") as admin:
+            async with socket_client(server, "admin", "swordfish2") as admin:
                 code = (await ask(admin, Request.CREATE_INVITE)).message
     assert "over here" in caplog.text
     for secret in ("hunter2", "swordfish", code):

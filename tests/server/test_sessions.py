@@ -778,8 +778,8 @@ async def test_tries_to_come_back_are_spread_by_full_jitter(
 
         async with trio.open_nursery() as nursery:
             await nursery.start(ann.run)
-            ann._session._environment = attrs.evolve(
-                ann._session._environment, random_bytes=random_bytes
+            ann._run.session._environment = attrs.evolve(
+                ann._run.session._environment, random_bytes=random_bytes
             )
             server.network.cut("ann")
             if share == 0:
@@ -825,7 +825,7 @@ async def test_a_connection_that_breaks_each_time_is_tried_less_and_less(
             server.network.on_record = break_when_back
             server.network.drop("ann")
             with trio.move_on_after(100):
-                await ann._ended.wait()
+                await ann._run.ended.wait()
             assert 5 < len(set(frames)) < 80
             if busy:
                 # It may be what is asked that breaks it.
@@ -946,7 +946,7 @@ async def test_a_drop_while_the_server_shuts_down_holds_up_nothing(
         now = trio.current_time()
         server.network.cut("ann")
         server.shutdown()
-        await bob._ended.wait()
+        await bob._run.ended.wait()
         assert bob.close_reason == "The server is shutting down."
         assert trio.current_time() - now < 3
         await server.stopped.wait()
@@ -1346,11 +1346,12 @@ async def test_a_resume_without_the_token_gets_nothing(autojump_clock: MockClock
         playing(server, "ann", password="the right one", game="table 1") as ann,
     ):
         thief = server.client("ann", "a guess", reconnect_for=5)
+        thief._run.session._token = bytes(32)
         with pytest.raises(LoginRefused):
             # It has to log in then, which takes the password.
-            thief._reset()
-            thief._session._token = bytes(32)
-            await thief._session.run()
+            thief._run = thief._make_run("")
+            thief._run.session._token = bytes(32)
+            await thief._run.session.run()
         assert ann.online
         assert "ann dropped" not in server.games["table 1"].calls
 

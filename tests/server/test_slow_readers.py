@@ -23,7 +23,7 @@ from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from pgnet_trio.testing import SimulatedNetwork, hosting, playing
 from pgnet_trio.transport import MemoryTransport, Transport, memory_pair
-from tests.kit.hosting import remote
+from tests.kit.hosting import socket_client
 from tests.server.test_hostile import ANSWER, IMPLEMENTATIONS, stranger
 from tests.server.test_hostile import request as ask
 
@@ -135,7 +135,7 @@ async def test_what_a_stalled_client_costs_is_its_limit_and_little_more(
         max_unacknowledged_messages=None,
         max_unacknowledged_bytes=limit,
     ) as server:
-        async with stranger(server) as ann, remote(server, "eve") as eve:
+        async with stranger(server) as ann, socket_client(server, "eve") as eve:
             await ann.say_envelopes(ask(1, "__pgnet__.create_game", {"name": "table 1"}))
             await ann.hear_until(ANSWER)
             await eve.join_game("table 1")
@@ -254,7 +254,7 @@ async def test_a_write_without_progress_ends_the_connection(
         max_unacknowledged_messages=None,
         max_unacknowledged_bytes=None,
     ) as server:
-        async with stranger(server) as ann, remote(server, "eve") as eve:
+        async with stranger(server) as ann, socket_client(server, "eve") as eve:
             await ann.say_envelopes(ask(1, "__pgnet__.create_game", {"name": "table 1"}))
             await ann.hear_until(ANSWER)
             await eve.join_game("table 1")
@@ -284,7 +284,7 @@ async def test_idle_connections_stay_over_sockets(
     online: list[bool] = []
     async with hosting(Loud, port=0, transport=transport) as server:
         for protocol in (1, 2):
-            ann = remote(server, "ann", protocol=protocol)
+            ann = socket_client(server, "ann", protocol=protocol)
             ann.on_online = online.append
             async with ann:
                 await trio.sleep(200)

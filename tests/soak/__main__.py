@@ -121,7 +121,7 @@ class ServerProcess:
         self._turn = trio.Lock()
 
     async def started(self) -> int:
-        """Wait until it serves; gives the port."""
+        """Wait until the server serves; return its port."""
         with trio.fail_after(START_TIMEOUT):
             port: int = (await self._read())["port"]
             return port
@@ -137,7 +137,7 @@ class ServerProcess:
                 return await self._read()
 
     async def stop(self) -> tuple[int, dict[str, Any]]:
-        """Have it shut down; gives its exit status, and its last figures."""
+        """Have the server shut down; return its exit status, and its last figures."""
         async with self._turn:
             await self._input.aclose()
             with trio.fail_after(STOP_TIMEOUT):

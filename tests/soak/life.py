@@ -147,7 +147,7 @@ class Ledger:
         self._entries: dict[str, Entry] = {}
 
     def saw(self, game: str, added: Added) -> str | None:
-        """Take an answer in; gives what is wrong with it."""
+        """Take an answer in; return what is wrong with it."""
         if kind_of(game) not in PERSISTENT - BREAKS:
             return None
         entry = self._entries.get(game)
@@ -177,7 +177,7 @@ class Ledger:
         return problem
 
     def before_save(self) -> Callable[[], None]:
-        """Note what a save has to cover; gives what to call when it was answered."""
+        """Note what a save has to cover; return what to call when it was answered."""
         covered = [(entry, entry.answered) for entry in self._entries.values()]
 
         def saved() -> None:

@@ -59,7 +59,7 @@ class Complaints(logging.Handler):
             self._texts.append(self.format(record))
 
     def take(self) -> list[str]:
-        """Give what was complained of since the last time."""
+        """Return the complaints since the last call."""
         texts, self._texts = self._texts, []
         return texts
 

@@ -379,7 +379,7 @@ PLAY = """
 
 
 def run_pytest(folder: Path, *options: str, **texts: str) -> dict[str, str]:
-    """Run tests in a pytest of their own; gives the outcome of each, and what was printed."""
+    """Run tests in a pytest of their own; return the outcome of each, and what was printed."""
     for name, text in texts.items():
         path = folder / f"test_{name}.py"
         path.write_text(GAME + textwrap.dedent(text), "utf-8")

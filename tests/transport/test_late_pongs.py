@@ -12,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from pgnet_trio.connection import Connection
 from pgnet_trio.errors import Disconnected
 from pgnet_trio.transport import Transport, choose
-from tests.kit import transports as links
+from tests.kit import transports
 from tests.kit.transports import CLOSE, PING, PONG, REQUEST, SERVER_NAMES, TEXT, frame, raw_client
 
 every_library = pytest.mark.parametrize("library", SERVER_NAMES)
@@ -85,7 +85,7 @@ async def connected(
     library: str, *, keepalive_timeout: float | None = None
 ) -> AsyncIterator[tuple[Connection[str], Saying, Narrow]]:
     peer, protocol = Narrow(), Saying()
-    async with links.accept(choose(library), peer) as transport:
+    async with transports.accept(choose(library), peer) as transport:
         connection = Connection(
             transport, protocol, ping_interval=None, keepalive_timeout=keepalive_timeout
         )
@@ -188,7 +188,7 @@ async def test_who_waited_for_room_waits_again_where_that_was_not_enough() -> No
 
 
 @every_library
-async def test_pings_without_end_hold_up_nothing_that_is_said(library: str) -> None:
+async def test_pings_one_after_the_other_hold_up_nothing_that_is_said(library: str) -> None:
     # Over sockets: there the kernel says when there is room, and for how much.
     said = [str(number) for number in range(200)]
     async with raw_client(library, small_buffers=True) as (server, raw):

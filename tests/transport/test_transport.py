@@ -40,19 +40,19 @@ from pgnet_trio.transport.frames import FINAL_BINARY, FrameWatch, apply_mask, ta
 from pgnet_trio.transport.frames import frame as make_frame
 from pgnet_trio.transport.pipes import SocketPipe
 from pgnet_trio.transport.rules import MAX_FRAGMENTS
-from tests.kit import transports as links
+from tests.kit import transports
 from tests.kit.transports import (
-    ALL_LINKS,
+    ALL_PAIRS,
     BINARY,
     CLOSE,
+    ONE_LIBRARY_PAIRS,
     PING,
     PONG,
-    PURE_LINKS,
     REQUEST,
     TEXT,
-    WEBSOCKET_LINKS,
-    Link,
+    WEBSOCKET_PAIRS,
     RawPeer,
+    TransportPair,
     connected_sockets,
     frame,
     raw_client,
@@ -61,10 +61,12 @@ from tests.kit.transports import (
 
 LIBRARIES = ["trio-websocket", "websockets"]
 
-every_link = pytest.mark.parametrize("link", ALL_LINKS, ids=lambda link: link.id)
-every_websocket = pytest.mark.parametrize("link", WEBSOCKET_LINKS, ids=lambda link: link.id)
-each_end = pytest.mark.parametrize("link", PURE_LINKS, ids=lambda link: link.id)
-each_websocket_end = pytest.mark.parametrize("link", PURE_LINKS[1:], ids=lambda link: link.id)
+every_pair = pytest.mark.parametrize("pair", ALL_PAIRS, ids=lambda pair: pair.id)
+every_websocket = pytest.mark.parametrize("pair", WEBSOCKET_PAIRS, ids=lambda pair: pair.id)
+each_end = pytest.mark.parametrize("pair", ONE_LIBRARY_PAIRS, ids=lambda pair: pair.id)
+each_websocket_end = pytest.mark.parametrize(
+    "pair", ONE_LIBRARY_PAIRS[1:], ids=lambda pair: pair.id
+)
 every_library = pytest.mark.parametrize("library", LIBRARIES)
 
 
@@ -158,8 +160,8 @@ async def stuck_drain(
 ) -> AsyncGenerator[tuple[int, trio.Event, trio.CancelScope], None]:
     """Send until the receiver, which does not receive, has room for no more.
 
-    Gives how many messages went out or wait, an event for the last one's `drain` to return, and
-    the scope around that `drain`.
+    Yields how many messages went out or wait, an event that is set when the last one's `drain`
+    returns, and the scope around that `drain`.
     """
     count = 0
     while True:
@@ -183,7 +185,7 @@ async def stuck_drain(
 
 
 async def expect_end(receiver: Transport) -> str:
-    """Receive until the peer's close; gives what the error says."""
+    """Receive until the peer's close; return what the error says."""
     with pytest.raises(trio.EndOfChannel) as caught:
         while True:
             await receiver.receive()
@@ -191,7 +193,7 @@ async def expect_end(receiver: Transport) -> str:
 
 
 async def expect_broken(receiver: Transport) -> str:
-    """Receive until the link is broken; gives what the error says."""
+    """Receive until the link is broken; return what the error says."""
     with pytest.raises(trio.BrokenResourceError) as caught:
         while True:
             await receiver.receive()
@@ -211,8 +213,8 @@ async def expect_closed(transport: Transport) -> None:
 
 
 class TestMessages:
-    @every_link
-    async def test_arrive_as_they_were_sent(self, link: Link) -> None:
+    @every_pair
+    async def test_arrive_as_they_were_sent(self, pair: TransportPair) -> None:
         sent: list[str | bytes] = [
             "a",
             b"b",
@@ -223,7 +225,7 @@ class TestMessages:
             "x" * 70_000,
             b"y" * 200,
         ]
-        async with link.open() as (one, other):
+        async with pair.open() as (one, other):
             for sender, receiver in [(one, other), (other, one)]:
                 for message in sent:
                     await sender.send(message)
@@ -231,9 +233,9 @@ class TestMessages:
                 assert received == sent
                 assert [type(message) for message in received] == [type(each) for each in sent]
 
-    @every_link
-    async def test_keep_their_order_both_ways_at_once(self, link: Link) -> None:
-        async with link.open() as (one, other), trio.open_nursery() as nursery:
+    @every_pair
+    async def test_keep_their_order_both_ways_at_once(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other), trio.open_nursery() as nursery:
 
             async def send(sender: Transport) -> None:
                 for number in range(300):
@@ -248,9 +250,11 @@ class TestMessages:
                 nursery.start_soon(send, end)
                 nursery.start_soon(receive, end)
 
-    @every_link
-    async def test_that_cannot_travel_are_refused_and_change_nothing(self, link: Link) -> None:
-        async with link.open() as (one, other):
+    @every_pair
+    async def test_that_cannot_travel_are_refused_and_change_nothing(
+        self, pair: TransportPair
+    ) -> None:
+        async with pair.open() as (one, other):
             with pytest.raises(UnicodeEncodeError):
                 one.send_nowait("lone surrogate \ud800")
             with pytest.raises(TypeError, match="expected str or bytes, got int"):
@@ -258,9 +262,9 @@ class TestMessages:
             await one.send("fine")
             assert await other.receive() == "fine"
 
-    @every_link
-    async def test_that_wait_leave_other_tasks_their_turn(self, link: Link) -> None:
-        async with link.open() as (one, other), trio.open_nursery() as nursery:
+    @every_pair
+    async def test_that_wait_leave_other_tasks_their_turn(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other), trio.open_nursery() as nursery:
             turns = 0
 
             async def count_turns() -> None:
@@ -278,9 +282,9 @@ class TestMessages:
             assert turns >= 1
             nursery.cancel_scope.cancel()
 
-    @every_link
-    async def test_receiving_one_that_is_there_can_be_cancelled(self, link: Link) -> None:
-        async with link.open() as (one, other):
+    @every_pair
+    async def test_receiving_one_that_is_there_can_be_cancelled(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other):
             await one.send("a")
             await one.send("b")
             assert await other.receive() == "a"
@@ -290,9 +294,9 @@ class TestMessages:
             assert scope.cancelled_caught
             assert await other.receive() == "b"
 
-    @every_link
-    async def test_last_received_tells_when_something_came(self, link: Link) -> None:
-        async with link.open() as (one, other):
+    @every_pair
+    async def test_last_received_tells_when_something_came(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other):
             before = trio.current_time()
             await one.send("x")
             await other.receive()
@@ -300,12 +304,14 @@ class TestMessages:
 
 
 class TestSizeLimit:
-    @every_link
+    @every_pair
     @pytest.mark.parametrize(
         "message", ["é" * 50, b"x" * 100, "🎲" * 25], ids=["two", "binary", "four"]
     )
-    async def test_counts_bytes_and_not_characters(self, link: Link, message: str | bytes) -> None:
-        async with link.open(max_message_size=100) as (one, other):
+    async def test_counts_bytes_and_not_characters(
+        self, pair: TransportPair, message: str | bytes
+    ) -> None:
+        async with pair.open(max_message_size=100) as (one, other):
             await one.send(message)
             assert await other.receive() == message
             await one.send(message + "a" if isinstance(message, str) else message + b"a")
@@ -317,9 +323,9 @@ class TestSizeLimit:
                 with pytest.raises(trio.BrokenResourceError, match="100 bytes"):
                     await end.send("x")
 
-    @every_link
-    async def test_may_change_while_the_link_is_open(self, link: Link) -> None:
-        async with link.open(max_message_size=10) as (one, other):
+    @every_pair
+    async def test_may_change_while_the_link_is_open(self, pair: TransportPair) -> None:
+        async with pair.open(max_message_size=10) as (one, other):
             assert other.max_message_size == 10
             other.max_message_size = 1000
             await one.send("x" * 1000)
@@ -333,9 +339,9 @@ class TestSizeLimit:
             await one.send("x" * 21)
             assert "limit of 20 bytes" in await expect_broken(other)
 
-    @every_link
-    async def test_lets_what_came_before_pass(self, link: Link) -> None:
-        async with link.open(max_message_size=10) as (one, other):
+    @every_pair
+    async def test_lets_what_came_before_pass(self, pair: TransportPair) -> None:
+        async with pair.open(max_message_size=10) as (one, other):
             for message in ["a", "b", "x" * 11]:
                 await one.send(message)
             assert [await other.receive(), await other.receive()] == ["a", "b"]
@@ -345,8 +351,10 @@ class TestSizeLimit:
 
     @each_end
     @pytest.mark.usefixtures("impatient")
-    async def test_breaks_the_link_under_a_sender_that_does_not_stop(self, link: Link) -> None:
-        async with link.open(max_message_size=1000) as (one, other):
+    async def test_breaks_the_link_under_a_sender_that_does_not_stop(
+        self, pair: TransportPair
+    ) -> None:
+        async with pair.open(max_message_size=1000) as (one, other):
             async with trio.open_nursery() as nursery:
 
                 async def flood() -> None:
@@ -360,9 +368,9 @@ class TestSizeLimit:
 
 
 class TestClosing:
-    @every_link
-    async def test_gives_the_peer_code_and_reason(self, link: Link) -> None:
-        async with link.open() as (one, other):
+    @every_pair
+    async def test_gives_the_peer_code_and_reason(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other):
             await one.send("last words")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(one.aclose, 4321, "grüße")
@@ -379,9 +387,9 @@ class TestClosing:
             await other.aclose()
             await expect_closed(other)
 
-    @every_link
-    async def test_takes_only_what_a_close_frame_can_carry(self, link: Link) -> None:
-        async with link.open() as (one, other), trio.open_nursery() as nursery:
+    @every_pair
+    async def test_takes_only_what_a_close_frame_can_carry(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other), trio.open_nursery() as nursery:
             for code in (0, 999, 1005, 1006, 1015, 2000, 5000):
                 with pytest.raises(ValueError, match=f"got {code}"):
                     await one.aclose(code)
@@ -389,24 +397,24 @@ class TestClosing:
             text = await expect_end(other)
             assert text.endswith("?[2J" + "ü" * 59)
 
-    @every_link
-    async def test_by_both_at_once(self, link: Link) -> None:
-        async with link.open() as (one, other), trio.open_nursery() as nursery:
+    @every_pair
+    async def test_by_both_at_once(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other), trio.open_nursery() as nursery:
             nursery.start_soon(one.aclose)
             nursery.start_soon(other.aclose)
         await expect_closed(one)
         await expect_closed(other)
 
-    @every_link
-    async def test_twice_at_once_is_closing_once(self, link: Link) -> None:
-        async with link.open() as (one, other), trio.open_nursery() as nursery:
+    @every_pair
+    async def test_twice_at_once_is_closing_once(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other), trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(one.aclose, 4000, "enough")
             assert "4000: enough" in await expect_end(other)
 
-    @every_link
-    async def test_wakes_the_task_that_receives_here(self, link: Link) -> None:
-        async with link.open() as (one, other), trio.open_nursery() as nursery:
+    @every_pair
+    async def test_wakes_the_task_that_receives_here(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other), trio.open_nursery() as nursery:
 
             async def receive() -> None:
                 with pytest.raises(trio.ClosedResourceError):
@@ -418,8 +426,8 @@ class TestClosing:
             await one.aclose()
 
     @each_end
-    async def test_wakes_the_task_that_drains_here(self, link: Link) -> None:
-        async with link.open() as (one, other), trio.open_nursery() as nursery:
+    async def test_wakes_the_task_that_drains_here(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other), trio.open_nursery() as nursery:
 
             async def drain() -> None:
                 with pytest.raises(trio.ClosedResourceError):
@@ -435,9 +443,9 @@ class TestClosing:
                 while True:
                     await other.receive()
 
-    @every_link
-    async def test_that_is_cancelled_closes(self, link: Link) -> None:
-        async with link.open() as (one, other):
+    @every_pair
+    async def test_that_is_cancelled_closes(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other):
             with trio.CancelScope() as scope:
                 scope.cancel()
                 await one.aclose()
@@ -446,9 +454,9 @@ class TestClosing:
             with pytest.raises((trio.EndOfChannel, trio.BrokenResourceError)):
                 await other.receive()
 
-    @every_link
-    async def test_throws_away_what_was_not_received(self, link: Link) -> None:
-        async with link.open() as (one, other):
+    @every_pair
+    async def test_throws_away_what_was_not_received(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other):
             for _ in range(10):
                 await one.send("x")
             assert await other.receive() == "x"
@@ -459,9 +467,9 @@ class TestClosing:
 
 
 class TestCancellation:
-    @every_link
-    async def test_of_a_receive_loses_nothing(self, link: Link) -> None:
-        async with link.open() as (one, other), trio.open_nursery() as nursery:
+    @every_pair
+    async def test_of_a_receive_loses_nothing(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other), trio.open_nursery() as nursery:
             received: list[str | bytes] = []
             scope = trio.CancelScope()
 
@@ -486,8 +494,8 @@ class TestCancellation:
             assert received == [f"{number}" for number in range(200)]
 
     @each_end
-    async def test_of_a_drain_closes_the_link(self, link: Link) -> None:
-        async with link.open() as (one, other):
+    async def test_of_a_drain_closes_the_link(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other):
             async with stuck_drain(one, b"x" * 1_000_000) as (_, drained, scope):
                 scope.cancel()
             assert not drained.is_set()
@@ -520,10 +528,10 @@ class TestCancellation:
                         assert "broke the rules" in await expect_broken(server)
                 await raw.stream.aclose()
 
-    @every_link
-    async def test_of_the_body_closes_the_link(self, link: Link) -> None:
+    @every_pair
+    async def test_of_the_body_closes_the_link(self, pair: TransportPair) -> None:
         with trio.CancelScope() as scope:
-            async with link.open() as (one, other):
+            async with pair.open() as (one, other):
                 scope.cancel()
                 await other.receive()
         await expect_closed(one)
@@ -532,8 +540,8 @@ class TestCancellation:
 
 class TestSlowReader:
     @each_end
-    async def test_makes_the_sender_wait_and_loses_nothing(self, link: Link) -> None:
-        async with link.open() as (one, other):
+    async def test_makes_the_sender_wait_and_loses_nothing(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other):
             message = b"x" * 1_000_000
             async with stuck_drain(one, message) as (count, drained, _):
                 with pytest.raises(trio.BusyResourceError, match="drain"):
@@ -546,8 +554,8 @@ class TestSlowReader:
 
     @each_end
     @pytest.mark.usefixtures("impatient")
-    async def test_that_closes_breaks_the_sending(self, link: Link) -> None:
-        async with link.open() as (one, other), trio.open_nursery() as nursery:
+    async def test_that_closes_breaks_the_sending(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other), trio.open_nursery() as nursery:
 
             async def send() -> None:
                 with pytest.raises(trio.BrokenResourceError):
@@ -559,8 +567,8 @@ class TestSlowReader:
             await other.aclose()
 
     @each_websocket_end
-    async def test_still_gets_pings_and_pongs(self, link: Link) -> None:
-        async with link.open() as (one, other), trio.open_nursery() as nursery:
+    async def test_still_gets_pings_and_pongs(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other), trio.open_nursery() as nursery:
             before = one.last_received
             async with stuck_drain(one, b"x" * 1_000_000) as (count, drained, _):
                 one.ping()
@@ -576,9 +584,9 @@ class TestSlowReader:
 
 
 class TestOneTaskAtATime:
-    @every_link
-    async def test_receives(self, link: Link) -> None:
-        async with link.open() as (one, other), trio.open_nursery() as nursery:
+    @every_pair
+    async def test_receives(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other), trio.open_nursery() as nursery:
             got: list[str | bytes] = []
 
             async def receive() -> None:
@@ -593,9 +601,9 @@ class TestOneTaskAtATime:
                 await trio.testing.wait_all_tasks_blocked()
             assert got == ["still there"]
 
-    @every_link
-    async def test_drain_without_need_returns(self, link: Link) -> None:
-        async with link.open() as (one, _):
+    @every_pair
+    async def test_drain_without_need_returns(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, _):
             await one.drain()
             with trio.testing.assert_checkpoints():
                 await one.drain()
@@ -615,9 +623,13 @@ class TestWebSockets:
         ],
     )
     async def test_agree_on_a_subprotocol(
-        self, link: Link, accepts: tuple[str, ...], proposes: tuple[str, ...], agreed: str | None
+        self,
+        pair: TransportPair,
+        accepts: tuple[str, ...],
+        proposes: tuple[str, ...],
+        agreed: str | None,
     ) -> None:
-        async with link.open(accepts=accepts, proposes=proposes) as (one, other):
+        async with pair.open(accepts=accepts, proposes=proposes) as (one, other):
             assert one.subprotocol == other.subprotocol == agreed
             assert one.offered_subprotocols == other.offered_subprotocols == proposes
             await one.send("either way")
@@ -628,21 +640,21 @@ class TestWebSockets:
         async with connected_sockets() as (stream, client):
             offer = b"Sec-WebSocket-Protocol: z, b,a\r\n\r\n"
             await client.send_all(REQUEST[:-2] + offer)
-            async with links.accept(choose(library), stream, ("a", "b")) as server:
+            async with transports.accept(choose(library), stream, ("a", "b")) as server:
                 assert server.offered_subprotocols == ("z", "b", "a")
                 assert server.subprotocol == "a"
                 assert b"Sec-WebSocket-Protocol: a" in await RawPeer(client).read_head()
                 await client.aclose()
 
     @every_websocket
-    async def test_name_the_peer_by_its_address(self, link: Link) -> None:
-        async with link.open() as (one, other):
+    async def test_name_the_peer_by_its_address(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other):
             assert one.peer == other.peer == "127.0.0.1"
             assert not any(end.inside_process for end in (one, other))
 
     @every_websocket
-    async def test_ping_shows_that_the_peer_lives(self, link: Link) -> None:
-        async with link.open() as (one, other), trio.open_nursery() as nursery:
+    async def test_ping_shows_that_the_peer_lives(self, pair: TransportPair) -> None:
+        async with pair.open() as (one, other), trio.open_nursery() as nursery:
             nursery.start_soon(one.receive)
             nursery.start_soon(other.receive)
             for _ in range(3):
@@ -653,8 +665,8 @@ class TestWebSockets:
             nursery.cancel_scope.cancel()
 
     @every_websocket
-    async def test_speak_tls(self, link: Link) -> None:
-        async with link.open(tls=True) as (one, other), trio.open_nursery() as nursery:
+    async def test_speak_tls(self, pair: TransportPair) -> None:
+        async with pair.open(tls=True) as (one, other), trio.open_nursery() as nursery:
             messages: list[str | bytes] = ["hello", b"x" * 200_000]
             for message in messages:
                 nursery.start_soon(one.send, message)
@@ -670,8 +682,10 @@ class TestWebSockets:
             nursery.cancel_scope.cancel()
 
     @each_websocket_end
-    async def test_over_tls_closing_wakes_the_task_that_drains_here(self, link: Link) -> None:
-        async with link.open(tls=True) as (one, _):
+    async def test_over_tls_closing_wakes_the_task_that_drains_here(
+        self, pair: TransportPair
+    ) -> None:
+        async with pair.open(tls=True) as (one, _):
             with pytest.RaisesGroup(trio.ClosedResourceError):
                 async with stuck_drain(one, b"x" * 1_000_000):
                     with trio.CancelScope() as scope:
@@ -679,11 +693,11 @@ class TestWebSockets:
                         await one.aclose()
 
     @each_websocket_end
-    async def test_over_tls_close_and_cancel_as_over_tcp(self, link: Link) -> None:
-        async with link.open(tls=True) as (one, other), trio.open_nursery() as nursery:
+    async def test_over_tls_close_and_cancel_as_over_tcp(self, pair: TransportPair) -> None:
+        async with pair.open(tls=True) as (one, other), trio.open_nursery() as nursery:
             nursery.start_soon(one.aclose, 4000, "bye")
             assert "4000: bye" in await expect_end(other)
-        async with link.open(tls=True) as (one, other):
+        async with pair.open(tls=True) as (one, other):
             async with stuck_drain(one, b"x" * 1_000_000) as (_, _, scope):
                 with pytest.raises(trio.BusyResourceError):
                     one.send_nowait("x")
@@ -693,12 +707,12 @@ class TestWebSockets:
 
     @every_library
     async def test_distrust_a_certificate_of_unknown_origin(self, library: str) -> None:
-        async with links.listening() as (listener, port), trio.open_nursery() as nursery:
+        async with transports.listening() as (listener, port), trio.open_nursery() as nursery:
 
             async def serve() -> None:
-                stream = links.server_tls(await listener.accept())
+                stream = transports.server_tls(await listener.accept())
                 with pytest.raises(trio.BrokenResourceError):
-                    async with links.accept(choose(library), stream):
+                    async with transports.accept(choose(library), stream):
                         pytest.fail("a client that trusts nothing came in")
 
             nursery.start_soon(serve)
@@ -709,7 +723,7 @@ class TestWebSockets:
 
     @every_library
     async def test_hang_up_where_tls_cannot_begin(self, library: str) -> None:
-        async with links.listening() as (listener, port), trio.open_nursery() as nursery:
+        async with transports.listening() as (listener, port), trio.open_nursery() as nursery:
 
             async def serve() -> None:
                 async with await listener.accept() as stream:
@@ -723,20 +737,20 @@ class TestWebSockets:
                     pytest.fail("connected without TLS")
 
     @every_websocket
-    async def test_body_errors_come_out_bare_and_close_the_link(self, link: Link) -> None:
-        async with links.listening() as (listener, port), trio.open_nursery() as nursery:
+    async def test_body_errors_come_out_bare_and_close_the_link(self, pair: TransportPair) -> None:
+        async with transports.listening() as (listener, port), trio.open_nursery() as nursery:
 
             async def serve() -> None:
                 stream = await listener.accept()
                 with pytest.raises(KeyError, match="mine"):
-                    async with links.accept(choose(link.server), stream) as transport:
+                    async with transports.accept(choose(pair.server), stream) as transport:
                         await transport.receive()
                         raise KeyError("mine")
                 await expect_closed(transport)
 
             nursery.start_soon(serve)
             with pytest.raises(ZeroDivisionError):
-                async with choose(link.client).connect("127.0.0.1", port) as transport:
+                async with choose(pair.client).connect("127.0.0.1", port) as transport:
                     await transport.send("go")
                     await expect_end(transport)
                     raise ZeroDivisionError
@@ -774,10 +788,10 @@ class TestHostileClient:
             assert (await raw.read_close())[0] == 1009
 
     @every_library
-    async def test_announcing_a_huge_message_is_enough(self, library: str) -> None:
+    async def test_announcing_a_message_over_the_limit_is_enough(self, library: str) -> None:
         async with raw_client(library, max_message_size=100) as (server, raw):
-            await raw.send(b"\x82\xff" + (2**62).to_bytes(8) + bytes(4))
-            await expect_broken(server)
+            await raw.send(frame(BINARY, b"x" * 101)[:6])
+            assert "limit of 100 bytes" in await expect_broken(server)
             assert (await raw.read_close())[0] == 1009
 
     @every_library
@@ -792,80 +806,60 @@ class TestHostileClient:
             assert (await raw.read_close())[0] == 1008
 
     @every_library
-    async def test_a_million_empty_fragments_cost_no_memory(self, library: str) -> None:
+    async def test_what_follows_too_many_empty_fragments_is_not_kept(self, library: str) -> None:
+        # A limit of bytes leaves empty fragments free, and a library that has no other limit keeps
+        # each of them. Ours counts them.
         async with raw_client(library) as (server, raw), trio.open_nursery() as nursery:
 
-            async def flood() -> None:
-                empty = frame(0, final=False) * 10_000
-                await raw.send(frame(TEXT, final=False))
-                try:
-                    for _ in range(100):
-                        await raw.send(empty)
-                except trio.BrokenResourceError:
-                    return
+            async def send() -> None:
+                await raw.send(frame(TEXT, final=False) + frame(0, final=False) * MAX_FRAGMENTS)
+                with contextlib.suppress(trio.BrokenResourceError):
+                    for _ in range(80):
+                        await raw.send(frame(0, b"x" * 100_000, final=False))
 
             tracemalloc.start()
             try:
-                nursery.start_soon(flood)
+                nursery.start_soon(send)
                 assert "fragments" in await expect_broken(server)
                 await server.aclose()
                 _, peak = tracemalloc.get_traced_memory()
             finally:
                 tracemalloc.stop()
-            assert peak < 8_000_000
+            assert peak < 2_000_000
 
     @every_library
-    async def test_pings_without_end_cost_no_memory(self, library: str) -> None:
+    async def test_pings_while_there_is_no_room_get_one_pong(self, library: str) -> None:
+        # A library that queues a pong for each ping lets a peer who reads nothing fill its memory.
+        # Ours keeps the latest only.
+        message = b"x" * 1_000_000
         async with (
             raw_client(library, small_buffers=True) as (server, raw),
             trio.open_nursery() as nursery,
         ):
-            flood = frame(PING, b"x" * 125) * 100
-
-            async def send() -> None:
-                for _ in range(50):
-                    await raw.send(flood)
-                flooded.set()
-
-            async def ask_again() -> None:
-                await flooded.wait()
-                # A pong that finds no room leaves with what is read next; and the kernel may take
-                # a while until it tells that there is room again.
-                while True:
-                    await raw.send(frame(PING, b"the last"))
-                    await trio.testing.wait_all_tasks_blocked(0.05)
-
-            flooded = trio.Event()
+            assert not server.send_nowait(message)
             nursery.start_soon(server.receive)
-            tracemalloc.start()
-            try:
-                nursery.start_soon(send)
-                await trio.testing.wait_all_tasks_blocked(0.05)
-                _, peak = tracemalloc.get_traced_memory()
-            finally:
-                tracemalloc.stop()
-            assert peak < 500_000
-            # Half a pong may have been out: without its other half, nothing could be read now.
-            nursery.start_soon(ask_again)
-            while (read := await raw.read_frame()) != (PONG, b"the last"):
-                assert read == (PONG, b"x" * 125)
+            for number in range(3):
+                await raw.send(frame(PING, b"%d" % number))
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            nursery.start_soon(server.drain)
+            assert await raw.read_frame() == (BINARY, message)
+            assert await raw.read_frame() == (PONG, b"2")
             await server.send("still well framed")
-            while (read := await raw.read_frame()) != (TEXT, b"still well framed"):
-                assert read == (PONG, b"the last")
+            assert await raw.read_frame() == (TEXT, b"still well framed")
             nursery.cancel_scope.cancel()
 
     @every_library
     async def test_of_the_pongs_that_find_no_room_the_latest_is_sent(self, library: str) -> None:
-        pings = [frame(PING, b"%d" % number) for number in range(1000)]
+        pings = [frame(PING, b"%d" % number) for number in range(4)]
         stream = Stuck([REQUEST, *pings, frame(TEXT, b"hello")])
-        async with links.accept(choose(library), stream) as server:
+        async with transports.accept(choose(library), stream) as server:
             assert await server.receive() == "hello"
             stream.room.set()
             await server.send("hello yourself")
         raw = RawPeer(Recording([bytes(stream.sent)]))
         await raw.read_head()
         sent = [await raw.read_frame() for _ in range(4)]
-        assert sent[:3] == [(PONG, b"0"), (TEXT, b"hello yourself"), (PONG, b"999")]
+        assert sent[:3] == [(PONG, b"0"), (TEXT, b"hello yourself"), (PONG, b"3")]
         assert sent[3][0] == CLOSE
         assert raw.buffer == b""
 
@@ -932,7 +926,7 @@ class TestHostileClient:
         one, other = trio.testing.memory_stream_pair()
         raw = RawPeer(other)
         await raw.send(REQUEST)
-        async with links.accept(choose(library), one, max_message_size=1000) as server:
+        async with transports.accept(choose(library), one, max_message_size=1000) as server:
             await raw.read_head()
             await raw.send(data + (frame(CLOSE) if close else b""))
             await other.send_eof()
@@ -974,7 +968,7 @@ class TestHostileClient:
 
             nursery.start_soon(ask)
             with pytest.raises(trio.BrokenResourceError, match="did not open a WebSocket") as error:
-                async with links.accept(choose(library), stream):
+                async with transports.accept(choose(library), stream):
                     pytest.fail("that was no WebSocket")
             assert re.search("HTTP (4|505)", str(error.value))
             assert str(error.value).isprintable()
@@ -990,7 +984,7 @@ class TestHostileClient:
                 async with trio.open_nursery() as nursery:
 
                     async def accept() -> None:
-                        async with links.accept(choose(library), stream):
+                        async with transports.accept(choose(library), stream):
                             pytest.fail("there was half a handshake")
 
                     nursery.start_soon(accept)
@@ -1011,7 +1005,7 @@ class TestHostileClient:
                 nonlocal broken
                 try:
                     with scope:
-                        async with links.accept(choose(library), stream):
+                        async with transports.accept(choose(library), stream):
                             pytest.fail("there was no handshake")
                 except trio.BrokenResourceError:
                     broken = True
@@ -1040,7 +1034,7 @@ class TestHostileClient:
 
             nursery.start_soon(vanish)
             with pytest.raises(trio.BrokenResourceError):
-                async with links.accept(choose(library), stream):
+                async with transports.accept(choose(library), stream):
                     pytest.fail("nobody is there")
             assert stream.socket.fileno() == -1
 
@@ -1064,7 +1058,7 @@ class TestHostileClient:
 
             nursery.start_soon(read)
             with pytest.raises(trio.BrokenResourceError, match="HTTP 400"):
-                async with links.accept(choose(library), stream):
+                async with transports.accept(choose(library), stream):
                     pytest.fail("it did not wait")
 
     @every_library
@@ -1149,7 +1143,7 @@ class TestHostileClient:
         async with connected_sockets() as (stream, other):
             await other.send_all(REQUEST)
             with pytest.raises(trio.BrokenResourceError, match=r"of the library's"):
-                async with links.accept(choose("trio-websocket"), stream):
+                async with transports.accept(choose("trio-websocket"), stream):
                     pytest.fail("there was no handshake")
             assert await RawPeer(other).read_to_end() == b""
 
@@ -1281,7 +1275,7 @@ class TestFriendlyClient:
         await raw.send(REQUEST)
         with trio.fail_after(5):
             async with (
-                links.accept(choose(library), SlowToEnd(stream)) as server,
+                transports.accept(choose(library), SlowToEnd(stream)) as server,
                 trio.open_nursery() as nursery,
             ):
                 await raw.read_head()
@@ -1401,7 +1395,7 @@ class TestHostileServer:
 
     @every_library
     async def test_nobody_there(self, library: str) -> None:
-        async with links.listening() as (_, port):
+        async with transports.listening() as (_, port):
             pass
         with pytest.raises(OSError, match=r"(?i)connect"):
             async with choose(library).connect("127.0.0.1", port):
@@ -1451,10 +1445,10 @@ class TestHostileServer:
                 assert "limit of 10 bytes" in await expect_broken(client)
 
     @every_library
-    async def test_empty_fragments_without_end(self, library: str) -> None:
+    async def test_too_many_empty_fragments(self, library: str) -> None:
         async def serve(raw: RawPeer, head: bytes) -> None:
             await self.upgrade(raw, head, frame(TEXT, final=False, masked=False))
-            await raw.send(frame(0, final=False, masked=False) * 2 * MAX_FRAGMENTS)
+            await raw.send(frame(0, final=False, masked=False) * MAX_FRAGMENTS)
             assert (await raw.read_close())[0] == 1008
 
         async with raw_server(library, serve) as connecting, connecting as client:
@@ -1465,7 +1459,7 @@ class TestHostileServer:
         async def serve(raw: RawPeer, head: bytes) -> None:
             broken = frame(TEXT, b"fine", masked=False) + frame(TEXT, b"masked")
             await self.upgrade(raw, head, broken)
-            for _ in range(1000):
+            for _ in range(100):
                 await raw.send(frame(BINARY, b"x" * 10_000, masked=False))
 
         async with raw_server(library, serve) as connecting, connecting as client:
@@ -1476,7 +1470,7 @@ class TestHostileServer:
     async def test_what_follows_a_broken_rule_is_not_kept(self, library: str) -> None:
         async def serve(raw: RawPeer, head: bytes) -> None:
             await self.upgrade(raw, head, frame(TEXT, b"masked"))
-            for _ in range(500):
+            for _ in range(80):
                 await raw.send(frame(BINARY, b"x" * 100_000, masked=False))
 
         async with raw_server(library, serve) as connecting, connecting as client:
@@ -1493,7 +1487,7 @@ class TestHostileServer:
     async def test_request_names_resource_and_host(self, library: str) -> None:
         heads: list[bytes] = []
         connect = choose(library).connect
-        async with links.listening() as (listener, port), trio.open_nursery() as nursery:
+        async with transports.listening() as (listener, port), trio.open_nursery() as nursery:
 
             async def read_head() -> None:
                 async with await listener.accept() as stream:
@@ -1544,7 +1538,7 @@ class TestTheShortWay:
         """What is received, what ends it, and which close frames are sent."""
         stream = Recording([REQUEST, *filter(None, pieces)])
         received: list[str | bytes] = []
-        async with links.accept(choose(library), stream, max_message_size=150) as server:
+        async with transports.accept(choose(library), stream, max_message_size=150) as server:
             with pytest.raises((trio.EndOfChannel, trio.BrokenResourceError)) as caught:
                 while True:
                     received.append(await server.receive())

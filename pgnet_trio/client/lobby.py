@@ -1,0 +1,189 @@
+"""The requests of the lobby: list the games, create, join and leave one.
+
+`LobbyRequests` says what a client asks, and nothing of how a packet travels: that is left to one
+abstract request, and to `send` for whoever gives a callback instead of waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, overload
+
+from pgnet_trio.codec import from_plain
+from pgnet_trio.messages import GameInfo, Packet, Request, Response
+
+if TYPE_CHECKING:
+    from pgnet_trio.client.outbox import Callback
+
+__all__ = ["LobbyRequests"]
+
+
+class LobbyRequests:
+    """What `Client` can ask of a server's lobby.
+
+    It is no `abc.ABC`, because then a program could not derive one class from `Client` and from a
+    class with another metaclass.
+    """
+
+    async def _request_next(self, packet: Packet) -> Response:
+        """Send a packet before all others that wait, and return its response."""
+        raise NotImplementedError
+
+    def send(
+        self, message: object, callback: Callback | None = None, /, do_next: bool = False
+    ) -> None:
+        """Queue a message; never waits."""
+        raise NotImplementedError
+
+    @overload
+    def get_game_dir(self) -> Coroutine[Any, Any, dict[str, GameInfo]]: ...
+    @overload
+    def get_game_dir(self, callback: Callback | None) -> None: ...
+    def get_game_dir(self, callback: Callback | EllipsisType | None = ...) -> Any:
+        """Ask for the directory of games.
+
+        Args:
+            callback: Called with the response; then this never waits, as `send`.
+
+        Returns:
+            Without *callback*, a coroutine that returns the games by name.
+
+        Raises:
+            RequestFailed: The server refused.
+            Disconnected: There is no connection, or it ended before the response came.
+        """
+        packet = Packet(Request.GAME_DIR)
+        if not isinstance(callback, EllipsisType):
+            return self.send(packet, callback, do_next=True)
+        return self._request_games(packet)
+
+    @overload
+    def create_game(
+        self,
+        name: str,
+        /,
+        *,
+        password: str | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> Coroutine[Any, Any, Response]: ...
+    @overload
+    def create_game(
+        self,
+        name: str,
+        /,
+        *,
+        password: str | None = None,
+        options: dict[str, Any] | None = None,
+        callback: Callback | None,
+    ) -> None: ...
+    def create_game(
+        self,
+        name: str,
+        /,
+        *,
+        password: str | None = None,
+        options: dict[str, Any] | None = None,
+        callback: Callback | EllipsisType | None = ...,
+    ) -> Any:
+        """Create a game and join it.
+
+        Args:
+            name: The game's name.
+            password: What others need to join it; empty for nothing.
+            options: What the game gets as ``self.room.options``; plain data.
+            callback: Called with the response; then this never waits, as `send`.
+
+        Returns:
+            Without *callback*, a coroutine that returns the response.
+
+        Raises:
+            RequestFailed: The game cannot be created.
+            Disconnected: There is no connection, or it ended before the response came.
+        """
+        payload = _game_payload(name, password)
+        if options:
+            payload["options"] = options
+        return self._ask(Request.CREATE_GAME, payload, callback)
+
+    @overload
+    def join_game(
+        self, name: str, /, *, password: str | None = None, spectate: bool = False
+    ) -> Coroutine[Any, Any, Response]: ...
+    @overload
+    def join_game(
+        self,
+        name: str,
+        /,
+        *,
+        password: str | None = None,
+        spectate: bool = False,
+        callback: Callback | None,
+    ) -> None: ...
+    def join_game(
+        self,
+        name: str,
+        /,
+        *,
+        password: str | None = None,
+        spectate: bool = False,
+        callback: Callback | EllipsisType | None = ...,
+    ) -> Any:
+        """Join a game; one that does not exist is created.
+
+        Args:
+            name: The game's name.
+            password: The game's password, if it has one.
+            spectate: Whether only to watch.
+            callback: Called with the response; then this never waits, as `send`.
+
+        Returns:
+            Without *callback*, a coroutine that returns the response.
+
+        Raises:
+            RequestFailed: The game cannot be joined.
+            Disconnected: There is no connection, or it ended before the response came.
+        """
+        payload = _game_payload(name, password)
+        if spectate:
+            payload["spectate"] = True
+        return self._ask(Request.JOIN_GAME, payload, callback)
+
+    @overload
+    def leave_game(self) -> Coroutine[Any, Any, Response]: ...
+    @overload
+    def leave_game(self, *, callback: Callback | None) -> None: ...
+    def leave_game(self, *, callback: Callback | EllipsisType | None = ...) -> Any:
+        """Leave the game.
+
+        Args:
+            callback: Called with the response; then this never waits, as `send`.
+
+        Returns:
+            Without *callback*, a coroutine that returns the response.
+
+        Raises:
+            RequestFailed: The user is in no game.
+            Disconnected: There is no connection, or it ended before the response came.
+        """
+        return self._ask(Request.LEAVE_GAME, {}, callback)
+
+    def _ask(
+        self, message: str, payload: dict[str, Any], callback: Callback | EllipsisType | None
+    ) -> Any:
+        packet = Packet(message, payload)
+        if not isinstance(callback, EllipsisType):
+            return self.send(packet, callback, do_next=True)
+        return self._request_ok(packet)
+
+    async def _request_ok(self, packet: Packet) -> Response:
+        return (await self._request_next(packet)).raise_for_status()
+
+    async def _request_games(self, packet: Packet) -> dict[str, GameInfo]:
+        response = await self._request_ok(packet)
+        return from_plain(response.payload.get("games", {}), dict[str, GameInfo])
+
+
+def _game_payload(name: str, password: str | None) -> dict[str, Any]:
+    # The original refuses "password" on join_game, even an empty one.
+    return {"name": name, "password": password} if password else {"name": name}

@@ -1,0 +1,410 @@
+"""One run of a client: its tasks, the order in which they end, and what it knows meanwhile."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from pgnet_trio.client.callbacks import CAPACITY, CallbackQueue, Hooks
+from pgnet_trio.client.game_view import Event, GameView
+from pgnet_trio.client.outbox import MAX_QUEUED, Callback, Outbox, PendingRequest
+from pgnet_trio.client.session import ClientSession
+from pgnet_trio.errors import Disconnected, PGNetError, SendQueueFull, SessionLost, first_error
+from pgnet_trio.messages import (
+    DEFAULT_HEARTBEAT_RATE,
+    SERVER_PREFIX,
+    Packet,
+    Request,
+    Response,
+    Status,
+)
+from pgnet_trio.protocol.events import ClientEvent, GameChanged, ResponseReceived
+from pgnet_trio.protocol.v2 import TAKEN_OVER
+
+if TYPE_CHECKING:
+    from pgnet_trio.client.connector import Connector
+    from pgnet_trio.client.endpoint import Credentials
+    from pgnet_trio.environment import Environment
+
+__all__ = ["CLOSED_HERE", "NOT_CONNECTED", "ClientRun"]
+
+logger = logging.getLogger("pgnet_trio.client")
+
+TAKEN_OVER_STATUS = "You logged in from elsewhere; this program is out of the game."
+
+CLOSED_HERE = "disconnected by this client"
+NOT_CONNECTED = "This client is not connected."
+JOINING = (Request.CREATE_GAME, Request.JOIN_GAME)
+
+
+class ClientRun:
+    """What a client is from one connect to the next, made whole and used once.
+
+    Its tasks, and the order of ending, which is that of the nesting from the inside out::
+
+        callbacks           makes the calls of callbacks and events
+        └ session           connection after connection; the heartbeats beside it
+          └ the body        the user's code
+
+    So nobody reads the wire for a body that is gone, and whatever the end of a session has to
+    tell is still called.
+
+    It is the owner that `ClientSession` and `GameView` tell what happens. These calls never wait.
+
+    Args:
+        hooks: The events to call, looked up at each call: they may be assigned at any time.
+        connector: The way to the server.
+        credentials: Who logs in.
+        environment: Randomness.
+        status: How things are before the run begins.
+        minimum_protocol: 2 to refuse servers that speak protocol 1 only.
+        reconnect_for: Seconds for which the session tries to replace a dropped connection; None
+            for ever.
+
+    Attributes:
+        callbacks: The calls that wait.
+        outbox: What was asked and has no response yet.
+        session: The session.
+        view: What the server told of the game.
+        in_use: Whether the run has begun and neither the session nor the body has ended.
+        ended: Set when the session is over.
+        connected: Whether the user is logged in.
+        online: Whether there is a connection now.
+        game: The name of the game that the user is in, or None.
+        status: How things are, for people.
+        close_reason: Why the session ended; empty before that.
+        drops: How many connections dropped.
+    """
+
+    def __init__(
+        self,
+        hooks: Hooks,
+        connector: Connector,
+        credentials: Credentials,
+        environment: Environment,
+        *,
+        status: str,
+        minimum_protocol: int,
+        reconnect_for: float | None,
+    ) -> None:
+        self._hooks = hooks
+        self._username = credentials.username
+        self._connector = connector
+        self.callbacks = CallbackQueue()
+        self.outbox = Outbox()
+        self.session = ClientSession(
+            connector,
+            credentials,
+            environment,
+            self.outbox,
+            self,
+            minimum_protocol=minimum_protocol,
+            reconnect_for=reconnect_for,
+        )
+        self.view = GameView(hooks, self)
+        self.in_use = False
+        self.ended = trio.Event()
+        self.connected = False
+        self.online = False
+        self.game: str | None = None
+        self.status = status
+        self.close_reason = ""
+        self.drops = 0
+        self._heartbeat_rate = DEFAULT_HEARTBEAT_RATE
+        self._game_changed = trio.lowlevel.ParkingLot()
+        # How the user got into the game, to get there again after the session was lost, and the
+        # request that does so.
+        self._way_in: Packet | None = None
+        self._rejoining: PendingRequest | None = None
+
+    # What the client's program does.
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Connect, log in, and stay connected around the body.
+
+        Raises:
+            ConnectFailed: The first connection or log-in failed.
+            ServerKeyMismatch: The server has another key than it should, or than before.
+            Exception: What the body, a callback or an event raised, bare; the body's comes first.
+        """
+        body_error: Exception | None = None
+        error: BaseException | None = None
+        self.in_use = True
+        try:
+            async with trio.open_nursery() as calling:
+                calling.start_soon(self.callbacks.run)
+                try:
+                    async with trio.open_nursery() as connected:
+                        await connected.start(self.session.run)
+                        connected.start_soon(self._send_heartbeats)
+                        try:
+                            yield
+                        except Exception as raised:
+                            body_error = raised
+                            reason = first_error(raised)
+                            if isinstance(reason, Disconnected):
+                                # A program that goes no further says why by the status.
+                                self.session.end(str(reason))
+                        finally:
+                            self.session.end(CLOSED_HERE)
+                except Exception as raised:
+                    error = first_error(raised)
+                    self.session.end(str(error))
+                finally:
+                    # Before the last calls are made: an event may begin the next run.
+                    self.in_use = False
+                    self.callbacks.close()
+        except BaseExceptionGroup as group:
+            error = first_error(group)
+        if body_error is not None:
+            raise body_error
+        if error is None:
+            error = self.session.end_error
+        if error is not None:
+            raise error
+
+    async def request(
+        self, packet: Packet, *, do_next: bool = False, question: int | None = None
+    ) -> Response:
+        """Send a packet and wait for the response; see `Client.request`.
+
+        Args:
+            packet: The packet.
+            do_next: Whether it goes before everything else that waits.
+            question: Which question of the game it answers; None for a request.
+        """
+        if not self.connected:
+            raise Disconnected(self.close_reason or NOT_CONNECTED)
+        done = trio.Event()
+        request = PendingRequest(packet, done=done, question=question)
+        # Those who wait one by one are as many as their tasks, so they are not counted.
+        self.outbox.put(request, do_next=do_next, waiting_callbacks=0)
+        self.session.flush()
+        try:
+            await done.wait()
+        finally:
+            self.outbox.withdraw(request)
+        if request.error is not None:
+            raise request.error
+        assert request.response is not None
+        return request.response
+
+    def send(self, packet: Packet, callback: Callback | None, *, do_next: bool) -> None:
+        """Queue a packet; never waits. See `Client.send`."""
+        if not self.connected:
+            logger.warning("Not connected, so this is dropped: %r", packet)
+            return
+        quiet = callback is None and not packet.message.startswith(SERVER_PREFIX)
+        if quiet:
+            logger.debug(
+                "%s sends %r; without a callback, no answer is shown", self._username, packet
+            )
+        self.outbox.put(
+            PendingRequest(packet, callback, quiet=quiet),
+            do_next=do_next,
+            waiting_callbacks=len(self.callbacks),
+        )
+        self.session.flush()
+
+    def events(self) -> AsyncIterator[Event]:
+        """Iterate over what happens in the game; see `Client.events`."""
+        is_over = not self.in_use or self.ended.is_set()
+        return self.view.events(
+            Disconnected(self.close_reason or NOT_CONNECTED) if is_over else None
+        )
+
+    async def wait_out_of_game(self) -> None:
+        """Wait until the user is in no game."""
+        await trio.lowlevel.checkpoint()
+        while self.game is not None:
+            await self._game_changed.park()
+
+    # What the session tells: see `SessionOwner`.
+
+    def set_status(self, status: str) -> None:
+        """Note how things are."""
+        self.status = status
+        logger.info("%s: %s", self._username, status)
+        self._call(self._hooks.on_status, status)
+
+    def session_opened(self, *, again: bool) -> None:
+        """Note that the user is logged in; *again* after a lost session, join the game anew."""
+        self.connected = self.online = True
+        protocol = self.session.protocol
+        self._heartbeat_rate = DEFAULT_HEARTBEAT_RATE if protocol == 1 else 0.0
+        self._call(self._hooks.on_connection, True)
+        self.set_status(f"Logged in as {self._username} at {self._connector}, protocol {protocol}.")
+        if again and self._way_in is not None:
+            way_in = Packet(Request.JOIN_GAME, _without_options(self._way_in.payload))
+            self._rejoining = PendingRequest(way_in)
+            self.outbox.put(self._rejoining, do_next=True, waiting_callbacks=0)
+
+    def session_lost(self, reason: str) -> None:
+        """Fail all that waits: the server has forgotten it."""
+        error = SessionLost(reason)
+        self.outbox.fail_all(error)
+        self.view.lose(error)
+        self.connected = False
+        self._call(self._hooks.on_connection, False)
+        if self._way_in is None:
+            self._set_game(None)
+
+    def online_changed(self, *, online: bool) -> None:
+        """Note whether there is a connection."""
+        self.online = online
+        self.drops += not online
+        self._call(self._hooks.on_online, online)
+        self.set_status("Online again." if online else "The connection dropped; coming back...")
+
+    def session_ended(self, reason: str, cause: PGNetError | None) -> None:
+        """Tell everybody who waits that the session is over."""
+        self.ended.set()
+        self._game_changed.unpark_all()
+        self.close_reason = reason
+        error = Disconnected(reason)
+        error.__cause__ = cause
+        self.outbox.fail_all(error)
+        # A program that wanted the end has lost nothing: its iterators just stop.
+        self.view.end(None if reason == CLOSED_HERE else error)
+        self.game = None
+        self.online = False
+        if self.connected:
+            self.connected = False
+            self._call(self._hooks.on_connection, False)
+        self.set_status(TAKEN_OVER_STATUS if reason == TAKEN_OVER else f"Disconnected: {reason}")
+
+    def take_event(self, event: ClientEvent) -> None:
+        """Act on something that the server sent."""
+        if self.session.end_reason is not None:
+            # Something before it in the same frame has ended the session.
+            return
+        if isinstance(event, ResponseReceived):
+            self._take_response(event.id, event.response)
+            return
+        self.view.take(event)
+        if isinstance(event, GameChanged):
+            if event.name is None:
+                self._way_in = None
+            self._heartbeat_rate = event.heartbeat_rate
+            self._set_game(event.name)
+            # Also where the name is the one of before: the rate may be another.
+            self._game_changed.unpark_all()
+
+    def _take_response(self, request_id: int, response: Response) -> None:
+        request = self.outbox.take(request_id)
+        packet = request.packet
+        if packet.message in JOINING and response.status == Status.OK:
+            self._way_in = packet
+        elif request is self._rejoining:
+            self._way_in = None
+            self._set_game(None)
+        if self.session.protocol == 1:
+            rate = response.payload.get("heartbeat_rate")
+            if packet.message in JOINING and isinstance(rate, (int, float)) and rate > 0:
+                self._heartbeat_rate = float(rate)
+            self._infer_game(packet, response)
+        else:
+            response.game = self.game
+        self._call(request.callback, response)
+        request.succeed(response)
+        if request.question is not None and response.status == Status.OK:
+            # After `succeed`: whoever answered may wait within the question's scope, which this
+            # cancels.
+            self.view.close_question(request.question)
+        if response.disconnecting:
+            self.session.end(response.message)
+
+    def _infer_game(self, packet: Packet, response: Response) -> None:
+        """Note the game that a response of protocol 1 names; that is all it tells of a game."""
+        now = trio.current_time()
+        if response.game == self.game:
+            return
+        if self.game is not None:
+            reason, message = "kicked", ""
+            if packet.message == Request.LEAVE_GAME and response.status == Status.OK:
+                reason = "left"
+            elif response.game is None and _is_from_game(packet, response):
+                message = response.message
+            self.view.take(GameChanged(None, 0.0, now, reason, message))
+        if response.game is not None:
+            self.view.take(GameChanged(response.game, 0.0, now))
+        self._set_game(response.game)
+
+    def _set_game(self, game: str | None) -> None:
+        if game == self.game:
+            return
+        self.game = game
+        self.set_status(f"In the game {game!r}." if game is not None else "In no game.")
+        self._call(self._hooks.on_game, game)
+        self._game_changed.unpark_all()
+
+    # What the game view asks for: see `GameViewOwner`.
+
+    def call_hook(self, hook: Callable[..., Any] | None, argument: Any) -> None:
+        """Queue the call of an event that a game causes; too many of them end the session."""
+        if hook is not None and len(self.callbacks) < MAX_QUEUED:
+            self._call(hook, argument)
+        elif hook is not None:
+            self._end_overwhelmed()
+
+    def call_once(self, function: Callable[[], Any]) -> None:
+        """Queue the call of a function, unless the same call waits already."""
+        self.callbacks.put_once(function)
+
+    def request_full_state(self) -> None:
+        """Ask the server for the whole state."""
+        self.session.request_full_state()
+
+    async def answer_question(self, question: int, packet: Packet) -> Response:
+        """Answer a question of the game, and wait for what the game says of it."""
+        return await self.request(packet, question=question)
+
+    # Its own.
+
+    async def _send_heartbeats(self) -> None:
+        while not self.ended.is_set():
+            if self.game is None or not self._heartbeat_rate:
+                await self._game_changed.park()
+                continue
+            with trio.move_on_after(1 / self._heartbeat_rate) as pause:
+                await self._game_changed.park()
+            if not pause.cancelled_caught or self.game is None or not self.online:
+                continue
+            packet = Packet(Request.HEARTBEAT_UPDATE, self._hooks.heartbeat_payload())
+            try:
+                response = await self.request(packet)
+            except (Disconnected, SendQueueFull):
+                continue
+            if response.game is not None:
+                self._call(self._hooks.on_heartbeat, response)
+
+    def _call(self, function: Callable[..., Any] | None, argument: Any) -> None:
+        if function is None:
+            return
+        self.callbacks.put(function, argument)
+        if len(self.callbacks) > CAPACITY:
+            self._end_overwhelmed()
+
+    def _end_overwhelmed(self) -> None:
+        self.session.end(
+            f"more than {MAX_QUEUED} calls of events wait: they take longer than new ones come"
+        )
+
+
+def _is_from_game(packet: Packet, response: Response) -> bool:
+    """Whether a response can be a game's, and so say why the user is out of it."""
+    is_for_game = packet.message == Request.HEARTBEAT_UPDATE or not packet.message.startswith(
+        SERVER_PREFIX
+    )
+    # With the commands, a server says that the user was in no game already.
+    return is_for_game and "commands" not in response.payload
+
+
+def _without_options(payload: dict[str, Any]) -> dict[str, Any]:
+    # Options are for a new game; the one to come back to may be there.
+    return {key: value for key, value in payload.items() if key != "options"}
