@@ -38,7 +38,7 @@ examples:
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
-"""What shells report for a program that was ended by Ctrl-C."""
+"""What shells report for a program that Ctrl-C ended."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; those of this process if None.
 
     Returns:
-        The exit status: 0 when all went well, 1 after an error, 130 after Ctrl-C; `serve` gives
+        The exit status: 0 when all went well, 1 after an error, 130 after Ctrl-C; for `serve`,
         the exit code of the server.
 
     Raises:
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # Players' names and messages may be in any script, and a terminal in none of them.
+            # Players' names and messages may be in any script; a terminal may lack it.
             stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if argv is None else list(argv)
     parser = _make_parser(arguments)
@@ -71,14 +71,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has gone. Python's own last flush must not fail too.
+        # Nobody reads the output any more. Python flushes once more at the end, into nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     return status
 
 
 def _run_bare(options: argparse.Namespace) -> int:
-    """Run the command; an error that is alone in its group comes out of it."""
+    """Run the command; raise an error that is alone in its group without the group."""
     try:
         status: int = options.run(options)
     except BaseExceptionGroup as group:
@@ -109,7 +109,7 @@ def _make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        # Only what is used is loaded.
+        # Load only the command that is used.
         if name in arguments:
             importlib.import_module(f"{__name__}.{name}").set_up(command)
     return parser

@@ -1,4 +1,4 @@
-"""Reading numbers and names on the command line, for argparse."""
+"""Numbers and names on the command line, read for argparse."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def whole(text: str, /) -> int:
 
 
 def duration(text: str, /) -> float:
-    """Read a duration such as ``50ms``, ``10s``, ``5m`` or ``10``, and give it in seconds."""
+    """Read a duration such as ``50ms``, ``10s``, ``5m`` or ``10``; return it in seconds."""
     match = _DURATION.fullmatch(text.strip().lower())
     if match is not None and (seconds := float(match[1]) * _UNITS[match[2]]) < math.inf:
         return seconds

@@ -1,4 +1,4 @@
-"""Finding what an author wrote by the name that stands on the command line."""
+"""The author's module that the command line names."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ __all__ = ["AuthorCodeError", "load_module"]
 
 
 class AuthorCodeError(PGNetError):
-    """What the command line names cannot be found or used; the message says why."""
+    """The author's code cannot be found or used; the message says why."""
 
 
 def load_module(name: str, kind: str, /) -> tuple[ModuleType, str, str]:
     """Import the module of ``MODULE:NAME`` or ``path/to/file.py:NAME``.
 
-    A module is looked for in the current folder too; a file imports what lies beside it.
+    Modules may be in the current folder too; a file may import modules in its own folder.
 
     Args:
         name: The name.
         kind: What comes after the colon, for people: ``CLASS``.
 
     Returns:
-        The module, how it was named, and the name of what is to be found in it.
+        The module, the part before the colon, and the part after it.
 
     Raises:
-        AuthorCodeError: It is no such name, or the module cannot be imported.
+        AuthorCodeError: *name* has another form, or the module cannot be imported.
     """
     place, colon, inside = name.rpartition(":")
     if not colon or not place or not inside.isidentifier():
@@ -69,7 +69,7 @@ def _import_file(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # As for a program that is started by its file.
+    # As Python does for a program that is started by its file.
     sys.path.insert(0, str(path.parent))
     sys.modules[name] = module
     try:

@@ -50,7 +50,7 @@ line was sent and every answer had the status OK.
 
 
 def set_up(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command, and what runs it."""
+    """Add the arguments of the command, and the function that runs it."""
     parser.description = "Open a prompt on a server, or on a game without one."
     parser.epilog = EXAMPLES
     parser.set_defaults(run=run, error=parser.error)
@@ -134,7 +134,8 @@ def _make_client(options: argparse.Namespace) -> Client:
     is_terminal = sys.stdin is not None and sys.stdin.isatty()
     if not options.username and not is_terminal:
         options.error("--username is needed where standard input is no terminal")
-    # What is typed is asked for once it is sure who gets it, and what cannot be read before that.
+    # Read secrets from files first: an error there comes before any question. Ask for the others
+    # last: only once the server's key is trusted is it sure who gets them.
     password = find_secret(options.password_file, PASSWORD_VARIABLE, None)
     invite_code = find_secret(options.invite_code_file, INVITE_CODE_VARIABLE, None)
     if options.address is not None:
@@ -153,7 +154,7 @@ def _make_client(options: argparse.Namespace) -> Client:
         username=username,
         password=password or "",
         invite_code=invite_code or "",
-        # A key can only be pinned with protocol 2.
+        # Only protocol 2 verifies keys.
         verify_server_pubkey=key.pubkey if key.protocol > 1 else "",
         minimum_protocol=key.protocol,
         transport=options.transport,

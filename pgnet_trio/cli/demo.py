@@ -1,4 +1,4 @@
-"""``pgnet-trio demo``: a server and two clients play tic-tac-toe, and everybody may watch."""
+"""``pgnet-trio demo``: a server and two clients play tic-tac-toe, and print their moves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgnet_trio.server import Server
 __all__ = ["TicTacToe", "run", "set_up"]
 
 DEADLINE = 30.0
-"""Seconds after which something is wrong; the demo takes about one."""
+"""Seconds after which the demo gives up; it takes about one."""
 
 LINES = ("012", "345", "678", "036", "147", "258", "048", "246")
 
@@ -31,7 +31,7 @@ BOB = (1, 2, 8)
 
 
 class TicTacToe(Game):
-    """The rules: the server makes one of these for each table."""
+    """The rules of one table."""
 
     heartbeat_rate = 30
 
@@ -41,7 +41,7 @@ class TicTacToe(Game):
         self.winner = ""
 
     def user_joined(self, username: str, /) -> None:
-        """Give the players their seats: the first one has X."""
+        """Seat a player: the first one has X."""
         self.players.append(username)
 
     def handle_game_packet(self, packet: Packet, /) -> Response:
@@ -60,7 +60,7 @@ class TicTacToe(Game):
         return Response("Placed.", self.state())
 
     def handle_heartbeat(self, packet: Packet, /) -> Response:
-        """Tell how the game stands."""
+        """Return how the game stands."""
         return Response("The table.", self.state())
 
     @property
@@ -71,12 +71,12 @@ class TicTacToe(Game):
         return self.players[marks % 2] if is_on else ""
 
     def state(self) -> dict[str, Any]:
-        """What the players see."""
+        """Return what the players see."""
         return {"board": self.board, "turn": self.turn, "winner": self.winner}
 
 
 def set_up(parser: argparse.ArgumentParser) -> None:
-    """Add what runs the command; it has no arguments."""
+    """Add the function that runs the command; it has no arguments."""
     parser.description = (
         "Play a short game on this machine: a server and two clients, over real and encrypted\n"
         "connections. It needs no port of its own and leaves nothing behind."
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     """Play the game.
 
     Returns:
-        0 if it went as it should, else 1.
+        0 if ann won, as she should, else 1.
     """
     try:
         return trio.run(_demonstrate)

@@ -1,4 +1,4 @@
-"""Finding the game class that the command line names."""
+"""The game class that the command line names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ def load_game_class(name: str, /) -> type[Game]:
     """Import the class that ``MODULE:CLASS`` or ``path/to/file.py:CLASS`` names.
 
     Raises:
-        AuthorCodeError: There is no such class, its module cannot be imported, or it is no game.
+        AuthorCodeError: There is no such class, its module cannot be imported, or the class is no
+            game.
     """
     module, place, class_name = load_module(name, "CLASS")
     found = getattr(module, class_name, None)

@@ -33,11 +33,11 @@ A server that is running goes on with the old key until it is started again."""
 
 
 class KeyFileError(PGNetError):
-    """There is no key where one was looked for; the message says where."""
+    """There is no key to show or to replace; the message says where one was expected."""
 
 
 def set_up(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command, and what runs it."""
+    """Add the arguments of the command, and the function that runs it."""
     parser.description = "Show a server's public key and its fingerprint, or make a new key."
     parser.epilog = EXAMPLES
     parser.set_defaults(run=run)
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         0.
 
     Raises:
-        PGNetError: The key cannot be read or made, or the user did not want to.
+        PGNetError: The key cannot be read or made, or the user said no.
     """
     logging.basicConfig(format="%(levelname)s %(message)s")
     path, key = _find(options.file)

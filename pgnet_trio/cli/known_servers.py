@@ -1,4 +1,4 @@
-"""Trust on first use, as in ssh: a file with the keys of the servers that were connected to."""
+"""Trust on first use, as in ssh: a file with the keys of the servers that the user accepted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class KnownServersError(PGNetError):
 
 
 class UnknownServer(PGNetError):
-    """The server's key is not the known one, or is not known; nothing secret was sent to it."""
+    """The server's key is another one than the known one, or unknown; nothing secret was sent."""
 
 
 @attrs.frozen
@@ -59,7 +59,7 @@ class KnownServer:
 
 
 def server_name(address: Address, /) -> str:
-    """Name a server as the file does: ``host:port``, and the path where a URL has one."""
+    """Return a server's name in the file: ``host:port``, and the path where a URL has one."""
     resource = "" if address.resource == "/" else address.resource
     return f"{address}{resource}".replace(" ", "%20")
 
@@ -67,17 +67,17 @@ def server_name(address: Address, /) -> str:
 class KnownServers:
     """The file with the known servers: for each a line with ``host:port`` and its public key.
 
-    Empty lines, and those that begin with ``#``, are the user's own and stay.
+    Empty lines, and those that begin with ``#``, are the user's own: they stay.
 
     Args:
-        path: The file; it and its folder are made with the first server.
+        path: The file; `add` makes it and its folder for the first server.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def find(self, name: str) -> KnownServer | None:
-        """Look up a server.
+        """Return what is known of a server; None where it is unknown.
 
         Raises:
             KnownServersError: The file cannot be read, or is damaged.
@@ -88,7 +88,8 @@ class KnownServers:
         """Remember a server's key, durably.
 
         Raises:
-            KnownServersError: The file cannot be used, or has another key for it by now.
+            KnownServersError: The file cannot be used, or another program has remembered another
+                key of this server.
         """
         with self._locked():
             lines, known = self._read()
@@ -101,7 +102,7 @@ class KnownServers:
                 )
 
     def forget(self, name: str) -> bool:
-        """Remove a server; gives whether it was there.
+        """Remove a server; return whether it was known.
 
         Raises:
             KnownServersError: The file cannot be used.
@@ -147,10 +148,10 @@ class KnownServers:
         return lines, known
 
     def _write(self, lines: list[str]) -> None:
-        # Through symbolic links, so that they stay.
+        # Replace the file that a symbolic link leads to, so that the link stays.
         path = Path(os.path.realpath(self.path))
         try:
-            # For its owner only: which servers somebody plays on is nobody else's business.
+            # For its owner only: it says which servers somebody plays on.
             descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             try:
                 with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
@@ -167,7 +168,7 @@ class KnownServers:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep other programs from writing meanwhile; waits for those that do."""
+        """Keep other programs from writing during the block; first wait for those that do."""
         path = Path(os.path.realpath(self.path))
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -189,7 +190,7 @@ class KnownServers:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which key a server has to have."""
+    """Add the options that decide which key a server has to have."""
     group = parser.add_argument_group(
         "the server's key",
         "As in ssh, a server that is not known yet is shown with its fingerprint, and remembered "
@@ -222,17 +223,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def default_path() -> Path:
-    """Where this platform keeps what a program knows for its user."""
+    """Return where this platform keeps the file with the known servers."""
     return user_data_path("pgnet-trio", appauthor=False) / "known_servers"
 
 
 def known_servers(options: argparse.Namespace) -> KnownServers:
-    """Give the file that the options name."""
+    """Return the file that the options name."""
     return KnownServers(Path(options.known_servers) if options.known_servers else default_path())
 
 
 def public_key(text: str, /) -> str:
-    """Check a public key, for argparse."""
+    """Check a public key for argparse."""
     try:
         fingerprint(text)
     except CryptoError as error:
@@ -241,10 +242,10 @@ def public_key(text: str, /) -> str:
 
 
 def trusted_key(options: argparse.Namespace, ask: Callable[[str], str] | None) -> ServerKey:
-    """Make sure whom the user talks to, before anything else is said to them.
+    """Make sure who the server is, before it gets anything secret.
 
     Args:
-        options: With an address, a transport, and what `add_options` added.
+        options: An address, a transport, and the options of `add_options`.
         ask: Asks a person a question; None where there is nobody to ask.
 
     Returns:

@@ -28,10 +28,10 @@ from pgnet_trio.messages import DEFAULT_PORT, is_username_allowed
 __all__ = ["load_bot", "run", "set_up"]
 
 MAX_CLIENTS = 10_000
-"""Clients of one process; each takes a file, a port and some 100 KiB."""
+"""Clients of one process, at most; each takes a file, a port and some 100 KiB."""
 
 STANDARD_OUTPUT = "-"
-"""The name of the file that stands for it."""
+"""The file name that means standard output."""
 
 PASSWORD_VARIABLE = "PGNET_PASSWORD"
 
@@ -64,7 +64,7 @@ Each log-in costs the server about 60 ms of one core for its password, so the ra
 
 
 def set_up(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command, and what runs it."""
+    """Add the arguments of the command, and the function that runs it."""
     parser.description = "Have many clients play on a server of your own, and measure it."
     parser.epilog = EXAMPLES
     parser.set_defaults(run=run, error=parser.error)
@@ -166,7 +166,7 @@ def run(options: argparse.Namespace) -> int:
         _try_writing(options.json)
     is_terminal = sys.stdin is not None and sys.stdin.isatty()
     if prints_json and not sys.stdout.isatty():
-        # A question would land in the result, where nobody reads it.
+        # Ask nobody: the question would become a part of the result.
         is_terminal = False
     key = trusted_key(options, input if is_terminal else None)
     logging.basicConfig(format="%(levelname)s %(message)s")
@@ -177,7 +177,7 @@ def run(options: argparse.Namespace) -> int:
         LoadClient.remote,
         address=options.address,
         password=secrets.token_urlsafe() if password is None else password,
-        # A key can only be pinned with protocol 2.
+        # Only protocol 2 verifies keys.
         verify_server_pubkey=key.pubkey if key.protocol > 1 else "",
         minimum_protocol=key.protocol,
         transport=options.transport,
@@ -220,7 +220,7 @@ def load_bot(name: str, /) -> tuple[Bot, str]:
     """Import the function that ``MODULE:FUNC`` or ``path/to/file.py:FUNC`` names.
 
     Returns:
-        The function, and the file that it stands in.
+        The function, and its file.
 
     Raises:
         AuthorCodeError: There is no such function, or it cannot be a bot.
@@ -259,7 +259,7 @@ def _clients(text: str) -> int:
 
 
 def _try_writing(file: str) -> None:
-    """Find out before the test, not after it, that its result cannot be kept."""
+    """Raise before the test, not after it, if its result cannot be written."""
     try:
         with open(file, "a", encoding="utf-8"):
             pass
@@ -276,7 +276,7 @@ def _write(file: str, report: Report) -> None:
     temporary = path.with_name(f".{path.name}.new")
     text = _as_text(report) + "\n"
     try:
-        # Something that cannot be replaced, such as /dev/stdout.
+        # A device, such as /dev/stdout, cannot be replaced by a file.
         if not path.is_file():
             path.write_text(text, "utf-8")
             return

@@ -22,17 +22,17 @@ __all__ = ["Progress", "Report", "Threshold", "make_report", "show_report"]
 PERCENTILES = (50, 90, 99)
 
 PLAIN_INTERVAL = 5
-"""Of the lines of progress, only each so many-th is printed where nobody watches a terminal."""
+"""Where nobody watches a terminal, only one in this many lines of progress is printed."""
 
 BUSY = 0.8
-"""A share of a core from which on this process may be what limits the numbers."""
+"""The share of a core above which this process may limit the numbers."""
 
 
 class Progress:
-    """Shows how a load test goes, on standard error: one line that changes, or a few lines.
+    """Shows the progress of a load test on standard error: in one line that changes, or in a few.
 
     Args:
-        clients: How many there will be.
+        clients: How many clients there will be.
     """
 
     def __init__(self, clients: int) -> None:
@@ -50,7 +50,7 @@ class Progress:
                 from rich.live import Live
 
                 console = Console(file=sys.stderr, highlight=False)
-                # Only refreshed from here: a thread of its own would disturb what is measured.
+                # No refresh by a thread of rich's: it would disturb the measurement.
                 self._live = Live(console=console, auto_refresh=False, transient=True)
                 self._live.start()
         return self
@@ -69,11 +69,11 @@ class Progress:
             self._live.stop()
 
     def show(self, tally: Tally, elapsed: float) -> None:
-        """Show how it goes now.
+        """Show the progress.
 
         Args:
             tally: What was counted.
-            elapsed: Seconds since it began.
+            elapsed: Seconds since the test began.
         """
         answers = tally.latencies.count
         rate = (answers - self._answers) / max(elapsed - self._then, 1e-9)
@@ -101,12 +101,12 @@ class Progress:
 
 @attrs.frozen
 class Threshold:
-    """What must not be more than some limit.
+    """A number that must not be over a limit.
 
     Attributes:
         name: p99 (in seconds) or errors.
         limit: The limit.
-        measured: What it was; None where there was nothing to measure.
+        measured: The number; None where there was nothing to measure.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Threshold:
 
     @property
     def met(self) -> bool:
-        """Whether it was kept."""
+        """Whether the number is within the limit."""
         return self.measured is not None and self.measured <= self.limit
 
     def __str__(self) -> str:
@@ -153,7 +153,7 @@ class Report:
         return self.connected > self.broken and all(each.met for each in self.thresholds)
 
     def as_json(self) -> dict[str, Any]:
-        """Give it as plain data; all times are in seconds."""
+        """Return the report as plain data; all times are in seconds."""
         data = attrs.asdict(self, recurse=False)
         data["thresholds"] = [attrs.asdict(each) | {"met": each.met} for each in self.thresholds]
         return data | {"passed": self.passed}
@@ -169,16 +169,16 @@ def make_report(
     protocol: int,
     thresholds: list[Threshold],
 ) -> Report:
-    """Sum up what was counted.
+    """Return the report of a load test.
 
     Args:
         tally: What was counted.
         address: The server.
-        clients: How many clients there should have been.
-        seconds: How long it took.
+        clients: How many clients were to play.
+        seconds: How long the test took.
         cpu: The share of a core that this process used.
-        protocol: The protocol that was spoken.
-        thresholds: What must be kept.
+        protocol: The version of the protocol.
+        thresholds: The limits, with the numbers.
     """
     latencies = tally.latencies
     return Report(
@@ -207,7 +207,7 @@ def make_report(
 
 
 def show_report(report: Report, file: TextIO) -> None:
-    """Print the table; with rich where that is there, and *file* a terminal."""
+    """Print the table; with rich, where that is installed and *file* is a terminal."""
     rows = _rows(report)
     notes = _notes(report)
     if file.isatty():
@@ -240,7 +240,7 @@ def _show_richly(rows: list[tuple[str, str, str]], notes: list[str], file: TextI
 
 
 def _rows(report: Report) -> list[tuple[str, str, str]]:
-    """Give labels, texts and styles."""
+    """Return the rows of the table: label, text and style."""
     playing = report.connected - report.ended - report.broken
     rows = [
         (
@@ -309,7 +309,7 @@ def _describe_count(number: float | None) -> str:
 
 
 def describe_seconds(seconds: float | None) -> str:
-    """Give a time as people read it."""
+    """Return a time as people read it."""
     if seconds is None:
         return "none"
     if seconds < 0.9995:

@@ -1,4 +1,4 @@
-"""Many clients that each run an author's script, and the timing of what they ask."""
+"""Many clients that each run an author's script, and the times of their requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Bot", "LoadClient", "LoadRun"]
 
 PROGRESS_INTERVAL = 1.0
-"""Seconds from one sign of progress to the next."""
+"""Seconds between two lines of progress."""
 
 Bot = Callable[[Client, int], Awaitable[object]]
 
@@ -35,12 +35,17 @@ class LoadClient(Client):
 
     Attributes:
         tally: Where they are counted.
-        file: The author's file.
+        file: The author's file, for the lines of errors.
+        counted: The latest error that was counted.
     """
 
     tally: Tally
     file: str = ""
     counted: BaseException | None = None
+
+    def count_in(self, tally: Tally, file: str) -> None:
+        """Count all requests from here on in *tally*; to be called once, before connecting."""
+        self.tally, self.file = tally, file
 
     async def request(self, packet: Packet) -> Response:
         """Send a packet and wait for the answer."""
@@ -53,7 +58,7 @@ class LoadClient(Client):
         /,
         do_next: bool = False,
     ) -> None:
-        """Queue a message; one with a callback is timed until that is called."""
+        """Queue a message; with a callback, time it until that is called."""
         started, then = trio.current_time(), callback
 
         def call(response: Response) -> Any:
@@ -84,7 +89,7 @@ class LoadClient(Client):
         return self._run.drops
 
     def _maybe_timed(self, asking: Awaitable[Any] | None) -> Any:
-        # With a callback it is `send` that times it.
+        # With a callback, `send` times it.
         return None if asking is None else self._timed(asking)
 
     async def _timed(self, asking: Awaitable[T]) -> T:
@@ -95,7 +100,7 @@ class LoadClient(Client):
             self._count(started, error.response.status)
             raise
         except PGNetError as error:
-            # Whether the bot catches it or not, it counts, and once.
+            # Count an error once, whether the bot catches it or not.
             self.counted = error
             self.tally.failed(error, self.username, self.file)
             raise
@@ -109,19 +114,19 @@ class LoadClient(Client):
 
 @attrs.define(eq=False)
 class LoadRun:
-    """Clients that start one after the other, and all that is counted of them.
+    """A load test: clients that start one after the other, and what was counted.
 
     Attributes:
-        bot: What each of them does.
-        make_client: Makes a client of a username.
-        prefix: What their usernames begin with.
-        clients: How many.
-        ramp: Seconds from the start of the first to that of the last.
-        seconds: Seconds until the bots are ended; None for never.
+        bot: The author's script, which each client runs.
+        make_client: Returns a client for a username.
+        prefix: The beginning of all usernames.
+        clients: How many clients there are.
+        ramp: Seconds from the start of the first client to that of the last.
+        seconds: Seconds until the bots are stopped; None for never.
         file: The author's file.
         logins_at_once: Clients that connect and log in at the same time, at most.
         tally: What was counted.
-        elapsed: Seconds that it took.
+        elapsed: Seconds that the test took.
         cpu: The share of a core that this process used meanwhile.
     """
 
@@ -145,12 +150,12 @@ class LoadRun:
         return trio.Semaphore(self.logins_at_once)
 
     async def run(self, progress: Progress) -> None:
-        """Run it, until all bots have ended, time is up, or Ctrl-C.
+        """Run the test until all bots have ended, time is up, or Ctrl-C.
 
         A second Ctrl-C ends the process, whatever the bots do.
 
         Args:
-            progress: Shows how it goes.
+            progress: Shows the progress.
         """
         started, cpu = trio.current_time(), time.process_time()
         with open_signals() as signals, progress:
@@ -165,7 +170,7 @@ class LoadRun:
         self.cpu = (time.process_time() - cpu) / max(self.elapsed, 1e-9)
 
     def stop(self) -> None:
-        """End the bots, and start no more; their clients log out in good order."""
+        """Stop the bots, and start no more; their clients log out in good order."""
         self._starting.cancel()
         for scope in self._scopes.values():
             scope.cancel()
@@ -175,7 +180,7 @@ class LoadRun:
         print("Ending; once more to stop at once.", file=sys.stderr)
         self.stop()
         number = await signals.receive()
-        # There is nothing to lose, and a bot may hold a cancellation off for as long as it likes.
+        # Not by a cancellation, which a bot may hold off; and there is nothing to lose here.
         progress.close()
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
@@ -198,14 +203,14 @@ class LoadRun:
 
     async def _play(self, number: int) -> None:
         client = self.make_client(username=f"{self.prefix}{number}")
-        client.tally, client.file = self.tally, self.file
+        client.count_in(self.tally, self.file)
         tally, is_in = self.tally, False
-        # What `stop` ends: while it connects all of it, and then the bot alone.
+        # What `stop` cancels: the client while it connects, and then the bot alone.
         with trio.CancelScope() as connecting:
             self._scopes[number] = connecting
             if self._starting.cancel_called:
                 return
-            # A crowd at the door is refused by the server, and tells nothing about the game.
+            # The server refuses too many log-ins at once, which would say nothing of the game.
             await self._logins.acquire()
             try:
                 async with client:
@@ -216,7 +221,7 @@ class LoadRun:
                         self._scopes[number] = playing
                         await self.bot(client, number)
                         tally.ended += 1
-                    # It logs out, which nobody has to end.
+                    # The client logs out now, which `stop` need not end.
                     del self._scopes[number]
             except Exception as error:
                 if is_in:

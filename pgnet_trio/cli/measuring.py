@@ -1,4 +1,4 @@
-"""What a load test counts, in memory that does not grow with the number of requests."""
+"""The numbers of a load test, in memory that does not grow with the number of requests."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["Latencies", "Tally", "describe_error"]
 
 _SMALLEST = 1e-6
 _STEP = math.log(1.02)
-"""Each bucket of latencies ends 2 % above where it begins: what is told is right to 1 %."""
+"""Each bucket of latencies ends 2 % above its beginning, so percentiles are right to 1 %."""
 
 MAX_KINDS = 20
-"""Kinds of errors that are told apart; what comes after them is counted by its class alone."""
+"""Kinds of errors that a tally tells apart; further errors count by their class alone."""
 
 MAX_KIND_LENGTH = 160
 
 
 class Latencies:
-    """How long requests took: a histogram whose buckets grow with what is in them."""
+    """How long requests took: a histogram whose buckets are wider for longer times."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -39,7 +39,7 @@ class Latencies:
         self._buckets[round(math.log(max(seconds, _SMALLEST) / _SMALLEST) / _STEP)] += 1
 
     def percentile(self, percent: float) -> float | None:
-        """Give the seconds within which so many of the requests were answered; None without any."""
+        """Return the seconds within which this share was answered; None without requests."""
         wanted = math.ceil(self.count * percent / 100)
         for bucket in sorted(self._buckets):
             wanted -= self._buckets[bucket]
@@ -50,20 +50,20 @@ class Latencies:
 
 @attrs.define(eq=False)
 class Tally:
-    """Everything that is counted.
+    """Everything that a load test counts.
 
     Attributes:
-        connected: Clients that got in.
-        now: Clients that are in at the moment.
-        most: How many were in at the same time at most.
-        ended: Bots that came to their end by themselves, without an error.
-        broken: Bots that came to their end by an error.
+        connected: Clients that logged in.
+        now: Clients that are logged in at the moment.
+        most: The most clients that were logged in at the same time.
+        ended: Bots that returned without an error.
+        broken: Bots that raised an error.
         latencies: How long answered requests took.
-        busiest: Answers in the second with most of them.
+        busiest: Answers in the busiest second.
         not_ok: Answers whose status is not OK, by status.
         drops: Connections that dropped, whether they came back or not.
-        errors: What went wrong, by kind.
-        not_in: Clients that did not get in.
+        errors: Errors, by kind.
+        not_in: Clients that could not log in.
     """
 
     connected: int = 0
@@ -86,13 +86,13 @@ class Tally:
         return self.errors.total()
 
     def entered(self) -> None:
-        """Count a client that got in."""
+        """Count a client that logged in."""
         self.connected += 1
         self.now += 1
         self.most = max(self.most, self.now)
 
     def parted(self) -> None:
-        """Count a client that is out again."""
+        """Count a client that logged out, or was dropped."""
         self.now -= 1
 
     def answered(self, seconds: float, status: int, now: float) -> None:
@@ -118,7 +118,7 @@ class Tally:
         Args:
             error: What was raised.
             username: Whose client it was; errors that differ in this alone are of one kind.
-            file: The author's file, to name the line of it that raised.
+            file: The author's file; the kind names the line in it that raised.
         """
         kind = describe_error(error, username, file)
         if kind not in self.errors and len(self.errors) >= MAX_KINDS:
@@ -129,7 +129,7 @@ class Tally:
 
 
 def describe_error(error: BaseException, username: str, file: str) -> str:
-    """Say in one line what was raised, in the same words for every user."""
+    """Return one line for an error, with the same words for every user."""
     error = first_error(error)
     name = re.compile(rf"\b{re.escape(username)}\b") if username else None
     text = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""Where the commands get secrets from: a file, the environment or a prompt, never an argument."""
+"""Secrets for the commands: from a file, the environment or a prompt, never from an argument."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def find_secret(file: str | None, variable: str, prompt: str | None) -> str | No
     """Look for a secret, in this order: in a file, in the environment, and by asking.
 
     Args:
-        file: A file whose first line it is, or None.
-        variable: An environment variable. It is taken out of the environment, so that programs
+        file: A file whose first line is the secret, or None.
+        variable: An environment variable. This removes it from the environment, so that programs
             started from here do not inherit it. An empty one counts as none.
         prompt: What to ask in the terminal, without echo; None to ask nobody.
 
     Returns:
-        The secret, or None where there is none. What was typed may be empty.
+        The secret, or None where there is none. What a person typed may be empty.
 
     Raises:
         SecretError: The file cannot be read, or is empty.

@@ -1,4 +1,4 @@
-"""What our programs set for the whole of their process, which no library may do."""
+"""Settings of a whole process, which our programs may change and a library may not."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from collections.abc import Iterator
 __all__ = ["allow_open_files", "rare_full_collections"]
 
 FULL_AFTER = 100
-"""After how many collections of young and middle-aged objects all are looked through. With Python's
-own 10 that comes again and again while a server fills, and takes a quarter of a second with 4,000
-players, in which nobody is answered. With websockets it would find next to nothing; of what
-trio-websocket leaves of connections that ended, up to 50 MiB wait for it."""
+"""Collections of middle-aged objects before one of all objects. With Python's own 10, a server that
+fills up collects all objects again and again; with 4,000 players, that takes a quarter of a second,
+in which nobody is answered. With websockets there is next to nothing to collect; with
+trio-websocket, up to 50 MiB of connections that ended wait for it."""
 
 VERY_MANY = 1 << 16
-"""Open files, where somebody wants no limit."""
+"""Open files to ask for where the caller wants no limit."""
 
 
 @contextlib.contextmanager
 def rare_full_collections() -> Iterator[None]:
-    """Have old objects looked through more rarely while the block lasts, and others as ever.
+    """Collect all objects more rarely during the block, and young objects as ever.
 
-    Who sets the thresholds inside, as an author's module may, has the last word until its end.
+    An author's module may set the thresholds in the block; they hold until the block ends.
     """
     before = gc.get_threshold()
     gc.set_threshold(before[0], before[1], max(before[2], FULL_AFTER))
@@ -34,9 +34,9 @@ def rare_full_collections() -> Iterator[None]:
 
 
 def allow_open_files(wanted: int | None) -> None:
-    """Ask for so many open files, as far as the system lets this process have them.
+    """Raise the limit of open files, as far as the system lets this process do so.
 
-    Each connection is one, and where nobody says otherwise a process often gets 1,024.
+    Each connection is an open file, and the limit is often 1,024.
 
     Args:
         wanted: How many; None for very many.
@@ -51,6 +51,6 @@ def allow_open_files(wanted: int | None) -> None:
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        # Some systems have a limit that they do not tell.
+        # Some systems have a lower limit than they say.
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,4 +1,4 @@
-"""The prompt with completion, history and colours, made with the packages of the extra ``cli``."""
+"""The console with completion, history and colours, made with the packages of the extra ``cli``."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ if TYPE_CHECKING:
 __all__ = ["LineHistory", "PromptConsole", "RequestCompleter", "is_confidential", "state_folder"]
 
 MAX_HISTORY_LINES = 1000
-"""Lines of older sessions that are kept."""
+"""Lines of older sessions that the history keeps."""
 
 _SECRET_WORDS = re.compile("pass|secret|token|code|key|pin", re.IGNORECASE)
 
 
 def is_confidential(line: str, signatures: Signatures, /) -> bool:
-    """Whether a line may hold a secret, so that it must not be written to disk.
+    """Return whether a line may hold a secret, and so must not be written to disk.
 
-    A password is in an argument of that name, or in one that was mistyped.
+    A password is in an argument of that name, or in one whose name was mistyped.
     """
     try:
         packet = parse_packet(line)
@@ -67,17 +67,17 @@ def is_confidential(line: str, signatures: Signatures, /) -> bool:
 
 
 def state_folder() -> Path:
-    """Give the folder where this platform keeps what a program remembers of its user."""
+    """Return the folder where this platform keeps what a program remembers of its user."""
     return user_state_path("pgnet-trio", appauthor=False)
 
 
 class LineHistory(History):
-    """Remembers lines, and keeps those that hold no secret in a file that only its user reads.
+    """Remembers lines, and keeps those without secrets in a file that only its user can read.
 
-    A file that cannot be read or written is done without.
+    Where the file cannot be read or written, it remembers lines for this session only.
 
     Args:
-        path: The file, one line for each entry; it and its folder are made where missing.
+        path: The file, one line for each entry; `store_string` makes it and its folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,7 +86,7 @@ class LineHistory(History):
         self._path = path
 
     def load_history_strings(self) -> Iterable[str]:
-        """Give the lines of older sessions, the latest first."""
+        """Return the lines of older sessions, the latest first."""
         try:
             lines = self._path.read_text("utf-8").splitlines()
             if len(lines) > 2 * MAX_HISTORY_LINES:
@@ -116,7 +116,7 @@ class RequestCompleter(Completer):
     def get_completions(
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterator[Completion]:
-        """Give what may stand at the cursor."""
+        """Yield what may stand at the cursor."""
         text = document.text_before_cursor
         if ";" not in text:
             yield from self._messages(text)
@@ -144,12 +144,12 @@ class RequestCompleter(Completer):
 
 
 class PromptConsole:
-    """Reads lines with prompt_toolkit, and shows answers with rich.
+    """Reads lines with prompt_toolkit, and shows responses with rich.
 
-    While it is open, everything that is printed appears above the prompt.
+    While it is open, everything that the program prints appears above the prompt.
 
     Args:
-        history: Where lines are remembered.
+        history: Remembers the lines.
     """
 
     def __init__(self, history: LineHistory) -> None:
@@ -185,7 +185,7 @@ class PromptConsole:
         return True
 
     async def read_line(self) -> str:
-        """Wait for a line. Cancellation ends the prompt at once; what was typed is dropped.
+        """Wait for a line. Cancellation ends the prompt at once and drops what was typed.
 
         Raises:
             EOFError: The user pressed Ctrl-D.
@@ -196,7 +196,7 @@ class PromptConsole:
         end: BaseException | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._leave_prompt_when_cancelled)
-            # Not abandoned when cancelled: it would go on reading the terminal.
+            # Never abandon the thread: it would go on reading the terminal.
             try:
                 line = await trio.to_thread.run_sync(self._prompt)
             except (EOFError, KeyboardInterrupt) as error:
@@ -209,7 +209,7 @@ class PromptConsole:
         return line
 
     def has_buffered(self) -> bool:
-        """False: a person sees what happened before typing on."""
+        """Return False: a person sees what happened before they type on."""
         return False
 
     def offer(self, signatures: Signatures) -> None:
@@ -226,7 +226,7 @@ class PromptConsole:
         )
 
     def show_response(self, response: Response, seconds: float) -> None:
-        """Show the time and the whole answer."""
+        """Show the time and the whole response."""
         style = "bold green" if response.status == Status.OK else "bold red"
         self.show(
             Text.assemble(
@@ -245,11 +245,11 @@ class PromptConsole:
             self.show(table)
 
     def show_note(self, text: str) -> None:
-        """Show it above the prompt."""
+        """Show a note above the prompt."""
         self.show(Text(f"* {printable(text)}", "blue"))
 
     def show_error(self, text: str) -> None:
-        """Show it above the prompt, in red."""
+        """Show an error above the prompt, in red."""
         self.show(Text(printable(text), "red"))
 
     def show(self, what: RenderableType) -> None:
@@ -260,7 +260,7 @@ class PromptConsole:
             self._show_what_waits()
             return
         with contextlib.suppress(RuntimeError):
-            # Where the prompt has just ended, its end shows what waits.
+            # RuntimeError: the prompt has just ended, and `read_line` shows what waits.
             loop.call_soon_threadsafe(run_in_terminal, self._show_what_waits)
 
     def _show_what_waits(self) -> None:
@@ -285,7 +285,7 @@ class PromptConsole:
     def _prompt(self) -> str:
         def started() -> None:
             self._loop = asyncio.get_running_loop()
-            # Cancelled before there was a loop to tell, or printed since.
+            # Catch up: there was no loop yet to tell of a cancellation or of something to show.
             self._loop.call_soon(self._leave_prompt)
             if self._to_show:
                 run_in_terminal(self._show_what_waits)

@@ -26,10 +26,10 @@ __all__ = ["DEFAULT_GAME", "run", "set_up"]
 DEFAULT_GAME = "pgnet_trio.examples:ExampleGame"
 
 REBOOT = -1
-"""The exit code with which a server asks to be started again."""
+"""The exit code of a server that asks to be started again."""
 
 OTHER_FILES = 100
-"""Open files beside those of the connections: the save file, ports, what the game opens."""
+"""Open files besides connections: the save file, ports, what the game opens."""
 
 ADMIN_PASSWORD_VARIABLE = "PGNET_ADMIN_PASSWORD"
 
@@ -63,7 +63,7 @@ _LIMITS: dict[str, tuple[str, str]] = {
 
 
 def set_up(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command, and what runs it."""
+    """Add the arguments of the command, and the function that runs it."""
     parser.description = "Host a game, until Ctrl-C or until the admin shuts it down."
     parser.epilog = EXAMPLES
     parser.set_defaults(run=run)
@@ -74,7 +74,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:CLASS",
         help="the game class, or path/to/file.py:CLASS (default: %(default)s)",
     )
-    # What is not given is not passed on, so that the server's own defaults hold.
+    # Pass on only the options that are given, so that the server's own defaults hold.
     option = parser.add_argument_group("options", argument_default=argparse.SUPPRESS).add_argument
     option(
         "--listen-globally",
@@ -144,7 +144,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     ).add_argument
     for field in attrs.fields(Limits):
         unit, text = _LIMITS[field.name]
-        # Of a whole number, :g shows the first six digits.
+        # Not :g for a whole number: it shows six digits only.
         is_whole = isinstance(field.default, int)
         default = str(field.default) if is_whole else f"{field.default:g}"
         limit(
@@ -160,7 +160,7 @@ def run(options: argparse.Namespace) -> int:
     """Host the game until the server ends.
 
     Returns:
-        The server's exit code; or what shells report for the signal that ended it at once.
+        The server's exit code; or, where a second signal ended it, what shells report for that.
 
     Raises:
         PGNetError: The game, a file or the port cannot be used; the message says which and why.
@@ -172,7 +172,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         limits = Limits(**{name: settings[name] for name in _LIMITS if name in settings})
     except ValueError as error:
-        # Each is right by itself, and they do not fit each other.
+        # Each limit is right by itself, but they do not fit each other.
         raise PGNetError(str(error)) from error
     most = limits.max_connections
     allow_open_files(None if most is None else most + OTHER_FILES)
@@ -225,7 +225,7 @@ async def _serve_once(
 
 
 class _Announcement:
-    """Tells whoever started the server where it is to be reached."""
+    """Prints where the server listens, once it does."""
 
     def __init__(self, server: Server, *, globally: bool) -> None:
         self._server = server
@@ -234,7 +234,7 @@ class _Announcement:
 
     def started(self, port: int | None = None) -> None:
         self.was_made = True
-        # At once, for whoever reads it through a pipe.
+        # Flush: a program that reads through a pipe waits for this line.
         print(
             f"Listening on {self._where}, port {port}; public key {self._server.pubkey}",
             flush=True,

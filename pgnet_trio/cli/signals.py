@@ -14,7 +14,10 @@ __all__ = ["open_signals"]
 
 @contextlib.contextmanager
 def open_signals() -> Iterator[trio.MemoryReceiveChannel[int]]:
-    """Receive SIGINT and SIGTERM; a third one ends a process that did not get to the first."""
+    """Receive SIGINT and SIGTERM during the block.
+
+    A third signal ends a process whose event loop has not got to the first one.
+    """
     send, receive = trio.open_memory_channel[int](2)
     token = trio.lowlevel.current_trio_token()
     not_received: list[int] = []
@@ -25,8 +28,8 @@ def open_signals() -> Iterator[trio.MemoryReceiveChannel[int]]:
 
     def handle(number: int, _: FrameType | None) -> None:
         if len(not_received) == 2:
-            # The event loop did nothing since: an author's code blocks it, and will perhaps for
-            # ever.
+            # The event loop did not run since the first signal: an author's code blocks it,
+            # perhaps for ever.
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         not_received.append(number)
