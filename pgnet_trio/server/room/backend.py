@@ -18,17 +18,17 @@ from pgnet_trio.typed import to_push
 if TYPE_CHECKING:
     from pgnet_trio.game import BotPlayer, NoDefault
     from pgnet_trio.server.room.bots import Bots
-    from pgnet_trio.server.room.deferred import Wishes
-    from pgnet_trio.server.room.instance import Hosted
+    from pgnet_trio.server.room.deferred import Deferred
+    from pgnet_trio.server.room.instance import GameInstance
     from pgnet_trio.server.room.members import Members
-    from pgnet_trio.server.room.membership import Attendance
+    from pgnet_trio.server.room.membership import Membership
     from pgnet_trio.server.room.owner import RoomOwner
-    from pgnet_trio.server.room.publisher import News
+    from pgnet_trio.server.room.publisher import Publisher
     from pgnet_trio.server.room.questions import Questions
-    from pgnet_trio.server.room.queue import Inbox
+    from pgnet_trio.server.room.queue import TurnQueue
     from pgnet_trio.server.room.scripts import ScriptNursery
 
-__all__ = ["Backend"]
+__all__ = ["ServerRoom"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -36,15 +36,15 @@ AnswerT = TypeVar("AnswerT")
 ModelT = TypeVar("ModelT")
 
 
-class Backend:
+class ServerRoom:
     """The server's `pgnet_trio.game.RoomBackend`: passes on what the game asks for.
 
     Args:
-        hosted: The game.
-        inbox: Says whether it is over.
-        news: Takes what it pushes.
-        wishes: Takes what it asks for that comes after its turn.
-        attendance: Knows who may join.
+        instance: The game.
+        queue: Says whether it is over.
+        publisher: Takes what it pushes.
+        deferred: Takes what it asks for that comes after its turn.
+        membership: Knows who may join.
         members: Who is in the game.
         questions: Takes what it asks them.
         bots: Takes the bots that it adds.
@@ -60,11 +60,11 @@ class Backend:
 
     def __init__(
         self,
-        hosted: Hosted,
-        inbox: Inbox,
-        news: News,
-        wishes: Wishes,
-        attendance: Attendance,
+        instance: GameInstance,
+        queue: TurnQueue,
+        publisher: Publisher,
+        deferred: Deferred,
+        membership: Membership,
         *,
         members: Members,
         questions: Questions,
@@ -73,17 +73,17 @@ class Backend:
         seed: int | bytes | None,
         owner: RoomOwner,
     ) -> None:
-        self.name = hosted.name
+        self.name = instance.name
         self.options = options
         self.random = random.Random(seed)
-        self.time = hosted.time
-        self.sync = news.sync
-        self.end = wishes.end
-        self._hosted = hosted
-        self._inbox = inbox
-        self._news = news
-        self._wishes = wishes
-        self._attendance = attendance
+        self.time = instance.time
+        self.sync = publisher.sync
+        self.end = deferred.end
+        self._instance = instance
+        self._queue = queue
+        self._publisher = publisher
+        self._deferred = deferred
+        self._membership = membership
         self._members = members
         self._questions = questions
         self._bots = bots
@@ -97,16 +97,16 @@ class Backend:
     @property
     def nursery(self) -> ScriptNursery:
         """The nursery of the game's tasks."""
-        return self._hosted.scripts
+        return self._instance.scripts
 
     @property
     def locked(self) -> bool:
         """Whether nobody more may join."""
-        return self._attendance.locked
+        return self._membership.locked
 
     @locked.setter
     def locked(self, locked: bool) -> None:
-        self._attendance.locked = locked
+        self._membership.locked = locked
 
     def push(
         self,
@@ -123,18 +123,18 @@ class Backend:
         members = self._members.select(to, exclude)
         if members:
             self._note_need_of_pushes()
-            self._news.pushes.append((members, envelope))
-            if not self._hosted.busy:
-                self._news.sync()
+            self._publisher.pushes.append((members, envelope))
+            if not self._instance.busy:
+                self._publisher.sync()
 
     def kick(self, player: str, reason: str = "") -> None:
         """Send a player away after this turn."""
         if player in self._members:
-            self._wishes.kick(player, reason)
+            self._deferred.kick(player, reason)
 
     def saved(self, model: type[ModelT]) -> ModelT | None:
         """Read the save string as a model."""
-        loaded = self._hosted.loaded
+        loaded = self._instance.loaded
         return decode_json(loaded, model) if loaded else None
 
     def refuse_in_turn(self, what: str) -> None:
@@ -162,7 +162,7 @@ class Backend:
             raise PlayerLeft(f"{player!r} cannot be asked: no such player is in the game.")
         self._note_need_of_pushes()
         # Who is asked has to see what this step of the script has changed before.
-        self._news.sync()
+        self._publisher.sync()
         return await self._questions.ask(
             member,
             player,
@@ -176,28 +176,28 @@ class Backend:
     async def wait_players(self, count: int) -> list[str]:
         """Wait until there are so many players."""
         self.refuse_in_turn("wait_players")
-        return await self._attendance.wait_players(count)
+        return await self._membership.wait_players(count)
 
     def add_bot(self, bot: BotPlayer) -> None:
         """Have a bot join."""
         check_bot_name(bot.username)
         if bot.username in self._members or bot.username in self._bots:
             raise ValueError(f"{bot.username!r} is in the game {self.name!r} already")
-        if self._inbox.end_reason is None:
+        if self._queue.end_reason is None:
             self._bots.start(bot)
 
     async def save(self) -> None:
         """Save this game; on disk when this returns."""
-        self._hosted.take_save_string()
+        self._instance.take_save_string()
         await self._owner.save()
 
     def _note_need_of_pushes(self) -> None:
         """Take note that a game pushes or asks whose class does not show it, in a helper say."""
-        hosted = self._hosted
-        if hosted.needs_pushes or hosted.has_heartbeat:
+        instance = self._instance
+        if instance.needs_pushes or instance.has_heartbeat:
             return
         # From now on it refuses those who would not get it.
-        hosted.needs_pushes = True
+        instance.needs_pushes = True
         without = [
             member.player.username for member in self._members if not member.player.takes_pushes
         ]

@@ -10,7 +10,7 @@ from pgnet_trio.server.room.scripts import in_turn
 
 if TYPE_CHECKING:
     from pgnet_trio.game import BotPlayer
-    from pgnet_trio.server.room.instance import Hosted
+    from pgnet_trio.server.room.instance import GameInstance
     from pgnet_trio.server.room.owner import RoomOwner
 
 __all__ = ["Bots", "check_bot_name", "is_bot_name"]
@@ -23,12 +23,12 @@ class Bots:
 
     Args:
         owner: Plays them.
-        hosted: The game, which they are gone with.
+        instance: The game, which they are gone with.
     """
 
-    def __init__(self, owner: RoomOwner, hosted: Hosted) -> None:
+    def __init__(self, owner: RoomOwner, instance: GameInstance) -> None:
         self._owner = owner
-        self._hosted = hosted
+        self._instance = instance
         self._bots: dict[str, BotPlayer] = {}
 
     def __contains__(self, username: object) -> bool:
@@ -37,7 +37,7 @@ class Bots:
     def start(self, bot: BotPlayer) -> None:
         """Have a bot join and play, in a task of its own."""
         self._bots[bot.username] = bot
-        self._hosted.nursery.start_soon(self._run, bot)
+        self._instance.nursery.start_soon(self._run, bot)
 
     def forget(self, username: str) -> None:
         """Note that a bot is out of the game, so that another one may have its name."""

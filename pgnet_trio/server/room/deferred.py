@@ -11,9 +11,9 @@ from pgnet_trio.server.refusals import GONE
 from pgnet_trio.server.room.scripts import in_turn
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.room.queue import Inbox
+    from pgnet_trio.server.room.queue import TurnQueue
 
-__all__ = ["Wishes"]
+__all__ = ["Deferred"]
 
 
 @attrs.define(eq=False)
@@ -22,11 +22,11 @@ class _Wanted:
     end: str | None = None
 
 
-class Wishes:
+class Deferred:
     """Keeps what is to happen after the turn, or the script's step, in which it was asked for.
 
     Args:
-        inbox: Is asked for a turn where none is in progress.
+        queue: Is asked for a turn where none is in progress.
         send_away: Has a member out, with a reason.
         close: Ends the game, with a reason.
 
@@ -36,13 +36,13 @@ class Wishes:
 
     def __init__(
         self,
-        inbox: Inbox,
+        queue: TurnQueue,
         *,
         send_away: Callable[[str, str], None],
         close: Callable[[str], None],
     ) -> None:
         self.waiting = False
-        self._inbox = inbox
+        self._queue = queue
         self._send_away = send_away
         self._close = close
         self._of_turns = _Wanted()
@@ -52,14 +52,14 @@ class Wishes:
     def kick(self, player: str, reason: str) -> None:
         """Have a player sent away."""
         self._wanted().kicks[player] = reason
-        self._inbox.poke()
+        self._queue.poke()
 
     def end(self, reason: str = "") -> None:
         """Have the game ended."""
         wanted = self._wanted()
         if wanted.end is None:
             wanted.end = reason or GONE
-            self._inbox.poke()
+            self._queue.poke()
 
     def settle(self) -> None:
         """Do what waits for the end of a turn."""
@@ -79,12 +79,12 @@ class Wishes:
         self._of_scripts = _Wanted()
 
     def _wanted(self) -> _Wanted:
-        """Give the wishes of who calls this, which is about to add to them."""
+        """Give what was asked by who calls this, which is about to add to them."""
         self.waiting = True
         return self._of_turns if in_turn.get() else self._of_scripts
 
     def _fulfil(self, wanted: _Wanted) -> None:
-        if wanted.kicks and self._inbox.end_reason is None:
+        if wanted.kicks and self._queue.end_reason is None:
             kicks, wanted.kicks = wanted.kicks, {}
             for username, reason in kicks.items():
                 self._send_away(username, reason)

@@ -12,11 +12,11 @@ from pgnet_trio.messages import Response, Status
 from pgnet_trio.typed import to_response
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.room.instance import Hosted
+    from pgnet_trio.server.room.instance import GameInstance
     from pgnet_trio.server.room.members import Members
     from pgnet_trio.server.room.player import PacketTurn
 
-__all__ = ["Responder"]
+__all__ = ["Dispatch"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -25,22 +25,22 @@ MAX_UNTAKEN = 20
 and a log must not grow by what players do."""
 
 
-class Responder:
+class Dispatch:
     """Gets a game's answers.
 
     Args:
-        hosted: The game.
+        instance: The game.
         members: Who may send it packets.
         hook: Waits for what a hook returned.
     """
 
     def __init__(
         self,
-        hosted: Hosted,
+        instance: GameInstance,
         members: Members,
         hook: Callable[[Any], Coroutine[Any, Any, Any]],
     ) -> None:
-        self._hosted = hosted
+        self._instance = instance
         self._members = members
         self._hook = hook
         self._untaken: set[str] = set()
@@ -62,7 +62,7 @@ class Responder:
                 "a callback, so that the player does not hear of it: %.300r",
                 message,
                 turn.player.username,
-                self._hosted.name,
+                self._instance.name,
                 response.message,
             )
         return response
@@ -73,17 +73,17 @@ class Responder:
         if member is None or member.seat is None:
             text = "You are in no game." if member is None else "You only watch this game."
             return Response(text, status=Status.UNEXPECTED)
-        hosted = self._hosted
-        handler = hosted.handlers.get(packet.message)
+        instance = self._instance
+        handler = instance.handlers.get(packet.message)
         if handler is None:
-            result: Any = hosted.game.handle_packet(packet)
+            result: Any = instance.game.handle_packet(packet)
             if isinstance(result, Response):
                 return result
             result = await self._hook(result)
             if isinstance(result, Response):
                 return result
             raise TypeError(
-                f"{type(hosted.game).__name__} has to answer a packet with a Response; it "
+                f"{type(instance.game).__name__} has to answer a packet with a Response; it "
                 f"returned {result!r}."
             )
         try:
@@ -92,7 +92,7 @@ class Responder:
         except CodecError as error:
             return Response(f"{packet.message}: {error}", status=Status.UNEXPECTED)
         try:
-            result = handler.function(hosted.game, turn.player.username, model)
+            result = handler.function(instance.game, turn.player.username, model)
             if inspect.isawaitable(result):
                 result = await self._hook(result)
         except Reject as reject:
@@ -101,6 +101,6 @@ class Responder:
             return to_response(result)
         except TypeError as error:
             raise TypeError(
-                f"{type(hosted.game).__name__}.{handler.function.__name__} returned what cannot "
+                f"{type(instance.game).__name__}.{handler.function.__name__} returned what cannot "
                 f"be an answer: {error}"
             ) from None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.watchdog import Watchdog
     from pgnet_trio.typed import Handler
 
-__all__ = ["Hosted"]
+__all__ = ["GameInstance"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -30,7 +30,7 @@ DEFAULT_HEARTBEAT_RATE = 10.0
 _PUSHING = {"push", "ask", "ask_all"}
 
 
-class Hosted:
+class GameInstance:
     """The game that a room runs; another object after a restart.
 
     Args:

@@ -16,29 +16,29 @@ from pgnet_trio.server.room.members import Member
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.bots import Bots
-    from pgnet_trio.server.room.instance import Hosted
+    from pgnet_trio.server.room.instance import GameInstance
     from pgnet_trio.server.room.members import Members
     from pgnet_trio.server.room.owner import RoomOwner
     from pgnet_trio.server.room.player import Player
-    from pgnet_trio.server.room.publisher import News
+    from pgnet_trio.server.room.publisher import Publisher
     from pgnet_trio.server.room.questions import Questions
-    from pgnet_trio.server.room.queue import Inbox
-    from pgnet_trio.server.room.runner import Steps
+    from pgnet_trio.server.room.queue import TurnQueue
+    from pgnet_trio.server.room.runner import Runner
 
-__all__ = ["Attendance"]
+__all__ = ["Membership"]
 
 
-class Attendance:
+class Membership:
     """Lets members in and out, and tells the game and the others.
 
     The methods in the first half are called from other tasks, and never wait where they are
     plain functions; those in the second belong to the room.
 
     Args:
-        hosted: The game.
-        inbox: Takes the turns in which the game is told.
-        news: Makes known who is there.
-        steps: Runs the game's hooks.
+        instance: The game.
+        queue: Takes the turns in which the game is told.
+        publisher: Makes known who is there.
+        runner: Runs the game's hooks.
         members: Who is in the game.
         questions: What they are asked.
         bots: Those of them who are bots.
@@ -51,10 +51,10 @@ class Attendance:
 
     def __init__(
         self,
-        hosted: Hosted,
-        inbox: Inbox,
-        news: News,
-        steps: Steps,
+        instance: GameInstance,
+        queue: TurnQueue,
+        publisher: Publisher,
+        runner: Runner,
         *,
         members: Members,
         questions: Questions,
@@ -63,10 +63,10 @@ class Attendance:
         close: Callable[[str], None],
     ) -> None:
         self.locked = False
-        self._hosted = hosted
-        self._inbox = inbox
-        self._news = news
-        self._steps = steps
+        self._instance = instance
+        self._queue = queue
+        self._publisher = publisher
+        self._runner = runner
         self._members = members
         self._questions = questions
         self._bots = bots
@@ -96,7 +96,7 @@ class Attendance:
             nonlocal rate
             member = Member(player, is_spectator=spectate)
             self._check_room_for(member)
-            rate = self._hosted.heartbeat_rate()
+            rate = self._instance.heartbeat_rate()
             self._members.add(member)
             try:
                 if not spectate:
@@ -109,11 +109,11 @@ class Attendance:
                 self._questions.player_left(player.username)
                 raise
 
-        await self._inbox.wait_for(self._inbox.post(joined))
-        if self._inbox.end_reason is not None:
-            raise RoomClosed(self._inbox.end_reason)
+        await self._queue.wait_for(self._queue.post(joined))
+        if self._queue.end_reason is not None:
+            raise RoomClosed(self._queue.end_reason)
         if player.username not in self._members:
-            raise RoomClosed(f"The game {self._hosted.name!r} sent you away.")
+            raise RoomClosed(f"The game {self._instance.name!r} sent you away.")
         return rate
 
     def leave(
@@ -144,10 +144,10 @@ class Attendance:
             played = username in self._sent_away if member is None else not member.is_spectator
             self._sent_away.discard(username)
             if played:
-                await self._steps.hook(self._hosted.game.user_left(username))
+                await self._runner.hook(self._instance.game.user_left(username))
             self._end_if_empty()
 
-        return self._inbox.post(left).done
+        return self._queue.post(left).done
 
     def drop(self, username: str) -> None:
         """Tell the game that a player's connection dropped."""
@@ -171,28 +171,28 @@ class Attendance:
 
         It does not wait for the turn in progress, so that it is there with the welcome.
         """
-        hosted = self._hosted
+        instance = self._instance
 
         def introduced() -> None:
             member = self._members.get(player.username)
             if member is not None and member.entered:
-                self._enter(member, hosted.heartbeat_rate())
+                self._enter(member, instance.heartbeat_rate())
                 player.flush()
 
-        if not hosted.made:
-            self._inbox.post(introduced)
+        if not instance.made:
+            self._queue.post(introduced)
             return
-        busy, hosted.busy = hosted.busy, introduced
+        busy, instance.busy = instance.busy, introduced
         try:
             introduced()
         except Exception as error:
-            hosted.fail(error)
+            instance.fail(error)
         finally:
-            hosted.busy = busy
+            instance.busy = busy
 
     def close_if_empty(self) -> None:
         """End the game where nobody is in it, and nobody wants it kept."""
-        self._inbox.post(self._end_if_empty)
+        self._queue.post(self._end_if_empty)
 
     # What the room asks for.
 
@@ -209,7 +209,7 @@ class Attendance:
         """Have everybody out of a game that is over."""
         for member in self._members:
             self._questions.player_left(member.player.username)
-            member.player.exit_game(reason, message, self._hosted.time())
+            member.player.exit_game(reason, message, self._instance.time())
             member.player.flush()
         self._members.clear()
 
@@ -227,19 +227,19 @@ class Attendance:
         Args:
             kick: Has a player sent away whom it refuses.
         """
-        hosted, steps = self._hosted, self._steps
+        instance, runner = self._instance, self._runner
         for member in self._members:
             if member.seat is None:
                 continue
-            steps.in_turn = True
-            hosted.busy = member
+            runner.in_turn = True
+            instance.busy = member
             try:
-                await steps.hook(hosted.game.user_joined(member.seat))
+                await runner.hook(instance.game.user_joined(member.seat))
             except Reject as reject:
                 kick(member.seat, reject.reason)
             finally:
-                hosted.busy = None
-                steps.in_turn = False
+                instance.busy = None
+                runner.in_turn = False
         self._joined.unpark_all()
 
     async def wait_players(self, count: int) -> list[str]:
@@ -251,12 +251,12 @@ class Attendance:
         return players
 
     def _end_if_empty(self) -> None:
-        if self._owner.is_empty() and not self._hosted.game.persistent:
+        if self._owner.is_empty() and not self._instance.game.persistent:
             self._close(GONE)
 
     def _check_room_for(self, member: Member) -> None:
-        name = self._hosted.name
-        if self._hosted.needs_pushes and not member.player.takes_pushes:
+        name = self._instance.name
+        if self._instance.needs_pushes and not member.player.takes_pushes:
             raise JoinRefused(
                 f"The game {name!r} needs a client with protocol 2; this one speaks protocol 1."
             )
@@ -264,27 +264,27 @@ class Attendance:
             return
         if self.locked:
             raise JoinRefused(f"The game {name!r} takes nobody more now.")
-        most = self._hosted.game.max_players
+        most = self._instance.game.max_players
         if most is not None and len(self._members.players) >= most:
             raise JoinRefused(f"The game {name!r} is full: it takes {most} players.")
 
     async def _ask_to_let_in(self, username: str) -> None:
         try:
-            await self._steps.hook(self._hosted.game.user_joined(username))
+            await self._runner.hook(self._instance.game.user_joined(username))
         except Reject as reject:
             raise JoinRefused(reject.reason, reject.payload) from None
 
     def _enter(self, member: Member, heartbeat_rate: float) -> None:
         """Tell a member that they are in, with all that there is to know."""
-        hosted = self._hosted
-        player, views = member.player, self._news.views
+        instance = self._instance
+        player, views = member.player, self._publisher.views
         is_new = not member.entered
         snapshot = None
         if is_new and views is not None:
             # Before they are told anything: where `view` raises, they never were in the game.
             snapshot = views.look_for(member)
         player.enter_game(
-            hosted.name, heartbeat_rate if hosted.has_heartbeat else 0.0, hosted.time()
+            instance.name, heartbeat_rate if instance.has_heartbeat else 0.0, instance.time()
         )
         if not is_new and views is not None:
             snapshot = views.look_for(member)
@@ -306,12 +306,12 @@ class Attendance:
         member = self._members.get(username)
         if member is None:
             return None
-        self._news.publish()
+        self._publisher.publish()
         self._members.remove(username)
         self._bots.forget(username)
-        if self._news.views is not None:
-            self._news.views.forget(member)
-        member.player.exit_game(reason, message, self._hosted.time())
+        if self._publisher.views is not None:
+            self._publisher.views.forget(member)
+        member.player.exit_game(reason, message, self._instance.time())
         member.player.flush()
         if not member.is_spectator:
             self._questions.player_left(member.player.username)
@@ -324,11 +324,11 @@ class Attendance:
             if member is None or member.is_spectator:
                 return
             self._tell_players({username: online}, exclude=member)
-            game = self._hosted.game
+            game = self._instance.game
             hook = game.player_resumed if online else game.player_dropped
-            await self._steps.hook(hook(username))
+            await self._runner.hook(hook(username))
 
-        self._inbox.post(told)
+        self._queue.post(told)
 
     def _tell_players(
         self, changes: Mapping[str, bool | None], exclude: Member | None = None
@@ -343,7 +343,7 @@ class Attendance:
                 # What changes would pile up until they are back; then, who is there is enough.
                 member.missed_presence = True
         if members:
-            self._news.pushes.append((members, _presence(changes, whole=False)))
+            self._publisher.pushes.append((members, _presence(changes, whole=False)))
 
     def _tell_all_players(self, member: Member) -> None:
         # Who is away now reads there that they are, which is not true any more when they read it.

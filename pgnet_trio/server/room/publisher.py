@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from pgnet_trio.server.room.queue import Inbox, nothing
+from pgnet_trio.server.room.queue import TurnQueue, nothing
 from pgnet_trio.server.room.views import Views
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.room.instance import Hosted
+    from pgnet_trio.server.room.instance import GameInstance
     from pgnet_trio.server.room.members import Member, Members
     from pgnet_trio.server.room.player import Player
 
-__all__ = ["News"]
+__all__ = ["Publisher"]
 
 
-class News:
+class Publisher:
     """Makes known what has changed, at the end of each turn, and of each step of a script.
 
     Args:
-        hosted: The game.
+        instance: The game.
         members: Who is told.
-        inbox: Takes the turns that are there for a state that had to wait.
+        queue: Takes the turns that are there for a state that had to wait.
 
     Attributes:
         info: What the game says about itself to those who look for one.
@@ -33,20 +33,20 @@ class News:
         touched: Who was told something since the last `flush`.
     """
 
-    def __init__(self, hosted: Hosted, members: Members, inbox: Inbox) -> None:
+    def __init__(self, instance: GameInstance, members: Members, queue: TurnQueue) -> None:
         self.info = ""
         self.views: Views | None = None
         self.pushes: list[tuple[list[Member], bytes]] = []
         self.touched: dict[Player, None] = {}
-        self._hosted = hosted
+        self._instance = instance
         self._members = members
-        self._inbox = inbox
+        self._queue = queue
         self._viewed_at = -math.inf
         self._view_wanted = trio.Event()
 
     def begin(self) -> None:
         """Begin with a game that was made just now."""
-        self.views = Views(self._hosted.game) if self._hosted.has_view else None
+        self.views = Views(self._instance.game) if self._instance.has_view else None
 
     def publish(self, *, limited: bool = False) -> None:
         """Make known what has changed: the lobby's information, then the state, then pushes.
@@ -56,9 +56,9 @@ class News:
         Args:
             limited: Whether the state waits where it was sent a moment ago.
         """
-        hosted = self._hosted
-        if hosted.has_info:
-            info = hosted.game.get_lobby_info()
+        instance = self._instance
+        if instance.has_info:
+            info = instance.game.get_lobby_info()
             if not isinstance(info, str):
                 raise TypeError(f"get_lobby_info() has to return a str; it returned {info!r}.")
             self.info = info
@@ -70,12 +70,12 @@ class News:
             else:
                 self._viewed_at = trio.current_time()
                 # What it pushes waits for its end.
-                busy, hosted.busy = hosted.busy, object()
+                busy, instance.busy = instance.busy, object()
                 try:
                     for viewer in self.views.refresh(self._members.entered):
                         touched[viewer.player] = None
                 finally:
-                    hosted.busy = busy
+                    instance.busy = busy
         if self.pushes:
             pushes, self.pushes = self.pushes, []
             for members, envelope in pushes:
@@ -92,7 +92,7 @@ class News:
 
     def sync(self) -> None:
         """Make known what has changed, now."""
-        if self._inbox.end_reason is None and self._hosted.made:
+        if self._queue.end_reason is None and self._instance.made:
             self.publish()
             self.flush()
 
@@ -102,8 +102,8 @@ class News:
             await self._view_wanted.wait()
             await trio.sleep_until(self._viewed_at + self._sync_interval())
             self._view_wanted = trio.Event()
-            self._inbox.post(nothing, limited=True)
+            self._queue.post(nothing, limited=True)
 
     def _sync_interval(self) -> float:
-        rate = self._hosted.game.sync_rate
+        rate = self._instance.game.sync_rate
         return 1 / rate if rate > 0 else math.inf

@@ -14,13 +14,13 @@ from pgnet_trio.server.refusals import GONE, JoinRefused, RoomClosed
 from pgnet_trio.server.room.player import PacketTurn
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.room.instance import Hosted
+    from pgnet_trio.server.room.instance import GameInstance
 
-__all__ = ["Errand", "Inbox", "nothing"]
+__all__ = ["Call", "TurnQueue", "nothing"]
 
 
 @attrs.define(eq=False)
-class Errand:
+class Call:
     """A turn that is no packet, and that somebody may wait for.
 
     Attributes:
@@ -40,11 +40,11 @@ class Errand:
     refusal: JoinRefused | None = None
 
 
-class Inbox:
+class TurnQueue:
     """Holds the turns that are to come, in order, and wakes the room's task for them.
 
     Args:
-        hosted: The game whose turns they are.
+        instance: The game whose turns they are.
 
     Attributes:
         turns: Those that wait.
@@ -52,17 +52,17 @@ class Inbox:
         end_reason: Why no more of them are taken; None while they are.
     """
 
-    def __init__(self, hosted: Hosted) -> None:
-        self.turns: deque[PacketTurn | Errand] = deque()
+    def __init__(self, instance: GameInstance) -> None:
+        self.turns: deque[PacketTurn | Call] = deque()
         self.task: trio.lowlevel.Task | None = None
         self.end_reason: str | None = None
-        self._hosted = hosted
+        self._instance = instance
         self._waiting = False
 
     def __len__(self) -> int:
         return len(self.turns)
 
-    def put(self, turn: PacketTurn | Errand) -> None:
+    def put(self, turn: PacketTurn | Call) -> None:
         """Take a turn in, or refuse it."""
         if self.end_reason is not None:
             self.refuse(turn)
@@ -73,18 +73,18 @@ class Inbox:
             assert self.task is not None
             self._waiting = False
             trio.lowlevel.reschedule(self.task)
-        elif self._hosted.waiting is not None:
-            self._hosted.note_wait()
+        elif self._instance.waiting is not None:
+            self._instance.note_wait()
 
-    def post(self, action: Callable[[], Any], *, limited: bool = False) -> Errand:
+    def post(self, action: Callable[[], Any], *, limited: bool = False) -> Call:
         """Have something done in a turn of its own."""
-        errand = Errand(action, limited)
-        self.put(errand)
-        return errand
+        call = Call(action, limited)
+        self.put(call)
+        return call
 
     def poke(self) -> None:
         """See to it that a turn ends soon, for what is done after each."""
-        if not self._hosted.busy:
+        if not self._instance.busy:
             self.post(nothing)
 
     def wait(self) -> Awaitable[Any]:
@@ -100,20 +100,20 @@ class Inbox:
             self._waiting = False
             trio.lowlevel.reschedule(self.task)
 
-    async def wait_for(self, errand: Errand) -> None:
-        """Wait until an errand is done.
+    async def wait_for(self, call: Call) -> None:
+        """Wait until a call is done.
 
         Raises:
             RoomClosed: It did not come to its end.
             JoinRefused: It refused something.
         """
-        await errand.done.wait()
-        if errand.refusal is not None:
-            raise errand.refusal
-        if not errand.ran:
-            raise RoomClosed(errand.failure or self.end_reason or GONE)
+        await call.done.wait()
+        if call.refusal is not None:
+            raise call.refusal
+        if not call.ran:
+            raise RoomClosed(call.failure or self.end_reason or GONE)
 
-    def refuse(self, turn: PacketTurn | Errand, reason: str = "") -> None:
+    def refuse(self, turn: PacketTurn | Call, reason: str = "") -> None:
         """Tell whoever waits for a turn that it does not come, or not to its end."""
         if isinstance(turn, PacketTurn):
             text = reason or self.end_reason or GONE
@@ -133,4 +133,4 @@ class Inbox:
 
 
 def nothing() -> None:
-    """What an errand does that is there for what follows each turn."""
+    """What a call does that is there for what follows each turn."""

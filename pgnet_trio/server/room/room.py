@@ -13,20 +13,20 @@ import trio
 from pgnet_trio.errors import bare
 from pgnet_trio.messages import Response, explicit_time
 from pgnet_trio.server.refusals import GONE, SHUTTING_DOWN, JoinRefused
-from pgnet_trio.server.room.backend import Backend
+from pgnet_trio.server.room.backend import ServerRoom
 from pgnet_trio.server.room.bots import Bots
-from pgnet_trio.server.room.deferred import Wishes
-from pgnet_trio.server.room.dispatch import Responder
-from pgnet_trio.server.room.instance import Hosted
+from pgnet_trio.server.room.deferred import Deferred
+from pgnet_trio.server.room.dispatch import Dispatch
+from pgnet_trio.server.room.instance import GameInstance
 from pgnet_trio.server.room.members import Members
-from pgnet_trio.server.room.membership import Attendance
+from pgnet_trio.server.room.membership import Membership
 from pgnet_trio.server.room.player import PacketTurn
-from pgnet_trio.server.room.publisher import News
+from pgnet_trio.server.room.publisher import Publisher
 from pgnet_trio.server.room.questions import Questions
-from pgnet_trio.server.room.queue import Errand, Inbox
-from pgnet_trio.server.room.runner import Steps
+from pgnet_trio.server.room.queue import Call, TurnQueue
+from pgnet_trio.server.room.runner import Runner
 from pgnet_trio.server.room.scripts import ScriptNursery, in_turn, run_script
-from pgnet_trio.server.room.ticker import Ticks
+from pgnet_trio.server.room.ticker import Ticker
 from pgnet_trio.server.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -62,14 +62,14 @@ class RoomTask:
     wait. What the room learns from its game it publishes in its attributes. Its parts, each of
     which has a module of its own:
 
-    - `Hosted`: the game itself.
-    - `Inbox`: the turns that wait.
-    - `Steps`, `Responder`, `Ticks`: what a turn runs.
-    - `News`: what it makes known.
-    - `Wishes`: what it has asked for that comes after it.
-    - `Attendance`, `Members`, `Bots`: who comes and goes.
+    - `GameInstance`: the game itself.
+    - `TurnQueue`: the turns that wait.
+    - `Runner`, `Dispatch`, `Ticker`: what a turn runs.
+    - `Publisher`: what it makes known.
+    - `Deferred`: what it has asked for that comes after it.
+    - `Membership`, `Members`, `Bots`: who comes and goes.
     - `Questions`: what players are asked.
-    - `Backend`: what the author sees of all this.
+    - `ServerRoom`: what the author sees of all this.
 
     Args:
         name: The game's name.
@@ -88,7 +88,7 @@ class RoomTask:
         members: Who is in the game.
         ended: Set when the room's task is over.
         handle: Has the game answer a packet; the player gets the answer when its turn is over.
-        join: Has a user join; for this and the next, see the same names of `Attendance`.
+        join: Has a user join; for this and the next, see the same names of `Membership`.
         leave: Has a member leave.
         drop: Notes that a player's connection dropped.
         resume: Notes that they are back.
@@ -114,40 +114,40 @@ class RoomTask:
         self.members = Members()
         self.ended = trio.Event()
         self._owner = owner
-        self._hosted = Hosted(name, make_game, save_string, watchdog or Watchdog(None))
-        self._inbox = Inbox(self._hosted)
-        self.handle: Callable[[PacketTurn], None] = self._inbox.put
-        self._news = News(self._hosted, self.members, self._inbox)
-        self._wishes = Wishes(self._inbox, send_away=self._send_away, close=self.close)
-        self._steps = Steps(self._hosted, self._inbox, self._news, self._wishes)
-        self._respond = Responder(self._hosted, self.members, self._steps.hook).respond
-        self._ticks = Ticks(self._hosted, self._inbox)
-        self._questions = Questions(self._hosted.start, question_ids)
-        bots = Bots(owner, self._hosted)
-        self._attendance = Attendance(
-            self._hosted,
-            self._inbox,
-            self._news,
-            self._steps,
+        self._instance = GameInstance(name, make_game, save_string, watchdog or Watchdog(None))
+        self._queue = TurnQueue(self._instance)
+        self.handle: Callable[[PacketTurn], None] = self._queue.put
+        self._publisher = Publisher(self._instance, self.members, self._queue)
+        self._deferred = Deferred(self._queue, send_away=self._send_away, close=self.close)
+        self._runner = Runner(self._instance, self._queue, self._publisher, self._deferred)
+        self._respond = Dispatch(self._instance, self.members, self._runner.hook).respond
+        self._ticker = Ticker(self._instance, self._queue)
+        self._questions = Questions(self._instance.start, question_ids)
+        bots = Bots(owner, self._instance)
+        self._membership = Membership(
+            self._instance,
+            self._queue,
+            self._publisher,
+            self._runner,
             members=self.members,
             questions=self._questions,
             bots=bots,
             owner=owner,
             close=self.close,
         )
-        self.join = self._attendance.join
-        self.leave = self._attendance.leave
-        self.drop = self._attendance.drop
-        self.resume = self._attendance.resume
-        self.catch_up = self._attendance.catch_up
-        self.introduce = self._attendance.introduce
-        self.close_if_empty = self._attendance.close_if_empty
-        self._backend = Backend(
-            self._hosted,
-            self._inbox,
-            self._news,
-            self._wishes,
-            self._attendance,
+        self.join = self._membership.join
+        self.leave = self._membership.leave
+        self.drop = self._membership.drop
+        self.resume = self._membership.resume
+        self.catch_up = self._membership.catch_up
+        self.introduce = self._membership.introduce
+        self.close_if_empty = self._membership.close_if_empty
+        self._backend = ServerRoom(
+            self._instance,
+            self._queue,
+            self._publisher,
+            self._deferred,
+            self._membership,
             members=self.members,
             questions=self._questions,
             bots=bots,
@@ -167,7 +167,7 @@ class RoomTask:
     @property
     def info(self) -> str:
         """What the game says about itself to those who look for one."""
-        return self._news.info
+        return self._publisher.info
 
     @property
     def save_string(self) -> str | None:
@@ -175,22 +175,22 @@ class RoomTask:
 
         None before it was asked, empty when it is not persistent.
         """
-        return self._hosted.save_string
+        return self._instance.save_string
 
     @property
     def is_persistent(self) -> bool:
         """Whether the game wanted to be saved when it was made."""
-        return self._hosted.is_persistent
+        return self._instance.is_persistent
 
     @property
     def missed_ticks(self) -> int:
         """How many updates were skipped because the one before was late."""
-        return self._ticks.missed
+        return self._ticker.missed
 
     @property
     def busy(self) -> object:
         """What of the game's code runs now, another object each time; None for nothing."""
-        return self._hosted.busy
+        return self._instance.busy
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Make the game, and run it until the room is closed or the game raises.
@@ -199,54 +199,54 @@ class RoomTask:
         (``KeyboardInterrupt``, ``SystemExit``). Started once the game was made, or failed to be.
         Cancellation ends the turn in progress.
         """
-        self._inbox.task = trio.lowlevel.current_task()
-        self._hosted.save_string = None
+        self._queue.task = trio.lowlevel.current_task()
+        self._instance.save_string = None
         try:
             with self._scope:
                 while not await self._play_to_the_end(task_status):
-                    self._hosted.loaded = self._hosted.save_string or self._hosted.loaded
+                    self._instance.loaded = self._instance.save_string or self._instance.loaded
         finally:
-            if self._inbox.end_reason is None:
+            if self._queue.end_reason is None:
                 # Only a cancellation, or what ends the whole program, ends a room that nobody
                 # closed; its game is not over.
                 self.crashed = True
             self.close(GONE)
             # A script that was cancelled has left its last step here.
-            self._hosted.busy = None
-            if self._hosted.watchdog.room is self._hosted:
+            self._instance.busy = None
+            if self._instance.watchdog.room is self._instance:
                 # Else an ended game would stay in memory until another one runs.
-                self._hosted.watchdog.room = None
+                self._instance.watchdog.room = None
             self._refuse_unanswered()
-            self._inbox.refuse_all()
+            self._queue.refuse_all()
             self.ended.set()
         if not self._started:
             task_status.started()
 
     def handle_answer(self, turn: PacketTurn, question_id: int) -> None:
         """Take the answer to a question; this goes round the queue, and never waits."""
-        busy, self._hosted.busy = self._hosted.busy, turn
-        self._hosted.watchdog.room = self._hosted
+        busy, self._instance.busy = self._instance.busy, turn
+        self._instance.watchdog.room = self._instance
         try:
             response = self._questions.take_answer(turn.player.username, question_id, turn.packet)
         finally:
-            self._hosted.busy = busy
+            self._instance.busy = busy
         turn.player.answer(turn, response)
         turn.player.flush()
-        if self._news.pushes or self._wishes.waiting:
-            self._inbox.poke()
+        if self._publisher.pushes or self._deferred.waiting:
+            self._queue.poke()
 
     @property
     def lobby_extras(self) -> dict[str, Any]:
         """What the directory of games shows beyond PGNet's, where it is not as by default."""
         extras: dict[str, Any] = {}
         try:
-            most = self._hosted.game.max_players if self._hosted.made else None
+            most = self._instance.game.max_players if self._instance.made else None
         except Exception as error:
-            self._hosted.fail(error)
+            self._instance.fail(error)
             most = None
         if most is not None:
             extras["max_players"] = most
-        if self._attendance.locked:
+        if self._membership.locked:
             extras["locked"] = True
         if self.options:
             extras["options"] = dict(self.options)
@@ -258,7 +258,7 @@ class RoomTask:
         Raises:
             RoomClosed: The game ended before that.
         """
-        await self._inbox.wait_for(self._inbox.post(self._hosted.take_save_string))
+        await self._queue.wait_for(self._queue.post(self._instance.take_save_string))
 
     def close(self, reason: str, kind: str = "closed") -> None:
         """Take no more turns: the one in progress gets `TURN_DEADLINE` seconds to end.
@@ -267,22 +267,22 @@ class RoomTask:
             reason: Why, for people.
             kind: A word for programs: closed, crashed, destroyed.
         """
-        if self._inbox.end_reason is not None:
+        if self._queue.end_reason is not None:
             return
-        if self._hosted.made and not self.crashed:
+        if self._instance.made and not self.crashed:
             try:
-                self._news.publish()
+                self._publisher.publish()
             except Exception as error:
                 logger.exception("Game %r raised while it was closed", self.name)
                 self._owner.note_failure(error)
-        self._inbox.end_reason = reason
+        self._queue.end_reason = reason
         self._scope.deadline = trio.current_time() + TURN_DEADLINE
         self._owner.room_ended(reason)
-        if self._hosted.made:
+        if self._instance.made:
             # Before they hear that players left: a game that is over need not mind.
-            self._hosted.scripts.cancel_scope.cancel()
-        self._attendance.dismiss_all(kind, reason)
-        self._inbox.wake()
+            self._instance.scripts.cancel_scope.cancel()
+        self._membership.dismiss_all(kind, reason)
+        self._queue.wake()
 
     async def finish(self) -> None:
         """Close because the server ends: the turn in progress ends, then the game is saved.
@@ -290,7 +290,7 @@ class RoomTask:
         A game that does not get there within `TURN_DEADLINE` seconds is saved as it was when
         `save_string` was last taken. Cancellation leaves the room closing.
         """
-        self._saves_at_end = self._inbox.end_reason is None
+        self._saves_at_end = self._queue.end_reason is None
         self.close(SHUTTING_DOWN)
         await self.ended.wait()
 
@@ -316,11 +316,11 @@ class RoomTask:
             exc_info=error,
         )
         self._owner.note_failure(error)
-        self._hosted.busy = None
-        self._steps.in_turn = False
-        self._news.pushes.clear()
-        self._wishes.clear()
-        self._attendance.forget_game()
+        self._instance.busy = None
+        self._runner.in_turn = False
+        self._publisher.pushes.clear()
+        self._deferred.clear()
+        self._membership.forget_game()
         if not again:
             self.crashed = True
             self.close(CRASHED, "crashed")
@@ -328,10 +328,10 @@ class RoomTask:
         return again
 
     def _may_restart(self) -> bool:
-        if not self._started or self._inbox.end_reason is not None:
+        if not self._started or self._queue.end_reason is not None:
             return False
         try:
-            if self._hosted.game.on_crash != "restart":
+            if self._instance.game.on_crash != "restart":
                 return False
         except Exception:
             return False
@@ -344,60 +344,62 @@ class RoomTask:
         try:
             await self._play_unless_it_fails(task_status)
         finally:
-            failure, self._hosted.failure = self._hosted.failure, None
+            failure, self._instance.failure = self._instance.failure, None
             if failure is not None:
                 raise failure
         if self._saves_at_end:
-            self._hosted.take_save_string()
+            self._instance.take_save_string()
 
     async def _play_unless_it_fails(self, task_status: trio.TaskStatus[None]) -> None:
-        hosted = self._hosted
+        instance = self._instance
         async with trio.open_nursery() as nursery:
-            hosted.nursery = nursery
-            hosted.scripts = await nursery.start(self._hold_scripts)
+            instance.nursery = nursery
+            instance.scripts = await nursery.start(self._hold_scripts)
             # Where whoever wanted the game is gone already, that nursery takes no tasks any more.
             await trio.lowlevel.checkpoint_if_cancelled()
-            hosted.make(self._backend)
-            self._news.begin()
-            hosted.made = True
+            instance.make(self._backend)
+            self._publisher.begin()
+            instance.made = True
             if not self._started:
-                self._news.publish()
+                self._publisher.publish()
                 self._started = True
                 task_status.started()
             else:
-                await self._attendance.welcome_back(self._wishes.kick)
-                self._news.publish()
-                self._wishes.settle()
-            if hosted.has_ticks:
-                nursery.start_soon(self._ticks.run)
-            if hosted.has_view:
-                nursery.start_soon(self._news.pace)
-            if hosted.has_script:
-                hosted.scripts.adopt(self._run_script)
+                await self._membership.welcome_back(self._deferred.kick)
+                self._publisher.publish()
+                self._deferred.settle()
+            if instance.has_ticks:
+                nursery.start_soon(self._ticker.run)
+            if instance.has_view:
+                nursery.start_soon(self._publisher.pace)
+            if instance.has_script:
+                instance.scripts.adopt(self._run_script)
             await self._take_turns()
             nursery.cancel_scope.cancel()
 
     async def _hold_scripts(self, *, task_status: trio.TaskStatus[ScriptNursery]) -> None:
         async with trio.open_nursery() as nursery:
-            task_status.started(ScriptNursery(nursery, self._steps.before, self._steps.after))
+            task_status.started(ScriptNursery(nursery, self._runner.before, self._runner.after))
             await trio.sleep_forever()
 
     async def _run_script(self) -> None:
-        self._wishes.end(await run_script(self._hosted.game, self._steps.before, self._steps.after))
+        self._deferred.end(
+            await run_script(self._instance.game, self._runner.before, self._runner.after)
+        )
 
     async def _take_turns(self) -> None:
         in_turn.set(True)
-        inbox, news = self._inbox, self._news
-        turns = inbox.turns
+        queue, publisher = self._queue, self._publisher
+        turns = queue.turns
         in_a_row = 0
         started: float | None = None
         while True:
             if not turns:
-                news.flush()
-                if inbox.end_reason is not None:
+                publisher.flush()
+                if queue.end_reason is not None:
                     return
                 in_a_row = 0
-                await inbox.wait()
+                await queue.wait()
                 started = None
                 continue
             # What several turns say to a player leaves together, if they do not take long.
@@ -406,77 +408,77 @@ class RoomTask:
                 if started is None:
                     started = now
                 elif now - started > LONGEST_HOLD:
-                    news.flush()
+                    publisher.flush()
                     started = now
             in_a_row += 1
             if in_a_row == TURNS_IN_A_ROW:
-                news.flush()
+                publisher.flush()
                 in_a_row = 0
                 await trio.lowlevel.checkpoint()
                 started = None
             turn = turns.popleft()
-            if inbox.end_reason is not None:
-                inbox.refuse(turn)
+            if queue.end_reason is not None:
+                queue.refuse(turn)
             elif isinstance(turn, PacketTurn):
                 await self._take_packet(turn)
             else:
-                await self._run_errand(turn)
+                await self._take_call(turn)
 
-    async def _run_errand(self, errand: Errand) -> None:
-        hosted, steps = self._hosted, self._steps
-        steps.in_turn = True
-        steps.limited = errand.limited
-        hosted.busy = errand
-        hosted.watchdog.room = hosted
+    async def _take_call(self, call: Call) -> None:
+        instance, runner = self._instance, self._runner
+        runner.in_turn = True
+        runner.limited = call.limited
+        instance.busy = call
+        instance.watchdog.room = instance
         try:
             try:
-                await steps.hook(errand.action())
+                await runner.hook(call.action())
             finally:
-                hosted.busy = None
-            errand.ran = True
-            if self._inbox.end_reason is None:
-                self._news.publish(limited=errand.limited)
+                instance.busy = None
+            call.ran = True
+            if self._queue.end_reason is None:
+                self._publisher.publish(limited=call.limited)
         except JoinRefused as refused:
-            errand.refusal = refused
-            self._news.publish()
+            call.refusal = refused
+            self._publisher.publish()
         except Exception:
-            errand.failure = CRASHED
+            call.failure = CRASHED
             raise
         finally:
-            steps.in_turn = False
-            errand.done.set()
-        self._wishes.settle()
+            runner.in_turn = False
+            call.done.set()
+        self._deferred.settle()
 
     async def _take_packet(self, turn: PacketTurn) -> None:
-        hosted, steps, news = self._hosted, self._steps, self._news
+        instance, runner, publisher = self._instance, self._runner, self._publisher
         self._unanswered = turn
-        steps.in_turn = True
-        steps.limited = turn.quiet
-        hosted.busy = turn
-        hosted.watchdog.room = hosted
+        runner.in_turn = True
+        runner.limited = turn.quiet
+        instance.busy = turn
+        instance.watchdog.room = instance
         try:
             response = await self._respond(turn)
         finally:
-            hosted.busy = None
-            steps.in_turn = False
+            instance.busy = None
+            runner.in_turn = False
         if response.disconnecting:
             response = Response(
                 response.message, response.payload, response.status, explicit_time(response)
             )
             self._send_away(turn.player.username, response.message)
-        is_news = news.views is not None or news.pushes or hosted.has_info
-        if is_news and not self._inbox.end_reason:
-            news.publish(limited=turn.quiet)
+        is_news = publisher.views is not None or publisher.pushes or instance.has_info
+        if is_news and not self._queue.end_reason:
+            publisher.publish(limited=turn.quiet)
         self._unanswered = None
         turn.player.answer(turn, response)
-        news.touched[turn.player] = None
-        if self._wishes.waiting:
-            self._wishes.settle()
+        publisher.touched[turn.player] = None
+        if self._deferred.waiting:
+            self._deferred.settle()
 
     def _send_away(self, username: str, reason: str) -> None:
-        self._attendance.send_away(username, reason)
+        self._membership.send_away(username, reason)
 
     def _refuse_unanswered(self, reason: str = "") -> None:
         turn, self._unanswered = self._unanswered, None
         if turn is not None:
-            self._inbox.refuse(turn, reason)
+            self._queue.refuse(turn, reason)

@@ -7,48 +7,48 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.room.instance import Hosted
-    from pgnet_trio.server.room.queue import Errand, Inbox
+    from pgnet_trio.server.room.instance import GameInstance
+    from pgnet_trio.server.room.queue import Call, TurnQueue
 
-__all__ = ["Ticks"]
+__all__ = ["Ticker"]
 
 
-class Ticks:
+class Ticker:
     """Asks for a game's updates, at times that do not drift.
 
     Args:
-        hosted: The game.
-        inbox: Takes the turns.
+        instance: The game.
+        queue: Takes the turns.
 
     Attributes:
         missed: How many updates were skipped because the one before was late.
     """
 
-    def __init__(self, hosted: Hosted, inbox: Inbox) -> None:
+    def __init__(self, instance: GameInstance, queue: TurnQueue) -> None:
         self.missed = 0
-        self._hosted = hosted
-        self._inbox = inbox
+        self._instance = instance
+        self._queue = queue
 
     # Ctrl-C is for a game that does not come to an end, and not for what is about to wake it.
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Go on until cancelled."""
-        hosted = self._hosted
-        game = hosted.game
+        instance = self._instance
+        game = instance.game
 
         def update() -> Any:
             # One that waited behind the turn that raised is not for the game that came after.
-            return game.update() if game is hosted.game else None
+            return game.update() if game is instance.game else None
 
         interval = 1 / game.update_rate
         deadline = trio.current_time() + interval
-        errand: Errand | None = None
+        call: Call | None = None
         while True:
             await trio.sleep_until(deadline)
             late = int((trio.current_time() - deadline) / interval)
             deadline += (late + 1) * interval
             self.missed += late
-            if errand is None or errand.done.is_set():
-                errand = self._inbox.post(update, limited=True)
+            if call is None or call.done.is_set():
+                call = self._queue.post(update, limited=True)
             else:
                 self.missed += 1
