@@ -463,7 +463,7 @@ async def test_resets_in_the_middle_of_frames_lose_and_repeat_nothing(
         await wait_all_tasks_blocked(0.01)
         assert len(eve.passages) > 5
         (entry,) = server._host.lobby
-        game: Any = entry.room._instance.game
+        game: Any = entry.room.instance.game
         assert game.calls[1:] == [str(n) for n in range(151)]
         assert answers == [n for n in range(150) if n % 3]
 

@@ -62,7 +62,7 @@ def server_figures(server: Server) -> dict[str, float]:
         "rooms": len(entries),
         "members": sum(len(entry.room.members) for entry in entries),
         "seats": sum(len(entry.users) for entry in entries),
-        "waiting_turns": sum(len(entry.room._queue) for entry in entries),
+        "waiting_turns": sum(entry.room.stats().waiting_turns for entry in entries),
         "games_gone": len(host.games_gone),
         "accounts": len(host.accounts.usernames),
         "invites": len(host.accounts.invite_codes),

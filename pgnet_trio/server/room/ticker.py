@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import inspect
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
 import trio
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.room.instance import GameInstance
-    from pgnet_trio.server.room.queue import Call, TurnQueue
+    from pgnet_trio.server.room.queue import Call
+    from pgnet_trio.server.room.runner import Runner
 
 __all__ = ["Ticker"]
 
 
 class Ticker:
-    """Asks for a game's updates, at times that do not drift.
+    """Queues a game's updates, at times that do not drift.
 
     Args:
-        instance: The game.
-        queue: Takes the turns.
+        runner: Runs them.
 
     Attributes:
         missed: How many updates were skipped because the one before was late.
     """
 
-    def __init__(self, instance: GameInstance, queue: TurnQueue) -> None:
+    def __init__(self, runner: Runner) -> None:
         self.missed = 0
-        self._instance = instance
-        self._queue = queue
+        self._runner = runner
 
     # Ctrl-C is for a game that does not come to an end, and not for what is about to wake it.
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Go on until cancelled."""
-        instance = self._instance
+        """Queue one update after the other, until cancelled."""
+        runner = self._runner
+        instance, queue = runner.instance, runner.queue
         game = instance.game
 
-        def update() -> Any:
-            # One that waited behind the turn that raised is not for the game that came after.
-            return game.update() if game is instance.game else None
+        def update() -> Awaitable[None] | None:
+            # An update that waited behind the turn that raised is not for the restarted game.
+            if game is not instance.game:
+                return None
+            result = game.update()
+            return runner.steps_of(result, limited=True) if inspect.isawaitable(result) else None
 
         interval = 1 / game.update_rate
         deadline = trio.current_time() + interval
@@ -49,6 +53,6 @@ class Ticker:
             deadline += (late + 1) * interval
             self.missed += late
             if call is None or call.done.is_set():
-                call = self._queue.post(update, limited=True)
+                call = queue.post(update, limited=True)
             else:
                 self.missed += 1
