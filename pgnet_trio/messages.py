@@ -47,6 +47,9 @@ DEFAULT_PORT = 38929
 DEFAULT_HEARTBEAT_RATE = 10.0
 """Heartbeats a second, where neither the game nor the server names another rate."""
 
+DEFAULT_HEARTBEAT_RATE = 10.0
+"""Heartbeats a second, if a game gives no rate above 0, or a server tells none."""
+
 ADMIN_USERNAME = "admin"
 """The only user who may make admin requests."""
 
