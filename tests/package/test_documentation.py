@@ -114,6 +114,22 @@ def test_a_whole_program_runs(block: Block, tmp_path: Path) -> None:
     assert run.returncode == 0, f"the program at {block} failed:\n{run.stdout}"
 
 
+# Blocks to paste one after the other are tested where the tutorial is: in test_examples.py.
+WHOLE = re.compile(
+    r"(?:\b(?:is|are) (?:a|the) whole\b|^#+ A whole\b[^\n]*\n\n)(?:(?!\n\n).)*\n\n"
+    r"```python\n(.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def test_a_block_that_is_said_to_be_whole_is_run() -> None:
+    """Whoever reads "This is a whole program" pastes the block that follows, and runs it."""
+    claimed = [text for page in all_pages() for text in WHOLE.findall(page.read_text("utf-8"))]
+    assert len(claimed) >= 3
+    programs = {block.text for block in all_blocks() if block.is_program}
+    assert [text for text in claimed if text not in programs] == []
+
+
 def test_the_first_page_shows_a_whole_program() -> None:
     assert any(block.page == "README.md" and block.is_program for block in all_blocks())
 
