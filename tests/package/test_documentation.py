@@ -245,8 +245,13 @@ def in_code(text: str) -> set[str]:
 
 
 def public_names_of(owner: type) -> set[str]:
-    """Return what a class itself declares for its users, annotated attributes too."""
-    names = {*vars(owner), *vars(owner).get("__annotations__", {})}
+    """Return what a class and its bases of ours offer users; of a `Bot`, what a client lacks."""
+    bases = {base for base in owner.__mro__ if base.__module__.startswith("pgnet_trio")}
+    if owner is not Client:
+        bases -= set(Client.__mro__)
+    names = {
+        name for base in bases for name in (*vars(base), *vars(base).get("__annotations__", {}))
+    }
     return {name for name in names if not name.startswith("_")}
 
 
