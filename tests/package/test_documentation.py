@@ -1,4 +1,8 @@
-"""The programs in README.md and docs/ work, and the reference leaves no public name out.
+"""The pages read well where they are stored, their programs work, the reference is complete.
+
+Most people meet README.md and docs/ as plain Markdown, on the page of a Git host. So every link
+has a text and a target there, what only Sphinx understands stays inside fences, and a reference
+page says in plain Markdown what its directives then show in full.
 
 Every fenced ```` ```python ```` block has to compile. A block that is a whole program, which
 shows in a ``trio.run(`` in it, is run too, as a file of its own in an empty folder; it has to end
@@ -23,6 +27,7 @@ import attrs
 import pytest
 
 import pgnet_trio
+from pgnet_trio import Bot, Client, Game, Question, Room, Server
 from pgnet_trio.server.limits import Limits
 
 ROOT = Path(__file__).parent.parent.parent
@@ -109,6 +114,22 @@ def test_a_whole_program_runs(block: Block, tmp_path: Path) -> None:
     assert run.returncode == 0, f"the program at {block} failed:\n{run.stdout}"
 
 
+# Blocks to paste one after the other are tested where the tutorial is: in test_examples.py.
+WHOLE = re.compile(
+    r"(?:\b(?:is|are) (?:a|the) whole\b|^#+ A whole\b[^\n]*\n\n)(?:(?!\n\n).)*\n\n"
+    r"```python\n(.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def test_a_block_that_is_said_to_be_whole_is_run() -> None:
+    """Whoever reads "This is a whole program" pastes the block that follows, and runs it."""
+    claimed = [text for page in all_pages() for text in WHOLE.findall(page.read_text("utf-8"))]
+    assert len(claimed) >= 3
+    programs = {block.text for block in all_blocks() if block.is_program}
+    assert [text for text in claimed if text not in programs] == []
+
+
 def test_the_first_page_shows_a_whole_program() -> None:
     assert any(block.page == "README.md" and block.is_program for block in all_blocks())
 
@@ -136,7 +157,139 @@ def test_every_limit_is_in_the_reference() -> None:
     assert not {option.name for option in attrs.fields(Limits)} - set(re.findall(r"\w+", page))
 
 
+# Links, and what a reader without Sphinx sees.
+
+FENCED = re.compile(r"^([ ]*)(`{3,}|~{3,}).*?^\1\2[ ]*$\n?", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
+LINK = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]*)\)")
+HEADING = re.compile(r"^#{1,6}[ ]+(.*?)[ ]*$", re.MULTILINE)
+ONLY_FOR_SPHINX = re.compile(r"^\([\w-]+\)=$|\{[\w:-]+\}`|^:[ ]", re.MULTILINE)
+
+
+def prose_of(text: str) -> str:
+    """Return a page without its fenced blocks and comments."""
+    return FENCED.sub("", re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL))
+
+
+def anchors_of(text: str) -> list[str]:
+    """Return the anchors that a Git host makes of the headings, as MyST does."""
+    anchors: list[str] = []
+    for heading in HEADING.findall(prose_of(text)):
+        words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        anchor = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+        while anchor in anchors:
+            anchor += "-1"
+        anchors.append(anchor)
+    return anchors
+
+
+def links_of(text: str) -> list[tuple[str, str]]:
+    """Return text and target of each link and picture, outside code."""
+    return LINK.findall(CODE.sub("code", prose_of(text)))
+
+
+def faults_of(page: Path, text: str) -> list[str]:
+    """Return the links of a page that nobody can read or follow."""
+    faults = []
+    for words, target in links_of(text):
+        link = f"[{words}]({target})"
+        if not words.strip():
+            faults.append(f"{link} has no text")
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = page.parent / path
+        if path and not file.exists():
+            faults.append(f"{link} leads to no file")
+        elif anchor and anchor not in anchors_of(file.read_text("utf-8") if path else text):
+            faults.append(f"{link} leads to no heading")
+    return faults
+
+
+@pytest.mark.parametrize("page", all_pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_of_a_page_has_a_text_and_a_target(page: Path) -> None:
+    assert faults_of(page, page.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize("page", all_pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page_reads_as_plain_markdown(page: Path) -> None:
+    """No label, role or definition list, which a Git host shows as they are written."""
+    prose = prose_of(page.read_text("utf-8"))
+    assert [match.group() for match in ONLY_FOR_SPHINX.finditer(prose)] == []
+
+
+def test_no_two_pages_have_one_title() -> None:
+    """The sidebar has nothing else to tell them apart by."""
+    titles = [page.read_text("utf-8").partition("\n")[0] for page in all_pages()[1:]]
+    assert sorted(titles) == sorted(set(titles))
+
+
+# The reference: a summary to read, and then the directives.
+
+REFERENCE = sorted((ROOT / "docs" / "reference").rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", REFERENCE, ids=lambda page: page.stem)
+def test_a_reference_page_says_what_its_directives_show(page: Path) -> None:
+    """Each name of a directive stands in the plain text before the first of them."""
+    text = page.read_text("utf-8")
+    summary, _, details = text.partition("```{eval-rst}")
+    names = re.findall(r"^\.\. (?:auto\w+|py:data):: pgnet_trio\.([\w.]+)", details, re.MULTILINE)
+    missing = {name for name in names if name != "errors"} - set(in_code(summary))
+    assert not {name for name in missing if name.rpartition(".")[2] not in in_code(summary)}
+
+
+def in_code(text: str) -> set[str]:
+    """Return the names that a page shows as code, those in calls too."""
+    return {name for code in re.findall(r"`([^`\n]+)`", text) for name in re.findall(r"\w+", code)}
+
+
+def public_names_of(owner: type) -> set[str]:
+    """Return what a class and its bases of ours offer users; of a `Bot`, what a client lacks."""
+    bases = {base for base in owner.__mro__ if base.__module__.startswith("pgnet_trio")}
+    if owner is not Client:
+        bases -= set(Client.__mro__)
+    names = {
+        name for base in bases for name in (*vars(base), *vars(base).get("__annotations__", {}))
+    }
+    return {name for name in names if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    ("owner", "page"),
+    [
+        (Client, "client.md"),
+        (Question, "client.md"),
+        (Server, "server.md"),
+        (Game, "game.md"),
+        (Room, "game.md"),
+        (Bot, "game.md"),
+    ],
+    ids=lambda it: it.__name__ if isinstance(it, type) else "",
+)
+def test_every_method_is_in_the_summary(owner: type, page: str) -> None:
+    text = (ROOT / "docs" / "reference" / page).read_text("utf-8")
+    names = public_names_of(owner) - {"take_seat"}  # called by the server alone
+    assert not names - in_code(text.partition("```{eval-rst}")[0])
+
+
 # The reading of pages itself.
+
+
+def test_a_link_that_cannot_be_followed_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("# Two words, and `code`\n\n```\n# none\n```\n", "utf-8")
+    page = tmp_path / "page.md"
+    good = "[a](other.md#two-words-and-code) [b](https://example.org/#x) `[](c)` ![d](other.md)\n"
+    assert faults_of(page, good) == []
+    bad = "[](other.md) [a](gone.md) [b](other.md#none) [two\nlines](#here) ![](gone.png)"
+    assert [fault.partition(") ")[2] for fault in faults_of(page, bad)] == [
+        "has no text",
+        "leads to no file",
+        "leads to no heading",
+        "leads to no heading",
+        "has no text",
+        "leads to no file",
+    ]
 
 
 @pytest.mark.parametrize(

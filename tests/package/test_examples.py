@@ -501,16 +501,30 @@ def test_the_code_of_the_tutorial_is_that_of_the_examples() -> None:
         assert any(block in example for example in examples), block
 
 
-def test_the_blocks_of_the_tutorial_one_after_the_other_are_the_program() -> None:
+@pytest.mark.parametrize(
+    ("program", "begin", "end"),
+    [
+        ("tictactoe", "\n## What players say\n", "\n## Play\n"),
+        ("rock_paper_scissors", "\n## A game that asks\n", "\n## Where to go next\n"),
+    ],
+)
+async def test_the_blocks_of_the_tutorial_one_after_the_other_are_a_program(
+    program: str, begin: str, end: str, tmp_path: Path
+) -> None:
     page = (FOLDER.parent / "docs" / "tutorial.md").read_text("utf-8")
-    part = page[page.index("\n## What is said") : page.index("\n## Play\n")]
-    blocks = re.findall(r"^```python\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
-    program = (FOLDER / "tictactoe.py").read_text("utf-8").partition('"""\n\n')[2]
+    part = page[page.index(begin) : page.index(end)]
+    assert f"`{program}.py`" in part
+    pasted = "".join(re.findall(r"^```python\n(.*?)^```$", part, re.MULTILINE | re.DOTALL))
+    example = (FOLDER / f"{program}.py").read_text("utf-8").partition('"""\n\n')[2]
 
     def lines(text: str) -> list[str]:
         return [line for line in text.splitlines() if line]
 
-    assert lines("".join(blocks)) == lines(program)
+    assert lines(pasted) == lines(example)
+    path = tmp_path / f"{program}.py"
+    path.write_text(pasted, "utf-8")
+    async with run(str(path), "serve", "--port", "0", folder=tmp_path) as server:
+        await server.read_until(r"The table is ready on port \d+\.")
 
 
 def test_the_modules_of_the_original_are_there() -> None:
