@@ -34,9 +34,9 @@ import trio
 from pgnet_trio import Client
 from pgnet_trio.storage import open_store
 from tests.soak.game import PlannedFault
-from tests.soak.gateway import Gateway
 from tests.soak.life import Diary, Life
 from tests.soak.measure import Complaints, census, growing, process_figures, rise
+from tests.soak.proxy import FaultyProxy
 from tests.soak.server import Lines
 
 __all__ = ["Outcome", "soak"]
@@ -174,7 +174,7 @@ class ServerProcess:
 
 
 class RealWorld:
-    """A server in a process, and gateways to it.
+    """A server in a process, and proxies to it.
 
     Attributes:
         pace: See `tests.soak.life.World`.
@@ -186,7 +186,7 @@ class RealWorld:
 
     def __init__(self, folder: Path, grace: float, admin_password: str) -> None:
         self.diary = Diary(lambda: "")
-        self.gateways: dict[str, Gateway] = {}
+        self.proxies: dict[str, FaultyProxy] = {}
         self.save_file = folder / "save.db"
         self._log = folder / "server.log"
         self._grace = grace
@@ -200,7 +200,7 @@ class RealWorld:
         self._clients += 1
         return Client.remote(
             address="127.0.0.1",
-            port=self.gateways[slot].port,
+            port=self.proxies[slot].port,
             username=username,
             password=password,
             invite_code=invite_code,
@@ -208,10 +208,10 @@ class RealWorld:
         )
 
     def drop(self, slot: str) -> None:
-        self.gateways[slot].drop()
+        self.proxies[slot].drop()
 
     def stall(self, slot: str, *, stalled: bool) -> None:
-        self.gateways[slot].stall(stalled)
+        self.proxies[slot].stall(stalled)
 
     async def figures(self, what: str = "status") -> dict[str, Any]:
         """What the server holds; what it complained of is written down."""
@@ -288,8 +288,8 @@ class RealWorld:
             self.diary.wrong(f"the server wrote: {complaint}")
 
     def _aim(self, port: int | None) -> None:
-        for gateway in self.gateways.values():
-            gateway.target = port
+        for proxy in self.proxies.values():
+            proxy.target = port
 
     async def _figures(self, what: str) -> dict[str, Any]:
         assert self._server is not None
@@ -417,7 +417,7 @@ class Soak:
         left = {key: figures[key] for key in EMPTY_AT_EBB if figures[key]}
         if left:
             self._life.diary.wrong(f"at {name}, {EBB_TIMEOUT:g} s after all left: {left}")
-        # A gateway learns last that a connection has ended.
+        # A proxy learns last that a connection has ended.
         await trio.sleep(0.5)
         own = json.dumps(census())
         figures = await self._measure("ebb", what="census")
@@ -504,12 +504,12 @@ class Soak:
 
 
 @asynccontextmanager
-async def _gateways(world: RealWorld, seed: int, slots: Iterable[str]) -> AsyncIterator[None]:
+async def _proxies(world: RealWorld, seed: int, slots: Iterable[str]) -> AsyncIterator[None]:
     try:
         async with trio.open_nursery() as nursery:
             for slot in slots:
-                gateway = world.gateways[slot] = Gateway(f"{seed} {slot}")
-                await nursery.start(gateway.run)
+                proxy = world.proxies[slot] = FaultyProxy(f"{seed} {slot}")
+                await nursery.start(proxy.run)
             yield
             nursery.cancel_scope.cancel()
     finally:
@@ -545,7 +545,7 @@ async def soak(
     world = RealWorld(folder, grace, admin_password)
     world.diary = diary
     try:
-        async with _gateways(world, seed, slots):
+        async with _proxies(world, seed, slots):
             life = Life(world, diary, players=players, seed=seed, admin_password=admin_password)
             run = Soak(world, life, seconds=seconds, seed=seed, progress=progress)
             await run.run()

@@ -1,4 +1,4 @@
-"""Gateways between clients and a server that drop and stall what passes; loopback only."""
+"""Proxies between clients and a server that drop and stall what passes; loopback only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import struct
 import attrs
 import trio
 
-__all__ = ["Gateway"]
+__all__ = ["FaultyProxy"]
 
 # Each read takes as much at first, and leaves a hole when it is cut to what came: with 64 KiB the
 # heap's holes grew by half a MiB a minute, which looked like a leak.
@@ -20,7 +20,7 @@ RESET = struct.pack("ii", 1, 0)
 
 
 @attrs.frozen(eq=False)
-class _Passage:
+class _ProxiedConnection:
     near: trio.SocketStream
     far: trio.SocketStream
 
@@ -35,7 +35,7 @@ class _Passage:
             stream.socket.close()
 
 
-class Gateway:
+class FaultyProxy:
     """Takes connections on a port of its own, and passes them on.
 
     Args:
@@ -50,7 +50,7 @@ class Gateway:
         self.port = 0
         self.target: int | None = None
         self._chance = random.Random(seed)
-        self._passages: set[_Passage] = set()
+        self._connections: set[_ProxiedConnection] = set()
         self._stalled = False
         self._changed = trio.lowlevel.ParkingLot()
 
@@ -64,8 +64,8 @@ class Gateway:
 
     def drop(self) -> None:
         """Break all connections."""
-        for passage in list(self._passages):
-            passage.abort(reset=self._chance.random() < 0.5)
+        for connection in list(self._connections):
+            connection.abort(reset=self._chance.random() < 0.5)
 
     def stall(self, stalled: bool) -> None:
         """Let nothing pass, or let it pass again."""
@@ -80,14 +80,14 @@ class Gateway:
                 far = await trio.open_tcp_stream("127.0.0.1", self.target)
             except OSError:
                 return
-            passage = _Passage(near, far)
-            self._passages.add(passage)
+            connection = _ProxiedConnection(near, far)
+            self._connections.add(connection)
             try:
                 async with far, trio.open_nursery() as nursery:
                     nursery.start_soon(self._pump, near, far, nursery.cancel_scope)
                     nursery.start_soon(self._pump, far, near, nursery.cancel_scope)
             finally:
-                self._passages.remove(passage)
+                self._connections.remove(connection)
 
     async def _pump(
         self, source: trio.SocketStream, sink: trio.SocketStream, both: trio.CancelScope
