@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pgnet_trio.storage.files import FileLock, cannot, is_there, replace_file
+from pgnet_trio.storage.files import cannot, is_there, replace_file
 from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store, UserRecord
+from pgnet_trio.storage.locks import FileLock
 
 __all__ = ["JSONStore"]
 
@@ -25,6 +26,9 @@ class JSONStore(Store):
     As long as nobody has set the registration switch, it is null. A new file is made by the
     first write, and can be read by its owner only.
 
+    Since the file is a new one after each write, what is locked is a file beside it, with
+    ``.lock`` added to its name, that stays there.
+
     Args:
         path: The file.
     """
@@ -32,7 +36,7 @@ class JSONStore(Store):
     def __init__(self, path: str | Path) -> None:
         # Through symbolic links, so that they stay, and so that two names are one file.
         self._path = Path(os.path.realpath(path))
-        self._lock = FileLock(self._path)
+        self._lock = FileLock(self._path, stays=True)
         self._saved = SavedState()
         self._content: bytes | None = None
 
@@ -47,6 +51,8 @@ class JSONStore(Store):
             raise RuntimeError(f"the store for {self._path} is open already")
         self._lock.acquire()
         try:
+            if not os.access(self._path.parent, os.W_OK):
+                raise cannot("use", self._path, "its folder: Permission denied")
             if is_there(self._path):
                 if not os.access(self._path, os.W_OK):
                     # Replacing it would work all the same.
@@ -75,6 +81,7 @@ class JSONStore(Store):
         """
         if not self._lock.held:
             raise RuntimeError(f"the store for {self._path} is not open; call load() first")
+        self._lock.renew()
         saved = _merged(self._saved, changes)
         content = _text(saved).encode("ascii")
         try:

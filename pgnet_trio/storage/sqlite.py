@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pgnet_trio.storage.files import FileLock, cannot, is_there, replace_file
+from pgnet_trio.storage.files import cannot, replace_file
 from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store, UserRecord
+from pgnet_trio.storage.locks import DatabaseLock
 
 __all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "SQLiteStore"]
 
@@ -75,7 +76,7 @@ class SQLiteStore(Store):
         # Through symbolic links, so that two names are one file.
         self._path = Path(os.path.realpath(path))
         self._wal_path = self._path.with_name(f"{self._path.name}-wal")
-        self._lock = FileLock(self._path)
+        self._lock = DatabaseLock(self._path)
         self._connection: sqlite3.Connection | None = None
 
     def load(self) -> SavedState:
@@ -87,13 +88,10 @@ class SQLiteStore(Store):
         """
         if self._lock.held:
             raise RuntimeError(f"the store for {self._path} is open already")
-        self._lock.acquire()
+        # Before SQLite opens the file, and released after it has closed it: see `lock_file`.
+        self._lock.acquire(self._create)
         try:
-            if is_there(self._path):
-                saved = self._examine()
-            else:
-                self._create()
-                saved = SavedState()
+            saved = self._examine()
             self._connection = self._connect()
         except BaseException as error:
             self.close()
