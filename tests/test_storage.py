@@ -382,7 +382,7 @@ def test_sqlite_is_set_up_to_be_durable(tmp_path: Path) -> None:
         with contextlib.closing(sqlite3.connect(path)) as other:
             assert other.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
             assert other.execute("PRAGMA application_id").fetchall() == [(0x50474E54,)]
-            assert other.execute("PRAGMA user_version").fetchall() == [(1,)]
+            assert other.execute("PRAGMA user_version").fetchall() == [(2,)]
             assert other.execute("SELECT name FROM users").fetchall() == [("ann",)]
 
 
@@ -455,10 +455,10 @@ def sqlite_file(path: Path, *statements: str) -> None:
     ("statement", "match"),
     [
         ("PRAGMA application_id = 0", "of another program"),
-        ("PRAGMA user_version = 2", "expected a save file of version 1, and it is of version 2"),
+        ("PRAGMA user_version = 3", "version 2 or older, and it is of version 3"),
         ("DROP TABLE games", "no such table: games"),
         ("UPDATE users SET salt = x'00' WHERE name = 'bob'", "users, row 2, salt: expected text"),
-        ("UPDATE games SET data = CAST(x'ff' AS TEXT)", "expected text in UTF-8"),
+        ("UPDATE users SET salt = CAST(x'ff' AS TEXT)", "expected text in UTF-8"),
         ("INSERT INTO settings VALUES ('registration', 2)", "registration: expected 0 or 1, got 2"),
     ],
 )

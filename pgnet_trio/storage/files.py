@@ -15,15 +15,20 @@ from typing import TypeAlias
 from pgnet_trio.errors import StorageError
 
 __all__ = [
+    "SET_ASIDE",
     "Identity",
     "cannot",
     "free_name",
     "identity_of",
     "is_there",
+    "keep_under_another_name",
     "replace_file",
     "set_aside",
     "syncing",
 ]
+
+SET_ASIDE = "set-aside"
+"""Ends the names of files that were in the way and may matter to somebody."""
 
 Identity: TypeAlias = tuple[int, int]
 """Device and inode: what a file is, whatever its name."""
@@ -96,6 +101,29 @@ def set_aside(path: Path, word: str) -> Path:
     """
     name = free_name(path, word)
     path.rename(name)
+    return name
+
+
+def keep_under_another_name(file: Path, path: Path, word: str) -> Path:
+    """Let a file have another name too, before its own goes to another file.
+
+    Args:
+        file: The file.
+        path: After whose name it is called; see `free_name`.
+        word: What is added to that.
+
+    Returns:
+        The other name. On file systems without hard links, the file has only that one now.
+
+    Raises:
+        OSError: It could not be renamed.
+        StorageError: No free name could be found.
+    """
+    name = free_name(path, word)
+    try:
+        os.link(file, name)
+    except OSError:
+        file.rename(name)
     return name
 
 
