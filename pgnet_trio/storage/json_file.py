@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from pgnet_trio.storage.files import cannot, is_there, replace_file
+from pgnet_trio.storage.files import (
+    SET_ASIDE,
+    cannot,
+    is_there,
+    keep_under_another_name,
+    replace_file,
+)
 from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store, UserRecord
 from pgnet_trio.storage.locks import FileLock
 
 __all__ = ["JSONStore"]
 
+logger = logging.getLogger("pgnet_trio.storage")
+
+MANY_USERS = 5000
+"""From so many on, each registration takes some 40 ms and more, since all users are written."""
+
 ValueT = TypeVar("ValueT")
+
+_Status: TypeAlias = tuple[int, int, int, int]
 
 
 class JSONStore(Store):
@@ -29,6 +43,9 @@ class JSONStore(Store):
     Since the file is a new one after each write, what is locked is a file beside it, with
     ``.lock`` added to its name, that stays there.
 
+    Where somebody deletes or changes the file while it is open, the next write makes it anew, with
+    everything in it; what they put there is kept beside it.
+
     Args:
         path: The file.
     """
@@ -39,6 +56,8 @@ class JSONStore(Store):
         self._lock = FileLock(self._path, stays=True)
         self._saved = SavedState()
         self._content: bytes | None = None
+        self._status: _Status | None = None
+        self._warned = False
 
     def load(self) -> SavedState:
         """Read the file; it is not made before the first write.
@@ -61,8 +80,9 @@ class JSONStore(Store):
                 self._saved = _read(self._content)
             else:
                 self._content, self._saved = None, SavedState()
+            self._status = _status(self._path)
         except BaseException as error:
-            self.close()
+            self._lock.release()
             if isinstance(error, OSError):
                 raise cannot("read", self._path, error) from error
             if isinstance(error, _WrongContentError):
@@ -70,6 +90,7 @@ class JSONStore(Store):
                     "read", self._path, f"it is damaged, or of another program: {error}"
                 ) from error
             raise
+        self._warn_of_size()
         return _merged(self._saved, Changes())
 
     def write(self, changes: Changes) -> None:
@@ -79,17 +100,71 @@ class JSONStore(Store):
             StorageError: It could not be written; the file holds what it held, and writing may
                 be tried again.
         """
+        self._require_open()
+        saved = _merged(self._saved, changes)
+        self._replace(_text(saved).encode("ascii"))
+        self._saved = saved
+        self._warn_of_size()
+
+    def sync(self) -> None:
+        """Make the file anew where somebody deleted or changed it.
+
+        Raises:
+            StorageError: It failed.
+        """
+        self._require_open()
+        if self._content is not None and _status(self._path) != self._status:
+            self._replace(self._content)
+
+    def _require_open(self) -> None:
         if not self._lock.held:
             raise RuntimeError(f"the store for {self._path} is not open; call load() first")
+
+    def _replace(self, content: bytes) -> None:
         self._lock.renew()
-        saved = _merged(self._saved, changes)
-        content = _text(saved).encode("ascii")
+        try:
+            self._keep_what_others_wrote()
+        except OSError as error:
+            raise cannot("write", self._path, error) from error
         try:
             replace_file(self._path, content)
         except OSError as error:
             self._take_back()
             raise cannot("write", self._path, error) from error
-        self._saved, self._content = saved, content
+        self._content, self._status = content, _status(self._path)
+
+    def _keep_what_others_wrote(self) -> None:
+        found = _status(self._path)
+        if found == self._status:
+            return
+        if found is None:
+            logger.warning(
+                "%s was deleted while the server ran; it is made anew, with everything in it",
+                self._path,
+            )
+            return
+        aside = keep_under_another_name(self._path, self._path, SET_ASIDE)
+        # Once only, should what follows fail.
+        self._status = _status(self._path)
+        logger.warning(
+            "%s was changed while the server ran; it is made anew, with everything in it, and what "
+            "was there is now %s",
+            self._path,
+            aside.name,
+        )
+
+    def _warn_of_size(self) -> None:
+        if not self._warned and len(self._saved.users) > MANY_USERS:
+            self._warned = True
+            logger.warning(
+                "%s holds %d users, and all of it is written anew for each that registers. SQLite "
+                "does not get slower: `pgnet-trio backup %s %s` makes a save file of it, while no "
+                "server runs",
+                self._path,
+                len(self._saved.users),
+                self._path.name,
+                self._path.with_suffix(".sqlite").name,
+            )
 
     def _take_back(self) -> None:
         # Where only the last step failed, the new content is there already.
@@ -98,10 +173,28 @@ class JSONStore(Store):
                 self._path.unlink(missing_ok=True)
             elif self._path.read_bytes() != self._content:
                 replace_file(self._path, self._content)
+        self._status = _status(self._path)
 
     def close(self) -> None:
-        """Release the file; idempotent."""
-        self._lock.release()
+        """Release the file; idempotent. It is released even where this raises.
+
+        Raises:
+            StorageError: Somebody deleted or changed the file, and it could not be made anew.
+        """
+        try:
+            if self._lock.held:
+                self.sync()
+        finally:
+            self._lock.release()
+
+
+def _status(path: Path) -> _Status | None:
+    """Return what changes when somebody else writes to a file; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class _WrongContentError(Exception):
