@@ -255,6 +255,7 @@ class Host:
                     for entry in entries:
                         nursery.start_soon(self._ask_to_save, entry, late)
         await self.write_games(entries)
+        await self.archive.sync()
         return late
 
     async def write_games(
