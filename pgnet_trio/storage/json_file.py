@@ -20,7 +20,7 @@ from pgnet_trio.storage.files import (
 from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store, UserRecord
 from pgnet_trio.storage.locks import FileLock
 
-__all__ = ["JSONStore"]
+__all__ = ["JSONStore", "as_json", "read_json"]
 
 logger = logging.getLogger("pgnet_trio.storage")
 
@@ -76,8 +76,7 @@ class JSONStore(Store):
                 if not os.access(self._path, os.W_OK):
                     # Replacing it would work all the same.
                     raise cannot("write", self._path, "it is write-protected")
-                self._content = self._path.read_bytes()
-                self._saved = _read(self._content)
+                self._content, self._saved = read_json(self._path)
             else:
                 self._content, self._saved = None, SavedState()
             self._status = _status(self._path)
@@ -85,10 +84,6 @@ class JSONStore(Store):
             self._lock.release()
             if isinstance(error, OSError):
                 raise cannot("read", self._path, error) from error
-            if isinstance(error, _WrongContentError):
-                raise cannot(
-                    "read", self._path, f"it is damaged, or of another program: {error}"
-                ) from error
             raise
         self._warn_of_size()
         return _merged(self._saved, Changes())
@@ -102,7 +97,7 @@ class JSONStore(Store):
         """
         self._require_open()
         saved = _merged(self._saved, changes)
-        self._replace(_text(saved).encode("ascii"))
+        self._replace(as_json(saved))
         self._saved = saved
         self._warn_of_size()
 
@@ -195,6 +190,28 @@ def _status(path: Path) -> _Status | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def read_json(path: Path) -> tuple[bytes, SavedState]:
+    """Read a save file.
+
+    Returns:
+        What it holds, as it is and as it is read.
+
+    Raises:
+        OSError: It cannot be read.
+        StorageError: It is damaged, or of another program.
+    """
+    content = path.read_bytes()
+    try:
+        return content, _read(content)
+    except _WrongContentError as error:
+        raise cannot("read", path, f"it is damaged, or of another program: {error}") from error
+
+
+def as_json(saved: SavedState) -> bytes:
+    """Return the content of a save file that holds this."""
+    return _text(saved).encode("ascii")
 
 
 class _WrongContentError(Exception):

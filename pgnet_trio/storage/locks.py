@@ -12,25 +12,26 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 
+from pgnet_trio.errors import StorageError
 from pgnet_trio.storage.files import Identity, cannot, identity_of, is_there
-
-if TYPE_CHECKING:
-    from pgnet_trio.errors import StorageError
 
 if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
 
-__all__ = ["DatabaseLock", "FileLock", "LockedFile", "lock_file"]
+__all__ = ["DatabaseLock", "FileInUse", "FileLock", "LockedFile", "is_in_use", "lock_file"]
 
 _PRIVATE = 0o600
 
 _NOTE = b"pgnet_trio locks this file while a server runs. It stays here and does no harm.\n"
+
+
+class FileInUse(StorageError):
+    """Another server holds the lock of a file."""
 
 
 class FileLock:
@@ -56,6 +57,26 @@ class FileLock:
         """Whether this object holds the lock."""
         return self._descriptor is not None
 
+    def is_taken(self) -> bool:
+        """Find out whether anybody holds the lock, without taking it for longer than a moment.
+
+        Raises:
+            StorageError: One cannot find out.
+        """
+        try:
+            descriptor = os.open(self._lock_path, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise cannot("use", self._lock_path, error) from error
+        try:
+            _lock(descriptor, self._path)
+        except FileInUse:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     def acquire(self) -> None:
         """Take the lock, without waiting.
 
@@ -71,7 +92,9 @@ class FileLock:
                     "use", self._path, f"there is no folder {folder}; make it, or choose another"
                 ) from error
             except OSError as error:
-                what = f"{self._lock_path.name} beside it" if self._is_there() else "its folder"
+                # Where it is there, it may be another user's.
+                there = os.access(self._lock_path, os.F_OK)
+                what = f"{self._lock_path.name} beside it" if there else "its folder"
                 raise cannot("use", self._path, f"{what}: {error.strerror}") from error
             try:
                 _lock(descriptor, self._path)
@@ -143,12 +166,6 @@ class FileLock:
             return True
         try:
             return os.path.samestat(os.fstat(descriptor), self._lock_path.stat())
-        except OSError:
-            return False
-
-    def _is_there(self) -> bool:
-        try:
-            return self._lock_path.exists()
         except OSError:
             return False
 
@@ -332,8 +349,25 @@ def _held(lock: FileLock) -> Iterator[None]:
         lock.release()
 
 
-def _in_use(path: Path) -> StorageError:
-    return cannot("use", path, "another server is using it; stop that one, or choose another file")
+def is_in_use(path: Path) -> bool:
+    """Find out whether a server uses a database, which has to be there, at this moment.
+
+    Raises:
+        StorageError: It cannot be opened.
+    """
+    # The lock file: of version 0.1, or where the lock cannot be on the file itself.
+    if FileLock(path).is_taken():
+        return True
+    try:
+        lock_file(path).unlock()
+    except FileInUse:
+        return True
+    return False
+
+
+def _in_use(path: Path) -> FileInUse:
+    reason = "another server is using it; stop that one, or choose another file"
+    return FileInUse(str(cannot("use", path, reason)))
 
 
 def _lock(descriptor: int, path: Path, *, shared: bool = False) -> None:
