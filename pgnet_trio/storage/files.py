@@ -10,7 +10,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from pgnet_trio.errors import StorageError
 
@@ -24,7 +24,9 @@ __all__ = [
     "keep_under_another_name",
     "replace_file",
     "set_aside",
+    "signature_of",
     "syncing",
+    "take_back",
 ]
 
 SET_ASIDE = "set-aside"
@@ -64,6 +66,24 @@ def is_there(path: Path) -> bool:
         what = "a folder" if stat.S_ISDIR(mode) else "no ordinary file"
         raise cannot("use", path, f"expected a file, and it is {what}")
     return True
+
+
+class Signature(NamedTuple):
+    """What changes when somebody writes to a file, or puts another one in its place."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+
+
+def signature_of(path: Path) -> Signature | None:
+    """Return the signature of a file; None where there is none, or none to be seen."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return Signature(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def identity_of(file: Path | int) -> Identity:
@@ -125,6 +145,14 @@ def keep_under_another_name(file: Path, path: Path, word: str) -> Path:
     except OSError:
         file.rename(name)
     return name
+
+
+def take_back(name: Path, path: Path) -> None:
+    """Undo `keep_under_another_name`, as far as it can be done."""
+    with contextlib.suppress(OSError):
+        # Where both are names of one file, this does nothing.
+        name.rename(path)
+        name.unlink(missing_ok=True)
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -8,14 +8,16 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from pgnet_trio.storage.files import (
     SET_ASIDE,
+    Signature,
     cannot,
     is_there,
     keep_under_another_name,
     replace_file,
+    signature_of,
 )
 from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store, UserRecord
 from pgnet_trio.storage.locks import FileLock
@@ -28,8 +30,6 @@ MANY_USERS = 5000
 """From so many on, each registration takes some 40 ms and more, since all users are written."""
 
 ValueT = TypeVar("ValueT")
-
-_Status: TypeAlias = tuple[int, int, int, int]
 
 
 class JSONStore(Store):
@@ -56,7 +56,7 @@ class JSONStore(Store):
         self._lock = FileLock(self._path, stays=True)
         self._saved = SavedState()
         self._content: bytes | None = None
-        self._status: _Status | None = None
+        self._signature: Signature | None = None
         self._warned = False
 
     def load(self) -> SavedState:
@@ -72,6 +72,8 @@ class JSONStore(Store):
         try:
             if not os.access(self._path.parent, os.W_OK):
                 raise cannot("use", self._path, "its folder: Permission denied")
+            # Before it is read: what changes meanwhile has changed since.
+            self._signature = signature_of(self._path)
             if is_there(self._path):
                 if not os.access(self._path, os.W_OK):
                     # Replacing it would work all the same.
@@ -79,7 +81,6 @@ class JSONStore(Store):
                 self._content, self._saved = read_json(self._path)
             else:
                 self._content, self._saved = None, SavedState()
-            self._status = _status(self._path)
         except BaseException as error:
             self._lock.release()
             if isinstance(error, OSError):
@@ -108,7 +109,7 @@ class JSONStore(Store):
             StorageError: It failed.
         """
         self._require_open()
-        if self._content is not None and _status(self._path) != self._status:
+        if self._content is not None and signature_of(self._path) != self._signature:
             self._replace(self._content)
 
     def _require_open(self) -> None:
@@ -126,11 +127,11 @@ class JSONStore(Store):
         except OSError as error:
             self._take_back()
             raise cannot("write", self._path, error) from error
-        self._content, self._status = content, _status(self._path)
+        self._content, self._signature = content, signature_of(self._path)
 
     def _keep_what_others_wrote(self) -> None:
-        found = _status(self._path)
-        if found == self._status:
+        found = signature_of(self._path)
+        if found == self._signature:
             return
         if found is None:
             logger.warning(
@@ -140,7 +141,7 @@ class JSONStore(Store):
             return
         aside = keep_under_another_name(self._path, self._path, SET_ASIDE)
         # Once only, should what follows fail.
-        self._status = _status(self._path)
+        self._signature = signature_of(self._path)
         logger.warning(
             "%s was changed while the server ran; it is made anew, with everything in it, and what "
             "was there is now %s",
@@ -168,7 +169,7 @@ class JSONStore(Store):
                 self._path.unlink(missing_ok=True)
             elif self._path.read_bytes() != self._content:
                 replace_file(self._path, self._content)
-        self._status = _status(self._path)
+        self._signature = signature_of(self._path)
 
     def close(self) -> None:
         """Release the file; idempotent. It is released even where this raises.
@@ -181,15 +182,6 @@ class JSONStore(Store):
                 self.sync()
         finally:
             self._lock.release()
-
-
-def _status(path: Path) -> _Status | None:
-    """Return what changes when somebody else writes to a file; None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def read_json(path: Path) -> tuple[bytes, SavedState]:

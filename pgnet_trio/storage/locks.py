@@ -7,6 +7,7 @@ that somebody has to delete by hand.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import threading
@@ -28,6 +29,10 @@ __all__ = ["DatabaseLock", "FileInUse", "FileLock", "LockedFile", "is_in_use", "
 _PRIVATE = 0o600
 
 _NOTE = b"pgnet_trio locks this file while a server runs. It stays here and does no harm.\n"
+
+
+# What no folder is to blame for: too many open files, a full disk.
+_NOBODY_S_FAULT = (errno.EMFILE, errno.ENFILE, errno.ENOSPC)
 
 
 class FileInUse(StorageError):
@@ -92,6 +97,8 @@ class FileLock:
                     "use", self._path, f"there is no folder {folder}; make it, or choose another"
                 ) from error
             except OSError as error:
+                if error.errno in _NOBODY_S_FAULT:
+                    raise cannot("use", self._path, error) from error
                 # Where it is there, it may be another user's.
                 there = os.access(self._lock_path, os.F_OK)
                 what = f"{self._lock_path.name} beside it" if there else "its folder"

@@ -5,27 +5,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import sqlite3
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from pgnet_trio.storage.files import (
     SET_ASIDE,
     Identity,
+    Signature,
     cannot,
-    identity_of,
     is_there,
     keep_under_another_name,
-    replace_file,
     set_aside,
+    signature_of,
     syncing,
+    take_back,
 )
 from pgnet_trio.storage.interface import Changes, SavedState, Store
 from pgnet_trio.storage.locks import DatabaseLock
-from pgnet_trio.storage.sqlite_copy import copy_database, remove_database
+from pgnet_trio.storage.sqlite_copy import copy_database, make_database, remove_database
 from pgnet_trio.storage.sqlite_reading import (
     Reading,
     check_header,
@@ -44,7 +43,6 @@ from pgnet_trio.storage.sqlite_schema import (
     apply,
     begin_log,
     count_commit,
-    make_tables,
     migrate,
     read_stamp,
     set_game_aside,
@@ -82,8 +80,8 @@ class SQLiteStore(Store):
         self._connection: sqlite3.Connection | None = None
         self._stamp: Stamp | None = None
         self._mode = 0o600
-        # Size and time of the last change, of ours or found harmless.
-        self._last_seen: tuple[int, int] | None = None
+        # After the last change, of ours or found harmless.
+        self._last_seen: Signature | None = None
         self._log: Identity | None = None
         self._log_is_empty = False
         self._was_copied_over = False
@@ -165,8 +163,9 @@ class SQLiteStore(Store):
             if connection is not None:
                 with translated_errors("close", self._path):
                     if self._was_copied_over:
-                        self._leave_what_was_copied_over()
-                    connection.close()
+                        self._leave_what_was_copied_over(connection)
+                    else:
+                        connection.close()
         finally:
             self._was_copied_over = False
             self._lock.release()
@@ -186,17 +185,10 @@ class SQLiteStore(Store):
                 f"{self._log_path.name} is there without it; put the database back that it belongs "
                 "to, or remove it",
             )
-        # Made elsewhere, so that the file is there whole or not at all.
-        with tempfile.TemporaryDirectory() as folder:
-            draft = Path(folder, "draft")
-            with (
-                translated_errors("make", self._path),
-                contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as connection,
-            ):
-                connection.execute("PRAGMA synchronous = OFF")
-                connection.execute("PRAGMA journal_mode = WAL")
-                make_tables(connection)
-            replace_file(self._path, draft.read_bytes())
+        # Under another name at first, so that it is there whole or not at all.
+        with translated_errors("make", self._path), self._draft_file():
+            make_database(self._draft)
+            self._draft.replace(self._path)
 
     def _set_foreign_log_aside(self) -> None:
         if not has_log(self._path) or log_belongs(self._path):
@@ -244,7 +236,7 @@ class SQLiteStore(Store):
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             connection.execute("ROLLBACK")
             self._stamp = read_stamp(connection)
-            self._log = identity_of(self._log_path)
+            self._log = self._log_identity()
             self._log_is_empty = not has_log(self._path)
             self._mode = stat.S_IMODE(self._path.stat().st_mode)
             self._note_own_change()
@@ -262,7 +254,7 @@ class SQLiteStore(Store):
                 migrate(connection)
                 connection.execute("COMMIT")
             except BaseException:
-                _roll_back(connection)
+                connection.rollback()
                 raise
             self._stamp = read_stamp(connection)
             self._log_is_empty = False
@@ -299,13 +291,14 @@ class SQLiteStore(Store):
             yield
             connection.execute("COMMIT")
         except BaseException:
-            _roll_back(connection)
+            connection.rollback()
             raise
+        finally:
+            # SQLite may have brought a long log into the file.
+            self._note_own_change()
         if self._stamp is not None:
             self._stamp = self._stamp.after_commit(begins_log=self._log_is_empty)
         self._log_is_empty = False
-        # SQLite may have brought a long log into the file.
-        self._note_own_change()
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
         (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
@@ -314,15 +307,16 @@ class SQLiteStore(Store):
         try:
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:
+            # Also where it has failed half-way.
+            self._note_own_change()
             connection.execute(f"PRAGMA busy_timeout = {patience}")
         if not busy:
             self._log_is_empty = True
             if self._stamp is not None:
                 self._stamp = self._stamp.after_checkpoint()
-        self._note_own_change()
 
     def _note_own_change(self) -> None:
-        self._last_seen = _seen(self._path)
+        self._last_seen = signature_of(self._path)
 
     # A file that others deleted, replaced, or wrote to
 
@@ -333,9 +327,16 @@ class SQLiteStore(Store):
             connection = self._make_anew()
         elif connection is not None:
             self._refuse_what_was_copied_over()
-            if _identity_or_none(self._log_path) != self._log:
+            if self._log_identity() != self._log:
                 # It holds what was written since the last sync, and nobody would find it.
                 self._checkpoint(connection)
+                if not self._log_is_empty:
+                    raise cannot(
+                        "write",
+                        self._path,
+                        f"{self._log_path.name} was deleted, and another program reads what was "
+                        "in it; end that program",
+                    )
                 self._connection = None
                 connection.close()
                 connection = None
@@ -353,7 +354,12 @@ class SQLiteStore(Store):
             aside = None
             if is_there(self._path):
                 aside = keep_under_another_name(self._path, self._path, SET_ASIDE)
-            former = self._lock.take_over(draft)
+            try:
+                former = self._lock.take_over(draft)
+            except BaseException:
+                if aside is not None:
+                    take_back(aside, self._path)
+                raise
             # From here on, everything is in the new file.
             self._connection = None
             try:
@@ -372,9 +378,13 @@ class SQLiteStore(Store):
         )
         return self._connect()
 
+    def _log_identity(self) -> Identity | None:
+        signature = signature_of(self._log_path)
+        return None if signature is None else (signature.device, signature.inode)
+
     def _put_log_away(self, aside: Path | None) -> None:
         # SQLite would take the old log for that of the new file.
-        log = _identity_or_none(self._log_path)
+        log = self._log_identity()
         if log is not None and log != self._log and aside is not None:
             self._log_path.rename(log_of(aside))
         else:
@@ -384,23 +394,25 @@ class SQLiteStore(Store):
     @contextlib.contextmanager
     def _copy(self, connection: sqlite3.Connection) -> Iterator[Path]:
         """Make a file for the time of the block that is a copy of the database."""
+        with self._draft_file():
+            copy_database(connection, self._draft, mode=self._mode)
+            yield self._draft
+
+    @contextlib.contextmanager
+    def _draft_file(self) -> Iterator[None]:
         remove_database(self._draft)
         try:
             with syncing(self._path.parent):
-                copy_database(connection, self._draft, mode=self._mode)
-                yield self._draft
+                yield
         finally:
             with contextlib.suppress(OSError):
                 remove_database(self._draft)
 
     def _refuse_what_was_copied_over(self) -> None:
-        if not self._was_copied_over and _seen(self._path) == self._last_seen:
+        if not self._was_copied_over and signature_of(self._path) == self._last_seen:
             return
-        stamp = None
-        with contextlib.suppress(sqlite3.Error):
-            stamp = stamp_without_log(self._path)
-        if stamp is None or self._stamp is None or not self._stamp.may_include(stamp):
-            self._was_copied_over = True
+        self._was_copied_over = self._was_copied_over or not self._is_ours()
+        if self._was_copied_over:
             raise cannot(
                 "write",
                 self._path,
@@ -410,34 +422,31 @@ class SQLiteStore(Store):
         # Another program has brought the log into the file.
         self._note_own_change()
 
-    def _leave_what_was_copied_over(self) -> None:
-        # SQLite would bring its log into it now; not so where the name is that of another file.
-        with syncing(self._path.parent):
-            remove_database(self._draft)
-            shutil.copyfile(self._path, self._draft)
-            self._draft.chmod(self._mode)
-            with self._draft.open("rb") as file:
-                os.fsync(file.fileno())
-            self._draft.replace(self._path)
+    def _is_ours(self) -> bool:
+        """Find out whether what has changed in the file is no more than its log brought into it."""
+        try:
+            stamp = stamp_without_log(self._path)
+        except sqlite3.Error:
+            # While the log is being brought into it, it may be of use with the log only.
+            now, before = signature_of(self._path), self._last_seen
+            if now is None or before is None or now.size < before.size:
+                return False
+            try:
+                with connect_to_read(self._path, alone=False) as reader:
+                    stamp = read_stamp(reader)
+            except sqlite3.Error:
+                return False
+        if self._stamp is None:
+            # Somebody has removed from the settings what tells.
+            return True
+        return stamp is not None and self._stamp.may_include(stamp)
+
+    def _leave_what_was_copied_over(self, connection: sqlite3.Connection) -> None:
+        # SQLite would bring its log into it as it closes, but not into a file of another name.
+        aside = set_aside(self._path, SET_ASIDE)
+        try:
+            connection.close()
+        finally:
+            aside.rename(self._path)
         if self._log_path.exists():
             set_aside(self._log_path, SET_ASIDE)
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
-
-
-def _seen(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
-def _identity_or_none(path: Path) -> Identity | None:
-    try:
-        return identity_of(path)
-    except FileNotFoundError:
-        return None

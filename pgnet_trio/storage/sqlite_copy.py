@@ -1,15 +1,31 @@
-"""Copies of a save file that is an SQLite database."""
+"""New save files that are SQLite databases, with nothing in them or with all of another one."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
-from pgnet_trio.storage.sqlite_schema import read_stamp, renew_id
+from pgnet_trio.storage.sqlite_schema import make_tables, read_stamp, renew_id
 
-__all__ = ["copy_database", "remove_database"]
+__all__ = ["copy_database", "make_database", "remove_database"]
+
+
+def make_database(path: Path) -> None:
+    """Make a save file with nothing in it, durably, for its owner only.
+
+    Args:
+        path: The file, which must not be there.
+
+    Raises:
+        OSError: It could not be made.
+        sqlite3.Error: It could not be made.
+    """
+    with _new_database(path) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        make_tables(connection)
 
 
 def copy_database(connection: sqlite3.Connection, target: Path, *, mode: int = 0o600) -> None:
@@ -27,14 +43,22 @@ def copy_database(connection: sqlite3.Connection, target: Path, *, mode: int = 0
         OSError: It could not be made.
         sqlite3.Error: It could not be copied.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    os.close(os.open(target, flags, 0o600))
-    with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
+    with _new_database(target) as copy:
         connection.backup(copy, progress=_refuse_to_wait)
         if read_stamp(copy) is not None:
             renew_id(copy)
     target.chmod(mode)
-    with target.open("rb") as file:
+
+
+@contextlib.contextmanager
+def _new_database(path: Path) -> Iterator[sqlite3.Connection]:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    os.close(os.open(path, flags, 0o600))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        # Durable when all is done.
+        connection.execute("PRAGMA synchronous = OFF")
+        yield connection
+    with path.open("rb") as file:
         os.fsync(file.fileno())
 
 

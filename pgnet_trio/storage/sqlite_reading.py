@@ -41,6 +41,9 @@ _HEADER_SIZE = 100
 _PAGE_SIZE_PLACE = slice(16, 18)
 _APPLICATION_ID_PLACE = slice(68, 72)
 
+# The most that are open at once: two databases with their logs, and what guards them.
+_FILES_OF_SQLITE = 8
+
 # As bytes, for the checksum, and since damaged text may be no text any more. Version 1 has no
 # checksums.
 _READ_GAMES = {
@@ -278,12 +281,14 @@ def translated_errors(verb: str, path: Path) -> Iterator[None]:
 def _reason(path: Path, error: sqlite3.Error) -> OSError | str:
     name = getattr(error, "sqlite_errorname", "")
     if name == "SQLITE_FULL":
-        return "the disk is full; make room there, and it is tried again"
+        return "the disk is full; make room on it"
     if name.startswith("SQLITE_CANTOPEN"):
-        # SQLite does not say why.
-        try:
-            os.close(os.open(path.parent, os.O_RDONLY))
-        except OSError as cause:
-            if cause.errno in (errno.EMFILE, errno.ENFILE):
-                return cause
+        # SQLite does not say why, so see whether as many files can be opened as it needs.
+        with contextlib.ExitStack() as opened:
+            try:
+                for _ in range(_FILES_OF_SQLITE):
+                    opened.callback(os.close, os.open(path.parent, os.O_RDONLY))
+            except OSError as cause:
+                if cause.errno in (errno.EMFILE, errno.ENFILE):
+                    return cause
     return f"SQLite says: {error}"
