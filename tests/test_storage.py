@@ -775,6 +775,8 @@ for number in range(len(saved.users), 1_000_000):
             invite_codes={str(number): name, str(number - 1): None},
         )
     )
+    if number % 3 == 0:
+        store.sync()
     print(name, flush=True)
 """
 

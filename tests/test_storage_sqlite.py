@@ -430,3 +430,21 @@ def test_a_full_disk_leaves_a_file_of_version_1_as_it_was(path: Path) -> None:
     assert path.read_bytes() == before
     assert [each.name for each in path.parent.iterdir()] == [path.name]
     assert load(path).users == OF_VERSION_1.users
+
+
+@pytest.mark.parametrize("pages", range(1, 8))
+def test_another_program_may_bring_a_part_of_the_log_into_the_file(
+    path: Path, tmp_path: Path, pages: int
+) -> None:
+    many = {f"user{number}": UserRecord(f"user{number}", "", "x" * 500) for number in range(50)}
+    with opened(path) as (store, _):
+        store.write(Changes(users={"ann": ANN}))
+        store.sync()
+        store.write(Changes(users=many))
+        whole = copy_as_after_a_crash(path, tmp_path / "whole")
+        load(whole)
+        # As one does that is killed half-way, in the order of SQLite.
+        with path.open("r+b") as file:
+            file.write(whole.read_bytes()[: pages * 4096])
+        store.write(Changes(users={"bob": BOB}))
+    assert load(path).users == {"ann": ANN, **many, "bob": BOB}

@@ -53,7 +53,7 @@ __all__ = ["SQLiteStore"]
 logger = logging.getLogger("pgnet_trio.storage")
 
 CHECKED_AT_START = 100_000_000
-"""Bytes up to which a file is checked as a whole when it is opened: half a second of reading."""
+"""Bytes up to which SQLite looks through a whole file when it is opened, in under a second."""
 
 
 class SQLiteStore(Store):
@@ -196,8 +196,7 @@ class SQLiteStore(Store):
         aside = set_aside(self._log_path, SET_ASIDE)
         self._path.with_name(f"{self._path.name}-shm").unlink(missing_ok=True)
         logger.warning(
-            "%s was the log of another file than this %s (of the one before a backup was "
-            "restored, perhaps); it is not used, and is now %s",
+            "%s was the log of another file than this %s; it is not used, and is now %s",
             self._log_path,
             self._path.name,
             aside.name,
@@ -206,8 +205,7 @@ class SQLiteStore(Store):
     def _examine(self) -> Reading:
         """Read the database without writing to it, and refuse it where it is not sound."""
         # Without a log that SQLite would have to read too, it need not make any files.
-        alone = not has_log(self._path)
-        with connect_to_read(self._path, alone=alone) as connection:
+        with connect_to_read(self._path, alone=not has_log(self._path)) as connection:
             reading = read_all(self._path, connection)
             if self._path.stat().st_size <= CHECKED_AT_START:
                 check_pages(self._path, connection)
