@@ -1,4 +1,4 @@
-"""The command ``pgnet-trio``: serve, connect, key, load, demo."""
+"""The command ``pgnet-trio``: serve, connect, key, backup, check, load, demo."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ SUMMARIES = {
     "serve": "host a game for others",
     "connect": "open a prompt on a server, or on a game without one",
     "key": "show a server's public key and its fingerprint, or make a new key",
+    "backup": "copy a save file, also while a server uses it",
+    "check": "say whether a save file is sound",
     "load": "have many clients play on a server of your own, and measure it",
     "demo": "play a short game on this machine, to see that everything works",
 }
@@ -31,6 +33,7 @@ examples:
   pgnet-trio connect localhost
   pgnet-trio connect --game my_game.py:MyGame
   pgnet-trio key my_game.sqlite
+  pgnet-trio backup my_game.sqlite monday.sqlite
 
 `pgnet-trio COMMAND --help` shows the options of a command, with examples.
 """

@@ -1,23 +1,39 @@
-"""What every file of a server needs: one owner at a time, and writes that are never in part."""
+"""What every file of a server needs: writes that are never in part, and nothing overwritten."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 from pgnet_trio.errors import StorageError
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+__all__ = [
+    "SET_ASIDE",
+    "Identity",
+    "cannot",
+    "free_name",
+    "identity_of",
+    "is_there",
+    "keep_under_another_name",
+    "replace_file",
+    "set_aside",
+    "signature_of",
+    "syncing",
+    "take_back",
+]
 
-__all__ = ["FileLock", "cannot", "is_there", "replace_file"]
+SET_ASIDE = "set-aside"
+"""Ends the names of files that were in the way and may matter to somebody."""
+
+Identity: TypeAlias = tuple[int, int]
+"""Device and inode: what a file is, whatever its name."""
 
 _PRIVATE = 0o600
 
@@ -52,18 +68,105 @@ def is_there(path: Path) -> bool:
     return True
 
 
+class Signature(NamedTuple):
+    """What changes when somebody writes to a file, or puts another one in its place."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+
+
+def signature_of(path: Path) -> Signature | None:
+    """Return the signature of a file; None where there is none, or none to be seen."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return Signature(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def identity_of(file: Path | int) -> Identity:
+    """Return what identifies a file, by its name or an open descriptor.
+
+    Raises:
+        OSError: There is none of this name.
+    """
+    status = os.stat(file)
+    return status.st_dev, status.st_ino
+
+
+def free_name(path: Path, word: str) -> Path:
+    """Return a name that is free: the file's with a word at its end, and a number if it must be.
+
+    Raises:
+        StorageError: One cannot find out.
+    """
+    for number in itertools.count(1):
+        name = path.with_name(f"{path.name}.{word}" + ("" if number == 1 else f".{number}"))
+        if not is_there(name):
+            return name
+    raise AssertionError("unreachable")
+
+
+def set_aside(path: Path, word: str) -> Path:
+    """Rename a file that must not be lost, out of the way; see `free_name`.
+
+    Returns:
+        Its new name.
+
+    Raises:
+        OSError: It could not be renamed.
+        StorageError: No free name could be found.
+    """
+    name = free_name(path, word)
+    path.rename(name)
+    return name
+
+
+def keep_under_another_name(file: Path, path: Path, word: str) -> Path:
+    """Let a file have another name too, before its own goes to another file.
+
+    Args:
+        file: The file.
+        path: After whose name it is called; see `free_name`.
+        word: What is added to that.
+
+    Returns:
+        The other name. On file systems without hard links, the file has only that one now.
+
+    Raises:
+        OSError: It could not be renamed.
+        StorageError: No free name could be found.
+    """
+    name = free_name(path, word)
+    try:
+        os.link(file, name)
+    except OSError:
+        file.rename(name)
+    return name
+
+
+def take_back(name: Path, path: Path) -> None:
+    """Undo `keep_under_another_name`, as far as it can be done."""
+    with contextlib.suppress(OSError):
+        # Where both are names of one file, this does nothing.
+        name.rename(path)
+        name.unlink(missing_ok=True)
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Make a file hold exactly this, durably: a crash leaves the old content or the new one.
 
     A new file can be read by its owner only; an old one keeps its mode. Only one caller may do
-    this to a file at a time, see `FileLock`.
+    this to a file at a time, see `pgnet_trio.storage.locks`.
 
     Raises:
         OSError: It could not be written. The file holds what it held, except where only the
             last step failed, which makes the replacement durable.
     """
     temporary = path.with_name(f".{path.name}.new")
-    with _syncing(path.parent):
+    with syncing(path.parent):
         # A crash may have left it.
         temporary.unlink(missing_ok=True)
         try:
@@ -81,7 +184,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _syncing(folder: Path) -> Iterator[None]:
+def syncing(folder: Path) -> Iterator[None]:
     """Make what is done to a folder's entries durable at the end; finds out early if it can."""
     if sys.platform == "win32":
         # Windows opens no folders; it writes their entries through on its own.
@@ -97,85 +200,3 @@ def _syncing(folder: Path) -> Iterator[None]:
                 raise
     finally:
         os.close(descriptor)
-
-
-class FileLock:
-    """Keeps a second server away from a file, in this process or another.
-
-    What is locked is a file beside it, with ``.lock`` added to its name, so that the file itself
-    may be replaced. The operating system lets go of it when the process ends, however it ends;
-    then the empty lock file stays, and does no harm.
-
-    Args:
-        path: The file to keep others away from; it need not be there.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock_path = path.with_name(f"{path.name}.lock")
-        self._descriptor: int | None = None
-
-    @property
-    def held(self) -> bool:
-        """Whether this object holds the lock."""
-        return self._descriptor is not None
-
-    def acquire(self) -> None:
-        """Take the lock, without waiting.
-
-        Raises:
-            StorageError: Another server has it, or the folder is missing or not writable.
-        """
-        while self._descriptor is None:
-            try:
-                descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, _PRIVATE)
-            except FileNotFoundError as error:
-                folder = self._path.parent
-                raise cannot(
-                    "use", self._path, f"there is no folder {folder}; make it, or choose another"
-                ) from error
-            except OSError as error:
-                raise cannot("use", self._path, f"its folder: {error.strerror}") from error
-            try:
-                _lock(descriptor)
-                if self._is_current(descriptor):
-                    self._descriptor = descriptor
-            except (BlockingIOError, PermissionError) as error:
-                raise cannot(
-                    "use",
-                    self._path,
-                    "another server is using it; stop that one, or choose another file",
-                ) from error
-            except OSError as error:
-                raise cannot("lock", self._path, error) from error
-            finally:
-                if self._descriptor is None:
-                    os.close(descriptor)
-
-    def _is_current(self, descriptor: int) -> bool:
-        # Whoever held the lock before may have removed the file between our opening and locking
-        # it; then others would lock a new one.
-        try:
-            return os.path.samestat(os.fstat(descriptor), self._lock_path.stat())
-        except FileNotFoundError:
-            return False
-
-    def release(self) -> None:
-        """Let go of the lock; idempotent."""
-        if self._descriptor is None:
-            return
-        descriptor, self._descriptor = self._descriptor, None
-        if sys.platform == "win32":
-            # An open file cannot be removed there.
-            os.close(descriptor)
-        with contextlib.suppress(OSError):
-            self._lock_path.unlink()
-        if sys.platform != "win32":
-            os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    if sys.platform == "win32":
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -83,6 +83,16 @@ class Store(ABC):
                 and writing may be tried again.
         """
 
+    def sync(self) -> None:  # noqa: B027 - not abstract: authors' stores may do without it
+        """Make the file of this name hold everything that was written, so that it may be copied.
+
+        Called after each autosave, also where nothing was written. A store that has nothing to do
+        for it need not define it.
+
+        Raises:
+            StorageError: It failed. What was written is durable all the same.
+        """
+
     @abstractmethod
     def close(self) -> None:
         """Release the file; idempotent."""

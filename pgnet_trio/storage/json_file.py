@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pgnet_trio.storage.files import FileLock, cannot, is_there, replace_file
+from pgnet_trio.storage.files import (
+    SET_ASIDE,
+    Signature,
+    cannot,
+    is_there,
+    keep_under_another_name,
+    replace_file,
+    signature_of,
+)
 from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store, UserRecord
+from pgnet_trio.storage.locks import FileLock
 
-__all__ = ["JSONStore"]
+__all__ = ["JSONStore", "as_json", "read_json"]
+
+logger = logging.getLogger("pgnet_trio.storage")
+
+MANY_USERS = 5000
+"""From so many on, writing all users takes 20 ms of CPU and more, for each that registers."""
 
 ValueT = TypeVar("ValueT")
 
@@ -25,6 +40,12 @@ class JSONStore(Store):
     As long as nobody has set the registration switch, it is null. A new file is made by the
     first write, and can be read by its owner only.
 
+    Since the file is a new one after each write, what is locked is a file beside it, with
+    ``.lock`` added to its name, that stays there.
+
+    Where somebody deletes or changes the file while it is open, the next write makes it anew, with
+    everything in it; what they put there is kept beside it.
+
     Args:
         path: The file.
     """
@@ -32,9 +53,11 @@ class JSONStore(Store):
     def __init__(self, path: str | Path) -> None:
         # Through symbolic links, so that they stay, and so that two names are one file.
         self._path = Path(os.path.realpath(path))
-        self._lock = FileLock(self._path)
+        self._lock = FileLock(self._path, stays=True)
         self._saved = SavedState()
         self._content: bytes | None = None
+        self._signature: Signature | None = None
+        self._warned = False
 
     def load(self) -> SavedState:
         """Read the file; it is not made before the first write.
@@ -47,23 +70,23 @@ class JSONStore(Store):
             raise RuntimeError(f"the store for {self._path} is open already")
         self._lock.acquire()
         try:
+            if not os.access(self._path.parent, os.W_OK):
+                raise cannot("use", self._path, "its folder: Permission denied")
+            # Before it is read: what changes meanwhile has changed since.
+            self._signature = signature_of(self._path)
             if is_there(self._path):
                 if not os.access(self._path, os.W_OK):
                     # Replacing it would work all the same.
                     raise cannot("write", self._path, "it is write-protected")
-                self._content = self._path.read_bytes()
-                self._saved = _read(self._content)
+                self._content, self._saved = read_json(self._path)
             else:
                 self._content, self._saved = None, SavedState()
         except BaseException as error:
-            self.close()
+            self._lock.release()
             if isinstance(error, OSError):
                 raise cannot("read", self._path, error) from error
-            if isinstance(error, _WrongContentError):
-                raise cannot(
-                    "read", self._path, f"it is damaged, or of another program: {error}"
-                ) from error
             raise
+        self._warn_of_size()
         return _merged(self._saved, Changes())
 
     def write(self, changes: Changes) -> None:
@@ -73,16 +96,71 @@ class JSONStore(Store):
             StorageError: It could not be written; the file holds what it held, and writing may
                 be tried again.
         """
+        self._require_open()
+        saved = _merged(self._saved, changes)
+        self._replace(as_json(saved))
+        self._saved = saved
+        self._warn_of_size()
+
+    def sync(self) -> None:
+        """Make the file anew where somebody deleted or changed it.
+
+        Raises:
+            StorageError: It failed.
+        """
+        self._require_open()
+        if self._content is not None and signature_of(self._path) != self._signature:
+            self._replace(self._content)
+
+    def _require_open(self) -> None:
         if not self._lock.held:
             raise RuntimeError(f"the store for {self._path} is not open; call load() first")
-        saved = _merged(self._saved, changes)
-        content = _text(saved).encode("ascii")
+
+    def _replace(self, content: bytes) -> None:
+        self._lock.renew()
+        try:
+            self._keep_what_others_wrote()
+        except OSError as error:
+            raise cannot("write", self._path, error) from error
         try:
             replace_file(self._path, content)
         except OSError as error:
             self._take_back()
             raise cannot("write", self._path, error) from error
-        self._saved, self._content = saved, content
+        self._content, self._signature = content, signature_of(self._path)
+
+    def _keep_what_others_wrote(self) -> None:
+        found = signature_of(self._path)
+        if found == self._signature:
+            return
+        if found is None:
+            logger.warning(
+                "%s was deleted while the server ran; it is made anew, with everything in it",
+                self._path,
+            )
+            return
+        aside = keep_under_another_name(self._path, self._path, SET_ASIDE)
+        # Once only, should what follows fail.
+        self._signature = signature_of(self._path)
+        logger.warning(
+            "%s was changed while the server ran; it is made anew, with everything in it, and what "
+            "was there is now %s",
+            self._path,
+            aside.name,
+        )
+
+    def _warn_of_size(self) -> None:
+        if not self._warned and len(self._saved.users) > MANY_USERS:
+            self._warned = True
+            logger.warning(
+                "%s holds %d users, and all of it is written anew for each that registers. SQLite "
+                "does not get slower: `pgnet-trio backup %s %s` makes a save file of it, while no "
+                "server runs",
+                self._path,
+                len(self._saved.users),
+                self._path.name,
+                self._path.with_suffix(".sqlite").name,
+            )
 
     def _take_back(self) -> None:
         # Where only the last step failed, the new content is there already.
@@ -91,10 +169,41 @@ class JSONStore(Store):
                 self._path.unlink(missing_ok=True)
             elif self._path.read_bytes() != self._content:
                 replace_file(self._path, self._content)
+        self._signature = signature_of(self._path)
 
     def close(self) -> None:
-        """Release the file; idempotent."""
-        self._lock.release()
+        """Release the file; idempotent. It is released even where this raises.
+
+        Raises:
+            StorageError: Somebody deleted or changed the file, and it could not be made anew.
+        """
+        try:
+            if self._lock.held:
+                self.sync()
+        finally:
+            self._lock.release()
+
+
+def read_json(path: Path) -> tuple[bytes, SavedState]:
+    """Read a save file.
+
+    Returns:
+        What it holds, as it is and as it is read.
+
+    Raises:
+        OSError: It cannot be read.
+        StorageError: It is damaged, or of another program.
+    """
+    content = path.read_bytes()
+    try:
+        return content, _read(content)
+    except _WrongContentError as error:
+        raise cannot("read", path, f"it is damaged, or of another program: {error}") from error
+
+
+def as_json(saved: SavedState) -> bytes:
+    """Return the content of a save file that holds this."""
+    return _text(saved).encode("ascii")
 
 
 class _WrongContentError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import stat
@@ -14,7 +13,8 @@ from pathlib import Path
 
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import CryptoError, StorageError
-from pgnet_trio.storage.files import FileLock, cannot, is_there, replace_file
+from pgnet_trio.storage.files import cannot, free_name, is_there, replace_file
+from pgnet_trio.storage.locks import FileLock
 
 __all__ = ["DamagedKey", "keep_key", "key_file_of", "read_key", "replace_key"]
 
@@ -89,10 +89,7 @@ def replace_key(path: Path, key: KeyPair) -> Path:
         if not is_there(path):
             raise cannot("replace", path, "there is no such file")
         content = b2a_base64(_read_key(path).private)
-        for number in itertools.count(1):
-            old = path.with_name(path.name + (".old" if number == 1 else f".old.{number}"))
-            if not is_there(old):
-                break
+        old = free_name(path, "old")
         try:
             replace_file(old, content)
         except OSError as error:

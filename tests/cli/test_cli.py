@@ -110,11 +110,20 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_shows_the_commands_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "--help")
-    for words in ("serve", "connect", "key", "load", "demo", "examples:\n  pgnet-trio demo\n"):
+    for words in (
+        "serve",
+        "connect",
+        "key",
+        "backup",
+        "check",
+        "load",
+        "demo",
+        "examples:\n  pgnet-trio demo\n",
+    ):
         assert words in text
 
 
-@pytest.mark.parametrize("command", ["serve", "connect", "key", "load", "demo"])
+@pytest.mark.parametrize("command", ["serve", "connect", "key", "backup", "check", "load", "demo"])
 def test_the_help_of_a_command_has_examples(
     capsys: pytest.CaptureFixture[str], command: str
 ) -> None:

@@ -51,9 +51,6 @@ EXCEPTIONS = {
     ("pgnet_trio.client.client", "server", "late"),
 }
 
-# Folders and files of these packages still import each other in a circle.
-FOLDERS_TO_BE_UNTANGLED = {"pgnet_trio.server"}
-
 # These never import trio, nor a module of ours that does.
 PURE_LAYERS = {"errors", "codec", "messages", "typed", "crypto", "protocol", "patch"}
 PURE_MODULES = {
@@ -286,7 +283,6 @@ def circular_folders(imports: dict[str, list[Import]]) -> list[str]:
                 for found in imports_between
             )
             for circle in circles(graph)
-            if package not in FOLDERS_TO_BE_UNTANGLED
         ]
     return wrong
 
@@ -366,7 +362,7 @@ def test_no_private_name_of_a_dependency_is_used() -> None:
 def test_the_names_in_the_rules_exist() -> None:
     # A module that was renamed would otherwise slip out of the rules unnoticed.
     modules = set(sources(PACKAGE))
-    named = PURE_MODULES | {module for module, _, _ in EXCEPTIONS} | FOLDERS_TO_BE_UNTANGLED
+    named = PURE_MODULES | {module for module, _, _ in EXCEPTIONS}
     assert named <= modules, f"not there: {sorted(named - modules)}"
 
 

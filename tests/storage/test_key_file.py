@@ -224,7 +224,7 @@ async def test_a_refused_save_file_leaves_no_key_behind(tmp_path: Path) -> None:
     server = HostedServer(Recorder, save_file=save_file)
     with pytest.raises(StorageError, match=r"save\.json"):
         await server.serve()
-    assert names(tmp_path) == ["save.json"]
+    assert names(tmp_path) == ["save.json", "save.json.lock"]
 
 
 async def test_two_servers_that_are_made_at_once_have_one_key(path: Path) -> None:

@@ -123,6 +123,22 @@ class Archive:
                         self._games[name] = game
                 self._registration = registration
 
+    async def sync(self) -> None:
+        """Have the file of its name hold all that was saved, so that it may be copied.
+
+        What was saved stays so where this fails, which is logged.
+        """
+        if self._store is None:
+            await trio.lowlevel.checkpoint()
+            return
+        async with self._turn:
+            try:
+                await self._environment.run_blocking(
+                    self._exclusively, self._store.sync, abandon_on_cancel=False
+                )
+            except StorageError as error:
+                logger.error("The save file is not ready to be copied: %s", error)
+
     async def close(self) -> None:
         """Release the save file, also where this is cancelled."""
         if self._store is not None:

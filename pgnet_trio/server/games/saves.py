@@ -149,6 +149,7 @@ class Saves:
                     for entry in entries:
                         nursery.start_soon(_ask_to_save, entry, late)
         await self.write_games(entries)
+        await self._archive.sync()
         return late
 
     # Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
