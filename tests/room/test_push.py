@@ -122,7 +122,7 @@ async def square(*names: str, **options: Any) -> AsyncIterator[tuple[HostedServe
 
 
 async def heard_by(client: Client) -> list[str]:
-    """Give what was pushed to a client and not read yet."""
+    """Return what was pushed to a client and not read yet."""
     await wait_all_tasks_blocked()
     texts = []
     with trio.move_on_after(0.01):

@@ -37,7 +37,7 @@ ModelT = TypeVar("ModelT")
 class RoomParts(Protocol):
     """The parts of a room that its game makes use of; see `RoomTask`, which has them.
 
-    A room makes its `ServerRoom`; so this module cannot name the class.
+    A Protocol, because the room makes its `ServerRoom`: to import its class here would be a circle.
     """
 
     name: str
@@ -102,7 +102,7 @@ class ServerRoom:
         to: str | Iterable[str] | None = None,
         exclude: str | Iterable[str] = (),
     ) -> None:
-        """Have something sent unasked, at the end of this turn."""
+        """Send something unasked, at the end of this turn."""
         push = to_push(message, payload)
         if push.message.startswith(SERVER_PREFIX):
             raise ValueError(f"{push.message!r}: messages that begin so are the server's own")
@@ -112,17 +112,17 @@ class ServerRoom:
         if members:
             self._note_need_of_pushes()
             room.publisher.push(members, envelope)
-            # Outside of turns and steps, as in a task of the author's own, nothing comes after.
+            # In a task of the author's own, no end of a turn or step follows, so send it now.
             if not room.runner.busy:
                 room.runner.sync()
 
     def kick(self, player: str, reason: str = "") -> None:
-        """Have a member sent away after this turn; nothing happens if they are not here."""
+        """Kick a member after this turn; nothing happens if they are not here."""
         if player in self._room.members:
             self._room.runner.defer_kick(player, reason)
 
     def end(self, reason: str = "") -> None:
-        """Have the game ended after this turn."""
+        """End the game after this turn."""
         self._room.runner.defer_end(reason)
 
     def sync(self) -> None:
@@ -200,9 +200,9 @@ class ServerRoom:
         if without:
             logger.warning(
                 "The game %r pushes or asks something, and clients of protocol 1 do not get it: "
-                "%s. Such clients are refused from the start where a method of its class calls "
-                "room.push or room.ask itself, or with Server(minimum_protocol=2); or override "
-                "handle_heartbeat, which they ask for news",
+                "%s. Such clients are refused from the start if a method of the class itself calls "
+                "room.push or room.ask, or with Server(minimum_protocol=2). Or override "
+                "handle_heartbeat, which such clients ask for news",
                 self.name,
                 ", ".join(without),
             )

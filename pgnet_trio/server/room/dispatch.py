@@ -74,10 +74,10 @@ class Dispatch:
         refused = response.status in (Status.UNEXPECTED, Status.BAD)
         if refused and message not in unheard and len(unheard) < MAX_UNHEARD:
             unheard.add(message)
-            # The repr, of which no part can pass for a line of its own.
+            # As reprs: no part of them can pass for a line of its own.
             logger.info(
-                "%.60r from %s was not taken by the game %r, and was sent by client.send without "
-                "a callback, so that the player does not hear of it: %.300r",
+                "%.60r from %s was not taken by the game %r: %.300r. The player does not hear of "
+                "it, because client.send sent it without a callback",
                 message,
                 turn.player.username,
                 self._instance.name,

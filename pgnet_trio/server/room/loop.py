@@ -43,7 +43,7 @@ class Loop:
         runner: Runs the game's code; its queue holds the turns.
         dispatch: Answers packets.
         membership: Kicks members, and dismisses all at the end.
-        owner: Hears of the end.
+        owner: Is told of the end.
 
     Attributes:
         scope: What the room's task runs under; from the end on, its deadline is `TURN_DEADLINE`.
@@ -68,7 +68,7 @@ class Loop:
         in_turn.set(True)
         queue, publisher, runner = self._queue, self._publisher, self._runner
         turns, deferred, instance = queue.turns, runner.deferred, self._instance
-        # Bound once: both are called for each packet.
+        # Looked up once, not for each packet.
         running, respond = runner.running, self._dispatch.respond
         current_time = trio.lowlevel.current_clock().current_time
         in_a_row = 0
@@ -120,10 +120,10 @@ class Loop:
                 del response
             else:
                 await self._call(turn)
-            # Only now, when the turn is published and answered, do what it has asked for.
+            # After the answer: a player who is kicked still gets it.
             if deferred.waiting:
                 self.take_deferred()
-            # Else the last turn would stay in memory while the room waits.
+            # Otherwise the last turn would stay in memory while the room waits.
             del turn
 
     def after_script_step(self) -> None:
@@ -138,7 +138,7 @@ class Loop:
                 runner.fail(error)
 
     def take_deferred(self) -> None:
-        """Kick, and end the game, as it has asked for."""
+        """Carry out the kicks, and the end of the game, that it has asked for."""
         deferred = self._runner.deferred
         deferred.waiting = False
         self._carry_out(deferred.of_turns)
@@ -164,14 +164,14 @@ class Loop:
         queue.end_reason = reason
         self.scope.deadline = trio.current_time() + TURN_DEADLINE
         self._owner.room_ended(reason)
-        # Before members are dismissed: scripts of a game that is over need not hear of it.
+        # Before the members are dismissed: the scripts of a game that is over need not see them go.
         if self._instance.made:
             runner.cancel_scripts()
         self._membership.dismiss_all(kind, reason)
         queue.wake()
 
     def refuse_unanswered(self, reason: str = "") -> None:
-        """Answer the packet of a turn that did not come to its end."""
+        """Refuse the packet of a turn that did not run to its end."""
         turn, self._unanswered = self._unanswered, None
         if turn is not None:
             self._queue.refuse(turn, reason)

@@ -14,7 +14,7 @@ __all__ = ["Member", "Members"]
 
 
 class Member:
-    """Somebody in a game.
+    """A player or spectator of a game.
 
     Attributes:
         player: Their session.
@@ -53,7 +53,7 @@ class Member:
             self.early.append(envelope)
 
     def ask(self, question: OpenQuestion) -> None:
-        """Show the member a question, unless they are not in yet: then they are shown it later."""
+        """Show the member a question; one who is not in yet is shown it when they are."""
         if self.entered:
             self.player.ask(question)
 

@@ -23,7 +23,7 @@ __all__ = ["Membership"]
 
 
 class Membership:
-    """Lets members in and out, and tells the game.
+    """Lets members in, takes them out, and tells the game.
 
     The methods in the first half are called from other tasks, and the plain functions among them
     never wait; those in the second half are called by the room.
@@ -32,7 +32,7 @@ class Membership:
         runner: Runs the game's hooks, and queues the turns in which they are called.
         members: The members.
         presence: Tells the members.
-        owner: Hears which users the game has kicked.
+        owner: Is told which users the game has kicked.
 
     Attributes:
         locked: Whether nobody more may join.
@@ -55,7 +55,7 @@ class Membership:
     # What sessions ask for.
 
     async def join(self, player: Player, *, spectate: bool = False) -> float:
-        """Tell the game that a user has joined, and wait until it took note.
+        """Tell the game that a user has joined, and wait until it has taken note.
 
         Cancellation does not take it back: the game is still told.
 
@@ -111,7 +111,7 @@ class Membership:
             player: The session that left, if another one of the same user may have come since.
 
         Returns:
-            An event that is set when the game took note, or ended.
+            An event that is set when the game has taken note, or has ended.
         """
 
         async def left() -> None:

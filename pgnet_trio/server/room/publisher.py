@@ -51,7 +51,7 @@ class Publisher:
         self.views = Views(self._instance.game) if self._instance.has_view else None
 
     def push(self, members: list[Member], envelope: bytes) -> None:
-        """Have an encoded push sent when the turn or step is published."""
+        """Keep an encoded push, which is sent when the turn or step is published."""
         self.pushes.append((members, envelope))
 
     def look(self, *, limited: bool = False) -> None:
@@ -92,7 +92,7 @@ class Publisher:
                 player.flush()
 
     async def pace(self) -> None:
-        """Have each delayed state sent when its time has come, until cancelled."""
+        """Send each delayed state when its time has come, until cancelled."""
         while True:
             await self._state_delayed.wait()
             await trio.sleep_until(self._viewed_at + self._sync_interval())

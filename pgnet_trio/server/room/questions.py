@@ -36,8 +36,8 @@ class Questions:
 
     Args:
         start: When the room's time began, on Trio's clock.
-        ids: Yields each question's id. No other room of the server uses the same id: else a late
-            answer could pass for one to a question of another game.
+        ids: Yields each question's id. No other room of the server uses the same id:
+            otherwise a late answer could pass for one to a question of another game.
     """
 
     def __init__(self, start: float, ids: Iterator[int]) -> None:

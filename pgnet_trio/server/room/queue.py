@@ -62,7 +62,7 @@ class TurnQueue:
         self._game_name = game_name
         self._task: trio.lowlevel.Task | None = None
         self._waiting = False
-        # The hook that the turn in progress waits for, until the log has told of it.
+        # The hook that the turn in progress waits for; None once the log has named it.
         self._blocking_hook: Coroutine[Any, Any, Any] | None = None
         self._blocked_since = 0.0
 
@@ -161,8 +161,8 @@ class TurnQueue:
         frame = getattr(hook, "cr_frame", None)
         where = f", at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
         logger.warning(
-            "The game %r takes no other turn while %s waits, for %.0f s now%s. Let a task do what "
-            "takes long: self.room.nursery.start_soon(...)",
+            "The game %r takes no other turn while %s waits, for %.0f s now%s. Start a task for "
+            "what takes long: self.room.nursery.start_soon(...)",
             self._game_name,
             getattr(hook, "__qualname__", "a hook"),
             waited,

@@ -67,7 +67,7 @@ class RoomTask:
         owner: Lists, saves and closes the game.
         crashed: Whether the game was ended by an error or a cancellation, and is not over.
         ended: Set when the room's task is over.
-        handle: Has the game answer a packet; the player gets the answer when its turn is over.
+        handle: Queues a packet; the player gets the game's answer when its turn is over.
         members: Who is in the game.
         instance: The game.
         queue: The turns that wait.
@@ -112,7 +112,7 @@ class RoomTask:
         self.membership = Membership(self.runner, self.members, self._presence, owner)
         self._loop = Loop(self.runner, dispatch, self.membership, owner)
         self._backend = ServerRoom(self, seed)
-        # Bound here, and no method: one call less for each packet.
+        # Hot path: `put` itself, bound here instead of a method, is one call less for each packet.
         self.handle: Callable[[PacketTurn], None] = self.queue.put
         self._started = False
         self._saves_at_end = False
@@ -232,7 +232,7 @@ class RoomTask:
             self.runner.ensure_turn()
 
     async def take_save_string(self) -> None:
-        """Have `save_string` brought up to date, in a turn, and wait for it.
+        """Bring `save_string` up to date, in a turn, and wait for it.
 
         Raises:
             RoomClosed: The game ended before that.
@@ -309,12 +309,12 @@ class RoomTask:
     async def _play_unless_it_fails(self, task_status: trio.TaskStatus[None]) -> None:
         instance, runner, publisher = self.instance, self.runner, self.publisher
         async with trio.open_nursery() as nursery:
-            scripts_scope = trio.CancelScope()
             # Before the first await: an error that another task finds has to end this game.
-            runner.begin(nursery, scripts_scope)
-            scripts = await nursery.start(_hold_nursery, scripts_scope)
+            runner.begin(nursery)
+            scripts = await nursery.start(_hold_nursery)
             # If whoever wanted the game is gone already, that nursery takes no tasks any more.
             await trio.lowlevel.checkpoint_if_cancelled()
+            runner.begin_scripts(scripts.cancel_scope)
             self.scripts = ScriptNursery(scripts, runner, self._loop)
             # No await between these three: other tasks would find a game that is half made.
             instance.make(self._backend)
@@ -338,7 +338,7 @@ class RoomTask:
             nursery.cancel_scope.cancel()
 
     def _crash(self, error: BaseException) -> bool:
-        """Take leave of a game that raised; return whether it is to be made again."""
+        """Forget a game that raised; return whether it is to be made again."""
         again = self._may_restart()
         logger.error(
             "Game %r raised, and is %s",
@@ -370,11 +370,8 @@ class RoomTask:
         return not too_many
 
 
-async def _hold_nursery(
-    scope: trio.CancelScope, *, task_status: trio.TaskStatus[trio.Nursery]
-) -> None:
-    """Keep a nursery open until *scope*, or the nursery around it, is cancelled."""
-    with scope:
-        async with trio.open_nursery() as nursery:
-            task_status.started(nursery)
-            await trio.sleep_forever()
+async def _hold_nursery(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """Keep a nursery open until it is cancelled: it can be cancelled apart from the outer one."""
+    async with trio.open_nursery() as nursery:
+        task_status.started(nursery)
+        await trio.sleep_forever()

@@ -1,4 +1,4 @@
-"""Runs the author's code: notes what runs now, and publishes what each step of it has changed."""
+"""Runs the author's code: notes what runs now, and publishes what each step has changed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Runner:
         instance: The game, for the parts above.
         queue: Its turns, for the parts above.
         publisher: Its publisher, for the parts above.
-        deferred: The kicks, and the end of the game, that the loop has to carry out.
+        deferred: The kicks, and the end of the game, that the loop will carry out.
         failure: What the game raised outside of its turns, until the room takes it.
         nursery: The nursery of everything that ends with the game.
     """
@@ -88,15 +88,13 @@ class Runner:
         self.deferred = Deferred()
         self.failure: BaseException | None = None
 
-    def begin(self, nursery: trio.Nursery, scripts_scope: trio.CancelScope) -> None:
-        """Begin with a game that is about to be made.
-
-        Args:
-            nursery: The nursery of everything that ends with it.
-            scripts_scope: What its scripts run under, inside that nursery.
-        """
+    def begin(self, nursery: trio.Nursery) -> None:
+        """Begin with a game that is about to be made, and whose tasks will run in *nursery*."""
         self.nursery = nursery
-        self._scripts_scope = scripts_scope
+
+    def begin_scripts(self, scope: trio.CancelScope) -> None:
+        """Note the scope that the game's scripts run under."""
+        self._scripts_scope = scope
 
     @property
     def busy(self) -> object:
@@ -106,8 +104,8 @@ class Runner:
     def running(self, what: object) -> Running:
         """Note what of the game's code runs: ``with runner.running(what): ...``.
 
-        Such blocks may be nested. A block that awaits does so in `hook` alone, which notes that
-        nothing runs meanwhile; so blocks of other tasks begin and end within one of its waits.
+        Such blocks may be nested. A block that awaits does so in `steps_of` alone, which notes
+        that nothing runs meanwhile; so blocks of other tasks begin and end within its waits.
         """
         running = self._running
         running.outer.append(running.busy)
@@ -116,7 +114,7 @@ class Runner:
         return running
 
     def stop_watching(self) -> None:
-        """Let the watchdog forget this game, which would else stay in memory after its end."""
+        """Let the watchdog forget this game, which would otherwise stay in memory after its end."""
         if self._watchdog.room is self._running:
             self._watchdog.room = None
 
@@ -157,10 +155,10 @@ class Runner:
         """
         publisher, instance = self.publisher, self.instance
         if publisher.views is not None or instance.has_info:
-            # What this pushes, or asks for, waits until all has been looked at.
+            # While it runs, pushes only queue: they leave after the state.
             with self.running(object()):
                 publisher.look(limited=limited)
-        # After the state, which pushes may be about.
+        # After the state, since pushes may be about it.
         if publisher.pushes:
             publisher.send_pushes()
 
@@ -182,22 +180,22 @@ class Runner:
                 self.fail(error)
 
     def defer_kick(self, username: str, reason: str) -> None:
-        """Have the loop kick a member after the turn or step that asks for it."""
+        """Ask the loop to kick a member after this turn or step."""
         self.deferred.kick(username, reason)
         self.ensure_turn()
 
     def defer_end(self, reason: str = "") -> None:
-        """Have the loop end the game after the turn or step that asks for it."""
+        """Ask the loop to end the game after this turn or step."""
         if self.deferred.end(reason):
             self.ensure_turn()
 
     def ensure_turn(self) -> None:
-        """See to it that a turn or a step ends soon, for the after-turn work."""
+        """Queue an empty turn, unless code of the game runs: the after-turn work is done then."""
         if not self._running.busy:
             self.queue.post(do_nothing)
 
     def fail(self, error: BaseException) -> None:
-        """Let the game end as if a turn had raised *error*; for what runs in other tasks."""
+        """End the game as if a turn had raised *error*; for code of the game in other tasks."""
         if self.failure is None:
             self.failure = error
             self.nursery.cancel_scope.cancel()
@@ -207,7 +205,7 @@ class Runner:
         self._scripts_scope.cancel()
 
     def take_failure(self) -> BaseException | None:
-        """Return what `fail` was called with, and forget it."""
+        """Return the error that `fail` was called with, if any, and forget it."""
         failure, self.failure = self.failure, None
         return failure
 

@@ -57,6 +57,7 @@ class ScriptNursery:
     async def _run_task(
         self, async_fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]
     ) -> None:
+        # A task that a turn starts inherits the turn's context.
         in_turn.set(False)
         await self._step_through(async_fn(*args))
 
