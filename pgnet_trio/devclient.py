@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 import trio
 
-from pgnet_trio.errors import Disconnected, PGNetError, RequestFailed
+from pgnet_trio.errors import Disconnected, PGNetError
 from pgnet_trio.lines import (
     SYNTAX,
     CommandError,
@@ -39,6 +39,7 @@ from pgnet_trio.messages import (
     Packet,
     Push,
     Request,
+    RequestFailed,
     Response,
     Status,
     wall_clock,

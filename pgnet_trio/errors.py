@@ -26,10 +26,7 @@ Python's own ``TypeError``, ``ValueError`` and ``RuntimeError``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from pgnet_trio.messages import Response
+from typing import Any
 
 __all__ = [
     "AddressError",
@@ -52,6 +49,10 @@ __all__ = [
     "bare",
     "first_error",
 ]
+
+
+RequestFailed: Any
+"""Defined beside the `Response` that it carries, in `messages`, which adds it to this module."""
 
 
 class PGNetError(Exception):
@@ -94,19 +95,6 @@ class LoginRefused(ConnectFailed):
 
 class ServerKeyMismatch(ConnectFailed):
     """The server's public key is not the expected one, so nothing secret was sent to it."""
-
-
-class RequestFailed(PGNetError):
-    """The server answered a request with a status other than OK.
-
-    Args:
-        response: The whole answer; its message is this error's message, with the status where
-            that is not `Status.UNEXPECTED`.
-    """
-
-    def __init__(self, response: Response) -> None:
-        super().__init__(_refusal(response.message, response.status))
-        self.response = response
 
 
 class Disconnected(PGNetError):
@@ -152,14 +140,6 @@ class StorageError(PGNetError):
 
 class ServerError(PGNetError):
     """The server cannot start; the message says what to change."""
-
-
-def _refusal(message: str, status: int) -> str:
-    """Say what a response says; its status only where that tells more than that it was refused."""
-    # `Status.UNEXPECTED`, as nearly every refusal is.
-    if status == 2 and message:
-        return message
-    return f"{message} (status {getattr(status, 'name', status)})".lstrip()
 
 
 # Two rules for groups: where somebody is to see everything that went wrong, and where one error

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import attrs
 import msgspec
 
+from pgnet_trio import errors
 from pgnet_trio.codec import Int64, ShallowDict, decode_json, encode_json, from_plain, is_plain
-from pgnet_trio.errors import CodecError, RequestFailed
+from pgnet_trio.errors import CodecError, PGNetError
 
 __all__ = [
     "ADMIN_USERNAME",
@@ -24,6 +25,7 @@ __all__ = [
     "Packet",
     "Push",
     "Request",
+    "RequestFailed",
     "Response",
     "Status",
     "check_port",
@@ -313,6 +315,29 @@ class Response(_Message):
                     fields.game,
                 )
         return decode_json(text, cls)
+
+
+class RequestFailed(PGNetError):
+    """The server answered a request with a status other than OK.
+
+    Args:
+        response: The whole answer; its message is this error's message, with the status where
+            that is not `Status.UNEXPECTED`.
+    """
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(_refusal(response.message, response.status))
+        self.response = response
+
+
+errors.RequestFailed = RequestFailed
+
+
+def _refusal(message: str, status: int) -> str:
+    """Say what a response says; its status only where that tells more than that it was refused."""
+    if status == Status.UNEXPECTED and message:
+        return message
+    return f"{message} (status {getattr(status, 'name', status)})".lstrip()
 
 
 class _PacketFields(msgspec.Struct, forbid_unknown_fields=True, gc=False):

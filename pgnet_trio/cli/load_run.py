@@ -14,8 +14,8 @@ import trio
 from pgnet_trio.cli.measuring import Tally
 from pgnet_trio.cli.signals import open_signals
 from pgnet_trio.client import Client
-from pgnet_trio.errors import PGNetError, RequestFailed, first_error
-from pgnet_trio.messages import Packet, Response
+from pgnet_trio.errors import PGNetError, first_error
+from pgnet_trio.messages import Packet, RequestFailed, Response
 
 if TYPE_CHECKING:
     from pgnet_trio.cli.load_report import Progress

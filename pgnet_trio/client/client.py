@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 import trio
 
 from pgnet_trio.client.address import parse_address
+from pgnet_trio.client.callbacks import Dispatcher
 from pgnet_trio.client.connector import Connector, LocalConnector, LocalServer, RemoteConnector
-from pgnet_trio.client.dispatcher import Dispatcher
 from pgnet_trio.client.game_view import Event, GameView, Left
 from pgnet_trio.client.outbox import MAX_QUEUED, Callback, Errand, Outbox
 from pgnet_trio.client.session import ClientSession, Credentials, Observer
@@ -22,7 +22,6 @@ from pgnet_trio.errors import (
     CodecError,
     Disconnected,
     PGNetError,
-    RequestFailed,
     SendQueueFull,
     SessionLost,
     first_error,
@@ -34,14 +33,15 @@ from pgnet_trio.messages import (
     Packet,
     Push,
     Request,
+    RequestFailed,
     Response,
     Status,
     check_port,
 )
 from pgnet_trio.protocol.events import (
-    Answer,
     ClientEvent,
     GameChanged,
+    ResponseReceived,
 )
 from pgnet_trio.protocol.v2 import TAKEN_OVER
 from pgnet_trio.transport import choose
@@ -839,7 +839,7 @@ class Client:
         if self._session.end_reason is not None:
             # What came before it in the same frame has ended the session.
             return
-        if isinstance(event, Answer):
+        if isinstance(event, ResponseReceived):
             self._take_answer(event)
             return
         self._view.take(event)
@@ -851,7 +851,7 @@ class Client:
             # The game may be the one of before, and its rate another.
             self._game_changed.unpark_all()
 
-    def _take_answer(self, answer: Answer) -> None:
+    def _take_answer(self, answer: ResponseReceived) -> None:
         response = answer.response
         errand = self._outbox.take(answer.id)
         if errand.packet.message in JOINING and response.status == Status.OK:

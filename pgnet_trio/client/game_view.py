@@ -22,7 +22,7 @@ from pgnet_trio.protocol.events import (
     GameChanged,
     Patched,
     Pushed,
-    Questioned,
+    QuestionAsked,
     StateShown,
     Withdrawn,
 )
@@ -198,7 +198,7 @@ class GameView:
                 self._take_push(event.push)
             case GameChanged():
                 self._take_game(event)
-            case Questioned():
+            case QuestionAsked():
                 self._take_question(event)
             case Withdrawn():
                 self.close_question(event.id)
@@ -309,7 +309,7 @@ class GameView:
         self.players = players
         self._call(self._hooks.on_players, dict(players))
 
-    def _take_question(self, event: Questioned) -> None:
+    def _take_question(self, event: QuestionAsked) -> None:
         # It may have waited for its way here, and then its time is old.
         self.clock = max(self.clock, event.time - trio.current_time())
         deadline = math.inf if event.deadline is None else event.deadline - self.clock

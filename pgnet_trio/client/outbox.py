@@ -12,7 +12,7 @@ import trio
 from pgnet_trio.codec import plain
 from pgnet_trio.errors import CodecError, PGNetError, SendQueueFull
 from pgnet_trio.messages import Packet, Response
-from pgnet_trio.protocol.envelopes import encode_answer, encode_request
+from pgnet_trio.protocol.v2.envelopes import encode_answer, encode_request
 
 __all__ = ["MAX_QUEUED", "Callback", "Errand", "Outbox"]
 

@@ -21,8 +21,8 @@ from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import ConnectFailed, CryptoError, LoginRefused, PGNetError, first_error
 from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.protocol import v1, v2
-from pgnet_trio.protocol.delivery import ClientDelivery
 from pgnet_trio.protocol.events import LoginRefusal
+from pgnet_trio.protocol.v2.server_delivery import ClientDelivery
 from pgnet_trio.transport import choose
 
 if TYPE_CHECKING:

@@ -23,15 +23,15 @@ from pgnet_trio.errors import (
     first_error,
 )
 from pgnet_trio.protocol import v1, v2
-from pgnet_trio.protocol.delivery import ClientDelivery
 from pgnet_trio.protocol.events import (
     ClientEvent,
+    Goodbye,
     LoggedIn,
     LoginRefusal,
-    Parted,
     Resumed,
     ResumeRefusal,
 )
+from pgnet_trio.protocol.v2.server_delivery import ClientDelivery
 
 if TYPE_CHECKING:
     from pgnet_trio.client.connector import Connector
@@ -399,7 +399,7 @@ class ClientSession:
                 ) from error
             if isinstance(first, LoginRefusal):
                 raise LoginRefused(first.reason)
-            if isinstance(first, Parted):
+            if isinstance(first, Goodbye):
                 raise ConnectFailed(
                     f"The server did not log this client in: {sentence(first.reason)}"
                 )
@@ -439,7 +439,7 @@ class ClientSession:
         try:
             while True:
                 for event in await connection.receive():
-                    if isinstance(event, Parted):
+                    if isinstance(event, Goodbye):
                         self._end(event.reason)
                         return
                     self._observer.take_event(event)

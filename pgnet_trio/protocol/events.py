@@ -9,25 +9,25 @@ import attrs
 from pgnet_trio.messages import Packet, Push, Response
 
 __all__ = [
-    "Answer",
-    "Answered",
-    "Asked",
     "ClientEvent",
+    "FullStateRequested",
     "GameChanged",
+    "Goodbye",
     "LogIn",
     "LoggedIn",
     "LoginRefusal",
-    "Parted",
     "Patched",
     "Pushed",
-    "Questioned",
+    "QuestionAnswered",
+    "QuestionAsked",
+    "QuietAck",
+    "RequestReceived",
+    "ResponseReceived",
     "Resume",
     "ResumeRefusal",
     "Resumed",
     "ServerEvent",
     "StateShown",
-    "StateWanted",
-    "Taken",
     "Withdrawn",
 ]
 
@@ -56,9 +56,10 @@ class Resume:
     received: int
 
 
-# Not frozen, like `Answer`: there is one for each request, and a frozen one takes twice as long.
+# Not frozen, like `ResponseReceived`: there is one for each request, and making a frozen one
+# takes twice as long.
 @attrs.define
-class Asked:
+class RequestReceived:
     """Server side: a logged-in client asks something; ids count up from 1.
 
     A quiet request wants no answer.
@@ -70,7 +71,7 @@ class Asked:
 
 
 @attrs.frozen
-class Answered:
+class QuestionAnswered:
     """Server side: a client answers a question of its game, as its request number `id`."""
 
     id: int
@@ -79,12 +80,12 @@ class Answered:
 
 
 @attrs.frozen
-class StateWanted:
+class FullStateRequested:
     """Server side: a client cannot use the patches that it gets, and needs a full state."""
 
 
 @attrs.frozen
-class Parted:
+class Goodbye:
     """Either side: the other one ends the session, for good."""
 
     reason: str
@@ -123,7 +124,7 @@ class ResumeRefusal:
 
 
 @attrs.define
-class Answer:
+class ResponseReceived:
     """Client side: the server's answer to the request with this id."""
 
     id: int
@@ -131,7 +132,7 @@ class Answer:
 
 
 @attrs.frozen
-class Taken:
+class QuietAck:
     """Client side: the server has carried out all quiet requests up to this id."""
 
     id: int
@@ -181,7 +182,7 @@ class Patched:
 
 
 @attrs.frozen
-class Questioned:
+class QuestionAsked:
     """Client side: the game asks this user something.
 
     Attributes:
@@ -204,19 +205,19 @@ class Withdrawn:
     id: int
 
 
-ServerEvent = LogIn | Resume | Asked | Answered | StateWanted | Parted
+ServerEvent = LogIn | Resume | RequestReceived | QuestionAnswered | FullStateRequested | Goodbye
 ClientEvent = (
     LoggedIn
     | LoginRefusal
     | Resumed
     | ResumeRefusal
-    | Answer
-    | Taken
+    | ResponseReceived
+    | QuietAck
     | Pushed
     | GameChanged
     | StateShown
     | Patched
-    | Questioned
+    | QuestionAsked
     | Withdrawn
-    | Parted
+    | Goodbye
 )

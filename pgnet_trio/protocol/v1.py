@@ -34,12 +34,12 @@ from pgnet_trio.crypto import Box, KeyPair
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError, ServerKeyMismatch
 from pgnet_trio.messages import Packet, Response, Status, encode_message
 from pgnet_trio.protocol.events import (
-    Answer,
-    Asked,
     ClientEvent,
     LoggedIn,
     LogIn,
     LoginRefusal,
+    RequestReceived,
+    ResponseReceived,
     ServerEvent,
 )
 
@@ -318,10 +318,10 @@ class ServerProtocol(_Side):
         self._step(Step.LOG_IN)
         return LogIn(handshake.username, handshake.password, handshake.invite_code)
 
-    def _request(self, packet: Packet) -> Asked:
+    def _request(self, packet: Packet) -> RequestReceived:
         self._step(REQUEST)
         self._received += 1
-        return Asked(self._received, packet)
+        return RequestReceived(self._received, packet)
 
 
 class ClientProtocol(_Side):
@@ -448,12 +448,12 @@ class ClientProtocol(_Side):
         self._outbox.append((self._handshake, self._box))
         self._handshake = ""
 
-    def _answer(self, response: Response) -> Answer:
+    def _answer(self, response: Response) -> ResponseReceived:
         if not self.unanswered:
             raise ProtocolError("an answer came, and there was no request")
         self._step(Step.LAST_ANSWER if response.disconnecting else ANSWER)
         self._answered += 1
-        return Answer(self._answered, response)
+        return ResponseReceived(self._answered, response)
 
 
 def _payload(packet: Packet, message: str, kind: type[T]) -> T:

@@ -1,9 +1,10 @@
-"""A bot's place in a game: all that a user has, without an account, a socket or a lobby."""
+"""Plays a bot: a user without an account, a socket or a lobby, over a link in memory."""
 
 from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,83 +12,34 @@ import trio
 
 from pgnet_trio.connection import Connection
 from pgnet_trio.errors import ConnectFailed, Disconnected, PGNetError, ProtocolError, first_error
-from pgnet_trio.messages import ADMIN_USERNAME, Packet, Request, Response, Status
-from pgnet_trio.messages import is_username_allowed as could_be_a_user
+from pgnet_trio.messages import Packet, Request, Response, Status
 from pgnet_trio.protocol import v2
-from pgnet_trio.protocol.delivery import WINDOW, ServerDelivery
-from pgnet_trio.protocol.events import Answered, Asked, LogIn, ServerEvent, StateWanted
-from pgnet_trio.server.lobby import Lobby
-from pgnet_trio.server.outlet import OutletV2
-from pgnet_trio.server.scripts import in_turn
-from pgnet_trio.server.session import Session
+from pgnet_trio.protocol.events import (
+    FullStateRequested,
+    LogIn,
+    QuestionAnswered,
+    RequestReceived,
+    ServerEvent,
+)
+from pgnet_trio.protocol.v2.server_delivery import WINDOW, ServerDelivery
+from pgnet_trio.server.games.lobby import Lobby
+from pgnet_trio.server.sessions.sender import SenderV2
+from pgnet_trio.server.sessions.session import Session
 from pgnet_trio.transport import memory_pair
 
 if TYPE_CHECKING:
     from pgnet_trio.game import BotPlayer
-    from pgnet_trio.server.hosted import Hosted
-    from pgnet_trio.server.room import RoomTask
+    from pgnet_trio.server.room.room import RoomTask
     from pgnet_trio.transport import Transport
 
-__all__ = ["Bots", "check_bot_name", "is_bot_name"]
+__all__ = ["run_bot"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
-MAX_NAME = 50
 
-
-class Bots:
-    """The bots that are in a game, or about to be.
-
-    Args:
-        room: The game's room.
-        hosted: The game, which they are gone with.
-    """
-
-    def __init__(self, room: RoomTask, hosted: Hosted) -> None:
-        self._room = room
-        self._hosted = hosted
-        self._bots: dict[str, BotPlayer] = {}
-
-    def __contains__(self, username: object) -> bool:
-        return username in self._bots
-
-    def start(self, bot: BotPlayer) -> None:
-        """Have a bot join and play, in a task of its own."""
-        self._bots[bot.username] = bot
-        self._hosted.nursery.start_soon(self._run, bot)
-
-    def forget(self, username: str) -> None:
-        """Note that a bot is out of the game, so that another one may have its name."""
-        self._bots.pop(username, None)
-
-    async def _run(self, bot: BotPlayer) -> None:
-        in_turn.set(False)
-        try:
-            await _run_bot(self._room, bot)
-        finally:
-            if self._bots.get(bot.username) is bot:
-                del self._bots[bot.username]
-
-
-def check_bot_name(name: str) -> None:
-    """Check that a name cannot be that of a user.
-
-    Raises:
-        ValueError: It can.
-    """
-    if not (0 < len(name) <= MAX_NAME and is_bot_name(name)):
-        raise ValueError(
-            f"a bot cannot be named {name[:60]!r}: give it a name of 1 to {MAX_NAME} characters "
-            "that no user can have, such as 'bot 1', with a space"
-        )
-
-
-def is_bot_name(name: str) -> bool:
-    """Whether this is no user's name."""
-    return name != ADMIN_USERNAME and not could_be_a_user(name)
-
-
-async def _run_bot(room: RoomTask, bot: BotPlayer) -> None:
+async def run_bot(
+    room: RoomTask, bot: BotPlayer, note_failure: Callable[[BaseException], None]
+) -> None:
     """Have a bot join a game and play, until it is out of it.
 
     What it raises is logged, and it is out of the game; the game goes on.
@@ -111,7 +63,7 @@ async def _run_bot(room: RoomTask, bot: BotPlayer) -> None:
             room.name,
             exc_info=first_error(group),
         )
-        room.note_failure(first_error(group))
+        note_failure(first_error(group))
 
 
 @attrs.define
@@ -141,7 +93,7 @@ class _Link:
         self._scope = scope
 
     def end(self, reason: str, *, for_good: bool) -> None:
-        """Close the connection; see `pgnet_trio.server.session.Link`."""
+        """Close the connection; see `pgnet_trio.server.sessions.session.Link`."""
         self._protocol.part(reason)
         self.flush()
         self._scope.cancel()
@@ -171,7 +123,7 @@ async def _serve(room: RoomTask, username: str, transport: Transport) -> None:
                 settings=_Silent(),
             )
             delivery = session.delivery = ServerDelivery()
-            session.outlet = OutletV2(delivery)
+            session.sender = SenderV2(delivery)
             lobby.join(username, room.name, "")
             try:
                 await room.join(session)
@@ -203,11 +155,11 @@ async def _read(connection: Connection[ServerEvent], session: Session) -> None:
     try:
         while True:
             for event in await connection.receive():
-                if isinstance(event, Asked):
+                if isinstance(event, RequestReceived):
                     session.request(event)
-                elif isinstance(event, Answered):
+                elif isinstance(event, QuestionAnswered):
                     session.answer_question(event)
-                elif isinstance(event, StateWanted):
+                elif isinstance(event, FullStateRequested):
                     if session.delivery is not None:
                         session.delivery.show_again()
                         connection.flush()

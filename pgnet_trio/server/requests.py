@@ -11,13 +11,12 @@ import trio
 from pgnet_trio.errors import StorageError
 from pgnet_trio.messages import Packet, Request, Response, Status
 from pgnet_trio.server.accounts import AccountRefusal
-from pgnet_trio.server.inbox import SHUTTING_DOWN
-from pgnet_trio.server.lobby import LobbyRefusal
-from pgnet_trio.server.room import JoinRefused, RoomClosed
+from pgnet_trio.server.games.lobby import LobbyRefusal
+from pgnet_trio.server.refusals import SHUTTING_DOWN, JoinRefused, RoomClosed
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.host import Host
-    from pgnet_trio.server.session import Session
+    from pgnet_trio.server.context import Host
+    from pgnet_trio.server.sessions.session import Session
 
 __all__ = ["carry_out"]
 

@@ -18,15 +18,14 @@ from pgnet_trio.errors import ServerError, StorageError, bare
 from pgnet_trio.messages import ADMIN_USERNAME, DEFAULT_PORT, check_port
 from pgnet_trio.protocol.v2 import SUBPROTOCOL
 from pgnet_trio.server.accounts import AccountRefusal, Accounts
-from pgnet_trio.server.archive import Archive
-from pgnet_trio.server.autosave import autosave
-from pgnet_trio.server.handler import handle_stream, handle_transport
-from pgnet_trio.server.host import Host
-from pgnet_trio.server.inbox import SHUTTING_DOWN
+from pgnet_trio.server.connections.connection import handle_stream, handle_transport
+from pgnet_trio.server.connections.listeners import open_listeners
+from pgnet_trio.server.context import Host
+from pgnet_trio.server.games.archive import Archive
+from pgnet_trio.server.games.autosave import autosave
 from pgnet_trio.server.limits import Limits
-from pgnet_trio.server.listeners import open_listeners
 from pgnet_trio.server.options import check_game, check_hook, check_switch, check_text
-from pgnet_trio.server.room import RoomClosed
+from pgnet_trio.server.refusals import SHUTTING_DOWN, RoomClosed
 from pgnet_trio.server.watchdog import Watchdog
 from pgnet_trio.storage import keep_key, key_file_of, open_store, read_key
 from pgnet_trio.storage.interface import SavedState, Store, UserRecord
@@ -34,8 +33,8 @@ from pgnet_trio.transport import Transport, choose, memory_pair
 
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
-    from pgnet_trio.server.lobby import GameEntry
-    from pgnet_trio.server.room import RoomTask
+    from pgnet_trio.server.games.lobby import GameEntry
+    from pgnet_trio.server.room.room import RoomTask
 
 __all__ = ["Server"]
 

@@ -14,9 +14,9 @@ import trio
 import trio.testing
 
 from pgnet_trio.codec import from_plain, to_plain
-from pgnet_trio.errors import Disconnected, RequestFailed
+from pgnet_trio.errors import Disconnected
 from pgnet_trio.game import Game
-from pgnet_trio.messages import Response, Status
+from pgnet_trio.messages import RequestFailed, Response, Status
 from pgnet_trio.testing.hosting import HostedServer, Kit, hosting
 from pgnet_trio.testing.network import SimulatedNetwork
 from pgnet_trio.testing.simulation import simulate

@@ -34,9 +34,9 @@ from trio_websocket import (
 
 from pgnet_trio.transport.frames import FINAL_CLOSE
 from pgnet_trio.transport.handshake import TOO_EARLY, HeadEnd, open_stream, refuse
-from pgnet_trio.transport.link import WebSocketLink
 from pgnet_trio.transport.pipes import BytePipe, helper_nursery, open_pipe
 from pgnet_trio.transport.rules import CLOSED_HERE, closed_by_peer, cut_reason, printable
+from pgnet_trio.transport.websocket import WebSocketLink
 
 if TYPE_CHECKING:
     from pgnet_trio.transport.interface import Transport

@@ -19,7 +19,6 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from pgnet_trio.transport.handshake import TOO_EARLY, HeadEnd, open_stream, refuse
-from pgnet_trio.transport.link import WebSocketLink
 from pgnet_trio.transport.pipes import BytePipe, open_pipe
 from pgnet_trio.transport.rules import (
     INVALID_TEXT,
@@ -27,6 +26,7 @@ from pgnet_trio.transport.rules import (
     closed_by_peer,
     printable,
 )
+from pgnet_trio.transport.websocket import WebSocketLink
 
 if TYPE_CHECKING:
     from pgnet_trio.transport.interface import Transport

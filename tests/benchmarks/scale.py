@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from pgnet_trio.protocol import envelopes
+from pgnet_trio.protocol.v2 import envelopes
 from tests.benchmarks.load import percentile
 from tests.benchmarks.peers.generate import Usage
 from tests.benchmarks.processes import (

@@ -15,7 +15,8 @@ import msgspec
 
 from pgnet_trio.crypto.noise import TAG_BYTES, NoiseHandshake, NoiseTransport
 from pgnet_trio.messages import Packet, Push, Request
-from pgnet_trio.protocol import envelopes, v2
+from pgnet_trio.protocol import v2
+from pgnet_trio.protocol.v2 import envelopes
 from tests.benchmarks.wire import CHECK_EVERY, PING, PONG, WebSocketPeer, client_frame
 
 __all__ = [
@@ -168,7 +169,7 @@ class Protocol2Peer(WebSocketPeer):
         """Leave for good: a session that waits for its user would be in the way of the next run."""
         if self.token:
             with contextlib.suppress(OSError):
-                self.say(envelopes.encode(envelopes.Goodbye("done")))
+                self.say(envelopes.encode(envelopes.GoodbyeEnvelope("done")))
         self.drop()
 
     def drop(self) -> None:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from pgnet_trio.protocol.v2.client import ClientProtocol
 from pgnet_trio.protocol.v2.server import ServerProtocol
-from pgnet_trio.protocol.v2.table import (
+from pgnet_trio.protocol.v2.states import (
     CLIENT_STEPS,
     COUNTED,
     MAX_FRAME_SIZE,

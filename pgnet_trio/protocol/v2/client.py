@@ -10,25 +10,25 @@ from pgnet_trio.codec import plain
 from pgnet_trio.crypto.noise import NoiseHandshake
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError, ServerKeyMismatch
 from pgnet_trio.messages import Packet, Push, Response
-from pgnet_trio.protocol import envelopes as wire
 from pgnet_trio.protocol.events import (
-    Answer,
     ClientEvent,
     GameChanged,
+    Goodbye,
     LoggedIn,
     LoginRefusal,
-    Parted,
     Patched,
     Pushed,
-    Questioned,
+    QuestionAsked,
+    QuietAck,
+    ResponseReceived,
     Resumed,
     ResumeRefusal,
     StateShown,
-    Taken,
     Withdrawn,
 )
-from pgnet_trio.protocol.v2.side import Side
-from pgnet_trio.protocol.v2.table import (
+from pgnet_trio.protocol.v2 import envelopes as wire
+from pgnet_trio.protocol.v2.endpoint import Side
+from pgnet_trio.protocol.v2.states import (
     CLIENT_STEPS,
     COUNTED,
     HANDSHAKE,
@@ -40,7 +40,7 @@ from pgnet_trio.protocol.v2.table import (
 )
 
 if TYPE_CHECKING:
-    from pgnet_trio.protocol.delivery import ClientDelivery
+    from pgnet_trio.protocol.v2.server_delivery import ClientDelivery
 
 __all__ = ["ClientProtocol"]
 
@@ -231,7 +231,7 @@ class ClientProtocol(Side):
                 envelope.status,
                 envelope.created_on,
             )
-            return Answer(envelope.id, response)
+            return ResponseReceived(envelope.id, response)
         if kind is wire.PatchEnvelope:
             if envelope.base == self._delivery.state_version:
                 self._delivery.state_version = envelope.version
@@ -249,12 +249,12 @@ class ClientProtocol(Side):
     def _take_rare(self, kind: type, envelope: Any) -> ClientEvent | None:
         if kind is wire.Acknowledgement:
             self._delivery.settle_quiet(envelope.received)
-            return Taken(envelope.received)
+            return QuietAck(envelope.received)
         if kind is wire.Ping:
             self._pongs = True
         elif kind is wire.QuestionEnvelope:
             packet = Packet(envelope.message, plain(envelope.payload))
-            return Questioned(envelope.id, packet, envelope.deadline, envelope.time)
+            return QuestionAsked(envelope.id, packet, envelope.deadline, envelope.time)
         elif kind is wire.WithdrawalEnvelope:
             return Withdrawn(envelope.id)
         elif kind is wire.GameEnvelope:
@@ -276,8 +276,8 @@ class ClientProtocol(Side):
             return ResumeRefusal(wire.cut(envelope.reason))
         elif kind is wire.Refusal:
             return LoginRefusal(wire.cut(envelope.reason))
-        elif kind is wire.Goodbye:
-            return Parted(wire.cut(envelope.reason))
+        elif kind is wire.GoodbyeEnvelope:
+            return Goodbye(wire.cut(envelope.reason))
         elif kind is wire.Hello:
             self._meet(envelope)
             if self._token:

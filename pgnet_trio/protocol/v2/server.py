@@ -10,18 +10,18 @@ from pgnet_trio.codec import plain
 from pgnet_trio.crypto.noise import NoiseHandshake
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError
 from pgnet_trio.messages import Packet
-from pgnet_trio.protocol import envelopes as wire
 from pgnet_trio.protocol.events import (
-    Answered,
-    Asked,
+    FullStateRequested,
+    Goodbye,
     LogIn,
-    Parted,
+    QuestionAnswered,
+    RequestReceived,
     Resume,
     ServerEvent,
-    StateWanted,
 )
-from pgnet_trio.protocol.v2.side import Side
-from pgnet_trio.protocol.v2.table import (
+from pgnet_trio.protocol.v2 import envelopes as wire
+from pgnet_trio.protocol.v2.endpoint import Side
+from pgnet_trio.protocol.v2.states import (
     CLOSED,
     HANDSHAKE,
     OPEN,
@@ -33,7 +33,7 @@ from pgnet_trio.protocol.v2.table import (
 
 if TYPE_CHECKING:
     from pgnet_trio.crypto import KeyPair
-    from pgnet_trio.protocol.delivery import ServerDelivery
+    from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 
 __all__ = ["ServerProtocol"]
 
@@ -92,7 +92,7 @@ class ServerProtocol(Side):
                         id = envelope.id
                         delivery.take_request(id, envelope.quiet)
                         packet = Packet(envelope.message, envelope.payload, envelope.created_on)
-                        events.append(Asked(id, packet, envelope.quiet))
+                        events.append(RequestReceived(id, packet, envelope.quiet))
                         continue
                     if kind is wire.Acknowledgement:
                         delivery.acknowledge(envelope.received)
@@ -218,7 +218,7 @@ class ServerProtocol(Side):
             packet = Packet(
                 envelope.message, plain(payload) if payload else payload, envelope.created_on
             )
-            return Asked(envelope.id, packet, envelope.quiet)
+            return RequestReceived(envelope.id, packet, envelope.quiet)
         if kind is wire.Acknowledgement:
             assert self._delivery is not None
             self._delivery.acknowledge(envelope.received)
@@ -228,11 +228,11 @@ class ServerProtocol(Side):
             assert self._delivery is not None
             self._delivery.take_request(envelope.id)
             packet = Packet(envelope.message, plain(envelope.payload))
-            return Answered(envelope.id, envelope.question, packet)
+            return QuestionAnswered(envelope.id, envelope.question, packet)
         elif kind is wire.StateWantedEnvelope:
-            return StateWanted()
-        elif kind is wire.Goodbye:
-            return Parted(wire.cut(envelope.reason))
+            return FullStateRequested()
+        elif kind is wire.GoodbyeEnvelope:
+            return Goodbye(wire.cut(envelope.reason))
         elif kind is wire.Hello:
             self._meet(envelope)
         elif kind is wire.LogInEnvelope:

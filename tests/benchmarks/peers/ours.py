@@ -8,7 +8,7 @@ import msgspec
 
 from pgnet_trio import Request
 from pgnet_trio.patch import apply
-from pgnet_trio.protocol import envelopes
+from pgnet_trio.protocol.v2 import envelopes
 from tests.benchmarks.peers.drive import Command, python_module, sync_result
 from tests.benchmarks.peers.rivals import LeanContender
 from tests.benchmarks.peers.wire import Visitor

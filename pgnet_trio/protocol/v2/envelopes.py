@@ -1,0 +1,512 @@
+"""The envelopes of protocol 2: what can stand in a frame, as msgpack arrays.
+
+A frame is an array of envelopes, and an envelope an array that begins with the number of its
+kind. The classes below are the wire format: their fields, in order, follow that number.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
+
+import msgspec
+
+from pgnet_trio.codec import Int64, plain
+from pgnet_trio.codec.plain_data import ShallowDict, is_plain
+from pgnet_trio.errors import CodecError, ProtocolError
+from pgnet_trio.messages import Packet, Push, Response, explicit_time
+
+__all__ = [
+    "MAX_REASON",
+    "PING",
+    "PONG",
+    "Acknowledgement",
+    "AnswerEnvelope",
+    "FromClient",
+    "FromServer",
+    "GameEnvelope",
+    "GoodbyeEnvelope",
+    "Hello",
+    "LastState",
+    "LogInEnvelope",
+    "PatchEnvelope",
+    "Ping",
+    "Pong",
+    "PushEnvelope",
+    "QuestionEnvelope",
+    "Refusal",
+    "RequestEnvelope",
+    "ResponseEnvelope",
+    "ResumeEnvelope",
+    "ResumedEnvelope",
+    "SessionGone",
+    "ShallowRequest",
+    "StateEnvelope",
+    "StateWantedEnvelope",
+    "Welcome",
+    "WithdrawalEnvelope",
+    "array_head",
+    "cut",
+    "encode",
+    "encode_answer",
+    "encode_game",
+    "encode_log_in",
+    "encode_patch",
+    "encode_push",
+    "encode_question",
+    "encode_request",
+    "encode_response",
+    "encode_state",
+    "numbered",
+    "read_from_client",
+    "read_from_server",
+]
+
+
+if TYPE_CHECKING:
+    Finite: TypeAlias = float
+else:
+    # NaN is in no range.
+    Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+
+# What players, games and servers say to each other may hold passwords and invite codes as well.
+_NEVER_SHOWN = frozenset({"password", "invite_code", "proof", "token", "payload", "data", "patch"})
+
+
+class _Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """An array: the kind's number, then the fields. Fields with a default may be left out."""
+
+    def __rich_repr__(self) -> Any:
+        for name in self.__struct_fields__:
+            if name not in _NEVER_SHOWN:
+                yield name, getattr(self, name)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({fields})"
+
+
+class Hello(_Envelope, tag=0, frozen=True):
+    """Either side, first: the longest frame in bytes that it takes; nil for any."""
+
+    max_frame_size: int | None
+
+
+class LogInEnvelope(_Envelope, tag=1, frozen=True):
+    """Client: who it is."""
+
+    username: str
+    password: str
+    invite_code: str = ""
+
+
+class ResumeEnvelope(_Envelope, tag=2, frozen=True):
+    """Client: its session, the proof that it holds the token, and how much it has."""
+
+    username: str
+    proof: bytes
+    received: int
+
+
+class Welcome(_Envelope, tag=3, frozen=True):
+    """Server: the client is logged in; the token is for resuming the session."""
+
+    message: str
+    token: bytes
+
+
+class ResumedEnvelope(_Envelope, tag=4, frozen=True):
+    """Server: the session goes on; this was the last request that came."""
+
+    last_request: int
+
+
+class SessionGone(_Envelope, tag=5, frozen=True):
+    """Server: there is no such session; a log-in may follow."""
+
+    reason: str
+
+
+class Refusal(_Envelope, tag=6, frozen=True):
+    """Server: the client is not let in, and the connection ends."""
+
+    reason: str
+
+
+class RequestEnvelope(_Envelope, tag=7, frozen=True):
+    """Client: a request. A quiet one wants no answer. The time is only there where one was set."""
+
+    id: int
+    message: str
+    payload: dict[str, Any]
+    quiet: bool = False
+    created_on: str | None = None
+
+
+class ShallowRequest(_Envelope, tag=7, frozen=True):
+    """A request whose payload needs no other check: the parser has found it to be plain data."""
+
+    id: int
+    message: str
+    payload: ShallowDict
+    quiet: bool = False
+    created_on: str | None = None
+
+
+class ResponseEnvelope(_Envelope, tag=8, frozen=True):
+    """Server: the answer to a request."""
+
+    id: int
+    status: Int64
+    message: str
+    payload: dict[str, Any]
+    created_on: str | None = None
+
+
+class PushEnvelope(_Envelope, tag=9, frozen=True):
+    """Server: something unasked."""
+
+    message: str
+    payload: dict[str, Any]
+
+
+class StateEnvelope(_Envelope, tag=10, frozen=True):
+    """Server: the whole state. It is not counted, since the next one replaces it."""
+
+    version: int
+    data: Any
+
+
+class PatchEnvelope(_Envelope, tag=11, frozen=True):
+    """Server: how the state differs from version `base`. It is not counted."""
+
+    base: int
+    version: int
+    patch: Any
+
+
+class LastState(_Envelope, tag=12, frozen=True):
+    """Server: the state in which the user left the game; counted, and so certain to arrive."""
+
+    version: int
+    data: Any
+
+
+class QuestionEnvelope(_Envelope, tag=13, frozen=True):
+    """Server: the game asks; deadline and time in seconds of the room's clock."""
+
+    id: int
+    message: str
+    payload: dict[str, Any]
+    deadline: Finite | None
+    time: Finite
+
+
+class WithdrawalEnvelope(_Envelope, tag=14, frozen=True):
+    """Server: a question is no longer open."""
+
+    id: int
+
+
+class AnswerEnvelope(_Envelope, tag=15, frozen=True):
+    """Client: the answer to a question; its first id is that of a request, and gets a response."""
+
+    id: int
+    question: int
+    message: str
+    payload: dict[str, Any]
+
+
+class GameEnvelope(_Envelope, tag=16, frozen=True):
+    """Server: the user is in this game now, or (nil) in none."""
+
+    name: str | None
+    heartbeat_rate: Finite
+    time: Finite
+    reason: str
+    message: str
+
+
+class Acknowledgement(_Envelope, tag=17, frozen=True):
+    """How many counted envelopes came (client); up to which quiet requests are done (server)."""
+
+    received: int
+
+
+class StateWantedEnvelope(_Envelope, tag=18, frozen=True):
+    """Client: it cannot use the patches that come."""
+
+
+class Ping(_Envelope, tag=19, frozen=True):
+    """Either side: asks for a sign of life."""
+
+
+class Pong(_Envelope, tag=20, frozen=True):
+    """Either side: the answer to a ping."""
+
+
+class GoodbyeEnvelope(_Envelope, tag=21, frozen=True):
+    """Either side, last: the session ends, for good."""
+
+    reason: str
+
+
+FromClient = (
+    Hello
+    | LogInEnvelope
+    | ResumeEnvelope
+    | RequestEnvelope
+    | AnswerEnvelope
+    | Acknowledgement
+    | StateWantedEnvelope
+    | Ping
+    | Pong
+    | GoodbyeEnvelope
+)
+ShallowFromClient = (
+    Hello
+    | LogInEnvelope
+    | ResumeEnvelope
+    | ShallowRequest
+    | AnswerEnvelope
+    | Acknowledgement
+    | StateWantedEnvelope
+    | Ping
+    | Pong
+    | GoodbyeEnvelope
+)
+FromServer = (
+    Hello
+    | Welcome
+    | ResumedEnvelope
+    | SessionGone
+    | Refusal
+    | ResponseEnvelope
+    | PushEnvelope
+    | StateEnvelope
+    | PatchEnvelope
+    | LastState
+    | QuestionEnvelope
+    | WithdrawalEnvelope
+    | GameEnvelope
+    | Acknowledgement
+    | Ping
+    | Pong
+    | GoodbyeEnvelope
+)
+
+encode = msgspec.msgpack.Encoder().encode
+_decode_from_client = msgspec.msgpack.Decoder(list[FromClient]).decode
+_decode_shallow_from_client = msgspec.msgpack.Decoder(list[ShallowFromClient]).decode
+_decode_from_server = msgspec.msgpack.Decoder(list[FromServer]).decode
+
+_NUMBERS: dict[type, int] = {
+    kind: kind.__struct_config__.tag for kind in get_args(FromClient) + get_args(FromServer)
+}
+_REQUEST, _RESPONSE = _NUMBERS[RequestEnvelope], _NUMBERS[ResponseEnvelope]
+_PUSH, _QUESTION, _ANSWER = (
+    _NUMBERS[PushEnvelope],
+    _NUMBERS[QuestionEnvelope],
+    _NUMBERS[AnswerEnvelope],
+)
+
+PING, PONG = encode(Ping()), encode(Pong())
+
+MAX_REASON = 200
+"""Characters of a reason: enough to find the mistake, too few to flood a log."""
+
+
+def read_from_client(plaintext: bytes) -> list[FromClient | ShallowRequest]:
+    """Read a frame that a client sent.
+
+    Raises:
+        ProtocolError: It is no array of envelopes of a client; the message says where.
+    """
+    try:
+        shallow: list[Any] = _decode_shallow_from_client(plaintext)
+        return shallow
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        # Deeper than that, or wrong.
+        envelopes: list[FromClient | ShallowRequest] = _read(_decode_from_client, plaintext)
+        return envelopes
+
+
+def read_from_server(plaintext: bytes) -> list[FromServer]:
+    """Read a frame that a server sent.
+
+    Raises:
+        ProtocolError: It is no array of envelopes of a server; the message says where.
+    """
+    envelopes: list[FromServer] = _read(_decode_from_server, plaintext)
+    return envelopes
+
+
+def _read(decode: Any, plaintext: bytes) -> Any:
+    try:
+        return decode(plaintext)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError, TypeError) as error:
+        raise ProtocolError(
+            f"expected an array of envelopes in msgpack: {str(error)[:MAX_REASON]}"
+        ) from None
+
+
+def cut(reason: str) -> str:
+    """Make a reason one that can travel, whoever wrote it."""
+    return reason[:MAX_REASON].encode(errors="replace").decode()
+
+
+def array_head(count: int) -> bytes:
+    """The head of a msgpack array of so many items."""
+    if count < 16:
+        return _SHORT_HEADS[count]
+    if count < 1 << 16:
+        return b"\xdc" + count.to_bytes(2)
+    return b"\xdd" + count.to_bytes(4)
+
+
+_SHORT_HEADS = [bytes((0x90 | count,)) for count in range(16)]
+
+
+def numbered(body: bytes, id: int) -> bytes:
+    """Put the id into what `encode_request` or `encode_answer` gave."""
+    # One byte for the array's head and one for the kind stand before it.
+    return body[:2] + encode(id) + body[2:]
+
+
+def encode_log_in(username: str, password: str, invite_code: str) -> bytes:
+    """Encode a log-in.
+
+    Raises:
+        CodecError: Something in it cannot travel; the message says what.
+    """
+    return encode(
+        LogInEnvelope(
+            _text(username, "username"),
+            _text(password, "password"),
+            _text(invite_code, "invite_code"),
+        )
+    )
+
+
+def encode_request(packet: Packet, *, quiet: bool = False) -> bytes:
+    """Encode a request all but for its id, which `numbered` puts in when it leaves.
+
+    Raises:
+        CodecError: Something in it cannot travel; the message says where.
+    """
+    message, payload = _text(packet.message, "message"), plain(packet.payload)
+    time = explicit_time(packet)
+    if time is not None:
+        return _without_id([_REQUEST, 0, message, payload, quiet, _text(time, "created_on")])
+    if quiet:
+        return _without_id([_REQUEST, 0, message, payload, True])
+    return _without_id([_REQUEST, 0, message, payload])
+
+
+def encode_answer(question: int, packet: Packet) -> bytes:
+    """Encode the answer to a question all but for its id, which `numbered` puts in.
+
+    Raises:
+        CodecError: Something in it cannot travel; the message says where.
+    """
+    message = _text(packet.message, "message")
+    return _without_id([_ANSWER, 0, question, message, plain(packet.payload)])
+
+
+def _without_id(fields: list[Any]) -> bytes:
+    data = encode(fields)
+    # An id of 0 is one byte.
+    return data[:2] + data[3:]
+
+
+def _compact(data: bytes) -> bytes:
+    # msgspec leaves room at the end of what it gives, half a KiB and more, which would be kept for
+    # as long as the envelope waits to be acknowledged.
+    return bytes(memoryview(data))
+
+
+def encode_response(id: int, response: Response) -> bytes:
+    """Encode an answer.
+
+    Raises:
+        CodecError: Something in it cannot travel; the message says where.
+    """
+    payload = response.payload
+    if type(payload) is not dict or (payload and not is_plain(payload)):
+        payload = plain(payload)
+        if type(payload) is not dict:
+            raise CodecError(f"payload: expected a dict, got {type(payload).__name__}")
+    message = response.message
+    if type(message) is not str or not message.isascii():
+        message = _text(message, "message")
+    status = response.status
+    if type(status) is not int:
+        if not isinstance(status, int) or isinstance(status, bool):
+            raise CodecError(f"status: expected an int, got {type(status).__name__}")
+        status = int(status)
+    if not -(2**63) <= status < 2**63:
+        raise CodecError("status: expected an int of at most 64 bits, got a larger one")
+    fields: tuple[Any, ...] = (_RESPONSE, id, status, message, payload)
+    time = explicit_time(response)
+    if time is not None:
+        fields += (_text(time, "created_on"),)
+    try:
+        return _compact(encode(fields))
+    except UnicodeError:
+        # The full check says where it is.
+        plain(payload)
+        raise
+
+
+def encode_push(push: Push) -> bytes:
+    """Encode a push, once for all who get it.
+
+    Raises:
+        CodecError: Something in it cannot travel; the message says where.
+    """
+    return _compact(encode((_PUSH, _text(push.message, "message"), plain(push.payload))))
+
+
+def encode_question(id: int, packet: Packet, deadline: float | None, time: float) -> bytes:
+    """Encode a question.
+
+    Raises:
+        CodecError: Something in it cannot travel; the message says where.
+    """
+    message = _text(packet.message, "message")
+    return encode((_QUESTION, id, message, plain(packet.payload), deadline, time))
+
+
+def encode_game(game: GameEnvelope, limit: int | None = None) -> bytes:
+    """Encode a change of the game, which has to arrive: what cannot travel of its message is cut.
+
+    Args:
+        game: The change.
+        limit: The longest envelope in bytes that the client takes; None for any.
+    """
+    try:
+        envelope = encode(game)
+    except UnicodeError:
+        pass
+    else:
+        if limit is None or len(envelope) <= limit:
+            return envelope
+    return encode(msgspec.structs.replace(game, message=cut(game.message)))
+
+
+def encode_state(version: int, data: bytes, *, last: bool = False) -> bytes:
+    """Put the msgpack bytes of a state into its envelope."""
+    kind = LastState if last else StateEnvelope
+    return b"\x93" + encode(_NUMBERS[kind]) + encode(version) + data
+
+
+def encode_patch(base: int, version: int, patch: bytes) -> bytes:
+    """Put the msgpack bytes of a patch into its envelope."""
+    return b"\x94" + encode(_NUMBERS[PatchEnvelope]) + encode(base) + encode(version) + patch
+
+
+def _text(value: object, path: str) -> str:
+    text = plain(value, path)
+    if type(text) is not str:
+        raise CodecError(f"{path}: expected a str, got {type(value).__name__}")
+    return text

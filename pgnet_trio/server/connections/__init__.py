@@ -1,0 +1,3 @@
+"""Taking connections: listening, logging in, reading what clients ask."""
+
+from __future__ import annotations

@@ -1,0 +1,143 @@
+"""Who is in a game: players in the order of joining, and spectators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgnet_trio.protocol.v2.server_delivery import Snapshot
+    from pgnet_trio.server.room.player import OpenQuestion, Player
+
+__all__ = ["Member", "Members"]
+
+
+class Member:
+    """Somebody in a game.
+
+    Attributes:
+        player: Their session.
+        seat: The player's name; None for a spectator.
+        entered: Whether they were told that they are in.
+        early: What was pushed to them before.
+        shown: The state that was last sent to them.
+        missed_presence: Whether they were not told of who came or went, since they were away.
+    """
+
+    __slots__ = ("early", "entered", "missed_presence", "player", "seat", "shown")
+
+    def __init__(self, player: Player, *, is_spectator: bool = False) -> None:
+        self.player = player
+        self.seat = None if is_spectator else player.username
+        self.entered = False
+        self.early: list[bytes] = []
+        self.shown: Snapshot | None = None
+        self.missed_presence = False
+
+    @property
+    def is_spectator(self) -> bool:
+        """Whether they only watch."""
+        return self.seat is None
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Have a state sent to them."""
+        self.shown = snapshot
+        self.player.show(snapshot)
+
+    def push(self, envelope: bytes) -> None:
+        """Send them a push, once they are in."""
+        if self.entered:
+            self.player.push(envelope)
+        else:
+            self.early.append(envelope)
+
+    def ask(self, question: OpenQuestion) -> None:
+        """Show them a question; who is not in yet is shown it then."""
+        if self.entered:
+            self.player.ask(question)
+
+    def withdraw(self, question: OpenQuestion) -> None:
+        """Tell them that a question is no longer open."""
+        if self.entered:
+            self.player.withdraw(question)
+
+
+class Members:
+    """The members of a game, by username."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Member] = {}
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(list(self._by_name.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __contains__(self, username: object) -> bool:
+        return username in self._by_name
+
+    def get(self, username: str) -> Member | None:
+        """Give a member, or None."""
+        return self._by_name.get(username)
+
+    @property
+    def players(self) -> list[str]:
+        """The players' names in the order of joining."""
+        return [name for name, member in self._by_name.items() if member.seat is not None]
+
+    @property
+    def entered_players(self) -> list[str]:
+        """Those of `players` who were told that they are in."""
+        return [
+            name
+            for name, member in self._by_name.items()
+            if member.seat is not None and member.entered
+        ]
+
+    @property
+    def presence(self) -> dict[str, bool]:
+        """The players, and whether they are connected."""
+        return {
+            name: member.player.online
+            for name, member in self._by_name.items()
+            if member.seat is not None and member.entered
+        }
+
+    @property
+    def entered(self) -> list[Member]:
+        """Those who were told that they are in."""
+        return [member for member in self._by_name.values() if member.entered]
+
+    def add(self, member: Member) -> None:
+        """Add a member."""
+        self._by_name[member.player.username] = member
+
+    def remove(self, username: str) -> Member | None:
+        """Remove a member, and give it; None where there is none of that name."""
+        return self._by_name.pop(username, None)
+
+    def clear(self) -> None:
+        """Remove everybody."""
+        self._by_name.clear()
+
+    def select(self, to: str | Iterable[str] | None, exclude: str | Iterable[str]) -> list[Member]:
+        """Give the members that are named, and not excluded.
+
+        Args:
+            to: A username, or several; None for everybody.
+            exclude: The same, for nobody.
+        """
+        left_out = {exclude} if isinstance(exclude, str) else set(exclude)
+        if to is None:
+            if not left_out:
+                return list(self._by_name.values())
+            names: Iterable[str] = self._by_name
+        else:
+            names = (to,) if isinstance(to, str) else dict.fromkeys(to)
+        found = []
+        for name in names:
+            member = self._by_name.get(name)
+            if member is not None and name not in left_out:
+                found.append(member)
+        return found

@@ -1,0 +1,141 @@
+"""The questions that a game has asked its players, and that are not answered yet."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
+
+import trio
+
+from pgnet_trio.codec import plain
+from pgnet_trio.errors import CodecError, PlayerLeft, Reject
+from pgnet_trio.game import NoDefault
+from pgnet_trio.messages import Packet, Response, Status
+from pgnet_trio.server.room.player import OpenQuestion
+from pgnet_trio.typed import check_answer_model, to_packet
+
+__all__ = ["Asker", "Questions"]
+
+AnswerT = TypeVar("AnswerT")
+
+
+class Asker(Protocol):
+    """The way to the player who is asked."""
+
+    def ask(self, question: OpenQuestion, /) -> None:
+        """Show the player a question."""
+
+    def withdraw(self, question: OpenQuestion, /) -> None:
+        """Tell the player that a question is no longer open."""
+
+
+class Questions:
+    """Owns a room's open questions.
+
+    Args:
+        start: When the room's time began, in Trio's.
+        ids: Gives each question its id, which no other room of the server gives too: else a late
+            answer would be taken for one to a question of another game.
+    """
+
+    def __init__(self, start: float, ids: Iterator[int]) -> None:
+        self._start = start
+        self._ids = ids
+        self._open: dict[int, OpenQuestion] = {}
+
+    def of(self, player: str) -> Iterator[OpenQuestion]:
+        """The open questions of a player, in the order of asking."""
+        return iter([each for each in self._open.values() if each.player == player])
+
+    async def ask(
+        self,
+        asker: Asker,
+        player: str,
+        question: object,
+        model: type[AnswerT],
+        *,
+        timeout: float | None,
+        default: AnswerT | NoDefault,
+        check: Callable[[AnswerT], None] | None,
+    ) -> AnswerT:
+        """Ask a player, and wait; see `pgnet_trio.Room.ask`."""
+        check_answer_model(model)
+        packet = to_packet(question)
+        # What cannot travel is for whoever asks to know.
+        packet = Packet(packet.message, plain(packet.payload))
+        # Who is cancelled already asks nothing.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        now = trio.current_time()
+        deadline = min(
+            trio.current_effective_deadline(), math.inf if timeout is None else now + timeout
+        )
+        asked = OpenQuestion(
+            next(self._ids),
+            player,
+            packet,
+            None if deadline == math.inf else max(deadline, now) - self._start,
+            now - self._start,
+            model,
+            check,
+        )
+        self._open[asked.id] = asked
+        asker.ask(asked)
+        try:
+            with trio.move_on_at(math.inf if timeout is None else now + timeout):
+                await asked.settled.wait()
+        finally:
+            if self._open.pop(asked.id, None) is not None:
+                asker.withdraw(asked)
+        if asked.error is not None:
+            raise asked.error
+        if asked.settled.is_set():
+            answer: AnswerT = asked.answer
+            return answer
+        if isinstance(default, NoDefault):
+            raise trio.TooSlowError(f"{player} did not answer within {timeout:g} s")
+        return default
+
+    def take_answer(self, player: str, question_id: int, packet: Packet) -> Response:
+        """Take a player's answer in, and give what they are told of it."""
+        asked = self._open.get(question_id)
+        if asked is None or asked.player != player:
+            return Response("This question is no longer open.", status=Status.UNEXPECTED)
+        model: type[Any] = asked.model
+        try:
+            answer = packet.read(model)
+            if asked.check is not None:
+                _check(asked.check, answer)
+        except Reject as reject:
+            return Response(reject.reason, reject.payload, Status.UNEXPECTED)
+        except CodecError as error:
+            return Response(str(error), status=Status.UNEXPECTED)
+        except Exception as error:
+            # The check is the game's, and so is its fault: it comes out where the game waits.
+            asked.error = error
+            self._settle(asked)
+            return Response("The game could not take this answer.", status=Status.UNEXPECTED)
+        asked.answer = answer
+        self._settle(asked)
+        return Response("")
+
+    def player_left(self, player: str) -> None:
+        """Tell whoever waits for a player that they are gone."""
+        for asked in self.of(player):
+            asked.error = PlayerLeft(f"{player} left the game before the answer")
+            self._settle(asked)
+
+    def _settle(self, asked: OpenQuestion) -> None:
+        del self._open[asked.id]
+        asked.settled.set()
+
+
+def _check(check: Callable[[Any], Any], answer: object) -> None:
+    result = check(answer)
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError(
+            "the check of an answer has to be a plain def, not an async def; "
+            "it raises Reject, or does nothing"
+        )

@@ -1,0 +1,141 @@
+"""What the players of a game see of its state: snapshots, and the patches between them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from pgnet_trio.codec import encode_msgpack, to_plain
+from pgnet_trio.errors import CodecError
+from pgnet_trio.patch import diff, is_replacement
+
+if TYPE_CHECKING:
+    from pgnet_trio.game import Game
+    from pgnet_trio.server.room.members import Member
+
+__all__ = ["MAX_STATE_SIZE", "Snapshot", "Views"]
+
+MAX_STATE_SIZE = 900 * 1024
+"""Bytes of one player's state: what a client takes as one message, with room to spare."""
+
+
+class Snapshot:
+    """A state as somebody may see it, encoded when it is needed, and once for all who get it.
+
+    Args:
+        data: The state as plain data, which nobody changes any more.
+        earlier: The snapshot before; None for the first.
+        patch: How this one differs from the one before.
+
+    Attributes:
+        data: The state.
+        largest_size: What all of it takes at most, in bytes: its size, or that of an earlier
+            one and of the patches since, which is not as dear to know.
+    """
+
+    __slots__ = ("_earlier", "_encoded", "_patch", "data", "largest_size")
+
+    def __init__(self, data: Any, earlier: Snapshot | None = None, patch: Any = None) -> None:
+        self.data = data
+        self._earlier = earlier
+        self._patch = None if earlier is None else _encode_patch(patch)
+        self._encoded: bytes | None = None
+        self.largest_size = 0
+        if earlier is not None and self._patch:
+            self.largest_size = earlier.largest_size + len(self._patch)
+        if not 0 < self.largest_size <= MAX_STATE_SIZE:
+            self.largest_size = len(self.encoded)
+
+    @property
+    def encoded(self) -> bytes:
+        """All of it, in msgpack."""
+        if self._encoded is None:
+            self._encoded = encode_msgpack(self.data)
+        return self._encoded
+
+    def patch_from(self, earlier: Snapshot) -> bytes | None:
+        """How it differs from an earlier one, in msgpack; see `protocol.delivery.Snapshot`."""
+        if earlier is self._earlier:
+            return self._patch
+        patch = diff(earlier.data, self.data)
+        return None if patch is None else _encode_patch(patch)
+
+    def forget_earlier(self) -> None:
+        """Let go of the snapshot before; there is a later one now."""
+        self._earlier = self._patch = None
+
+
+class Views:
+    """Calls a game's `view`, finds what has changed, and shows it.
+
+    Args:
+        game: The game, whose class overrides `view`.
+    """
+
+    def __init__(self, game: Game) -> None:
+        self._game_name = type(game).__name__
+        self._view: Callable[..., Any] = game.view
+        self._shared = len(inspect.signature(game.view).parameters) == 0
+        # By seat; None holds what spectators see, or, of a shared view, everybody.
+        self._snapshots: dict[str | None, Snapshot] = {}
+
+    def refresh(self, viewers: Iterable[Member]) -> list[Member]:
+        """Look for changes, and show them to whom they concern.
+
+        Returns:
+            Those who were shown something.
+        """
+        latest: dict[str | None, Snapshot | None] = {}
+        shown = []
+        for viewer in viewers:
+            seat = None if self._shared else viewer.seat
+            if seat not in latest:
+                latest[seat] = self._look(seat)
+            snapshot = latest[seat]
+            # Somebody who came in between may have been shown it before the others.
+            if snapshot is not viewer.shown and snapshot is not None:
+                viewer.show(snapshot)
+                shown.append(viewer)
+        return shown
+
+    def look_for(self, viewer: Member) -> Snapshot | None:
+        """Give the whole state as somebody may see it now; None for nothing."""
+        return self._look(None if self._shared else viewer.seat)
+
+    def forget(self, viewer: Member) -> None:
+        """Forget what a player saw, who is gone."""
+        if viewer.seat is not None:
+            self._snapshots.pop(viewer.seat, None)
+
+    def _look(self, seat: str | None) -> Snapshot | None:
+        """Give the latest snapshot, a new one where something has changed; None for nothing."""
+        state = self._view() if self._shared else self._view(seat)
+        try:
+            data = to_plain(state)
+        except CodecError as error:
+            raise TypeError(
+                f"{self._game_name}.view returned something that cannot travel: {error}"
+            ) from None
+        before = self._snapshots.get(seat)
+        if before is None:
+            if data is None:
+                return None
+            snapshot = Snapshot(data)
+        else:
+            patch = diff(before.data, data)
+            if patch is None:
+                return before
+            snapshot = Snapshot(data, before, patch)
+            before.forget_earlier()
+        if snapshot.largest_size > MAX_STATE_SIZE:
+            raise TypeError(
+                f"{self._game_name}.view returned a state of {snapshot.largest_size} bytes; "
+                f"players can get at most {MAX_STATE_SIZE}. Show less of it."
+            )
+        self._snapshots[seat] = snapshot
+        return snapshot
+
+
+def _encode_patch(patch: Any) -> bytes:
+    return b"" if is_replacement(patch) else encode_msgpack(patch)

@@ -1,0 +1,1 @@
+"""Tests of values, messages and patches."""

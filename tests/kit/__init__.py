@@ -1,0 +1,1 @@
+"""What tests share: servers, protocol pairs, transports, a proxy, and subprocesses."""

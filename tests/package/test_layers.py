@@ -1,0 +1,385 @@
+"""Who imports whom: the layers of the package, read from its source."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+PACKAGE = Path(__file__).parent.parent.parent / "pgnet_trio"
+
+# A module imports only from its own layer and from those before it.
+LAYERS = (
+    "errors",
+    "codec",
+    "messages",
+    "typed",
+    "crypto",
+    "protocol",
+    "patch",
+    "transport",
+    "connection",
+    "environment",
+    "game",
+    "storage",
+    "server",
+    "client",
+    "bot",
+    "testing",
+    "terminal",
+    "lines",
+    "examples",
+    "devclient",
+    "cli",
+    "__main__",
+)
+
+# These never import one another, whatever their order.
+STRANGERS = {"server", "client"}
+
+# What may reach past the rules: (module, layer it imports, what it must be), and why.
+EXCEPTIONS = {
+    # A local client carries its own server, and a remote one must not load it.
+    ("pgnet_trio.client.client", "server", "late"),
+}
+
+# These never import trio, nor a module of ours that does.
+PURE_LAYERS = {"errors", "codec", "messages", "typed", "crypto", "protocol", "patch"}
+PURE_MODULES = {
+    "pgnet_trio.storage.interface",
+    "pgnet_trio.server.games.lobby",
+    "pgnet_trio.server.accounts",
+    "pgnet_trio.server.limits",
+}
+
+# The only layers that may touch a private name of a dependency: Trio's scheduler has no public
+# seed, and a simulation needs one.
+PRIVATE_NAMES_ALLOWED = {"testing"}
+
+# Names that only look private: Python's manual says what they do.
+DOCUMENTED_NAMES = {"sys._current_frames"}
+
+
+@attrs.frozen
+class Import:
+    """One import statement of one of our modules.
+
+    Attributes:
+        target: The module that is imported, as exactly as the source says.
+        kind: "top" when it runs with the module, "late" in a function, "type" when it is only
+            for type checkers.
+    """
+
+    module: str
+    line: int
+    target: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.module}, line {self.line}, imports {self.target}"
+
+
+def module_name(path: Path, package: Path) -> str:
+    parts = path.relative_to(package.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def layer_of(module: str) -> str:
+    """The layer of one of our modules; empty for the package itself, which is above all."""
+    return module.partition(".")[2].partition(".")[0]
+
+
+def is_ours(module: str) -> bool:
+    return module == "pgnet_trio" or module.startswith("pgnet_trio.")
+
+
+def sources(package: Path) -> dict[str, ast.Module]:
+    return {
+        module_name(path, package): ast.parse(path.read_text("utf-8"), str(path))
+        for path in sorted(package.rglob("*.py"))
+    }
+
+
+def imports_of(module: str, tree: ast.Module, modules: set[str]) -> Iterator[Import]:
+    def walk(node: ast.AST, kind: str) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(module, node.lineno, alias.name, kind)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}, line {node.lineno}: imports are absolute"
+            assert node.module is not None
+            for alias in node.names:
+                # `from pgnet_trio import codec` imports a module, not a name.
+                inner = f"{node.module}.{alias.name}"
+                yield Import(module, node.lineno, inner if inner in modules else node.module, kind)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for statement in node.body:
+                yield from walk(statement, "type")
+            for statement in node.orelse:
+                yield from walk(statement, kind)
+        else:
+            inside = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            for child in ast.iter_child_nodes(node):
+                yield from walk(child, "late" if inside and kind == "top" else kind)
+
+    yield from walk(tree, "top")
+
+
+def all_imports(package: Path) -> dict[str, list[Import]]:
+    trees = sources(package)
+    return {module: list(imports_of(module, tree, set(trees))) for module, tree in trees.items()}
+
+
+def broken_order(imports: dict[str, list[Import]]) -> list[str]:
+    rank = {layer: number for number, layer in enumerate(LAYERS)}
+    wrong = []
+    for module, its_imports in imports.items():
+        own = layer_of(module)
+        if own == "":
+            continue
+        if own not in rank:
+            wrong.append(f"{module} is in no layer: give {own!r} a place in LAYERS")
+            continue
+        for found in its_imports:
+            if not is_ours(found.target):
+                continue
+            other = layer_of(found.target)
+            if (module, other, found.kind) in EXCEPTIONS:
+                continue
+            if other == "":
+                wrong.append(f"{found}: the package itself is above all of its modules")
+            elif other not in rank:
+                wrong.append(f"{found}, which is in no layer")
+            elif rank[other] > rank[own]:
+                wrong.append(f"{found}: {other!r} comes after {own!r}")
+            elif {own, other} == STRANGERS:
+                wrong.append(f"{found}: {own!r} and {other!r} never import each other")
+    return wrong
+
+
+def impure_imports(imports: dict[str, list[Import]]) -> list[str]:
+    """Every way from a pure module to trio, through our own modules."""
+
+    def routes(module: str, seen: set[str]) -> Iterator[list[Import]]:
+        for found in imports.get(module, ()):
+            if found.target.partition(".")[0] in {"trio", "trio_websocket"}:
+                yield [found]
+            elif is_ours(found.target) and found.kind != "type" and found.target not in seen:
+                seen.add(found.target)
+                for route in routes(found.target, seen):
+                    yield [found, *route]
+
+    return [
+        f"{module} is pure, but: " + "; ".join(map(str, route))
+        for module in imports
+        if layer_of(module) in PURE_LAYERS or module in PURE_MODULES
+        for route in routes(module, {module})
+    ]
+
+
+def private_names(trees: dict[str, ast.Module]) -> list[str]:
+    """Private modules and attributes of dependencies, as far as the source shows them."""
+
+    def is_private(name: str) -> bool:
+        return name.startswith("_") and not (name.startswith("__") and name.endswith("__"))
+
+    wrong = []
+    for module, tree in trees.items():
+        if layer_of(module) in PRIVATE_NAMES_ALLOWED:
+            continue
+        foreign = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                imported = [alias.name for alias in node.names]
+                foreign |= {
+                    (alias.asname or alias.name.partition(".")[0])
+                    for alias in node.names
+                    if not is_ours(alias.name)
+                }
+            elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
+                assert node.module is not None
+                if is_ours(node.module):
+                    continue
+                imported = [f"{node.module}.{alias.name}" for alias in node.names]
+                foreign |= {alias.asname or alias.name for alias in node.names}
+            else:
+                continue
+            wrong += [
+                f"{module}, line {node.lineno}, imports {name}"
+                for name in imported
+                if any(map(is_private, name.split(".")))
+            ]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and is_private(node.attr):
+                root = node.value
+                while isinstance(root, ast.Attribute):
+                    root = root.value
+                known = ast.unparse(node) in DOCUMENTED_NAMES
+                if isinstance(root, ast.Name) and root.id in foreign and not known:
+                    wrong.append(f"{module}, line {node.lineno}, uses {ast.unparse(node)}")
+    return wrong
+
+
+def report(problems: list[str]) -> str:
+    return "\n  ".join(["", *problems])
+
+
+def test_a_module_imports_only_from_layers_before_its_own() -> None:
+    problems = broken_order(all_imports(PACKAGE))
+    assert not problems, report(problems)
+
+
+def test_pure_modules_never_reach_trio() -> None:
+    problems = impure_imports(all_imports(PACKAGE))
+    assert not problems, report(problems)
+
+
+def test_no_private_name_of_a_dependency_is_used() -> None:
+    problems = private_names(sources(PACKAGE))
+    assert not problems, report(problems)
+
+
+def test_the_names_in_the_rules_exist() -> None:
+    # A module that was renamed would otherwise slip out of the rules unnoticed.
+    modules = set(sources(PACKAGE))
+    named = PURE_MODULES | {module for module, _, _ in EXCEPTIONS}
+    assert named <= modules, f"not there: {sorted(named - modules)}"
+
+
+def test_importing_the_package_leaves_optional_and_heavy_packages_alone() -> None:
+    # Whoever hosts a game over memory needs no WebSocket library, and a client no database.
+    heavy = {
+        "asyncio",
+        "prompt_toolkit",
+        "pytest",
+        "rich",
+        "sqlite3",
+        "trio_websocket",
+        "websockets",
+        "wsproto",
+    }
+    program = "import json, sys, pgnet_trio; print(json.dumps(sorted(sys.modules)))"
+    # Measuring coverage imports packages of its own into the new process.
+    environment = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=PACKAGE.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        timeout=60,
+        check=True,
+    )
+    loaded = {name.partition(".")[0] for name in json.loads(run.stdout)}
+    assert "trio" in loaded
+    assert not loaded & heavy
+
+
+# The rules themselves, tried on small packages that break them.
+
+
+def build(folder: Path, files: dict[str, str]) -> Path:
+    package = folder / "pgnet_trio"
+    for name, text in {"__init__.py": "", **files}.items():
+        path = package / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    return package
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("codec.py", "import pgnet_trio.messages", "line 1, imports pgnet_trio.messages"),
+        ("codec.py", "\nfrom pgnet_trio import messages", "line 2, imports pgnet_trio.messages"),
+        ("codec.py", "from pgnet_trio import Packet", "the package itself"),
+        ("codec.py", "def f():\n    import pgnet_trio.cli", "'cli' comes after 'codec'"),
+        ("codec.py", "if TYPE_CHECKING:\n    import pgnet_trio.cli", "'cli' comes after"),
+        ("client/x.py", "from pgnet_trio.server import Server", "never import each other"),
+        ("client/client.py", "import pgnet_trio.server", "never import each other"),
+        ("server/x.py", "def f():\n    import pgnet_trio.client", "'client' comes after 'server'"),
+        ("errors.py", "import pgnet_trio.messages", "'messages' comes after 'errors'"),
+        ("errors.py", "if TYPE_CHECKING:\n    import pgnet_trio.messages", "comes after 'errors'"),
+        ("helpers.py", "", "pgnet_trio.helpers is in no layer"),
+        ("cli/x.py", "import pgnet_trio.helpers", "pgnet_trio.helpers, which is in no layer"),
+    ],
+)
+def test_a_broken_order_is_found(tmp_path: Path, name: str, text: str, complaint: str) -> None:
+    package = build(tmp_path, {"messages.py": "", name: text})
+    (problem,) = broken_order(all_imports(package))
+    assert complaint in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("messages.py", "from pgnet_trio.codec import encode_json\nimport trio, os"),
+        ("client/client.py", "def local():\n    from pgnet_trio.server import Server"),
+        ("__init__.py", "from pgnet_trio.cli import main\nfrom pgnet_trio.codec import x"),
+    ],
+)
+def test_a_kept_order_is_accepted(tmp_path: Path, name: str, text: str) -> None:
+    assert broken_order(all_imports(build(tmp_path, {name: text}))) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import trio",
+        "from trio.lowlevel import checkpoint",
+        "def f():\n    import trio",
+        "if TYPE_CHECKING:\n    import trio",
+        "import trio_websocket",
+        "from pgnet_trio.errors import A",
+        "from pgnet_trio.server import limits",
+        "from pgnet_trio.server.limits import Limit",
+    ],
+)
+def test_a_way_to_trio_is_found(tmp_path: Path, text: str) -> None:
+    files = {
+        "errors.py": "from pgnet_trio.transport import pair",
+        "transport/__init__.py": "from pgnet_trio.transport.memory import pair",
+        "transport/memory.py": "import trio",
+        "server/__init__.py": "",
+        "server/limits.py": "import pgnet_trio.errors",
+        "server/games/lobby.py": text,
+    }
+    problems = impure_imports(all_imports(build(tmp_path, files)))
+    (problem,) = [text for text in problems if text.startswith("pgnet_trio.server.games.lobby")]
+    assert "imports trio" in problem
+
+
+def test_pure_modules_may_import_each_other(tmp_path: Path) -> None:
+    files = {
+        "errors.py": "if TYPE_CHECKING:\n    from pgnet_trio.messages import Response",
+        "messages.py": "import pgnet_trio.errors",
+        "server/__init__.py": "import trio",
+        "server/lobby.py": "from pgnet_trio.messages import Packet\nfrom contextlib import x",
+    }
+    assert impure_imports(all_imports(build(tmp_path, files))) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import trio._core",
+        "from trio._core import run",
+        "from trio import _core",
+        "import trio\ntrio.lowlevel._thing",
+        "from trio import lowlevel as l\nl._thing()",
+    ],
+)
+def test_a_private_name_is_found(tmp_path: Path, text: str) -> None:
+    package = build(tmp_path, {"cli/x.py": text})
+    assert len(private_names(sources(package))) == 1
+
+
+def test_private_names_of_our_own_are_fine(tmp_path: Path) -> None:
+    text = "from __future__ import annotations\nimport trio\nself._x\ntrio.__version__\nother._x"
+    assert private_names(sources(build(tmp_path, {"cli/x.py": text}))) == []

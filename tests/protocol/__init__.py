@@ -1,0 +1,1 @@
+"""Tests of both protocols, without a socket."""

@@ -1,0 +1,482 @@
+"""Delivery: exactly once and in order, whatever is cut off where."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from pgnet_trio.errors import CodecError, ProtocolError
+from pgnet_trio.messages import Packet, Push, Response
+from pgnet_trio.patch import apply
+from pgnet_trio.protocol.events import (
+    FullStateRequested,
+    GameChanged,
+    LogIn,
+    Patched,
+    Pushed,
+    QuietAck,
+    RequestReceived,
+    ResponseReceived,
+    Resume,
+    StateShown,
+)
+from pgnet_trio.protocol.v2 import ClientProtocol, ServerProtocol, State
+from pgnet_trio.protocol.v2 import envelopes as wire
+from pgnet_trio.protocol.v2.server_delivery import (
+    WINDOW,
+    ClientDelivery,
+    DeliveryOverflow,
+    ServerDelivery,
+)
+from tests.kit.protocol_pair import TOKEN, Requests, Seen, make_client, make_server
+
+LARGE = 100_000
+
+
+def push(number: int = 0) -> bytes:
+    return wire.encode_push(Push("news", {"number": number}))
+
+
+def asked(delivery: ServerDelivery, count: int, *, quiet: bool = False) -> None:
+    for _ in range(count):
+        delivery.take_request(delivery.last_request + 1, quiet)
+
+
+def asking(count: int, *, quiet: bool = False) -> ClientDelivery:
+    requests = Requests()
+    for _ in range(count):
+        requests.put(Packet("ask"), quiet=quiet)
+    return ClientDelivery(requests.next)
+
+
+# The server's end
+
+
+def test_what_is_acknowledged_is_forgotten() -> None:
+    delivery = ServerDelivery()
+    for number in range(5):
+        delivery.add(push(number))
+    assert delivery.unacknowledged == 5
+    # What it costs to keep them may be counted too.
+    assert delivery.unacknowledged_bytes >= 5 * len(push())
+    assert delivery.take(LARGE) == [push(number) for number in range(5)]
+    delivery.acknowledge(3)
+    assert delivery.unacknowledged == 2
+    assert delivery.take(LARGE) == []
+    delivery.resume(4)
+    assert delivery.take(LARGE) == [push(4)]
+    delivery.acknowledge(5)
+    assert (delivery.unacknowledged, delivery.unacknowledged_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("count", [-1, 3, 10])
+def test_what_was_not_sent_cannot_be_acknowledged(count: int) -> None:
+    delivery = ServerDelivery()
+    for number in range(5):
+        delivery.add(push(number))
+    delivery.take(2 * len(push()))
+    for acknowledge in (delivery.acknowledge, delivery.resume):
+        with pytest.raises(ProtocolError, match="from 0 to 2"):
+            acknowledge(count)
+    assert delivery.unacknowledged == 5
+
+
+def test_too_much_that_nobody_acknowledges_is_an_error() -> None:
+    delivery = ServerDelivery(max_messages=3)
+    for number in range(3):
+        delivery.add(push(number))
+    with pytest.raises(DeliveryOverflow, match="more than 3 messages"):
+        delivery.add(push())
+    delivery = ServerDelivery(max_bytes=100)
+    with pytest.raises(DeliveryOverflow, match="more than 100 bytes"):
+        for number in range(50):
+            delivery.add(push(number))
+
+
+def test_states_do_not_pile_up() -> None:
+    delivery = ServerDelivery(max_messages=1, max_bytes=100)
+    for turn in range(1000):
+        delivery.show(Seen({"turn": turn}))
+    assert delivery.unacknowledged == 0
+    (state,) = delivery.take(LARGE)
+    assert wire.read_from_server(wire.array_head(1) + state) == [
+        wire.StateEnvelope(1, {"turn": 999})
+    ]
+
+
+def test_a_window_can_be_of_any_size_or_none() -> None:
+    delivery = ServerDelivery(window=2)
+    asked(delivery, 2)
+    with pytest.raises(ProtocolError, match="at most 2 may be under way"):
+        asked(delivery, 1)
+    delivery = ServerDelivery(window=None)
+    asked(delivery, 1000)
+
+
+def test_a_window_opens_when_an_answer_is_acknowledged_and_not_before() -> None:
+    delivery = ServerDelivery(window=2)
+    asked(delivery, 2)
+    delivery.respond(1, Response("ok"))
+    delivery.take(LARGE)
+    with pytest.raises(ProtocolError, match="under way"):
+        delivery.take_request(3)
+    delivery.acknowledge(1)
+    delivery.take_request(3)
+
+
+def test_an_answer_that_cannot_travel_leaves_the_request_open() -> None:
+    delivery = ServerDelivery()
+    asked(delivery, 1)
+    with pytest.raises(CodecError):
+        delivery.respond(1, Response("ok", {"x": object()}))
+    delivery.respond(1, Response("sorry"))
+    assert len(delivery.take(LARGE)) == 1
+
+
+def test_quiet_requests_are_acknowledged_in_order_and_only_once() -> None:
+    delivery = ServerDelivery()
+    asked(delivery, 3, quiet=True)
+    delivery.respond(2, Response("ignored"))
+    assert delivery.take(LARGE, joining=True) == []
+    delivery.respond(1, Response("ignored"))
+    assert delivery.take(LARGE, joining=True) == [wire.encode(wire.Acknowledgement(2))]
+    assert delivery.take(LARGE, joining=True) == []
+
+
+def test_half_a_window_of_done_quiet_requests_is_made_known_by_itself() -> None:
+    delivery = ServerDelivery()
+    asked(delivery, WINDOW, quiet=True)
+    for id in range(1, WINDOW // 2):
+        delivery.respond(id, Response("ignored"))
+        assert delivery.take(LARGE) == []
+    delivery.respond(WINDOW // 2, Response("ignored"))
+    assert delivery.take(LARGE) == [wire.encode(wire.Acknowledgement(WINDOW // 2))]
+
+
+# The client's end
+
+
+def test_a_request_leaves_when_it_is_asked_for() -> None:
+    requests = Requests()
+    delivery = ClientDelivery(requests.next)
+    assert delivery.take(LARGE) == []
+    requests.put(Packet("ask"))
+    (envelope,) = delivery.take(LARGE)
+    assert len(requests.waiting) == 0
+    assert (delivery.last_request, delivery.unsettled) == (1, 1)
+    assert delivery.take(LARGE) == []
+    delivery.resume(0)
+    assert delivery.take(LARGE) == [envelope]
+    delivery.settle(1)
+    delivery.resume(1)
+    assert delivery.take(LARGE) == []
+
+
+def test_what_was_not_asked_for_did_not_happen() -> None:
+    delivery = asking(3 * WINDOW)
+    assert len(delivery.take(LARGE)) == WINDOW
+    assert delivery.take(LARGE) == []
+    assert delivery.last_request == WINDOW
+
+
+def test_half_a_window_of_envelopes_is_acknowledged_by_itself() -> None:
+    delivery = asking(0)
+    delivery.count(31, 1000)
+    assert delivery.take(LARGE) == []
+    delivery.count(1, 1000)
+    assert delivery.take(LARGE) == [wire.encode(wire.Acknowledgement(32))]
+    delivery.count(1, 64 * 1024)
+    assert delivery.take(LARGE) == [wire.encode(wire.Acknowledgement(33))]
+    assert delivery.take(LARGE) == []
+
+
+def test_an_acknowledgement_rides_along_and_comes_first() -> None:
+    delivery = asking(1)
+    delivery.count(1, 10)
+    first, _request = delivery.take(LARGE)
+    assert first == wire.encode(wire.Acknowledgement(1))
+    delivery.count(1, 10)
+    assert delivery.take(LARGE, joining=True) == [wire.encode(wire.Acknowledgement(2))]
+
+
+@pytest.mark.parametrize("id", [-1, 0, 2, 3])
+def test_only_requests_that_wait_are_settled(id: int) -> None:
+    delivery = asking(1)
+    delivery.take(LARGE)
+    with pytest.raises(ProtocolError, match="no request that waits for one"):
+        delivery.settle(id)
+
+
+def test_a_server_cannot_have_what_was_not_written() -> None:
+    delivery = asking(1, quiet=True)
+    delivery.take(LARGE)
+    with pytest.raises(ProtocolError, match="the last was 1"):
+        delivery.settle_quiet(2)
+    with pytest.raises(ProtocolError, match="the last was 1"):
+        delivery.resume(2)
+
+
+# Both ends, with connections that are cut
+
+
+class Drops(RuleBasedStateMachine):
+    """A session over connections that lose what is on its way, at any moment.
+
+    What the users of both ends see is compared with what the other end's user did.
+    """
+
+    @initialize(
+        client_limit=st.sampled_from([None, 1024, 1500, 4000]),
+        server_limit=st.sampled_from([None, 1024, 2000]),
+        window=st.sampled_from([WINDOW, None]),
+        logged_in=st.booleans(),
+    )
+    def start(
+        self,
+        client_limit: int | None,
+        server_limit: int | None,
+        window: int | None,
+        logged_in: bool,
+    ) -> None:
+        self.limits = client_limit, server_limit
+        self.requests = Requests()
+        self.to_client = ServerDelivery(window=window)
+        self.to_server = ClientDelivery(self.requests.next)
+        # What users did, and what users saw.
+        self.asked: list[bool] = []
+        self.taken: list[int] = []
+        self.unanswered: list[int] = []
+        self.answered: list[int] = []
+        self.told: list[Any] = []
+        self.heard: list[Any] = []
+        self.quiet_done = 0
+        # What the game shows, and what the player sees of it.
+        self.turn = 0
+        self.shown: Any = None
+        self.in_game = False
+        self.seen: tuple[int, Any] = (0, None)
+        self.newest = 0
+        self.thrown_away = False
+        self.session_open = False
+        self.connect()
+        if logged_in:
+            self.everything_arrives()
+
+    def connect(self) -> None:
+        client_limit, server_limit = self.limits
+        self.up: deque[bytes] = deque()
+        self.down: deque[bytes] = deque()
+        self.client: ClientProtocol = make_client(
+            self.to_server,
+            encrypted=False,
+            max_frame_size=client_limit,
+            token=TOKEN if self.session_open else b"",
+        )
+        self.server: ServerProtocol = make_server(encrypted=False, max_frame_size=server_limit)
+
+    # What users do.
+
+    @rule(quiet=st.booleans(), size=st.integers(0, 600))
+    def ask(self, quiet: bool, size: int) -> None:
+        self.asked.append(quiet)
+        self.requests.put(Packet("ask", {"number": len(self.asked), "x": "x" * size}), quiet=quiet)
+
+    @rule(count=st.integers(30, 100), quiet=st.booleans())
+    def ask_much(self, count: int, quiet: bool) -> None:
+        for _ in range(count):
+            self.ask(quiet, 0)
+
+    @precondition(lambda self: self.unanswered)
+    @rule(data=st.data(), size=st.integers(0, 600))
+    def answer(self, data: st.DataObject, size: int) -> None:
+        id = data.draw(st.sampled_from(self.unanswered))
+        self.unanswered.remove(id)
+        self.to_client.respond(id, Response("answer", {"number": id, "x": "x" * size}))
+        if not self.asked[id - 1]:
+            self.told.append(("answer", id))
+
+    @precondition(lambda self: self.unanswered)
+    @rule()
+    def answer_all(self) -> None:
+        while self.unanswered:
+            id = self.unanswered.pop()
+            self.to_client.respond(id, Response("answer", {"number": id}))
+            if not self.asked[id - 1]:
+                self.told.append(("answer", id))
+
+    @rule(size=st.integers(0, 600))
+    def push(self, size: int) -> None:
+        number = len(self.told)
+        self.to_client.add(wire.encode_push(Push("news", {"number": number, "x": "x" * size})))
+        self.told.append(("push", number))
+
+    @rule(size=st.integers(0, 600))
+    def show(self, size: int) -> None:
+        if not self.in_game:
+            self.change_game()
+        self.turn += 1
+        self.shown = {"turn": self.turn, "board": "x" * size}
+        self.to_client.show(Seen(self.shown))
+
+    @rule()
+    def change_game(self) -> None:
+        self.in_game = not self.in_game
+        name = "table" if self.in_game else None
+        self.to_client.change_game(wire.GameEnvelope(name, 0.0, 0.0, "", ""))
+        # With it the player has to see the last state of the game before.
+        self.told.append(("game", name, self.shown))
+        self.shown = None
+
+    @rule(by_client=st.booleans())
+    def ping(self, by_client: bool) -> None:
+        (self.client if by_client else self.server).ping()
+
+    # What the network does.
+
+    @rule(count=st.integers(1, 3))
+    def carry(self, count: int) -> None:
+        for _ in range(count):
+            for sender, queue, limit in (
+                (self.client, self.up, self.limits[1]),
+                (self.server, self.down, self.limits[0]),
+            ):
+                waiting = sender.waiting
+                message = sender.next_message()
+                if message is not None:
+                    # Whoever pumps a side does not ask it for messages unless it says so.
+                    assert waiting
+                    assert limit is None or len(message) <= limit
+                    queue.append(message)
+
+    @precondition(lambda self: self.up)
+    @rule()
+    def arrive_at_the_server(self) -> None:
+        for event in self.server.receive(self.up.popleft()):
+            if isinstance(event, RequestReceived):
+                self.taken.append(event.packet.payload["number"])
+                self.unanswered.append(event.id)
+                assert event.quiet == self.asked[event.id - 1]
+            elif isinstance(event, LogIn):
+                self.server.accept("welcome", TOKEN, self.to_client)
+                self.session_open = True
+            elif isinstance(event, Resume):
+                self.server.resume(self.to_client, event.received)
+            else:
+                assert isinstance(event, FullStateRequested)
+                self.to_client.show_again()
+
+    @precondition(lambda self: self.down)
+    @rule()
+    def arrive_at_the_client(self) -> None:
+        for event in self.client.receive(self.down.popleft()):
+            if isinstance(event, ResponseReceived):
+                assert event.id == event.response.payload["number"]
+                self.heard.append(("answer", event.id))
+            elif isinstance(event, Pushed):
+                self.heard.append(("push", event.push.payload["number"]))
+            elif isinstance(event, GameChanged):
+                self.heard.append(("game", event.name, self.seen[1]))
+                self.seen = (self.seen[0], None)
+            elif isinstance(event, StateShown):
+                self.see(event.version, event.data)
+                self.thrown_away = False
+            elif isinstance(event, Patched):
+                if event.base == self.seen[0]:
+                    self.see(event.version, apply(self.seen[1], event.patch))
+            elif isinstance(event, QuietAck):
+                assert event.id >= self.quiet_done
+                self.quiet_done = event.id
+
+    def see(self, version: int, data: Any) -> None:
+        # What was thrown away may come once more.
+        assert version > self.newest or (version == self.newest and self.thrown_away)
+        self.newest = version
+        assert self.seen[1] is None or data["turn"] >= self.seen[1]["turn"]
+        self.seen = (version, data)
+
+    @rule()
+    def everything_arrives(self) -> None:
+        for _ in range(4):
+            self.carry(3)
+            while self.up:
+                self.arrive_at_the_server()
+            while self.down:
+                self.arrive_at_the_client()
+
+    # Before the log-in there is no session that a connection could outlive.
+    @precondition(lambda self: self.client.state in {State.OPEN, State.RETURN})
+    @rule(while_both_speak=st.booleans(), then=st.sampled_from(["wait", "game", "return"]))
+    def cut(self, while_both_speak: bool, then: str) -> None:
+        if while_both_speak:
+            self.carry(3)
+        self.connect()
+        if then == "game":
+            self.change_game()
+        elif then == "return":
+            self.everything_arrives()
+
+    @rule()
+    def throw_the_state_away(self) -> None:
+        # As a client that got a patch that does not fit; the state heals.
+        if self.client.state is State.OPEN and self.seen[1] is not None:
+            self.client.want_state()
+            self.thrown_away = True
+
+    # What users rely on.
+
+    @invariant()
+    def requests_are_taken_once_and_in_order(self) -> None:
+        assert self.taken == list(range(1, len(self.taken) + 1))
+
+    @invariant()
+    def answers_and_pushes_are_heard_once_and_in_order(self) -> None:
+        assert self.heard == self.told[: len(self.heard)]
+
+    @invariant()
+    def the_window_is_never_exceeded(self) -> None:
+        assert self.to_server.unsettled <= WINDOW
+        assert len(self.unanswered) <= WINDOW
+
+    def teardown(self) -> None:
+        if not hasattr(self, "requests"):
+            return
+        # Now the network works, and everybody does their part.
+        for _ in range(len(self.asked) + 20):
+            self.carry(3)
+            while self.up:
+                self.arrive_at_the_server()
+            while self.down:
+                self.arrive_at_the_client()
+            self.answer_all()
+            self.ping(by_client=False)
+            self.ping(by_client=True)
+        assert self.taken == list(range(1, len(self.asked) + 1))
+        assert self.heard == self.told
+        assert self.seen[1] == self.shown
+        quiet = [id for id, is_quiet in enumerate(self.asked, 1) if is_quiet]
+        assert self.quiet_done == (quiet[-1] if quiet else 0)
+        # Nothing is kept for anybody.
+        assert self.to_server.unsettled == 0
+        assert (self.to_client.unacknowledged, self.to_client.unacknowledged_bytes) == (0, 0)
+        assert not self.to_client._open
+        assert not self.to_client._quiet
+        assert not self.to_server._quiet
+
+
+@pytest.mark.no_cover
+def test_everything_arrives_once_and_in_order_whatever_is_cut() -> None:
+    run_state_machine_as_test(
+        Drops, settings=settings(deadline=None, max_examples=200, stateful_step_count=50)
+    )

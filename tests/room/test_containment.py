@@ -1,0 +1,623 @@
+"""A game that raises, wherever it does, is alone with that: a second one never misses a tick."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from pgnet_trio import (
+    Client,
+    Game,
+    Packet,
+    Question,
+    Request,
+    RequestFailed,
+    Response,
+    on,
+)
+from pgnet_trio.server.room.room import CRASHED, RESTARTS
+from pgnet_trio.testing import HostedServer, hosting
+from tests.kit.hosting import hosting_faults
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TICK = 0.1
+
+
+@attrs.define
+class Poke:
+    where: str
+
+
+@attrs.define
+class Ask:
+    pass
+
+
+PLACES = [
+    "init",
+    "first view",
+    "user joined",
+    "user left",
+    "player dropped",
+    "player resumed",
+    "handler",
+    "async handler",
+    "nested handler",
+    "handle game packet",
+    "handle heartbeat",
+    "heartbeat rate",
+    "persistent",
+    "max players",
+    "update",
+    "async update",
+    "view",
+    "view after a step",
+    "view at a take over",
+    "run",
+    "run while cancelled",
+    "task",
+    "group in a task",
+    "task while cancelled",
+    "get save string",
+    "save",
+    "get lobby info",
+    "check",
+    "kicked",
+    "closed",
+    "push",
+]
+"""Everywhere where the server runs code of a game."""
+
+# There the player is already out of the game, or was never in it.
+WITHOUT_PLAYERS = {
+    "init",
+    "first view",
+    "user joined",
+    "user left",
+    "heartbeat rate",
+    "get lobby info",
+    "view at a take over",
+}
+
+# The game is over then, and stays so.
+OVER_ALREADY = {"run while cancelled", "task while cancelled", "closed"}
+
+TICKS: list[float] = []
+EXPLODING: list[bool] = []
+
+
+@pytest.fixture(autouse=True)
+def _begin_anew() -> None:
+    TICKS.clear()
+    EXPLODING.clear()
+
+
+class Fragile(Game):
+    """Raises where it is told to; a game named "steady" never does, and ticks."""
+
+    update_rate = 1 / TICK
+    armed = ""
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.name = name
+        self.count = 0
+        self.event = trio.Event()
+        if name.startswith("place "):
+            self.armed = name.removeprefix("place ")
+        self.fail("init")
+
+    def fail(self, *places: str) -> None:
+        if self.armed in places:
+            raise ExceptionGroup("faults", [ValueError(f"a fault in {self.armed}")])
+
+    @property
+    def persistent(self) -> bool:
+        if self.count:
+            self.fail("persistent")
+        return True
+
+    @property
+    def heartbeat_rate(self) -> float:
+        self.fail("heartbeat rate")
+        return 10
+
+    @property
+    def max_players(self) -> int | None:  # type: ignore[override]  # what is tested
+        if self.count:
+            self.fail("max players")
+        return None
+
+    def view(self) -> int:
+        self.fail("first view")
+        if self.count:
+            self.fail("view", "view after a step", "closed")
+        if EXPLODING:
+            self.fail("view at a take over")
+        return self.count
+
+    async def user_joined(self, username: str, /) -> None:
+        await trio.lowlevel.checkpoint()
+        self.fail("user joined")
+
+    def user_left(self, username: str, /) -> None:
+        self.fail("user left", "kicked")
+
+    def player_dropped(self, username: str, /) -> None:
+        self.fail("player dropped")
+
+    async def player_resumed(self, username: str, /) -> None:
+        self.fail("player resumed")
+
+    @on(Poke)
+    async def poke(self, player: str, message: Poke) -> None:
+        self.fail("handler")
+        await trio.sleep(0.01)
+        self.fail("async handler")
+        if message.where == "nested handler":
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                self.fail("nested handler")
+        match message.where:
+            case "save":
+                await self.room.save()
+            case "task" | "group in a task" | "task while cancelled":
+                self.room.nursery.start_soon(self.task, message.where)
+                await trio.sleep(0.01)
+                if message.where == "task while cancelled":
+                    self.room.close("enough")
+            case "kicked":
+                self.room.kick(player)
+            case "closed" | "run while cancelled":
+                self.room.close("enough")
+            case "push":
+                if self.armed == "push":
+                    self.room.push(Poke(5))  # type: ignore[arg-type]  # the fault
+        if message.where in ("view", "persistent", "max players", "closed"):
+            self.count = 1
+        if message.where in ("run", "view after a step", "check"):
+            self.event.set()
+
+    def handle_game_packet(self, packet: Packet, /) -> Response:
+        self.fail("handle game packet")
+        return Response("")
+
+    def handle_heartbeat(self, packet: Packet, /) -> Response:
+        self.fail("handle heartbeat")
+        return Response("")
+
+    def get_save_string(self) -> str:
+        self.fail("get save string", "save")
+        return f"{self.name} at {self.count}"
+
+    def get_lobby_info(self) -> str:
+        if self.room.players:
+            self.fail("get lobby info")
+        return ""
+
+    def update(self) -> Any:
+        if self.name == "steady":
+            TICKS.append(trio.current_time())
+        if self.room.players:
+            self.fail("update")
+        if self.armed == "async update":
+            return self.update_later()
+        return None
+
+    async def update_later(self) -> None:
+        await trio.sleep(0.01)
+        if self.room.players:
+            self.fail("async update")
+
+    async def task(self, where: str) -> None:
+        if where == "group in a task":
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                nursery.start_soon(self.fail_later)
+        try:
+            await trio.sleep(0.5 if where == "task" else 1000)
+        finally:
+            self.fail("task while cancelled")
+        self.fail("task")
+
+    async def fail_later(self) -> None:
+        await trio.sleep(0.01)
+        self.fail("group in a task")
+
+    async def run(self) -> None:
+        try:
+            await self.event.wait()
+            if self.armed == "view after a step":
+                # What this waits for comes, after the view has raised.
+                self.count = 1
+                self.event = trio.Event()
+                self.armed = "view"
+                await self.event.wait()
+            if self.armed == "check":
+                await self.room.ask("bob", Ask(), Poke, check=self.check)
+            self.fail("run")
+            await trio.sleep_forever()
+        finally:
+            self.fail("run while cancelled")
+
+    def check(self, answer: Poke) -> None:
+        self.fail("check")
+
+
+async def provoke(place: str, server: HostedServer, bob: Client) -> None:
+    """Bring a game to where it raises; bob is in it, if that is possible."""
+    await bob.request(Packet(Request.JOIN_GAME, {"name": f"place {place}"}))
+    if bob.game is None:
+        return
+    match place:
+        case "user left":
+            await bob.leave_game()
+        case "player dropped" | "player resumed":
+            server.network.cut("bob")
+            await trio.sleep(1)
+            server.network.heal("bob")
+            await trio.sleep(20)
+        case "handle game packet":
+            await bob.request(Packet("hello"))
+        case "max players":
+            await bob.call(Poke(place))
+            await bob.get_game_dir()
+        case "view at a take over":
+            EXPLODING.append(True)
+            async with server.client("bob") as other:
+                await trio.sleep(1)
+                assert other.game is None
+                assert other.left is not None
+        case "get save string" | "update" | "async update" | "handle heartbeat":
+            await trio.sleep(20)
+        case _:
+            bob.on_question = answer
+            await bob.request(Packet("Poke", {"where": place}))
+            await trio.sleep(20)
+
+
+async def answer(question: Question[Any]) -> None:
+    with pytest.raises(RequestFailed):
+        await question.answer(Poke("x"))
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_fault_anywhere_stays_in_its_game(
+    place: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level(logging.ERROR)
+    options: dict[str, Any] = {"save_file": tmp_path / "save.db", "resume_grace": 30}
+    async with hosting_faults(Fragile, **options) as server, server.client("ann") as ann:
+        await ann.create_game("steady")
+        start = trio.current_time()
+        states: list[int] = []
+        ann.on_state = states.append
+        bob = server.client("bob")
+        async with bob:
+            await provoke(place, server, bob)
+            await trio.sleep(1)
+            assert bob.game is None
+            if place not in WITHOUT_PLAYERS | OVER_ALREADY:
+                assert bob.left is not None
+                kicked = place == "kicked"
+                assert bob.left.reason == ("kicked" if kicked else "crashed")
+                assert kicked or bob.left.message == CRASHED
+            assert list(await ann.get_game_dir()) == ["steady"]
+            if bob.connected:
+                await bob.join_game("steady")
+                await bob.call(Poke("nothing"))
+        await trio.sleep(1)
+        assert ann.game == "steady"
+        expected = [start + TICK * number for number in range(1, len(TICKS) + 1)]
+        assert pytest.approx(expected, abs=0.02) == TICKS
+        assert len(TICKS) == pytest.approx((trio.current_time() - start) / TICK, abs=1.5)
+    faults = [record for record in caplog.records if record.exc_info]
+    assert len(faults) >= 1
+    assert f"a fault in {place}" in caplog.text or place in ("push", "view after a step")
+    assert "TrioInternalError" not in caplog.text
+    for record in faults:
+        assert "'place " in record.getMessage()
+
+
+async def test_a_task_that_a_view_ends_is_not_woken_any_more(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = [trio.Event() for _ in range(2)]
+
+    class Waiting(Game):
+        broken = False
+
+        def view(self) -> int:
+            if self.broken:
+                raise ValueError("the view is broken")
+            return 1
+
+        async def run(self) -> None:
+            await events[0].wait()
+            self.broken = True
+            await events[1].wait()
+
+    async with hosting_faults(Waiting) as server, server.client("ann") as ann:
+        await ann.create_game("table 1")
+        events[0].set()
+        await trio.sleep(1)
+        assert ann.left is not None
+        assert ann.left.reason == "crashed"
+        # Nobody waits for it: Trio's own bookkeeping would break otherwise.
+        assert events[1].statistics().tasks_waiting == 0
+        events[1].set()
+        await trio.sleep(1)
+    assert "the view is broken" in caplog.text
+
+
+# Games that come back.
+
+
+class Phoenix(Game):
+    """Comes back from its last save; counts what is said to it."""
+
+    persistent = True
+    on_crash = "restart"
+    lives = 0
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        type(self).lives += 1
+        self.count = int(save_string or 0)
+        self.joined: list[str] = []
+
+    def view(self) -> dict[str, Any]:
+        return {"count": self.count, "joined": self.joined, "life": self.lives}
+
+    def user_joined(self, username: str, /) -> None:
+        self.joined.append(username)
+        if username == "eve":
+            raise ValueError("eve again")
+
+    @on(Poke)
+    async def poke(self, player: str, message: Poke) -> Response:
+        match message.where:
+            case "raise":
+                raise ValueError("raised")
+            case "task":
+                self.room.nursery.start_soon(self.raise_later)
+                await trio.sleep(10)
+            case "save":
+                await self.room.save()
+            case "count":
+                self.count += 1
+        return Response(f"{self.count}")
+
+    async def raise_later(self) -> None:
+        await trio.sleep(1)
+        raise ValueError("raised")
+
+    def get_save_string(self) -> str:
+        return str(self.count)
+
+
+@pytest.fixture(autouse=True)
+def _first_life() -> None:
+    Phoenix.lives = 0
+
+
+@pytest.mark.parametrize("where", ["raise", "task"])
+async def test_a_game_comes_back_from_its_last_save_with_its_players(
+    where: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    async with (
+        hosting_faults(Phoenix, save_file=tmp_path / "save.db", autosave_interval=1e6) as server,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
+    ):
+        await ann.create_game("table 1")
+        await bob.join_game("table 1")
+        for each in ("count", "save", "count"):
+            await ann.call(Poke(each))
+        assert ann.get_state(dict)["count"] == 2
+        answer = await ann.request(Packet("Poke", {"where": where}))
+        assert (answer.message, answer.game) == (CRASHED, "table 1")
+        await wait_all_tasks_blocked()
+        for client in (ann, bob):
+            assert client.left is None
+            assert client.get_state(dict) == {"count": 1, "joined": ["ann", "bob"], "life": 2}
+        assert (await bob.call(Poke("count"))).message == "2"
+        await bob.leave_game()
+        assert ann.players == {"ann": True}
+    assert "is restarted from its last save" in caplog.text
+
+
+async def test_who_makes_a_game_raise_by_joining_is_not_in_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with (
+        hosting_faults(Phoenix) as server,
+        server.client("ann") as ann,
+        server.client("eve") as eve,
+    ):
+        await ann.create_game("table 1")
+        with pytest.raises(RequestFailed, match="crashed"):
+            await eve.join_game("table 1")
+        await wait_all_tasks_blocked()
+        assert eve.game is None
+        assert (await ann.call(Poke("count"))).message == "1"
+        assert ann.players == {"ann": True}
+        assert (await ann.get_game_dir())["table 1"].users == 1
+
+
+async def test_restarts_are_limited(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with hosting_faults(Phoenix) as server, server.client("ann") as ann:
+        await ann.create_game("table 1")
+        for _ in range(3 * RESTARTS):
+            await ann.request(Packet("Poke", {"where": "raise"}))
+            await trio.sleep(60)
+        assert ann.game == "table 1"
+        for _ in range(RESTARTS + 1):
+            assert ann.game == "table 1"
+            await ann.request(Packet("Poke", {"where": "raise"}))
+        assert await ann.get_game_dir() == {}
+        assert ann.left is not None
+        assert ann.left.reason == "crashed"
+
+
+async def test_a_game_that_raises_when_made_again_is_closed(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Phoenix):
+        def __init__(self, name: str, save_string: str | None = None) -> None:
+            super().__init__(name, save_string)
+            if type(self).lives > 1:
+                raise ValueError("not again")
+
+    async with hosting_faults(Broken) as server, server.client("ann") as ann:
+        await ann.create_game("table 1")
+        answer = await ann.request(Packet("Poke", {"where": "raise"}))
+        assert answer.message == CRASHED
+        await trio.sleep(1)
+        assert ann.game is None
+        assert Broken.lives == RESTARTS + 1
+
+
+# What ends the whole program.
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("where", ["handler", "task", "view of a step", "run", "check"])
+async def test_what_ends_the_program_is_not_contained(
+    error: type[BaseException], where: str
+) -> None:
+    class Ending(Game):
+        def __init__(self, name: str, save_string: str | None = None) -> None:
+            self.ends = False
+
+        def view(self) -> int:
+            if self.ends:
+                raise error
+            return 1
+
+        async def run(self) -> None:
+            if where == "check":
+                await self.room.wait_players(1)
+                await self.room.ask("ann", Ask(), Poke, check=self.check)
+            await trio.sleep_forever()
+
+        def check(self, answer: Poke) -> None:
+            raise error
+
+        @on(Poke)
+        def poke(self, player: str, message: Poke) -> None:
+            if where == "handler":
+                raise error
+            self.room.nursery.start_soon(self.task)
+
+        async def task(self) -> None:
+            await trio.lowlevel.checkpoint()
+            if where == "view of a step":
+                self.ends = True
+                await trio.sleep_forever()
+            raise error
+
+        def handle_heartbeat(self, packet: Packet, /) -> Response:
+            return Response("")
+
+    server = HostedServer(Ending)
+    with pytest.raises(BaseException) as caught:  # noqa: PT011  # a group, or not
+        async with trio.open_nursery() as nursery:
+            await nursery.start(server.serve)
+            async with server.client("ann") as ann:
+                await ann.create_game("table 1")
+                if where == "check":
+                    question = await anext(ann.questions())
+                    await question.answer(Poke("x"))
+                else:
+                    await ann.request(Packet("Poke", {"where": "x"}))
+                await trio.sleep_forever()
+    found = caught.value
+    if isinstance(found, BaseExceptionGroup):
+        assert found.split(error)[0] is not None
+    else:
+        assert isinstance(found, error)
+
+
+# A call that blocks.
+
+
+class Blocking(Game):
+    """Holds up the whole server until the watchdog has spoken."""
+
+    spoken = threading.Event()
+
+    @on(Poke)
+    async def poke(self, player: str, message: Poke) -> None:
+        if message.where == "handler":
+            self.block()
+        elif message.where == "task":
+            self.room.nursery.start_soon(self.task)
+        else:
+            await trio.lowlevel.checkpoint()
+            self.block()
+
+    async def task(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.block()
+
+    def block(self) -> None:
+        assert self.spoken.wait(20)  # the line that blocks
+
+
+class _Listener(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        # On a busy machine, other turns may seem long too.
+        if "held up" in text and "Blocking.block" in text:
+            # Before the game goes on, since other handlers of the same thread may come later.
+            self.texts.append(text)
+            Blocking.spoken.set()
+
+
+@pytest.mark.parametrize("where", ["handler", "async handler", "task"])
+async def test_a_call_that_blocks_is_named(where: str) -> None:
+    Blocking.spoken.clear()
+    listener = _Listener()
+    logging.getLogger("pgnet_trio.server").addHandler(listener)
+    try:
+        async with hosting(Blocking, watchdog=0.01) as server, server.client("ann") as ann:
+            await ann.create_game("table 1")
+            await ann.call(Poke(where))
+            await wait_all_tasks_blocked()
+            assert Blocking.spoken.is_set()
+    finally:
+        logging.getLogger("pgnet_trio.server").removeHandler(listener)
+    (text,) = listener.texts
+    assert text.startswith("Game 'table 1' has held up the whole server for more than ")
+    with open(__file__) as source:  # noqa: ASYNC230  # a file of this folder
+        line = next(n for n, each in enumerate(source, 1) if "# the line that" in each)
+    assert f"{__file__}:{line}, in Blocking.block" in text
+    assert "trio.to_thread.run_sync()" in text
+
+
+async def test_the_watchdog_can_be_off() -> None:
+    def watchdogs() -> set[threading.Thread]:
+        return {each for each in threading.enumerate() if "watchdog" in each.name}
+
+    # Those of earlier tests may still be about to end.
+    before = watchdogs()
+    async with hosting(Blocking, watchdog=None):
+        assert not watchdogs() - before
+    async with hosting(Blocking):
+        assert len(watchdogs() - before) == 1
+    for wrong in (0, -1.0):
+        with pytest.raises(ValueError, match="watchdog"):
+            HostedServer(Blocking, watchdog=wrong)

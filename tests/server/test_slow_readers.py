@@ -1,0 +1,346 @@
+"""Peers that do not read: they cost nobody else anything, and their server little."""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import tracemalloc
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from pgnet_trio import Client, Game, Packet, Response, SessionLost
+from pgnet_trio.connection import Connection
+from pgnet_trio.crypto import KeyPair
+from pgnet_trio.environment import Environment
+from pgnet_trio.errors import Disconnected
+from pgnet_trio.protocol import v2
+from pgnet_trio.protocol.events import LogIn
+from pgnet_trio.protocol.v2.server_delivery import ClientDelivery, ServerDelivery
+from pgnet_trio.testing import SimulatedNetwork, hosting, playing
+from pgnet_trio.transport import MemoryTransport, Transport, memory_pair
+from tests.kit.hosting import remote
+from tests.server.test_hostile import ANSWER, IMPLEMENTATIONS, stranger
+from tests.server.test_hostile import request as ask
+
+
+class Loud(Game):
+    """Answers with what it got, and says what it is told to everybody."""
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.left: list[str] = []
+
+    def user_left(self, username: str, /) -> None:
+        self.left.append(username)
+
+    def handle_game_packet(self, packet: Packet, /) -> Response:
+        if packet.message == "say":
+            for _ in range(packet.payload.get("times", 1)):
+                text, to = packet.payload["text"], packet.payload.get("to")
+                self.room.push("said", {"text": text}, to=to)
+            return Response("")
+        return Response(packet.message, packet.payload)
+
+
+async def test_who_does_not_read_is_let_go_and_nobody_waits(autojump_clock: MockClock) -> None:
+    async with (
+        hosting(Loud, max_unacknowledged_messages=500, requests_per_second=None) as server,
+        playing(server, "ann", "bob", game="table 1") as (ann, bob),
+    ):
+        await wait_all_tasks_blocked()
+        server.network.stall("ann")
+        start = trio.current_time()
+        for _ in range(600):
+            await bob.request(Packet("say", {"text": "x" * 100}))
+        assert trio.current_time() == start
+        assert list(server._host.sessions) == ["bob"]
+        assert server.games["table 1"].left == ["ann"]
+        assert bob.players == {"bob": True}
+        server.network.heal("ann")
+        await trio.sleep(5)
+        # What had left is read, and last of all why there is no more.
+        assert not ann.connected
+        assert ann.close_reason == "more than 500 messages wait to be acknowledged"
+
+
+@pytest.mark.parametrize("limit", ["messages", "bytes"])
+async def test_who_is_away_while_too_much_happens_has_lost_the_session(
+    limit: str, autojump_clock: MockClock
+) -> None:
+    limits: dict[str, Any] = {
+        "messages": {"max_unacknowledged_messages": 50},
+        "bytes": {"max_unacknowledged_bytes": 20_000},
+    }[limit]
+    async with (
+        hosting(Loud, **limits) as server,
+        playing(server, "ann", "bob", game="table 1") as (ann, bob),
+        trio.open_nursery() as nursery,
+    ):
+        server.network.cut("ann")
+        lost = trio.Event()
+
+        async def listen() -> None:
+            with pytest.raises(SessionLost):
+                await anext(ann.pushes())
+            lost.set()
+
+        nursery.start_soon(listen)
+        for _ in range(60):
+            await bob.request(Packet("say", {"text": "x" * 400}))
+        assert list(server._host.sessions) == ["bob"]
+        assert server._host._detached == 0
+        server.network.heal("ann")
+        await trio.sleep(5)
+        assert lost.is_set()
+        assert ann.game == "table 1"
+
+
+async def test_an_answer_too_many_ends_the_session_and_not_the_game(
+    autojump_clock: MockClock,
+) -> None:
+    async with (
+        hosting(Loud, max_unacknowledged_bytes=20_000, requests_per_second=None) as server,
+        playing(server, "bob", "ann", game="table 1") as (bob, ann),
+    ):
+        server.network.stall("ann")
+        for _ in range(40):
+            ann.send(Packet("x", {"x": "x" * 1000}), print)
+        await wait_all_tasks_blocked()
+        assert list(server._host.sessions) == ["bob"]
+        assert (await bob.request(Packet("hello"))).message == "hello"
+
+
+@pytest.mark.parametrize("transport", IMPLEMENTATIONS)
+@pytest.mark.no_cover
+async def test_what_a_stalled_client_costs_is_its_limit_and_little_more(transport: str) -> None:
+    limit = 256 * 1024
+    async with hosting(
+        Loud,
+        port=0,
+        transport=transport,
+        requests_per_second=None,
+        max_unacknowledged_messages=None,
+        max_unacknowledged_bytes=limit,
+    ) as server:
+        async with stranger(server) as ann, remote(server, "eve") as eve:
+            await ann.say_envelopes(ask(1, "__pgnet__.create_game", {"name": "table 1"}))
+            await ann.hear_until(ANSWER)
+            await eve.join_game("table 1")
+            # The kernel takes some of it before anything waits here.
+            session = server._host.sessions["bob"]
+            delivery = session.delivery
+            assert delivery is not None
+            delivery._max_bytes = None
+            while True:
+                before = delivery._sent
+                await eve.request(Packet("say", {"text": "x" * 500, "times": 100, "to": "bob"}))
+                if delivery._sent == before:
+                    break
+            # Forget what the kernel holds, as if it had been acknowledged.
+            delivery.acknowledge(delivery._acknowledged + delivery._sent)
+            held = delivery.unacknowledged_bytes
+            delivery._max_bytes = limit
+            gc.collect()
+            tracemalloc.start()
+            while "bob" in server._host.sessions:
+                used, _ = tracemalloc.get_traced_memory()
+                await eve.request(Packet("say", {"text": "y" * 40, "to": "bob"}))
+            tracemalloc.stop()
+        assert used + held <= limit + 100 * 1024
+
+
+@pytest.mark.parametrize("transport", IMPLEMENTATIONS)
+async def test_both_sides_may_have_much_to_say_at_once(
+    transport: str, autojump_clock: MockClock
+) -> None:
+    online: list[bool] = []
+    text = "x" * 60_000
+    async with hosting(
+        Loud,
+        port=0,
+        transport=transport,
+        requests_per_second=None,
+        max_unacknowledged_bytes=None,
+    ) as server:
+        ann = Client.remote(address=f"127.0.0.1:{server.port}", username="ann", transport=transport)
+        ann.on_online = online.append
+        async with ann:
+            await ann.create_game("table 1")
+            answers: list[str] = []
+            async with trio.open_nursery() as nursery:
+
+                async def echo() -> None:
+                    response = await ann.request(Packet("echo", {"text": text}))
+                    answers.append(response.payload["text"])
+
+                for _ in range(600):
+                    nursery.start_soon(echo)
+            assert answers == [text] * 600
+        assert online == []
+
+
+async def test_a_slow_network_is_no_reason_to_hang_up(autojump_clock: MockClock) -> None:
+    network = SimulatedNetwork(bandwidth=2_000)
+    online: list[bool] = []
+    async with (
+        hosting(Loud, network=network) as server,
+        playing(server, "ann", "bob", game="table 1") as (ann, bob),
+    ):
+        ann.on_online = online.append
+        # What waits is more than what passes in the time of a keepalive.
+        for _ in range(4):
+            await bob.request(Packet("say", {"text": "x" * 500, "times": 60}))
+        await trio.sleep(200)
+        assert online == []
+        pushes = ann.pushes()
+        for _ in range(240):
+            await anext(pushes)
+
+
+class Trickle(MemoryTransport):
+    """The end of a link that takes a hundred seconds for a message, bit by bit."""
+
+    sent_at = -math.inf
+    messages = 0
+
+    @property
+    def last_sent(self) -> float:
+        return self.sent_at
+
+    def send_nowait(self, message: str | bytes) -> bool:
+        self.messages += 1
+        return False
+
+    async def drain(self) -> None:
+        for _ in range(10):
+            await trio.sleep(10)
+            self.sent_at = trio.current_time()
+
+
+async def test_bytes_that_trickle_are_progress(autojump_clock: MockClock) -> None:
+    transport = Trickle(1, "peer", v2.SUBPROTOCOL)
+    protocol = v2.ServerProtocol(None, os.urandom, offered=[v2.SUBPROTOCOL], max_frame_size=None)
+    connection = Connection(transport, protocol, ping_interval=None, keepalive_timeout=20)
+    async with connection.open():
+        connection.flush()
+        await trio.sleep(110)
+        # It was silent all the time, since it was not asked: now it would be, and has time for it.
+        assert transport.messages == 1
+        assert connection.close_reason == ""
+        await trio.sleep(11)
+        assert "nothing was heard" in connection.close_reason
+
+
+@pytest.mark.parametrize("transport", IMPLEMENTATIONS)
+async def test_a_write_without_progress_ends_the_connection(
+    transport: str, autojump_clock: MockClock
+) -> None:
+    async with hosting(
+        Loud,
+        port=0,
+        transport=transport,
+        requests_per_second=None,
+        max_unacknowledged_messages=None,
+        max_unacknowledged_bytes=None,
+    ) as server:
+        async with stranger(server) as ann, remote(server, "eve") as eve:
+            await ann.say_envelopes(ask(1, "__pgnet__.create_game", {"name": "table 1"}))
+            await ann.hear_until(ANSWER)
+            await eve.join_game("table 1")
+            for _ in range(40):
+                await eve.request(Packet("say", {"text": "x" * 500, "times": 400}))
+            session = server._host.sessions["bob"]
+            online = [session.online]
+            await trio.sleep(22)
+            online.append(session.online)
+            assert online == [True, False]
+            # Its seat is kept as after any drop.
+            assert session.end_reason is None
+            await trio.sleep(31)
+            assert session.end_reason is not None
+
+
+async def test_an_idle_connection_is_kept_alive_by_envelopes(autojump_clock: MockClock) -> None:
+    async with hosting(Loud) as server, playing(server, "ann") as ann:
+        frames = len(server.network.records)
+        await trio.sleep(150)
+        assert ann.online
+        # Both ask after 15 seconds of silence; what one asks is a sign of life to the other.
+        assert 20 <= len(server.network.records) - frames <= 80
+
+
+@pytest.mark.parametrize("transport", IMPLEMENTATIONS)
+async def test_idle_connections_stay_over_sockets(
+    transport: str, autojump_clock: MockClock
+) -> None:
+    online: list[bool] = []
+    async with hosting(Loud, port=0, transport=transport) as server:
+        for protocol in (1, 2):
+            ann = remote(server, "ann", protocol=protocol)
+            ann.on_online = online.append
+            async with ann:
+                await trio.sleep(200)
+                assert ann.online
+    assert online == []
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_pings_and_pongs_go_over_memory_too(answers: bool, autojump_clock: MockClock) -> None:
+    near, far = memory_pair(v2.SUBPROTOCOL)
+    random_bytes = Environment().random_bytes
+
+    def connect(
+        transport: Transport, protocol: Any, ping_interval: float | None = 5
+    ) -> Connection[Any]:
+        return Connection(transport, protocol, ping_interval=ping_interval, keepalive_timeout=8)
+
+    client = connect(
+        near,
+        v2.ClientProtocol(
+            username="ann",
+            password="",
+            invite_code="",
+            encrypted=True,
+            random_bytes=random_bytes,
+            offered=near.offered_subprotocols,
+            max_frame_size=None,
+            delivery=ClientDelivery(lambda: None),
+        ),
+        ping_interval=5 if answers else None,
+    )
+    protocol = v2.ServerProtocol(
+        KeyPair.generate(random_bytes),
+        random_bytes,
+        offered=far.offered_subprotocols,
+        max_frame_size=None,
+    )
+    server = connect(far, protocol)
+
+    async def read(connection: Connection[Any]) -> None:
+        while True:
+            for event in await connection.receive():
+                if isinstance(event, LogIn):
+                    protocol.accept("", bytes(32), ServerDelivery())
+                    connection.flush()
+
+    async with client.open(), server.open():
+        client.flush()
+        with trio.move_on_after(1):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read, server)
+                nursery.start_soon(read, client)
+        start = trio.current_time()
+        if answers:
+            with trio.move_on_after(100):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(read, server)
+                    nursery.start_soon(read, client)
+            assert trio.current_time() - start >= 100
+        else:
+            # The client's end reads nothing any more, so nothing answers.
+            with pytest.raises(Disconnected, match="nothing was heard"):
+                await read(server)
+            assert trio.current_time() - start == pytest.approx(7, abs=0.1)

@@ -1,0 +1,1 @@
+"""Long runs, and their short forms in the suite."""

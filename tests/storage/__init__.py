@@ -1,0 +1,1 @@
+"""Tests of save files and key files."""

@@ -1,0 +1,743 @@
+"""The simulated network, `explore` and `assert_hidden`, which find the bugs that are planted."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from pgnet_trio import (
+    Client,
+    ConnectFailed,
+    Game,
+    Packet,
+    Reject,
+    Response,
+    on,
+)
+from pgnet_trio.testing import (
+    Faults,
+    Seat,
+    SimulatedNetwork,
+    Table,
+    assert_hidden,
+    explore,
+    exploring,
+    hosting,
+    playing,
+    same_state,
+    seeded_scheduler,
+    simulate,
+)
+from pgnet_trio.testing.links import BUFFER_SIZE, Conditions, Link, LinkEnd
+
+if TYPE_CHECKING:
+    from pgnet_trio.client import Question
+
+# Links.
+
+
+def make_link(
+    *, latency: float = 0.0, jitter: float = 0.0, bandwidth: float | None = None
+) -> tuple[LinkEnd, LinkEnd, Link, Conditions]:
+    conditions = Conditions(latency, jitter, bandwidth)
+    link = Link(
+        "ann#1",
+        conditions,
+        target=None,
+        peer="host of ann",
+        subprotocols=("pgnet.2",),
+        random=random.Random(1),
+        note=lambda where, what, content: None,
+        on_end=lambda link: None,
+    )
+    return link.client, link.server, link, conditions
+
+
+async def test_frames_take_their_time_and_stay_in_order(autojump_clock: Any) -> None:
+    client, server, _, _ = make_link(latency=0.5, jitter=0.5)
+    for number in range(20):
+        assert client.send_nowait(b"%d" % number)
+    assert [await server.receive() for _ in range(20)] == [b"%d" % number for number in range(20)]
+    assert 0.5 < trio.current_time() <= 1.0
+    assert server.last_received == trio.current_time()
+
+
+async def test_bandwidth_spaces_frames(autojump_clock: Any) -> None:
+    client, server, _, _ = make_link(bandwidth=1000)
+    for _ in range(3):
+        client.send_nowait(bytes(500))
+    times = []
+    for _ in range(3):
+        await server.receive()
+        times.append(trio.current_time())
+    assert times == [0.5, 1.0, 1.5]
+
+
+async def test_a_sender_waits_for_a_reader_that_stalls(autojump_clock: Any) -> None:
+    client, server, link, _ = make_link()
+    link.block(to_server=True, to_client=False)
+    assert client.send_nowait(bytes(BUFFER_SIZE))
+    assert not client.send_nowait(b"more")
+    with pytest.raises(trio.BusyResourceError):
+        client.send_nowait(b"even more")
+
+    async def heal() -> None:
+        await trio.sleep(7)
+        link.block(to_server=False, to_client=False)
+        assert len(await server.receive()) == BUFFER_SIZE
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(heal)
+        await client.drain()
+        assert trio.current_time() == 7
+    assert await server.receive() == b"more"
+
+
+async def test_a_cut_loses_what_has_not_arrived(autojump_clock: Any) -> None:
+    client, server, link, _ = make_link(latency=1)
+    client.send_nowait(b"one")
+    await trio.sleep(1)
+    client.send_nowait(b"two")
+    link.cut()
+    assert await server.receive() == b"one"
+    for end in (server, client):
+        with pytest.raises(trio.BrokenResourceError, match="was cut"):
+            await end.receive()
+        with pytest.raises(trio.BrokenResourceError, match="was cut"):
+            end.send_nowait(b"three")
+        await end.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            await end.receive()
+
+
+@pytest.mark.parametrize("told", ["both", "sender", "receiver"])
+async def test_a_break_loses_its_frame_and_keeps_those_before(
+    autojump_clock: Any, told: str
+) -> None:
+    client, server, link, conditions = make_link(latency=1)
+    link.random = random.Random()
+    link.random.random = lambda: {"sender": 0.05, "receiver": 0.15, "both": 0.5}[told]  # type: ignore[method-assign]
+    client.send_nowait(b"one")
+    server.send_nowait(b"lost on its way")
+    conditions.drop_rate = 0.9
+    client.send_nowait(b"two")
+    assert await server.receive() == b"one"
+    with trio.move_on_after(60) as server_waits, pytest.raises(trio.BrokenResourceError):
+        await server.receive()
+    with trio.move_on_after(60) as client_waits, pytest.raises(trio.BrokenResourceError):
+        await client.receive()
+    assert server_waits.cancelled_caught == (told == "sender")
+    assert client_waits.cancelled_caught == (told == "receiver")
+    end, sent = (server if told == "sender" else client), 0
+    if told != "both":
+        # Nobody reads this, and the sender's buffer fills.
+        while end.send_nowait(bytes(1000)):
+            sent += 1000
+        assert BUFFER_SIZE - 2000 < sent <= BUFFER_SIZE
+
+
+async def test_a_close_comes_after_what_was_sent(autojump_clock: Any) -> None:
+    client, server, _, _ = make_link(latency=1)
+    client.send_nowait(b"goodbye")
+    await client.aclose(1001, "tired")
+    await client.aclose()
+    server.send_nowait(b"too late")
+    assert await server.receive() == b"goodbye"
+    with pytest.raises(trio.EndOfChannel, match="1001: tired"):
+        await server.receive()
+    with pytest.raises(trio.BrokenResourceError, match="1001: tired"):
+        server.send_nowait(b"much too late")
+
+
+async def test_a_drain_that_is_cancelled_breaks_the_link(autojump_clock: Any) -> None:
+    client, server, _, _ = make_link()
+    client.send_nowait(bytes(BUFFER_SIZE))
+    client.send_nowait(b"held")
+    with trio.move_on_after(1):
+        await client.drain()
+    with pytest.raises(trio.ClosedResourceError):
+        client.send_nowait(b"more")
+    await server.receive()
+    with pytest.raises(trio.BrokenResourceError):
+        await server.receive()
+
+
+async def test_a_message_over_the_limit_closes_the_link(autojump_clock: Any) -> None:
+    client, server, _, _ = make_link()
+    server.max_message_size = 10
+    client.send_nowait("ö" * 6)
+    with pytest.raises(trio.BrokenResourceError, match="limit of 10 bytes"):
+        await server.receive()
+    with pytest.raises(trio.EndOfChannel, match="1009"):
+        await client.receive()
+
+
+# Networks.
+
+
+class Counter(Game):
+    persistent = True
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.total = int(save_string or 0)
+
+    def handle_game_packet(self, packet: Packet, /) -> Response:
+        self.total += 1
+        return Response("added", {"total": self.total})
+
+    def view(self) -> dict[str, int]:
+        return {"total": self.total}
+
+    def get_save_string(self) -> str:
+        return str(self.total)
+
+
+async def test_what_is_sent_is_encrypted_unless_it_should_not_be(autojump_clock: Any) -> None:
+    for encrypted in (True, False):
+        network = SimulatedNetwork(encrypted=encrypted)
+        frames = []
+        network.on_record = lambda record, frame: frames.append(frame)  # noqa: B023
+        async with hosting(Counter, network=network) as server:
+            async with playing(server, "ann") as ann:
+                assert ann.server_pubkey == (server.pubkey if encrypted else None)
+        assert (b"ann" in b"".join(frames)) is not encrypted
+
+
+async def test_keepalive_finds_out_about_a_partition(autojump_clock: Any) -> None:
+    network = SimulatedNetwork(latency=0.1)
+    async with hosting(Counter, network=network) as server, playing(server, "ann") as ann:
+        online: list[Any] = []
+        ann.on_online = lambda now: online.append((now, trio.current_time()))
+        network.partition("ann")
+        await trio.sleep(25)
+        network.heal("ann")
+        await ann.get_game_dir()
+        (gone, gone_at), (back, _) = online
+        assert (gone, back) == (False, True)
+        assert 15 < gone_at < 25
+
+
+async def test_a_stalled_reader_catches_up(autojump_clock: Any) -> None:
+    network = SimulatedNetwork()
+    async with hosting(Counter, network=network) as server:
+        async with playing(server, "ann", "bob", game="table") as (ann, bob):
+            network.stall("ann")
+            for _ in range(10):
+                await bob.request(Packet("add"))
+            assert ann.get_state(dict) == {"total": 0}
+            network.heal("ann")
+            await ann.wait_state(dict, lambda state: state["total"] == 10)
+            assert network.dropped == 0
+
+
+async def test_a_cut_lasts_until_it_is_healed(autojump_clock: Any) -> None:
+    network = SimulatedNetwork()
+    async with hosting(Counter, network=network) as server, playing(server, "ann") as ann:
+        network.cut()
+        with trio.move_on_after(20) as waiting:
+            await ann.get_game_dir()
+        assert waiting.cancelled_caught
+        assert ann.connected
+        network.heal()
+        await ann.get_game_dir()
+        network.cut("bob")
+        with pytest.raises(ConnectFailed, match="cut, until"):
+            async with playing(server, "bob"):
+                pass
+
+
+async def test_a_client_comes_back_over_a_slow_network(autojump_clock: Any) -> None:
+    network = SimulatedNetwork(latency=1.5)
+    async with hosting(Counter, network=network) as server:
+        async with playing(server, "ann", game="table") as ann:
+            await ann.request(Packet("add"))
+            network.drop()
+            with trio.fail_after(40):
+                response = await ann.request(Packet("add"))
+            assert response.payload == {"total": 2}
+
+
+async def test_a_share_of_the_links_is_dropped(autojump_clock: Any) -> None:
+    network = SimulatedNetwork(3)
+    names = [f"player{number}" for number in range(20)]
+    async with hosting(Counter, network=network) as server, playing(server, *names):
+        assert 5 <= network.drop(share=0.5) <= 15
+        await trio.sleep(10)
+        assert network.drop() == 20
+        assert network.drop("nobody") == 0
+
+
+async def test_clients_of_protocol_1_play_over_it_too(autojump_clock: Any) -> None:
+    async with hosting(Counter) as server:
+        async with playing(server, "ann", protocol=1) as ann:
+            assert ann.protocol == 1
+            assert (await ann.get_game_dir()) == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"latency": -1}, {"jitter": math.nan}, {"bandwidth": 0}, {"drop_rate": 1}],
+)
+def test_figures_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        SimulatedNetwork(**wrong)
+
+
+# Repeating.
+
+
+async def busy_hour(seed: int) -> tuple[str, str]:
+    network = SimulatedNetwork(seed, latency=0.1, jitter=0.2, bandwidth=50_000, drop_rate=0.1)
+    records = []
+    async with hosting(Counter, network=network, resume_grace=3600.0) as server:
+        drop_rate, network.conditions.drop_rate = network.conditions.drop_rate, 0.0
+        names = [f"player{number}" for number in range(5)]
+        async with playing(server, *names, game="table", reconnect_for=None) as players:
+            network.conditions.drop_rate = drop_rate
+
+            async def play(client: Client) -> None:
+                for _ in range(20):
+                    await client.request(Packet("add"))
+
+            async with trio.open_nursery() as nursery:
+                for client in players:
+                    nursery.start_soon(play, client)
+            network.conditions.drop_rate = 0.0
+            assert server.games["table"].total == 100
+    records = [str(record) for record in network.records]
+    return network.trace_hash, "\n".join(records)
+
+
+@pytest.mark.no_cover
+def test_the_same_seed_repeats_everything_to_the_byte() -> None:
+    one, again, other = (simulate(busy_hour, seed, seed=seed) for seed in (1, 1, 2))
+    assert one == again
+    assert one[0] != other[0]
+
+
+@pytest.mark.no_cover
+def test_it_does_in_another_process() -> None:
+    program = (
+        "from tests.testing.test_simulation import busy_hour, simulate\n"
+        "print(simulate(busy_hour, 1, seed=1)[0])"
+    )
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=60,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert hashes == {simulate(busy_hour, 1, seed=1)[0].encode() + b"\n"}
+
+
+def test_a_simulation_that_fails_names_its_seed() -> None:
+    async def fail() -> None:
+        await trio.sleep(10)
+        raise KeyError("a fault")
+
+    with pytest.raises(KeyError) as caught:
+        simulate(fail, seed=17)
+    assert "seed 17" in caught.value.__notes__[0]
+
+
+def test_the_scheduler_is_as_before_afterwards() -> None:
+    source: random.Random = trio._core._run._r
+    before = source.getstate()
+    with seeded_scheduler(1) as done:
+        assert done
+        first = source.random()
+    assert source.getstate() == before
+    with seeded_scheduler(1):
+        assert source.random() == first
+
+
+def test_a_trio_without_that_name_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("trio._core._run._r")
+    with seeded_scheduler(1) as done:
+        assert not done
+
+
+# Planted bugs, and the same games without them.
+
+
+@attrs.frozen
+class Pay:
+    to: str
+    amount: int
+
+
+class Bank(Game):
+    """Players pay each other."""
+
+    loses_updates = False
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.money: dict[str, int] = {}
+
+    def user_joined(self, username: str, /) -> None:
+        self.money.setdefault(username, 100)
+
+    @on(Pay)
+    def pay(self, player: str, pay: Pay) -> None:
+        if pay.amount > self.money[player]:
+            raise Reject("you have not got that much")
+        self.money[player] -= pay.amount
+        if self.loses_updates:
+            self.room.nursery.start_soon(self.transfer, pay)
+        else:
+            self.money[pay.to] += pay.amount
+
+    async def transfer(self, pay: Pay) -> None:
+        before = self.money[pay.to]
+        await trio.sleep(0.3)
+        self.money[pay.to] = before + pay.amount
+
+    def view(self) -> dict[str, int]:
+        return self.money
+
+
+class LossyBank(Bank):
+    loses_updates = True
+
+
+def pay_anybody(seat: Seat) -> object:
+    others = [name for name in seat.state if name != seat.player]
+    return Pay(seat.random.choice(others), seat.random.randint(1, 30)) if others else None
+
+
+def money_is_conserved(table: Table) -> None:
+    total, due = sum(table.game.money.values()), 100 * len(table.game.money)
+    assert total == due, f"there is {total}, and should be {due}"
+
+
+def explore_bank(game: type[Game], **more: Any) -> Any:
+    return explore(
+        game,
+        players=3,
+        moves=pay_anybody,
+        invariants=[money_is_conserved, same_state],
+        rest=1.0,
+        **more,
+    )
+
+
+def test_a_bank_without_a_bug_holds() -> None:
+    done = explore_bank(Bank, seeds=range(4))
+    assert done.seeds == 4
+    assert 100 < done.accepted <= done.moves
+    assert done.drops > 10
+
+
+def test_a_lost_update_is_found() -> None:
+    with pytest.raises(AssertionError) as caught:
+        explore_bank(LossyBank)
+    text = str(caught.value)
+    assert "LossyBank failed with seed" in text
+    assert "money_is_conserved" in text
+    assert "ann: Pay(to=" in text
+    assert "fault: " in text
+    assert "--pgnet-seed=" in text
+
+
+def test_the_seed_that_failed_fails_again_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = []
+    for _ in range(2):
+        with pytest.raises(AssertionError) as caught:
+            explore_bank(LossyBank)
+        texts.append(str(caught.value))
+        seed = texts[0].partition("--pgnet-seed=")[2].partition(",")[0]
+        monkeypatch.setenv("PGNET_SEED", seed)
+    assert texts[0] == texts[1]
+
+
+@attrs.frozen
+class Draw:
+    pass
+
+
+class Turns(Game):
+    """Whoever does not draw within a minute loses the turn."""
+
+    timer_dies = False
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.turn = 0
+        self.since = 0.0
+        self.timer = trio.CancelScope()
+
+    def user_joined(self, username: str, /) -> None:
+        if len(self.room.players) == 2:
+            self.begin_turn()
+
+    def begin_turn(self) -> None:
+        self.turn += 1
+        self.since = trio.current_time()
+        self.timer.cancel()
+        self.timer = trio.CancelScope()
+        self.room.nursery.start_soon(self.wait, self.timer)
+
+    async def wait(self, timer: trio.CancelScope) -> None:
+        with timer:
+            await trio.sleep(60)
+            self.timer = trio.CancelScope()
+            self.begin_turn()
+
+    def player_dropped(self, username: str, /) -> None:
+        if self.timer_dies:
+            self.timer.cancel()
+
+    @on(Draw)
+    def draw(self, player: str, draw: Draw) -> None:
+        if self.room.players[self.turn % 2] != player:
+            raise Reject("it is not your turn")
+        self.begin_turn()
+
+    def view(self) -> dict[str, int]:
+        return {"turn": self.turn}
+
+
+class DeadTimer(Turns):
+    timer_dies = True
+
+
+def no_turn_lasts_for_ever(table: Table) -> None:
+    assert table.time - table.game.since <= 60
+
+
+def explore_turns(game: type[Game], **more: Any) -> Any:
+    return explore(
+        game,
+        moves=lambda seat: Draw(),
+        invariants=[no_turn_lasts_for_ever],
+        rest=200.0,
+        **more,
+    )
+
+
+def test_a_timer_that_lives_on_holds() -> None:
+    explore_turns(Turns, seeds=range(4))
+
+
+def test_a_timer_that_dies_with_a_drop_is_found() -> None:
+    with pytest.raises(AssertionError, match="no_turn_lasts_for_ever"):
+        explore_turns(DeadTimer)
+
+
+@attrs.frozen
+class Score:
+    points: dict[str, int]
+    rounds: int = 0
+
+
+class Saved(Game):
+    """Counts points and rounds, and saves both, or not."""
+
+    persistent = True
+    forgets = False
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        saved = self.room.saved(Score) or Score({})
+        self.points, self.rounds = dict(saved.points), saved.rounds
+
+    @on(Draw)
+    def draw(self, player: str, draw: Draw) -> None:
+        self.points[player] = self.points.get(player, 0) + 1
+        self.rounds += 1
+
+    def view(self) -> Score:
+        return Score(self.points, self.rounds)
+
+    def get_save_string(self) -> Score:
+        return Score(self.points, 0 if self.forgets else self.rounds)
+
+
+class Forgetful(Saved):
+    forgets = True
+
+
+def test_a_save_with_everything_holds() -> None:
+    explore(Saved, moves=lambda seat: Draw(), faults=Faults(restart_every=1), seeds=range(3))
+
+
+def test_a_save_that_misses_a_field_is_found() -> None:
+    with pytest.raises(AssertionError, match="not in the save") as caught:
+        explore(Forgetful, moves=lambda seat: Draw(), faults=Faults(restart_every=2))
+    assert "the server restarts from its save" in str(caught.value)
+
+
+class Raising(Bank):
+    def player_dropped(self, username: str, /) -> None:
+        raise ZeroDivisionError("a planted fault")
+
+
+def test_a_game_that_raises_after_a_drop_is_found() -> None:
+    with pytest.raises(AssertionError, match="ZeroDivisionError: a planted fault"):
+        explore_bank(Raising)
+
+
+def test_an_invariant_that_returns_false_fails() -> None:
+    with pytest.raises(AssertionError, match="it returned False"):
+        explore(Bank, moves=pay_anybody, invariants=[lambda table: len(table.moves) < 3])
+
+
+class Stuck(Bank):
+    async def handle_game_packet(self, packet: Packet, /) -> Response:
+        await trio.Event().wait()
+        return Response("never")
+
+
+def test_a_game_that_does_not_answer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exploring, "MAX_TIME", 720.0)
+    with pytest.raises(AssertionError, match=r"did not come to its end in 0\.2 hours"):
+        explore(Stuck, moves=lambda seat: Packet("wait"))
+
+
+class Leaving(Counter):
+    """Sends away who asks for it; they may come back."""
+
+    def handle_game_packet(self, packet: Packet, /) -> Response:
+        assert packet.username is not None
+        self.room.locked = packet.message == "lock"
+        self.room.kick(packet.username)
+        return Response("gone")
+
+
+def test_players_who_are_out_join_again() -> None:
+    done = explore(Leaving, moves=lambda seat: Packet("leave"), seeds=[0], checks=2)
+    assert done.accepted == 40
+    explore(Leaving, moves=lambda seat: Packet("lock"), seeds=[0], checks=2, faults=Faults())
+
+
+@attrs.frozen
+class Choose:
+    what: str
+
+
+@attrs.frozen
+class Throw:
+    shape: str
+
+
+class Asking(Game):
+    """A script that asks both players, round after round."""
+
+    answers: list[dict[str, Throw]]
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.answers = []
+
+    async def run(self) -> None:
+        players = await self.room.wait_players(2)
+        while True:
+            self.answers.append(
+                await self.room.ask_all(
+                    players, Choose("throw"), Throw, timeout=30, default=Throw("rock")
+                )
+            )
+
+    def view(self) -> Any:
+        return {"rounds": len(self.answers)}
+
+
+def test_questions_are_answered() -> None:
+    def throw(seat: Seat, question: Question[Any]) -> object:
+        return Throw(seat.random.choice(["rock", "paper", "scissors"]))
+
+    def shapes_vary(table: Table) -> None:
+        assert len(table.game.answers) > 3
+
+    explore(
+        Asking,
+        moves=lambda seat: None,
+        answers=throw,
+        invariants=[shapes_vary],
+        seeds=range(2),
+        pace=3,
+    )
+
+
+# Secrets.
+
+
+class Poker(Game):
+    """Each player holds a card; the higher one wins when both have shown theirs."""
+
+    leak = ""
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.cards = {"ann": 7, "bob": 7}
+        self.shown: list[str] = []
+
+    def handle_game_packet(self, packet: Packet, /) -> Response:
+        assert packet.username is not None
+        self.shown.append(packet.username)
+        if self.leak == "push":
+            self.room.push("shown", {"card": self.cards[packet.username]})
+        return Response("shown")
+
+    def get_lobby_info(self) -> str:
+        return f"{self.cards['bob'] % 2}" if self.leak == "lobby" else ""
+
+    def view(self, player: str | None) -> Any:
+        if self.leak == "view":
+            return {"cards": self.cards, "shown": self.shown}
+        if self.leak == "order":
+            strongest = max(self.cards, key=lambda name: self.cards[name])
+            return {"players": [strongest, *self.shown]}
+        return {"card": self.cards.get(player or ""), "shown": self.shown}
+
+
+async def show(clients: dict[str, Client]) -> None:
+    await clients["bob"].request(Packet("show"))
+    await clients["ann"].get_game_dir()
+
+
+SECRETS: list[Any] = [{"cards": {"ann": 7, "bob": 3}}, {"cards": {"ann": 7, "bob": 12}}]
+
+
+def test_a_game_that_keeps_its_secrets_passes() -> None:
+    assert assert_hidden(Poker, secrets=SECRETS, player="ann", play=show) > 100
+
+
+@pytest.mark.parametrize("leak", ["view", "push", "lobby", "order"])
+def test_a_leaked_card_is_found(leak: str) -> None:
+    game = type("Leaky", (Poker,), {"leak": leak})
+    with pytest.raises(AssertionError, match="ann can tell secret 0 from secret 1") as caught:
+        assert_hidden(game, secrets=SECRETS, player="ann", play=show)
+    assert "secret 1 gives at " in str(caught.value)
+
+
+def test_a_player_may_see_their_own() -> None:
+    with pytest.raises(AssertionError, match="bob can tell"):
+        assert_hidden(Poker, secrets=SECRETS, player="bob", play=show)
+
+
+def test_a_secret_may_be_a_function() -> None:
+    def deal(card: int) -> Callable[[Poker], None]:
+        def set_up(game: Poker) -> None:
+            game.cards["bob"] = card
+
+        return set_up
+
+    assert assert_hidden(Poker, secrets=[deal(1), deal(2), deal(3)], player="ann")
+
+
+def test_a_secret_of_one_is_none() -> None:
+    with pytest.raises(ValueError, match="two or more"):
+        assert_hidden(Poker, secrets=SECRETS[:1], player="ann")
+    with pytest.raises(ValueError, match="expected one of ann, bob"):
+        assert_hidden(Poker, secrets=SECRETS, player="cid")
