@@ -10,7 +10,7 @@ import pytest
 from pgnet_trio.errors import StorageError
 from pgnet_trio.storage import Changes, SavedState, UserRecord
 from pgnet_trio.storage.json_file import MANY_USERS
-from tests.test_storage import ANN, BOB, files_limited_to, load, opened, write
+from tests.storage.test_storage import ANN, BOB, files_limited_to, load, opened, write
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 
 from pgnet_trio.errors import StorageError
 from pgnet_trio.storage import Changes, SavedGame, SavedState, UserRecord
-from tests.test_storage import ANN, BOB, TABLE, files_limited_to, load, opened, write
-from tests.test_storage_locks import IN_USE, holder
+from tests.storage.test_storage import ANN, BOB, TABLE, files_limited_to, load, opened, write
+from tests.storage.test_storage_locks import IN_USE, holder
 
 CLEO = UserRecord("cleo", "", "x")
 

@@ -16,7 +16,7 @@ import pytest
 from pgnet_trio.errors import StorageError
 from pgnet_trio.storage import Changes
 from pgnet_trio.storage.locks import DatabaseLock, FileLock
-from tests.test_storage import ANN, BOB, load, opened, write
+from tests.storage.test_storage import ANN, BOB, load, opened, write
 
 IN_USE = "another server is using it; stop that one, or choose another file"
 

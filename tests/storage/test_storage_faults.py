@@ -11,8 +11,8 @@ import pytest
 
 from pgnet_trio.errors import StorageError
 from pgnet_trio.storage import Changes, SavedGame, SavedState, UserRecord
-from tests.test_storage import ANN, BOB, files_limited_to, load, opened, write
-from tests.test_storage_sqlite import copy_as_after_a_crash
+from tests.storage.test_storage import ANN, BOB, files_limited_to, load, opened, write
+from tests.storage.test_storage_sqlite import copy_as_after_a_crash
 
 CLEO = UserRecord("cleo", "", "x")
 

@@ -13,8 +13,8 @@ from pgnet_trio import Game, Packet
 from pgnet_trio.messages import Request
 from pgnet_trio.storage import Changes, SavedState, Store
 from pgnet_trio.testing import MemoryStore, hosting
-from tests.hosting import in_the_clear
-from tests.test_storage import load
+from tests.kit.hosting import in_the_clear
+from tests.storage.test_storage import load
 
 
 class Table(Game):

@@ -15,7 +15,7 @@ import pytest
 from pgnet_trio.cli import main
 from pgnet_trio.storage import Changes, SavedGame, SavedState, UserRecord
 from pgnet_trio.storage.sqlite_reading import Reading
-from tests.test_storage import (
+from tests.storage.test_storage import (
     ANN,
     BOB,
     ORIGINAL,
@@ -27,8 +27,8 @@ from tests.test_storage import (
     write,
     writer,
 )
-from tests.test_storage_locks import holder
-from tests.test_storage_sqlite import (
+from tests.storage.test_storage_locks import holder
+from tests.storage.test_storage_sqlite import (
     beside,
     copy_as_after_a_crash,
     crash_with_a_log,
