@@ -39,6 +39,47 @@ class FileInUse(StorageError):
     """Another server holds the lock of a file."""
 
 
+class _Locks:
+    """What this process has locked.
+
+    Attributes:
+        files: The files that are locked themselves. Closing any descriptor of a file drops all of
+            a process's fcntl locks on it, SQLite's among them. So a second store of this process
+            must not even open a file that the first one has: it looks it up here.
+        guard: Held while a file is looked up, opened and locked.
+        descriptors: All that hold a lock.
+    """
+
+    def __init__(self) -> None:
+        self.files: set[Identity] = set()
+        self.guard = threading.Lock()
+        self.descriptors: set[int] = set()
+
+    def close(self, descriptor: int) -> None:
+        """Let go of a lock."""
+        self.descriptors.discard(descriptor)
+        os.close(descriptor)
+
+    def let_go_in_child(self) -> None:
+        """Let go of all, in a process that was forked.
+
+        It would hold them as long as it lives: a pool of workers may outlive a server that was
+        killed, and keep the next one from starting.
+        """
+        self.guard = threading.Lock()
+        for descriptor in self.descriptors:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self.descriptors.clear()
+        self.files.clear()
+
+
+_locks = _Locks()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_locks.let_go_in_child)
+
+
 class FileLock:
     """A lock on a file of its own beside the file in question, with ``.lock`` added to its name.
 
@@ -107,6 +148,7 @@ class FileLock:
                 _lock(descriptor, self._path)
                 if self._is_current(descriptor):
                     self._descriptor = descriptor
+                    _locks.descriptors.add(descriptor)
             finally:
                 if self._descriptor is None:
                     os.close(descriptor)
@@ -128,7 +170,7 @@ class FileLock:
         except BaseException:
             self._descriptor = lost
             raise
-        os.close(lost)
+        _locks.close(lost)
 
     def release(self) -> None:
         """Let go of the lock; idempotent."""
@@ -137,14 +179,14 @@ class FileLock:
         descriptor, self._descriptor = self._descriptor, None
         if sys.platform == "win32":
             # An open file cannot be removed there.
-            os.close(descriptor)
+            _locks.close(descriptor)
         # Removed while it is still locked: whoever has opened it by now finds out, by
         # _is_current, that it is no longer the one to lock.
         if not self._stays and self._is_current(descriptor):
             with contextlib.suppress(OSError):
                 self._lock_path.unlink()
         if sys.platform != "win32":
-            os.close(descriptor)
+            _locks.close(descriptor)
 
     def keep(self) -> None:
         """From now on, leave the lock file in the folder when the lock is released."""
@@ -192,16 +234,9 @@ class LockedFile:
 
     def unlock(self) -> None:
         """Let go of it. Call this once, when no SQLite connection has the file open any more."""
-        with _guard:
-            _locked.discard(self.identity)
-            os.close(self.descriptor)
-
-
-# Closing any descriptor of a file drops all of a process's fcntl locks on it, SQLite's among them.
-# So a second store of this process must not even open a file that the first one has: it looks it
-# up here.
-_locked: set[Identity] = set()
-_guard = threading.Lock()
+        with _locks.guard:
+            _locks.files.discard(self.identity)
+            _locks.close(self.descriptor)
 
 
 def lock_file(path: Path, *, shared: bool = False) -> LockedFile:
@@ -215,9 +250,9 @@ def lock_file(path: Path, *, shared: bool = False) -> LockedFile:
         StorageError: Another server has it, or it cannot be opened.
     """
     while True:
-        with _guard:
+        with _locks.guard:
             try:
-                if identity_of(path) in _locked:
+                if identity_of(path) in _locks.files:
                     raise _in_use(path)
                 descriptor = os.open(path, os.O_RDONLY)
             except OSError as error:
@@ -229,7 +264,8 @@ def lock_file(path: Path, *, shared: bool = False) -> LockedFile:
                 # It may have been replaced before it was locked.
                 if identity == identity_of(path):
                     done = True
-                    _locked.add(identity)
+                    _locks.files.add(identity)
+                    _locks.descriptors.add(descriptor)
                     return LockedFile(descriptor, identity)
             except FileNotFoundError as error:
                 raise cannot("read", path, error) from error

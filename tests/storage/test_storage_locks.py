@@ -76,6 +76,38 @@ def test_after_a_kill_the_next_server_starts_at_once(path: Path) -> None:
         assert list(load(path).users) == ["cleo"]
 
 
+# Has a child of its own, and waits to be killed.
+PARENT = """
+import os, signal, sys
+from pgnet_trio.storage import open_store
+
+store = open_store(sys.argv[1])
+store.load()
+if os.fork() == 0:
+    print("ready", flush=True)
+    sys.stdin.read()
+else:
+    signal.pause()
+"""
+
+
+def test_a_child_process_that_outlives_its_server_does_not_keep_the_file(path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        with pytest.raises(StorageError, match=IN_USE):
+            load(path)
+        process.kill()
+        process.wait()
+        # The child has not ended: it would close its end.
+        load(path)
+        process.stdin.close()
+        assert process.stdout.read() == b""
+
+
 def test_a_killed_server_leaves_no_lock_file_beside_a_database(tmp_path: Path) -> None:
     path = tmp_path / "save.sqlite"
     with holder(path) as process:
