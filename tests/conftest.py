@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import is_hypothesis_test
+from trio.testing import MockClock
 
 pytest_plugins = ["pgnet_trio.testing.plugin"]
 
@@ -88,12 +89,23 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         return (yield)
 
 
+@pytest.fixture
+def socket_clock() -> MockClock:
+    """A clock that jumps as ``autojump_clock`` does, for tests over real sockets.
+
+    There, all tasks may be blocked while the system carries bytes from one end to the other. A
+    clock that jumped at once would let 20 s of silence pass in that moment, and end connections.
+    """
+    return MockClock(autojump_threshold=0.05)
+
+
 @pytest.fixture(autouse=True)
 def _count_virtual_time(request: pytest.FixtureRequest) -> Iterator[None]:
     """Add up the time that went by on clocks that jump."""
     clock = None
-    if "autojump_clock" in request.fixturenames:
-        clock = request.getfixturevalue("autojump_clock")
+    for name in ("autojump_clock", "socket_clock"):
+        if name in request.fixturenames:
+            clock = request.getfixturevalue(name)
     yield
     if clock is not None:
         seconds = request.config.stash.setdefault(VIRTUAL_SECONDS, [])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trio
 
 from pgnet_trio.errors import ConnectFailed
-from pgnet_trio.protocol.v2 import SUBPROTOCOL
+from pgnet_trio.protocol.v2 import SUBPROTOCOLS
 
 if TYPE_CHECKING:
     from pgnet_trio.client.address import Address
@@ -67,7 +67,7 @@ class RemoteConnector(Connector):
         self,
         address: Address,
         implementation: WebSocketImplementation,
-        subprotocols: Sequence[str] = (SUBPROTOCOL,),
+        subprotocols: Sequence[str] = SUBPROTOCOLS,
     ) -> None:
         self._address = address
         self._implementation = implementation

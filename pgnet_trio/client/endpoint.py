@@ -50,7 +50,7 @@ def make_endpoint(
         token: What to resume a session with; empty to log in.
     """
     username, password = credentials.username, credentials.password
-    if transport.subprotocol == v2.SUBPROTOCOL:
+    if transport.subprotocol in v2.SUBPROTOCOLS:
         return v2.ClientProtocol(
             username=username,
             password=password,
@@ -58,6 +58,7 @@ def make_endpoint(
             encrypted=encrypted,
             random_bytes=random_bytes,
             offered=transport.offered_subprotocols,
+            subprotocol=transport.subprotocol,
             max_frame_size=MAX_MESSAGE_SIZE,
             delivery=delivery,
             token=token,

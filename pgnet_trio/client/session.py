@@ -28,6 +28,7 @@ from pgnet_trio.protocol.events import (
     Goodbye,
     LoggedIn,
     LoginRefusal,
+    Restarting,
     Resumed,
     ResumeRefusal,
 )
@@ -325,7 +326,7 @@ class ClientSession:
     def _make_endpoint(self, transport: Transport) -> ClientEndpoint:
         who = self._credentials
         is_first_contact = self.protocol is None
-        if transport.subprotocol != v2.SUBPROTOCOL and (
+        if transport.subprotocol not in v2.SUBPROTOCOLS and (
             self._minimum_protocol > 1 or not is_first_contact or who.verify_server_pubkey
         ):
             raise ConnectFailed(
@@ -368,7 +369,7 @@ class ClientSession:
                 ) from error
             if isinstance(first, LoginRefusal):
                 raise LoginRefused(first.reason)
-            if isinstance(first, Goodbye):
+            if isinstance(first, Goodbye | Restarting):
                 raise ConnectFailed(
                     f"The server did not log this client in: {sentence(first.reason)}"
                 )
@@ -413,6 +414,9 @@ class ClientSession:
                     if isinstance(event, Goodbye):
                         self._end(event.reason)
                         return
+                    if isinstance(event, Restarting):
+                        # As after a drop: the client finds its session gone, and logs in anew.
+                        raise Disconnected(event.reason)
                     self._owner.take_event(event)
                 if self.protocol == 1:
                     self.flush()

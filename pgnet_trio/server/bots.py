@@ -40,7 +40,7 @@ async def run_bot(
 
     An error that the bot raises is logged, and the bot is out of the game; the game goes on.
     """
-    near, far = memory_pair(subprotocol=v2.SUBPROTOCOL)
+    near, far = memory_pair(subprotocol=v2.SUBPROTOCOL_2_1)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_serve, room, bot.username, far)
@@ -107,7 +107,11 @@ class _BotSession(Session):
 async def _serve(room: RoomTask, username: str, transport: Transport) -> None:
     # Nothing is encrypted, and nothing resumed.
     protocol = v2.ServerProtocol(
-        None, bytes, offered=transport.offered_subprotocols, max_frame_size=None
+        None,
+        bytes,
+        offered=transport.offered_subprotocols,
+        max_frame_size=None,
+        subprotocol=v2.SUBPROTOCOL_2_1,
     )
     connection: Connection[ServerEvent] = Connection(
         transport, protocol, ping_interval=None, keepalive_timeout=None

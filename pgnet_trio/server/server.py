@@ -14,7 +14,7 @@ from pgnet_trio.crypto import KeyPair
 from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import ServerError, StorageError
 from pgnet_trio.messages import DEFAULT_PORT, check_port
-from pgnet_trio.protocol.v2 import SUBPROTOCOL
+from pgnet_trio.protocol.v2 import SUBPROTOCOL_2_1
 from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.server.admission import FailedLogins
 from pgnet_trio.server.connections.connection import handle_transport
@@ -265,7 +265,7 @@ class Server:
             ServerError: The server is not running.
         """
         context = self._accepting_context()
-        near, far = memory_pair(subprotocol=SUBPROTOCOL if protocol == 2 else None)
+        near, far = memory_pair(subprotocol=SUBPROTOCOL_2_1 if protocol == 2 else None)
         context.connections.start_soon(handle_transport, context, far)
         return near
 

@@ -16,7 +16,7 @@ from pgnet_trio.client.connector import Connector
 from pgnet_trio.crypto import PasswordHasher
 from pgnet_trio.environment import Environment
 from pgnet_trio.errors import ServerError
-from pgnet_trio.protocol.v2 import SUBPROTOCOL
+from pgnet_trio.protocol.v2 import SUBPROTOCOLS
 from pgnet_trio.testing.links import Conditions, Link
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ class SimulatedNetwork:
             self.conditions,
             target=server,
             peer=f"host of {username}" if self.encrypted else "memory",
-            subprotocols=(SUBPROTOCOL,) if protocol == 2 else (),
+            subprotocols=SUBPROTOCOLS if protocol == 2 else (),
             random=place.random,
             note=self._note,
             on_end=place.links.remove,

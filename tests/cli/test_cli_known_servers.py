@@ -286,7 +286,7 @@ async def test_who_is_no_server_has_no_key(
         nursery.cancel_scope.cancel()
 
 
-async def test_who_does_not_answer_has_no_key(autojump_clock: trio.testing.MockClock) -> None:
+async def test_who_does_not_answer_has_no_key(socket_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         serve = functools.partial(trio.serve_tcp, ignore, 0, host="127.0.0.1")
         listeners = await nursery.start(serve)

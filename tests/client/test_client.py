@@ -479,7 +479,7 @@ def test_why_no_server_was_reached(error: Exception, told: str) -> None:
     assert str(failure) == f"No server was reached at example.org:5: {told}"
 
 
-async def test_somebody_silent_there(autojump_clock: trio.testing.MockClock) -> None:
+async def test_somebody_silent_there(socket_clock: trio.testing.MockClock) -> None:
     with trio.socket.socket() as silent:
         await silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -18,7 +18,7 @@ import trio
 
 import pgnet_trio
 from tests.kit.subprocesses import Program, start_program
-from tests.soak.gateway import Gateway
+from tests.soak.proxy import FaultyProxy
 
 SCENARIO = Path(__file__).with_name("scenario.py")
 PACKAGE = Path(pgnet_trio.__file__)
@@ -71,14 +71,14 @@ async def play(client: str, server: str) -> tuple[str, dict[str, Any]]:
     Returns:
         Where the server's package lies, and what the client saw.
     """
-    gateway = Gateway("one drop")
+    proxy = FaultyProxy("one drop")
     async with start(server, "server") as host, trio.open_nursery() as nursery:
         hosted = json.loads((await host.out.wait_for(r"\{.*\}\n"))[0])
-        await nursery.start(gateway.run)
-        gateway.target = hosted["port"]
-        async with start(client, "client", str(gateway.port), hosted["key"]) as player:
+        await nursery.start(proxy.run)
+        proxy.target = hosted["port"]
+        async with start(client, "client", str(proxy.port), hosted["key"]) as player:
             await player.out.wait_for('"drop"\n')
-            gateway.drop()
+            proxy.drop()
             played = json.loads((await player.out.wait_for(r"\{.*\}\n"))[0])
             assert await player.exit_status() == 0, player.err.text
         nursery.cancel_scope.cancel()

@@ -12,7 +12,7 @@ import attrs
 from pgnet_trio import Client, Game, Packet, Response, Server
 from pgnet_trio.client.address import parse_address
 from pgnet_trio.client.connector import Connector, RemoteConnector
-from pgnet_trio.protocol.v2 import SUBPROTOCOL
+from pgnet_trio.protocol.v2 import SUBPROTOCOLS
 from pgnet_trio.testing import HostedServer, SimulatedNetwork
 from pgnet_trio.transport import choose
 
@@ -94,7 +94,7 @@ def socket_client(
 ) -> Client:
     """Return a client that connects to a running server's port over a real socket."""
     assert server.port is not None
-    offered = (SUBPROTOCOL,) if protocol == 2 else ()
+    offered = SUBPROTOCOLS if protocol == 2 else ()
     address = parse_address("127.0.0.1", server.port)
     connector = RemoteConnector(address, choose(None), offered)
     return Client(connector, username=username, password=password, **options)

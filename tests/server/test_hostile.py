@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import random
+import re
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -184,7 +185,7 @@ async def assert_frees_seat(server: Server) -> None:
 
 
 async def test_those_who_say_nothing_are_dropped_in_time(
-    autojump_clock: trio.testing.MockClock,
+    socket_clock: trio.testing.MockClock,
 ) -> None:
     async with hosting(
         Recorder,
@@ -220,7 +221,7 @@ async def test_too_many_from_one_address_are_turned_away() -> None:
 
 
 async def test_a_flood_of_requests_waits_and_starves_nobody(
-    autojump_clock: trio.testing.MockClock,
+    socket_clock: trio.testing.MockClock,
 ) -> None:
     async with (
         hosting(Recorder, port=0, requests_per_second=10) as server,
@@ -254,7 +255,7 @@ async def test_an_original_client_plays_on_our_server(server: Server) -> None:
             peer.receive("x")
 
 
-async def test_a_half_open_peer_is_dropped(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_half_open_peer_is_dropped(socket_clock: trio.testing.MockClock) -> None:
     async with hosting(Recorder, port=0, ping_interval=5, keepalive_timeout=8) as server:
         peer = OriginalClient(username="bob", password="pw")
         async with link(server) as transport:
@@ -312,13 +313,18 @@ async def test_who_strips_the_subprotocol_gets_nothing_from_who_knows_better(
                 assert ann.protocol == 1
 
 
+@pytest.mark.parametrize("seen", [b"pgnet.2", b"pgnet.2.1", b"pgnet.2, pgnet.2.1", b"pgnet.2.1, x"])
 @pytest.mark.parametrize("transport", IMPLEMENTATIONS)
-async def test_who_names_other_subprotocols_breaks_the_handshake(transport: str) -> None:
+async def test_who_names_other_subprotocols_breaks_the_handshake(
+    transport: str, seen: bytes
+) -> None:
+    # Also where the server then selects what the client takes as well.
+    offer = re.compile(rb"(?i)(sec-websocket-protocol: )pgnet[^\r]*")
     async with (
         hosting(Recorder, port=0, transport=transport) as server,
         intercepting(server.port) as eve,
     ):
-        eve.to_server = lambda data: data.replace(b": pgnet.2\r\n", b": pgnet.2,x\r\n")
+        eve.to_server = lambda data: offer.sub(rb"\g<1>" + seen, data)
         with pytest.raises(ConnectFailed, match="handshake failed"):
             await through(eve, transport).run()
         assert server.stats().users == 0
@@ -327,7 +333,7 @@ async def test_who_names_other_subprotocols_breaks_the_handshake(transport: str)
 @pytest.mark.parametrize("gone", [True, False])
 @pytest.mark.parametrize("transport", IMPLEMENTATIONS)
 async def test_a_client_that_comes_back_speaks_protocol_2_or_not_at_all(
-    transport: str, gone: bool, autojump_clock: trio.testing.MockClock
+    transport: str, gone: bool, socket_clock: trio.testing.MockClock
 ) -> None:
     statuses: list[str] = []
     async with (
@@ -355,7 +361,7 @@ async def test_a_client_that_comes_back_speaks_protocol_2_or_not_at_all(
 
 @pytest.mark.parametrize("transport", IMPLEMENTATIONS)
 async def test_another_server_at_a_reconnect_is_told_nothing(
-    transport: str, autojump_clock: trio.testing.MockClock
+    transport: str, socket_clock: trio.testing.MockClock
 ) -> None:
     async with (
         hosting(Recorder, port=0, transport=transport, resume_grace=1000) as server,
@@ -378,7 +384,7 @@ async def test_another_server_at_a_reconnect_is_told_nothing(
 
 @pytest.mark.parametrize("transport", IMPLEMENTATIONS)
 async def test_a_replayed_resume_takes_nothing(
-    transport: str, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+    transport: str, socket_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
         hosting(Recorder, port=0, transport=transport) as server,
@@ -409,7 +415,7 @@ async def read_to_the_end(stream: trio.SocketStream) -> None:
 
 @pytest.mark.parametrize("transport", IMPLEMENTATIONS)
 async def test_altered_bytes_cost_the_connection_and_not_the_session(
-    transport: str, autojump_clock: trio.testing.MockClock
+    transport: str, socket_clock: trio.testing.MockClock
 ) -> None:
     chance = random.Random(4)
     async with (
@@ -436,7 +442,7 @@ async def test_altered_bytes_cost_the_connection_and_not_the_session(
 
 @pytest.mark.parametrize("transport", IMPLEMENTATIONS)
 async def test_resets_in_the_middle_of_frames_lose_and_repeat_nothing(
-    transport: str, autojump_clock: trio.testing.MockClock
+    transport: str, socket_clock: trio.testing.MockClock
 ) -> None:
     class Counting(Recorder):
         def handle_game_packet(self, packet: Packet, /) -> Response:
@@ -755,7 +761,7 @@ async def test_a_goodbye_right_behind_the_log_in_leaves_nobody_in_the_seat() -> 
 
 
 async def test_resumes_by_guessing_end_with_the_time_to_log_in(
-    autojump_clock: trio.testing.MockClock,
+    socket_clock: trio.testing.MockClock,
 ) -> None:
     async with hosting(Recorder, port=0) as server, socket_client(server, "ann") as ann:
         async with choose("websockets").connect(

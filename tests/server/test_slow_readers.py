@@ -162,7 +162,7 @@ async def test_what_a_stalled_client_costs_is_its_limit_and_little_more(
 
 @pytest.mark.parametrize("transport", IMPLEMENTATIONS)
 async def test_both_sides_may_have_much_to_say_at_once(
-    transport: str, autojump_clock: MockClock
+    transport: str, socket_clock: MockClock
 ) -> None:
     online: list[bool] = []
     text = "x" * 60_000
@@ -244,7 +244,7 @@ async def test_bytes_that_trickle_are_progress(autojump_clock: MockClock) -> Non
 
 @pytest.mark.parametrize("transport", IMPLEMENTATIONS)
 async def test_a_write_without_progress_ends_the_connection(
-    transport: str, autojump_clock: MockClock
+    transport: str, socket_clock: MockClock
 ) -> None:
     async with hosting(
         Loud,
@@ -278,9 +278,7 @@ async def test_an_idle_connection_is_kept_alive_by_envelopes(autojump_clock: Moc
 
 
 @pytest.mark.parametrize("transport", IMPLEMENTATIONS)
-async def test_idle_connections_stay_over_sockets(
-    transport: str, autojump_clock: MockClock
-) -> None:
+async def test_idle_connections_stay_over_sockets(transport: str, socket_clock: MockClock) -> None:
     online: list[bool] = []
     async with hosting(Loud, port=0, transport=transport) as server:
         for protocol in (1, 2):

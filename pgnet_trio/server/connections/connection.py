@@ -46,7 +46,7 @@ async def handle_stream(
         return
     opening = implementation.accept(
         stream,
-        subprotocols=[v2.SUBPROTOCOL],
+        subprotocols=v2.SUBPROTOCOLS,
         max_message_size=context.options.limits.max_login_message_size,
         peer=address,
     )
@@ -163,11 +163,12 @@ def _choose_protocol(
     # Nobody can read a link inside the process, so nothing on it is encrypted.
     key = None if transport.inside_process else context.key
     random_bytes = context.options.environment.random_bytes
-    if transport.subprotocol == v2.SUBPROTOCOL:
+    if transport.subprotocol in v2.SUBPROTOCOLS:
         return v2.ServerProtocol(
             key,
             random_bytes,
             offered=transport.offered_subprotocols,
+            subprotocol=transport.subprotocol,
             max_frame_size=context.options.limits.max_message_size,
         )
     return v1.ServerProtocol(key, random_bytes)
