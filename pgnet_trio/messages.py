@@ -18,6 +18,7 @@ from pgnet_trio.errors import CodecError, PGNetError
 
 __all__ = [
     "ADMIN_USERNAME",
+    "DEFAULT_HEARTBEAT_RATE",
     "DEFAULT_PORT",
     "PLAYERS",
     "SERVER_PREFIX",
@@ -38,6 +39,9 @@ __all__ = [
 
 DEFAULT_PORT = 38929
 """The port of a server that is not told another."""
+
+DEFAULT_HEARTBEAT_RATE = 10.0
+"""Heartbeats a second, if a game gives no rate above 0, or a server tells none."""
 
 ADMIN_USERNAME = "admin"
 """The one user who may make admin requests."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import attrs
 
+from pgnet_trio.server.room.stats import RoomStats
+
 __all__ = [
     "ConnectionStats",
     "GameStats",
+    "RoomStats",
     "SaveStats",
     "ServerStats",
     "SessionStats",
@@ -41,18 +44,12 @@ class GameStats:
     """One game.
 
     Attributes:
-        users: How many users are in the game; bots do not count.
-        members: How many players and spectators the game itself knows, bots included.
-        queued_turns: How many turns wait for the game.
-        open_questions: How many questions to players wait for an answer.
-        missed_ticks: How many updates were skipped because the one before was late.
+        users: How many users are in the game, for the lobby; bots do not count.
+        room: What goes on in the game.
     """
 
     users: int
-    members: int
-    queued_turns: int
-    open_questions: int
-    missed_ticks: int
+    room: RoomStats
 
 
 @attrs.frozen(kw_only=True)

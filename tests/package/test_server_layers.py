@@ -18,11 +18,11 @@ SERVER_LAYERS = (
     "accounts",
     "password_checks",
     "shutdown",
-    "stats",
     "options",
     "watchdog",
-    # One game, and then all of them.
+    # One game, and then all of them; `stats` shows them too.
     "room",
+    "stats",
     "games.lobby",
     "games.archive",
     "games.saves",
@@ -46,7 +46,7 @@ SERVER_LAYERS = (
 )
 
 # All that others see of a room. A session does not know its class.
-ROOM_FACE = {"player", "owner", "room"}
+ROOM_FACE = {"player", "owner", "room", "stats"}
 FACE_FOR_SESSIONS = {"player"}
 
 PREFIX = "pgnet_trio.server."

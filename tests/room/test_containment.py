@@ -554,9 +554,22 @@ class Blocking(Game):
     """Holds up the whole server until the watchdog has spoken."""
 
     spoken = threading.Event()
+    where = ""
+
+    def view(self) -> None:
+        if self.where == "view":
+            self.block()
+
+    def get_lobby_info(self) -> str:
+        if self.where == "lobby info":
+            self.block()
+        return ""
 
     @on(Poke)
     async def poke(self, player: str, message: Poke) -> None:
+        self.where = message.where
+        if message.where in ("view", "lobby info"):
+            return
         if message.where == "handler":
             self.block()
         elif message.where == "task":
@@ -587,7 +600,7 @@ class _Listener(logging.Handler):
             Blocking.spoken.set()
 
 
-@pytest.mark.parametrize("where", ["handler", "async handler", "task"])
+@pytest.mark.parametrize("where", ["handler", "async handler", "task", "view", "lobby info"])
 async def test_a_call_that_blocks_is_named(where: str) -> None:
     Blocking.spoken.clear()
     listener = _Listener()

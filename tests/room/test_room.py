@@ -939,4 +939,4 @@ async def test_an_update_that_is_late_is_skipped(autojump_clock: MockClock) -> N
         await trio.sleep(1.25)
         # On time again, and never twice for what was missed.
         assert times == pytest.approx([0.1, 0.2, 0.3, 0.9, 1.0, 1.1, 1.2], abs=0.06)
-        assert server.stats().games["table 1"].missed_ticks == 5
+        assert server.stats().games["table 1"].room.missed_ticks == 5

@@ -629,6 +629,21 @@ async def test_a_push_within_a_view_is_sent_after_it() -> None:
         assert "push in view" in ann.seen
 
 
+async def test_a_push_within_the_lobby_information_is_sent_after_it() -> None:
+    class Chatty(Adding):
+        def get_lobby_info(self) -> str:
+            if len(self.state.numbers) == 1:
+                self.room.push("in info")
+            return ""
+
+    async with hosting(Chatty) as server, watching(server, "ann") as ann:
+        await ann.create_game("table 1")
+        ann.seen.clear()
+        await ann.call(Add(1))
+        assert ann.seen[:2] == ["patch", "push Added"]
+        assert "push in info" in ann.seen
+
+
 # The client's side.
 
 

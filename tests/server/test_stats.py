@@ -68,7 +68,8 @@ async def test_users_and_their_games(autojump_clock: MockClock) -> None:
         assert stats.sessions["ann"].game == "table 1"
         assert stats.sessions["ann"].online
         assert list(stats.games) == ["table 1"]
-        assert (stats.games["table 1"].users, stats.games["table 1"].members) == (2, 2)
+        assert stats.games["table 1"].users == 2
+        assert stats.games["table 1"].room.players == ("ann", "bob")
         await ann.leave_game()
         assert server.stats().sessions["ann"].game is None
         assert server.stats().games["table 1"].users == 1
@@ -82,7 +83,8 @@ async def test_a_bot_is_a_member_and_no_user() -> None:
         await ann.request(Packet("add a bot"))
         await wait_all_tasks_blocked()
         stats = server.stats()
-        assert (stats.games["table 1"].users, stats.games["table 1"].members) == (1, 2)
+        assert stats.games["table 1"].users == 1
+        assert stats.games["table 1"].room.players == ("ann", "bot 1")
         assert (stats.users, list(stats.sessions)) == (1, ["ann"])
 
 
@@ -113,7 +115,7 @@ async def test_what_waits_for_a_client_and_for_a_game(autojump_clock: MockClock)
     ):
         await bob.request(Packet("ask"))
         await wait_all_tasks_blocked()
-        assert server.stats().games["table 1"].open_questions == 1
+        assert server.stats().games["table 1"].room.open_questions == 1
         server.network.stall("ann")
         before = server.stats().sessions["ann"]
         for _ in range(10):
@@ -126,7 +128,7 @@ async def test_what_waits_for_a_client_and_for_a_game(autojump_clock: MockClock)
         await wait_all_tasks_blocked()
         # One of the three has its turn, and the others wait behind it.
         assert server.stats().sessions["bob"].unanswered == 3
-        assert server.stats().games["table 1"].queued_turns == 2
+        assert server.stats().games["table 1"].room.waiting_turns == 2
         server.games["table 1"].gate.set()
         await wait_all_tasks_blocked()
         assert server.stats().sessions["bob"].unanswered == 0

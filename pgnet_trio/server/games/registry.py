@@ -165,13 +165,7 @@ class GameRegistry:
     def stats(self) -> dict[str, GameStats]:
         """Return the figures of each game."""
         return {
-            entry.name: GameStats(
-                users=len(entry.users),
-                members=len(entry.room.members),
-                queued_turns=entry.room.queued_turns,
-                open_questions=entry.room.open_questions,
-                missed_ticks=entry.room.missed_ticks,
-            )
+            entry.name: GameStats(users=len(entry.users), room=entry.room.stats())
             for entry in self.lobby
         }
 

@@ -1,3 +1,14 @@
-"""One game at one table: its turns, its members, and what they are told."""
+"""One game at one table: its turns, its members, and what they are told.
+
+The modules form a stack, and each knows only those below it:
+
+- `room`: a game's life. `backend`: what the author's game sees of it.
+- `loop`: one turn after the other. `scripts`, `ticker`, `bots`: what runs beside it.
+- `membership`: who joins and leaves. `presence`: who is told who is there.
+- `dispatch`: a packet's way to its handler. `runner`: the game's code, step by step.
+- `publisher`, `views`: the state and the pushes.
+- `queue`, `instance`, `members`, `questions`, `deferred`: one piece of state each.
+- `player`, `owner`: what a room needs of sessions, and of whoever keeps it.
+"""
 
 from __future__ import annotations

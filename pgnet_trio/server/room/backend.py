@@ -1,34 +1,32 @@
-"""What an author's game gets of its room, behind ``self.room``."""
+"""What the author's game gets of its room, behind ``self.room``."""
 
 from __future__ import annotations
 
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pgnet_trio.codec import decode_json
 from pgnet_trio.errors import PlayerLeft
 from pgnet_trio.messages import SERVER_PREFIX
 from pgnet_trio.protocol.v2.envelopes import encode_push
-from pgnet_trio.server.room.bots import check_bot_name
-from pgnet_trio.server.room.scripts import in_turn
+from pgnet_trio.server.room.deferred import in_turn
 from pgnet_trio.typed import to_push
 
 if TYPE_CHECKING:
     from pgnet_trio.game import BotPlayer, NoDefault
     from pgnet_trio.server.room.bots import Bots
-    from pgnet_trio.server.room.deferred import Wishes
-    from pgnet_trio.server.room.instance import Hosted
+    from pgnet_trio.server.room.instance import GameInstance
     from pgnet_trio.server.room.members import Members
-    from pgnet_trio.server.room.membership import Attendance
+    from pgnet_trio.server.room.membership import Membership
     from pgnet_trio.server.room.owner import RoomOwner
-    from pgnet_trio.server.room.publisher import News
+    from pgnet_trio.server.room.publisher import Publisher
     from pgnet_trio.server.room.questions import Questions
-    from pgnet_trio.server.room.queue import Inbox
+    from pgnet_trio.server.room.runner import Runner
     from pgnet_trio.server.room.scripts import ScriptNursery
 
-__all__ = ["Backend"]
+__all__ = ["RoomParts", "ServerRoom"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -36,77 +34,66 @@ AnswerT = TypeVar("AnswerT")
 ModelT = TypeVar("ModelT")
 
 
-class Backend:
+class RoomParts(Protocol):
+    """The parts of a room that its game makes use of; see `RoomTask`, which has them.
+
+    A room makes its `ServerRoom`; so this module cannot name the class.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    owner: RoomOwner
+    members: Members
+    instance: GameInstance
+    publisher: Publisher
+    runner: Runner
+    questions: Questions
+    membership: Membership
+    bots: Bots
+    scripts: ScriptNursery
+
+
+class ServerRoom:
     """The server's `pgnet_trio.game.RoomBackend`: passes on what the game asks for.
 
     Args:
-        hosted: The game.
-        inbox: Says whether it is over.
-        news: Takes what it pushes.
-        wishes: Takes what it asks for that comes after its turn.
-        attendance: Knows who may join.
-        members: Who is in the game.
-        questions: Takes what it asks them.
-        bots: Takes the bots that it adds.
-        options: What it was created with.
-        seed: Seeds its randomness.
-        owner: Puts its save string on disk.
+        room: The room.
+        seed: Seeds the game's randomness.
 
     Attributes:
         name: The game's name.
-        options: What it was created with.
-        random: Its randomness.
+        options: What the game was created with.
+        random: The game's randomness.
     """
 
-    def __init__(
-        self,
-        hosted: Hosted,
-        inbox: Inbox,
-        news: News,
-        wishes: Wishes,
-        attendance: Attendance,
-        *,
-        members: Members,
-        questions: Questions,
-        bots: Bots,
-        options: Mapping[str, Any],
-        seed: int | bytes | None,
-        owner: RoomOwner,
-    ) -> None:
-        self.name = hosted.name
-        self.options = options
+    def __init__(self, room: RoomParts, seed: int | bytes | None) -> None:
+        self.name = room.name
+        self.options = room.options
         self.random = random.Random(seed)
-        self.time = hosted.time
-        self.sync = news.sync
-        self.end = wishes.end
-        self._hosted = hosted
-        self._inbox = inbox
-        self._news = news
-        self._wishes = wishes
-        self._attendance = attendance
-        self._members = members
-        self._questions = questions
-        self._bots = bots
-        self._owner = owner
+        self._room = room
 
     @property
     def players(self) -> list[str]:
         """The players in join order."""
-        return self._members.players
+        return self._room.members.players
 
     @property
     def nursery(self) -> ScriptNursery:
         """The nursery of the game's tasks."""
-        return self._hosted.scripts
+        return self._room.scripts
 
     @property
     def locked(self) -> bool:
         """Whether nobody more may join."""
-        return self._attendance.locked
+        return self._room.membership.locked
 
     @locked.setter
     def locked(self, locked: bool) -> None:
-        self._attendance.locked = locked
+        self._room.membership.locked = locked
+
+    def time(self) -> float:
+        """Return the room's time in seconds."""
+        return self._room.instance.time()
 
     def push(
         self,
@@ -120,25 +107,35 @@ class Backend:
         if push.message.startswith(SERVER_PREFIX):
             raise ValueError(f"{push.message!r}: messages that begin so are the server's own")
         envelope = encode_push(push)
-        members = self._members.select(to, exclude)
+        room = self._room
+        members = room.members.select(to, exclude)
         if members:
             self._note_need_of_pushes()
-            self._news.pushes.append((members, envelope))
-            if not self._hosted.busy:
-                self._news.sync()
+            room.publisher.push(members, envelope)
+            # Outside of turns and steps, as in a task of the author's own, nothing comes after.
+            if not room.runner.busy:
+                room.runner.sync()
 
     def kick(self, player: str, reason: str = "") -> None:
-        """Send a player away after this turn."""
-        if player in self._members:
-            self._wishes.kick(player, reason)
+        """Have a member sent away after this turn; nothing happens if they are not here."""
+        if player in self._room.members:
+            self._room.runner.defer_kick(player, reason)
+
+    def end(self, reason: str = "") -> None:
+        """Have the game ended after this turn."""
+        self._room.runner.defer_end(reason)
+
+    def sync(self) -> None:
+        """Make known what has changed, now."""
+        self._room.runner.sync()
 
     def saved(self, model: type[ModelT]) -> ModelT | None:
         """Read the save string as a model."""
-        loaded = self._hosted.loaded
+        loaded = self._room.instance.loaded
         return decode_json(loaded, model) if loaded else None
 
     def refuse_in_turn(self, what: str) -> None:
-        """Raise RuntimeError in a turn, which would wait for another one in vain."""
+        """Raise RuntimeError in a turn, which would wait in vain for another turn."""
         if in_turn.get():
             raise RuntimeError(
                 f"room.{what}() was called in a turn (a hook, a handler or a tick), where it "
@@ -157,13 +154,14 @@ class Backend:
     ) -> AnswerT:
         """Ask a player something; see `pgnet_trio.Room.ask`."""
         self.refuse_in_turn("ask")
-        member = self._members.get(player)
+        room = self._room
+        member = room.members.get(player)
         if member is None or member.is_spectator:
             raise PlayerLeft(f"{player!r} cannot be asked: no such player is in the game.")
         self._note_need_of_pushes()
-        # Who is asked has to see what this step of the script has changed before.
-        self._news.sync()
-        return await self._questions.ask(
+        # Before the question: the player has to see what this step of the script has changed.
+        room.runner.sync()
+        return await room.questions.ask(
             member,
             player,
             question,
@@ -176,30 +174,28 @@ class Backend:
     async def wait_players(self, count: int) -> list[str]:
         """Wait until there are so many players."""
         self.refuse_in_turn("wait_players")
-        return await self._attendance.wait_players(count)
+        return await self._room.membership.wait_players(count)
 
     def add_bot(self, bot: BotPlayer) -> None:
-        """Have a bot join."""
-        check_bot_name(bot.username)
-        if bot.username in self._members or bot.username in self._bots:
-            raise ValueError(f"{bot.username!r} is in the game {self.name!r} already")
-        if self._inbox.end_reason is None:
-            self._bots.start(bot)
+        """Let a bot join."""
+        self._room.bots.add(bot)
 
     async def save(self) -> None:
         """Save this game; on disk when this returns."""
-        self._hosted.take_save_string()
-        await self._owner.save()
+        self._room.instance.take_save_string()
+        await self._room.owner.save()
 
     def _note_need_of_pushes(self) -> None:
-        """Take note that a game pushes or asks whose class does not show it, in a helper say."""
-        hosted = self._hosted
-        if hosted.needs_pushes or hosted.has_heartbeat:
+        """Note that a game pushes or asks although its class does not show it: in a helper, say."""
+        instance = self._room.instance
+        if instance.needs_pushes or instance.has_heartbeat:
             return
-        # From now on it refuses those who would not get it.
-        hosted.needs_pushes = True
+        # From now on, players with protocol 1 are refused.
+        instance.needs_pushes = True
         without = [
-            member.player.username for member in self._members if not member.player.takes_pushes
+            member.player.username
+            for member in self._room.members
+            if not member.player.takes_pushes
         ]
         if without:
             logger.warning(

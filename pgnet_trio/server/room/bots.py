@@ -1,4 +1,4 @@
-"""The bots of a game: which there are, and which names they may have."""
+"""The bots of a game: how they are started, and which names they may have."""
 
 from __future__ import annotations
 
@@ -6,50 +6,56 @@ from typing import TYPE_CHECKING
 
 from pgnet_trio.messages import ADMIN_USERNAME
 from pgnet_trio.messages import is_username_allowed as could_be_a_user
-from pgnet_trio.server.room.scripts import in_turn
+from pgnet_trio.server.room.deferred import in_turn
 
 if TYPE_CHECKING:
     from pgnet_trio.game import BotPlayer
-    from pgnet_trio.server.room.instance import Hosted
+    from pgnet_trio.server.room.members import Members
     from pgnet_trio.server.room.owner import RoomOwner
+    from pgnet_trio.server.room.runner import Runner
 
 __all__ = ["Bots", "check_bot_name", "is_bot_name"]
 
 MAX_NAME = 50
+"""Characters of a bot's name."""
 
 
 class Bots:
-    """The bots that are in a game, or about to be.
+    """Starts the bots of a game, which end with it.
 
     Args:
-        owner: Plays them.
-        hosted: The game, which they are gone with.
+        members: The members, and the names of the bots.
+        runner: Has the nursery of what ends with the game.
+        owner: Plays the bots.
     """
 
-    def __init__(self, owner: RoomOwner, hosted: Hosted) -> None:
+    def __init__(self, members: Members, runner: Runner, owner: RoomOwner) -> None:
+        self._members = members
+        self._runner = runner
         self._owner = owner
-        self._hosted = hosted
-        self._bots: dict[str, BotPlayer] = {}
 
-    def __contains__(self, username: object) -> bool:
-        return username in self._bots
+    def add(self, bot: BotPlayer) -> None:
+        """Let a bot join and play, in a task of its own, unless the game is over.
 
-    def start(self, bot: BotPlayer) -> None:
-        """Have a bot join and play, in a task of its own."""
-        self._bots[bot.username] = bot
-        self._hosted.nursery.start_soon(self._run, bot)
-
-    def forget(self, username: str) -> None:
-        """Note that a bot is out of the game, so that another one may have its name."""
-        self._bots.pop(username, None)
+        Raises:
+            ValueError: A user could have its name, or somebody in the game has it.
+        """
+        check_bot_name(bot.username)
+        if bot.username in self._members or bot.username in self._members.bots:
+            name = self._runner.instance.name
+            raise ValueError(f"{bot.username!r} is in the game {name!r} already")
+        if self._runner.queue.end_reason is None:
+            self._members.bots[bot.username] = bot
+            self._runner.nursery.start_soon(self._run, bot)
 
     async def _run(self, bot: BotPlayer) -> None:
         in_turn.set(False)
         try:
             await self._owner.run_bot(bot)
         finally:
-            if self._bots.get(bot.username) is bot:
-                del self._bots[bot.username]
+            # Another bot may have come under its name since.
+            if self._members.bots.get(bot.username) is bot:
+                del self._members.bots[bot.username]
 
 
 def check_bot_name(name: str) -> None:
@@ -66,5 +72,5 @@ def check_bot_name(name: str) -> None:
 
 
 def is_bot_name(name: str) -> bool:
-    """Whether this is no user's name."""
+    """Return whether no user can have this name."""
     return name != ADMIN_USERNAME and not could_be_a_user(name)

@@ -1,92 +1,68 @@
-"""What a game asks for that comes after its turn: whom to send away, and to end."""
+"""What a game asks for in the middle of its code, and the room does after it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
 
 import attrs
 
 from pgnet_trio.server.refusals import GONE
-from pgnet_trio.server.room.scripts import in_turn
 
-if TYPE_CHECKING:
-    from pgnet_trio.server.room.queue import Inbox
+__all__ = ["Deferred", "Wanted", "in_turn"]
 
-__all__ = ["Wishes"]
+in_turn: ContextVar[bool] = ContextVar("in_turn", default=False)
+"""Whether this task runs a turn of a game; False in scripts, and outside of rooms."""
 
 
 @attrs.define(eq=False)
-class _Wanted:
+class Wanted:
+    """What was asked for and is not done yet.
+
+    Attributes:
+        kicks: Whom to kick, and why.
+        end: Why to end the game; None for not to.
+    """
+
     kicks: dict[str, str] = attrs.field(factory=dict)
     end: str | None = None
 
 
-class Wishes:
-    """Keeps what is to happen after the turn, or the script's step, in which it was asked for.
-
-    Args:
-        inbox: Is asked for a turn where none is in progress.
-        send_away: Has a member out, with a reason.
-        close: Ends the game, with a reason.
+class Deferred:
+    """Keeps kicks and the end of the game until the turn, or the script's step, is over.
 
     Attributes:
-        waiting: Whether there is something to settle.
+        waiting: Whether there may be something to do.
+        of_turns: What turns asked for; done after the turn.
+        of_scripts: What scripts asked for; done after the script's step, which need not wait for
+            a turn that does not end.
     """
 
-    def __init__(
-        self,
-        inbox: Inbox,
-        *,
-        send_away: Callable[[str, str], None],
-        close: Callable[[str], None],
-    ) -> None:
+    def __init__(self) -> None:
         self.waiting = False
-        self._inbox = inbox
-        self._send_away = send_away
-        self._close = close
-        self._of_turns = _Wanted()
-        # Scripts need not wait for a turn that does not come to an end.
-        self._of_scripts = _Wanted()
+        self.of_turns = Wanted()
+        self.of_scripts = Wanted()
 
-    def kick(self, player: str, reason: str) -> None:
-        """Have a player sent away."""
-        self._wanted().kicks[player] = reason
-        self._inbox.poke()
+    def kick(self, username: str, reason: str) -> None:
+        """Ask for a member to be kicked."""
+        self._wanted().kicks[username] = reason
 
-    def end(self, reason: str = "") -> None:
-        """Have the game ended."""
+    def end(self, reason: str) -> bool:
+        """Ask for the game to be ended; the first reason counts.
+
+        Returns:
+            Whether this was the first time.
+        """
         wanted = self._wanted()
-        if wanted.end is None:
-            wanted.end = reason or GONE
-            self._inbox.poke()
-
-    def settle(self) -> None:
-        """Do what waits for the end of a turn."""
-        if self.waiting:
-            self.waiting = False
-            self._fulfil(self._of_turns)
-            self._fulfil(self._of_scripts)
-
-    def settle_scripts(self) -> None:
-        """Do what waits for the end of a script's step."""
-        if self.waiting:
-            self._fulfil(self._of_scripts)
+        if wanted.end is not None:
+            return False
+        wanted.end = reason or GONE
+        return True
 
     def clear(self) -> None:
-        """Forget them all."""
-        self._of_turns = _Wanted()
-        self._of_scripts = _Wanted()
+        """Forget everything: the game that asked for it is gone."""
+        self.of_turns = Wanted()
+        self.of_scripts = Wanted()
 
-    def _wanted(self) -> _Wanted:
-        """Give the wishes of who calls this, which is about to add to them."""
+    def _wanted(self) -> Wanted:
         self.waiting = True
-        return self._of_turns if in_turn.get() else self._of_scripts
-
-    def _fulfil(self, wanted: _Wanted) -> None:
-        if wanted.kicks and self._inbox.end_reason is None:
-            kicks, wanted.kicks = wanted.kicks, {}
-            for username, reason in kicks.items():
-                self._send_away(username, reason)
-        if wanted.end is not None:
-            self._close(wanted.end)
+        return self.of_turns if in_turn.get() else self.of_scripts

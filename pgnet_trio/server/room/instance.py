@@ -1,9 +1,8 @@
-"""The author's game, as its room knows it: what it makes use of, and what of its code runs."""
+"""The author's game, as its room knows it: how it is made, and what it makes use of."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,62 +10,43 @@ import trio
 
 from pgnet_trio.codec import encode_json
 from pgnet_trio.game import Game, RoomBackend, current_room
+from pgnet_trio.messages import DEFAULT_HEARTBEAT_RATE
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.room.scripts import ScriptNursery
-    from pgnet_trio.server.watchdog import Watchdog
     from pgnet_trio.typed import Handler
 
-__all__ = ["Hosted"]
-
-logger = logging.getLogger("pgnet_trio.server")
-
-LONG_WAIT = 5.0
-"""Seconds that a turn may wait without a word, while other turns wait for it."""
-
-DEFAULT_HEARTBEAT_RATE = 10.0
-"""Heartbeats a second, where a game gives none that is above 0."""
+__all__ = ["GameInstance"]
 
 _PUSHING = {"push", "ask", "ask_all"}
 
 
-class Hosted:
-    """The game that a room runs; another object after a restart.
+class GameInstance:
+    """The game that a room runs; after a restart, another object of the author's class.
 
     Args:
         name: The game's name.
         make_game: Makes the game, from a save string or None.
         save_string: What the game was last saved as; None for a new game.
-        watchdog: Is told whose code runs.
 
     Attributes:
         name: The game's name.
-        start: When the room's time began, in Trio's.
-        watchdog: Has a note of this left in its ``room`` by whoever sets `busy`.
-        busy: What of the game's code runs just now, in a turn or in a script, another object
-            each time; None while it waits for something.
-        game: The game.
+        start: When the room's time began, on Trio's clock.
+        game: The author's object.
         made: Whether there is one: from the first time that it was made.
         loaded: The save string that the game is made from.
-        save_string: What the game last gave to be saved; None before it was asked, empty when
-            it is not persistent.
-        waiting: The hook of the turn in progress, where it waits, until its wait was logged.
-        failure: What it raised outside of its turns, until the room knows.
-        nursery: What runs as long as the game.
-        scripts: The nursery of the game's own tasks, within.
+        save_string: The game's last save string; None before it was asked for one, empty if it
+            is not persistent.
         is_persistent: Whether it wanted to be saved when it was made.
-        handlers: What takes typed messages.
+        handlers: The handlers of typed messages.
         has_info: Whether it describes itself to the lobby.
         has_heartbeat: Whether it wants heartbeats.
         has_view: Whether it shows a state.
         has_script: Whether it has a ``run``.
         has_ticks: Whether it wants to be updated.
-        needs_pushes: Whether it is not for players of protocol 1.
+        needs_pushes: Whether players with protocol 1 cannot play it.
     """
 
     game: Game
-    nursery: trio.Nursery
-    scripts: ScriptNursery
     is_persistent: bool
     handlers: Mapping[str, Handler]
     has_info: bool
@@ -77,26 +57,17 @@ class Hosted:
     needs_pushes: bool
 
     def __init__(
-        self,
-        name: str,
-        make_game: Callable[[str | None], Game],
-        save_string: str | None,
-        watchdog: Watchdog,
+        self, name: str, make_game: Callable[[str | None], Game], save_string: str | None
     ) -> None:
         self.name = name
         self.start = trio.current_time()
-        self.watchdog = watchdog
-        self.busy: object = None
         self.made = False
         self.loaded = save_string
         self.save_string = save_string
-        self.failure: BaseException | None = None
-        self.waiting: Coroutine[Any, Any, Any] | None = None
-        self._waiting_since = 0.0
         self._make_game = make_game
 
     def make(self, backend: RoomBackend) -> None:
-        """Make the game, with this behind its room, and see what it makes use of."""
+        """Make the game, with *backend* behind its room, and see what it makes use of."""
         token = current_room.set(backend)
         try:
             self.game = self._make_game(self.loaded)
@@ -116,44 +87,16 @@ class Hosted:
         self.needs_pushes = not self.has_heartbeat and (self.has_view or _uses_pushes(game_class))
 
     def time(self) -> float:
-        """The room's time in seconds."""
+        """Return the room's time in seconds."""
         return trio.current_time() - self.start
 
     def heartbeat_rate(self) -> float:
-        """How many heartbeats a second a client sends."""
+        """Return how many heartbeats a second a client sends."""
         rate = float(self.game.heartbeat_rate)
         return rate if rate > 0 else DEFAULT_HEARTBEAT_RATE
 
-    def wait_for(self, hook: Coroutine[Any, Any, Any] | None) -> None:
-        """Note which hook the turn in progress waits for; None for none any more."""
-        self.waiting = hook
-        self._waiting_since = trio.current_time()
-
-    def note_wait(self) -> None:
-        """Log that others wait for the turn in progress, once, where it has waited for long."""
-        waited, hook = trio.current_time() - self._waiting_since, self.waiting
-        if waited < LONG_WAIT or hook is None:
-            return
-        self.waiting = None
-        frame = getattr(hook, "cr_frame", None)
-        where = f", at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
-        logger.warning(
-            "The game %r takes no other turn while %s waits, for %.0f s now%s. Have a task do what "
-            "takes long: self.room.nursery.start_soon(...)",
-            self.name,
-            getattr(hook, "__qualname__", "a hook"),
-            waited,
-            where,
-        )
-
-    def fail(self, error: BaseException) -> None:
-        """Have the game end as if a turn of it had raised this; for what runs in other tasks."""
-        if self.failure is None:
-            self.failure = error
-            self.nursery.cancel_scope.cancel()
-
     def take_save_string(self) -> None:
-        """Bring `save_string` up to date."""
+        """Ask the game for its save string, and keep it in `save_string`."""
         if not self.game.persistent:
             self.save_string = ""
             return
@@ -169,7 +112,7 @@ class Hosted:
 
 
 def _uses_pushes(game_class: type[Game]) -> bool:
-    """Whether a class reaches for what only protocol 2 can carry."""
+    """Return whether the code of a class uses what only protocol 2 can carry."""
     for base in game_class.__mro__:
         if base is Game:
             break
@@ -181,7 +124,7 @@ def _uses_pushes(game_class: type[Game]) -> bool:
 
 
 def _names_used(code: Any) -> Iterator[str]:
-    """The attributes and globals that a function names, and the functions within it."""
+    """Yield the attributes and globals that a function names, and those of functions inside."""
     yield from getattr(code, "co_names", ())
     for constant in getattr(code, "co_consts", ()):
         yield from _names_used(constant)

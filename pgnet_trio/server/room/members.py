@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pgnet_trio.game import BotPlayer
     from pgnet_trio.protocol.v2.server_delivery import Snapshot
     from pgnet_trio.server.room.player import OpenQuestion, Player
 
@@ -19,9 +20,9 @@ class Member:
         player: Their session.
         seat: The player's name; None for a spectator.
         entered: Whether they were told that they are in.
-        early: What was pushed to them before.
+        early: The pushes that wait until they are.
         shown: The state that was last sent to them.
-        missed_presence: Whether they were not told of who came or went, since they were away.
+        missed_presence: Whether somebody came or went while they were away.
     """
 
     __slots__ = ("early", "entered", "missed_presence", "player", "seat", "shown")
@@ -36,36 +37,41 @@ class Member:
 
     @property
     def is_spectator(self) -> bool:
-        """Whether they only watch."""
+        """Whether this member only watches."""
         return self.seat is None
 
     def show(self, snapshot: Snapshot) -> None:
-        """Have a state sent to them."""
+        """Send the member a state."""
         self.shown = snapshot
         self.player.show(snapshot)
 
     def push(self, envelope: bytes) -> None:
-        """Send them a push, once they are in."""
+        """Send the member a push, or keep it until they are in."""
         if self.entered:
             self.player.push(envelope)
         else:
             self.early.append(envelope)
 
     def ask(self, question: OpenQuestion) -> None:
-        """Show them a question; who is not in yet is shown it then."""
+        """Show the member a question, unless they are not in yet: then they are shown it later."""
         if self.entered:
             self.player.ask(question)
 
     def withdraw(self, question: OpenQuestion) -> None:
-        """Tell them that a question is no longer open."""
+        """Tell the member that a question is no longer open."""
         if self.entered:
             self.player.withdraw(question)
 
 
 class Members:
-    """The members of a game, by username."""
+    """The members of a game, by username.
+
+    Attributes:
+        bots: The bots that are in the game, or about to join: their names are taken.
+    """
 
     def __init__(self) -> None:
+        self.bots: dict[str, BotPlayer] = {}
         self._by_name: dict[str, Member] = {}
 
     def __iter__(self) -> Iterator[Member]:
@@ -78,7 +84,7 @@ class Members:
         return username in self._by_name
 
     def get(self, username: str) -> Member | None:
-        """Give a member, or None."""
+        """Return a member; None if there is none of that name."""
         return self._by_name.get(username)
 
     @property
@@ -88,7 +94,7 @@ class Members:
 
     @property
     def entered_players(self) -> list[str]:
-        """Those of `players` who were told that they are in."""
+        """The names of those players who were told that they are in."""
         return [
             name
             for name, member in self._by_name.items()
@@ -97,7 +103,7 @@ class Members:
 
     @property
     def presence(self) -> dict[str, bool]:
-        """The players, and whether they are connected."""
+        """Whether each player is connected, of those who were told that they are in."""
         return {
             name: member.player.online
             for name, member in self._by_name.items()
@@ -106,7 +112,7 @@ class Members:
 
     @property
     def entered(self) -> list[Member]:
-        """Those who were told that they are in."""
+        """The members who were told that they are in."""
         return [member for member in self._by_name.values() if member.entered]
 
     def add(self, member: Member) -> None:
@@ -114,7 +120,7 @@ class Members:
         self._by_name[member.player.username] = member
 
     def remove(self, username: str) -> Member | None:
-        """Remove a member, and give it; None where there is none of that name."""
+        """Remove a member, and return it; None if there is none of that name."""
         return self._by_name.pop(username, None)
 
     def clear(self) -> None:
@@ -122,11 +128,11 @@ class Members:
         self._by_name.clear()
 
     def select(self, to: str | Iterable[str] | None, exclude: str | Iterable[str]) -> list[Member]:
-        """Give the members that are named, and not excluded.
+        """Return the members that are named and not excluded.
 
         Args:
             to: A username, or several; None for everybody.
-            exclude: The same, for nobody.
+            exclude: A username, or several, to leave out.
         """
         left_out = {exclude} if isinstance(exclude, str) else set(exclude)
         if to is None:

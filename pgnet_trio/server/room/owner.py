@@ -1,4 +1,4 @@
-"""What a room needs of whoever keeps it."""
+"""What a room needs of its owner: whoever lists, saves and closes the games."""
 
 from __future__ import annotations
 
@@ -11,25 +11,29 @@ __all__ = ["RoomOwner"]
 
 
 class RoomOwner(Protocol):
-    """Keeps one room: knows who is in its game, saves it, and plays its bots.
+    """Owns one room: knows which users are in its game, saves it, and plays its bots.
 
     Only `save` and `run_bot` wait.
     """
 
     def is_empty(self) -> bool:
-        """Whether no user is in the game any more; bots do not count."""
+        """Return whether no user is in the game any more; bots do not count."""
 
     def user_left(self, username: str, /) -> None:
-        """Note that the game has sent a user away, who is out of it at once."""
+        """Note that the game has kicked a user, who is out of it at once."""
 
     def room_ended(self, reason: str, /) -> None:
         """Note that the room takes no more turns; called once."""
 
     async def save(self) -> None:
-        """Put the room's save string on disk; raises StorageError where that fails."""
+        """Write the room's save string to disk.
+
+        Raises:
+            StorageError: It could not be written.
+        """
 
     def note_failure(self, error: BaseException, /) -> None:
-        """Note what the game raised, which is in the log already."""
+        """Note what the game raised; it is in the log already."""
 
     async def run_bot(self, bot: BotPlayer, /) -> None:
-        """Have a bot join the game and play, until it is out of it."""
+        """Let a bot join the game and play, until it is out of it."""

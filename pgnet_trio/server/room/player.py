@@ -23,10 +23,15 @@ class OpenQuestion:
 
     Attributes:
         id: Names it to the player.
-        player: Who is asked.
-        packet: What they are asked.
-        deadline: Until when, in the room's time; None for no limit.
+        player: The player who is asked.
+        packet: The question itself.
+        deadline: When the player's time is up, in the room's time; None for no limit.
         time: When it was asked, in the room's time.
+        model: The attrs class of the answer.
+        check: Raises Reject for an answer that the game does not take; None for no check.
+        settled: Set when there is an answer or an error.
+        answer: The answer that came.
+        error: What to raise where the game waits; None for nothing.
     """
 
     id: int
@@ -46,72 +51,79 @@ class Sender(Protocol):
 
     Attributes:
         answers_in_order: Whether answers have to leave in the order of their requests.
-        takes_pushes: Whether it can carry what was not asked for.
+        takes_pushes: Whether the client's protocol can carry what was not asked for.
     """
 
     answers_in_order: bool
     takes_pushes: bool
 
     def respond(self, request_id: int, response: Response, /) -> None:
-        """Answer a request; raises CodecError where the answer cannot travel."""
+        """Answer a request.
+
+        Raises:
+            CodecError: The answer cannot travel.
+        """
 
     def enter_game(self, name: str, heartbeat_rate: float, time: float, /) -> None:
-        """Tell that the user is in a game."""
+        """Tell the client that its user is in a game."""
 
     def exit_game(self, reason: str, message: str, time: float, /) -> None:
-        """Tell that the user is in no game."""
+        """Tell the client that its user is in no game any more."""
 
     def push(self, envelope: bytes, /) -> None:
         """Send an encoded push."""
 
     def show(self, snapshot: Snapshot, /) -> None:
-        """Have a state sent."""
+        """Send a state."""
 
     def ask(self, question: OpenQuestion, time: float, /) -> None:
         """Show a question."""
 
     def withdraw(self, question: OpenQuestion, /) -> None:
-        """Tell that a question is no longer open."""
+        """Tell the client that a question is no longer open."""
 
 
 class Player(Protocol):
-    """What a room needs of a user's session. Nothing here waits; `flush` writes what there is."""
+    """What a room needs of a user's session.
+
+    No method waits. What the player is told is written by the next `flush`.
+    """
 
     @property
     def username(self) -> str:
-        """Who it is."""
+        """The user's name."""
 
     @property
     def online(self) -> bool:
-        """Whether they have a connection now."""
+        """Whether the user has a connection now."""
 
     @property
     def takes_pushes(self) -> bool:
-        """Whether their protocol can carry what was not asked for."""
+        """Whether the user's protocol can carry what was not asked for."""
 
     def answer(self, turn: PacketTurn, response: Response, /) -> None:
         """Answer one of the player's requests."""
 
     def enter_game(self, name: str, heartbeat_rate: float, time: float, /) -> None:
-        """Tell them that they are in the game."""
+        """Tell the player that they are in the game."""
 
     def exit_game(self, reason: str, message: str, time: float, /) -> None:
-        """Tell them that they are in no game any more."""
+        """Tell the player that they are in no game any more."""
 
     def push(self, envelope: bytes, /) -> None:
-        """Send them an encoded push."""
+        """Send the player an encoded push."""
 
     def show(self, snapshot: Snapshot, /) -> None:
-        """Have a state sent, instead of the one before where that still waits."""
+        """Send a state, in place of the previous one if that still waits."""
 
     def ask(self, question: OpenQuestion, /) -> None:
-        """Show them a question, and flush."""
+        """Show the player a question, and flush."""
 
     def withdraw(self, question: OpenQuestion, /) -> None:
-        """Tell them that a question is no longer open, and flush."""
+        """Tell the player that a question is no longer open, and flush."""
 
     def flush(self) -> None:
-        """Write what waits, as far as the link has room."""
+        """Write what waits, as far as the connection has room."""
 
 
 @attrs.define(eq=False)
@@ -119,10 +131,11 @@ class PacketTurn:
     """A packet that waits for the game, and the way back for its answer.
 
     Attributes:
-        player: Who sent it.
-        sender: Where the answer goes: a user who has come with another client has another one.
-        request_id: Which of their requests it is.
-        packet: What they sent.
+        player: The player who sent it.
+        sender: Where the answer goes: the player may come back with another client, and another
+            sender, before it is there.
+        request_id: Which of the player's requests it is.
+        packet: The packet.
         quiet: Whether nobody waits for the answer.
     """
 

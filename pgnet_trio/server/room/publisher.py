@@ -7,103 +7,98 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from pgnet_trio.server.room.queue import Inbox, nothing
+from pgnet_trio.server.room.queue import TurnQueue, do_nothing
 from pgnet_trio.server.room.views import Views
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.room.instance import Hosted
+    from pgnet_trio.server.room.instance import GameInstance
     from pgnet_trio.server.room.members import Member, Members
     from pgnet_trio.server.room.player import Player
 
-__all__ = ["News"]
+__all__ = ["Publisher"]
 
 
-class News:
+class Publisher:
     """Makes known what has changed, at the end of each turn, and of each step of a script.
 
+    `look` calls the game's code; so it is for `Runner.publish` alone, which notes what runs.
+
     Args:
-        hosted: The game.
-        members: Who is told.
-        inbox: Takes the turns that are there for a state that had to wait.
+        instance: The game.
+        members: The members to tell.
+        queue: Takes the turns in which a delayed state is sent.
 
     Attributes:
-        info: What the game says about itself to those who look for one.
-        views: What is known of the game's state; None where it shows none.
-        pushes: What was pushed since the last `publish`, and to whom.
-        touched: Who was told something since the last `flush`.
+        info: What the game says about itself in the lobby.
+        views: What is known of the game's state; None if it shows none.
+        pushes: What was pushed since they were last sent, and to whom.
+        touched: The players who were told something since the last `flush`.
     """
 
-    def __init__(self, hosted: Hosted, members: Members, inbox: Inbox) -> None:
+    def __init__(self, instance: GameInstance, members: Members, queue: TurnQueue) -> None:
         self.info = ""
         self.views: Views | None = None
         self.pushes: list[tuple[list[Member], bytes]] = []
         self.touched: dict[Player, None] = {}
-        self._hosted = hosted
+        self._instance = instance
         self._members = members
-        self._inbox = inbox
+        self._queue = queue
         self._viewed_at = -math.inf
-        self._view_wanted = trio.Event()
+        self._state_delayed = trio.Event()
 
     def begin(self) -> None:
-        """Begin with a game that was made just now."""
-        self.views = Views(self._hosted.game) if self._hosted.has_view else None
+        """Begin with a game that was just made."""
+        self.views = Views(self._instance.game) if self._instance.has_view else None
 
-    def publish(self, *, limited: bool = False) -> None:
-        """Make known what has changed: the lobby's information, then the state, then pushes.
+    def push(self, members: list[Member], envelope: bytes) -> None:
+        """Have an encoded push sent when the turn or step is published."""
+        self.pushes.append((members, envelope))
 
-        It leaves with the next `flush`.
+    def look(self, *, limited: bool = False) -> None:
+        """Ask the game for its lobby information and its state, and show what has changed.
 
         Args:
-            limited: Whether the state waits where it was sent a moment ago.
+            limited: Whether the state is delayed if it was sent a moment ago.
         """
-        hosted = self._hosted
-        if hosted.has_info:
-            info = hosted.game.get_lobby_info()
+        if self._instance.has_info:
+            info = self._instance.game.get_lobby_info()
             if not isinstance(info, str):
                 raise TypeError(f"get_lobby_info() has to return a str; it returned {info!r}.")
             self.info = info
-        touched = self.touched
         if self.views is not None:
-            # The same sum as in `pace`, so that no rounding comes between.
-            if limited and trio.current_time() < self._viewed_at + self._sync_interval():
-                self._view_wanted.set()
+            now = trio.current_time()
+            # The same sum as in `pace`: another one could be rounded differently.
+            if limited and now < self._viewed_at + self._sync_interval():
+                self._state_delayed.set()
             else:
-                self._viewed_at = trio.current_time()
-                # What it pushes waits for its end.
-                busy, hosted.busy = hosted.busy, object()
-                try:
-                    for viewer in self.views.refresh(self._members.entered):
-                        touched[viewer.player] = None
-                finally:
-                    hosted.busy = busy
-        if self.pushes:
-            pushes, self.pushes = self.pushes, []
-            for members, envelope in pushes:
-                for member in members:
-                    member.push(envelope)
-                    touched[member.player] = None
+                self._viewed_at = now
+                for viewer in self.views.refresh(self._members.entered):
+                    self.touched[viewer.player] = None
+
+    def send_pushes(self) -> None:
+        """Send what was pushed to the members."""
+        pushes, self.pushes = self.pushes, []
+        touched = self.touched
+        for members, envelope in pushes:
+            for member in members:
+                member.push(envelope)
+                touched[member.player] = None
 
     def flush(self) -> None:
-        """Have everything written that was said since the last time."""
+        """Write everything that players were told since the last time."""
         if self.touched:
             touched, self.touched = self.touched, {}
             for player in touched:
                 player.flush()
 
-    def sync(self) -> None:
-        """Make known what has changed, now."""
-        if self._inbox.end_reason is None and self._hosted.made:
-            self.publish()
-            self.flush()
-
     async def pace(self) -> None:
-        """Have a state that had to wait shown when its time has come."""
+        """Have each delayed state sent when its time has come, until cancelled."""
         while True:
-            await self._view_wanted.wait()
+            await self._state_delayed.wait()
             await trio.sleep_until(self._viewed_at + self._sync_interval())
-            self._view_wanted = trio.Event()
-            self._inbox.post(nothing, limited=True)
+            self._state_delayed = trio.Event()
+            self._queue.post(do_nothing, limited=True)
 
     def _sync_interval(self) -> float:
-        rate = self._hosted.game.sync_rate
+        rate = self._instance.game.sync_rate
         return 1 / rate if rate > 0 else math.inf

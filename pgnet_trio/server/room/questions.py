@@ -1,4 +1,4 @@
-"""The questions that a game has asked its players, and that are not answered yet."""
+"""The questions that a game has asked its players and that are still open."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Questions:
     """Owns a room's open questions.
 
     Args:
-        start: When the room's time began, in Trio's.
-        ids: Gives each question its id, which no other room of the server gives too: else a late
-            answer would be taken for one to a question of another game.
+        start: When the room's time began, on Trio's clock.
+        ids: Yields each question's id. No other room of the server uses the same id: else a late
+            answer could pass for one to a question of another game.
     """
 
     def __init__(self, start: float, ids: Iterator[int]) -> None:
@@ -49,7 +49,7 @@ class Questions:
         return len(self._open)
 
     def of(self, player: str) -> Iterator[OpenQuestion]:
-        """The open questions of a player, in the order of asking."""
+        """Return the open questions of a player, in the order of asking."""
         return iter([each for each in self._open.values() if each.player == player])
 
     async def ask(
@@ -66,9 +66,9 @@ class Questions:
         """Ask a player, and wait; see `pgnet_trio.Room.ask`."""
         check_answer_model(model)
         packet = to_packet(question)
-        # What cannot travel is for whoever asks to know.
+        # Validate now: at send time the caller is no longer there to see the error.
         packet = Packet(packet.message, plain(packet.payload))
-        # Who is cancelled already asks nothing.
+        # A task that is cancelled already asks nothing.
         await trio.lowlevel.checkpoint_if_cancelled()
         now = trio.current_time()
         deadline = min(
@@ -101,7 +101,7 @@ class Questions:
         return default
 
     def take_answer(self, player: str, question_id: int, packet: Packet) -> Response:
-        """Take a player's answer in, and give what they are told of it."""
+        """Take a player's answer, and return what they are told of it."""
         asked = self._open.get(question_id)
         if asked is None or asked.player != player:
             return Response("This question is no longer open.", status=Status.UNEXPECTED)
@@ -115,7 +115,7 @@ class Questions:
         except CodecError as error:
             return Response(str(error), status=Status.UNEXPECTED)
         except Exception as error:
-            # The check is the game's, and so is its fault: it comes out where the game waits.
+            # The check is the game's code: its error is raised where the game waits.
             asked.error = error
             self._settle(asked)
             return Response("The game could not take this answer.", status=Status.UNEXPECTED)
@@ -124,7 +124,7 @@ class Questions:
         return Response("")
 
     def player_left(self, player: str) -> None:
-        """Tell whoever waits for a player that they are gone."""
+        """Raise PlayerLeft in the tasks that wait for a player's answers."""
         for asked in self.of(player):
             asked.error = PlayerLeft(f"{player} left the game before the answer")
             self._settle(asked)

@@ -1,10 +1,11 @@
-"""The turns that wait for a room, and what becomes of them when it takes no more."""
+"""The turns that wait for a room, and what becomes of them once it takes no more."""
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import attrs
 import trio
@@ -13,108 +14,128 @@ from pgnet_trio.messages import Response, Status
 from pgnet_trio.server.refusals import GONE, JoinRefused, RoomClosed
 from pgnet_trio.server.room.player import PacketTurn
 
-if TYPE_CHECKING:
-    from pgnet_trio.server.room.instance import Hosted
+__all__ = ["Call", "TurnQueue", "do_nothing"]
 
-__all__ = ["Errand", "Inbox", "nothing"]
+logger = logging.getLogger("pgnet_trio.server")
+
+LONG_WAIT = 5.0
+"""Seconds that the turn in progress may wait, while others queue, before the log says so."""
 
 
 @attrs.define(eq=False)
-class Errand:
-    """A turn that is no packet, and that somebody may wait for.
+class Call:
+    """A turn that is no packet: a function of the room's own, which somebody may wait for.
 
     Attributes:
-        action: What is called; it may be async.
-        limited: Whether what it changes of the state may wait.
-        done: Set when it is over, or refused.
-        ran: Whether it came to its end.
-        failure: Why not; empty where the room was closed before.
+        action: The function; it may be async.
+        limited: Whether what it changes of the state may be sent later.
+        may_be_last: Whether the game ends after it if no user is in the game any more.
+        done: Set when it has run, or was refused.
+        ran: Whether it ran to its end.
+        failure: Why it did not; empty if the room was closed before.
         refusal: What it refused.
     """
 
-    action: Callable[[], Any]
+    action: Callable[[], Awaitable[None] | None]
     limited: bool = False
+    may_be_last: bool = False
     done: trio.Event = attrs.field(factory=trio.Event)
     ran: bool = False
     failure: str = ""
     refusal: JoinRefused | None = None
 
 
-class Inbox:
-    """Holds the turns that are to come, in order, and wakes the room's task for them.
+class TurnQueue:
+    """Holds the turns that wait, in order, and wakes the room's task for them.
 
     Args:
-        hosted: The game whose turns they are.
+        game_name: The game's name, for the log.
 
     Attributes:
-        turns: Those that wait.
-        task: The room's task, which takes them out.
-        end_reason: Why no more of them are taken; None while they are.
+        turns: The turns that wait.
+        end_reason: Why the room takes no more turns; None while it does.
     """
 
-    def __init__(self, hosted: Hosted) -> None:
-        self.turns: deque[PacketTurn | Errand] = deque()
-        self.task: trio.lowlevel.Task | None = None
+    def __init__(self, game_name: str) -> None:
+        self.turns: deque[PacketTurn | Call] = deque()
         self.end_reason: str | None = None
-        self._hosted = hosted
+        self._game_name = game_name
+        self._task: trio.lowlevel.Task | None = None
         self._waiting = False
+        # The hook that the turn in progress waits for, until the log has told of it.
+        self._blocking_hook: Coroutine[Any, Any, Any] | None = None
+        self._blocked_since = 0.0
 
     def __len__(self) -> int:
         return len(self.turns)
 
-    def put(self, turn: PacketTurn | Errand) -> None:
-        """Take a turn in, or refuse it."""
+    def put(self, turn: PacketTurn | Call) -> None:
+        """Queue a turn, or refuse it."""
         if self.end_reason is not None:
             self.refuse(turn)
             return
         self.turns.append(turn)
         if self._waiting:
-            # As in `wake`, without a call for each packet.
-            assert self.task is not None
+            # As `wake`, without a call for each packet.
+            assert self._task is not None
             self._waiting = False
-            trio.lowlevel.reschedule(self.task)
-        elif self._hosted.waiting is not None:
-            self._hosted.note_wait()
+            trio.lowlevel.reschedule(self._task)
+        elif self._blocking_hook is not None:
+            self._log_long_wait()
 
-    def post(self, action: Callable[[], Any], *, limited: bool = False) -> Errand:
-        """Have something done in a turn of its own."""
-        errand = Errand(action, limited)
-        self.put(errand)
-        return errand
+    def post(
+        self,
+        action: Callable[[], Awaitable[None] | None],
+        *,
+        limited: bool = False,
+        may_be_last: bool = False,
+    ) -> Call:
+        """Queue a call of a function; see `Call`."""
+        call = Call(action, limited, may_be_last)
+        self.put(call)
+        return call
 
-    def poke(self) -> None:
-        """See to it that a turn ends soon, for what is done after each."""
-        if not self._hosted.busy:
-            self.post(nothing)
+    def serve(self) -> None:
+        """Let the calling task be the one that takes the turns: `wait` is for it alone."""
+        self._task = trio.lowlevel.current_task()
 
     def wait(self) -> Awaitable[Any]:
-        """Wait for a turn, or for `wake`; to be awaited at once, by the room's task."""
+        """Wait for a turn, or for `wake`; to be awaited at once."""
         # No ``async def``: that would be one more frame to go through for each packet.
         self._waiting = True
         return trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105
 
     def wake(self) -> None:
-        """Have `wait` return."""
+        """Let `wait` return."""
         if self._waiting:
-            assert self.task is not None
+            assert self._task is not None
             self._waiting = False
-            trio.lowlevel.reschedule(self.task)
+            trio.lowlevel.reschedule(self._task)
 
-    async def wait_for(self, errand: Errand) -> None:
-        """Wait until an errand is done.
+    async def wait_for(self, call: Call) -> None:
+        """Wait until a call is done.
 
         Raises:
-            RoomClosed: It did not come to its end.
+            RoomClosed: It did not run to its end.
             JoinRefused: It refused something.
         """
-        await errand.done.wait()
-        if errand.refusal is not None:
-            raise errand.refusal
-        if not errand.ran:
-            raise RoomClosed(errand.failure or self.end_reason or GONE)
+        await call.done.wait()
+        if call.refusal is not None:
+            raise call.refusal
+        if not call.ran:
+            raise RoomClosed(call.failure or self.end_reason or GONE)
 
-    def refuse(self, turn: PacketTurn | Errand, reason: str = "") -> None:
-        """Tell whoever waits for a turn that it does not come, or not to its end."""
+    def note_blocked_by(self, hook: Coroutine[Any, Any, Any]) -> None:
+        """Note that the turn in progress waits for a hook."""
+        self._blocking_hook = hook
+        self._blocked_since = trio.current_time()
+
+    def note_unblocked(self) -> None:
+        """Note that the hook has ended."""
+        self._blocking_hook = None
+
+    def refuse(self, turn: PacketTurn | Call, reason: str = "") -> None:
+        """Tell whoever waits for a turn that it does not run, or not to its end."""
         if isinstance(turn, PacketTurn):
             text = reason or self.end_reason or GONE
             turn.player.answer(turn, Response(text, status=Status.UNEXPECTED))
@@ -123,7 +144,7 @@ class Inbox:
             turn.done.set()
 
     def refuse_all(self) -> None:
-        """Refuse all that wait."""
+        """Refuse all turns that wait."""
         while self.turns:
             self.refuse(self.turns.popleft())
 
@@ -131,6 +152,23 @@ class Inbox:
         self._waiting = False
         return trio.lowlevel.Abort.SUCCEEDED
 
+    def _log_long_wait(self) -> None:
+        """Log, once for each hook, that turns queue behind one that waits for long."""
+        waited, hook = trio.current_time() - self._blocked_since, self._blocking_hook
+        if waited < LONG_WAIT or hook is None:
+            return
+        self._blocking_hook = None
+        frame = getattr(hook, "cr_frame", None)
+        where = f", at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+        logger.warning(
+            "The game %r takes no other turn while %s waits, for %.0f s now%s. Let a task do what "
+            "takes long: self.room.nursery.start_soon(...)",
+            self._game_name,
+            getattr(hook, "__qualname__", "a hook"),
+            waited,
+            where,
+        )
 
-def nothing() -> None:
-    """What an errand does that is there for what follows each turn."""
+
+def do_nothing() -> None:
+    """Do nothing: queued only for the after-turn work."""

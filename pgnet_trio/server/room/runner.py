@@ -1,83 +1,246 @@
-"""Runs a game's code a step at a time: what each step has changed is made known."""
+"""Runs the author's code: notes what runs now, and publishes what each step of it has changed."""
 
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pgnet_trio.server.room.stepping import stepped
+from pgnet_trio.server.room.deferred import Deferred
+from pgnet_trio.server.room.queue import do_nothing
 from pgnet_trio.typed import finish
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.room.deferred import Wishes
-    from pgnet_trio.server.room.instance import Hosted
-    from pgnet_trio.server.room.publisher import News
-    from pgnet_trio.server.room.queue import Inbox
+    import trio
 
-__all__ = ["Steps"]
+    from pgnet_trio.server.room.instance import GameInstance
+    from pgnet_trio.server.room.publisher import Publisher
+    from pgnet_trio.server.room.queue import TurnQueue
+    from pgnet_trio.server.watchdog import Watchdog
+
+__all__ = ["Runner", "Running", "stepped"]
+
+T = TypeVar("T")
 
 
-class Steps:
-    """Sees to what comes before and after each step of a hook or a script.
+class Running:
+    """What of one game's code runs now, as the watchdog sees it.
 
-    A step ends each time that the code yields to the event loop.
+    One object for all turns and steps, so that to note one costs no allocation.
 
     Args:
-        hosted: The game.
-        inbox: Says whether the game is over.
-        news: Makes known what a step has changed.
-        wishes: What a script's step may have asked for.
+        name: The game's name.
 
     Attributes:
-        in_turn: Whether a turn is in progress.
-        limited: Whether what the turn in progress changes may wait.
+        name: The game's name.
+        busy: What runs, another object each time; None while no code of the game does.
+        outer: What was `busy` outside of each ``with`` block that has begun.
     """
 
-    def __init__(self, hosted: Hosted, inbox: Inbox, news: News, wishes: Wishes) -> None:
-        self.in_turn = False
-        self.limited = False
-        self._hosted = hosted
-        self._inbox = inbox
-        self._news = news
-        self._wishes = wishes
+    __slots__ = ("busy", "name", "outer")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.busy: object = None
+        self.outer: list[object] = []
+
+    def __enter__(self) -> None:
+        """Nothing is left to do: `Runner.running` has noted it."""
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        self.busy = self.outer.pop()
+
+
+class Runner:
+    """Runs a game's hooks, and publishes what they have changed.
+
+    A step of a coroutine ends each time that it yields to the event loop. What it has changed is
+    published then, so that players see it while the game waits.
+
+    Args:
+        instance: The game.
+        queue: The turns that wait for it.
+        publisher: Publishes what has changed.
+        watchdog: Is told what runs.
+
+    Attributes:
+        instance: The game, for the parts above.
+        queue: Its turns, for the parts above.
+        publisher: Its publisher, for the parts above.
+        deferred: The kicks, and the end of the game, that the loop has to carry out.
+        failure: What the game raised outside of its turns, until the room takes it.
+        nursery: The nursery of everything that ends with the game.
+    """
+
+    nursery: trio.Nursery
+    _scripts_scope: trio.CancelScope
+
+    def __init__(
+        self, instance: GameInstance, queue: TurnQueue, publisher: Publisher, watchdog: Watchdog
+    ) -> None:
+        self.instance = instance
+        self.queue = queue
+        self.publisher = publisher
+        self._running = Running(instance.name)
+        self._watchdog = watchdog
+        self.deferred = Deferred()
+        self.failure: BaseException | None = None
+
+    def begin(self, nursery: trio.Nursery, scripts_scope: trio.CancelScope) -> None:
+        """Begin with a game that is about to be made.
+
+        Args:
+            nursery: The nursery of everything that ends with it.
+            scripts_scope: What its scripts run under, inside that nursery.
+        """
+        self.nursery = nursery
+        self._scripts_scope = scripts_scope
+
+    @property
+    def busy(self) -> object:
+        """What of the game's code runs now, another object each time; None for nothing."""
+        return self._running.busy
+
+    def running(self, what: object) -> Running:
+        """Note what of the game's code runs: ``with runner.running(what): ...``.
+
+        Such blocks may be nested. A block that awaits does so in `hook` alone, which notes that
+        nothing runs meanwhile; so blocks of other tasks begin and end within one of its waits.
+        """
+        running = self._running
+        running.outer.append(running.busy)
+        running.busy = what
+        self._watchdog.room = running
+        return running
+
+    def stop_watching(self) -> None:
+        """Let the watchdog forget this game, which would else stay in memory after its end."""
+        if self._watchdog.room is self._running:
+            self._watchdog.room = None
 
     async def hook(self, result: Any) -> Any:
-        """Wait for what a hook returned, where it is async: each step of it is published."""
-        if not inspect.isawaitable(result):
-            return result
-        coroutine = result if inspect.iscoroutine(result) else finish(result)
-        self._hosted.wait_for(coroutine)
+        """Wait for what a hook returned, if it is async, and publish each of its steps."""
+        return await self.steps_of(result) if inspect.isawaitable(result) else result
+
+    async def steps_of(self, awaitable: Awaitable[T], *, limited: bool = False) -> T:
+        """Wait for what an async hook or handler returned, and publish each of its steps.
+
+        Args:
+            awaitable: What it returned.
+            limited: Whether what it changes of the state may be sent later.
+        """
+        coroutine = awaitable if inspect.iscoroutine(awaitable) else finish(awaitable)
+        running = self._running
+        after_step = partial(self.after_step, limited=True) if limited else self.after_step
+        # The turn goes on, but its code runs only within the steps.
+        running.busy = None
+        self.queue.note_blocked_by(coroutine)
         try:
-            return await stepped(coroutine, self.before, self._after_step_of_turn)
+            return await stepped(coroutine, self, after_step)
         finally:
-            self._hosted.wait_for(None)
-            self._hosted.busy = coroutine
+            self.queue.note_unblocked()
+            running.busy = coroutine
 
-    def before(self) -> None:
-        """Note that a step begins."""
-        hosted = self._hosted
-        # A new object each time, so that one step can be told from the next.
-        hosted.busy = object()
-        hosted.watchdog.room = hosted
+    def is_in_play(self) -> bool:
+        """Return whether the game is made, and neither over nor about to end by an error."""
+        return self.failure is None and self.queue.end_reason is None and self.instance.made
 
-    def after(self) -> None:
-        """Make known what a step of a script has changed, and do what it asked for."""
-        self._step_over(limited=False, is_script=True)
+    def publish(self, *, limited: bool = False) -> None:
+        """Make known what has changed: the lobby information, then the state, then pushes.
 
-    def _after_step_of_turn(self) -> None:
-        self._step_over(limited=self.limited, is_script=False)
+        It is written by the publisher's next flush.
 
-    def _step_over(self, *, limited: bool, is_script: bool) -> None:
-        hosted = self._hosted
-        hosted.busy = None
-        if self._inbox.end_reason is not None or not hosted.made or hosted.failure is not None:
-            return
-        try:
-            self._news.publish(limited=limited)
-            self._news.flush()
-            if is_script and self._wishes.waiting:
-                self._wishes.settle_scripts()
-        except BaseException as error:
-            # Nothing may be thrown into a coroutine that waits: whom it waits for would wake a
-            # task that is gone.
-            hosted.fail(error)
+        Args:
+            limited: Whether the state is delayed if it was sent a moment ago.
+        """
+        publisher, instance = self.publisher, self.instance
+        if publisher.views is not None or instance.has_info:
+            # What this pushes, or asks for, waits until all has been looked at.
+            with self.running(object()):
+                publisher.look(limited=limited)
+        # After the state, which pushes may be about.
+        if publisher.pushes:
+            publisher.send_pushes()
+
+    def sync(self) -> None:
+        """Make known what has changed, and write it, unless the game is over or not made yet."""
+        if self.queue.end_reason is None and self.instance.made:
+            self.publish()
+            self.publisher.flush()
+
+    def after_step(self, *, limited: bool = False) -> None:
+        """Publish what a step has changed. What this raises ends the game, and never comes out."""
+        if self.is_in_play():
+            try:
+                self.publish(limited=limited)
+                self.publisher.flush()
+            except BaseException as error:
+                # Never raise into a suspended coroutine: what it awaits would later reschedule a
+                # dead task.
+                self.fail(error)
+
+    def defer_kick(self, username: str, reason: str) -> None:
+        """Have the loop kick a member after the turn or step that asks for it."""
+        self.deferred.kick(username, reason)
+        self.ensure_turn()
+
+    def defer_end(self, reason: str = "") -> None:
+        """Have the loop end the game after the turn or step that asks for it."""
+        if self.deferred.end(reason):
+            self.ensure_turn()
+
+    def ensure_turn(self) -> None:
+        """See to it that a turn or a step ends soon, for the after-turn work."""
+        if not self._running.busy:
+            self.queue.post(do_nothing)
+
+    def fail(self, error: BaseException) -> None:
+        """Let the game end as if a turn had raised *error*; for what runs in other tasks."""
+        if self.failure is None:
+            self.failure = error
+            self.nursery.cancel_scope.cancel()
+
+    def cancel_scripts(self) -> None:
+        """Cancel the game's scripts; its turns go on."""
+        self._scripts_scope.cancel()
+
+    def take_failure(self) -> BaseException | None:
+        """Return what `fail` was called with, and forget it."""
+        failure, self.failure = self.failure, None
+        return failure
+
+
+@types.coroutine
+def stepped(
+    coroutine: Coroutine[Any, Any, T], runner: Runner, after_step: Callable[[], None]
+) -> Generator[Any, Any, T]:
+    """Await a coroutine step by step: each time that it yields to the event loop ends a step.
+
+    Args:
+        coroutine: What to await.
+        runner: Notes each step, as an object of its own.
+        after_step: Called after each step, while the coroutine waits, and at its end. It must
+            not raise: what the coroutine awaits would later reschedule a dead task.
+    """
+    running = runner.running
+    resume: Callable[[Any], Any] = coroutine.send
+    value: Any = None
+    try:
+        while True:
+            with running(object()):
+                request = resume(value)
+            after_step()
+            try:
+                value = yield request
+            except BaseException as error:
+                resume, value = coroutine.throw, error
+            else:
+                resume = coroutine.send
+    except StopIteration as stop:
+        result: T = stop.value
+    finally:
+        coroutine.close()
+    after_step()
+    return result

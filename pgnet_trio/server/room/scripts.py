@@ -1,111 +1,90 @@
-"""The tasks of a game: its ``run``, and the nursery that it starts others in."""
+"""The tasks of a game beside its turns: its ``run``, and those that it starts in its nursery."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from pgnet_trio.errors import PlayerLeft, bare
-from pgnet_trio.server.room.stepping import stepped
+from pgnet_trio.server.room.deferred import in_turn
+from pgnet_trio.server.room.runner import stepped
 from pgnet_trio.typed import finish
 
 if TYPE_CHECKING:
     import trio
 
-    from pgnet_trio.game import Game
+    from pgnet_trio.server.room.loop import Loop
+    from pgnet_trio.server.room.runner import Runner
 
-__all__ = ["ScriptNursery", "in_turn", "run_script"]
-
-in_turn: ContextVar[bool] = ContextVar("in_turn", default=False)
-"""Whether this is a turn of a game, or a task that belongs to one."""
+__all__ = ["ScriptNursery", "in_turn"]
 
 
 class ScriptNursery:
-    """A nursery whose tasks are watched: what each step of theirs changes is made known.
+    """The author's ``room.nursery``: what each step of its tasks changes is published.
 
     Args:
         nursery: Where the tasks run.
-        before_step: Called before each step.
-        after_step: Called after each step.
+        runner: Notes each of their steps.
+        loop: Carries out what a step asked for.
 
     Attributes:
-        cancel_scope: Cancels all of the tasks.
+        cancel_scope: Cancels all tasks.
     """
 
-    def __init__(
-        self,
-        nursery: trio.Nursery,
-        before_step: Callable[[], None],
-        after_step: Callable[[], None],
-    ) -> None:
-        self._nursery = nursery
-        self._before_step = before_step
-        self._after_step = after_step
+    def __init__(self, nursery: trio.Nursery, runner: Runner, loop: Loop) -> None:
         self.cancel_scope = nursery.cancel_scope
+        self._nursery = nursery
+        self._runner = runner
+        self._loop = loop
 
     def start_soon(self, async_fn: Callable[..., Awaitable[Any]], /, *args: Any) -> None:
         """Start a task; see `trio.Nursery.start_soon`."""
-        self._nursery.start_soon(self._watched, async_fn, args, name=async_fn)
+        self._nursery.start_soon(self._run_task, async_fn, args, name=async_fn)
 
     async def start(self, async_fn: Callable[..., Awaitable[Any]], /, *args: Any) -> Any:
         """Start a task and wait until it has started; see `trio.Nursery.start`."""
 
-        async def watched(*, task_status: trio.TaskStatus[Any]) -> None:
+        async def run(*, task_status: trio.TaskStatus[Any]) -> None:
             in_turn.set(False)
-            await stepped(
-                finish(async_fn(*args, task_status=task_status)),
-                self._before_step,
-                self._after_step,
-            )
+            await self._step_through(async_fn(*args, task_status=task_status))
 
-        return await self._nursery.start(watched, name=async_fn)
+        return await self._nursery.start(run, name=async_fn)
 
-    def adopt(self, async_fn: Callable[[], Awaitable[None]]) -> None:
-        """Start a task that watches its steps by itself."""
-        self._nursery.start_soon(async_fn)
+    def start_script(self) -> None:
+        """Start the game's ``run``, whose end is the end of the game."""
+        self._nursery.start_soon(self._run_script)
 
-    async def _watched(
+    async def _run_task(
         self, async_fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]
     ) -> None:
         in_turn.set(False)
-        await stepped(finish(async_fn(*args)), self._before_step, self._after_step)
+        await self._step_through(async_fn(*args))
 
+    async def _step_through(self, awaitable: Awaitable[Any]) -> None:
+        await stepped(finish(awaitable), self._runner, self._loop.after_script_step)
 
-async def run_script(
-    game: Game, before_step: Callable[[], None], after_step: Callable[[], None]
-) -> str:
-    """Run a game's script to its end, which is that of the game.
+    async def _run_script(self) -> None:
+        game = self._runner.instance.game
+        steps = 0
 
-    Args:
-        game: The game.
-        before_step: Called before each step.
-        after_step: Called after each step.
+        def after_step() -> None:
+            nonlocal steps
+            steps += 1
+            self._loop.after_script_step()
 
-    Returns:
-        Why it is over; empty for no reason but that it is.
-
-    Raises:
-        RuntimeError: It was over at once, and so before anybody could join.
-    """
-    steps = 0
-
-    def count_step() -> None:
-        nonlocal steps
-        steps += 1
-        after_step()
-
-    in_turn.set(False)
-    left: BaseException | None = None
-    try:
-        await stepped(game.run(), before_step, count_step)
-    except* PlayerLeft as group:
-        # A script that does nothing about players who leave is over when one does.
-        count_step()
-        left = bare(group.exceptions[0])
-    if steps <= 1:
-        raise RuntimeError(
-            f"{type(game).__name__}.run {'ended' if left else 'returned'} at once, and its end is "
-            "the end of the game; have it wait for something, such as self.room.wait_players(2)."
-        ) from left
-    return "" if left is None else str(left)
+        in_turn.set(False)
+        left: BaseException | None = None
+        try:
+            await stepped(game.run(), self._runner, after_step)
+        except* PlayerLeft as group:
+            # A script that does not handle players who leave is over when one does.
+            after_step()
+            left = bare(group.exceptions[0])
+        if steps <= 1:
+            # It is over before anybody could join.
+            raise RuntimeError(
+                f"{type(game).__name__}.run {'ended' if left else 'returned'} at once, and its "
+                "end is the end of the game; have it wait for something, such as "
+                "self.room.wait_players(2)."
+            ) from left
+        self._runner.defer_end("" if left is None else str(left))

@@ -2,53 +2,57 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import inspect
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
 import trio
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.room.instance import Hosted
-    from pgnet_trio.server.room.queue import Errand, Inbox
+    from pgnet_trio.server.room.queue import Call
+    from pgnet_trio.server.room.runner import Runner
 
-__all__ = ["Ticks"]
+__all__ = ["Ticker"]
 
 
-class Ticks:
-    """Asks for a game's updates, at times that do not drift.
+class Ticker:
+    """Queues a game's updates, at times that do not drift.
 
     Args:
-        hosted: The game.
-        inbox: Takes the turns.
+        runner: Runs them.
 
     Attributes:
         missed: How many updates were skipped because the one before was late.
     """
 
-    def __init__(self, hosted: Hosted, inbox: Inbox) -> None:
+    def __init__(self, runner: Runner) -> None:
         self.missed = 0
-        self._hosted = hosted
-        self._inbox = inbox
+        self._runner = runner
 
     # Ctrl-C is for a game that does not come to an end, and not for what is about to wake it.
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Go on until cancelled."""
-        hosted = self._hosted
-        game = hosted.game
+        """Queue one update after the other, until cancelled."""
+        runner = self._runner
+        instance, queue = runner.instance, runner.queue
+        game = instance.game
 
-        def update() -> Any:
-            # One that waited behind the turn that raised is not for the game that came after.
-            return game.update() if game is hosted.game else None
+        def update() -> Awaitable[None] | None:
+            # An update that waited behind the turn that raised is not for the restarted game.
+            if game is not instance.game:
+                return None
+            result = game.update()
+            return runner.steps_of(result, limited=True) if inspect.isawaitable(result) else None
 
         interval = 1 / game.update_rate
         deadline = trio.current_time() + interval
-        errand: Errand | None = None
+        call: Call | None = None
         while True:
             await trio.sleep_until(deadline)
             late = int((trio.current_time() - deadline) / interval)
             deadline += (late + 1) * interval
             self.missed += late
-            if errand is None or errand.done.is_set():
-                errand = self._inbox.post(update, limited=True)
+            if call is None or call.done.is_set():
+                call = queue.post(update, limited=True)
             else:
                 self.missed += 1

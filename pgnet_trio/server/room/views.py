@@ -25,13 +25,13 @@ class Snapshot:
 
     Args:
         data: The state as plain data, which nobody changes any more.
-        earlier: The snapshot before; None for the first.
-        patch: How this one differs from the one before.
+        earlier: The previous snapshot; None for the first.
+        patch: How this one differs from the previous one.
 
     Attributes:
         data: The state.
-        largest_size: What all of it takes at most, in bytes: its size, or that of an earlier
-            one and of the patches since, which is not as dear to know.
+        largest_size: The most that the encoded state can take, in bytes. It is the size of an
+            earlier snapshot plus the patches since: that is cheaper to know than its own size.
     """
 
     __slots__ = ("_earlier", "_encoded", "_patch", "data", "largest_size")
@@ -49,25 +49,28 @@ class Snapshot:
 
     @property
     def encoded(self) -> bytes:
-        """All of it, in msgpack."""
+        """The whole state, in msgpack."""
         if self._encoded is None:
             self._encoded = encode_msgpack(self.data)
         return self._encoded
 
     def patch_from(self, earlier: Snapshot) -> bytes | None:
-        """How it differs from an earlier one, in msgpack; see `protocol.delivery.Snapshot`."""
+        """Return the patch from an earlier snapshot to this one, in msgpack.
+
+        See `pgnet_trio.protocol.v2.server_delivery.Snapshot`.
+        """
         if earlier is self._earlier:
             return self._patch
         patch = diff(earlier.data, self.data)
         return None if patch is None else _encode_patch(patch)
 
     def forget_earlier(self) -> None:
-        """Let go of the snapshot before; there is a later one now."""
+        """Let go of the previous snapshot; there is a later one now."""
         self._earlier = self._patch = None
 
 
 class Views:
-    """Calls a game's `view`, finds what has changed, and shows it.
+    """Calls a game's `view`, finds what has changed, and shows it to members.
 
     Args:
         game: The game, whose class overrides `view`.
@@ -77,14 +80,14 @@ class Views:
         self._game_name = type(game).__name__
         self._view: Callable[..., Any] = game.view
         self._shared = len(inspect.signature(game.view).parameters) == 0
-        # By seat; None holds what spectators see, or, of a shared view, everybody.
+        # By seat; None holds what spectators see, or what everybody sees of a shared view.
         self._snapshots: dict[str | None, Snapshot] = {}
 
     def refresh(self, viewers: Iterable[Member]) -> list[Member]:
-        """Look for changes, and show them to whom they concern.
+        """Look for changes, and show them to the viewers whom they concern.
 
         Returns:
-            Those who were shown something.
+            The viewers who were shown something.
         """
         latest: dict[str | None, Snapshot | None] = {}
         shown = []
@@ -93,23 +96,28 @@ class Views:
             if seat not in latest:
                 latest[seat] = self._look(seat)
             snapshot = latest[seat]
-            # Somebody who came in between may have been shown it before the others.
+            # A viewer who has just entered may have been shown it before the others.
             if snapshot is not viewer.shown and snapshot is not None:
                 viewer.show(snapshot)
                 shown.append(viewer)
         return shown
 
     def look_for(self, viewer: Member) -> Snapshot | None:
-        """Give the whole state as somebody may see it now; None for nothing."""
+        """Return the whole state as a viewer may see it now; None for nothing."""
         return self._look(None if self._shared else viewer.seat)
 
+    @property
+    def size(self) -> int:
+        """The most that all states together take when they are encoded, in bytes."""
+        return sum(snapshot.largest_size for snapshot in self._snapshots.values())
+
     def forget(self, viewer: Member) -> None:
-        """Forget what a player saw, who is gone."""
+        """Forget what a player saw who is gone."""
         if viewer.seat is not None:
             self._snapshots.pop(viewer.seat, None)
 
     def _look(self, seat: str | None) -> Snapshot | None:
-        """Give the latest snapshot, a new one where something has changed; None for nothing."""
+        """Return the latest snapshot, a new one if something has changed; None for nothing."""
         state = self._view() if self._shared else self._view(seat)
         try:
             data = to_plain(state)

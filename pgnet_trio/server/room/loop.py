@@ -1,0 +1,217 @@
+"""The loop of a game: one turn after the other, and what comes after each."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+
+from pgnet_trio.messages import Response, explicit_time
+from pgnet_trio.server.refusals import GONE, JoinRefused
+from pgnet_trio.server.room.deferred import in_turn
+from pgnet_trio.server.room.player import PacketTurn
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.room.deferred import Wanted
+    from pgnet_trio.server.room.dispatch import Dispatch
+    from pgnet_trio.server.room.membership import Membership
+    from pgnet_trio.server.room.owner import RoomOwner
+    from pgnet_trio.server.room.queue import Call
+    from pgnet_trio.server.room.runner import Runner
+
+__all__ = ["CRASHED", "Loop"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+TURN_DEADLINE = 2.0
+"""Seconds that the turn in progress gets to end, once its room is closed."""
+
+LONGEST_HOLD = 0.001
+"""Seconds for which an answer may wait for those of the next turns, to leave with them."""
+
+TURNS_IN_A_ROW = 16
+"""Turns after which other tasks get theirs."""
+
+CRASHED = "The game crashed."
+
+
+class Loop:
+    """Takes a game's turns one at a time, until the game is closed.
+
+    Args:
+        runner: Runs the game's code; its queue holds the turns.
+        dispatch: Answers packets.
+        membership: Kicks members, and dismisses all at the end.
+        owner: Hears of the end.
+
+    Attributes:
+        scope: What the room's task runs under; from the end on, its deadline is `TURN_DEADLINE`.
+    """
+
+    def __init__(
+        self, runner: Runner, dispatch: Dispatch, membership: Membership, owner: RoomOwner
+    ) -> None:
+        self.scope = trio.CancelScope()
+        self._runner = runner
+        self._instance = runner.instance
+        self._queue = runner.queue
+        self._publisher = runner.publisher
+        self._dispatch = dispatch
+        self._membership = membership
+        self._owner = owner
+        # The packet of the turn in progress, while its player waits for the answer.
+        self._unanswered: PacketTurn | None = None
+
+    async def run(self) -> None:
+        """Take turns until the game is closed. What the game raises comes out."""
+        in_turn.set(True)
+        queue, publisher, runner = self._queue, self._publisher, self._runner
+        turns, deferred, instance = queue.turns, runner.deferred, self._instance
+        # Bound once: both are called for each packet.
+        running, respond = runner.running, self._dispatch.respond
+        current_time = trio.lowlevel.current_clock().current_time
+        in_a_row = 0
+        began: float | None = None
+        while True:
+            if not turns:
+                # Flush before the wait: what was said must not wait for the next turn.
+                publisher.flush()
+                if queue.end_reason is not None:
+                    return
+                in_a_row = 0
+                await queue.wait()
+                began = None
+                continue
+            # What several turns say to a player leaves together, if they do not take long.
+            if in_a_row:
+                now = current_time()
+                if began is None:
+                    began = now
+                elif now - began > LONGEST_HOLD:
+                    publisher.flush()
+                    began = now
+            in_a_row += 1
+            if in_a_row == TURNS_IN_A_ROW:
+                publisher.flush()
+                in_a_row = 0
+                await trio.lowlevel.checkpoint()
+                began = None
+            turn = turns.popleft()
+            if queue.end_reason is not None:
+                queue.refuse(turn)
+            elif isinstance(turn, PacketTurn):
+                self._unanswered = turn
+                with running(turn):
+                    response = respond(turn)
+                    if not isinstance(response, Response):
+                        response = await response
+                if turn.quiet:
+                    self._dispatch.note_unheard(turn, response)
+                if response.disconnecting:
+                    response = self._kick_sender(turn, response)
+                has_news = publisher.views is not None or publisher.pushes or instance.has_info
+                if has_news and queue.end_reason is None:
+                    runner.publish(limited=turn.quiet)
+                # After the state: whoever has the answer has seen what the packet changed.
+                self._unanswered = None
+                turn.player.answer(turn, response)
+                publisher.touched[turn.player] = None
+                del response
+            else:
+                await self._call(turn)
+            # Only now, when the turn is published and answered, do what it has asked for.
+            if deferred.waiting:
+                self.take_deferred()
+            # Else the last turn would stay in memory while the room waits.
+            del turn
+
+    def after_script_step(self) -> None:
+        """Publish what a step of a script has changed, and do what it asked for. Never raises."""
+        runner = self._runner
+        runner.after_step()
+        if runner.deferred.waiting and runner.is_in_play():
+            try:
+                self._carry_out(runner.deferred.of_scripts)
+            except BaseException as error:
+                # Never raise here: a suspended coroutine would be left behind.
+                runner.fail(error)
+
+    def take_deferred(self) -> None:
+        """Kick, and end the game, as it has asked for."""
+        deferred = self._runner.deferred
+        deferred.waiting = False
+        self._carry_out(deferred.of_turns)
+        self._carry_out(deferred.of_scripts)
+
+    def close(self, reason: str, kind: str = "closed", *, publish: bool = True) -> None:
+        """Take no more turns: the one in progress gets `TURN_DEADLINE` seconds to end. Idempotent.
+
+        Args:
+            reason: Why, for people.
+            kind: A word for programs: closed, crashed, destroyed.
+            publish: Whether members are told what has changed before.
+        """
+        queue, runner = self._queue, self._runner
+        if queue.end_reason is not None:
+            return
+        if publish and self._instance.made:
+            try:
+                runner.publish()
+            except Exception as error:
+                logger.exception("Game %r raised while it was closed", self._instance.name)
+                self._owner.note_failure(error)
+        queue.end_reason = reason
+        self.scope.deadline = trio.current_time() + TURN_DEADLINE
+        self._owner.room_ended(reason)
+        # Before members are dismissed: scripts of a game that is over need not hear of it.
+        if self._instance.made:
+            runner.cancel_scripts()
+        self._membership.dismiss_all(kind, reason)
+        queue.wake()
+
+    def refuse_unanswered(self, reason: str = "") -> None:
+        """Answer the packet of a turn that did not come to its end."""
+        turn, self._unanswered = self._unanswered, None
+        if turn is not None:
+            self._queue.refuse(turn, reason)
+
+    def _kick_sender(self, turn: PacketTurn, response: Response) -> Response:
+        """Kick the player whose packet was answered so; return the answer without the kick."""
+        response = Response(
+            response.message, response.payload, response.status, explicit_time(response)
+        )
+        self._membership.kick(turn.player.username, response.message)
+        return response
+
+    async def _call(self, call: Call) -> None:
+        try:
+            with self._runner.running(call):
+                result = call.action()
+                if result is not None:
+                    await result
+                if call.may_be_last:
+                    self._close_if_empty()
+            call.ran = True
+            if self._queue.end_reason is None:
+                self._runner.publish(limited=call.limited)
+        except JoinRefused as refused:
+            call.refusal = refused
+            self._runner.publish()
+        except Exception:
+            call.failure = CRASHED
+            raise
+        finally:
+            call.done.set()
+
+    def _close_if_empty(self) -> None:
+        if self._owner.is_empty() and not self._instance.game.persistent:
+            self.close(GONE)
+
+    def _carry_out(self, wanted: Wanted) -> None:
+        if wanted.kicks and self._queue.end_reason is None:
+            kicks, wanted.kicks = wanted.kicks, {}
+            for username, reason in kicks.items():
+                self._membership.kick(username, reason)
+        if wanted.end is not None:
+            self.close(wanted.end)
