@@ -40,7 +40,7 @@ def _number(default: float) -> Any:
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What a server allows; None switches a limit off. The defaults are after other servers'.
+    """What a server allows; None switches a limit off. The defaults follow other servers.
 
     Args:
         max_message_size: Bytes of one message of a logged-in client (Nakama and Colyseus: 4 KiB,

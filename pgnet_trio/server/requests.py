@@ -36,7 +36,7 @@ class _Entry:
     admin: bool
 
 
-_requests: dict[str, _Entry] = {}
+_handlers: dict[str, _Entry] = {}
 _no_options: dict[str, Any] = {}
 
 
@@ -44,7 +44,7 @@ def _request(name: Request, /, *, admin: bool = False, **arguments: Any) -> Call
     """Register a handler; *arguments* are the keys of the payload, with their defaults."""
 
     def enter(handler: _Handler) -> _Handler:
-        _requests[name] = _Entry(handler, arguments, admin)
+        _handlers[name] = _Entry(handler, arguments, admin)
         return handler
 
     return enter
@@ -55,7 +55,7 @@ async def carry_out(context: ServerContext, session: Session, packet: Packet) ->
 
     Cancellation leaves a change that was under way either whole or not made at all.
     """
-    entry = _requests.get(packet.message)
+    entry = _handlers.get(packet.message)
     if entry is None:
         return _unexpected(
             f"{packet.message[:60]!r} is no request to the server, and you are in no game.",
@@ -95,7 +95,7 @@ def _wrong_argument(payload: dict[str, Any], arguments: dict[str, Any]) -> str |
 def _help(session: Session) -> dict[str, dict[str, str]]:
     return {
         name: {key: type(value).__name__ for key, value in entry.arguments.items()}
-        for name, entry in _requests.items()
+        for name, entry in _handlers.items()
         if session.is_admin or not entry.admin
     }
 

@@ -113,7 +113,7 @@ class Run:
         self._options = options
         self._carryover = carryover
         self._wanted_port = port
-        # How long the next deadline is; and the scopes of what may be cut short.
+        # How long each part of the ending may take, and the scopes that cut it short.
         self._patience = SHUTDOWN_DEADLINE
         self._last_turns = trio.CancelScope()
         self._last_messages = trio.CancelScope()
@@ -198,7 +198,7 @@ class Run:
                 try:
                     await self._finished.wait()
                 finally:
-                    # Reached early by a cancellation, or by Ctrl-C in a program of this alone.
+                    # Not finished: this was cancelled, or Ctrl-C struck while nothing else ran.
                     if not self._finished.is_set():
                         self._hurry()
                         with trio.CancelScope(shield=True):
@@ -225,22 +225,39 @@ class Run:
         listeners: list[trio.SocketListener],
         started: Callable[[int | None], None],
     ) -> None:
-        options, carryover = self._options, self._carryover
-        watchdog = Watchdog(options.watchdog)
+        """Hold the whole nursery tree, and end it in order."""
+        watchdog = Watchdog(self._options.watchdog)
         watchdog.start()
         try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as services:
-                    saves = Saves(loaded.archive, loaded.accounts, carryover.saves)
-                    make_room = functools.partial(
-                        RoomTask, question_ids=carryover.question_ids, watchdog=watchdog
-                    )
-                    games = GameRegistry(
-                        options, make_room, saves, services, self.shutdown, run_bot
-                    )
-                    await games.open_saved_games(loaded.saved)
-                    services.start_soon(saves.autosave, games.lobby, options.autosave_interval)
-                    await self._serve_clients(loaded, saves, games, services, listeners, started)
+                    saves, games = await self._open_games(loaded, watchdog, services)
+                    entries = []
+                    # A Ctrl-C that strikes a connection's task ends the server through these
+                    # nurseries, and the games are saved all the same.
+                    try:
+                        async with trio.open_nursery() as connections:
+                            context = self._make_context(
+                                loaded, saves, games, services, connections
+                            )
+                            self.context, self.accepting = context, True
+                            try:
+                                async with trio.open_nursery() as accept:
+                                    accept.start_soon(self._accept, context, listeners)
+                                    started(self.port)
+                                    await self.shutdown.requested.wait()
+                                    accept.cancel_scope.cancel()
+                            finally:
+                                self.accepting = False
+                                # Now, and not later: a game that ends because the server does
+                                # leaves the lobby, and is saved with its players in it.
+                                entries = list(games.lobby)
+                                with trio.CancelScope(shield=True):
+                                    await self._wind_down(context)
+                    finally:
+                        # The last message of every connection is out, or cut off, before this.
+                        with trio.CancelScope(shield=True):
+                            await saves.write_last(entries)
                     self.context = None
                     services.cancel_scope.cancel()
             logger.info("Stopped with exit code %d", self.shutdown.exit_code)
@@ -249,51 +266,42 @@ class Run:
             watchdog.stop()
             self._finished.set()
 
-    async def _serve_clients(
+    async def _open_games(
+        self, loaded: _Loaded, watchdog: Watchdog, services: trio.Nursery
+    ) -> tuple[Saves, GameRegistry]:
+        """Start the rooms of all saved games, and the autosave."""
+        options, carryover = self._options, self._carryover
+        saves = Saves(loaded.archive, loaded.accounts, carryover.saves)
+        make_room = functools.partial(
+            RoomTask, question_ids=carryover.question_ids, watchdog=watchdog
+        )
+        games = GameRegistry(options, make_room, saves, services, self.shutdown, run_bot)
+        await games.open_saved_games(loaded.saved)
+        services.start_soon(saves.autosave, games.lobby, options.autosave_interval)
+        return saves, games
+
+    def _make_context(
         self,
         loaded: _Loaded,
         saves: Saves,
         games: GameRegistry,
         services: trio.Nursery,
-        listeners: list[trio.SocketListener],
-        started: Callable[[int | None], None],
-    ) -> None:
-        entries = []
-        # A Ctrl-C that strikes a connection's task ends the server through these nurseries, and
-        # the games are saved all the same.
-        try:
-            async with trio.open_nursery() as connections:
-                context = self.context = ServerContext(
-                    options=self._options,
-                    key=self._carryover.key,
-                    accounts=loaded.accounts,
-                    passwords=loaded.passwords,
-                    archive=loaded.archive,
-                    saves=saves,
-                    games=games,
-                    sessions=SessionRegistry(self._options, games.lobby, services),
-                    counts=ConnectionCounts(self._options.limits),
-                    shutdown=self.shutdown,
-                    services=services,
-                    connections=connections,
-                )
-                self.accepting = True
-                try:
-                    async with trio.open_nursery() as accept:
-                        accept.start_soon(self._accept, context, listeners)
-                        started(self.port)
-                        await self.shutdown.requested.wait()
-                        accept.cancel_scope.cancel()
-                finally:
-                    self.accepting = False
-                    # Before players leave: a game is saved with them in it.
-                    entries = list(games.lobby)
-                    with trio.CancelScope(shield=True):
-                        await self._wind_down(context)
-        finally:
-            # Behind the last message of every connection, and in front of the end of the rooms.
-            with trio.CancelScope(shield=True):
-                await saves.write_last(entries)
+        connections: trio.Nursery,
+    ) -> ServerContext:
+        return ServerContext(
+            options=self._options,
+            key=self._carryover.key,
+            accounts=loaded.accounts,
+            passwords=loaded.passwords,
+            archive=loaded.archive,
+            saves=saves,
+            games=games,
+            sessions=SessionRegistry(self._options, games.lobby, services),
+            counts=ConnectionCounts(self._options.limits),
+            shutdown=self.shutdown,
+            services=services,
+            connections=connections,
+        )
 
     async def _accept(self, context: ServerContext, listeners: list[trio.SocketListener]) -> None:
         if listeners:

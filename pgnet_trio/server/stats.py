@@ -9,6 +9,7 @@ from pgnet_trio.server.room.stats import RoomStats
 __all__ = [
     "ConnectionStats",
     "GameStats",
+    "RoomStats",
     "SaveStats",
     "ServerStats",
     "SessionStats",

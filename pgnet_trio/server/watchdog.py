@@ -1,4 +1,4 @@
-"""Finds out which game holds up the whole server by a call that blocks, and where."""
+"""Finds the game, and the line, that holds up the whole server by a call that blocks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Watchdog", "Watched"]
 logger = logging.getLogger("pgnet_trio.server")
 
 LOOKS_PER_THRESHOLD = 5
-"""How often the thread looks in the time that a game may take."""
+"""How often the thread looks during the time that a game may take."""
 
 _OWN = str(Path(__file__).parent)
 _LIBRARIES = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")})
@@ -34,21 +34,21 @@ class Watched(Protocol):
 
     @property
     def busy(self) -> object:
-        """What of the game's code runs now: another object each time, or None for nothing."""
+        """The piece of the game's code that runs now: a new object each time; None for none."""
 
 
 class Watchdog:
-    """A thread that looks at which game's code runs, and speaks up when that takes too long.
+    """A thread that sees which game's code runs, and logs a warning when that takes too long.
 
-    It asks nothing of the event loop: a room leaves a note here of each piece of the game's code
-    that it runs, and the thread sees whether it is still the same one.
+    The thread asks nothing of the event loop, which may be blocked. Each room notes here every
+    piece of the game's code that it runs, and the thread sees whether the note has changed.
 
     Args:
-        threshold: Seconds that a game may keep everybody else waiting; None for any time, and no
-            thread.
+        threshold: Seconds that a game may keep everybody else waiting; None for any time, and
+            then there is no thread.
 
     Attributes:
-        room: Whose code ran last.
+        room: The room whose code ran last.
     """
 
     __slots__ = ("_loop_thread", "_stopped", "_threshold", "room")
@@ -119,7 +119,7 @@ class Watchdog:
 
 
 def _game_frames(frame: FrameType | None) -> list[FrameType]:
-    """The frames of what the server called last, innermost first; or those of the server."""
+    """Return the frames of what the server called last, innermost first, or else the server's."""
     frames = []
     while frame is not None:
         frames.append(frame)

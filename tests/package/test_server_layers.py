@@ -20,7 +20,7 @@ SERVER_LAYERS = (
     "shutdown",
     "options",
     "watchdog",
-    # One game, and then all of them.
+    # One game, and then all of them; `stats` shows them too.
     "room",
     "stats",
     "games.lobby",

@@ -58,7 +58,7 @@ def server_figures(server: Server) -> dict[str, float]:
         "sessions": len(sessions),
         "detached": stats.away,
         "rooms": len(games),
-        "members": sum(game.room.members for game in games),
+        "members": sum(len(game.room.players) + len(game.room.spectators) for game in games),
         "seats": sum(game.users for game in games),
         "waiting_turns": sum(game.room.waiting_turns for game in games),
         "games_gone": len(stats.saves.ended_games),

@@ -1,3 +1,3 @@
-"""Taking connections: listening, logging in, reading what clients ask."""
+"""Connections of clients: listening, logging in, reading what the clients ask."""
 
 from __future__ import annotations

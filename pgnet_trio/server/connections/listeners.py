@@ -1,4 +1,4 @@
-"""Opening the ports that a server listens on."""
+"""Opens the ports that a server listens on."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ from pgnet_trio.errors import ServerError
 __all__ = ["open_listeners"]
 
 LOOPBACK = ("127.0.0.1", "::1")
-ANYWHERE = ("0.0.0.0", "::")  # what listen_globally asks for
+ANYWHERE = ("0.0.0.0", "::")  # for listen_globally
 TRIES = 20
-"""How often to look for a port that is free on both families, before giving up."""
+"""How often the server looks for a port that is free for IPv4 and for IPv6."""
 
-# What a machine without IPv6 answers, in one way or another.
+# The errors of machines without IPv6.
 NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.ENOPROTOOPT}
 
 
 async def open_listeners(port: int, *, listen_globally: bool) -> list[trio.SocketListener]:
-    """Listen on IPv4 and, where the machine has it, on IPv6, on the same port.
+    """Listen on one port by IPv4 and, where the machine has it, by IPv6.
+
+    Cancellation leaves nothing open.
 
     Args:
-        port: The port, or 0 for one that is free.
+        port: The port; 0 for any that is free.
         listen_globally: Whether to listen on all of the machine's addresses, or on loopback.
+
+    Returns:
+        One or two listeners, with the same port.
 
     Raises:
         ServerError: The port is in use, or may not be listened on.
