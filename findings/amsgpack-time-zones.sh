@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# amsgpack 0.5.1 writes an aware datetime as MessagePack's timestamp, which is seconds since 1970 in
-# UTC. One expects 12:00 at +02:00 to be the moment 10:00 UTC, as with msgpack 1.2.4 and msgspec
-# 0.23.0. It writes the digits of the clock as if they were UTC, and leaves the zone out: with
-# +02:00 each deadline that is sent lies two hours later than it was set, and 12:00 at +02:00 and at
-# -05:00 become the same bytes. In UTC, and so on most servers and in most tests, all is well.
+# amsgpack 0.5.1 writes an aware datetime as MessagePack's timestamp, which is seconds since 1970
+# in UTC. One expects 12:00 at +02:00 to be the moment 10:00 UTC, as with msgpack 1.2.4 and
+# msgspec 0.23.0. It writes the digits of the clock as if they were UTC, and leaves the zone out:
+# with +02:00 each deadline that is sent lies two hours later than it was set, and 12:00 at +02:00
+# and at -05:00 become the same bytes. In UTC, and so on most servers and in most tests, all is
+# well.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # A program hands a slice of what it received to cbor2 6.3.0, as a memoryview, so that nothing is
 # copied. One expects a byte string, as for bytes and bytearray, or the error that cbor2 5.9.0
-# raises. Version 6 takes a memoryview (and an array of bytes) for a sequence, and writes a list of
-# numbers: nearly twice as large, and the other end gets a list where bytes were sent. msgpack 1.2.4
-# and msgspec 0.23.0 write bytes.
+# raises. Version 6 takes a memoryview (and an array of bytes) for a sequence, and writes a list
+# of numbers: nearly twice as large, and the other end gets a list where bytes were sent. msgpack
+# 1.2.4 and msgspec 0.23.0 write bytes.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

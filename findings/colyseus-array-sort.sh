@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # A Colyseus room keeps its standings in an array of its state: a player joins, is pushed, and the
 # array is sorted before the next patch. One expects every client to see the standings that the
-# server has. With @colyseus/schema 5.0.34 the clients that are in the room see one entry twice and
-# another one never; where one entry leaves and another is inserted in one patch, they see them in
-# the wrong order. At most a line in the client's console tells of it, nothing is raised, later
-# patches do not mend it, and who joins later sees it right: two players look at different standings.
+# server has. With @colyseus/schema 5.0.34 the clients that are in the room see one entry twice
+# and another one never; where one entry leaves and another is inserted in one patch, they see
+# them in the wrong order. At most a line in the client's console tells of it, nothing is raised,
+# later patches do not mend it, and who joins later sees it right: two players look at different
+# standings.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -3,8 +3,8 @@
 # server. One expects the client to have the same numbers after the patch, whatever they are. With
 # @colyseus/schema 5.0.34 it depends on the values: a number put in front of an equal one is never
 # sent, so the client's array is one too short from then on; and a 0 (or an empty string) that is
-# pushed in the same patch in which the front is shifted off is overwritten by its neighbour. Every
-# other value arrives. There is no error on either side.
+# pushed in the same patch in which the front is shifted off is overwritten by its neighbour.
+# Every other value arrives. There is no error on either side.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # A program counts with INCR through coredis 6.9.0, whose calls have a time-out, and the server
-# answers too late. One expects a TimeoutError, and a command that happened once or not at all. The
-# error comes, after three attempts: what timed out is sent again, twice, on the same connection,
-# also where it is not idempotent. Three calls that raised have added nine. Scores and tickets that
-# are counted this way run ahead of what anybody was told.
+# answers too late. One expects a TimeoutError, and a command that happened once or not at all.
+# The error comes, after three attempts: what timed out is sent again, twice, on the same
+# connection, also where it is not idempotent. Three calls that raised have added nine. Scores and
+# tickets that are counted this way run ahead of what anybody was told.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

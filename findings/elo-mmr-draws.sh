@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Elo-MMR-Py 2.0.0 rates matches of any size, by ten systems, and its page says how to write ties
-# down. One expects that a weaker player who draws with a stronger one thirty times gains something
-# by it. A match in which all tie, so every drawn duel, is left out without a word, with each of the
-# systems, Glicko and TrueSkill among them: no rating moves, no uncertainty shrinks, the match is
-# not counted, and who has only drawn so far is not in the result at all.
+# down. One expects that a weaker player who draws with a stronger one thirty times gains
+# something by it. A match in which all tie, so every drawn duel, is left out without a word, with
+# each of the systems, Glicko and TrueSkill among them: no rating moves, no uncertainty shrinks,
+# the match is not counted, and who has only drawn so far is not in the result at all.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # A game's package includes a built file, say the client's script, by hatchling's `force-include`,
-# and the author works with an editable install. One expects the program to find the file as from a
-# wheel, or an error at the installation. hatchling 1.33.0 does copy the file, into a folder in
+# and the author works with an editable install. One expects the program to find the file as from
+# a wheel, or an error at the installation. hatchling 1.33.0 does copy the file, into a folder in
 # site-packages that has the package's name and nothing else in it; the package itself is imported
 # from the source, and looks beside itself. The installation says nothing, the file is there, and
-# `importlib.resources` does not find it. From the wheel it does: so it works for users and not for
-# authors.
+# `importlib.resources` does not find it. From the wheel it does: so it works for users and not
+# for authors.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# A server in Python sends a page a map whose keys are names that players chose, and one of them chose
-# "__proto__". One expects the page's decoder to make a key of it, as JSON.parse does, or to refuse
-# that name. @msgpack/msgpack 3.1.3 refuses the whole message, so one player's name takes the state
-# from everybody. msgpackr 2.1.4 hands the entry out as "__proto_", silently: the player is there
-# under a name that nobody has, and stands in the place of a player who really is called so.
+# A server in Python sends a page a map whose keys are names that players chose, and one of them
+# chose "__proto__". One expects the page's decoder to make a key of it, as JSON.parse does, or to
+# refuse that name. @msgpack/msgpack 3.1.3 refuses the whole message, so one player's name takes
+# the state from everybody. msgpackr 2.1.4 hands the entry out as "__proto_", silently: the player
+# is there under a name that nobody has, and stands in the place of a player who really is called
+# so.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A page sends `Date.now()`, or another whole number beyond 32 bits, to a server in Python. One expects
-# MessagePack's 64-bit integer, as @msgpack/msgpack 3.1.3 writes it. msgpackr 2.1.4 writes every whole
-# number from 2**32 on, and below -2**31, as a float: msgspec 0.23.0 refuses the message where an
-# integer is declared, and elsewhere a float comes in, which is no index and nothing for range().
-# Small numbers are integers, so tests with small numbers pass.
+# A page sends `Date.now()`, or another whole number beyond 32 bits, to a server in Python. One
+# expects MessagePack's 64-bit integer, as @msgpack/msgpack 3.1.3 writes it. msgpackr 2.1.4 writes
+# every whole number from 2**32 on, and below -2**31, as a float: msgspec 0.23.0 refuses the
+# message where an integer is declared, and elsewhere a float comes in, which is no index and
+# nothing for range(). Small numbers are integers, so tests with small numbers pass.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # msgspec 0.23.0 decodes straight into attrs 26.1.0 classes, and runs their validators and
-# __attrs_post_init__. One expects it to fill the class as its own __init__ does. Converters are not
-# run, not even over a default, so that validators see what they never see otherwise; an alias is
-# not the key, the attribute's name is; what has init=False is taken from the message and overwrites
-# what the class sets itself; and a field with a leading underscore is read but never written, so
-# that what was encoded and decoded again has lost it. None of this is an error.
+# __attrs_post_init__. One expects it to fill the class as its own __init__ does. Converters are
+# not run, not even over a default, so that validators see what they never see otherwise; an alias
+# is not the key, the attribute's name is; what has init=False is taken from the message and
+# overwrites what the class sets itself; and a field with a leading underscore is read but never
+# written, so that what was encoded and decoded again has lost it. None of this is an error.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

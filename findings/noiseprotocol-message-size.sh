@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A Noise message is at most 65,535 bytes, of which 16 prove that it is genuine. noiseprotocol 0.3.1
-# checks the size of what it encrypts. One expects it to refuse whatever cannot be sent. It counts
-# without the 16 bytes: of a text of 65,520 to 65,535 bytes it makes a message that is too long, and
-# no peer, its own other end included, takes it. By then the sender has counted it, so every later
-# message, however small, fails to authenticate as well: a state that grows by one byte ends the
-# connection, and the error stands at the next small message.
+# A Noise message is at most 65,535 bytes, of which 16 prove that it is genuine. noiseprotocol
+# 0.3.1 checks the size of what it encrypts. One expects it to refuse whatever cannot be sent. It
+# counts without the 16 bytes: of a text of 65,520 to 65,535 bytes it makes a message that is too
+# long, and no peer, its own other end included, takes it. By then the sender has counted it, so
+# every later message, however small, fails to authenticate as well: a state that grows by one
+# byte ends the connection, and the error stands at the next small message.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Four players of different strength draw, and openskill 6.2.0 rates them. One expects them to come
-# nearer to each other, and the result not to depend on the order in which a program happens to list
-# them. With ThurstoneMostellerFull the strongest and the weakest change places: 30 and 20 become 22
-# and 28, so that the strongest player ends below the weakest. With the two models whose names end
-# in Part, each team is compared only with those near it in the list, also among those who tie:
-# where seven equals draw with one who is stronger, three of the equals gain nothing and four do, by
-# their place in the list.
+# Four players of different strength draw, and openskill 6.2.0 rates them. One expects them to
+# come nearer to each other, and the result not to depend on the order in which a program happens
+# to list them. With ThurstoneMostellerFull the strongest and the weakest change places: 30 and 20
+# become 22 and 28, so that the strongest player ends below the weakest. With the two models whose
+# names end in Part, each team is compared only with those near it in the list, also among those
+# who tie: where seven equals draw with one who is stronger, three of the equals gain nothing and
+# four do, by their place in the list.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

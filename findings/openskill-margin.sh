@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # openskill 6.2.0 takes a margin and scores, so that a clear victory counts for more than a narrow
-# one. One expects that of a favourite who loses, the one who was crushed falls furthest. It is the
-# other way round: with margin 2, a favourite who loses 0:10 falls by 0.5, and one who loses 9:10
-# falls by 1.7. The margin makes the favourite count as less strong in the comparison, by the same
-# amount whoever won, so a crushing defeat looks like one that was to be expected. Who leads the
-# ladder and is losing does best to give up.
+# one. One expects that of a favourite who loses, the one who was crushed falls furthest. It is
+# the other way round: with margin 2, a favourite who loses 0:10 falls by 0.5, and one who loses
+# 9:10 falls by 1.7. The margin makes the favourite count as less strong in the comparison, by the
+# same amount whoever won, so a crushing defeat looks like one that was to be expected. Who leads
+# the ladder and is losing does best to give up.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# openskill 6.2.0 takes weights, which its manual calls each player's contribution. One expects that
-# equal weights change nothing, and that in a duel the heavier player moves more. In a duel they say
-# nothing: 2 and 1 do what 1 and 2 do, and what 7 and 7 do, since the weights of each team alone are
-# stretched to the range from 1 to 2, and of one value that makes 2. And the 2 doubles what a winner
-# gains and halves what a loser loses: with any weights each duel creates four points out of
-# nothing, so a ladder that passes its weights along inflates, and who plays most leads it.
+# openskill 6.2.0 takes weights, which its manual calls each player's contribution. One expects
+# that equal weights change nothing, and that in a duel the heavier player moves more. In a duel
+# they say nothing: 2 and 1 do what 1 and 2 do, and what 7 and 7 do, since the weights of each
+# team alone are stretched to the range from 1 to 2, and of one value that makes 2. And the 2
+# doubles what a winner gains and halves what a loser loses: with any weights each duel creates
+# four points out of nothing, so a ladder that passes its weights along inflates, and who plays
+# most leads it.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # pathfinding 1.0.23 offers A* and a bidirectional A*, which is advertised as the same search from
-# both ends at once. One expects the same cost from both, found faster. The bidirectional one stops
-# where the two searches first meet, and so returns longer ways: on a plain grid with diagonal steps
-# a way of 6.24 where 5.41 does, and with weights one of 24 where A* finds 9, straight over the most
-# expensive tiles. Nothing in its answer tells; a bot that uses it walks through the swamp.
+# both ends at once. One expects the same cost from both, found faster. The bidirectional one
+# stops where the two searches first meet, and so returns longer ways: on a plain grid with
+# diagonal steps a way of 6.24 where 5.41 does, and with weights one of 24 where A* finds 9,
+# straight over the most expensive tiles. Nothing in its answer tells; a bot that uses it walks
+# through the swamp.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -3,9 +3,9 @@
 # clock_timestamp() + interval '1 second' WHERE expires < clock_timestamp()`, which waits while
 # somebody else holds the row. clock_timestamp() is the clock that goes on within a statement, so
 # one expects the lease to begin when the statement gets the row. If the other one changed the row
-# and committed, it does. If the other one only locked it, or rolled back, the stamp is the one from
-# before the wait: after two seconds the lease is granted, its end a second ago, and the next node
-# takes it too. An upsert that sets `excluded.expires` grants one that is over even then.
+# and committed, it does. If the other one only locked it, or rolled back, the stamp is the one
+# from before the wait: after two seconds the lease is granted, its end a second ago, and the next
+# node takes it too. An upsert that sets `excluded.expires` grants one that is over even then.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -2,10 +2,10 @@
 # A program waits for the next note of PostgreSQL's LISTEN with a `for` loop over psycopg 3.3.9's
 # `notifies()`, leaves the loop when it has one, does what there is to do, and loops again. One
 # expects the notes that came together with the first to be there in the next loop, as those are
-# that come while other statements run. They are gone: the loop takes all that have arrived off the
-# connection, hands out one, and leaving it throws the others away. With `stop_after=1`, which stops
-# on its own, all of them are handed out. A server that wakes its rooms this way sleeps through
-# moves, and only when two come at once.
+# that come while other statements run. They are gone: the loop takes all that have arrived off
+# the connection, hands out one, and leaving it throws the others away. With `stop_after=1`, which
+# stops on its own, all of them are handed out. A server that wakes its rooms this way sleeps
+# through moves, and only when two come at once.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -4,9 +4,9 @@
 # server is there all the time. One expects the first caller to wait for as long as it takes to
 # connect, some milliseconds. Each dead connection that the pool hands itself counts as a failed
 # attempt to connect, after which it sleeps, twice as long each time: with four of them the first
-# caller waits for some seven seconds, with more of them for longer, and from six on, with the usual
-# time-out of 30 seconds, gets none. Without `check=` but with one call of `pool.check()` it takes
-# milliseconds.
+# caller waits for some seven seconds, with more of them for longer, and from six on, with the
+# usual time-out of 30 seconds, gets none. Without `check=` but with one call of `pool.check()` it
+# takes milliseconds.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

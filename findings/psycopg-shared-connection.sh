@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Two tasks of one program save at the same time, each in a `transaction()` block, over one psycopg
-# 3.3.9 connection in autocommit mode (the connection has a lock, and is documented to be safe in
-# threads). If that is not allowed, one expects an error, and that both or one of them fails. Both
-# blocks do fail where they overlap without nesting, but the connection goes on: it stays inside a
-# transaction that nobody closes, and everything later, each statement and each new `transaction()`
-# block, ends without an error, can be read back on that connection, and is never committed. Here
-# ten saves are acknowledged and none of them exists.
+# Two tasks of one program save at the same time, each in a `transaction()` block, over one
+# psycopg 3.3.9 connection in autocommit mode (the connection has a lock, and is documented to be
+# safe in threads). If that is not allowed, one expects an error, and that both or one of them
+# fails. Both blocks do fail where they overlap without nesting, but the connection goes on: it
+# stays inside a transaction that nobody closes, and everything later, each statement and each new
+# `transaction()` block, ends without an error, can be read back on that connection, and is never
+# committed. Here ten saves are acknowledged and none of them exists.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # A program puts the integer 3 into a shared Map or Array of pycrdt 0.14.13. One expects to read 3
 # back, as an integer, at least in the same process. It is 3.0, from the next line on: integers
-# below 2**53 become floats, larger ones stay integers, and 2**53 itself is an integer where it was
-# set and a float at the peer. So `cards[state["next"]]` and `range(state["rounds"])` raise
-# TypeError, and an identifier is of one type or the other depending on how large it is. loro 1.17.1
-# gives integers back.
+# below 2**53 become floats, larger ones stay integers, and 2**53 itself is an integer where it
+# was set and a float at the peer. So `cards[state["next"]]` and `range(state["rounds"])` raise
+# TypeError, and an identifier is of one type or the other depending on how large it is. loro
+# 1.17.1 gives integers back.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -3,8 +3,8 @@
 # compress something. One expects a valid file to keep what was not touched. Two parts that the
 # specification has are dropped without a word: the weights of a node, which say how far this
 # instance of a mesh is morphed, so that an open mouth is closed afterwards; and the extras of the
-# asset, where exporters write the author, the license and the source that have to be named wherever
-# the model is shown. Extras everywhere else, and the weights of the mesh, are kept.
+# asset, where exporters write the author, the license and the source that have to be named
+# wherever the model is shown. Extras everywhere else, and the weights of the mesh, are kept.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

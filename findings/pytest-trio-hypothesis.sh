@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # A test under Hypothesis 6.170.17 takes an asynchronous fixture of pytest-trio 0.8.0. Hypothesis
 # warns that one fixture serves all examples (its health check is switched off here, as it says);
-# pytest-trio in fact sets the fixture up anew for each example. One expects one or the other. From
-# the second example on the test does not wait for its own fixture, if that takes a moment: it
-# begins with the object of the example before, which has been torn down. So each example plays in
-# the closed room of the last one, and what a failing example shows is what another example did.
+# pytest-trio in fact sets the fixture up anew for each example. One expects one or the other.
+# From the second example on the test does not wait for its own fixture, if that takes a moment:
+# it begins with the object of the example before, which has been torn down. So each example plays
+# in the closed room of the last one, and what a failing example shows is what another example
+# did.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# PyTMX 3.32 loads maps of the editor Tiled; its `visible_layers` is what a game draws. One expects
-# what the editor shows. A layer inside a hidden group is drawn all the same, and at full strength
-# in a faded one, at a place as if the group had not been moved, since of a group's settings nothing
-# reaches its layers and no layer knows its group. And objects that are made from a template have
-# neither name, type, size nor properties, only where they stand and what this one object changes:
-# the template is not read at all, and there is no error. pytiled_parser 2.2.9 reads both in the
-# same file.
+# PyTMX 3.32 loads maps of the editor Tiled; its `visible_layers` is what a game draws. One
+# expects what the editor shows. A layer inside a hidden group is drawn all the same, and at full
+# strength in a faded one, at a place as if the group had not been moved, since of a group's
+# settings nothing reaches its layers and no layer knows its group. And objects that are made from
+# a template have neither name, type, size nor properties, only where they stand and what this one
+# object changes: the template is not read at all, and there is no error. pytiled_parser 2.2.9
+# reads both in the same file.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# @geckos.io/snapshot-interpolation 1.1.1 shows other players between two states of the server. Its
-# README says that "(deg)", "(rad)" or "(quat)" behind a key makes it an angle, whatever the key is
-# called, and its example begins with two such keys. One expects 350 and 10 degrees to meet at 0,
-# wherever the key stands. That happens only for a key of one letter that is not the first in the
-# list. As the first it is a plain number, and the ship turns through 180 degrees, the long way
-# round; a key with more letters is not interpolated at all, and jumps to the newer state.
+# @geckos.io/snapshot-interpolation 1.1.1 shows other players between two states of the server.
+# Its README says that "(deg)", "(rad)" or "(quat)" behind a key makes it an angle, whatever the
+# key is called, and its example begins with two such keys. One expects 350 and 10 degrees to meet
+# at 0, wherever the key stands. That happens only for a key of one letter that is not the first
+# in the list. As the first it is a plain number, and the ship turns through 180 degrees, the long
+# way round; a key with more letters is not interpolated at all, and jumps to the newer state.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -19,7 +19,9 @@ const { version } = JSON.parse(
 console.log(`@geckos.io/snapshot-interpolation ${version}, Node ${process.versions.node}`);
 
 function half(keys, name) {
-  const at = (time, x, angle) => ({ id: String(time), time, state: [{ id: "1", x, [name]: angle }] });
+  const at = (time, x, angle) => {
+    return { id: String(time), time, state: [{ id: "1", x, [name]: angle }] };
+  };
   const shown = new SnapshotInterpolation(20).interpolate(at(0, 0, 350), at(100, 10, 10), 50, keys);
   return [shown.state[0].x, shown.state[0][name]];
 }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A server on trio-websocket 0.12.2 gives a slow reader a second, `with trio.move_on_after(1): await
-# websocket.send_message(state)`, and goes on with the next state. One expects the first message to
-# be gone, or the connection to be ended. Neither: the part of the frame that had left has left, the
-# connection counts as open, and the next message is sent as if nothing had been. The reader takes
-# it for the rest of the first: what arrives is one message of the right length, without an error,
-# that begins with one state and ends with another, a frame's header in the midst. A player who was
-# slow for a second is shown a state that nobody sent.
+# A server on trio-websocket 0.12.2 gives a slow reader a second, `with trio.move_on_after(1):
+# await websocket.send_message(state)`, and goes on with the next state. One expects the first
+# message to be gone, or the connection to be ended. Neither: the part of the frame that had left
+# has left, the connection counts as open, and the next message is sent as if nothing had been.
+# The reader takes it for the rest of the first: what arrives is one message of the right length,
+# without an error, that begins with one state and ends with another, a frame's header in the
+# midst. A player who was slow for a second is shown a state that nobody sent.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

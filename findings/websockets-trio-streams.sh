@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # websockets 17 has an implementation for Trio, whose `send` takes an asynchronous iterable and
-# sends each item as a fragment of one message; its source keeps other messages back meanwhile. One
-# expects two tasks that each stream a message to take turns. The one that is first to have its
-# first item wins; the other, which had looked whether it may before it waited for its own first
-# item, raises a bare AssertionError, and its message is not sent at all. Two tasks that stream
-# lists take turns as expected. The connection lives on, so it looks like a fault of the program.
+# sends each item as a fragment of one message; its source keeps other messages back meanwhile.
+# One expects two tasks that each stream a message to take turns. The one that is first to have
+# its first item wins; the other, which had looked whether it may before it waited for its own
+# first item, raises a bare AssertionError, and its message is not sent at all. Two tasks that
+# stream lists take turns as expected. The connection lives on, so it looks like a fault of the
+# program.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
