@@ -1,0 +1,1 @@
+"""Attacks on our own server, over loopback: `python -m tests.attacks`."""
