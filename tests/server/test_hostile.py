@@ -495,7 +495,7 @@ class ScriptedPeer:
 
     def __init__(self, transport: Transport, username: str = "bob") -> None:
         self.transport = transport
-        self.speaker = v2.ClientProtocol(
+        self.endpoint = v2.ClientProtocol(
             username=username,
             password="",
             invite_code="",
@@ -508,15 +508,15 @@ class ScriptedPeer:
 
     async def log_in(self) -> None:
         await self.shake_hands()
-        await self.transport.send(self.speaker.next_message() or b"")
+        await self.transport.send(self.endpoint.next_message() or b"")
         await self.hear_until(WELCOME)
 
     async def shake_hands(self) -> None:
-        await self.transport.send(self.speaker.next_message() or b"")
-        self.speaker.receive(await self.transport.receive())
+        await self.transport.send(self.endpoint.next_message() or b"")
+        self.endpoint.receive(await self.transport.receive())
 
     async def say(self, plaintext: bytes) -> None:
-        link = self.speaker._cipher
+        link = self.endpoint._cipher
         assert link is not None
         await self.transport.send(link.encrypt_frame(plaintext))
 
@@ -525,7 +525,7 @@ class ScriptedPeer:
 
     async def hear(self) -> list[list[Any]]:
         """Give the envelopes of the next frame."""
-        link, message = self.speaker._cipher, await self.transport.receive()
+        link, message = self.endpoint._cipher, await self.transport.receive()
         assert link is not None
         assert isinstance(message, bytes)
         return msgspec.msgpack.decode(link.decrypt_frame(message), type=list[list[Any]])
