@@ -34,8 +34,15 @@ def _ignore(error: BaseException) -> None:
     """Do nothing: the error is in the log."""
 
 
-async def _run_in_thread(function: Callable[..., Any], *args: Any, abandon_on_cancel: bool) -> Any:
-    return await trio.to_thread.run_sync(function, *args, abandon_on_cancel=abandon_on_cancel)
+async def _run_in_thread(
+    function: Callable[..., Any],
+    *args: Any,
+    abandon_on_cancel: bool,
+    limiter: trio.CapacityLimiter | None = None,
+) -> Any:
+    return await trio.to_thread.run_sync(
+        function, *args, abandon_on_cancel=abandon_on_cancel, limiter=limiter
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -46,7 +53,9 @@ class Environment:
         random_bytes: Returns so many random bytes; keys, nonces and invite codes come from it.
         password_hasher: Hashes and checks passwords.
         run_blocking: Runs a blocking function outside the event loop, and returns what it returns.
-            On cancellation it may abandon the function, which then runs to its end unobserved.
+            On ``abandon_on_cancel=True`` a cancellation abandons the function, which then runs to
+            its end unobserved. ``limiter`` is the `trio.CapacityLimiter` of the threads that it may
+            use; None for the one that all of the program shares.
         note_failure: Called with each unforeseen error of a game, a connection, a session or a
             hook, after the error was logged and contained. The test kit makes tests fail with it.
     """

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
+import os
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
-__all__ = ["allow_open_files", "rare_full_collections"]
+__all__ = ["allow_open_files", "leave_at_once", "rare_full_collections", "say"]
 
 FULL_AFTER = 100
 """Collections of middle-aged objects before one of all objects. With Python's own 10, a server that
@@ -17,6 +20,31 @@ trio-websocket, up to 50 MiB of connections that ended wait for it."""
 
 VERY_MANY = 1 << 16
 """Open files to ask for where the caller wants no limit."""
+
+
+def say(text: str) -> None:
+    """Print a line to stderr; where nobody can read it any more, go on without."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        # The terminal was closed. Print into nothing from now on, and at the very end.
+        with contextlib.suppress(OSError):
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, sys.stderr.fileno())
+            os.close(nothing)
+
+
+def leave_at_once(status: int) -> NoReturn:
+    """End the process without waiting for its threads, one of which hangs.
+
+    Args:
+        status: The exit status.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(status)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
-import sys
 from collections.abc import Callable
 
 import attrs
@@ -14,9 +13,14 @@ import trio
 from pgnet_trio.cli.arguments import not_negative, port, positive, transport_name
 from pgnet_trio.cli.game_class import load_game_class
 from pgnet_trio.cli.passwords import find_secret
-from pgnet_trio.cli.process import allow_open_files, rare_full_collections
+from pgnet_trio.cli.process import (
+    allow_open_files,
+    leave_at_once,
+    rare_full_collections,
+    say,
+)
 from pgnet_trio.cli.signals import open_signals
-from pgnet_trio.errors import PGNetError
+from pgnet_trio.errors import PGNetError, StorageError
 from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.server import Server
 from pgnet_trio.server.limits import Limits
@@ -196,7 +200,7 @@ async def _serve(make_server: Callable[[], Server], *, globally: bool) -> int:
             exit_code = await _serve_once(make_server(), signals, globally=globally)
             if exit_code != REBOOT:
                 return exit_code
-            print("The server asked for a reboot: starting again.", file=sys.stderr)
+            say("The server asked for a reboot: starting again.")
 
 
 async def _serve_once(
@@ -209,7 +213,7 @@ async def _serve_once(
         nonlocal exit_code
         number = await signals.receive()
         if announcement.was_made:
-            print("Shutting down; once more to stop at once.", file=sys.stderr)
+            say("Shutting down; once more to stop at once.")
             server.shutdown()
             number = await signals.receive()
         scope.cancel()
@@ -218,7 +222,14 @@ async def _serve_once(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(obey_signals)
         with trio.CancelScope() as scope:
-            result = await server.serve(task_status=announcement)
+            try:
+                result = await server.serve(task_status=announcement)
+            except StorageError as error:
+                if not announcement.was_made:
+                    raise
+                # A write to the save file hangs, and all else has ended.
+                say(f"pgnet-trio: {error}")
+                leave_at_once(exit_code or 1)
             exit_code = exit_code or result
         nursery.cancel_scope.cancel()
     return exit_code

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,12 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["PasswordChecks", "TooBusy", "TooManyFailures"]
 
+logger = logging.getLogger("pgnet_trio.server")
+
 MAX_WAITING_HASHES = 64
 """How many log-ins may wait for their password to be hashed: one core needs seconds for them."""
 
 
 class TooBusy(PGNetError):
-    """Too many log-ins wait for their passwords to be hashed."""
+    """A password cannot be hashed now: too many wait, or there is no thread or memory for it."""
 
 
 class TooManyFailures(AccountRefusal):
@@ -46,6 +50,8 @@ class PasswordChecks:
         self._environment = environment
         self._failed_logins = failed_logins
         self._cores = trio.CapacityLimiter(os.cpu_count() or 1)
+        # Not the threads that a game's own calls may all keep busy; `_cores` says how many.
+        self._threads = trio.CapacityLimiter(math.inf)
 
     def check_failures(self, username: str, address: str | None) -> None:
         """Refuse a log-in where too many have failed.
@@ -69,7 +75,7 @@ class PasswordChecks:
         """Return the record of a new password.
 
         Raises:
-            TooBusy: Too many wait already.
+            TooBusy: It cannot be hashed now.
         """
         record: str = await self._run(self._environment.password_hasher.hash, password)
         return record
@@ -79,7 +85,7 @@ class PasswordChecks:
 
         Raises:
             CryptoError: The record cannot be checked.
-            TooBusy: Too many wait already.
+            TooBusy: It cannot be hashed now.
             TooManyFailures: Others have failed while this one waited for its turn.
         """
         right: bool = await self._run(
@@ -102,4 +108,11 @@ class PasswordChecks:
             raise TooBusy
         async with self._cores:
             check()
-            return await self._environment.run_blocking(function, *args, abandon_on_cancel=False)
+            try:
+                return await self._environment.run_blocking(
+                    function, *args, abandon_on_cancel=False, limiter=self._threads
+                )
+            except (RuntimeError, MemoryError) as error:
+                # No thread could be started, or there is no memory: that may pass.
+                logger.error("A password could not be hashed: %s: %s", type(error).__name__, error)
+                raise TooBusy from error

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgnet_trio.errors import PGNetError
+from pgnet_trio.errors import PGNetError, Reject, StorageError
 
-__all__ = ["GONE", "SHUTTING_DOWN", "JoinRefused", "RoomClosed"]
+__all__ = [
+    "CLOSED",
+    "GONE",
+    "RESTARTING",
+    "SHUTTING_DOWN",
+    "JoinRefused",
+    "RoomClosed",
+    "SaveRefused",
+]
+
+# The words for programs of why a user is in no game any more: its end, or the server's restart.
+CLOSED = "closed"
+RESTARTING = "restarting"
 
 GONE = "The game is over."
 SHUTTING_DOWN = "The server is shutting down."
@@ -14,6 +26,20 @@ SHUTTING_DOWN = "The server is shutting down."
 
 class RoomClosed(PGNetError):
     """The room ended before it did what was asked of it; the message says why."""
+
+
+class SaveRefused(StorageError, Reject):
+    """A game that wants to be saved cannot be; the author's to catch, and no crash where not.
+
+    A handler that does not catch it refuses its message with it.
+
+    Args:
+        problem: What is wrong with the save file; the player's `reason` leaves it out.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The game could not be saved, which is tried again: {problem}")
+        self.reason = "The game cannot be saved now; try again later."
 
 
 class JoinRefused(PGNetError):

@@ -23,7 +23,7 @@ import attrs
 import trio
 
 from pgnet_trio.crypto import KeyPair
-from pgnet_trio.errors import bare
+from pgnet_trio.errors import StorageError, bare
 from pgnet_trio.messages import ADMIN_USERNAME
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.admission import ConnectionCounts, FailedLogins
@@ -33,7 +33,7 @@ from pgnet_trio.server.connections.listeners import open_listeners
 from pgnet_trio.server.context import ServerContext
 from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.games.registry import GameRegistry
-from pgnet_trio.server.games.saves import LAST_WRITE_DEADLINE, SaveMemory, Saves
+from pgnet_trio.server.games.saves import SaveMemory, Saves
 from pgnet_trio.server.password_checks import PasswordChecks
 from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.room.room import RoomTask
@@ -118,6 +118,8 @@ class Run:
         self._last_turns = trio.CancelScope()
         self._last_messages = trio.CancelScope()
         self._finished = trio.Event()
+        # The games that the last save has not saved.
+        self._unsaved: list[str] = []
 
     async def serve(self, started: Callable[[int | None], None]) -> int:
         """Host games until `shutdown` is requested; see `pgnet_trio.Server.serve`.
@@ -127,6 +129,9 @@ class Run:
 
         Returns:
             The exit code.
+
+        Raises:
+            StorageError: The save file hangs, and everything else has ended.
         """
         async with self._open_archive() as (archive, saved):
             loaded = await self._set_up(archive, saved)
@@ -143,15 +148,31 @@ class Run:
         archive = Archive(store, options.environment)
         try:
             yield archive, await archive.load()
-        finally:
-            with trio.move_on_after(LAST_WRITE_DEADLINE, shield=True):
-                await archive.close()
+        except BaseException as error:
+            await archive.close()
+            # Also instead of a cancellation: whoever ends the process has to know of the thread.
+            if archive.hangs and isinstance(error, trio.Cancelled):
+                raise self._hang_error() from None
+            raise
+        await archive.close()
+        if archive.hangs:
+            raise self._hang_error()
+
+    def _hang_error(self) -> StorageError:
+        return StorageError(
+            "the save file does not answer, and the thread that writes to it hangs; not saved: "
+            f"{', '.join(map(repr, self._unsaved)) or 'no game'}"
+        )
 
     async def _set_up(self, archive: Archive, saved: SavedState) -> _Loaded:
         options, carryover = self._options, self._carryover
         if carryover.key_is_new and options.key_file is not None:
             carryover.key = await options.environment.run_blocking(
-                keep_key, options.key_file, carryover.key, abandon_on_cancel=False
+                keep_key,
+                options.key_file,
+                carryover.key,
+                abandon_on_cancel=False,
+                limiter=trio.CapacityLimiter(1),
             )
             carryover.key_is_new = False
         if saved.registration not in (None, options.registration_enabled):
@@ -257,7 +278,7 @@ class Run:
                     finally:
                         # The last message of every connection is out, or cut off, before this.
                         with trio.CancelScope(shield=True):
-                            await saves.write_last(entries)
+                            self._unsaved = await saves.write_last(entries)
                     self.context = None
                     services.cancel_scope.cancel()
             logger.info("Stopped with exit code %d", self.shutdown.exit_code)

@@ -330,7 +330,10 @@ class _SimulatedConnector(Connector):
 
 
 async def _run_in_loop(
-    function: Callable[..., object], *args: object, abandon_on_cancel: bool
+    function: Callable[..., object],
+    *args: object,
+    abandon_on_cancel: bool,
+    limiter: trio.CapacityLimiter | None = None,
 ) -> object:
     """Run a blocking function here: while a thread ran it, virtual time would jump on."""
     await trio.lowlevel.checkpoint()

@@ -889,7 +889,12 @@ async def test_a_log_in_that_ran_out_of_time_holds_its_place_until_its_hash_is_d
 
     async with trio.open_nursery() as threads:
 
-        async def run(function: Callable[..., Any], *args: Any, abandon_on_cancel: bool) -> Any:
+        async def run(
+            function: Callable[..., Any],
+            *args: Any,
+            abandon_on_cancel: bool,
+            limiter: trio.CapacityLimiter | None = None,
+        ) -> Any:
             if not isinstance(getattr(function, "__self__", None), PasswordHasher):
                 return function(*args)
             # A thread cannot be stopped: who is cancelled waits for its end, or leaves it behind.

@@ -269,7 +269,7 @@ def test_a_planned_fault_is_counted_and_another_kept() -> None:
 # What the soak has found.
 
 
-async def run_slowly(function: Callable[..., Any], *args: Any, abandon_on_cancel: bool) -> Any:
+async def run_slowly(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
     await trio.sleep(1)
     return function(*args)
 
@@ -306,7 +306,7 @@ def make_games(
 
 
 async def save(archive: Archive, games: dict[str, SavedGame], gone: set[str]) -> None:
-    await archive.save_games(games, gone, True, abandon_on_cancel=False)
+    await archive.save_games(games, gone, True)
 
 
 GAMES = {"bank": SavedGame("bank", "", "data")}

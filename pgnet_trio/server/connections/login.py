@@ -6,7 +6,7 @@ import functools
 import logging
 from typing import TYPE_CHECKING
 
-from pgnet_trio.errors import CryptoError, Disconnected, ProtocolError, StorageError
+from pgnet_trio.errors import CryptoError, Disconnected, PGNetError, ProtocolError, StorageError
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.events import Goodbye, LogIn, Resume
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
@@ -228,9 +228,10 @@ class Login:
             elif isinstance(found, UserRecord):
                 if not await passwords.verify(log_in, found, address):
                     raise AccountRefusal("The password is not right.")
-                if passwords.needs_upgrade(found):
-                    found = await self._upgrade(found, log_in.password)
                 accounts.confirm(found)
+                if passwords.needs_upgrade(found):
+                    # Beside the log-in: a known user does not wait for the save file.
+                    context.services.start_soon(_upgrade, context, found, log_in.password)
         except TooManyFailures:
             raise
         except AccountRefusal:
@@ -246,15 +247,19 @@ class Login:
                 "The server cannot save registrations now; try again later."
             ) from None
 
-    async def _upgrade(self, found: UserRecord, password: str) -> UserRecord:
-        """Replace a password record by a stronger one of the same password; return what holds."""
-        context = self._context
+
+async def _upgrade(context: ServerContext, found: UserRecord, password: str) -> None:
+    """Replace a password record by a stronger one of the same password.
+
+    Where that fails, the old record still works, and the next log-in tries again.
+    """
+    try:
         record = await context.passwords.hash(password)
-        try:
-            with context.accounts.upgrading(found, record) as changes:
-                await context.archive.write(changes)
-        except StorageError as error:
-            # The old record still works; the next log-in tries again.
-            logger.error("A stronger password record could not be saved: %s", error)
-            return found
-        return changes.users[found.name] or found
+        with context.accounts.upgrading(found, record) as changes:
+            await context.archive.write(changes)
+    except (AccountRefusal, TooBusy) as error:
+        logger.debug("The password record of %s stays as it is: %s", found.name, error)
+    except Exception as error:
+        logger.error("A stronger password record could not be saved: %s", error)
+        if not isinstance(error, PGNetError):
+            context.options.environment.note_failure(error)

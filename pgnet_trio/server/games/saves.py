@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from pgnet_trio.errors import StorageError
+from pgnet_trio.server.games.archive import WRITE_DEADLINE
 from pgnet_trio.server.refusals import RoomClosed
 from pgnet_trio.server.stats import SaveStats
 from pgnet_trio.storage.interface import SavedGame
@@ -34,7 +35,12 @@ SAVE_DEADLINE = 5.0
 """Seconds in which a game has to return its save string; a slower one is saved the next time."""
 
 LAST_WRITE_DEADLINE = 30.0
-"""Seconds that the last write to the save file may take."""
+"""Seconds that the last write to the save file may take, all tries together."""
+
+LAST_WRITE_TRIES = 3
+LAST_WRITE_PAUSE = 0.5
+"""Seconds from one try of the last write to the next: what kept it from a thread or from memory may
+pass, now that the games are gone."""
 
 _OPTIONS = "__pgnet__.options"
 _BEGINNING = f'{{"{_OPTIONS}":'
@@ -157,7 +163,7 @@ class Saves:
     async def autosave(self, games: Iterable[GameEntry[RoomTask]], interval: float) -> None:
         """Save what has changed, every *interval* seconds, until cancelled.
 
-        A save that fails is logged, and the next one makes up for it.
+        A save that fails, whatever it raises, is logged, and the next one makes up for it.
 
         Args:
             games: The lobby, which is looked at for each save anew.
@@ -170,32 +176,56 @@ class Saves:
             except StorageError as error:
                 logger.error("Saving failed, and is tried again in %g s: %s", interval, error)
                 continue
+            except Exception:
+                # Whatever it is, a server that saves no more would be worse.
+                logger.exception("Saving failed, and is tried again in %g s", interval)
+                continue
             if late:
                 logger.warning(
                     "These games did not give a save string in time: %s", ", ".join(late)
                 )
 
-    async def write_last(self, entries: list[GameEntry[RoomTask]]) -> None:
+    async def write_last(self, entries: list[GameEntry[RoomTask]]) -> list[str]:
         """Save games at the end of a run, within `LAST_WRITE_DEADLINE`; a failure is logged.
 
         A write that takes longer is left to end by itself, in its thread.
+
+        Returns:
+            The names of the games that could not be saved as they are now.
         """
-        with trio.move_on_after(LAST_WRITE_DEADLINE) as scope:
+        deadline = trio.current_time() + LAST_WRITE_DEADLINE
+        problem: Exception | None = None
+        for number in range(LAST_WRITE_TRIES):
+            if number:
+                await trio.sleep(LAST_WRITE_PAUSE)
             try:
-                await self.write_games(entries, abandon_on_cancel=True)
-            except StorageError as error:
-                logger.error("The last save failed; the save file is as it was before: %s", error)
-        if scope.cancelled_caught:
-            logger.error("The last save did not end within %g s", LAST_WRITE_DEADLINE)
+                await self.write_games(entries, patience=deadline - trio.current_time())
+            except Exception as error:
+                problem = error
+            else:
+                return []
+            if trio.current_time() + LAST_WRITE_PAUSE >= deadline:
+                break
+        unsaved = [
+            name
+            for name, game in self._collect(entries).items()
+            if self._archive.saved_game(name) != game
+        ]
+        logger.error(
+            "The last save failed; the save file is as it was before: %s. Not saved: %s",
+            str(problem).rstrip(".") if isinstance(problem, StorageError) else repr(problem),
+            ", ".join(map(repr, unsaved)) or "no game",
+        )
+        return unsaved
 
     async def write_games(
-        self, entries: list[GameEntry[RoomTask]], *, abandon_on_cancel: bool = False
+        self, entries: list[GameEntry[RoomTask]], *, patience: float = WRITE_DEADLINE
     ) -> None:
         """Save games by the save strings that they returned last.
 
         Args:
             entries: The games.
-            abandon_on_cancel: As in `Archive.write`.
+            patience: Seconds that it may take.
 
         Raises:
             StorageError: Nothing could be written.
@@ -204,14 +234,9 @@ class Saves:
             return
         ended = dict(self._memory.ended)
         gone = set(ended)
-        games = {}
+        games = self._collect(entries)
         for entry in entries:
-            if entry.over:
-                continue
-            if entry.room.save_string:
-                data = pack(entry.room.save_string, entry.room.options)
-                games[entry.name] = SavedGame(entry.name, entry.password, data)
-            elif entry.room.save_string is not None:
+            if not entry.over and entry.room.save_string == "":
                 gone.add(entry.name)
                 self.note_unsaved_game(entry.name)
         start = trio.current_time()
@@ -220,7 +245,7 @@ class Saves:
                 games,
                 gone,
                 self._accounts.registration_enabled,
-                abandon_on_cancel=abandon_on_cancel,
+                patience=patience,
             )
         except StorageError as error:
             self._last_error = str(error)
@@ -232,6 +257,16 @@ class Saves:
             # Another game of that name may have come and ended during the write.
             if self._memory.ended.get(name) is end:
                 del self._memory.ended[name]
+
+    def _collect(self, entries: list[GameEntry[RoomTask]]) -> dict[str, SavedGame]:
+        """Return what the save file has to hold of those games that are to be saved."""
+        return {
+            entry.name: SavedGame(
+                entry.name, entry.password, pack(entry.room.save_string, entry.room.options)
+            )
+            for entry in entries
+            if entry.room.save_string and not entry.over
+        }
 
     def stats(self) -> SaveStats:
         """Return what is saved, and when that was."""

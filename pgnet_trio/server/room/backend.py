@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pgnet_trio.codec import decode_json
-from pgnet_trio.errors import PlayerLeft
+from pgnet_trio.errors import PlayerLeft, StorageError
 from pgnet_trio.messages import SERVER_PREFIX
 from pgnet_trio.protocol.v2.envelopes import encode_push
+from pgnet_trio.server.refusals import SaveRefused
 from pgnet_trio.server.room.deferred import in_turn
 from pgnet_trio.typed import to_push
 
@@ -183,7 +184,10 @@ class ServerRoom:
     async def save(self) -> None:
         """Save this game; on disk when this returns."""
         self._room.instance.take_save_string()
-        await self._room.owner.save()
+        try:
+            await self._room.owner.save()
+        except StorageError as error:
+            raise SaveRefused(str(error)) from error
 
     def _note_need_of_pushes(self) -> None:
         """Note that a game pushes or asks although its class does not show it: in a helper, say."""

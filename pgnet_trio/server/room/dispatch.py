@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgnet_trio.errors import CodecError, Reject
 from pgnet_trio.messages import Response, Status
+from pgnet_trio.server.refusals import SaveRefused
 from pgnet_trio.typed import to_response
 
 if TYPE_CHECKING:
@@ -86,7 +87,10 @@ class Dispatch:
 
     async def _wait_for_response(self, turn: PacketTurn, result: Any) -> Response:
         if inspect.isawaitable(result):
-            result = await self._runner.steps_of(result, limited=turn.quiet)
+            try:
+                result = await self._runner.steps_of(result, limited=turn.quiet)
+            except SaveRefused as refused:
+                return Response(refused.reason, status=Status.UNEXPECTED)
         if isinstance(result, Response):
             return result
         raise TypeError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from pgnet_trio.messages import Response, explicit_time
-from pgnet_trio.server.refusals import GONE, JoinRefused
+from pgnet_trio.server.refusals import CLOSED, GONE, JoinRefused, SaveRefused
 from pgnet_trio.server.room.deferred import in_turn
 from pgnet_trio.server.room.player import PacketTurn
 
@@ -144,7 +144,7 @@ class Loop:
         self._carry_out(deferred.of_turns)
         self._carry_out(deferred.of_scripts)
 
-    def close(self, reason: str, kind: str = "closed", *, publish: bool = True) -> None:
+    def close(self, reason: str, kind: str = CLOSED, *, publish: bool = True) -> None:
         """Take no more turns: the one in progress gets `TURN_DEADLINE` seconds to end. Idempotent.
 
         Args:
@@ -198,6 +198,10 @@ class Loop:
         except JoinRefused as refused:
             call.refusal = refused
             self._runner.publish()
+        except SaveRefused as refused:
+            logger.error("Game %r: %s", self._instance.name, refused)
+            call.ran = True
+            self._runner.publish(limited=call.limited)
         except Exception:
             call.failure = CRASHED
             raise

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from pgnet_trio.errors import bare
-from pgnet_trio.server.refusals import GONE, SHUTTING_DOWN
+from pgnet_trio.server.refusals import CLOSED, GONE, SHUTTING_DOWN, SaveRefused
 from pgnet_trio.server.room.backend import ServerRoom
 from pgnet_trio.server.room.bots import Bots
 from pgnet_trio.server.room.dispatch import Dispatch
@@ -239,7 +239,7 @@ class RoomTask:
         """
         await self.queue.wait_for(self.queue.post(self.instance.take_save_string))
 
-    def close(self, reason: str, kind: str = "closed") -> None:
+    def close(self, reason: str, kind: str = CLOSED) -> None:
         """Take no more turns; the one in progress gets a short time to end. Idempotent.
 
         Args:
@@ -248,14 +248,18 @@ class RoomTask:
         """
         self._loop.close(reason, kind)
 
-    async def finish(self) -> None:
+    async def finish(self, kind: str = CLOSED) -> None:
         """Close because the server ends: the turn in progress ends, then the game is saved.
 
         If it does not end in time, the game is saved as it was when `save_string` was last taken.
         Cancellation leaves the room closing.
+
+        Args:
+            kind: What members are told, as in `close`; `RESTARTING` only those who do not come
+                back by themselves.
         """
         self._saves_at_end = self.queue.end_reason is None
-        self.close(SHUTTING_DOWN)
+        self.close(SHUTTING_DOWN, kind)
         await self.ended.wait()
 
     # The room's own task.
@@ -339,7 +343,7 @@ class RoomTask:
 
     def _crash(self, error: BaseException) -> bool:
         """Forget a game that raised; return whether it is to be made again."""
-        again = self._may_restart()
+        again = self._may_restart(error)
         logger.error(
             "Game %r raised, and is %s",
             self.name,
@@ -356,11 +360,12 @@ class RoomTask:
         self._loop.refuse_unanswered(CRASHED)
         return again
 
-    def _may_restart(self) -> bool:
+    def _may_restart(self, error: BaseException) -> bool:
         if not self._started or self.queue.end_reason is not None:
             return False
         try:
-            if self.instance.game.on_crash != "restart":
+            # A script that a refused save has ended goes on from what was to be saved.
+            if self.instance.game.on_crash != "restart" and not isinstance(error, SaveRefused):
                 return False
         except Exception:
             return False

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from pgnet_trio.errors import PlayerLeft, bare
+from pgnet_trio.server.refusals import SaveRefused
 from pgnet_trio.server.room.deferred import in_turn
 from pgnet_trio.server.room.runner import stepped
 from pgnet_trio.typed import finish
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.runner import Runner
 
 __all__ = ["ScriptNursery", "in_turn"]
+
+logger = logging.getLogger("pgnet_trio.server")
 
 
 class ScriptNursery:
@@ -59,7 +63,11 @@ class ScriptNursery:
     ) -> None:
         # A task that a turn starts inherits the turn's context.
         in_turn.set(False)
-        await self._step_through(async_fn(*args))
+        try:
+            await self._step_through(async_fn(*args))
+        except SaveRefused as refused:
+            self._loop.after_script_step()
+            logger.error("A task of the game %r has ended: %s", self._runner.instance.name, refused)
 
     async def _step_through(self, awaitable: Awaitable[Any]) -> None:
         await stepped(finish(awaitable), self._runner, self._loop.after_script_step)
