@@ -171,10 +171,10 @@ def session() -> Picture:
             "good",
         ),
         (
-            "SIGTERM, Ctrl-C, shutdown",
-            "The server stops in good\norder.",
-            "It saves the games, with ann in\nthem, and says goodbye. Her\n"
-            "client ends: Disconnected.",
+            "Shutdown",
+            "The server stops in good order\nand saves the games.",
+            "SIGTERM, SIGHUP: it says that it\nrestarts. Her client waits for it.\n"
+            "Ctrl-C, shutdown(): goodbye. Her\nclient ends: Disconnected.",
             "wait",
         ),
         (

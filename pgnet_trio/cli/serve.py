@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
+import signal
 from collections.abc import Callable
 
 import attrs
@@ -24,13 +25,11 @@ from pgnet_trio.errors import PGNetError, StorageError
 from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.server import Server
 from pgnet_trio.server.limits import Limits
+from pgnet_trio.server.shutdown import REBOOT
 
 __all__ = ["DEFAULT_GAME", "run", "set_up"]
 
 DEFAULT_GAME = "pgnet_trio.examples:ExampleGame"
-
-REBOOT = -1
-"""The exit code of a server that asks to be started again."""
 
 OTHER_FILES = 100
 """Open files besides connections: the save file, ports, what the game opens."""
@@ -43,9 +42,10 @@ examples:
   pgnet-trio serve my_package.games:MyGame --listen-globally --save-file my_game.sqlite
   pgnet-trio serve --port 0 --admin-password-prompt --no-registration
 
-The first Ctrl-C (or SIGTERM) shuts the server down in good order: players are told, games are
-saved. The second one ends it at once. The exit status is the server's exit code; a server that
-ends with -1 is started again.
+The first Ctrl-C shuts the server down in good order: players are told, games are saved. The
+second one ends it at once. SIGTERM, and SIGHUP (the terminal was closed), do the same, but tell
+players that the server restarts: their clients wait until it is back. The exit status is the
+server's exit code; a server that ends with -1 is started again.
 """
 
 _LIMITS: dict[str, tuple[str, str]] = {
@@ -214,7 +214,8 @@ async def _serve_once(
         number = await signals.receive()
         if announcement.was_made:
             say("Shutting down; once more to stop at once.")
-            server.shutdown()
+            # Ctrl-C is somebody's who is done with it; a service manager starts it again.
+            server.shutdown(restarting=number != signal.SIGINT)
             number = await signals.receive()
         scope.cancel()
         exit_code = 128 + number

@@ -254,12 +254,17 @@ class ClientRun:
         if self._way_in is None:
             self._set_game(None)
 
-    def online_changed(self, *, online: bool) -> None:
+    def online_changed(self, *, online: bool, restarting: bool = False) -> None:
         """Note whether there is a connection."""
         self.online = online
         self.drops += not online
         self._call(self._hooks.on_online, online)
-        self.set_status("Online again." if online else "The connection dropped; coming back...")
+        if online:
+            self.set_status("Online again.")
+        elif restarting:
+            self.set_status("The server restarts; coming back...")
+        else:
+            self.set_status("The connection dropped; coming back...")
 
     def session_ended(self, reason: str, cause: PGNetError | None) -> None:
         """Tell everybody who waits that the session is over."""

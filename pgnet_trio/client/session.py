@@ -71,8 +71,13 @@ class SessionOwner(Protocol):
         The session is about to log in anew.
         """
 
-    def online_changed(self, *, online: bool) -> None:
-        """Note that the connection dropped, or that there is one again."""
+    def online_changed(self, *, online: bool, restarting: bool = False) -> None:
+        """Note that the connection dropped, or that there is one again.
+
+        Args:
+            online: Whether there is one.
+            restarting: Whether it is gone because the server restarts, which the server has said.
+        """
 
     def take_event(self, event: ClientEvent) -> None:
         """Act on something that the server sent."""
@@ -416,7 +421,7 @@ class ClientSession:
                         return
                     if isinstance(event, Restarting):
                         # As after a drop: the client finds its session gone, and logs in anew.
-                        raise Disconnected(event.reason)
+                        raise _ServerRestarts(event.reason)
                     self._owner.take_event(event)
                 if self.protocol == 1:
                     self.flush()
@@ -428,7 +433,13 @@ class ClientSession:
                 self._end(str(error))
             else:
                 self._connection = None
-                self._owner.online_changed(online=False)
+                self._owner.online_changed(
+                    online=False, restarting=isinstance(error, _ServerRestarts)
+                )
+
+
+class _ServerRestarts(Disconnected):
+    """The server has said that it will be back."""
 
 
 def sentence(text: object) -> str:

@@ -340,7 +340,7 @@ class Run:
         with self._last_turns:
             self._last_turns.deadline = trio.current_time() + self._patience
             await context.games.finish_all()
-        context.sessions.end_all(SHUTTING_DOWN)
+        context.sessions.end_all(SHUTTING_DOWN, restarting=self.shutdown.restarting)
         self._last_messages = context.connections.cancel_scope
         self._last_messages.deadline = trio.current_time() + self._patience
 

@@ -232,14 +232,19 @@ class Server:
         """
         return self._context("its figures are there").stats()
 
-    def shutdown(self, result: int = 0, /) -> None:
+    def shutdown(self, result: int = 0, /, *, restarting: bool = False) -> None:
         """Have the server shut down in good order; does nothing where it is not running.
 
         Args:
             result: What `serve` returns, as an exit code; -1 asks for a reboot.
+            restarting: Whether the server will be back soon: its clients then keep trying to reach
+                it, as after a connection that dropped, and are in their games again. A result of
+                -1 means that too. Clients of PGNet, and of pgnet_trio 0.1, hear goodbye all the
+                same.
         """
+        check_switch("restarting", restarting)
         if self._run is not None:
-            self._run.shutdown.request(result)
+            self._run.shutdown.request(result, restarting=restarting)
 
     def delete_user(self, username: str) -> None:
         """Disconnect and delete a user; soon after this returns, the name is free again.
@@ -303,7 +308,9 @@ class Server:
         Raises:
             ServerError: It is running already, or the port cannot be listened on.
             ValueError: There is no such port.
-            StorageError: The save file or the key file cannot be used; it is left as it was.
+            StorageError: The save file or the key file cannot be used; it is left as it was. Or a
+                write to the save file hangs: then everything else has ended, and the message
+                names the games that are not saved.
         """
         require_trio()
         port = self._options.port if isinstance(port, EllipsisType) else port

@@ -151,9 +151,9 @@ class HostedServer(Server):
 
         Args:
             crash: Whether to stop as by a loss of power: connections break, and what the server
-                has not saved until now is lost. Clients then come back by themselves, to a server
-                that has forgotten their sessions. Otherwise the server shuts down in good order,
-                and tells clients goodbye.
+                has not saved until now is lost. Otherwise the server shuts down in good order,
+                and tells clients that it restarts. In both cases clients come back by themselves,
+                to a server that has forgotten their sessions.
 
         Raises:
             RuntimeError: The server is not running.
@@ -163,7 +163,7 @@ class HostedServer(Server):
         saved = self.store.copy().state
         if crash:
             self.network.drop_all_to(self)
-        self.shutdown()
+        self.shutdown(restarting=not crash)
         await self.stopped.wait()
         if crash:
             self.store.state = saved

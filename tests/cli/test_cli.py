@@ -12,7 +12,8 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,18 @@ from pgnet_trio.game import Game
 from pgnet_trio.messages import Packet
 from pgnet_trio.server import Server
 from pgnet_trio.server.limits import Limits
-from tests.kit.subprocesses import COMMAND, DEADLINE, WITHOUT_EXTRAS, run_program, start_program
+from tests.kit.subprocesses import (
+    COMMAND,
+    DEADLINE,
+    WITHOUT_EXTRAS,
+    Program,
+    run_program,
+    start_program,
+)
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+if sys.platform != "win32":
+    SIGNALS.append(signal.SIGHUP)
 
 COUNTER = """\
 import signal
@@ -541,9 +553,9 @@ def make_ending(
 
             return await super().serve(task_status=Status(), **options)
 
-        def shutdown(self, result: int = 0, /) -> None:
+        def shutdown(self, result: int = 0, /, *, restarting: bool = False) -> None:
             results.append(result)
-            super().shutdown(result)
+            super().shutdown(result, restarting=restarting)
 
     monkeypatch.setattr(serve, "Server", Ending)
     return made, results
@@ -561,7 +573,7 @@ def test_a_reboot_starts_a_new_server(
     assert err.count("asked for a reboot") == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_shuts_down_also_after_a_reboot(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -630,6 +642,116 @@ async def test_a_server_saves_at_ctrl_c_and_goes_on_where_it_was(
         (game,) = json.loads(save_file.read_text("utf-8"))["games"]
         assert (game["name"], game["data"]) == ("table 1", str(total))
     assert keys[0] == keys[1]
+
+
+HANGS = """
+import threading
+
+from pgnet_trio.server.games import saves
+from pgnet_trio.storage import json_file
+
+saves.LAST_WRITE_DEADLINE = 1.0
+
+
+class Hanging(Counter):
+    async def handle_game_packet(self, packet):
+        if packet.message == "hang":
+            json_file.JSONStore.write = lambda self, changes: threading.Event().wait()
+        return await super().handle_game_packet(packet)
+"""
+
+
+@asynccontextmanager
+async def player_of(program: Program) -> AsyncIterator[Client]:
+    """Connect to a server that has just started, and play."""
+    port = (await program.out.wait_for(r"port (\d+);"))[1]
+    async with Client.remote(address=f"localhost:{port}", username="ann") as client:
+        await client.join_game("table 1")
+        yield client
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_who_plays_is_back_after_a_restart_by_the_service_manager(
+    counter: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    arguments = ("serve", counter, "--save-file", str(tmp_path / "save.sqlite"), "--port")
+    statuses: list[str] = []
+    async with trio.open_nursery() as nursery:
+        async with start_program(*arguments, "0") as program:
+            port = (await program.out.wait_for(r"port (\d+);"))[1]
+            client = Client.remote(address=f"localhost:{port}", username="ann", reconnect_for=None)
+            await nursery.start(client.run)
+            await client.join_game("table 1")
+            client.on_status = statuses.append
+            back = trio.Event()
+            client.on_online = lambda online: back.set() if online else None
+            await client.request(Packet("add", {"by": 5}))
+            program.process.send_signal(number)
+            assert await program.exit_status() == 0
+            assert "Shutting down" in program.err.text
+        async with start_program(*arguments, port) as program:
+            with trio.fail_after(DEADLINE):
+                await back.wait()
+            response = await client.request(Packet("add", {"by": 2}))
+            assert response.payload == {"total": 7}
+            program.process.send_signal(signal.SIGINT)
+            assert await program.exit_status() == 0
+    assert "The server restarts; coming back..." in statuses
+    assert client.close_reason == "The server is shutting down."
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGHUP")
+async def test_a_closed_terminal_loses_no_move(counter: str, tmp_path: Path) -> None:
+    save_file = tmp_path / "save.json"
+    arguments = ("serve", counter, "--save-file", str(save_file), "--port", "0")
+    async with start_program(*arguments) as program:
+        async with player_of(program) as client:
+            await client.request(Packet("add", {"by": 5}))
+            # Nobody reads what the server prints from here on.
+            assert program.process.stderr is not None
+            await program.process.stderr.aclose()
+            for _ in range(3):
+                # A shell passes the signal on that the terminal's end has sent already.
+                program.process.send_signal(signal.SIGHUP)
+            assert await program.process.wait() == 0
+    (game,) = json.loads(save_file.read_text("utf-8"))["games"]
+    assert game["data"] == "5"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGHUP")
+async def test_a_server_under_nohup_does_not_mind_a_closed_terminal(counter: str) -> None:
+    nohup = ("sh", "-c", 'trap "" HUP; exec "$@"', "sh", *COMMAND)
+    async with start_program("serve", counter, "--port", "0", command=nohup) as program:
+        async with player_of(program) as client:
+            program.process.send_signal(signal.SIGHUP)
+            for total in 1, 2, 3:
+                response = await client.request(Packet("add", {"by": 1}))
+                assert response.payload == {"total": total}
+            assert client.online
+            program.process.send_signal(signal.SIGINT)
+            assert await program.exit_status() == 0
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_server_whose_disk_hangs_ends_and_says_what_is_not_saved(
+    tmp_path: Path, times: int
+) -> None:
+    path = tmp_path / "its_hanging.py"
+    path.write_text(COUNTER + HANGS, "utf-8")
+    save_file = tmp_path / "save.json"
+    arguments = ("serve", f"{path}:Hanging", "--port", "0", "--save-file", str(save_file))
+    async with start_program(*arguments) as program, player_of(program) as client:
+        await client.request(Packet("hang", {"by": 5}))
+        program.process.send_signal(signal.SIGINT)
+        await program.err.wait_for("once more to stop at once")
+        if times == 2:
+            program.process.send_signal(signal.SIGINT)
+        assert await program.exit_status() == (1 if times == 1 else 128 + signal.SIGINT)
+        last = program.err.text.splitlines()[-1]
+        assert last.startswith("pgnet-trio: the save file does not answer")
+        assert last.endswith("not saved: 'table 1'")
+        assert "Traceback" not in program.err.text
 
 
 async def test_a_wrong_admin_password_is_refused(counter: str) -> None:

@@ -437,7 +437,7 @@ async def test_the_game_of_the_first_page(first_page: Path) -> None:
                     nursery.cancel_scope.cancel()
                 number = int(re.findall(r"\d+", news)[0])
                 assert ("ann" in news) == (number <= 50)
-                server.process.terminate()
+                server.process.send_signal(signal.SIGINT)
                 for person in ann, bob:
                     _, output = await person.read_to_the_end()
                     assert output.endswith("The server is shutting down.\n")

@@ -702,11 +702,11 @@ async def test_shutdown_gives_its_code_and_closes_everybody() -> None:
         await nursery.start(serve)
         async with server.client("ann") as ann:
             await ann.create_game("table 1")
-            server.shutdown(-1)
+            server.shutdown(3)
             with pytest.raises(Disconnected):
                 while True:
                     await ask(ann, "hello")
-    assert codes == [-1]
+    assert codes == [3]
     assert "The server is shutting down" in ann.close_reason
 
 
@@ -716,7 +716,7 @@ async def test_ctrl_c_in_any_task_loses_no_saved_game(where: str, tmp_path: Path
         def handle_game_packet(self, packet: Packet, /) -> Response:
             raise KeyboardInterrupt
 
-    async def interrupted(function: Any, *args: Any, abandon_on_cancel: bool) -> Any:
+    async def interrupted(function: Any, *args: Any, **options: Any) -> Any:
         await trio.lowlevel.checkpoint()
         if "interrupt" in args:
             raise KeyboardInterrupt

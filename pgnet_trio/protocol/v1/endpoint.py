@@ -75,6 +75,9 @@ class Endpoint:
     def goodbye(self, reason: str) -> None:
         """Do nothing: this protocol has no goodbye, and the caller closes the connection."""
 
+    def restart(self, reason: str) -> None:
+        """Do nothing: to a client of this protocol, a restart is as good as an end."""
+
     def detach(self) -> None:
         """Do nothing: there is no session to detach from, and the caller closes the connection."""
 

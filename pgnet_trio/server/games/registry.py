@@ -10,7 +10,7 @@ import trio
 
 from pgnet_trio.server.games.lobby import GameEntry, Lobby
 from pgnet_trio.server.games.saves import unpack
-from pgnet_trio.server.refusals import SHUTTING_DOWN, RoomClosed
+from pgnet_trio.server.refusals import CLOSED, RESTARTING, SHUTTING_DOWN, RoomClosed
 from pgnet_trio.server.room.room import RoomTask
 from pgnet_trio.server.stats import GameStats
 
@@ -122,9 +122,10 @@ class GameRegistry:
 
         Cancellation leaves the rooms closing.
         """
+        kind = RESTARTING if self._shutdown.restarting else CLOSED
         async with trio.open_nursery() as nursery:
             for entry in self.lobby:
-                nursery.start_soon(entry.room.finish)
+                nursery.start_soon(entry.room.finish, kind)
 
     # What the owners of the rooms do.
 

@@ -38,15 +38,19 @@ class ConnectionHandle:
         self.end_reason = ""
         self._protocol = protocol
 
-    def end(self, reason: str, *, for_good: bool) -> None:
+    def end(self, reason: str, *, for_good: bool, restarting: bool = False) -> None:
         """Close the connection; whoever reads writes out what waits, and closes the link.
 
         Args:
             reason: Why. The first reason counts.
             for_good: Whether the client is told that its session is over.
+            restarting: Whether it is told so because the server restarts, where it understands
+                that.
         """
         self.end_reason = self.end_reason or reason
-        if for_good:
+        if for_good and restarting:
+            self._protocol.restart(reason)
+        elif for_good:
             self._protocol.goodbye(reason)
         else:
             self._protocol.detach()

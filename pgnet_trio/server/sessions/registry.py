@@ -98,10 +98,15 @@ class SessionRegistry:
             session.end(reason)
             await session.ended.wait()
 
-    def end_all(self, reason: str) -> None:
-        """End all sessions. Never waits."""
+    def end_all(self, reason: str, *, restarting: bool = False) -> None:
+        """End all sessions. Never waits.
+
+        Args:
+            reason: Why.
+            restarting: Whether clients are told that the server restarts.
+        """
         for session in list(self._sessions.values()):
-            session.end(reason)
+            session.end(reason, restarting=restarting)
 
     def stats(self) -> dict[str, SessionStats]:
         """Return the figures of each session."""

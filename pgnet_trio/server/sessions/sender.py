@@ -12,6 +12,7 @@ from pgnet_trio.protocol.v2.envelopes import (
     encode,
     encode_question,
 )
+from pgnet_trio.protocol.v2.features import RESTART
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from pgnet_trio.server.room.player import Sender
 
@@ -38,6 +39,12 @@ class LoggedInClient:
     delivery: ServerDelivery | None = None
     token: bytes = attrs.field(default=b"", repr=False)
     grace: float = 0.0
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether the client comes back by itself where it is told that the server restarts."""
+        delivery = self.delivery
+        return bool(self.token) and delivery is not None and RESTART in delivery.features
 
 
 class SenderV1:

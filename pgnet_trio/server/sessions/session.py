@@ -16,6 +16,7 @@ from pgnet_trio.protocol.v2 import TAKEN_OVER
 from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, Snapshot
 from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.server.admission import TokenBucket
+from pgnet_trio.server.refusals import CLOSED, RESTARTING
 from pgnet_trio.server.room.player import PacketTurn
 
 if TYPE_CHECKING:
@@ -297,6 +298,11 @@ class Session:
 
     def exit_game(self, reason: str, message: str, time: float) -> None:
         """Tell the user that they are in no game any more."""
+        if reason == RESTARTING:
+            if self.client.comes_back:
+                # Told so, the client would forget the game that it is to come back to.
+                return
+            reason = CLOSED
         self._tell(self.client.sender.exit_game, reason, message, time)
 
     def push(self, envelope: bytes) -> None:
@@ -342,8 +348,13 @@ class Session:
             if entry is not None:
                 entry.room.leave(self.username, player=self)
 
-    def end(self, reason: str) -> None:
-        """End the session: nothing more is carried out or answered. Idempotent; never waits."""
+    def end(self, reason: str, *, restarting: bool = False) -> None:
+        """End the session: nothing more is carried out or answered. Idempotent; never waits.
+
+        Args:
+            reason: Why.
+            restarting: Whether the client is told that the server restarts.
+        """
         if self.end_reason is None:
             self.end_reason = reason
             self._set_away(False)
@@ -351,7 +362,7 @@ class Session:
             self._answered.unpark_all()
             connection, self._connection = self._connection, None
             if connection is not None:
-                connection.end(reason, for_good=True)
+                connection.end(reason, for_good=True, restarting=restarting)
 
     def _go_online(self, connection: ConnectionHandle) -> ConnectionHandle | None:
         """Go on over this connection; return the one before, which the caller closes."""
