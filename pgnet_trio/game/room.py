@@ -358,7 +358,8 @@ class Room:
         """Save this game now. It is on disk when this returns.
 
         Raises:
-            StorageError: The save could not be written.
+            StorageError: The save could not be written; the next autosave tries again. A handler
+                that does not catch this refuses its message with it, and no table crashes by it.
         """
         await self._attached.save()
 

@@ -239,8 +239,8 @@ class Server:
             result: What `serve` returns, as an exit code; -1 asks for a reboot.
             restarting: Whether the server will be back soon: its clients then keep trying to reach
                 it, as after a connection that dropped, and are in their games again. A result of
-                -1 means that too. Clients of PGNet, and of pgnet_trio 0.1, hear goodbye all the
-                same.
+                -1 means that too. Clients that do not know the feature ``restart``, PGNet's among
+                them, hear goodbye all the same.
         """
         check_switch("restarting", restarting)
         if self._run is not None:

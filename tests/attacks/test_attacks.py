@@ -69,6 +69,7 @@ async def test_a_flood_leaves_others_their_turn(where: Place, name: str) -> None
 @pytest.mark.parametrize(
     "name",
     [
+        "full disk, the author does not",
         "lock file deleted, a second server started",
         "one byte of a save flipped",
     ],

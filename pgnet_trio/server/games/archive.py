@@ -44,6 +44,9 @@ class Archive:
         self._turn = trio.Lock()
         # Not the threads that a game's own calls may all keep busy; `_turn` lets in one at a time.
         self._threads = trio.CapacityLimiter(math.inf)
+        # Held by the thread that calls the store: a process that is ended from a thread, while
+        # the event loop is blocked, can tell.
+        self._store_lock = threading.Lock()
         self._hung: _Call | None = None
         self._games: dict[str, SavedGame] = {}
         self._registration: bool | None = None
@@ -143,7 +146,7 @@ class Archive:
         deadline = trio.current_time() + WRITE_DEADLINE
         try:
             async with self._turn_until(deadline):
-                await self._call(_Call(self._store.sync), deadline)
+                await self._call(_Call(self._store_lock, self._store.sync), deadline)
         except StorageError as error:
             logger.error("The save file is not ready to be copied: %s", error)
 
@@ -160,7 +163,7 @@ class Archive:
                 return
             try:
                 async with self._turn_until(deadline):
-                    await self._call(_Call(store.close), deadline)
+                    await self._call(_Call(self._store_lock, store.close), deadline)
             except StorageError:
                 logger.exception("The save file could not be closed")
 
@@ -196,7 +199,7 @@ class Archive:
 
     async def _write(self, changes: Changes, deadline: float) -> None:
         if self._store is not None:
-            await self._call(_Call(self._store.write, changes), deadline)
+            await self._call(_Call(self._store_lock, self._store.write, changes), deadline)
             self._note(changes)
 
     def _note(self, changes: Changes) -> None:
@@ -241,6 +244,7 @@ class _Call:
     """One call of the store, in a thread that may outlast whoever waits for it.
 
     Args:
+        store_lock: Held while the store is called.
         function: The method of the store.
         changes: What it writes, where it writes.
 
@@ -250,10 +254,16 @@ class _Call:
         ended: Set when an abandoned call has ended.
     """
 
-    def __init__(self, function: Callable[..., None], changes: Changes | None = None) -> None:
+    def __init__(
+        self,
+        store_lock: threading.Lock,
+        function: Callable[..., None],
+        changes: Changes | None = None,
+    ) -> None:
         self.changes = changes or Changes()
         self.succeeded = False
         self.ended = trio.Event()
+        self._store_lock = store_lock
         self._function = function
         self._args: tuple[Any, ...] = () if changes is None else (changes,)
         self._token = trio.lowlevel.current_trio_token()
@@ -270,7 +280,8 @@ class _Call:
                 return
             self._is_running = True
         try:
-            self._function(*self._args)
+            with self._store_lock:
+                self._function(*self._args)
             self.succeeded = True
         except BaseException as error:
             if isinstance(error, Exception | KeyboardInterrupt):
