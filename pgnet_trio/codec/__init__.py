@@ -14,14 +14,16 @@ from pgnet_trio.codec.checking import check_model
 from pgnet_trio.codec.conversion import (
     decode_json,
     decode_msgpack,
+    decode_plain,
     encode_json,
     encode_msgpack,
+    encode_plain,
     from_plain,
     plain,
     to_plain,
 )
 from pgnet_trio.codec.faults import MAX_DEPTH
-from pgnet_trio.codec.plain_data import Int64, ShallowDict, is_plain
+from pgnet_trio.codec.plain_data import Int64, ShallowDict, is_decoded_plain, is_plain
 
 __all__ = [
     "MAX_DEPTH",
@@ -30,9 +32,12 @@ __all__ = [
     "check_model",
     "decode_json",
     "decode_msgpack",
+    "decode_plain",
     "encode_json",
     "encode_msgpack",
+    "encode_plain",
     "from_plain",
+    "is_decoded_plain",
     "is_plain",
     "plain",
     "to_plain",
