@@ -13,7 +13,7 @@ from pgnet_trio.codec.models import converter, locate
 from pgnet_trio.codec.plain_data import (
     ShallowData,
     collector_paused,
-    is_decoded_plain,
+    count_nested,
     is_plain,
     normalised,
 )
@@ -190,7 +190,7 @@ def _read(parse: Callable[[Any], Any], source: str | bytes, expected: str) -> An
         raise CodecError(f"data: {too_deep()}") from None
     except _parser_errors as error:
         raise CodecError(f"data: expected {expected}: {error}") from None
-    return data if is_decoded_plain(data) else plain(data, "")
+    return data if count_nested(data) is not None else plain(data, "")
 
 
 def _unstructured(model: object) -> Any:

@@ -19,7 +19,7 @@ __all__ = [
     "ShallowData",
     "ShallowDict",
     "collector_paused",
-    "is_decoded_plain",
+    "count_nested",
     "is_plain",
     "normalised",
 ]
@@ -101,8 +101,8 @@ def is_plain(value: Any, depth: int = 0) -> bool:
     return True
 
 
-def is_decoded_plain(data: Any) -> bool:
-    """Return whether what a parser has returned without checking it is plain data.
+def count_nested(data: Any) -> int | None:
+    """Return how many dicts and lists are in decoded data; None if it is not plain data.
 
     It goes through the data level by level, in functions written in C: a call for each dict and
     list would take ten times as long as the parser that has made them.
@@ -111,19 +111,21 @@ def is_decoded_plain(data: Any) -> bool:
         data: What the parser has returned: it has no subclasses of plain types, and no tuples.
     """
     items: list[Any] = [data]
+    count = 0
     for depth in range(MAX_DEPTH + 1):
         kinds = set(map(type, items))
         if not kinds <= _PLAIN_TYPES or not _are_finite(items, kinds):
-            return False
+            return None
         lists: list[Any] = _of_type(list, items, kinds)
         dicts: list[Any] = _of_type(dict, items, kinds)
         if not (lists or dicts):
-            return True
+            return count
+        count += len(lists) + len(dicts)
         if depth == MAX_DEPTH or not _TEXT.issuperset(map(type, chain.from_iterable(dicts))):
             break
         values = chain.from_iterable(map(dict.values, dicts))
         items = list(chain(chain.from_iterable(lists), values))
-    return False
+    return None
 
 
 @contextmanager

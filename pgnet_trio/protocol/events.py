@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from pgnet_trio.codec import encode_plain
+from pgnet_trio.codec import count_nested, encode_plain
 from pgnet_trio.messages import Packet, Push, Response, explicit_time
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "ServerEvent",
     "StateShown",
     "Withdrawn",
+    "cost_of",
     "weigh",
 ]
 
@@ -119,8 +120,13 @@ class QuestionAnswered:
 FEW_BYTES = 512
 """Bytes up to which a request is not weighed: nothing about it can cost much."""
 
-# The bytes with which a dict or a list begins. Some are in text and in floats too, but fewer.
+# The bytes with which a dict or a list begins. Such bytes are in other text than ASCII too.
 _DICTS_AND_LISTS = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
+
+
+def cost_of(nested: int) -> int:
+    """Return what a request costs that has so many dicts and lists in it, in ordinary requests."""
+    return 1 + nested // 20
 
 
 def weigh(request: RequestReceived | QuestionAnswered) -> None:
@@ -133,8 +139,9 @@ def weigh(request: RequestReceived | QuestionAnswered) -> None:
     size = len(packed) + len(packet.message) + len(explicit_time(packet) or "")
     if size > FEW_BYTES:
         request.size, request.packed = size, packed
-        nested = len(packed) - len(packed.translate(None, _DICTS_AND_LISTS))
-        request.cost += size // 1024 + nested // 100
+        if request.cost == 1 and len(packed) - len(packed.translate(None, _DICTS_AND_LISTS)) > 200:
+            request.cost = cost_of(count_nested(packet.payload) or 0)
+        request.cost += size // 1024
 
 
 @attrs.frozen

@@ -6,7 +6,7 @@ import hmac
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pgnet_trio.codec import is_decoded_plain, plain
+from pgnet_trio.codec import count_nested, plain
 from pgnet_trio.crypto.noise import NoiseHandshake
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError
 from pgnet_trio.messages import Packet
@@ -19,6 +19,7 @@ from pgnet_trio.protocol.events import (
     RequestReceived,
     Resume,
     ServerEvent,
+    cost_of,
     weigh,
 )
 from pgnet_trio.protocol.v2 import envelopes as wire
@@ -266,9 +267,9 @@ class ServerProtocol(Endpoint):
         if kind is wire.RequestEnvelope:
             assert self._delivery is not None
             self._delivery.take_request(envelope.id, envelope.quiet)
-            _check(envelope.payload)
+            nested = _check(envelope.payload)
             packet = Packet(envelope.message, envelope.payload, envelope.created_on)
-            return RequestReceived(envelope.id, packet, envelope.quiet)
+            return RequestReceived(envelope.id, packet, envelope.quiet, cost=cost_of(nested))
         if kind is wire.Acknowledgement:
             assert self._delivery is not None
             self._delivery.acknowledge(envelope.received)
@@ -277,10 +278,10 @@ class ServerProtocol(Endpoint):
         elif kind is wire.AnswerEnvelope or kind is wire.ShallowAnswer:
             assert self._delivery is not None
             self._delivery.take_request(envelope.id)
-            if kind is wire.AnswerEnvelope:
-                _check(envelope.payload)
+            nested = _check(envelope.payload) if kind is wire.AnswerEnvelope else 0
             packet = Packet(envelope.message, envelope.payload)
-            return QuestionAnswered(envelope.id, envelope.question, packet)
+            cost = cost_of(nested)
+            return QuestionAnswered(envelope.id, envelope.question, packet, cost=cost)
         elif kind is wire.FullStateRequestEnvelope:
             return FullStateRequested()
         elif kind is wire.GoodbyeEnvelope:
@@ -294,13 +295,15 @@ class ServerProtocol(Endpoint):
         return None
 
 
-def _check(payload: dict[str, Any]) -> None:
-    """Check a payload that the parser has not checked.
+def _check(payload: dict[str, Any]) -> int:
+    """Check a payload that the parser has not checked; return how many dicts and lists it has.
 
     Raises:
         CodecError: It is no plain data; the message says where.
     """
-    if not is_decoded_plain(payload):
+    nested = count_nested(payload)
+    if nested is None:
         plain(payload)
         # Of an author, `plain` takes integer keys too.
         raise CodecError("payload: expected text keys in all maps, got integers")
+    return nested

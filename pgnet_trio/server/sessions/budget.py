@@ -11,7 +11,7 @@ __all__ = ["OWN_REQUEST_COST", "RETURN_COST", "Budget"]
 FULL_RATE = 200.0
 """Requests a second from which on costs count in full: the default of the limit."""
 
-OWN_REQUEST_COST = 10
+OWN_REQUEST_COST = 20
 """What a request to the server itself costs, in ordinary requests: it may make a game."""
 
 RETURN_COST = 20
