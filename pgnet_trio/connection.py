@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
@@ -70,6 +70,8 @@ class Connection(Generic[EventT]):
         reads_while_stalled: Whether to go on reading while the peer reads nothing. One of the two
             sides has to, or both may wait for each other. The other side should not: it would take
             in more requests than it can answer.
+        pace: Called after each message of the peer; returns how many seconds to wait before the
+            next one is read. None for no waiting.
 
     Attributes:
         close_reason: Why the connection ended; empty while it is open.
@@ -83,6 +85,7 @@ class Connection(Generic[EventT]):
         ping_interval: float | None,
         keepalive_timeout: float | None,
         reads_while_stalled: bool = False,
+        pace: Callable[[], float] | None = None,
     ) -> None:
         self.transport = transport
         self.close_reason = ""
@@ -90,6 +93,10 @@ class Connection(Generic[EventT]):
         self._ping_interval = math.inf if ping_interval is None else ping_interval
         self._keepalive_timeout = math.inf if keepalive_timeout is None else keepalive_timeout
         self._reads_while_stalled = reads_while_stalled
+        self._pace = pace
+        # Seconds to wait before the next message is read. The events of the one before have to be
+        # handed out first, since a cancellation of the wait would lose them.
+        self._pause = 0.0
         self._stalled = False
         self._write_failure = ""
         self._last_drained = -math.inf
@@ -125,6 +132,8 @@ class Connection(Generic[EventT]):
             ProtocolError: The peer broke the rules. The connection is closed, and the peer knows.
         """
         while True:
+            if self._pause:
+                await self._wait_out_pause()
             while self._stalled and not (self._ended or self._reads_while_stalled):
                 await self._writable.park()
             try:
@@ -148,6 +157,8 @@ class Connection(Generic[EventT]):
                 raise Disconnected(f"connection lost: {error}") from None
             if self._protocol.waiting:
                 self.flush()
+            if self._pace is not None:
+                self._pause = self._pace()
             if events:
                 return events
 
@@ -188,6 +199,12 @@ class Connection(Generic[EventT]):
         finally:
             self._end(reason or "closed at this side")
             await self._close_transport(code, reason)
+
+    async def _wait_out_pause(self) -> None:
+        with trio.move_on_after(self._pause):
+            while not self._ended:
+                await self._writable.park()
+        self._pause = 0.0
 
     def _stall(self) -> None:
         """Let `_tend` write what waits inside the transport."""

@@ -61,6 +61,7 @@ _LIMITS: dict[str, tuple[str, str]] = {
     "failed_logins_per_address": ("NUMBER", "of failed log-ins a minute from one address"),
     "requests_per_second": ("NUMBER", "of requests of one user; more have to wait"),
     "max_requests_in_flight": ("NUMBER", "of unanswered requests of one user"),
+    "max_bytes_in_flight": ("BYTES", "of unanswered requests of one user"),
     "max_unacknowledged_messages": ("NUMBER", "of messages to one user that wait to arrive"),
     "max_unacknowledged_bytes": ("BYTES", "of messages to one user that wait to arrive"),
 }

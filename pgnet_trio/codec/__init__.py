@@ -14,24 +14,29 @@ from pgnet_trio.codec.checking import check_model
 from pgnet_trio.codec.conversion import (
     decode_json,
     decode_msgpack,
+    decode_plain,
     encode_json,
     encode_msgpack,
+    encode_plain,
     from_plain,
     plain,
     to_plain,
 )
 from pgnet_trio.codec.faults import MAX_DEPTH
-from pgnet_trio.codec.plain_data import Int64, ShallowDict, is_plain
+from pgnet_trio.codec.plain_data import Int64, ShallowDict, count_nested, is_plain
 
 __all__ = [
     "MAX_DEPTH",
     "Int64",
     "ShallowDict",
     "check_model",
+    "count_nested",
     "decode_json",
     "decode_msgpack",
+    "decode_plain",
     "encode_json",
     "encode_msgpack",
+    "encode_plain",
     "from_plain",
     "is_plain",
     "plain",

@@ -10,14 +10,22 @@ import msgspec
 
 from pgnet_trio.codec.faults import Fault, author_error, codec_error, too_deep
 from pgnet_trio.codec.models import converter, locate
-from pgnet_trio.codec.plain_data import ShallowData, is_plain, normalised
+from pgnet_trio.codec.plain_data import (
+    ShallowData,
+    collector_paused,
+    count_nested,
+    is_plain,
+    normalised,
+)
 from pgnet_trio.errors import CodecError
 
 __all__ = [
     "decode_json",
     "decode_msgpack",
+    "decode_plain",
     "encode_json",
     "encode_msgpack",
+    "encode_plain",
     "from_plain",
     "plain",
     "to_plain",
@@ -146,6 +154,22 @@ def from_plain(data: object, kind: type[T], path: str = "") -> T:
     return _structured(plain(data, path), kind, path)
 
 
+def encode_plain(data: Any) -> bytes:
+    """Encode data that a parser has found to be plain, and that has to wait: it takes less memory.
+
+    Args:
+        data: Plain data. It is not checked.
+    """
+    # msgspec returns bytes with spare memory behind them.
+    return bytes(memoryview(_msgpack_bytes(data)))
+
+
+def decode_plain(packed: bytes) -> Any:
+    """Return the data that `encode_plain` has encoded."""
+    with collector_paused():
+        return _msgpack_data(packed)
+
+
 def _encoded(model: object, encode: Callable[[Any], bytes]) -> bytes:
     data = _unstructured(model)
     if is_plain(data):
@@ -166,7 +190,7 @@ def _read(parse: Callable[[Any], Any], source: str | bytes, expected: str) -> An
         raise CodecError(f"data: {too_deep()}") from None
     except _parser_errors as error:
         raise CodecError(f"data: expected {expected}: {error}") from None
-    return plain(data, "")
+    return data if count_nested(data) is not None else plain(data, "")
 
 
 def _unstructured(model: object) -> Any:

@@ -37,6 +37,9 @@ class Game:
         sync_rate: How many times a second, at most, the server sends the changes of ticks and of
             messages without an answer. Changes of answered messages and of scripts leave at once.
         max_players: How many players may be in the game; None for any number.
+        max_request_size: The longest packet in bytes that a player may send, 1,024 at least. None
+            for 4 KiB where the class has only handlers of typed messages, and for no limit but the
+            server's where it has `handle_packet`. A longer one is refused.
         on_crash: What the server does when the game raises: ``"close"`` it, or ``"restart"`` it
             from its last save, with the same players.
     """
@@ -44,6 +47,7 @@ class Game:
     update_rate: float = 10
     sync_rate: float = 20
     max_players: int | None = None
+    max_request_size: int | None = None
     on_crash: Literal["close", "restart"] = "close"
 
     _handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType({})
@@ -218,6 +222,9 @@ class Game:
         return None
 
 
+MIN_REQUEST_SIZE = 1024
+"""The lowest `Game.max_request_size`: shorter requests are not measured that exactly."""
+
 # The methods that the server calls, and with how many arguments.
 _HOOKS = {
     "user_joined": (1,),
@@ -260,6 +267,12 @@ def _check_names(cls: type[Game]) -> None:
     if not (most is None or isinstance(most, property) or (type(most) is int and most > 0)):
         raise TypeError(
             f"{cls.__name__}.max_players: expected None or an int over 0, got {most!r}."
+        )
+    size = own.get("max_request_size")
+    if type(size) is int and size < MIN_REQUEST_SIZE:
+        raise TypeError(
+            f"{cls.__name__}.max_request_size: expected at least {MIN_REQUEST_SIZE:,} bytes, "
+            f"got {size!r}."
         )
     for name in ("update_rate", "sync_rate"):
         rate = own.get(name, 0)

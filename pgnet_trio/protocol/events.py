@@ -6,9 +6,11 @@ from typing import Any
 
 import attrs
 
-from pgnet_trio.messages import Packet, Push, Response
+from pgnet_trio.codec import count_nested, encode_plain
+from pgnet_trio.messages import Packet, Push, Response, explicit_time
 
 __all__ = [
+    "FEW_BYTES",
     "MAX_REASON",
     "ClientEvent",
     "FullStateRequested",
@@ -31,6 +33,8 @@ __all__ = [
     "ServerEvent",
     "StateShown",
     "Withdrawn",
+    "cost_of",
+    "weigh",
 ]
 
 
@@ -79,14 +83,20 @@ class RequestReceived:
         id: Its number; the requests of a session count up from 1.
         packet: The request.
         quiet: Whether the client wants no response.
+        size: How many bytes it is, in MessagePack; 0 for few.
+        cost: What it costs the server, in requests of few bytes.
+        packed: The payload as `encode_plain` returns it, where it is of many bytes.
     """
 
     id: int
     packet: Packet
     quiet: bool = False
+    size: int = attrs.field(default=0, eq=False)
+    cost: int = attrs.field(default=1, eq=False)
+    packed: bytes = attrs.field(default=b"", eq=False, repr=False)
 
 
-@attrs.frozen
+@attrs.define
 class QuestionAnswered:
     """Server side: a client answered a question of its game.
 
@@ -94,11 +104,44 @@ class QuestionAnswered:
         id: The number of the answer, which is one of the client's requests and gets a response.
         question: Which question it answers.
         packet: The answer.
+        size: How many bytes it is, in MessagePack; 0 for few.
+        cost: What it costs the server, in requests of few bytes.
+        packed: The payload as `encode_plain` returns it, where it is of many bytes.
     """
 
     id: int
     question: int
     packet: Packet
+    size: int = attrs.field(default=0, eq=False)
+    cost: int = attrs.field(default=1, eq=False)
+    packed: bytes = attrs.field(default=b"", eq=False, repr=False)
+
+
+FEW_BYTES = 512
+"""Bytes up to which a request is not weighed: nothing about it can cost much."""
+
+# The bytes with which a dict or a list begins. Such bytes are in other text than ASCII too.
+_DICTS_AND_LISTS = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
+
+
+def cost_of(nested: int) -> int:
+    """Return what a request costs that has so many dicts and lists in it, in ordinary requests."""
+    return 1 + nested // 20
+
+
+def weigh(request: RequestReceived | QuestionAnswered) -> None:
+    """Note how large a request is, and what follows for its cost.
+
+    Dicts and lists cost more than their bytes: up to 70 times as much memory, and the time for it.
+    """
+    packet = request.packet
+    packed = encode_plain(packet.payload)
+    size = len(packed) + len(packet.message) + len(explicit_time(packet) or "")
+    if size > FEW_BYTES:
+        request.size, request.packed = size, packed
+        if request.cost == 1 and len(packed) - len(packed.translate(None, _DICTS_AND_LISTS)) > 200:
+            request.cost = cost_of(count_nested(packet.payload) or 0)
+        request.cost += size // 1024
 
 
 @attrs.frozen

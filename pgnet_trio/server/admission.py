@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from pgnet_trio.server.limits import Limits
 
-__all__ = ["ConnectionCounts", "FailedLogins", "TokenBucket"]
+__all__ = ["ArrivalPace", "ConnectionCounts", "FailedLogins", "TokenBucket"]
 
 KeyT = TypeVar("KeyT")
+
+MAX_ADDRESSES = 10_000
+"""Of how many addresses it is remembered how often they connect; a few MiB. The oldest go first."""
 
 MAX_FAILURES = 20_000
 """How many failed log-ins are remembered, which takes a few MiB. The oldest go first."""
@@ -27,8 +30,10 @@ _MAX_ACCOUNT_LENGTH = 64
 class TokenBucket:
     """Says how long the next request has to wait.
 
+    A request that costs much leaves a debt, for which the next one waits.
+
     Args:
-        rate: Requests a second in the long run; None for any number.
+        rate: Requests a second in the long run; None for any number. Twice that may come at once.
         now: The time, in seconds of whichever clock `delay` is asked with.
     """
 
@@ -38,13 +43,42 @@ class TokenBucket:
         self._tokens = self._burst
         self._then = now
 
-    def delay(self, now: float) -> float:
-        """Count one request, and return the seconds that it has to wait."""
+    def delay(self, now: float, cost: float = 1.0) -> float:
+        """Count one request, and return the seconds that it has to wait.
+
+        Args:
+            now: The time.
+            cost: What it costs, in ordinary requests; 0 only asks how long one would have to wait.
+        """
         if self._rate is None:
             return 0.0
-        self._tokens = min(self._burst, self._tokens + (now - self._then) * self._rate) - 1
+        self._tokens = min(self._burst, self._tokens + (now - self._then) * self._rate) - cost
         self._then = now
         return -self._tokens / self._rate if self._tokens < 0 else 0.0
+
+
+class ArrivalPace:
+    """Says how long a new connection has to wait, by how often its address has connected.
+
+    Args:
+        rate: Connections a second from one address; None for any number.
+    """
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+        self._buckets: dict[str, TokenBucket] = {}
+
+    def delay(self, address: str | None, now: float) -> float:
+        """Count a connection, and return the seconds that it has to wait."""
+        if address is None or self._rate is None:
+            return 0.0
+        source = _source(address)
+        bucket = self._buckets.pop(source, None) or TokenBucket(self._rate, now)
+        # Last in the order: the first is the one whose address has been quiet for longest.
+        self._buckets[source] = bucket
+        if len(self._buckets) > MAX_ADDRESSES:
+            del self._buckets[next(iter(self._buckets))]
+        return bucket.delay(now)
 
 
 class FailedLogins:

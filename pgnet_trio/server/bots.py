@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -128,6 +129,7 @@ async def _serve(room: RoomTask, username: str, transport: Transport) -> None:
                 games=seat,
                 carry_out=functools.partial(_carry_out, seat),
                 max_in_flight=WINDOW,
+                max_bytes_in_flight=math.inf,
                 requests_per_second=None,
                 settings=_Silent(),
             )

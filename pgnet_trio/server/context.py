@@ -7,7 +7,7 @@ import trio
 
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.server.accounts import Accounts
-from pgnet_trio.server.admission import ConnectionCounts
+from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts
 from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import Saves
@@ -33,6 +33,7 @@ class ServerContext:
         saves: What is saved of the games, and when.
         games: The games.
         sessions: The sessions.
+        arrivals: How often each address connects.
         counts: The connections that were let in.
         shutdown: Whether the server is to end, and is closing.
         services: The nursery of rooms and sessions.
@@ -47,6 +48,7 @@ class ServerContext:
     saves: Saves
     games: GameRegistry
     sessions: SessionRegistry
+    arrivals: ArrivalPace
     counts: ConnectionCounts
     shutdown: Shutdown
     services: trio.Nursery

@@ -55,15 +55,19 @@ class Limits:
         max_connections: Connections at the same time.
         max_connections_per_address: Connections at the same time from one address.
         max_logins_per_address: Of these, how many that are not logged in yet (OpenSSH's
-            MaxStartups and its penalties for each source).
+            MaxStartups and its penalties for each source). As many a second may come from one
+            address, with twice that as a burst; others wait.
         failed_logins_per_account: Failed log-ins a minute to one account, from anywhere
             (Nakama: 5).
         failed_logins_per_address: Failed log-ins a minute from one address.
         requests_per_second: Requests a second of one user, with twice that as a burst; what is
-            beyond it waits (Colyseus has the option).
+            beyond it waits (Colyseus has the option). A request that costs the server more than
+            others counts as several. What a connection sends beside requests is limited likewise.
         max_requests_in_flight: Unanswered requests of one user. With protocol 1 what is beyond it
             waits; with protocol 2 it ends the session, and there are at least 64, which clients
             rely on.
+        max_bytes_in_flight: Bytes of the unanswered requests of one user. With protocol 1 what is
+            beyond it waits; with protocol 2 a request is refused.
         max_unacknowledged_messages: Messages to one user that wait until the client says that it
             has them, while its connection is dropped too; beyond that the session ends (Nakama:
             64 messages).
@@ -85,6 +89,7 @@ class Limits:
     failed_logins_per_address: int | None = _whole(20)
     requests_per_second: float | None = _number(200.0)
     max_requests_in_flight: int | None = _whole(64)
+    max_bytes_in_flight: int | None = _whole(1024 * 1024)
     max_unacknowledged_messages: int | None = _whole(4096)
     max_unacknowledged_bytes: int | None = _whole(1024 * 1024)
 

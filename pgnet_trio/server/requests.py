@@ -117,6 +117,7 @@ async def _game_dir(context: ServerContext, session: Session) -> Response:
         }
         for entry in context.games.lobby
     }
+    session.budget.charge(len(games) / 10)
     return Response("The games on this server.", {"games": games})
 
 
@@ -160,6 +161,7 @@ async def _join(
             context.games.lobby.leave(session.username)
         entry.room.close_if_empty()
         raise
+    session.budget.charge(entry.room.audience)
     text = f"You watch the game {name!r}." if spectate else f"You are in the game {name!r}."
     return Response(text, {"heartbeat_rate": heartbeat_rate})
 
@@ -169,6 +171,7 @@ async def _leave_game(context: ServerContext, session: Session) -> Response:
     entry = context.games.lobby.leave(session.username)
     if entry is None:
         return _unexpected("You are in no game.")
+    session.budget.charge(entry.room.audience)
     await entry.room.leave(session.username).wait()
     return Response(f"You left the game {entry.name!r}.")
 

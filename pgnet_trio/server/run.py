@@ -26,7 +26,7 @@ from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import StorageError, bare
 from pgnet_trio.messages import ADMIN_USERNAME
 from pgnet_trio.server.accounts import Accounts
-from pgnet_trio.server.admission import ConnectionCounts, FailedLogins
+from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts, FailedLogins
 from pgnet_trio.server.bots import run_bot
 from pgnet_trio.server.connections.connection import handle_stream
 from pgnet_trio.server.connections.listeners import open_listeners
@@ -318,6 +318,7 @@ class Run:
             saves=saves,
             games=games,
             sessions=SessionRegistry(self._options, games.lobby, services),
+            arrivals=ArrivalPace(self._options.limits.max_logins_per_address),
             counts=ConnectionCounts(self._options.limits),
             shutdown=self.shutdown,
             services=services,

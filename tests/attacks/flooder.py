@@ -233,7 +233,7 @@ async def again_and_again(flood: Flood, peer: Peer, act: Act, *, at_table: bool)
 async def make_tables(peer: Peer, count: int) -> None:
     """Fill the directory."""
     for number in range(count):
-        await peer.request("__pgnet__.create_game", {"name": f"table {number}"})
+        await peer.request("__pgnet__.create_game", {"name": f"{peer.name} {number}"})
         await peer.request("__pgnet__.leave_game")
 
 
@@ -252,7 +252,9 @@ async def main(name: str, port: int, seconds: float, accounts: int, audience: in
             for number in range(accounts)
         ]
         if name in WITH_TABLES:
-            await make_tables(peers[0], TABLES)
+            async with trio.open_nursery() as making:
+                for peer in peers:
+                    making.start_soon(make_tables, peer, TABLES // len(peers))
         print("ready", flush=True)
         for peer in others:
             nursery.start_soon(watch, peer)

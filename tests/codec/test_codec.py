@@ -38,10 +38,13 @@ from hypothesis import strategies as st
 from pgnet_trio.codec import (
     MAX_DEPTH,
     check_model,
+    count_nested,
     decode_json,
     decode_msgpack,
+    decode_plain,
     encode_json,
     encode_msgpack,
+    encode_plain,
     from_plain,
     is_plain,
     plain,
@@ -471,6 +474,42 @@ def test_what_is_called_plain_is_what_comes_back_unchanged(data: object) -> None
     except CodecError:
         unchanged = False
     assert is_plain(data) == unchanged
+
+
+NOT_PLAIN = [2**63, b"x", {1: 2}, {"x": {b"x": 1}}, float("nan"), float("inf")]
+
+
+@unhurried
+@given(
+    st.recursive(
+        scalars | st.sampled_from(NOT_PLAIN),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+        max_leaves=15,
+    )
+)
+def test_decoded_data_is_counted_where_it_is_plain(data: object) -> None:
+    decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(data))
+    if is_plain(decoded):
+        assert count_nested(decoded) == nested_count(decoded)
+        assert exactly_equal(decode_plain(encode_plain(decoded)), decoded)
+    else:
+        assert count_nested(decoded) is None
+
+
+def nested_count(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + sum(map(nested_count, value.values()))
+    return 1 + sum(map(nested_count, value)) if isinstance(value, list) else 0
+
+
+@pytest.mark.parametrize("bottom", [None, [], {}])
+def test_decoded_data_is_plain_to_the_last_level(bottom: object) -> None:
+    for depth, plainly in ((MAX_DEPTH - 1, True), (MAX_DEPTH, bottom is None), (MAX_DEPTH + 1, 0)):
+        data = bottom
+        for level in range(depth):
+            data = [data] if level % 2 else {"x": data}
+        assert is_plain(data) is bool(plainly)
+        assert (count_nested(data) is not None) is bool(plainly)
 
 
 # Times and bytes

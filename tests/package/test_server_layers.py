@@ -31,6 +31,7 @@ SERVER_LAYERS = (
     "sessions.handle",
     "sessions.needs",
     "sessions.sender",
+    "sessions.budget",
     "sessions.session",
     "sessions.registry",
     # What they share, and those who use it.

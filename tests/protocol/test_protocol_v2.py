@@ -1213,6 +1213,67 @@ def test_a_connection_that_was_replaced_says_nothing_more() -> None:
     assert [type(event) for event in session.resume()] == [Pushed]
 
 
+# What things cost
+
+
+def test_few_bytes_cost_one_whatever_they_are() -> None:
+    server, peer = server_in(State.OPEN, encrypted=True)
+    for id, payload in enumerate(({}, {"x": "x" * 400}, {"x": [[]] * 300}), start=1):
+        (asked,) = server.receive(peer.say(RequestEnvelope(id, "ask", payload)))
+        assert isinstance(asked, RequestReceived)
+        assert (asked.cost, asked.size, asked.packed) == (1, 0, b"")
+
+
+@pytest.mark.parametrize(
+    ("payload", "cost"),
+    [
+        ({"x": "x" * 10_000}, 1 + 9),
+        ({"x": [1] * 10_000}, 1 + 9),
+        ({"x": [[]] * 10_000}, 1 + 9 + 500),
+        ({"x": [{}] * 10_000}, 1 + 9 + 500),
+        # No list begins with these bytes.
+        ({"x": "\u65e5\u672c" * 2_000}, 1 + 11),
+        # More levels than the fast parser takes.
+        ({"x": [[[[[[[[[]] * 10_000]]]]]]]}, 1 + 9 + 500),
+    ],
+)
+def test_bytes_dicts_and_lists_cost_something(payload: dict[str, Any], cost: int) -> None:
+    server, peer = server_in(State.OPEN, encrypted=True)
+    for kind in (RequestEnvelope(1, "ask", payload), AnswerEnvelope(2, 7, "it", payload)):
+        (asked,) = server.receive(peer.say(kind))
+        assert isinstance(asked, RequestReceived | QuestionAnswered)
+        assert asked.cost == cost
+        assert asked.packet.payload == payload
+        assert abs(asked.size - len(msgpack(payload))) < 10
+        assert asked.packed == msgpack(payload)
+
+
+def test_what_comes_beside_requests_is_counted() -> None:
+    server, peer = server_in(State.OPEN, encrypted=True)
+    server.uncharged = 0
+    request = iter(RequestEnvelope(id, "ask", {}) for id in itertools.count(1))
+    for envelopes, counted in (
+        ([next(request)], 0),
+        ([Acknowledgement(0), next(request)], 0),
+        ([Acknowledgement(0), Ping(), next(request)], 2),
+        ([Ping()] * 10, 10),
+        ([Pong()], 1),
+        ([FullStateRequestEnvelope()], 0),
+        ([FullStateRequestEnvelope()] * 10, 9),
+        ([], 1),
+    ):
+        server.receive(peer.say(*envelopes))
+        assert server.uncharged == counted
+        server.uncharged = 0
+
+
+def test_only_text_can_be_a_key_on_any_level() -> None:
+    for payload in ({1: 2}, {"x": [[[[[[[{1: 2}]]]]]]]}):
+        server, peer = server_in(State.OPEN, encrypted=True)
+        with pytest.raises(ProtocolError):
+            server.receive(peer.say(RequestEnvelope(1, "ask", payload)))  # type: ignore[arg-type]
+
+
 # What nobody gets to see
 
 
@@ -1330,7 +1391,7 @@ def test_a_request_gets_its_id_when_it_leaves(id: int) -> None:
         )
     body = wire.encode_answer(7, Packet("chosen", {"x": 1}))
     assert wire.read_from_client(wire.array_head(1) + wire.numbered(body, id)) == [
-        AnswerEnvelope(id, 7, "chosen", {"x": 1})
+        wire.ShallowAnswer(id, 7, "chosen", {"x": 1})
     ]
 
 

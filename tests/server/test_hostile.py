@@ -714,7 +714,9 @@ async def test_a_flood_of_quiet_messages_stays_in_bounds() -> None:
 
 
 async def test_fewer_in_flight_than_the_window_break_no_client() -> None:
-    async with hosting(Recorder, port=0, max_requests_in_flight=2) as server:
+    async with hosting(
+        Recorder, port=0, max_requests_in_flight=2, requests_per_second=None
+    ) as server:
         async with socket_client(server, "bob") as bob:
             await bob.create_game("table 1")
             found: list[str] = []
@@ -739,12 +741,82 @@ async def test_asking_for_the_state_again_and_again_shows_it_once_a_message() ->
     async with hosting(Seen, port=0) as server, stranger(server) as bob:
         await bob.say_envelopes(request(1, "__pgnet__.create_game", {"name": "table 1"}))
         await bob.hear_until(ANSWER)
-        await bob.say_envelopes(*([[18]] * 10_000))
-        # Its answer comes last, but not before some seconds are over: that was as much as a request
-        # costs; and the state came before.
+        await bob.say_envelopes(*([[18]] * 500))
         await bob.say_envelopes([21, ""])
         heard = await bob.hear_to_the_end()
         assert [envelope[0] for envelope in heard] == [STATE]
+
+
+PING, ACKNOWLEDGEMENT, FULL_STATE_REQUEST = [19], [17, 0], [18]
+
+
+@pytest.mark.parametrize("said", [PING, ACKNOWLEDGEMENT, FULL_STATE_REQUEST])
+async def test_what_is_said_beside_requests_waits_like_requests(
+    said: list[int], socket_clock: trio.testing.MockClock
+) -> None:
+    async with hosting(Recorder, port=0) as server, stranger(server) as bob:
+        await bob.say_envelopes(*[said] * 1000)
+        start = trio.current_time()
+        # Each of them is in a frame of its own, and so is the request.
+        await bob.say_envelopes(*[said] * 1000)
+        await bob.say_envelopes(request(1))
+        await bob.hear_until(ANSWER)
+        assert trio.current_time() - start == pytest.approx((2000 - 400) / 200, abs=0.5)
+
+
+async def test_pings_before_the_log_in_wait_too(socket_clock: trio.testing.MockClock) -> None:
+    async with hosting(Recorder, port=0) as server:
+        async with choose("websockets").connect(
+            "127.0.0.1", server.port or 0, subprotocols=[v2.SUBPROTOCOL], max_message_size=None
+        ) as transport:
+            bob = ScriptedPeer(transport)
+            await bob.shake_hands()
+            start = trio.current_time()
+            await bob.say_envelopes([0, None], *[PING] * 1000)
+            await bob.say_envelopes([1, "bob", ""])
+            await bob.hear_until(WELCOME)
+            assert trio.current_time() - start == pytest.approx((1001 - 400) / 200, abs=0.5)
+
+
+async def test_an_acknowledgement_beside_each_request_costs_nothing(
+    socket_clock: trio.testing.MockClock,
+) -> None:
+    async with hosting(Recorder, port=0) as server, stranger(server) as bob:
+        start = trio.current_time()
+        for id in range(1, 400):
+            await bob.say_envelopes(ACKNOWLEDGEMENT if id == 1 else [17, id - 1], request(id))
+            await bob.hear_until(ANSWER)
+        assert trio.current_time() - start < 0.5
+
+
+async def test_an_address_that_connects_again_and_again_waits(
+    socket_clock: trio.testing.MockClock,
+) -> None:
+    async with hosting(Recorder, port=0, max_logins_per_address=2) as server:
+        start = trio.current_time()
+        for _ in range(8):
+            async with stranger(server):
+                pass
+        # Four at once, and two a second.
+        assert trio.current_time() - start == pytest.approx(2, abs=0.5)
+
+
+async def test_who_gives_up_while_waiting_for_a_place_leaves_nothing(
+    socket_clock: trio.testing.MockClock,
+) -> None:
+    async with hosting(
+        Recorder,
+        port=0,
+        max_logins_per_address=1,
+        max_connections_per_address=None,
+        login_timeout=5,
+    ) as server:
+        for _ in range(30):
+            stream = await trio.open_tcp_stream("127.0.0.1", server.port or 0)
+            await stream.aclose()
+        await trio.sleep(6)
+        await wait_all_tasks_blocked(0.02)
+        assert server.stats().connections.total == 0
 
 
 async def test_a_goodbye_right_behind_the_log_in_leaves_nobody_in_the_seat() -> None:

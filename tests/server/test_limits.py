@@ -35,6 +35,7 @@ def test_the_defaults() -> None:
         "failed_logins_per_address": 20,
         "requests_per_second": 200,
         "max_requests_in_flight": 64,
+        "max_bytes_in_flight": 1_048_576,
         "max_unacknowledged_messages": 4096,
         "max_unacknowledged_bytes": 1_048_576,
     }

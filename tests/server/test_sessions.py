@@ -296,7 +296,12 @@ async def test_comings_and_goings_do_not_pile_up_for_who_is_away(
     autojump_clock: MockClock,
 ) -> None:
     # So few that her session would end, were they kept.
-    async with two_at_a_table(max_unacknowledged_messages=100) as (server, _, ann, bob):
+    async with two_at_a_table(max_unacknowledged_messages=100, requests_per_second=None) as (
+        server,
+        _,
+        ann,
+        bob,
+    ):
         watched = Watched(ann)
         server.network.cut("ann")
         await trio.sleep(1)

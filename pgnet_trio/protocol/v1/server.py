@@ -12,7 +12,14 @@ from pgnet_trio.codec import from_plain
 from pgnet_trio.crypto import Box, KeyPair
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError
 from pgnet_trio.messages import Packet, Response, Status
-from pgnet_trio.protocol.events import MAX_REASON, LogIn, RequestReceived, ServerEvent
+from pgnet_trio.protocol.events import (
+    FEW_BYTES,
+    MAX_REASON,
+    LogIn,
+    RequestReceived,
+    ServerEvent,
+    weigh,
+)
 from pgnet_trio.protocol.v1.endpoint import HANDSHAKE, KEY_TRADE, Endpoint, KeyTrade
 from pgnet_trio.protocol.v1.states import (
     ANSWER,
@@ -71,9 +78,13 @@ class ServerProtocol(Endpoint):
                 that is not logged in yet is told by a refusal, which waits to be written.
         """
         try:
-            packet = Packet.deserialize(self._text(message))
+            text = self._text(message)
+            packet = Packet.deserialize(text)
             if self._state is OPEN:
-                return [self._request(packet)]
+                request = self._request(packet)
+                if len(text) > FEW_BYTES:
+                    weigh(request)
+                return [request]
             match self._state:
                 case State.LOG_IN:
                     return [self._log_in(packet)]

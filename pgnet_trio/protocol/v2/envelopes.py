@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
 import msgspec
 
 from pgnet_trio.codec import Int64, plain
-from pgnet_trio.codec.plain_data import ShallowDict, is_plain
+from pgnet_trio.codec.plain_data import ShallowDict, collector_paused, is_plain
 from pgnet_trio.errors import CodecError, ProtocolError
 from pgnet_trio.messages import Packet, Push, Response, explicit_time
-from pgnet_trio.protocol.events import MAX_REASON
+from pgnet_trio.protocol.events import FEW_BYTES, MAX_REASON
 
 __all__ = [
     "PING",
@@ -47,6 +47,7 @@ __all__ = [
     "ResumeEnvelope",
     "ResumedEnvelope",
     "SessionGone",
+    "ShallowAnswer",
     "ShallowRequest",
     "StateEnvelope",
     "Welcome",
@@ -226,6 +227,15 @@ class AnswerEnvelope(_Envelope, tag=15, frozen=True):
     payload: dict[str, Any]
 
 
+class ShallowAnswer(_Envelope, tag=15, frozen=True):
+    """An answer to a question whose payload the parser has already checked."""
+
+    id: int
+    question: int
+    message: str
+    payload: ShallowDict
+
+
 class GameEnvelope(_Envelope, tag=16, frozen=True):
     """Server: the user is in this game now; nil for none."""
 
@@ -283,7 +293,7 @@ ShallowFromClient = (
     | LogInEnvelope
     | ResumeEnvelope
     | ShallowRequest
-    | AnswerEnvelope
+    | ShallowAnswer
     | Acknowledgement
     | FullStateRequestEnvelope
     | Ping
@@ -329,18 +339,25 @@ _PUSH, _QUESTION, _ANSWER = (
 PING, PONG = encode(Ping()), encode(Pong())
 
 
-def read_from_client(plaintext: bytes) -> list[FromClient | ShallowRequest]:
+def read_from_client(plaintext: bytes) -> list[FromClient | ShallowRequest | ShallowAnswer]:
     """Decode a frame that a client sent.
 
     Raises:
         ProtocolError: It is no array of a client's envelopes; the message says where.
     """
+    if len(plaintext) <= FEW_BYTES:
+        return _read_from_client(plaintext)
+    with collector_paused():
+        return _read_from_client(plaintext)
+
+
+def _read_from_client(plaintext: bytes) -> list[FromClient | ShallowRequest | ShallowAnswer]:
     try:
         shallow: list[Any] = _decode_shallow_from_client(plaintext)
         return shallow
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         # Either a payload has more levels than `ShallowRequest` takes, or something is wrong.
-        envelopes: list[FromClient | ShallowRequest] = _read(_decode_from_client, plaintext)
+        envelopes: list[Any] = _read(_decode_from_client, plaintext)
         return envelopes
 
 

@@ -6,11 +6,12 @@ import hmac
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pgnet_trio.codec import plain
+from pgnet_trio.codec import count_nested, plain
 from pgnet_trio.crypto.noise import NoiseHandshake
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError
 from pgnet_trio.messages import Packet
 from pgnet_trio.protocol.events import (
+    FEW_BYTES,
     FullStateRequested,
     Goodbye,
     LogIn,
@@ -18,6 +19,8 @@ from pgnet_trio.protocol.events import (
     RequestReceived,
     Resume,
     ServerEvent,
+    cost_of,
+    weigh,
 )
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.endpoint import Endpoint
@@ -39,6 +42,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ServerProtocol"]
 
+_REPEATABLE = frozenset({wire.Ping, wire.Pong, wire.FullStateRequestEnvelope})
+
+# What the parser has checked already comes where the same envelope may come unchecked.
+_CHECKED: dict[type, type] = {
+    wire.ShallowRequest: wire.RequestEnvelope,
+    wire.ShallowAnswer: wire.AnswerEnvelope,
+}
+
 
 class ServerProtocol(Endpoint):
     """The server's side of protocol 2, over one connection.
@@ -54,9 +65,14 @@ class ServerProtocol(Endpoint):
             logged in; None for any.
         subprotocol: The one that the server has selected.
         features: What the server has, where the subprotocol has features.
+
+    Attributes:
+        uncharged: How many envelopes came beside requests, since somebody has set this to 0:
+            pings and acknowledgements, which cost time too. One in a frame with a request, such
+            as its acknowledgement, does not count; a frame without any counts as one.
     """
 
-    __slots__ = ("_delivery",)
+    __slots__ = ("_delivery", "uncharged")
 
     transitions = SERVER_TRANSITIONS
 
@@ -80,6 +96,7 @@ class ServerProtocol(Endpoint):
             )
         super().__init__(handshake, subprotocol, features, max_frame_size)
         self._delivery: ServerDelivery | None = None
+        self.uncharged = 0
 
     def receive(self, message: str | bytes) -> list[ServerEvent]:
         """Take a message of the client in, and return the events that it means.
@@ -93,12 +110,14 @@ class ServerProtocol(Endpoint):
             self._shake_hands(message)
             return []
         events: list[ServerEvent] = []
+        before: type | None = None
         try:
-            for envelope in self._read(message):
+            envelopes = self._read(message)
+            for envelope in envelopes:
+                kind = type(envelope)
                 # The two kinds that come most often take a short way: the table of transitions
                 # allows both of them in this state.
                 if self._state is OPEN and (delivery := self._delivery) is not None:
-                    kind = type(envelope)
                     if kind is wire.ShallowRequest:
                         id = envelope.id
                         delivery.take_request(id, envelope.quiet)
@@ -108,9 +127,17 @@ class ServerProtocol(Endpoint):
                     if kind is wire.Acknowledgement:
                         delivery.acknowledge(envelope.received)
                         continue
+                # A second one in a row changes nothing, and may come wherever the first one may.
+                if kind is before and kind in _REPEATABLE:
+                    continue
+                before = kind
                 event = self._handle(envelope)
                 if event is not None:
                     events.append(event)
+            if len(message) > FEW_BYTES:
+                for weighed in events:
+                    if isinstance(weighed, RequestReceived | QuestionAnswered):
+                        weigh(weighed)
         except CryptoError:
             self.detach()
             raise
@@ -118,6 +145,9 @@ class ServerProtocol(Endpoint):
             if self._delivery is None:
                 self.refuse(str(error))
             raise self._end_session(error) from None
+        others = len(envelopes) - len(events)
+        if others > 1 or not events:
+            self.uncharged += others or 1
         if self._state is CLOSED and self._delivery is None:
             # The client said goodbye in the frame in which it logged in: only the goodbye counts.
             del events[:-1]
@@ -233,26 +263,25 @@ class ServerProtocol(Endpoint):
 
     def _handle(self, envelope: Any) -> ServerEvent | None:
         kind = type(envelope)
-        self._advance(wire.RequestEnvelope if kind is wire.ShallowRequest else kind)
+        self._advance(_CHECKED.get(kind, kind))
         if kind is wire.RequestEnvelope:
-            delivery = self._delivery
-            assert delivery is not None
-            delivery.take_request(envelope.id, envelope.quiet)
-            payload = envelope.payload
-            packet = Packet(
-                envelope.message, plain(payload) if payload else payload, envelope.created_on
-            )
-            return RequestReceived(envelope.id, packet, envelope.quiet)
+            assert self._delivery is not None
+            self._delivery.take_request(envelope.id, envelope.quiet)
+            nested = _check(envelope.payload)
+            packet = Packet(envelope.message, envelope.payload, envelope.created_on)
+            return RequestReceived(envelope.id, packet, envelope.quiet, cost=cost_of(nested))
         if kind is wire.Acknowledgement:
             assert self._delivery is not None
             self._delivery.acknowledge(envelope.received)
         elif kind is wire.Ping:
             self._owes_pong = True
-        elif kind is wire.AnswerEnvelope:
+        elif kind is wire.AnswerEnvelope or kind is wire.ShallowAnswer:
             assert self._delivery is not None
             self._delivery.take_request(envelope.id)
-            packet = Packet(envelope.message, plain(envelope.payload))
-            return QuestionAnswered(envelope.id, envelope.question, packet)
+            nested = _check(envelope.payload) if kind is wire.AnswerEnvelope else 0
+            packet = Packet(envelope.message, envelope.payload)
+            cost = cost_of(nested)
+            return QuestionAnswered(envelope.id, envelope.question, packet, cost=cost)
         elif kind is wire.FullStateRequestEnvelope:
             return FullStateRequested()
         elif kind is wire.GoodbyeEnvelope:
@@ -264,3 +293,17 @@ class ServerProtocol(Endpoint):
         elif kind is wire.ResumeEnvelope:
             return Resume(envelope.username, envelope.proof, envelope.received)
         return None
+
+
+def _check(payload: dict[str, Any]) -> int:
+    """Check a payload that the parser has not checked; return how many dicts and lists it has.
+
+    Raises:
+        CodecError: It is no plain data; the message says where.
+    """
+    nested = count_nested(payload)
+    if nested is None:
+        plain(payload)
+        # Of an author, `plain` takes integer keys too.
+        raise CodecError("payload: expected text keys in all maps, got integers")
+    return nested

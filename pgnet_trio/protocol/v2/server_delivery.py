@@ -229,9 +229,13 @@ class ServerDelivery:
         """Replace the state that waits to be sent."""
         self._snapshot = snapshot
 
-    def show_again(self) -> None:
-        """Send the whole state next, and not a patch to the one that was sent before."""
+    def show_again(self) -> int:
+        """Send the whole state next, and not a patch to the one before; return its size in bytes.
+
+        The size is 0 where there is none to send.
+        """
         self._shown = None
+        return len(self._snapshot.encoded) if self._state_waits and self._snapshot else 0
 
     def add(self, envelope: bytes, request_id: int = 0, *, at: int | None = None) -> None:
         """Queue a counted envelope.

@@ -15,6 +15,7 @@ import trio
 from pgnet_trio.connection import Connection
 from pgnet_trio.errors import Disconnected, ProtocolError, bare
 from pgnet_trio.protocol import v1, v2
+from pgnet_trio.server.admission import TokenBucket
 from pgnet_trio.server.connections.login import Login
 from pgnet_trio.server.connections.reader import read_requests
 from pgnet_trio.server.sessions.handle import ConnectionHandle
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["handle_stream", "handle_transport"]
 
 logger = logging.getLogger("pgnet_trio.server")
+
+MIN_CONTROL_RATE = 100.0
+"""Pings and acknowledgements a second that each connection may send, however few requests."""
+
+LONGEST_PAUSE = 10.0
+"""Seconds that a connection waits at most for what it sent, so that it is not taken for gone."""
 
 
 async def handle_stream(
@@ -81,7 +88,12 @@ async def _serve(
     login_timeout = None if address is None else context.options.limits.login_timeout
     try:
         with trio.CancelScope() as login_scope:
-            login_scope.deadline = trio.current_time() + (login_timeout or math.inf)
+            now = trio.current_time()
+            login_scope.deadline = now + (login_timeout or math.inf)
+            # Before the handshake, which is what costs most.
+            delay = context.arrivals.delay(address, now)
+            if delay:
+                await _wait_in_line(delay, refuse)
             async with opening as transport:
                 await _converse(context, transport, admitted, login_scope)
         if login_scope.cancelled_caught:
@@ -93,6 +105,17 @@ async def _serve(
         context.options.environment.note_failure(bare(group))
     finally:
         admitted.end()
+
+
+async def _wait_in_line(delay: float, refuse: Callable[[], Awaitable[None]]) -> None:
+    waited = False
+    try:
+        await trio.sleep(delay)
+        waited = True
+    finally:
+        if not waited:
+            # Nobody else has the link yet, who could close it.
+            await refuse()
 
 
 class _Admitted:
@@ -124,6 +147,7 @@ async def _converse(
         protocol,
         ping_interval=None if trusted else limits.ping_interval,
         keepalive_timeout=None if trusted else limits.keepalive_timeout,
+        pace=None if trusted else _pace_of(protocol, limits.requests_per_second),
     )
     handle = ConnectionHandle(connection, protocol)
     async with connection.open():
@@ -155,6 +179,22 @@ async def _converse(
             # The session's last words go out first: they say why the link closes.
             connection.flush()
             await connection.aclose(GOING_AWAY, handle.end_reason)
+
+
+def _pace_of(
+    protocol: v1.ServerProtocol | v2.ServerProtocol, rate: float | None
+) -> Callable[[], float] | None:
+    """Return what says how long a connection waits for what it sent beside its requests."""
+    if rate is None or not isinstance(protocol, v2.ServerProtocol):
+        # Of protocol 1 every message is a request.
+        return None
+    bucket = TokenBucket(max(rate, MIN_CONTROL_RATE), trio.current_time())
+
+    def pace() -> float:
+        count, protocol.uncharged = protocol.uncharged, 0
+        return min(bucket.delay(trio.current_time(), count), LONGEST_PAUSE) if count else 0.0
+
+    return pace
 
 
 def _choose_protocol(

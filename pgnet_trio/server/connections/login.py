@@ -6,6 +6,8 @@ import functools
 import logging
 from typing import TYPE_CHECKING
 
+import trio
+
 from pgnet_trio.errors import CryptoError, Disconnected, PGNetError, ProtocolError, StorageError
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.events import Goodbye, LogIn, Resume
@@ -92,6 +94,7 @@ class Login:
                     raise Disconnected(f"the client has left: {event.reason}")
             for event in events:
                 if isinstance(event, Resume) and isinstance(protocol, v2.ServerProtocol):
+                    await self._wait_in_line(protocol, event)
                     try:
                         session = self._resume(protocol, event)
                     finally:
@@ -125,6 +128,18 @@ class Login:
             protocol.refuse(str(refusal))
         self._connection.flush()
 
+    async def _wait_in_line(self, protocol: v2.ServerProtocol, event: Resume) -> None:
+        """Wait while a session that a client may resume has cost more than it may."""
+        sessions = self._context.sessions
+        while (session := sessions.holder(event.username)) is not None:
+            # Whoever cannot prove that it is theirs makes nobody wait.
+            if not protocol.proves(event.proof, session.client.token):
+                break
+            delay = session.budget.debt()
+            if not delay:
+                break
+            await trio.sleep(delay)
+
     # No await in here: no other task may see the session with two connections, or with none.
     def _resume(self, protocol: v2.ServerProtocol, event: Resume) -> Session | None:
         """Take a session back for its client; return None where it cannot have it."""
@@ -148,6 +163,7 @@ class Login:
             return None
         protocol.resume(session.client.delivery, event.received)
         session.attach(self._handle)
+        session.charge_return()
         return session
 
     async def _seat(self, log_in: LogIn) -> Session:
@@ -178,6 +194,7 @@ class Login:
         if session is not None:
             logger.info("%s took over from %s", username, self._peer)
             session.take_over(self._handle, client)
+            session.charge_return()
         else:
             logger.info("%s logged in from %s", username, self._peer)
             session = context.sessions.open(

@@ -44,14 +44,13 @@ async def _read(connection: Connection[ServerEvent], session: Session) -> None:
         delay, shows_again = 0.0, False
         for event in await connection.receive():
             if isinstance(event, RequestReceived):
-                delay = session.delay()
                 session.request(event)
+                delay = session.budget.delay(event.cost)
             elif isinstance(event, QuestionAnswered):
-                delay = session.delay()
                 session.answer_question(event)
+                delay = session.budget.delay(event.cost)
             elif isinstance(event, FullStateRequested):
-                # It costs as much as a request; several in one message cost no more than one.
-                delay = delay if shows_again else session.delay()
+                # Several in one message cost no more than one.
                 shows_again = True
             elif isinstance(event, Goodbye):
                 session.end("The user has left.")
@@ -62,7 +61,7 @@ async def _read(connection: Connection[ServerEvent], session: Session) -> None:
         del event
         delivery = session.client.delivery
         if shows_again and delivery is not None:
-            delivery.show_again()
+            delay = session.budget.delay(1 + delivery.show_again() // 1024)
             connection.flush()
         if delay:
             await trio.sleep(delay)

@@ -50,6 +50,11 @@ class Dispatch:
         if member is None or member.seat is None:
             text = "You are in no game." if member is None else "You only watch this game."
             return Response(text, status=Status.UNEXPECTED)
+        if turn.size:
+            refusal = instance.refuse_size(turn)
+            if refusal is not None:
+                return refusal
+            turn.unpack()
         handler = instance.handlers.get(packet.message)
         if handler is None:
             result: Any = instance.game.handle_packet(packet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,16 @@ import trio
 
 from pgnet_trio.codec import encode_json
 from pgnet_trio.game import Game, RoomBackend, current_room
-from pgnet_trio.messages import DEFAULT_HEARTBEAT_RATE
+from pgnet_trio.messages import DEFAULT_HEARTBEAT_RATE, Response, Status
 
 if TYPE_CHECKING:
+    from pgnet_trio.server.room.player import PacketTurn
     from pgnet_trio.typed import Handler
 
 __all__ = ["GameInstance"]
+
+TYPED_REQUEST_SIZE = 4096
+"""The longest packet in bytes for a game that has only handlers of typed messages."""
 
 _PUSHING = {"push", "ask", "ask_all"}
 
@@ -44,6 +49,7 @@ class GameInstance:
         has_script: Whether it has a ``run``.
         has_ticks: Whether it wants to be updated.
         needs_pushes: Whether players with protocol 1 cannot play it.
+        max_request_size: The longest packet in bytes that it takes; infinite for any.
     """
 
     game: Game
@@ -55,6 +61,7 @@ class GameInstance:
     has_script: bool
     has_ticks: bool
     needs_pushes: bool
+    max_request_size: float
 
     def __init__(
         self, name: str, make_game: Callable[[str | None], Game], save_string: str | None
@@ -85,6 +92,7 @@ class GameInstance:
         self.has_view = game_class.view is not Game.view
         self.has_script = game_class.run is not Game.run
         self.needs_pushes = not self.has_heartbeat and (self.has_view or _uses_pushes(game_class))
+        self.max_request_size = _max_request_size(game_class)
 
     def time(self) -> float:
         """Return the room's time in seconds."""
@@ -94,6 +102,16 @@ class GameInstance:
         """Return how many heartbeats a second a client sends."""
         rate = float(self.game.heartbeat_rate)
         return rate if rate > 0 else DEFAULT_HEARTBEAT_RATE
+
+    def refuse_size(self, turn: PacketTurn) -> Response | None:
+        """Return the refusal of a packet that is longer than the game takes, or None."""
+        if turn.size <= self.max_request_size:
+            return None
+        return Response(
+            f"{turn.packet.message[:60]!r} has {turn.size:,} bytes, and this game takes at "
+            f"most {self.max_request_size:,} (its max_request_size).",
+            status=Status.UNEXPECTED,
+        )
 
     def take_save_string(self) -> None:
         """Ask the game for its save string, and keep it in `save_string`."""
@@ -109,6 +127,19 @@ class GameInstance:
                 )
             save_string = encode_json(save_string)
         self.save_string = save_string
+
+
+def _max_request_size(game_class: type[Game]) -> float:
+    """Return the longest packet in bytes that games of a class take; infinite for any."""
+    most = game_class.max_request_size
+    if type(most) is int:
+        return most
+    # Whoever takes any packet may expect long ones; moves and chat lines are short.
+    takes_any = (
+        game_class.handle_packet is not Game.handle_packet
+        or game_class.handle_game_packet is not Game.handle_game_packet
+    )
+    return math.inf if takes_any else TYPED_REQUEST_SIZE
 
 
 def _uses_pushes(game_class: type[Game]) -> bool:

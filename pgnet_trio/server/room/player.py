@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 import trio
 
+from pgnet_trio.codec import decode_plain
 from pgnet_trio.messages import Packet
 
 if TYPE_CHECKING:
@@ -137,6 +138,8 @@ class PacketTurn:
         request_id: Which of the player's requests it is.
         packet: The packet.
         quiet: Whether nobody waits for the answer.
+        size: How many bytes it is; 0 for few.
+        packed: The payload as bytes, from `pack` to `unpack`.
     """
 
     player: Player
@@ -144,3 +147,20 @@ class PacketTurn:
     request_id: int
     packet: Packet
     quiet: bool = False
+    size: int = 0
+    packed: bytes | None = None
+
+    def pack(self, packed: bytes) -> None:
+        """Keep the payload as bytes while the turn waits: as objects it takes up to 70 times that.
+
+        The packet has an empty payload meanwhile.
+
+        Args:
+            packed: The payload as `encode_plain` returns it.
+        """
+        self.packed, self.packet.payload = packed, {}
+
+    def unpack(self) -> None:
+        """Give the packet its payload back, if it is packed."""
+        if self.packed is not None:
+            self.packet.payload, self.packed = decode_plain(self.packed), None

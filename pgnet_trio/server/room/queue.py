@@ -83,6 +83,11 @@ class TurnQueue:
         elif self._blocking_hook is not None:
             self._log_long_wait()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the next turn begins at once."""
+        return self._waiting
+
     def post(
         self,
         action: Callable[[], Awaitable[None] | None],

@@ -126,6 +126,16 @@ class RoomTask:
         return self.publisher.info
 
     @property
+    def audience(self) -> int:
+        """How many are told who comes and goes."""
+        return len(self.members)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the next turn begins at once."""
+        return self.queue.is_waiting
+
+    @property
     def save_string(self) -> str | None:
         """The game's last save string.
 
@@ -223,8 +233,12 @@ class RoomTask:
 
     def handle_answer(self, turn: PacketTurn, question_id: int) -> None:
         """Take the answer to a question; this goes round the queue, and never waits."""
-        with self.runner.running(turn):
-            response = self.questions.take_answer(turn.player.username, question_id, turn.packet)
+        response = self.instance.refuse_size(turn) if turn.size else None
+        if response is None:
+            with self.runner.running(turn):
+                response = self.questions.take_answer(
+                    turn.player.username, question_id, turn.packet
+                )
         turn.player.answer(turn, response)
         turn.player.flush()
         # The check of the answer is the game's code: it may have pushed or kicked.

@@ -13,6 +13,14 @@ __all__ = ["Games", "SessionRoom", "UserGame"]
 class SessionRoom(Protocol):
     """What a session needs of the room of its user's game. Nothing here waits."""
 
+    @property
+    def audience(self) -> int:
+        """How many are told who comes and goes."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a turn would begin at once."""
+
     def handle(self, turn: PacketTurn, /) -> None:
         """Have the game answer a packet; the player gets the answer when its turn is over."""
 

@@ -82,6 +82,7 @@ class SessionRegistry:
             games=self._games,
             carry_out=carry_out,
             max_in_flight=self._options.limits.max_requests_in_flight or math.inf,
+            max_bytes_in_flight=self._options.limits.max_bytes_in_flight or math.inf,
             requests_per_second=requests_per_second,
             settings=self._options,
             note_away=self._note_away,

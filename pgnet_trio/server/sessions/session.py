@@ -15,9 +15,9 @@ from pgnet_trio.protocol.events import MAX_REASON
 from pgnet_trio.protocol.v2 import TAKEN_OVER
 from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, Snapshot
 from pgnet_trio.protocol.v2.states import WINDOW
-from pgnet_trio.server.admission import TokenBucket
 from pgnet_trio.server.refusals import CLOSED, RESTARTING
 from pgnet_trio.server.room.player import PacketTurn
+from pgnet_trio.server.sessions.budget import OWN_REQUEST_COST, RETURN_COST, Budget
 
 if TYPE_CHECKING:
     from pgnet_trio.protocol.events import QuestionAnswered, RequestReceived
@@ -62,6 +62,7 @@ class Session:
         games: Knows which game the user is in.
         carry_out: Carries out what is not for a game.
         max_in_flight: How many requests may be unanswered; infinite for any number.
+        max_bytes_in_flight: How many bytes of them; infinite for any number.
         requests_per_second: How many requests a second are taken; None for any number.
         settings: Say whether to log every packet and response.
         note_away: Called with True when the session goes on without a connection, and with False
@@ -72,6 +73,7 @@ class Session:
         client: The program that the user has logged in with last.
         end_reason: Why the session ended; None while it lasts.
         ended: Set when the user is out of their game, and their seat is free.
+        budget: What the user may cost the server.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Session:
         games: Games,
         carry_out: CarryOut,
         max_in_flight: float,
+        max_bytes_in_flight: float,
         requests_per_second: float | None,
         settings: Settings,
         note_away: Callable[[bool], None] = lambda away: None,
@@ -90,19 +93,17 @@ class Session:
         self.client = client
         self.end_reason: str | None = None
         self.ended = trio.Event()
+        self.budget = Budget(requests_per_second)
         self._games = games
         self._carry_out = carry_out
         self._max_in_flight = max_in_flight
-        self._bucket = (
-            None
-            if requests_per_second is None
-            else TokenBucket(requests_per_second, trio.current_time())
-        )
+        self._max_bytes_in_flight = max_bytes_in_flight
         self._settings = settings
         self._note_away = note_away
         self._is_away = False
         self._connection: ConnectionHandle | None = None
         self._unanswered = 0
+        self._unanswered_bytes = 0
         self._own_requests = 0
         self._answered = trio.lowlevel.ParkingLot()
         # How many tasks wait there: asking the parking lot takes longer.
@@ -214,9 +215,10 @@ class Session:
         if entry is not None:
             entry.room.drop(self.username)
 
-    def delay(self) -> float:
-        """Count one request, and return the seconds that it has to wait."""
-        return 0.0 if self._bucket is None else self._bucket.delay(trio.current_time())
+    def charge_return(self) -> None:
+        """Count what it costs that the user is back: it is told to everybody in their game."""
+        entry = self._games.game_of(self.username)
+        self.budget.charge(RETURN_COST + (0 if entry is None else entry.room.audience))
 
     def request(self, asked: RequestReceived) -> None:
         """Take a request in. Never waits."""
@@ -230,9 +232,13 @@ class Session:
             logger.info("from %s: %s", self.username, repr(packet) if own else packet.debug_repr)
         self._unanswered += 1
         turn = PacketTurn(self, self.client.sender, asked.id, packet, asked.quiet)
-        # Behind a request that the server carries out itself even a packet for the game waits:
+        if asked.size and not self._take_size(turn, asked.size, asked.packed):
+            return
+        # Behind a request that the server carries out itself, even a packet for the game waits:
         # that request may be one to join or to leave.
         if self._own_requests or not self._take_to_game(turn):
+            if packet.message in OWN_REQUESTS:
+                self.budget.charge(OWN_REQUEST_COST)
             try:
                 self._submit.send_nowait(turn)
             except trio.WouldBlock:
@@ -245,7 +251,10 @@ class Session:
         if self.end_reason is not None:
             return
         self._unanswered += 1
-        turn = PacketTurn(self, self.client.sender, answered.id, answered.packet)
+        self._unanswered_bytes += answered.size
+        turn = PacketTurn(
+            self, self.client.sender, answered.id, answered.packet, size=answered.size
+        )
         entry = self._games.game_of(self.username)
         if entry is None:
             self.answer(turn, Response("You are in no game.", status=Status.UNEXPECTED))
@@ -255,7 +264,10 @@ class Session:
 
     async def wait_capacity(self) -> None:
         """Wait until one more request may come in."""
-        while self._unanswered >= self._max_in_flight and self.end_reason is None:
+        while (
+            self._unanswered >= self._max_in_flight
+            or self._unanswered_bytes >= self._max_bytes_in_flight
+        ) and self.end_reason is None:
             await self._wait_for_answer()
 
     # What rooms do; see `pgnet_trio.server.room.player.Player`.
@@ -263,6 +275,8 @@ class Session:
     def answer(self, turn: PacketTurn, response: Response) -> None:
         """Answer a request; `flush` writes the answer."""
         self._unanswered -= 1
+        if turn.size:
+            self._unanswered_bytes -= turn.size
         if self._awaits_answers:
             self._answered.unpark_all()
         sender = turn.sender
@@ -384,9 +398,29 @@ class Session:
             self._note_away(away)
         return changed
 
+    def _take_size(self, turn: PacketTurn, size: int, packed: bytes) -> bool:
+        """Let a request of many bytes wait, in little memory, or refuse it."""
+        turn.size = size
+        self._unanswered_bytes += size
+        too_much = self._unanswered_bytes > self._max_bytes_in_flight and self._unanswered > 1
+        # Where answers have to leave in order, it cannot be refused now; the reader waits instead.
+        if too_much and not turn.sender.answers_in_order:
+            text = (
+                f"More than {self._max_bytes_in_flight:,} bytes of your requests wait to be "
+                "answered; send this again after some of the answers."
+            )
+            self.answer(turn, Response(text, status=Status.UNEXPECTED))
+            self.flush()
+            return False
+        entry = self._games.game_of(self.username)
+        if self._own_requests or entry is None or not entry.room.is_waiting:
+            turn.pack(packed)
+        return True
+
     async def _do(self, turn: PacketTurn) -> None:
         if self._take_to_game(turn):
             return
+        turn.unpack()
         # Where answers leave in the order of the requests, the game answers its own first.
         while turn.sender.answers_in_order and self._unanswered > self._own_requests:
             await self._wait_for_answer()
