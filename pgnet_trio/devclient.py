@@ -25,6 +25,7 @@ import trio
 
 from pgnet_trio.console import PROMPT, Console, PlainConsole, local_time
 from pgnet_trio.errors import Disconnected, PGNetError
+from pgnet_trio.foreign_text import printable
 from pgnet_trio.lines import (
     SYNTAX,
     CommandError,
@@ -33,7 +34,6 @@ from pgnet_trio.lines import (
     describe_status,
     describe_value,
     parse_packet,
-    printable,
     split_line,
 )
 from pgnet_trio.messages import (

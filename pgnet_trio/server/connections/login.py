@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from pgnet_trio.errors import CryptoError, Disconnected, ProtocolError, StorageError
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.events import Goodbye, LogIn, Resume
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
@@ -117,7 +118,7 @@ class Login:
 
     def _refuse(self, refusal: AccountRefusal) -> None:
         protocol = self._protocol
-        logger.info("Refused a log-in from %s: %s", self._peer, refusal)
+        logger.info("Refused a log-in from %s: %s", self._peer, one_line(refusal))
         if isinstance(refusal, _NotNow) and protocol.version > 1:
             # A goodbye, and no refusal: the client may come back.
             protocol.goodbye(str(refusal))
@@ -241,7 +242,7 @@ class Login:
         except CryptoError as error:
             raise AccountRefusal(f"This log-in cannot be checked: {error}.") from None
         except StorageError as error:
-            logger.error("A registration could not be saved: %s", error)
+            logger.error("A registration could not be saved: %s", one_line(error))
             raise AccountRefusal(
                 "The server cannot save registrations now; try again later."
             ) from None
@@ -255,6 +256,6 @@ class Login:
                 await context.archive.write(changes)
         except StorageError as error:
             # The old record still works; the next log-in tries again.
-            logger.error("A stronger password record could not be saved: %s", error)
+            logger.error("A stronger password record could not be saved: %s", one_line(error))
             return found
         return changes.users[found.name] or found

@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from pgnet_trio.errors import StorageError
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.refusals import RoomClosed
 from pgnet_trio.server.stats import SaveStats
 from pgnet_trio.storage.interface import SavedGame
@@ -168,11 +169,13 @@ class Saves:
             try:
                 late = await self.save(games)
             except StorageError as error:
-                logger.error("Saving failed, and is tried again in %g s: %s", interval, error)
+                logger.error(
+                    "Saving failed, and is tried again in %g s: %s", interval, one_line(error)
+                )
                 continue
             if late:
                 logger.warning(
-                    "These games did not give a save string in time: %s", ", ".join(late)
+                    "These games did not give a save string in time: %s", one_line(", ".join(late))
                 )
 
     async def write_last(self, entries: list[GameEntry[RoomTask]]) -> None:
@@ -184,7 +187,9 @@ class Saves:
             try:
                 await self.write_games(entries, abandon_on_cancel=True)
             except StorageError as error:
-                logger.error("The last save failed; the save file is as it was before: %s", error)
+                logger.error(
+                    "The last save failed; the save file is as it was before: %s", one_line(error)
+                )
         if scope.cancelled_caught:
             logger.error("The last save did not end within %g s", LAST_WRITE_DEADLINE)
 
