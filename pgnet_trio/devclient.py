@@ -191,6 +191,7 @@ class DevClient:
         self._console.show_note(f"Push: {_describe(Packet(push.message, push.payload))}")
 
     def _on_question(self, question: Question[Any]) -> None:
+        self._questions = [each for each in self._questions if each.is_open]
         self._questions.append(question)
         seconds = question.seconds_left
         time_left = f", {seconds:.0f} s left" if math.isfinite(seconds) else ""
