@@ -33,6 +33,7 @@ from pgnet_trio.errors import (
     StorageError,
 )
 from pgnet_trio.examples import ExampleClient, ExampleGame
+from pgnet_trio.foreign_text import make_tracebacks_printable
 from pgnet_trio.game import Game, Room
 from pgnet_trio.messages import (
     ADMIN_USERNAME,
@@ -110,6 +111,8 @@ else:
 
 _logger = logging.getLogger("pgnet_trio")
 _logger.addHandler(logging.NullHandler())
+for _name in ("client", "server", "storage", "transport.trio_websocket"):
+    make_tracebacks_printable(logging.getLogger(f"pgnet_trio.{_name}"))
 _handler = logging.StreamHandler()
 _handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
 

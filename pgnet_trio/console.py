@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-from pgnet_trio.lines import describe_packet, describe_status, describe_value, printable
+from pgnet_trio.foreign_text import printable
+from pgnet_trio.lines import describe_packet, describe_status, describe_value
 from pgnet_trio.messages import wall_clock
 from pgnet_trio.terminal import standard_input
 

@@ -25,6 +25,7 @@ import trio
 
 from pgnet_trio.console import PROMPT, Console, PlainConsole, local_time
 from pgnet_trio.errors import Disconnected, PGNetError
+from pgnet_trio.foreign_text import printable
 from pgnet_trio.lines import (
     SYNTAX,
     CommandError,
@@ -33,7 +34,6 @@ from pgnet_trio.lines import (
     describe_status,
     describe_value,
     parse_packet,
-    printable,
     split_line,
 )
 from pgnet_trio.messages import (
@@ -191,6 +191,7 @@ class DevClient:
         self._console.show_note(f"Push: {_describe(Packet(push.message, push.payload))}")
 
     def _on_question(self, question: Question[Any]) -> None:
+        self._questions = [each for each in self._questions if each.is_open]
         self._questions.append(question)
         seconds = question.seconds_left
         time_left = f", {seconds:.0f} s left" if math.isfinite(seconds) else ""

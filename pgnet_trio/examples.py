@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from pgnet_trio.client import Client
+from pgnet_trio.foreign_text import printable
 from pgnet_trio.game import Game
 from pgnet_trio.messages import Packet, Response, Status
 
@@ -92,11 +93,11 @@ class ExampleClient(Client):
 
     def on_status(self, status: str, /) -> None:
         """Print the status."""
-        print(">> STATUS:", status)
+        print(">> STATUS:", printable(status))
 
     def on_game(self, name: str | None, /) -> None:
         """Print the name of the game."""
-        print(">> GAME:", name)
+        print(">> GAME:", None if name is None else printable(name))
 
     def on_heartbeat(self, heartbeat: Response, /) -> None:
         """Print the log if it has changed."""
@@ -105,4 +106,4 @@ class ExampleClient(Client):
             self.log = log
             print("New log:")
             for entry in log:
-                print("--", entry)
+                print("--", printable(str(entry)))

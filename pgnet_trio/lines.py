@@ -25,7 +25,6 @@ __all__ = [
     "describe_status",
     "describe_value",
     "parse_packet",
-    "printable",
     "split_line",
 ]
 
@@ -34,9 +33,6 @@ Signatures = Mapping[str, Mapping[str, str]]
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][+-]?[0-9]+)?")
-_STEERING = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 SYNTAX = "message;key=value;key2=value2"
 
 
@@ -99,11 +95,6 @@ def _parse_value(key: str, text: str, type_name: str | None) -> bool | int | flo
             return value
         raise CommandError(f'{key}: expected a float that is not too large; put text in "quotes"')
     return text
-
-
-def printable(text: str, /) -> str:
-    """Return text that is safe to print: what could control a terminal becomes an escape."""
-    return _STEERING.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def describe_packet(packet: Packet, /) -> str:

@@ -19,6 +19,7 @@ import msgspec
 from pgnet_trio import errors
 from pgnet_trio.codec import Int64, ShallowDict, decode_json, encode_json, from_plain, is_plain
 from pgnet_trio.errors import CodecError, PGNetError
+from pgnet_trio.foreign_text import printable
 
 __all__ = [
     "ADMIN_USERNAME",
@@ -346,6 +347,7 @@ errors.RequestFailed = RequestFailed
 
 def _refusal(message: str, status: int) -> str:
     """Return the text of a refusal, with the status where that says more than "refused"."""
+    message = printable(message)
     if status == Status.UNEXPECTED and message:
         return message
     return f"{message} (status {getattr(status, 'name', status)})".lstrip()

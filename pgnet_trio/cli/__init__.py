@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from pgnet_trio.errors import PGNetError, bare
+from pgnet_trio.foreign_text import printable
 
 __all__ = ["main"]
 
@@ -90,7 +91,7 @@ def _run_bare(options: argparse.Namespace) -> int:
 
 
 def _complain(problem: str) -> int:
-    print(f"{PROGRAM}: {problem}", file=sys.stderr)
+    print(f"{PROGRAM}: {printable(problem)}", file=sys.stderr)
     return EXIT_FAILED
 
 

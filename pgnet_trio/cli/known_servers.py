@@ -17,7 +17,7 @@ from platformdirs import user_data_path
 from pgnet_trio.client.address import Address, parse_address
 from pgnet_trio.client.server_key import ServerKey, fetch_server_key, fingerprint
 from pgnet_trio.errors import CryptoError, PGNetError
-from pgnet_trio.lines import printable
+from pgnet_trio.foreign_text import printable
 from pgnet_trio.messages import DEFAULT_PORT
 
 if sys.platform == "win32":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import attrs
 
-from pgnet_trio.lines import printable
+from pgnet_trio.foreign_text import printable
 from pgnet_trio.server.limits import Limits
 
 if TYPE_CHECKING:

@@ -28,13 +28,13 @@ from rich.table import Table
 from rich.text import Text
 
 from pgnet_trio.console import PROMPT, local_time
+from pgnet_trio.foreign_text import printable
 from pgnet_trio.lines import (
     CommandError,
     Signatures,
     describe_packet,
     describe_status,
     parse_packet,
-    printable,
     split_line,
 )
 from pgnet_trio.messages import SERVER_PREFIX, Packet, Response, Status

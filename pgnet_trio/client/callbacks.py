@@ -39,25 +39,33 @@ class CallbackQueue:
     """A queue of calls; its `run` is the one task that makes them.
 
     The queue itself is unbounded, because the calls that tell of an end have to fit in always.
-    Whoever fills it looks at its length, and ends the session when it exceeds `CAPACITY`.
+    Whoever fills it looks at its length and size, and ends the session when they exceed `CAPACITY`
+    and `MAX_CALLS_SIZE`.
+
+    Attributes:
+        size: Bytes of what the calls that wait are about.
     """
 
     def __init__(self) -> None:
-        self._post, self._calls = trio.open_memory_channel[tuple[Callable[..., Any], Any]](math.inf)
+        self.size = 0
+        self._post, self._calls = trio.open_memory_channel[tuple[Callable[..., Any], Any, int]](
+            math.inf
+        )
         self._pending: list[Callable[[], Any]] = []
 
     def __len__(self) -> int:
         return self._calls.statistics().current_buffer_used
 
-    def put(self, function: Callable[..., Any], argument: Any) -> None:
-        """Queue the call of a function; never waits."""
-        self._post.send_nowait((function, argument))
+    def put(self, function: Callable[..., Any], argument: Any, size: int = 0) -> None:
+        """Queue the call of a function with an argument of so many bytes; never waits."""
+        self.size += size
+        self._post.send_nowait((function, argument, size))
 
     def put_once(self, function: Callable[[], Any]) -> None:
         """Queue the call of a function without arguments, unless the same call waits already."""
         if function not in self._pending:
             self._pending.append(function)
-            self._post.send_nowait((self._call_pending, function))
+            self._post.send_nowait((self._call_pending, function, 0))
 
     def _call_pending(self, function: Callable[[], Any]) -> Any:
         # Before the call: what the function is told of while it runs needs another call.
@@ -76,7 +84,8 @@ class CallbackQueue:
         Raises:
             Exception: What a call raised.
         """
-        async for function, argument in self._calls:
+        async for function, argument, size in self._calls:
+            self.size -= size
             result = function(argument)
             if inspect.isawaitable(result):
                 await result

@@ -36,6 +36,8 @@ logger = logging.getLogger("pgnet_trio.client")
 
 ModelT = TypeVar("ModelT")
 
+_TOLD_LATE = frozenset({"on_state", "on_players", "on_push", "on_question"})
+
 
 class Client(LobbyRequests, GameReading):
     """A user on a server, made by `Client.remote` or `Client.local`.
@@ -46,7 +48,9 @@ class Client(LobbyRequests, GameReading):
 
     Events are attributes: override them in a subclass, or assign functions. The client calls them
     one at a time and in order, each with one argument. An event may be async, and may await
-    requests. An event or callback that raises ends the client with that error.
+    requests. An event or callback that raises ends the client with that error. ``on_players``,
+    ``on_state``, ``on_push`` and ``on_question`` are called with what is current, and not read yet,
+    when they are assigned.
 
     Attributes:
         on_connection: Called with True when logged in, with False when the session ended.
@@ -244,6 +248,12 @@ class Client(LobbyRequests, GameReading):
         """Why the last session ended; empty before that."""
         return self._run.close_reason
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        is_late = name in _TOLD_LATE and value is not None and getattr(self, name) is None
+        super().__setattr__(name, value)
+        if is_late:
+            self._run.tell_current(name)
+
     def heartbeat_payload(self) -> dict[str, Any]:
         """Return what each heartbeat tells the game; override it to tell something."""
         return {}
@@ -274,7 +284,11 @@ class Client(LobbyRequests, GameReading):
     ) -> bool | None:
         """Disconnect, and make the calls of callbacks and events that wait.
 
+        After a block that raised nothing, what `send` has queued leaves first, and callbacks get
+        their answers; that may take 10 seconds.
+
         Raises:
+            Disconnected: It took longer; the error says how many messages were not sent.
             ServerKeyMismatch: The client gave up coming back, since the server has another key
                 than before.
             Exception: What a callback or event raised, bare; the body's own error comes first.

@@ -8,12 +8,13 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
+from pgnet_trio.client.limits import MAX_UNREAD, MAX_UNREAD_SIZE
 from pgnet_trio.errors import CodecError, PGNetError, PushesLost
 
-__all__ = ["MAX_UNREAD", "Feed", "LatestFeed", "Reader", "StateReader"]
+__all__ = ["Feed", "LatestFeed", "Reader", "StateReader"]
 
-MAX_UNREAD = 1024
-"""Items that a feed keeps for a program that does not read them."""
+_MAX_KIND = 200
+"""Characters of a kind that are remembered of items that were dropped."""
 
 ItemT = TypeVar("ItemT")
 ReadT = TypeVar("ReadT")
@@ -25,12 +26,20 @@ class Feed(Generic[ItemT]):
     Args:
         what: What errors call the items, in the plural.
         kind: Returns the kind of an item.
+
+    Attributes:
+        count: How many items there were.
+        end_seen: The kinds of which a reader has read everything up to the end.
     """
 
     def __init__(self, what: str, kind: Callable[[ItemT], str]) -> None:
         self._what = what
         self._kind = kind
-        self._items: deque[ItemT] = deque()
+        self.count = 0
+        self.end_seen: set[str | None] = set()
+        # Each with its number and its size.
+        self._items: deque[tuple[ItemT, int, int]] = deque()
+        self._size = 0
         # Counted by kind: whoever reads one kind lost nothing when items of another were dropped.
         self._lost: dict[str, int] = {}
         self._ended = False
@@ -38,20 +47,32 @@ class Feed(Generic[ItemT]):
         self._changed = trio.lowlevel.ParkingLot()
         self._readers: set[str | None] = set()
 
-    def put(self, item: ItemT) -> None:
-        """Add an item; never waits."""
-        if len(self._items) >= MAX_UNREAD:
-            kind = self._kind(self._items.popleft())
-            if kind not in self._lost and len(self._lost) >= MAX_UNREAD:
-                del self._lost[next(iter(self._lost))]
-            self._lost[kind] = self._lost.get(kind, 0) + 1
-        self._items.append(item)
+    @property
+    def ended(self) -> bool:
+        """Whether no more items will come."""
+        return self._ended
+
+    def put(self, item: ItemT, size: int = 0) -> None:
+        """Add an item of so many bytes; never waits."""
+        self.count += 1
+        self._items.append((item, self.count, size))
+        self._size += size
+        while len(self._items) > MAX_UNREAD or (
+            self._size > MAX_UNREAD_SIZE and len(self._items) > 1
+        ):
+            self._drop_oldest()
         self._changed.unpark_all()
 
     def remove(self, item: ItemT) -> None:
         """Take an item back, if nobody has read it."""
-        if item in self._items:
-            self._items.remove(item)
+        for index, (each, _, _) in enumerate(self._items):
+            if each is item:
+                self._take(index)
+                return
+
+    def unread_after(self, count: int) -> list[tuple[ItemT, int]]:
+        """Return the items after the *count*-th that nobody has read, each with its size."""
+        return [(item, size) for item, number, size in self._items if number > count]
 
     def end(self, error: PGNetError | None = None) -> None:
         """Say that no more comes: readers read what is there, and then stop, or raise *error*."""
@@ -68,10 +89,21 @@ class Feed(Generic[ItemT]):
         """
         return Reader(self, kind, read)
 
+    def _take(self, index: int) -> None:
+        self._size -= self._items[index][2]
+        del self._items[index]
+
+    def _drop_oldest(self) -> None:
+        kind = self._kind(self._items[0][0])[:_MAX_KIND]
+        self._take(0)
+        if kind not in self._lost and len(self._lost) >= MAX_UNREAD:
+            del self._lost[next(iter(self._lost))]
+        self._lost[kind] = self._lost.get(kind, 0) + 1
+
     def _take_lost(self, kind: str | None) -> int:
         """Return how many items of a kind were dropped since the last call."""
         if kind is not None:
-            return self._lost.pop(kind, 0)
+            return self._lost.pop(kind[:_MAX_KIND], 0)
         lost = sum(self._lost.values())
         self._lost.clear()
         return lost
@@ -114,21 +146,22 @@ class Reader(Generic[ItemT, ReadT], AsyncIterator[ReadT]):
                 if lost:
                     raise PushesLost(
                         f"{lost} {feed._what} came while nobody read them, and are lost: at most "
-                        f"{MAX_UNREAD} are kept"
+                        f"{MAX_UNREAD} of them are kept, and {MAX_UNREAD_SIZE} bytes"
                     )
-                for index, item in enumerate(feed._items):
+                for index, (item, _, _) in enumerate(feed._items):
                     try:
                         found = self._read(item)
                     except CodecError:
                         # Drop it: the next call would fail on it again.
-                        del feed._items[index]
+                        feed._take(index)
                         raise
                     if found is not None:
-                        del feed._items[index]
+                        feed._take(index)
                         return found
-                if feed._error is not None:
-                    raise _copy_of(feed._error)
                 if feed._ended:
+                    feed.end_seen.add(self._kind)
+                    if feed._error is not None:
+                        raise _copy_of(feed._error)
                     raise StopAsyncIteration
                 await feed._changed.park()
         finally:
@@ -145,6 +178,7 @@ class LatestFeed:
         error: What readers get then; None where they just stop.
         changed: Wakes readers.
         busy: Whether a `StateReader` waits.
+        end_seen: Whether a `StateReader` has read everything up to the end.
     """
 
     def __init__(self) -> None:
@@ -154,6 +188,7 @@ class LatestFeed:
         self.error: PGNetError | None = None
         self.changed = trio.lowlevel.ParkingLot()
         self.busy = False
+        self.end_seen = False
 
     def put(self, data: Any) -> None:
         """Set the latest state."""
@@ -205,6 +240,7 @@ class StateReader(Generic[ReadT], AsyncIterator[ReadT]):
         try:
             await trio.lowlevel.checkpoint()
             if not await feed.next_after(self._count):
+                feed.end_seen = True
                 raise StopAsyncIteration
             self._count = feed.count
             return self._read(feed.data)

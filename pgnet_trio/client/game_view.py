@@ -13,9 +13,19 @@ import trio
 
 from pgnet_trio import patch
 from pgnet_trio.client.feeds import Feed, LatestFeed, StateReader
+from pgnet_trio.client.limits import (
+    MAX_OPEN_QUESTIONS,
+    MAX_OPEN_QUESTIONS_SIZE,
+    MAX_PLAYERS_SIZE,
+    MAX_STATE_SIZE,
+    PLAYER_SIZE,
+    check,
+)
 from pgnet_trio.client.questions import Question
 from pgnet_trio.codec import from_plain, plain
-from pgnet_trio.errors import CodecError, PGNetError
+from pgnet_trio.codec.faults import value_name
+from pgnet_trio.errors import CodecError, PGNetError, ProtocolError
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import PLAYERS, Packet, Push, Response
 from pgnet_trio.protocol.events import (
     ClientEvent,
@@ -26,6 +36,7 @@ from pgnet_trio.protocol.events import (
     StateShown,
     Withdrawn,
 )
+from pgnet_trio.protocol.v2.envelopes import encode
 from pgnet_trio.typed import model_name
 
 if TYPE_CHECKING:
@@ -79,11 +90,52 @@ class _Place:
     game: str | None = None
 
 
+def _message(push: Push) -> str:
+    return push.message
+
+
+def _question_message(question: Question[Any]) -> str:
+    return question.packet.message
+
+
+@attrs.define(eq=False)
+class _Feeds:
+    """What one game has told, for a program that may read it later."""
+
+    place: _Place = attrs.field(factory=_Place)
+    pushes: Feed[Push] = attrs.field(factory=lambda: Feed("pushes", _message))
+    questions: Feed[Question[Any]] = attrs.field(
+        factory=lambda: Feed("questions", _question_message)
+    )
+    states: LatestFeed = attrs.field(factory=LatestFeed)
+
+    def end(self, error: PGNetError | None) -> None:
+        """Let readers read what is there, and then stop, or raise *error*."""
+        self.pushes.end(error)
+        self.questions.end(error)
+        self.states.end(error)
+
+
+@attrs.define(eq=False)
+class _OpenQuestion:
+    """A question that has no answer yet.
+
+    Attributes:
+        question: The question.
+        size: Its size on the wire, in bytes.
+        is_told: Whether ``on_question`` was called with it.
+    """
+
+    question: Question[Any]
+    size: int
+    is_told: bool = False
+
+
 class GameViewOwner(Protocol):
     """What a game view needs of the run that it belongs to."""
 
-    def call_hook(self, hook: Callable[..., Any] | None, argument: Any) -> None:
-        """Queue the call of an event; None is nothing to call. Never waits."""
+    def call_hook(self, hook: Callable[..., Any] | None, argument: Any, size: int = 0) -> None:
+        """Queue the call of an event about so many bytes; None is nothing to call. Never waits."""
 
     def call_once(self, function: Callable[[], Any]) -> None:
         """Queue the call of a function, unless the same call waits already. Never waits."""
@@ -126,45 +178,47 @@ class GameView:
     @property
     def open_questions(self) -> list[Question[Any]]:
         """The questions that are not answered yet."""
-        return list(self._open_questions.values())
+        return [each.question for each in self._open_questions.values()]
 
     # What the client's program reads.
 
     def pushes(self, model: type[ModelT] | None) -> AsyncIterator[Any]:
         """Iterate over pushes; see `Client.pushes`."""
+        kind = None if model is None else model_name(model)
+        feeds = self._to_read(lambda feeds: kind in feeds.pushes.end_seen)
         if model is None:
-            return self._pushes.read(None, _itself)
-        return self._pushes.read(
-            model_name(model), functools.partial(_as_model, self._place, model)
-        )
+            return feeds.pushes.read(None, _itself)
+        return feeds.pushes.read(kind, functools.partial(_as_model, feeds.place, model))
 
     def questions(self, model: type[ModelT] | None) -> AsyncIterator[Question[Any]]:
         """Iterate over questions; see `Client.questions`."""
+        kind = None if model is None else model_name(model)
+        feeds = self._to_read(lambda feeds: kind in feeds.questions.end_seen)
         if model is None:
-            return self._questions.read(None, _itself)
-        return self._questions.read(
-            model_name(model), functools.partial(_as_question, self._place, model)
-        )
+            return feeds.questions.read(None, _itself)
+        return feeds.questions.read(kind, functools.partial(_as_question, feeds.place, model))
 
     def states(self, model: type[ModelT]) -> AsyncIterator[ModelT]:
         """Iterate over states; see `Client.states`."""
-        return StateReader(self._states, functools.partial(_as_state, self._place, model))
+        feeds = self._to_read(lambda feeds: feeds.states.end_seen)
+        return StateReader(feeds.states, functools.partial(_as_state, feeds.place, model))
 
     def get_state(self, model: type[ModelT]) -> ModelT:
         """Return the latest state; see `Client.get_state`."""
-        if not self._states.count:
+        if not self._now.states.count:
             raise RuntimeError("there is no state: join a game that has a view first")
-        return _as_state(self._place, model, self._states.data)
+        return _as_state(self._now.place, model, self._now.states.data)
 
     def explain(self, error: CodecError, what: str, model: Any) -> CodecError:
         """Return an error that says which game sent something that is no such model."""
-        return _explained(error, what, self._place, model)
+        return _explained(error, what, self._now.place, model)
 
     async def wait_state(
         self, model: type[ModelT], predicate: Callable[[ModelT], bool] | None
     ) -> tuple[ModelT] | None:
         """Wait until the state is as wanted; return None where it will change no more."""
-        feed, place, count = self._states, self._place, 0
+        feeds = self._over or self._now
+        feed, place, count = feeds.states, feeds.place, 0
         await trio.lowlevel.checkpoint()
         while await feed.next_after(count):
             count = feed.count
@@ -191,17 +245,37 @@ class GameView:
         """Take in something that the server sent."""
         match event:
             case StateShown():
-                self._take_state(event.version, event.data)
+                self._take_state(event.version, event.data, event.size)
             case Patched():
                 self._take_patch(event)
             case Pushed():
-                self._take_push(event.push)
+                self._take_push(event.push, event.size)
             case GameChanged():
                 self._take_game(event)
             case QuestionAsked():
                 self._take_question(event)
             case Withdrawn():
                 self.close_question(event.id)
+
+    def tell_current(self, hook: str) -> None:
+        """Call an event that the program has only now assigned with what it has missed.
+
+        Args:
+            hook: The name of the event.
+        """
+        if hook == "on_state":
+            if self._now.states.count:
+                self._owner.call_once(self._show_state)
+        elif hook == "on_players":
+            if self.players:
+                self._show_players()
+        elif hook == "on_push":
+            for push, size in self._now.pushes.unread_after(self._pushes_told):
+                self._tell_push(push, size)
+        elif hook == "on_question":
+            for each in self._open_questions.values():
+                if not each.is_told:
+                    self._tell_question(each)
 
     def lose(self, error: PGNetError) -> None:
         """End all readers with an error, and start anew: the server forgot the session."""
@@ -220,27 +294,34 @@ class GameView:
 
     def close_question(self, id: int) -> None:
         """Close a question that is no longer open: nobody reads it, and its scope is cancelled."""
-        question = self._open_questions.pop(id, None)
-        if question is not None:
-            question.scope.cancel()
-            self._questions.remove(question)
+        closed = self._open_questions.pop(id, None)
+        if closed is not None:
+            self._open_size -= closed.size
+            closed.question.scope.cancel()
+            self._now.questions.remove(closed.question)
 
     def _start_anew(self) -> None:
-        self._place = _Place()
-        self._pushes: Feed[Push] = Feed("pushes", _message)
-        self._questions: Feed[Question[Any]] = Feed("questions", _question_message)
-        self._open_questions: dict[int, Question[Any]] = {}
-        self._states: LatestFeed = LatestFeed()
+        # Those of a game that has put the user out, until the next game: a program that has not
+        # read them to the end yet begins there.
+        self._over: _Feeds | None = None
+        self._now = _Feeds()
+        self._open_questions: dict[int, _OpenQuestion] = {}
+        self._open_size = 0
+        self._pushes_told = 0
         self._state_version = 0
+        self._state_size = 0
         self._state_wanted = False
         self.players = {}
 
+    def _to_read(self, is_read: Callable[[_Feeds], bool]) -> _Feeds:
+        """Return the feeds that a new reader begins with, by whether another has read the end."""
+        over = self._over
+        return self._now if over is None or is_read(over) else over
+
     def _end_feeds(self, error: PGNetError | None) -> None:
-        self._pushes.end(error)
-        self._questions.end(error)
-        self._states.end(error)
-        for question in self._open_questions.values():
-            question.scope.cancel()
+        self._now.end(error)
+        for each in self._open_questions.values():
+            each.question.scope.cancel()
 
     def _leave(self, error: PGNetError | None) -> None:
         self._end_feeds(error)
@@ -249,22 +330,39 @@ class GameView:
         if had_players:
             self._owner.call_hook(self._hooks.on_players, {})
 
+    def _be_put_out(self) -> None:
+        """Leave a game that the user did not leave: it may be over before anything was read."""
+        for id in [*self._open_questions]:
+            self.close_question(id)
+        over = self._now
+        self._leave(None)
+        self._over = over
+
     def _take_game(self, event: GameChanged) -> None:
         if event.name is None:
             if self._name is not None:
                 self.left = Left(self._name, event.reason, event.message)
-                self._put_event(self.left)
-            self._leave(None)
+                self._put_event(self.left, event.size)
+            if self._name is None or event.reason == "left":
+                self._leave(None)
+            else:
+                self._be_put_out()
         else:
             self.clock = event.time - trio.current_time()
-            self._place.game = event.name
-            self._put_event(Entered(event.name))
+            self._over = None
+            self._now.place.game = event.name
+            self._put_event(Entered(event.name), event.size)
         self._name = event.name
 
-    def _take_state(self, version: int, data: Any) -> None:
+    def _take_state(self, version: int, data: Any, size: int) -> None:
+        if size > MAX_STATE_SIZE:
+            # Patches may replace each other: their sizes only say when to measure.
+            size = len(encode(data))
+            check("bytes of a state", size, MAX_STATE_SIZE)
+        self._state_size = size
         self._state_version = version
         self._state_wanted = False
-        self._states.put(data)
+        self._now.states.put(data)
         # Kept apart from the feed: when `on_state` is called, the game may be over.
         self._last_state = data
         self._put_event(StateChanged())
@@ -276,29 +374,37 @@ class GameView:
         return None if hook is None else hook(plain(self._last_state))
 
     def _take_patch(self, event: Patched) -> None:
-        if event.base == self._state_version and self._states.count:
+        if event.base == self._state_version and self._now.states.count:
             try:
-                data = patch.apply(self._states.data, event.patch)
+                data = patch.apply(self._now.states.data, event.patch)
             except CodecError as error:
-                logger.warning("A patch of the state does not fit: %s", error)
+                logger.warning("A patch of the state does not fit: %s", one_line(error))
             else:
-                self._take_state(event.version, data)
+                self._take_state(event.version, data, self._state_size + event.size)
                 return
         if not self._state_wanted:
             self._state_wanted = True
             self._owner.request_full_state()
 
-    def _take_push(self, push: Push) -> None:
+    def _take_push(self, push: Push, size: int) -> None:
         if push.message == PLAYERS:
             self._take_players(push.payload)
             return
-        self._pushes.put(push)
-        self._put_event(push)
-        self._owner.call_hook(self._hooks.on_push, push)
+        self._now.pushes.put(push, size)
+        self._put_event(push, size)
+        if self._hooks.on_push is not None:
+            self._tell_push(push, size)
+
+    def _tell_push(self, push: Push, size: int) -> None:
+        self._pushes_told = self._now.pushes.count
+        self._owner.call_hook(self._hooks.on_push, push, size)
 
     def _take_players(self, payload: dict[str, Any]) -> None:
         players = {} if payload.get("all") else dict(self.players)
-        for name, online in payload.get("players", {}).items():
+        changes = payload.get("players", {})
+        if not isinstance(changes, dict):
+            raise ProtocolError(f"players: expected a map, got {value_name(changes)}")
+        for name, online in changes.items():
             if online is None:
                 players.pop(name, None)
             else:
@@ -306,8 +412,13 @@ class GameView:
         if [*players.items()] == [*self.players.items()]:
             # Nothing changed: whoever joined while this client was away has left again.
             return
+        check("bytes of a game's players", _players_size(players), MAX_PLAYERS_SIZE)
         self.players = players
-        self._owner.call_hook(self._hooks.on_players, dict(players))
+        self._show_players()
+
+    def _show_players(self) -> None:
+        players = dict(self.players)
+        self._owner.call_hook(self._hooks.on_players, players, _players_size(players))
 
     def _take_question(self, event: QuestionAsked) -> None:
         # The latest of all readings: a question that waited to be sent carries an old time.
@@ -320,26 +431,31 @@ class GameView:
             trio.CancelScope(deadline=deadline),
             self._owner.answer_question,
         )
-        self._open_questions[event.id] = question
-        self._questions.put(question)
-        self._put_event(question)
-        self._owner.call_hook(self._hooks.on_question, question)
+        self.close_question(event.id)
+        self._open_questions[event.id] = opened = _OpenQuestion(question, event.size)
+        self._open_size += event.size
+        check("open questions", len(self._open_questions), MAX_OPEN_QUESTIONS)
+        check("bytes of open questions", self._open_size, MAX_OPEN_QUESTIONS_SIZE)
+        self._now.questions.put(question, event.size)
+        self._put_event(question, event.size)
+        if self._hooks.on_question is not None:
+            self._tell_question(opened)
 
-    def _put_event(self, event: Event) -> None:
+    def _tell_question(self, opened: _OpenQuestion) -> None:
+        opened.is_told = True
+        self._owner.call_hook(self._hooks.on_question, opened.question, opened.size)
+
+    def _put_event(self, event: Event, size: int = 0) -> None:
         if self._events is not None:
-            self._events.put(event)
+            self._events.put(event, size)
 
 
 def _itself(item: ModelT) -> ModelT:
     return item
 
 
-def _message(push: Push) -> str:
-    return push.message
-
-
-def _question_message(question: Question[Any]) -> str:
-    return question.packet.message
+def _players_size(players: dict[str, bool]) -> int:
+    return sum(map(len, players)) + PLAYER_SIZE * len(players)
 
 
 def _one_kind(event: Event) -> str:

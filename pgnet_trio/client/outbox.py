@@ -77,6 +77,16 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._queue) + len(self._sent)
 
+    @property
+    def unsent(self) -> int:
+        """How many packets wait to be sent that nobody awaits the answer of."""
+        return sum(request.done is None for request in self._queue)
+
+    @property
+    def owed(self) -> int:
+        """The same, and those with no answer yet."""
+        return self.unsent + sum(request.done is None for request in self._sent.values())
+
     def adapt(self, version: int, max_size: int | None) -> None:
         """Encode and limit what is queued from here on as this connection's server takes it."""
         self.version = version

@@ -11,9 +11,18 @@ import trio
 
 from pgnet_trio.client.callbacks import CAPACITY, CallbackQueue, Hooks
 from pgnet_trio.client.game_view import Event, GameView
+from pgnet_trio.client.limits import MAX_CALLS_SIZE, MAX_STATUS
 from pgnet_trio.client.outbox import MAX_QUEUED, Callback, Outbox, PendingRequest
 from pgnet_trio.client.session import ClientSession
-from pgnet_trio.errors import Disconnected, PGNetError, SendQueueFull, SessionLost, first_error
+from pgnet_trio.errors import (
+    Disconnected,
+    PGNetError,
+    ProtocolError,
+    SendQueueFull,
+    SessionLost,
+    first_error,
+)
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import (
     DEFAULT_HEARTBEAT_RATE,
     SERVER_PREFIX,
@@ -22,7 +31,7 @@ from pgnet_trio.messages import (
     Response,
     Status,
 )
-from pgnet_trio.protocol.events import ClientEvent, GameChanged, ResponseReceived
+from pgnet_trio.protocol.events import ClientEvent, GameChanged, QuietAck, ResponseReceived
 from pgnet_trio.protocol.v2 import TAKEN_OVER
 
 if TYPE_CHECKING:
@@ -38,6 +47,9 @@ TAKEN_OVER_STATUS = "You logged in from elsewhere; this program is out of the ga
 
 CLOSED_HERE = "disconnected by this client"
 NOT_CONNECTED = "This client is not connected."
+LEAVE_DEADLINE = 10.0
+"""Seconds that leaving waits until everything that was sent before has left, with its callbacks."""
+
 JOINING = (Request.CREATE_GAME, Request.JOIN_GAME)
 
 
@@ -92,7 +104,7 @@ class ClientRun:
         reconnect_for: float | None,
     ) -> None:
         self._hooks = hooks
-        self._username = credentials.username
+        self._username = one_line(credentials.username, 100)
         self._connector = connector
         self.callbacks = CallbackQueue()
         self.outbox = Outbox()
@@ -116,6 +128,7 @@ class ClientRun:
         self.drops = 0
         self._heartbeat_rate = DEFAULT_HEARTBEAT_RATE
         self._game_changed = trio.lowlevel.ParkingLot()
+        self._outbox_changed = trio.lowlevel.ParkingLot()
         # How the user got into the game, to get there again after the session was lost, and the
         # request that does so.
         self._way_in: Packet | None = None
@@ -130,6 +143,7 @@ class ClientRun:
         Raises:
             ConnectFailed: The first connection or log-in failed.
             ServerKeyMismatch: The server has another key than it should, or than before.
+            Disconnected: The body ended, and some of what it sent did not leave in time.
             Exception: What the body, a callback or an event raised, bare; the body's comes first.
         """
         body_error: Exception | None = None
@@ -144,6 +158,7 @@ class ClientRun:
                         connected.start_soon(self._send_heartbeats)
                         try:
                             yield
+                            await self._wait_all_sent()
                         except Exception as raised:
                             body_error = raised
                             reason = first_error(raised)
@@ -197,12 +212,12 @@ class ClientRun:
     def send(self, packet: Packet, callback: Callback | None, *, do_next: bool) -> None:
         """Queue a packet; never waits. See `Client.send`."""
         if not self.connected:
-            logger.warning("Not connected, so this is dropped: %r", packet)
+            logger.warning("Not connected, so this is dropped: %.300r", packet)
             return
         quiet = callback is None and not packet.message.startswith(SERVER_PREFIX)
         if quiet:
             logger.debug(
-                "%s sends %r; without a callback, no answer is shown", self._username, packet
+                "%s sends %.300r; without a callback, no answer is shown", self._username, packet
             )
         self.outbox.put(
             PendingRequest(packet, callback, quiet=quiet),
@@ -210,6 +225,11 @@ class ClientRun:
             waiting_callbacks=len(self.callbacks),
         )
         self.session.flush()
+
+    def tell_current(self, hook: str) -> None:
+        """Call an event that was assigned only now with what it has missed."""
+        if self.in_use and self.connected:
+            self.view.tell_current(hook)
 
     def events(self) -> AsyncIterator[Event]:
         """Iterate over what happens in the game; see `Client.events`."""
@@ -228,9 +248,9 @@ class ClientRun:
 
     def set_status(self, status: str) -> None:
         """Note how things are."""
-        self.status = status
-        logger.info("%s: %s", self._username, status)
-        self._call(self._hooks.on_status, status)
+        self.status = status = one_line(status, MAX_STATUS)
+        logger.info("%s: %s", self._username, one_line(status))
+        self._call(self._hooks.on_status, status, len(status))
 
     def session_opened(self, *, again: bool) -> None:
         """Note that the user is logged in; *again* after a lost session, join the game anew."""
@@ -273,7 +293,11 @@ class ClientRun:
         self.close_reason = reason
         error = Disconnected(reason)
         error.__cause__ = cause
+        unsent = self.outbox.unsent
+        if unsent:
+            logger.warning("Disconnected before %d messages of `send` were sent", unsent)
         self.outbox.fail_all(error)
+        self._outbox_changed.unpark_all()
         # A program that wanted the end has lost nothing: its iterators just stop.
         self.view.end(None if reason == CLOSED_HERE else error)
         self.game = None
@@ -289,24 +313,34 @@ class ClientRun:
             # Something before it in the same frame has ended the session.
             return
         if isinstance(event, ResponseReceived):
-            self._take_response(event.id, event.response)
+            self._take_response(event.id, event.response, event.size)
+            self._outbox_changed.unpark_all()
             return
-        self.view.take(event)
-        if isinstance(event, GameChanged):
+        try:
+            self.view.take(event)
+        except ProtocolError as error:
+            self.session.end(str(error))
+            return
+        if isinstance(event, QuietAck):
+            self._outbox_changed.unpark_all()
+        elif isinstance(event, GameChanged):
             if event.name is None:
                 self._way_in = None
-            self._heartbeat_rate = event.heartbeat_rate
+            self._heartbeat_rate = max(0.0, event.heartbeat_rate)
             self._set_game(event.name)
             # Also where the name is the one of before: the rate may be another.
             self._game_changed.unpark_all()
 
-    def _take_response(self, request_id: int, response: Response) -> None:
+    def _take_response(self, request_id: int, response: Response, size: int) -> None:
         request = self.outbox.take(request_id)
         packet = request.packet
         if packet.message in JOINING and response.status == Status.OK:
             self._way_in = packet
         elif request is self._rejoining:
+            # The way back is refused: the user is out of the game.
             self._way_in = None
+            now = trio.current_time() + self.view.clock
+            self.view.take(GameChanged(None, 0.0, now, "closed", response.message, size))
             self._set_game(None)
         if self.session.protocol == 1:
             rate = response.payload.get("heartbeat_rate")
@@ -315,14 +349,14 @@ class ClientRun:
             self._infer_game(packet, response)
         else:
             response.game = self.game
-        self._call(request.callback, response)
+        self._call(request.callback, response, size)
         request.succeed(response)
         if request.question is not None and response.status == Status.OK:
             # After `succeed`: whoever answered may wait within the question's scope, which this
             # cancels.
             self.view.close_question(request.question)
         if response.disconnecting:
-            self.session.end(response.message)
+            self.session.end(one_line(response.message))
 
     def _infer_game(self, packet: Packet, response: Response) -> None:
         """Note the game that a response of protocol 1 names; that is all it tells of a game."""
@@ -345,15 +379,15 @@ class ClientRun:
             return
         self.game = game
         self.set_status(f"In the game {game!r}." if game is not None else "In no game.")
-        self._call(self._hooks.on_game, game)
+        self._call(self._hooks.on_game, game, len(game or ""))
         self._game_changed.unpark_all()
 
     # What the game view asks for: see `GameViewOwner`.
 
-    def call_hook(self, hook: Callable[..., Any] | None, argument: Any) -> None:
+    def call_hook(self, hook: Callable[..., Any] | None, argument: Any, size: int = 0) -> None:
         """Queue the call of an event that a game causes; too many of them end the session."""
         if hook is not None and len(self.callbacks) < MAX_QUEUED:
-            self._call(hook, argument)
+            self._call(hook, argument, size)
         elif hook is not None:
             self._end_overwhelmed()
 
@@ -388,16 +422,35 @@ class ClientRun:
             if response.game is not None:
                 self._call(self._hooks.on_heartbeat, response)
 
-    def _call(self, function: Callable[..., Any] | None, argument: Any) -> None:
+    async def _wait_all_sent(self) -> None:
+        """Wait until everything of `send` has left, and what has a callback is answered.
+
+        Raises:
+            Disconnected: It lasts longer than `LEAVE_DEADLINE`.
+        """
+        await trio.lowlevel.checkpoint()
+        with trio.move_on_after(LEAVE_DEADLINE):
+            while self.outbox.owed:
+                await self._outbox_changed.park()
+        owed, unsent = self.outbox.owed, self.outbox.unsent
+        if owed:
+            raise Disconnected(
+                f"{unsent} messages of `send` were not sent, and {owed - unsent} have no answer, "
+                f"{LEAVE_DEADLINE:g} s after the client's program had ended"
+            )
+
+    def _call(self, function: Callable[..., Any] | None, argument: Any, size: int = 0) -> None:
         if function is None:
             return
-        self.callbacks.put(function, argument)
-        if len(self.callbacks) > CAPACITY:
+        callbacks = self.callbacks
+        callbacks.put(function, argument, size)
+        if len(callbacks) > CAPACITY or callbacks.size > MAX_CALLS_SIZE:
             self._end_overwhelmed()
 
     def _end_overwhelmed(self) -> None:
         self.session.end(
-            f"more than {MAX_QUEUED} calls of events wait: they take longer than new ones come"
+            f"more than {MAX_QUEUED} calls of events wait, or more than {MAX_CALLS_SIZE} bytes: "
+            "they take longer than new ones come"
         )
 
 

@@ -22,6 +22,7 @@ from pgnet_trio.errors import (
     ServerKeyMismatch,
     first_error,
 )
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol import v1, v2
 from pgnet_trio.protocol.events import (
     ClientEvent,
@@ -235,9 +236,9 @@ class ClientSession:
             logging.INFO if again else logging.WARNING,
             "%s, at %s: %s. This client told it nothing secret. A server keeps its key over a "
             "restart if it has a save_file or a key_file.",
-            self._credentials.username,
+            one_line(self._credentials.username),
             where,
-            mismatch,
+            one_line(mismatch),
         )
         self._owner.set_status(f"Not back yet: at {where}, {sentence(mismatch)}")
 

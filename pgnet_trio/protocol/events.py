@@ -1,4 +1,8 @@
-"""What a protocol reports when a message has arrived; the same for every version."""
+"""What a protocol reports when a message has arrived; the same for every version.
+
+The ``size`` of an event that a client may keep is what it took on the wire, in bytes: its share of
+the message where several came in a short one.
+"""
 
 from __future__ import annotations
 
@@ -201,6 +205,7 @@ class ResponseReceived:
 
     id: int
     response: Response
+    size: int = attrs.field(default=0, eq=False, repr=False)
 
 
 @attrs.frozen
@@ -215,6 +220,7 @@ class Pushed:
     """Client side: the game or the server says something unasked."""
 
     push: Push
+    size: int = attrs.field(default=0, eq=False, repr=False)
 
 
 @attrs.frozen
@@ -235,6 +241,7 @@ class GameChanged:
     time: float = 0.0
     reason: str = ""
     message: str = ""
+    size: int = attrs.field(default=0, eq=False, repr=False)
 
 
 @attrs.frozen
@@ -243,6 +250,7 @@ class StateShown:
 
     version: int
     data: Any
+    size: int = attrs.field(default=0, eq=False, repr=False)
 
 
 @attrs.frozen
@@ -258,6 +266,7 @@ class Patched:
     base: int
     version: int
     patch: Any
+    size: int = attrs.field(default=0, eq=False, repr=False)
 
 
 @attrs.frozen
@@ -275,6 +284,7 @@ class QuestionAsked:
     packet: Packet
     deadline: float | None
     time: float
+    size: int = attrs.field(default=0, eq=False, repr=False)
 
 
 @attrs.frozen

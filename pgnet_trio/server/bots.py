@@ -13,6 +13,7 @@ import trio
 
 from pgnet_trio.connection import Connection
 from pgnet_trio.errors import ConnectFailed, Disconnected, PGNetError, ProtocolError, first_error
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import Packet, Request, Response, Status
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.events import LogIn, ServerEvent
@@ -51,7 +52,7 @@ async def run_bot(
             "The bot %r did not get into the game %r: %s",
             bot.username,
             room.name,
-            first_error(group),
+            one_line(first_error(group)),
         )
     except* Exception as group:
         logger.error(
@@ -167,7 +168,7 @@ async def _read(
     try:
         await read_requests(connection, handle, session)
     except (Disconnected, ProtocolError) as error:
-        logger.debug("The bot %r is gone: %s", session.username, error)
+        logger.debug("The bot %r is gone: %s", session.username, one_line(error))
 
 
 async def _carry_out(seat: _Seat, session: Session, packet: Packet) -> Response:

@@ -13,6 +13,7 @@ import trio
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import ServerError, StorageError
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import DEFAULT_PORT, check_port
 from pgnet_trio.protocol.v2 import SUBPROTOCOL_2_1
 from pgnet_trio.server.accounts import AccountRefusal
@@ -347,6 +348,6 @@ async def _delete_user(context: ServerContext, username: str) -> None:
         await context.delete_user(username)
     except AccountRefusal as error:
         # Somebody else has deleted the user meanwhile.
-        logger.info("The user %s was not deleted: %s", username, error)
+        logger.info("The user %s was not deleted: %s", one_line(username), one_line(error))
     except StorageError as error:
-        logger.error("The user %s could not be deleted: %s", username, error)
+        logger.error("The user %s could not be deleted: %s", one_line(username), one_line(error))

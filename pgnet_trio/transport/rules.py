@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pgnet_trio.foreign_text import one_line
+
 __all__ = [
     "BUSY_RECEIVING",
     "BUSY_SENDING",
@@ -18,7 +20,6 @@ __all__ = [
     "check_close_code",
     "closed_by_peer",
     "cut_reason",
-    "printable",
     "too_big",
     "too_many_fragments",
 ]
@@ -59,7 +60,6 @@ BUSY_RECEIVING = "another task is already receiving from this link"
 BUSY_SENDING = "an earlier message still waits inside the transport: await drain() first"
 
 _MAX_REASON_SIZE = 123
-_MAX_SHOWN = 200
 
 
 def byte_size(message: str | bytes) -> int:
@@ -93,12 +93,7 @@ def cut_reason(reason: str) -> str:
 def closed_by_peer(code: int, reason: str) -> str:
     """Return the text of the error that says that the peer closed the link."""
     text = f"the peer closed the link with code {code}"
-    return f"{text}: {printable(reason)}" if reason else text
-
-
-def printable(text: str) -> str:
-    """Return text of the peer for an error message: short, and without control characters."""
-    return "".join(char if char.isprintable() else "?" for char in text[:_MAX_SHOWN])
+    return f"{text}: {one_line(reason)}" if reason else text
 
 
 def too_big(limit: int) -> str:

@@ -32,10 +32,11 @@ from trio_websocket import (
     wrap_server_stream,
 )
 
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.transport.frames import FINAL_CLOSE
 from pgnet_trio.transport.handshake import TOO_EARLY, HeadEnd, open_stream, refuse
 from pgnet_trio.transport.pipes import BytePipe, helper_nursery, open_pipe
-from pgnet_trio.transport.rules import CLOSED_HERE, closed_by_peer, cut_reason, printable
+from pgnet_trio.transport.rules import CLOSED_HERE, closed_by_peer, cut_reason
 from pgnet_trio.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ class TrioWebSocketTransport(WebSocketTransport):
             self._end(trio.EndOfChannel, closed_by_peer(close.code, close.reason or ""))
         else:
             # The library reports an error in the peer's frames as if the peer had closed with it.
-            text = printable(close.reason or "")
+            text = one_line(close.reason or "")
             self._send_close(close.code, cut_reason(text))
             self._end(trio.BrokenResourceError, f"the peer broke the rules of WebSocket: {text}")
 
@@ -402,10 +403,10 @@ class _Library(trio.abc.Stream):
 
     def _no_handshake(self) -> trio.BrokenResourceError:
         if self._is_client and self._status not in (None, "101"):
-            answer = f"it answered with HTTP {printable(self._status or '')}"
+            answer = f"it answered with HTTP {one_line(self._status or '')}"
             return trio.BrokenResourceError(f"the server did not open a WebSocket: {answer}")
         if self._raised is not None and str(self._raised):
-            why = printable(str(self._raised))
+            why = one_line(self._raised)
         else:
             why = self._failure or (
                 "no valid WebSocket handshake" if self._status else "the connection ended"

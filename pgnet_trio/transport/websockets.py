@@ -18,13 +18,13 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.transport.handshake import TOO_EARLY, HeadEnd, open_stream, refuse
 from pgnet_trio.transport.pipes import BytePipe, open_pipe
 from pgnet_trio.transport.rules import (
     INVALID_TEXT,
     MAX_HANDSHAKE_SIZE,
     closed_by_peer,
-    printable,
 )
 from pgnet_trio.transport.websocket import WebSocketTransport
 
@@ -223,7 +223,7 @@ def _why_over(protocol: Protocol) -> tuple[type[Exception], str, BaseException |
     cause, close = protocol.parser_exc, protocol.close_rcvd
     if cause is None and close is not None:
         return trio.EndOfChannel, closed_by_peer(close.code, close.reason), None
-    text = f"the peer broke the rules of WebSocket: {printable(str(cause))}"
+    text = f"the peer broke the rules of WebSocket: {one_line(cause)}"
     return trio.BrokenResourceError, text, cause
 
 
@@ -313,7 +313,7 @@ async def _shake_hands_as_client(
             protocol.receive_eof()
     error = protocol.handshake_exc
     if isinstance(error, InvalidStatus):
-        status, phrase = error.response.status_code, printable(error.response.reason_phrase)
+        status, phrase = error.response.status_code, one_line(error.response.reason_phrase)
         raise trio.BrokenResourceError(
             f"the server did not open a WebSocket: it answered with HTTP {status} {phrase}"
         ) from error
@@ -329,4 +329,4 @@ def _explain(error: BaseException | None) -> str:
     while error is not None:
         parts.append(str(error))
         error = error.__cause__
-    return printable(": ".join(parts))
+    return one_line(": ".join(parts))

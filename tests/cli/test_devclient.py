@@ -24,9 +24,9 @@ from pgnet_trio.devclient import (
     PlainConsole,
     describe_packet,
     parse_packet,
-    printable,
 )
 from pgnet_trio.errors import LoginRefused, PGNetError, Reject
+from pgnet_trio.foreign_text import printable
 from pgnet_trio.game import Game
 from pgnet_trio.messages import Packet, Push, Response, Status
 from pgnet_trio.server import Server

@@ -236,6 +236,7 @@ async def test_the_queue_is_bounded(autojump_clock: trio.testing.MockClock) -> N
             # Some have left already, as far as the window allows.
             for _ in range(MAX_QUEUED + WINDOW + 1):
                 ann.send(Packet("wait"))
+        game.gate.set()
 
 
 async def test_whoever_waits_hears_that_the_connection_ended(

@@ -18,6 +18,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "pgnet_trio"
 # A module imports only from its own layer and from those before it.
 LAYERS = (
     "errors",
+    "foreign_text",
     "codec",
     "messages",
     "typed",
@@ -52,7 +53,16 @@ EXCEPTIONS = {
 }
 
 # These never import trio, nor a module of ours that does.
-PURE_LAYERS = {"errors", "codec", "messages", "typed", "crypto", "protocol", "patch"}
+PURE_LAYERS = {
+    "errors",
+    "foreign_text",
+    "codec",
+    "messages",
+    "typed",
+    "crypto",
+    "protocol",
+    "patch",
+}
 PURE_MODULES = {
     "pgnet_trio.client.address",
     "pgnet_trio.client.backoff",

@@ -28,7 +28,7 @@ from pgnet_trio import (
     StateChanged,
     on,
 )
-from pgnet_trio.client.feeds import MAX_UNREAD
+from pgnet_trio.client.limits import MAX_UNREAD
 from pgnet_trio.client.outbox import MAX_QUEUED
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, hosting, playing
 
@@ -162,7 +162,7 @@ async def test_the_state_of_a_turn_comes_before_its_pushes_and_these_before_its_
         ann.on_push = lambda push: order.append("push")
         ann.send(Say("x", times=2), lambda response: order.append("answer"))
         await wait_all_tasks_blocked()
-        assert order == ["state 2", "push", "push", "answer"]
+        assert order == ["state 0", "state 2", "push", "push", "answer"]
 
 
 @pytest.mark.parametrize("how", ["raw", "packet", "push"])
@@ -313,7 +313,7 @@ async def test_iterators_end_with_the_game_after_the_last_that_there_was(
                 await bob.request(Packet(how, {"who": "ann"}))
         await wait_all_tasks_blocked()
         last = [] if how == "leave" else ["state 1", {"kick": "farewell", "close": "the end"}[how]]
-        assert order == [*last, "None"]
+        assert order == ["state 0", *last, "None"]
         assert sorted(ended) == ["pushes", "questions", "states"]
         assert (
             ann.left

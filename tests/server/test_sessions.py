@@ -153,7 +153,11 @@ async def test_a_short_drop_goes_by_unnoticed_but_for_those_who_ask(
         assert ann.status == "Online again."
         assert ann.players == bob.players == {"ann": True, "bob": True}
         assert table.calls == ["ann joined", "bob joined", "ann dropped", "ann resumed"]
-        assert watched.calls == [("online", False), ("online", True)]
+        assert watched.calls == [
+            ("players", {"ann": True, "bob": True}),
+            ("online", False),
+            ("online", True),
+        ]
         assert seen_by_bob.of("players")[-2:] == [
             {"ann": False, "bob": True},
             {"ann": True, "bob": True},
@@ -321,7 +325,7 @@ async def test_comings_and_goings_do_not_pile_up_for_who_is_away(
             await trio.sleep(6)
             truth = [("ann", True), ("zoe", False), ("bob", True)]
             assert list(ann.players.items()) == list(bob.players.items()) == truth
-            assert watched.of("players") == [dict(truth)]
+            assert watched.of("players") == [{"ann": True, "bob": True}, dict(truth)]
             assert (await anext(ann.pushes())).payload == {"n": 1}
             server.network.heal("zoe")
             await trio.sleep(6)
@@ -347,8 +351,8 @@ async def test_who_came_and_left_while_a_client_was_away_is_no_news(
         server.network.heal("ann")
         await trio.sleep(6)
         assert ann.online
-        assert len(seen_by_bob.of("players")) == 4
-        assert watched.of("players") == []
+        assert len(seen_by_bob.of("players")) == 5
+        assert watched.of("players") == [{"ann": True, "bob": True}]
         assert ann.players == {"ann": True, "bob": True}
 
 
@@ -616,7 +620,7 @@ async def test_without_reconnecting_a_drop_is_the_end(autojump_clock: MockClock)
         await wait_all_tasks_blocked()
         assert (ann.connected, ann.online, ann.game) == (False, False, None)
         assert "cut" in ann.close_reason
-        assert watched.calls == [("connection", False)]
+        assert watched.calls == [("players", {"ann": True}), ("connection", False)]
 
 
 async def test_the_client_gives_up_in_time_and_says_why(autojump_clock: MockClock) -> None:

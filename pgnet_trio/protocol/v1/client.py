@@ -8,6 +8,7 @@ from typing import ClassVar
 from pgnet_trio.codec import from_plain
 from pgnet_trio.crypto import Box, KeyPair
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError, ServerKeyMismatch
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import Packet, Response, Status
 from pgnet_trio.protocol.events import (
     MAX_REASON,
@@ -101,11 +102,11 @@ class ClientProtocol(Endpoint):
         try:
             response = Response.deserialize(self._text(message))
             if self._state is OPEN:
-                return [self._answer(response)]
+                return [self._answer(response, len(message))]
             match self._state:
                 case _ if response.disconnecting or response.status != Status.OK:
                     self._advance(MessageKind.REFUSAL)
-                    return [LoginRefusal(response.message)]
+                    return [LoginRefusal(one_line(response.message))]
                 case State.VERDICT:
                     self._advance(MessageKind.ACCEPTANCE)
                     return [LoggedIn(response.message)]
@@ -117,7 +118,7 @@ class ClientProtocol(Endpoint):
             raise
         except (CodecError, CryptoError, ProtocolError) as error:
             self._state = CLOSED
-            raise ProtocolError(str(error)[:MAX_REASON]) from None
+            raise ProtocolError(one_line(error, MAX_REASON)) from None
 
     def request(self, packet: Packet) -> int:
         """Queue a request.
@@ -156,9 +157,9 @@ class ClientProtocol(Endpoint):
         self._outbox.append((self._handshake, self._box))
         self._handshake = ""
 
-    def _answer(self, response: Response) -> ResponseReceived:
+    def _answer(self, response: Response, size: int) -> ResponseReceived:
         if not self.unanswered:
             raise ProtocolError("an answer came, and there was no request")
         self._advance(MessageKind.LAST_ANSWER if response.disconnecting else ANSWER)
         self._answered += 1
-        return ResponseReceived(self._answered, response)
+        return ResponseReceived(self._answered, response, size)

@@ -11,6 +11,7 @@ import attrs
 from pgnet_trio.codec import from_plain
 from pgnet_trio.crypto import Box, KeyPair
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import Packet, Response, Status
 from pgnet_trio.protocol.events import (
     FEW_BYTES,
@@ -94,7 +95,7 @@ class ServerProtocol(Endpoint):
                 case _:
                     raise self._out_of_turn()
         except (CodecError, CryptoError, ProtocolError) as error:
-            reason = str(error)[:MAX_REASON]
+            reason = one_line(error, MAX_REASON)
             if MessageKind.REFUSAL in self.transitions[self._state]:
                 self.refuse(reason)
             self._state = CLOSED

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from pgnet_trio.codec import plain
 from pgnet_trio.crypto.noise import NoiseHandshake
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError, ServerKeyMismatch
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import Packet, Push, Response
 from pgnet_trio.protocol.events import (
+    MAX_REASON,
     ClientEvent,
     GameChanged,
     Goodbye,
@@ -46,6 +48,12 @@ if TYPE_CHECKING:
     from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 
 __all__ = ["ClientProtocol"]
+
+SHARED_SIZE = 4 * 1024
+"""Bytes of the longest message whose envelopes count an equal share of it each.
+
+In a longer one, a single envelope may take nearly all of it, so each is measured.
+"""
 
 
 class ClientProtocol(Endpoint):
@@ -144,9 +152,13 @@ class ClientProtocol(Endpoint):
         events: list[ClientEvent] = []
         counted = 0
         try:
-            for envelope in self._read(message):
+            envelopes = self._read(message)
+            size = len(message)
+            if len(envelopes) > 1:
+                size = size // len(envelopes) if size <= SHARED_SIZE else 0
+            for envelope in envelopes:
                 counted += type(envelope) in COUNTED
-                event = self._handle(envelope)
+                event = self._handle(envelope, size or wire.size_of(envelope))
                 if event is not None:
                     events.append(event)
         except CryptoError:
@@ -216,7 +228,7 @@ class ClientProtocol(Endpoint):
             envelopes = wire.read_from_server(payload)
             if len(envelopes) != 1:
                 raise ProtocolError(f"expected a hello, got {len(envelopes)} envelopes")
-            event = self._handle(envelopes[0])
+            event = self._handle(envelopes[0], len(payload))
         except ServerKeyMismatch:
             self._close_silently()
             raise
@@ -228,7 +240,7 @@ class ClientProtocol(Endpoint):
         self._log_in_or_resume()
         return []
 
-    def _handle(self, envelope: Any) -> ClientEvent | None:
+    def _handle(self, envelope: Any, size: int) -> ClientEvent | None:
         kind = type(envelope)
         self._advance(kind)
         if kind is wire.ResponseEnvelope:
@@ -240,22 +252,22 @@ class ClientProtocol(Endpoint):
                 envelope.status,
                 envelope.created_on,
             )
-            return ResponseReceived(envelope.id, response)
+            return ResponseReceived(envelope.id, response, size)
         if kind is wire.PatchEnvelope:
             if envelope.base == self._delivery.state_version:
                 self._delivery.state_version = envelope.version
-            return Patched(envelope.base, envelope.version, plain(envelope.patch, "patch"))
+            return Patched(envelope.base, envelope.version, plain(envelope.patch, "patch"), size)
         if kind is wire.StateEnvelope or kind is wire.LastState:
             if kind is wire.LastState and envelope.version == self._delivery.state_version:
                 # This client has it: the server could not know that it had arrived.
                 return None
             self._delivery.state_version = envelope.version
-            return StateShown(envelope.version, plain(envelope.data, "state"))
+            return StateShown(envelope.version, plain(envelope.data, "state"), size)
         if kind is wire.PushEnvelope:
-            return Pushed(Push(envelope.message, plain(envelope.payload)))
-        return self._handle_rare(kind, envelope)
+            return Pushed(Push(envelope.message, plain(envelope.payload)), size)
+        return self._handle_rare(kind, envelope, size)
 
-    def _handle_rare(self, kind: type, envelope: Any) -> ClientEvent | None:
+    def _handle_rare(self, kind: type, envelope: Any, size: int) -> ClientEvent | None:
         if kind is wire.Acknowledgement:
             self._delivery.settle_quiet(envelope.received)
             return QuietAck(envelope.received)
@@ -263,7 +275,7 @@ class ClientProtocol(Endpoint):
             self._owes_pong = True
         elif kind is wire.QuestionEnvelope:
             packet = Packet(envelope.message, plain(envelope.payload))
-            return QuestionAsked(envelope.id, packet, envelope.deadline, envelope.time)
+            return QuestionAsked(envelope.id, packet, envelope.deadline, envelope.time, size)
         elif kind is wire.WithdrawalEnvelope:
             return Withdrawn(envelope.id)
         elif kind is wire.GameEnvelope:
@@ -273,6 +285,7 @@ class ClientProtocol(Endpoint):
                 envelope.time,
                 envelope.reason,
                 envelope.message,
+                size,
             )
         elif kind is wire.Welcome:
             if len(envelope.token) != TOKEN_BYTES:
@@ -282,13 +295,13 @@ class ClientProtocol(Endpoint):
             self._delivery.resume(envelope.last_request)
             return Resumed()
         elif kind is wire.SessionGone:
-            return ResumeRefusal(wire.cut(envelope.reason))
+            return ResumeRefusal(one_line(envelope.reason, MAX_REASON))
         elif kind is wire.Refusal:
-            return LoginRefusal(wire.cut(envelope.reason))
+            return LoginRefusal(one_line(envelope.reason, MAX_REASON))
         elif kind is wire.GoodbyeEnvelope:
-            return Goodbye(wire.cut(envelope.reason))
+            return Goodbye(one_line(envelope.reason, MAX_REASON))
         elif kind is wire.RestartEnvelope:
-            return Restarting(wire.cut(envelope.reason))
+            return Restarting(one_line(envelope.reason, MAX_REASON))
         elif kind is wire.Hello:
             self._take_hello(envelope)
             if self._token:

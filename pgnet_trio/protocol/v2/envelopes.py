@@ -19,6 +19,7 @@ import msgspec
 from pgnet_trio.codec import Int64, plain
 from pgnet_trio.codec.plain_data import ShallowDict, collector_paused, is_plain
 from pgnet_trio.errors import CodecError, ProtocolError
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import Packet, Push, Response, explicit_time
 from pgnet_trio.protocol.events import FEW_BYTES, MAX_REASON
 
@@ -68,6 +69,7 @@ __all__ = [
     "numbered",
     "read_from_client",
     "read_from_server",
+    "size_of",
 ]
 
 
@@ -376,8 +378,13 @@ def _read(decode: Any, plaintext: bytes) -> Any:
         return decode(plaintext)
     except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError, TypeError) as error:
         raise ProtocolError(
-            f"expected an array of envelopes in msgpack: {str(error)[:MAX_REASON]}"
+            f"expected an array of envelopes in msgpack: {one_line(error, MAX_REASON)}"
         ) from None
+
+
+def size_of(envelope: FromServer) -> int:
+    """Return the size of an envelope on the wire, in bytes."""
+    return len(encode(envelope))
 
 
 def cut(reason: str) -> str:

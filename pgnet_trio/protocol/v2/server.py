@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from pgnet_trio.codec import count_nested, plain
 from pgnet_trio.crypto.noise import NoiseHandshake
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import Packet
 from pgnet_trio.protocol.events import (
     FEW_BYTES,
+    MAX_REASON,
     FullStateRequested,
     Goodbye,
     LogIn,
@@ -285,7 +287,7 @@ class ServerProtocol(Endpoint):
         elif kind is wire.FullStateRequestEnvelope:
             return FullStateRequested()
         elif kind is wire.GoodbyeEnvelope:
-            return Goodbye(wire.cut(envelope.reason))
+            return Goodbye(one_line(envelope.reason, MAX_REASON))
         elif kind is wire.Hello:
             self._take_hello(envelope)
         elif kind is wire.LogInEnvelope:

@@ -14,6 +14,7 @@ import trio
 
 from pgnet_trio.connection import Connection
 from pgnet_trio.errors import Disconnected, ProtocolError, bare
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol import v1, v2
 from pgnet_trio.server.admission import TokenBucket
 from pgnet_trio.server.connections.login import Login
@@ -99,7 +100,7 @@ async def _serve(
         if login_scope.cancelled_caught:
             logger.info("%s did not log in in time", peer)
     except* (trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel) as group:
-        logger.info("The connection from %s failed: %s", peer, group.exceptions[0])
+        logger.info("The connection from %s failed: %s", peer, one_line(group.exceptions[0]))
     except* Exception as group:
         logger.exception("The connection from %s failed, and is closed", peer)
         context.options.environment.note_failure(bare(group))
@@ -164,7 +165,7 @@ async def _converse(
         except (Disconnected, ProtocolError) as error:
             reason, for_good = str(error), isinstance(error, ProtocolError)
             if session is None:
-                logger.info("Somebody at %s did not log in: %s", transport.peer, reason)
+                logger.info("Somebody at %s did not log in: %s", transport.peer, one_line(reason))
         finally:
             if session is not None:
                 session.detach(handle, reason or "The connection failed.", for_good=for_good)
@@ -173,7 +174,7 @@ async def _converse(
                         "%s lost the connection, and may come back within %g s: %s",
                         session.username,
                         context.options.resume_grace,
-                        reason,
+                        one_line(reason),
                     )
         if session is not None and not reason:
             # The session's last words go out first: they say why the link closes.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from pgnet_trio.errors import CryptoError, Disconnected, PGNetError, ProtocolError, StorageError
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.events import Goodbye, LogIn, Resume
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
@@ -120,7 +121,7 @@ class Login:
 
     def _refuse(self, refusal: AccountRefusal) -> None:
         protocol = self._protocol
-        logger.info("Refused a log-in from %s: %s", self._peer, refusal)
+        logger.info("Refused a log-in from %s: %s", self._peer, one_line(refusal))
         if isinstance(refusal, _NotNow) and protocol.version > 1:
             # A goodbye, and no refusal: the client may come back.
             protocol.goodbye(str(refusal))
@@ -259,7 +260,7 @@ class Login:
         except CryptoError as error:
             raise AccountRefusal(f"This log-in cannot be checked: {error}.") from None
         except StorageError as error:
-            logger.error("A registration could not be saved: %s", error)
+            logger.error("A registration could not be saved: %s", one_line(error))
             raise AccountRefusal(
                 "The server cannot save registrations now; try again later."
             ) from None
@@ -277,6 +278,6 @@ async def _upgrade(context: ServerContext, found: UserRecord, password: str) -> 
     except (AccountRefusal, TooBusy) as error:
         logger.debug("The password record of %s stays as it is: %s", found.name, error)
     except Exception as error:
-        logger.error("A stronger password record could not be saved: %s", error)
+        logger.error("A stronger password record could not be saved: %s", one_line(error))
         if not isinstance(error, PGNetError):
             context.options.environment.note_failure(error)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from pgnet_trio.errors import StorageError
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Archive:
             async with self._turn_until(deadline):
                 await self._call(_Call(self._store_lock, self._store.sync), deadline)
         except StorageError as error:
-            logger.error("The save file is not ready to be copied: %s", error)
+            logger.error("The save file is not ready to be copied: %s", one_line(error))
 
     async def close(self) -> None:
         """Release the save file, also where this is cancelled.

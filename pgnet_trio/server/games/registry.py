@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.games.lobby import GameEntry, Lobby
 from pgnet_trio.server.games.saves import unpack
 from pgnet_trio.server.refusals import CLOSED, RESTARTING, SHUTTING_DOWN, RoomClosed
@@ -114,7 +115,7 @@ class GameRegistry:
                 logger.error(
                     "A saved game stays in the save file as it is, until it is joined and can be "
                     "made, or destroyed by the admin: %s",
-                    error,
+                    one_line(error),
                 )
 
     async def finish_all(self) -> None:
@@ -145,7 +146,7 @@ class GameRegistry:
 
     def note_end(self, entry: GameEntry[RoomTask], reason: str) -> None:
         """Take a game out of the lobby, and out of the save file where it ended well."""
-        logger.info("The game %r has ended: %s", entry.name, reason)
+        logger.info("The game %r has ended: %s", entry.name, one_line(reason))
         self.lobby.remove(entry)
         if self._saves.enabled and not (self._shutdown.closing or entry.room.crashed):
             entry.over = True

@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from pgnet_trio.errors import StorageError
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.games.archive import WRITE_DEADLINE
 from pgnet_trio.server.refusals import RoomClosed
 from pgnet_trio.server.stats import SaveStats
@@ -174,7 +175,9 @@ class Saves:
             try:
                 late = await self.save(games)
             except StorageError as error:
-                logger.error("Saving failed, and is tried again in %g s: %s", interval, error)
+                logger.error(
+                    "Saving failed, and is tried again in %g s: %s", interval, one_line(error)
+                )
                 continue
             except Exception:
                 # Whatever it is, a server that saves no more would be worse.
@@ -182,7 +185,7 @@ class Saves:
                 continue
             if late:
                 logger.warning(
-                    "These games did not give a save string in time: %s", ", ".join(late)
+                    "These games did not give a save string in time: %s", one_line(", ".join(late))
                 )
 
     async def write_last(self, entries: list[GameEntry[RoomTask]]) -> list[str]:

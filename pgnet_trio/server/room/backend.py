@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pgnet_trio.codec import decode_json
 from pgnet_trio.errors import PlayerLeft, StorageError
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import SERVER_PREFIX
 from pgnet_trio.protocol.v2.envelopes import encode_push
 from pgnet_trio.server.refusals import SaveRefused
@@ -208,5 +209,5 @@ class ServerRoom:
                 "room.push or room.ask, or with Server(minimum_protocol=2). Or override "
                 "handle_heartbeat, which such clients ask for news",
                 self.name,
-                ", ".join(without),
+                one_line(", ".join(without)),
             )

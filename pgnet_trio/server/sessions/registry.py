@@ -7,6 +7,7 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.sessions.session import CarryOut, Session
 from pgnet_trio.server.stats import SessionStats
 
@@ -123,7 +124,7 @@ class SessionRegistry:
             self._options.environment.note_failure(error)
         finally:
             session.end("The session failed.")
-            logger.info("%s is out: %s", session.username, session.end_reason)
+            logger.info("%s is out: %s", session.username, one_line(session.end_reason))
             if self._sessions.get(session.username) is session:
                 del self._sessions[session.username]
             session.ended.set()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trio
 
 from pgnet_trio.errors import CodecError
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import ADMIN_USERNAME, Packet, Request, Response, Status
 from pgnet_trio.protocol.events import MAX_REASON
 from pgnet_trio.protocol.v2 import TAKEN_OVER
@@ -39,6 +40,9 @@ class Settings(Protocol):
 
 CarryOut = Callable[["Session", Packet], Awaitable[Response]]
 """Carries out a request that is not for a game."""
+
+MAX_VERBOSE = 10_000
+"""Characters of a packet or response in the log, where the admin has all of them logged."""
 
 OWN_REQUESTS = frozenset(Request) - {Request.HEARTBEAT_UPDATE}
 """The messages that no game gets to see."""
@@ -229,7 +233,8 @@ class Session:
         if self._settings.verbose_logging:
             own = packet.message in OWN_REQUESTS
             # The payload of a request to the server may hold a password or an invite code.
-            logger.info("from %s: %s", self.username, repr(packet) if own else packet.debug_repr)
+            shown = repr(packet) if own else packet.debug_repr
+            logger.info("from %s: %s", self.username, one_line(shown, MAX_VERBOSE))
         self._unanswered += 1
         turn = PacketTurn(self, self.client.sender, asked.id, packet, asked.quiet)
         if asked.size and not self._take_size(turn, asked.size, asked.packed):
@@ -289,12 +294,12 @@ class Session:
             # What the server answers itself may hold invite codes.
             own = turn.packet.message in OWN_REQUESTS
             shown = f"status {int(response.status)}" if own else response.debug_repr
-            logger.info("to %s: %s", self.username, shown)
+            logger.info("to %s: %s", self.username, one_line(shown, MAX_VERBOSE))
         try:
             try:
                 sender.respond(turn.request_id, response)
             except CodecError as error:
-                logger.error("An answer to %s cannot travel: %s", self.username, error)
+                logger.error("An answer to %s cannot travel: %s", self.username, one_line(error))
                 sender.respond(
                     turn.request_id,
                     Response(
@@ -452,9 +457,9 @@ class Session:
             self._end_slow_reader(error)
         except CodecError as error:
             # The message is longer than this client takes. Later ones would leave a gap.
-            logger.info("%s cannot be told something: %s", self.username, error)
+            logger.info("%s cannot be told something: %s", self.username, one_line(error))
             self.end(f"Something is too long for this client: {error}")
 
     def _end_slow_reader(self, error: DeliveryOverflow) -> None:
-        logger.info("%s reads too slowly, or is away too long: %s", self.username, error)
+        logger.info("%s reads too slowly, or is away too long: %s", self.username, one_line(error))
         self.end(str(error))
