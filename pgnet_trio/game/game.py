@@ -37,6 +37,9 @@ class Game:
         sync_rate: How many times a second, at most, the server sends the changes of ticks and of
             messages without an answer. Changes of answered messages and of scripts leave at once.
         max_players: How many players may be in the game; None for any number.
+        spectators: Whether users may watch the games of this class: True, False, or None, the
+            default, for where `view` does not raise for a spectator. Any other value, and one
+            that is not the class's, means nothing to the server.
         on_crash: What the server does when the game raises: ``"close"`` it, or ``"restart"`` it
             from its last save, with the same players.
     """
@@ -44,6 +47,7 @@ class Game:
     update_rate: float = 10
     sync_rate: float = 20
     max_players: int | None = None
+    spectators: Any = None
     on_crash: Literal["close", "restart"] = "close"
 
     _handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType({})
@@ -82,7 +86,7 @@ class Game:
         cls._handlers = collect_handlers(cls)
 
     def __init__(self, name: str, save_string: str | None = None) -> None:
-        """Make the game.
+        """Make the game; raise `Reject` to refuse, because of `room.options` say.
 
         Args:
             name: The game's name in the lobby.
@@ -209,7 +213,7 @@ class Game:
         """Called to describe the game in the list of games.
 
         Returns:
-            A text for people who look for a game to join.
+            A text for people who look for a game to join, of at most 1 KiB.
         """
         return ""
 

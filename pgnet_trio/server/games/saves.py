@@ -107,6 +107,11 @@ class Saves:
         """Return the game of this name as the save file holds it, unless the game is over."""
         return None if name in self._memory.ended else self._archive.saved_game(name)
 
+    @property
+    def saved_names(self) -> set[str]:
+        """The names of the games that the save file holds and that are not over."""
+        return self._archive.game_names - self._memory.ended.keys()
+
     def note_end(self, name: str) -> None:
         """Have the next save take out a game that is over."""
         # Without a save file, nothing would ever take the name out of memory again.
@@ -210,7 +215,7 @@ class Saves:
                 continue
             if entry.room.save_string:
                 data = pack(entry.room.save_string, entry.room.options)
-                games[entry.name] = SavedGame(entry.name, entry.password, data)
+                games[entry.name] = SavedGame(entry.name, entry.password, data, entry.empty_since)
             elif entry.room.save_string is not None:
                 gone.add(entry.name)
                 self.note_unsaved_game(entry.name)
