@@ -64,6 +64,10 @@ _LIMITS: dict[str, tuple[str, str]] = {
     "max_bytes_in_flight": ("BYTES", "of unanswered requests of one user"),
     "max_unacknowledged_messages": ("NUMBER", "of messages to one user that wait to arrive"),
     "max_unacknowledged_bytes": ("BYTES", "of messages to one user that wait to arrive"),
+    "max_games": ("NUMBER", "of games at the same time"),
+    "max_games_per_user": ("NUMBER", "of these, how many that one user has created"),
+    "max_options_size": ("BYTES", "of the options that a game is created with"),
+    "empty_games_expire_after": ("SECONDS", "after which a saved game that is empty is ended"),
 }
 
 
@@ -149,9 +153,9 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     ).add_argument
     for field in attrs.fields(Limits):
         unit, text = _LIMITS[field.name]
-        # Not :g for a whole number: it shows six digits only.
         is_whole = isinstance(field.default, int)
-        default = str(field.default) if is_whole else f"{field.default:g}"
+        # Not :g alone: it shows six digits only.
+        default = f"{field.default:.12g}"
         limit(
             f"--{field.name.replace('_', '-')}",
             type=_whole_limit if is_whole else _limit,

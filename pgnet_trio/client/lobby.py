@@ -6,6 +6,7 @@ abstract request, and to `send` for whoever gives a callback instead of waiting.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Coroutine
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, overload
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from pgnet_trio.client.outbox import Callback
 
 __all__ = ["LobbyRequests"]
+
+logger = logging.getLogger("pgnet_trio.client")
+
+MAX_PAGES = 100
+"""Responses that a directory may have: thousands of games, and no more than fits into memory."""
 
 
 class LobbyRequests:
@@ -44,10 +50,11 @@ class LobbyRequests:
         """Ask for the directory of games.
 
         Args:
-            callback: Called with the response; then this never waits, as `send`.
+            callback: Called with the response; then this never waits, as `send`. If the server has
+                more games than fit into one response, they are those that come first by name.
 
         Returns:
-            Without *callback*, a coroutine that returns the games by name.
+            Without *callback*, a coroutine that returns the games by name, all of them.
 
         Raises:
             RequestFailed: The server refused.
@@ -180,8 +187,16 @@ class LobbyRequests:
         return (await self._request_next(packet)).raise_for_status()
 
     async def _request_games(self, packet: Packet) -> dict[str, GameInfo]:
-        response = await self._request_ok(packet)
-        return from_plain(response.payload.get("games", {}), dict[str, GameInfo])
+        games: dict[str, GameInfo] = {}
+        for _ in range(MAX_PAGES):
+            payload = (await self._request_ok(packet)).payload
+            page = from_plain(payload.get("games", {}), dict[str, GameInfo])
+            games.update(page)
+            if not page or payload.get("more") is not True:
+                return games
+            packet = Packet(Request.GAME_DIR, {"after": max(page)})
+        logger.warning("The directory of games has no end: only %d are taken", len(games))
+        return games
 
 
 def _game_payload(name: str, password: str | None) -> dict[str, Any]:

@@ -40,6 +40,9 @@ class Game:
         max_request_size: The longest packet in bytes that a player may send, 1,024 at least. None
             for 4 KiB where the class has only handlers of typed messages, and for no limit but the
             server's where it has `handle_packet`. A longer one is refused.
+        spectators: Whether users may watch the games of this class: True, False, or None, the
+            default, for where `view` does not raise for a spectator. Any other value, and one
+            that is not the class's, means nothing to the server.
         on_crash: What the server does when the game raises: ``"close"`` it, or ``"restart"`` it
             from its last save, with the same players.
     """
@@ -48,6 +51,7 @@ class Game:
     sync_rate: float = 20
     max_players: int | None = None
     max_request_size: int | None = None
+    spectators: Any = None
     on_crash: Literal["close", "restart"] = "close"
 
     _handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType({})
@@ -86,7 +90,7 @@ class Game:
         cls._handlers = collect_handlers(cls)
 
     def __init__(self, name: str, save_string: str | None = None) -> None:
-        """Make the game.
+        """Make the game; raise `Reject` to refuse, because of `room.options` say.
 
         Args:
             name: The game's name in the lobby.
@@ -213,7 +217,7 @@ class Game:
         """Called to describe the game in the list of games.
 
         Returns:
-            A text for people who look for a game to join.
+            A text for people who look for a game to join, of at most 1 KiB.
         """
         return ""
 

@@ -209,7 +209,8 @@ class Room:
             exclude: Who does not get it: a player, or several.
 
         Raises:
-            TypeError: It cannot travel, and the error says where; or there are two payloads.
+            TypeError: It cannot travel, and the error says where; or there are two payloads. It is
+                too long, over 900 KiB, or this turn has pushed too much to one player.
         """
         self._attached.push(message, payload, to, exclude)
 
@@ -278,6 +279,7 @@ class Room:
                 why, and may answer again until the deadline.
 
         Raises:
+            CodecError: The question cannot travel, or it is too long, over 900 KiB.
             trio.TooSlowError: The time is up, and there is no default.
             PlayerLeft: The player left the game, or is not in it.
             RuntimeError: This was called in a turn, where the answer could never come.

@@ -72,6 +72,11 @@ class Limits:
             has them, while its connection is dropped too; beyond that the session ends (Nakama:
             64 messages).
         max_unacknowledged_bytes: The same in bytes (NATS: 64 MiB).
+        max_games: Games at the same time, with those in the save file that are not running.
+        max_games_per_user: Of these, how many that one user has created in this run.
+        max_options_size: Bytes of the options that a game is created with, as they travel.
+        empty_games_expire_after: Seconds after which a persistent game that nobody is in is ended,
+            and taken out of the save file.
 
     Raises:
         ValueError: A value is not what is expected.
@@ -92,6 +97,10 @@ class Limits:
     max_bytes_in_flight: int | None = _whole(1024 * 1024)
     max_unacknowledged_messages: int | None = _whole(4096)
     max_unacknowledged_bytes: int | None = _whole(1024 * 1024)
+    max_games: int | None = _whole(1000)
+    max_games_per_user: int | None = _whole(8)
+    max_options_size: int | None = _whole(1024)
+    empty_games_expire_after: float | None = _number(30 * 24 * 3600.0)
 
     def __attrs_post_init__(self) -> None:
         interval, timeout = self.ping_interval, self.keepalive_timeout

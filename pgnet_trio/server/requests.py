@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
-from pgnet_trio.errors import StorageError
+from pgnet_trio.codec import encode_msgpack
+from pgnet_trio.errors import CodecError, StorageError
 from pgnet_trio.messages import Packet, Request, Response, Status
+from pgnet_trio.protocol.v2.features import DIRECTORY
 from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.server.games.lobby import LobbyRefusal
 from pgnet_trio.server.refusals import SHUTTING_DOWN, JoinRefused, RoomClosed
 
 if TYPE_CHECKING:
     from pgnet_trio.server.context import ServerContext
+    from pgnet_trio.server.games.lobby import GameEntry
+    from pgnet_trio.server.room.room import RoomTask
     from pgnet_trio.server.sessions.session import Session
 
 __all__ = ["carry_out"]
 
 MAX_SLEEP = 5.0
 """Seconds that the ``sleep`` request takes at most."""
+
+MAX_DIRECTORY_SIZE = 256 * 1024
+"""Bytes of the games in one answer; `max_unacknowledged_bytes` has room for several of these."""
+
+MIN_DIRECTORY_SIZE = 512
+"""Bytes of the games without which there is no answer: one game fits, without what it says."""
+
+DIRECTORY_OVERHEAD = 300
+"""Bytes of that answer around its games: the message, and the heads of the envelope."""
 
 INVITE_CODE_BYTES = 16
 """Random bytes in an invite code: nobody guesses 128 bits."""
@@ -105,20 +119,83 @@ async def _send_help(context: ServerContext, session: Session) -> Response:
     return Response("The requests, and the arguments that they take.", _help(session))
 
 
-@_request(Request.GAME_DIR)
-async def _game_dir(context: ServerContext, session: Session) -> Response:
-    games = {
-        entry.name: {
-            "name": entry.name,
-            "users": entry.player_count,
-            "password_protected": bool(entry.password),
-            "info": entry.room.info,
-            **entry.room.lobby_extras,
-        }
-        for entry in context.games.lobby
-    }
+@_request(Request.GAME_DIR, after="", limit=0)
+async def _game_dir(context: ServerContext, session: Session, after: str, limit: int) -> Response:
+    if limit < 0:
+        return _unexpected(f"The argument 'limit' has to be 0 (for no limit) or more, not {limit}.")
+    most = left = _directory_size(context, session)
+    if most < MIN_DIRECTORY_SIZE:
+        return _unexpected("Too much waits until you have acknowledged it; ask again after that.")
+    games: dict[str, Any] = {}
+    for entry in context.games.lobby.after(after):
+        game, size = _describe(entry, most)
+        if game is None:
+            continue
+        if size > left or (limit and len(games) == limit):
+            break
+        games[entry.name] = game
+        left -= size
+    else:
+        session.budget.charge(len(games) / 10)
+        return Response("The games on this server.", {"games": games})
     session.budget.charge(len(games) / 10)
-    return Response("The games on this server.", {"games": games})
+    payload: dict[str, Any] = {"games": games}
+    delivery = session.client.delivery
+    if delivery is not None and DIRECTORY in delivery.features:
+        payload["more"] = True
+    return Response(
+        f"{len(games):,} of the {len(context.games.lobby):,} games on this server. There are more "
+        f"after {next(reversed(games), after)!r}: ask for them with 'after'.",
+        payload,
+    )
+
+
+def _directory_size(context: ServerContext, session: Session) -> float:
+    """Return how many bytes of games an answer to this session may have."""
+    most: float = MAX_DIRECTORY_SIZE
+    waiting = context.options.limits.max_unacknowledged_bytes
+    if waiting is not None:
+        most = min(most, waiting / 4)
+    delivery = session.client.delivery
+    if delivery is not None:
+        if delivery.max_envelope_size is not None:
+            most = min(most, delivery.max_envelope_size - DIRECTORY_OVERHEAD)
+        if waiting is not None:
+            # A client may ask again before it has acknowledged an answer, and lose nothing by it.
+            most = min(most, (waiting - delivery.unacknowledged_bytes) / 2)
+    return most
+
+
+def _describe(entry: GameEntry[RoomTask], most: float) -> tuple[dict[str, Any] | None, float]:
+    """Return a game as the directory shows it, and its size in bytes; None if it cannot travel.
+
+    A game of more than *most* bytes, or that cannot travel whole, is shown without what it says of
+    itself.
+    """
+    game = {
+        "name": entry.name,
+        "users": entry.player_count,
+        "password_protected": bool(entry.password),
+        "info": entry.room.info,
+        **entry.room.lobby_extras,
+    }
+    # Encoding takes longer than comparing, and most games have not changed.
+    if entry.described is None or entry.described[0] != game:
+        entry.described = (game, _size_of(entry.name, game))
+    if entry.described[1] <= most:
+        return entry.described
+    plainly = {key: game[key] for key in ("name", "users", "password_protected")}
+    plainly["info"] = ""
+    size = _size_of(entry.name, plainly)
+    return (plainly, size) if size <= most else (None, 0)
+
+
+def _size_of(name: str, game: dict[str, Any]) -> float:
+    """Return the bytes that a game takes in the directory; infinite if it cannot travel."""
+    try:
+        return len(encode_msgpack({name: game}))
+    except CodecError:
+        return math.inf
 
 
 @_request(Request.CREATE_GAME, name="", password="", options=_no_options)
@@ -129,8 +206,7 @@ async def _create_game(
     context.games.lobby.check_new(name)
     if context.saves.saved_game(name) is not None:
         raise LobbyRefusal(f"There is a saved game {name!r}; join it, or take another name.")
-    await context.games.open_game(name, password, options=options)
-    return await _join(context, session, name, password)
+    return await _create(context, session, name, password, options)
 
 
 @_request(Request.JOIN_GAME, name="", password="", spectate=False)
@@ -145,8 +221,28 @@ async def _join_game(
             await context.games.open_saved_game(saved)
         else:
             context.games.lobby.check_new(name)
-            await context.games.open_game(name, password)
+            return await _create(context, session, name, password, {}, spectate=spectate)
     return await _join(context, session, name, password, spectate=spectate)
+
+
+async def _create(
+    context: ServerContext,
+    session: Session,
+    name: str,
+    password: str,
+    options: dict[str, Any],
+    *,
+    spectate: bool = False,
+) -> Response:
+    games = context.games
+    games.check_quota(session.username, options)
+    # No await between the check and the game's place in the lobby.
+    await games.open_game(name, password, options=options, creator=session.username)
+    response = await _join(context, session, name, password, spectate=spectate)
+    entry = games.lobby.get(name)
+    if entry is not None:
+        games.note_begin(entry)
+    return response
 
 
 async def _join(
@@ -156,7 +252,8 @@ async def _join(
     try:
         heartbeat_rate = await entry.room.join(session, spectate=spectate)
     except (JoinRefused, RoomClosed):
-        # Undo the join. The game may go on without the user: it may have been restarted.
+        # Undo the join. The game may go on without the user: it may have been restarted, or others
+        # are in it. One that was made for them, and lets nobody in, ends.
         if context.games.lobby.game_of(session.username) is entry:
             context.games.lobby.leave(session.username)
         entry.room.close_if_empty()
@@ -211,6 +308,7 @@ async def _destroy_game(context: ServerContext, session: Session, name: str) -> 
     elif context.saves.saved_game(name) is None:
         return _unexpected(f"There is no game {name[:60]!r}.")
     context.saves.note_end(name)
+    context.games.lobby.forget_creator(name)
     await context.saves.save(context.games.lobby, ask_games=False)
     return Response(f"The game {name!r} is destroyed.")
 

@@ -27,11 +27,20 @@ class UserRecord:
 
 @attrs.frozen
 class SavedGame:
-    """A game at rest: its name, the password to join it, and its save string."""
+    """A game at rest.
+
+    Attributes:
+        name: Its name.
+        password: What joining it takes.
+        data: Its save string.
+        empty_since: When its last user left, in seconds since 1970; None where somebody is in it,
+            or where nobody knows. A store that has no place for it may leave it out.
+    """
 
     name: str
     password: str = attrs.field(repr=False)
     data: str = attrs.field(repr=False)
+    empty_since: int | None = None
 
 
 @attrs.define

@@ -267,7 +267,8 @@ def _read(content: bytes) -> SavedState:
         if fields["password"] is None:
             # So the original writes it where a game was created without one.
             fields["password"] = ""
-        game = SavedGame(**_texts(place, fields))
+        texts = _texts(place, fields)
+        game = SavedGame(texts["name"], texts["password"], texts["data"])
         if game.name in saved.games:
             raise _WrongContentError(f"{place}: there is a game {game.name!r} before this one")
         saved.games[game.name] = game

@@ -48,11 +48,12 @@ _FILES_OF_SQLITE = 8
 # checksums.
 _READ_GAMES = {
     True: """
-        SELECT rowid, CAST(name AS BLOB), CAST(password AS BLOB), CAST(data AS BLOB), checksum
+        SELECT rowid, CAST(name AS BLOB), CAST(password AS BLOB), CAST(data AS BLOB), empty_since,
+            checksum
         FROM games ORDER BY rowid
     """,
     False: """
-        SELECT rowid, CAST(name AS BLOB), CAST(password AS BLOB), CAST(data AS BLOB), NULL
+        SELECT rowid, CAST(name AS BLOB), CAST(password AS BLOB), CAST(data AS BLOB), NULL, NULL
         FROM games ORDER BY rowid
     """,
 }
@@ -231,14 +232,15 @@ def _read_rows(path: Path, connection: sqlite3.Connection, reading: Reading) -> 
 
 def _read_games(path: Path, connection: sqlite3.Connection, reading: Reading) -> None:
     has_checksums = reading.version >= 2
-    for rowid, *texts, found in connection.execute(_READ_GAMES[has_checksums]):
-        if has_checksums and (None in texts or checksum(*texts) != found):
+    for rowid, *texts, since, found in connection.execute(_READ_GAMES[has_checksums]):
+        if has_checksums and (None in texts or checksum(texts, since) != found):
             name = (texts[0] or b"").decode("utf-8", "backslashreplace")
             reading.damaged_games.append(DamagedGame(rowid, name))
         elif None in texts:
             raise cannot("read", path, f"games, row {rowid}: expected text, got nothing")
         else:
-            game = SavedGame(*map(_text, texts))
+            name, password, data = map(_text, texts)
+            game = SavedGame(name, password, data, since)
             reading.state.games[game.name] = game
     if has_checksums:
         query = "SELECT COUNT(*) FROM damaged_games"

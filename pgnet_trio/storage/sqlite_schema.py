@@ -2,8 +2,8 @@
 
 Two things are there only so that damage and mistakes are noticed:
 
-- Each game has a checksum over its name, password and save string. SQLite finds a page that is
-  out of order, and does not find a byte that has changed within a text.
+- Each game has a checksum over everything that is saved of it. SQLite finds a page that is out of
+  order, and does not find a byte that has changed within a text.
 - Three rows of ``settings`` say which log belongs to the file. SQLite takes any log of the right
   name (``FILE-wal``) for its own, also that of another database that lay there before. It has no
   means against that: the salts in a log's header are compared with the log alone. So ``file_id``
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -61,8 +62,9 @@ _SCHEMA = """
 
 _VERSION_2 = (
     "ALTER TABLE games ADD COLUMN checksum BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE games ADD COLUMN empty_since INTEGER",
     # Games whose checksum does not fit, as they were found.
-    "CREATE TABLE damaged_games (name, password, data, checksum)",
+    "CREATE TABLE damaged_games (name, password, data, checksum, empty_since)",
 )
 
 # Python's text may hold lone surrogates, which its SQLite module refuses to bind. So text goes
@@ -72,9 +74,11 @@ _WRITE_USER = """
     ON CONFLICT (name) DO UPDATE SET salt = excluded.salt, password = excluded.password
 """
 _WRITE_GAME = """
-    INSERT INTO games VALUES (CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), ?)
+    INSERT INTO games (name, password, data, empty_since, checksum)
+    VALUES (CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), ?, ?)
     ON CONFLICT (name) DO UPDATE
-    SET password = excluded.password, data = excluded.data, checksum = excluded.checksum
+    SET password = excluded.password, data = excluded.data, empty_since = excluded.empty_since,
+        checksum = excluded.checksum
 """
 _WRITE_INVITE_CODE = """
     INSERT INTO invite_codes VALUES (CAST(? AS TEXT), CAST(? AS TEXT))
@@ -117,10 +121,16 @@ class Stamp:
         return attrs.evolve(self, log_base=self.commits)
 
 
-def checksum(name: bytes, password: bytes, data: bytes) -> bytes:
-    """Return the checksum of a game, over its texts in UTF-8."""
+def checksum(texts: Iterable[bytes], empty_since: object) -> bytes:
+    """Return the checksum of a game, over its texts in UTF-8, and when it was used last.
+
+    Args:
+        texts: Its name, password and save string.
+        empty_since: As in the database.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    for text in (name, password, data):
+    since = b"" if empty_since is None else str(empty_since).encode("utf-8", "replace")
+    for text in (*texts, since):
         digest.update(len(text).to_bytes(8, "big"))
         digest.update(text)
     return digest.digest()
@@ -144,7 +154,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     )
     for rowid, *texts in connection.execute(query).fetchall():
         connection.execute(
-            "UPDATE games SET checksum = ? WHERE rowid = ?", (checksum(*texts), rowid)
+            "UPDATE games SET checksum = ? WHERE rowid = ?", (checksum(texts, None), rowid)
         )
     renew_id(connection)
     connection.execute(_WRITE_SETTING, ("commits", 1))
@@ -184,8 +194,8 @@ def count_commit(connection: sqlite3.Connection) -> None:
 def set_game_aside(connection: sqlite3.Connection, rowid: int) -> None:
     """Move a damaged game to where no later save of that name overwrites it."""
     connection.execute(
-        "INSERT INTO damaged_games SELECT name, password, data, checksum FROM games"
-        " WHERE rowid = ?",
+        "INSERT INTO damaged_games SELECT name, password, data, checksum, empty_since"
+        " FROM games WHERE rowid = ?",
         (rowid,),
     )
     connection.execute("DELETE FROM games WHERE rowid = ?", (rowid,))
@@ -203,7 +213,8 @@ def apply(connection: sqlite3.Connection, changes: Changes) -> None:
             connection.execute(_REMOVE_GAME, _bytes(name))
         else:
             texts = _bytes(name, game.password, game.data)
-            connection.execute(_WRITE_GAME, (*texts, checksum(*texts)))
+            since = game.empty_since
+            connection.execute(_WRITE_GAME, (*texts, since, checksum(texts, since)))
     for code, username in changes.invite_codes.items():
         if username is None:
             connection.execute(_REMOVE_INVITE_CODE, _bytes(code))

@@ -38,6 +38,10 @@ def test_the_defaults() -> None:
         "max_bytes_in_flight": 1_048_576,
         "max_unacknowledged_messages": 4096,
         "max_unacknowledged_bytes": 1_048_576,
+        "max_games": 1000,
+        "max_games_per_user": 8,
+        "max_options_size": 1024,
+        "empty_games_expire_after": 30 * 24 * 3600,
     }
 
 

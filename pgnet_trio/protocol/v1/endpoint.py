@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from pgnet_trio.errors import ProtocolError
+from pgnet_trio.errors import CodecError, ProtocolError
 from pgnet_trio.messages import Packet, Response, encode_message
 from pgnet_trio.protocol.v1.states import CLOSED, MessageKind, State, Transitions
 
@@ -91,10 +92,14 @@ class Endpoint:
     def _advance(self, kind: MessageKind) -> None:
         self._state = self._state_after(kind)
 
-    def _queue(self, kind: MessageKind, message: Packet | Response) -> None:
+    def _queue(
+        self, kind: MessageKind, message: Packet | Response, max_size: float = math.inf
+    ) -> None:
         # Encode before the state changes: a message that cannot travel changes nothing.
         state = self._state_after(kind)
         text = encode_message(message)
+        if len(text) > max_size:
+            raise CodecError(f"expected at most {max_size:,} bytes of text, got {len(text):,}")
         self._outbox.append((text.decode() if self._box is None else text, self._box))
         self._state = state
 

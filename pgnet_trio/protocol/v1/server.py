@@ -36,6 +36,9 @@ __all__ = ["ServerProtocol"]
 
 T = TypeVar("T")
 
+MAX_RESPONSE_SIZE = 750 * 1024
+"""Bytes of a response's text: in base64 they just fit into the 1 MiB that PGNet's clients take."""
+
 
 @attrs.frozen
 class _Handshake:
@@ -132,7 +135,8 @@ class ServerProtocol(Endpoint):
 
         Raises:
             RuntimeError: Another request has to be answered first, or there is no such request.
-            CodecError: The payload cannot travel; the request still has to be answered.
+            CodecError: The payload cannot travel, or it is too long; the request still has to be
+                answered.
         """
         if id != self._answered + 1 or not self.unanswered:
             raise RuntimeError(
@@ -144,7 +148,7 @@ class ServerProtocol(Endpoint):
 
     def _tell(self, kind: MessageKind, response: Response) -> None:
         if self._state is not CLOSED:
-            self._queue(kind, response)
+            self._queue(kind, response, MAX_RESPONSE_SIZE)
 
     def _trade_keys(self, packet: Packet) -> None:
         assert self._key is not None

@@ -11,12 +11,15 @@ from collections.abc import Collection, Iterable
 
 from pgnet_trio.errors import ProtocolError
 
-__all__ = ["FEATURES", "MAX_FEATURES", "MAX_FEATURE_NAME", "RESTART", "agree"]
+__all__ = ["DIRECTORY", "FEATURES", "MAX_FEATURES", "MAX_FEATURE_NAME", "RESTART", "agree"]
+
+DIRECTORY = "directory"
+"""The request for the directory of games takes `after` and `limit`, and its answer says `more`."""
 
 RESTART = "restart"
 """The server says that it restarts, instead of a goodbye; the client comes back by itself."""
 
-FEATURES: frozenset[str] = frozenset({RESTART})
+FEATURES: frozenset[str] = frozenset({DIRECTORY, RESTART})
 """The features of this release; docs/protocol.md has a table of them."""
 
 MAX_FEATURES = 64

@@ -23,7 +23,7 @@ from pgnet_trio.protocol.v2.envelopes import (
     encode_response,
     encode_state,
 )
-from pgnet_trio.protocol.v2.states import ACKNOWLEDGE_AFTER, WINDOW
+from pgnet_trio.protocol.v2.states import ACKNOWLEDGE_AFTER, MAX_ENVELOPE_SIZE, WINDOW
 
 if TYPE_CHECKING:
     from pgnet_trio.messages import Response
@@ -188,12 +188,19 @@ class ServerDelivery:
         A quiet request gets none: the client only learns that it was carried out.
 
         Raises:
-            CodecError: The response cannot travel; the request still waits for one.
+            CodecError: The response cannot travel, or it is too long; the request still waits for
+                one.
             DeliveryOverflow: Too much waits to be acknowledged already.
         """
         quiet = self._quiet
         if id not in quiet:
-            self.add(encode_response(id, response), id)
+            envelope = encode_response(id, response)
+            if len(envelope) > MAX_ENVELOPE_SIZE:
+                raise CodecError(
+                    f"expected a response of at most {MAX_ENVELOPE_SIZE:,} bytes, got one of "
+                    f"{len(envelope):,}"
+                )
+            self.add(envelope, id)
             return
         quiet[id] = True
         while quiet and quiet[first := next(iter(quiet))]:

@@ -17,6 +17,7 @@ __all__ = [
     "FEATURE_OF",
     "FRAME_OVERHEAD",
     "HANDSHAKE",
+    "MAX_ENVELOPE_SIZE",
     "MAX_FRAME_SIZE",
     "MIN_FRAME_SIZE",
     "OPEN",
@@ -62,6 +63,13 @@ MAX_FRAME_SIZE = 32 * 1024
 
 While a client reads slowly, the server holds the envelopes twice: in the delivery and in the frame
 that waits to be written. So frames stay short.
+"""
+
+MAX_ENVELOPE_SIZE = 900 * 1024
+"""Bytes of the longest state, push, question or response that a server sends.
+
+Clients take 1 MiB as one message. The limit is the same for all of them, so that an author meets it
+at once, and not when somebody comes with another client.
 """
 
 MIN_FRAME_SIZE = 1024

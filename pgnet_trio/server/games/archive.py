@@ -67,6 +67,11 @@ class Archive:
         """How many games are saved."""
         return len(self._games)
 
+    @property
+    def game_names(self) -> set[str]:
+        """The names of the games that are saved."""
+        return set(self._games)
+
     async def load(self) -> SavedState:
         """Read everything that was saved.
 

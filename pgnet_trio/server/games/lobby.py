@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
-from typing import Generic, TypeVar
+import time
+from bisect import bisect_right, insort
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -31,6 +33,9 @@ class GameEntry(Generic[RoomT]):
         users: Who is in it, spectators too, in the order of joining.
         spectators: Which of them only watch.
         over: Whether it has ended in good order, so that it is saved no more.
+        empty_since: When its last user left, or it was made, in seconds since 1970; None while
+            somebody is in it.
+        described: What the directory showed of it last, and the bytes that this takes.
     """
 
     name: str
@@ -39,6 +44,8 @@ class GameEntry(Generic[RoomT]):
     users: list[str] = attrs.field(factory=list)
     spectators: set[str] = attrs.field(factory=set)
     over: bool = False
+    empty_since: int | None = None
+    described: tuple[dict[str, Any], float] | None = None
 
     @property
     def player_count(self) -> int:
@@ -47,14 +54,38 @@ class GameEntry(Generic[RoomT]):
 
 
 class Lobby(Generic[RoomT]):
-    """Owns the games' names, and who is in which game; a user is in one game at most."""
+    """Owns the games' names, who is in which game, and who has created which.
 
-    def __init__(self) -> None:
+    A user is in one game at most.
+
+    Args:
+        now: Returns the time in whole seconds since 1970.
+    """
+
+    def __init__(self, now: Callable[[], int] = lambda: int(time.time())) -> None:
+        self._now = now
         self._games: dict[str, GameEntry[RoomT]] = {}
         self._game_of: dict[str, GameEntry[RoomT]] = {}
+        # In order, so that the directory can be read in parts.
+        self._names: list[str] = []
+        self._creators: dict[str, str] = {}
+        self._created: dict[str, int] = {}
 
     def __iter__(self) -> Iterator[GameEntry[RoomT]]:
         return iter(list(self._games.values()))
+
+    def __len__(self) -> int:
+        return len(self._games)
+
+    def after(self, name: str) -> Iterator[GameEntry[RoomT]]:
+        """Iterate over the games by name, from the one after *name*; nothing may await meanwhile.
+
+        Args:
+            name: A game's name, or any text; empty for all games.
+        """
+        names = self._names
+        for place in range(bisect_right(names, name), len(names)):
+            yield self._games[names[place]]
 
     def get(self, name: str) -> GameEntry[RoomT] | None:
         """Return the game of this name, or None."""
@@ -90,12 +121,40 @@ class Lobby(Generic[RoomT]):
         if entry is not None:
             raise LobbyRefusal(f"You are in the game {entry.name!r}; leave it first.")
 
-    def add(self, name: str, password: str, room: RoomT) -> GameEntry[RoomT]:
-        """Put a game in the directory; its name must be free."""
+    def add(
+        self, name: str, password: str, room: RoomT, *, empty_since: int | None = None
+    ) -> GameEntry[RoomT]:
+        """Put a game in the directory; its name must be free.
+
+        Args:
+            name: The game's name.
+            password: What joining takes.
+            room: Who runs it.
+            empty_since: When its last user left, in seconds since 1970; None for now.
+        """
         if name in self._games:
             raise ValueError(f"there is a game {name!r} already")
-        entry = self._games[name] = GameEntry(name, password, room)
+        since = self._now() if empty_since is None else empty_since
+        entry = self._games[name] = GameEntry(name, password, room, empty_since=since)
+        insort(self._names, name)
         return entry
+
+    def created_by(self, username: str) -> int:
+        """Return how many games a user has created that are not over."""
+        return self._created.get(username, 0)
+
+    def note_creator(self, name: str, username: str) -> None:
+        """Let a game count as one of a user's, until `forget_creator`."""
+        self._creators[name] = username
+        self._created[username] = self.created_by(username) + 1
+
+    def forget_creator(self, name: str) -> None:
+        """Let a game that is over count as nobody's. Idempotent."""
+        username = self._creators.pop(name, None)
+        if username is not None:
+            self._created[username] -= 1
+            if not self._created[username]:
+                del self._created[username]
 
     def join(
         self, username: str, name: str, password: str, *, spectate: bool = False
@@ -118,6 +177,7 @@ class Lobby(Generic[RoomT]):
         if not _same(entry.password, password):
             raise LobbyRefusal(f"The password for the game {name!r} is not right.")
         entry.users.append(username)
+        entry.empty_since = None
         if spectate:
             entry.spectators.add(username)
         self._game_of[username] = entry
@@ -129,12 +189,15 @@ class Lobby(Generic[RoomT]):
         if entry is not None:
             entry.users.remove(username)
             entry.spectators.discard(username)
+            if not entry.users:
+                entry.empty_since = self._now()
         return entry
 
     def remove(self, entry: GameEntry[RoomT]) -> list[str]:
         """Take a game out of the directory, and return the users who were in it. Idempotent."""
         if self._games.get(entry.name) is entry:
             del self._games[entry.name]
+            del self._names[bisect_right(self._names, entry.name) - 1]
         users, entry.users = entry.users, []
         entry.spectators.clear()
         for username in users:

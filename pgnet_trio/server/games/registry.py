@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from pgnet_trio.codec import encode_msgpack
+from pgnet_trio.errors import CodecError
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.server.games.lobby import GameEntry, Lobby
+from pgnet_trio.messages import wall_clock
+from pgnet_trio.server.games.lobby import GameEntry, Lobby, LobbyRefusal
 from pgnet_trio.server.games.saves import unpack
-from pgnet_trio.server.refusals import CLOSED, RESTARTING, SHUTTING_DOWN, RoomClosed
+from pgnet_trio.server.refusals import (
+    CLOSED,
+    RESTARTING,
+    SHUTTING_DOWN,
+    JoinRefused,
+    RoomClosed,
+)
 from pgnet_trio.server.room.room import RoomTask
 from pgnet_trio.server.stats import GameStats
 
@@ -26,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["GameRegistry", "RunBot"]
 
 logger = logging.getLogger("pgnet_trio.server")
+
+_EXPIRED = "Nobody was in it for too long."
 
 RunBot = Callable[[RoomTask, "BotPlayer", Callable[[BaseException], None]], Awaitable[None]]
 """Has a bot join a game and play; the last argument takes what the bot raises."""
@@ -55,7 +66,9 @@ class GameRegistry:
         shutdown: Shutdown,
         run_bot: RunBot,
     ) -> None:
-        self.lobby: Lobby[RoomTask] = Lobby()
+        # Trio's clock goes on steadily, whatever becomes of the system's.
+        self._epoch = wall_clock.get()().timestamp() - trio.current_time()
+        self.lobby: Lobby[RoomTask] = Lobby(lambda: int(self._now()))
         self._options = options
         self._make_room = make_room
         self._saves = saves
@@ -63,12 +76,43 @@ class GameRegistry:
         self._shutdown = shutdown
         self._run_bot = run_bot
 
+    def check_quota(self, username: str, options: dict[str, Any]) -> None:
+        """Check that a user may create one more game, with these options.
+
+        Raises:
+            LobbyRefusal: They may not; the message says how many there are, or how long those are.
+        """
+        limits, count = self._options.limits, self.lobby.created_by(username)
+        most = limits.max_options_size
+        try:
+            size = len(encode_msgpack(options)) if options else 0
+        except CodecError as error:
+            raise LobbyRefusal(f"The options cannot travel: {error}") from None
+        if most is not None and size > most:
+            raise LobbyRefusal(f"The options take {size:,} bytes; {most:,} are allowed.")
+        most = limits.max_games_per_user
+        if most is not None and count >= most:
+            raise LobbyRefusal(
+                f"You have created {count:,} games that are not over, and {most:,} are allowed; "
+                "create another one when one of them has ended."
+            )
+        most = limits.max_games
+        if most is not None and self._count_games() >= most:
+            raise LobbyRefusal(f"This server has {most:,} games, and takes no more.")
+
+    def _count_games(self) -> int:
+        idle = sum(self.lobby.get(name) is None for name in self._saves.saved_names)
+        return len(self.lobby) + idle
+
     async def open_game(
         self,
         name: str,
         password: str,
         save_string: str | None = None,
         options: dict[str, Any] | None = None,
+        *,
+        creator: str | None = None,
+        empty_since: int | None = None,
     ) -> None:
         """Start the room of a new or saved game; nobody is in it yet.
 
@@ -79,44 +123,96 @@ class GameRegistry:
             password: What joining takes; empty for nothing.
             save_string: What the game was last saved as; None for a new game.
             options: What the game is created with.
+            creator: As whose game it counts; None for nobody's.
+            empty_since: When a saved game's last user left; None for now.
 
         Raises:
             RoomClosed: The game could not be made, and the error that it raised is in the log;
                 or the server is shutting down.
+            JoinRefused: The game's ``__init__`` has refused what it was made with.
         """
         if self._shutdown.closing:
             raise RoomClosed(SHUTTING_DOWN)
-        room = _GameOwner(self, name, password, save_string, options or {}).entry.room
+        room = _GameOwner(self, name, password, save_string, options or {}, empty_since).entry.room
+        if creator is not None:
+            self.lobby.note_creator(name, creator)
         try:
             await self._services.start(room.run)
         except BaseException:
             room.close("The game was not started.")
             raise
+        if room.refusal is not None:
+            raise JoinRefused(room.refusal.reason, room.refusal.payload)
         if room.crashed:
             raise RoomClosed(f"The game {name!r} could not be made: it raised an error.")
-        logger.info("The game %r has begun", name)
+        if save_string is not None:
+            logger.info("The game %r goes on from its save", name)
+            self._note_if_unsaved(name, room)
+
+    def note_begin(self, entry: GameEntry[RoomTask]) -> None:
+        """Note that a new game has let in whoever created it."""
+        logger.info("The game %r has begun", entry.name)
+        self._note_if_unsaved(entry.name, entry.room)
+
+    def _note_if_unsaved(self, name: str, room: RoomTask) -> None:
         if not room.is_persistent:
             self._saves.note_unsaved_game(name)
 
     async def open_saved_game(self, game: SavedGame) -> None:
         """Start the room of a game as it was saved; see `open_game`."""
         save_string, options = unpack(game.data)
-        await self.open_game(game.name, game.password, save_string, options)
+        since = game.empty_since
+        if since is not None:
+            # A clock that was wrong then must not keep the game for years.
+            since = min(since, int(self._now()))
+        await self.open_game(game.name, game.password, save_string, options, empty_since=since)
 
     async def open_saved_games(self, saved: SavedState) -> None:
-        """Start the rooms of all games in the save file; one that cannot be made is logged."""
+        """Start the rooms of all games in the save file; one that cannot be made is logged.
+
+        Those in which nobody was for too long are not started. The others end when it is so far.
+        """
+        expire_after = self._options.limits.empty_games_expire_after
         for game in saved.games.values():
             if self._saves.saved_game(game.name) is None:
                 # It ended in the run before, and that could not be written.
                 continue
+            if expire_after is not None and self._is_over_age(game.empty_since, expire_after):
+                logger.info("The saved game %r has ended: %s", game.name, _EXPIRED)
+                self._saves.note_end(game.name)
+                continue
             try:
                 await self.open_saved_game(game)
-            except RoomClosed as error:
+            except (RoomClosed, JoinRefused) as error:
                 logger.error(
                     "A saved game stays in the save file as it is, until it is joined and can be "
                     "made, or destroyed by the admin: %s",
                     one_line(error),
                 )
+
+        if expire_after is not None:
+            self._services.start_soon(self._end_expired_games, expire_after)
+
+    async def _end_expired_games(self, expire_after: float) -> None:
+        """End each game in which nobody is for so many seconds, until cancelled."""
+        while True:
+            left = [
+                entry.empty_since + expire_after - self._now()
+                for entry in self.lobby
+                if entry.empty_since is not None
+            ]
+            # Whichever game becomes empty meanwhile has all of its time before it.
+            await trio.sleep(max(0, min(left, default=max(expire_after, 1.0))))
+            for entry in self.lobby:
+                if self._is_over_age(entry.empty_since, expire_after):
+                    entry.room.close(_EXPIRED)
+
+    def _is_over_age(self, empty_since: int | None, expire_after: float) -> bool:
+        return empty_since is not None and empty_since + expire_after <= self._now()
+
+    def _now(self) -> float:
+        """Return the time in seconds since 1970."""
+        return trio.current_time() + self._epoch
 
     async def finish_all(self) -> None:
         """Close all games because the server ends, and wait until their rooms are done.
@@ -146,8 +242,12 @@ class GameRegistry:
 
     def note_end(self, entry: GameEntry[RoomTask], reason: str) -> None:
         """Take a game out of the lobby, and out of the save file where it ended well."""
-        logger.info("The game %r has ended: %s", entry.name, one_line(reason))
+        # Whoever is refused again and again must not fill the log with games that never began.
+        level = logging.INFO if entry.room.has_begun else logging.DEBUG
+        logger.log(level, "The game %r has ended: %s", entry.name, one_line(reason))
         self.lobby.remove(entry)
+        if not entry.room.crashed or self._saves.saved_game(entry.name) is None:
+            self.lobby.forget_creator(entry.name)
         if self._saves.enabled and not (self._shutdown.closing or entry.room.crashed):
             entry.over = True
             self._saves.note_end(entry.name)
@@ -181,6 +281,7 @@ class _GameOwner:
         password: What joining takes.
         save_string: What the game was last saved as; None for a new game.
         options: What the game is created with.
+        empty_since: When a saved game's last user left; None for now.
 
     Attributes:
         entry: The game's place in the lobby.
@@ -193,10 +294,11 @@ class _GameOwner:
         password: str,
         save_string: str | None,
         options: dict[str, Any],
+        empty_since: int | None,
     ) -> None:
         self._registry = registry
         room = registry.new_room(self, name, save_string, options)
-        self.entry = registry.lobby.add(name, password, room)
+        self.entry = registry.lobby.add(name, password, room, empty_since=empty_since)
 
     def is_empty(self) -> bool:
         """Whether no user is in the game any more; bots do not count."""

@@ -114,6 +114,11 @@ class Saves:
         """Return the game of this name as the save file holds it, unless the game is over."""
         return None if name in self._memory.ended else self._archive.saved_game(name)
 
+    @property
+    def saved_names(self) -> set[str]:
+        """The names of the games that the save file holds and that are not over."""
+        return self._archive.game_names - self._memory.ended.keys()
+
     def note_end(self, name: str) -> None:
         """Have the next save take out a game that is over."""
         # Without a save file, nothing would ever take the name out of memory again.
@@ -265,7 +270,10 @@ class Saves:
         """Return what the save file has to hold of those games that are to be saved."""
         return {
             entry.name: SavedGame(
-                entry.name, entry.password, pack(entry.room.save_string, entry.room.options)
+                entry.name,
+                entry.password,
+                pack(entry.room.save_string, entry.room.options),
+                entry.empty_since,
             )
             for entry in entries
             if entry.room.save_string and not entry.over

@@ -112,6 +112,7 @@ class ServerRoom:
         room = self._room
         members = room.members.select(to, exclude)
         if members:
+            room.publisher.check_push(members, envelope)
             self._note_need_of_pushes()
             room.publisher.push(members, envelope)
             # In a task of the author's own, no end of a turn or step follows, so send it now.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,12 @@ TYPED_REQUEST_SIZE = 4096
 """The longest packet in bytes for a game that has only handlers of typed messages."""
 
 _PUSHING = {"push", "ask", "ask_all"}
+
+MAX_INFO_SIZE = 1024
+"""Bytes in UTF-8 of what a game says of itself in the lobby: all tables together are one answer."""
+
+MOST_PLAYERS = 2**63 - 1
+"""The largest int that can travel."""
 
 
 class GameInstance:
@@ -100,8 +107,57 @@ class GameInstance:
 
     def heartbeat_rate(self) -> float:
         """Return how many heartbeats a second a client sends."""
-        rate = float(self.game.heartbeat_rate)
-        return rate if rate > 0 else DEFAULT_HEARTBEAT_RATE
+        rate = self.game.heartbeat_rate
+        if not isinstance(rate, int | float) or math.isinf(rate):
+            raise TypeError(
+                f"{self._class_name}.heartbeat_rate has to be a number of times a second; it is "
+                f"{reprlib.repr(rate)}."
+            )
+        return float(rate) if rate > 0 else DEFAULT_HEARTBEAT_RATE
+
+    def max_players(self) -> int | None:
+        """Return how many players may be in the game; None for any number."""
+        most: object = self.game.max_players
+        if most is None or (
+            isinstance(most, int) and not isinstance(most, bool) and 0 < most <= MOST_PLAYERS
+        ):
+            return most
+        raise TypeError(
+            f"{self._class_name}.max_players has to be None, or an int over 0 of at most 64 bits; "
+            f"it is {reprlib.repr(most)}."
+        )
+
+    def lobby_info(self) -> str:
+        """Ask the game what it says of itself in the lobby."""
+        info: object = self.game.get_lobby_info()
+        if not isinstance(info, str):
+            raise TypeError(
+                f"{self._class_name}.get_lobby_info() has to return a str; it returned "
+                f"{reprlib.repr(info)}."
+            )
+        try:
+            size = len(info.encode())
+        except UnicodeEncodeError as error:
+            raise TypeError(
+                f"{self._class_name}.get_lobby_info() returned a text that cannot travel: {error}"
+            ) from None
+        if size > MAX_INFO_SIZE:
+            raise ValueError(
+                f"{self._class_name}.get_lobby_info() returned {size:,} bytes; the lobby takes at "
+                f"most {MAX_INFO_SIZE:,}. Say less."
+            )
+        return info
+
+    @property
+    def may_be_watched(self) -> bool | None:
+        """Whether the game's class says that it may be watched; None if it does not say."""
+        # An author may have given this name to something else.
+        declared = getattr(type(self.game), "spectators", None)
+        return declared if isinstance(declared, bool) else None
+
+    @property
+    def _class_name(self) -> str:
+        return type(self.game).__name__
 
     def refuse_size(self, turn: PacketTurn) -> Response | None:
         """Return the refusal of a packet that is longer than the game takes, or None."""

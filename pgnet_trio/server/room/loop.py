@@ -130,9 +130,11 @@ class Loop:
         """Publish what a step of a script has changed, and do what it asked for. Never raises."""
         runner = self._runner
         runner.after_step()
-        if runner.deferred.waiting and runner.is_in_play():
+        if runner.is_in_play():
             try:
-                self._carry_out(runner.deferred.of_scripts)
+                if runner.deferred.waiting:
+                    self._carry_out(runner.deferred.of_scripts)
+                self._close_if_given_up()
             except BaseException as error:
                 # Never raise here: a suspended coroutine would be left behind.
                 runner.fail(error)
@@ -192,6 +194,8 @@ class Loop:
                     await result
                 if call.may_be_last:
                     self._close_if_empty()
+                else:
+                    self._close_if_given_up()
             call.ran = True
             if self._queue.end_reason is None:
                 self._runner.publish(limited=call.limited)
@@ -209,7 +213,19 @@ class Loop:
             call.done.set()
 
     def _close_if_empty(self) -> None:
-        if self._owner.is_empty() and not self._instance.game.persistent:
+        if self._owner.is_empty() and not (
+            self._membership.begun and self._instance.game.persistent
+        ):
+            self.close(GONE)
+
+    def _close_if_given_up(self) -> None:
+        """End a game that was to stay without anybody in it, and does not want to any more."""
+        if (
+            self._instance.is_persistent
+            and self._membership.begun
+            and self._owner.is_empty()
+            and not self._instance.game.persistent
+        ):
             self.close(GONE)
 
     def _carry_out(self, wanted: Wanted) -> None:

@@ -23,9 +23,10 @@ class Member:
         early: The pushes that wait until they are.
         shown: The state that was last sent to them.
         missed_presence: Whether somebody came or went while they were away.
+        kicked: Whether the game has sent them away.
     """
 
-    __slots__ = ("early", "entered", "missed_presence", "player", "seat", "shown")
+    __slots__ = ("early", "entered", "kicked", "missed_presence", "player", "seat", "shown")
 
     def __init__(self, player: Player, *, is_spectator: bool = False) -> None:
         self.player = player
@@ -34,6 +35,7 @@ class Member:
         self.early: list[bytes] = []
         self.shown: Snapshot | None = None
         self.missed_presence = False
+        self.kicked = False
 
     @property
     def is_spectator(self) -> bool:

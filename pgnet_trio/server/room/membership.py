@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import trio
@@ -11,6 +12,7 @@ from pgnet_trio.server.refusals import JoinRefused, RoomClosed
 from pgnet_trio.server.room.bots import is_bot_name
 from pgnet_trio.server.room.members import Member
 from pgnet_trio.server.room.queue import do_nothing
+from pgnet_trio.server.room.views import UNWATCHABLE
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.members import Members
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.runner import Runner
 
 __all__ = ["Membership"]
+
+logger = logging.getLogger("pgnet_trio.server")
 
 
 class Membership:
@@ -36,6 +40,8 @@ class Membership:
 
     Attributes:
         locked: Whether nobody more may join.
+        begun: Whether the game has let a user in, or was loaded. One that has not goes with those
+            whom it refuses.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Membership:
         self.locked = False
         self._runner = runner
         self._instance = runner.instance
+        self.begun = self._instance.loaded is not None
         self._queue = runner.queue
         self._members = members
         self._presence = presence
@@ -51,6 +58,7 @@ class Membership:
         # Players that were kicked, of whom the game has not heard yet.
         self._kicked: set[str] = set()
         self._joined = trio.lowlevel.ParkingLot()
+        self._said_unwatchable = False
 
     # What sessions ask for.
 
@@ -67,11 +75,13 @@ class Membership:
             JoinRefused: The game does not let them in.
         """
         rate = 0.0
+        member = Member(player, is_spectator=spectate)
 
         async def joined() -> None:
             nonlocal rate
-            member = Member(player, is_spectator=spectate)
             self._check_may_join(member)
+            if spectate:
+                self._check_may_watch(member)
             rate = self._instance.heartbeat_rate()
             self._members.add(member)
             try:
@@ -88,10 +98,11 @@ class Membership:
                 raise
 
         await self._queue.wait_for(self._queue.post(joined))
-        if self._queue.end_reason is not None:
+        if self._queue.end_reason is not None and not member.kicked:
             raise RoomClosed(self._queue.end_reason)
         if player.username not in self._members:
             raise RoomClosed(f"The game {self._instance.name!r} sent you away.")
+        self.begun = self.begun or not is_bot_name(player.username)
         return rate
 
     def leave(
@@ -151,14 +162,20 @@ class Membership:
         if not self._instance.made:
             self._queue.post(introduced)
             return
-        with self._runner.running(introduced):
-            try:
+        try:
+            with self._runner.running(introduced):
                 introduced()
-            except Exception as error:
+        except Exception as error:
+            member = self._members.get(player.username)
+            if member is not None and member.is_spectator:
+                # It costs them their place, and not the players their game.
+                self._note_unwatchable(error, declared=True)
+                self._runner.defer_kick(player.username, UNWATCHABLE)
+            else:
                 self._runner.fail(error)
 
     def close_if_empty(self) -> None:
-        """End the game, in a turn, if no user is in it and it is not persistent."""
+        """End the game, in a turn, if no user is in it, and it is not to stay without one."""
         self._queue.post(do_nothing, may_be_last=True)
 
     # What the room asks for.
@@ -167,6 +184,7 @@ class Membership:
         """Take a member out of the game now; the game hears of it in a turn of its own."""
         member = self._take_out(username, "kicked", reason)
         if member is not None:
+            member.kicked = True
             if not member.is_spectator:
                 self._kicked.add(username)
             self._owner.user_left(username)
@@ -216,9 +234,44 @@ class Membership:
             return
         if self.locked:
             raise JoinRefused(f"The game {name!r} takes nobody more now.")
-        most = self._instance.game.max_players
+        most = self._instance.max_players()
         if most is not None and len(self._members.players) >= most:
             raise JoinRefused(f"The game {name!r} is full: it takes {most} players.")
+
+    def _check_may_watch(self, member: Member) -> None:
+        """Refuse a spectator to whom the game shows nothing, and go on with it."""
+        allowed = self._instance.may_be_watched
+        if allowed is not False:
+            try:
+                self._presence.look(member)
+                return
+            except Exception as error:
+                self._note_unwatchable(error, declared=allowed is True)
+        raise JoinRefused(f"The game {self._instance.name!r} cannot be watched.")
+
+    def _note_unwatchable(self, error: Exception, *, declared: bool) -> None:
+        # Once: strangers choose how often they ask.
+        if self._said_unwatchable:
+            return
+        self._said_unwatchable = True
+        name, view = self._instance.name, f"{type(self._instance.game).__name__}.view"
+        if declared:
+            logger.error(
+                "The game %r says that it may be watched, and %s raised for a spectator, who was "
+                "refused",
+                name,
+                view,
+                exc_info=error,
+            )
+            self._owner.note_failure(error)
+        else:
+            logger.info(
+                "The game %r cannot be watched, since %s(None) raised %r; spectators = False in "
+                "the class says so without a try",
+                name,
+                view,
+                error,
+            )
 
     async def _ask_to_let_in(self, username: str) -> None:
         try:

@@ -65,6 +65,11 @@ class Presence:
         if is_new and not member.is_spectator:
             self.tell_players({player.username: player.online}, exclude=member)
 
+    def look(self, member: Member) -> None:
+        """Look at the state as a member would see it; raises what the game's `view` raises."""
+        if self._publisher.views is not None:
+            self._publisher.views.look_for(member)
+
     def farewell(self, member: Member, reason: str, message: str) -> None:
         """Tell a member that they are out of the game, as the last thing they hear of it.
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING
 
 import trio
 
+from pgnet_trio.errors import CodecError
+from pgnet_trio.protocol.v2.server_delivery import ENTRY_OVERHEAD
+from pgnet_trio.protocol.v2.states import MAX_ENVELOPE_SIZE
 from pgnet_trio.server.room.queue import TurnQueue, do_nothing
 from pgnet_trio.server.room.views import Views
 
@@ -16,6 +20,14 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.player import Player
 
 __all__ = ["Publisher"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+MAX_PUSHES = 3000
+"""Pushes to one player in one turn; `max_unacknowledged_messages` has room for some more."""
+
+MAX_PUSHED_BYTES = MAX_ENVELOPE_SIZE + ENTRY_OVERHEAD
+"""Bytes of these, counted as `max_unacknowledged_bytes` counts them."""
 
 
 class Publisher:
@@ -33,6 +45,7 @@ class Publisher:
         views: What is known of the game's state; None if it shows none.
         pushes: What was pushed since they were last sent, and to whom.
         touched: The players who were told something since the last `flush`.
+        unseeing: The spectators to whom the game could not show its state the last time.
     """
 
     def __init__(self, instance: GameInstance, members: Members, queue: TurnQueue) -> None:
@@ -40,11 +53,16 @@ class Publisher:
         self.views: Views | None = None
         self.pushes: list[tuple[list[Member], bytes]] = []
         self.touched: dict[Player, None] = {}
+        self.unseeing: list[Member] = []
         self._instance = instance
         self._members = members
         self._queue = queue
         self._viewed_at = -math.inf
         self._state_delayed = trio.Event()
+        self._said_unwatchable = False
+        self._pushed_bytes = 0
+        # How many pushes each member is to get and how many bytes, once there are many.
+        self._pushed_to: dict[Member, tuple[int, int]] | None = None
 
     def begin(self) -> None:
         """Begin with a game that was just made."""
@@ -54,6 +72,46 @@ class Publisher:
         """Keep an encoded push, which is sent when the turn or step is published."""
         self.pushes.append((members, envelope))
 
+    def check_push(self, members: list[Member], envelope: bytes) -> None:
+        """Check that a push is no more than its receivers can take at once.
+
+        What waits for a player is limited, and a player for whom too much waits loses the session.
+        So what a turn, or a step, pushes is limited too: that is the author's error.
+
+        Raises:
+            CodecError: It is too long, or the turn has pushed too much.
+        """
+        size = len(envelope)
+        if size > MAX_ENVELOPE_SIZE:
+            raise CodecError(
+                f"room.push: expected at most {MAX_ENVELOPE_SIZE:,} bytes, which is what clients "
+                f"take, got {size:,}"
+            )
+        if not self.pushes:
+            self._pushed_bytes, self._pushed_to = 0, None
+        self._pushed_bytes += size + ENTRY_OVERHEAD
+        if len(self.pushes) < MAX_PUSHES and self._pushed_bytes <= MAX_PUSHED_BYTES:
+            return
+        if self._pushed_to is None:
+            self._pushed_to = {}
+            for receivers, earlier in self.pushes:
+                self._count_push(receivers, len(earlier) + ENTRY_OVERHEAD)
+        self._count_push(members, size + ENTRY_OVERHEAD)
+
+    def _count_push(self, members: list[Member], size: int) -> None:
+        pushed = self._pushed_to
+        assert pushed is not None
+        for member in members:
+            count, size_before = pushed.get(member, (0, 0))
+            if count >= MAX_PUSHES or size_before + size > MAX_PUSHED_BYTES:
+                raise CodecError(
+                    f"room.push: expected at most {MAX_PUSHES:,} messages to one player in one "
+                    f"turn, of {MAX_PUSHED_BYTES:,} bytes in all; got {count + 1:,} of "
+                    f"{size_before + size:,} bytes to {member.player.username!r}. Put into one "
+                    "what belongs together"
+                )
+            pushed[member] = (count + 1, size_before + size)
+
     def look(self, *, limited: bool = False) -> None:
         """Ask the game for its lobby information and its state, and show what has changed.
 
@@ -61,10 +119,7 @@ class Publisher:
             limited: Whether the state is delayed if it was sent a moment ago.
         """
         if self._instance.has_info:
-            info = self._instance.game.get_lobby_info()
-            if not isinstance(info, str):
-                raise TypeError(f"get_lobby_info() has to return a str; it returned {info!r}.")
-            self.info = info
+            self.info = self._instance.lobby_info()
         if self.views is not None:
             now = trio.current_time()
             # The same sum as in `pace`: another one could be rounded differently.
@@ -72,8 +127,13 @@ class Publisher:
                 self._state_delayed.set()
             else:
                 self._viewed_at = now
-                for viewer in self.views.refresh(self._members.entered):
+                viewers = self._members.entered
+                for viewer in self.views.refresh(viewers):
                     self.touched[viewer.player] = None
+                if self.views.failure is not None:
+                    self._note_unwatchable(self.views.failure)
+                    self.views.failure = None
+                    self.unseeing = [viewer for viewer in viewers if viewer.is_spectator]
 
     def send_pushes(self) -> None:
         """Send what was pushed to the members."""
@@ -98,6 +158,16 @@ class Publisher:
             await trio.sleep_until(self._viewed_at + self._sync_interval())
             self._state_delayed = trio.Event()
             self._queue.post(do_nothing, limited=True)
+
+    def _note_unwatchable(self, error: Exception) -> None:
+        # Once: strangers choose how often they come back.
+        if not self._said_unwatchable:
+            self._said_unwatchable = True
+            logger.error(
+                "The game %r goes on without its spectators: its view raised for them",
+                self._instance.name,
+                exc_info=error,
+            )
 
     def _sync_interval(self) -> float:
         rate = self._instance.game.sync_rate

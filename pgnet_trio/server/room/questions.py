@@ -13,6 +13,8 @@ from pgnet_trio.codec import plain
 from pgnet_trio.errors import CodecError, PlayerLeft, Reject
 from pgnet_trio.game import NoDefault
 from pgnet_trio.messages import Packet, Response, Status
+from pgnet_trio.protocol.v2.envelopes import encode_question
+from pgnet_trio.protocol.v2.states import MAX_ENVELOPE_SIZE
 from pgnet_trio.server.room.player import OpenQuestion
 from pgnet_trio.typed import check_answer_model, to_packet
 
@@ -68,6 +70,12 @@ class Questions:
         packet = to_packet(question)
         # Validate now: at send time the caller is no longer there to see the error.
         packet = Packet(packet.message, plain(packet.payload))
+        size = len(encode_question(0, packet, None, 0.0))
+        if size > MAX_ENVELOPE_SIZE:
+            raise CodecError(
+                f"room.ask: expected a question of at most {MAX_ENVELOPE_SIZE:,} bytes, which is "
+                f"what clients take, got {size:,}"
+            )
         # A task that is cancelled already asks nothing.
         await trio.lowlevel.checkpoint_if_cancelled()
         now = trio.current_time()

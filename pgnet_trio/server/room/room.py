@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from pgnet_trio.errors import bare
+from pgnet_trio.errors import Reject, bare
 from pgnet_trio.server.refusals import CLOSED, GONE, SHUTTING_DOWN, SaveRefused
 from pgnet_trio.server.room.backend import ServerRoom
 from pgnet_trio.server.room.bots import Bots
@@ -66,6 +66,7 @@ class RoomTask:
         options: What the game was created with.
         owner: Lists, saves and closes the game.
         crashed: Whether the game was ended by an error or a cancellation, and is not over.
+        refusal: Why the game did not want to be made; None if it was made, or raised an error.
         ended: Set when the room's task is over.
         handle: Queues a packet; the player gets the game's answer when its turn is over.
         members: Who is in the game.
@@ -97,6 +98,7 @@ class RoomTask:
         self.options: Mapping[str, Any] = MappingProxyType(dict(options))
         self.owner = owner
         self.crashed = False
+        self.refusal: Reject | None = None
         self.ended = trio.Event()
         # Bottom up: each part is handed only parts that stand above it here.
         self.members = Members()
@@ -149,6 +151,11 @@ class RoomTask:
         return self.instance.is_persistent
 
     @property
+    def has_begun(self) -> bool:
+        """Whether the game has let a user in, or was loaded."""
+        return self.membership.begun
+
+    @property
     def missed_ticks(self) -> int:
         """How many updates were skipped because the one before was late."""
         return self._ticker.missed
@@ -163,7 +170,7 @@ class RoomTask:
         """What the lobby shows beyond what PGNet has, if it is not the default."""
         extras: dict[str, Any] = {}
         try:
-            most = self.instance.game.max_players if self.instance.made else None
+            most = self.instance.max_players() if self.instance.made else None
         except Exception as error:
             self.runner.fail(error)
             most = None
@@ -357,6 +364,11 @@ class RoomTask:
 
     def _crash(self, error: BaseException) -> bool:
         """Forget a game that raised; return whether it is to be made again."""
+        if isinstance(error, Reject) and not self.instance.made:
+            # No fault: whoever wanted the game is told. What is saved of it stays.
+            self.refusal, self.crashed = error, True
+            self._loop.close(error.reason, publish=False)
+            return False
         again = self._may_restart(error)
         logger.error(
             "Game %r raised, and is %s",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgnet_trio.server.room.deferred import Deferred
 from pgnet_trio.server.room.queue import do_nothing
+from pgnet_trio.server.room.views import UNWATCHABLE
 from pgnet_trio.typed import finish
 
 if TYPE_CHECKING:
@@ -158,6 +159,10 @@ class Runner:
             # While it runs, pushes only queue: they leave after the state.
             with self.running(object()):
                 publisher.look(limited=limited)
+            if publisher.unseeing:
+                unseeing, publisher.unseeing = publisher.unseeing, []
+                for member in unseeing:
+                    self.defer_kick(member.player.username, UNWATCHABLE)
         # After the state, since pushes may be about it.
         if publisher.pushes:
             publisher.send_pushes()

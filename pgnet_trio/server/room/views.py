@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 from pgnet_trio.codec import encode_msgpack, to_plain
 from pgnet_trio.errors import CodecError
 from pgnet_trio.patch import diff, is_replacement
+from pgnet_trio.protocol.v2.states import MAX_ENVELOPE_SIZE
 
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
     from pgnet_trio.server.room.members import Member
 
-__all__ = ["MAX_STATE_SIZE", "Snapshot", "Views"]
+__all__ = ["MAX_STATE_SIZE", "UNWATCHABLE", "Snapshot", "Views"]
 
-MAX_STATE_SIZE = 900 * 1024
+MAX_STATE_SIZE = MAX_ENVELOPE_SIZE
 """Bytes of one player's state: what a client takes as one message, with room to spare."""
+
+UNWATCHABLE = "This game can be watched no longer."
 
 
 class Snapshot:
@@ -74,6 +77,10 @@ class Views:
 
     Args:
         game: The game, whose class overrides `view`.
+
+    Attributes:
+        failure: What `view` raised for spectators; None for nothing. It costs them their view, and
+            not the players their game.
     """
 
     def __init__(self, game: Game) -> None:
@@ -82,6 +89,7 @@ class Views:
         self._shared = len(inspect.signature(game.view).parameters) == 0
         # By seat; None holds what spectators see, or what everybody sees of a shared view.
         self._snapshots: dict[str | None, Snapshot] = {}
+        self.failure: Exception | None = None
 
     def refresh(self, viewers: Iterable[Member]) -> list[Member]:
         """Look for changes, and show them to the viewers whom they concern.
@@ -94,7 +102,8 @@ class Views:
         for viewer in viewers:
             seat = None if self._shared else viewer.seat
             if seat not in latest:
-                latest[seat] = self._look(seat)
+                look = self._look if self._shared or seat is not None else self._look_as_spectator
+                latest[seat] = look(seat)
             snapshot = latest[seat]
             # A viewer who has just entered may have been shown it before the others.
             if snapshot is not viewer.shown and snapshot is not None:
@@ -115,6 +124,13 @@ class Views:
         """Forget what a player saw who is gone."""
         if viewer.seat is not None:
             self._snapshots.pop(viewer.seat, None)
+
+    def _look_as_spectator(self, seat: str | None) -> Snapshot | None:
+        try:
+            return self._look(seat)
+        except Exception as error:
+            self.failure = error
+            return None
 
     def _look(self, seat: str | None) -> Snapshot | None:
         """Return the latest snapshot, a new one if something has changed; None for nothing."""
