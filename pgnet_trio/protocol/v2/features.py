@@ -11,12 +11,15 @@ from collections.abc import Collection, Iterable
 
 from pgnet_trio.errors import ProtocolError
 
-__all__ = ["FEATURES", "MAX_FEATURES", "MAX_FEATURE_NAME", "RESTART", "agree"]
+__all__ = ["FEATURES", "MAX_FEATURES", "MAX_FEATURE_NAME", "RESTART", "TOKEN", "agree"]
 
 RESTART = "restart"
 """The server says that it restarts, instead of a goodbye; the client comes back by itself."""
 
-FEATURES: frozenset[str] = frozenset({RESTART})
+TOKEN = "token"
+"""The server gives the client a token, with which it may log in later instead of the password."""
+
+FEATURES: frozenset[str] = frozenset({RESTART, TOKEN})
 """The features of this release; docs/protocol.md has a table of them."""
 
 MAX_FEATURES = 64
