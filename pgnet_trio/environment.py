@@ -6,6 +6,7 @@ All of it is in one object, so that the test kit can replace it in one place.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -47,6 +48,7 @@ class Environment:
         password_hasher: Hashes and checks passwords.
         run_blocking: Runs a blocking function outside the event loop, and returns what it returns.
             On cancellation it may abandon the function, which then runs to its end unobserved.
+        wall_clock: Returns the time in seconds since 1970; whatever outlives a run ends by it.
         note_failure: Called with each unforeseen error of a game, a connection, a session or a
             hook, after the error was logged and contained. The test kit makes tests fail with it.
     """
@@ -54,4 +56,5 @@ class Environment:
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
     password_hasher: PasswordHasher = attrs.field(factory=PasswordHasher)
     run_blocking: Callable[..., Awaitable[Any]] = _run_in_thread
+    wall_clock: Callable[[], float] = time.time
     note_failure: Callable[[BaseException], None] = _ignore

@@ -11,7 +11,7 @@ import trio
 from pgnet_trio.errors import StorageError
 from pgnet_trio.messages import Packet, Request, Response, Status
 from pgnet_trio.server.accounts import AccountRefusal
-from pgnet_trio.server.games.lobby import LobbyRefusal
+from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword, check_password
 from pgnet_trio.server.refusals import SHUTTING_DOWN, JoinRefused, RoomClosed
 
 if TYPE_CHECKING:
@@ -137,14 +137,18 @@ async def _join_game(
     context: ServerContext, session: Session, name: str, password: str, spectate: bool
 ) -> Response:
     context.games.lobby.check_free(session.username)
-    if context.games.lobby.get(name) is None:
-        saved = context.saves.saved_game(name)
-        if saved is not None:
-            # The game crashed, or could not be made when the server started.
-            await context.games.open_saved_game(saved)
-        else:
-            context.games.lobby.check_new(name)
-            await context.games.open_game(name, password)
+    entry = context.games.lobby.get(name)
+    saved = context.saves.saved_game(name) if entry is None else None
+    if entry is not None:
+        _check_password(context, session, name, entry.password, password)
+    elif saved is not None:
+        # The game crashed, or could not be made when the server started. Nobody has it made who
+        # may not join it.
+        _check_password(context, session, name, saved.password, password)
+        await context.games.open_saved_game(saved)
+    else:
+        context.games.lobby.check_new(name)
+        await context.games.open_game(name, password)
     return await _join(context, session, name, password, spectate=spectate)
 
 
@@ -162,6 +166,21 @@ async def _join(
         raise
     text = f"You watch the game {name!r}." if spectate else f"You are in the game {name!r}."
     return Response(text, {"heartbeat_rate": heartbeat_rate})
+
+
+def _check_password(
+    context: ServerContext, session: Session, name: str, password: str, given: str
+) -> None:
+    """Check what a user gives as a game's password, unheard after too many wrong ones."""
+    username, address = session.username, session.client.address
+    refusal = context.passwords.check_guesses(username, address) if password else None
+    if refusal:
+        raise LobbyRefusal(refusal)
+    try:
+        check_password(name, password, given)
+    except WrongPassword:
+        context.passwords.note_wrong_guess(username, address)
+        raise
 
 
 @_request(Request.LEAVE_GAME)

@@ -306,7 +306,7 @@ def make_games(
 
 
 async def save(archive: Archive, games: dict[str, SavedGame], gone: set[str]) -> None:
-    await archive.save_games(games, gone, True, abandon_on_cancel=False)
+    await archive.save_games(games, gone, True, {}, abandon_on_cancel=False)
 
 
 GAMES = {"bank": SavedGame("bank", "", "data")}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from pgnet_trio.errors import StorageError
-from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store
+from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store, TokenRecord
 
 if TYPE_CHECKING:
     from pgnet_trio.environment import Environment
@@ -41,6 +41,11 @@ class Archive:
     def has_store(self) -> bool:
         """Whether there is anywhere to save."""
         return self._store is not None
+
+    @property
+    def keeps_tokens(self) -> bool:
+        """Whether tokens that are saved are there again in the next run."""
+        return self._store is not None and self._store.keeps_tokens
 
     @property
     def game_count(self) -> int:
@@ -90,6 +95,7 @@ class Archive:
         games: dict[str, SavedGame],
         gone: set[str],
         registration: bool,
+        tokens: Mapping[bytes, TokenRecord | None],
         *,
         abandon_on_cancel: bool,
     ) -> None:
@@ -99,6 +105,7 @@ class Archive:
             games: The games as they are now; a saved game that is not among them stays.
             gone: The names of games that are no more.
             registration: The registration switch.
+            tokens: Which tokens to save beside them; None for those to take out.
             abandon_on_cancel: As in `write`.
 
         Raises:
@@ -111,9 +118,9 @@ class Archive:
                 name: game for name, game in games.items() if self._games.get(name) != game
             }
             changed.update(dict.fromkeys(gone & self._games.keys() - games.keys()))
-            if changed or registration != self._registration:
+            if changed or tokens or registration != self._registration:
                 await self._write(
-                    Changes(games=changed, registration=registration),
+                    Changes(games=changed, registration=registration, tokens=tokens),
                     abandon_on_cancel=abandon_on_cancel,
                 )
                 for name, game in changed.items():

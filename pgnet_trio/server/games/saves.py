@@ -86,7 +86,7 @@ class Saves:
 
     Args:
         archive: The save file.
-        accounts: Has the registration switch, which is saved beside the games.
+        accounts: Has the registration switch and the tokens, which are saved beside the games.
         memory: What the runs before have left to save.
     """
 
@@ -216,12 +216,14 @@ class Saves:
                 self.note_unsaved_game(entry.name)
         start = trio.current_time()
         try:
-            await self._archive.save_games(
-                games,
-                gone,
-                self._accounts.registration_enabled,
-                abandon_on_cancel=abandon_on_cancel,
-            )
+            with self._accounts.saving_tokens() as tokens:
+                await self._archive.save_games(
+                    games,
+                    gone,
+                    self._accounts.registration_enabled,
+                    tokens,
+                    abandon_on_cancel=abandon_on_cancel,
+                )
         except StorageError as error:
             self._last_error = str(error)
             raise
