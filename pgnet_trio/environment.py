@@ -6,6 +6,7 @@ All of it is in one object, so that the test kit can replace it in one place.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -56,6 +57,7 @@ class Environment:
             On ``abandon_on_cancel=True`` a cancellation abandons the function, which then runs to
             its end unobserved. ``limiter`` is the `trio.CapacityLimiter` of the threads that it may
             use; None for the one that all of the program shares.
+        wall_clock: Returns the time in seconds since 1970; whatever outlives a run ends by it.
         note_failure: Called with each unforeseen error of a game, a connection, a session or a
             hook, after the error was logged and contained. The test kit makes tests fail with it.
     """
@@ -63,4 +65,5 @@ class Environment:
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
     password_hasher: PasswordHasher = attrs.field(factory=PasswordHasher)
     run_blocking: Callable[..., Awaitable[Any]] = _run_in_thread
+    wall_clock: Callable[[], float] = time.time
     note_failure: Callable[[BaseException], None] = _ignore

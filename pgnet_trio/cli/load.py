@@ -57,7 +57,8 @@ traffic and registers users. A server of default settings will not take it from 
 it with
 
   pgnet-trio serve ... --max-connections-per-address none --max-logins-per-address none \\
-      --failed-logins-per-address none --requests-per-second none
+      --failed-logins-per-address none --registrations-per-address none \\
+      --requests-per-second none
 
 Each log-in costs the server about 60 ms of one core for its password, so the ramp may take longer.
 """

@@ -286,8 +286,10 @@ def _notes(report: Report) -> list[str]:
             f"Some clients did not get in. Of one address a server of default settings takes "
             f"{limits.max_connections_per_address} connections, and "
             f"{limits.max_logins_per_address} that are logging in; it closes the others without a "
-            "word. Start it with --max-connections-per-address none --max-logins-per-address "
-            "none; or, where it is busy with log-ins, let fewer log in with --logins-at-once."
+            f"word. It takes {limits.registrations_per_address} new users an hour. Start it with "
+            "--max-connections-per-address none --max-logins-per-address none "
+            "--registrations-per-address none; or, where it is busy with log-ins, let fewer log in "
+            "with --logins-at-once."
         )
     rate = report.requests_per_second / max(report.most_at_once, 1)
     if limits.requests_per_second is not None and rate > 0.75 * limits.requests_per_second:

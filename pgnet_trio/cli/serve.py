@@ -59,6 +59,7 @@ _LIMITS: dict[str, tuple[str, str]] = {
     "max_logins_per_address": ("NUMBER", "of these, how many that are not logged in yet"),
     "failed_logins_per_account": ("NUMBER", "of failed log-ins a minute to one account"),
     "failed_logins_per_address": ("NUMBER", "of failed log-ins a minute from one address"),
+    "registrations_per_address": ("NUMBER", "of new users an hour from one address"),
     "requests_per_second": ("NUMBER", "of requests of one user; more have to wait"),
     "max_requests_in_flight": ("NUMBER", "of unanswered requests of one user"),
     "max_bytes_in_flight": ("BYTES", "of unanswered requests of one user"),

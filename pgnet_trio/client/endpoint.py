@@ -38,6 +38,7 @@ def make_endpoint(
     encrypted: bool,
     random_bytes: Callable[[int], bytes],
     token: bytes = b"",
+    login_token: bytes = b"",
 ) -> ClientEndpoint:
     """Return the client's side of protocol 2, or of 1 where the server took no subprotocol.
 
@@ -48,6 +49,7 @@ def make_endpoint(
         encrypted: Whether to encrypt.
         random_bytes: Randomness.
         token: What to resume a session with; empty to log in.
+        login_token: What to log in with instead of the password, if the server takes it.
     """
     username, password = credentials.username, credentials.password
     if transport.subprotocol in v2.SUBPROTOCOLS:
@@ -62,6 +64,7 @@ def make_endpoint(
             max_frame_size=MAX_MESSAGE_SIZE,
             delivery=delivery,
             token=token,
+            login_token=login_token,
             verify_server_pubkey=credentials.verify_server_pubkey,
         )
     return v1.ClientProtocol(

@@ -135,6 +135,8 @@ class ClientSession:
         self._minimum_protocol = minimum_protocol
         self._reconnect_for = math.inf if reconnect_for is None else reconnect_for
         self._token = b""
+        # Stands for the password, so that a server that was restarted need not hash it.
+        self._login_token = b""
         # Whether the server forgot the session, and the next log-in has to tell the owner so.
         self._lost = False
         self._drop_reason = ""
@@ -349,6 +351,7 @@ class ClientSession:
             encrypted=self._connector.encrypted,
             random_bytes=self._environment.random_bytes,
             token=self._token,
+            login_token=self._login_token,
         )
 
     async def _log_in(
@@ -360,8 +363,9 @@ class ClientSession:
     ) -> list[ClientEvent]:
         """Log in, or resume; return the server's consent, and what came in the same message.
 
-        Where the server has forgotten the session, log in anew: *scope* gets the time for that,
-        until *deadline* at most.
+        Where the server has forgotten the session, log in anew, with the token that stands for
+        the password, and with the password where the server does not take that: *scope* gets the
+        time for each, until *deadline* at most.
         """
         if not self._token:
             self._owner.set_status("Logging in...")
@@ -380,7 +384,10 @@ class ClientSession:
                     f"The server did not log this client in: {sentence(first.reason)}"
                 )
             if isinstance(first, ResumeRefusal) and isinstance(endpoint, v2.ClientProtocol):
-                self._lose_session(first.reason)
+                if self._token:
+                    self._lose_session(first.reason)
+                else:
+                    self._login_token = b""
                 endpoint.log_in(self._delivery)
                 scope.deadline = min(trio.current_time() + CONNECT_TIMEOUT, deadline)
                 connection.flush()
@@ -394,6 +401,7 @@ class ClientSession:
         )
         if isinstance(first, LoggedIn):
             self._token = first.token
+            self._login_token = first.login_token or self._login_token
         return [first, *more]
 
     def _lose_session(self, reason: str) -> None:

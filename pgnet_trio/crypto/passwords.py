@@ -61,6 +61,11 @@ class PasswordHasher:
         self._opslimit = opslimit
         self._memlimit = memlimit
 
+    @property
+    def memlimit(self) -> int:
+        """Bytes of memory that a hash takes."""
+        return self._memlimit
+
     def hash(self, password: str) -> str:
         """Return a record of a password; it holds its own salt, so store it with an empty one.
 

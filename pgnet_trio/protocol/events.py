@@ -54,11 +54,13 @@ class LogIn:
         username: Who it says it is.
         password: Their password.
         invite_code: An invite for a new user, or empty.
+        token: What stands for the password, which is empty then; empty where nothing does.
     """
 
     username: str
     password: str = attrs.field(repr=False)
     invite_code: str = attrs.field(repr=False)
+    token: bytes = attrs.field(default=b"", repr=False)
 
 
 @attrs.frozen
@@ -174,10 +176,13 @@ class LoggedIn:
     Attributes:
         message: The server's greeting.
         token: The token with which this client can resume the session; empty where it cannot.
+        login_token: What this client can log in with later instead of its password; empty where
+            the server has said nothing new of that.
     """
 
     message: str
     token: bytes = attrs.field(default=b"", repr=False)
+    login_token: bytes = attrs.field(default=b"", repr=False)
 
 
 @attrs.frozen
@@ -194,7 +199,7 @@ class Resumed:
 
 @attrs.frozen
 class ResumeRefusal:
-    """Client side: the session is gone; this client may log in instead."""
+    """Client side: the session is gone, or the token not taken; this client may log in."""
 
     reason: str
 

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal
 
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.messages import ADMIN_USERNAME, is_username_allowed
-from pgnet_trio.storage.interface import Changes, SavedState, UserRecord
+from pgnet_trio.storage.interface import Changes, SavedState, TokenRecord, UserRecord
 
 if TYPE_CHECKING:
     from pgnet_trio.protocol.events import LogIn
+    from pgnet_trio.server.tokens import LoginTokens
 
-__all__ = ["AccountRefusal", "Accounts"]
+__all__ = ["AccountRefusal", "Accounts", "TemporaryRefusal", "TokenRefused"]
 
 
 class AccountRefusal(PGNetError):
     """A log-in or a change of an account is refused; the message is for the user."""
+
+
+class TemporaryRefusal(AccountRefusal):
+    """A refusal that will pass; a client that comes back may retry."""
+
+
+class TokenRefused(AccountRefusal):
+    """A token does not stand for the user's password, which may be tried instead."""
 
 
 class Accounts:
@@ -38,6 +48,10 @@ class Accounts:
         registration_enabled: Whether unknown users may register; a saved switch overrides it.
         require_user_password: Whether an empty password is refused at registration.
         admin: The admin's record; None where admin log-in is off.
+        tokens: What stands for the users' passwords; None where nothing does.
+
+    Attributes:
+        tokens: The same.
     """
 
     def __init__(
@@ -47,6 +61,7 @@ class Accounts:
         registration_enabled: bool,
         require_user_password: bool,
         admin: UserRecord | None,
+        tokens: LoginTokens | None = None,
     ) -> None:
         self.registration_enabled = (
             registration_enabled if saved.registration is None else saved.registration
@@ -60,6 +75,9 @@ class Accounts:
         self._held: set[str] = set()
         self._held_codes: set[str] = set()
         self._deleting: set[str] = set()
+        self.tokens = tokens
+        if tokens is not None:
+            tokens.keep_only(self._users)
 
     @property
     def user_count(self) -> int:
@@ -116,6 +134,46 @@ class Accounts:
         self._check_new(log_in)
         return "new"
 
+    def check_token(self, log_in: LogIn, now: float) -> TokenRecord:
+        """Return what is kept of the token of a log-in, which stands for the user's password.
+
+        Raises:
+            TokenRefused: It does not; neither does any for the admin's.
+        """
+        name = log_in.username
+        # The admin is not among the users.
+        user = None if name in self._deleting else self._users.get(name)
+        record = None
+        if self.tokens is not None and user is not None:
+            record = self.tokens.find(user, log_in.token, now)
+        if record is None:
+            raise TokenRefused("The token is not valid any more; log in with the password.")
+        return record
+
+    def give_token(
+        self, username: str, token: bytes, now: float, *, instead_of: TokenRecord | None
+    ) -> bool:
+        """Let a new token stand for a user's password.
+
+        Args:
+            username: Who has just logged in.
+            token: The token.
+            now: The time, in seconds since 1970.
+            instead_of: The token that the new one replaces; None for none.
+
+        Returns:
+            Whether it does: there are no tokens for the admin, nor where none are kept.
+        """
+        user = self._users.get(username)
+        if self.tokens is None or user is None:
+            return False
+        self.tokens.add(user, token, now, instead_of=instead_of)
+        return True
+
+    def saving_tokens(self) -> AbstractContextManager[Mapping[bytes, TokenRecord | None]]:
+        """Return a context manager that yields which tokens to save; see `LoginTokens.saving`."""
+        return contextlib.nullcontext({}) if self.tokens is None else self.tokens.saving()
+
     @contextlib.contextmanager
     def registering(self, log_in: LogIn, record: str) -> Iterator[Changes]:
         """Register a user whose password was hashed since `check`; uses up the invite code.
@@ -147,7 +205,7 @@ class Accounts:
         if name in self._deleting:
             raise AccountRefusal("This user is being deleted.")
         if (self._admin if name == ADMIN_USERNAME else self._users.get(name)) is not record:
-            raise AccountRefusal(f"The user {name!r} has just changed; log in again.")
+            raise TemporaryRefusal(f"The user {name!r} has just changed; log in again.")
 
     @contextlib.contextmanager
     def upgrading(self, record: UserRecord, password: str) -> Iterator[Changes]:
@@ -167,6 +225,7 @@ class Accounts:
             yield Changes(users={name: user})
             if self._users.get(name) is record:
                 self._users[name] = user
+                self._revoke_tokens(name)
         finally:
             self._held.discard(name)
 
@@ -215,13 +274,19 @@ class Accounts:
         try:
             yield Changes(users={username: None})
             del self._users[username]
+            self._revoke_tokens(username)
         finally:
             self._deleting.discard(username)
+
+    def _revoke_tokens(self, username: str) -> None:
+        # They are bound to the record that is gone, and would only be in the way.
+        if self.tokens is not None:
+            self.tokens.revoke(username)
 
     def _check_new(self, log_in: LogIn) -> str:
         name = log_in.username
         if name in self._users or name in self._held:
-            raise AccountRefusal(f"Somebody else has just registered as {name!r}.")
+            raise TemporaryRefusal(f"Somebody else has just registered as {name!r}.")
         code = self._find_code(log_in) if log_in.invite_code else ""
         if not code and not self.registration_enabled:
             raise AccountRefusal(

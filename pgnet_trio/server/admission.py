@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from pgnet_trio.server.limits import Limits
 
-__all__ = ["ArrivalPace", "ConnectionCounts", "FailedLogins", "TokenBucket"]
+__all__ = [
+    "ArrivalPace",
+    "ConnectionCounts",
+    "FailedLogins",
+    "Registrations",
+    "TokenBucket",
+    "WrongGuesses",
+    "sources",
+]
 
 KeyT = TypeVar("KeyT")
 
@@ -21,7 +29,19 @@ MAX_ADDRESSES = 10_000
 """Of how many addresses it is remembered how often they connect; a few MiB. The oldest go first."""
 
 MAX_FAILURES = 20_000
-"""How many failed log-ins are remembered, which takes a few MiB. The oldest go first."""
+"""How many counts of failed log-ins are remembered, which takes a few MiB. The oldest go first."""
+
+STRANGERS = 4
+"""How many times the failures from one address an account takes from all new addresses together."""
+
+NETWORKS = 4
+"""How many times the failures from one address are taken from an IPv6 network of many."""
+
+MAX_KNOWN_ADDRESSES = 4
+"""From how many addresses an account is known."""
+
+MAX_KNOWN_ACCOUNTS = 20_000
+"""Of how many accounts it is remembered where they were used from, which takes a few MiB."""
 
 _MAX_ACCOUNT_LENGTH = 64
 """How many characters of an account's name are remembered: no registered name is longer."""
@@ -81,14 +101,51 @@ class ArrivalPace:
         return bucket.delay(now)
 
 
+class _Counts:
+    """Counts events by key, each for the time of a window.
+
+    Args:
+        window: Seconds for which an event counts.
+        capacity: How many events are remembered. The oldest go first.
+    """
+
+    def __init__(self, window: float, capacity: int) -> None:
+        self.window = window
+        self._capacity = capacity
+        self._events: deque[tuple[float, tuple[str, ...]]] = deque()
+        self._counts: dict[tuple[str, ...], int] = {}
+
+    def add(self, key: tuple[str, ...], now: float) -> None:
+        self._events.append((now, key))
+        _count(self._counts, key, 1)
+        while len(self._events) > self._capacity:
+            self._forget_oldest()
+
+    def reached(self, limits: dict[tuple[str, ...], int], now: float) -> bool:
+        """Whether there are as many events of one of these keys as there may be."""
+        while self._events and self._events[0][0] <= now - self.window:
+            self._forget_oldest()
+        return any(self._counts.get(key, 0) >= limit for key, limit in limits.items())
+
+    def _forget_oldest(self) -> None:
+        _, key = self._events.popleft()
+        _count(self._counts, key, -1)
+
+
 class FailedLogins:
     """Counts failed log-ins, and refuses more before they cost a password hash.
 
     A log-in that is let through counts only once it has failed, so several at the same time are
     let through together. Ask again when the turn of a log-in's hash has come.
 
+    Failures are counted for an account and an address together. So nobody who guesses shuts out
+    those who log in from elsewhere, nor those who share an address with them and have logged in
+    from there before. Only whoever comes from a new place shares its limits with all others who
+    do: `STRANGERS` times *per_account* failures to one account, from everywhere together, and
+    *per_address* from one address.
+
     Args:
-        per_account: How many a window to one account; None for any number.
+        per_account: How many a window to one account from one address; None for any number.
         per_address: How many a window from one address; None for any number.
         window: Seconds.
     """
@@ -96,45 +153,106 @@ class FailedLogins:
     def __init__(
         self, per_account: int | None, per_address: int | None, window: float = 60.0
     ) -> None:
-        self._limits = {"account": per_account, "address": per_address}
-        self._window = window
-        self._failures: deque[tuple[float, tuple[str, str]]] = deque()
-        self._counts: dict[tuple[str, str], int] = {}
+        self._per_account = per_account
+        self._per_address = per_address
+        self._counts = _Counts(window, MAX_FAILURES)
+        # Where users have logged in from, the latest last.
+        self._known: dict[str, tuple[str, ...]] = {}
 
     def refuse(self, account: str, address: str | None, now: float) -> str | None:
         """Return the reason to refuse a log-in unheard, or None."""
-        self._forget(now)
-        for key, limit in self._keys(account, address):
-            if self._counts.get(key, 0) >= limit:
-                return f"Too many failed log-ins; try again in {self._window:g} seconds."
-        return None
+        if address is None or not self._counts.reached(self._limits(account, address), now):
+            return None
+        return f"Too many failed log-ins; try again in {self._counts.window:g} seconds."
 
     def record(self, account: str, address: str | None, now: float) -> None:
         """Count a failed log-in."""
-        self._forget(now)
-        for key, _ in self._keys(account, address):
-            self._failures.append((now, key))
-            self._counts[key] = self._counts.get(key, 0) + 1
-        while len(self._failures) > MAX_FAILURES:
-            self._forget_oldest()
+        if address is not None:
+            for key in self._limits(account, address):
+                self._counts.add(key, now)
 
-    def _keys(self, account: str, address: str | None) -> list[tuple[tuple[str, str], int]]:
+    def record_success(self, account: str, address: str | None) -> None:
+        """Note that a user has logged in from an address, and keep a place for them there."""
         if address is None:
-            return []
-        names = {"account": account[:_MAX_ACCOUNT_LENGTH], "address": _source(address)}
-        return [
-            ((kind, names[kind]), limit)
-            for kind, limit in self._limits.items()
-            if limit is not None
-        ]
+            return
+        _, source = sources(address)
+        earlier = self._known.pop(account, ())
+        others = tuple(each for each in earlier if each != source)
+        self._known[account] = (*others[-MAX_KNOWN_ADDRESSES + 1 :], source)
+        if len(self._known) > MAX_KNOWN_ACCOUNTS:
+            del self._known[next(iter(self._known))]
 
-    def _forget(self, now: float) -> None:
-        while self._failures and self._failures[0][0] <= now - self._window:
-            self._forget_oldest()
+    def _limits(self, account: str, address: str) -> dict[tuple[str, ...], int]:
+        account = account[:_MAX_ACCOUNT_LENGTH]
+        _, source = sources(address)
+        limits: dict[tuple[str, ...], int] = {}
+        is_known = source in self._known.get(account, ())
+        if self._per_account is not None:
+            limits["account", account, source] = self._per_account
+            if not is_known:
+                limits["strangers", account] = STRANGERS * self._per_account
+        if not is_known:
+            limits |= _address_limits(address, self._per_address)
+        return limits
 
-    def _forget_oldest(self) -> None:
-        _, key = self._failures.popleft()
-        _count(self._counts, key, -1)
+
+class WrongGuesses:
+    """Counts wrong passwords of games, and says when one user or address has given too many.
+
+    Args:
+        per_user: How many a window of one user; None for any number.
+        per_address: How many a window from one address; None for any number.
+        window: Seconds.
+    """
+
+    def __init__(self, per_user: int | None, per_address: int | None, window: float = 60.0) -> None:
+        self._per_user = per_user
+        self._per_address = per_address
+        self._counts = _Counts(window, MAX_FAILURES)
+
+    def refuse(self, username: str, address: str | None, now: float) -> str | None:
+        """Return the reason to refuse a password unheard, or None."""
+        if address is None or not self._counts.reached(self._limits(username, address), now):
+            return None
+        return f"Too many wrong passwords; try again in {self._counts.window:g} seconds."
+
+    def record(self, username: str, address: str | None, now: float) -> None:
+        """Count a wrong password."""
+        if address is not None:
+            for key in self._limits(username, address):
+                self._counts.add(key, now)
+
+    def _limits(self, username: str, address: str) -> dict[tuple[str, ...], int]:
+        limits = _address_limits(address, self._per_address)
+        if self._per_user is not None:
+            limits["user", username] = self._per_user
+        return limits
+
+
+class Registrations:
+    """Counts new users, and says when too many come from one address.
+
+    Args:
+        per_address: How many a window from one address; None for any number.
+        window: Seconds.
+    """
+
+    def __init__(self, per_address: int | None, window: float = 3600.0) -> None:
+        self._per_address = per_address
+        self._counts = _Counts(window, MAX_FAILURES)
+
+    def refuse(self, address: str | None, now: float) -> str | None:
+        """Return the reason not to register another user, or None."""
+        limits = {} if address is None else _address_limits(address, self._per_address)
+        if not self._counts.reached(limits, now):
+            return None
+        return "Too many new users from your address; try again later."
+
+    def record(self, address: str | None, now: float) -> None:
+        """Count a new user."""
+        if address is not None:
+            for key in _address_limits(address, self._per_address):
+                self._counts.add(key, now)
 
 
 class ConnectionCounts:
@@ -199,18 +317,37 @@ class ConnectionCounts:
             _count(self._open, _source(address), -1)
 
 
-def _source(address: str) -> str:
-    """Return what counts as one address: of IPv6, the 64-bit prefix that one customer holds."""
-    if ":" not in address:
-        return address
+def sources(address: str | None) -> tuple[str, str]:
+    """Return which network and which address count, of an address or of the inside (None).
+
+    Of IPv6 it is the 48-bit prefix that a site may hold, and the 64-bit prefix that each customer
+    holds. Of IPv4 both are the address itself.
+    """
+    if address is None or ":" not in address:
+        return address or "", address or ""
     try:
         ip = ipaddress.IPv6Address(address.partition("%")[0])
     except ValueError:
-        return address
+        return address, address
     if ip.ipv4_mapped is not None:
         # A socket for both families shows IPv4 addresses like this.
-        return str(ip.ipv4_mapped)
-    return str(ipaddress.IPv6Network((ip, 64), strict=False))
+        return str(ip.ipv4_mapped), str(ip.ipv4_mapped)
+    site, customer = (str(ipaddress.IPv6Network((ip, bits), strict=False)) for bits in (48, 64))
+    return site, customer
+
+
+def _source(address: str) -> str:
+    return sources(address)[1]
+
+
+def _address_limits(address: str, limit: int | None) -> dict[tuple[str, ...], int]:
+    if limit is None:
+        return {}
+    network, source = sources(address)
+    limits: dict[tuple[str, ...], int] = {("address", source): limit}
+    if network != source:
+        limits["network", network] = NETWORKS * limit
+    return limits
 
 
 def _count(counts: dict[KeyT, int], key: KeyT, by: int) -> None:

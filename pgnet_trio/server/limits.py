@@ -57,9 +57,12 @@ class Limits:
         max_logins_per_address: Of these, how many that are not logged in yet (OpenSSH's
             MaxStartups and its penalties for each source). As many a second may come from one
             address, with twice that as a burst; others wait.
-        failed_logins_per_account: Failed log-ins a minute to one account, from anywhere
-            (Nakama: 5).
-        failed_logins_per_address: Failed log-ins a minute from one address.
+        failed_logins_per_account: Failed log-ins a minute to one account from one address
+            (Nakama: 5), and a fourth of what all addresses together may fail from which nobody
+            has logged in to that account. A user may also give so many wrong passwords of games.
+        failed_logins_per_address: Failed log-ins a minute from one address, by whoever has not
+            logged in from there before; and wrong passwords of games.
+        registrations_per_address: New users an hour from one address.
         requests_per_second: Requests a second of one user, with twice that as a burst; what is
             beyond it waits (Colyseus has the option). A request that costs the server more than
             others counts as several. What a connection sends beside requests is limited likewise.
@@ -92,6 +95,7 @@ class Limits:
     max_logins_per_address: int | None = _whole(16)
     failed_logins_per_account: int | None = _whole(5)
     failed_logins_per_address: int | None = _whole(20)
+    registrations_per_address: int | None = _whole(100)
     requests_per_second: float | None = _number(200.0)
     max_requests_in_flight: int | None = _whole(64)
     max_bytes_in_flight: int | None = _whole(1024 * 1024)

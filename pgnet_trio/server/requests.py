@@ -14,7 +14,7 @@ from pgnet_trio.errors import CodecError, StorageError
 from pgnet_trio.messages import Packet, Request, Response, Status
 from pgnet_trio.protocol.v2.features import DIRECTORY
 from pgnet_trio.server.accounts import AccountRefusal
-from pgnet_trio.server.games.lobby import LobbyRefusal
+from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword, check_password
 from pgnet_trio.server.refusals import SHUTTING_DOWN, JoinRefused, RoomClosed
 
 if TYPE_CHECKING:
@@ -214,14 +214,18 @@ async def _join_game(
     context: ServerContext, session: Session, name: str, password: str, spectate: bool
 ) -> Response:
     context.games.lobby.check_free(session.username)
-    if context.games.lobby.get(name) is None:
-        saved = context.saves.saved_game(name)
-        if saved is not None:
-            # The game crashed, or could not be made when the server started.
-            await context.games.open_saved_game(saved)
-        else:
-            context.games.lobby.check_new(name)
-            return await _create(context, session, name, password, {}, spectate=spectate)
+    entry = context.games.lobby.get(name)
+    saved = context.saves.saved_game(name) if entry is None else None
+    if entry is not None:
+        _check_password(context, session, name, entry.password, password)
+    elif saved is not None:
+        # The game crashed, or could not be made when the server started. Nobody has it made who
+        # may not join it.
+        _check_password(context, session, name, saved.password, password)
+        await context.games.open_saved_game(saved)
+    else:
+        context.games.lobby.check_new(name)
+        return await _create(context, session, name, password, {}, spectate=spectate)
     return await _join(context, session, name, password, spectate=spectate)
 
 
@@ -261,6 +265,21 @@ async def _join(
     session.budget.charge(entry.room.audience)
     text = f"You watch the game {name!r}." if spectate else f"You are in the game {name!r}."
     return Response(text, {"heartbeat_rate": heartbeat_rate})
+
+
+def _check_password(
+    context: ServerContext, session: Session, name: str, password: str, given: str
+) -> None:
+    """Check what a user gives as a game's password, unheard after too many wrong ones."""
+    username, address = session.username, session.client.address
+    refusal = context.passwords.check_guesses(username, address) if password else None
+    if refusal:
+        raise LobbyRefusal(refusal)
+    try:
+        check_password(name, password, given)
+    except WrongPassword:
+        context.passwords.note_wrong_guess(username, address)
+        raise
 
 
 @_request(Request.LEAVE_GAME)

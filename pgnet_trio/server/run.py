@@ -39,6 +39,7 @@ from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.room.room import RoomTask
 from pgnet_trio.server.sessions.registry import SessionRegistry
 from pgnet_trio.server.shutdown import Shutdown
+from pgnet_trio.server.tokens import LoginTokens
 from pgnet_trio.server.watchdog import Watchdog
 from pgnet_trio.storage import keep_key, open_store
 from pgnet_trio.storage.interface import SavedState, UserRecord
@@ -177,7 +178,7 @@ class Run:
             carryover.key_is_new = False
         if saved.registration not in (None, options.registration_enabled):
             logger.info("Registration is %s, as it was saved", _switch(saved.registration))
-        passwords = PasswordChecks(options.environment, carryover.failed_logins)
+        passwords = PasswordChecks(options.environment, carryover.failed_logins, options.limits)
         admin = None
         if options.admin_password is not None:
             admin = UserRecord(ADMIN_USERNAME, "", await passwords.hash(options.admin_password))
@@ -187,8 +188,13 @@ class Run:
                 registration_enabled=options.registration_enabled,
                 require_user_password=options.require_user_password,
                 admin=admin,
+                tokens=self._load_tokens(saved) if archive.keeps_tokens else None,
             )
         return _Loaded(archive, saved, carryover.accounts, passwords)
+
+    def _load_tokens(self, saved: SavedState) -> LoginTokens:
+        now = self._options.environment.wall_clock()
+        return LoginTokens(saved.tokens.values(), self._carryover.key.public, now)
 
     async def _listen(self) -> list[trio.SocketListener]:
         if self._wanted_port is None:

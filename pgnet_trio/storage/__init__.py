@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store, UserRecord
+from pgnet_trio.storage.interface import (
+    Changes,
+    SavedGame,
+    SavedState,
+    Store,
+    TokenRecord,
+    UserRecord,
+)
 from pgnet_trio.storage.key_file import (
     DamagedKey,
     keep_key,
@@ -19,6 +26,7 @@ __all__ = [
     "SavedGame",
     "SavedState",
     "Store",
+    "TokenRecord",
     "UserRecord",
     "keep_key",
     "key_file_of",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import attrs
 
-__all__ = ["Changes", "SavedGame", "SavedState", "Store", "UserRecord"]
+__all__ = ["Changes", "SavedGame", "SavedState", "Store", "TokenRecord", "UserRecord"]
 
 
 @attrs.frozen
@@ -43,6 +43,21 @@ class SavedGame:
     empty_since: int | None = None
 
 
+@attrs.frozen
+class TokenRecord:
+    """What stands for a user's password, as a server keeps it.
+
+    Attributes:
+        username: Whose it is.
+        digest: A SHA-256 of the token, and of all that it is bound to.
+        expires: When it ends, in seconds since 1970.
+    """
+
+    username: str
+    digest: bytes = attrs.field(repr=False)
+    expires: int
+
+
 @attrs.define
 class SavedState:
     """Everything that a save file holds.
@@ -50,12 +65,14 @@ class SavedState:
     Attributes:
         registration: Whether new users may register; None where the file is new.
         invite_codes: Code to username; an empty username means that anybody may use the code.
+        tokens: What stands for users' passwords, by digest.
     """
 
     users: dict[str, UserRecord] = attrs.field(factory=dict)
     games: dict[str, SavedGame] = attrs.field(factory=dict)
     registration: bool | None = None
     invite_codes: dict[str, str] = attrs.field(factory=dict, repr=False)
+    tokens: dict[bytes, TokenRecord] = attrs.field(factory=dict, repr=False)
 
 
 @attrs.frozen
@@ -66,13 +83,20 @@ class Changes:
     games: Mapping[str, SavedGame | None] = attrs.field(factory=dict)
     registration: bool | None = None
     invite_codes: Mapping[str, str | None] = attrs.field(factory=dict, repr=False)
+    tokens: Mapping[bytes, TokenRecord | None] = attrs.field(factory=dict, repr=False)
 
 
 class Store(ABC):
     """A save file. Methods block, and are called by one thread at a time.
 
     A store is made closed. `load` opens it and locks it, so that no second server writes to it.
+
+    Attributes:
+        keeps_tokens: Whether it writes, and loads again, the `tokens` of changes. A server gives
+            no tokens out where its store does not.
     """
+
+    keeps_tokens: bool = False
 
     @abstractmethod
     def load(self) -> SavedState:

@@ -38,7 +38,7 @@ class JSONStore(Store):
     The file has the original's shape: ``{"users": [{"name", "salt", "password"}], "games":
     [{"name", "password", "data"}], "registration": bool, "invite_codes": {code: username}}``.
     As long as nobody has set the registration switch, it is null. A new file is made by the
-    first write, and can be read by its owner only.
+    first write, and can be read by its owner only. That format has no place for tokens.
 
     Since the file is a new one after each write, what is locked is a file beside it, with
     ``.lock`` added to its name, that stays there.

@@ -71,6 +71,8 @@ class SQLiteStore(Store):
         path: The file.
     """
 
+    keeps_tokens = True
+
     def __init__(self, path: str | Path) -> None:
         # Through symbolic links, so that two names are one file.
         self._path = Path(os.path.realpath(path))

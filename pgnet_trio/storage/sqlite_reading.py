@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 
 from pgnet_trio.storage.files import cannot
-from pgnet_trio.storage.interface import SavedGame, SavedState, UserRecord
+from pgnet_trio.storage.interface import SavedGame, SavedState, TokenRecord, UserRecord
 from pgnet_trio.storage.sqlite_schema import (
     APPLICATION_ID,
     SCHEMA_VERSION,
@@ -228,6 +228,22 @@ def _read_rows(path: Path, connection: sqlite3.Connection, reading: Reading) -> 
         if value not in (0, 1):
             raise cannot("read", path, f"settings, registration: expected 0 or 1, got {value!r}")
         saved.registration = bool(value)
+    if reading.version >= 2:
+        _read_tokens(path, connection, saved)
+
+
+def _read_tokens(path: Path, connection: sqlite3.Connection, saved: SavedState) -> None:
+    query = "SELECT digest, username, expires FROM tokens ORDER BY rowid"
+    for number, (digest, username, expires) in enumerate(connection.execute(query), start=1):
+        if not (
+            isinstance(digest, bytes) and isinstance(username, str) and isinstance(expires, int)
+        ):
+            raise cannot(
+                "read",
+                path,
+                f"tokens, row {number}: expected bytes, text and a whole number, and they are not",
+            )
+        saved.tokens[digest] = TokenRecord(username, digest, expires)
 
 
 def _read_games(path: Path, connection: sqlite3.Connection, reading: Reading) -> None:

@@ -65,6 +65,9 @@ _VERSION_2 = (
     "ALTER TABLE games ADD COLUMN empty_since INTEGER",
     # Games whose checksum does not fit, as they were found.
     "CREATE TABLE damaged_games (name, password, data, checksum, empty_since)",
+    # What stands for users' passwords.
+    "CREATE TABLE tokens (digest BLOB NOT NULL PRIMARY KEY, username TEXT NOT NULL,"
+    " expires INTEGER NOT NULL)",
 )
 
 # Python's text may hold lone surrogates, which its SQLite module refuses to bind. So text goes
@@ -84,6 +87,10 @@ _WRITE_INVITE_CODE = """
     INSERT INTO invite_codes VALUES (CAST(? AS TEXT), CAST(? AS TEXT))
     ON CONFLICT (code) DO UPDATE SET username = excluded.username
 """
+_WRITE_TOKEN = """
+    INSERT INTO tokens VALUES (?, CAST(? AS TEXT), ?)
+    ON CONFLICT (digest) DO UPDATE SET username = excluded.username, expires = excluded.expires
+"""
 _WRITE_SETTING = """
     INSERT INTO settings VALUES (?, ?)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value
@@ -91,6 +98,7 @@ _WRITE_SETTING = """
 _REMOVE_USER = "DELETE FROM users WHERE name = CAST(? AS TEXT)"
 _REMOVE_GAME = "DELETE FROM games WHERE name = CAST(? AS TEXT)"
 _REMOVE_INVITE_CODE = "DELETE FROM invite_codes WHERE code = CAST(? AS TEXT)"
+_REMOVE_TOKEN = "DELETE FROM tokens WHERE digest = ?"
 
 _COUNT_COMMIT = "UPDATE settings SET value = value + 1 WHERE name = 'commits'"
 _BEGIN_LOG = """
@@ -220,6 +228,11 @@ def apply(connection: sqlite3.Connection, changes: Changes) -> None:
             connection.execute(_REMOVE_INVITE_CODE, _bytes(code))
         else:
             connection.execute(_WRITE_INVITE_CODE, _bytes(code, username))
+    for digest, token in changes.tokens.items():
+        if token is None:
+            connection.execute(_REMOVE_TOKEN, (digest,))
+        else:
+            connection.execute(_WRITE_TOKEN, (digest, *_bytes(token.username), token.expires))
     if changes.registration is not None:
         connection.execute(_WRITE_SETTING, ("registration", int(changes.registration)))
 

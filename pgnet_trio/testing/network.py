@@ -170,6 +170,7 @@ class SimulatedNetwork:
             random_bytes=self.random(purpose).randbytes,
             password_hasher=PasswordHasher(opslimit=1, memlimit=8192),
             run_blocking=_run_in_loop,
+            wall_clock=trio.current_time,
             **more,
         )
 

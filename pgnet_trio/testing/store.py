@@ -10,6 +10,7 @@ from pgnet_trio.storage.interface import Changes, SavedState, Store
 
 __all__ = ["MemoryStore"]
 
+KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")
 
 
@@ -20,6 +21,8 @@ class MemoryStore(Store):
         state: All that was saved.
         full: Whether writing fails, as on a full disk; a test may assign it at any time.
     """
+
+    keeps_tokens = True
 
     def __init__(self) -> None:
         self.state = SavedState()
@@ -43,10 +46,7 @@ class MemoryStore(Store):
         if self._users:
             raise StorageError("This store is in use by another server.")
         self._users += 1
-        saved = self.state
-        return SavedState(
-            dict(saved.users), dict(saved.games), saved.registration, dict(saved.invite_codes)
-        )
+        return self._copy_state()
 
     def write(self, changes: Changes) -> None:
         """Save these changes.
@@ -59,6 +59,7 @@ class MemoryStore(Store):
         _update(self.state.users, changes.users)
         _update(self.state.games, changes.games)
         _update(self.state.invite_codes, changes.invite_codes)
+        _update(self.state.tokens, changes.tokens)
         if changes.registration is not None:
             self.state.registration = changes.registration
 
@@ -69,14 +70,21 @@ class MemoryStore(Store):
     def copy(self) -> MemoryStore:
         """Return another store with the same content: what a crash at this moment would leave."""
         copy = MemoryStore()
-        saved = self.state
-        copy.state = SavedState(
-            dict(saved.users), dict(saved.games), saved.registration, dict(saved.invite_codes)
-        )
+        copy.state = self._copy_state()
         return copy
 
+    def _copy_state(self) -> SavedState:
+        saved = self.state
+        return SavedState(
+            dict(saved.users),
+            dict(saved.games),
+            saved.registration,
+            dict(saved.invite_codes),
+            dict(saved.tokens),
+        )
 
-def _update(values: dict[str, ValueT], changes: Mapping[str, ValueT | None]) -> None:
+
+def _update(values: dict[KeyT, ValueT], changes: Mapping[KeyT, ValueT | None]) -> None:
     for key, value in changes.items():
         if value is None:
             values.pop(key, None)

@@ -16,6 +16,7 @@ import trio
 from tests.attacks.games import ENDS
 from tests.attacks.peer import Peer, Refused
 from tests.attacks.processes import Place, running_server
+from tests.attacks.server import AUTOSAVE_INTERVAL
 from tests.benchmarks.load import percentile
 
 __all__ = ["ComebackRow", "come_back"]
@@ -127,6 +128,8 @@ async def come_back(where: Place, *, clients: int, seconds: float, seed: int = 1
     with cores() as pair:
         async with running_server(where, save_file=save_file, cheap=True) as server:
             await _log_all_in(everybody, server.port)
+            # They have played for longer than that.
+            await trio.sleep(2.5 * AUTOSAVE_INTERVAL)
             await server.kill()
         for peer in everybody:
             peer.drop()

@@ -2,7 +2,7 @@
 
 This is the only module of the harness that imports what is not public, so that it alone follows
 when names change. What stands on the wire it knows from `docs/protocol.md`; it offers ``pgnet.2``
-alone, so every server since 0.1 understands it.
+too, so every server since 0.1 understands it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ __all__ = [
     "SessionOver",
 ]
 
-SUBPROTOCOL = "pgnet.2"
-PROLOGUE = f"{SUBPROTOCOL}\0{SUBPROTOCOL}".encode("ascii")
+SUBPROTOCOL, SUBPROTOCOL_2_1 = "pgnet.2", "pgnet.2.1"
+OFFER = (SUBPROTOCOL_2_1, SUBPROTOCOL)
+FEATURES = ["token"]
 
 # Numbers of envelopes: docs/protocol.md.
 HELLO, LOG_IN, RESUME, WELCOME, RESUMED, SESSION_GONE, REFUSAL, REQUEST, RESPONSE = range(9)
@@ -81,6 +82,7 @@ class Conversation:
         out: What has to be sent.
         open: Whether the handshake is over.
         server_key: The server's public key, once it is known.
+        has_features: Whether the subprotocol has features.
     """
 
     def __init__(self) -> None:
@@ -88,16 +90,15 @@ class Conversation:
         self.out = bytearray(
             "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
-            f"Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n".encode("ascii")
+            f"Sec-WebSocket-Protocol: {', '.join(OFFER)}\r\n\r\n".encode("ascii")
         )
         self.open = False
         self.server_key = b""
+        self.has_features = False
         self._closed = ""
         self._upgraded = False
         self._buffer = b""
-        self._handshake = NoiseHandshake(
-            initiator=True, prologue=PROLOGUE, static=None, random_bytes=secrets.token_bytes
-        )
+        self._handshake: NoiseHandshake | None = None
         self._cipher: NoiseTransport | None = None
 
     @property
@@ -133,6 +134,7 @@ class Conversation:
             elif opcode != WS_BINARY:
                 raise ConnectionEnded(f"an unexpected WebSocket frame: {opcode:#x}")
             elif self._cipher is None:
+                assert self._handshake is not None
                 found += _decode(self._handshake.read(payload))
                 self.server_key = self._handshake.remote_static or b""
                 self._cipher = self._handshake.split()
@@ -148,9 +150,21 @@ class Conversation:
         head, end, rest = self._buffer.partition(b"\r\n\r\n")
         if not end:
             return False
-        if not head.startswith(b"HTTP/1.1 101 ") or SUBPROTOCOL.encode() not in head:
+        selected = ""
+        for line in head.decode("latin-1").split("\r\n"):
+            name, _, value = line.partition(":")
+            if name.lower() == "sec-websocket-protocol":
+                selected = value.strip()
+        if not head.startswith(b"HTTP/1.1 101 ") or selected not in OFFER:
             raise ConnectionEnded(f"no WebSocket: {head[:100]!r}")
+        self.has_features = selected == SUBPROTOCOL_2_1
         self._upgraded, self._buffer = True, rest
+        self._handshake = NoiseHandshake(
+            initiator=True,
+            prologue="\0".join((selected, *OFFER)).encode("ascii"),
+            static=None,
+            random_bytes=secrets.token_bytes,
+        )
         self.out += _masked(WS_BINARY, self._handshake.write())
         return True
 
@@ -195,6 +209,7 @@ class Peer:
         last_request: The id of the last request.
         received: How many envelopes that are counted came.
         token: For coming back.
+        login_token: For logging in without the password; empty where there is none.
     """
 
     def __init__(
@@ -205,7 +220,7 @@ class Peer:
         self.name = name
         self.password = password
         self.source = source
-        self.token = b""
+        self.token = self.login_token = b""
         self.last_request = 0
         self.received = 0
         self._told = 0
@@ -253,8 +268,12 @@ class Peer:
             SessionOver: The server does not let anybody in now.
         """
         await self.connect()
-        await self.say([HELLO, None], [LOG_IN, self.name, self.password, ""])
+        await self.say(self._hello(), [LOG_IN, self.name, self.password, ""])
         await self._wait_for_welcome()
+
+    def _hello(self) -> list[Any]:
+        assert self._conversation is not None
+        return [HELLO, None, FEATURES] if self._conversation.has_features else [HELLO, None]
 
     async def resume(self) -> bool:
         """Connect, and ask for the session that was; returns False where it is gone."""
@@ -262,7 +281,7 @@ class Peer:
         assert self._conversation is not None
         proof = hashlib.blake2s(self._conversation.handshake_hash, key=self.token).digest()
         self._told = self.received
-        await self.say([HELLO, None], [RESUME, self.name, proof, self.received])
+        await self.say(self._hello(), [RESUME, self.name, proof, self.received])
         while True:
             for envelope in await self.receive():
                 if envelope[0] == RESUMED:
@@ -275,13 +294,20 @@ class Peer:
     async def come_back(self) -> None:
         """Do what a client does whose server was started again: resume, else log in.
 
-        What a later version of the protocol offers instead of the password belongs here.
+        It logs in with its token, and with its password where that is not taken.
         """
         if not await self.resume():
+            if self.login_token:
+                token, self.login_token = self.login_token, b""
+                await self.say([LOG_IN, self.name, "", "", token])
+                if await self._wait_for_welcome():
+                    self.login_token = self.login_token or token
+                    return
             await self.say([LOG_IN, self.name, self.password, ""])
             await self._wait_for_welcome()
 
-    async def _wait_for_welcome(self) -> None:
+    async def _wait_for_welcome(self) -> bool:
+        """Wait to be let in; return False where the token was not taken."""
         self.last_request = self.received = self._told = 0
         self._answers.clear()
         welcome = False
@@ -290,8 +316,13 @@ class Peer:
             for envelope in await self.receive():
                 if envelope[0] == REFUSAL:
                     raise Refused(envelope[1])
+                if envelope[0] == SESSION_GONE:
+                    return False
                 if envelope[0] == WELCOME:
                     welcome, self.token = True, envelope[2]
+                    if len(envelope) > 3:
+                        self.login_token = envelope[3]
+        return True
 
     def drop(self) -> None:
         """Close the connection without a word; the session may be resumed."""

@@ -18,13 +18,20 @@ from pgnet_trio.crypto import PasswordHasher
 from pgnet_trio.environment import Environment
 from tests.attacks.misbehaving import Games
 
+AUTOSAVE_INTERVAL = 1.0
+"""Seconds until what stands for passwords is in the save file, at most."""
+
 
 async def main(save_file: str, port: int) -> None:
     hasher = PasswordHasher(
         opslimit=nacl.pwhash.argon2id.OPSLIMIT_MIN, memlimit=nacl.pwhash.argon2id.MEMLIMIT_MIN
     )
     server = Server(
-        Games, save_file=save_file, port=port, environment=Environment(password_hasher=hasher)
+        Games,
+        save_file=save_file,
+        port=port,
+        autosave_interval=AUTOSAVE_INTERVAL,
+        environment=Environment(password_hasher=hasher),
     )
     async with trio.open_nursery() as nursery:
         port = await nursery.start(server.serve)

@@ -18,6 +18,7 @@ from tests.attacks.flooder import FLOODS
 from tests.attacks.floods import flood
 from tests.attacks.games import try_game
 from tests.attacks.misbehaving import KINDS
+from tests.attacks.peer import Peer, Refused, SessionOver
 from tests.attacks.processes import Place, StartFailed, place, running_server
 
 pytestmark = pytest.mark.no_cover
@@ -84,6 +85,27 @@ async def test_what_was_acknowledged_survives_what_happens_to_its_file(
 async def test_everybody_is_back_after_a_kill(where: Place) -> None:
     row = await come_back(where, clients=4, seconds=20)
     assert row.back == 4, row
+
+
+async def test_a_stranger_who_fails_after_a_kill_keeps_nobody_out(where: Place) -> None:
+    save_file = where.folder / "stranger.sqlite"
+    ann = Peer(0, "ann", source="127.0.0.2")
+    async with running_server(where, save_file=save_file, cheap=True) as server:
+        ann.port = server.port
+        await ann.log_in()
+        # Before there is a token in the save file: the password has to do.
+        await server.kill()
+    async with running_server(where, save_file=save_file) as server:
+        stranger = Peer(server.port, "ann", "a guess", source="127.0.0.3")
+        for _ in range(5):
+            with pytest.raises(Refused, match="not right"):
+                await stranger.log_in()
+        with pytest.raises(SessionOver, match="Too many failed log-ins"):
+            await stranger.log_in()
+        ann.port = server.port
+        await ann.come_back()
+        ann.drop()
+        stranger.drop()
 
 
 async def test_a_server_that_does_not_start_is_no_row_of_a_table(where: Place) -> None:

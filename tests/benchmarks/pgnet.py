@@ -160,6 +160,7 @@ def open_server(game: Callable[..., Game] = EchoGame, *, transport: str, **limit
         "max_logins_per_address": None,
         "failed_logins_per_account": None,
         "failed_logins_per_address": None,
+        "registrations_per_address": None,
         "requests_per_second": None,
         "max_requests_in_flight": None,
         "max_unacknowledged_messages": None,

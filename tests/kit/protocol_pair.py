@@ -98,6 +98,7 @@ def make_client(
     offered: Sequence[str] = OFFERED,
     max_frame_size: int | None = 1024 * 1024,
     token: bytes = b"",
+    login_token: bytes = b"",
     verify_server_pubkey: str = "",
 ) -> ClientProtocol:
     return ClientProtocol(
@@ -111,6 +112,7 @@ def make_client(
         subprotocol=SPOKEN,
         delivery=ClientDelivery(Requests().next) if delivery is None else delivery,
         token=token,
+        login_token=login_token,
         verify_server_pubkey=verify_server_pubkey,
     )
 

@@ -70,7 +70,9 @@ PURE_MODULES = {
     "pgnet_trio.server.games.lobby",
     "pgnet_trio.server.accounts",
     "pgnet_trio.server.admission",
+    "pgnet_trio.server.hash_queue",
     "pgnet_trio.server.limits",
+    "pgnet_trio.server.tokens",
 }
 
 # The only layers that may touch a private name of a dependency: Trio's scheduler has no public

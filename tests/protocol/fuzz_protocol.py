@@ -373,7 +373,10 @@ class Client(Peer):
         self.requests = Requests()
         self.delivery = ClientDelivery(self.requests.next)
         self.side = make_client(
-            self.delivery, encrypted=self.encrypted, token=TOKEN if rng.random() < 0.3 else b""
+            self.delivery,
+            encrypted=self.encrypted,
+            token=TOKEN if rng.random() < 0.3 else b"",
+            login_token=TOKEN if rng.random() < 0.3 else b"",
         )
         if not self.encrypted or rng.random() < 0.9:
             self.stranger = (

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from pgnet_trio.errors import ProtocolError
-from pgnet_trio.protocol.events import Goodbye, LoggedIn, LogIn, Restarting, Resume, Resumed
+from pgnet_trio.protocol.events import (
+    Goodbye,
+    LoggedIn,
+    LogIn,
+    Restarting,
+    Resume,
+    Resumed,
+    ResumeRefusal,
+)
 from pgnet_trio.protocol.v2 import (
     SUBPROTOCOL,
     SUBPROTOCOL_2_1,
@@ -17,9 +25,22 @@ from pgnet_trio.protocol.v2 import (
     ServerProtocol,
 )
 from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
-from pgnet_trio.protocol.v2.features import FEATURES, MAX_FEATURE_NAME, MAX_FEATURES, RESTART, agree
+from pgnet_trio.protocol.v2.features import (
+    FEATURES,
+    MAX_FEATURE_NAME,
+    MAX_FEATURES,
+    RESTART,
+    agree,
+)
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
-from tests.kit.protocol_pair import SERVER_KEY, TOKEN, Requests, exchange, random_bytes
+from tests.kit.protocol_pair import (
+    SERVER_KEY,
+    TOKEN,
+    Requests,
+    ScriptedPeer,
+    exchange,
+    random_bytes,
+)
 
 OTHERS = frozenset({"a feature of tomorrow"})
 
@@ -33,12 +54,13 @@ def make_pair(
     encrypted: bool = True,
     delivery: ClientDelivery | None = None,
     token: bytes = b"",
+    login_token: bytes = b"",
 ) -> tuple[ClientProtocol, ServerProtocol]:
     """Both ends; what the server selects may be changed on the way to the client."""
     return (
         ClientProtocol(
             username="ann",
-            password="",
+            password="secret",
             invite_code="",
             encrypted=encrypted,
             random_bytes=random_bytes,
@@ -48,6 +70,7 @@ def make_pair(
             features=client,
             delivery=delivery or ClientDelivery(Requests().next),
             token=token,
+            login_token=login_token,
         ),
         ServerProtocol(
             SERVER_KEY if encrypted else None,
@@ -61,7 +84,7 @@ def make_pair(
 
 
 def log_in(client: ClientProtocol, server: ServerProtocol) -> ServerDelivery:
-    assert exchange(client, server) == [LogIn("ann", "", "")]
+    assert exchange(client, server) == [LogIn("ann", "secret", "")]
     delivery = ServerDelivery()
     server.accept("Welcome.", TOKEN, delivery)
     assert exchange(client, server) == [LoggedIn("Welcome.", TOKEN)]
@@ -179,3 +202,76 @@ def test_what_belongs_to_a_feature_breaks_the_rules_where_it_is_not_in_use() -> 
     assert message is not None
     with pytest.raises(ProtocolError, match="is not in use"):
         client.receive(message)
+
+
+# The token that stands for the password
+
+LOGIN_TOKEN = bytes(range(200, 232))
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_a_token_is_given_with_the_welcome(encrypted: bool) -> None:
+    client, server = make_pair(encrypted=encrypted)
+    exchange(client, server)
+    assert server.takes_tokens
+    server.accept("Welcome.", TOKEN, ServerDelivery(), LOGIN_TOKEN)
+    assert exchange(client, server) == [LoggedIn("Welcome.", TOKEN, LOGIN_TOKEN)]
+
+
+def test_a_log_in_with_a_token_says_no_password() -> None:
+    client, server = make_pair(login_token=LOGIN_TOKEN)
+    assert exchange(client, server) == [LogIn("ann", "", "", LOGIN_TOKEN)]
+    server.accept("Welcome.", TOKEN, ServerDelivery())
+    assert exchange(client, server) == [LoggedIn("Welcome.", TOKEN)]
+
+
+@pytest.mark.parametrize("token", [TOKEN, b""])
+def test_a_token_that_is_not_taken_leaves_the_password(token: bytes) -> None:
+    client, server = make_pair(token=token, login_token=LOGIN_TOKEN)
+    if token:
+        assert isinstance(exchange(client, server)[0], Resume)
+        server.refuse_resume("gone")
+        assert exchange(client, server) == [ResumeRefusal("gone")]
+        client.log_in(ClientDelivery(Requests().next))
+    assert exchange(client, server) == [LogIn("ann", "", "", LOGIN_TOKEN)]
+    server.refuse_resume("not taken")
+    assert exchange(client, server) == [ResumeRefusal("not taken")]
+    client.log_in(ClientDelivery(Requests().next))
+    log_in(client, server)
+
+
+def test_without_encryption_the_first_log_in_has_the_password() -> None:
+    client, server = make_pair(encrypted=False, login_token=LOGIN_TOKEN)
+    log_in(client, server)
+
+
+@pytest.mark.parametrize("features", [(), (RESTART,)])
+def test_no_token_travels_where_the_feature_is_not_in_use(features: Collection[str]) -> None:
+    client, server = make_pair(server=features, login_token=LOGIN_TOKEN)
+    log_in(client, server)
+    assert not server.takes_tokens
+
+
+def test_a_token_breaks_the_rules_where_the_feature_is_not_in_use() -> None:
+    client, server = make_pair(client=())
+    exchange(client, server)
+    # As a server would that does not look at what the client has named.
+    server.accept("Welcome.", TOKEN, ServerDelivery(), LOGIN_TOKEN)
+    with pytest.raises(ProtocolError, match="'token' is not in use"):
+        exchange(client, server)
+    _, server = make_pair(server=())
+    peer = ScriptedPeer.client_of(server)
+    with pytest.raises(ProtocolError, match="'token' is not in use"):
+        server.receive(peer.say([0, None, ["token"]], [1, "ann", "", "", LOGIN_TOKEN]))
+
+
+def test_a_token_has_its_length() -> None:
+    client, server = make_pair()
+    exchange(client, server)
+    server.accept("Welcome.", TOKEN, ServerDelivery(), LOGIN_TOKEN + b"x")
+    with pytest.raises(ProtocolError, match="a log-in token of 32 bytes"):
+        exchange(client, server)
+    _, server = make_pair()
+    peer = ScriptedPeer.client_of(server)
+    with pytest.raises(ProtocolError, match="a log-in token of 32 bytes"):
+        server.receive(peer.say([0, None, ["token"]], [1, "ann", "", "", LOGIN_TOKEN[1:]]))

@@ -741,13 +741,16 @@ def client_in(state: State, *, encrypted: bool) -> tuple[ClientProtocol, Scripte
     requests = Requests()
     requests.put(Packet("ask"))
     delivery = ClientDelivery(requests.next)
-    token = TOKEN if state in {State.RETURN, State.LOG_IN} else b""
-    client = make_client(delivery, encrypted=encrypted, token=token)
+    token = TOKEN if state in {State.RETURN, State.LOG_IN, State.RECOGNITION} else b""
+    login_token = TOKEN if state is State.RECOGNITION else b""
+    client = make_client(delivery, encrypted=encrypted, token=token, login_token=login_token)
     if state is State.HELLO:
         return client, ScriptedPeer(None)
     peer = ScriptedPeer.server_of(client, encrypted=encrypted)
-    if state is State.LOG_IN:
+    if state in {State.LOG_IN, State.RECOGNITION}:
         client.receive(peer.say(FROM_SERVER[SessionGone]))
+    if state is State.RECOGNITION:
+        client.log_in(delivery)
     if state is State.OPEN:
         client.receive(peer.say(FROM_SERVER[Welcome]))
         all_of(client)
@@ -769,7 +772,7 @@ def test_the_tables_leave_no_kind_and_no_state_out() -> None:
         *FROM_SERVER,
     }
     assert set(CLIENT_TRANSITIONS) == set(State)
-    assert set(SERVER_TRANSITIONS) == set(State) - {State.RETURN}
+    assert set(SERVER_TRANSITIONS) == set(State) - {State.RETURN, State.RECOGNITION}
 
 
 def states_after_the_handshake(steps: Iterable[State]) -> list[State]:
@@ -1283,8 +1286,10 @@ def test_no_repr_shows_a_secret() -> None:
     payload = {"password": PASSWORD, "code": INVITE_CODE}
     shown: list[object] = [
         LogInEnvelope(USERNAME, PASSWORD, INVITE_CODE),
+        LogInEnvelope(USERNAME, "", "", token),
         ResumeEnvelope(USERNAME, token, 0),
         Welcome("hi", token),
+        Welcome("hi", token, token),
         RequestEnvelope(1, "join", payload),
         *wire.read_from_client(msgpack([RequestEnvelope(1, "join", payload)])),
         AnswerEnvelope(1, 1, "it", payload),
@@ -1297,12 +1302,14 @@ def test_no_repr_shows_a_secret() -> None:
         LOG_IN,
         Resume(USERNAME, token, 0),
         LoggedIn("hi", token),
+        LoggedIn("hi", token, token),
+        LogIn(USERNAME, "", "", token),
         RequestReceived(1, Packet("join", payload)),
         QuestionAnswered(1, 1, Packet("it", payload)),
         ResponseReceived(1, Response("code", payload)),
         Pushed(Push("news", payload)),
         QuestionAsked(1, Packet("which", payload), None, 0.0),
-        make_client(token=token),
+        make_client(token=token, login_token=token),
         make_server(),
     ]
     for thing in shown:
@@ -1312,7 +1319,7 @@ def test_no_repr_shows_a_secret() -> None:
     assert repr(RequestEnvelope(1, "join", payload)) == (
         "RequestEnvelope(id=1, message='join', quiet=False, created_on=None)"
     )
-    assert [name for name, _ in Welcome("hi", token).__rich_repr__()] == ["message"]
+    assert [name for name, _ in Welcome("hi", token, token).__rich_repr__()] == ["message"]
 
 
 def test_a_broken_rule_is_told_without_what_was_said() -> None:

@@ -950,6 +950,7 @@ async def test_a_log_in_that_ran_out_of_time_holds_its_place_until_its_hash_is_d
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
     running = most = 0
 
     async def hash_for_a_minute() -> None:

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pgnet_trio.server import admission
-from pgnet_trio.server.admission import ConnectionCounts, FailedLogins, TokenBucket
+from pgnet_trio.server.admission import (
+    ConnectionCounts,
+    FailedLogins,
+    Registrations,
+    TokenBucket,
+    WrongGuesses,
+)
 from pgnet_trio.server.limits import Limits
 
 INSIDE = None
@@ -33,6 +39,7 @@ def test_the_defaults() -> None:
         "max_logins_per_address": 16,
         "failed_logins_per_account": 5,
         "failed_logins_per_address": 20,
+        "registrations_per_address": 100,
         "requests_per_second": 200,
         "max_requests_in_flight": 64,
         "max_bytes_in_flight": 1_048_576,
@@ -130,27 +137,92 @@ def test_whoever_waits_as_told_keeps_to_the_rate(rate: float, pauses: list[float
 # Failed log-ins
 
 
-def test_failures_of_one_account_are_counted_from_anywhere() -> None:
+def fail(failed: FailedLogins, account: str, address: str | None, times: int, now: float) -> None:
+    for _ in range(times):
+        assert failed.refuse(account, address, now=now) is None
+        failed.record(account, address, now=now)
+
+
+def test_who_guesses_shuts_nobody_else_out() -> None:
     failed = FailedLogins(5, 20)
-    for number in range(5):
-        assert failed.refuse("ann", f"10.0.0.{number}", now=number) is None
-        failed.record("ann", f"10.0.0.{number}", now=number)
-    reason = failed.refuse("ann", "10.0.0.9", now=5)
+    fail(failed, "ann", "10.0.0.1", 5, now=0)
+    reason = failed.refuse("ann", "10.0.0.1", now=5)
     assert reason is not None
-    assert "Too many failed log-ins" in reason
+    assert "Too many failed log-ins; try again in 60 seconds" in reason
+    # Neither the owner, nor others at the address of who guesses.
+    assert failed.refuse("ann", "10.0.0.2", now=5) is None
     assert failed.refuse("bob", "10.0.0.1", now=5) is None
     # The minute is over.
-    assert failed.refuse("ann", "10.0.0.9", now=60) is None
-
-
-def test_failures_from_one_address_are_counted_whoever_it_tries() -> None:
-    failed = FailedLogins(5, 20)
-    for number in range(20):
-        assert failed.refuse(f"user{number}", "10.0.0.1", now=0) is None
-        failed.record(f"user{number}", "10.0.0.1", now=0)
-    assert failed.refuse("ann", "10.0.0.1", now=59) is not None
-    assert failed.refuse("ann", "10.0.0.2", now=59) is None
     assert failed.refuse("ann", "10.0.0.1", now=60) is None
+
+
+def test_many_addresses_are_one_where_nobody_has_logged_in_from_any() -> None:
+    failed = FailedLogins(5, 20)
+    failed.record_success("ann", "10.0.1.1")
+    for number in range(20):
+        fail(failed, "ann", f"10.0.0.{number}", 1, now=0)
+    assert failed.refuse("ann", "10.0.0.99", now=0) is not None
+    # Whoever has logged in from there before has places of their own.
+    fail(failed, "ann", "10.0.1.1", 5, now=0)
+    assert failed.refuse("ann", "10.0.1.1", now=0) is not None
+    assert failed.refuse("bob", "10.0.0.99", now=0) is None
+
+
+def test_failures_from_one_address_leave_a_place_to_who_was_there_before() -> None:
+    failed = FailedLogins(5, 20)
+    failed.record_success("ann", "10.0.0.1")
+    for number in range(20):
+        fail(failed, f"user{number}", "10.0.0.1", 1, now=0)
+    assert failed.refuse("bob", "10.0.0.1", now=59) is not None
+    assert failed.refuse("ann", "10.0.0.1", now=59) is None
+    assert failed.refuse("bob", "10.0.0.2", now=59) is None
+    assert failed.refuse("bob", "10.0.0.1", now=60) is None
+
+
+def test_an_account_is_known_from_its_latest_addresses_only() -> None:
+    failed = FailedLogins(1, None)
+    for number in range(5):
+        failed.record_success("ann", f"10.0.0.{number}")
+    for number in range(4):
+        failed.record("ann", f"10.0.1.{number}", now=0)
+    refused = [failed.refuse("ann", f"10.0.0.{number}", now=0) is not None for number in range(5)]
+    assert refused == [True, False, False, False, False]
+
+
+def test_an_ipv6_site_has_the_failures_of_a_few_addresses() -> None:
+    failed = FailedLogins(None, 1)
+    for number in range(4):
+        fail(failed, f"user{number}", f"2001:db8:1:{number}::1", 1, now=0)
+    assert failed.refuse("ann", "2001:db8:1:9::1", now=0) is not None
+    assert failed.refuse("ann", "2001:db8:2:9::1", now=0) is None
+
+
+def test_new_users_are_counted_for_an_hour() -> None:
+    registrations = Registrations(2)
+    for _ in range(2):
+        assert registrations.refuse("10.0.0.1", now=0) is None
+        registrations.record("10.0.0.1", now=0)
+    assert registrations.refuse("10.0.0.1", now=3599) == (
+        "Too many new users from your address; try again later."
+    )
+    assert registrations.refuse("10.0.0.2", now=3599) is None
+    assert registrations.refuse(INSIDE, now=3599) is None
+    assert registrations.refuse("10.0.0.1", now=3600) is None
+
+
+def test_wrong_passwords_of_games_are_counted_by_user_and_by_address() -> None:
+    guesses = WrongGuesses(2, 3)
+    for _ in range(2):
+        assert guesses.refuse("ann", "10.0.0.1", now=0) is None
+        guesses.record("ann", "10.0.0.1", now=0)
+    # By user, wherever they are; by address, whoever they are.
+    assert "Too many wrong passwords" in (guesses.refuse("ann", "10.0.0.2", now=0) or "")
+    assert guesses.refuse("bob", "10.0.0.1", now=0) is None
+    guesses.record("bob", "10.0.0.1", now=0)
+    assert guesses.refuse("cleo", "10.0.0.1", now=0) is not None
+    assert guesses.refuse("cleo", "10.0.0.2", now=0) is None
+    assert guesses.refuse("ann", INSIDE, now=0) is None
+    assert guesses.refuse("ann", "10.0.0.1", now=60) is None
 
 
 def test_being_refused_does_not_make_it_longer() -> None:
@@ -199,12 +271,17 @@ def test_an_address_is_what_one_customer_has(one: str, other: str, same: bool) -
 
 def test_memory_is_bounded_however_many_try(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "MAX_FAILURES", 100)
+    monkeypatch.setattr(admission, "MAX_KNOWN_ACCOUNTS", 100)
     failed = FailedLogins(5, 20)
     for number in range(1000):
-        failed.record("x" * 16_000 + str(number), f"10.0.{number // 256}.{number % 256}", now=0)
-    assert total_size(failed) < 100_000
+        address = f"10.0.{number // 256}.{number % 256}"
+        failed.record("x" * 16_000 + str(number), address, now=0)
+        failed.record_success(f"user{number}", address)
+    counts = failed._counts
+    assert total_size(counts) < 100_000
+    assert len(failed._known) == 100
     failed.refuse("ann", "10.0.0.1", now=60)
-    assert total_size(failed) < 3_000
+    assert total_size(counts) < 3_000
 
 
 def total_size(thing: object) -> int:

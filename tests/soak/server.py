@@ -43,6 +43,7 @@ def soak_server(save_file: str, transport: str, grace: float, admin_password: st
         keepalive_timeout=4.0,
         max_connections_per_address=500,
         failed_logins_per_address=None,
+        registrations_per_address=None,
         # On a busy machine the whole process may have to wait for as long as the default.
         watchdog=2.0,
     )

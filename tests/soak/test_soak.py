@@ -306,7 +306,7 @@ def make_games(
 
 
 async def save(archive: Archive, games: dict[str, SavedGame], gone: set[str]) -> None:
-    await archive.save_games(games, gone, True)
+    await archive.save_games(games, gone, True, {})
 
 
 GAMES = {"bank": SavedGame("bank", "", "data")}

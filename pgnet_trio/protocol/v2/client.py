@@ -31,7 +31,7 @@ from pgnet_trio.protocol.events import (
 )
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.endpoint import Endpoint
-from pgnet_trio.protocol.v2.features import FEATURES
+from pgnet_trio.protocol.v2.features import FEATURES, TOKEN
 from pgnet_trio.protocol.v2.states import (
     CLIENT_TRANSITIONS,
     COUNTED,
@@ -74,6 +74,8 @@ class ClientProtocol(Endpoint):
             same for all connections of a session.
         delivery: The session's delivery; what waits in it leaves once the session is open.
         token: The token of a session to resume, or empty to log in.
+        login_token: What to log in with instead of the password, where the server knows the
+            feature; empty for nothing. It is sent once: after that, the password is.
         verify_server_pubkey: The server's public key in base64; empty to trust any.
 
     Attributes:
@@ -88,6 +90,7 @@ class ClientProtocol(Endpoint):
     __slots__ = (
         "_delivery",
         "_login_envelope",
+        "_login_token",
         "_token",
         "_username",
         "_verify_server_pubkey",
@@ -110,6 +113,7 @@ class ClientProtocol(Endpoint):
         features: Collection[str] = FEATURES,
         delivery: ClientDelivery,
         token: bytes = b"",
+        login_token: bytes = b"",
         verify_server_pubkey: str = "",
     ) -> None:
         handshake = None
@@ -129,6 +133,7 @@ class ClientProtocol(Endpoint):
         self.server_pubkey: str | None = None
         self._username = username
         self._token = token
+        self._login_token = login_token
         self._verify_server_pubkey = verify_server_pubkey
         self._delivery = delivery
         self._login_envelope = wire.encode_log_in(username, password, invite_code)
@@ -173,7 +178,7 @@ class ClientProtocol(Endpoint):
         return events
 
     def log_in(self, delivery: ClientDelivery) -> None:
-        """Log in after the server said that the session is gone.
+        """Log in after the server said that the session is gone, or that it takes no token.
 
         Args:
             delivery: The new session's delivery.
@@ -184,8 +189,8 @@ class ClientProtocol(Endpoint):
         if self._state is not State.LOG_IN:
             raise RuntimeError(f"this is no time to log in: the conversation {self._state.value}")
         self._delivery = delivery
-        self._control.append(self._login_envelope)
         self._state = State.VERDICT
+        self._queue_log_in()
 
     def request_full_state(self) -> None:
         """Ask for the whole state, because a patch does not fit the state that the client has."""
@@ -198,6 +203,15 @@ class ClientProtocol(Endpoint):
             proof = prove(self._token, self.handshake_hash)
             received = self._delivery.received
             self._control.append(wire.encode(wire.ResumeEnvelope(self._username, proof, received)))
+        else:
+            self._queue_log_in()
+
+    def _queue_log_in(self) -> None:
+        # Before the server's hello, which is where nothing is encrypted, no feature is in use.
+        if self._login_token and TOKEN in self._features:
+            self._control.append(wire.encode_token_log_in(self._username, self._login_token))
+            self._login_token = b""
+            self._state = State.RECOGNITION
         else:
             self._control.append(self._login_envelope)
 
@@ -290,7 +304,9 @@ class ClientProtocol(Endpoint):
         elif kind is wire.Welcome:
             if len(envelope.token) != TOKEN_BYTES:
                 raise ProtocolError(f"expected a token of {TOKEN_BYTES} bytes")
-            return LoggedIn(envelope.message, envelope.token)
+            if envelope.login_token:
+                self._check_token(envelope.login_token)
+            return LoggedIn(envelope.message, envelope.token, envelope.login_token)
         elif kind is wire.ResumedEnvelope:
             self._delivery.resume(envelope.last_request)
             return Resumed()

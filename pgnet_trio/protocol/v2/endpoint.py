@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pgnet_trio.crypto.noise_states import MAX_PLAINTEXT_BYTES, TAG_BYTES
 from pgnet_trio.errors import CodecError, ProtocolError
 from pgnet_trio.protocol.v2 import envelopes as wire
-from pgnet_trio.protocol.v2.features import agree
+from pgnet_trio.protocol.v2.features import TOKEN, agree
 from pgnet_trio.protocol.v2.states import (
     CLOSED,
     FEATURE_OF,
@@ -19,6 +19,7 @@ from pgnet_trio.protocol.v2.states import (
     MIN_FRAME_SIZE,
     SUBPROTOCOL,
     SUBPROTOCOL_2_1,
+    TOKEN_BYTES,
     State,
     Transitions,
 )
@@ -213,6 +214,17 @@ class Endpoint(ABC):
         self._peer_limit = limit
         if limit is not None and limit < MAX_FRAME_SIZE:
             self._frame_room = limit - FRAME_OVERHEAD - TAG_BYTES
+
+    def _check_token(self, token: bytes) -> None:
+        """Check a token that stands for a password, which came.
+
+        Raises:
+            ProtocolError: The feature is not in use, or it has another length.
+        """
+        if TOKEN not in self._features:
+            raise ProtocolError(f"a log-in token came, and the feature {TOKEN!r} is not in use")
+        if len(token) != TOKEN_BYTES:
+            raise ProtocolError(f"expected a log-in token of {TOKEN_BYTES} bytes")
 
     def _queue_pong(self) -> None:
         """Answer the pings of the frame that was read.

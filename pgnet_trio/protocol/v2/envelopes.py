@@ -66,6 +66,8 @@ __all__ = [
     "encode_request",
     "encode_response",
     "encode_state",
+    "encode_token_log_in",
+    "encode_welcome",
     "numbered",
     "read_from_client",
     "read_from_server",
@@ -81,7 +83,9 @@ else:
 
 # Nobody but the receiver may see these: they are secrets, or hold what players, games and servers
 # say to each other, which may be secrets too.
-_NEVER_SHOWN = frozenset({"password", "invite_code", "proof", "token", "payload", "data", "patch"})
+_NEVER_SHOWN = frozenset(
+    {"password", "invite_code", "proof", "token", "login_token", "payload", "data", "patch"}
+)
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -105,11 +109,12 @@ class Hello(_Envelope, tag=0, frozen=True):
 
 
 class LogInEnvelope(_Envelope, tag=1, frozen=True):
-    """Client: it wants to log in."""
+    """Client: it wants to log in; the token, of the feature ``token``, stands for the password."""
 
     username: str
     password: str
     invite_code: str = ""
+    token: bytes = b""
 
 
 class ResumeEnvelope(_Envelope, tag=2, frozen=True):
@@ -121,10 +126,14 @@ class ResumeEnvelope(_Envelope, tag=2, frozen=True):
 
 
 class Welcome(_Envelope, tag=3, frozen=True):
-    """Server: the client is logged in; the token is for resuming the session."""
+    """Server: the client is logged in; the token is for resuming the session.
+
+    The login token, of the feature ``token``, is for logging in later.
+    """
 
     message: str
     token: bytes
+    login_token: bytes = b""
 
 
 class ResumedEnvelope(_Envelope, tag=4, frozen=True):
@@ -134,7 +143,7 @@ class ResumedEnvelope(_Envelope, tag=4, frozen=True):
 
 
 class SessionGone(_Envelope, tag=5, frozen=True):
-    """Server: the session is gone; the client may log in instead."""
+    """Server: the session is gone, or the log-in token is not taken; the client may log in."""
 
     reason: str
 
@@ -429,13 +438,26 @@ def encode_log_in(username: str, password: str, invite_code: str) -> bytes:
     Raises:
         CodecError: Something in it cannot travel; the message says what.
     """
-    return encode(
-        LogInEnvelope(
-            _text(username, "username"),
-            _text(password, "password"),
-            _text(invite_code, "invite_code"),
-        )
+    texts = (
+        _text(username, "username"),
+        _text(password, "password"),
+        _text(invite_code, "invite_code"),
     )
+    return encode((_NUMBERS[LogInEnvelope], *texts))
+
+
+def encode_token_log_in(username: str, token: bytes) -> bytes:
+    """Encode a log-in with a token instead of a password, of the feature ``token``."""
+    return encode((_NUMBERS[LogInEnvelope], username, "", "", token))
+
+
+def encode_welcome(message: str, token: bytes, login_token: bytes = b"") -> bytes:
+    """Encode a welcome; a login token is of the feature ``token``, and empty where there is none.
+
+    The field is left out then: without the feature, no client takes it.
+    """
+    fields: tuple[Any, ...] = (_NUMBERS[Welcome], message, token)
+    return encode((*fields, login_token) if login_token else fields)
 
 
 def encode_request(packet: Packet, *, quiet: bool = False) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 
 from pgnet_trio.errors import ProtocolError
 
-__all__ = ["DIRECTORY", "FEATURES", "MAX_FEATURES", "MAX_FEATURE_NAME", "RESTART", "agree"]
+__all__ = ["DIRECTORY", "FEATURES", "MAX_FEATURES", "MAX_FEATURE_NAME", "RESTART", "TOKEN", "agree"]
 
 DIRECTORY = "directory"
 """The request for the directory of games takes `after` and `limit`, and its answer says `more`."""
@@ -19,7 +19,10 @@ DIRECTORY = "directory"
 RESTART = "restart"
 """The server says that it restarts, instead of a goodbye; the client comes back by itself."""
 
-FEATURES: frozenset[str] = frozenset({DIRECTORY, RESTART})
+TOKEN = "token"
+"""The server gives the client a token, with which it may log in later instead of the password."""
+
+FEATURES: frozenset[str] = frozenset({DIRECTORY, RESTART, TOKEN})
 """The features of this release; docs/protocol.md has a table of them."""
 
 MAX_FEATURES = 64

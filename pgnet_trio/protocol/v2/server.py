@@ -26,7 +26,7 @@ from pgnet_trio.protocol.events import (
 )
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.endpoint import Endpoint
-from pgnet_trio.protocol.v2.features import FEATURES, RESTART
+from pgnet_trio.protocol.v2.features import FEATURES, RESTART, TOKEN
 from pgnet_trio.protocol.v2.states import (
     CLOSED,
     HANDSHAKE,
@@ -157,16 +157,25 @@ class ServerProtocol(Endpoint):
             self._queue_pong()
         return events
 
-    def accept(self, message: str, token: bytes, delivery: ServerDelivery) -> None:
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether the client can log in later with a token instead of its password."""
+        return TOKEN in self._features
+
+    def accept(
+        self, message: str, token: bytes, delivery: ServerDelivery, login_token: bytes = b""
+    ) -> None:
         """Let the client in, with a new session.
 
         Args:
             message: What the client is told.
             token: What the client can resume the session with.
             delivery: The session's delivery.
+            login_token: What the client can log in with later, where it `takes_tokens`; empty
+                for nothing.
         """
         delivery.features = self.features
-        self._open(delivery, wire.Welcome(message, token))
+        self._open(delivery, wire.encode_welcome(message, token, login_token))
 
     def resume(self, delivery: ServerDelivery, received: int) -> None:
         """Resume a session over this connection.
@@ -186,10 +195,10 @@ class ServerProtocol(Endpoint):
         except ProtocolError as error:
             self.refuse(str(error))
             raise
-        self._open(delivery, wire.ResumedEnvelope(delivery.last_request))
+        self._open(delivery, wire.encode(wire.ResumedEnvelope(delivery.last_request)))
 
     def refuse_resume(self, reason: str) -> None:
-        """Tell the client that its session is gone; it may log in instead."""
+        """Tell the client that its session is gone, or its token not taken; it may log in."""
         if self._state is State.VERDICT:
             self._control.append(wire.encode(wire.SessionGone(wire.cut(reason))))
             self._state = State.LOG_IN
@@ -222,12 +231,10 @@ class ServerProtocol(Endpoint):
         # Everybody can make the proof of an empty token, so it proves nothing.
         return bool(token) and hmac.compare_digest(proof, prove(token, self.handshake_hash))
 
-    def _open(
-        self, delivery: ServerDelivery, envelope: wire.Welcome | wire.ResumedEnvelope
-    ) -> None:
+    def _open(self, delivery: ServerDelivery, envelope: bytes) -> None:
         if self._state is not State.VERDICT:
             return
-        self._control.append(wire.encode(envelope))
+        self._control.append(envelope)
         self._state = OPEN
         delivery.max_envelope_size = self.max_envelope_size
         self._delivery = delivery
@@ -291,7 +298,9 @@ class ServerProtocol(Endpoint):
         elif kind is wire.Hello:
             self._take_hello(envelope)
         elif kind is wire.LogInEnvelope:
-            return LogIn(envelope.username, envelope.password, envelope.invite_code)
+            if envelope.token:
+                self._check_token(envelope.token)
+            return LogIn(envelope.username, envelope.password, envelope.invite_code, envelope.token)
         elif kind is wire.ResumeEnvelope:
             return Resume(envelope.username, envelope.proof, envelope.received)
         return None

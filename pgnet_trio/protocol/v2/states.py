@@ -47,7 +47,8 @@ TAKEN_OVER = "taken over"
 """The reason that a client is given when another client of its user has taken the session over."""
 
 TOKEN_BYTES = 32
-"""Bytes of the token that resumes a session: the longest key that BLAKE2s takes."""
+"""Bytes of the token that resumes a session, the longest key that BLAKE2s takes; and of the one
+that stands for the password."""
 
 WINDOW = 64
 """How far a request's id may be beyond that of the oldest request that is not settled."""
@@ -87,6 +88,7 @@ class State(enum.Enum):
     LOG_IN = "waits for the client to log in, or to resume its session"
     VERDICT = "waits for the server to let the client in"
     RETURN = "waits for the server to give the client its session back"
+    RECOGNITION = "waits for the server to take the client's token for its password"
     OPEN = "carries requests, answers and pushes"
     CLOSED = "has ended"
 
@@ -129,7 +131,8 @@ SERVER_TRANSITIONS: Transitions = {
 
 CLIENT_TRANSITIONS: Transitions = {
     State.HANDSHAKE: {bytes: State.HELLO},
-    # The state is RETURN instead of VERDICT where the client resumes its session.
+    # The state is RETURN instead of VERDICT where the client resumes its session, and RECOGNITION
+    # where it logs in with a token.
     State.HELLO: {wire.Hello: State.VERDICT, wire.Refusal: State.CLOSED},
     State.VERDICT: {
         wire.Welcome: State.OPEN,
@@ -144,6 +147,14 @@ CLIENT_TRANSITIONS: Transitions = {
         wire.Refusal: State.CLOSED,
         wire.Ping: State.RETURN,
         wire.Pong: State.RETURN,
+        wire.GoodbyeEnvelope: State.CLOSED,
+    },
+    State.RECOGNITION: {
+        wire.Welcome: State.OPEN,
+        wire.SessionGone: State.LOG_IN,
+        wire.Refusal: State.CLOSED,
+        wire.Ping: State.RECOGNITION,
+        wire.Pong: State.RECOGNITION,
         wire.GoodbyeEnvelope: State.CLOSED,
     },
     State.LOG_IN: {

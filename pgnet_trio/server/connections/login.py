@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from pgnet_trio.errors import CryptoError, Disconnected, PGNetError, ProtocolError, StorageError
+from pgnet_trio.errors import (
+    CryptoError,
+    Disconnected,
+    PGNetError,
+    ProtocolError,
+    StorageError,
+)
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.events import Goodbye, LogIn, Resume
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from pgnet_trio.protocol.v2.states import WINDOW
-from pgnet_trio.server.accounts import AccountRefusal
-from pgnet_trio.server.password_checks import TooBusy, TooManyFailures
+from pgnet_trio.server.accounts import AccountRefusal, TemporaryRefusal, TokenRefused
+from pgnet_trio.server.password_checks import TooBusy
 from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.requests import carry_out
 from pgnet_trio.server.sessions.sender import LoggedInClient, SenderV1, SenderV2
-from pgnet_trio.storage.interface import UserRecord
+from pgnet_trio.server.tokens import LIFETIME
+from pgnet_trio.storage.interface import TokenRecord, UserRecord
 
 if TYPE_CHECKING:
     from pgnet_trio.connection import Connection
@@ -33,12 +41,10 @@ __all__ = ["Login"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
+ResultT = TypeVar("ResultT")
+
 TOO_OLD = "This server speaks protocol 2 and later, and your client does not; update it."
 SESSION_OVER = "The server was restarted, or you were away for too long."
-
-
-class _NotNow(AccountRefusal):
-    """A temporary refusal; a client that reconnects may retry."""
 
 
 class Login:
@@ -66,6 +72,9 @@ class Login:
         # The admin needs no password inside the process, and nothing is limited there.
         self._trusted = connection.transport.inside_process
         self._address = None if self._trusted else self._peer
+        # What stood for the password, where something did; None where nothing was taken.
+        self._token: TokenRecord | None = None
+        self._tried_token = False
 
     async def run(self) -> Session | None:
         """Wait for the client to log in, or to resume its session.
@@ -113,6 +122,8 @@ class Login:
                 elif isinstance(event, LogIn):
                     try:
                         return await self._seat(event)
+                    except TokenRefused as refusal:
+                        self._refuse_token(refusal)
                     except AccountRefusal as refusal:
                         self._refuse(refusal)
                         return None
@@ -122,7 +133,7 @@ class Login:
     def _refuse(self, refusal: AccountRefusal) -> None:
         protocol = self._protocol
         logger.info("Refused a log-in from %s: %s", self._peer, one_line(refusal))
-        if isinstance(refusal, _NotNow) and protocol.version > 1:
+        if isinstance(refusal, TemporaryRefusal) and protocol.version > 1:
             # A goodbye, and no refusal: the client may come back.
             protocol.goodbye(str(refusal))
         else:
@@ -140,6 +151,19 @@ class Login:
             if not delay:
                 break
             await trio.sleep(delay)
+
+    def _refuse_token(self, refusal: TokenRefused) -> None:
+        """Let the client log in with its password instead, once.
+
+        Raises:
+            ProtocolError: It has tried a token before.
+        """
+        if self._tried_token:
+            raise ProtocolError("expected a log-in with the password, got another token")
+        self._tried_token = True
+        if isinstance(self._protocol, v2.ServerProtocol):
+            self._protocol.refuse_resume(str(refusal))
+        self._connection.flush()
 
     # No await in here: no other task may see the session with two connections, or with none.
     def _resume(self, protocol: v2.ServerProtocol, event: Resume) -> Session | None:
@@ -175,22 +199,27 @@ class Login:
         """
         context, username = self._context, log_in.username
         if context.shutdown.closing:
-            raise _NotNow(SHUTTING_DOWN)
-        await self._authenticate(log_in)
+            raise TemporaryRefusal(SHUTTING_DOWN)
+        if log_in.token:
+            now = context.options.environment.wall_clock()
+            self._token = context.accounts.check_token(log_in, now)
+        else:
+            await self._authenticate(log_in)
         while (session := context.sessions.holder(username)) and session.end_reason is not None:
             await session.ended.wait()
             # The user may have been deleted meanwhile.
             if context.accounts.check(log_in, trusted=self._trusted) == "new":
                 raise AccountRefusal("This user was deleted.")
         if context.shutdown.closing:
-            raise _NotNow(SHUTTING_DOWN)
+            raise TemporaryRefusal(SHUTTING_DOWN)
         if session is not None and (
             self._protocol.version == 1 or context.options.duplicate_login == "refuse"
         ):
-            raise AccountRefusal(f"The user {username!r} is connected already.")
+            raise TemporaryRefusal(f"The user {username!r} is connected already.")
         if session is None and context.is_full:
-            raise _NotNow("The server is full.")
+            raise TemporaryRefusal("The server is full.")
         # --- No await from here to the end: exactly one client holds the seat at any time. ---
+        context.passwords.note_success(username, self._address)
         client = self._accept(username)
         if session is not None:
             logger.info("%s took over from %s", username, self._peer)
@@ -215,7 +244,7 @@ class Login:
         context, protocol = self._context, self._protocol
         if not isinstance(protocol, v2.ServerProtocol):
             protocol.accept(f"Welcome, {username}.")
-            return LoggedInClient(SenderV1(protocol))
+            return LoggedInClient(SenderV1(protocol), address=self._address)
         limits = context.options.limits
         # Clients rely on a window of at least `WINDOW`.
         most = limits.max_requests_in_flight
@@ -225,8 +254,22 @@ class Login:
             window=None if most is None else max(most, WINDOW),
         )
         token = context.options.environment.random_bytes(v2.TOKEN_BYTES)
-        protocol.accept(f"Welcome, {username}.", token, delivery)
-        return LoggedInClient(SenderV2(delivery), delivery, token, context.options.resume_grace)
+        login_token = self._give_token(username) if protocol.takes_tokens else b""
+        protocol.accept(f"Welcome, {username}.", token, delivery, login_token)
+        grace = context.options.resume_grace
+        return LoggedInClient(SenderV2(delivery), delivery, token, grace, self._address)
+
+    def _give_token(self, username: str) -> bytes:
+        """Return a new token that stands for the user's password; empty where there is none."""
+        context = self._context
+        environment, accounts = context.options.environment, context.accounts
+        now, old = environment.wall_clock(), self._token
+        if self._trusted or (old is not None and old.expires - now > LIFETIME / 2):
+            # The client needs none, or has a good one. That one stays as it is, and so it is in
+            # the save file already when the server is killed once more.
+            return b""
+        token = environment.random_bytes(v2.TOKEN_BYTES)
+        return token if accounts.give_token(username, token, now, instead_of=old) else b""
 
     async def _authenticate(self, log_in: LogIn) -> None:
         """Check who logs in, by the password; an unknown user is registered where that is allowed.
@@ -240,43 +283,84 @@ class Login:
         try:
             found = accounts.check(log_in, trusted=self._trusted)
             if found == "new":
-                record = await passwords.hash(log_in.password)
+                record = await self._while_connected(passwords.hash_new, log_in.password, address)
                 with accounts.registering(log_in, record) as changes:
                     await context.archive.write(changes)
             elif isinstance(found, UserRecord):
-                if not await passwords.verify(log_in, found, address):
+                if not await self._while_connected(passwords.verify, log_in, found, address):
                     raise AccountRefusal("The password is not right.")
                 accounts.confirm(found)
                 if passwords.needs_upgrade(found):
                     # Beside the log-in: a known user does not wait for the save file.
-                    context.services.start_soon(_upgrade, context, found, log_in.password)
-        except TooManyFailures:
+                    context.services.start_soon(_upgrade, context, found, log_in.password, address)
+        except TemporaryRefusal:
             raise
         except AccountRefusal:
             passwords.note_failure(log_in.username, address)
             raise
         except TooBusy:
-            raise _NotNow("The server is busy with other log-ins; try again soon.") from None
+            raise TemporaryRefusal(
+                "The server is busy with other log-ins; try again soon."
+            ) from None
         except CryptoError as error:
             raise AccountRefusal(f"This log-in cannot be checked: {error}.") from None
         except StorageError as error:
             logger.error("A registration could not be saved: %s", one_line(error))
-            raise AccountRefusal(
+            raise TemporaryRefusal(
                 "The server cannot save registrations now; try again later."
             ) from None
 
+    async def _while_connected(
+        self, check: Callable[..., Awaitable[ResultT]], *args: Any
+    ) -> ResultT:
+        """Check a password; do not begin with it if the client has left before.
 
-async def _upgrade(context: ServerContext, found: UserRecord, password: str) -> None:
+        Raises:
+            Disconnected: The client has left.
+            ProtocolError: The client broke the rules.
+            PGNetError: What the check raises.
+        """
+        if not isinstance(self._protocol, v2.ServerProtocol):
+            # With protocol 1 nothing can be read before the answer.
+            return await check(*args)
+        results: list[ResultT] = []
+        errors: list[PGNetError] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._note_departure, errors, nursery.cancel_scope)
+            try:
+                results.append(await check(*args))
+            except PGNetError as error:
+                errors.append(error)
+            nursery.cancel_scope.cancel()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    async def _note_departure(self, errors: list[PGNetError], scope: trio.CancelScope) -> None:
+        """Read until the client leaves; it may say nothing else before it is let in."""
+        try:
+            while True:
+                for event in await self._connection.receive():
+                    if isinstance(event, Goodbye):
+                        raise Disconnected(f"the client has left: {event.reason}")
+        except (Disconnected, ProtocolError) as error:
+            errors.append(error)
+            scope.cancel()
+
+
+async def _upgrade(
+    context: ServerContext, found: UserRecord, password: str, address: str | None
+) -> None:
     """Replace a password record by a stronger one of the same password.
 
     Where that fails, the old record still works, and the next log-in tries again.
     """
     try:
-        record = await context.passwords.hash(password)
+        record = await context.passwords.hash(password, address=address)
         with context.accounts.upgrading(found, record) as changes:
             await context.archive.write(changes)
     except (AccountRefusal, TooBusy) as error:
-        logger.debug("The password record of %s stays as it is: %s", found.name, error)
+        logger.debug("The password record of %s stays as it is: %s", found.name, one_line(error))
     except Exception as error:
         logger.error("A stronger password record could not be saved: %s", one_line(error))
         if not isinstance(error, PGNetError):

@@ -10,14 +10,14 @@ import contextlib
 import logging
 import math
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from pgnet_trio.errors import StorageError
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store
+from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store, TokenRecord
 
 if TYPE_CHECKING:
     from pgnet_trio.environment import Environment
@@ -61,6 +61,11 @@ class Archive:
     def hangs(self) -> bool:
         """Whether a call of the store did not end in time, and has not ended since."""
         return self._hung is not None and not self._hung.ended.is_set()
+
+    @property
+    def keeps_tokens(self) -> bool:
+        """Whether tokens that are saved are there again in the next run."""
+        return self._store is not None and self._store.keeps_tokens
 
     @property
     def game_count(self) -> int:
@@ -116,6 +121,7 @@ class Archive:
         games: dict[str, SavedGame],
         gone: set[str],
         registration: bool,
+        tokens: Mapping[bytes, TokenRecord | None],
         *,
         patience: float = WRITE_DEADLINE,
     ) -> None:
@@ -125,6 +131,7 @@ class Archive:
             games: The games as they are now; a saved game that is not among them stays.
             gone: The names of games that are no more.
             registration: The registration switch.
+            tokens: Which tokens to save beside them; None for those to take out.
             patience: Seconds that it may take.
 
         Raises:
@@ -138,8 +145,9 @@ class Archive:
                 name: game for name, game in games.items() if self._games.get(name) != game
             }
             changed.update(dict.fromkeys(gone & self._games.keys() - games.keys()))
-            if changed or registration != self._registration:
-                await self._write(Changes(games=changed, registration=registration), deadline)
+            if changed or tokens or registration != self._registration:
+                changes = Changes(games=changed, registration=registration, tokens=tokens)
+                await self._write(changes, deadline)
 
     async def sync(self) -> None:
         """Have the file of its name hold all that was saved, so that it may be copied.

@@ -13,13 +13,17 @@ import attrs
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.messages import is_gamename_allowed
 
-__all__ = ["GameEntry", "Lobby", "LobbyRefusal"]
+__all__ = ["GameEntry", "Lobby", "LobbyRefusal", "WrongPassword", "check_password"]
 
 RoomT = TypeVar("RoomT")
 
 
 class LobbyRefusal(PGNetError):
     """A game cannot be created or joined; the message is for the user."""
+
+
+class WrongPassword(LobbyRefusal):
+    """A game has another password than the one that was given."""
 
 
 @attrs.define(eq=False)
@@ -168,14 +172,14 @@ class Lobby(Generic[RoomT]):
             spectate: Whether they only watch.
 
         Raises:
-            LobbyRefusal: They are in a game, there is no such game, or the password is wrong.
+            LobbyRefusal: They are in a game, or there is no such game.
+            WrongPassword: The password is wrong.
         """
         self.check_free(username)
         entry = self._games.get(name)
         if entry is None:
             raise LobbyRefusal(f"There is no game {name[:60]!r}.")
-        if not _same(entry.password, password):
-            raise LobbyRefusal(f"The password for the game {name!r} is not right.")
+        check_password(name, entry.password, password)
         entry.users.append(username)
         entry.empty_since = None
         if spectate:
@@ -205,8 +209,14 @@ class Lobby(Generic[RoomT]):
         return users
 
 
-def _same(one: str, other: str) -> bool:
-    # In constant time. An old save file may hold text that is no valid Unicode.
-    return hmac.compare_digest(
-        one.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass")
-    )
+def check_password(name: str, password: str, given: str) -> None:
+    """Check what a user gives as a game's password, in constant time.
+
+    Raises:
+        WrongPassword: It is another one.
+    """
+    # An old save file may hold text that is no valid Unicode.
+    if not hmac.compare_digest(
+        password.encode("utf-8", "surrogatepass"), given.encode("utf-8", "surrogatepass")
+    ):
+        raise WrongPassword(f"The password for the game {name!r} is not right.")

@@ -93,7 +93,7 @@ class Saves:
 
     Args:
         archive: The save file.
-        accounts: Has the registration switch, which is saved beside the games.
+        accounts: Has the registration switch and the tokens, which are saved beside the games.
         memory: What the runs before have left to save.
     """
 
@@ -249,12 +249,14 @@ class Saves:
                 self.note_unsaved_game(entry.name)
         start = trio.current_time()
         try:
-            await self._archive.save_games(
-                games,
-                gone,
-                self._accounts.registration_enabled,
-                patience=patience,
-            )
+            with self._accounts.saving_tokens() as tokens:
+                await self._archive.save_games(
+                    games,
+                    gone,
+                    self._accounts.registration_enabled,
+                    tokens,
+                    patience=patience,
+                )
         except StorageError as error:
             self._last_error = str(error)
             raise

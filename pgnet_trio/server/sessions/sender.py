@@ -33,12 +33,14 @@ class LoggedInClient:
         delivery: Keeps what was sent until the client has it; None with protocol 1.
         token: What the client resumes the session with; empty where it cannot.
         grace: Seconds that the session outlives a connection; 0 for none.
+        address: Where it logged in from; None for inside the process.
     """
 
     sender: Sender
     delivery: ServerDelivery | None = None
     token: bytes = attrs.field(default=b"", repr=False)
     grace: float = 0.0
+    address: str | None = None
 
     @property
     def comes_back(self) -> bool:
