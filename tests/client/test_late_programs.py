@@ -92,7 +92,7 @@ async def test_pushes_can_be_read_after_the_states_have_ended(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with hosting(Short) as server, server.client("ann") as ann:
-        seen = []
+        seen: list[object] = []
 
         async def watch() -> None:
             seen.extend([state.said async for state in ann.states(Table)])

@@ -1221,7 +1221,8 @@ def test_a_connection_that_was_replaced_says_nothing_more() -> None:
 
 def test_few_bytes_cost_one_whatever_they_are() -> None:
     server, peer = server_in(State.OPEN, encrypted=True)
-    for id, payload in enumerate(({}, {"x": "x" * 400}, {"x": [[]] * 300}), start=1):
+    payloads: list[dict[str, Any]] = [{}, {"x": "x" * 400}, {"x": [[]] * 300}]
+    for id, payload in enumerate(payloads, start=1):
         (asked,) = server.receive(peer.say(RequestEnvelope(id, "ask", payload)))
         assert isinstance(asked, RequestReceived)
         assert (asked.cost, asked.size, asked.packed) == (1, 0, b"")

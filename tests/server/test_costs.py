@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 import pytest
@@ -153,7 +153,7 @@ class Larger(Typed):
 class Authors(Typed):
     """An attribute of the author's own that has this name."""
 
-    max_request_size: ClassVar[Any] = "as it comes"
+    max_request_size: Any = "as it comes"
 
 
 class Untyped(Typed):
