@@ -54,7 +54,8 @@ class Left:
     """How the user got out of the last game.
 
     Protocol 1 does not say why. There, whoever did not leave by themselves was ``kicked``, and the
-    message is the game's last response to them, if there is one.
+    message is the game's last response to them, if there is one. A game to which the client was not
+    let back after a lost session is ``closed``, with the server's reason as the message.
 
     Attributes:
         game: The game's name.

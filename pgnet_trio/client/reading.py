@@ -50,6 +50,9 @@ class GameReading:
     def pushes(self, model: type[ModelT] | None = None, /) -> AsyncIterator[Any]:
         """Iterate over what the game says unasked, beginning with what nobody has read yet.
 
+        A game that put the user out can be read to its end, until the next one begins. Whoever has
+        read the end waits for the next game. The same holds for `questions` and `states`.
+
         Args:
             model: Only pushes of this attrs class, as such; None for all, as `Push`.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any
 
@@ -10,7 +11,17 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from pgnet_trio import Client, Disconnected, Game, Left, Packet, RequestFailed, Response, on
+from pgnet_trio import (
+    Client,
+    Disconnected,
+    Game,
+    Left,
+    Packet,
+    PlayerLeft,
+    RequestFailed,
+    Response,
+    on,
+)
 from pgnet_trio.client.run import LEAVE_DEADLINE
 from pgnet_trio.messages import Request
 from pgnet_trio.protocol.v2.states import WINDOW
@@ -51,7 +62,11 @@ class Short(Game):
 
     @on(Which)
     def ask(self, username: str, which: Which) -> None:
-        self.room.nursery.start_soon(self.room.ask, username, which, Said)
+        self.room.nursery.start_soon(self.wait_for_answer, username, which)
+
+    async def wait_for_answer(self, username: str, which: Which) -> None:
+        with contextlib.suppress(PlayerLeft):
+            await self.room.ask(username, which, Said)
 
     def handle_game_packet(self, packet: Packet, /) -> Response:
         self.room.push(Said("the end"))
