@@ -44,7 +44,11 @@ LONGEST_VERBOSE_LINE = MAX_VERBOSE + 100
 # What log lines show that is ours: by its source, and why it needs no care.
 OURS = {
     # Numbers, constants, and words that this package chose.
-    "LAST_WRITE_DEADLINE": "a number",
+    "len(games)": "a number",
+    "level": "a level",
+    "_EXPIRED": "our words",
+    "type(error).__name__": "the name of a class",
+    "view": "the name of an author's method",
     "SCHEMA_VERSION": "a number",
     "version": "a number",
     "dropped": "a number",
@@ -77,6 +81,7 @@ OURS = {
     "self._game_name": "the checked name of a game",
     "self._instance.name": "the checked name of a game",
     "entry.name": "the checked name of a game",
+    "found.name": "the name of a user who is logged in",
     "game.name": "the checked name of a game",
     "name": "the checked name of a game",
     # As `%.60r` and `%.300r`, which escape and cut by themselves.

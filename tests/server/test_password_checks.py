@@ -190,7 +190,14 @@ class Hashes:
     running: int = 0
     most: int = 0
 
-    async def run(self, function: Any, password: str, *args: str, abandon_on_cancel: bool) -> Any:
+    async def run(
+        self,
+        function: Any,
+        password: str,
+        *args: str,
+        abandon_on_cancel: bool,
+        limiter: object,
+    ) -> Any:
         assert not abandon_on_cancel
         self.begun.append(password)
         self.running += 1
@@ -340,7 +347,12 @@ async def test_a_hash_is_not_begun_for_who_has_left(
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     begun: list[Any] = []
 
-    async def run(function: Callable[..., Any], *args: Any, abandon_on_cancel: bool) -> Any:
+    async def run(
+        function: Callable[..., Any],
+        *args: Any,
+        abandon_on_cancel: bool,
+        limiter: object = None,
+    ) -> Any:
         if isinstance(getattr(function, "__self__", None), PasswordHasher):
             begun.append(args[0])
             with trio.CancelScope(shield=True):

@@ -217,12 +217,13 @@ class Saves:
         unsaved = [
             name
             for name, game in self._collect(entries).items()
-            if self._archive.saved_game(name) != game
+            if (saved := self._archive.saved_game(name)) is None or saved.data != game.data
         ]
+        why = str(problem).rstrip(".") if isinstance(problem, StorageError) else repr(problem)
         logger.error(
             "The last save failed; the save file is as it was before: %s. Not saved: %s",
-            str(problem).rstrip(".") if isinstance(problem, StorageError) else repr(problem),
-            ", ".join(map(repr, unsaved)) or "no game",
+            one_line(why),
+            one_line(", ".join(map(repr, unsaved)) or "no game"),
         )
         return unsaved
 

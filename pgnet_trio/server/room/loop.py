@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import Response, explicit_time
 from pgnet_trio.server.refusals import CLOSED, GONE, JoinRefused, SaveRefused
 from pgnet_trio.server.room.deferred import in_turn
@@ -203,7 +204,7 @@ class Loop:
             call.refusal = refused
             self._runner.publish()
         except SaveRefused as refused:
-            logger.error("Game %r: %s", self._instance.name, refused)
+            logger.error("Game %r: %s", self._instance.name, one_line(refused))
             call.ran = True
             self._runner.publish(limited=call.limited)
         except Exception:

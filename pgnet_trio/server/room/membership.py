@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from pgnet_trio.errors import Reject
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.refusals import JoinRefused, RoomClosed
 from pgnet_trio.server.room.bots import is_bot_name
 from pgnet_trio.server.room.members import Member
@@ -266,11 +267,11 @@ class Membership:
             self._owner.note_failure(error)
         else:
             logger.info(
-                "The game %r cannot be watched, since %s(None) raised %r; spectators = False in "
+                "The game %r cannot be watched, since %s(None) raised: %s; spectators = False in "
                 "the class says so without a try",
                 name,
                 view,
-                error,
+                one_line(repr(error)),
             )
 
     async def _ask_to_let_in(self, username: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from pgnet_trio.errors import PlayerLeft, bare
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.refusals import SaveRefused
 from pgnet_trio.server.room.deferred import in_turn
 from pgnet_trio.server.room.runner import stepped
@@ -67,7 +68,9 @@ class ScriptNursery:
             await self._step_through(async_fn(*args))
         except SaveRefused as refused:
             self._loop.after_script_step()
-            logger.error("A task of the game %r has ended: %s", self._runner.instance.name, refused)
+            logger.error(
+                "A task of the game %r has ended: %s", self._runner.instance.name, one_line(refused)
+            )
 
     async def _step_through(self, awaitable: Awaitable[Any]) -> None:
         await stepped(finish(awaitable), self._runner, self._loop.after_script_step)
