@@ -13,9 +13,9 @@ CONNECT_TIMEOUT = 15.0
 """Seconds for connecting and logging in; a busy server may take some for the password."""
 
 RESUME_TIMEOUT = 5.0
-"""Seconds for coming back, which costs the server next to nothing. A connection that broke
-unnoticed half way must not use up the time that there is for it. Each try that took longer
-doubles it for the next one, up to `CONNECT_TIMEOUT`: a slow network needs it."""
+"""Seconds for one try to come back, which costs the server next to nothing. A try that hangs on a
+link that broke unnoticed must not use up all of `reconnect_for`. Each try that took longer doubles
+it for the next one, up to `CONNECT_TIMEOUT`: a slow network needs it."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between tries to come back, at most: full jitter, so that many do not come at once."""

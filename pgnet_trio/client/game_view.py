@@ -13,6 +13,21 @@ import trio
 
 from pgnet_trio import patch
 from pgnet_trio.client.feeds import Feed, LatestFeed, StateReader
+from pgnet_trio.client.game_items import (
+    Entered,
+    Event,
+    Left,
+    Place,
+    StateChanged,
+    as_model,
+    as_question,
+    as_state,
+    explained,
+    itself,
+    one_kind,
+    push_kind,
+    question_kind,
+)
 from pgnet_trio.client.limits import (
     MAX_OPEN_QUESTIONS,
     MAX_OPEN_QUESTIONS_SIZE,
@@ -22,7 +37,7 @@ from pgnet_trio.client.limits import (
     check,
 )
 from pgnet_trio.client.questions import Question
-from pgnet_trio.codec import from_plain, plain
+from pgnet_trio.codec import plain
 from pgnet_trio.codec.faults import value_name
 from pgnet_trio.errors import CodecError, PGNetError, ProtocolError
 from pgnet_trio.foreign_text import one_line
@@ -42,72 +57,20 @@ from pgnet_trio.typed import model_name
 if TYPE_CHECKING:
     from pgnet_trio.client.callbacks import Hooks
 
-__all__ = ["Entered", "Event", "GameView", "GameViewOwner", "Left", "StateChanged"]
+__all__ = ["GameView", "GameViewOwner"]
 
 logger = logging.getLogger("pgnet_trio.client")
 
 ModelT = TypeVar("ModelT")
 
 
-@attrs.frozen
-class Left:
-    """How the user got out of the last game.
-
-    Protocol 1 does not say why. There, whoever did not leave by themselves was ``kicked``, and the
-    message is the game's last response to them, if there is one. A game to which the client was not
-    let back after a lost session is ``closed``, with the server's reason as the message.
-
-    Attributes:
-        game: The game's name.
-        reason: A word for programs: left, kicked, closed, crashed or destroyed.
-        message: Why, for people.
-    """
-
-    game: str
-    reason: str
-    message: str
-
-
-@attrs.frozen
-class Entered:
-    """An event: the user is in this game now."""
-
-    game: str
-
-
-@attrs.frozen
-class StateChanged:
-    """An event: there is a new state; `Client.get_state` returns the latest."""
-
-
-Event = Push | Question[Any] | StateChanged | Entered | Left
-"""What `Client.events` iterates over."""
-
-
-@attrs.define
-class _Place:
-    """The game that items came from: a program may read them when it is in another game."""
-
-    game: str | None = None
-
-
-def _message(push: Push) -> str:
-    return push.message
-
-
-def _question_message(question: Question[Any]) -> str:
-    return question.packet.message
-
-
 @attrs.define(eq=False)
 class _Feeds:
     """What one game has told, for a program that may read it later."""
 
-    place: _Place = attrs.field(factory=_Place)
-    pushes: Feed[Push] = attrs.field(factory=lambda: Feed("pushes", _message))
-    questions: Feed[Question[Any]] = attrs.field(
-        factory=lambda: Feed("questions", _question_message)
-    )
+    place: Place = attrs.field(factory=Place)
+    pushes: Feed[Push] = attrs.field(factory=lambda: Feed("pushes", push_kind))
+    questions: Feed[Question[Any]] = attrs.field(factory=lambda: Feed("questions", question_kind))
     states: LatestFeed = attrs.field(factory=LatestFeed)
 
     def end(self, error: PGNetError | None) -> None:
@@ -188,31 +151,31 @@ class GameView:
         kind = None if model is None else model_name(model)
         feeds = self._to_read(lambda feeds: kind in feeds.pushes.end_seen)
         if model is None:
-            return feeds.pushes.read(None, _itself)
-        return feeds.pushes.read(kind, functools.partial(_as_model, feeds.place, model))
+            return feeds.pushes.read(None, itself)
+        return feeds.pushes.read(kind, functools.partial(as_model, feeds.place, model))
 
     def questions(self, model: type[ModelT] | None) -> AsyncIterator[Question[Any]]:
         """Iterate over questions; see `Client.questions`."""
         kind = None if model is None else model_name(model)
         feeds = self._to_read(lambda feeds: kind in feeds.questions.end_seen)
         if model is None:
-            return feeds.questions.read(None, _itself)
-        return feeds.questions.read(kind, functools.partial(_as_question, feeds.place, model))
+            return feeds.questions.read(None, itself)
+        return feeds.questions.read(kind, functools.partial(as_question, feeds.place, model))
 
     def states(self, model: type[ModelT]) -> AsyncIterator[ModelT]:
         """Iterate over states; see `Client.states`."""
         feeds = self._to_read(lambda feeds: feeds.states.end_seen)
-        return StateReader(feeds.states, functools.partial(_as_state, feeds.place, model))
+        return StateReader(feeds.states, functools.partial(as_state, feeds.place, model))
 
     def get_state(self, model: type[ModelT]) -> ModelT:
         """Return the latest state; see `Client.get_state`."""
         if not self._now.states.count:
             raise RuntimeError("there is no state: join a game that has a view first")
-        return _as_state(self._now.place, model, self._now.states.data)
+        return as_state(self._now.place, model, self._now.states.data)
 
     def explain(self, error: CodecError, what: str, model: Any) -> CodecError:
         """Return an error that says which game sent something that is no such model."""
-        return _explained(error, what, self._now.place, model)
+        return explained(error, what, self._now.place, model)
 
     async def wait_state(
         self, model: type[ModelT], predicate: Callable[[ModelT], bool] | None
@@ -223,7 +186,7 @@ class GameView:
         await trio.lowlevel.checkpoint()
         while await feed.next_after(count):
             count = feed.count
-            state = _as_state(place, model, feed.data)
+            state = as_state(place, model, feed.data)
             if predicate is None or predicate(state):
                 return (state,)
         return None
@@ -235,10 +198,10 @@ class GameView:
             over: Why nothing more will happen; None where something may.
         """
         if self._events is None:
-            self._events = Feed("events", _one_kind)
+            self._events = Feed("events", one_kind)
             if over is not None:
                 self._events.end(over)
-        return self._events.read(None, _itself)
+        return self._events.read(None, itself)
 
     # What the run tells.
 
@@ -283,7 +246,7 @@ class GameView:
         self._leave(error)
         if self._events is not None:
             self._events.end(error)
-            self._events = Feed("events", _one_kind)
+            self._events = Feed("events", one_kind)
 
     def end(self, error: PGNetError | None) -> None:
         """Let readers read what is there, and then stop, or raise *error*: the session ended."""
@@ -451,51 +414,5 @@ class GameView:
             self._events.put(event, size)
 
 
-def _itself(item: ModelT) -> ModelT:
-    return item
-
-
 def _players_size(players: dict[str, bool]) -> int:
     return sum(map(len, players)) + PLAYER_SIZE * len(players)
-
-
-def _one_kind(event: Event) -> str:
-    return ""
-
-
-def _as_state(place: _Place, model: type[ModelT], data: Any) -> ModelT:
-    try:
-        return from_plain(data, model)
-    except CodecError as error:
-        raise _explained(error, "The state", place, model) from error.__cause__
-
-
-def _as_model(place: _Place, model: type[ModelT], push: Push) -> ModelT | None:
-    if push.message != model_name(model):
-        return None
-    try:
-        return push.read(model)
-    except CodecError as error:
-        raise _explained(error, "A push", place, model) from error.__cause__
-
-
-def _as_question(
-    place: _Place, model: type[ModelT], question: Question[Any]
-) -> Question[ModelT] | None:
-    if question.packet.message != model_name(model):
-        return None
-    try:
-        question.prompt = question.packet.read(model)
-    except CodecError as error:
-        raise _explained(error, "A question", place, model) from error.__cause__
-    return question
-
-
-def _explained(error: CodecError, what: str, place: _Place, model: Any) -> CodecError:
-    """Return an error that says which game sent something that is no such model, and what to do."""
-    game = "the game" if place.game is None else repr(place.game)
-    name = getattr(model, "__name__", str(model))
-    return CodecError(
-        f"{what} of {game} is no {name}: {str(error).rstrip('.')}. Is this program made for that "
-        "game, in the same version?"
-    )

@@ -11,7 +11,7 @@ from pgnet_trio.errors import Disconnected
 from pgnet_trio.messages import RequestFailed, Response, Status
 
 if TYPE_CHECKING:
-    from pgnet_trio.client.game_view import Event, Left
+    from pgnet_trio.client.game_items import Event, Left
     from pgnet_trio.client.questions import Question
     from pgnet_trio.client.run import ClientRun
     from pgnet_trio.messages import Packet, Push

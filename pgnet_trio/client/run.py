@@ -1,4 +1,7 @@
-"""One run of a client: its tasks, the order in which they end, and what it knows meanwhile."""
+"""One run of a client: its tasks, the order in which they end, and what it knows meanwhile.
+
+It is a little long: all that a session tells its run stands here, beside what follows from it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from pgnet_trio.client.callbacks import CAPACITY, CallbackQueue, Hooks
-from pgnet_trio.client.game_view import Event, GameView
+from pgnet_trio.client.game_view import GameView
 from pgnet_trio.client.limits import MAX_CALLS_SIZE, MAX_STATUS
 from pgnet_trio.client.outbox import MAX_QUEUED, Callback, Outbox, PendingRequest
 from pgnet_trio.client.session import ClientSession
@@ -37,6 +40,7 @@ from pgnet_trio.protocol.v2 import TAKEN_OVER
 if TYPE_CHECKING:
     from pgnet_trio.client.connector import Connector
     from pgnet_trio.client.endpoint import Credentials
+    from pgnet_trio.client.game_items import Event
     from pgnet_trio.environment import Environment
 
 __all__ = ["CLOSED_HERE", "NOT_CONNECTED", "ClientRun"]

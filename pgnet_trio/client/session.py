@@ -1,4 +1,7 @@
-"""The life of a client's session: connecting, logging in, and coming back after a drop."""
+"""The life of a client's session: connecting, logging in, and coming back after a drop.
+
+It is a little long: every way in which a connection can end is told here, side by side.
+"""
 
 from __future__ import annotations
 
@@ -202,7 +205,7 @@ class ClientSession:
         """Try to go on over another connection, until that one drops too or time is up."""
         self._backoff.note_drop(trio.current_time())
         deadline, failure = self._backoff.give_up_at, self._drop_reason
-        # The error of the last try, where it was the server's key, and since when each try had it.
+        # The last try's error if it was a key mismatch, and when the unbroken run of them began.
         mismatch: ServerKeyMismatch | None = None
         mismatched_since = math.inf
         is_told = False

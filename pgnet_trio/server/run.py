@@ -276,8 +276,8 @@ class Run:
                                     accept.cancel_scope.cancel()
                             finally:
                                 self.accepting = False
-                                # Now, and not later: a game that ends because the server does
-                                # leaves the lobby, and is saved with its players in it.
+                                # List the games before winding down: it takes them out of the
+                                # lobby, and they are saved as they were, players included.
                                 entries = list(games.lobby)
                                 with trio.CancelScope(shield=True):
                                     await self._wind_down(context)

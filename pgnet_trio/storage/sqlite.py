@@ -1,4 +1,7 @@
-"""A save file that is an SQLite database; each change is one transaction."""
+"""A save file that is an SQLite database; each change is one transaction.
+
+It is a little long: whatever makes a file another one than before is noticed here, in one place.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Member:
         player: Their session.
         seat: The player's name; None for a spectator.
         entered: Whether they were told that they are in.
-        early: The pushes that wait until they are.
+        early: Pushes kept back until `entered` is True.
         shown: The state that was last sent to them.
         missed_presence: Whether somebody came or went while they were away.
         kicked: Whether the game has sent them away.

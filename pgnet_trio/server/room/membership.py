@@ -30,8 +30,8 @@ logger = logging.getLogger("pgnet_trio.server")
 class Membership:
     """Lets members in, takes them out, and tells the game.
 
-    The methods in the first half are called from other tasks, and the plain functions among them
-    never wait; those in the second half are called by the room.
+    Any task may call the methods under *What sessions ask for*, of which only `join` waits. Those
+    under *What the room asks for* are for the room and its game.
 
     Args:
         runner: Runs the game's hooks, and queues the turns in which they are called.
@@ -94,6 +94,7 @@ class Membership:
                     if not spectate:
                         self._joined.unpark_all()
             except BaseException:
+                # This undoes the room's part of the join; `requests._join` undoes the lobby's.
                 self._members.remove(player.username)
                 self._presence.withdraw_questions(member)
                 raise

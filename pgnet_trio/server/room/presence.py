@@ -120,7 +120,8 @@ class Presence:
             self._publisher.push(members, _encode_players(changes, whole=False))
 
     def _tell_all_players(self, member: Member) -> None:
-        # Members who are away read in it that they are; when they read it, that is wrong.
+        # This list shows a member who is away as offline. By the time they read it they are back,
+        # so it is sent again then.
         member.missed_presence = not member.player.online
         member.player.push(_encode_players(self._members.presence, whole=True))
 

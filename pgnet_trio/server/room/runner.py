@@ -105,8 +105,8 @@ class Runner:
     def running(self, what: object) -> Running:
         """Note what of the game's code runs: ``with runner.running(what): ...``.
 
-        Such blocks may be nested. A block that awaits does so in `steps_of` alone, which notes
-        that nothing runs meanwhile; so blocks of other tasks begin and end within its waits.
+        Such blocks may be nested. Inside one, await only through `steps_of`: it sets `busy` to
+        None for the wait. So the block of another task opens and closes within one wait.
         """
         running = self._running
         running.outer.append(running.busy)
@@ -195,7 +195,7 @@ class Runner:
             self.ensure_turn()
 
     def ensure_turn(self) -> None:
-        """Queue an empty turn, unless code of the game runs: the after-turn work is done then."""
+        """Have the after-turn work done: queue an empty turn, unless game code runs anyway."""
         if not self._running.busy:
             self.queue.post(do_nothing)
 

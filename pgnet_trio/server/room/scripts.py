@@ -68,9 +68,8 @@ class ScriptNursery:
             await self._step_through(async_fn(*args))
         except SaveRefused as refused:
             self._loop.after_script_step()
-            logger.error(
-                "A task of the game %r has ended: %s", self._runner.instance.name, one_line(refused)
-            )
+            name = self._runner.instance.name
+            logger.error("A task of the game %r has ended: %s", name, one_line(refused))
 
     async def _step_through(self, awaitable: Awaitable[Any]) -> None:
         await stepped(finish(awaitable), self._runner, self._loop.after_script_step)

@@ -39,7 +39,7 @@ class ConnectionHandle:
         self._protocol = protocol
 
     def end(self, reason: str, *, for_good: bool, restarting: bool = False) -> None:
-        """Close the connection; whoever reads writes out what waits, and closes the link.
+        """Ask for the connection's end: its own task then writes what waits, and closes.
 
         Args:
             reason: Why. The first reason counts.

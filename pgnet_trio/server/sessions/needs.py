@@ -1,4 +1,4 @@
-"""What a session needs of the games: two Protocols, so that it knows no room's class."""
+"""What a session needs of the games and the server: Protocols, so that it knows no room's class."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pgnet_trio.server.room.player import PacketTurn, Player
 
-__all__ = ["Games", "SessionRoom", "UserGame"]
+__all__ = ["Games", "SessionRoom", "Settings", "UserGame"]
 
 
 class SessionRoom(Protocol):
@@ -63,3 +63,9 @@ class Games(Protocol):
 
     def leave(self, username: str, /) -> UserGame | None:
         """Take a user out of their game, and return that game; None where they are in none."""
+
+
+class Settings(Protocol):
+    """What may be changed while sessions run."""
+
+    verbose_logging: bool

@@ -1,11 +1,14 @@
-"""A user's presence on the server, and the task that carries out what the user asks."""
+"""A user's presence on the server, and the task that carries out what the user asks.
+
+It is a little long: who may call what, and when, is only seen with all of it side by side.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -24,18 +27,12 @@ if TYPE_CHECKING:
     from pgnet_trio.protocol.events import QuestionAnswered, RequestReceived
     from pgnet_trio.server.room.player import OpenQuestion
     from pgnet_trio.server.sessions.handle import ConnectionHandle
-    from pgnet_trio.server.sessions.needs import Games
+    from pgnet_trio.server.sessions.needs import Games, Settings
     from pgnet_trio.server.sessions.sender import LoggedInClient
 
 __all__ = ["CarryOut", "Session"]
 
 logger = logging.getLogger("pgnet_trio.server")
-
-
-class Settings(Protocol):
-    """What may be changed while sessions run."""
-
-    verbose_logging: bool
 
 
 CarryOut = Callable[["Session", Packet], Awaitable[Response]]

@@ -1,0 +1,134 @@
+"""What a program reads of its game, item by item: the events, and items as an author's models."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import attrs
+
+from pgnet_trio.client.questions import Question
+from pgnet_trio.codec import from_plain
+from pgnet_trio.errors import CodecError
+from pgnet_trio.messages import Push
+from pgnet_trio.typed import model_name
+
+__all__ = [
+    "Entered",
+    "Event",
+    "Left",
+    "Place",
+    "StateChanged",
+    "as_model",
+    "as_question",
+    "as_state",
+    "explained",
+    "itself",
+    "one_kind",
+    "push_kind",
+    "question_kind",
+]
+
+ModelT = TypeVar("ModelT")
+
+
+@attrs.frozen
+class Left:
+    """How the user got out of the last game.
+
+    Protocol 1 does not say why. There, whoever did not leave by themselves was ``kicked``, and the
+    message is the game's last response to them, if there is one. A game to which the client was not
+    let back after a lost session is ``closed``, with the server's reason as the message.
+
+    Attributes:
+        game: The game's name.
+        reason: A word for programs: left, kicked, closed, crashed or destroyed.
+        message: Why, for people.
+    """
+
+    game: str
+    reason: str
+    message: str
+
+
+@attrs.frozen
+class Entered:
+    """An event: the user is in this game now."""
+
+    game: str
+
+
+@attrs.frozen
+class StateChanged:
+    """An event: there is a new state; `Client.get_state` returns the latest."""
+
+
+Event = Push | Question[Any] | StateChanged | Entered | Left
+"""What `Client.events` iterates over."""
+
+
+@attrs.define
+class Place:
+    """The game that items came from: a program may read them when it is in another game."""
+
+    game: str | None = None
+
+
+def push_kind(push: Push) -> str:
+    """Return the kind of a push, which is its message."""
+    return push.message
+
+
+def question_kind(question: Question[Any]) -> str:
+    """Return the kind of a question, which is its message."""
+    return question.packet.message
+
+
+def itself(item: ModelT) -> ModelT:
+    """Return an item as it is."""
+    return item
+
+
+def one_kind(event: Event) -> str:
+    """Return the kind of an event, where all are of one."""
+    return ""
+
+
+def as_state(place: Place, model: type[ModelT], data: Any) -> ModelT:
+    """Return a state as a model; raises CodecError where it is none."""
+    try:
+        return from_plain(data, model)
+    except CodecError as error:
+        raise explained(error, "The state", place, model) from error.__cause__
+
+
+def as_model(place: Place, model: type[ModelT], push: Push) -> ModelT | None:
+    """Return a push as a model, or None if it is of another kind; raises CodecError."""
+    if push.message != model_name(model):
+        return None
+    try:
+        return push.read(model)
+    except CodecError as error:
+        raise explained(error, "A push", place, model) from error.__cause__
+
+
+def as_question(
+    place: Place, model: type[ModelT], question: Question[Any]
+) -> Question[ModelT] | None:
+    """Give a question its prompt as a model; return None if it is of another kind."""
+    if question.packet.message != model_name(model):
+        return None
+    try:
+        question.prompt = question.packet.read(model)
+    except CodecError as error:
+        raise explained(error, "A question", place, model) from error.__cause__
+    return question
+
+
+def explained(error: CodecError, what: str, place: Place, model: Any) -> CodecError:
+    """Return an error that says which game sent something that is no such model, and what to do."""
+    game = "the game" if place.game is None else repr(place.game)
+    name = getattr(model, "__name__", str(model))
+    return CodecError(
+        f"{what} of {game} is no {name}: {str(error).rstrip('.')}. Is this program made for that "
+        "game, in the same version?"
+    )
