@@ -33,7 +33,7 @@ MAX_PUSHED_BYTES = MAX_ENVELOPE_SIZE + ENTRY_OVERHEAD
 class Publisher:
     """Makes known what has changed, at the end of each turn, and of each step of a script.
 
-    `look` calls the game's code; so it is for `Runner.publish` alone, which notes what runs.
+    `refresh` calls the game's code, so only `Runner.publish` may call it: that notes what runs.
 
     Args:
         instance: The game.
