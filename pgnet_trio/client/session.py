@@ -270,9 +270,12 @@ class ClientSession:
                     async with connection.open():
                         events = await self._log_in(connection, endpoint, scope, deadline)
                         scope.deadline = math.inf
-                        if scope.cancel_called:
-                            # The time was up in that very step, which a later deadline does not
-                            # undo: be cancelled here, and not once the owner was told of a log-in.
+                        if self.end_reason is not None:
+                            # The program ended the session in that very step: free its seat.
+                            endpoint.goodbye(self.end_reason)
+                        if scope.cancel_called or self.end_reason is not None:
+                            # So did the time, or the session. Be cancelled here, and not once the
+                            # owner was told of a log-in: no later deadline undoes it.
                             await trio.lowlevel.checkpoint()
                         await self._serve(connection, endpoint, events, task_status)
             except Exception as error:
