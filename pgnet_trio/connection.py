@@ -112,7 +112,7 @@ class Connection(Generic[EventT]):
         task is left. The end of the connection does not cancel the block: `receive` raises.
         """
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._tend)
+            nursery.start_soon(self._keep_alive)
             self.transport.on_unsent = self._stall
             try:
                 yield
@@ -207,7 +207,7 @@ class Connection(Generic[EventT]):
         self._pause = 0.0
 
     def _stall(self) -> None:
-        """Let `_tend` write what waits inside the transport."""
+        """Let `_keep_alive` write what waits inside the transport."""
         self._stalled = True
         self._attention.unpark()
 
@@ -223,7 +223,8 @@ class Connection(Generic[EventT]):
         self.close_reason = self.close_reason or reason
         self._writable.unpark_all()
 
-    async def _tend(self) -> None:
+    async def _keep_alive(self) -> None:
+        """Write what had to wait, ping a silent peer, and close if it stays silent or has ended."""
         timeout = self._keepalive_timeout
         interval = min(self._ping_interval, timeout)
         pinged = False

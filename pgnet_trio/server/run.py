@@ -28,8 +28,8 @@ from pgnet_trio.messages import ADMIN_USERNAME
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts, FailedLogins
 from pgnet_trio.server.bots import run_bot
-from pgnet_trio.server.connections.connection import handle_stream
 from pgnet_trio.server.connections.listeners import open_listeners
+from pgnet_trio.server.connections.serving import handle_stream
 from pgnet_trio.server.context import ServerContext
 from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.games.registry import GameRegistry

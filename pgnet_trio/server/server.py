@@ -18,7 +18,7 @@ from pgnet_trio.messages import DEFAULT_PORT, check_port
 from pgnet_trio.protocol.v2 import SUBPROTOCOL_2_1
 from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.server.admission import FailedLogins
-from pgnet_trio.server.connections.connection import handle_transport
+from pgnet_trio.server.connections.serving import handle_transport
 from pgnet_trio.server.games.saves import SaveMemory
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.options import Options, check_game, check_hook, check_switch, check_text

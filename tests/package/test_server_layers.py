@@ -43,7 +43,7 @@ SERVER_LAYERS = (
     "connections.listeners",
     "connections.reader",
     "connections.login",
-    "connections.connection",
+    "connections.serving",
     "bots",
     "run",
     "server",

@@ -25,7 +25,7 @@ ROOM = "pgnet_trio.server.room"
 STACK = [
     {"player", "owner", "stats", "deferred"},
     {"queue", "instance", "members", "questions"},
-    {"views"},
+    {"snapshots"},
     {"publisher"},
     {"runner"},
     {"dispatch", "presence", "ticker", "bots"},

@@ -505,7 +505,7 @@ async def test_what_all_see_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> 
 
     for name, function in (("encode", encode_msgpack), ("diff", diff)):
         monkeypatch.setattr(
-            f"pgnet_trio.server.room.views.{function.__name__}", counting(name, function)
+            f"pgnet_trio.server.room.snapshots.{function.__name__}", counting(name, function)
         )
     async with hosting(Adding) as server, trio.open_nursery() as nursery:
         clients = [server.client(f"user{number}") for number in range(10)]

@@ -296,7 +296,7 @@ class Saves:
 
 async def _ask_to_save(entry: GameEntry[RoomTask], late: list[str]) -> None:
     try:
-        await entry.room.take_save_string()
+        await entry.room.update_save_string()
     except RoomClosed:
         logger.debug("The game %r ended before it was saved", entry.name)
     late.remove(entry.name)

@@ -6,7 +6,7 @@ The modules form a stack, and each knows only those below it:
 - `loop`: one turn after the other. `scripts`, `ticker`, `bots`: what runs beside it.
 - `membership`: who joins and leaves. `presence`: who is told who is there.
 - `dispatch`: a packet's way to its handler. `runner`: the game's code, step by step.
-- `publisher`: pushes, and when the state is looked at. `views`: its snapshots, each encoded once.
+- `publisher`: pushes, and when the state is looked at. `snapshots`: each encoded once for many.
 - `queue`, `instance`, `members`, `questions`, `deferred`: one piece of state each.
 - `player`, `owner`: what a room needs of sessions, and of whoever keeps it.
 """

@@ -185,7 +185,7 @@ class ServerRoom:
 
     async def save(self) -> None:
         """Save this game; on disk when this returns."""
-        self._room.instance.take_save_string()
+        self._room.instance.update_save_string()
         try:
             await self._room.owner.save()
         except StorageError as error:

@@ -93,7 +93,7 @@ class Dispatch:
     async def _wait_for_response(self, turn: PacketTurn, result: Any) -> Response:
         if inspect.isawaitable(result):
             try:
-                result = await self._runner.steps_of(result, limited=turn.quiet)
+                result = await self._runner.steps_of(result, delayable=turn.quiet)
             except SaveRefused as refused:
                 return Response(refused.reason, status=Status.UNEXPECTED)
         if isinstance(result, Response):
@@ -105,7 +105,7 @@ class Dispatch:
 
     async def _wait_for_handler(self, turn: PacketTurn, handler: Handler, result: Any) -> Response:
         try:
-            result = await self._runner.steps_of(result, limited=turn.quiet)
+            result = await self._runner.steps_of(result, delayable=turn.quiet)
         except Reject as reject:
             return Response(reject.reason, reject.payload, Status.UNEXPECTED)
         return self._to_response(handler, result)

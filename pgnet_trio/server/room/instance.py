@@ -169,7 +169,7 @@ class GameInstance:
             status=Status.UNEXPECTED,
         )
 
-    def take_save_string(self) -> None:
+    def update_save_string(self) -> None:
         """Ask the game for its save string, and keep it in `save_string`."""
         if not self.game.persistent:
             self.save_string = ""

@@ -113,7 +113,7 @@ class Loop:
                     response = self._kick_sender(turn, response)
                 has_news = publisher.views is not None or publisher.pushes or instance.has_info
                 if has_news and queue.end_reason is None:
-                    runner.publish(limited=turn.quiet)
+                    runner.publish(delayable=turn.quiet)
                 # After the state: whoever has the answer has seen what the packet changed.
                 self._unanswered = None
                 turn.player.answer(turn, response)
@@ -199,14 +199,14 @@ class Loop:
                     self._close_if_given_up()
             call.ran = True
             if self._queue.end_reason is None:
-                self._runner.publish(limited=call.limited)
+                self._runner.publish(delayable=call.delayable)
         except JoinRefused as refused:
             call.refusal = refused
             self._runner.publish()
         except SaveRefused as refused:
             logger.error("Game %r: %s", self._instance.name, one_line(refused))
             call.ran = True
-            self._runner.publish(limited=call.limited)
+            self._runner.publish(delayable=call.delayable)
         except Exception:
             call.failure = CRASHED
             raise

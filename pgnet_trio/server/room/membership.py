@@ -13,7 +13,7 @@ from pgnet_trio.server.refusals import JoinRefused, RoomClosed
 from pgnet_trio.server.room.bots import is_bot_name
 from pgnet_trio.server.room.members import Member
 from pgnet_trio.server.room.queue import do_nothing
-from pgnet_trio.server.room.views import UNWATCHABLE
+from pgnet_trio.server.room.snapshots import UNWATCHABLE
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.members import Members
@@ -245,7 +245,7 @@ class Membership:
         allowed = self._instance.may_be_watched
         if allowed is not False:
             try:
-                self._presence.look(member)
+                self._presence.refresh(member)
                 return
             except Exception as error:
                 self._note_unwatchable(error, declared=allowed is True)

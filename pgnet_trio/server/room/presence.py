@@ -47,12 +47,12 @@ class Presence:
         snapshot = None
         if is_new and views is not None:
             # Before they are told anything: if `view` raises, they never were in the game.
-            snapshot = views.look_for(member)
+            snapshot = views.snapshot_for(member)
         player.enter_game(
             instance.name, heartbeat_rate if instance.has_heartbeat else 0.0, instance.time()
         )
         if not is_new and views is not None:
-            snapshot = views.look_for(member)
+            snapshot = views.snapshot_for(member)
         if snapshot is not None:
             member.show(snapshot)
         member.entered = True
@@ -65,10 +65,10 @@ class Presence:
         if is_new and not member.is_spectator:
             self.tell_players({player.username: player.online}, exclude=member)
 
-    def look(self, member: Member) -> None:
+    def refresh(self, member: Member) -> None:
         """Look at the state as a member would see it; raises what the game's `view` raises."""
         if self._publisher.views is not None:
-            self._publisher.views.look_for(member)
+            self._publisher.views.snapshot_for(member)
 
     def farewell(self, member: Member, reason: str, message: str) -> None:
         """Tell a member that they are out of the game, as the last thing they hear of it.

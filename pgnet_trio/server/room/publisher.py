@@ -12,7 +12,7 @@ from pgnet_trio.errors import CodecError
 from pgnet_trio.protocol.v2.server_delivery import ENTRY_OVERHEAD
 from pgnet_trio.protocol.v2.states import MAX_ENVELOPE_SIZE
 from pgnet_trio.server.room.queue import TurnQueue, do_nothing
-from pgnet_trio.server.room.views import Views
+from pgnet_trio.server.room.snapshots import Views
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.instance import GameInstance
@@ -112,18 +112,18 @@ class Publisher:
                 )
             pushed[member] = (count + 1, size_before + size)
 
-    def look(self, *, limited: bool = False) -> None:
+    def refresh(self, *, delayable: bool = False) -> None:
         """Ask the game for its lobby information and its state, and show what has changed.
 
         Args:
-            limited: Whether the state is delayed if it was sent a moment ago.
+            delayable: Whether the state is delayed if it was sent a moment ago.
         """
         if self._instance.has_info:
             self.info = self._instance.lobby_info()
         if self.views is not None:
             now = trio.current_time()
             # The same sum as in `pace`: another one could be rounded differently.
-            if limited and now < self._viewed_at + self._sync_interval():
+            if delayable and now < self._viewed_at + self._sync_interval():
                 self._state_delayed.set()
             else:
                 self._viewed_at = now
@@ -157,7 +157,7 @@ class Publisher:
             await self._state_delayed.wait()
             await trio.sleep_until(self._viewed_at + self._sync_interval())
             self._state_delayed = trio.Event()
-            self._queue.post(do_nothing, limited=True)
+            self._queue.post(do_nothing, delayable=True)
 
     def _note_unwatchable(self, error: Exception) -> None:
         # Once: strangers choose how often they come back.

@@ -28,7 +28,7 @@ class Call:
 
     Attributes:
         action: The function; it may be async.
-        limited: Whether what it changes of the state may be sent later.
+        delayable: Whether what it changes of the state may be sent later.
         may_be_last: Whether the game ends after it if no user is in the game any more.
         done: Set when it has run, or was refused.
         ran: Whether it ran to its end.
@@ -37,7 +37,7 @@ class Call:
     """
 
     action: Callable[[], Awaitable[None] | None]
-    limited: bool = False
+    delayable: bool = False
     may_be_last: bool = False
     done: trio.Event = attrs.field(factory=trio.Event)
     ran: bool = False
@@ -92,11 +92,11 @@ class TurnQueue:
         self,
         action: Callable[[], Awaitable[None] | None],
         *,
-        limited: bool = False,
+        delayable: bool = False,
         may_be_last: bool = False,
     ) -> Call:
         """Queue a call of a function; see `Call`."""
-        call = Call(action, limited, may_be_last)
+        call = Call(action, delayable, may_be_last)
         self.put(call)
         return call
 

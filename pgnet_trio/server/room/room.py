@@ -252,13 +252,13 @@ class RoomTask:
         if self.publisher.pushes or self.runner.deferred.waiting:
             self.runner.ensure_turn()
 
-    async def take_save_string(self) -> None:
+    async def update_save_string(self) -> None:
         """Bring `save_string` up to date, in a turn, and wait for it.
 
         Raises:
             RoomClosed: The game ended before that.
         """
-        await self.queue.wait_for(self.queue.post(self.instance.take_save_string))
+        await self.queue.wait_for(self.queue.post(self.instance.update_save_string))
 
     def close(self, reason: str, kind: str = CLOSED) -> None:
         """Take no more turns; the one in progress gets a short time to end. Idempotent.
@@ -329,7 +329,7 @@ class RoomTask:
             if failure is not None:
                 raise failure
         if self._saves_at_end:
-            self.instance.take_save_string()
+            self.instance.update_save_string()
 
     async def _play_unless_it_fails(self, task_status: trio.TaskStatus[None]) -> None:
         instance, runner, publisher = self.instance, self.runner, self.publisher

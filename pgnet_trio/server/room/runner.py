@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgnet_trio.server.room.deferred import Deferred
 from pgnet_trio.server.room.queue import do_nothing
-from pgnet_trio.server.room.views import UNWATCHABLE
+from pgnet_trio.server.room.snapshots import UNWATCHABLE
 from pgnet_trio.typed import finish
 
 if TYPE_CHECKING:
@@ -123,16 +123,16 @@ class Runner:
         """Wait for what a hook returned, if it is async, and publish each of its steps."""
         return await self.steps_of(result) if inspect.isawaitable(result) else result
 
-    async def steps_of(self, awaitable: Awaitable[T], *, limited: bool = False) -> T:
+    async def steps_of(self, awaitable: Awaitable[T], *, delayable: bool = False) -> T:
         """Wait for what an async hook or handler returned, and publish each of its steps.
 
         Args:
             awaitable: What it returned.
-            limited: Whether what it changes of the state may be sent later.
+            delayable: Whether what it changes of the state may be sent later.
         """
         coroutine = awaitable if inspect.iscoroutine(awaitable) else finish(awaitable)
         running = self._running
-        after_step = partial(self.after_step, limited=True) if limited else self.after_step
+        after_step = partial(self.after_step, delayable=True) if delayable else self.after_step
         # The turn goes on, but its code runs only within the steps.
         running.busy = None
         self.queue.note_blocked_by(coroutine)
@@ -146,19 +146,19 @@ class Runner:
         """Return whether the game is made, and neither over nor about to end by an error."""
         return self.failure is None and self.queue.end_reason is None and self.instance.made
 
-    def publish(self, *, limited: bool = False) -> None:
+    def publish(self, *, delayable: bool = False) -> None:
         """Make known what has changed: the lobby information, then the state, then pushes.
 
         It is written by the publisher's next flush.
 
         Args:
-            limited: Whether the state is delayed if it was sent a moment ago.
+            delayable: Whether the state is delayed if it was sent a moment ago.
         """
         publisher, instance = self.publisher, self.instance
         if publisher.views is not None or instance.has_info:
             # While it runs, pushes only queue: they leave after the state.
             with self.running(object()):
-                publisher.look(limited=limited)
+                publisher.refresh(delayable=delayable)
             if publisher.unseeing:
                 unseeing, publisher.unseeing = publisher.unseeing, []
                 for member in unseeing:
@@ -173,11 +173,11 @@ class Runner:
             self.publish()
             self.publisher.flush()
 
-    def after_step(self, *, limited: bool = False) -> None:
+    def after_step(self, *, delayable: bool = False) -> None:
         """Publish what a step has changed. What this raises ends the game, and never comes out."""
         if self.is_in_play():
             try:
-                self.publish(limited=limited)
+                self.publish(delayable=delayable)
                 self.publisher.flush()
             except BaseException as error:
                 # Never raise into a suspended coroutine: what it awaits would later reschedule a

@@ -42,7 +42,7 @@ class Ticker:
             if game is not instance.game:
                 return None
             result = game.update()
-            return runner.steps_of(result, limited=True) if inspect.isawaitable(result) else None
+            return runner.steps_of(result, delayable=True) if inspect.isawaitable(result) else None
 
         interval = 1 / game.update_rate
         deadline = trio.current_time() + interval
@@ -53,6 +53,6 @@ class Ticker:
             deadline += (late + 1) * interval
             self.missed += late
             if call is None or call.done.is_set():
-                call = queue.post(update, limited=True)
+                call = queue.post(update, delayable=True)
             else:
                 self.missed += 1

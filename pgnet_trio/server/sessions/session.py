@@ -105,10 +105,10 @@ class Session:
         self._connection: ConnectionHandle | None = None
         self._unanswered = 0
         self._unanswered_bytes = 0
-        self._own_requests = 0
+        self._queued_turns = 0
         self._answered = trio.lowlevel.ParkingLot()
         # How many tasks wait there: asking the parking lot takes longer.
-        self._awaits_answers = 0
+        self._answer_waiters = 0
         self._scope = trio.CancelScope()
         self._superseded_tokens: tuple[bytes, ...] = ()
         # Twice what one client may have under way: another client may have taken over from it.
@@ -238,7 +238,7 @@ class Session:
             return
         # Behind a request that the server carries out itself, even a packet for the game waits:
         # that request may be one to join or to leave.
-        if self._own_requests or not self._take_to_game(turn):
+        if self._queued_turns or not self._take_to_game(turn):
             if packet.message in OWN_REQUESTS:
                 self.budget.charge(OWN_REQUEST_COST)
             try:
@@ -246,7 +246,7 @@ class Session:
             except trio.WouldBlock:
                 self.end("Too many requests are under way.")
             else:
-                self._own_requests += 1
+                self._queued_turns += 1
 
     def answer_question(self, answered: QuestionAnswered) -> None:
         """Take the answer to a question in. Never waits."""
@@ -279,7 +279,7 @@ class Session:
         self._unanswered -= 1
         if turn.size:
             self._unanswered_bytes -= turn.size
-        if self._awaits_answers:
+        if self._answer_waiters:
             self._answered.unpark_all()
         sender = turn.sender
         # A client that took over since has not asked this.
@@ -355,7 +355,7 @@ class Session:
             with self._scope:
                 async for turn in self._submitted:
                     await self._do(turn)
-                    self._own_requests -= 1
+                    self._queued_turns -= 1
                     # Without this the request would stay in memory until the next one comes.
                     del turn
         finally:
@@ -415,7 +415,7 @@ class Session:
             self.flush()
             return False
         entry = self._games.game_of(self.username)
-        if self._own_requests or entry is None or not entry.room.is_waiting:
+        if self._queued_turns or entry is None or not entry.room.is_waiting:
             turn.pack(packed)
         return True
 
@@ -424,7 +424,7 @@ class Session:
             return
         turn.unpack()
         # Where answers leave in the order of the requests, the game answers its own first.
-        while turn.sender.answers_in_order and self._unanswered > self._own_requests:
+        while turn.sender.answers_in_order and self._unanswered > self._queued_turns:
             await self._wait_for_answer()
         self.answer(turn, await self._carry_out(self, turn.packet))
         self.flush()
@@ -439,11 +439,11 @@ class Session:
         return True
 
     async def _wait_for_answer(self) -> None:
-        self._awaits_answers += 1
+        self._answer_waiters += 1
         try:
             await self._answered.park()
         finally:
-            self._awaits_answers -= 1
+            self._answer_waiters -= 1
 
     def _tell(self, function: Callable[..., None], *args: Any) -> None:
         if self.end_reason is not None:

@@ -102,8 +102,12 @@ class Views:
         for viewer in viewers:
             seat = None if self._shared else viewer.seat
             if seat not in latest:
-                look = self._look if self._shared or seat is not None else self._look_as_spectator
-                latest[seat] = look(seat)
+                look_as = (
+                    self._latest_snapshot
+                    if self._shared or seat is not None
+                    else self._look_as_spectator
+                )
+                latest[seat] = look_as(seat)
             snapshot = latest[seat]
             # A viewer who has just entered may have been shown it before the others.
             if snapshot is not viewer.shown and snapshot is not None:
@@ -111,9 +115,9 @@ class Views:
                 shown.append(viewer)
         return shown
 
-    def look_for(self, viewer: Member) -> Snapshot | None:
+    def snapshot_for(self, viewer: Member) -> Snapshot | None:
         """Return the whole state as a viewer may see it now; None for nothing."""
-        return self._look(None if self._shared else viewer.seat)
+        return self._latest_snapshot(None if self._shared else viewer.seat)
 
     @property
     def size(self) -> int:
@@ -127,12 +131,12 @@ class Views:
 
     def _look_as_spectator(self, seat: str | None) -> Snapshot | None:
         try:
-            return self._look(seat)
+            return self._latest_snapshot(seat)
         except Exception as error:
             self.failure = error
             return None
 
-    def _look(self, seat: str | None) -> Snapshot | None:
+    def _latest_snapshot(self, seat: str | None) -> Snapshot | None:
         """Return the latest snapshot, a new one if something has changed; None for nothing."""
         state = self._view() if self._shared else self._view(seat)
         try:
