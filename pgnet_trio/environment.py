@@ -49,9 +49,13 @@ class Environment:
             On cancellation it may abandon the function, which then runs to its end unobserved.
         note_failure: Called with each unforeseen error of a game, a connection, a session or a
             hook, after the error was logged and contained. The test kit makes tests fail with it.
+        end_process: Ends the process at once, with an exit code: called where a server has ended
+            in order, and a game goes on that does not let itself be cancelled. None: the server
+            waits for that game, for ever perhaps.
     """
 
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
     password_hasher: PasswordHasher = attrs.field(factory=PasswordHasher)
     run_blocking: Callable[..., Awaitable[Any]] = _run_in_thread
     note_failure: Callable[[BaseException], None] = _ignore
+    end_process: Callable[[int], object] | None = None

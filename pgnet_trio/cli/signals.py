@@ -3,41 +3,103 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import signal
+import socket
+import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
 import trio
 
-__all__ = ["open_signals"]
+__all__ = ["end_process", "open_signals"]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+LONGEST_END = 2.0
+"""Seconds that a process has after the second signal to end by itself."""
+
+_STOP = b"\0"
 
 
 @contextlib.contextmanager
 def open_signals() -> Iterator[trio.MemoryReceiveChannel[int]]:
     """Receive SIGINT and SIGTERM during the block.
 
-    A third signal ends a process whose event loop has not got to the first one.
+    The second signal ends the process if the block has not ended `LONGEST_END` seconds later,
+    whatever its tasks do, and the third one at once. A thread sees to that: an author's code may
+    block the event loop, perhaps for ever, and no handler of Python's runs while it waits for a
+    call into a library.
     """
     send, receive = trio.open_memory_channel[int](2)
     token = trio.lowlevel.current_trio_token()
-    not_received: list[int] = []
+    near, far = socket.socketpair()
+    # Trio's descriptor is not needed meanwhile: whatever arrives wakes the loop by the token.
+    far.setblocking(False)
+    before = {number: signal.signal(number, _do_nothing) for number in SIGNALS}
+    descriptor = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
 
-    def pass_on() -> None:
+    def pass_on(number: int) -> None:
         with contextlib.suppress(trio.WouldBlock):
-            send.send_nowait(not_received.pop(0))
+            send.send_nowait(number)
 
-    def handle(number: int, _: FrameType | None) -> None:
-        if len(not_received) == 2:
-            # The event loop did not run since the first signal: an author's code blocks it,
-            # perhaps for ever.
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        not_received.append(number)
-        token.run_sync_soon(pass_on)
+    timers: list[threading.Timer] = []
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    def watch() -> None:
+        count = 0
+        while (data := near.recv(1)) not in (_STOP, b""):
+            number = data[0]
+            if number not in SIGNALS:
+                with contextlib.suppress(trio.RunFinishedError):
+                    token.run_sync_soon(_wake)
+                continue
+            count += 1
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(pass_on, number)
+            if count == 2:
+                timer = threading.Timer(LONGEST_END, _give_up, [number])
+                timer.daemon = True
+                timers.append(timer)
+                timer.start()
+            elif count == 3:
+                _give_up(number)
+
+    thread = threading.Thread(target=watch, name="pgnet_trio signals", daemon=True)
+    thread.start()
     try:
         yield receive
     finally:
+        signal.set_wakeup_fd(descriptor)
         for number, handler in before.items():
             signal.signal(number, handler)
+        far.setblocking(True)
+        far.sendall(_STOP)
+        thread.join()
+        for timer in timers:
+            timer.cancel()
+        near.close()
+        far.close()
+
+
+def end_process(exit_code: int) -> None:
+    """End the process at once, whatever its tasks and threads do; what was logged is written."""
+    logging.shutdown()
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+    os._exit(exit_code & 0xFF)
+
+
+def _give_up(number: int) -> None:
+    # Nothing that takes a lock: a game may hold it.
+    os.write(2, b"Stopped at once; what was not saved yet is lost.\n")
+    os._exit(128 + number)
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """Take the place of the handler that would end the process."""
+
+
+def _wake() -> None:
+    """Do nothing: to be called wakes the event loop."""

@@ -141,7 +141,7 @@ async def _join_game(
         saved = context.saves.saved_game(name)
         if saved is not None:
             # The game crashed, or could not be made when the server started.
-            await context.games.open_saved_game(saved)
+            await context.games.open_saved_game(saved, insist=session.is_admin)
         else:
             context.games.lobby.check_new(name)
             await context.games.open_game(name, password)

@@ -36,6 +36,9 @@ SAVE_DEADLINE = 5.0
 LAST_WRITE_DEADLINE = 30.0
 """Seconds that the last write to the save file may take."""
 
+THREAD_WRITE_TIMEOUT = 10.0
+"""Seconds that another write may still take, before the process is ended without it."""
+
 _OPTIONS = "__pgnet__.options"
 _BEGINNING = f'{{"{_OPTIONS}":'
 
@@ -204,14 +207,9 @@ class Saves:
             return
         ended = dict(self._memory.ended)
         gone = set(ended)
-        games = {}
+        games = _saved_games(entries)
         for entry in entries:
-            if entry.over:
-                continue
-            if entry.room.save_string:
-                data = pack(entry.room.save_string, entry.room.options)
-                games[entry.name] = SavedGame(entry.name, entry.password, data)
-            elif entry.room.save_string is not None:
+            if entry.name not in games and not entry.over and entry.room.save_string is not None:
                 gone.add(entry.name)
                 self.note_unsaved_game(entry.name)
         start = trio.current_time()
@@ -233,6 +231,30 @@ class Saves:
             if self._memory.ended.get(name) is end:
                 del self._memory.ended[name]
 
+    def write_from_thread(self, entries: list[GameEntry[RoomTask]]) -> str:
+        """Write games from another thread, as they were last saved, while the loop is blocked.
+
+        Args:
+            entries: The games.
+
+        Returns:
+            What was saved and what was not, for the log.
+        """
+        names = [entry.name for entry in entries]
+        if not self.enabled:
+            return f"There is no save file, so nothing is saved of these games: {_listed(names)}"
+        games = _saved_games(entries)
+        saved = [name for name in names if name in games or self._archive.saved_game(name)]
+        unsaved = _listed([name for name in names if name not in saved])
+        try:
+            self._archive.write_from_thread(games, set(self._memory.ended), THREAD_WRITE_TIMEOUT)
+        except StorageError as error:
+            return (
+                f"As in the save file before, since nothing could be written ({error}): "
+                f"{_listed(saved)}. Not saved: {unsaved}"
+            )
+        return f"Saved, as they were at their last saves: {_listed(saved)}. Not saved: {unsaved}"
+
     def stats(self) -> SaveStats:
         """Return what is saved, and when that was."""
         return SaveStats(
@@ -243,6 +265,21 @@ class Saves:
             last_duration=self._last_duration,
             last_error=self._last_error,
         )
+
+
+def _saved_games(entries: Iterable[GameEntry[RoomTask]]) -> dict[str, SavedGame]:
+    """Return the games that are not over and to be saved, by the save strings of last time."""
+    games = {}
+    for entry in entries:
+        save_string = entry.room.save_string
+        if save_string and not entry.over:
+            data = pack(save_string, entry.room.options)
+            games[entry.name] = SavedGame(entry.name, entry.password, data)
+    return games
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"
 
 
 async def _ask_to_save(entry: GameEntry[RoomTask], late: list[str]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import trio
 
+from pgnet_trio.errors import first_error
 from pgnet_trio.messages import Response, explicit_time
 from pgnet_trio.server.refusals import GONE, JoinRefused
 from pgnet_trio.server.room.deferred import in_turn
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.runner import Runner
 
 __all__ = ["CRASHED", "Loop"]
-
-logger = logging.getLogger("pgnet_trio.server")
 
 TURN_DEADLINE = 2.0
 """Seconds that the turn in progress gets to end, once its room is closed."""
@@ -98,6 +96,7 @@ class Loop:
                 await trio.lowlevel.checkpoint()
                 began = None
             turn = turns.popleft()
+            runner.failed_calls = 0
             if queue.end_reason is not None:
                 queue.refuse(turn)
             elif isinstance(turn, PacketTurn):
@@ -158,9 +157,9 @@ class Loop:
         if publish and self._instance.made:
             try:
                 runner.publish()
-            except Exception as error:
-                logger.exception("Game %r raised while it was closed", self._instance.name)
-                self._owner.note_failure(error)
+            except BaseException as error:
+                name = self._instance.name
+                self._owner.note_failure(error, f"Game {name!r} raised while it was closed")
         queue.end_reason = reason
         self.scope.deadline = trio.current_time() + TURN_DEADLINE
         self._owner.room_ended(reason)
@@ -198,8 +197,9 @@ class Loop:
         except JoinRefused as refused:
             call.refusal = refused
             self._runner.publish()
-        except Exception:
-            call.failure = CRASHED
+        except BaseException as error:
+            if not isinstance(first_error(error), trio.Cancelled):
+                call.failure = CRASHED
             raise
         finally:
             call.done.set()

@@ -36,12 +36,14 @@ class Membership:
 
     Attributes:
         locked: Whether nobody more may join.
+        was_entered: Whether anybody has ever been in the game since it was loaded.
     """
 
     def __init__(
         self, runner: Runner, members: Members, presence: Presence, owner: RoomOwner
     ) -> None:
         self.locked = False
+        self.was_entered = False
         self._runner = runner
         self._instance = runner.instance
         self._queue = runner.queue
@@ -80,6 +82,7 @@ class Membership:
                 # They may have been kicked while the game thought about it.
                 if self._members.get(player.username) is member:
                     self._presence.welcome(member, rate)
+                    self.was_entered = True
                     if not spectate:
                         self._joined.unpark_all()
             except BaseException:
@@ -154,7 +157,7 @@ class Membership:
         with self._runner.running(introduced):
             try:
                 introduced()
-            except Exception as error:
+            except BaseException as error:
                 self._runner.fail(error)
 
     def close_if_empty(self) -> None:
@@ -200,7 +203,6 @@ class Membership:
 
     async def wait_players(self, count: int) -> list[str]:
         """Wait until there are so many players, and return their names."""
-        await trio.lowlevel.checkpoint()
         # Not those who wait for `user_joined`: it may still refuse them.
         while len(players := self._members.entered_players) < count:
             await self._joined.park()
