@@ -668,7 +668,12 @@ SERVER_FAULTS: list[tuple[State, str | bytes, bool, str]] = [
     ),
     (State.KEY_TRADE, '{"message": "key_trade", "status": 0}', False, "only the keys message"),
     (State.KEY_TRADE, '{"message": "handshake"}', False, "key_trade, got 'handshake'"),
-    (State.KEY_TRADE, "[" * 2000, False, "nesting"),
+    (
+        State.KEY_TRADE,
+        '{"message": "key_trade", "payload": {"pubkey": ' + "[" * 150 + "]" * 150 + "}}",
+        False,
+        "nesting",
+    ),
     (State.LOG_IN, '{"message": "handshake"}', False, "ciphertext"),
     (State.LOG_IN, "{}", True, "message: .*missing"),
     (State.LOG_IN, '{"message": "key_trade"}', True, "handshake, got 'key_trade'"),
