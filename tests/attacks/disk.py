@@ -38,7 +38,7 @@ class DiskRow:
 
     Attributes:
         case: What happened.
-        item: The item of issue 13 that is about it; 0 for none.
+        item: The number of the rule that it is about; 0 for none.
         acknowledged: Moves that were answered as saved.
         refused: How many were not, so that the player knows.
         found: Moves that were there after a new start; None where it did not start.

@@ -97,7 +97,7 @@ class Kind:
     Attributes:
         name: What it does.
         game: The class.
-        item: The item of issue 13 that is about it; 0 for none.
+        item: The number of the rule that it is about; 0 for none.
         options: What the game is created with.
         blocks: Whether others have to wait for it, whatever a server does.
         asks: Whether whoever joins is asked something.

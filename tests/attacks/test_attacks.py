@@ -1,7 +1,7 @@
 """The short form of `python -m tests.attacks`: what one player, game or disk must not do to all.
 
-What issue 13 has not mended yet is a strict xfail with the number of its item; once it is mended,
-the mark has to go.
+A case that the server does not withstand yet is a strict xfail with the number of its rule. The
+mark has to go once the server does.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.no_cover
 
 
 def not_mended(name: str, item: int) -> object:
-    """A case that fails until an item of issue 13 is mended."""
-    reason = f"issue 13, item {item} is not mended yet"
+    """A case that fails as long as the server breaks a rule."""
+    reason = f"the server does not keep rule {item} yet"
     return pytest.param(name, marks=pytest.mark.xfail(reason=reason))
 
 

@@ -190,7 +190,7 @@ class PlainStore(Store):
 
 
 @attrs.define
-class Hosted:
+class RestartableServer:
     """A server, and what it was asked to hash.
 
     Attributes:
@@ -211,9 +211,9 @@ class Hosted:
         await self.server.restart(crash=True)
 
 
-def hosted(game: Callable[..., Game] = Recorder, **options: Any) -> Hosted:
+def hosted(game: Callable[..., Game] = Recorder, **options: Any) -> RestartableServer:
     network = SimulatedNetwork()
-    it = Hosted(network)
+    it = RestartableServer(network)
     environment = attrs.evolve(
         network.environment("server"), password_hasher=it.hasher, wall_clock=it.time
     )
@@ -228,7 +228,7 @@ async def until_back(client: Client, seconds: float = 6) -> None:
     await client.get_game_dir()
 
 
-def impostor(hosted: Hosted, password: str = "a guess", **options: Any) -> Client:
+def impostor(hosted: RestartableServer, password: str = "a guess", **options: Any) -> Client:
     """A client for ann's account that comes from elsewhere."""
     network = hosted.server.network
     return Client(
