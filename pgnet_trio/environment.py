@@ -60,6 +60,9 @@ class Environment:
         wall_clock: Returns the time in seconds since 1970; whatever outlives a run ends by it.
         note_failure: Called with each unforeseen error of a game, a connection, a session or a
             hook, after the error was logged and contained. The test kit makes tests fail with it.
+        end_process: Ends the process at once, with an exit code: called where a server has ended
+            in order, and a game goes on that does not let itself be cancelled. None: the server
+            waits for that game, for ever perhaps.
     """
 
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
@@ -67,3 +70,4 @@ class Environment:
     run_blocking: Callable[..., Awaitable[Any]] = _run_in_thread
     wall_clock: Callable[[], float] = time.time
     note_failure: Callable[[BaseException], None] = _ignore
+    end_process: Callable[[int], object] | None = None

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import NoReturn
 
-__all__ = ["allow_open_files", "leave_at_once", "rare_full_collections", "say"]
+__all__ = ["allow_open_files", "end_process", "rare_full_collections", "say"]
 
 FULL_AFTER = 100
 """Collections of middle-aged objects before one of all objects. With Python's own 10, a server that
@@ -34,8 +34,8 @@ def say(text: str) -> None:
             os.close(nothing)
 
 
-def leave_at_once(status: int) -> NoReturn:
-    """End the process without waiting for its threads, one of which hangs.
+def end_process(status: int) -> NoReturn:
+    """End the process at once, whatever its tasks and threads do; what was logged is written.
 
     Args:
         status: The exit status.
@@ -44,7 +44,7 @@ def leave_at_once(status: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
-    os._exit(status)
+    os._exit(status & 0xFF)
 
 
 @contextlib.contextmanager

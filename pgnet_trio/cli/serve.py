@@ -16,11 +16,12 @@ from pgnet_trio.cli.game_class import load_game_class
 from pgnet_trio.cli.passwords import find_secret
 from pgnet_trio.cli.process import (
     allow_open_files,
-    leave_at_once,
+    end_process,
     rare_full_collections,
     say,
 )
 from pgnet_trio.cli.signals import open_signals
+from pgnet_trio.environment import Environment
 from pgnet_trio.errors import PGNetError, StorageError
 from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.server import Server
@@ -139,6 +140,12 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         help="after which a game that holds up all others is named in the log, or 'none' "
         "(default: 0.25)",
     )
+    option(
+        "--watchdog-exit",
+        type=_limit,
+        metavar="SECONDS",
+        help="after which such a game ends the process, with status 70, or 'none' (default: none)",
+    )
     option("--transport", type=transport_name, metavar="NAME", help="trio-websocket or websockets")
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="log more, every packet and response too"
@@ -197,23 +204,27 @@ def run(options: argparse.Namespace) -> int:
     )
     logging.getLogger("pgnet_trio").setLevel(logging.DEBUG if verbose else logging.INFO)
     globally = settings.get("listen_globally", False)
-    return trio.run(functools.partial(_serve, lambda: Server(game, **settings), globally=globally))
+    make_server = functools.partial(Server, game, **settings)
+    return trio.run(functools.partial(_serve, make_server, globally=globally))
 
 
-async def _serve(make_server: Callable[[], Server], *, globally: bool) -> int:
+async def _serve(make_server: Callable[..., Server], *, globally: bool) -> int:
     with open_signals() as signals:
         while True:
-            exit_code = await _serve_once(make_server(), signals, globally=globally)
+            exit_code = await _serve_once(make_server, signals, globally=globally)
             if exit_code != REBOOT:
                 return exit_code
             say("The server asked for a reboot: starting again.")
 
 
 async def _serve_once(
-    server: Server, signals: trio.MemoryReceiveChannel[int], *, globally: bool
+    make_server: Callable[..., Server], signals: trio.MemoryReceiveChannel[int], *, globally: bool
 ) -> int:
-    announcement = _Announcement(server, globally=globally)
     exit_code = 0
+    # This process is ours: no game that does not end is to hold it up.
+    environment = Environment(end_process=lambda code: end_process(exit_code or code))
+    server = make_server(environment=environment)
+    announcement = _Announcement(server, globally=globally)
 
     async def obey_signals() -> None:
         nonlocal exit_code
@@ -236,7 +247,7 @@ async def _serve_once(
                     raise
                 # A write to the save file hangs, and all else has ended.
                 say(f"pgnet-trio: {error}")
-                leave_at_once(exit_code or 1)
+                end_process(exit_code or 1)
             exit_code = exit_code or result
         nursery.cancel_scope.cancel()
     return exit_code

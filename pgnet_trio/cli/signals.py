@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import socket
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -14,6 +17,11 @@ __all__ = ["HANGUP", "open_signals"]
 HANGUP: int | None = getattr(signal, "SIGHUP", None)
 """The signal that a closed terminal sends; None on Windows, which has none."""
 
+LONGEST_END = 2.0
+"""Seconds that a process has after the second signal to end by itself."""
+
+_STOP = b"\0"
+
 
 @contextlib.contextmanager
 def open_signals() -> Iterator[trio.MemoryReceiveChannel[int]]:
@@ -22,38 +30,78 @@ def open_signals() -> Iterator[trio.MemoryReceiveChannel[int]]:
     SIGHUP stays ignored where the process was started so (``nohup``). A closed terminal may send it
     more than once, so that the second one means nothing.
 
-    A third signal ends a process whose event loop has not got to the first one.
+    The second signal ends the process if the block has not ended `LONGEST_END` seconds later,
+    whatever its tasks do, and the third one at once. A thread sees to that: an author's code may
+    block the event loop, perhaps for ever, and no handler of Python's runs while it waits for a
+    call into a library.
     """
     send, receive = trio.open_memory_channel[int](2)
     token = trio.lowlevel.current_trio_token()
-    not_received: list[int] = []
-
-    def pass_on() -> None:
-        with contextlib.suppress(trio.WouldBlock):
-            send.send_nowait(not_received.pop(0))
-
-    has_hung_up = False
-
-    def handle(number: int, _: FrameType | None) -> None:
-        nonlocal has_hung_up
-        if number == HANGUP:
-            if has_hung_up:
-                return
-            has_hung_up = True
-        if len(not_received) == 2:
-            # The event loop did not run since the first signal: an author's code blocks it,
-            # perhaps for ever.
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        not_received.append(number)
-        token.run_sync_soon(pass_on)
-
+    near, far = socket.socketpair()
+    # Trio's descriptor is not needed meanwhile: whatever arrives wakes the loop by the token.
+    far.setblocking(False)
     numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
     if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
         numbers.append(HANGUP)
-    before = {number: signal.signal(number, handle) for number in numbers}
+    before = {number: signal.signal(number, _do_nothing) for number in numbers}
+    descriptor = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
+
+    def pass_on(number: int) -> None:
+        with contextlib.suppress(trio.WouldBlock):
+            send.send_nowait(number)
+
+    timers: list[threading.Timer] = []
+
+    def watch() -> None:
+        count = 0
+        has_hung_up = False
+        while (data := near.recv(1)) not in (_STOP, b""):
+            number = data[0]
+            if number not in numbers:
+                with contextlib.suppress(trio.RunFinishedError):
+                    token.run_sync_soon(_wake)
+                continue
+            if number == HANGUP:
+                if has_hung_up:
+                    continue
+                has_hung_up = True
+            count += 1
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(pass_on, number)
+            if count == 2:
+                timer = threading.Timer(LONGEST_END, _give_up, [number])
+                timer.daemon = True
+                timers.append(timer)
+                timer.start()
+            elif count == 3:
+                _give_up(number)
+
+    thread = threading.Thread(target=watch, name="pgnet_trio signals", daemon=True)
+    thread.start()
     try:
         yield receive
     finally:
+        signal.set_wakeup_fd(descriptor)
         for number, handler in before.items():
             signal.signal(number, handler)
+        far.setblocking(True)
+        far.sendall(_STOP)
+        thread.join()
+        for timer in timers:
+            timer.cancel()
+        near.close()
+        far.close()
+
+
+def _give_up(number: int) -> None:
+    # Nothing that takes a lock: a game may hold it.
+    os.write(2, b"Stopped at once; what was not saved yet is lost.\n")
+    os._exit(128 + number)
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """Take the place of the handler that would end the process."""
+
+
+def _wake() -> None:
+    """Do nothing: to be called wakes the event loop."""

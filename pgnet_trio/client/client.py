@@ -269,6 +269,7 @@ class Client(LobbyRequests, GameReading):
         """
         require_trio()
         if self._run.in_use:
+            await trio.lowlevel.checkpoint()
             raise RuntimeError("This client is in use already: one connection at a time.")
         self._run = self._make_run(self._run.status)
         opened = self._run.open()
@@ -340,12 +341,13 @@ class Client(LobbyRequests, GameReading):
             SendQueueFull: Too many messages wait already.
             TypeError: *packet* is no `Packet`.
         """
-        if not isinstance(packet, Packet):
+        given: object = packet
+        if not isinstance(given, Packet):
+            await trio.lowlevel.checkpoint()
             raise TypeError(
-                f"request() takes a Packet, got {whats_given(packet)}; use call() for typed "
-                "messages"
+                f"request() takes a Packet, got {whats_given(given)}; use call() for typed messages"
             )
-        return await self._run.request(packet)
+        return await self._run.request(given)
 
     async def _request_next(self, packet: Packet) -> Response:
         return await self._run.request(packet, do_next=True)
@@ -369,7 +371,11 @@ class Client(LobbyRequests, GameReading):
             CodecError: The message cannot travel, or the answer is no such model.
             Disconnected: There is no connection, or it ended before the answer came.
         """
-        packet = to_packet(message)
+        try:
+            packet = to_packet(message)
+        except Exception:
+            await trio.lowlevel.checkpoint()
+            raise
         response = (await self.request(packet)).raise_for_status()
         if answer is None:
             return response

@@ -137,6 +137,7 @@ class Reader(Generic[ItemT, ReadT], AsyncIterator[ReadT]):
         """
         feed = self._feed
         if self._kind in feed._readers:
+            await trio.lowlevel.checkpoint()
             raise trio.BusyResourceError(f"{feed._what} of this kind have another consumer")
         feed._readers.add(self._kind)
         try:
@@ -235,6 +236,7 @@ class StateReader(Generic[ReadT], AsyncIterator[ReadT]):
         """
         feed = self._feed
         if feed.busy:
+            await trio.lowlevel.checkpoint()
             raise trio.BusyResourceError("states have another consumer")
         feed.busy = True
         try:

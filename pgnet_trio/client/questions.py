@@ -71,5 +71,10 @@ class Question(Generic[PromptT_co]):
                 wrong, the rules are against it, or the question is no longer open.
             Disconnected: The session ended.
         """
-        response = await self._send(self.id, to_packet(answer))
+        try:
+            packet = to_packet(answer)
+        except Exception:
+            await trio.lowlevel.checkpoint()
+            raise
+        response = await self._send(self.id, packet)
         return response.raise_for_status()

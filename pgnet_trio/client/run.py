@@ -198,11 +198,16 @@ class ClientRun:
             question: Which question of the game it answers; None for a request.
         """
         if not self.connected:
+            await trio.lowlevel.checkpoint()
             raise Disconnected(self.close_reason or NOT_CONNECTED)
         done = trio.Event()
         request = PendingRequest(packet, done=done, question=question)
-        # Those who wait one by one are as many as their tasks, so they are not counted.
-        self.outbox.put(request, do_next=do_next, waiting_callbacks=0)
+        try:
+            # Those who wait one by one are as many as their tasks, so they are not counted.
+            self.outbox.put(request, do_next=do_next, waiting_callbacks=0)
+        except Exception:
+            await trio.lowlevel.checkpoint()
+            raise
         self.session.flush()
         try:
             await done.wait()

@@ -284,6 +284,7 @@ class Room:
             PlayerLeft: The player left the game, or is not in it.
             RuntimeError: This was called in a turn, where the answer could never come.
         """
+        await _checkpoint()
         return await self._attached.ask(player, question, answer, timeout, default, check)
 
     async def ask_all(
@@ -307,6 +308,7 @@ class Room:
         """
         import trio
 
+        await _checkpoint()
         # Check here: the error of `ask` would name a method that the author did not call.
         self._attached.refuse_in_turn("ask_all")
         names = list(players)
@@ -340,6 +342,7 @@ class Room:
         Raises:
             RuntimeError: This was called in a turn, during which nobody can join.
         """
+        await _checkpoint()
         return await self._attached.wait_players(count)
 
     def add_bot(self, bot: BotPlayer, /) -> None:
@@ -363,6 +366,7 @@ class Room:
             StorageError: The save could not be written; the next autosave tries again. A handler
                 that does not catch this refuses its message with it, and no table crashes by it.
         """
+        await _checkpoint()
         await self._attached.save()
 
     @property
@@ -373,3 +377,12 @@ class Room:
                 "Client.local, or in a test with pgnet_trio.testing."
             )
         return self._backend
+
+
+async def _checkpoint() -> None:
+    """Let other tasks run first, so that a loop over calls that fail at once blocks nobody."""
+    import trio
+
+    # Outside of Trio, there is no room either, and the error says so.
+    if trio.lowlevel.in_trio_task():
+        await trio.lowlevel.checkpoint()

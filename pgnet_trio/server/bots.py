@@ -40,7 +40,12 @@ async def run_bot(
 ) -> None:
     """Have a bot join a game and play, until it is out of the game.
 
-    An error that the bot raises is logged, and the bot is out of the game; the game goes on.
+    When the bot raises, it is out of the game, and the game goes on.
+
+    Args:
+        room: The game's room.
+        bot: The bot.
+        note_failure: Logs what the bot raised, and takes note of it.
     """
     near, far = memory_pair(subprotocol=v2.SUBPROTOCOL_2_1)
     try:
@@ -54,13 +59,9 @@ async def run_bot(
             room.name,
             one_line(first_error(group)),
         )
-    except* Exception as group:
-        logger.error(
-            "The bot %r raised, and is out of the game %r",
-            bot.username,
-            room.name,
-            exc_info=first_error(group),
-        )
+    except* trio.Cancelled:
+        raise
+    except* BaseException as group:
         note_failure(first_error(group))
 
 

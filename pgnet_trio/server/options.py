@@ -29,6 +29,7 @@ class Options:
         store: An author's own store, instead of `save_file`.
         implementation: The WebSocket library.
         watchdog: Seconds that a game may block; None for any time.
+        watchdog_exit: Seconds of that after which the process ends; None for never.
     """
 
     make_game: Callable[..., Game]
@@ -49,6 +50,7 @@ class Options:
     duplicate_login: str
     minimum_protocol: int
     watchdog: float | None
+    watchdog_exit: float | None
     limits: Limits
 
 

@@ -222,7 +222,7 @@ async def _join_game(
         # The game crashed, or could not be made when the server started. Nobody has it made who
         # may not join it.
         _check_password(context, session, name, saved.password, password)
-        await context.games.open_saved_game(saved)
+        await context.games.open_saved_game(saved, insist=session.is_admin)
     else:
         context.games.lobby.check_new(name)
         return await _create(context, session, name, password, {}, spectate=spectate)

@@ -57,6 +57,9 @@ SHUTDOWN_DEADLINE = 5.0
 CANCELLED_DEADLINE = 2.0
 """The same when `Server.serve` was cancelled: whoever cancelled it wants it gone soon."""
 
+LONGEST_END = 1.0
+"""Seconds that games get to end when everything is saved, before the log says that they do not."""
+
 
 @attrs.define(eq=False, kw_only=True)
 class Carryover:
@@ -137,7 +140,12 @@ class Run:
         async with self._open_archive() as (archive, saved):
             loaded = await self._set_up(archive, saved)
             listeners = await self._listen()
-            await self._host_shielded(loaded, listeners, started)
+            try:
+                await self._host_shielded(loaded, listeners, started)
+            finally:
+                # Also where this was cancelled meanwhile: it is for the whole program.
+                if self.shutdown.error is not None:
+                    raise self.shutdown.error
         return self.shutdown.exit_code
 
     # Before the first client: load what is saved, and listen.
@@ -253,45 +261,69 @@ class Run:
         started: Callable[[int | None], None],
     ) -> None:
         """Hold the whole nursery tree, and end it in order."""
-        watchdog = Watchdog(self._options.watchdog)
+        watchdog = Watchdog(self._options.watchdog, self._options.watchdog_exit)
         watchdog.start()
         try:
             with trio.CancelScope(shield=True):
-                async with trio.open_nursery() as services:
-                    saves, games = await self._open_games(loaded, watchdog, services)
-                    entries = []
-                    # A Ctrl-C that strikes a connection's task ends the server through these
-                    # nurseries, and the games are saved all the same.
-                    try:
-                        async with trio.open_nursery() as connections:
-                            context = self._make_context(
-                                loaded, saves, games, services, connections
-                            )
-                            self.context, self.accepting = context, True
-                            try:
-                                async with trio.open_nursery() as accept:
-                                    accept.start_soon(self._accept, context, listeners)
-                                    started(self.port)
-                                    await self.shutdown.requested.wait()
-                                    accept.cancel_scope.cancel()
-                            finally:
-                                self.accepting = False
-                                # List the games before winding down: it takes them out of the
-                                # lobby, and they are saved as they were, players included.
-                                entries = list(games.lobby)
-                                with trio.CancelScope(shield=True):
-                                    await self._wind_down(context)
-                    finally:
-                        # The last message of every connection is out, or cut off, before this.
-                        with trio.CancelScope(shield=True):
-                            self._unsaved = await saves.write_last(entries)
-                    self.context = None
-                    services.cancel_scope.cancel()
+                async with trio.open_nursery() as ending:
+                    await self._host_games(loaded, listeners, started, watchdog, ending)
+                    ending.cancel_scope.cancel()
             logger.info("Stopped with exit code %d", self.shutdown.exit_code)
         finally:
             self.context = None
             watchdog.stop()
             self._finished.set()
+
+    async def _host_games(
+        self,
+        loaded: _Loaded,
+        listeners: list[trio.SocketListener],
+        started: Callable[[int | None], None],
+        watchdog: Watchdog,
+        ending: trio.Nursery,
+    ) -> None:
+        async with trio.open_nursery() as services:
+            saves, games = await self._open_games(loaded, watchdog, services)
+            entries = []
+            # A Ctrl-C that strikes a connection's task ends the server through these nurseries,
+            # and the games are saved all the same.
+            try:
+                async with trio.open_nursery() as connections:
+                    context = self._make_context(loaded, saves, games, services, connections)
+                    self.context, self.accepting = context, True
+                    try:
+                        async with trio.open_nursery() as accept:
+                            accept.start_soon(self._accept, context, listeners)
+                            started(self.port)
+                            await self.shutdown.requested.wait()
+                            accept.cancel_scope.cancel()
+                    finally:
+                        self.accepting = False
+                        # List the games before winding down: it takes them out of the lobby, and
+                        # they are saved as they were, players included.
+                        entries = list(games.lobby)
+                        with trio.CancelScope(shield=True):
+                            await self._wind_down(context)
+            finally:
+                # The last message of every connection is out, or cut off, before this.
+                with trio.CancelScope(shield=True):
+                    self._unsaved = await saves.write_last(entries)
+            self.context = None
+            ending.start_soon(self._see_off, games)
+            services.cancel_scope.cancel()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _see_off(self, games: GameRegistry) -> None:
+        """Name the games that go on when everything else has ended; end the process if possible."""
+        await trio.sleep(LONGEST_END)
+        logger.error(
+            "The server has saved its games and ended, but for code that does not let itself be "
+            "cancelled: %s",
+            games.describe_unended(),
+        )
+        end_process = self._options.environment.end_process
+        if end_process is not None:
+            end_process(self.shutdown.exit_code)
 
     async def _open_games(
         self, loaded: _Loaded, watchdog: Watchdog, services: trio.Nursery
@@ -303,6 +335,7 @@ class Run:
             RoomTask, question_ids=carryover.question_ids, watchdog=watchdog
         )
         games = GameRegistry(options, make_room, saves, services, self.shutdown, run_bot)
+        watchdog.write_last = lambda: saves.write_from_thread(list(games.lobby))
         await games.open_saved_games(loaded.saved)
         services.start_soon(saves.autosave, games.lobby, options.autosave_interval)
         return saves, games

@@ -69,7 +69,11 @@ class Server:
             ``"refuse"`` refuses it. Clients with protocol 1 are always refused.
         minimum_protocol: 2 refuses clients of PGNet, whose protocol has no forward secrecy.
         watchdog: Seconds after which a game that holds up all others, by a call that blocks, is
-            named in the log, with the line; None: it is not looked for.
+            named in the log, with the line, and again and again while that lasts; None: it is not
+            looked for.
+        watchdog_exit: Seconds after which such a game ends the whole process, with status 70;
+            another thread writes before what the games last returned as their save strings. None:
+            the process goes on.
         limits: Every limit of `Limits` by its name, such as ``max_connections=100``; None
             switches one off.
 
@@ -100,6 +104,7 @@ class Server:
         duplicate_login: Literal["take_over", "refuse"] = "take_over",
         minimum_protocol: int = 1,
         watchdog: float | None = 0.25,
+        watchdog_exit: float | None = None,
         **limits: Any,
     ) -> None:
         unknown = limits.keys() - {field.name for field in Limits.__attrs_attrs__}
@@ -123,6 +128,8 @@ class Server:
             )
         if watchdog is not None and not watchdog > 0:
             raise ValueError(f"watchdog has to be over 0 s, or None; got {watchdog!r}.")
+        if watchdog_exit is not None and not watchdog_exit > 0:
+            raise ValueError(f"watchdog_exit has to be over 0 s, or None; got {watchdog_exit!r}.")
         if minimum_protocol not in (1, 2):
             raise ValueError(f"minimum_protocol: expected 1 or 2, got {minimum_protocol!r}.")
         environment = environment or Environment()
@@ -155,6 +162,7 @@ class Server:
             duplicate_login=duplicate_login,
             minimum_protocol=minimum_protocol,
             watchdog=watchdog,
+            watchdog_exit=watchdog_exit,
             limits=Limits(**limits),
         )
         self._carryover = Carryover(
@@ -314,6 +322,8 @@ class Server:
                 names the games that are not saved.
         """
         require_trio()
+        # First of all: what follows may raise.
+        await trio.lowlevel.checkpoint()
         port = self._options.port if isinstance(port, EllipsisType) else port
         check_port(port)
         if self._run is not None:

@@ -159,6 +159,7 @@ class HostedServer(Server):
             RuntimeError: The server is not running.
         """
         if self._nursery is None:
+            await trio.lowlevel.checkpoint()
             raise RuntimeError("this server is not running: there is nothing to restart")
         saved = self.store.copy().state
         if crash:
@@ -330,6 +331,8 @@ class Kit:
             game: The class of the games.
             **options: As for `HostedServer`.
         """
+        # First of all: what follows may raise.
+        await trio.lowlevel.checkpoint()
         options.setdefault("network", self.network)
         server = HostedServer(game, **options)
         await self._hosts.start(self._run, server)
@@ -361,6 +364,8 @@ class Kit:
             ConnectFailed: The client could not log in.
             RequestFailed: The client could not join the game.
         """
+        # First of all: what follows may raise.
+        await trio.lowlevel.checkpoint()
         where = server or self.server
         if where is None:
             raise RuntimeError("start a server before its clients: pgnet_server(MyGame)")

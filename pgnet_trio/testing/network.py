@@ -7,7 +7,7 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -165,7 +165,7 @@ class SimulatedNetwork:
             purpose: Whose environment it is; each has randomness of its own.
             note_failure: As in `Environment`.
         """
-        more = {} if note_failure is None else {"note_failure": note_failure}
+        more: dict[str, Any] = {} if note_failure is None else {"note_failure": note_failure}
         return Environment(
             random_bytes=self.random(purpose).randbytes,
             password_hasher=PasswordHasher(opslimit=1, memlimit=8192),

@@ -776,14 +776,14 @@ async def test_the_second_ctrl_c_ends_a_server_that_waits_for_a_game(counter: st
         assert "Traceback" not in program.err.text
 
 
-async def test_the_third_ctrl_c_ends_a_server_that_a_game_blocks(counter: str) -> None:
+async def test_the_third_ctrl_c_ends_a_server_that_a_game_blocks_at_once(counter: str) -> None:
     async with start_program("serve", counter, "--port", "0") as program:
         port = (await program.out.wait_for(r"port (\d+);"))[1]
         async with Client.remote(address=f"localhost:{port}", username="ann") as client:
             await client.join_game("table 1")
             client.send(Packet("block"))
-            assert await program.exit_status() == -signal.SIGINT
-        assert program.out.text.count("survived") == 2
+            assert await program.exit_status() == 128 + signal.SIGINT
+        assert program.out.text.count("survived") >= 2
 
 
 # The prompt, driven by a script.

@@ -80,7 +80,7 @@ PURE_MODULES = {
 PRIVATE_NAMES_ALLOWED = {"testing"}
 
 # Names that only look private: Python's manual says what they do.
-DOCUMENTED_NAMES = {"os._exit", "sys._current_frames"}
+DOCUMENTED_NAMES = {"os._exit", "sys._current_frames", "sys._getframe"}
 
 
 @attrs.frozen

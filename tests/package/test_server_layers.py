@@ -28,6 +28,7 @@ SERVER_LAYERS = (
     "stats",
     "games.lobby",
     "games.archive",
+    "games.failures",
     "games.saves",
     "games.registry",
     # One user, and then all of them.

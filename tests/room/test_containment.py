@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +25,8 @@ from pgnet_trio import (
     on,
 )
 from pgnet_trio.server.room.room import CRASHED, RESTARTS
-from pgnet_trio.testing import HostedServer, hosting
+from pgnet_trio.storage.interface import SavedGame
+from pgnet_trio.testing import HostedServer, MemoryStore, hosting
 from tests.kit.hosting import hosting_faults
 
 if TYPE_CHECKING:
@@ -90,12 +94,24 @@ WITHOUT_PLAYERS = {
 # The game is over then, and stays so.
 OVER_ALREADY = {"run while cancelled", "task while cancelled", "closed"}
 
+# What games raise. The last ones are no `Exception`.
+FAULTS: list[type[BaseException]] = [
+    ValueError,
+    SystemExit,
+    KeyboardInterrupt,
+    GeneratorExit,
+    asyncio.CancelledError,
+    pytest.fail.Exception,
+]
+
+FAULT: list[type[BaseException]] = []
 TICKS: list[float] = []
 EXPLODING: list[bool] = []
 
 
 @pytest.fixture(autouse=True)
 def _begin_anew() -> None:
+    FAULT[:] = [ValueError]
     TICKS.clear()
     EXPLODING.clear()
 
@@ -116,7 +132,10 @@ class Fragile(Game):
 
     def fail(self, *places: str) -> None:
         if self.armed in places:
-            raise ExceptionGroup("faults", [ValueError(f"a fault in {self.armed}")])
+            fault = FAULT[0](f"a fault in {self.armed}")
+            if isinstance(fault, Exception):
+                raise ExceptionGroup("faults", [fault])
+            raise fault
 
     @property
     def persistent(self) -> bool:
@@ -288,10 +307,24 @@ async def answer(question: Question[Any]) -> None:
         await question.answer(Poke("x"))
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        *((place, ValueError) for place in PLACES),
+        *((place, SystemExit) for place in PLACES if place != "push"),
+        *(("handler", fault) for fault in FAULTS[2:]),
+        *(("task", fault) for fault in FAULTS[2:]),
+        *(("async update", fault) for fault in FAULTS[2:]),
+    ],
+)
 async def test_a_fault_anywhere_stays_in_its_game(
-    place: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    place: str,
+    fault: type[BaseException],
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
+    FAULT[:] = [fault]
     caplog.set_level(logging.ERROR)
     options: dict[str, Any] = {"save_file": tmp_path / "save.db", "resume_grace": 30}
     async with hosting_faults(Fragile, **options) as server, server.client("ann") as ann:
@@ -489,62 +522,272 @@ async def test_a_game_that_raises_when_made_again_is_closed(
 # What ends the whole program.
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("where", ["handler", "task", "view of a step", "run", "check"])
-async def test_what_ends_the_program_is_not_contained(
-    error: type[BaseException], where: str
-) -> None:
-    class Ending(Game):
-        def __init__(self, name: str, save_string: str | None = None) -> None:
-            self.ends = False
+class Struck(Game):
+    """A signal strikes in the middle of its code."""
 
-        def view(self) -> int:
-            if self.ends:
-                raise error
-            return 1
+    persistent = True
 
-        async def run(self) -> None:
-            if where == "check":
-                await self.room.wait_players(1)
-                await self.room.ask("ann", Ask(), Poke, check=self.check)
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.count = int(save_string or 0)
+        self.strikes = False
+
+    def view(self) -> int:
+        if self.strikes:
+            signal.raise_signal(signal.SIGINT)
+        return 1
+
+    def get_save_string(self) -> str:
+        return str(self.count)
+
+    def check(self, answer: Poke) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    @on(Poke)
+    def poke(self, player: str, message: Poke) -> None:
+        match message.where:
+            case "count":
+                self.count += 1
+            case "handler":
+                signal.raise_signal(signal.SIGINT)
+            case "handler that hides it":
+                try:
+                    signal.raise_signal(signal.SIGINT)
+                except KeyboardInterrupt:
+                    raise ValueError("something else") from None
+            case "SIGTERM":
+                signal.raise_signal(signal.SIGTERM)
+            case _:
+                self.room.nursery.start_soon(self.task, message.where)
+
+    async def task(self, where: str) -> None:
+        if where == "check":
+            await self.room.ask("ann", Ask(), Poke, check=self.check)
+        await trio.lowlevel.checkpoint()
+        if where == "view of a step":
+            self.strikes = True
             await trio.sleep_forever()
+        signal.raise_signal(signal.SIGINT)
 
-        def check(self, answer: Poke) -> None:
-            raise error
 
-        @on(Poke)
-        def poke(self, player: str, message: Poke) -> None:
-            if where == "handler":
-                raise error
-            self.room.nursery.start_soon(self.task)
+@pytest.mark.parametrize(
+    "where",
+    ["handler", "handler that hides it", "task", "view of a step", "check", "SIGTERM"],
+)
+async def test_a_signal_that_strikes_a_game_ends_the_server_in_order(where: str) -> None:
+    def end_program(number: int, frame: object) -> None:
+        sys.exit(7)
 
-        async def task(self) -> None:
-            await trio.lowlevel.checkpoint()
-            if where == "view of a step":
-                self.ends = True
-                await trio.sleep_forever()
-            raise error
-
-        def handle_heartbeat(self, packet: Packet, /) -> Response:
-            return Response("")
-
-    server = HostedServer(Ending)
-    with pytest.raises(BaseException) as caught:  # noqa: PT011  # a group, or not
-        async with trio.open_nursery() as nursery:
-            await nursery.start(server.serve)
-            async with server.client("ann") as ann:
+    store = MemoryStore()
+    before = signal.signal(signal.SIGTERM, end_program)
+    try:
+        with pytest.raises(BaseException) as caught:  # noqa: PT011  # a group, or not
+            async with (
+                hosting_faults(Struck, store=store, autosave_interval=1e6) as server,
+                server.client("bob") as bob,
+                server.client("ann") as ann,
+            ):
+                await bob.create_game("table 2")
+                await bob.call(Poke("count"))
                 await ann.create_game("table 1")
                 if where == "check":
+                    await ann.call(Poke(where))
                     question = await anext(ann.questions())
                     await question.answer(Poke("x"))
                 else:
-                    await ann.request(Packet("Poke", {"where": "x"}))
+                    await ann.request(Packet("Poke", {"where": where}))
                 await trio.sleep_forever()
-    found = caught.value
-    if isinstance(found, BaseExceptionGroup):
-        assert found.split(error)[0] is not None
-    else:
-        assert isinstance(found, error)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    others = {"SIGTERM": SystemExit, "handler that hides it": ValueError}
+    expected = others.get(where, KeyboardInterrupt)
+    found = BaseExceptionGroup("", [caught.value])
+    assert found.split(expected)[0] is not None, found
+    # The last save, without which the other table would have lost what was played.
+    assert store.state.games["table 2"].data == "1"
+
+
+async def test_a_cancellation_that_a_game_kept_is_a_fault_of_that_game(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Keeping(Game):
+        kept: BaseException | None = None
+
+        async def keep(self) -> None:
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                try:
+                    await trio.sleep_forever()
+                except trio.Cancelled as error:
+                    self.kept = error
+                    raise
+
+        @on(Poke)
+        async def poke(self, player: str, message: Poke) -> None:
+            await self.keep()
+            assert self.kept is not None
+            raise self.kept
+
+    async with hosting_faults(Keeping) as server, server.client("ann") as ann:
+        await ann.create_game("table 1")
+        with pytest.raises(RequestFailed, match="crashed"):
+            await ann.call(Poke("x"))
+        await ann.create_game("table 2")
+    assert "Game 'table 1' raised" in caplog.text
+
+
+# Saved games that do not come back.
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_saved_game_that_cannot_be_made_does_not_stop_the_start(
+    fault: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = [True]
+
+    class Broken(Phoenix):
+        def __init__(self, name: str, save_string: str | None = None) -> None:
+            super().__init__(name, save_string)
+            if broken[0] and name == "table 1":
+                raise fault("not now")
+
+    store = MemoryStore()
+    for name in ("table 1", "table 2"):
+        store.state.games[name] = SavedGame(name, "", "5")
+    async with hosting_faults(Broken, store=store) as server, server.client("ann") as ann:
+        assert list(await ann.get_game_dir()) == ["table 2"]
+        assert "the save file as it is" in caplog.text
+        assert "'table 1'" in caplog.text
+        broken.clear()
+        broken.append(False)
+        await ann.join_game("table 1")
+        assert ann.get_state(dict)["count"] == 5
+    assert store.state.games["table 1"].data == "5"
+
+
+class Ending(Game):
+    """A script that is over when its save says so."""
+
+    persistent = True
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.over = save_string == "over"
+
+    async def run(self) -> None:
+        if not self.over:
+            await trio.sleep_forever()
+
+    def get_save_string(self) -> str:
+        return "over"
+
+
+async def test_a_game_that_is_over_in_its_save_is_not_loaded(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = MemoryStore()
+    async with hosting(Ending, store=store) as server, server.client("ann") as ann:
+        await ann.create_game("table 1")
+    assert store.state.games["table 1"].data == "over"
+    async with hosting(Ending, store=store) as server, server.client("ann") as ann:
+        await wait_all_tasks_blocked()
+        assert await ann.get_game_dir() == {}
+        # Its name is free.
+        await ann.create_game("table 1")
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize("where", ["init", "user joined"])
+async def test_a_game_that_fails_to_load_three_times_is_kept_aside(
+    where: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts: list[str] = []
+
+    class Broken(Game):
+        persistent = True
+        mended = False
+
+        def __init__(self, name: str, save_string: str | None = None) -> None:
+            self.fail("init")
+
+        def user_joined(self, username: str, /) -> None:
+            self.fail("user joined")
+
+        def fail(self, place: str) -> None:
+            if place == where and not type(self).mended:
+                attempts.append(place)
+                raise ValueError("always")
+
+        def get_save_string(self) -> str:
+            return "other"
+
+    store = MemoryStore()
+    store.state.games["table 1"] = SavedGame("table 1", "", "once")
+    async with (
+        hosting_faults(Broken, store=store, autosave_interval=1e6, admin_password="x") as server,
+        server.client("ann") as ann,
+        server.client("admin", "x") as admin,
+    ):
+        for _ in range(10):
+            with pytest.raises(RequestFailed):
+                await ann.join_game("table 1")
+        assert len(attempts) == 3
+        with pytest.raises(RequestFailed, match="kept aside; the admin"):
+            await ann.join_game("table 1")
+        assert caplog.text.count("is kept aside until the admin") == 1
+        # One line of code that raises, and one traceback.
+        assert caplog.text.count("ValueError: always") == 1
+        with pytest.raises(RequestFailed):
+            await admin.join_game("table 1")
+        assert len(attempts) == 4
+        Broken.mended = True
+        await admin.join_game("table 1")
+        await ann.join_game("table 1")
+    assert "3 more times" in caplog.text
+
+
+async def test_the_log_tells_of_each_fault_once_a_minute_and_counts_the_rest(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Game):
+        def __init__(self, name: str, save_string: str | None = None) -> None:
+            if name.startswith("other"):
+                raise ValueError("another line")
+            raise ValueError("one line")
+
+    async with hosting_faults(Broken) as server, server.client("ann") as ann:
+        for number in range(1, 41):
+            with pytest.raises(RequestFailed):
+                await ann.join_game(f"table {number}")
+        with pytest.raises(RequestFailed):
+            await ann.join_game("other")
+        assert caplog.text.count("ValueError: one line") == 1
+        assert caplog.text.count("ValueError: another line") == 1
+        await trio.sleep(60)
+        with pytest.raises(RequestFailed):
+            await ann.join_game("table 1")
+        assert caplog.text.count("ValueError: one line") == 2
+        assert "(the same came 39 more times)" in caplog.text
+
+
+async def test_a_game_that_was_destroyed_and_goes_on_is_named_again_and_again(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stubborn(Game):
+        async def run(self) -> None:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(200)  # goes on
+
+    async with (
+        hosting(Stubborn, admin_password="x") as server,
+        server.client("admin", "x") as admin,
+    ):
+        await admin.create_game("table 1")
+        await admin.call(Packet(Request.DESTROY_GAME, {"name": "table 1"}))
+        await trio.sleep(300)
+    found = [r.getMessage() for r in caplog.records if "does not let itself" in r.getMessage()]
+    assert len(found) == 6  # after 5, 15, 35, 75, 135 and 195 s
+    with open(__file__) as source:  # noqa: ASYNC230  # a file of this folder
+        line = next(n for n, each in enumerate(source, 1) if each.endswith("# goes on\n"))
+    assert f"It waits at {__file__}:{line}, in " in found[0]
 
 
 # A call that blocks.
@@ -587,9 +830,11 @@ class Blocking(Game):
 
 
 class _Listener(logging.Handler):
-    def __init__(self) -> None:
+    def __init__(self, wanted: int = 1) -> None:
         super().__init__()
         self.texts: list[str] = []
+        self.levels: list[int] = []
+        self.wanted = wanted
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
@@ -597,7 +842,9 @@ class _Listener(logging.Handler):
         if "held up" in text and "Blocking.block" in text:
             # Before the game goes on, since other handlers of the same thread may come later.
             self.texts.append(text)
-            Blocking.spoken.set()
+            self.levels.append(record.levelno)
+            if len(self.texts) == self.wanted:
+                Blocking.spoken.set()
 
 
 @pytest.mark.parametrize("where", ["handler", "async handler", "task", "view", "lobby info"])
@@ -619,6 +866,19 @@ async def test_a_call_that_blocks_is_named(where: str) -> None:
         line = next(n for n, each in enumerate(source, 1) if "# the line that" in each)
     assert f"{__file__}:{line}, in Blocking.block" in text
     assert "trio.to_thread.run_sync()" in text
+
+
+async def test_a_call_that_goes_on_blocking_is_named_again_at_the_level_of_errors() -> None:
+    Blocking.spoken.clear()
+    listener = _Listener(wanted=4)
+    logging.getLogger("pgnet_trio.server").addHandler(listener)
+    try:
+        async with hosting(Blocking, watchdog=0.01) as server, server.client("ann") as ann:
+            await ann.create_game("table 1")
+            await ann.call(Poke("handler"))
+    finally:
+        logging.getLogger("pgnet_trio.server").removeHandler(listener)
+    assert listener.levels[:4] == [logging.WARNING, *[logging.ERROR] * 3]
 
 
 async def test_the_watchdog_can_be_off() -> None:

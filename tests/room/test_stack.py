@@ -110,7 +110,7 @@ class Owner:
     async def save(self) -> None:
         pass
 
-    def note_failure(self, error: BaseException, /) -> None:
+    def note_failure(self, error: BaseException, what: str, /) -> None:
         pass
 
     async def run_bot(self, bot: Any, /) -> None:

@@ -149,6 +149,36 @@ class Archive:
                 changes = Changes(games=changed, registration=registration, tokens=tokens)
                 await self._write(changes, deadline)
 
+    def write_from_thread(
+        self, games: dict[str, SavedGame], gone: set[str], timeout: float
+    ) -> None:
+        """Write games that have changed, from another thread while the event loop is blocked.
+
+        Args:
+            games: The games, as in `save_games`.
+            gone: The names of games that are no more.
+            timeout: Seconds for a write that is under way to end.
+
+        Raises:
+            StorageError: They could not be written.
+        """
+        changed: dict[str, SavedGame | None] = {
+            name: game for name, game in games.items() if self._games.get(name) != game
+        }
+        changed.update(dict.fromkeys(gone & self._games.keys() - games.keys()))
+        if self._store is None or not changed:
+            return
+        if not self._store_lock.acquire(timeout=timeout):
+            raise StorageError(f"another write has not ended for {timeout:g} s")
+        try:
+            self._store.write(Changes(games=changed))
+        except StorageError:
+            raise
+        except Exception as error:
+            raise StorageError(f"{type(error).__name__}: {error}") from error
+        finally:
+            self._store_lock.release()
+
     async def sync(self) -> None:
         """Have the file of its name hold all that was saved, so that it may be copied.
 

@@ -12,6 +12,7 @@ from pgnet_trio.codec import encode_msgpack
 from pgnet_trio.errors import CodecError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import wall_clock
+from pgnet_trio.server.games.failures import MAX_LOADS, FailedLoads, FailureLog
 from pgnet_trio.server.games.lobby import GameEntry, Lobby, LobbyRefusal
 from pgnet_trio.server.games.saves import unpack
 from pgnet_trio.server.refusals import (
@@ -22,6 +23,7 @@ from pgnet_trio.server.refusals import (
     RoomClosed,
 )
 from pgnet_trio.server.room.room import RoomTask
+from pgnet_trio.server.shutdown import raised_by_signal
 from pgnet_trio.server.stats import GameStats
 
 if TYPE_CHECKING:
@@ -37,6 +39,12 @@ __all__ = ["GameRegistry", "RunBot"]
 logger = logging.getLogger("pgnet_trio.server")
 
 _EXPIRED = "Nobody was in it for too long."
+
+LONGEST_END = 5.0
+"""Seconds that a game may take to end before the log says that it goes on."""
+
+MOST_SILENCE = 60.0
+"""Seconds after which the log says it again, at the latest."""
 
 RunBot = Callable[[RoomTask, "BotPlayer", Callable[[BaseException], None]], Awaitable[None]]
 """Has a bot join a game and play; the last argument takes what the bot raises."""
@@ -75,6 +83,10 @@ class GameRegistry:
         self._services = services
         self._shutdown = shutdown
         self._run_bot = run_bot
+        self._failure_log = FailureLog()
+        self._failed_loads = FailedLoads()
+        # The rooms that take no more turns, and whose tasks go on.
+        self._unended: set[RoomTask] = set()
 
     def check_quota(self, username: str, options: dict[str, Any]) -> None:
         """Check that a user may create one more game, with these options.
@@ -158,8 +170,18 @@ class GameRegistry:
         if not room.is_persistent:
             self._saves.note_unsaved_game(name)
 
-    async def open_saved_game(self, game: SavedGame) -> None:
-        """Start the room of a game as it was saved; see `open_game`."""
+    async def open_saved_game(self, game: SavedGame, *, insist: bool = False) -> None:
+        """Start the room of a game as it was saved; see `open_game`.
+
+        Args:
+            game: The game.
+            insist: Whether to load a game, too, that is kept aside.
+        """
+        if self._failed_loads.is_aside(game) and not insist:
+            raise RoomClosed(
+                f"The saved game {game.name!r} could not be loaded, and is kept aside; the admin "
+                "can join it to try again, or destroy it."
+            )
         save_string, options = unpack(game.data)
         since = game.empty_since
         if since is not None:
@@ -220,6 +242,7 @@ class GameRegistry:
         Cancellation leaves the rooms closing.
         """
         kind = RESTARTING if self._shutdown.restarting else CLOSED
+        self._failure_log.finish()
         async with trio.open_nursery() as nursery:
             for entry in self.lobby:
                 nursery.start_soon(entry.room.finish, kind)
@@ -248,13 +271,22 @@ class GameRegistry:
         self.lobby.remove(entry)
         if not entry.room.crashed or self._saves.saved_game(entry.name) is None:
             self.lobby.forget_creator(entry.name)
-        if self._saves.enabled and not (self._shutdown.closing or entry.room.crashed):
+        self._services.start_soon(self._see_off, entry.room)
+        if self._shutdown.closing:
+            return
+        if entry.room.crashed:
+            self._note_crash(entry)
+        elif self._saves.enabled:
             entry.over = True
+            self._failed_loads.forget(entry.name)
             self._saves.note_end(entry.name)
 
-    def note_failure(self, error: BaseException) -> None:
-        """Note what a game raised."""
+    def note_failure(self, error: BaseException, what: str) -> None:
+        """Log what a game raised; end the server in order where it was for the whole program."""
+        self._failure_log.log(error, what)
         self._options.environment.note_failure(error)
+        if raised_by_signal(error):
+            self._shutdown.request_by(error)
 
     async def save_game(self, entry: GameEntry[RoomTask]) -> None:
         """Put a game's save string on disk; raises StorageError where that fails."""
@@ -262,7 +294,51 @@ class GameRegistry:
 
     async def run_bot(self, room: RoomTask, bot: BotPlayer) -> None:
         """Have a bot join a game and play, until it is out of the game."""
-        await self._run_bot(room, bot, self.note_failure)
+
+        def note_failure(error: BaseException) -> None:
+            what = f"The bot {bot.username!r} raised, and is out of the game {room.name!r}"
+            self.note_failure(error, what)
+
+        await self._run_bot(room, bot, note_failure)
+
+    def _note_crash(self, entry: GameEntry[RoomTask]) -> None:
+        if entry.room.refusal is not None:
+            return
+        saved = self._saves.saved_game(entry.name)
+        if saved is None or entry.room.was_entered:
+            self._failed_loads.forget(entry.name)
+        elif self._failed_loads.note(saved):
+            logger.error(
+                "The saved game %r could not be loaded %d times, and is kept aside until the admin "
+                "joins it, or the server starts again: nobody else can join it",
+                entry.name,
+                MAX_LOADS,
+            )
+
+    async def _see_off(self, room: RoomTask) -> None:
+        """Name a game in the log, again and again, that is over and whose code goes on."""
+        since = trio.current_time()
+        wait = LONGEST_END
+        self._unended.add(room)
+        while True:
+            with trio.move_on_after(wait):
+                await room.ended.wait()
+                self._unended.discard(room)
+                return
+            logger.error(
+                "The game %r is over, and its code has gone on for %.0f s since: it does not let "
+                "itself be cancelled. %s",
+                room.name,
+                trio.current_time() - since,
+                _where(room),
+            )
+            wait = min(2 * wait, MOST_SILENCE)
+
+    def describe_unended(self) -> str:
+        """Return which games have not ended although they are over, and where they wait."""
+        return "; ".join(
+            f"{room.name!r}: {_where(room)}" for room in self._unended if not room.ended.is_set()
+        )
 
     def stats(self) -> dict[str, GameStats]:
         """Return the figures of each game."""
@@ -270,6 +346,11 @@ class GameRegistry:
             entry.name: GameStats(users=len(entry.users), room=entry.room.stats())
             for entry in self.lobby
         }
+
+
+def _where(room: RoomTask) -> str:
+    lines = room.lines()
+    return f"It waits at {'; at '.join(lines)}" if lines else "None of its code waits"
 
 
 class _GameOwner:
@@ -319,9 +400,9 @@ class _GameOwner:
         """Put the game's save string on disk; raises StorageError where that fails."""
         await self._registry.save_game(self.entry)
 
-    def note_failure(self, error: BaseException) -> None:
-        """Note what the game raised, which is in the log already."""
-        self._registry.note_failure(error)
+    def note_failure(self, error: BaseException, what: str) -> None:
+        """Log what the game raised, and note it."""
+        self._registry.note_failure(error, what)
 
     async def run_bot(self, bot: BotPlayer) -> None:
         """Have a bot join the game and play, until it is out of the game."""

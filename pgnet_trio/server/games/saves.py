@@ -43,6 +43,9 @@ LAST_WRITE_PAUSE = 0.5
 """Seconds from one try of the last write to the next: what kept it from a thread or from memory may
 pass, now that the games are gone."""
 
+THREAD_WRITE_TIMEOUT = 10.0
+"""Seconds that another write may still take, before the process is ended without it."""
+
 _OPTIONS = "__pgnet__.options"
 _BEGINNING = f'{{"{_OPTIONS}":'
 
@@ -271,16 +274,38 @@ class Saves:
 
     def _collect(self, entries: list[GameEntry[RoomTask]]) -> dict[str, SavedGame]:
         """Return what the save file has to hold of those games that are to be saved."""
-        return {
-            entry.name: SavedGame(
-                entry.name,
-                entry.password,
-                pack(entry.room.save_string, entry.room.options),
-                entry.empty_since,
+        games = {}
+        for entry in entries:
+            # Read once: another thread may do this while the event loop runs.
+            save_string = entry.room.save_string
+            if save_string and not entry.over:
+                data = pack(save_string, entry.room.options)
+                games[entry.name] = SavedGame(entry.name, entry.password, data, entry.empty_since)
+        return games
+
+    def write_from_thread(self, entries: list[GameEntry[RoomTask]]) -> str:
+        """Write games from another thread, as they were last saved, while the loop is blocked.
+
+        Args:
+            entries: The games.
+
+        Returns:
+            What was saved and what was not, for the log.
+        """
+        names = [entry.name for entry in entries]
+        if not self.enabled:
+            return f"There is no save file, so nothing is saved of these games: {_listed(names)}"
+        games = self._collect(entries)
+        saved = [name for name in names if name in games or self._archive.saved_game(name)]
+        unsaved = _listed([name for name in names if name not in saved])
+        try:
+            self._archive.write_from_thread(games, set(self._memory.ended), THREAD_WRITE_TIMEOUT)
+        except StorageError as error:
+            return (
+                "As in the save file before, since nothing could be written "
+                f"({one_line(error)}): {_listed(saved)}. Not saved: {unsaved}"
             )
-            for entry in entries
-            if entry.room.save_string and not entry.over
-        }
+        return f"Saved, as they were at their last saves: {_listed(saved)}. Not saved: {unsaved}"
 
     def stats(self) -> SaveStats:
         """Return what is saved, and when that was."""
@@ -292,6 +317,10 @@ class Saves:
             last_duration=self._last_duration,
             last_error=self._last_error,
         )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"
 
 
 async def _ask_to_save(entry: GameEntry[RoomTask], late: list[str]) -> None:

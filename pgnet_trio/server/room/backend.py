@@ -7,6 +7,8 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import trio
+
 from pgnet_trio.codec import decode_json
 from pgnet_trio.errors import PlayerLeft, StorageError
 from pgnet_trio.foreign_text import one_line
@@ -34,6 +36,9 @@ logger = logging.getLogger("pgnet_trio.server")
 
 AnswerT = TypeVar("AnswerT")
 ModelT = TypeVar("ModelT")
+
+SHORTEST_WAIT = 0.01
+"""Seconds: an answer that is waited for less long than this is not waited for at all."""
 
 
 class RoomParts(Protocol):
@@ -140,11 +145,13 @@ class ServerRoom:
     def refuse_in_turn(self, what: str) -> None:
         """Raise RuntimeError in a turn, which would wait in vain for another turn."""
         if in_turn.get():
-            raise RuntimeError(
+            error = RuntimeError(
                 f"room.{what}() was called in a turn (a hook, a handler or a tick), where it "
                 "could never end: the answer is another turn. Call it in run(), or in a task "
                 "started with room.nursery.start_soon()."
             )
+            self._room.runner.note_failed_call(error)
+            raise error
 
     async def ask(
         self,
@@ -158,26 +165,36 @@ class ServerRoom:
         """Ask a player something; see `pgnet_trio.Room.ask`."""
         self.refuse_in_turn("ask")
         room = self._room
-        member = room.members.get(player)
-        if member is None or member.is_spectator:
-            raise PlayerLeft(f"{player!r} cannot be asked: no such player is in the game.")
-        self._note_need_of_pushes()
-        # Before the question: the player has to see what this step of the script has changed.
-        room.runner.sync()
-        return await room.questions.ask(
-            member,
-            player,
-            question,
-            answer,
-            timeout=timeout,
-            default=default,
-            check=check,
-        )
+        try:
+            member = room.members.get(player)
+            if member is None or member.is_spectator:
+                raise PlayerLeft(f"{player!r} cannot be asked: no such player is in the game.")
+            self._note_need_of_pushes()
+            # Before the question: the player has to see what this step of the script has changed.
+            room.runner.sync()
+            asked = room.questions.put(
+                member, player, question, answer, timeout=timeout, check=check
+            )
+        except Exception as error:
+            room.runner.note_failed_call(error)
+            raise
+        try:
+            found = await room.questions.wait_for(member, asked, timeout=timeout, default=default)
+        except trio.TooSlowError as error:
+            if timeout is not None and timeout < SHORTEST_WAIT:
+                room.runner.note_failed_call(error)
+            else:
+                room.runner.note_call()
+            raise
+        room.runner.note_call()
+        return found
 
     async def wait_players(self, count: int) -> list[str]:
         """Wait until there are so many players."""
         self.refuse_in_turn("wait_players")
-        return await self._room.membership.wait_players(count)
+        found = await self._room.membership.wait_players(count)
+        self._room.runner.note_call()
+        return found
 
     def add_bot(self, bot: BotPlayer) -> None:
         """Let a bot join."""
@@ -185,7 +202,14 @@ class ServerRoom:
 
     async def save(self) -> None:
         """Save this game; on disk when this returns."""
-        self._room.instance.update_save_string()
+        runner = self._room.runner
+        try:
+            self._room.instance.update_save_string()
+        except Exception as error:
+            runner.note_failed_call(error)
+            raise
+        # Whatever comes of it: a write takes its time.
+        runner.note_call()
         try:
             await self._room.owner.save()
         except StorageError as error:

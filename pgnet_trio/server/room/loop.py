@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from pgnet_trio.errors import first_error
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import Response, explicit_time
 from pgnet_trio.server.refusals import CLOSED, GONE, JoinRefused, SaveRefused
@@ -99,6 +100,7 @@ class Loop:
                 await trio.lowlevel.checkpoint()
                 began = None
             turn = turns.popleft()
+            runner.failed_calls = 0
             if queue.end_reason is not None:
                 queue.refuse(turn)
             elif isinstance(turn, PacketTurn):
@@ -161,9 +163,9 @@ class Loop:
         if publish and self._instance.made:
             try:
                 runner.publish()
-            except Exception as error:
-                logger.exception("Game %r raised while it was closed", self._instance.name)
-                self._owner.note_failure(error)
+            except BaseException as error:
+                name = self._instance.name
+                self._owner.note_failure(error, f"Game {name!r} raised while it was closed")
         queue.end_reason = reason
         self.scope.deadline = trio.current_time() + TURN_DEADLINE
         self._owner.room_ended(reason)
@@ -207,8 +209,9 @@ class Loop:
             logger.error("Game %r: %s", self._instance.name, one_line(refused))
             call.ran = True
             self._runner.publish(delayable=call.delayable)
-        except Exception:
-            call.failure = CRASHED
+        except BaseException as error:
+            if not isinstance(first_error(error), trio.Cancelled):
+                call.failure = CRASHED
             raise
         finally:
             call.done.set()

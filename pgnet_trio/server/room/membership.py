@@ -43,12 +43,14 @@ class Membership:
         locked: Whether nobody more may join.
         begun: Whether the game has let a user in, or was loaded. One that has not goes with those
             whom it refuses.
+        was_entered: Whether anybody has ever been in the game since it was loaded.
     """
 
     def __init__(
         self, runner: Runner, members: Members, presence: Presence, owner: RoomOwner
     ) -> None:
         self.locked = False
+        self.was_entered = False
         self._runner = runner
         self._instance = runner.instance
         self.begun = self._instance.loaded is not None
@@ -91,6 +93,7 @@ class Membership:
                 # They may have been kicked while the game thought about it.
                 if self._members.get(player.username) is member:
                     self._presence.welcome(member, rate)
+                    self.was_entered = True
                     if not spectate:
                         self._joined.unpark_all()
             except BaseException:
@@ -175,6 +178,8 @@ class Membership:
                 self._runner.defer_kick(player.username, UNWATCHABLE)
             else:
                 self._runner.fail(error)
+        except BaseException as error:
+            self._runner.fail(error)
 
     def close_if_empty(self) -> None:
         """End the game, in a turn, if no user is in it, and it is not to stay without one."""
@@ -220,7 +225,6 @@ class Membership:
 
     async def wait_players(self, count: int) -> list[str]:
         """Wait until there are so many players, and return their names."""
-        await trio.lowlevel.checkpoint()
         # Not those who wait for `user_joined`: it may still refuse them.
         while len(players := self._members.entered_players) < count:
             await self._joined.park()
@@ -258,14 +262,11 @@ class Membership:
         self._said_unwatchable = True
         name, view = self._instance.name, f"{type(self._instance.game).__name__}.view"
         if declared:
-            logger.error(
-                "The game %r says that it may be watched, and %s raised for a spectator, who was "
-                "refused",
-                name,
-                view,
-                exc_info=error,
+            self._owner.note_failure(
+                error,
+                f"The game {name!r} says that it may be watched, and {view} raised for a "
+                "spectator, who was refused",
             )
-            self._owner.note_failure(error)
         else:
             logger.info(
                 "The game %r cannot be watched, since %s(None) raised: %s; spectators = False in "

@@ -32,8 +32,13 @@ class RoomOwner(Protocol):
             StorageError: It could not be written.
         """
 
-    def note_failure(self, error: BaseException, /) -> None:
-        """Note what the game raised; it is in the log already."""
+    def note_failure(self, error: BaseException, what: str, /) -> None:
+        """Log what the game raised, as *what* says, and note it.
+
+        Args:
+            error: What it raised; what a signal raised in its code ends the whole server, in order.
+            what: A sentence for the log, with the game's name.
+        """
 
     async def run_bot(self, bot: BotPlayer, /) -> None:
         """Let a bot join the game and play, until it is out of it."""

@@ -44,7 +44,7 @@ class OpenQuestion:
     check: Callable[[Any], None] | None
     settled: trio.Event = attrs.field(factory=trio.Event)
     answer: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 class Sender(Protocol):

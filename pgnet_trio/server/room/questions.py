@@ -54,7 +54,7 @@ class Questions:
         """Return the open questions of a player, in the order of asking."""
         return iter([each for each in self._open.values() if each.player == player])
 
-    async def ask(
+    def put(
         self,
         asker: Asker,
         player: str,
@@ -62,10 +62,9 @@ class Questions:
         model: type[AnswerT],
         *,
         timeout: float | None,
-        default: AnswerT | NoDefault,
         check: Callable[[AnswerT], None] | None,
-    ) -> AnswerT:
-        """Ask a player, and wait; see `pgnet_trio.Room.ask`."""
+    ) -> OpenQuestion:
+        """Ask a player; `wait_for` has to be called at once. See `pgnet_trio.Room.ask`."""
         check_answer_model(model)
         packet = to_packet(question)
         # Validate now: at send time the caller is no longer there to see the error.
@@ -76,8 +75,6 @@ class Questions:
                 f"room.ask: expected a question of at most {MAX_ENVELOPE_SIZE:,} bytes, which is "
                 f"what clients take, got {size:,}"
             )
-        # A task that is cancelled already asks nothing.
-        await trio.lowlevel.checkpoint_if_cancelled()
         now = trio.current_time()
         deadline = min(
             trio.current_effective_deadline(), math.inf if timeout is None else now + timeout
@@ -93,8 +90,20 @@ class Questions:
         )
         self._open[asked.id] = asked
         asker.ask(asked)
+        return asked
+
+    async def wait_for(
+        self,
+        asker: Asker,
+        asked: OpenQuestion,
+        *,
+        timeout: float | None,
+        default: AnswerT | NoDefault,
+    ) -> AnswerT:
+        """Wait for the answer to a question that was just put. Cancellation withdraws it."""
         try:
-            with trio.move_on_at(math.inf if timeout is None else now + timeout):
+            start = trio.current_time()
+            with trio.move_on_at(math.inf if timeout is None else start + timeout):
                 await asked.settled.wait()
         finally:
             if self._open.pop(asked.id, None) is not None:
@@ -105,7 +114,7 @@ class Questions:
             answer: AnswerT = asked.answer
             return answer
         if isinstance(default, NoDefault):
-            raise trio.TooSlowError(f"{player} did not answer within {timeout:g} s")
+            raise trio.TooSlowError(f"{asked.player} did not answer within {timeout:g} s")
         return default
 
     def take_answer(self, player: str, question_id: int, packet: Packet) -> Response:
@@ -122,7 +131,7 @@ class Questions:
             return Response(reject.reason, reject.payload, Status.UNEXPECTED)
         except CodecError as error:
             return Response(str(error), status=Status.UNEXPECTED)
-        except Exception as error:
+        except BaseException as error:
             # The check is the game's code: its error is raised where the game waits.
             asked.error = error
             self._settle(asked)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.player import PacketTurn, Player
 
 __all__ = ["CRASHED", "RESTARTS", "RoomTask"]
-
-logger = logging.getLogger("pgnet_trio.server")
 
 RESTARTS = 3
 """How often a game that raises is restarted within `RESTART_WINDOW`, before it is closed."""
@@ -156,6 +153,11 @@ class RoomTask:
         return self.membership.begun
 
     @property
+    def was_entered(self) -> bool:
+        """Whether anybody has ever been in the game since it was loaded."""
+        return self.membership.was_entered
+
+    @property
     def missed_ticks(self) -> int:
         """How many updates were skipped because the one before was late."""
         return self._ticker.missed
@@ -171,7 +173,7 @@ class RoomTask:
         extras: dict[str, Any] = {}
         try:
             most = self.instance.max_players() if self.instance.made else None
-        except Exception as error:
+        except BaseException as error:
             self.runner.fail(error)
             most = None
         if most is not None:
@@ -283,14 +285,19 @@ class RoomTask:
         self.close(SHUTTING_DOWN, kind)
         await self.ended.wait()
 
+    def lines(self) -> list[str]:
+        """Return where code of the game waits, each as a file, a line and a function."""
+        return self.runner.lines()
+
     # The room's own task.
 
+    # Ctrl-C is for a game that does not come to an end, and not for the end of its room.
+    @trio.lowlevel.enable_ki_protection
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Make the game, and run it until the room is closed or the game raises.
 
-        Nothing that the game raises comes out, except what ends the whole program
-        (``KeyboardInterrupt``, ``SystemExit``). Started when the game was made, or failed to be.
-        Cancellation ends the turn in progress.
+        Nothing that the game raises comes out, not even what is no `Exception`. Started when the
+        game was made, or failed to be. Cancellation ends the turn in progress.
         """
         self.queue.serve()
         self.instance.save_string = None
@@ -316,11 +323,14 @@ class RoomTask:
         again = False
         try:
             await self._play(task_status)
-        except* Exception as group:
+        except* trio.Cancelled:
+            raise
+        except* BaseException as group:
             # Here, and not after it: the group may hold a cancellation too, which goes on.
             again = self._crash(bare(group))
         return not again
 
+    @trio.lowlevel.disable_ki_protection
     async def _play(self, task_status: trio.TaskStatus[None]) -> None:
         try:
             await self._play_unless_it_fails(task_status)
@@ -333,6 +343,7 @@ class RoomTask:
 
     async def _play_unless_it_fails(self, task_status: trio.TaskStatus[None]) -> None:
         instance, runner, publisher = self.instance, self.runner, self.publisher
+        over = False
         async with trio.open_nursery() as nursery:
             # Before the first await: an error that another task finds has to end this game.
             runner.begin(nursery)
@@ -360,7 +371,13 @@ class RoomTask:
             if instance.has_script:
                 self.scripts.start_script()
             await self._loop.run()
+            over = True
             nursery.cancel_scope.cancel()
+        if not over and runner.failure is None:
+            raise RuntimeError(
+                "a trio.Cancelled came out of the game, and nobody has cancelled it: a game must "
+                "not keep one and raise it later"
+            )
 
     def _crash(self, error: BaseException) -> bool:
         """Forget a game that raised; return whether it is to be made again."""
@@ -370,13 +387,8 @@ class RoomTask:
             self._loop.close(error.reason, publish=False)
             return False
         again = self._may_restart(error)
-        logger.error(
-            "Game %r raised, and is %s",
-            self.name,
-            "restarted from its last save" if again else "closed",
-            exc_info=error,
-        )
-        self.owner.note_failure(error)
+        what = "restarted from its last save" if again else "closed"
+        self.owner.note_failure(error, f"Game {self.name!r} raised, and is {what}")
         self.publisher.pushes.clear()
         self.runner.deferred.clear()
         self.membership.forget_game()
@@ -393,7 +405,8 @@ class RoomTask:
             # A script that a refused save has ended goes on from what was to be saved.
             if self.instance.game.on_crash != "restart" and not isinstance(error, SaveRefused):
                 return False
-        except Exception:
+        except BaseException as another:
+            self.owner.note_failure(another, f"Game {self.name!r} raised when it had crashed")
             return False
         now = trio.current_time()
         too_many = len(self._crashes) == RESTARTS and self._crashes[0] > now - RESTART_WINDOW

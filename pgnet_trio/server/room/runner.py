@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
+import sysconfig
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgnet_trio.server.room.deferred import Deferred
@@ -24,6 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["Runner", "Running", "stepped"]
 
 T = TypeVar("T")
+
+MAX_FAILED_CALLS = 1_000
+"""Calls of room methods in a row that may fail at once before the game is ended as crashed."""
+
+_PACKAGE = str(Path(__file__).parents[2]) + os.sep
+_LIBRARIES = (_PACKAGE, *{sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")})
 
 
 class Running:
@@ -72,6 +82,8 @@ class Runner:
         publisher: Its publisher, for the parts above.
         deferred: The kicks, and the end of the game, that the loop will carry out.
         failure: What the game raised outside of its turns, until the room takes it.
+        failed_calls: How many calls of room methods in a row failed at once, while no turn began.
+        coroutines: The async hooks, handlers and scripts that have not ended.
         nursery: The nursery of everything that ends with the game.
     """
 
@@ -88,6 +100,8 @@ class Runner:
         self._watchdog = watchdog
         self.deferred = Deferred()
         self.failure: BaseException | None = None
+        self.failed_calls = 0
+        self.coroutines: set[Coroutine[Any, Any, Any]] = set()
 
     def begin(self, nursery: trio.Nursery) -> None:
         """Begin with a game that is about to be made, and whose tasks will run in *nursery*."""
@@ -205,6 +219,29 @@ class Runner:
             self.failure = error
             self.nursery.cancel_scope.cancel()
 
+    def note_failed_call(self, error: Exception) -> None:
+        """Count a call of a room method that failed at once; end a game that does nothing else."""
+        self.failed_calls += 1
+        if self.failed_calls < MAX_FAILED_CALLS:
+            return
+        self.failed_calls = 0
+        where = _author_line() or " or ".join(self.lines())
+        spinning = RuntimeError(
+            f"{MAX_FAILED_CALLS:,} calls of room methods in a row failed at once, the last of them "
+            f"at {where}; a loop that goes on after an error has to wait for something, such as "
+            "self.room.wait_players()."
+        )
+        spinning.__cause__ = error
+        self.fail(spinning)
+
+    def note_call(self) -> None:
+        """Note that a call of a room method succeeded, or had to wait."""
+        self.failed_calls = 0
+
+    def lines(self) -> list[str]:
+        """Return where code of the game waits, each as a file, a line and a function."""
+        return sorted(filter(None, set(map(_waiting_line, self.coroutines))))
+
     def cancel_scripts(self) -> None:
         """Cancel the game's scripts; its turns go on."""
         self._scripts_scope.cancel()
@@ -230,6 +267,7 @@ def stepped(
     running = runner.running
     resume: Callable[[Any], Any] = coroutine.send
     value: Any = None
+    runner.coroutines.add(coroutine)
     try:
         while True:
             with running(object()):
@@ -244,6 +282,30 @@ def stepped(
     except StopIteration as stop:
         result: T = stop.value
     finally:
+        runner.coroutines.discard(coroutine)
         coroutine.close()
     after_step()
     return result
+
+
+def _author_line() -> str:
+    """Return the file, line and function that called this package; empty where none did."""
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    if frame.f_code.co_filename.startswith(_LIBRARIES):
+        # A task within `ask_all`, which has no other caller than Trio.
+        return ""
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_qualname}"
+
+
+def _waiting_line(coroutine: Any) -> str:
+    """Return the innermost line outside of libraries where a coroutine waits; empty for none."""
+    found = ""
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is not None and not frame.f_code.co_filename.startswith(_LIBRARIES):
+            code = frame.f_code
+            found = f"{code.co_filename}:{frame.f_lineno}, in {code.co_qualname}"
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+    return found

@@ -91,8 +91,11 @@ class ScriptNursery:
             # A script that does not handle players who leave is over when one does.
             after_step()
             left = bare(group.exceptions[0])
-        if steps <= 1:
-            # It is over before anybody could join.
+        # A call of the room that fails at once is a step of its own.
+        if steps <= (1 if left is None else 2) and not (
+            left is None and self._runner.instance.loaded
+        ):
+            # It is over before anybody could join; a game that is loaded may have been over then.
             raise RuntimeError(
                 f"{type(game).__name__}.run {'ended' if left else 'returned'} at once, and its "
                 "end is the end of the game; have it wait for something, such as "

@@ -7,13 +7,13 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
+import trio
+
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.sessions.session import CarryOut, Session
 from pgnet_trio.server.stats import SessionStats
 
 if TYPE_CHECKING:
-    import trio
-
     from pgnet_trio.server.options import Options
     from pgnet_trio.server.sessions.handle import ConnectionHandle
     from pgnet_trio.server.sessions.needs import Games
@@ -114,6 +114,8 @@ class SessionRegistry:
         """Return the figures of each session."""
         return {name: _stats_of(session) for name, session in self._sessions.items()}
 
+    # Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
+    @trio.lowlevel.enable_ki_protection
     async def _run(self, session: Session) -> None:
         """Run a session to its end; then the seat is free."""
         try:
@@ -138,7 +140,9 @@ class SessionRegistry:
             result = on_connection(username, connected)
             if inspect.isawaitable(result):
                 await result
-        except Exception as error:
+        except trio.Cancelled:
+            raise
+        except BaseException as error:
             logger.exception("on_connection raised for %s", username)
             self._options.environment.note_failure(error)
 
