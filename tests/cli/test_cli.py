@@ -378,6 +378,7 @@ class Observed:
 
     def __init__(self, game: type[Game], **options: Any) -> None:
         self.game = game
+        self.environment = options.pop("environment")
         self.options = options
 
     async def serve(self, *, task_status: Any) -> int:
@@ -404,6 +405,8 @@ def test_options_that_are_not_given_are_the_servers_own(
     (server,) = servers
     assert server.game.__name__ == "ExampleGame"
     assert server.options == {"admin_password": None, "verbose_logging": False}
+    # The process is the command's own, so that it may end it.
+    assert server.environment.end_process is not None
     assert capsys.readouterr().out == "Listening on localhost, port 1234; public key KEY=\n"
 
 

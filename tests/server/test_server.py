@@ -717,7 +717,8 @@ async def test_shutdown_gives_its_code_and_closes_everybody() -> None:
 async def test_ctrl_c_in_any_task_loses_no_saved_game(where: str, tmp_path: Path) -> None:
     class Interrupted(Lasting):
         def handle_game_packet(self, packet: Packet, /) -> Response:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError
 
     async def interrupted(function: Any, *args: Any, **options: Any) -> Any:
         await trio.lowlevel.checkpoint()
