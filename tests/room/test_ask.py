@@ -445,6 +445,7 @@ async def test_questions_and_answers_survive_drops(autojump_clock: MockClock) ->
                 await trio.sleep(3)
                 assert found == []
                 server.network.heal("bob")
+            await wait_all_tasks_blocked()
             assert found == [Throw("rock")]
             # It goes while the answer is under way: that is taken once.
             question = await anext(questions)
@@ -456,6 +457,8 @@ async def test_questions_and_answers_survive_drops(autojump_clock: MockClock) ->
             question = await anext(questions)
             assert question.prompt == Guess(2)
             await question.answer(Throw("scissors"))
+            # The script may get its turn after whoever has answered.
+            await wait_all_tasks_blocked()
             assert found == [Throw("rock"), Throw("paper"), Throw("scissors")]
 
 
