@@ -242,7 +242,8 @@ class PasswordChecks:
         if now < self._next_look:
             return
         self._next_look = now + MEMORY_CHECK_INTERVAL
-        self._most = _cores()
+        # A hash keeps its core busy all the time, and one core is for the games.
+        self._most = max(1, _cores() - 1)
         free = free_memory()
         if free is not None:
             each = self._environment.password_hasher.memlimit

@@ -24,6 +24,7 @@ import trio
 
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import StorageError, bare
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import ADMIN_USERNAME
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts, FailedLogins
@@ -319,7 +320,7 @@ class Run:
         logger.error(
             "The server has saved its games and ended, but for code that does not let itself be "
             "cancelled: %s",
-            games.describe_unended(),
+            one_line(games.describe_unended()),
         )
         end_process = self._options.environment.end_process
         if end_process is not None:

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from pgnet_trio.errors import first_error
+from pgnet_trio.foreign_text import one_line
 
 if TYPE_CHECKING:
     from pgnet_trio.storage.interface import SavedGame
@@ -56,14 +57,16 @@ class FailureLog:
         if len(self._told) >= MAX_CAUSES:
             del self._told[next(iter(self._told))]
         self._told[cause] = _Told(now)
-        logger.error("%s%s", what, _more(told), exc_info=error)
+        logger.error("%s", one_line(what + _more(told)), exc_info=error)
 
     def finish(self) -> None:
         """Log how often each cause came that was only counted since."""
         for (kind, file, line), told in self._told.items():
             if told.unsaid:
                 logger.error(
-                    "%s at %s:%d came %d more times", kind.__name__, file, line, told.unsaid
+                    "%s came %d more times",
+                    one_line(f"{kind.__name__} at {file}:{line}"),
+                    told.unsaid,
                 )
         self._told.clear()
 

@@ -330,7 +330,7 @@ class GameRegistry:
                 "itself be cancelled. %s",
                 room.name,
                 trio.current_time() - since,
-                _where(room),
+                one_line(_where(room)),
             )
             wait = min(2 * wait, MOST_SILENCE)
 
