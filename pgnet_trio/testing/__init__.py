@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pgnet_trio.testing.exploring import Exploration, Faults, explore
+from pgnet_trio.testing.exploring import explore
 from pgnet_trio.testing.hosting import HostedServer, Kit, hosting, playing
 from pgnet_trio.testing.links import Conditions
 from pgnet_trio.testing.network import Record, SimulatedNetwork
+from pgnet_trio.testing.plans import Exploration, Faults
 from pgnet_trio.testing.scheduling import seeded_scheduler
 from pgnet_trio.testing.secrecy import Secret, assert_hidden
 from pgnet_trio.testing.simulation import simulate

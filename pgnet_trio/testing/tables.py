@@ -21,13 +21,13 @@ ModelT = TypeVar("ModelT")
 
 @attrs.frozen
 class Move:
-    """A message that a player sent, and what became of it.
+    """A message that a player sent, or an answer to a question, and what became of it.
 
     Attributes:
-        time: When it was answered, in seconds since the simulation began.
+        time: When the game replied, in seconds since the simulation began.
         player: Who sent it.
         message: An attrs model, or a packet.
-        response: The answer.
+        response: What the game replied.
     """
 
     time: float
@@ -39,6 +39,12 @@ class Move:
     def accepted(self) -> bool:
         """Whether the game took it."""
         return self.response.status == Status.OK
+
+    @property
+    def outcome(self) -> str:
+        """The message and what the game replied, for people."""
+        refused = "" if self.accepted else "refused: "
+        return f"{self.message!r} -> {refused}{self.response.message}"
 
 
 class Seat:
@@ -83,6 +89,7 @@ class Table:
         moves: All moves so far.
         time: Seconds since the simulation began.
         states: What each player sees, as plain data.
+        answers: All answers to questions so far.
     """
 
     game: Any
@@ -90,11 +97,17 @@ class Table:
     moves: Sequence[Move]
     time: float
     states: Mapping[str, Any]
+    answers: Sequence[Move] = ()
 
     @property
     def accepted(self) -> list[Move]:
         """The moves that the game took."""
         return [move for move in self.moves if move.accepted]
+
+    @property
+    def accepted_answers(self) -> list[Move]:
+        """The answers that the game took."""
+        return [answer for answer in self.answers if answer.accepted]
 
     def read(self, player: str, model: type[ModelT]) -> ModelT:
         """Return the state that a player sees, as a model.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import random
@@ -30,8 +31,8 @@ from pgnet_trio.testing import (
     SimulatedNetwork,
     Table,
     assert_hidden,
+    exploration,
     explore,
-    exploring,
     hosting,
     playing,
     same_state,
@@ -601,7 +602,7 @@ class Stuck(Bank):
 
 
 def test_a_game_that_does_not_answer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exploring, "MAX_TIME", 720.0)
+    monkeypatch.setattr(exploration, "MAX_TIME", 720.0)
     with pytest.raises(AssertionError, match=r"did not come to its end in 0\.2 hours"):
         explore(Stuck, moves=lambda seat: Packet("wait"))
 
@@ -653,21 +654,200 @@ class Asking(Game):
         return {"rounds": len(self.answers)}
 
 
-def test_questions_are_answered() -> None:
-    def throw(seat: Seat, question: Question[Any]) -> object:
-        return Throw(seat.random.choice(["rock", "paper", "scissors"]))
+def throw(seat: Seat, question: Question[Any]) -> object:
+    return Throw(seat.random.choice(["rock", "paper", "scissors"]))
 
-    def shapes_vary(table: Table) -> None:
-        assert len(table.game.answers) > 3
+
+def explore_asking(game: type[Game] = Asking, **more: Any) -> Any:
+    return explore(game, moves=lambda seat: None, answers=throw, seeds=range(2), pace=3, **more)
+
+
+def test_questions_are_answered_from_the_first_check_to_the_last() -> None:
+    rounds: list[int] = []
+
+    def answers_count_once(table: Table) -> None:
+        rounds.append(len(table.game.answers))
+        thrown = [answer.message for answer in table.accepted_answers]
+        got = [throw for each in table.game.answers for throw in each.values()]
+        # What is left over was taken, and waits for the other player's.
+        assert len(thrown) - len(got) in (0, 1)
+
+    done = explore_asking(invariants=[answers_count_once], faults=Faults(drop_rate=0.0))
+    assert rounds == sorted(rounds[:5]) + sorted(rounds[5:])
+    assert all(later - earlier >= 3 for earlier, later in itertools.pairwise(rounds[:5]))
+    assert 60 < done.accepted_answers <= done.answers
+
+
+def test_questions_are_asked_anew_after_a_restart() -> None:
+    class Surviving(Asking):
+        persistent = True
+
+        def get_save_string(self) -> str:
+            return "any"
+
+        def view(self) -> Any:
+            return None
+
+    done = explore_asking(Surviving, faults=Faults(restart_every=1))
+    assert done.restarts == 8
+    assert done.accepted_answers > 60
+
+
+def test_an_answer_that_is_refused_is_counted_as_such() -> None:
+    class Strict(Asking):
+        async def run(self) -> None:
+            [player, *_] = await self.room.wait_players(2)
+            while True:
+                await self.room.ask(player, Choose("throw"), Throw, check=self.refuse)
+
+        def refuse(self, throw: Throw) -> None:
+            raise Reject("never")
+
+    done = explore_asking(Strict)
+    assert done.answers > 0
+    assert done.accepted_answers == 0
+
+
+def test_a_player_may_leave_a_question_open() -> None:
+    done = explore(
+        Asking, moves=lambda seat: None, answers=lambda seat, question: None, seeds=[0], checks=2
+    )
+    assert done.answers == 0
+
+
+def test_a_failure_at_the_shutdown_is_no_check_s() -> None:
+    class Last(Counter):
+        def user_left(self, username: str, /) -> None:
+            raise ZeroDivisionError("at the end")
+
+    with pytest.raises(AssertionError, match="in the shutdown: ZeroDivisionError: at the end"):
+        explore(Last, moves=lambda seat: Packet("add"), invariants=[same_state], seeds=[0])
+
+
+class Members(Saved):
+    """Knows who is in the game, and forgets those who leave."""
+
+    def user_joined(self, username: str, /) -> None:
+        if username in self.points:
+            raise ZeroDivisionError("a known player joins")
+        self.points[username] = 0
+
+    def user_left(self, username: str, /) -> None:
+        del self.points[username]
+
+
+def test_a_game_that_does_not_know_its_players_after_a_restart_is_found() -> None:
+    with pytest.raises(AssertionError, match="a known player joins"):
+        explore(Members, moves=lambda seat: Draw(), faults=Faults(restart_every=1), seeds=[0])
+    explore(Members, moves=lambda seat: Draw(), seeds=[0])
+
+
+class Round(Game):
+    """A turn for each player, which passes on when somebody leaves, or not."""
+
+    keeps_turn = False
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.turn = ""
+
+    def user_joined(self, username: str, /) -> None:
+        self.turn = self.turn or username
+
+    def user_left(self, username: str, /) -> None:
+        if self.turn == username and not self.keeps_turn:
+            self.turn = next(iter(self.room.players), "")
+
+    @on(Draw)
+    def draw(self, player: str, draw: Draw) -> None:
+        players = self.room.players
+        self.turn = players[(players.index(player) + 1) % len(players)]
+
+    def view(self, player: str | None) -> Any:
+        return {"turn": self.turn, "mine": self.turn == player}
+
+
+class KeptTurn(Round):
+    keeps_turn = True
+
+
+def turn_is_somebody_s(table: Table) -> None:
+    assert table.game.turn in table.players
+
+
+def explore_leaving(game: type[Game], faults: Faults, **more: Any) -> Any:
+    return explore(
+        game,
+        players=3,
+        moves=lambda seat: Draw() if seat.state["mine"] else None,
+        invariants=[turn_is_somebody_s],
+        faults=faults,
+        seeds=range(4),
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    "faults", [Faults(leave_every=5.0), Faults(quit_every=15.0)], ids=["leave", "quit"]
+)
+def test_a_game_that_waits_for_who_has_left_is_found(faults: Faults) -> None:
+    done = explore_leaving(Round, faults)
+    assert done.departures >= 4
+    with pytest.raises(AssertionError, match="turn_is_somebody_s") as caught:
+        explore_leaving(KeptTurn, faults)
+    assert " leaves" in str(caught.value)
+
+
+def test_who_leaves_joins_again_and_who_quits_does_not() -> None:
+    sizes: set[int] = set()
+
+    def note(table: Table) -> None:
+        sizes.add(len(table.players))
 
     explore(
-        Asking,
+        Round,
         moves=lambda seat: None,
-        answers=throw,
-        invariants=[shapes_vary],
-        seeds=range(2),
-        pace=3,
+        invariants=[note],
+        faults=Faults(leave_every=3.0, lasting=1.0),
+        seeds=[1],
+        checks=10,
     )
+    assert sizes == {1, 2}
+    after: list[int] = []
+    explore(
+        Round,
+        players=3,
+        moves=lambda seat: None,
+        invariants=[lambda table: after.append(len(table.players))],
+        faults=Faults(quit_every=2.0, restart_every=None),
+        seeds=[1],
+    )
+    assert after == sorted(after, reverse=True)
+    assert after[-1] == 1
+
+
+class Watched(Round):
+    """Shows spectators what is not so, or nothing at all."""
+
+    fault = ""
+
+    def view(self, player: str | None) -> Any:
+        if player is None and self.fault == "raises" and self.turn == "bob":
+            raise ZeroDivisionError("not for spectators")
+        return {"turn": self.turn, "mine": self.turn == player}
+
+
+def test_spectators_are_shown_what_the_view_returns() -> None:
+    done = explore_leaving(Watched, Faults(leave_every=5.0), spectators=2)
+    assert done.departures > 0
+    game = type("Raises", (Watched,), {"fault": "raises"})
+    with pytest.raises(AssertionError, match="ZeroDivisionError: not for spectators"):
+        explore_leaving(game, Faults(), spectators=1)
+
+
+@pytest.mark.parametrize("more", [{"players": 9}, {"spectators": 21}, {"spectators": -1}])
+def test_more_than_there_are_names_for_are_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected at most"):
+        explore(Round, moves=lambda seat: None, **more)
 
 
 # Secrets.
