@@ -21,6 +21,8 @@ __all__ = ["HostedServer", "Kit", "hosting", "playing"]
 
 ClientT = TypeVar("ClientT", bound=Client)
 
+FAILURE_NOTE = "It was raised in a server under test; see `expecting`."
+
 
 class HostedServer(Server):
     """A server for tests: without a port, and with a save file in memory.
@@ -140,9 +142,8 @@ class HostedServer(Server):
             error = bare(raised)
         finally:
             self._nursery = None
-        if self._failures and not isinstance(error, (KeyboardInterrupt, SystemExit)):
-            self._failures[0].add_note("It was raised in a server under test; see `expecting`.")
-            raise self._failures[0] from None
+        if not isinstance(error, (KeyboardInterrupt, SystemExit)):
+            self.raise_failure()
         if error is not None:
             raise error
 
@@ -169,6 +170,14 @@ class HostedServer(Server):
         if crash:
             self.store.state = saved
         await self._nursery.start(self._serve)
+
+    def raise_failure(self) -> None:
+        """Raise the first error that the test did not expect, if there was one."""
+        if self._failures:
+            failure = self._failures[0]
+            if FAILURE_NOTE not in getattr(failure, "__notes__", ()):
+                failure.add_note(FAILURE_NOTE)
+            raise failure from None
 
     def let_players_go(self) -> None:
         """Allow games to raise `PlayerLeft` from now on: players leave because the test is over."""
@@ -302,6 +311,10 @@ class Kit:
         try:
             return await self._context.__aexit__(*error)
         except BaseExceptionGroup as group:
+            if group.subgroup((KeyboardInterrupt, SystemExit)) is None:
+                for server in self._servers:
+                    # What the test stumbled over after that says less.
+                    server.raise_failure()
             # The test sees the one error, and not how many nurseries it came through.
             raise bare(group) from None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import pickle
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -58,9 +60,9 @@ def assert_hidden(
 
     Args:
         game: The class of the game.
-        secrets: Two or more ways to set up the game, right after it was made: attributes with
-            their values, or functions that take the game. What *player* may know has to be the
-            same in all of them.
+        secrets: Two or more ways to set up the game, right after it was made: attributes that it
+            has, with their values, or functions that take the game. No two may be the same. What
+            *player* may know has to be the same in all of them.
         player: Who must not find out.
         players: Who plays; all join in this order.
         play: Plays the game, given the clients by name. It does the same each time, so it must
@@ -74,16 +76,20 @@ def assert_hidden(
 
     Raises:
         AssertionError: The player can tell; the message shows the first difference.
-        ValueError: There is nothing to compare.
+        ValueError: There is nothing to compare: too few secrets, two that are equal or that set
+            up the same game, or an attribute that the game has not got.
     """
     if len(secrets) < 2:
         raise ValueError("secrets: expected two or more, so that there is something to compare")
+    _check_different(secrets)
     if player not in players:
         raise ValueError(f"player: expected one of {', '.join(players)}, got {player!r}")
+    setups = [_Setup(f"secrets[{number}]", secret) for number, secret in enumerate(secrets)]
     runs = [
-        simulate(_play, game, secret, player, players, play, options, seed, server_options)
-        for secret in secrets
+        simulate(_play, game, setup, player, players, play, options, seed, server_options)
+        for setup in setups
     ]
+    _check_different([setup.game_set_up or object() for setup in setups])
     if not runs[0]:
         raise ValueError(f"{player!r} got nothing at all, so there is nothing to compare")
     for number, run in enumerate(runs[1:], start=1):
@@ -99,9 +105,57 @@ def assert_hidden(
     return sum(len(frame.data) for frame in runs[0])
 
 
+def _check_different(secrets: Sequence[object]) -> None:
+    for number, secret in enumerate(secrets):
+        for earlier in range(number):
+            if secrets[earlier] == secret:
+                raise ValueError(
+                    f"secrets: expected all to differ, and secrets {earlier} and {number} set up "
+                    "the same game, so there is nothing to tell apart"
+                )
+
+
+@attrs.define(eq=False)
+class _Setup:
+    """A secret, and what it made of the game.
+
+    Attributes:
+        where: What errors call the secret.
+        secret: The secret.
+        game_set_up: The game's attributes once it was set up, in bytes; None where it has some of
+            which there are no bytes. Two games with the same bytes are the same.
+    """
+
+    where: str
+    secret: Secret
+    game_set_up: bytes | None = None
+
+    def apply(self, game: Game) -> None:
+        """Set up a game."""
+        if callable(self.secret):
+            self.secret(game)
+        else:
+            for attribute, value in self.secret.items():
+                if not hasattr(game, attribute):
+                    near = difflib.get_close_matches(attribute, dir(game), 1)
+                    raise ValueError(
+                        f"{self.where}: {type(game).__name__} has no attribute {attribute!r} once "
+                        f"it is made{f'; did you mean {near[0]!r}?' if near else ''}"
+                    )
+                setattr(game, attribute, value)
+        slots = (slot for kind in type(game).__mro__ for slot in getattr(kind, "__slots__", ()))
+        names = {*vars(game), *slots} - {"_room", "__dict__", "__weakref__"}
+        attributes = {name: getattr(game, name, None) for name in sorted(names)}
+        try:
+            self.game_set_up = pickle.dumps((attributes, game.room.random.getstate()))
+        except Exception:
+            # A lock or a function, say: then nobody can tell whether it is the same.
+            self.game_set_up = None
+
+
 async def _play(
     game: Callable[..., Game],
-    secret: Secret,
+    setup: _Setup,
     player: str,
     players: Sequence[str],
     play: Callable[[dict[str, Client]], Awaitable[object]] | None,
@@ -122,11 +176,7 @@ async def _play(
 
     def make_game(name: str, save_string: str | None = None) -> Game:
         made = game(name, save_string=save_string)
-        if callable(secret):
-            secret(made)
-        else:
-            for attribute, value in secret.items():
-                setattr(made, attribute, value)
+        setup.apply(made)
         return made
 
     network.on_record = note

@@ -921,3 +921,50 @@ def test_a_secret_of_one_is_none() -> None:
         assert_hidden(Poker, secrets=SECRETS[:1], player="ann")
     with pytest.raises(ValueError, match="expected one of ann, bob"):
         assert_hidden(Poker, secrets=SECRETS, player="cid")
+
+
+def test_a_secret_that_the_game_does_not_know_is_refused() -> None:
+    secrets = [{"crads": cards["cards"]} for cards in SECRETS]
+    with pytest.raises(ValueError, match=r"has no attribute 'crads' .*did you mean 'cards'"):
+        assert_hidden(Poker, secrets=secrets, player="ann", play=show)
+
+
+def test_secrets_that_are_the_same_are_refused() -> None:
+    same = [{"cards": {"ann": 7, "bob": 3}} for _ in range(2)]
+    with pytest.raises(ValueError, match="secrets 0 and 1 set up the same game"):
+        assert_hidden(Poker, secrets=same, player="ann")
+
+    def deal(card: int) -> Callable[[Poker], None]:
+        def set_up(game: Poker) -> None:
+            game.cards["bob"] = card
+
+        return set_up
+
+    with pytest.raises(ValueError, match="secrets 1 and 2 set up the same game"):
+        assert_hidden(Poker, secrets=[deal(1), deal(2), deal(2)], player="ann")
+
+
+def test_secrets_may_differ_by_chance_alone() -> None:
+    def seeded(seed: int) -> Callable[[Poker], None]:
+        return lambda game: game.room.random.seed(seed)
+
+    assert assert_hidden(Poker, secrets=[seeded(1), seeded(2)], player="ann")
+
+
+def test_a_secret_may_be_in_a_slot() -> None:
+    @attrs.define
+    class Slotted(Game):
+        name: str
+        save_string: str | None = None
+        card: int = 0
+
+    assert assert_hidden(Slotted, secrets=[{"card": 1}, {"card": 2}], player="ann")
+
+
+def test_a_game_of_which_there_are_no_bytes_is_compared_all_the_same() -> None:
+    class Locked(Poker):
+        def __init__(self, name: str, save_string: str | None = None) -> None:
+            super().__init__(name, save_string)
+            self.rule = lambda: None
+
+    assert assert_hidden(Locked, secrets=SECRETS, player="ann", play=show)

@@ -237,6 +237,14 @@ async def test_it_does_before_what_the_test_stumbles_over(autojump_clock: Any) -
             raise AssertionError("never reached")
 
 
+async def test_it_does_too_in_a_kit(autojump_clock: Any) -> None:
+    with pytest.raises(ZeroDivisionError, match="nothing to add"):
+        async with Kit(SimulatedNetwork()) as kit:
+            await kit.host(Counter)
+            ann = await kit.play("ann", game="table")
+            await ann.call(Add(0))
+
+
 async def test_an_error_that_is_expected_does_not(autojump_clock: Any) -> None:
     async with hosting(Counter) as server, playing(server, "ann", game="table") as ann:
         with server.expecting(ZeroDivisionError) as errors, pytest.raises(RequestFailed):
