@@ -374,7 +374,8 @@ class Room:
         if self._backend is None:
             raise RuntimeError(
                 "this game has no room: it was made outside a server. Host it with Server or "
-                "Client.local, or in a test with pgnet_trio.testing."
+                "Client.local, or in a test with pgnet_trio.testing: hosting(...) runs a server, "
+                "detached(...) makes one game without a server."
             )
         return self._backend
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgnet_trio.testing.detached import detached
 from pgnet_trio.testing.exploring import explore
 from pgnet_trio.testing.hosting import HostedServer, Kit, hosting, playing
 from pgnet_trio.testing.links import Conditions
@@ -27,6 +28,7 @@ __all__ = [
     "SimulatedNetwork",
     "Table",
     "assert_hidden",
+    "detached",
     "explore",
     "hosting",
     "playing",

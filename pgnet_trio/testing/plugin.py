@@ -17,6 +17,15 @@ from pgnet_trio.testing.hosting import Kit
 
 SEED = pytest.StashKey[int]()
 
+# pytest sets a fixture up once for all examples of a test. Where a fixture awaits something,
+# pytest-trio hands the object of the example before to each one, after it was torn down.
+IN_HYPOTHESIS = (
+    "The fixtures of pgnet_trio serve one run of a test, and Hypothesis runs this one for many "
+    "examples. Make the test a plain function without them: detached(MyGame, players=[...]) is a "
+    "game without a server, and simulate(main) runs an async function in which hosting(MyGame) "
+    "and playing(server, ...) are a server and its clients. All four are in pgnet_trio.testing."
+)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that repeats a failed test."""
@@ -50,6 +59,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture
 def pgnet_seed(request: pytest.FixtureRequest) -> Iterator[int]:
     """Yield a new seed for each test; the order of Trio's tasks depends on it too."""
+    if hasattr(request.function, "hypothesis"):
+        pytest.fail(IN_HYPOTHESIS, pytrace=False)
     seed = request.config.getoption("--pgnet-seed")
     if seed is None:
         seed = random.SystemRandom().randrange(2**32)

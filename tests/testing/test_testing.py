@@ -17,11 +17,14 @@ import trio
 
 import pgnet_trio.testing
 from pgnet_trio import (
+    Bot,
     Client,
+    CodecError,
     Disconnected,
     Game,
     Packet,
     Push,
+    Reject,
     RequestFailed,
     SessionLost,
     StorageError,
@@ -32,6 +35,7 @@ from pgnet_trio.testing import (
     Kit,
     MemoryStore,
     SimulatedNetwork,
+    detached,
     hosting,
     playing,
     simulate,
@@ -291,6 +295,129 @@ async def test_the_error_of_the_test_comes_out(autojump_clock: Any) -> None:
             raise LookupError("of the test")
 
 
+# Games without a server.
+
+
+@attrs.frozen
+class Draw:
+    pass
+
+
+class Deck(Game):
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.left: list[str] = []
+        self.room.random.shuffle(cards := list(range(52)))
+        self.label = f"{self.room.name} {self.room.options.get('level', 1)} {self.room.time()}"
+        self.hands: dict[str, int] = {}
+        self.cards = cards
+
+    def user_joined(self, username: str, /) -> None:
+        assert self.room.players[-1] == username
+        if username == "eve":
+            raise Reject("not you")
+        self.hands[username] = self.cards.pop()
+
+    async def user_left(self, username: str, /) -> None:
+        assert username not in self.room.players
+        self.left.append(username)
+
+    @on(Draw)
+    def draw(self, player: str, draw: Draw) -> None:
+        self.room.push("drawn", {"by": player})
+        self.hands[player] = self.cards.pop()
+
+    def view(self, player: str | None) -> Any:
+        return {"card": self.hands.get(player or "")}
+
+
+def test_a_game_needs_no_server_to_be_made() -> None:
+    deck = detached(Deck, players=["ann", "bob"], seed=1, options={"level": 3})
+    assert deck.room.players == ["ann", "bob"]
+    assert deck.label == "table 1 3 0.0"
+    assert deck.hands == detached(Deck, players=["ann", "bob"], seed=1).hands
+    assert deck.hands != detached(Deck, players=["ann", "bob"], seed=2).hands
+    card = deck.hands["ann"]
+    deck.draw("ann", Draw())
+    assert deck.view("ann") != {"card": card}
+    assert detached(Deck, name="another").label == "another 1 0.0"
+
+
+def test_it_may_lock_kick_and_close_there() -> None:
+    deck = detached(Deck, players=["ann", "bob"])
+    deck.room.kick("ann", "enough")
+    deck.room.kick("nobody")
+    assert (deck.room.players, deck.left) == (["bob"], ["ann"])
+    deck.room.locked = True
+    deck.room.sync()
+    deck.room.close("over")
+    assert deck.room.locked
+
+
+def test_it_is_made_from_its_save_there() -> None:
+    counter = detached(Counter, players=["ann"])
+    counter.add("ann", Add(3))
+    for saved in (counter.get_save_string(), '{"total": 3}'):
+        assert detached(Counter, saved=saved).total == 3
+    assert detached(Counter, saved="").total == 0
+
+
+async def test_its_time_goes_on_in_a_trio_test(autojump_clock: Any) -> None:
+    deck = detached(Deck)
+    await trio.sleep(5)
+    assert deck.room.time() == 5
+
+
+def test_what_a_game_refuses_or_cannot_send_shows_there() -> None:
+    with pytest.raises(Reject, match="not you"):
+        detached(Deck, players=["ann", "eve"])
+    with pytest.raises(ValueError, match="each name once, got 'ann' again"):
+        detached(Deck, players=["ann", "ann"])
+    with pytest.raises(CodecError, match="options"):
+        detached(Deck, options={"what": {1, 2}})
+    deck = detached(Deck, players=["ann"])
+    with pytest.raises(CodecError, match="64 bits"):
+        deck.room.push("big", {"number": 2**64})
+    with pytest.raises(ValueError, match="the server's own"):
+        deck.room.push("__pgnet__.mine")
+
+
+def test_what_needs_a_server_says_so() -> None:
+    async def ask(game: Game) -> None:
+        await game.room.ask("ann", Choose(), Choice)
+
+    async def ask_all(game: Game) -> None:
+        await game.room.ask_all(["ann"], Choose(), Choice)
+
+    async def wait(game: Game) -> None:
+        await game.room.wait_players(1)
+
+    async def save(game: Game) -> None:
+        await game.room.save()
+
+    async def start(game: Game) -> None:
+        game.room.nursery.start_soon(trio.sleep, 1)
+
+    async def add_bot(game: Game) -> None:
+        game.room.add_bot(Bot("a bot"))
+
+    deck = detached(Deck, players=["ann"])
+    for use in (ask, ask_all, wait, save, start, add_bot):
+        with pytest.raises(RuntimeError, match=r"needs a server.*pgnet_trio\.testing\.hosting"):
+            trio.run(use, deck)
+
+
+def test_a_hook_that_waits_does_too() -> None:
+    class Waiting(Game):
+        async def user_joined(self, username: str, /) -> None:
+            await trio.sleep(1)
+
+    async def main() -> None:
+        detached(Waiting, players=["ann"])
+
+    with pytest.raises(RuntimeError, match="user_joined waits for something"):
+        trio.run(main)
+
+
 # Clients.
 
 
@@ -445,21 +572,41 @@ def test_it_is_harmless_without_pytest_trio(tmp_path: Path) -> None:
     assert (outcomes["test_seed"], outcomes["test_another"]) == ("PASSED", "PASSED")
 
 
-# The guide.
+@pytest.mark.parametrize("fixture", ["pgnet_seed", "pgnet_network", "pgnet_client"])
+def test_its_fixtures_refuse_hypothesis_and_say_what_to_use(tmp_path: Path, fixture: str) -> None:
+    text = f"""
+        from hypothesis import HealthCheck, given, settings
+        from hypothesis import strategies as st
+
+        @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+        @given(st.integers())
+        @pytest.mark.trio
+        async def test_many({fixture}, number):
+            pass
+    """
+    outcomes = run_pytest(tmp_path, it=text)
+    assert outcomes["test_many"] == "ERROR"
+    assert "a plain function without them: detached(MyGame" in outcomes["printed"]
 
 
-def test_the_tests_of_the_guide_pass_in_trio_mode(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "how-to" / "testing.md").read_text("utf-8")
-    blocks = [block.text for block in blocks_of("testing.md", page)]
+# The guides.
+
+
+@pytest.mark.parametrize(("name", "count"), [("testing", 9), ("properties", 5)])
+def test_the_tests_of_the_guides_pass_in_trio_mode(tmp_path: Path, name: str, count: int) -> None:
+    page = (ROOT / "docs" / "how-to" / f"{name}.md").read_text("utf-8")
+    blocks = [block.text for block in blocks_of(f"{name}.md", page)]
     names = []
     for number, block in enumerate(blocks):
-        is_game = block.startswith("# race.py")
-        (tmp_path / ("race.py" if is_game else f"test_{number}.py")).write_text(block, "utf-8")
+        game = re.match(r"# (\w+\.py)\n", block)
+        (tmp_path / (game[1] if game else f"test_{number}.py")).write_text(block, "utf-8")
         names += re.findall(r"^(?:async )?def (test_\w+)", block, re.MULTILINE)
+        # A state machine of Hypothesis.
+        names += ["runTest"] * len(re.findall(r"^Test\w+ = ", block, re.MULTILINE))
     outcomes = run_pytest(tmp_path, "--override-ini=trio_mode=true")
     printed = outcomes.pop("printed")
     assert outcomes == dict.fromkeys(names, "PASSED"), printed
-    assert len(names) >= 9
+    assert len(names) >= count
 
 
 def test_every_public_name_is_in_the_reference() -> None:

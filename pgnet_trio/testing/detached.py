@@ -1,0 +1,214 @@
+"""A game as a plain object: rules in a test without a server, and without Trio."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NoReturn, TypeVar
+
+import trio
+
+from pgnet_trio.codec import decode_json, encode_json, plain
+from pgnet_trio.errors import Reject
+from pgnet_trio.game import Game, NoDefault, current_room
+from pgnet_trio.messages import SERVER_PREFIX
+from pgnet_trio.protocol.v2.envelopes import encode_push
+from pgnet_trio.typed import to_push
+
+__all__ = ["detached"]
+
+AnswerT = TypeVar("AnswerT")
+GameT = TypeVar("GameT", bound=Game)
+ModelT = TypeVar("ModelT")
+
+
+def detached(
+    game: Callable[..., GameT],
+    /,
+    *,
+    players: Iterable[str] = (),
+    seed: int | str = 0,
+    name: str = "table 1",
+    options: Mapping[str, Any] | None = None,
+    saved: object = None,
+) -> GameT:
+    """Make a game without a server: to call its methods in a test, a thousand times a second.
+
+    ``game = detached(Cards, players=["ann", "bob"], seed=1)`` makes the game and lets the players
+    join, as a server would. Its room has a name, options, players, seeded ``random`` and
+    ``locked``. ``room.time()`` is 0, or, where Trio runs, goes on from there. A push is checked,
+    and reaches nobody. ``room.kick`` takes effect at once, since there are no turns, and so does
+    the leaving that follows it. What needs a server raises RuntimeError: ``ask``, ``ask_all``,
+    ``wait_players``, ``nursery``, ``add_bot`` and ``save``. ``run`` and ``update`` are not called.
+
+    Args:
+        game: The class of the game.
+        players: Who joins, in this order.
+        seed: What ``room.random`` depends on.
+        name: The game's name in the lobby.
+        options: What the game is created with.
+        saved: What ``get_save_string`` returned earlier: a text or a model. None for a new game.
+
+    Returns:
+        The game.
+
+    Raises:
+        Reject: The game refuses a player, or to be made.
+        CodecError: *options* or *saved* cannot travel.
+        RuntimeError: The game did what needs a server, or its ``user_joined`` waits for something.
+    """
+    given = plain(dict(options or {}), "options")
+    save_string = saved if saved is None or isinstance(saved, str) else encode_json(saved)
+    room = _DetachedRoom(name, MappingProxyType(given), random.Random(seed), save_string)
+    token = current_room.set(room)
+    try:
+        made = game(name, save_string=save_string or None)
+    finally:
+        current_room.reset(token)
+    room.game = made
+    for player in players:
+        room.join(player)
+    return made
+
+
+class _DetachedRoom:
+    """The `pgnet_trio.game.RoomBackend` of a game without a server.
+
+    Args:
+        name: The game's name.
+        options: What the game was created with.
+        random: The game's randomness.
+        save_string: What the game was saved as; None for a new game.
+
+    Attributes:
+        game: The game, once it is made.
+        locked: Whether nobody more may join, which is nobody's concern here.
+        players: Who has joined.
+    """
+
+    game: Game
+
+    def __init__(
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        random: random.Random,
+        save_string: str | None,
+    ) -> None:
+        self.name = name
+        self.options = options
+        self.random = random
+        self.locked = False
+        self._players: list[str] = []
+        self._save_string = save_string
+        self._start = _now()
+
+    def join(self, player: str) -> None:
+        """Let a player join; raises Reject where the game refuses them."""
+        if player in self._players:
+            raise ValueError(f"players: expected each name once, got {player!r} again")
+        self._players.append(player)
+        try:
+            _finish(self.game.user_joined(player), "user_joined")
+        except Reject:
+            self._players.remove(player)
+            raise
+
+    @property
+    def players(self) -> list[str]:
+        """The players in join order."""
+        return list(self._players)
+
+    @property
+    def nursery(self) -> NoReturn:
+        """Refuse: no server would run the tasks."""
+        raise _needs_server("nursery")
+
+    def time(self) -> float:
+        """Return the seconds since the game was made, where Trio runs."""
+        return _now() - self._start
+
+    def push(
+        self,
+        message: object,
+        payload: dict[str, Any] | None = None,
+        to: str | Iterable[str] | None = None,
+        exclude: str | Iterable[str] = (),
+    ) -> None:
+        """Check a push."""
+        push = to_push(message, payload)
+        if push.message.startswith(SERVER_PREFIX):
+            raise ValueError(f"{push.message!r}: messages that begin so are the server's own")
+        encode_push(push)
+
+    def kick(self, player: str, reason: str = "") -> None:
+        """Let a player leave, now."""
+        if player in self._players:
+            self._players.remove(player)
+            _finish(self.game.user_left(player), "user_left")
+
+    def end(self, reason: str = "") -> None:
+        """Do nothing: there is nobody who would return to a lobby."""
+
+    def sync(self) -> None:
+        """Do nothing: nobody is shown a state."""
+
+    def saved(self, model: type[ModelT]) -> ModelT | None:
+        """Read the save string as a model."""
+        return decode_json(self._save_string, model) if self._save_string else None
+
+    def refuse_in_turn(self, what: str) -> None:
+        """Refuse what waits for players."""
+        raise _needs_server(what)
+
+    async def ask(
+        self,
+        player: str,
+        question: object,
+        answer: type[AnswerT],
+        timeout: float | None,
+        default: AnswerT | NoDefault,
+        check: Callable[[AnswerT], None] | None,
+    ) -> AnswerT:
+        """Refuse: there is no client to answer."""
+        raise _needs_server("ask")
+
+    async def wait_players(self, count: int) -> list[str]:
+        """Refuse: nobody else joins."""
+        raise _needs_server("wait_players")
+
+    async def save(self) -> None:
+        """Refuse: there is no save file."""
+        raise _needs_server("save")
+
+    def add_bot(self, bot: object) -> None:
+        """Refuse: a bot plays over a link to a server."""
+        raise _needs_server("add_bot")
+
+
+def _needs_server(what: str) -> RuntimeError:
+    return RuntimeError(
+        f"room.{what} needs a server, and this game is detached: test what uses it with "
+        "pgnet_trio.testing.hosting, or pgnet_trio.testing.explore"
+    )
+
+
+def _now() -> float:
+    return trio.current_time() if trio.lowlevel.in_trio_run() else 0.0
+
+
+def _finish(result: Any, what: str) -> None:
+    """Run a hook that is ``async def`` to its end, which it has to reach without waiting."""
+    if not inspect.iscoroutine(result):
+        return
+    try:
+        result.send(None)
+    except StopIteration:
+        return
+    result.close()
+    raise RuntimeError(
+        f"{what} waits for something, and a detached game cannot: test it with "
+        "pgnet_trio.testing.hosting"
+    )
