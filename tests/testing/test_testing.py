@@ -592,11 +592,20 @@ def test_its_fixtures_refuse_hypothesis_and_say_what_to_use(tmp_path: Path, fixt
 # The guides.
 
 
+FEW_EXAMPLES = """
+from hypothesis import settings
+
+settings.register_profile("few", max_examples=10, deadline=None, database=None)
+settings.load_profile("few")
+"""
+
+
 @pytest.mark.parametrize(("name", "count"), [("testing", 9), ("properties", 5)])
 def test_the_tests_of_the_guides_pass_in_trio_mode(tmp_path: Path, name: str, count: int) -> None:
     page = (ROOT / "docs" / "how-to" / f"{name}.md").read_text("utf-8")
     blocks = [block.text for block in blocks_of(f"{name}.md", page)]
     names = []
+    (tmp_path / "conftest.py").write_text(FEW_EXAMPLES, "utf-8")
     for number, block in enumerate(blocks):
         game = re.match(r"# (\w+\.py)\n", block)
         (tmp_path / (game[1] if game else f"test_{number}.py")).write_text(block, "utf-8")
