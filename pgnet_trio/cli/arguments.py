@@ -6,9 +6,18 @@ import argparse
 import math
 import re
 
+from pgnet_trio.server.proxies import TrustedProxies
 from pgnet_trio.transport import choose
 
-__all__ = ["duration", "not_negative", "port", "positive", "transport_name", "whole"]
+__all__ = [
+    "duration",
+    "not_negative",
+    "port",
+    "positive",
+    "transport_name",
+    "trusted_proxies",
+    "whole",
+]
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(ms|s|m|h|)")
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
@@ -20,6 +29,16 @@ def transport_name(text: str, /) -> str:
         return choose(text).name
     except (ImportError, ValueError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def trusted_proxies(text: str, /) -> list[str]:
+    """Read addresses and networks with commas between them."""
+    addresses = [address.strip() for address in text.split(",")]
+    try:
+        TrustedProxies(addresses)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).partition(": ")[2].removesuffix(".")) from None
+    return addresses
 
 
 def port(text: str, /) -> int:

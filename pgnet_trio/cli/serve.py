@@ -11,7 +11,13 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from pgnet_trio.cli.arguments import not_negative, port, positive, transport_name
+from pgnet_trio.cli.arguments import (
+    not_negative,
+    port,
+    positive,
+    transport_name,
+    trusted_proxies,
+)
 from pgnet_trio.cli.game_class import load_game_class
 from pgnet_trio.cli.passwords import find_secret
 from pgnet_trio.cli.process import (
@@ -134,6 +140,18 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         help="2 refuses clients of PGNet, whose protocol has no forward secrecy (default: 1)",
     )
     option(
+        "--trusted-proxies",
+        type=trusted_proxies,
+        metavar="ADDRESSES",
+        help="proxies in front of this server, such as 127.0.0.1,::1 or 10.0.0.0/8: what they say "
+        "in X-Forwarded-For is believed",
+    )
+    option(
+        "--proxy-protocol",
+        action="store_true",
+        help="the trusted proxies begin each connection with the PROXY protocol, version 1 or 2",
+    )
+    option(
         "--watchdog",
         type=_limit,
         metavar="SECONDS",
@@ -191,6 +209,8 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:
         # Each limit is right by itself, but they do not fit each other.
         raise PGNetError(str(error)) from error
+    if settings.get("proxy_protocol") and not settings.get("trusted_proxies"):
+        raise PGNetError("--proxy-protocol needs the proxies' addresses: --trusted-proxies")
     most = limits.max_connections
     allow_open_files(None if most is None else most + OTHER_FILES)
     game = load_game_class(settings.pop("game"))

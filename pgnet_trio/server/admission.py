@@ -258,7 +258,9 @@ class Registrations:
 class ConnectionCounts:
     """Counts connections, and says when one is too many.
 
-    An admitted connection counts until `logged_in` and then `closed` have been called for it.
+    A connection is counted when it is opened, and for its address once that is known: behind a
+    proxy the handshake tells it. It counts until `logged_in` and `closed`, and then `ended`, have
+    been called for it. A link inside the process is counted nowhere.
 
     Args:
         limits: How many there may be.
@@ -278,15 +280,26 @@ class ConnectionCounts:
     @property
     def logging_in(self) -> int:
         """How many of them are not logged in yet."""
-        return sum(self._logging_in.values())
+        return self._total - sum(self._open.values()) + sum(self._logging_in.values())
+
+    def begin(self) -> str | None:
+        """Count a new connection, or return the reason to refuse it."""
+        most = self._limits.max_connections
+        if most is not None and self._total >= most:
+            return "The server is full."
+        self._total += 1
+        return None
+
+    def ended(self) -> None:
+        """Note that a connection is gone that `begin` has counted."""
+        self._total -= 1
 
     def admit(self, address: str | None) -> str | None:
-        """Count a new connection, or return the reason to refuse it."""
+        """Count a connection for its address, or return the reason to refuse it."""
         if address is None:
             return None
         limits, source = self._limits, _source(address)
         for count, limit, reason in (
-            (self._total, limits.max_connections, "The server is full."),
             (
                 self._open.get(source, 0),
                 limits.max_connections_per_address,
@@ -300,7 +313,6 @@ class ConnectionCounts:
         ):
             if limit is not None and count >= limit:
                 return reason
-        self._total += 1
         _count(self._open, source, 1)
         _count(self._logging_in, source, 1)
         return None
@@ -313,7 +325,6 @@ class ConnectionCounts:
     def closed(self, address: str | None) -> None:
         """Note that an admitted connection is gone; `logged_in` was called for it before."""
         if address is not None:
-            self._total -= 1
             _count(self._open, _source(address), -1)
 
 

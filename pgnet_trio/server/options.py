@@ -11,6 +11,7 @@ import attrs
 from pgnet_trio.environment import Environment
 from pgnet_trio.game import Game
 from pgnet_trio.server.limits import Limits
+from pgnet_trio.server.proxies import TrustedProxies
 from pgnet_trio.storage.interface import Store
 from pgnet_trio.transport import WebSocketImplementation
 
@@ -28,6 +29,7 @@ class Options:
         make_game: Makes a game from a name and ``save_string=``.
         store: An author's own store, instead of `save_file`.
         implementation: The WebSocket library.
+        trusted_proxies: The proxies that are believed when they say whose connection they pass on.
         watchdog: Seconds that a game may block; None for any time.
         watchdog_exit: Seconds of that after which the process ends; None for never.
     """
@@ -49,6 +51,8 @@ class Options:
     resume_grace: float
     duplicate_login: str
     minimum_protocol: int
+    trusted_proxies: TrustedProxies
+    proxy_protocol: bool
     watchdog: float | None
     watchdog_exit: float | None
     limits: Limits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +22,7 @@ from pgnet_trio.server.connections.serving import handle_transport
 from pgnet_trio.server.games.saves import SaveMemory
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.options import Options, check_game, check_hook, check_switch, check_text
+from pgnet_trio.server.proxies import TrustedProxies
 from pgnet_trio.server.run import Carryover, Run
 from pgnet_trio.storage import key_file_of, read_key
 from pgnet_trio.storage.interface import Store
@@ -68,6 +69,12 @@ class Server:
             connected already: ``"take_over"`` gives it the seat, and the older client is told;
             ``"refuse"`` refuses it. Clients with protocol 1 are always refused.
         minimum_protocol: 2 refuses clients of PGNet, whose protocol has no forward secrecy.
+        trusted_proxies: The addresses of the proxies in front of this server, and networks such as
+            ``"10.0.0.0/8"``. They are believed when they say in ``X-Forwarded-For`` which address a
+            player comes from, and limits for each address hold for that one. From anybody else
+            the header is ignored.
+        proxy_protocol: Whether the trusted proxies begin each connection with the header of the
+            PROXY protocol, version 1 or 2; a connection of theirs without it is closed.
         watchdog: Seconds after which a game that holds up all others, by a call that blocks, is
             named in the log, with the line, and again and again while that lasts; None: it is not
             looked for.
@@ -103,6 +110,8 @@ class Server:
         resume_grace: float = 30.0,
         duplicate_login: Literal["take_over", "refuse"] = "take_over",
         minimum_protocol: int = 1,
+        trusted_proxies: Iterable[str] = (),
+        proxy_protocol: bool = False,
         watchdog: float | None = 0.25,
         watchdog_exit: float | None = None,
         **limits: Any,
@@ -132,6 +141,10 @@ class Server:
             raise ValueError(f"watchdog_exit has to be over 0 s, or None; got {watchdog_exit!r}.")
         if minimum_protocol not in (1, 2):
             raise ValueError(f"minimum_protocol: expected 1 or 2, got {minimum_protocol!r}.")
+        proxies = TrustedProxies(trusted_proxies)
+        check_switch("proxy_protocol", proxy_protocol)
+        if proxy_protocol and not proxies:
+            raise ValueError("proxy_protocol needs the addresses of the proxies: trusted_proxies.")
         environment = environment or Environment()
         store = save_file if isinstance(save_file, Store) else None
         save_path = None
@@ -161,6 +174,8 @@ class Server:
             resume_grace=resume_grace,
             duplicate_login=duplicate_login,
             minimum_protocol=minimum_protocol,
+            trusted_proxies=proxies,
+            proxy_protocol=proxy_protocol,
             watchdog=watchdog,
             watchdog_exit=watchdog_exit,
             limits=Limits(**limits),

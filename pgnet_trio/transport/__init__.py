@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     import trio
 
+    from pgnet_trio.transport.handshake import PeerFromHeader
+
 __all__ = ["MemoryTransport", "Transport", "WebSocketImplementation", "choose", "memory_pair"]
 
 
@@ -29,6 +31,7 @@ class Accept(Protocol):
         subprotocols: Sequence[str] = (),
         max_message_size: int | None,
         peer: str | None = None,
+        peer_from_header: PeerFromHeader | None = None,
     ) -> AbstractAsyncContextManager[Transport]: ...
 
 

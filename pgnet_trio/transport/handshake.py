@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import re
+import socket
 import ssl
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
+from pgnet_trio.errors import ProtocolError
 from pgnet_trio.transport.pipes import close_at_once
+from pgnet_trio.transport.proxy_protocol import MAX_HEADER_SIZE, ProxyHeader
 from pgnet_trio.transport.rules import CLOSE_TIMEOUT
 
 if TYPE_CHECKING:
     from pgnet_trio.transport.pipes import BytePipe
 
-__all__ = ["TOO_EARLY", "HeadEnd", "open_stream", "refuse"]
+__all__ = [
+    "FORWARDED_FOR",
+    "TOO_EARLY",
+    "HeadEnd",
+    "PeerFromHeader",
+    "open_stream",
+    "read_proxy_header",
+    "refuse",
+]
+
+FORWARDED_FOR = "X-Forwarded-For"
+"""The header in which proxies say whose request they pass on."""
+
+PeerFromHeader: TypeAlias = Callable[[list[str]], str]
 
 TOO_EARLY = "something came with the handshake\n"
 """The answer to a client that sends more than its request before it has the answer."""
@@ -56,6 +73,34 @@ async def open_stream(host: str, port: int, ssl_context: ssl.SSLContext | None) 
     except BaseException:
         await close_at_once(stream)
         raise
+
+
+async def read_proxy_header(stream: trio.SocketStream) -> str | None:
+    """Read the header of the PROXY protocol, and nothing that follows it.
+
+    Nothing here has a deadline: use a cancel scope. The stream stays open whatever happens.
+
+    Returns:
+        The address that the connection comes from; None where the proxy names none.
+
+    Raises:
+        trio.BrokenResourceError: The proxy is gone, or sent something else.
+    """
+    header = ProxyHeader()
+    end: int | None = None
+    try:
+        while end is None:
+            # Look first: what follows the header belongs to the handshake.
+            data = await stream.socket.recv(MAX_HEADER_SIZE, socket.MSG_PEEK)
+            if not data:
+                raise trio.BrokenResourceError("the peer was gone before its PROXY header")
+            end = header.receive(data)
+            remaining = len(data) if end is None else end
+            while remaining:
+                remaining -= len(await stream.receive_some(remaining))
+    except (ProtocolError, OSError) as error:
+        raise trio.BrokenResourceError(str(error)) from error
+    return header.source
 
 
 async def refuse(pipe: BytePipe, answer: bytes) -> None:

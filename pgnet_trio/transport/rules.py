@@ -16,6 +16,7 @@ __all__ = [
     "MESSAGES_PER_PASS",
     "MESSAGE_TOO_BIG",
     "POLICY_VIOLATION",
+    "TRY_AGAIN_LATER",
     "byte_size",
     "check_close_code",
     "closed_by_peer",
@@ -54,6 +55,9 @@ POLICY_VIOLATION = 1008
 
 MESSAGE_TOO_BIG = 1009
 """The peer sent a message over the limit."""
+
+TRY_AGAIN_LATER = 1013
+"""The server has too many connections now."""
 
 CLOSED_HERE = "this link was closed at this end"
 BUSY_RECEIVING = "another task is already receiving from this link"

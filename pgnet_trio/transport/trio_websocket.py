@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 import ssl
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -34,12 +34,19 @@ from trio_websocket import (
 
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.transport.frames import FINAL_CLOSE
-from pgnet_trio.transport.handshake import TOO_EARLY, HeadEnd, open_stream, refuse
+from pgnet_trio.transport.handshake import (
+    FORWARDED_FOR,
+    TOO_EARLY,
+    HeadEnd,
+    open_stream,
+    refuse,
+)
 from pgnet_trio.transport.pipes import BytePipe, helper_nursery, open_pipe
 from pgnet_trio.transport.rules import CLOSED_HERE, closed_by_peer, cut_reason
 from pgnet_trio.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
+    from pgnet_trio.transport.handshake import PeerFromHeader
     from pgnet_trio.transport.interface import Transport
 
 __all__ = ["TrioWebSocketTransport", "accept", "connect"]
@@ -60,6 +67,7 @@ async def accept(
     subprotocols: Sequence[str] = (),
     max_message_size: int | None,
     peer: str | None = None,
+    peer_from_header: PeerFromHeader | None = None,
 ) -> AsyncGenerator[Transport, None]:
     """Take a client's connection as a WebSocket; it is closed at exit.
 
@@ -72,6 +80,8 @@ async def accept(
             of them is accepted without one.
         max_message_size: As in `Transport`.
         peer: The client's address, where the caller knows it better than the socket does.
+        peer_from_header: Called with the request's lines of ``X-Forwarded-For``; returns the
+            client's address. None where whoever sends the request is not to be believed.
 
     Raises:
         trio.BrokenResourceError: The client is gone; or it asked for something that is no
@@ -82,7 +92,7 @@ async def accept(
         offered: tuple[str, ...] = ()
 
         async def shake_hands() -> WebSocketConnection:
-            nonlocal offered
+            nonlocal offered, peer
             request = await wrap_server_stream(
                 library.nursery, library, _QUEUE_SIZE, sys.maxsize, _READ_SIZE
             )
@@ -91,6 +101,8 @@ async def accept(
                 await library.aclose()
                 raise trio.BrokenResourceError(TOO_EARLY.rstrip())
             offered = request.proposed_subprotocols
+            if peer_from_header is not None:
+                peer = peer_from_header(_forwarded_for(request.headers))
             chosen = next((name for name in subprotocols if name in offered), None)
             return await request.accept(subprotocol=chosen)
 
@@ -168,6 +180,11 @@ async def connect(
         )
         async with transport:
             yield transport
+
+
+def _forwarded_for(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
+    wanted = FORWARDED_FOR.encode().lower()
+    return [value.decode("latin-1") for name, value in headers if name.lower() == wanted]
 
 
 class TrioWebSocketTransport(WebSocketTransport):

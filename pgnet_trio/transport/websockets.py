@@ -19,7 +19,13 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.transport.handshake import TOO_EARLY, HeadEnd, open_stream, refuse
+from pgnet_trio.transport.handshake import (
+    FORWARDED_FOR,
+    TOO_EARLY,
+    HeadEnd,
+    open_stream,
+    refuse,
+)
 from pgnet_trio.transport.pipes import BytePipe, open_pipe
 from pgnet_trio.transport.rules import (
     INVALID_TEXT,
@@ -29,6 +35,7 @@ from pgnet_trio.transport.rules import (
 from pgnet_trio.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
+    from pgnet_trio.transport.handshake import PeerFromHeader
     from pgnet_trio.transport.interface import Transport
 
 try:
@@ -51,6 +58,7 @@ async def accept(
     subprotocols: Sequence[str] = (),
     max_message_size: int | None,
     peer: str | None = None,
+    peer_from_header: PeerFromHeader | None = None,
 ) -> AsyncGenerator[Transport, None]:
     """Take a client's connection as a WebSocket; it is closed at exit.
 
@@ -63,6 +71,8 @@ async def accept(
             of them is accepted without one.
         max_message_size: As in `Transport`.
         peer: The client's address, where the caller knows it better than the socket does.
+        peer_from_header: Called with the request's lines of ``X-Forwarded-For``; returns the
+            client's address. None where whoever sends the request is not to be believed.
 
     Raises:
         trio.BrokenResourceError: The client is gone; or it asked for something that is no
@@ -70,7 +80,9 @@ async def accept(
     """
     protocol = _Handshake(subprotocols)
     async with open_pipe(stream) as pipe:
-        await _shake_hands_as_server(protocol, pipe)
+        request = await _shake_hands_as_server(protocol, pipe)
+        if peer_from_header is not None:
+            peer = peer_from_header(request.headers.get_all(FORWARDED_FOR))
         transport = WebsocketsLibraryTransport(
             pipe,
             is_client=False,
@@ -82,7 +94,7 @@ async def accept(
         # The protocol and its parser hold each other, and the request with all its headers, which
         # nobody needs any more. Cut the circle here, or the garbage collector has to find it.
         protocol.parser.close()
-        del protocol
+        del protocol, request
         async with transport:
             yield transport
 
@@ -250,7 +262,7 @@ class _Handshake(ServerProtocol):
         return next((Subprotocol(name) for name in self._ours if name in subprotocols), None)
 
 
-async def _shake_hands_as_server(protocol: ServerProtocol, pipe: BytePipe) -> None:
+async def _shake_hands_as_server(protocol: ServerProtocol, pipe: BytePipe) -> Request:
     size, head_end = 0, HeadEnd()
     response: Response | None = None
     while True:
@@ -276,7 +288,7 @@ async def _shake_hands_as_server(protocol: ServerProtocol, pipe: BytePipe) -> No
             if protocol.state is State.OPEN:
                 pipe.write_nowait(answer)
                 await pipe.flush()
-                return
+                return events[0]
     elif not answer and response is None:
         response = protocol.reject(400, "this is no WebSocket handshake\n")
     if response is not None:

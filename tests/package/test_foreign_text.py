@@ -58,6 +58,7 @@ OURS = {
     "MAX_LOADS": "a number",
     "EXIT_STATUS": "a number",
     "refusal": "our words",
+    "refused.exceptions[0]": "our words",
     "interval": "a number",
     "seconds": "a number",
     "waited": "a number",
@@ -72,6 +73,8 @@ OURS = {
     "peer": "an address",
     "self._peer": "an address",
     "transport.peer": "an address",
+    # Or as a trusted proxy says it; then it was read, and written anew.
+    "place.peer": "an address",
     # Names that were checked before anything was made under them.
     "bot.username": "the name of a bot, which the author chose",
     "session.username": "the name of a user who is logged in",

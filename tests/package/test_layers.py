@@ -72,7 +72,9 @@ PURE_MODULES = {
     "pgnet_trio.server.admission",
     "pgnet_trio.server.hash_queue",
     "pgnet_trio.server.limits",
+    "pgnet_trio.server.proxies",
     "pgnet_trio.server.tokens",
+    "pgnet_trio.transport.proxy_protocol",
 }
 
 # The only layers that may touch a private name of a dependency: Trio's scheduler has no public

@@ -21,6 +21,7 @@ SERVER_LAYERS = (
     "memory",
     "password_checks",
     "shutdown",
+    "proxies",
     "options",
     "watchdog",
     # One game, and then all of them; `stats` shows them too.
@@ -42,6 +43,7 @@ SERVER_LAYERS = (
     "context",
     "requests",
     "connections.listeners",
+    "connections.place",
     "connections.reader",
     "connections.login",
     "connections.serving",

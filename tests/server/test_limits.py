@@ -292,9 +292,7 @@ def total_size(thing: object) -> int:
 
 
 def test_one_address_cannot_have_them_all() -> None:
-    counts = ConnectionCounts(
-        Limits(max_connections=5, max_connections_per_address=3, max_logins_per_address=2)
-    )
+    counts = ConnectionCounts(Limits(max_connections_per_address=3, max_logins_per_address=2))
     assert counts.admit("10.0.0.1") is None
     assert counts.admit("10.0.0.1") is None
     assert counts.admit("10.0.0.1") == "Too many connections from your address are logging in."
@@ -303,11 +301,30 @@ def test_one_address_cannot_have_them_all() -> None:
     counts.logged_in("10.0.0.1")
     assert counts.admit("10.0.0.1") == "Too many connections from your address."
     assert counts.admit("10.0.0.2") is None
-    assert counts.admit("10.0.0.3") is None
-    assert counts.admit("10.0.0.4") == "The server is full."
     assert counts.admit(INSIDE) is None
     counts.closed("10.0.0.1")
-    assert counts.admit("10.0.0.4") is None
+    assert counts.admit("10.0.0.1") is None
+
+
+def test_a_full_server_takes_nobody_whatever_their_address() -> None:
+    counts = ConnectionCounts(Limits(max_connections=2))
+    assert (counts.begin(), counts.begin()) == (None, None)
+    assert counts.begin() == "The server is full."
+    counts.ended()
+    assert counts.begin() is None
+
+
+def test_a_connection_logs_in_before_its_address_is_known_too() -> None:
+    counts = ConnectionCounts(Limits())
+    counts.begin()
+    assert (counts.total, counts.logging_in) == (1, 1)
+    counts.admit("10.0.0.1")
+    assert (counts.total, counts.logging_in) == (1, 1)
+    counts.logged_in("10.0.0.1")
+    assert (counts.total, counts.logging_in) == (1, 0)
+    counts.closed("10.0.0.1")
+    counts.ended()
+    assert (counts.total, counts.logging_in) == (0, 0)
 
 
 ADDRESSES = st.sampled_from(["10.0.0.1", "10.0.0.2", "2001:db8::1", INSIDE])
@@ -319,16 +336,16 @@ class CountsMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.counts = ConnectionCounts(
-            Limits(max_connections=6, max_connections_per_address=4, max_logins_per_address=2)
+            Limits(max_connections_per_address=4, max_logins_per_address=2)
         )
         self.logging_in: list[str | None] = []
         self.logged_in: list[str | None] = []
 
     @rule(address=ADDRESSES)
     def admit(self, address: str | None) -> None:
-        remote = [other for other in self.logging_in + self.logged_in if other != INSIDE]
+        everybody = self.logging_in + self.logged_in
         full = address != INSIDE and (
-            len(remote) >= 6 or remote.count(address) >= 4 or self.logging_in.count(address) >= 2
+            everybody.count(address) >= 4 or self.logging_in.count(address) >= 2
         )
         assert (self.counts.admit(address) is not None) == full
         if not full:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
@@ -18,13 +18,14 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol import v1, v2
 from pgnet_trio.server.admission import TokenBucket
 from pgnet_trio.server.connections.login import Login
+from pgnet_trio.server.connections.place import ConnectionRefused, Place
 from pgnet_trio.server.connections.reader import read_requests
 from pgnet_trio.server.sessions.handle import ConnectionHandle
-from pgnet_trio.transport.rules import GOING_AWAY
+from pgnet_trio.transport.handshake import read_proxy_header
+from pgnet_trio.transport.rules import GOING_AWAY, TRY_AGAIN_LATER
 
 if TYPE_CHECKING:
     from pgnet_trio.protocol.events import ServerEvent
-    from pgnet_trio.server.admission import ConnectionCounts
     from pgnet_trio.server.context import ServerContext
     from pgnet_trio.transport import Transport, WebSocketImplementation
 
@@ -52,13 +53,9 @@ async def handle_stream(
         # The peer has reset the connection already.
         await trio.aclose_forcefully(stream)
         return
-    opening = implementation.accept(
-        stream,
-        subprotocols=v2.SUBPROTOCOLS,
-        max_message_size=context.options.limits.max_login_message_size,
-        peer=address,
-    )
-    await _serve(context, address, opening, functools.partial(trio.aclose_forcefully, stream))
+    place = Place(context.counts, context.arrivals, address)
+    opening = _accept(context, implementation, stream, place)
+    await _serve(context, opening, place, context.options.limits.login_timeout)
 
 
 async def handle_transport(context: ServerContext, transport: Transport) -> None:
@@ -66,79 +63,103 @@ async def handle_transport(context: ServerContext, transport: Transport) -> None
 
     No error of the link comes out. A link inside the process has no limits.
     """
-    address = None
-    if not transport.inside_process:
-        address = transport.peer
-        transport.max_message_size = context.options.limits.max_login_message_size
-    await _serve(context, address, contextlib.nullcontext(transport), transport.aclose)
+    limits = context.options.limits
+    place = Place(context.counts, context.arrivals, transport.peer)
+    if transport.inside_process:
+        await _serve(context, contextlib.nullcontext(transport), place, None)
+    else:
+        transport.max_message_size = limits.max_login_message_size
+        await _serve(context, _take(transport, place), place, limits.login_timeout)
+
+
+@contextlib.asynccontextmanager
+async def _accept(
+    context: ServerContext,
+    implementation: WebSocketImplementation,
+    stream: trio.SocketStream,
+    place: Place,
+) -> AsyncGenerator[Transport, None]:
+    """Open the WebSocket, and learn whose it is: a trusted proxy passes on those of others.
+
+    Raises:
+        ConnectionRefused: There are too many connections.
+        trio.BrokenResourceError: The handshake failed.
+    """
+    options, peer = context.options, place.peer
+    proxies = options.trusted_proxies
+    try:
+        place.begin()
+        if peer in proxies and options.proxy_protocol:
+            peer = await read_proxy_header(stream) or peer
+        by_header = peer in proxies
+        if not by_header:
+            # Before the handshake, which is what costs most.
+            await place.identify(peer)
+    except BaseException:
+        # Nobody else has the stream yet, who could close it.
+        await trio.aclose_forcefully(stream)
+        raise
+    async with implementation.accept(
+        stream,
+        subprotocols=v2.SUBPROTOCOLS,
+        max_message_size=options.limits.max_login_message_size,
+        peer=peer,
+        peer_from_header=functools.partial(proxies.client_of, peer) if by_header else None,
+    ) as transport:
+        if by_header:
+            await _identify(transport, place)
+        yield transport
+
+
+@contextlib.asynccontextmanager
+async def _take(transport: Transport, place: Place) -> AsyncGenerator[Transport, None]:
+    """Count a link over a network that is open already, and close it at exit.
+
+    Raises:
+        ConnectionRefused: There are too many connections.
+    """
+    try:
+        place.begin()
+        await _identify(transport, place)
+        yield transport
+    finally:
+        await transport.aclose()
+
+
+async def _identify(transport: Transport, place: Place) -> None:
+    try:
+        await place.identify(transport.peer)
+    except ConnectionRefused as refusal:
+        await transport.aclose(TRY_AGAIN_LATER, str(refusal))
+        raise
 
 
 async def _serve(
     context: ServerContext,
-    address: str | None,
     opening: AbstractAsyncContextManager[Transport],
-    refuse: Callable[[], Awaitable[None]],
+    place: Place,
+    login_timeout: float | None,
 ) -> None:
-    peer = "memory" if address is None else address
-    refusal = context.counts.admit(address)
-    if refusal:
-        logger.info("Refused a connection from %s: %s", peer, refusal)
-        await refuse()
-        return
-    admitted = _Admitted(context.counts, address)
-    login_timeout = None if address is None else context.options.limits.login_timeout
     try:
         with trio.CancelScope() as login_scope:
-            now = trio.current_time()
-            login_scope.deadline = now + (login_timeout or math.inf)
-            # Before the handshake, which is what costs most.
-            delay = context.arrivals.delay(address, now)
-            if delay:
-                await _wait_in_line(delay, refuse)
+            login_scope.deadline = trio.current_time() + (login_timeout or math.inf)
             async with opening as transport:
-                await _converse(context, transport, admitted, login_scope)
+                await _converse(context, transport, place, login_scope)
         if login_scope.cancelled_caught:
-            logger.info("%s did not log in in time", peer)
+            logger.info("%s did not log in in time", place.peer)
+    except* ConnectionRefused as refused:
+        logger.info("Refused a connection from %s: %s", place.peer, refused.exceptions[0])
     except* (trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel) as group:
-        logger.info("The connection from %s failed: %s", peer, one_line(group.exceptions[0]))
+        logger.info("The connection from %s failed: %s", place.peer, one_line(group.exceptions[0]))
     except* Exception as group:
-        logger.exception("The connection from %s failed, and is closed", peer)
+        logger.exception("The connection from %s failed, and is closed", place.peer)
         context.options.environment.note_failure(bare(group))
     finally:
-        admitted.end()
-
-
-async def _wait_in_line(delay: float, refuse: Callable[[], Awaitable[None]]) -> None:
-    waited = False
-    try:
-        await trio.sleep(delay)
-        waited = True
-    finally:
-        if not waited:
-            # Nobody else has the link yet, who could close it.
-            await refuse()
-
-
-class _Admitted:
-    """One admitted connection's place in the counts."""
-
-    def __init__(self, counts: ConnectionCounts, address: str | None) -> None:
-        self._counts = counts
-        self._address = address
-        self._logging_in = True
-
-    def end_login(self) -> None:
-        if self._logging_in:
-            self._logging_in = False
-            self._counts.logged_in(self._address)
-
-    def end(self) -> None:
-        self.end_login()
-        self._counts.closed(self._address)
+        place.end()
 
 
 async def _converse(
-    context: ServerContext, transport: Transport, admitted: _Admitted, login_scope: trio.CancelScope
+    context: ServerContext, transport: Transport, place: Place, login_scope: trio.CancelScope
 ) -> None:
     trusted = transport.inside_process
     limits = context.options.limits
@@ -158,7 +179,7 @@ async def _converse(
             session = await Login(context, connection, protocol, handle).run()
             if session is None:
                 return
-            admitted.end_login()
+            place.end_login()
             login_scope.deadline = math.inf
             transport.max_message_size = limits.max_message_size
             await read_requests(connection, handle, session)

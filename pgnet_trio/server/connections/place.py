@@ -1,0 +1,84 @@
+"""One connection's place in the counts of connections, and in the line of those that arrive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from pgnet_trio.errors import PGNetError
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts
+
+__all__ = ["ConnectionRefused", "Place"]
+
+
+class ConnectionRefused(PGNetError):
+    """There are too many connections; the message says of which kind."""
+
+
+class Place:
+    """Counts one connection of the network for as long as it lasts.
+
+    `begin` first, then `identify` as soon as its address is known, `end_login`, and `end` whatever
+    happened before.
+
+    Args:
+        counts: The connections that were let in.
+        arrivals: How often each address connects.
+        peer: The other end's address, which may be that of a proxy.
+
+    Attributes:
+        peer: Where the connection comes from, as far as that is known.
+    """
+
+    def __init__(self, counts: ConnectionCounts, arrivals: ArrivalPace, peer: str) -> None:
+        self.peer = peer
+        self._counts = counts
+        self._arrivals = arrivals
+        self._begun = self._identified = self._logging_in = False
+
+    def begin(self) -> None:
+        """Count the connection, whoever has opened it.
+
+        Raises:
+            ConnectionRefused: The server is full.
+        """
+        refusal = self._counts.begin()
+        if refusal:
+            raise ConnectionRefused(refusal)
+        self._begun = True
+
+    async def identify(self, address: str) -> None:
+        """Count the connection for its address, and wait while that one connects too often.
+
+        Raises:
+            ConnectionRefused: There are too many from this address.
+        """
+        self.peer = address
+        refusal = self._counts.admit(address)
+        if refusal:
+            raise ConnectionRefused(refusal)
+        self._identified = self._logging_in = True
+        delay = self._arrivals.delay(address, trio.current_time())
+        if delay:
+            await trio.sleep(delay)
+        else:
+            await trio.lowlevel.checkpoint()
+
+    def end_login(self) -> None:
+        """Note that the connection is done with logging in, successfully or not."""
+        if self._logging_in:
+            self._logging_in = False
+            self._counts.logged_in(self.peer)
+
+    def end(self) -> None:
+        """Note that the connection is gone."""
+        self.end_login()
+        if self._identified:
+            self._identified = False
+            self._counts.closed(self.peer)
+        if self._begun:
+            self._begun = False
+            self._counts.ended()
