@@ -200,6 +200,8 @@ def test_no_secret_is_an_argument(capsys: pytest.CaptureFixture[str], command: s
         ("serve --max-connections 0", "expected a whole number over 0, or none; got '0'"),
         ("serve --max-connections 1.5", "expected a whole number over 0, or none; got '1.5'"),
         ("serve --transport pigeon", "pigeon"),
+        ("serve --trusted-proxies localhost", "such as '127.0.0.1' or '10.0.0.0/8', got"),
+        ("serve --trusted-proxies 127.0.0.1,", "got ''"),
         ("serve --admin-password-file x --admin-password-prompt", "not allowed with argument"),
         ("connect localhost", "--username is needed where standard input is no terminal"),
         ("connect a:b:c:d --username ann", "is no address of a server"),
@@ -275,6 +277,10 @@ def test_a_game_class_that_cannot_be_used(
 def test_limits_that_do_not_fit_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     error = complaint(capsys, "serve", "--ping-interval", "30", "--keepalive-timeout", "20")
     assert "ping_interval" in error
+
+
+def test_the_proxy_protocol_of_nobody_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--trusted-proxies" in complaint(capsys, "serve", "--proxy-protocol")
 
 
 def test_a_port_in_use(capsys: pytest.CaptureFixture[str], counter: str) -> None:
@@ -468,6 +474,7 @@ def test_options_reach_the_server(
     arguments += " --no-registration --require-user-password --transport trio-websocket --verbose"
     arguments += " --max-connections 5 --max-message-size none --login-timeout 2.5"
     arguments += " --requests-per-second none"
+    arguments += " --trusted-proxies 127.0.0.1,10.0.0.0/8 --proxy-protocol"
     assert main(["serve", counter, *arguments.split()]) == 7
     (server,) = servers
     assert server.game.__name__ == "Counter"
@@ -486,6 +493,8 @@ def test_options_reach_the_server(
         "max_message_size": None,
         "login_timeout": 2.5,
         "requests_per_second": None,
+        "trusted_proxies": ["127.0.0.1", "10.0.0.0/8"],
+        "proxy_protocol": True,
     }
     assert capsys.readouterr().out.startswith("Listening on all addresses, port 1234;")
 
