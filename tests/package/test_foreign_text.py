@@ -70,7 +70,6 @@ OURS = {
     "'deleted' if aside is None else 'replaced by another file'": "our words",
     "self": "a server, whose repr has no foreign part",
     # Where a connection comes from, as the operating system says it.
-    "peer": "an address",
     "self._peer": "an address",
     "transport.peer": "an address",
     # Or as a trusted proxy says it; then it was read, and written anew.
