@@ -28,7 +28,6 @@ from pgnet_trio import (
     Game,
     PGNetError,
     Server,
-    SessionLost,
     enable_logging,
     on,
 )
@@ -152,13 +151,8 @@ class Window:
             print(self.client.left.message)
 
     async def follow(self) -> None:
-        while True:
-            try:
-                async for field in self.client.states(Field):
-                    self.before, self.latest, self.arrived = self.latest, field, trio.current_time()
-                return
-            except SessionLost:
-                pass  # the server was started anew, and the client is on its way back
+        async for field in self.client.states(Field):
+            self.before, self.latest, self.arrived = self.latest, field, trio.current_time()
 
     async def show_frames(self, playing: trio.CancelScope) -> None:
         pygame = self.pygame

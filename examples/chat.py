@@ -89,13 +89,8 @@ async def join(client: Client) -> None:
 
 
 async def show_lines(client: Client) -> None:
-    while True:
-        try:
-            async for said in client.pushes(Said):
-                print(said.line, flush=True)
-            return
-        except SessionLost:  # the client is on its way back into the room
-            print("The server was started anew.", flush=True)
+    async for said in client.pushes(Said):
+        print(said.line, flush=True)
 
 
 async def talk(client: Client) -> None:

@@ -31,7 +31,6 @@ from pgnet_trio import (
     Reject,
     RequestFailed,
     Server,
-    SessionLost,
     StateChanged,
     ainput,
     enable_logging,
@@ -218,8 +217,6 @@ def main() -> None:
             trio.run(play, client, options.open)
     except* (KeyboardInterrupt, EOFError):
         pass
-    except* SessionLost:
-        problem = "The server was started anew: this game is over."
     except* PGNetError as errors:
         problem = str(errors.exceptions[0])
     sys.exit(problem)

@@ -23,7 +23,6 @@ from pgnet_trio import (
     Question,
     RequestFailed,
     Server,
-    SessionLost,
     ainput,
     enable_logging,
 )
@@ -138,8 +137,6 @@ def main() -> None:
             trio.run(play, Client.remote(address=options.address, username=options.name))
     except* (KeyboardInterrupt, EOFError):
         pass
-    except* SessionLost:
-        problem = "The server was started anew: this match is over."
     except* PGNetError as errors:
         problem = str(errors.exceptions[0])
     sys.exit(problem)

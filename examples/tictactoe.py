@@ -128,13 +128,8 @@ async def play(client: Client, *, spectate: bool = False) -> None:
 
 
 async def show_tables(client: Client) -> None:
-    while True:
-        try:
-            async for table in client.states(Table):
-                print(draw(table), flush=True)
-            return
-        except SessionLost:  # the client is on its way back to the table
-            print("The server was started anew.", flush=True)
+    async for table in client.states(Table):
+        print(draw(table), flush=True)
 
 
 async def send_moves(client: Client) -> None:

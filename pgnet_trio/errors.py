@@ -124,7 +124,10 @@ class PlayerLeft(PGNetError):
 
 
 class SessionLost(Disconnected):
-    """The session ended with its connection: requests under way may have been carried out."""
+    """The session ended with its connection: requests under way may have been carried out.
+
+    The client logs in anew, and goes on.
+    """
 
 
 class PushesLost(PGNetError):

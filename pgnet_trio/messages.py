@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from time import time
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import attrs
 import msgspec
@@ -70,6 +70,7 @@ def _utc_now() -> datetime:
 
 
 T = TypeVar("T")
+SecondT = TypeVar("SecondT")
 
 wall_clock: ContextVar[Callable[[], datetime]] = ContextVar("wall_clock", default=_utc_now)
 """The clock from which `Packet` and `Response` take their ``created_on``."""
@@ -199,18 +200,27 @@ class _Message:
         # Only classes with `_formats_its_time_late` have it.
         _held_time: str | _Reading | datetime | None
 
-    def read(self, model: type[T], /) -> T:
+    @overload
+    def read(self, model: type[T], /) -> T: ...
+    @overload
+    def read(self, model: type[T], second: type[SecondT], /) -> T | SecondT: ...
+    @overload
+    def read(self, *models: type[Any]) -> Any: ...
+    def read(self, *models: type[Any]) -> Any:
         """Return the message as a model.
 
         Args:
-            model: An attrs class. The message has to be its name, and the payload its fields.
+            models: An attrs class, or several. The message has to be the name of one, and the
+                payload its fields.
 
         Raises:
             CodecError: It is no such model; the error says which field is wrong, and how.
         """
-        if self.message != model.__name__:
-            raise CodecError(f"message: expected {model.__name__}, got {self.message[:60]!r}")
-        return from_plain(self.payload, model)
+        for model in models:
+            if self.message == model.__name__:
+                return from_plain(self.payload, model)
+        expected = " or ".join(model.__name__ for model in models)
+        raise CodecError(f"message: expected {expected}, got {self.message[:60]!r}")
 
     @property
     def debug_repr(self) -> str:

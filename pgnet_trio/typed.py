@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -19,6 +19,7 @@ __all__ = [
     "collect_handlers",
     "finish",
     "model_name",
+    "models_by_name",
     "on",
     "to_packet",
     "to_push",
@@ -200,6 +201,25 @@ def collect_handlers(game_class: type) -> Mapping[str, Handler]:
 def model_name(model: type) -> str:
     """Return the name of a model on the wire."""
     return model.__name__
+
+
+def models_by_name(models: Iterable[type[Any]]) -> dict[str, type[Any]]:
+    """Return models by their names on the wire.
+
+    Raises:
+        TypeError: One is no attrs class, or two have the same name.
+    """
+    found: dict[str, type[Any]] = {}
+    for model in models:
+        if not (isinstance(model, type) and attrs.has(model)):
+            raise TypeError(f"expected attrs classes, such as Said; got {model!r}")
+        name = model_name(model)
+        if found.setdefault(name, model) is not model:
+            raise TypeError(
+                f"two models have the name {name!r}, by which they are told apart: {found[name]!r} "
+                f"and {model!r}"
+            )
+    return found
 
 
 def to_packet(value: object) -> Packet:

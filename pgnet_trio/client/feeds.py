@@ -9,9 +9,12 @@ from typing import Any, Generic, TypeVar
 import trio
 
 from pgnet_trio.client.limits import MAX_UNREAD, MAX_UNREAD_SIZE
-from pgnet_trio.errors import CodecError, PGNetError, PushesLost
+from pgnet_trio.errors import CodecError, PGNetError, PushesLost, SessionLost
 
-__all__ = ["Feed", "LatestFeed", "Reader", "StateReader"]
+__all__ = ["ALL_KINDS", "ContinuedReader", "Feed", "LatestFeed", "Reader", "StateReader"]
+
+ALL_KINDS: frozenset[str | None] = frozenset({None})
+"""What a reader of all items reads."""
 
 _MAX_KIND = 200
 """Characters of a kind that are remembered of items that were dropped."""
@@ -80,14 +83,16 @@ class Feed(Generic[ItemT]):
         self._error = error
         self._changed.unpark_all()
 
-    def read(self, kind: str | None, read: Callable[[ItemT], ReadT | None]) -> Reader[ItemT, ReadT]:
+    def read(
+        self, kinds: frozenset[str | None], read: Callable[[ItemT], ReadT | None]
+    ) -> Reader[ItemT, ReadT]:
         """Return an iterator over the items.
 
         Args:
-            kind: The kind of item, or None for all; each has one consumer at a time.
+            kinds: The kinds of item, or `ALL_KINDS`; each has one consumer at a time.
             read: Returns what the consumer gets for an item; None for an item of another kind.
         """
-        return Reader(self, kind, read)
+        return Reader(self, kinds, read)
 
     def _take(self, index: int) -> None:
         self._size -= self._items[index][2]
@@ -100,12 +105,15 @@ class Feed(Generic[ItemT]):
             del self._lost[next(iter(self._lost))]
         self._lost[kind] = self._lost.get(kind, 0) + 1
 
-    def _take_lost(self, kind: str | None) -> int:
-        """Return how many items of a kind were dropped since the last call."""
-        if kind is not None:
-            return self._lost.pop(kind[:_MAX_KIND], 0)
-        lost = sum(self._lost.values())
-        self._lost.clear()
+    def _take_lost(self, kinds: frozenset[str | None]) -> int:
+        """Return how many items of some kinds were dropped since the last call."""
+        lost = 0
+        for kind in kinds:
+            if kind is None:
+                lost += sum(self._lost.values())
+                self._lost.clear()
+            else:
+                lost += self._lost.pop(kind[:_MAX_KIND], 0)
         return lost
 
 
@@ -116,10 +124,13 @@ class Reader(Generic[ItemT, ReadT], AsyncIterator[ReadT]):
     """
 
     def __init__(
-        self, feed: Feed[ItemT], kind: str | None, read: Callable[[ItemT], ReadT | None]
+        self,
+        feed: Feed[ItemT],
+        kinds: frozenset[str | None],
+        read: Callable[[ItemT], ReadT | None],
     ) -> None:
         self._feed = feed
-        self._kind = kind
+        self._kinds = kinds
         self._read = read
 
     def __aiter__(self) -> Reader[ItemT, ReadT]:
@@ -136,14 +147,14 @@ class Reader(Generic[ItemT, ReadT], AsyncIterator[ReadT]):
             trio.BusyResourceError: Another task waits for the same kind.
         """
         feed = self._feed
-        if self._kind in feed._readers:
+        if not self._kinds.isdisjoint(feed._readers):
             await trio.lowlevel.checkpoint()
             raise trio.BusyResourceError(f"{feed._what} of this kind have another consumer")
-        feed._readers.add(self._kind)
+        feed._readers |= self._kinds
         try:
             await trio.lowlevel.checkpoint()
             while True:
-                lost = feed._take_lost(self._kind)
+                lost = feed._take_lost(self._kinds)
                 if lost:
                     raise PushesLost(
                         f"{lost} {feed._what} came while nobody read them, and are lost: at most "
@@ -160,13 +171,13 @@ class Reader(Generic[ItemT, ReadT], AsyncIterator[ReadT]):
                         feed._take(index)
                         return found
                 if feed._ended:
-                    feed.end_seen.add(self._kind)
+                    feed.end_seen |= self._kinds
                     if feed._error is not None:
                         raise _copy_of(feed._error)
                     raise StopAsyncIteration
                 await feed._changed.park()
         finally:
-            feed._readers.discard(self._kind)
+            feed._readers -= self._kinds
 
 
 class LatestFeed:
@@ -248,6 +259,30 @@ class StateReader(Generic[ReadT], AsyncIterator[ReadT]):
             return self._read(feed.data)
         finally:
             feed.busy = False
+
+
+class ContinuedReader(Generic[ReadT], AsyncIterator[ReadT]):
+    """An iterator that outlives sessions: where one is lost, it goes on with what comes after.
+
+    Args:
+        open_reader: Returns an iterator over what the session tells that there is now. Such an
+            iterator raises `SessionLost` once its session is lost, and everything before was read.
+    """
+
+    def __init__(self, open_reader: Callable[[], AsyncIterator[ReadT]]) -> None:
+        self._open_reader = open_reader
+        self._reader = open_reader()
+
+    def __aiter__(self) -> ContinuedReader[ReadT]:
+        return self
+
+    async def __anext__(self) -> ReadT:
+        """Wait for the next item; raises what the iterator of a session does, but SessionLost."""
+        while True:
+            try:
+                return await anext(self._reader)
+            except SessionLost:
+                self._reader = self._open_reader()
 
 
 def _copy_of(error: PGNetError) -> PGNetError:

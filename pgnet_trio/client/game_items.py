@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -10,7 +11,6 @@ from pgnet_trio.client.questions import Question
 from pgnet_trio.codec import from_plain
 from pgnet_trio.errors import CodecError
 from pgnet_trio.messages import Push
-from pgnet_trio.typed import model_name
 
 __all__ = [
     "Entered",
@@ -18,6 +18,7 @@ __all__ = [
     "Left",
     "Place",
     "StateChanged",
+    "as_event",
     "as_model",
     "as_question",
     "as_state",
@@ -101,9 +102,10 @@ def as_state(place: Place, model: type[ModelT], data: Any) -> ModelT:
         raise explained(error, "The state", place, model) from error.__cause__
 
 
-def as_model(place: Place, model: type[ModelT], push: Push) -> ModelT | None:
-    """Return a push as a model, or None if it is of another kind; raises CodecError."""
-    if push.message != model_name(model):
+def as_model(place: Place, models: Mapping[str, type[Any]], push: Push) -> Any:
+    """Return a push as one of the models, or None if it is of another kind; raises CodecError."""
+    model = models.get(push.message)
+    if model is None:
         return None
     try:
         return push.read(model)
@@ -112,16 +114,37 @@ def as_model(place: Place, model: type[ModelT], push: Push) -> ModelT | None:
 
 
 def as_question(
-    place: Place, model: type[ModelT], question: Question[Any]
-) -> Question[ModelT] | None:
-    """Give a question its prompt as a model; return None if it is of another kind."""
-    if question.packet.message != model_name(model):
+    place: Place, models: Mapping[str, type[Any]], question: Question[Any]
+) -> Question[Any] | None:
+    """Give a question its prompt as one of the models; return None if it is of another kind."""
+    model = models.get(question.packet.message)
+    if model is None:
         return None
     try:
         question.prompt = question.packet.read(model)
     except CodecError as error:
         raise explained(error, "A question", place, model) from error.__cause__
     return question
+
+
+def as_event(place: Place, models: Mapping[str, type[Any]], event: Event) -> Any:
+    """Return an event with what is one of the models as such; raises CodecError.
+
+    Args:
+        place: The game that the events come from; noted as they are read.
+        models: The models by name.
+        event: A push that is one of the models becomes that model, and a question gets it as its
+            prompt. Any other event stays as it is.
+    """
+    match event:
+        case Entered():
+            place.game = event.game
+        case Push():
+            found = as_model(place, models, event)
+            return event if found is None else found
+        case Question():
+            as_question(place, models, event)
+    return event
 
 
 def explained(error: CodecError, what: str, place: Place, model: Any) -> CodecError:

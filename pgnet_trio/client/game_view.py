@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 import trio
 
 from pgnet_trio import patch
-from pgnet_trio.client.feeds import Feed, LatestFeed, StateReader
+from pgnet_trio.client.feeds import ALL_KINDS, Feed, LatestFeed, StateReader
 from pgnet_trio.client.game_items import (
     Entered,
     Event,
     Left,
     Place,
     StateChanged,
+    as_event,
     as_model,
     as_question,
     as_state,
@@ -52,7 +53,7 @@ from pgnet_trio.protocol.events import (
     Withdrawn,
 )
 from pgnet_trio.protocol.v2.envelopes import encode
-from pgnet_trio.typed import model_name
+from pgnet_trio.typed import models_by_name
 
 if TYPE_CHECKING:
     from pgnet_trio.client.callbacks import Hooks
@@ -146,26 +147,30 @@ class GameView:
 
     # What the client's program reads.
 
-    def pushes(self, model: type[ModelT] | None) -> AsyncIterator[Any]:
-        """Iterate over pushes; see `Client.pushes`."""
-        kind = None if model is None else model_name(model)
-        feeds = self._to_read(lambda feeds: kind in feeds.pushes.end_seen)
-        if model is None:
-            return feeds.pushes.read(None, itself)
-        return feeds.pushes.read(kind, functools.partial(as_model, feeds.place, model))
+    # Each iterator raises `SessionLost` when the session is lost; the next one goes on.
 
-    def questions(self, model: type[ModelT] | None) -> AsyncIterator[Question[Any]]:
+    def pushes(self, models: Sequence[type[Any]]) -> AsyncIterator[Any]:
+        """Iterate over pushes; see `Client.pushes`."""
+        by_name = models_by_name(models)
+        kinds = frozenset(by_name) or ALL_KINDS
+        feeds = self._to_read(lambda feeds: kinds <= feeds.pushes.end_seen)
+        if not models:
+            return feeds.pushes.read(kinds, itself)
+        return feeds.pushes.read(kinds, partial(as_model, feeds.place, by_name))
+
+    def questions(self, models: Sequence[type[Any]]) -> AsyncIterator[Question[Any]]:
         """Iterate over questions; see `Client.questions`."""
-        kind = None if model is None else model_name(model)
-        feeds = self._to_read(lambda feeds: kind in feeds.questions.end_seen)
-        if model is None:
-            return feeds.questions.read(None, itself)
-        return feeds.questions.read(kind, functools.partial(as_question, feeds.place, model))
+        by_name = models_by_name(models)
+        kinds = frozenset(by_name) or ALL_KINDS
+        feeds = self._to_read(lambda feeds: kinds <= feeds.questions.end_seen)
+        if not models:
+            return feeds.questions.read(kinds, itself)
+        return feeds.questions.read(kinds, partial(as_question, feeds.place, by_name))
 
     def states(self, model: type[ModelT]) -> AsyncIterator[ModelT]:
         """Iterate over states; see `Client.states`."""
         feeds = self._to_read(lambda feeds: feeds.states.end_seen)
-        return StateReader(feeds.states, functools.partial(as_state, feeds.place, model))
+        return StateReader(feeds.states, partial(as_state, feeds.place, model))
 
     def get_state(self, model: type[ModelT]) -> ModelT:
         """Return the latest state; see `Client.get_state`."""
@@ -180,7 +185,11 @@ class GameView:
     async def wait_state(
         self, model: type[ModelT], predicate: Callable[[ModelT], bool] | None
     ) -> tuple[ModelT] | None:
-        """Wait until the state is as wanted; return None where it will change no more."""
+        """Wait until the state is as wanted; return None where it will change no more.
+
+        Raises:
+            SessionLost: The session was lost first; the next call waits for what comes after.
+        """
         feeds = self._over or self._now
         feed, place, count = feeds.states, feeds.place, 0
         await trio.lowlevel.checkpoint()
@@ -191,17 +200,19 @@ class GameView:
                 return (state,)
         return None
 
-    def events(self, over: PGNetError | None) -> AsyncIterator[Event]:
-        """Iterate over everything that happens from the first call on.
+    def events(self, models: Sequence[type[Any]], over: PGNetError | None) -> AsyncIterator[Any]:
+        """Iterate over everything that happens from the first call on; see `Client.events`.
 
         Args:
+            models: The models of pushes and questions.
             over: Why nothing more will happen; None where something may.
         """
+        by_name = models_by_name(models)
         if self._events is None:
             self._events = Feed("events", one_kind)
             if over is not None:
                 self._events.end(over)
-        return self._events.read(None, itself)
+        return self._events.read(ALL_KINDS, partial(as_event, Place(self._name), by_name))
 
     # What the run tells.
 
@@ -250,7 +261,10 @@ class GameView:
 
     def end(self, error: PGNetError | None) -> None:
         """Let readers read what is there, and then stop, or raise *error*: the session ended."""
-        self._end_feeds(error)
+        self._now.end(error)
+        # They stay open: whoever answers hears that the session ended.
+        for each in self._open_questions.values():
+            each.question.scope.cancel()
         if self._events is not None:
             self._events.end(error)
         self.players = {}
@@ -282,13 +296,10 @@ class GameView:
         over = self._over
         return self._now if over is None or is_read(over) else over
 
-    def _end_feeds(self, error: PGNetError | None) -> None:
+    def _leave(self, error: PGNetError | None) -> None:
         self._now.end(error)
         for each in self._open_questions.values():
             each.question.scope.cancel()
-
-    def _leave(self, error: PGNetError | None) -> None:
-        self._end_feeds(error)
         had_players = bool(self.players)
         self._start_anew()
         if had_players:
@@ -394,6 +405,7 @@ class GameView:
             event.packet,
             trio.CancelScope(deadline=deadline),
             self._owner.answer_question,
+            lambda: self._open_questions.get(event.id) is not opened,
         )
         self.close_question(event.id)
         self._open_questions[event.id] = opened = _OpenQuestion(question, event.size)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 
+from pgnet_trio.errors import SessionLost
+from pgnet_trio.messages import Response, Status
 from pgnet_trio.typed import to_packet
 
 if TYPE_CHECKING:
-    from pgnet_trio.messages import Packet, Response
+    from pgnet_trio.messages import Packet
 
 __all__ = ["Question"]
 
@@ -35,12 +37,14 @@ class Question(Generic[PromptT_co]):
         prompt: PromptT_co,
         scope: trio.CancelScope,
         send: Callable[[int, Packet], Awaitable[Response]],
+        is_withdrawn: Callable[[], bool],
     ) -> None:
         self.id = id
         self.packet = packet
         self.prompt = prompt
         self.scope = scope
         self._send = send
+        self._is_withdrawn = is_withdrawn
 
     def __repr__(self) -> str:
         return f"<Question {self.packet.message!r}, {self.seconds_left:.1f} s left>"
@@ -60,21 +64,36 @@ class Question(Generic[PromptT_co]):
     async def answer(self, answer: object, /) -> Response:
         """Answer the question.
 
+        An answer that comes too late is no error: whoever answers cannot know that the game goes on
+        without them. A question of a lost session is no longer open either, and nobody knows
+        whether an answer that was under way has counted.
+
         Args:
             answer: An attrs model, or a packet.
 
         Returns:
-            What the game says of it, with status OK.
+            What the game says of it, with status OK; or, where the question is no longer open, a
+            response that says so, with another status.
 
         Raises:
             RequestFailed: The game refuses the answer, and the response says why: a field is
-                wrong, the rules are against it, or the question is no longer open.
-            Disconnected: The session ended.
+                wrong, or the rules are against it. The question is still open.
+            Disconnected: The session ended for good.
         """
         try:
             packet = to_packet(answer)
         except Exception:
             await trio.lowlevel.checkpoint()
             raise
-        response = await self._send(self.id, packet)
-        return response.raise_for_status()
+        if self._is_withdrawn():
+            # Not sent: a server that was started anew may use the same number for another question.
+            await trio.lowlevel.checkpoint()
+            return Response("This question is no longer open.", status=Status.UNEXPECTED)
+        try:
+            response = await self._send(self.id, packet)
+        except SessionLost as lost:
+            return Response(
+                f"This question is no longer open: {lost}",
+                status=Status.UNEXPECTED,
+            )
+        return response if self._is_withdrawn() else response.raise_for_status()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import trio
 
-from pgnet_trio.errors import Disconnected
+from pgnet_trio.client.feeds import ContinuedReader
+from pgnet_trio.errors import Disconnected, SessionLost
 from pgnet_trio.messages import RequestFailed, Response, Status
 
 if TYPE_CHECKING:
@@ -19,10 +20,18 @@ if TYPE_CHECKING:
 __all__ = ["GameReading"]
 
 ModelT = TypeVar("ModelT")
+FirstT = TypeVar("FirstT")
+SecondT = TypeVar("SecondT")
+ThirdT = TypeVar("ThirdT")
 
 
 class GameReading:
-    """What `Client` shows of the game that its user is in, all of it from the latest run."""
+    """What `Client` shows of the game that its user is in, all of it from the latest run.
+
+    A lost session ends no iterator: it goes on with what comes after, when the client is back in
+    its game. Whoever wants to know gives ``raise_session_lost=True``, and gets `SessionLost` after
+    everything that came before; the next iterator goes on.
+    """
 
     _run: ClientRun
 
@@ -44,41 +53,109 @@ class GameReading:
         return trio.current_time() + self._run.view.clock
 
     @overload
-    def pushes(self, model: None = None, /) -> AsyncIterator[Push]: ...
+    def pushes(self, *, raise_session_lost: bool = False) -> AsyncIterator[Push]: ...
     @overload
-    def pushes(self, model: type[ModelT], /) -> AsyncIterator[ModelT]: ...
-    def pushes(self, model: type[ModelT] | None = None, /) -> AsyncIterator[Any]:
+    def pushes(
+        self, model: type[FirstT], /, *, raise_session_lost: bool = False
+    ) -> AsyncIterator[FirstT]: ...
+    @overload
+    def pushes(
+        self,
+        model: type[FirstT],
+        second: type[SecondT],
+        /,
+        *,
+        raise_session_lost: bool = False,
+    ) -> AsyncIterator[FirstT | SecondT]: ...
+    @overload
+    def pushes(
+        self,
+        model: type[FirstT],
+        second: type[SecondT],
+        third: type[ThirdT],
+        /,
+        *,
+        raise_session_lost: bool = False,
+    ) -> AsyncIterator[FirstT | SecondT | ThirdT]: ...
+    @overload
+    def pushes(
+        self, *models: type[Any], raise_session_lost: bool = False
+    ) -> AsyncIterator[Any]: ...
+    def pushes(self, *models: type[Any], raise_session_lost: bool = False) -> AsyncIterator[Any]:
         """Iterate over what the game says unasked, beginning with what nobody has read yet.
 
         A game that put the user out can be read to its end, until the next one begins. Whoever has
         read the end waits for the next game. The same holds for `questions` and `states`.
 
         Args:
-            model: Only pushes of this attrs class, as such; None for all, as `Push`.
+            models: Only pushes of these attrs classes, as such and in the order in which they came;
+                none for all, as `Push`.
+            raise_session_lost: Whether the loss of the session is raised, instead of going on.
+
+        Raises:
+            TypeError: One of the models is no attrs class, or two have the same name.
         """
-        return self._run.view.pushes(model)
+        view = self._run.view
+        return _reader(lambda: view.pushes(models), raise_session_lost)
 
     @overload
-    def questions(self, model: None = None, /) -> AsyncIterator[Question[Packet]]: ...
+    def questions(self, *, raise_session_lost: bool = False) -> AsyncIterator[Question[Packet]]: ...
     @overload
-    def questions(self, model: type[ModelT], /) -> AsyncIterator[Question[ModelT]]: ...
-    def questions(self, model: type[ModelT] | None = None, /) -> AsyncIterator[Question[Any]]:
+    def questions(
+        self, model: type[FirstT], /, *, raise_session_lost: bool = False
+    ) -> AsyncIterator[Question[FirstT]]: ...
+    @overload
+    def questions(
+        self,
+        model: type[FirstT],
+        second: type[SecondT],
+        /,
+        *,
+        raise_session_lost: bool = False,
+    ) -> AsyncIterator[Question[FirstT | SecondT]]: ...
+    @overload
+    def questions(
+        self,
+        model: type[FirstT],
+        second: type[SecondT],
+        third: type[ThirdT],
+        /,
+        *,
+        raise_session_lost: bool = False,
+    ) -> AsyncIterator[Question[FirstT | SecondT | ThirdT]]: ...
+    @overload
+    def questions(
+        self, *models: type[Any], raise_session_lost: bool = False
+    ) -> AsyncIterator[Question[Any]]: ...
+    def questions(
+        self, *models: type[Any], raise_session_lost: bool = False
+    ) -> AsyncIterator[Question[Any]]:
         """Iterate over what the game asks this player.
 
         Args:
-            model: Only questions of this attrs class, whose `prompt` is one; None for all.
-        """
-        return self._run.view.questions(model)
+            models: Only questions of these attrs classes, whose `prompt` is one, in the order in
+                which they came; none for all, whose `prompt` is a packet.
+            raise_session_lost: Whether the loss of the session is raised, instead of going on.
 
-    def states(self, model: type[ModelT], /) -> AsyncIterator[ModelT]:
+        Raises:
+            TypeError: One of the models is no attrs class, or two have the same name.
+        """
+        view = self._run.view
+        return _reader(lambda: view.questions(models), raise_session_lost)
+
+    def states(
+        self, model: type[ModelT], /, *, raise_session_lost: bool = False
+    ) -> AsyncIterator[ModelT]:
         """Iterate over the states of the game: the latest, and then each newer one.
 
         A slow reader skips states: it always gets the latest.
 
         Args:
             model: The attrs class of the state, or ``dict``, or whatever ``view`` returns.
+            raise_session_lost: Whether the loss of the session is raised, instead of going on.
         """
-        return self._run.view.states(model)
+        view = self._run.view
+        return _reader(lambda: view.states(model), raise_session_lost)
 
     def get_state(self, model: type[ModelT], /) -> ModelT:
         """Return the latest state of the game.
@@ -93,13 +170,20 @@ class GameReading:
         return self._run.view.get_state(model)
 
     async def wait_state(
-        self, model: type[ModelT], predicate: Callable[[ModelT], bool] | None = None, /
+        self,
+        model: type[ModelT],
+        predicate: Callable[[ModelT], bool] | None = None,
+        /,
+        *,
+        raise_session_lost: bool = False,
     ) -> ModelT:
         """Wait until the state is as wanted, and return it; at once where it is so already.
 
         Args:
             model: The attrs class of the state.
             predicate: Says whether a state is as wanted; None takes any.
+            raise_session_lost: Whether the loss of the session is raised, instead of waiting for
+                the state after that.
 
         Raises:
             CodecError: A state is no such model.
@@ -107,7 +191,14 @@ class GameReading:
             Disconnected: The session ended first.
         """
         run = self._run
-        found = await run.view.wait_state(model, predicate)
+        while True:
+            try:
+                found = await run.view.wait_state(model, predicate)
+            except SessionLost:
+                if raise_session_lost:
+                    raise
+            else:
+                break
         if found is not None:
             return found[0]
         if run.ended.is_set():
@@ -119,9 +210,44 @@ class GameReading:
             )
         )
 
-    def events(self) -> AsyncIterator[Event]:
+    @overload
+    def events(self, *, raise_session_lost: bool = False) -> AsyncIterator[Event]: ...
+    @overload
+    def events(
+        self, model: type[FirstT], /, *, raise_session_lost: bool = False
+    ) -> AsyncIterator[Event | FirstT]: ...
+    @overload
+    def events(
+        self,
+        model: type[FirstT],
+        second: type[SecondT],
+        /,
+        *,
+        raise_session_lost: bool = False,
+    ) -> AsyncIterator[Event | FirstT | SecondT]: ...
+    @overload
+    def events(
+        self, *models: type[Any], raise_session_lost: bool = False
+    ) -> AsyncIterator[Any]: ...
+    def events(self, *models: type[Any], raise_session_lost: bool = False) -> AsyncIterator[Any]:
         """Iterate over pushes, questions, changes of the state and of the game, as they come.
 
-        The client keeps events for this iterator from the first call on.
+        The client keeps events for this iterator from the first call on. After a lost session the
+        first of them is `Entered` again, or `Left`.
+
+        Args:
+            models: attrs classes. A push of one of them comes as such, and a question with one as
+                its `prompt`; all others as `Push`, and with a packet.
+            raise_session_lost: Whether the loss of the session is raised, instead of going on.
+
+        Raises:
+            TypeError: One of the models is no attrs class, or two have the same name.
         """
-        return self._run.events()
+        run = self._run
+        return _reader(lambda: run.events(models), raise_session_lost)
+
+
+def _reader(
+    open_reader: Callable[[], AsyncIterator[ModelT]], raise_session_lost: bool
+) -> AsyncIterator[ModelT]:
+    return open_reader() if raise_session_lost else ContinuedReader(open_reader)

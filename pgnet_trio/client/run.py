@@ -6,7 +6,7 @@ It is a little long: all that a session tells its run stands here, beside what f
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,6 @@ from pgnet_trio.protocol.v2 import TAKEN_OVER
 if TYPE_CHECKING:
     from pgnet_trio.client.connector import Connector
     from pgnet_trio.client.endpoint import Credentials
-    from pgnet_trio.client.game_items import Event
     from pgnet_trio.environment import Environment
 
 __all__ = ["CLOSED_HERE", "NOT_CONNECTED", "ClientRun"]
@@ -240,11 +239,11 @@ class ClientRun:
         if self.in_use and self.connected:
             self.view.tell_current(hook)
 
-    def events(self) -> AsyncIterator[Event]:
+    def events(self, models: Sequence[type[Any]]) -> AsyncIterator[Any]:
         """Iterate over what happens in the game; see `Client.events`."""
         is_over = not self.in_use or self.ended.is_set()
         return self.view.events(
-            Disconnected(self.close_reason or NOT_CONNECTED) if is_over else None
+            models, Disconnected(self.close_reason or NOT_CONNECTED) if is_over else None
         )
 
     async def wait_out_of_game(self) -> None:
@@ -276,8 +275,9 @@ class ClientRun:
     def session_lost(self, reason: str) -> None:
         """Fail all that waits: the server has forgotten it."""
         error = SessionLost(reason)
-        self.outbox.fail_all(error)
+        # First of all: an answer within the scope of its question ends with that scope.
         self.view.lose(error)
+        self.outbox.fail_all(error)
         self.connected = False
         self._call(self._hooks.on_connection, False)
         if self._way_in is None:

@@ -306,7 +306,7 @@ async def test_the_kinds_of_what_was_lost_are_short() -> None:
     for number in range(2 * MAX_UNREAD):
         feed.put(f"{LONG[:1000]}{number}")
     with pytest.raises(PushesLost, match=f"{MAX_UNREAD} pushes"):
-        await anext(feed.read(f"{LONG[:1000]}7", lambda item: item))
+        await anext(feed.read(frozenset({f"{LONG[:1000]}7"}), lambda item: item))
 
 
 async def test_responses_to_callbacks_that_wait_are_bounded(

@@ -250,23 +250,28 @@ async def test_players_go_on_when_their_server_was_started_anew(
 ) -> None:
     news = r"X: ann\. X to move"
     async with serve_anew("tictactoe", "play", news, free_tcp_port, tmp_path) as ann:
-        await ann.read_until(rf"(?s)started anew.*{news}")
+        await ann.read_until(rf"(?s)Connected again.*{news}")
         await ann.type("1")
         await ann.read_until(r"O to move\.")
     news = "ann comes in"
     async with serve_anew("chat", "join", news, free_tcp_port, tmp_path) as ann:
-        await ann.read_until(rf"(?s)started anew.*{news}")
+        await ann.read_until(news)
         await ann.type("hello")
         await ann.read_until("ann: hello")
 
 
-async def test_a_match_ends_with_a_line_when_its_server_was_started_anew(
+async def test_a_match_begins_anew_when_its_server_was_started_anew(
     tmp_path: Path, free_tcp_port: int
 ) -> None:
-    news = r"Ctrl-D leaves\.\n"
-    async with serve_anew("rock_paper_scissors", "play", news, free_tcp_port, tmp_path) as ann:
-        line = "The server was started anew: this match is over.\n"
-        assert await ann.read_to_the_end() == (1, line)
+    example, news = "rock_paper_scissors", r"Ctrl-D leaves\.\n"
+    async with (
+        serve_anew(example, "play", news, free_tcp_port, tmp_path) as ann,
+        run(f"examples/{example}.py", "play", "bob", f"localhost:{free_tcp_port}") as bob,
+    ):
+        for player in ann, bob:
+            await player.read_until("3 points win")
+            await player.type("rock")
+        await ann.read_until("0 to 0")
 
 
 async def test_tictactoe_at_one_terminal() -> None:

@@ -260,8 +260,7 @@ async def test_a_late_answer_is_none_to_the_question_of_another_game() -> None:
         await ann.leave_game()
         await ann.create_game("now")
         new = await anext(ann.questions(Ask))
-        with pytest.raises(RequestFailed, match="no longer open"):
-            await old.answer(Told(1))
+        assert "no longer open" in (await old.answer(Told(1))).message
         assert new.is_open
         await new.answer(Told(2))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -136,7 +137,8 @@ async def test_what_was_under_way_is_lost_as_after_a_crash(autojump_clock: MockC
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait, "turn", ann.call, Add(0))
-            nursery.start_soon(wait, "state", ann.wait_state, Total, lambda total: total.total > 99)
+            waiting = functools.partial(ann.wait_state, raise_session_lost=True)
+            nursery.start_soon(wait, "state", waiting, Total, lambda total: total.total > 99)
             await trio.sleep(1)
             await server.restart()
         # The turn that did not end in time is answered before the server goes.

@@ -481,8 +481,9 @@ async def test_who_comes_back_too_late_logs_in_afresh_and_rejoins(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(expect_lost_request, "wait")
             for name in ("pushes", "questions", "events"):
-                nursery.start_soon(expect_lost, name, getattr(ann, name)())
-            nursery.start_soon(expect_lost, "states", ann.states(dict))
+                iterator = getattr(ann, name)(raise_session_lost=True)
+                nursery.start_soon(expect_lost, name, iterator)
+            nursery.start_soon(expect_lost, "states", ann.states(dict, raise_session_lost=True))
             await wait_all_tasks_blocked()
             server.network.cut("ann")
             await trio.sleep(1)
@@ -520,7 +521,7 @@ async def test_a_program_that_a_lost_session_ends_has_the_reason_in_its_status(
                 server.network.cut("ann")
                 await trio.sleep(10)
                 server.network.heal("ann")
-                await anext(ann.pushes())
+                await anext(ann.pushes(raise_session_lost=True))
         assert (
             ann.status == "Disconnected: The server was restarted, or you were away for too long."
         )

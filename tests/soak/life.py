@@ -558,7 +558,7 @@ class Visit:
         """Log in, play, and leave."""
         life, client = self._life, self.client
         async with client:
-            events = client.events()
+            events = client.events(raise_session_lost=True)
             life.diary.note("log-ins")
             try:
                 async with trio.open_nursery() as nursery:
@@ -758,7 +758,7 @@ class Visit:
                 await self._read(events, nursery)
                 return
             except SessionLost:
-                events = self.client.events()
+                events = self.client.events(raise_session_lost=True)
                 # Another client may have had the seat meanwhile, and what came for it.
                 self._joined_here = False
                 self._counted = self._said = ("", 0)

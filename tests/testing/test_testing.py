@@ -166,7 +166,9 @@ async def test_who_waits_during_a_crash_is_told(autojump_clock: Any) -> None:
 
             async def wait() -> None:
                 with pytest.raises(SessionLost):
-                    await ann.wait_state(Total, lambda total: total.total == 99)
+                    await ann.wait_state(
+                        Total, lambda total: total.total == 99, raise_session_lost=True
+                    )
 
             nursery.start_soon(wait)
             await trio.sleep(1)
