@@ -6,6 +6,7 @@ a library knows, and costs a tenth without one. A library handles all other fram
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -181,11 +182,16 @@ class FrameWatch:
             or self.violation is not None
         )
 
-    def passes(self, data: bytes) -> int:
+    def passes(self, data: bytes, most: float = math.inf) -> int:
         """Check the bytes that came next.
 
+        Args:
+            data: The bytes.
+            most: How many frames to check at most. The bytes behind them have to come again.
+
         Returns:
-            How many of them may pass: all, or only those before a frame that breaks a limit.
+            How many of them may pass: all that were checked, or only those before a frame that
+            breaks a limit.
         """
         if self.violation is not None:
             return 0
@@ -195,7 +201,12 @@ class FrameWatch:
         position, end = self._payload_left, len(data)
         if 0 < position <= end:
             self.messages += self._ends_message
+        checked = 0
         while position < end and not self.close_seen:
+            if checked == most:
+                self._payload_left = 0
+                return position - before
+            checked += 1
             start = position
             length = end - start >= 2 and data[start + 1] & 0x7F
             size = 2 + (8 if length == 127 else 2 if length == 126 else 0)

@@ -34,6 +34,7 @@ from pgnet_trio.transport.rules import (
     BUSY_SENDING,
     CLOSE_TIMEOUT,
     CLOSED_HERE,
+    FRAMES_PER_PASS,
     MESSAGES_PER_PASS,
     check_close_code,
     cut_reason,
@@ -89,11 +90,16 @@ class WebSocketTransport(Transport):
         self._messages: deque[str | bytes] = deque()
         self._taken_in_pass = 0
         self._receiving = False
+        # What was read, and waits until other tasks have had their turn.
+        self._rest = b""
+        # Whether what the library answers waits for the end of what it is given.
+        self._holds_answers = False
         # Whether send_nowait has returned False, and drain has not returned since.
         self._owes_drain = False
         # The latest ping and the latest pong that could not be written because half a frame was
-        # unsent. Earlier ones are dropped, which RFC 6455, section 5.5.3, allows: so a peer that
-        # sends pings without end costs no memory.
+        # unsent, or that answers one of several pings that came together. Earlier ones are
+        # dropped, which RFC 6455, section 5.5.3, allows: so a peer that sends pings without end
+        # costs no memory, and few writes.
         self._late_control: dict[int, bytes] = {}
         self._close_answered = False
         # Why nothing more comes in, and why nothing more goes out. They are two, because a
@@ -160,18 +166,26 @@ class WebSocketTransport(Transport):
                 if self._late_control or self._pipe.unsent:
                     self._write_late_control()
                 self._taken_in_pass = 0
-                try:
-                    data = await self._pipe.read()
-                except trio.BrokenResourceError as exc:
-                    self._receive_error = (trio.BrokenResourceError, str(exc), exc.__cause__)
-                    raise
+                if self._rest:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    self._rest = await self._read()
                 if self._closed:
+                    # What is left is for `aclose`, which looks for the peer's close in it.
                     raise trio.ClosedResourceError(CLOSED_HERE)
+                data, self._rest = self._rest, b""
                 self.last_received = trio.current_time()
                 self._take_in(data)
             return self._messages.popleft()
         finally:
             self._receiving = False
+
+    async def _read(self) -> bytes:
+        try:
+            return await self._pipe.read()
+        except trio.BrokenResourceError as exc:
+            self._receive_error = (trio.BrokenResourceError, str(exc), exc.__cause__)
+            raise
 
     def send_nowait(self, message: str | bytes) -> bool:
         """Frame a message and write it to the socket at once; see `Transport.send_nowait`."""
@@ -286,10 +300,17 @@ class WebSocketTransport(Transport):
             if taken == len(data):
                 return
             data = data[taken:]
-        passing = watch.passes(data)
+        passing = watch.passes(data, FRAMES_PER_PASS)
         if passing:
+            self._holds_answers = True
             self._give_to_library(data[:passing])
-        if watch.violation is not None and self._receive_error is None:
+            self._holds_answers = False
+            if self._late_control:
+                self._write_late_control()
+                self._ask_for_drain()
+        if watch.violation is None:
+            self._rest = data[passing:]
+        elif self._receive_error is None:
             code, text = watch.violation
             self._fail(code, text)
 
@@ -300,6 +321,9 @@ class WebSocketTransport(Transport):
         if data[0] == FINAL_CLOSE:
             self._close_answered = True
             self._write(data)
+            return
+        if self._holds_answers:
+            self._late_control[data[0]] = data
             return
         if self._pipe.unsent:
             self._late_control[data[0]] = data
@@ -331,6 +355,8 @@ class WebSocketTransport(Transport):
             if not self._is_client:
                 # Clients wait for the server to end the TCP connection (RFC 6455, section 7.1.1).
                 self._pipe.half_close()
+            self._watch.passes(self._rest)
+            self._rest = b""
             while not self._watch.close_seen and (data := await self._pipe.read()):
                 self._watch.passes(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):

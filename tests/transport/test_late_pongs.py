@@ -12,6 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from pgnet_trio.connection import Connection
 from pgnet_trio.errors import Disconnected
 from pgnet_trio.transport import Transport, choose
+from pgnet_trio.transport.rules import FRAMES_PER_PASS
 from tests.kit import transports
 from tests.kit.transports import CLOSE, PING, PONG, REQUEST, SERVER_NAMES, TEXT, frame, raw_client
 
@@ -106,6 +107,35 @@ async def test_a_pong_comes_once_there_is_room_for_it(library: str) -> None:
         await wait_all_tasks_blocked()
         assert peer.frames() == [(PONG, b"0"), (PONG, b"9")]
         nursery.cancel_scope.cancel()
+
+
+@every_library
+async def test_hundreds_of_pings_in_one_read_let_others_run_meanwhile(library: str) -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with connected(library) as (connection, _, peer):
+        peer.room.set()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count_turns)
+            pings = [frame(PING, b"%d" % number) for number in range(600)]
+            peer.say(b"".join(pings) + frame(TEXT, b"behind them"))
+            assert await connection.receive() == ["behind them"]
+            nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.receive)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        pongs = [payload for opcode, payload in peer.frames() if opcode == PONG]
+    # Not to the last one: tasks of one pass run in any order.
+    assert turns > 600 // FRAMES_PER_PASS // 2
+    # trio-websocket answers pings that came together in any order.
+    assert b"599" in pongs
 
 
 @every_library
