@@ -48,9 +48,10 @@ The bot is an async function, which gets a client that is logged in, and a numbe
       while True:
           await client.request(Packet("move", {"x": number}))
 
-Timed is what it awaits: request, call, create_game, join_game, leave_game, get_game_dir; and send
-with a callback. It runs until all bots have ended, --seconds are over, or Ctrl-C; the second Ctrl-C
-ends it at once. The exit status is 1 if a threshold was missed, or if no bot ran without an error.
+Timed is all that it asks and sends: request, call, question.answer, create_game, join_game and the
+like until the answer, and send until the server says that it has taken it. States are counted. It
+runs until all bots have ended, --seconds are over, or Ctrl-C; the second Ctrl-C ends it at once.
+The exit status is 1 if a threshold was missed, or if no bot ran without an error.
 
 This is for servers of your own: it sends nothing anywhere but to ADDRESS, and there it is heavy
 traffic and registers users. A server of default settings will not take it from one address; start
@@ -119,7 +120,16 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     )
     threshold = parser.add_argument_group("thresholds")
     threshold.add_argument(
-        "--p99", type=duration, metavar="TIME", help="99 %% of the requests take no longer"
+        "--p99",
+        type=duration,
+        metavar="TIME",
+        help="99 %% of all that is asked, answered and sent takes no longer",
+    )
+    threshold.add_argument(
+        "--state-p99",
+        type=duration,
+        metavar="TIME",
+        help="99 %% of the states are no older when the next one comes; for games with ticks",
     )
     threshold.add_argument(
         "--max-errors", type=whole, metavar="NUMBER", help="there are no more errors than this"
@@ -196,7 +206,10 @@ def run(options: argparse.Namespace) -> int:
     trio.run(load.run, Progress(options.clients))
     thresholds = []
     if options.p99 is not None:
-        thresholds.append(Threshold("p99", options.p99, load.tally.latencies.percentile(99)))
+        thresholds.append(Threshold("p99", options.p99, load.tally.slowest(99)))
+    if options.state_p99 is not None:
+        age = load.tally.ages.percentile(99)
+        thresholds.append(Threshold("state age", options.state_p99, age))
     if options.max_errors is not None:
         errors = load.tally.error_count
         thresholds.append(Threshold("errors", options.max_errors, errors))

@@ -15,7 +15,7 @@ from pgnet_trio.server.limits import Limits
 if TYPE_CHECKING:
     from rich.live import Live
 
-    from pgnet_trio.cli.measuring import Tally
+    from pgnet_trio.cli.measuring import Latencies, Tally
 
 __all__ = ["Progress", "Report", "Threshold", "make_report", "show_report"]
 
@@ -75,7 +75,7 @@ class Progress:
             tally: What was counted.
             elapsed: Seconds since the test began.
         """
-        answers = tally.latencies.count
+        answers = tally.count
         rate = (answers - self._answers) / max(elapsed - self._then, 1e-9)
         self._answers, self._then = answers, elapsed
         self._shown += 1
@@ -84,10 +84,7 @@ class Progress:
                 f"{elapsed:.0f} s",
                 f"connected {tally.now:,} of {self._clients:,}",
                 f"requests a second {rate:,.0f}",
-                *(
-                    f"p{percent} {describe_seconds(tally.latencies.percentile(percent))}"
-                    for percent in (50, 99)
-                ),
+                *(f"p{percent} {describe_seconds(tally.slowest(percent))}" for percent in (50, 99)),
                 f"errors {tally.error_count:,}",
             ]
         )
@@ -104,7 +101,7 @@ class Threshold:
     """A number that must not be over a limit.
 
     Attributes:
-        name: p99 (in seconds) or errors.
+        name: p99 or state age (both in seconds), or errors.
         limit: The limit.
         measured: The number; None where there was nothing to measure.
     """
@@ -138,9 +135,15 @@ class Report:
     broken: int
     seconds: float
     requests: int
+    answers: int
+    sends: int
     requests_per_second: float
     busiest_second: int
     latencies: dict[str, float | None]
+    send_latencies: dict[str, float | None]
+    states: int
+    states_per_second: float
+    state_ages: dict[str, float | None]
     not_ok: dict[str, int]
     drops: int
     errors: dict[str, int]
@@ -180,7 +183,6 @@ def make_report(
         protocol: The version of the protocol.
         thresholds: The limits, with the numbers.
     """
-    latencies = tally.latencies
     return Report(
         address=address,
         protocol=protocol,
@@ -191,19 +193,29 @@ def make_report(
         ended=tally.ended,
         broken=tally.broken,
         seconds=seconds,
-        requests=latencies.count,
-        requests_per_second=latencies.count / max(seconds, 1e-9),
+        requests=tally.count,
+        answers=tally.answers,
+        sends=tally.sends,
+        requests_per_second=tally.count / max(seconds, 1e-9),
         busiest_second=tally.busiest,
-        latencies={
-            **{f"p{percent}": latencies.percentile(percent) for percent in PERCENTILES},
-            "longest": latencies.longest if latencies.count else None,
-        },
+        latencies=_percentiles(tally.latencies),
+        send_latencies=_percentiles(tally.taken),
+        states=tally.states,
+        states_per_second=tally.states / max(seconds, 1e-9),
+        state_ages=_percentiles(tally.ages),
         not_ok=dict(tally.not_ok.most_common()),
         drops=tally.drops,
         errors=dict(tally.errors.most_common()),
         cpu=cpu,
         thresholds=thresholds,
     )
+
+
+def _percentiles(times: Latencies) -> dict[str, float | None]:
+    return {
+        **{f"p{percent}": times.percentile(percent) for percent in PERCENTILES},
+        "longest": times.longest if times.count else None,
+    }
 
 
 def show_report(report: Report, file: TextIO) -> None:
@@ -263,7 +275,23 @@ def _rows(report: Report) -> list[tuple[str, str, str]]:
             "",
         ),
     ]
+    if report.answers or report.sends:
+        rows.append(
+            (
+                "",
+                f"{report.answers:,} of them answers to questions, {report.sends:,} sent without "
+                "an answer",
+                "",
+            )
+        )
     rows += [(name, describe_seconds(value), "") for name, value in report.latencies.items()]
+    if report.send_latencies["longest"] is not None:
+        rows.append(("sends", f"taken after {_on_one_line(report.send_latencies)}", ""))
+    if report.states:
+        rows += [
+            ("states", f"{report.states:,}, {report.states_per_second:,.1f} a second", ""),
+            ("their age", f"when the next one came: {_on_one_line(report.state_ages)}", ""),
+        ]
     if report.not_ok:
         counts = (f"{count:,} {status}" for status, count in report.not_ok.items())
         rows.append(("not OK", ", ".join(counts), ""))
@@ -276,6 +304,10 @@ def _rows(report: Report) -> list[tuple[str, str, str]]:
     for each in report.thresholds:
         rows.append((f"{each.name} threshold", str(each), "green" if each.met else "bold red"))
     return rows
+
+
+def _on_one_line(times: dict[str, float | None]) -> str:
+    return ", ".join(f"{name} {describe_seconds(value)}" for name, value in times.items())
 
 
 def _notes(report: Report) -> list[str]:

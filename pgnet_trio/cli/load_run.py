@@ -1,12 +1,13 @@
-"""Many clients that each run an author's script, and the times of their requests."""
+"""Many clients that each run an author's script, and the times of what they do."""
 
 from __future__ import annotations
 
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -14,11 +15,16 @@ import trio
 from pgnet_trio.cli.measuring import Tally
 from pgnet_trio.cli.signals import open_signals
 from pgnet_trio.client import Client
+from pgnet_trio.client.outbox import Outbox, PendingRequest
+from pgnet_trio.client.run import ClientRun
 from pgnet_trio.errors import PGNetError, first_error
-from pgnet_trio.messages import Packet, RequestFailed, Response
+from pgnet_trio.messages import Request
+from pgnet_trio.protocol.events import GameChanged, Patched, QuietAck, StateShown
 
 if TYPE_CHECKING:
     from pgnet_trio.cli.load_report import Progress
+    from pgnet_trio.messages import Packet, Response
+    from pgnet_trio.protocol.events import ClientEvent
 
 __all__ = ["Bot", "LoadClient", "LoadRun"]
 
@@ -27,89 +33,140 @@ PROGRESS_INTERVAL = 1.0
 
 Bot = Callable[[Client, int], Awaitable[object]]
 
-T = TypeVar("T")
+
+class TimedOutbox(Outbox):
+    """An outbox that knows how long each packet has taken, from when it was queued.
+
+    Args:
+        on_quiet: Called when a packet is sent that wants no answer.
+    """
+
+    def __init__(self, on_quiet: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_quiet = on_quiet
+        self._queued: dict[PendingRequest, float] = {}
+        # What was sent without wanting an answer, with its number, until the server has taken it.
+        self._unsettled: deque[tuple[int, PendingRequest]] = deque()
+
+    def put(self, request: PendingRequest, *, do_next: bool, waiting_callbacks: int) -> None:
+        """Queue a packet."""
+        super().put(request, do_next=do_next, waiting_callbacks=waiting_callbacks)
+        self._queued[request] = trio.current_time()
+
+    def time_of(self, request: PendingRequest) -> float:
+        """Return the seconds since a packet was queued, and forget it."""
+        return trio.current_time() - self._queued.pop(request)
+
+    def settle_quiet(self, last_id: int) -> Iterator[PendingRequest]:
+        """Yield the packets without an answer that the server has taken, up to this number."""
+        while self._unsettled and self._unsettled[0][0] <= last_id:
+            yield self._unsettled.popleft()[1]
+
+    def withdraw(self, request: PendingRequest) -> None:
+        """Forget a packet if it was not sent yet."""
+        if request in self._queue:
+            del self._queued[request]
+        super().withdraw(request)
+
+    def drop_unsent(self) -> int:
+        """Forget what was not sent yet and nobody waits for."""
+        for request in self._queue:
+            if request.done is None:
+                del self._queued[request]
+        return super().drop_unsent()
+
+    def fail_all(self, error: PGNetError) -> None:
+        """Tell everybody who waits that there will be no response."""
+        self._queued.clear()
+        self._unsettled.clear()
+        super().fail_all(error)
+
+    def _take_next(self) -> PendingRequest | None:
+        request = super()._take_next()
+        if request is not None and request.quiet:
+            self._on_quiet()
+            if self.version == 2:
+                self._unsettled.append((self._last_id, request))
+        return request
+
+
+class TimedRun(ClientRun):
+    """A run of a client that counts what is asked, sent and shown."""
+
+    outbox: TimedOutbox
+    _hooks: LoadClient
+    _shown_at: float | None = None
+
+    def _make_outbox(self) -> Outbox:
+        return TimedOutbox(self._note_quiet)
+
+    def _note_quiet(self) -> None:
+        self._hooks.tally.sent(trio.current_time())
+
+    async def request(
+        self, packet: Packet, *, do_next: bool = False, question: int | None = None
+    ) -> Response:
+        """Send a packet and wait for the response."""
+        client = self._hooks
+        try:
+            return await super().request(packet, do_next=do_next, question=question)
+        except PGNetError as error:
+            if packet.message == Request.HEARTBEAT_UPDATE:
+                raise
+            # Count an error once, whether the bot catches it or not.
+            client.counted = error
+            client.tally.failed(error, client.username, client.file)
+            raise
+
+    def take_event(self, event: ClientEvent) -> None:
+        """Act on something that the server sent."""
+        super().take_event(event)
+        tally, now = self._hooks.tally, trio.current_time()
+        if isinstance(event, QuietAck):
+            for request in self.outbox.settle_quiet(event.id):
+                tally.taken.add(self.outbox.time_of(request))
+        elif isinstance(event, StateShown | Patched):
+            tally.shown(None if self._shown_at is None else now - self._shown_at)
+            self._shown_at = now
+        elif isinstance(event, GameChanged):
+            # The first state of another game replaces none.
+            self._shown_at = None
+
+    def _take_response(self, request: PendingRequest, response: Response, size: int) -> None:
+        tally, now = self._hooks.tally, trio.current_time()
+        seconds = self.outbox.time_of(request)
+        if request.quiet:
+            tally.taken.add(seconds)
+        elif request.packet.message != Request.HEARTBEAT_UPDATE:
+            # Heartbeats are the client's own.
+            is_answer = request.question is not None
+            tally.answered(seconds, response.status, now, is_answer=is_answer)
+        super()._take_response(request, response, size)
 
 
 class LoadClient(Client):
-    """A client whose requests are timed.
+    """A client that counts and times what it does.
 
     Attributes:
-        tally: Where they are counted.
+        tally: Where it is counted.
         file: The author's file, for the lines of errors.
         counted: The latest error that was counted.
     """
+
+    _run_class = TimedRun
 
     tally: Tally
     file: str = ""
     counted: BaseException | None = None
 
     def count_in(self, tally: Tally, file: str) -> None:
-        """Count all requests from here on in *tally*; to be called once, before connecting."""
+        """Count everything from here on in *tally*; to be called once, before connecting."""
         self.tally, self.file = tally, file
-
-    async def request(self, packet: Packet) -> Response:
-        """Send a packet and wait for the answer."""
-        return await self._timed(super().request(packet))
-
-    def send(
-        self,
-        message: object,
-        callback: Callable[[Response], Any] | None = None,
-        /,
-        do_next: bool = False,
-    ) -> None:
-        """Queue a message; with a callback, time it until that is called."""
-        started, then = trio.current_time(), callback
-
-        def call(response: Response) -> Any:
-            self._count(started, response.status)
-            return None if then is None else then(response)
-
-        super().send(message, None if callback is None else call, do_next=do_next)
-
-    def create_game(self, name: str, /, **options: Any) -> Any:
-        """Create a game and join it."""
-        return self._maybe_timed(super().create_game(name, **options))
-
-    def join_game(self, name: str, /, **options: Any) -> Any:
-        """Join a game."""
-        return self._maybe_timed(super().join_game(name, **options))
-
-    def leave_game(self, **options: Any) -> Any:
-        """Leave the game."""
-        return self._maybe_timed(super().leave_game(**options))
-
-    def get_game_dir(self, *options: Any, **more: Any) -> Any:
-        """Ask for the directory of games."""
-        return self._maybe_timed(super().get_game_dir(*options, **more))
 
     @property
     def drops(self) -> int:
         """How many connections dropped since the last connect."""
         return self._run.drops
-
-    def _maybe_timed(self, asking: Awaitable[Any] | None) -> Any:
-        # With a callback, `send` times it.
-        return None if asking is None else self._timed(asking)
-
-    async def _timed(self, asking: Awaitable[T]) -> T:
-        started = trio.current_time()
-        try:
-            answer = await asking
-        except RequestFailed as error:
-            self._count(started, error.response.status)
-            raise
-        except PGNetError as error:
-            # Count an error once, whether the bot catches it or not.
-            self.counted = error
-            self.tally.failed(error, self.username, self.file)
-            raise
-        self._count(started, answer.status if isinstance(answer, Response) else 0)
-        return answer
-
-    def _count(self, started: float, status: int) -> None:
-        now = trio.current_time()
-        self.tally.answered(now - started, status, now)
 
 
 @attrs.define(eq=False)

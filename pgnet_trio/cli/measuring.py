@@ -58,8 +58,13 @@ class Tally:
         most: The most clients that were logged in at the same time.
         ended: Bots that returned without an error.
         broken: Bots that raised an error.
-        latencies: How long answered requests took.
-        busiest: Answers in the busiest second.
+        latencies: How long everything took that the server has answered.
+        answers: How many of these were answers to questions.
+        sends: How much was sent that wanted no answer.
+        taken: How long it took until the server had taken that, and said so.
+        states: States that were shown.
+        ages: How old a state was when the next one came.
+        busiest: How much that was in the busiest second.
         not_ok: Answers whose status is not OK, by status.
         drops: Connections that dropped, whether they came back or not.
         errors: Errors, by kind.
@@ -72,6 +77,11 @@ class Tally:
     ended: int = 0
     broken: int = 0
     latencies: Latencies = attrs.field(factory=Latencies)
+    answers: int = 0
+    sends: int = 0
+    taken: Latencies = attrs.field(factory=Latencies)
+    states: int = 0
+    ages: Latencies = attrs.field(factory=Latencies)
     busiest: int = 0
     not_ok: Counter[str] = attrs.field(factory=Counter)
     drops: int = 0
@@ -95,18 +105,52 @@ class Tally:
         """Count a client that logged out, or was dropped."""
         self.now -= 1
 
-    def answered(self, seconds: float, status: int, now: float) -> None:
-        """Count an answer.
+    def answered(self, seconds: float, status: int, now: float, *, is_answer: bool = False) -> None:
+        """Count something that the server has answered.
 
         Args:
             seconds: How long it took.
-            status: Its status.
+            status: The status of the response.
             now: The time, in seconds of any clock.
+            is_answer: Whether it answers a question of the game.
         """
         self.latencies.add(seconds)
+        self._note_busy(now)
+        self.answers += is_answer
         if status != Status.OK:
             known = status in [*Status]
             self.not_ok[Status(status).name if known else "another status"] += 1
+
+    def sent(self, now: float) -> None:
+        """Count a message that is sent without wanting an answer.
+
+        Args:
+            now: The time, in seconds of any clock.
+        """
+        self.sends += 1
+        self._note_busy(now)
+
+    def shown(self, age: float | None) -> None:
+        """Count a state.
+
+        Args:
+            age: Seconds since the one before it came; None for the first of a game.
+        """
+        self.states += 1
+        if age is not None:
+            self.ages.add(age)
+
+    @property
+    def count(self) -> int:
+        """How much was answered, or sent without wanting an answer."""
+        return self.latencies.count + self.sends
+
+    def slowest(self, percent: float) -> float | None:
+        """Return the higher percentile of what was answered and of what was taken."""
+        both = (self.latencies.percentile(percent), self.taken.percentile(percent))
+        return max((each for each in both if each is not None), default=None)
+
+    def _note_busy(self, now: float) -> None:
         if int(now) != self._second:
             self._second, self._in_second = int(now), 0
         self._in_second += 1

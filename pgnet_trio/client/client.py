@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 
 import trio
 
@@ -74,6 +74,8 @@ class Client(LobbyRequests, GameReading):
     on_state: Callable[..., Any] | None = None
     on_question: Callable[..., Any] | None = None
 
+    _run_class: ClassVar[type[ClientRun]] = ClientRun
+
     def __init__(
         self,
         connector: Connector,
@@ -104,7 +106,7 @@ class Client(LobbyRequests, GameReading):
         self._run.view.end(Disconnected(NOT_CONNECTED))
 
     def _make_run(self, status: str) -> ClientRun:
-        return ClientRun(
+        return self._run_class(
             self,
             self._connector,
             self._credentials,

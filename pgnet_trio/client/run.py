@@ -110,7 +110,7 @@ class ClientRun:
         self._username = one_line(credentials.username, 100)
         self._connector = connector
         self.callbacks = CallbackQueue()
-        self.outbox = Outbox()
+        self.outbox = self._make_outbox()
         self.session = ClientSession(
             connector,
             credentials,
@@ -136,6 +136,9 @@ class ClientRun:
         # request that does so.
         self._way_in: Packet | None = None
         self._rejoining: PendingRequest | None = None
+
+    def _make_outbox(self) -> Outbox:
+        return Outbox()
 
     # What the client's program does.
 
@@ -322,7 +325,7 @@ class ClientRun:
             # Something before it in the same frame has ended the session.
             return
         if isinstance(event, ResponseReceived):
-            self._take_response(event.id, event.response, event.size)
+            self._take_response(self.outbox.take(event.id), event.response, event.size)
             self._outbox_changed.unpark_all()
             return
         try:
@@ -340,8 +343,7 @@ class ClientRun:
             # Also where the name is the one of before: the rate may be another.
             self._game_changed.unpark_all()
 
-    def _take_response(self, request_id: int, response: Response, size: int) -> None:
-        request = self.outbox.take(request_id)
+    def _take_response(self, request: PendingRequest, response: Response, size: int) -> None:
         packet = request.packet
         if packet.message in JOINING and response.status == Status.OK:
             self._way_in = packet

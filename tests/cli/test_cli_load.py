@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
 from hypothesis import given
@@ -21,9 +22,10 @@ from pgnet_trio.cli.arguments import duration
 from pgnet_trio.cli.load_report import Progress, Threshold, describe_seconds
 from pgnet_trio.cli.load_run import Bot, LoadClient, LoadRun
 from pgnet_trio.cli.measuring import MAX_KINDS, Latencies, Tally, describe_error
-from pgnet_trio.errors import Disconnected
+from pgnet_trio.errors import Disconnected, Reject
+from pgnet_trio.game import Game
 from pgnet_trio.messages import Packet, RequestFailed, Response, Status
-from pgnet_trio.testing import HostedServer, hosting
+from pgnet_trio.testing import HostedServer, SimulatedNetwork, hosting
 from tests.kit.hosting import ForwardingConnector, Recorder
 from tests.kit.subprocesses import WITHOUT_EXTRAS, run_program, start_in_terminal, start_program
 
@@ -183,9 +185,11 @@ def test_a_threshold(threshold: Threshold, met: bool, text: str) -> None:
 # Clients, in memory and in virtual time.
 
 
-async def load(server: HostedServer, bot: Bot, *, clients: int = 4, **options: Any) -> LoadRun:
+async def load(
+    server: HostedServer, bot: Bot, *, clients: int = 4, protocol: int = 2, **options: Any
+) -> LoadRun:
     def make_client(*, username: str) -> LoadClient:
-        return server.client(username, client_class=LoadClient)
+        return server.client(username, client_class=LoadClient, protocol=protocol)
 
     settings = {"ramp": 1.0, "seconds": None, "file": __file__, **options}
     run = LoadRun(bot, make_client, prefix="bot", clients=clients, **settings)
@@ -239,10 +243,125 @@ async def test_what_is_timed(autojump_clock: trio.testing.MockClock) -> None:
         run = await load(server, bot, clients=1)
     tally = run.tally
     assert [response.message for response in arrived] == ["calls"]
-    assert tally.latencies.count == 7
-    # A status of the game's, and the second join.
-    assert tally.not_ok == {"another status": 1, "UNEXPECTED": 1}
+    # What nobody waits for is answered too, and what is quiet is taken.
+    assert (tally.latencies.count, tally.sends, tally.answers) == (8, 1, 0)
+    # A status of the game's; the second join, and the second leaving.
+    assert tally.not_ok == {"another status": 1, "UNEXPECTED": 2}
     assert tally.error_count == 0
+
+
+@attrs.frozen
+class Ask:
+    pass
+
+
+@attrs.frozen
+class Pick:
+    number: int
+
+
+class Quiz(Game):
+    """Asks its player a hundred times."""
+
+    async def run(self) -> None:
+        [player] = await self.room.wait_players(1)
+        for _ in range(100):
+            await self.room.ask(player, Ask(), Pick, check=self.check)
+        await trio.sleep_forever()
+
+    def check(self, pick: Pick) -> None:
+        if pick.number > 99:
+            raise Reject("too much")
+
+
+async def test_answers_to_questions_are_counted(autojump_clock: trio.testing.MockClock) -> None:
+    async def bot(client: Client, number: int) -> None:
+        await client.join_game(f"table {number}")
+        count = 0
+        async for question in client.questions(Ask):
+            with pytest.raises(RequestFailed):
+                await question.answer(Pick(100))
+            await question.answer(Pick(count))
+            count += 1
+            if count == 50:
+                return
+
+    network = SimulatedNetwork(latency=0.5)
+    async with hosting(Quiz, network=network) as server:
+        run = await load(server, bot, clients=2)
+    tally = run.tally
+    assert (tally.answers, tally.latencies.count) == (200, 202)
+    assert tally.not_ok == {"UNEXPECTED": 100}
+    assert tally.latencies.percentile(50) == pytest.approx(1.0, rel=0.02)
+    assert (tally.ended, tally.error_count) == (2, 0)
+
+
+class Steps(Game):
+    steps = 0
+
+    def handle_game_packet(self, packet: Packet, /) -> Response:
+        self.steps += 1
+        return Response("done")
+
+    def handle_heartbeat(self, packet: Packet, /) -> Response:
+        return Response("news")
+
+    def view(self) -> dict[str, int]:
+        return {"steps": self.steps}
+
+
+@pytest.mark.parametrize(("protocol", "latency"), [(1, 0.01), (2, 0.5)])
+async def test_sends_are_timed_until_the_server_has_taken_them(
+    autojump_clock: trio.testing.MockClock, protocol: int, latency: float
+) -> None:
+    async def bot(client: Client, number: int) -> None:
+        await client.join_game(f"table {number}")
+        for _ in range(40):
+            client.send(Packet("step"))
+            await trio.sleep(0.1)
+        client.send(Packet("never sent"))
+        client.flush_queue()
+        with trio.move_on_after(0.1):
+            await client.request(Packet("too late for its answer"))
+
+    network = SimulatedNetwork(latency=latency)
+    async with hosting(Steps, network=network) as server:
+        run = await load(server, bot, clients=3, protocol=protocol)
+    tally = run.tally
+    assert tally.error_count == 0
+    assert tally.sends == 123
+    # The latest were under way when the bots ended.
+    assert 80 < tally.taken.count <= 123
+    median = tally.taken.percentile(50)
+    assert median == pytest.approx(2 * latency, abs=0.05)
+    assert tally.slowest(99) == tally.taken.percentile(99)
+
+
+class Clock(Game):
+    update_rate = 10
+    ticks = 0
+
+    def update(self) -> None:
+        self.ticks += 1
+
+    def view(self) -> dict[str, int]:
+        return {"ticks": self.ticks}
+
+
+async def test_states_are_counted_with_their_age(autojump_clock: trio.testing.MockClock) -> None:
+    async def bot(client: Client, number: int) -> None:
+        for name in ("one", "two"):
+            await client.join_game(f"{name} {number}")
+            await client.wait_state(dict, lambda state: state["ticks"] == 100)
+            await client.leave_game()
+            await trio.sleep(60)
+
+    async with hosting(Clock) as server:
+        run = await load(server, bot, clients=3)
+    tally = run.tally
+    assert 590 < tally.states < 620
+    assert tally.ages.percentile(99) == pytest.approx(0.1, rel=0.02)
+    assert tally.ages.longest < 1
 
 
 async def test_errors_are_counted_once_each(autojump_clock: trio.testing.MockClock) -> None:
