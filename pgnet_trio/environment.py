@@ -46,6 +46,22 @@ async def _run_in_thread(
     )
 
 
+def _count_sleep() -> float:
+    """Return for how many seconds this machine has slept, with Trio's clock standing still.
+
+    On Windows that clock goes on meanwhile. So it may elsewhere, where there are no two clocks to
+    compare.
+    """
+    for with_sleep, without in (
+        ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"),  # Linux
+        ("CLOCK_MONOTONIC_RAW", "CLOCK_UPTIME_RAW"),  # macOS
+    ):
+        if hasattr(time, with_sleep) and hasattr(time, without):
+            awake = time.clock_gettime(getattr(time, without))
+            return time.clock_gettime(getattr(time, with_sleep)) - awake
+    return 0.0
+
+
 @attrs.frozen(kw_only=True)
 class Environment:
     """What a server or a client gets from outside itself.
@@ -58,6 +74,7 @@ class Environment:
             its end unobserved. ``limiter`` is the `trio.CapacityLimiter` of the threads that it may
             use; None for the one that all of the program shares.
         wall_clock: Returns the time in seconds since 1970; whatever outlives a run ends by it.
+        slept: Returns for how many seconds this machine has slept while Trio's clock stood still.
         note_failure: Called with each unforeseen error of a game, a connection, a session or a
             hook, after the error was logged and contained. The test kit makes tests fail with it.
         end_process: Ends the process at once, with an exit code: called where a server has ended
@@ -69,5 +86,6 @@ class Environment:
     password_hasher: PasswordHasher = attrs.field(factory=PasswordHasher)
     run_blocking: Callable[..., Awaitable[Any]] = _run_in_thread
     wall_clock: Callable[[], float] = time.time
+    slept: Callable[[], float] = _count_sleep
     note_failure: Callable[[BaseException], None] = _ignore
     end_process: Callable[[int], object] | None = None

@@ -7,14 +7,16 @@ from typing import Any, TypeVar
 
 import attrs
 
+from pgnet_trio.client.feeds import Feed, LatestFeed
 from pgnet_trio.client.questions import Question
 from pgnet_trio.codec import from_plain
-from pgnet_trio.errors import CodecError
+from pgnet_trio.errors import CodecError, PGNetError
 from pgnet_trio.messages import Push
 
 __all__ = [
     "Entered",
     "Event",
+    "GameFeeds",
     "Left",
     "Place",
     "StateChanged",
@@ -25,8 +27,6 @@ __all__ = [
     "explained",
     "itself",
     "one_kind",
-    "push_kind",
-    "question_kind",
 ]
 
 ModelT = TypeVar("ModelT")
@@ -82,6 +82,31 @@ def push_kind(push: Push) -> str:
 def question_kind(question: Question[Any]) -> str:
     """Return the kind of a question, which is its message."""
     return question.packet.message
+
+
+@attrs.define(eq=False)
+class GameFeeds:
+    """What one game has told, for a program that may read it later.
+
+    Attributes:
+        place: The game.
+        pushes: What it pushed.
+        questions: What it asked, and what is still open.
+        states: Its states.
+        pushes_told: How many pushes there were when ``on_push`` was called with one the last time.
+    """
+
+    place: Place = attrs.field(factory=Place)
+    pushes: Feed[Push] = attrs.field(factory=lambda: Feed("pushes", push_kind))
+    questions: Feed[Question[Any]] = attrs.field(factory=lambda: Feed("questions", question_kind))
+    states: LatestFeed = attrs.field(factory=LatestFeed)
+    pushes_told: int = 0
+
+    def end(self, error: PGNetError | None) -> None:
+        """Let readers read what is there, and then stop, or raise *error*."""
+        self.pushes.end(error)
+        self.questions.end(error)
+        self.states.end(error)
 
 
 def itself(item: ModelT) -> ModelT:

@@ -12,10 +12,11 @@ import attrs
 import trio
 
 from pgnet_trio import patch
-from pgnet_trio.client.feeds import ALL_KINDS, Feed, LatestFeed, StateReader
+from pgnet_trio.client.feeds import ALL_KINDS, Feed, StateReader
 from pgnet_trio.client.game_items import (
     Entered,
     Event,
+    GameFeeds,
     Left,
     Place,
     StateChanged,
@@ -26,8 +27,6 @@ from pgnet_trio.client.game_items import (
     explained,
     itself,
     one_kind,
-    push_kind,
-    question_kind,
 )
 from pgnet_trio.client.limits import (
     MAX_OPEN_QUESTIONS,
@@ -57,6 +56,7 @@ from pgnet_trio.typed import models_by_name
 
 if TYPE_CHECKING:
     from pgnet_trio.client.callbacks import Hooks
+    from pgnet_trio.client.room_clock import RoomClock
 
 __all__ = ["GameView", "GameViewOwner"]
 
@@ -66,32 +66,18 @@ ModelT = TypeVar("ModelT")
 
 
 @attrs.define(eq=False)
-class _Feeds:
-    """What one game has told, for a program that may read it later."""
-
-    place: Place = attrs.field(factory=Place)
-    pushes: Feed[Push] = attrs.field(factory=lambda: Feed("pushes", push_kind))
-    questions: Feed[Question[Any]] = attrs.field(factory=lambda: Feed("questions", question_kind))
-    states: LatestFeed = attrs.field(factory=LatestFeed)
-
-    def end(self, error: PGNetError | None) -> None:
-        """Let readers read what is there, and then stop, or raise *error*."""
-        self.pushes.end(error)
-        self.questions.end(error)
-        self.states.end(error)
-
-
-@attrs.define(eq=False)
 class _OpenQuestion:
     """A question that has no answer yet.
 
     Attributes:
         question: The question.
+        deadline: The time of the room until which an answer counts; infinite for no limit.
         size: Its size on the wire, in bytes.
         is_told: Whether ``on_question`` was called with it.
     """
 
     question: Question[Any]
+    deadline: float
     size: int
     is_told: bool = False
 
@@ -118,21 +104,23 @@ class GameView:
     Args:
         hooks: The events to call.
         owner: Makes the calls, and asks the server.
+        clock: The time in the game's room.
 
     Attributes:
         players: The players in the order of joining, and whether each is connected.
         left: How the user got out of the last game; None before that.
-        clock: What has to be added to Trio's time for that of the game's room.
+        clock: The time in the game's room.
     """
 
     def __init__(
         self,
         hooks: Hooks,
         owner: GameViewOwner,
+        clock: RoomClock,
     ) -> None:
         self.players: dict[str, bool] = {}
         self.left: Left | None = None
-        self.clock = 0.0
+        self.clock = clock
         self._hooks = hooks
         self._owner = owner
         self._name: str | None = None
@@ -218,6 +206,8 @@ class GameView:
 
     def take(self, event: ClientEvent) -> None:
         """Take in something that the server sent."""
+        if self._open_questions:
+            self.note_sleep()
         match event:
             case StateShown():
                 self._take_state(event.version, event.data, event.size)
@@ -245,8 +235,9 @@ class GameView:
             if self.players:
                 self._show_players()
         elif hook == "on_push":
-            for push, size in self._now.pushes.unread_after(self._pushes_told):
-                self._tell_push(push, size)
+            for feeds in filter(None, (self._over, self._now)):
+                for push, size in feeds.pushes.unread_after(feeds.pushes_told):
+                    self._tell_push(feeds, push, size)
         elif hook == "on_question":
             for each in self._open_questions.values():
                 if not each.is_told:
@@ -270,6 +261,26 @@ class GameView:
         self.players = {}
         self._name = None
 
+    # What questions ask for: see `QuestionOwner`.
+
+    def is_withdrawn(self, question: Question[Any]) -> bool:
+        """Return whether a question is no longer open, whatever the time is."""
+        opened = self._open_questions.get(question.id)
+        return opened is None or opened.question is not question
+
+    def note_sleep(self) -> None:
+        """Look whether this machine has slept, and so whether deadlines are nearer than before."""
+        if self.clock.note_sleep():
+            self._set_deadlines()
+
+    async def answer_question(self, question: int, packet: Packet) -> Response:
+        """Answer a question, and return what the game says of it."""
+        return await self._owner.answer_question(question, packet)
+
+    def _set_deadlines(self) -> None:
+        for each in self._open_questions.values():
+            each.question.scope.deadline = self.clock.local(each.deadline)
+
     def close_question(self, id: int) -> None:
         """Close a question that is no longer open: nobody reads it, and its scope is cancelled."""
         closed = self._open_questions.pop(id, None)
@@ -281,17 +292,16 @@ class GameView:
     def _start_anew(self) -> None:
         # Those of a game that has put the user out, until the next game: a program that has not
         # read them to the end yet begins there.
-        self._over: _Feeds | None = None
-        self._now = _Feeds()
+        self._over: GameFeeds | None = None
+        self._now = GameFeeds()
         self._open_questions: dict[int, _OpenQuestion] = {}
         self._open_size = 0
-        self._pushes_told = 0
         self._state_version = 0
         self._state_size = 0
         self._state_wanted = False
         self.players = {}
 
-    def _to_read(self, is_read: Callable[[_Feeds], bool]) -> _Feeds:
+    def _to_read(self, is_read: Callable[[GameFeeds], bool]) -> GameFeeds:
         """Return the feeds that a new reader begins with, by whether another has read the end."""
         over = self._over
         return self._now if over is None or is_read(over) else over
@@ -323,7 +333,7 @@ class GameView:
             else:
                 self._be_put_out()
         else:
-            self.clock = event.time - trio.current_time()
+            self.clock.begin(event.time)
             self._over = None
             self._now.place.game = event.name
             self._put_event(Entered(event.name), event.size)
@@ -368,10 +378,10 @@ class GameView:
         self._now.pushes.put(push, size)
         self._put_event(push, size)
         if self._hooks.on_push is not None:
-            self._tell_push(push, size)
+            self._tell_push(self._now, push, size)
 
-    def _tell_push(self, push: Push, size: int) -> None:
-        self._pushes_told = self._now.pushes.count
+    def _tell_push(self, feeds: GameFeeds, push: Push, size: int) -> None:
+        feeds.pushes_told = feeds.pushes.count
         self._owner.call_hook(self._hooks.on_push, push, size)
 
     def _take_players(self, payload: dict[str, Any]) -> None:
@@ -396,19 +406,18 @@ class GameView:
         self._owner.call_hook(self._hooks.on_players, players, _players_size(players))
 
     def _take_question(self, event: QuestionAsked) -> None:
-        # The latest of all readings: a question that waited to be sent carries an old time.
-        self.clock = max(self.clock, event.time - trio.current_time())
-        deadline = math.inf if event.deadline is None else event.deadline - self.clock
-        question = Question(
-            event.id,
-            event.packet,
-            event.packet,
-            trio.CancelScope(deadline=deadline),
-            self._owner.answer_question,
-            lambda: self._open_questions.get(event.id) is not opened,
-        )
+        deadline = math.inf if event.deadline is None else event.deadline
+        is_changed = self.clock.learn(event.time)
+        if self.clock.local(deadline) <= trio.current_time() and deadline > event.time:
+            # The time would be up before the question came: the room's clock has stood still.
+            self.clock.begin(event.time)
+            is_changed = True
+        if is_changed:
+            self._set_deadlines()
+        scope = trio.CancelScope(deadline=self.clock.local(deadline))
+        question = Question(event.id, event.packet, event.packet, scope, self)
         self.close_question(event.id)
-        self._open_questions[event.id] = opened = _OpenQuestion(question, event.size)
+        self._open_questions[event.id] = opened = _OpenQuestion(question, deadline, event.size)
         self._open_size += event.size
         check("open questions", len(self._open_questions), MAX_OPEN_QUESTIONS)
         check("bytes of open questions", self._open_size, MAX_OPEN_QUESTIONS_SIZE)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import trio
 
@@ -15,9 +14,22 @@ from pgnet_trio.typed import to_packet
 if TYPE_CHECKING:
     from pgnet_trio.messages import Packet
 
-__all__ = ["Question"]
+__all__ = ["Question", "QuestionOwner"]
 
 PromptT_co = TypeVar("PromptT_co", covariant=True)
+
+
+class QuestionOwner(Protocol):
+    """What a question needs of the view of the game that asks it."""
+
+    def is_withdrawn(self, question: Question[Any]) -> bool:
+        """Return whether a question is no longer open, whatever the time is."""
+
+    def note_sleep(self) -> None:
+        """Look whether this machine has slept, and so whether deadlines are nearer than before."""
+
+    async def answer_question(self, question: int, packet: Packet) -> Response:
+        """Answer a question, and return what the game says of it."""
 
 
 class Question(Generic[PromptT_co]):
@@ -36,15 +48,13 @@ class Question(Generic[PromptT_co]):
         packet: Packet,
         prompt: PromptT_co,
         scope: trio.CancelScope,
-        send: Callable[[int, Packet], Awaitable[Response]],
-        is_withdrawn: Callable[[], bool],
+        owner: QuestionOwner,
     ) -> None:
         self.id = id
         self.packet = packet
         self.prompt = prompt
         self.scope = scope
-        self._send = send
-        self._is_withdrawn = is_withdrawn
+        self._owner = owner
 
     def __repr__(self) -> str:
         return f"<Question {self.packet.message!r}, {self.seconds_left:.1f} s left>"
@@ -52,11 +62,13 @@ class Question(Generic[PromptT_co]):
     @property
     def is_open(self) -> bool:
         """Whether an answer still counts."""
+        self._owner.note_sleep()
         return not self.scope.cancel_called
 
     @property
     def seconds_left(self) -> float:
         """Seconds until the time is up; infinite where there is no limit."""
+        self._owner.note_sleep()
         if self.scope.deadline == math.inf:
             return math.inf
         return max(0.0, self.scope.deadline - trio.current_time())
@@ -85,15 +97,15 @@ class Question(Generic[PromptT_co]):
         except Exception:
             await trio.lowlevel.checkpoint()
             raise
-        if self._is_withdrawn():
+        if self._owner.is_withdrawn(self):
             # Not sent: a server that was started anew may use the same number for another question.
             await trio.lowlevel.checkpoint()
             return Response("This question is no longer open.", status=Status.UNEXPECTED)
         try:
-            response = await self._send(self.id, packet)
+            response = await self._owner.answer_question(self.id, packet)
         except SessionLost as lost:
             return Response(
                 f"This question is no longer open: {lost}",
                 status=Status.UNEXPECTED,
             )
-        return response if self._is_withdrawn() else response.raise_for_status()
+        return response if self._owner.is_withdrawn(self) else response.raise_for_status()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-import trio
-
 from pgnet_trio.client.feeds import ContinuedReader
 from pgnet_trio.errors import Disconnected, SessionLost
 from pgnet_trio.messages import RequestFailed, Response, Status
@@ -50,7 +48,7 @@ class GameReading:
 
     def time(self) -> float:
         """Return the time in the game's room, in seconds, as far as this client can know it."""
-        return trio.current_time() + self._run.view.clock
+        return self._run.view.clock.time()
 
     @overload
     def pushes(self, *, raise_session_lost: bool = False) -> AsyncIterator[Push]: ...

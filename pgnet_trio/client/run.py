@@ -16,6 +16,7 @@ from pgnet_trio.client.callbacks import CAPACITY, CallbackQueue, Hooks
 from pgnet_trio.client.game_view import GameView
 from pgnet_trio.client.limits import MAX_CALLS_SIZE, MAX_STATUS
 from pgnet_trio.client.outbox import MAX_QUEUED, Callback, Outbox, PendingRequest
+from pgnet_trio.client.room_clock import RoomClock
 from pgnet_trio.client.session import ClientSession
 from pgnet_trio.errors import (
     Disconnected,
@@ -120,7 +121,7 @@ class ClientRun:
             minimum_protocol=minimum_protocol,
             reconnect_for=reconnect_for,
         )
-        self.view = GameView(hooks, self)
+        self.view = GameView(hooks, self, RoomClock(trio.current_time, environment.slept))
         self.in_use = False
         self.ended = trio.Event()
         self.connected = False
@@ -350,7 +351,7 @@ class ClientRun:
         elif request is self._rejoining:
             # The way back is refused: the user is out of the game.
             self._way_in = None
-            now = trio.current_time() + self.view.clock
+            now = self.view.clock.time()
             self.view.take(GameChanged(None, 0.0, now, "closed", response.message, size))
             self._set_game(None)
         if self.session.protocol == 1:

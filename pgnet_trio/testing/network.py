@@ -171,6 +171,7 @@ class SimulatedNetwork:
             password_hasher=PasswordHasher(opslimit=1, memlimit=8192),
             run_blocking=_run_in_loop,
             wall_clock=trio.current_time,
+            slept=lambda: 0.0,
             **more,
         )
 

@@ -307,6 +307,23 @@ async def test_an_event_that_is_assigned_late_is_told_what_is_current(
         assert questions.calls == [question]
 
 
+async def test_a_late_on_push_is_told_the_last_words_of_a_game(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with hosting(Short) as server, server.client("ann") as ann:
+        await over(ann)
+        pushes = Late()
+        for _ in range(2):
+            ann.on_push = None
+            ann.on_push = pushes.note
+            await wait_all_tasks_blocked()
+        assert [push.payload["text"] for push in pushes.calls] == ["hello ann", "a", "the end"]
+        # The next game begins with its own.
+        await ann.join_game("table 2")
+        await wait_all_tasks_blocked()
+        assert [push.payload["text"] for push in pushes.calls[3:]] == ["hello ann"]
+
+
 async def test_a_late_event_is_not_told_what_was_read_or_is_over(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -66,6 +66,7 @@ PURE_LAYERS = {
 PURE_MODULES = {
     "pgnet_trio.client.address",
     "pgnet_trio.client.backoff",
+    "pgnet_trio.client.room_clock",
     "pgnet_trio.storage.interface",
     "pgnet_trio.server.games.lobby",
     "pgnet_trio.server.accounts",
