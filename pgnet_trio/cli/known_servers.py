@@ -119,7 +119,8 @@ class KnownServers:
 
     def _read(self) -> tuple[list[str], dict[str, KnownServer]]:
         try:
-            text = self.path.read_text("utf-8")
+            # People edit it, and some editors begin a file with a byte-order mark.
+            text = self.path.read_text("utf-8-sig")
         except FileNotFoundError:
             return [], {}
         except OSError as error:

@@ -34,7 +34,8 @@ def find_secret(file: str | None, variable: str, prompt: str | None) -> str | No
     value = os.environ.pop(variable, "")
     if file is not None:
         try:
-            value = Path(file).read_text("utf-8").partition("\n")[0].removesuffix("\r")
+            # Some editors begin a file with a byte-order mark, which nobody sees.
+            value = Path(file).read_text("utf-8-sig").partition("\n")[0].removesuffix("\r")
         except OSError as error:
             raise SecretError(f"cannot read {file!r}: {error.strerror}") from None
         except UnicodeError:

@@ -16,7 +16,7 @@ class Address:
     """Where a server is.
 
     Attributes:
-        host: A name or an IP address.
+        host: A name or an IP address; of a link-local one with its zone, as in ``fe80::1%eth0``.
         port: The TCP port.
         resource: The path and query of the HTTP request.
         tls: Whether to speak TLS, which a proxy before the server does.
@@ -59,8 +59,18 @@ def parse_address(address: str, port: int) -> Address:
         raise _wrong(address, "there is something after the port")
     if named_port is None:
         named_port = {"ws": 80, "wss": 443}[parts.scheme] if is_url else port
+    if is_url and ":" in host:
+        host = _zone_as_it_is(host)
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Address(host, named_port, resource, parts.scheme == "wss")
+
+
+def _zone_as_it_is(host: str) -> str:
+    """Return an IPv6 address of a URL, in which the percent sign before a zone may be encoded."""
+    ip, percent, zone = host.partition("%")
+    if zone.startswith("25") and zone != "25":
+        zone = zone[2:]
+    return ip + percent + zone
 
 
 def _wrong(address: str, reason: str) -> AddressError:

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from pgnet_trio.crypto.box import Box, KeyPair
 from pgnet_trio.crypto.noise import NoiseHandshake, NoiseTransport
-from pgnet_trio.crypto.passwords import PasswordHasher
+from pgnet_trio.crypto.passwords import PasswordHasher, normalize_password
 
-__all__ = ["Box", "KeyPair", "NoiseHandshake", "NoiseTransport", "PasswordHasher"]
+__all__ = [
+    "Box",
+    "KeyPair",
+    "NoiseHandshake",
+    "NoiseTransport",
+    "PasswordHasher",
+    "normalize_password",
+]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import unicodedata
 
 import nacl.exceptions
 from nacl.bindings import (
@@ -19,7 +20,10 @@ from nacl.bindings import (
 
 from pgnet_trio.errors import CryptoError
 
-__all__ = ["PasswordHasher"]
+__all__ = ["PasswordHasher", "normalize_password"]
+
+MAX_NORMALIZED = 1000
+"""Characters of a password that is normalized: the time grows with the square of its length."""
 
 # The PHC string of Argon2id: version, then memory in KiB, passes and lanes, salt, hash.
 ARGON2ID = re.compile(
@@ -118,6 +122,17 @@ class PasswordHasher:
         if SHA256.fullmatch(record):
             return True
         raise CryptoError("the password record is neither of Argon2id nor a SHA-256 in hex")
+
+
+def normalize_password(password: str) -> str:
+    """Return a password in Unicode's form NFC.
+
+    Keyboards and systems differ in whether "é" is one character or two, and nobody sees it. A
+    password that is too long to be typed comes back as it is.
+    """
+    if password.isascii() or len(password) > MAX_NORMALIZED:
+        return password
+    return unicodedata.normalize("NFC", password)
 
 
 def _encode(password: str) -> bytes:

@@ -71,6 +71,8 @@ class Accounts:
         self._users = dict(saved.users)
         # Nobody would ever look at a saved record of that name.
         self._users.pop(ADMIN_USERNAME, None)
+        # Names that differ only in case stand for two users in older save files alone.
+        self._spellings = {name.lower(): name for name in self._users}
         self._invite_codes = dict(saved.invite_codes)
         self._held: set[str] = set()
         self._held_codes: set[str] = set()
@@ -189,6 +191,7 @@ class Accounts:
         try:
             yield Changes(users={name: user}, invite_codes={code: None} if code else {})
             self._users[name] = user
+            self._spellings[name.lower()] = name
             self._invite_codes.pop(code, None)
         finally:
             self._held.discard(name)
@@ -240,6 +243,7 @@ class Accounts:
             raise AccountRefusal(f"There is a user {username!r} already.")
         if username and not is_username_allowed(username):
             raise AccountRefusal(_name_rule(username))
+        self._check_spelling(username)
         yield Changes(invite_codes={code: username})
         self._invite_codes[code] = username
 
@@ -274,6 +278,7 @@ class Accounts:
         try:
             yield Changes(users={username: None})
             del self._users[username]
+            self._forget_spelling(username)
             self._revoke_tokens(username)
         finally:
             self._deleting.discard(username)
@@ -287,6 +292,7 @@ class Accounts:
         name = log_in.username
         if name in self._users or name in self._held:
             raise TemporaryRefusal(f"Somebody else has just registered as {name!r}.")
+        self._check_spelling(name)
         code = self._find_code(log_in) if log_in.invite_code else ""
         if not code and not self.registration_enabled:
             raise AccountRefusal(
@@ -297,6 +303,28 @@ class Accounts:
         if not is_username_allowed(name):
             raise AccountRefusal(_name_rule(name))
         return code
+
+    def _check_spelling(self, name: str) -> None:
+        """Check that a new name differs from all others in more than upper and lower case.
+
+        Raises:
+            AccountRefusal: It does not.
+        """
+        lower = name.lower()
+        held = (other for other in self._held if other != name and other.lower() == lower)
+        other = self._spellings.get(lower) or next(held, None)
+        if other is not None:
+            raise AccountRefusal(
+                f"There is a user {other[:60]!r} already, and {name[:60]!r} would look like them; "
+                "log in with that spelling, or choose another name."
+            )
+
+    def _forget_spelling(self, name: str) -> None:
+        lower = name.lower()
+        self._spellings.pop(lower, None)
+        for other in self._users:
+            if other.lower() == lower:
+                self._spellings[lower] = other
 
     def _find_code(self, log_in: LogIn) -> str:
         given = log_in.invite_code.encode("utf-8", "surrogatepass")

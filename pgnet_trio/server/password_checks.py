@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from pgnet_trio.crypto import normalize_password
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.accounts import TemporaryRefusal
@@ -133,7 +134,9 @@ class PasswordChecks:
             TooBusy: Too many wait already, or there is no time left for it.
         """
         hasher = self._environment.password_hasher
-        record: str = await self._run(address, lambda: None, hasher.hash, password)
+        record: str = await self._run(
+            address, lambda: None, hasher.hash, normalize_password(password)
+        )
         return record
 
     async def hash_new(self, password: str, address: str | None) -> str:
@@ -155,30 +158,48 @@ class PasswordChecks:
 
         check()
         hasher = self._environment.password_hasher
-        record: str = await self._run(address, count, hasher.hash, password)
+        record: str = await self._run(address, count, hasher.hash, normalize_password(password))
         return record
 
-    async def verify(self, log_in: LogIn, record: UserRecord, address: str | None) -> bool:
-        """Return whether the password of a log-in fits a user's record.
+    async def verify(self, log_in: LogIn, record: UserRecord, address: str | None) -> str | None:
+        """Check the password of a log-in.
+
+        It is tried in the form that `hash` makes records of, and then as it was typed: the record
+        may be older than that.
+
+        Returns:
+            The password in the form that fits the user's record; None where none does.
 
         Raises:
             CryptoError: The record cannot be checked.
             TooBusy: Too many wait already, or there is no time left for it.
             TooMany: Others have failed while this one waited for its turn.
         """
-        right: bool = await self._run(
-            address,
-            lambda: self.check_failures(log_in.username, address),
-            self._environment.password_hasher.verify,
-            log_in.password,
-            record.salt,
-            record.password,
-        )
-        return right
+        for password in dict.fromkeys((normalize_password(log_in.password), log_in.password)):
+            right: bool = await self._run(
+                address,
+                lambda: self.check_failures(log_in.username, address),
+                self._environment.password_hasher.verify,
+                password,
+                record.salt,
+                record.password,
+            )
+            if right:
+                return password
+        return None
 
-    def needs_upgrade(self, record: UserRecord) -> bool:
-        """Whether a record is weaker than one that is made today."""
-        return bool(record.salt) or self._environment.password_hasher.needs_upgrade(record.password)
+    def needs_upgrade(self, record: UserRecord, password: str) -> bool:
+        """Whether a record is another one than would be made today.
+
+        Args:
+            record: A user's record.
+            password: The form of the password that fits it.
+        """
+        return (
+            bool(record.salt)
+            or password != normalize_password(password)
+            or self._environment.password_hasher.needs_upgrade(record.password)
+        )
 
     async def _run(
         self,

@@ -23,6 +23,7 @@ __all__ = [
     "TOO_EARLY",
     "HeadEnd",
     "PeerFromHeader",
+    "make_host_header",
     "open_stream",
     "read_proxy_header",
     "refuse",
@@ -59,6 +60,19 @@ class HeadEnd:
         return blank.end() - len(self._last)
 
 
+def make_host_header(host: str, port: int, *, tls: bool) -> str:
+    """Return what the header ``Host`` of a request says.
+
+    The zone of a link-local address stays out: it means something on this machine alone.
+    """
+    name = f"[{_without_zone(host)}]" if ":" in host else host
+    return name if port == (443 if tls else 80) else f"{name}:{port}"
+
+
+def _without_zone(host: str) -> str:
+    return host.partition("%")[0]
+
+
 async def open_stream(host: str, port: int, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:
     """Connect by TCP, and speak TLS over it where a context is given.
 
@@ -69,7 +83,8 @@ async def open_stream(host: str, port: int, ssl_context: ssl.SSLContext | None) 
     if ssl_context is None:
         return stream
     try:
-        return trio.SSLStream(stream, ssl_context, server_hostname=host, https_compatible=True)
+        name = _without_zone(host)
+        return trio.SSLStream(stream, ssl_context, server_hostname=name, https_compatible=True)
     except BaseException:
         await close_at_once(stream)
         raise

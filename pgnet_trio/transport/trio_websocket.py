@@ -38,6 +38,7 @@ from pgnet_trio.transport.handshake import (
     FORWARDED_FOR,
     TOO_EARLY,
     HeadEnd,
+    make_host_header,
     open_stream,
     refuse,
 )
@@ -148,10 +149,7 @@ async def connect(
         trio.BrokenResourceError: Whoever answered is no WebSocket server, or refused; or TLS
             failed. The message says what came.
     """
-    if host_header is None:
-        name = f"[{host}]" if ":" in host else host
-        default_port = 80 if ssl_context is None else 443
-        host_header = name if port == default_port else f"{name}:{port}"
+    host_header = host_header or make_host_header(host, port, tls=ssl_context is not None)
     stream = await open_stream(host, port, ssl_context)
     async with open_pipe(stream) as pipe, helper_nursery() as helpers:
         library = _Library(pipe, helpers, is_client=True)

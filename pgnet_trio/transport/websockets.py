@@ -23,6 +23,7 @@ from pgnet_trio.transport.handshake import (
     FORWARDED_FOR,
     TOO_EARLY,
     HeadEnd,
+    make_host_header,
     open_stream,
     refuse,
 )
@@ -134,6 +135,7 @@ async def connect(
         max_size=None,
         logger=_SILENT,
     )
+    host_header = host_header or make_host_header(host, port, tls=ssl_context is not None)
     async with open_pipe(await open_stream(host, port, ssl_context)) as pipe:
         first = await _shake_hands_as_client(protocol, pipe, host_header)
         transport = WebsocketsLibraryTransport(
@@ -302,13 +304,12 @@ async def _shake_hands_as_server(protocol: ServerProtocol, pipe: BytePipe) -> Re
 
 
 async def _shake_hands_as_client(
-    protocol: ClientProtocol, pipe: BytePipe, host_header: str | None
+    protocol: ClientProtocol, pipe: BytePipe, host_header: str
 ) -> bytes:
     """Shake hands, and return the bytes that came behind the server's answer."""
     request = protocol.connect()
-    if host_header is not None:
-        del request.headers["Host"]
-        request.headers["Host"] = host_header
+    del request.headers["Host"]
+    request.headers["Host"] = host_header
     protocol.send_request(request)
     pipe.write_nowait(b"".join(protocol.data_to_send()))
     await pipe.flush()

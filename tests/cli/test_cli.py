@@ -503,7 +503,7 @@ def test_where_the_admin_password_comes_from(
     servers: list[Observed], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "secret"
-    path.write_text("from the file\r\nsecond line\n")
+    path.write_text("from the file\r\nsecond line\n", "utf-8-sig")
     monkeypatch.setattr("getpass.getpass", lambda prompt: "typed")
     monkeypatch.setenv("PGNET_ADMIN_PASSWORD", "from the environment")
     main(["serve"])

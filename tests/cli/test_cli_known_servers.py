@@ -110,6 +110,15 @@ def test_comments_and_empty_lines_stay(servers: KnownServers, path: Path) -> Non
     assert path.read_text() == f"# friends\n\n# end\nother:1 {OTHER}\n"
 
 
+def test_an_editor_may_have_put_a_byte_order_mark_before_the_first_server(
+    servers: KnownServers, path: Path
+) -> None:
+    path.write_text(f"{NAME} {KEY}\n", "utf-8-sig")
+    found = servers.find(NAME)
+    assert found is not None
+    assert found.pubkey == KEY
+
+
 DAMAGED = [
     (b"\xff\n", "is damaged: expected text in UTF-8"),
     (b"# fine\nhost:1\n", "line 2 is damaged: expected host:port and a public key"),

@@ -186,6 +186,36 @@ def test_nobody_is_invited_who_could_never_register(name: str) -> None:
 # Two at once, and writes that fail
 
 
+def test_nobody_registers_with_a_name_that_differs_only_in_case() -> None:
+    some = accounts(SavedState(users={"Nova": UserRecord("Nova", "", "$argon2id$nova")}))
+    with pytest.raises(AccountRefusal, match="There is a user 'Nova' already"):
+        some.check(log_in("nova"), trusted=False)
+    with pytest.raises(AccountRefusal, match="There is a user 'Nova' already"):
+        carry_out(some.inviting("NOVA", "code"))
+    assert some.check(log_in("nova2"), trusted=False) == "new"
+    with some.registering(log_in("Cleo"), "$argon2id$cleo"):
+        with pytest.raises(AccountRefusal, match="There is a user 'Cleo' already"):
+            some.check(log_in("cleo"), trusted=False)
+    with pytest.raises(AccountRefusal, match="There is a user 'Cleo' already"):
+        some.check(log_in("cLEO"), trusted=False)
+    fail(some.registering(log_in("Dora"), "$argon2id$dora"))
+    assert some.check(log_in("dora"), trusted=False) == "new"
+    carry_out(some.deleting_user("Nova"))
+    assert some.check(log_in("nova"), trusted=False) == "new"
+
+
+def test_users_of_before_whose_names_differ_only_in_case_go_on() -> None:
+    records = {name: UserRecord(name, "", f"$argon2id${name}") for name in ("Nova", "nova")}
+    some = accounts(SavedState(users=records))
+    for name, record in records.items():
+        assert some.check(log_in(name), trusted=False) is record
+    carry_out(some.deleting_user("nova"))
+    with pytest.raises(AccountRefusal, match="There is a user 'Nova' already"):
+        some.check(log_in("nova"), trusted=False)
+    carry_out(some.deleting_user("Nova"))
+    assert some.check(log_in("nova"), trusted=False) == "new"
+
+
 def test_two_who_want_one_name_do_not_both_get_it() -> None:
     both = accounts()
     with both.registering(log_in("cleo"), "$argon2id$first"):

@@ -83,6 +83,13 @@ def test_a_game_with_a_password_is_joined_with_it_and_not_otherwise(lobby: Lobby
     assert "hüsh" not in repr(entry)
 
 
+def test_a_password_of_a_game_is_one_however_its_characters_are_composed(lobby: Lobby[str]) -> None:
+    entry = lobby.add("table 1", "h\u00fcsh", "room")
+    assert lobby.join("ann", "table 1", "hu\u0308sh") is entry
+    old = lobby.add("table 2", "hu\u0308sh", "room")
+    assert lobby.join("bob", "table 2", "h\u00fcsh") is old
+
+
 def test_a_password_of_an_old_file_may_be_any_text(lobby: Lobby[str]) -> None:
     lobby.add("table 1", "\ud800", "room")
     with pytest.raises(LobbyRefusal):

@@ -38,6 +38,7 @@ from wsproto.connection import ConnectionType
 from pgnet_trio.transport import MemoryTransport, Transport, choose, memory_pair
 from pgnet_trio.transport.frames import FINAL_BINARY, FrameWatch, apply_mask, take_plain
 from pgnet_trio.transport.frames import frame as make_frame
+from pgnet_trio.transport.handshake import make_host_header
 from pgnet_trio.transport.pipes import SocketPipe
 from pgnet_trio.transport.rules import MAX_FRAGMENTS
 from tests.kit import transports
@@ -1505,6 +1506,24 @@ class TestHostileServer:
             assert b"Host: 127.0.0.1:%d\r\n" % port in heads[0] + b"\r\n"
             assert heads[1].startswith(b"GET /play?x=1 HTTP/1.1\r\n")
             assert b"Host: example.org\r\n" in heads[1] + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "tls", "header"),
+    [
+        ("example.org", 38929, False, "example.org:38929"),
+        ("example.org", 80, False, "example.org"),
+        ("example.org", 443, True, "example.org"),
+        ("example.org", 443, False, "example.org:443"),
+        ("::1", 5, True, "[::1]:5"),
+        # The zone is of this machine alone, and no part of an address in HTTP.
+        ("fe80::1%eth0", 5, False, "[fe80::1]:5"),
+    ],
+)
+def test_the_host_of_a_request_has_its_port_and_no_zone(
+    host: str, port: int, tls: bool, header: str
+) -> None:
+    assert make_host_header(host, port, tls=tls) == header
 
 
 class TestTheShortWay:

@@ -287,12 +287,13 @@ class Login:
                 with accounts.registering(log_in, record) as changes:
                     await context.archive.write(changes)
             elif isinstance(found, UserRecord):
-                if not await self._while_connected(passwords.verify, log_in, found, address):
+                password = await self._while_connected(passwords.verify, log_in, found, address)
+                if password is None:
                     raise AccountRefusal("The password is not right.")
                 accounts.confirm(found)
-                if passwords.needs_upgrade(found):
+                if passwords.needs_upgrade(found, password):
                     # Beside the log-in: a known user does not wait for the save file.
-                    context.services.start_soon(_upgrade, context, found, log_in.password, address)
+                    context.services.start_soon(_upgrade, context, found, password, address)
         except TemporaryRefusal:
             raise
         except AccountRefusal:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from pgnet_trio.crypto import normalize_password
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.messages import is_gamename_allowed
 
@@ -212,11 +213,14 @@ class Lobby(Generic[RoomT]):
 def check_password(name: str, password: str, given: str) -> None:
     """Check what a user gives as a game's password, in constant time.
 
+    Characters that may be written in two ways are the same in both.
+
     Raises:
         WrongPassword: It is another one.
     """
     # An old save file may hold text that is no valid Unicode.
-    if not hmac.compare_digest(
-        password.encode("utf-8", "surrogatepass"), given.encode("utf-8", "surrogatepass")
-    ):
+    one, other = (
+        normalize_password(text).encode("utf-8", "surrogatepass") for text in (password, given)
+    )
+    if not hmac.compare_digest(one, other):
         raise WrongPassword(f"The password for the game {name!r} is not right.")
