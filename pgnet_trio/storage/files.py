@@ -8,7 +8,7 @@ import itertools
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -155,11 +155,19 @@ def take_back(name: Path, path: Path) -> None:
         name.unlink(missing_ok=True)
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(
+    path: Path, data: bytes, before_rename: Callable[[Path], object] | None = None
+) -> None:
     """Make a file hold exactly this, durably: a crash leaves the old content or the new one.
 
     A new file can be read by its owner only; an old one keeps its mode. Only one caller may do
     this to a file at a time, see `pgnet_trio.storage.locks`.
+
+    Args:
+        path: The file.
+        data: What it is to hold.
+        before_rename: Called with the path of the new file, which is complete and has not got the
+            name of the old one yet.
 
     Raises:
         OSError: It could not be written. The file holds what it held, except where only the
@@ -176,6 +184,8 @@ def replace_file(path: Path, data: bytes) -> None:
                 with contextlib.suppress(FileNotFoundError):
                     temporary.chmod(stat.S_IMODE(path.stat().st_mode))
                 os.fsync(file.fileno())
+            if before_rename is not None:
+                before_rename(temporary)
             temporary.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):

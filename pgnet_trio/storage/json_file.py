@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,13 +15,14 @@ from pgnet_trio.storage.files import (
     SET_ASIDE,
     Signature,
     cannot,
+    identity_of,
     is_there,
     keep_under_another_name,
     replace_file,
     signature_of,
 )
 from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store, UserRecord
-from pgnet_trio.storage.locks import FileLock
+from pgnet_trio.storage.locks import FileLock, LockedFile, lock_file
 
 __all__ = ["JSONStore", "as_json", "read_json"]
 
@@ -28,6 +30,8 @@ logger = logging.getLogger("pgnet_trio.storage")
 
 MANY_USERS = 5000
 """From so many on, writing all users takes 20 ms of CPU and more, for each that registers."""
+
+_MAY_LOCK = sys.platform != "win32"
 
 ValueT = TypeVar("ValueT")
 
@@ -40,8 +44,9 @@ class JSONStore(Store):
     As long as nobody has set the registration switch, it is null. A new file is made by the
     first write, and can be read by its owner only. That format has no place for tokens.
 
-    Since the file is a new one after each write, what is locked is a file beside it, with
-    ``.lock`` added to its name, that stays there.
+    What is locked is a file beside it, with ``.lock`` added to its name, that stays there; and,
+    should somebody delete that one, the file itself too, each new one before others can see it.
+    (Not on Windows, where a file that is open cannot be replaced.)
 
     Where somebody deletes or changes the file while it is open, the next write makes it anew, with
     everything in it; what they put there is kept beside it.
@@ -54,6 +59,7 @@ class JSONStore(Store):
         # Through symbolic links, so that they stay, and so that two names are one file.
         self._path = Path(os.path.realpath(path))
         self._lock = FileLock(self._path, stays=True)
+        self._file: LockedFile | None = None
         self._saved = SavedState()
         self._content: bytes | None = None
         self._signature: Signature | None = None
@@ -78,11 +84,13 @@ class JSONStore(Store):
                 if not os.access(self._path, os.W_OK):
                     # Replacing it would work all the same.
                     raise cannot("write", self._path, "it is write-protected")
+                if _MAY_LOCK:
+                    self._file = lock_file(self._path)
                 self._content, self._saved = read_json(self._path)
             else:
                 self._content, self._saved = None, SavedState()
         except BaseException as error:
-            self._lock.release()
+            self._unlock()
             if isinstance(error, OSError):
                 raise cannot("read", self._path, error) from error
             raise
@@ -123,11 +131,33 @@ class JSONStore(Store):
         except OSError as error:
             raise cannot("write", self._path, error) from error
         try:
-            replace_file(self._path, content)
+            self._put(content)
         except OSError as error:
             self._take_back()
             raise cannot("write", self._path, error) from error
         self._content, self._signature = content, signature_of(self._path)
+
+    def _put(self, content: bytes) -> None:
+        """Replace the file by one that is locked before it has the name."""
+        drafts: list[LockedFile] = []
+        try:
+            if _MAY_LOCK:
+                replace_file(self._path, content, lambda path: drafts.append(lock_file(path)))
+            else:
+                replace_file(self._path, content)
+        finally:
+            for draft in drafts:
+                unneeded: LockedFile | None = draft
+                # Also where this failed: that may have been after the renaming.
+                if self._is_at_path(draft):
+                    unneeded, self._file = self._file, draft
+                if unneeded is not None:
+                    unneeded.unlock()
+
+    def _is_at_path(self, file: LockedFile | None) -> bool:
+        with contextlib.suppress(OSError):
+            return file is not None and identity_of(self._path) == file.identity
+        return False
 
     def _keep_what_others_wrote(self) -> None:
         found = signature_of(self._path)
@@ -139,6 +169,9 @@ class JSONStore(Store):
                 self._path,
             )
             return
+        if _MAY_LOCK and not self._is_at_path(self._file):
+            # Another server's, where neither found a file to lock when it started.
+            lock_file(self._path).unlock()
         aside = keep_under_another_name(self._path, self._path, SET_ASIDE)
         # Once only, should what follows fail.
         self._signature = signature_of(self._path)
@@ -168,7 +201,7 @@ class JSONStore(Store):
             if self._content is None:
                 self._path.unlink(missing_ok=True)
             elif self._path.read_bytes() != self._content:
-                replace_file(self._path, self._content)
+                self._put(self._content)
         self._signature = signature_of(self._path)
 
     def close(self) -> None:
@@ -181,7 +214,13 @@ class JSONStore(Store):
             if self._lock.held:
                 self.sync()
         finally:
-            self._lock.release()
+            self._unlock()
+
+    def _unlock(self) -> None:
+        self._lock.release()
+        file, self._file = self._file, None
+        if file is not None:
+            file.unlock()
 
 
 def read_json(path: Path) -> tuple[bytes, SavedState]:

@@ -393,12 +393,12 @@ def _held(lock: FileLock) -> Iterator[None]:
 
 
 def is_in_use(path: Path) -> bool:
-    """Find out whether a server uses a database, which has to be there, at this moment.
+    """Find out whether a server uses a save file, which has to be there, at this moment.
 
     Raises:
         StorageError: It cannot be opened.
     """
-    # The lock file: of version 0.1, or where the lock cannot be on the file itself.
+    # The lock file: of JSON, of version 0.1, or where the lock cannot be on the file itself.
     if FileLock(path).is_taken():
         return True
     try:

@@ -13,7 +13,7 @@ import attrs
 from pgnet_trio.storage.files import cannot, is_there, replace_file, syncing
 from pgnet_trio.storage.interface import Changes, SavedState
 from pgnet_trio.storage.json_file import as_json, read_json
-from pgnet_trio.storage.locks import FileLock, is_in_use
+from pgnet_trio.storage.locks import is_in_use
 from pgnet_trio.storage.sqlite import SQLiteStore
 from pgnet_trio.storage.sqlite_copy import copy_database, remove_database
 from pgnet_trio.storage.sqlite_reading import (
@@ -115,7 +115,7 @@ def _check_target(source: Path, target: Path, *, overwrite: bool) -> None:
         raise cannot("make", target, "it is the file to be copied; choose another name")
     if not overwrite:
         raise cannot("make", target, "it is there already; --overwrite replaces it")
-    if FileLock(target).is_taken() if _is_json(target) else is_in_use(target):
+    if is_in_use(target):
         raise cannot("replace", target, "a server is using it; stop that one first")
 
 

@@ -117,8 +117,7 @@ def test_a_killed_server_leaves_no_lock_file_beside_a_database(tmp_path: Path) -
     assert not lock_path(path).exists()
 
 
-def test_deleting_a_lock_file_lets_no_second_server_at_a_database(tmp_path: Path) -> None:
-    path = tmp_path / "save.sqlite"
+def test_deleting_a_lock_file_lets_no_second_server_at_the_file(path: Path) -> None:
     with holder(path):
         lock_path(path).unlink(missing_ok=True)
         with pytest.raises(StorageError, match=IN_USE):
