@@ -23,7 +23,7 @@ TREE = Path(__file__).parents[2]
 
 START_TIMEOUT = 30.0
 SERVE = ("pgnet_trio", "serve", "tests.attacks.misbehaving:Games")
-ORDERLY_END = 14.0
+ORDERLY_END = 20.0
 """Seconds for a shutdown: those that games, connections and the last write get, and some more."""
 
 SECOND_SIGNAL = 3.0

@@ -104,6 +104,7 @@ class Saves:
         self._archive = archive
         self._accounts = accounts
         self._memory = memory
+        self._autosaving = trio.CancelScope()
         self._last_saved: float | None = None
         self._last_duration: float | None = None
         self._last_error = ""
@@ -170,7 +171,7 @@ class Saves:
     # Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
     @trio.lowlevel.enable_ki_protection
     async def autosave(self, games: Iterable[GameEntry[RoomTask]], interval: float) -> None:
-        """Save what has changed, every *interval* seconds, until cancelled.
+        """Save what has changed, every *interval* seconds, until cancelled, or the last write.
 
         A save that fails, whatever it raises, is logged, and the next one makes up for it.
 
@@ -178,23 +179,25 @@ class Saves:
             games: The lobby, which is looked at for each save anew.
             interval: Seconds from the end of one save to the next.
         """
-        while True:
-            await trio.sleep(interval)
-            try:
-                late = await self.save(games)
-            except StorageError as error:
-                logger.error(
-                    "Saving failed, and is tried again in %g s: %s", interval, one_line(error)
-                )
-                continue
-            except Exception:
-                # Whatever it is, a server that saves no more would be worse.
-                logger.exception("Saving failed, and is tried again in %g s", interval)
-                continue
-            if late:
-                logger.warning(
-                    "These games did not give a save string in time: %s", one_line(", ".join(late))
-                )
+        with self._autosaving:
+            while True:
+                await trio.sleep(interval)
+                try:
+                    late = await self.save(games)
+                except StorageError as error:
+                    logger.error(
+                        "Saving failed, and is tried again in %g s: %s", interval, one_line(error)
+                    )
+                    continue
+                except Exception:
+                    # Whatever it is, a server that saves no more would be worse.
+                    logger.exception("Saving failed, and is tried again in %g s", interval)
+                    continue
+                if late:
+                    logger.warning(
+                        "These games did not give a save string in time: %s",
+                        one_line(", ".join(late)),
+                    )
 
     async def write_last(self, entries: list[GameEntry[RoomTask]]) -> list[str]:
         """Save games at the end of a run, within `LAST_WRITE_DEADLINE`; a failure is logged.
@@ -204,6 +207,8 @@ class Saves:
         Returns:
             The names of the games that could not be saved as they are now.
         """
+        # It would only keep the file busy.
+        self._autosaving.cancel()
         deadline = trio.current_time() + LAST_WRITE_DEADLINE
         problem: Exception | None = None
         for number in range(LAST_WRITE_TRIES):
