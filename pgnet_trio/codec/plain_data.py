@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -195,6 +196,8 @@ def normalised(value: Any, depth: int = 0) -> Any:
                 pairs[name] = normalised(item, depth)
             except Fault as error:
                 raise Inside(name, error) from None
+        if len(pairs) < len(value):
+            raise _one_key(value)
         return pairs
     if kind is list or kind is tuple:
         if depth == MAX_DEPTH:
@@ -237,6 +240,15 @@ def _text(value: str) -> str:
             " remove it"
         ) from None
     return value
+
+
+def _one_key(pairs: dict[Any, Any]) -> Fault:
+    """Return the fault of a dict with two keys that would travel as one text."""
+    [(name, _)] = Counter(map(_key, pairs)).most_common(1)
+    kinds = [value_name(key) for key in pairs if _key(key) == name]
+    return Fault(
+        f"expected keys that differ as text, got {' and '.join(kinds)}, which both become {name!r}"
+    )
 
 
 def _key(key: object) -> str:

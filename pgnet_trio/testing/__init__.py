@@ -12,7 +12,7 @@ from pgnet_trio.testing.scheduling import seeded_scheduler
 from pgnet_trio.testing.secrecy import Secret, assert_hidden
 from pgnet_trio.testing.simulation import simulate
 from pgnet_trio.testing.store import MemoryStore
-from pgnet_trio.testing.tables import Move, Seat, Table, same_state
+from pgnet_trio.testing.tables import Move, Seat, Table, same_order, same_state
 
 __all__ = [
     "Conditions",
@@ -32,6 +32,7 @@ __all__ = [
     "explore",
     "hosting",
     "playing",
+    "same_order",
     "same_state",
     "seeded_scheduler",
     "simulate",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import trio
 import trio.testing
 
 from pgnet_trio.codec import to_plain
-from pgnet_trio.errors import Disconnected, SessionLost
+from pgnet_trio.errors import CodecError, Disconnected, SessionLost
 from pgnet_trio.game import Game
 from pgnet_trio.messages import RequestFailed
 from pgnet_trio.testing.hosting import HostedServer, Kit, hosting
@@ -80,7 +81,9 @@ class SeedRun:
         plan, restart_every = self._plan, self._plan.faults.restart_every
         with trio.move_on_after(MAX_TIME) as scope:
             async with (
-                hosting(plan.game, network=self.network, **plan.server_options) as self.server,
+                hosting(
+                    self._make_game, network=self.network, **plan.server_options
+                ) as self.server,
                 Kit(self.network, self.server) as kit,
                 trio.open_nursery() as answering,
             ):
@@ -100,6 +103,13 @@ class SeedRun:
             raise AssertionError(
                 f"it did not come to its end in {MAX_TIME / 3600:g} hours of virtual time"
             )
+
+    def _make_game(self, name: str, save_string: str | None = None) -> Game:
+        made = self._plan.game(name, save_string=save_string)
+        if type(made).view is not Game.view:
+            # Past a class that takes no new attributes: it is the author's, and need not know.
+            object.__setattr__(made, "view", _called_twice(made.view))
+        return made
 
     def explain(self, problem: Exception) -> str:
         """Return what to print: what failed, and what happened before."""
@@ -288,12 +298,13 @@ class SeedRun:
             await trio.sleep(rest)
         await self._settle()
         self._tell("check")
-        for player, seen, shown in self._views():
+        views = {player: (seen, shown) for player, seen, shown in self._views()}
+        for player, (seen, shown) in views.items():
             if seen != shown:
                 raise AssertionError(
                     f"{player} sees {seen!r}, and view() gives {shown!r}: a change was not sent"
                 )
-        table = self._table()
+        table = self._table({player: shown for player, (_, shown) in views.items()})
         for invariant in self._plan.invariants:
             self._doing = f"the check {getattr(invariant, '__name__', repr(invariant))}"
             if invariant(table) is False:
@@ -336,7 +347,7 @@ class SeedRun:
                 if seat.client.game is not None:
                     yield name, seat.state, shown
 
-    def _table(self) -> Table:
+    def _table(self, views: Mapping[str, Any]) -> Table:
         players = [name for name in self._inside if name in self._seats]
         return Table(
             self.server.games[TABLE],
@@ -345,6 +356,7 @@ class SeedRun:
             trio.current_time(),
             {name: self._seats[name].state for name in players},
             self.answers,
+            {name: views[name] for name in players if name in views},
         )
 
     async def _restart(self) -> None:
@@ -371,3 +383,26 @@ class SeedRun:
                     f"{name} saw {saw!r} before the restart, and {seat.state!r} after it: "
                     "something is not in the save"
                 )
+
+
+def _called_twice(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a view that calls the author's two times, and raises where the results differ."""
+
+    @functools.wraps(view)
+    def checked(*args: Any) -> Any:
+        result = view(*args)
+        try:
+            first = to_plain(result)
+        except CodecError:
+            # The server says what cannot travel.
+            return result
+        result = view(*args)
+        second = to_plain(result)
+        if first != second:
+            raise AssertionError(
+                f"view({', '.join(map(repr, args))}) returned {first!r}, and at once afterwards "
+                f"{second!r}: a view must not change the game, nor depend on chance or the hour"
+            )
+        return result
+
+    return checked

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from pgnet_trio.codec import from_plain
+from pgnet_trio.codec import encode_json, from_plain
 from pgnet_trio.messages import Response, Status
 
 if TYPE_CHECKING:
     from pgnet_trio.client import Client
 
-__all__ = ["Invariant", "Move", "Seat", "Strategy", "Table", "same_state"]
+__all__ = ["Invariant", "Move", "Seat", "Strategy", "Table", "same_order", "same_state"]
 
 ModelT = TypeVar("ModelT")
 
@@ -90,6 +90,7 @@ class Table:
         time: Seconds since the simulation began.
         states: What each player sees, as plain data.
         answers: All answers to questions so far.
+        views: What the game's ``view`` returns for each player now, as plain data.
     """
 
     game: Any
@@ -98,6 +99,7 @@ class Table:
     time: float
     states: Mapping[str, Any]
     answers: Sequence[Move] = ()
+    views: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
     def accepted(self) -> list[Move]:
@@ -131,4 +133,19 @@ def same_state(table: Table) -> None:
         first = table.players[0]
         assert table.states[player] == table.states[first], (
             f"{player} sees {table.states[player]!r}, and {first} {table.states[first]!r}"
+        )
+
+
+def same_order(table: Table) -> None:
+    """Check that all players see maps in the order in which ``view`` returns them.
+
+    An invariant for games whose clients show a map in its order. The order is not sent: whoever
+    was there has new keys last, and whoever joins later gets the map as it is then.
+    """
+    for player, shown in table.views.items():
+        seen = table.states[player]
+        # Text keeps the order, which an equality of dicts does not look at.
+        assert encode_json(seen) == encode_json(shown), (
+            f"{player} sees {seen!r}, in another order than view(): {shown!r}. The order of a map "
+            "is not sent; show a list where it matters"
         )

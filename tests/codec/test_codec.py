@@ -436,9 +436,8 @@ def test_an_int_is_taken_where_a_float_is_declared_and_becomes_one() -> None:
     assert exactly_equal(from_plain({"level": 2}, Choices).level, Level.HIGH)
 
 
-def test_of_two_equal_keys_the_last_wins() -> None:
+def test_of_two_equal_keys_in_json_the_last_wins() -> None:
     assert decode_json('{"a": 1, "a": 2}', dict[str, int]) == {"a": 2}
-    assert plain({1: "a", "1": "b"}) == {"1": "b"}
 
 
 def test_a_model_without_fields_takes_an_empty_dict_only() -> None:
@@ -821,6 +820,11 @@ def test_subclasses_become_the_plain_types(value: object, expected: object) -> N
         ({"x": {None: 1}}, "payload.x: expected keys of str or int, got None; use text"),
         ({"x": {1.5: 1}}, "payload.x: expected keys of str or int, got float; use text"),
         ({(1, 2): 1}, "payload: expected keys of str or int, got tuple; use text"),
+        (
+            {"x": [{1: "a", "1": "b"}]},
+            "payload.x[0]: expected keys that differ as text, got int and str, which both become "
+            "'1'",
+        ),
         ({MAX + 1: 1}, "payload: expected int keys of at most 64 bits, got a larger one; use text"),
         (
             {10**9999: 1},
@@ -1050,6 +1054,7 @@ def test_what_is_no_text_at_all_is_refused() -> None:
         (b"\x91\xd4\x05a", "data[0]: expected dict, list, str, int, float, bool or None, got Ext"),
         (b"\xd6\xff\0\0\0\0", "data: expected dict, list, str, int, float, bool or None, got"),
         (b"\xc7\x0c\xff" + b"\xff" * 12, "data: expected MessagePack: "),
+        (b"\x82\x01\x01\xa11\x01", "data: expected keys that differ as text, got int and str"),
         (b"\x81\xc0\x01", "data: expected keys of str or int, got None; use text"),
         (b"\x81\xc3\x01", "data: expected keys of str or int, got bool; use text"),
         (b"\x81\xcb" + b"\0" * 8 + b"\x01", "data: expected keys of str or int, got float; use"),

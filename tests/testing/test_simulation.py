@@ -35,6 +35,7 @@ from pgnet_trio.testing import (
     explore,
     hosting,
     playing,
+    same_order,
     same_state,
     seeded_scheduler,
     simulate,
@@ -848,6 +849,82 @@ def test_spectators_are_shown_what_the_view_returns() -> None:
 def test_more_than_there_are_names_for_are_refused(more: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected at most"):
         explore(Round, moves=lambda seat: None, **more)
+
+
+# Views.
+
+
+class Impure(Round):
+    """Shows what only one look can see, or what depends on chance."""
+
+    fault = ""
+    looks = 0
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        super().__init__(name, save_string)
+        self.news: list[str] = []
+
+    @on(Draw)
+    def draw(self, player: str, draw: Draw) -> None:
+        self.news.append(player)
+
+    def view(self, player: str | None) -> Any:
+        state = {"turn": self.turn, "mine": self.turn == player}
+        if self.fault == "empties":
+            news, self.news = self.news, []
+            return {**state, "news": news}
+        if self.fault == "counts":
+            self.looks += 1
+            return {**state, "looks": self.looks}
+        if self.fault == "chance":
+            return {**state, "number": self.room.random.random()}
+        return state
+
+
+@pytest.mark.parametrize("fault", ["empties", "counts", "chance", ""])
+def test_a_view_that_changes_the_game_is_found(fault: str) -> None:
+    game = type("Impure", (Impure,), {"fault": fault})
+    if not fault:
+        explore_leaving(game, Faults())
+        return
+    with pytest.raises(AssertionError, match=r"view\('ann'\) returned .*must not change the game"):
+        explore_leaving(game, Faults())
+
+
+class Ranking(Game):
+    """Shows the points of the players as a map, the best first, or as a list."""
+
+    as_list = False
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.points: dict[str, int] = {}
+
+    def user_joined(self, username: str, /) -> None:
+        self.points[username] = 0
+
+    @on(Draw)
+    def draw(self, player: str, draw: Draw) -> None:
+        self.points[player] += self.room.random.randint(0, 9)
+
+    def view(self) -> Any:
+        ranking = sorted(self.points.items(), key=lambda pair: -pair[1])
+        return [[*pair] for pair in ranking] if self.as_list else dict(ranking)
+
+
+def explore_ranking(*, as_list: bool) -> None:
+    explore(
+        type("Ranking", (Ranking,), {"as_list": as_list}),
+        players=3,
+        moves=lambda seat: Draw(),
+        invariants=[same_state, same_order],
+        seeds=range(3),
+    )
+
+
+def test_a_map_whose_order_matters_is_found() -> None:
+    explore_ranking(as_list=True)
+    with pytest.raises(AssertionError, match=r"same_order.*in another order than view\(\)"):
+        explore_ranking(as_list=False)
 
 
 # Secrets.
