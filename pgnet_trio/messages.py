@@ -271,7 +271,7 @@ class Packet(_Message):
                 pass
             else:
                 return cls(fields.message, fields.payload, fields.created_on, fields.username)
-        return decode_json(text, cls)
+        return decode_json(text, cls, "")
 
 
 @_formats_its_time_late
@@ -336,7 +336,7 @@ class Response(_Message):
                     fields.disconnecting,
                     fields.game,
                 )
-        return decode_json(text, cls)
+        return decode_json(text, cls, "")
 
 
 class RequestFailed(PGNetError):
@@ -405,7 +405,7 @@ def encode_message(message: Packet | Response) -> bytes:
         except UnicodeError:
             # The codec below says where the lone surrogate is.
             pass
-    return encode_json(message).encode()
+    return encode_json(message, "").encode()
 
 
 def _packet_fields(packet: Packet) -> _PacketFields | None:
@@ -449,7 +449,13 @@ class Push(_Message):
     """
 
     message: str
-    payload: dict[str, Any] = attrs.field(factory=dict, converter=_payload_or_empty, repr=False)
+    payload: dict[str, Any] = attrs.field(factory=dict, converter=_payload_or_empty)
+
+    # Unlike a packet, which may be a log-in, a push holds what a program is to show.
+    @property
+    def debug_repr(self) -> str:
+        """The repr, which has the payload."""
+        return repr(self)
 
 
 @attrs.frozen

@@ -19,6 +19,7 @@ from pgnet_trio.codec.faults import Fault, author_error, kind_name
 from pgnet_trio.codec.kinds import (
     DICTS,
     SCALARS,
+    UNSENT,
     clash,
     is_below,
     is_model,
@@ -26,6 +27,7 @@ from pgnet_trio.codec.kinds import (
     literal_values,
     origin,
     stripped,
+    unsent_field,
     wire_types,
 )
 from pgnet_trio.codec.models import converter, distinguisher
@@ -63,6 +65,10 @@ def check_model(kind: Any) -> None:
             declare instead. The error is a ``TypeError`` too.
     """
     for place, part in _parts(kind, "", {}, set()):
+        if is_model(part):
+            missing = unsent_field(part)
+            if missing is not None:
+                raise CodecError(f"{kind_name(origin(part))}.{missing}: {UNSENT}")
         problem = _problem(part)
         if problem is not None:
             raise CodecError(f"{place}: {problem}" if place else problem)

@@ -8,7 +8,8 @@ from typing import Any, TypeVar, overload
 import attrs
 import msgspec
 
-from pgnet_trio.codec.faults import Fault, author_error, codec_error, too_deep
+from pgnet_trio.codec.faults import Fault, author_error, codec_error, kind_name, too_deep
+from pgnet_trio.codec.kinds import is_model, origin
 from pgnet_trio.codec.models import converter, locate
 from pgnet_trio.codec.plain_data import (
     ShallowData,
@@ -42,24 +43,26 @@ _shallow_msgpack_data = msgspec.msgpack.Decoder(ShallowData).decode
 _parser_errors = (msgspec.MsgspecError, UnicodeError, TypeError, RecursionError)
 
 
-def encode_json(model: object) -> str:
+def encode_json(model: object, path: str | None = None) -> str:
     """Encode a model, or plain data, as JSON text.
 
     Args:
         model: An instance of an attrs class, or plain data.
+        path: The name of the data in errors; None for that of the model's class.
 
     Raises:
         CodecError: Something in it cannot travel; the message says where.
     """
-    return _encoded(model, _json_bytes).decode()
+    return _encoded(model, _json_bytes, path).decode()
 
 
-def decode_json(text: str | bytes, kind: type[T]) -> T:
+def decode_json(text: str | bytes, kind: type[T], path: str | None = None) -> T:
     """Decode JSON text that should be a ``kind``.
 
     Args:
         text: The text, or its UTF-8 bytes.
         kind: The attrs class, or other type, that is expected.
+        path: The name of the data in errors; None for that of a model's class.
 
     Raises:
         CodecError: The text is no JSON, or no ``kind``; the message says where.
@@ -68,7 +71,7 @@ def decode_json(text: str | bytes, kind: type[T]) -> T:
         data = _shallow_json_data(text)
     except _parser_errors:
         data = _read(_json_data, text, "JSON text in UTF-8")
-    return _structured(data, kind, "")
+    return _structured(data, kind, path)
 
 
 def encode_msgpack(model: object) -> bytes:
@@ -105,7 +108,7 @@ def decode_msgpack(data: bytes, kind: Any = Any) -> Any:
         content = _shallow_msgpack_data(data)
     except _parser_errors:
         content = _read(_msgpack_data, data, "MessagePack")
-    return _structured(content, kind, "")
+    return _structured(content, kind)
 
 
 def plain(value: object, path: str = "payload") -> Any:
@@ -127,31 +130,32 @@ def plain(value: object, path: str = "payload") -> Any:
         raise codec_error(error, path) from None
 
 
-def to_plain(model: object) -> Any:
+def to_plain(model: object, path: str | None = None) -> Any:
     """Return a model as plain data; of plain data, return a checked copy.
 
     Args:
         model: An instance of an attrs class, or plain data.
+        path: The name of the data in errors; None for that of the model's class.
 
     Raises:
         CodecError: A field does not hold what its class declares, or holds something that
             cannot travel; the message says where.
     """
-    return plain(_unstructured(model), "")
+    return plain(_unstructured(model, path), _name(type(model)) if path is None else path)
 
 
-def from_plain(data: object, kind: type[T], path: str = "") -> T:
+def from_plain(data: object, kind: type[T], path: str | None = None) -> T:
     """Turn plain data into a ``kind``.
 
     Args:
         data: The data, for example from `decode_json` or `to_plain`.
         kind: The attrs class, or other type, that is expected.
-        path: The name of the data in errors.
+        path: The name of the data in errors; None for that of a model's class.
 
     Raises:
         CodecError: The data is no ``kind``; the message says where.
     """
-    return _structured(plain(data, path), kind, path)
+    return _structured(plain(data, path or ""), kind, path)
 
 
 def encode_plain(data: Any) -> bytes:
@@ -170,15 +174,15 @@ def decode_plain(packed: bytes) -> Any:
         return _msgpack_data(packed)
 
 
-def _encoded(model: object, encode: Callable[[Any], bytes]) -> bytes:
-    data = _unstructured(model)
+def _encoded(model: object, encode: Callable[[Any], bytes], path: str | None = None) -> bytes:
+    data = _unstructured(model, path)
     if is_plain(data):
         try:
             return encode(data)
         except UnicodeError:
             # The check below says where the text is that cannot travel.
             pass
-    return encode(plain(data, ""))
+    return encode(plain(data, _name(type(model)) if path is None else path))
 
 
 def _read(parse: Callable[[Any], Any], source: str | bytes, expected: str) -> Any:
@@ -193,17 +197,25 @@ def _read(parse: Callable[[Any], Any], source: str | bytes, expected: str) -> An
     return data if count_nested(data) is not None else plain(data, "")
 
 
-def _unstructured(model: object) -> Any:
-    if not attrs.has(type(model)):
+def _unstructured(model: object, path: str | None = None) -> Any:
+    kind = type(model)
+    if not attrs.has(kind):
         return model
     try:
         return converter.unstructure(model)
     except Exception as error:
-        raise codec_error(locate(model, type(model), error), "") from author_error(error)
+        path = _name(kind) if path is None else path
+        raise codec_error(locate(model, kind, error), path) from author_error(error)
 
 
-def _structured(data: Any, kind: type[T], path: str) -> T:
+def _structured(data: Any, kind: type[T], path: str | None = None) -> T:
     try:
         return converter.structure(data, kind)
     except Exception as error:
+        path = _name(kind) if path is None else path
         raise codec_error(error, path) from author_error(error)
+
+
+def _name(kind: Any) -> str:
+    """Return the name of a model, with which the places of its fields begin; empty for others."""
+    return kind_name(origin(kind)) if is_model(kind) else ""

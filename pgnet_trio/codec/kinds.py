@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
 from itertools import combinations
@@ -25,19 +25,27 @@ __all__ = [
     "DICTS",
     "LISTS",
     "SCALARS",
+    "UNSENT",
     "clash",
+    "field_names",
     "is_below",
     "is_model",
     "is_union",
     "literal_values",
     "origin",
     "stripped",
+    "unsent_field",
     "wire_types",
 ]
 
 SCALARS = (str, int, float, bool, NoneType)
 LISTS = (list, Sequence, MutableSequence)
 DICTS = (dict, Mapping, MutableMapping)
+
+UNSENT = (
+    "a field with init=False does not travel, and is not saved; leave out init=False, or make it a "
+    "property"
+)
 
 _ALL: frozenset[type] = frozenset({*SCALARS, list, dict})
 
@@ -55,6 +63,20 @@ def is_below(kind: Any, *bases: type) -> bool:
 def is_model(kind: Any) -> bool:
     """Return whether a type is an attrs class or a dataclass, with arguments or without."""
     return attrs.has(origin(kind)) or is_dataclass(origin(kind))
+
+
+def field_names(kind: Any) -> list[str]:
+    """Return the names of a model's fields, of a class without arguments."""
+    return [field.name for field in _fields_of(kind)]
+
+
+def unsent_field(kind: Any) -> str | None:
+    """Return the first field of a model that its class does not take as an argument, or None."""
+    return next((field.name for field in _fields_of(origin(kind)) if not field.init), None)
+
+
+def _fields_of(kind: Any) -> tuple[Any, ...]:
+    return attrs.fields(kind) if attrs.has(kind) else fields(kind)
 
 
 def is_union(kind: Any) -> bool:

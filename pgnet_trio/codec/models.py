@@ -20,13 +20,16 @@ from pgnet_trio.codec.kinds import (
     DICTS,
     LISTS,
     SCALARS,
+    UNSENT,
     clash,
+    field_names,
     is_below,
     is_model,
     is_union,
     literal_values,
     origin,
     stripped,
+    unsent_field,
     wire_types,
 )
 
@@ -144,7 +147,29 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
+def _unstructure_model(kind: Any, converter: Converter) -> Callable[[Any], Any]:
+    _check_fields(kind)
+    unstructure_fields = converter.gen_unstructure_attrs_fromdict(kind)
+    declared = origin(kind)
+    known = frozenset(field_names(declared))
+
+    def unstructure(value: Any) -> Any:
+        actual = type(value)
+        if actual is not declared and is_model(actual):
+            lost = [name for name in field_names(actual) if name not in known]
+            if lost:
+                raise Fault(
+                    f"expected {kind_name(declared)}, got {kind_name(actual)}, whose "
+                    f"{', '.join(lost)} would be lost; declare "
+                    f"{kind_name(declared)} | {kind_name(actual)}"
+                )
+        return unstructure_fields(value)
+
+    return unstructure
+
+
 def _structure_model(kind: Any, converter: Converter) -> StructureHook:
+    _check_fields(kind)
     structure_fields = converter.gen_structure_attrs_fromdict(kind)
 
     def structure(value: Any, _: Any) -> Any:
@@ -155,6 +180,13 @@ def _structure_model(kind: Any, converter: Converter) -> StructureHook:
         )
 
     return structure
+
+
+def _check_fields(kind: Any) -> None:
+    """Refuse a model with a field that is left out when it travels."""
+    missing = unsent_field(kind)
+    if missing is not None:
+        raise Fault(f"expected a model without {kind_name(origin(kind))}.{missing}: {UNSENT}")
 
 
 def _structure_list(kind: Any, converter: Converter) -> StructureHook:
@@ -333,6 +365,7 @@ def _strict_converter() -> Converter:
         (is_union, _structure_union),
     ):
         converter.register_structure_hook_factory(predicate, factory)
+    converter.register_unstructure_hook_factory(is_model, _unstructure_model)
     for is_kind, hook in (
         (lambda kind: is_below(kind, Enum), _structure_enum),
         (lambda kind: origin(kind) is Literal, _structure_literal),

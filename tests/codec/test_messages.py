@@ -186,19 +186,19 @@ def test_the_repr_leaves_the_payload_out_and_debug_repr_has_it() -> None:
         assert "hidden" in message.debug_repr
 
 
-def test_a_push_is_a_message_with_a_payload_and_shows_it_only_when_asked() -> None:
-    push = Push("said", {"text": "hidden"})
-    assert (push.message, push.payload) == ("said", {"text": "hidden"})
-    assert "said" in repr(push)
-    assert "hidden" not in repr(push)
-    assert "hidden" in push.debug_repr
+def test_a_push_is_a_message_with_a_payload_and_shows_both() -> None:
+    push = Push("said", {"text": "hello"})
+    assert (push.message, push.payload) == ("said", {"text": "hello"})
+    assert str(push) == repr(push) == push.debug_repr == (
+        "Push(message='said', payload={'text': 'hello'})"
+    )
     assert Push("said", None).payload == {} == Push("said").payload
     first, second = Push("a"), Push("a")
     assert first == second
     first.payload["x"] = 1
     assert first != second
     assert from_plain(to_plain(push), Push) == push
-    with pytest.raises(TypeError, match=r"^payload\.x: "):
+    with pytest.raises(TypeError, match=r"^Push\.payload\.x: "):
         to_plain(Push("said", {"x": {1}}))
 
 
@@ -408,8 +408,8 @@ def test_what_arrives_is_taken_and_refused_as_by_the_strict_converter(
         data = {key: value for key, value in data.items() if key in known}
     text = json.dumps(data)
     with clock_at(datetime(2030, 1, 1, tzinfo=UTC)):
-        assert outcome(kind.deserialize, text) == outcome(decode_json, text, kind)
-        assert outcome(kind.deserialize, text.encode()) == outcome(decode_json, text, kind)
+        assert outcome(kind.deserialize, text) == outcome(decode_json, text, kind, "")
+        assert outcome(kind.deserialize, text.encode()) == outcome(decode_json, text, kind, "")
 
 
 @pytest.mark.parametrize(
@@ -438,7 +438,7 @@ def test_odd_json_is_taken_and_refused_as_by_the_strict_converter(
     kind: type[Packet] | type[Response], text: str
 ) -> None:
     with clock_at(datetime(2030, 1, 1, tzinfo=UTC)):
-        assert outcome(kind.deserialize, text) == outcome(decode_json, text, kind)
+        assert outcome(kind.deserialize, text) == outcome(decode_json, text, kind, "")
 
 
 class Word(StrEnum):
@@ -485,7 +485,7 @@ def test_what_is_sent_is_written_and_refused_as_by_the_strict_converter(
     message: Packet | Response,
 ) -> None:
     assert outcome(encode_message, message) == outcome(
-        lambda: encode_json(to_plain(message)).encode()
+        lambda: encode_json(to_plain(message, "")).encode()
     )
 
 

@@ -83,7 +83,7 @@ async def test_a_question_that_is_no_such_model_names_the_game() -> None:
         await ann.create_game("table 1")
         await ann.call(Go())
         with pytest.raises(
-            CodecError, match=r"^A question of 'table 1' is no Choose: title: .* same version\?$"
+            CodecError, match=r"^A question of 'table 1' is no Choose: Choose\.title: .* same version\?$"
         ):
             await anext(ann.questions(another_choose()))
 

@@ -206,7 +206,7 @@ async def test_a_push_that_is_no_such_model_is_told_once(autojump_clock: MockClo
         await ann.request(Packet("odd"))
         await ann.call(Say("hello"))
         pushes = ann.pushes(Said)
-        told = r"^A push of 'square' is no Said: who: expected .* same version\?$"
+        told = r"^A push of 'square' is no Said: Said\.who: expected .* same version\?$"
         with pytest.raises(CodecError, match=told):
             await anext(pushes)
         assert await anext(pushes) == Said("ann", "hello")

@@ -65,7 +65,7 @@ class Dispatch:
         try:
             model = packet.read(model_class)
         except CodecError as error:
-            return Response(f"{packet.message}: {error}", status=Status.UNEXPECTED)
+            return Response(str(error), status=Status.UNEXPECTED)
         try:
             result = handler.function(instance.game, username, model)
         except Reject as reject:
