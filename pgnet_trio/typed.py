@@ -18,9 +18,11 @@ __all__ = [
     "check_answer_model",
     "collect_handlers",
     "finish",
+    "handles_model",
     "model_name",
     "models_by_name",
     "on",
+    "return_annotation",
     "to_packet",
     "to_push",
     "to_response",
@@ -61,7 +63,7 @@ def on(model: type[Any], /) -> Callable[[Method], Method]:
     check_model(model)
 
     def mark(method: Method) -> Method:
-        if hasattr(method, _MARK):
+        if handles_model(method):
             raise TypeError(f"{_method(method)} handles a model already; give each its own method.")
         _check_signature(method, model)
         setattr(method, _MARK, model)
@@ -101,6 +103,16 @@ def _check_signature(method: Callable[..., Any], model: type) -> None:
             f"{_method(method)} is annotated to return {_name(annotations['return'])}; a handler "
             "answers with an attrs model, a Response or None."
         )
+
+
+def handles_model(method: object) -> bool:
+    """Return whether a method is marked with `on`."""
+    return hasattr(method, _MARK)
+
+
+def return_annotation(function: Callable[..., Any]) -> list[type]:
+    """Return the classes that a function may return, as annotated; `object` stands for anything."""
+    return _classes(_annotations(function).get("return", Any))
 
 
 def _method(method: Callable[..., Any]) -> str:

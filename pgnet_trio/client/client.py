@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 
 import trio
 
+from pgnet_trio.author_classes import near_miss, near_misses
 from pgnet_trio.client.address import parse_address
+from pgnet_trio.client.callbacks import Hooks
 from pgnet_trio.client.connector import Connector, LocalConnector, LocalServer, RemoteConnector
 from pgnet_trio.client.endpoint import Credentials
 from pgnet_trio.client.lobby import LobbyRequests
@@ -37,6 +39,13 @@ logger = logging.getLogger("pgnet_trio.client")
 ModelT = TypeVar("ModelT")
 
 _TOLD_LATE = frozenset({"on_state", "on_players", "on_push", "on_question"})
+
+
+_EVENTS = tuple(name for name in vars(Hooks)["__annotations__"] if name.startswith("on_"))
+
+
+def _misspelt(cls: type, name: str, meant: str) -> str:
+    return f"{cls.__name__}.{name}: a client has no such event; did you mean {meant}?"
 
 
 class Client(LobbyRequests, GameReading):
@@ -250,7 +259,21 @@ class Client(LobbyRequests, GameReading):
         """Why the last session ended; empty before that."""
         return self._run.close_reason
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Check the names of a subclass, so that a misspelt event shows at once.
+
+        Raises:
+            TypeError: The class defines nearly the name of an event for what nothing uses.
+        """
+        super().__init_subclass__(**kwargs)
+        for name, meant in near_misses(cls, Client, lambda value: _EVENTS):
+            raise TypeError(_misspelt(cls, name, meant))
+
     def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("on_") and not hasattr(self, name):
+            meant = near_miss(name, _EVENTS)
+            if meant is not None:
+                raise AttributeError(_misspelt(type(self), name, meant))
         is_late = name in _TOLD_LATE and value is not None and getattr(self, name) is None
         super().__setattr__(name, value)
         if is_late:

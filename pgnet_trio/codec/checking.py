@@ -52,19 +52,30 @@ _INSTEAD = {
 }
 
 
-def check_model(kind: Any) -> None:
+class _UnknownName(CodecError):
+    """A field names a type that is not there, or not there yet."""
+
+
+def check_model(kind: Any, *, may_be_early: bool = False) -> None:
     """Check that values of a type can travel; call it when a class is made.
 
     The check goes into the fields, their items, and the models in these.
 
     Args:
         kind: An attrs class, or another type of a field.
+        may_be_early: Whether nothing is checked where a field names what is not known yet.
 
     Raises:
         CodecError: A field can never travel. The message names the field, its type, and what to
             declare instead. The error is a ``TypeError`` too.
     """
-    for place, part in _parts(kind, "", {}, set()):
+    try:
+        parts = list(_parts(kind, "", {}, set()))
+    except _UnknownName:
+        if may_be_early:
+            return
+        raise
+    for place, part in parts:
         if is_model(part):
             missing = unsent_field(part)
             if missing is not None:
@@ -113,7 +124,7 @@ def _fields(kind: Any, variables: dict[Any, Any]) -> list[tuple[str, Any, dict[A
                 field.name: known[field.name] for field in dataclasses.fields(owner) if field.init
             }
     except NameError as error:
-        raise CodecError(
+        raise _UnknownName(
             f"{kind_name(owner)}: its fields name {error.name}, which is not known; "
             f"define {error.name} at the top level of a module, before this class is used"
         ) from None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pgnet_trio.game.room import NO_DEFAULT, NoDefault, Room, current_room
+from pgnet_trio.game.checks import check_class
+from pgnet_trio.game.room import Room, current_room
 from pgnet_trio.messages import Packet, Request, Response, Status
 from pgnet_trio.typed import Handler, collect_handlers
 
@@ -82,11 +82,11 @@ class Game:
         """Check what the class declares, so that mistakes show before anybody plays.
 
         Raises:
-            TypeError: The class uses a name of `Game` for something else, or two of its methods
-                handle one model.
+            TypeError: The class uses a name of `Game` for something else, or nearly such a name
+                for what nothing uses; it cannot be saved; or two of its methods handle one model.
         """
         super().__init_subclass__(**kwargs)
-        _check_names(cls)
+        check_class(cls, Game)
         cls._handlers = collect_handlers(cls)
 
     def __init__(self, name: str, save_string: str | None = None) -> None:
@@ -224,101 +224,3 @@ class Game:
     def update(self) -> Any:
         """Called `update_rate` times a second, also while nobody plays. May be async."""
         return None
-
-
-MIN_REQUEST_SIZE = 1024
-"""The lowest `Game.max_request_size`: shorter requests are not measured that exactly."""
-
-# The methods that the server calls, and with how many arguments.
-_HOOKS = {
-    "user_joined": (1,),
-    "user_left": (1,),
-    "player_dropped": (1,),
-    "player_resumed": (1,),
-    "handle_packet": (1,),
-    "handle_game_packet": (1,),
-    "handle_heartbeat": (1,),
-    "update": (0,),
-    "run": (0,),
-    "view": (0, 1),
-    "get_save_string": (0,),
-    "get_lobby_info": (0,),
-}
-_PLAIN_FUNCTIONS = ("view", "get_save_string", "get_lobby_info")
-
-
-def _check_names(cls: type[Game]) -> None:
-    own = vars(cls)
-    for base in cls.__mro__:
-        if base is not cls and issubclass(base, Game):
-            continue
-        for name in ("room", "_room", "_handlers"):
-            # attrs makes a class with slots anew; the new class has the names of the first one.
-            if not isinstance(vars(base).get(name, NO_DEFAULT), (NoDefault, MappingProxyType)):
-                raise TypeError(
-                    f"{cls.__name__}.{name}: the server's room around the game has this name; "
-                    "use another one."
-                )
-    for name, counts in _HOOKS.items():
-        value = inspect.getattr_static(cls, name)
-        if value is not vars(Game)[name]:
-            _check_hook(cls, name, value, counts)
-    if own.get("on_crash", "close") not in ("close", "restart"):
-        raise TypeError(
-            f"{cls.__name__}.on_crash: expected 'close' or 'restart', got {own['on_crash']!r}."
-        )
-    most = own.get("max_players")
-    if not (most is None or isinstance(most, property) or (type(most) is int and most > 0)):
-        raise TypeError(
-            f"{cls.__name__}.max_players: expected None or an int over 0, got {most!r}."
-        )
-    size = own.get("max_request_size")
-    if type(size) is int and size < MIN_REQUEST_SIZE:
-        raise TypeError(
-            f"{cls.__name__}.max_request_size: expected at least {MIN_REQUEST_SIZE:,} bytes, "
-            f"got {size!r}."
-        )
-    for name in ("update_rate", "sync_rate"):
-        rate = own.get(name, 0)
-        if not isinstance(rate, property) and not (type(rate) in (int, float) and rate >= 0):
-            raise TypeError(
-                f"{cls.__name__}.{name}: expected a number of times a second, got {rate!r}."
-            )
-
-
-def _check_hook(cls: type[Game], name: str, value: Any, counts: tuple[int, ...]) -> None:
-    is_bound = isinstance(value, (staticmethod, classmethod))
-    function = value.__func__ if is_bound else value
-    if not callable(function):
-        raise TypeError(
-            f"{cls.__name__}.{name}: the server calls this; use another name for "
-            f"{type(value).__name__} data."
-        )
-    is_async = inspect.iscoroutinefunction(function)
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise TypeError(f"{cls.__name__}.{name} must not yield.")
-    if name in _PLAIN_FUNCTIONS and is_async:
-        raise TypeError(f"{cls.__name__}.{name} has to be a plain def, not an async def.")
-    if name == "run" and not is_async:
-        raise TypeError(
-            f"{cls.__name__}.run has to be an async def: the server runs it as the game's "
-            "script. Use another name for anything else."
-        )
-    signature = inspect.signature(function)
-    first = 0 if isinstance(value, staticmethod) else 1
-    if not any(_takes(signature, first + count) for count in counts):
-        takes = " or ".join("(self)" if count == 0 else "(self, player)" for count in counts)
-        if name.startswith("handle_"):
-            takes = "(self, packet)"
-        raise TypeError(
-            f"{cls.__name__}.{name} has to take {takes}, as the server calls it; it takes "
-            f"{signature}. Use another name for anything else."
-        )
-
-
-def _takes(signature: inspect.Signature, count: int) -> bool:
-    try:
-        signature.bind(*range(count))
-    except TypeError:
-        return False
-    return True

@@ -5,7 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
+
+from pgnet_trio.errors import PlayerLeft
+from pgnet_trio.game.asking import (
+    NO_DEFAULT,
+    NoDefault,
+    check_arguments,
+    check_player,
+    check_players,
+)
 
 if TYPE_CHECKING:
     import trio
@@ -23,17 +32,6 @@ __all__ = [
 
 AnswerT = TypeVar("AnswerT")
 ModelT = TypeVar("ModelT")
-
-
-class NoDefault:
-    """The type of `NO_DEFAULT`."""
-
-    def __repr__(self) -> str:
-        return "NO_DEFAULT"
-
-
-NO_DEFAULT = NoDefault()
-"""Stands for no default answer: when the time for a question is up, `Room.ask` raises."""
 
 
 class Nursery(Protocol):
@@ -274,18 +272,23 @@ class Room:
             question: An attrs model, or a packet.
             answer: The attrs class of the answer.
             timeout: Seconds for the answer; None for any time.
-            default: What to return when the time is up.
-            check: Called with each answer; it raises `Reject` to refuse one. The player is told
-                why, and may answer again until the deadline.
+            default: What to return when the time is up: an *answer*, or None.
+            check: Called with each answer; it raises `Reject` to refuse one, and returns nothing.
+                The player is told why, and may answer again until the deadline.
 
         Raises:
             CodecError: The question cannot travel, or it is too long, over 900 KiB.
             trio.TooSlowError: The time is up, and there is no default.
             PlayerLeft: The player left the game, or is not in it.
             RuntimeError: This was called in a turn, where the answer could never come.
+            TypeError: An argument is of another type, or the check returned something.
+            ValueError: The timeout is below 0, or there is a default and no timeout.
         """
         await _checkpoint()
-        return await self._attached.ask(player, question, answer, timeout, default, check)
+        backend = self._attached
+        check_player(player)
+        check_arguments("ask", answer, timeout, default, check)
+        return await backend.ask(player, question, answer, timeout, default, check)
 
     async def ask_all(
         self,
@@ -297,11 +300,23 @@ class Room:
         timeout: float | None = None,
         default: AnswerT | NoDefault = NO_DEFAULT,
         check: Callable[[AnswerT], None] | None = None,
+        leavers: Literal["raise", "default"] = "raise",
     ) -> dict[str, AnswerT]:
         """Ask several players the same thing at the same time, and wait for all answers.
 
-        The arguments are those of `ask`. When `ask` raises for one of the players, all questions
-        are withdrawn, and this raises the same.
+        When `ask` raises for one of the players, all questions are withdrawn, and this raises the
+        same.
+
+        Args:
+            players: Who are asked, each once.
+            question: As in `ask`.
+            answer: As in `ask`.
+            timeout: As in `ask`.
+            default: As in `ask`.
+            check: As in `ask`.
+            leavers: What becomes of the others when one of the players leaves, or is not in the
+                game: ``"raise"`` withdraws their questions, and raises `PlayerLeft`;
+                ``"default"`` goes on with the default as the answer of whoever has left.
 
         Returns:
             The answers by player, in the order of *players*.
@@ -310,17 +325,24 @@ class Room:
 
         await _checkpoint()
         # Check here: the error of `ask` would name a method that the author did not call.
-        self._attached.refuse_in_turn("ask_all")
-        names = list(players)
+        backend = self._attached
+        backend.refuse_in_turn("ask_all")
+        check_players(players)
+        check_arguments("ask_all", answer, timeout, default, check, leavers)
+        # Whoever is named twice is asked once: there is one answer for each player.
+        names = list(dict.fromkeys(players))
         answers: dict[str, AnswerT] = {}
         errors: list[Exception] = []
 
         async def ask_one(player: str, scope: trio.CancelScope) -> None:
             try:
-                answers[player] = await self.ask(
-                    player, question, answer, timeout=timeout, default=default, check=check
+                answers[player] = await backend.ask(
+                    player, question, answer, timeout, default, check
                 )
             except Exception as error:
+                if isinstance(error, PlayerLeft) and leavers == "default":
+                    answers[player] = cast("AnswerT", default)
+                    return
                 errors.append(error)
                 scope.cancel()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from pgnet_trio.author_classes import near_miss
 from pgnet_trio.environment import Environment
 from pgnet_trio.game import Game
 from pgnet_trio.server.limits import Limits
@@ -15,7 +17,14 @@ from pgnet_trio.server.proxies import TrustedProxies
 from pgnet_trio.storage.interface import Store
 from pgnet_trio.transport import WebSocketImplementation
 
-__all__ = ["Options", "check_game", "check_hook", "check_switch", "check_text"]
+__all__ = [
+    "Options",
+    "check_game",
+    "check_hook",
+    "check_switch",
+    "check_text",
+    "unknown_options",
+]
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -62,9 +71,11 @@ def check_game(game: Any) -> None:
     """Check what makes the games.
 
     Raises:
-        TypeError: It is no subclass of Game, and nothing else that can be called.
+        TypeError: It is no subclass of Game, and nothing else that can be called; or it cannot be
+            called as the server does.
     """
     if callable(game) and not (isinstance(game, type) and not issubclass(game, Game)):
+        _check_arguments(game)
         return
     hint = ""
     if isinstance(game, Game):
@@ -74,6 +85,27 @@ def check_game(game: Any) -> None:
     raise TypeError(
         f"Server() hosts games of one class, a subclass of pgnet_trio.Game; got {game!r}{hint}."
     )
+
+
+def _check_arguments(game: Any) -> None:
+    """Check that a game can be made with a name and ``save_string=``."""
+    is_class = isinstance(game, type)
+    try:
+        # Of the class itself, this would be the signature of `Game.__new__`.
+        signature = inspect.signature(game.__init__ if is_class else game)
+    except (TypeError, ValueError):
+        # Something written in C, which does not say.
+        return
+    try:
+        signature.bind(*([game] if is_class else []), "name", save_string=None)
+    except TypeError:
+        name = getattr(game, "__qualname__", repr(game)).rpartition("<locals>.")[2]
+        takes = "(self, name, save_string=None)" if is_class else "(name, save_string=None)"
+        raise TypeError(
+            f"{name}{'.__init__' if is_class else ''} has to take {takes}, as the server calls "
+            f"it; it takes {signature}. Where a game needs more, give Server() a function that "
+            "makes it."
+        ) from None
 
 
 def check_switch(name: str, value: object) -> None:
@@ -104,3 +136,13 @@ def check_hook(name: str, value: object) -> None:
     """
     if not (value is None or callable(value)):
         raise TypeError(f"{name}: expected something to call, or None; got {value!r}.")
+
+
+def unknown_options(server: type, unknown: Collection[str]) -> str:
+    """Return what is wrong with options that a server does not have."""
+    known = [*inspect.signature(server).parameters, *attrs.fields_dict(Limits)]
+    told = []
+    for name in sorted(unknown):
+        meant = near_miss(name, known)
+        told.append(repr(name) if meant is None else f"{name!r} (did you mean {meant!r}?)")
+    return f"Server() has no option {', '.join(told)}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
+from pgnet_trio.author_classes import near_miss
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import ServerError, StorageError
@@ -21,7 +22,14 @@ from pgnet_trio.server.admission import FailedLogins
 from pgnet_trio.server.connections.serving import handle_transport
 from pgnet_trio.server.games.saves import SaveMemory
 from pgnet_trio.server.limits import Limits
-from pgnet_trio.server.options import Options, check_game, check_hook, check_switch, check_text
+from pgnet_trio.server.options import (
+    Options,
+    check_game,
+    check_hook,
+    check_switch,
+    check_text,
+    unknown_options,
+)
 from pgnet_trio.server.proxies import TrustedProxies
 from pgnet_trio.server.run import Carryover, Run
 from pgnet_trio.storage import key_file_of, read_key
@@ -36,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 logger = logging.getLogger("pgnet_trio.server")
+
+_ASSIGNABLE = ("registration_enabled", "verbose_logging", "on_connection")
 
 
 class Server:
@@ -118,7 +128,7 @@ class Server:
     ) -> None:
         unknown = limits.keys() - {field.name for field in Limits.__attrs_attrs__}
         if unknown:
-            raise TypeError(f"Server() has no option {', '.join(map(repr, sorted(unknown)))}")
+            raise TypeError(unknown_options(Server, unknown))
         check_game(game)
         check_port(port)
         check_switch("listen_globally", listen_globally)
@@ -190,6 +200,15 @@ class Server:
             saves=SaveMemory(names_unsaved_games=save_path is not None),
         )
         self._run: Run | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        meant = None if hasattr(self, name) or name[0] == "_" else near_miss(name, _ASSIGNABLE)
+        if meant is not None:
+            raise AttributeError(
+                f"{type(self).__name__}.{name}: a server has nothing of that name; did you mean "
+                f"{meant}?"
+            )
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         where = f"port {self.port}" if self.port is not None else "no open port"

@@ -11,6 +11,7 @@ import trio
 from pgnet_trio.client import Client
 from pgnet_trio.errors import PlayerLeft, bare
 from pgnet_trio.server import Server
+from pgnet_trio.server.options import check_game
 from pgnet_trio.testing.network import SimulatedNetwork
 from pgnet_trio.testing.store import MemoryStore
 
@@ -53,6 +54,8 @@ class HostedServer(Server):
         store: MemoryStore | None = None,
         **options: Any,
     ) -> None:
+        # Here, because the server gets a function that takes what every class should take.
+        check_game(game)
         self.network = SimulatedNetwork() if network is None else network
         self.store = MemoryStore() if store is None else store
         self.games: dict[str, Any] = {}

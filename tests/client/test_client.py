@@ -8,6 +8,7 @@ import socket
 import ssl
 import traceback
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from pgnet_trio import (
     AddressError,
+    Bot,
     Client,
     CodecError,
     ConnectFailed,
@@ -617,3 +619,66 @@ async def test_requests_named_by_the_enumeration_are_text() -> None:
         assert (await ann.request(Packet("__pgnet__.help"))).payload.keys() == (
             await ann.request(Packet(Request.HELP))
         ).payload.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("on_pushes", "on_push"), ("on_states", "on_state"), ("on_connected", "on_connection")],
+)
+def test_an_event_that_is_misspelt_is_told_at_once(name: str, meant: str) -> None:
+    told = rf"\.{name}: a client has no such event; did you mean {meant}\?"
+    client = Client.remote(address="localhost", username="ann")
+    with pytest.raises(AttributeError, match=f"^Client{told}"):
+        setattr(client, name, print)
+    for kind in Client, Bot:
+        with pytest.raises(TypeError, match=f"^Screen{told}"):
+            type("Screen", (kind,), {name: lambda self, item: None})
+
+
+def test_a_client_may_have_attributes_of_its_own() -> None:
+    class Screen(Client):
+        on_pushes: Any = None
+
+        def show(self) -> Any:
+            return self.on_pushes
+
+        on_closing_time = print
+
+    client = Screen.remote(address="localhost", username="ann")
+    client.on_pushes = client.on_done = client.nickname = print
+    assert client.show() is print
+
+
+class NameOnly(Game):
+    def __init__(self, name: str) -> None: ...
+
+
+class WithDeck(Game):
+    def __init__(self, name: str, save_string: str | None, deck: int) -> None: ...
+
+
+def test_a_game_that_the_server_could_not_make_is_refused_with_the_server() -> None:
+    for game in NameOnly, WithDeck:
+        with pytest.raises(TypeError, match=r"__init__ has to take \(self, name, save_string=None"):
+            Client.local(game=game, username="ann")
+        with pytest.raises(TypeError, match=r"__init__ has to take"):
+            HostedServer(game)
+    with pytest.raises(TypeError, match=r"has to take \(name, save_string=None\)"):
+        Server(partial(NameOnly))
+    Server(lambda name, save_string: NameOnly(name))
+    Server(partial(WithDeck, deck=52))
+    Server(Recorder)
+
+
+def test_a_misspelt_option_or_attribute_of_a_server_is_told_with_the_right_one() -> None:
+    with pytest.raises(
+        TypeError, match=r"^Server\(\) has no option 'max_conections' \(did you mean"
+    ):
+        Server(Recorder, max_conections=5)
+    with pytest.raises(TypeError, match=r"no option 'sve_file' \(did you mean 'save_file'\?\)"):
+        Server(Recorder, sve_file="a")
+    server = Server(Recorder)
+    with pytest.raises(AttributeError, match="did you mean registration_enabled"):
+        server.registration_enable = False
+    server.of_my_own = 5
+    server.registration_enabled = False

@@ -679,7 +679,10 @@ def test_what_can_travel_passes_the_check(kind: Any) -> None:
         (set, "set cannot travel; declare list"),
         (frozenset[int], "frozenset[int] cannot travel; declare list[int]"),
         (dict[str, set[int]], "set[int] cannot travel; declare list[int]"),
-        (Computed, "Computed.cache: a field with init=False does not travel, and is not saved; leave"),
+        (
+            Computed,
+            "Computed.cache: a field with init=False does not travel, and is not",
+        ),
         (list[Computed], "Computed.cache: a field with init=False does not travel,"),
         (OldComputed, "OldComputed.square: a field with init=False does not travel,"),
         (Opaque, "Opaque cannot travel; make it an attrs class, with @attrs.define"),
@@ -735,9 +738,10 @@ def test_what_can_never_travel_is_refused_with_the_field_and_what_to_declare(
 @pytest.mark.parametrize("value", [Computed(1), OldComputed(1)], ids=str)
 def test_a_field_with_init_false_does_not_vanish_in_silence(value: Any) -> None:
     holder = attrs.make_class("Holder", {"value": attrs.field(type=type(value))})
-    for move in (lambda: to_plain(holder(value)), lambda: from_plain({"value": {"x": 1}}, holder)):
-        with pytest.raises(CodecError, match=r"a field with init=False does not travel"):
-            move()
+    with pytest.raises(CodecError, match=r"a field with init=False does not travel"):
+        to_plain(holder(value))
+    with pytest.raises(CodecError, match=r"a field with init=False does not travel"):
+        from_plain({"value": {"x": 1}}, holder)
 
 
 @attrs.define
@@ -752,7 +756,7 @@ class Card:
 class Joker(Card):
     """A card with something of its own."""
 
-    stands_for: str = ""
+    stands_for: str
 
 
 @attrs.define
@@ -772,7 +776,7 @@ class Hands:
     ("hands", "place"),
     [
         (Hands(cards=[Card("a"), Joker("b", "c")]), "Hands.cards[1]"),
-        (Hands(by_player={"ann": (Joker("b"),)}), "Hands.by_player.ann[0]"),
+        (Hands(by_player={"ann": (Joker("b", "c"),)}), "Hands.by_player.ann[0]"),
         (Hands(top=Joker("b", "c")), "Hands.top"),
     ],
     ids=str,
@@ -942,7 +946,9 @@ def in_model(kind: Any, message: str) -> str:
     if not attrs.has(kind):
         return message
     return "; ".join(
-        f"{kind.__name__}{part[4:]}" if part.startswith("data") else f"{kind.__name__}.{part}"
+        f"{kind.__name__}{part[4:]}"
+        if part.startswith("data")
+        else f"{kind.__name__}.{part}"
         if part.startswith("data") or ": " in part
         else part
         for part in message.split("; ")

@@ -189,8 +189,11 @@ def test_the_repr_leaves_the_payload_out_and_debug_repr_has_it() -> None:
 def test_a_push_is_a_message_with_a_payload_and_shows_both() -> None:
     push = Push("said", {"text": "hello"})
     assert (push.message, push.payload) == ("said", {"text": "hello"})
-    assert str(push) == repr(push) == push.debug_repr == (
-        "Push(message='said', payload={'text': 'hello'})"
+    assert (
+        str(push)
+        == repr(push)
+        == push.debug_repr
+        == ("Push(message='said', payload={'text': 'hello'})")
     )
     assert Push("said", None).payload == {} == Push("said").payload
     first, second = Push("a"), Push("a")

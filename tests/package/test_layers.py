@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "pgnet_trio"
 LAYERS = (
     "errors",
     "foreign_text",
+    "author_classes",
     "codec",
     "messages",
     "typed",
@@ -56,6 +57,7 @@ EXCEPTIONS = {
 PURE_LAYERS = {
     "errors",
     "foreign_text",
+    "author_classes",
     "codec",
     "messages",
     "typed",

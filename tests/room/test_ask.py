@@ -83,7 +83,8 @@ async def test_a_question_that_is_no_such_model_names_the_game() -> None:
         await ann.create_game("table 1")
         await ann.call(Go())
         with pytest.raises(
-            CodecError, match=r"^A question of 'table 1' is no Choose: Choose\.title: .* same version\?$"
+            CodecError,
+            match=r"^A question of 'table 1' is no Choose: Choose\.title: .* version\?$",
         ):
             await anext(ann.questions(another_choose()))
 
@@ -258,6 +259,49 @@ async def test_ask_all_asks_at_the_same_time(autojump_clock: MockClock) -> None:
         assert list(found[0]) == ["ann", "bob"]
         await trio.sleep(10)
         assert found[1] == "too slow"
+
+
+async def test_a_vote_goes_on_without_those_who_leave(autojump_clock: MockClock) -> None:
+    found: list[Any] = []
+
+    async def script(room: Room) -> None:
+        voters = await room.wait_players(3)
+        votes = await room.ask_all(
+            [*voters, "nobody", voters[0]], Choose("vote"), Throw, default=None, leavers="default"
+        )
+        found.append(votes)
+
+    game = scripted(script)
+    async with (
+        hosting(game) as server,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
+        server.client("cem") as cem,
+    ):
+        await ann.create_game("table 1")
+        for other in bob, cem:
+            await other.join_game("table 1")
+        await ann.call(Go())
+        await (await anext(ann.questions())).answer(Throw("rock"))
+        await bob.leave_game()
+        await wait_all_tasks_blocked()
+        assert found == []
+        await (await anext(cem.questions())).answer(Throw("paper"))
+        await wait_all_tasks_blocked()
+        assert found == [{"ann": Throw("rock"), "bob": None, "cem": Throw("paper"), "nobody": None}]
+
+
+async def test_no_default_is_a_default_too(autojump_clock: MockClock) -> None:
+    found: list[Any] = []
+
+    async def script(room: Room) -> None:
+        found.append(await room.ask("ann", Choose("throw"), Throw, timeout=5, default=None))
+
+    async with hosting(scripted(script)) as server, server.client("ann") as ann:
+        await ann.create_game("table 1")
+        await ann.call(Go())
+        await trio.sleep(6)
+        assert found == [None]
 
 
 async def test_who_leaves_will_not_answer() -> None:
@@ -548,6 +592,43 @@ async def _end_of(reader: Any) -> None:
         (lambda room: room.ask("ann", Choose("x"), str), "an answer is an attrs class"),
         (lambda room: room.ask("ann", Choose("x"), Throw, check=_later), "plain def"),
         (lambda room: room.ask("ann", Choose("x"), Throw, check=_broken), "the check is broken"),
+        (
+            lambda room: room.ask("ann", Choose("x"), Throw, check=lambda it: False),
+            "returned False",
+        ),
+        (lambda room: room.ask("ann", Choose("x"), Throw, check=lambda it: True), "returned True"),
+        (lambda room: room.ask("ann", Choose("x"), Throw, check=Reject("no")), "check: expected a"),
+        (
+            lambda room: room.ask("ann", Choose("x"), Throw, timeout=5, default="rock"),
+            "room.ask: default: expected an answer, as in Throw(...), or None; got 'rock'",
+        ),
+        (
+            lambda room: room.ask("ann", Choose("x"), Throw, default=Throw("rock")),
+            "room.ask: default: it is what is returned when the time is up, and there is any time",
+        ),
+        (lambda room: room.ask("ann", Choose("x"), Throw, timeout=-1), "expected 0 s or more"),
+        (
+            lambda room: room.ask("ann", Choose("x"), Throw, timeout=math.nan),
+            "expected 0 s or more",
+        ),
+        (
+            lambda room: room.ask("ann", Choose("x"), Throw, timeout="5"),
+            "expected seconds, or None",
+        ),
+        (lambda room: room.ask(["ann"], Choose("x"), Throw), "room.ask_all asks several players"),
+        (lambda room: room.ask_all("ann", Choose("x"), Throw), "room.ask asks one player"),
+        (
+            lambda room: room.ask_all(["ann"], Choose("x"), Throw, timeout=5, default="rock"),
+            "room.ask_all: default: expected an answer, as in Throw(...)",
+        ),
+        (
+            lambda room: room.ask_all(["ann"], Choose("x"), Throw, leavers="default"),
+            "leavers='default' makes the default the answer of whoever leaves, and there is none",
+        ),
+        (
+            lambda room: room.ask_all(["ann"], Choose("x"), Throw, leavers="skip"),
+            "leavers: expected 'raise' or 'default', got 'skip'",
+        ),
     ],
 )
 async def test_mistakes_in_asking_come_out_where_they_are_made(

@@ -644,6 +644,135 @@ def test_a_name_of_ours_used_otherwise_raises_when_the_class_is_made() -> None:
     assert issubclass(Right, Game)
 
 
+def method(self: Any, *arguments: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("user_join", method, "user_joined"),
+        ("on_user_joined", method, "user_joined"),
+        ("player_joined", method, "user_joined"),
+        ("user_leave", method, "user_left"),
+        ("player_left", method, "user_left"),
+        ("user_dropped", method, "player_dropped"),
+        ("player_resume", method, "player_resumed"),
+        ("handle_packets", method, "handle_packet"),
+        ("get_lobby_infos", staticmethod(method), "get_lobby_info"),
+        ("udpate", method, "update"),
+        ("persistant", True, "persistent"),
+        ("max_player", property(method), "max_players"),
+        ("heartbeats_rate", 5, "heartbeat_rate"),
+    ],
+)
+def test_nearly_a_name_of_ours_that_nothing_uses_raises_when_the_class_is_made(
+    name: str, value: Any, meant: str
+) -> None:
+    with pytest.raises(TypeError, match=rf"^Cards\.{name}: .* did you mean {meant}\?"):
+        type("Cards", (Game,), {name: value})
+
+
+def test_a_name_that_is_like_one_of_ours_may_be_used() -> None:
+    class Cards(Game):
+        """Uses each of its own names, in ways of its own."""
+
+        max_player = 3
+
+        def user_join(self) -> Any:
+            return self.max_player, getattr(self, "player_left", None)
+
+        def player_left(self) -> list[str]:
+            return []
+
+        def user_joined(self, username: str, /) -> None:
+            self.user_join()
+
+        @on(Do)
+        def player_drops(self, player: str, message: Do) -> None: ...
+
+    class More(Cards):
+        def user_join(self) -> Any:
+            return None
+
+        def views(self) -> None: ...
+
+        def review(self) -> None: ...
+
+        save_string: str | None = None
+
+    assert issubclass(More, Game)
+
+
+@attrs.define
+class Seats:
+    taken: set[str]
+
+
+@attrs.define
+class Later:
+    seats: list[NotThereYet]  # type: ignore[name-defined]  # noqa: F821
+
+
+def define_saved(function: Any) -> type[Game]:
+    return type("Cards", (Game,), {"get_save_string": function})
+
+
+def test_what_can_never_be_saved_raises_when_the_class_is_made() -> None:
+    def annotated(self: Any) -> dict[str, int]:
+        return self.counts  # type: ignore[no-any-return]
+
+    def model(self: Any) -> Seats:
+        return self.seats  # type: ignore[no-any-return]
+
+    def either(self: Any) -> str | Seats:
+        return ""
+
+    def display(self: Any):  # type: ignore[no-untyped-def]
+        if self.over:
+            return ""
+        return {"counts": self.counts}
+
+    def call(self: Any):  # type: ignore[no-untyped-def]
+        return list(self.counts)
+
+    def made(self: Any):  # type: ignore[no-untyped-def]
+        return Seats(set(self.room.players))
+
+    for function, says in (
+        (annotated, "is annotated to return dict; a game is saved as a str or an attrs model"),
+        (model, r"cannot be saved: Seats\.taken: set\[str\] cannot travel; declare list\[str\]"),
+        (either, r"cannot be saved: Seats\.taken: set\[str\] cannot travel"),
+        (display, r"returns a dict in line \d+; a game is saved as a str or an attrs model"),
+        (call, r"returns a list in line \d+;"),
+        (made, r"cannot be saved: Seats\.taken"),
+    ):
+        with pytest.raises(TypeError, match=rf"^Cards\.get_save_string .*{says}"):
+            define_saved(function)
+
+
+def test_what_may_be_saved_is_left_alone() -> None:
+    def text(self: Any) -> str:
+        def inner() -> dict[str, int]:
+            return {}
+
+        return json.dumps(inner())
+
+    def early(self: Any) -> Later:
+        return Later([])
+
+    def unknown(self: Any) -> NowhereAtAll:  # type: ignore[name-defined]  # noqa: F821
+        return NowhereAtAll()  # type: ignore[name-defined]  # noqa: F821
+
+    def anything(self: Any, dict: Any = str):  # type: ignore[no-untyped-def]
+        return dict(self.counts)
+
+    for function in text, early, unknown, anything, lambda self: "":
+        define_saved(function)
+    # Of a class that is made by a program there is no source.
+    code = compile("lambda self: {}", "<made>", "eval")
+    define_saved(eval(code))  # noqa: S307  # a text of this test
+
+
 async def test_a_room_that_is_assigned_is_a_clear_fault(caplog: pytest.LogCaptureFixture) -> None:
     class Old(Game):
         def __init__(self, name: str, save_string: str | None = None) -> None:

@@ -543,7 +543,10 @@ async def test_a_view_of_nothing_is_no_state() -> None:
     ("state", "says"),
     [
         ({"a": [1, object()]}, "Showing.view returned something that cannot travel: a[1]"),
-        (Numbers([1, "x"]), "Showing.view returned something that cannot travel: Numbers.numbers[1]"),  # type: ignore[list-item]
+        (
+            Numbers([1, "x"]),  # type: ignore[list-item]
+            "Showing.view returned something that cannot travel: Numbers.numbers[1]",
+        ),
         (datetime(2026, 1, 1), "Showing.view returned something that cannot travel"),  # noqa: DTZ001
         ("x" * 2_000_000, "Showing.view returned a state of 2000005 bytes"),
     ],

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
+from pgnet_trio.author_classes import names_used
 from pgnet_trio.codec import encode_json
 from pgnet_trio.game import Game, RoomBackend, current_room
 from pgnet_trio.messages import DEFAULT_HEARTBEAT_RATE, Response, Status
@@ -204,14 +205,7 @@ def _uses_pushes(game_class: type[Game]) -> bool:
         if base is Game:
             break
         for function in vars(base).values():
-            names = set(_names_used(getattr(function, "__code__", None)))
+            names = set(names_used(getattr(function, "__code__", None)))
             if "room" in names and not _PUSHING.isdisjoint(names):
                 return True
     return False
-
-
-def _names_used(code: Any) -> Iterator[str]:
-    """Yield the attributes and globals that a function names, and those of functions inside."""
-    yield from getattr(code, "co_names", ())
-    for constant in getattr(code, "co_consts", ()):
-        yield from _names_used(constant)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import reprlib
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
@@ -158,4 +159,9 @@ def _check(check: Callable[[Any], Any], answer: object) -> None:
         raise TypeError(
             "the check of an answer has to be a plain def, not an async def; "
             "it raises Reject, or does nothing"
+        )
+    if result is not None:
+        raise TypeError(
+            f"the check of an answer returned {reprlib.repr(result)}, which means nothing: it "
+            "raises Reject to refuse the answer, and returns nothing to take it"
         )

@@ -1,0 +1,160 @@
+"""What shows of an author's class before anything of it runs: misspelt names, and wrong returns."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import difflib
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+__all__ = ["Returned", "names_used", "near_miss", "near_misses", "returns_of"]
+
+_CLOSE = 0.8
+"""How alike two names are that are taken for one: ``user_join`` and ``user_joined`` are by 0.9."""
+
+_SHORT = 6
+"""Letters up to which too many words are like a name: there, only its own letters are."""
+
+_WRONG_RETURNS = {
+    ast.Dict: "a dict",
+    ast.DictComp: "a dict",
+    ast.List: "a list",
+    ast.ListComp: "a list",
+    ast.Set: "a set",
+    ast.SetComp: "a set",
+    ast.Tuple: "a tuple",
+}
+
+
+def near_miss(name: str, known: Iterable[str]) -> str | None:
+    """Return which of the known names somebody meant by another one; None for none of them."""
+    long = [each for each in known if len(each) > _SHORT]
+    found = difflib.get_close_matches(name, long, 1, _CLOSE)
+    if found:
+        return found[0]
+    return next((each for each in known if sorted(each) == sorted(name)), None)
+
+
+def near_misses(
+    cls: type,
+    base: type,
+    known: Callable[[Any], Sequence[str]],
+    more: Mapping[re.Pattern[str], str] = MappingProxyType({}),
+) -> Iterator[tuple[str, str]]:
+    """Yield the names that a class defines, that nothing in it uses, and that nearly are known.
+
+    Args:
+        cls: The class of an author.
+        base: The class of the framework that it is derived from.
+        known: Returns the names that the framework looks for, of what is like a value of the class.
+        more: Patterns of names that are no known ones, each with the known one that was meant.
+
+    Yields:
+        The name, and what was meant.
+    """
+    authors = [each for each in cls.__mro__ if each is not base and issubclass(each, base)]
+    used: set[str] | None = None
+    for name, value in vars(cls).items():
+        if name.startswith("_") or any(hasattr(each, name) for each in cls.__bases__):
+            continue
+        names = known(value)
+        meant = next((each for pattern, each in more.items() if pattern.fullmatch(name)), None)
+        meant = meant or near_miss(name, names)
+        if meant is None or meant not in names:
+            continue
+        if used is None:
+            used = {
+                word
+                for each in authors
+                for member in vars(each).values()
+                for word in names_used(_code_of(member))
+            }
+        if name not in used:
+            yield name, meant
+
+
+def names_used(code: Any) -> Iterator[str]:
+    """Yield the attributes, globals and texts in a function's code, and in functions inside it."""
+    yield from getattr(code, "co_names", ())
+    for constant in getattr(code, "co_consts", ()):
+        if isinstance(constant, str):
+            yield constant
+        else:
+            yield from names_used(constant)
+
+
+def _code_of(value: Any) -> Any:
+    if isinstance(value, property):
+        value = value.fget
+    return getattr(inspect.unwrap(getattr(value, "__func__", value)), "__code__", None)
+
+
+@attrs.frozen
+class Returned:
+    """What a function returns at one place.
+
+    Attributes:
+        line: The line in its file.
+        what: A description, where it is certain to be a container of Python's.
+        kind: The class that is called to make it, where that shows; None otherwise.
+    """
+
+    line: int
+    what: str | None
+    kind: Any
+
+
+def returns_of(function: Any) -> list[Returned]:
+    """Return what shows of a function's returns in its source; nothing where there is no source."""
+    try:
+        lines, first = inspect.getsourcelines(function)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, SyntaxError, TypeError):
+        return []
+    body = tree.body[0]
+    if not isinstance(body, ast.FunctionDef):
+        return []
+    return [
+        Returned(
+            node.lineno + first - 1,
+            _WRONG_RETURNS.get(type(node.value)) or _builtin_made(node.value, function),
+            _class_made(node.value, function),
+        )
+        for node in _returns(body)
+        if node.value is not None
+    ]
+
+
+def _returns(node: ast.AST) -> Iterator[ast.Return]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Return):
+            yield child
+        elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield from _returns(child)
+
+
+def _builtin_made(value: ast.expr, function: Any) -> str | None:
+    kind = _called(value, function)
+    return f"a {kind.__name__}" if kind in (dict, list, set, tuple, frozenset) else None
+
+
+def _class_made(value: ast.expr, function: Any) -> Any:
+    kind = _called(value, function)
+    return kind if isinstance(kind, type) and attrs.has(kind) else None
+
+
+def _called(value: ast.expr, function: Any) -> Any:
+    """Return what an expression calls by a global name, or one of Python's own."""
+    if not (isinstance(value, ast.Call) and isinstance(value.func, ast.Name)):
+        return None
+    name, code = value.func.id, function.__code__
+    if name in code.co_varnames or name in code.co_freevars:
+        return None
+    return function.__globals__.get(name, getattr(builtins, name, None))

@@ -1,0 +1,198 @@
+"""The checks of an author's class, made with the class: mistakes show before anybody plays."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pgnet_trio.author_classes import near_misses, returns_of
+from pgnet_trio.codec import check_model
+from pgnet_trio.errors import CodecError
+from pgnet_trio.game.asking import NO_DEFAULT, NoDefault
+from pgnet_trio.typed import handles_model, return_annotation
+
+if TYPE_CHECKING:
+    from pgnet_trio.game.game import Game
+
+__all__ = ["MIN_REQUEST_SIZE", "check_class"]
+
+MIN_REQUEST_SIZE = 1024
+"""The lowest `Game.max_request_size`: shorter requests are not measured that exactly."""
+
+# The methods that the server calls, and with how many arguments.
+_HOOKS = {
+    "user_joined": (1,),
+    "user_left": (1,),
+    "player_dropped": (1,),
+    "player_resumed": (1,),
+    "handle_packet": (1,),
+    "handle_game_packet": (1,),
+    "handle_heartbeat": (1,),
+    "update": (0,),
+    "run": (0,),
+    "view": (0, 1),
+    "get_save_string": (0,),
+    "get_lobby_info": (0,),
+}
+_SETTINGS = (
+    "persistent",
+    "heartbeat_rate",
+    "update_rate",
+    "sync_rate",
+    "max_players",
+    "max_request_size",
+    "spectators",
+    "on_crash",
+)
+_NEARLY_HOOKS = {
+    re.compile(rf"(?:on_)?(?:user|player)_(?:{verb})"): meant
+    for verb, meant in (
+        ("join(?:s|ed|ing)?", "user_joined"),
+        ("left|leaves?|leaving", "user_left"),
+        ("drop(?:s|ped)?|disconnect(?:s|ed)?", "player_dropped"),
+        ("resume[sd]?|reconnect(?:s|ed)?", "player_resumed"),
+    )
+}
+_PLAIN_FUNCTIONS = ("view", "get_save_string", "get_lobby_info")
+
+
+def check_class(cls: type[Game], game: type[Game]) -> None:
+    """Check what a class of an author declares.
+
+    Args:
+        cls: The class.
+        game: `Game` itself, which is above this module.
+
+    Raises:
+        TypeError: Something in it cannot be meant; the message says what, and what to do.
+    """
+    _check_names(cls, game)
+    _check_settings(cls)
+    for name, counts in _HOOKS.items():
+        value = inspect.getattr_static(cls, name)
+        if value is not vars(game)[name]:
+            _check_hook(cls, name, value, counts)
+    for name, meant in near_misses(cls, game, _names_of_such, _NEARLY_HOOKS):
+        if not handles_model(vars(cls)[name]):
+            raise TypeError(
+                f"{cls.__name__}.{name}: nothing uses this; did you mean {meant}? If not, give it "
+                "a name that is less like that one."
+            )
+    save = vars(cls).get("get_save_string")
+    if inspect.isfunction(save):
+        _check_save_string(cls, save)
+
+
+def _names_of_such(value: Any) -> Sequence[str]:
+    """Return the names of `Game` that a value of a class may be meant for."""
+    is_method = inspect.isroutine(value) or isinstance(value, staticmethod | classmethod)
+    return tuple(_HOOKS) if is_method else _SETTINGS
+
+
+def _check_names(cls: type[Game], game: type[Game]) -> None:
+    for base in cls.__mro__:
+        if base is not cls and issubclass(base, game):
+            continue
+        for name in ("room", "_room", "_handlers"):
+            # attrs makes a class with slots anew; the new class has the names of the first one.
+            if not isinstance(vars(base).get(name, NO_DEFAULT), (NoDefault, MappingProxyType)):
+                raise TypeError(
+                    f"{cls.__name__}.{name}: the server's room around the game has this name; "
+                    "use another one."
+                )
+
+
+def _check_settings(cls: type[Game]) -> None:
+    own = vars(cls)
+    if own.get("on_crash", "close") not in ("close", "restart"):
+        raise TypeError(
+            f"{cls.__name__}.on_crash: expected 'close' or 'restart', got {own['on_crash']!r}."
+        )
+    most = own.get("max_players")
+    if not (most is None or isinstance(most, property) or (type(most) is int and most > 0)):
+        raise TypeError(
+            f"{cls.__name__}.max_players: expected None or an int over 0, got {most!r}."
+        )
+    size = own.get("max_request_size")
+    if type(size) is int and size < MIN_REQUEST_SIZE:
+        raise TypeError(
+            f"{cls.__name__}.max_request_size: expected at least {MIN_REQUEST_SIZE:,} bytes, "
+            f"got {size!r}."
+        )
+    for name in ("update_rate", "sync_rate"):
+        rate = own.get(name, 0)
+        if not isinstance(rate, property) and not (type(rate) in (int, float) and rate >= 0):
+            raise TypeError(
+                f"{cls.__name__}.{name}: expected a number of times a second, got {rate!r}."
+            )
+
+
+def _check_hook(cls: type[Game], name: str, value: Any, counts: tuple[int, ...]) -> None:
+    is_bound = isinstance(value, (staticmethod, classmethod))
+    function = value.__func__ if is_bound else value
+    if not callable(function):
+        raise TypeError(
+            f"{cls.__name__}.{name}: the server calls this; use another name for "
+            f"{type(value).__name__} data."
+        )
+    is_async = inspect.iscoroutinefunction(function)
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise TypeError(f"{cls.__name__}.{name} must not yield.")
+    if name in _PLAIN_FUNCTIONS and is_async:
+        raise TypeError(f"{cls.__name__}.{name} has to be a plain def, not an async def.")
+    if name == "run" and not is_async:
+        raise TypeError(
+            f"{cls.__name__}.run has to be an async def: the server runs it as the game's "
+            "script. Use another name for anything else."
+        )
+    signature = inspect.signature(function)
+    first = 0 if isinstance(value, staticmethod) else 1
+    if not any(_takes(signature, first + count) for count in counts):
+        takes = " or ".join("(self)" if count == 0 else "(self, player)" for count in counts)
+        if name.startswith("handle_"):
+            takes = "(self, packet)"
+        raise TypeError(
+            f"{cls.__name__}.{name} has to take {takes}, as the server calls it; it takes "
+            f"{signature}. Use another name for anything else."
+        )
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def _check_save_string(cls: type[Game], function: Any) -> None:
+    """Check what `get_save_string` is annotated to return, and what its source shows of that."""
+    where = f"{cls.__name__}.get_save_string"
+    annotation = return_annotation(function)
+    if not any(map(_may_be_saved, annotation)):
+        names = " or ".join(each.__name__ for each in annotation)
+        raise TypeError(f"{where} is annotated to return {names}; {_SAVED}")
+    models = [each for each in annotation if attrs.has(each)]
+    for returned in returns_of(function):
+        if returned.what is not None:
+            raise TypeError(f"{where} returns {returned.what} in line {returned.line}; {_SAVED}")
+        if returned.kind is not None:
+            models.append(returned.kind)
+    for model in models:
+        try:
+            check_model(model, may_be_early=True)
+        except CodecError as error:
+            raise TypeError(f"{where} returns what cannot be saved: {error}") from None
+
+
+_SAVED = "a game is saved as a str or an attrs model. json.dumps(...) makes a str of plain data."
+
+
+def _may_be_saved(kind: type) -> bool:
+    # It may be a base class of models without being one; a builtin type is not.
+    return kind in (object, str) or kind.__module__ != "builtins"
