@@ -74,20 +74,27 @@ def near_misses(
                 word
                 for each in authors
                 for member in vars(each).values()
-                for word in names_used(_code_of(member))
+                for find in (names_used, _texts_in)
+                for word in find(_code_of(member))
             }
         if name not in used:
             yield name, meant
 
 
 def names_used(code: Any) -> Iterator[str]:
-    """Yield the attributes, globals and texts in a function's code, and in functions inside it."""
+    """Yield the attributes and globals that a function names, and those of functions inside."""
     yield from getattr(code, "co_names", ())
+    for constant in getattr(code, "co_consts", ()):
+        yield from names_used(constant)
+
+
+def _texts_in(code: Any) -> Iterator[str]:
+    """Yield the texts in a function's code: ``getattr`` may be called with one of them."""
     for constant in getattr(code, "co_consts", ()):
         if isinstance(constant, str):
             yield constant
         else:
-            yield from names_used(constant)
+            yield from _texts_in(constant)
 
 
 def _code_of(value: Any) -> Any:

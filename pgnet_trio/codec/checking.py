@@ -70,19 +70,18 @@ def check_model(kind: Any, *, may_be_early: bool = False) -> None:
             declare instead. The error is a ``TypeError`` too.
     """
     try:
-        parts = list(_parts(kind, "", {}, set()))
+        for place, part in _parts(kind, "", {}, set()):
+            if is_model(part):
+                missing = unsent_field(part)
+                if missing is not None:
+                    raise CodecError(f"{kind_name(origin(part))}.{missing}: {UNSENT}")
+            problem = _problem(part)
+            if problem is not None:
+                raise CodecError(f"{place}: {problem}" if place else problem)
     except _UnknownName:
         if may_be_early:
             return
         raise
-    for place, part in parts:
-        if is_model(part):
-            missing = unsent_field(part)
-            if missing is not None:
-                raise CodecError(f"{kind_name(origin(part))}.{missing}: {UNSENT}")
-        problem = _problem(part)
-        if problem is not None:
-            raise CodecError(f"{place}: {problem}" if place else problem)
     try:
         converter.get_structure_hook(kind)
         converter.get_unstructure_hook(kind)

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
@@ -15,9 +15,6 @@ from pgnet_trio.codec import check_model
 from pgnet_trio.errors import CodecError
 from pgnet_trio.game.asking import NO_DEFAULT, NoDefault
 from pgnet_trio.typed import handles_model, return_annotation
-
-if TYPE_CHECKING:
-    from pgnet_trio.game.game import Game
 
 __all__ = ["MIN_REQUEST_SIZE", "check_class"]
 
@@ -61,7 +58,7 @@ _NEARLY_HOOKS = {
 _PLAIN_FUNCTIONS = ("view", "get_save_string", "get_lobby_info")
 
 
-def check_class(cls: type[Game], game: type[Game]) -> None:
+def check_class(cls: type, game: type) -> None:
     """Check what a class of an author declares.
 
     Args:
@@ -94,7 +91,7 @@ def _names_of_such(value: Any) -> Sequence[str]:
     return tuple(_HOOKS) if is_method else _SETTINGS
 
 
-def _check_names(cls: type[Game], game: type[Game]) -> None:
+def _check_names(cls: type, game: type) -> None:
     for base in cls.__mro__:
         if base is not cls and issubclass(base, game):
             continue
@@ -107,7 +104,7 @@ def _check_names(cls: type[Game], game: type[Game]) -> None:
                 )
 
 
-def _check_settings(cls: type[Game]) -> None:
+def _check_settings(cls: type) -> None:
     own = vars(cls)
     if own.get("on_crash", "close") not in ("close", "restart"):
         raise TypeError(
@@ -132,7 +129,7 @@ def _check_settings(cls: type[Game]) -> None:
             )
 
 
-def _check_hook(cls: type[Game], name: str, value: Any, counts: tuple[int, ...]) -> None:
+def _check_hook(cls: type, name: str, value: Any, counts: tuple[int, ...]) -> None:
     is_bound = isinstance(value, (staticmethod, classmethod))
     function = value.__func__ if is_bound else value
     if not callable(function):
@@ -170,7 +167,7 @@ def _takes(signature: inspect.Signature, count: int) -> bool:
     return True
 
 
-def _check_save_string(cls: type[Game], function: Any) -> None:
+def _check_save_string(cls: type, function: Any) -> None:
     """Check what `get_save_string` is annotated to return, and what its source shows of that."""
     where = f"{cls.__name__}.get_save_string"
     annotation = return_annotation(function)
