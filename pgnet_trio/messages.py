@@ -34,11 +34,13 @@ __all__ = [
     "RequestFailed",
     "Response",
     "Status",
+    "cause_of",
     "check_port",
     "encode_message",
     "explicit_time",
     "is_gamename_allowed",
     "is_username_allowed",
+    "note_cause",
     "wall_clock",
 ]
 
@@ -191,7 +193,10 @@ def _named_status(status: int) -> int:
 class _Message:
     """What packets, responses and pushes have in common."""
 
-    __slots__ = ()
+    # Only a response has a cause, and only inside of the process in which a game raised it.
+    __slots__ = ("_cause",)
+
+    _cause: BaseException | None
 
     message: str
     payload: dict[str, Any]
@@ -339,17 +344,31 @@ class Response(_Message):
         return decode_json(text, cls, "")
 
 
+def note_cause(response: Response, error: BaseException | None) -> None:
+    """Note the error behind a refusal, for the `RequestFailed` that is made of it."""
+    response._cause = error  # type: ignore[misc]  # a slot of the class above
+
+
+def cause_of(response: Response) -> BaseException | None:
+    """Return the error behind a refusal, as far as that is known inside this process."""
+    return getattr(response, "_cause", None)
+
+
 class RequestFailed(PGNetError):
     """The server answered a request with a status other than OK.
 
     Args:
         response: The whole response. Its message is the message of this error, together with the
-            status where that is not `Status.UNEXPECTED`.
+            status where that is not `Status.UNEXPECTED`. Where a game of `Client.local` raised,
+            its exception is the cause of this error.
     """
 
     def __init__(self, response: Response) -> None:
         super().__init__(_refusal(response.message, response.status))
         self.response = response
+        cause = cause_of(response)
+        if cause is not None:
+            self.__cause__ = cause
 
 
 errors.RequestFailed = RequestFailed

@@ -57,6 +57,10 @@ class Connector(ABC):
             trio.BrokenResourceError: Whoever is there does not speak WebSocket.
         """
 
+    def cause_of(self, refusal: str) -> BaseException | None:
+        """Return the error of a game behind a refusal, where the server is in this process."""
+        return None
+
 
 class RemoteConnector(Connector):
     """The way to a server over the network."""
@@ -97,6 +101,9 @@ class LocalServer(Protocol):
     def connect_in_memory(self) -> Transport:
         """Return the client's end of a connection inside the process."""
 
+    def cause_of(self, refusal: str) -> BaseException | None:
+        """Return the error of a game behind a refusal."""
+
     def shutdown(self, result: int = 0, /) -> None:
         """Tell the server to end."""
 
@@ -126,6 +133,10 @@ class LocalConnector(Connector):
             finally:
                 await transport.aclose()
                 self._server.shutdown()
+
+    def cause_of(self, refusal: str) -> BaseException | None:
+        """Return the error of a game behind a refusal."""
+        return self._server.cause_of(refusal)
 
     async def _serve(self, *, task_status: trio.TaskStatus[int | None]) -> None:
         await self._server.serve(port=self._port, task_status=task_status)

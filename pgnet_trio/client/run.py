@@ -34,6 +34,7 @@ from pgnet_trio.messages import (
     Request,
     Response,
     Status,
+    note_cause,
 )
 from pgnet_trio.protocol.events import ClientEvent, GameChanged, QuietAck, ResponseReceived
 from pgnet_trio.protocol.v2 import TAKEN_OVER
@@ -361,6 +362,8 @@ class ClientRun:
             self._infer_game(packet, response)
         else:
             response.game = self.game
+        if response.status != Status.OK:
+            note_cause(response, self._connector.cause_of(response.message))
         self._call(request.callback, response, size)
         request.succeed(response)
         if request.question is not None and response.status == Status.OK:

@@ -7,6 +7,7 @@ from typing import Any
 from pgnet_trio.errors import PGNetError, Reject, StorageError
 
 __all__ = [
+    "ANSWER_FAILED",
     "CLOSED",
     "GONE",
     "RESTARTING",
@@ -14,6 +15,9 @@ __all__ = [
     "JoinRefused",
     "RoomClosed",
     "SaveRefused",
+    "crash_texts",
+    "crashed",
+    "not_made",
 ]
 
 # The words for programs of why a user is in no game any more: its end, or the server's restart.
@@ -22,6 +26,22 @@ RESTARTING = "restarting"
 
 GONE = "The game is over."
 SHUTTING_DOWN = "The server is shutting down."
+ANSWER_FAILED = "The game could not take this answer: its check raised an error."
+
+
+def crashed(name: str) -> str:
+    """Return what is said of a game that raised."""
+    return f"The game {name!r} crashed; the server's log says why."
+
+
+def not_made(name: str) -> str:
+    """Return what is said of a game that raised when it was to be made."""
+    return f"The game {name!r} could not be made: it raised an error; the server's log says why."
+
+
+def crash_texts(name: str) -> tuple[str, ...]:
+    """Return all that is said of a game because of an error that it raised."""
+    return crashed(name), not_made(name), ANSWER_FAILED
 
 
 class RoomClosed(PGNetError):

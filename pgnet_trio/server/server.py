@@ -300,6 +300,18 @@ class Server:
         context.accounts.check_deletable(username)
         context.services.start_soon(_delete_user, context, username)
 
+    def cause_of(self, refusal: str) -> BaseException | None:
+        """Return the error of a game behind a refusal, for a client inside this process.
+
+        Args:
+            refusal: The message of the response.
+
+        Returns:
+            What a game of this server raised last, if that is why; None otherwise.
+        """
+        run = self._run
+        return None if run is None or run.context is None else run.context.games.cause_of(refusal)
+
     def connect_in_memory(self, *, protocol: int = 2) -> Transport:
         """Open a link to this server inside the process, without any port.
 

@@ -114,6 +114,15 @@ def test_a_whole_program_runs(block: Block, tmp_path: Path) -> None:
     assert run.returncode == 0, f"the program at {block} failed:\n{run.stdout}"
 
 
+def test_each_program_shows_the_mistakes_that_its_reader_makes() -> None:
+    """Whoever changes the rules of a program, and slips, is not left with "the game crashed"."""
+    running = re.compile(r"^\s*(sys\.exit\()?trio\.run", re.MULTILINE)
+    programs = [block for block in all_blocks() if running.search(block.text)]
+    assert len(programs) > 15
+    silent = [str(block) for block in programs if "enable_logging(" not in block.text]
+    assert silent == []
+
+
 # Blocks to paste one after the other are tested where the tutorial is: in test_examples.py.
 WHOLE = re.compile(
     r"(?:\b(?:is|are) (?:a|the) whole\b|^#+ A whole\b[^\n]*\n\n)(?:(?!\n\n).)*\n\n"

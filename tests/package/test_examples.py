@@ -478,7 +478,7 @@ async def test_a_mistake_in_the_game_of_the_first_page_shows(
         _, output = await program.read_to_the_end()
     assert "Game 'table 1' raised" in output
     assert "NameError: name 'least' is not defined" in output
-    assert output.endswith("The game crashed.\n")
+    assert output.endswith("The game 'table 1' crashed; the server's log says why.\n")
 
 
 async def test_no_server_is_one_clear_line() -> None:

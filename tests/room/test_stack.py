@@ -110,6 +110,8 @@ class Owner:
     async def save(self) -> None:
         pass
 
+    def note_cause(self, error: BaseException, /) -> None: ...
+
     def note_failure(self, error: BaseException, what: str, /) -> None:
         pass
 

@@ -21,6 +21,8 @@ from pgnet_trio.server.refusals import (
     SHUTTING_DOWN,
     JoinRefused,
     RoomClosed,
+    crash_texts,
+    not_made,
 )
 from pgnet_trio.server.room.room import RoomTask
 from pgnet_trio.server.shutdown import raised_by_signal
@@ -84,6 +86,8 @@ class GameRegistry:
         self._shutdown = shutdown
         self._run_bot = run_bot
         self._failure_log = FailureLog()
+        # The latest only: an error keeps alive what its traceback has.
+        self._last_cause: tuple[str, BaseException] | None = None
         self._failed_loads = FailedLoads()
         # The rooms that take no more turns, and whose tasks go on.
         self._unended: set[RoomTask] = set()
@@ -156,7 +160,7 @@ class GameRegistry:
         if room.refusal is not None:
             raise JoinRefused(room.refusal.reason, room.refusal.payload)
         if room.crashed:
-            raise RoomClosed(f"The game {name!r} could not be made: it raised an error.")
+            raise RoomClosed(not_made(name))
         if save_string is not None:
             logger.info("The game %r goes on from its save", name)
             self._note_if_unsaved(name, room)
@@ -281,6 +285,17 @@ class GameRegistry:
             self._failed_loads.forget(entry.name)
             self._saves.note_end(entry.name)
 
+    def note_cause(self, name: str, error: BaseException) -> None:
+        """Note what a game raised, before anybody is refused because of it."""
+        self._last_cause = name, error
+
+    def cause_of(self, refusal: str) -> BaseException | None:
+        """Return what a game raised last, if that is why somebody was refused so."""
+        if self._last_cause is None:
+            return None
+        name, error = self._last_cause
+        return error if refusal in crash_texts(name) else None
+
     def note_failure(self, error: BaseException, what: str) -> None:
         """Log what a game raised; end the server in order where it was for the whole program."""
         self._failure_log.log(error, what)
@@ -399,6 +414,10 @@ class _GameOwner:
     async def save(self) -> None:
         """Put the game's save string on disk; raises StorageError where that fails."""
         await self._registry.save_game(self.entry)
+
+    def note_cause(self, error: BaseException) -> None:
+        """Note what the game raised, before anybody is refused because of it."""
+        self._registry.note_cause(self.entry.name, error)
 
     def note_failure(self, error: BaseException, what: str) -> None:
         """Log what the game raised, and note it."""

@@ -10,7 +10,7 @@ import trio
 from pgnet_trio.errors import first_error
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import Response, explicit_time
-from pgnet_trio.server.refusals import CLOSED, GONE, JoinRefused, SaveRefused
+from pgnet_trio.server.refusals import CLOSED, GONE, JoinRefused, SaveRefused, crashed
 from pgnet_trio.server.room.deferred import in_turn
 from pgnet_trio.server.room.player import PacketTurn
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.queue import Call
     from pgnet_trio.server.room.runner import Runner
 
-__all__ = ["CRASHED", "Loop"]
+__all__ = ["Loop"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -34,8 +34,6 @@ LONGEST_HOLD = 0.001
 
 TURNS_IN_A_ROW = 16
 """Turns after which other tasks get theirs."""
-
-CRASHED = "The game crashed."
 
 
 class Loop:
@@ -211,7 +209,8 @@ class Loop:
             self._runner.publish(delayable=call.delayable)
         except BaseException as error:
             if not isinstance(first_error(error), trio.Cancelled):
-                call.failure = CRASHED
+                call.failure = crashed(self._instance.name)
+                self._owner.note_cause(error)
             raise
         finally:
             call.done.set()

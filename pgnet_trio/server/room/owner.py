@@ -32,6 +32,9 @@ class RoomOwner(Protocol):
             StorageError: It could not be written.
         """
 
+    def note_cause(self, error: BaseException, /) -> None:
+        """Note what the game raised, before anybody is refused because of it."""
+
     def note_failure(self, error: BaseException, what: str, /) -> None:
         """Log what the game raised, as *what* says, and note it.
 

@@ -13,9 +13,10 @@ import trio
 from pgnet_trio.codec import plain
 from pgnet_trio.errors import CodecError, PlayerLeft, Reject
 from pgnet_trio.game import NoDefault
-from pgnet_trio.messages import Packet, Response, Status
+from pgnet_trio.messages import Packet, Response, Status, note_cause
 from pgnet_trio.protocol.v2.envelopes import encode_question
 from pgnet_trio.protocol.v2.states import MAX_ENVELOPE_SIZE
+from pgnet_trio.server.refusals import ANSWER_FAILED
 from pgnet_trio.server.room.player import OpenQuestion
 from pgnet_trio.typed import check_answer_model, to_packet
 
@@ -136,7 +137,9 @@ class Questions:
             # The check is the game's code: its error is raised where the game waits.
             asked.error = error
             self._settle(asked)
-            return Response("The game could not take this answer.", status=Status.UNEXPECTED)
+            response = Response(ANSWER_FAILED, status=Status.UNEXPECTED)
+            note_cause(response, error)
+            return response
         asked.answer = answer
         self._settle(asked)
         return Response("")

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from pgnet_trio.errors import Reject, bare
-from pgnet_trio.server.refusals import CLOSED, GONE, SHUTTING_DOWN, SaveRefused
+from pgnet_trio.messages import cause_of
+from pgnet_trio.server.refusals import CLOSED, GONE, SHUTTING_DOWN, SaveRefused, crashed
 from pgnet_trio.server.room.backend import ServerRoom
 from pgnet_trio.server.room.bots import Bots
 from pgnet_trio.server.room.dispatch import Dispatch
 from pgnet_trio.server.room.instance import GameInstance
-from pgnet_trio.server.room.loop import CRASHED, Loop
+from pgnet_trio.server.room.loop import Loop
 from pgnet_trio.server.room.members import Members
 from pgnet_trio.server.room.membership import Membership
 from pgnet_trio.server.room.presence import Presence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.owner import RoomOwner
     from pgnet_trio.server.room.player import PacketTurn, Player
 
-__all__ = ["CRASHED", "RESTARTS", "RoomTask"]
+__all__ = ["RESTARTS", "RoomTask"]
 
 RESTARTS = 3
 """How often a game that raises is restarted within `RESTART_WINDOW`, before it is closed."""
@@ -248,6 +249,9 @@ class RoomTask:
                 response = self.questions.take_answer(
                     turn.player.username, question_id, turn.packet
                 )
+            cause = cause_of(response)
+            if cause is not None:
+                self.owner.note_cause(cause)
         turn.player.answer(turn, response)
         turn.player.flush()
         # The check of the answer is the game's code: it may have pushed or kicked.
@@ -388,14 +392,15 @@ class RoomTask:
             return False
         again = self._may_restart(error)
         what = "restarted from its last save" if again else "closed"
+        self.owner.note_cause(error)
         self.owner.note_failure(error, f"Game {self.name!r} raised, and is {what}")
         self.publisher.pushes.clear()
         self.runner.deferred.clear()
         self.membership.forget_game()
         if not again:
             self.crashed = True
-            self._loop.close(CRASHED, "crashed", publish=False)
-        self._loop.refuse_unanswered(CRASHED)
+            self._loop.close(crashed(self.name), "crashed", publish=False)
+        self._loop.refuse_unanswered(crashed(self.name))
         return again
 
     def _may_restart(self, error: BaseException) -> bool:
