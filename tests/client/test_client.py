@@ -7,10 +7,11 @@ import errno
 import socket
 import ssl
 import traceback
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -35,6 +36,7 @@ from pgnet_trio import (
     SendQueueFull,
     Server,
     ServerKeyMismatch,
+    on,
 )
 from pgnet_trio.client.address import Address, parse_address
 from pgnet_trio.client.connector import RemoteConnector, unreached
@@ -682,3 +684,78 @@ def test_a_misspelt_option_or_attribute_of_a_server_is_told_with_the_right_one()
         server.registration_enable = False
     server.of_my_own = 5
     server.registration_enabled = False
+
+
+@attrs.frozen
+class Do:
+    what: str
+
+
+class Slip(Game):
+    """Has the same mistake in whatever its options name."""
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.slip("init")
+
+    def slip(self, place: str) -> None:
+        if place == self.room.options.get("place"):
+            self.missing += 1  # type: ignore[attr-defined]  # the mistake
+
+    def user_joined(self, username: str, /) -> None:
+        self.slip("join")
+
+    def view(self) -> dict[str, Any]:
+        self.slip("view")
+        return {}
+
+    @on(Do)
+    def do(self, player: str, message: Do) -> None:
+        self.slip("handler")
+
+    def handle_game_packet(self, packet: Packet, /) -> Response:
+        self.slip("packet")
+        return Response("")
+
+    async def run(self) -> None:
+        players = await self.room.wait_players(1)
+        with suppress(AttributeError):
+            await self.room.ask(players[0], Do("it"), Do, check=lambda answer: self.slip("check"))
+        await trio.sleep_forever()
+
+
+async def play_slip(client: Client, place: str) -> None:
+    await client.create_game("table 1", options={"place": place})
+    await client.call(Do("it"))
+    (await client.request(Packet("it"))).raise_for_status()
+    await (await anext(client.questions())).answer(Do("it"))
+
+
+@pytest.mark.parametrize("place", ["init", "join", "view", "handler", "packet", "check"])
+async def test_a_mistake_in_a_game_of_the_same_process_is_the_cause_of_the_refusal(
+    place: str,
+) -> None:
+    def cheap_server(game: type[Game], **options: Any) -> Server:
+        return Server(game, environment=cheap_environment(), **options)
+
+    async with Client.local(game=Slip, username="ann", server_factory=cheap_server) as ann:
+        with pytest.raises(RequestFailed, match="The game") as caught:
+            await play_slip(ann, place)
+        cause = caught.value.__cause__
+        assert isinstance(cause, AttributeError)
+        assert "self.missing += 1" in "".join(traceback.format_exception(cause))
+        # What is refused for another reason has no such cause.
+        with pytest.raises(RequestFailed) as caught:
+            await ann.join_game("nobody has such a long name for a game, since it is refused")
+        assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("place", ["init", "join", "handler", "packet"])
+async def test_whoever_plays_elsewhere_is_told_where_to_look(place: str) -> None:
+    async with (
+        hosting(Slip) as server,
+        server.client("ann") as ann,
+    ):
+        with server.expecting(AttributeError):
+            with pytest.raises(RequestFailed, match="the server's log says why") as caught:
+                await play_slip(ann, place)
+            assert caught.value.__cause__ is None
