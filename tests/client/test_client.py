@@ -45,7 +45,7 @@ from pgnet_trio.client.server_key import fetch_server_key
 from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, hosting
 from pgnet_trio.transport import choose
-from tests.kit.hosting import Recorder, cheap_environment, socket_client
+from tests.kit.hosting import Recorder, cheap_environment, hosting_faults, socket_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -751,11 +751,7 @@ async def test_a_mistake_in_a_game_of_the_same_process_is_the_cause_of_the_refus
 
 @pytest.mark.parametrize("place", ["init", "join", "handler", "packet"])
 async def test_whoever_plays_elsewhere_is_told_where_to_look(place: str) -> None:
-    async with (
-        hosting(Slip) as server,
-        server.client("ann") as ann,
-    ):
-        with server.expecting(AttributeError):
-            with pytest.raises(RequestFailed, match="the server's log says why") as caught:
-                await play_slip(ann, place)
-            assert caught.value.__cause__ is None
+    async with hosting_faults(Slip, AttributeError) as server, server.client("ann") as ann:
+        with pytest.raises(RequestFailed, match="the server's log says why") as caught:
+            await play_slip(ann, place)
+        assert caught.value.__cause__ is None

@@ -178,7 +178,9 @@ async def test_one_of_a_kind_that_is_malformed_is_named_and_the_next_follows(
         await ann.join_game("hall")
         await ann.request(Packet("malformed"))
         await ann.call(Said("b"))
-        with pytest.raises(CodecError, match="'hall' is no Said: text: expected a str, got int"):
+        with pytest.raises(
+            CodecError, match=r"'hall' is no Said: Said\.text: expected a str, got int"
+        ):
             await anext(ann.pushes(Moved, Said))
         assert await anext(ann.pushes(Moved, Said)) == Said("b")
         found: list[object] = []
