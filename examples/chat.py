@@ -77,6 +77,7 @@ class ChatRoom(Game):
 
 
 async def join(client: Client) -> None:
+    client.on_lost_pushes = show_gap
     async with client, trio.open_nursery() as nursery:
         if client.game is None:  # or else this person's program was started again
             await client.join_game("chat")
@@ -91,6 +92,10 @@ async def join(client: Client) -> None:
 async def show_lines(client: Client) -> None:
     async for said in client.pushes(Said):
         print(said.line, flush=True)
+
+
+def show_gap(count: int) -> None:
+    print(f"({count} lines are missing: too much was said)", flush=True)
 
 
 async def talk(client: Client) -> None:

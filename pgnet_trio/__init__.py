@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgnet_trio import examples
 from pgnet_trio.bot import Bot
-from pgnet_trio.client import Client, Entered, Left, Question, StateChanged
+from pgnet_trio.client import Client, Entered, Left, LostPushes, Question, StateChanged
 from pgnet_trio.errors import (
     AddressError,
     CodecError,
@@ -69,6 +69,7 @@ __all__ = [
     "GameInfo",
     "Left",
     "LoginRefused",
+    "LostPushes",
     "PGNetError",
     "Packet",
     "PlayerLeft",

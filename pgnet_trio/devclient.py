@@ -80,7 +80,7 @@ class DevClient:
     Args:
         client: A client that is not connected yet. This takes over its ``on_connection``,
             ``on_online``, ``on_status``, ``on_game``, ``on_players``, ``on_push``,
-            ``on_question`` and ``on_state``.
+            ``on_lost_pushes``, ``on_question`` and ``on_state``.
         console: Where to read and to show; standard input and output if None.
     """
 
@@ -118,6 +118,7 @@ class DevClient:
         client.on_game = self._on_game
         client.on_players = self._on_players
         client.on_push = self._on_push
+        client.on_lost_pushes = self._on_lost_pushes
         client.on_question = self._on_question
         client.on_state = self._on_state
         async with client:
@@ -189,6 +190,9 @@ class DevClient:
 
     def _on_push(self, push: Push) -> None:
         self._console.show_note(f"Push: {_describe(Packet(push.message, push.payload))}")
+
+    def _on_lost_pushes(self, count: int) -> None:
+        self._console.show_note(f"Pushes lost: {count}, since too many waited")
 
     def _on_question(self, question: Question[Any]) -> None:
         self._questions = [each for each in self._questions if each.is_open]

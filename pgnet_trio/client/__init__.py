@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgnet_trio.client.client import Client
-from pgnet_trio.client.game_items import Entered, Left, StateChanged
+from pgnet_trio.client.game_items import Entered, Left, LostPushes, StateChanged
 from pgnet_trio.client.questions import Question
 
-__all__ = ["Client", "Entered", "Left", "Question", "StateChanged"]
+__all__ = ["Client", "Entered", "Left", "LostPushes", "Question", "StateChanged"]

@@ -9,13 +9,14 @@ from typing import Any, Protocol
 
 import trio
 
+from pgnet_trio.client.limits import MAX_CALLS
 from pgnet_trio.client.outbox import MAX_QUEUED
 
 __all__ = ["CAPACITY", "CallbackQueue", "Hooks"]
 
-CAPACITY = 4 * MAX_QUEUED + 64
-"""Calls that may wait: each response causes at most a status, a change of game, a heartbeat and a
-callback."""
+CAPACITY = MAX_CALLS + 4 * MAX_QUEUED + 64
+"""Calls that may wait: those of a game's events; and of each response at most a status, a change of
+game, a heartbeat and a callback."""
 
 
 class Hooks(Protocol):
@@ -28,6 +29,7 @@ class Hooks(Protocol):
     on_players: Callable[..., Any] | None
     on_heartbeat: Callable[..., Any] | None
     on_push: Callable[..., Any] | None
+    on_lost_pushes: Callable[..., Any] | None
     on_state: Callable[..., Any] | None
     on_question: Callable[..., Any] | None
 
@@ -44,28 +46,38 @@ class CallbackQueue:
 
     Attributes:
         size: Bytes of what the calls that wait are about.
+        answers: How many of the calls are callbacks with answers.
     """
 
     def __init__(self) -> None:
         self.size = 0
-        self._post, self._calls = trio.open_memory_channel[tuple[Callable[..., Any], Any, int]](
-            math.inf
-        )
+        self.answers = 0
+        self._post, self._calls = trio.open_memory_channel[
+            tuple[Callable[..., Any], Any, int, bool]
+        ](math.inf)
         self._pending: list[Callable[[], Any]] = []
 
     def __len__(self) -> int:
         return self._calls.statistics().current_buffer_used
 
-    def put(self, function: Callable[..., Any], argument: Any, size: int = 0) -> None:
+    def put(
+        self,
+        function: Callable[..., Any],
+        argument: Any,
+        size: int = 0,
+        *,
+        is_answer: bool = False,
+    ) -> None:
         """Queue the call of a function with an argument of so many bytes; never waits."""
         self.size += size
-        self._post.send_nowait((function, argument, size))
+        self.answers += is_answer
+        self._post.send_nowait((function, argument, size, is_answer))
 
     def put_once(self, function: Callable[[], Any]) -> None:
         """Queue the call of a function without arguments, unless the same call waits already."""
         if function not in self._pending:
             self._pending.append(function)
-            self._post.send_nowait((self._call_pending, function, 0))
+            self._post.send_nowait((self._call_pending, function, 0, False))
 
     def _call_pending(self, function: Callable[[], Any]) -> Any:
         # Before the call: what the function is told of while it runs needs another call.
@@ -84,8 +96,9 @@ class CallbackQueue:
         Raises:
             Exception: What a call raised.
         """
-        async for function, argument, size in self._calls:
+        async for function, argument, size, is_answer in self._calls:
             self.size -= size
+            self.answers -= is_answer
             result = function(argument)
             if inspect.isawaitable(result):
                 await result

@@ -69,6 +69,7 @@ class Client(LobbyRequests, GameReading):
         on_players: Called with `players` whenever they change.
         on_heartbeat: Called with the game's answer to each heartbeat.
         on_push: Called with each `Push`.
+        on_lost_pushes: Called with how many pushes the server has dropped; see `LostPushes`.
         on_state: Called with the latest state, as plain data, after it changed.
         on_question: Called with each `Question`.
     """
@@ -80,6 +81,7 @@ class Client(LobbyRequests, GameReading):
     on_players: Callable[..., Any] | None = None
     on_heartbeat: Callable[..., Any] | None = None
     on_push: Callable[..., Any] | None = None
+    on_lost_pushes: Callable[..., Any] | None = None
     on_state: Callable[..., Any] | None = None
     on_question: Callable[..., Any] | None = None
 

@@ -18,6 +18,7 @@ __all__ = [
     "Event",
     "GameFeeds",
     "Left",
+    "LostPushes",
     "Place",
     "StateChanged",
     "as_event",
@@ -63,7 +64,20 @@ class StateChanged:
     """An event: there is a new state; `Client.get_state` returns the latest."""
 
 
-Event = Push | Question[Any] | StateChanged | Entered | Left
+@attrs.frozen
+class LostPushes:
+    """An event: the server dropped pushes of the game, which would have come here.
+
+    It drops the oldest when too much waits for a client that is away, or reads slowly.
+
+    Attributes:
+        count: How many.
+    """
+
+    count: int
+
+
+Event = Push | Question[Any] | StateChanged | Entered | Left | LostPushes
 """What `Client.events` iterates over."""
 
 

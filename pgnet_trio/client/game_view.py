@@ -18,6 +18,7 @@ from pgnet_trio.client.game_items import (
     Event,
     GameFeeds,
     Left,
+    LostPushes,
     Place,
     StateChanged,
     as_event,
@@ -47,6 +48,7 @@ from pgnet_trio.protocol.events import (
     GameChanged,
     Patched,
     Pushed,
+    PushesMissing,
     QuestionAsked,
     StateShown,
     Withdrawn,
@@ -109,6 +111,7 @@ class GameView:
     Attributes:
         players: The players in the order of joining, and whether each is connected.
         left: How the user got out of the last game; None before that.
+        lost_pushes: How many pushes of the game the server has dropped.
         clock: The time in the game's room.
     """
 
@@ -120,6 +123,7 @@ class GameView:
     ) -> None:
         self.players: dict[str, bool] = {}
         self.left: Left | None = None
+        self.lost_pushes = 0
         self.clock = clock
         self._hooks = hooks
         self._owner = owner
@@ -215,6 +219,10 @@ class GameView:
                 self._take_patch(event)
             case Pushed():
                 self._take_push(event.push, event.size)
+            case PushesMissing():
+                self.lost_pushes += event.count
+                self._put_event(LostPushes(event.count))
+                self._owner.call_hook(self._hooks.on_lost_pushes, event.count)
             case GameChanged():
                 self._take_game(event)
             case QuestionAsked():
@@ -296,6 +304,7 @@ class GameView:
         self._now = GameFeeds()
         self._open_questions: dict[int, _OpenQuestion] = {}
         self._open_size = 0
+        self.lost_pushes = 0
         self._state_version = 0
         self._state_size = 0
         self._state_wanted = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pgnet_trio.errors import ProtocolError
 
 __all__ = [
+    "MAX_CALLS",
     "MAX_CALLS_SIZE",
     "MAX_OPEN_QUESTIONS",
     "MAX_OPEN_QUESTIONS_SIZE",
@@ -22,8 +23,11 @@ __all__ = [
     "check",
 ]
 
-MAX_UNREAD = 1024
-"""Items that a feed keeps for a program that does not read them."""
+MAX_UNREAD = 5 * 1024
+"""Items that a feed keeps for a program that does not read them.
+
+A client that is back after a drop is sent up to 4,096 at once, which the program reads one by one.
+"""
 
 MAX_UNREAD_SIZE = 2 * 1024 * 1024
 """The same in bytes. The latest item is kept whatever its size."""
@@ -42,6 +46,9 @@ MAX_PLAYERS_SIZE = 1024 * 1024
 
 PLAYER_SIZE = 16
 """What a player counts besides the name."""
+
+MAX_CALLS = 5 * 1024
+"""Calls of a game's events that may wait; for the same reason as for `MAX_UNREAD`."""
 
 MAX_CALLS_SIZE = 8 * 1024 * 1024
 """Bytes of what the calls of events that wait are about."""

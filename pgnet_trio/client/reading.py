@@ -46,6 +46,11 @@ class GameReading:
         """
         return dict(self._run.view.players)
 
+    @property
+    def lost_pushes(self) -> int:
+        """How many pushes of the game the server has dropped; see `LostPushes`."""
+        return self._run.view.lost_pushes
+
     def time(self) -> float:
         """Return the time in the game's room, in seconds, as far as this client can know it."""
         return self._run.view.clock.time()

@@ -14,8 +14,8 @@ import trio
 
 from pgnet_trio.client.callbacks import CAPACITY, CallbackQueue, Hooks
 from pgnet_trio.client.game_view import GameView
-from pgnet_trio.client.limits import MAX_CALLS_SIZE, MAX_STATUS
-from pgnet_trio.client.outbox import MAX_QUEUED, Callback, Outbox, PendingRequest
+from pgnet_trio.client.limits import MAX_CALLS, MAX_CALLS_SIZE, MAX_STATUS
+from pgnet_trio.client.outbox import Callback, Outbox, PendingRequest
 from pgnet_trio.client.room_clock import RoomClock
 from pgnet_trio.client.session import ClientSession
 from pgnet_trio.errors import (
@@ -235,7 +235,7 @@ class ClientRun:
         self.outbox.put(
             PendingRequest(packet, callback, quiet=quiet),
             do_next=do_next,
-            waiting_callbacks=len(self.callbacks),
+            waiting_callbacks=self.callbacks.answers,
         )
         self.session.flush()
 
@@ -364,7 +364,7 @@ class ClientRun:
             response.game = self.game
         if response.status != Status.OK:
             note_cause(response, self._connector.cause_of(response.message))
-        self._call(request.callback, response, size)
+        self._call(request.callback, response, size, is_answer=True)
         request.succeed(response)
         if request.question is not None and response.status == Status.OK:
             # After `succeed`: whoever answered may wait within the question's scope, which this
@@ -401,7 +401,7 @@ class ClientRun:
 
     def call_hook(self, hook: Callable[..., Any] | None, argument: Any, size: int = 0) -> None:
         """Queue the call of an event that a game causes; too many of them end the session."""
-        if hook is not None and len(self.callbacks) < MAX_QUEUED:
+        if hook is not None and len(self.callbacks) < MAX_CALLS:
             self._call(hook, argument, size)
         elif hook is not None:
             self._end_overwhelmed()
@@ -454,17 +454,24 @@ class ClientRun:
                 f"{LEAVE_DEADLINE:g} s after the client's program had ended"
             )
 
-    def _call(self, function: Callable[..., Any] | None, argument: Any, size: int = 0) -> None:
+    def _call(
+        self,
+        function: Callable[..., Any] | None,
+        argument: Any,
+        size: int = 0,
+        *,
+        is_answer: bool = False,
+    ) -> None:
         if function is None:
             return
         callbacks = self.callbacks
-        callbacks.put(function, argument, size)
+        callbacks.put(function, argument, size, is_answer=is_answer)
         if len(callbacks) > CAPACITY or callbacks.size > MAX_CALLS_SIZE:
             self._end_overwhelmed()
 
     def _end_overwhelmed(self) -> None:
         self.session.end(
-            f"more than {MAX_QUEUED} calls of events wait, or more than {MAX_CALLS_SIZE} bytes: "
+            f"more than {MAX_CALLS} calls of events wait, or more than {MAX_CALLS_SIZE} bytes: "
             "they take longer than new ones come"
         )
 

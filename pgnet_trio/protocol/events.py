@@ -25,6 +25,7 @@ __all__ = [
     "LoginRefusal",
     "Patched",
     "Pushed",
+    "PushesMissing",
     "QuestionAnswered",
     "QuestionAsked",
     "QuietAck",
@@ -229,6 +230,13 @@ class Pushed:
 
 
 @attrs.frozen
+class PushesMissing:
+    """Client side: the server has dropped so many pushes, because too much waited to be sent."""
+
+    count: int
+
+
+@attrs.frozen
 class GameChanged:
     """Client side: the user is in this game now, or in none.
 
@@ -308,6 +316,7 @@ ClientEvent = (
     | ResponseReceived
     | QuietAck
     | Pushed
+    | PushesMissing
     | GameChanged
     | StateShown
     | Patched

@@ -72,8 +72,9 @@ class Limits:
         max_bytes_in_flight: Bytes of the unanswered requests of one user. With protocol 1 what is
             beyond it waits; with protocol 2 a request is refused.
         max_unacknowledged_messages: Messages to one user that wait until the client says that it
-            has them, while its connection is dropped too; beyond that the session ends (Nakama:
-            64 messages).
+            has them, while its connection is dropped too (Nakama: 64 messages). Beyond that the
+            oldest pushes are dropped, and the client is told how many; where there are none, the
+            session ends.
         max_unacknowledged_bytes: The same in bytes (NATS: 64 MiB).
         max_games: Games at the same time, with those in the save file that are not running.
         max_games_per_user: Of these, how many that one user has created in this run.

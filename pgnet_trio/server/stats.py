@@ -28,6 +28,7 @@ class SessionStats:
         unacknowledged: How many messages the server keeps since the client may not have them;
             0 with protocol 1, which keeps none.
         unacknowledged_bytes: The size of these messages.
+        dropped_pushes: How many pushes were dropped, since too much waited for the client.
         superseded_tokens: How many resume tokens of earlier clients the session remembers.
     """
 
@@ -36,6 +37,7 @@ class SessionStats:
     unanswered: int
     unacknowledged: int
     unacknowledged_bytes: int
+    dropped_pushes: int
     superseded_tokens: int
 
 

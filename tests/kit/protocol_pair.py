@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -100,6 +100,7 @@ def make_client(
     token: bytes = b"",
     login_token: bytes = b"",
     verify_server_pubkey: str = "",
+    features: Collection[str] = FEATURES,
 ) -> ClientProtocol:
     return ClientProtocol(
         username=USERNAME,
@@ -110,6 +111,7 @@ def make_client(
         offered=offered,
         max_frame_size=max_frame_size,
         subprotocol=SPOKEN,
+        features=features,
         delivery=ClientDelivery(Requests().next) if delivery is None else delivery,
         token=token,
         login_token=login_token,

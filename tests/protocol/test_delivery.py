@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from pgnet_trio.errors import CodecError, ProtocolError
-from pgnet_trio.messages import Packet, Push, Response
+from pgnet_trio.messages import PLAYERS, Packet, Push, Response
 from pgnet_trio.patch import apply
 from pgnet_trio.protocol.events import (
     FullStateRequested,
@@ -26,6 +27,7 @@ from pgnet_trio.protocol.events import (
     LogIn,
     Patched,
     Pushed,
+    PushesMissing,
     QuietAck,
     RequestReceived,
     ResponseReceived,
@@ -35,6 +37,7 @@ from pgnet_trio.protocol.events import (
 from pgnet_trio.protocol.v2 import ClientProtocol, ServerProtocol, State
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
+from pgnet_trio.protocol.v2.features import FEATURES, LOST
 from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, ServerDelivery
 from pgnet_trio.protocol.v2.states import WINDOW
 from tests.kit.protocol_pair import TOKEN, Requests, Seen, make_client, make_server
@@ -44,6 +47,10 @@ LARGE = 100_000
 
 def push(number: int = 0) -> bytes:
     return wire.encode_push(Push("news", {"number": number}))
+
+
+def question(number: int = 0) -> bytes:
+    return wire.encode_question(number, Packet("Ask"), None, 0.0)
 
 
 def asked(delivery: ServerDelivery, count: int, *, quiet: bool = False) -> None:
@@ -93,13 +100,159 @@ def test_what_was_not_sent_cannot_be_acknowledged(count: int) -> None:
 def test_too_much_that_nobody_acknowledges_is_an_error() -> None:
     delivery = ServerDelivery(max_messages=3)
     for number in range(3):
-        delivery.add(push(number))
+        delivery.add(question(number))
     with pytest.raises(DeliveryOverflow, match="more than 3 messages"):
-        delivery.add(push())
+        delivery.add(question())
     delivery = ServerDelivery(max_bytes=100)
     with pytest.raises(DeliveryOverflow, match="more than 100 bytes"):
         for number in range(50):
-            delivery.add(push(number))
+            delivery.add(question(number))
+
+
+# Pushes, where too much waits
+
+
+def limited(count: int, *, size: int | None = None, tells: bool = True) -> ServerDelivery:
+    delivery = ServerDelivery(max_messages=count, max_bytes=size)
+    if tells:
+        delivery.features = frozenset({LOST})
+    return delivery
+
+
+def written(delivery: ServerDelivery) -> list[Any]:
+    """Return what a client is sent next, in short."""
+    taken = delivery.take(LARGE)
+    envelopes = wire.read_from_server(wire.array_head(len(taken)) + b"".join(taken))
+    return [*map(in_short, envelopes)]
+
+
+def in_short(envelope: Any) -> Any:
+    match envelope:
+        case wire.PushEnvelope(payload={"number": number}):
+            return number
+        case wire.LostEnvelope(count=count):
+            return f"{count} lost"
+        case _:
+            return type(envelope).__name__
+
+
+def test_the_oldest_pushes_make_room_and_the_client_is_told_how_many() -> None:
+    delivery = limited(10)
+    for number in range(11):
+        delivery.push(push(number))
+    assert written(delivery) == ["2 lost", *range(2, 11)]
+    assert delivery.dropped == 2
+    delivery.acknowledge(10)
+    assert (delivery.unacknowledged, delivery.unacknowledged_bytes) == (0, 0)
+
+
+def test_who_knows_nothing_of_lost_pushes_just_misses_them() -> None:
+    delivery = limited(10, tells=False)
+    for number in range(11):
+        delivery.push(push(number))
+    assert written(delivery) == [*range(2, 11)]
+
+
+def test_nothing_but_pushes_is_dropped() -> None:
+    delivery = limited(10)
+    asked(delivery, 2)
+    delivery.push(push(0))
+    delivery.respond(1, Response("yes"))
+    delivery.add(question())
+    delivery.push(wire.encode_push(Push(PLAYERS, {"players": {"bob": True}, "all": True})))
+    for number in range(1, 101):
+        delivery.push(push(number))
+        if number == 50:
+            delivery.respond(2, Response("no"))
+    *before, answer, eldest = [*written(delivery)][:6]
+    lost, *others = before
+    assert others == ["ResponseEnvelope", "QuestionEnvelope", "PushEnvelope"]
+    assert (answer, lost) == ("ResponseEnvelope", f"{eldest} lost")
+
+
+def test_a_push_is_dropped_itself_where_nothing_else_can_be() -> None:
+    delivery = limited(3)
+    for number in range(3):
+        delivery.add(question(number))
+    for number in range(1000):
+        delivery.push(push(number))
+    assert delivery.unacknowledged_bytes < 4 * (len(question()) + 64)
+    assert written(delivery) == ["QuestionEnvelope"] * 3 + ["1000 lost"]
+
+
+def test_the_servers_own_pushes_are_never_dropped() -> None:
+    delivery = limited(3)
+    with pytest.raises(DeliveryOverflow, match="more than 3 messages"):
+        for _ in range(4):
+            delivery.push(wire.encode_push(Push(PLAYERS, {"players": {}, "all": False})))
+
+
+def test_a_long_push_takes_no_more_of_the_others_than_it_needs() -> None:
+    long = wire.encode_push(Push("news", {"number": 100, "x": "x" * 9000}))
+    delivery = limited(1000, size=10_000)
+    for number in range(50):
+        delivery.push(push(number))
+    delivery.push(long)
+    lost, *kept = written(delivery)
+    assert kept == [*range(int(lost.split()[0]), 50), 100]
+    assert len(kept) > 3
+    delivery.acknowledge(1 + len(kept))
+    assert delivery.unacknowledged_bytes == 0
+
+
+@pytest.mark.parametrize("received", [0, 5, 8])
+def test_what_was_sent_may_have_arrived_so_it_keeps_its_number(received: int) -> None:
+    delivery = limited(10)
+    for number in range(8):
+        delivery.push(push(number))
+    assert written(delivery) == [*range(8)]
+    for number in range(8, 30):
+        delivery.push(push(number))
+    # All that was sent has made room, and what came later for the most part.
+    delivery.resume(received)
+    lost, *kept = written(delivery)
+    assert kept == [*range(received + int(lost.split()[0]), 30)]
+    assert len(kept) >= 9
+    delivery.acknowledge(received + 1 + len(kept))
+    assert (delivery.unacknowledged, delivery.unacknowledged_bytes) == (0, 0)
+
+
+def test_a_client_that_got_everything_after_all_has_lost_nothing() -> None:
+    delivery = limited(10)
+    heard = []
+    for number in range(100):
+        delivery.push(push(number))
+        heard += written(delivery)
+    assert heard == [*range(100)]
+    delivery.acknowledge(100)
+    assert (delivery.unacknowledged, delivery.unacknowledged_bytes) == (0, 0)
+    delivery.resume(100)
+    assert written(delivery) == []
+
+
+def test_what_is_lost_of_one_game_is_told_before_the_next() -> None:
+    delivery = limited(10)
+    for name in ("first", "second"):
+        delivery.change_game(wire.GameEnvelope(name, 0.0, 0.0, "", ""))
+        for number in range(20):
+            delivery.push(push(number))
+    delivery.show(Seen({"turn": 1}))
+    *told, lost, eldest = written(delivery)[:6]
+    assert told == ["GameEnvelope", "20 lost", "GameEnvelope", "StateEnvelope"]
+    assert lost == f"{eldest} lost"
+
+
+def test_what_was_dropped_does_not_fill_the_room_by_itself() -> None:
+    delivery = limited(1000, size=20_000)
+    for number in range(5000):
+        delivery.push(push(number))
+        # The link takes all of it in, and the client says nothing.
+        written(delivery)
+    assert delivery.unacknowledged_bytes <= 20_000 + 100
+    delivery.resume(0)
+    lost, *kept = written(delivery)
+    assert kept == [*range(int(lost.split()[0]), 5000)]
+    assert len(kept) > 0
 
 
 def test_states_do_not_pile_up() -> None:
@@ -234,6 +387,8 @@ class Drops(RuleBasedStateMachine):
     What the users of both ends see is compared with what the other end's user did.
     """
 
+    features: Collection[str] = FEATURES
+
     @initialize(
         client_limit=st.sampled_from([None, 1024, 1500, 4000]),
         server_limit=st.sampled_from([None, 1024, 2000]),
@@ -249,7 +404,7 @@ class Drops(RuleBasedStateMachine):
     ) -> None:
         self.limits = client_limit, server_limit
         self.requests = Requests()
-        self.to_client = ServerDelivery(window=window)
+        self.to_client = self.make_delivery(window)
         self.to_server = ClientDelivery(self.requests.next)
         # What users did, and what users saw.
         self.asked: list[bool] = []
@@ -271,6 +426,9 @@ class Drops(RuleBasedStateMachine):
         if logged_in:
             self.everything_arrives()
 
+    def make_delivery(self, window: int | None) -> ServerDelivery:
+        return ServerDelivery(window=window)
+
     def connect(self) -> None:
         client_limit, server_limit = self.limits
         self.up: deque[bytes] = deque()
@@ -280,6 +438,7 @@ class Drops(RuleBasedStateMachine):
             encrypted=False,
             max_frame_size=client_limit,
             token=TOKEN if self.session_open else b"",
+            features=self.features,
         )
         self.server: ServerProtocol = make_server(encrypted=False, max_frame_size=server_limit)
 
@@ -316,7 +475,7 @@ class Drops(RuleBasedStateMachine):
     @rule(size=st.integers(0, 600))
     def push(self, size: int) -> None:
         number = len(self.told)
-        self.to_client.add(wire.encode_push(Push("news", {"number": number, "x": "x" * size})))
+        self.to_client.push(wire.encode_push(Push("news", {"number": number, "x": "x" * size})))
         self.told.append(("push", number))
 
     @rule(size=st.integers(0, 600))
@@ -383,6 +542,8 @@ class Drops(RuleBasedStateMachine):
                 self.heard.append(("answer", event.id))
             elif isinstance(event, Pushed):
                 self.heard.append(("push", event.push.payload["number"]))
+            elif isinstance(event, PushesMissing):
+                self.heard.append(("lost", event.count))
             elif isinstance(event, GameChanged):
                 self.heard.append(("game", event.name, self.seen[1]))
                 self.seen = (self.seen[0], None)
@@ -446,11 +607,14 @@ class Drops(RuleBasedStateMachine):
         assert self.to_server.unsettled <= WINDOW
         assert len(self.unanswered) <= WINDOW
 
+    def check_that_all_was_heard(self) -> None:
+        assert self.heard == self.told
+
     def teardown(self) -> None:
         if not hasattr(self, "requests"):
             return
         # Now the network works, and everybody does their part.
-        for _ in range(len(self.asked) + 20):
+        for _ in range(len(self.asked) + self.to_client.unacknowledged + 20):
             self.carry(3)
             while self.up:
                 self.arrive_at_the_server()
@@ -460,7 +624,7 @@ class Drops(RuleBasedStateMachine):
             self.ping(by_client=False)
             self.ping(by_client=True)
         assert self.taken == list(range(1, len(self.asked) + 1))
-        assert self.heard == self.told
+        self.check_that_all_was_heard()
         assert self.seen[1] == self.shown
         quiet = [id for id, is_quiet in enumerate(self.asked, 1) if is_quiet]
         assert self.quiet_done == (quiet[-1] if quiet else 0)
@@ -476,4 +640,73 @@ class Drops(RuleBasedStateMachine):
 def test_everything_arrives_once_and_in_order_whatever_is_cut() -> None:
     run_state_machine_as_test(
         Drops, settings=settings(deadline=None, max_examples=200, stateful_step_count=50)
+    )
+
+
+class Overflows(Drops):
+    """The same, where so much is said to the client that pushes are dropped."""
+
+    max_messages = 300
+    max_bytes = 100_000
+
+    def make_delivery(self, window: int | None) -> ServerDelivery:
+        delivery = ServerDelivery(max_messages=self.max_messages, max_bytes=self.max_bytes)
+        # Users may do something here before the client is let in.
+        delivery.features = frozenset(self.features)
+        return delivery
+
+    @rule(count=st.integers(20, 200), size=st.integers(0, 600))
+    def push_much(self, count: int, size: int) -> None:
+        for _ in range(count):
+            self.push(size)
+
+    @invariant()
+    def answers_and_pushes_are_heard_once_and_in_order(self) -> None:
+        heard, told = iter(self.heard), iter(self.told)
+        assert all(item in told for item in heard if item[0] != "lost")
+
+    @invariant()
+    def no_more_is_kept_than_may_be(self) -> None:
+        assert self.to_client.unacknowledged_bytes <= self.max_bytes + 100
+
+    def check_that_all_was_heard(self) -> None:
+        for heard, told in zip(by_game(self.heard), by_game(self.told), strict=True):
+            assert [item for item in heard if item[0] not in {"push", "lost"}] == [
+                item for item in told if item[0] != "push"
+            ]
+            pushed = [item for item in told if item[0] == "push"]
+            received = [item for item in heard if item[0] == "push"]
+            lost = [count for kind, count, *_ in heard if kind == "lost"]
+            self.compare(received, pushed, lost)
+
+    def compare(self, received: list[Any], pushed: list[Any], lost: list[int]) -> None:
+        assert len(received) + sum(lost) == len(pushed)
+
+
+class SilentOverflows(Overflows):
+    """The same, where the client knows nothing of lost pushes."""
+
+    features = FEATURES - {LOST}
+
+    def compare(self, received: list[Any], pushed: list[Any], lost: list[int]) -> None:
+        assert lost == []
+
+
+def by_game(items: list[Any]) -> list[list[Any]]:
+    """Return what came in each game, from one change of it to the next."""
+    games: list[list[Any]] = [[]]
+    for item in items:
+        games[-1].append(item)
+        if item[0] == "game":
+            games.append([])
+    return games
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("machine", [Overflows, SilentOverflows])
+def test_all_but_pushes_arrives_once_and_in_order_however_much_is_said(
+    machine: type[Drops],
+) -> None:
+    run_state_machine_as_test(
+        machine, settings=settings(deadline=None, max_examples=60, stateful_step_count=50)
     )

@@ -24,6 +24,7 @@ from pgnet_trio.protocol.v2 import (
     ClientProtocol,
     ServerProtocol,
 )
+from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 from pgnet_trio.protocol.v2.features import (
     FEATURES,
@@ -202,6 +203,14 @@ def test_what_belongs_to_a_feature_breaks_the_rules_where_it_is_not_in_use() -> 
     assert message is not None
     with pytest.raises(ProtocolError, match="is not in use"):
         client.receive(message)
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_fewer_lost_pushes_than_one_break_the_rules(count: int) -> None:
+    client, server = make_pair(encrypted=False)
+    log_in(client, server)
+    with pytest.raises(ProtocolError, match=f"expected 1 push or more, got {count}"):
+        client.receive(ScriptedPeer(None).say(wire.LostEnvelope(count)))
 
 
 # The token that stands for the password

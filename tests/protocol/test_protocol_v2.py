@@ -58,6 +58,7 @@ from pgnet_trio.protocol.v2.envelopes import (
     Hello,
     LastState,
     LogInEnvelope,
+    LostEnvelope,
     PatchEnvelope,
     Ping,
     Pong,
@@ -719,6 +720,7 @@ FROM_SERVER: dict[type, Any] = {
     Pong: Pong(),
     GoodbyeEnvelope: GoodbyeEnvelope("bye"),
     RestartEnvelope: RestartEnvelope("restarting"),
+    LostEnvelope: LostEnvelope(3),
 }
 
 

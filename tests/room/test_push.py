@@ -28,8 +28,7 @@ from pgnet_trio import (
     StateChanged,
     on,
 )
-from pgnet_trio.client.limits import MAX_UNREAD
-from pgnet_trio.client.outbox import MAX_QUEUED
+from pgnet_trio.client.limits import MAX_CALLS, MAX_UNREAD
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, hosting, playing
 
 if TYPE_CHECKING:
@@ -193,8 +192,9 @@ async def test_a_kind_is_read_past_the_others(autojump_clock: MockClock) -> None
 async def test_who_reads_one_kind_loses_nothing_by_another(autojump_clock: MockClock) -> None:
     async with square("ann", "bob") as (_, (ann, bob)):
         for _ in range(3):
-            await bob.request(Packet("ticks", {"count": MAX_UNREAD, "to": "ann"}))
-            await wait_all_tasks_blocked()
+            for _ in range(2):
+                await bob.request(Packet("ticks", {"count": MAX_UNREAD // 2, "to": "ann"}))
+                await wait_all_tasks_blocked()
             await bob.call(Say("hello", to=["ann"]))
             assert await anext(ann.pushes(Said)) == Said("bob", "hello")
         with pytest.raises(PushesLost, match=f"{2 * MAX_UNREAD + 1} "):
@@ -214,13 +214,14 @@ async def test_a_push_that_is_no_such_model_is_told_once(autojump_clock: MockClo
 
 async def test_pushes_are_lost_once_and_then_it_goes_on(autojump_clock: MockClock) -> None:
     async with square("ann") as (_, (ann,)):
-        for _ in range(4):
-            await ann.request(Packet("ticks", {"count": 300, "to": None}))
+        count = MAX_UNREAD // 4
+        for _ in range(5):
+            await ann.request(Packet("ticks", {"count": count, "to": None}))
         pushes = ann.pushes()
-        with pytest.raises(PushesLost, match="176 pushes"):
+        with pytest.raises(PushesLost, match=f"{count} pushes"):
             await anext(pushes)
         numbers = [(await anext(pushes)).payload["number"] for _ in range(MAX_UNREAD)]
-        assert numbers == [n % 300 for n in range(1200)][176:]
+        assert numbers == [*range(count)] * 4
         await ann.request(Packet("ticks", {"count": 1, "to": None}))
         assert (await anext(pushes)).payload == {"number": 0}
 
@@ -436,7 +437,7 @@ async def test_a_slow_on_push_ends_the_client_and_says_so(autojump_clock: MockCl
         async with trio.open_nursery() as nursery:
             await nursery.start(ann.run)
             await ann.join_game("square")
-            for _ in range(MAX_QUEUED // 256 + 1):
+            for _ in range(MAX_CALLS // 256 + 1):
                 await bob.call(Say("x", times=256))
                 await wait_all_tasks_blocked()
             assert not ann.connected

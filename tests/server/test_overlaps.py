@@ -22,7 +22,7 @@ from pgnet_trio import (
     Server,
     Status,
 )
-from pgnet_trio.client.outbox import MAX_QUEUED
+from pgnet_trio.client.limits import MAX_CALLS
 from pgnet_trio.storage import Changes, SavedState, Store
 from pgnet_trio.testing import SimulatedNetwork, hosting, playing
 from tests.kit.hosting import in_the_clear
@@ -171,7 +171,8 @@ async def test_an_answer_behind_the_end_of_its_session_is_nothing(
         client.on_push = slow
         async with client:
             await client.join_game("table 1")
-            await client.request(Packet("x", {"pushes": MAX_QUEUED - 10}))
+            for count in (MAX_CALLS // 2, MAX_CALLS // 2 - 10):
+                await client.request(Packet("x", {"pushes": count}))
             async with trio.open_nursery() as nursery:
                 for _ in range(60):
                     nursery.start_soon(_ask_until_the_end, client)

@@ -20,6 +20,7 @@ from pgnet_trio.protocol.events import (
     LoginRefusal,
     Patched,
     Pushed,
+    PushesMissing,
     QuestionAsked,
     QuietAck,
     ResponseReceived,
@@ -292,6 +293,10 @@ class ClientProtocol(Endpoint):
             return QuestionAsked(envelope.id, packet, envelope.deadline, envelope.time, size)
         elif kind is wire.WithdrawalEnvelope:
             return Withdrawn(envelope.id)
+        elif kind is wire.LostEnvelope:
+            if envelope.count < 1:
+                raise ProtocolError(f"lost: expected 1 push or more, got {envelope.count}")
+            return PushesMissing(envelope.count)
         elif kind is wire.GameEnvelope:
             return GameChanged(
                 envelope.name,

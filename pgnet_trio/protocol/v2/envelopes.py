@@ -20,7 +20,7 @@ from pgnet_trio.codec import Int64, plain
 from pgnet_trio.codec.plain_data import ShallowDict, collector_paused, is_plain
 from pgnet_trio.errors import CodecError, ProtocolError
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.messages import Packet, Push, Response, explicit_time
+from pgnet_trio.messages import PLAYERS, Packet, Push, Response, explicit_time
 from pgnet_trio.protocol.events import FEW_BYTES, MAX_REASON
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Hello",
     "LastState",
     "LogInEnvelope",
+    "LostEnvelope",
     "PatchEnvelope",
     "Ping",
     "Pong",
@@ -60,6 +61,7 @@ __all__ = [
     "encode_game",
     "encode_hello",
     "encode_log_in",
+    "encode_lost",
     "encode_patch",
     "encode_push",
     "encode_question",
@@ -68,6 +70,7 @@ __all__ = [
     "encode_state",
     "encode_token_log_in",
     "encode_welcome",
+    "is_presence",
     "numbered",
     "read_from_client",
     "read_from_server",
@@ -287,6 +290,12 @@ class RestartEnvelope(_Envelope, tag=22, frozen=True):
     reason: str
 
 
+class LostEnvelope(_Envelope, tag=23, frozen=True):
+    """Server: so many pushes stood here, and are dropped. Of the feature ``lost``."""
+
+    count: int
+
+
 FromClient = (
     Hello
     | LogInEnvelope
@@ -330,6 +339,7 @@ FromServer = (
     | Pong
     | GoodbyeEnvelope
     | RestartEnvelope
+    | LostEnvelope
 )
 
 encode = msgspec.msgpack.Encoder().encode
@@ -539,6 +549,16 @@ def encode_push(push: Push) -> bytes:
     return _compact(encode((_PUSH, _text(push.message, "message"), plain(push.payload))))
 
 
+def is_presence(push: bytes) -> bool:
+    """Return whether an encoded push is one of the server's own, which says who is there."""
+    return push.startswith(_PRESENCE_HEAD)
+
+
+def encode_lost(count: int) -> bytes:
+    """Encode that so many pushes were dropped."""
+    return _compact(encode((_NUMBERS[LostEnvelope], count)))
+
+
 def encode_question(id: int, packet: Packet, deadline: float | None, time: float) -> bytes:
     """Encode a question.
 
@@ -584,3 +604,7 @@ def _text(value: object, path: str) -> str:
     if type(text) is not str:
         raise CodecError(f"{path}: expected a str, got {type(value).__name__}")
     return text
+
+
+# The payload, an empty map here, is the last byte.
+_PRESENCE_HEAD = encode_push(Push(PLAYERS))[:-1]

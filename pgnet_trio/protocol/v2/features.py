@@ -11,10 +11,22 @@ from collections.abc import Collection, Iterable
 
 from pgnet_trio.errors import ProtocolError
 
-__all__ = ["DIRECTORY", "FEATURES", "MAX_FEATURES", "MAX_FEATURE_NAME", "RESTART", "TOKEN", "agree"]
+__all__ = [
+    "DIRECTORY",
+    "FEATURES",
+    "LOST",
+    "MAX_FEATURES",
+    "MAX_FEATURE_NAME",
+    "RESTART",
+    "TOKEN",
+    "agree",
+]
 
 DIRECTORY = "directory"
 """The request for the directory of games takes `after` and `limit`, and its answer says `more`."""
+
+LOST = "lost"
+"""The server says where it has dropped pushes, of which too many waited, and how many."""
 
 RESTART = "restart"
 """The server says that it restarts, instead of a goodbye; the client comes back by itself."""
@@ -22,7 +34,7 @@ RESTART = "restart"
 TOKEN = "token"
 """The server gives the client a token, with which it may log in later instead of the password."""
 
-FEATURES: frozenset[str] = frozenset({DIRECTORY, RESTART, TOKEN})
+FEATURES: frozenset[str] = frozenset({DIRECTORY, LOST, RESTART, TOKEN})
 """The features of this release; docs/protocol.md has a table of them."""
 
 MAX_FEATURES = 64

@@ -5,11 +5,16 @@ questions, changes of the game) is counted from 1 in the order of sending, and k
 acknowledges it. After a dropped connection each side says how far it got, and the other goes on
 from there. Of the state, only the latest is kept: `docs/design/protocol-2.md` says why.
 
+Where too much waits, the oldest pushes of games are dropped, and nothing else. What was sent has a
+number, which the client may have counted: an empty stand-in keeps its place until the client has
+said how far it got.
+
 The class is Sans-I/O. One `ServerProtocol` at a time sends what is in it.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,10 +24,13 @@ from pgnet_trio.protocol.v2.envelopes import (
     GameEnvelope,
     encode,
     encode_game,
+    encode_lost,
     encode_patch,
     encode_response,
     encode_state,
+    is_presence,
 )
+from pgnet_trio.protocol.v2.features import LOST
 from pgnet_trio.protocol.v2.states import ACKNOWLEDGE_AFTER, MAX_ENVELOPE_SIZE, WINDOW
 
 if TYPE_CHECKING:
@@ -35,6 +43,19 @@ ENTRY_OVERHEAD = 64
 
 They are the overhead of a Python object and of a place in each of two queues.
 """
+
+KEPT = 15 / 16
+"""The share of what may wait that is kept where the oldest pushes are dropped.
+
+Dropping looks at all that waits, so it makes room for many pushes at a time.
+"""
+
+# What an envelope is to this class. A number above 0 is the request that it answers.
+_OTHER = 0
+_PUSH = -1
+_GAME = -2
+_LOST = -3
+"""One push was here; each number below it stands for one push more."""
 
 
 class DeliveryOverflow(PGNetError):
@@ -66,6 +87,7 @@ class ServerDelivery:
             any distance.
 
     Attributes:
+        dropped: How many pushes were dropped because too much waited.
         features: The features that were in use when the session began; they stay as they are.
         last_request: The id of the last request that came.
         max_envelope_size: The longest envelope in bytes that the client takes; None for any.
@@ -73,24 +95,27 @@ class ServerDelivery:
 
     __slots__ = (
         "_acknowledged",
-        "_answered_by",
         "_bytes",
         "_carried_out",
         "_carried_out_is_news",
         "_entries",
+        "_kinds",
         "_max_bytes",
         "_max_messages",
+        "_max_stand_ins",
         "_quiet",
         "_sent",
         "_settled",
         "_shown",
         "_shown_after",
         "_snapshot",
+        "_stand_ins",
         "_state_after",
         "_too_long",
         "_unsettled",
         "_version",
         "_window",
+        "dropped",
         "features",
         "last_request",
         "max_envelope_size",
@@ -103,17 +128,22 @@ class ServerDelivery:
         max_bytes: int | None = None,
         window: int | None = WINDOW,
     ) -> None:
+        self.dropped = 0
         self.features: frozenset[str] = frozenset()
         self.last_request = 0
         self.max_envelope_size: int | None = None
-        self._max_messages = max_messages
-        self._max_bytes = max_bytes
+        self._max_messages = math.inf if max_messages is None else max_messages
+        self._max_bytes = math.inf if max_bytes is None else max_bytes
         self._window = window
-        # The envelopes that are not acknowledged, and for each the request that it answers, or 0.
-        # Two queues take less memory than one queue of pairs.
+        # The envelopes that are not acknowledged, and what each is. Two queues take less memory
+        # than one queue of pairs.
         self._entries: deque[bytes] = deque()
-        self._answered_by: deque[int] = deque()
+        self._kinds: deque[int] = deque()
         self._bytes = 0
+        # How many of them stand where pushes were: the limit of messages does not count these. With
+        # so many that the client may still acknowledge, no more is sent until it does.
+        self._stand_ins = 0
+        self._max_stand_ins = max(2 * ACKNOWLEDGE_AFTER, self._max_bytes / (2 * ENTRY_OVERHEAD))
         self._acknowledged = 0
         self._sent = 0
         # The requests that are not settled, the oldest first: the window begins with it.
@@ -137,8 +167,8 @@ class ServerDelivery:
 
     @property
     def unacknowledged(self) -> int:
-        """How many counted envelopes wait to be acknowledged."""
-        return len(self._entries)
+        """How many counted envelopes wait to be acknowledged, without what was dropped."""
+        return len(self._entries) - self._stand_ins
 
     @property
     def unacknowledged_bytes(self) -> int:
@@ -149,10 +179,15 @@ class ServerDelivery:
     def waiting(self) -> bool:
         """Whether there is something to send."""
         return (
-            self._sent < len(self._entries)
+            (self._sent < len(self._entries) and not self._is_full)
             or (self._snapshot is not self._shown and self._state_waits)
             or len(self._settled) >= ACKNOWLEDGE_AFTER
         )
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether so much was sent and dropped that the client has to acknowledge some first."""
+        return self._max_stand_ins <= min(self._sent, self._stand_ins)
 
     @property
     def _state_waits(self) -> bool:
@@ -200,7 +235,7 @@ class ServerDelivery:
                     f"expected a response of at most {MAX_ENVELOPE_SIZE:,} bytes, got one of "
                     f"{len(envelope):,}"
                 )
-            self.add(envelope, id)
+            self._append(envelope, id)
             return
         quiet[id] = True
         while quiet and quiet[first := next(iter(quiet))]:
@@ -227,9 +262,10 @@ class ServerDelivery:
                 if limit is None or len(last) <= limit:
                     self._version = version
                     # A state goes before the counted envelopes that wait to be sent.
-                    self.add(last, at=max(self._sent, self._state_after - self._acknowledged))
+                    at = max(self._sent, self._state_after - self._acknowledged)
+                    self._append(last, _OTHER, at)
         self._snapshot = self._shown = self._too_long = None
-        self.add(encode_game(game, limit))
+        self._append(encode_game(game, limit), _GAME)
         self._state_after = self._acknowledged + len(self._entries)
 
     def show(self, snapshot: Snapshot) -> None:
@@ -244,17 +280,31 @@ class ServerDelivery:
         self._shown = None
         return len(self._snapshot.encoded) if self._state_waits and self._snapshot else 0
 
-    def add(self, envelope: bytes, request_id: int = 0, *, at: int | None = None) -> None:
+    def add(self, envelope: bytes) -> None:
         """Queue a counted envelope.
-
-        Args:
-            envelope: Its bytes.
-            request_id: The request that it answers; 0 for none.
-            at: Its place among the envelopes that are not acknowledged; None for the last.
 
         Raises:
             CodecError: The client takes no envelope that long.
             DeliveryOverflow: Too much waits to be acknowledged already.
+        """
+        self._append(envelope, _OTHER)
+
+    def push(self, envelope: bytes) -> None:
+        """Queue a push; where too much waits already, the oldest pushes of games are dropped.
+
+        Raises:
+            CodecError: The client takes no envelope that long.
+            DeliveryOverflow: It is the server's own, and too much else waits.
+        """
+        self._append(envelope, _PUSH)
+
+    def _append(self, envelope: bytes, kind: int, at: int | None = None) -> None:
+        """Queue a counted envelope.
+
+        Args:
+            envelope: Its bytes.
+            kind: What it is.
+            at: Its place among the envelopes that are not acknowledged; None for the last.
         """
         limit = self.max_envelope_size
         if limit is not None and len(envelope) > limit:
@@ -264,17 +314,81 @@ class ServerDelivery:
             )
         if at is None:
             self._entries.append(envelope)
-            self._answered_by.append(request_id)
+            self._kinds.append(kind)
         else:
             self._entries.insert(at, envelope)
-            self._answered_by.insert(at, request_id)
+            self._kinds.insert(at, kind)
         self._bytes += len(envelope) + ENTRY_OVERHEAD
-        if self._max_messages is not None and len(self._entries) > self._max_messages:
+        if (
+            self._bytes > self._max_bytes
+            or len(self._entries) - self._stand_ins > self._max_messages
+        ):
+            self._drop_pushes()
+            # Where nothing older can be dropped, a game's push is dropped itself.
+            if kind != _PUSH or is_presence(envelope):
+                self._check_overflow()
+
+    def _check_overflow(self) -> None:
+        if self.unacknowledged > self._max_messages:
             raise DeliveryOverflow(
                 f"more than {self._max_messages} messages wait to be acknowledged"
             )
-        if self._max_bytes is not None and self._bytes > self._max_bytes:
+        if self._bytes > self._max_bytes:
             raise DeliveryOverflow(f"more than {self._max_bytes} bytes wait to be acknowledged")
+
+    def _drop_pushes(self) -> None:
+        """Drop the oldest pushes of games until what waits is within the limits, with some room."""
+        messages, size = self.unacknowledged, self._bytes
+        dropped: list[int] = []
+        for at, (envelope, kind) in enumerate(zip(self._entries, self._kinds, strict=True)):
+            if kind != _PUSH or is_presence(envelope):
+                continue
+            freed = len(envelope) + (ENTRY_OVERHEAD if at >= self._sent else 0)
+            if (
+                messages <= self._max_messages
+                and size <= self._max_bytes
+                and messages <= KEPT * self._max_messages
+                and size - freed < KEPT * self._max_bytes
+            ):
+                break
+            dropped.append(at)
+            messages -= 1
+            size -= freed
+        for at in dropped:
+            self._entries[at], self._kinds[at] = b"", _LOST
+        self.dropped += len(dropped)
+        self._join_stand_ins()
+
+    def _join_stand_ins(self) -> None:
+        """Make one envelope of all that stands where pushes of one game were, or none.
+
+        What was sent keeps its place, because the client may have counted it.
+        """
+        tells = LOST in self.features
+        state_after = self._state_after - self._acknowledged
+        entries: list[bytes] = []
+        kinds: list[int] = []
+        # Where the pushes of the game were; None where there is nothing that tells of any yet.
+        joined: int | None = None
+        for at, (envelope, kind) in enumerate(zip(self._entries, self._kinds, strict=True)):
+            if kind > _LOST or at < self._sent:
+                entries.append(envelope)
+                kinds.append(kind)
+                if kind == _GAME:
+                    joined = None
+            elif tells:
+                if joined is None:
+                    joined = len(entries)
+                    entries.append(b"")
+                    kinds.append(kind)
+                else:
+                    kinds[joined] += kind - _LOST - 1
+                entries[joined] = encode_lost(_LOST + 1 - kinds[joined])
+            if at + 1 == state_after:
+                self._state_after = self._acknowledged + len(entries)
+        self._entries, self._kinds = deque(entries), deque(kinds)
+        self._bytes = sum(map(len, entries)) + ENTRY_OVERHEAD * len(entries)
+        self._stand_ins = sum(kind <= _LOST for kind in kinds)
 
     def acknowledge(self, received: int) -> None:
         """Forget the counted envelopes that the client has.
@@ -291,12 +405,14 @@ class ServerDelivery:
                 f"expected an acknowledgement from {self._acknowledged} to "
                 f"{self._acknowledged + self._sent}, got {received}"
             )
-        entries, answers = self._entries, self._answered_by
+        entries, kinds = self._entries, self._kinds
         for _ in range(count):
             self._bytes -= len(entries.popleft()) + ENTRY_OVERHEAD
-            request_id = answers.popleft()
-            if request_id:
-                del self._unsettled[request_id]
+            kind = kinds.popleft()
+            if kind > 0:
+                del self._unsettled[kind]
+            elif kind <= _LOST:
+                self._stand_ins -= 1
         self._sent -= count
         self._acknowledged = received
 
@@ -311,6 +427,8 @@ class ServerDelivery:
         """
         self.acknowledge(received)
         self._sent = 0
+        if self._stand_ins:
+            self._join_stand_ins()
         self._shown = self._too_long = None
         self._carried_out_is_news = self._carried_out > 0
 
@@ -342,7 +460,7 @@ class ServerDelivery:
                     self._version += 1
                     self._shown = self._snapshot
                     self._shown_after = self._acknowledged + sent
-            if sent == len(entries):
+            if sent == len(entries) or (sent >= self._max_stand_ins and self._is_full):
                 break
             envelope = entries[sent]
             size -= len(envelope)

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from pgnet_trio.protocol.v2 import envelopes as wire
-from pgnet_trio.protocol.v2.features import RESTART
+from pgnet_trio.protocol.v2.features import LOST, RESTART
 
 __all__ = [
     "ACKNOWLEDGE_AFTER",
@@ -176,12 +176,13 @@ CLIENT_TRANSITIONS: Transitions = {
         wire.Pong: State.OPEN,
         wire.GoodbyeEnvelope: State.CLOSED,
         wire.RestartEnvelope: State.CLOSED,
+        wire.LostEnvelope: State.OPEN,
     },
     State.CLOSED: {},
 }
 
 # Of which feature a kind of envelope is; the others belong to every release.
-FEATURE_OF: Mapping[type, str] = {wire.RestartEnvelope: RESTART}
+FEATURE_OF: Mapping[type, str] = {wire.RestartEnvelope: RESTART, wire.LostEnvelope: LOST}
 
 # The client counts and acknowledges these; until then, the server keeps them.
 COUNTED = (
@@ -191,6 +192,7 @@ COUNTED = (
     wire.QuestionEnvelope,
     wire.WithdrawalEnvelope,
     wire.GameEnvelope,
+    wire.LostEnvelope,
 )
 
 

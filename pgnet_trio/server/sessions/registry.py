@@ -158,5 +158,6 @@ def _stats_of(session: Session) -> SessionStats:
         unanswered=session.unanswered,
         unacknowledged=0 if delivery is None else delivery.unacknowledged,
         unacknowledged_bytes=0 if delivery is None else delivery.unacknowledged_bytes,
+        dropped_pushes=0 if delivery is None else delivery.dropped,
         superseded_tokens=session.superseded_tokens,
     )

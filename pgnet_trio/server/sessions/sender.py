@@ -95,7 +95,7 @@ class SenderV2:
         self._delivery = delivery
         # Bound once: these are called for each message.
         self.respond = delivery.respond
-        self.push = delivery.add
+        self.push = delivery.push
         self.show = delivery.show
 
     def enter_game(self, name: str, heartbeat_rate: float, time: float) -> None:
