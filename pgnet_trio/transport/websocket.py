@@ -325,7 +325,8 @@ class WebSocketTransport(Transport):
         if self._holds_answers:
             self._late_control[data[0]] = data
             return
-        if self._pipe.unsent:
+        if self._pipe.unsent or self._late_control:
+            # In the place of one that waits already, which would be written behind it.
             self._late_control[data[0]] = data
             self._write_late_control()
         else:
