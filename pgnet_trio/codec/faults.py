@@ -18,6 +18,8 @@ __all__ = [
     "MAX_DEPTH",
     "Fault",
     "Inside",
+    "TooLarge",
+    "TooLargeError",
     "author_error",
     "codec_error",
     "kind_name",
@@ -38,6 +40,14 @@ _STEPS_NAMED = 12
 
 class Fault(Exception):
     """A value that cannot travel, or is not what was expected; the message says what came."""
+
+
+class TooLarge(Fault):
+    """A number that is too large to travel."""
+
+
+class TooLargeError(CodecError):
+    """All that keeps data from travelling is the size of its numbers, which play may have made."""
 
 
 class Inside(Fault):
@@ -61,11 +71,10 @@ def codec_error(error: Exception, path: str) -> CodecError:
         error: A fault, or what the converter raised.
         path: The name of the data as a whole; empty where the names of its fields are enough.
     """
-    problems = [
-        f"{_path(path, steps)}: {_problem(leaf, steps)}"
-        for steps, leaf in islice(_leaves(error, ()), _PROBLEMS_NAMED)
-    ]
-    return CodecError("; ".join(problems))
+    leaves = list(islice(_leaves(error, ()), _PROBLEMS_NAMED))
+    problems = [f"{_path(path, steps)}: {_problem(leaf, steps)}" for steps, leaf in leaves]
+    is_size_alone = all(isinstance(leaf, TooLarge) for _, leaf in leaves)
+    return (TooLargeError if is_size_alone else CodecError)("; ".join(problems))
 
 
 def author_error(error: Exception) -> Exception | None:

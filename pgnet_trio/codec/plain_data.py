@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, Union
 
 from msgspec import Meta
 
-from pgnet_trio.codec.faults import MAX_DEPTH, Fault, Inside, too_deep, value_name
+from pgnet_trio.codec.faults import (
+    MAX_DEPTH,
+    Fault,
+    Inside,
+    TooLarge,
+    too_deep,
+    value_name,
+)
 
 __all__ = [
     "Int64",
@@ -176,7 +183,7 @@ def normalised(value: Any, depth: int = 0) -> Any:
     if kind is int:
         if _LOWEST <= value <= _HIGHEST:
             return value
-        raise Fault(
+        raise TooLarge(
             f"expected an int of at most 64 bits, got one of {value.bit_length()}; send it as text"
         )
     if value is None or kind is bool:
@@ -184,7 +191,7 @@ def normalised(value: Any, depth: int = 0) -> Any:
     if kind is float:
         if math.isfinite(value):
             return value
-        raise Fault(f"expected a finite float, got {value}; send None, or text")
+        raise TooLarge(f"expected a finite float, got {value}; send None, or text")
     if kind is dict:
         if depth == MAX_DEPTH:
             raise too_deep()
@@ -257,5 +264,5 @@ def _key(key: object) -> str:
     if isinstance(key, int) and not isinstance(key, bool):
         if _LOWEST <= key <= _HIGHEST:
             return int.__repr__(key)
-        raise Fault("expected int keys of at most 64 bits, got a larger one; use text")
+        raise TooLarge("expected int keys of at most 64 bits, got a larger one; use text")
     raise Fault(f"expected keys of str or int, got {value_name(key)}; use text")

@@ -336,6 +336,54 @@ async def test_a_wrong_answer_is_a_fault_of_the_game(
     assert says in caplog.text
 
 
+@attrs.define
+class Raise:
+    by: int
+
+
+@attrs.define
+class Score:
+    points: float
+
+
+class Growing(Game):
+    """Adds up what players say, and bounds nothing."""
+
+    points: float = 0
+
+    @on(Raise)
+    def raise_(self, player: str, message: Raise) -> Score | Response:
+        self.points += message.by
+        return Score(self.points) if message.by % 2 else Response("", {"points": self.points})
+
+
+class GrowingLater(Growing):
+    @on(Raise)
+    async def raise_(  # type: ignore[override]
+        self, player: str, message: Raise
+    ) -> Score | Response:
+        await trio.lowlevel.checkpoint()
+        return super().raise_(player, message)
+
+
+@pytest.mark.parametrize("game", [Growing, GrowingLater])
+@pytest.mark.parametrize("points", [2**63 - 1, float("inf")])
+async def test_a_number_that_grew_too_large_is_an_error_of_its_sender(
+    game: type[Game], points: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with hosting(game) as server, server.client("ann") as ann, server.client("bob") as bob:
+        await ann.create_game("table 1")
+        await bob.join_game("table 1")
+        server.games["table 1"].points = points
+        for by in (1, 2):
+            with pytest.raises(RequestFailed, match=r"The answer cannot travel: .*points: expected"):
+                await ann.call(Raise(by))
+        assert bob.game == "table 1"
+        server.games["table 1"].points = 0
+        assert await bob.call(Raise(1), Score) == Score(1)
+    assert "The answer of raise_ in the game 'table 1' cannot travel" in caplog.text
+
+
 # What is wrong is said when the class is made.
 
 

@@ -7,8 +7,11 @@ import logging
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
+from pgnet_trio.codec.faults import TooLargeError
 from pgnet_trio.errors import CodecError, Reject
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import Response, Status
+from pgnet_trio.protocol.events import MAX_REASON
 from pgnet_trio.server.refusals import SaveRefused
 from pgnet_trio.typed import to_response
 
@@ -113,6 +116,17 @@ class Dispatch:
     def _to_response(self, handler: Handler, result: Any) -> Response:
         try:
             return to_response(result)
+        except TooLargeError as error:
+            # What players add up may grow: that is the error of who sent this, and nobody else's.
+            logger.error(
+                "The answer of %s in the game %r cannot travel: %s",
+                handler.function.__name__,
+                self._instance.name,
+                one_line(error),
+            )
+            return Response(
+                f"The answer cannot travel: {str(error)[:MAX_REASON]}", status=Status.UNEXPECTED
+            )
         except TypeError as error:
             raise TypeError(
                 f"{type(self._instance.game).__name__}.{handler.function.__name__} returned what "
