@@ -376,7 +376,7 @@ async def test_a_number_that_grew_too_large_is_an_error_of_its_sender(
         await bob.join_game("table 1")
         server.games["table 1"].points = points
         for by in (1, 2):
-            with pytest.raises(RequestFailed, match=r"The answer cannot travel: .*points: expected"):
+            with pytest.raises(RequestFailed, match=r"answer cannot travel: .*points: expected"):
                 await ann.call(Raise(by))
         assert bob.game == "table 1"
         server.games["table 1"].points = 0

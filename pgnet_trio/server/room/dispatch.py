@@ -120,7 +120,7 @@ class Dispatch:
             # What players add up may grow: that is the error of who sent this, and nobody else's.
             logger.error(
                 "The answer of %s in the game %r cannot travel: %s",
-                handler.function.__name__,
+                one_line(handler.function.__name__),
                 self._instance.name,
                 one_line(error),
             )
