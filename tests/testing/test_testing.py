@@ -528,7 +528,8 @@ def run_pytest(folder: Path, *options: str, **texts: str) -> dict[str, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
-        timeout=DEADLINE,
+        # It starts Python anew and plays whole games, beside whatever else this machine does.
+        timeout=4 * DEADLINE,
         check=False,
     )
     lines = re.findall(r"^([A-Z]+) \S+::(\w+)", done.stdout, re.MULTILINE)
