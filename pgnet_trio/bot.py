@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,8 @@ class _Seat(Connector):
     """The way of a bot to its game: the transport that the server hands in."""
 
     encrypted = False
+    # The log of the server says that the bot plays.
+    status_level = logging.DEBUG
 
     def __init__(self) -> None:
         self._transport: Transport | None = None

@@ -75,6 +75,7 @@ class Connection(Generic[EventT]):
 
     Attributes:
         close_reason: Why the connection ended; empty while it is open.
+        closed_by_peer: Whether it ended because the other side closed it in good order.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Connection(Generic[EventT]):
     ) -> None:
         self.transport = transport
         self.close_reason = ""
+        self.closed_by_peer = False
         self._protocol = protocol
         self._ping_interval = math.inf if ping_interval is None else ping_interval
         self._keepalive_timeout = math.inf if keepalive_timeout is None else keepalive_timeout
@@ -139,6 +141,7 @@ class Connection(Generic[EventT]):
             try:
                 message = await self.transport.receive()
             except trio.EndOfChannel as error:
+                self.closed_by_peer = True
                 self._end(str(error) or "closed by the other side")
             except trio.BrokenResourceError as error:
                 self._end(f"connection lost: {error or 'reset by the other side'}")

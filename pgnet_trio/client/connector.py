@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import ssl
@@ -37,9 +38,11 @@ class Connector(ABC):
 
     Attributes:
         encrypted: Whether the protocol has to encrypt what goes this way.
+        status_level: The level at which the log says how things are with the client.
     """
 
     encrypted: bool
+    status_level: int = logging.INFO
 
     @abstractmethod
     def __str__(self) -> str:

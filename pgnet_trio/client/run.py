@@ -262,7 +262,7 @@ class ClientRun:
     def set_status(self, status: str) -> None:
         """Note how things are."""
         self.status = status = one_line(status, MAX_STATUS)
-        logger.info("%s: %s", self._username, one_line(status))
+        logger.log(self._connector.status_level, "%s: %s", self._username, one_line(status))
         self._call(self._hooks.on_status, status, len(status))
 
     def session_opened(self, *, again: bool) -> None:

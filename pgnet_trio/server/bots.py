@@ -144,6 +144,7 @@ async def _serve(room: RoomTask, username: str, transport: Transport) -> None:
                 return
             # The welcome goes first, and behind it what the game has said since the bot joined.
             protocol.accept(f"Welcome, {username}.", bytes(v2.TOKEN_BYTES), delivery)
+            logger.info("The bot %r plays in the game %r", username, room.name)
             async with trio.open_nursery() as nursery:
                 session.attach(handle)
                 connection.flush()

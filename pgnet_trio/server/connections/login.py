@@ -125,14 +125,16 @@ class Login:
                     except TokenRefused as refusal:
                         self._refuse_token(refusal)
                     except AccountRefusal as refusal:
-                        self._refuse(refusal)
+                        self._refuse(event.username, refusal)
                         return None
                 else:
                     raise ProtocolError(f"expected a log-in, got {type(event).__name__}")
 
-    def _refuse(self, refusal: AccountRefusal) -> None:
+    def _refuse(self, username: str, refusal: AccountRefusal) -> None:
         protocol = self._protocol
-        logger.info("Refused a log-in from %s: %s", self._peer, one_line(refusal))
+        logger.info(
+            "Refused a log-in as %.60r from %s: %s", username, self._peer, one_line(refusal)
+        )
         if isinstance(refusal, TemporaryRefusal) and protocol.version > 1:
             # A goodbye, and no refusal: the client may come back.
             protocol.goodbye(str(refusal))

@@ -186,7 +186,13 @@ async def _converse(
         except (Disconnected, ProtocolError) as error:
             reason, for_good = str(error), isinstance(error, ProtocolError)
             if session is None:
-                logger.info("Somebody at %s did not log in: %s", transport.peer, one_line(reason))
+                # Whoever only asks for the server's key, as clients do first, closes like this.
+                logger.log(
+                    logging.DEBUG if connection.closed_by_peer else logging.INFO,
+                    "Somebody at %s did not log in: %s",
+                    transport.peer,
+                    one_line(reason),
+                )
         finally:
             if session is not None:
                 session.detach(handle, reason or "The connection failed.", for_good=for_good)

@@ -171,8 +171,8 @@ class GameRegistry:
         self._note_if_unsaved(entry.name, entry.room)
 
     def _note_if_unsaved(self, name: str, room: RoomTask) -> None:
-        if not room.is_persistent:
-            self._saves.note_unsaved_game(name)
+        if not (room.is_persistent and room.gives_save):
+            self._saves.note_unsaved_game(name, room)
 
     async def open_saved_game(self, game: SavedGame, *, insist: bool = False) -> None:
         """Start the room of a game as it was saved; see `open_game`.

@@ -129,11 +129,14 @@ class Saves:
         if self.enabled:
             self._memory.ended[name] = object()
 
-    def note_unsaved_game(self, name: str) -> None:
+    def note_unsaved_game(self, name: str, room: RoomTask) -> None:
         """Say once in the log that a game is not saved, and how it would be."""
         if self._memory.names_unsaved_games:
             self._memory.names_unsaved_games = False
-            logger.warning(
+            # One without the other is an oversight. Neither is a choice: the file is for users too.
+            looks_saved = room.is_persistent or room.gives_save
+            logger.log(
+                logging.WARNING if looks_saved else logging.INFO,
                 "The game %r is not in the save file: a game is saved where its class has "
                 "persistent = True, and get_save_string() gives something",
                 name,
@@ -255,7 +258,7 @@ class Saves:
         for entry in entries:
             if not entry.over and entry.room.save_string == "":
                 gone.add(entry.name)
-                self.note_unsaved_game(entry.name)
+                self.note_unsaved_game(entry.name, entry.room)
         start = trio.current_time()
         try:
             with self._accounts.saving_tokens() as tokens:

@@ -50,6 +50,7 @@ class GameInstance:
         save_string: The game's last save string; None before it was asked for one, empty if it
             is not persistent.
         is_persistent: Whether it wanted to be saved when it was made.
+        gives_save: Whether its class says what to save.
         handlers: The handlers of typed messages.
         has_info: Whether it describes itself to the lobby.
         has_heartbeat: Whether it wants heartbeats.
@@ -62,6 +63,7 @@ class GameInstance:
 
     game: Game
     is_persistent: bool
+    gives_save: bool
     handlers: Mapping[str, Handler]
     has_info: bool
     has_heartbeat: bool
@@ -90,6 +92,7 @@ class GameInstance:
             current_room.reset(token)
         game_class = type(self.game)
         self.is_persistent = bool(self.game.persistent)
+        self.gives_save = game_class.get_save_string is not Game.get_save_string
         self.handlers = game_class._handlers
         self.has_info = game_class.get_lobby_info is not Game.get_lobby_info
         self.has_heartbeat = (

@@ -149,6 +149,11 @@ class RoomTask:
         return self.instance.is_persistent
 
     @property
+    def gives_save(self) -> bool:
+        """Whether the game's class says what to save."""
+        return self.instance.gives_save
+
+    @property
     def has_begun(self) -> bool:
         """Whether the game has let a user in, or was loaded."""
         return self.membership.begun
