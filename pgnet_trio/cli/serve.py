@@ -19,6 +19,7 @@ from pgnet_trio.cli.arguments import (
     trusted_proxies,
 )
 from pgnet_trio.cli.game_class import load_game_class
+from pgnet_trio.cli.local_key import keep_local_key
 from pgnet_trio.cli.passwords import find_secret
 from pgnet_trio.cli.process import (
     allow_open_files,
@@ -27,6 +28,7 @@ from pgnet_trio.cli.process import (
     say,
 )
 from pgnet_trio.cli.signals import open_signals
+from pgnet_trio.client.server_key import fingerprint
 from pgnet_trio.environment import Environment
 from pgnet_trio.errors import PGNetError, StorageError
 from pgnet_trio.messages import DEFAULT_PORT
@@ -107,7 +109,8 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     option(
         "--key-file",
         metavar="FILE",
-        help="where the server's private key lies (default: the save file with .key at its end)",
+        help="where the server's private key lies (default: the save file with .key at its end; "
+        "with neither, and on localhost only, the game's file with .key at its end)",
     )
     option(
         "--autosave-interval",
@@ -213,7 +216,8 @@ def run(options: argparse.Namespace) -> int:
         raise PGNetError("--proxy-protocol needs the proxies' addresses: --trusted-proxies")
     most = limits.max_connections
     allow_open_files(None if most is None else most + OTHER_FILES)
-    game = load_game_class(settings.pop("game"))
+    name = settings.pop("game")
+    game = load_game_class(name)
     settings["admin_password"] = find_secret(
         file, ADMIN_PASSWORD_VARIABLE, "Password for admin: " if asks else None
     )
@@ -224,6 +228,8 @@ def run(options: argparse.Namespace) -> int:
     )
     logging.getLogger("pgnet_trio").setLevel(logging.DEBUG if verbose else logging.INFO)
     globally = settings.get("listen_globally", False)
+    if not globally and not settings.keys() & {"save_file", "key_file"}:
+        settings["key_file"] = keep_local_key(name)
     make_server = functools.partial(Server, game, **settings)
     return trio.run(functools.partial(_serve, make_server, globally=globally))
 
@@ -284,8 +290,10 @@ class _Announcement:
     def started(self, port: int | None = None) -> None:
         self.was_made = True
         # Flush: a program that reads through a pipe waits for this line.
+        pubkey = self._server.pubkey
         print(
-            f"Listening on {self._where}, port {port}; public key {self._server.pubkey}",
+            f"Listening on {self._where}, port {port}; public key {pubkey}\n"
+            f"Players are shown the key's fingerprint: {fingerprint(pubkey)}",
             flush=True,
         )
 

@@ -56,7 +56,8 @@ class Place:
         """The environment of a program."""
         names = {name: value for name, value in os.environ.items() if not name.startswith("PGNET_")}
         path = os.pathsep.join([str(self.folder / "package"), str(TREE)])
-        return {**names, "PYTHONPATH": path, **changes}
+        # What the command line keeps for a user goes with the folder.
+        return {**names, "PYTHONPATH": path, "XDG_DATA_HOME": str(self.folder), **changes}
 
 
 @contextmanager

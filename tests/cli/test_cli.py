@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import inspect
 import io
@@ -23,7 +24,7 @@ import trio
 
 from pgnet_trio.cli import demo, main, serve
 from pgnet_trio.client import Client
-from pgnet_trio.errors import LoginRefused
+from pgnet_trio.errors import LoginRefused, StorageError
 from pgnet_trio.game import Game
 from pgnet_trio.messages import Packet
 from pgnet_trio.server import Server
@@ -377,10 +378,13 @@ def test_a_secret_that_cannot_be_read(
     assert error == problem.format(path=path)
 
 
+KEY = base64.b64encode(bytes(32)).decode()
+
+
 class Observed:
     """Stands in for `Server`, and notes its options."""
 
-    pubkey = "KEY="
+    pubkey = KEY
 
     def __init__(self, game: type[Game], **options: Any) -> None:
         self.game = game
@@ -410,10 +414,74 @@ def test_options_that_are_not_given_are_the_servers_own(
     assert main(["serve"]) == 7
     (server,) = servers
     assert server.game.__name__ == "ExampleGame"
+    assert server.options.pop("key_file").name == "pgnet_trio.examples.key"
     assert server.options == {"admin_password": None, "verbose_logging": False}
     # The process is the command's own, so that it may end it.
     assert server.environment.end_process is not None
-    assert capsys.readouterr().out == "Listening on localhost, port 1234; public key KEY=\n"
+    assert capsys.readouterr().out == (
+        f"Listening on localhost, port 1234; public key {KEY}\n"
+        "Players are shown the key's fingerprint: "
+        "SHA256:Zmh6rfhivXdsj8GLjp+OIAiXFIVu4jOzkCpZHQ1fKSU\n"
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process")
+@pytest.mark.parametrize("named", ["by file", "by module"])
+async def test_a_server_of_this_machine_keeps_its_key_without_a_save_file(
+    counter: str, tmp_path: Path, named: str
+) -> None:
+    game, key_file = counter, tmp_path / "its_counter.py.key"
+    if named == "by module":
+        game, key_file = "its_counter:Counter", tmp_path / "data/pgnet-trio/its_counter.key"
+    known = tmp_path / "known"
+    arguments = ("connect", "--username", "ann", "--known-servers", str(known))
+    outputs = []
+    port = "0"
+    for extra in (["--accept-new-key"], []):
+        async with start_program(
+            "serve", game, "--port", port, cwd=tmp_path, env={"XDG_DATA_HOME": f"{tmp_path}/data"}
+        ) as server:
+            line = await server.out.wait_for(r"port (\d+);.*\n.*fingerprint: (SHA256:\S+)\n")
+            port = line[1]
+            outputs.append(line[2])
+            async with start_program(*arguments, *extra, f"localhost:{port}") as client:
+                await client.input.aclose()
+                assert await client.exit_status() == 0, client.err.text
+            server.process.send_signal(signal.SIGINT)
+            assert await server.exit_status() == 0
+    assert outputs[0] == outputs[1]
+    assert key_file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("option", ["--listen-globally", "--save-file x.json", "--key-file k"])
+def test_a_server_that_others_reach_or_that_keeps_a_key_elsewhere_leaves_none_beside_the_game(
+    servers: list[Observed], counter: str, option: str, tmp_path: Path
+) -> None:
+    assert main(["serve", counter, *option.split()]) == 7
+    assert servers[0].options.get("key_file", "k") == "k"
+    assert not list(tmp_path.rglob("*.key"))
+
+
+def test_a_key_that_cannot_be_kept_stops_no_server(
+    servers: list[Observed],
+    counter: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageError("cannot make its_counter.py.key: read-only file system")
+
+    monkeypatch.setattr("pgnet_trio.cli.local_key.keep_key", refuse)
+    assert main(["serve", counter]) == 7
+    assert servers[0].options["key_file"] is None
+    assert "new each time, since it cannot be kept: cannot make" in capsys.readouterr().err
+
+
+def test_a_damaged_key_beside_the_game_is_not_passed_over(
+    capsys: pytest.CaptureFixture[str], counter: str, tmp_path: Path
+) -> None:
+    (tmp_path / "its_counter.py.key").write_text("x\n")
+    assert "a private key in base64" in complaint(capsys, "serve", counter)
 
 
 def test_the_collector_looks_through_all_more_rarely_while_a_server_runs(
@@ -650,7 +718,7 @@ async def test_a_server_saves_at_ctrl_c_and_goes_on_where_it_was(
             assert "Shutting down" in program.err.text
             assert "Traceback" not in program.err.text
             assert secret not in program.err.text
-            assert program.out.text.count("\n") == 1
+            assert program.out.text.count("\n") == 2
         (game,) = json.loads(save_file.read_text("utf-8"))["games"]
         assert (game["name"], game["data"]) == ("table 1", str(total))
     assert keys[0] == keys[1]

@@ -136,8 +136,10 @@ async def test_bot_with_a_server_of_its_own() -> None:
         assert await bot.read_to_the_end() == (0, "")
 
 
-async def test_bot_on_a_server() -> None:
-    command = ("-m", "pgnet_trio", "serve", "examples/bot.py:GuessingGame", "--port", "0")
+async def test_bot_on_a_server(tmp_path: Path) -> None:
+    # Without a key file, the server would keep its key beside the example.
+    game, key_file = "examples/bot.py:GuessingGame", str(tmp_path / "key")
+    command = ("-m", "pgnet_trio", "serve", game, "--port", "0", "--key-file", key_file)
     async with run(*command) as server:
         address = "localhost:" + (await server.read_until(r"port \d+")).removeprefix("port ")
         async with run("examples/bot.py", address) as bot:
