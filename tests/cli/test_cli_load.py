@@ -319,7 +319,7 @@ async def test_sends_are_timed_until_the_server_has_taken_them(
         for _ in range(40):
             client.send(Packet("step"))
             await trio.sleep(0.1)
-        client.send(Packet("never sent"))
+        client.send(Packet("maybe dropped"))
         client.flush_queue()
         with trio.move_on_after(0.1):
             await client.request(Packet("too late for its answer"))
@@ -329,7 +329,8 @@ async def test_sends_are_timed_until_the_server_has_taken_them(
         run = await load(server, bot, clients=3, protocol=protocol)
     tally = run.tally
     assert tally.error_count == 0
-    assert tally.sends == 123
+    # With protocol 1, the last one may wait behind a heartbeat, and is dropped then.
+    assert 120 <= tally.sends <= 123
     # The latest were under way when the bots ended.
     assert 80 < tally.taken.count <= 123
     median = tally.taken.percentile(50)
