@@ -226,6 +226,7 @@ async def play_headless(bots: int, seconds: float) -> None:
             nursery.start_soon(run_bot, Client.remote(address=address, username=f"bot{number}"))
         async with Client.remote(address=address, username="eve") as eve:
             await eve.join_game("arena", spectate=True)
+            await eve.wait_state(Field, lambda field: len(field.runners) == bots)
             count = 0
             with trio.move_on_after(seconds):
                 async for _ in eve.states(Field):
