@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
@@ -14,6 +14,7 @@ from pgnet_trio.transport.rules import GOING_AWAY, POLICY_VIOLATION
 
 if TYPE_CHECKING:
     from pgnet_trio.transport import Transport
+    from pgnet_trio.transport.rounds import Round
 
 __all__ = ["CLOSE_DEADLINE", "GOING_AWAY", "POLICY_VIOLATION", "Connection", "WireProtocol"]
 
@@ -34,6 +35,10 @@ class WireProtocol(Protocol[EventT_co]):
     @property
     def waiting(self) -> bool:
         """Whether there may be something to send, or the connection is to be closed."""
+
+    @property
+    def control_waits(self) -> bool:
+        """Whether something waits that this side has to say for itself, such as a pong."""
 
     @property
     def private(self) -> bool:
@@ -99,6 +104,10 @@ class Connection(Generic[EventT]):
         # Seconds to wait before the next message is read. The events of the one before have to be
         # handed out first, since a cancellation of the wait would lose them.
         self._pause = 0.0
+        # The latest message was taken in a round of reading, and this is what came of it.
+        self._taken = False
+        self._taking_failed: BaseException | None = None
+        self._take_events: Callable[[Sequence[EventT], Round], float] | None = None
         self._stalled = False
         self._write_failure = ""
         self._last_drained = -math.inf
@@ -150,7 +159,7 @@ class Connection(Generic[EventT]):
             if self._ended:
                 raise Disconnected(self.close_reason)
             try:
-                events = self._protocol.receive(message)
+                events = self._take(message)
             except ProtocolError as error:
                 self.flush()
                 await self.aclose(POLICY_VIOLATION, str(error))
@@ -161,9 +170,27 @@ class Connection(Generic[EventT]):
             if self._protocol.waiting:
                 self.flush()
             if self._pace is not None:
-                self._pause = self._pace()
+                self._pause = max(self._pause, self._pace())
             if events:
                 return events
+
+    @contextlib.contextmanager
+    def taking_now(self, take: Callable[[Sequence[EventT], Round], float] | None) -> Iterator[None]:
+        """Have events taken in rounds of reading, while the block awaits `receive`.
+
+        Those events `receive` does not return. Whatever has to wait, and every error, is left to
+        the task in `receive`.
+
+        Args:
+            take: Takes the events of one message at once; returns how many seconds to wait before
+                the next one is read. None for no rounds.
+        """
+        self._take_events = take
+        self.transport.take_message = None if take is None else self._take_now
+        try:
+            yield
+        finally:
+            self.transport.take_message = self._take_events = None
 
     def flush(self) -> None:
         """Write what waits in the protocol, as far as the transport has room; never waits."""
@@ -202,6 +229,35 @@ class Connection(Generic[EventT]):
         finally:
             self._end(reason or "closed at this side")
             await self._close_transport(code, reason)
+
+    def _take(self, message: str | bytes) -> Sequence[EventT]:
+        """Return the events of a message, or raise what a round of reading has met in it."""
+        if not self._taken:
+            return self._protocol.receive(message)
+        self._taken = False
+        failure, self._taking_failed = self._taking_failed, None
+        if failure is not None:
+            raise failure
+        return ()
+
+    def _take_now(self, message: str | bytes, round: Round) -> bool:
+        """Take a message in a round of reading; return False to have `receive` go on with it."""
+        take = self._take_events
+        if take is None or self._taken or self._pause or self._stalled or self._ended:
+            return False
+        try:
+            events = self._protocol.receive(message)
+            if self._pace is not None:
+                self._pause = self._pace()
+            if events:
+                self._pause = max(self._pause, take(events, round))
+            if not (self._pause or self._protocol.control_waits):
+                return True
+        except BaseException as error:
+            # For the task in `receive`: the one that reads the sockets has no part in this.
+            self._taking_failed = error
+        self._taken = True
+        return False
 
     async def _wait_out_pause(self) -> None:
         with trio.move_on_after(self._pause):

@@ -2,24 +2,30 @@
 
 Trio arms its epoll set anew for each wait, by a system call, and a connection waits once for each
 message. Here each socket is registered once, edge-triggered, in a set of our own; Trio waits for
-that set (epoll(7), "Level-triggered and edge-triggered").
+that set (epoll(7), "Level-triggered and edge-triggered"). The task of the set reads sockets too, in
+rounds: see `pgnet_trio.transport.rounds`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 import socket
 import sys
+from collections import deque
 from typing import TYPE_CHECKING
 
 import trio
 
 from pgnet_trio.transport.readiness import Readiness
+from pgnet_trio.transport.rounds import MOST_SOCKETS, Round, are_on
 
 assert not TYPE_CHECKING or sys.platform == "linux"
 
 __all__ = ["watch"]
+
+_log = logging.getLogger(__name__)
 
 _ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
@@ -50,8 +56,11 @@ class _Set:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._scope = trio.CancelScope()
+        self._reads = are_on()
         self._watched: dict[int, _Watched] = {}
+        # The sockets that rounds have to look at, the one that waited longest first.
+        self._ready: deque[_Watched] = deque()
+        self._waiting = False
 
     @property
     def ended(self) -> bool:
@@ -67,7 +76,9 @@ class _Set:
         if not self.ended:
             self._epoll.unregister(fd)
         if not self._watched:
-            self._scope.cancel()
+            if self._waiting:
+                # No cancellation: a scope that some game's code has left open may shield the task.
+                trio.lowlevel.notify_closing(self._epoll.fileno())
             if _current.get(None) is self:
                 _current.set(None)
 
@@ -75,20 +86,70 @@ class _Set:
         """Wake the tasks whose sockets can be read, until no socket is left or the run ends."""
         try:
             # OSError: Trio has no room for the set. The sockets are left to Trio then.
-            with self._epoll, self._scope, contextlib.suppress(OSError):
-                while True:
-                    await trio.lowlevel.wait_readable(self._epoll.fileno())
-                    for fd, flags in self._epoll.poll(0):
-                        self._watched[fd].note_edge(ended=bool(flags & _ENDED))
+            with self._epoll, contextlib.suppress(OSError, trio.ClosedResourceError):
+                while self._watched:
+                    await self._hold_rounds()
         finally:
             for watched in self._watched.values():
                 watched.leave_to_trio()
+
+    async def _hold_rounds(self) -> None:
+        try:
+            # A game's code that runs in a round may leave a scope of its own open in this task. If
+            # that one is cancelled, closing this one around it repairs the task, and says so.
+            with trio.CancelScope():
+                while self._watched:
+                    await self._wait()
+                    self._hold_round()
+        except RuntimeError as error:
+            if not isinstance(error.__context__, trio.Cancelled):
+                raise
+            _log.error("A cancel scope was left open in a round of reading", exc_info=error)
+
+    async def _wait(self) -> None:
+        """Wait until a socket is ready; where one is already, let the other tasks run first."""
+        if self._ready:
+            await trio.lowlevel.checkpoint()
+            return
+        self._waiting = True
+        try:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+        finally:
+            self._waiting = False
+
+    def _hold_round(self) -> None:
+        """Read once from each socket that is ready, as far as the limits of a round allow."""
+        ready = self._ready
+        for fd, flags in self._epoll.poll(0, MOST_SOCKETS):
+            watched = self._watched[fd]
+            watched.note_edge(ended=bool(flags & _ENDED))
+            if not self._reads:
+                watched.wake_reader()
+            elif not watched.is_queued:
+                watched.is_queued = True
+                ready.append(watched)
+        if not ready:
+            return
+        round = Round(trio.current_time())
+        try:
+            for _ in range(min(len(ready), MOST_SOCKETS)):
+                watched = ready.popleft()
+                watched.is_queued = False
+                if watched.read(round):
+                    watched.is_queued = True
+                    ready.append(watched)
+                if round.is_full:
+                    round.flush()
+                if round.is_over():
+                    break
+        finally:
+            round.flush()
 
 
 class _Watched(Readiness):
     """A socket in a set. The kernel reports an edge once, so it is remembered until all is read."""
 
-    __slots__ = ("_ended", "_fd", "_left_to_trio", "_may_read", "_set", "_task")
+    __slots__ = ("_ended", "_fd", "_left_to_trio", "_may_read", "_set", "_task", "is_queued")
 
     def __init__(self, source: socket.socket, watched: _Set) -> None:
         super().__init__(source)
@@ -97,6 +158,8 @@ class _Watched(Readiness):
         self._ended = False
         self._left_to_trio = False
         self._task: trio.lowlevel.Task | None = None
+        # Whether a round is going to look at it.
+        self.is_queued = False
         self._set = watched
         self._fd = source.fileno()
         watched.add(self._fd, self)
@@ -114,7 +177,7 @@ class _Watched(Readiness):
         self._may_read = self._ended
 
     def wake(self) -> None:
-        self._resume()
+        self.wake_reader()
         if self._left_to_trio:
             super().wake()
 
@@ -125,14 +188,24 @@ class _Watched(Readiness):
         """Record that bytes have come, and whether the peer sends no more."""
         self._may_read = True
         self._ended = self._ended or ended
-        self._resume()
+
+    def read(self, round: Round) -> bool:
+        """Read once for the task that waits, or wake it; return whether there is more to read."""
+        # A task that does not wait, because it was cancelled, say, reads for itself.
+        if self._task is None or not self._may_read:
+            return False
+        if self.read_now is None or not self.read_now(round):
+            self.wake_reader()
+            return False
+        return self._may_read
 
     def leave_to_trio(self) -> None:
         """Let Trio itself wait from now on, because the set has ended."""
         self._left_to_trio = True
-        self._resume()
+        self.wake_reader()
 
-    def _resume(self) -> None:
+    def wake_reader(self) -> None:
+        """Wake the task that waits, if any."""
         task, self._task = self._task, None
         if task is not None:
             trio.lowlevel.reschedule(task)

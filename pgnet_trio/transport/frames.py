@@ -97,7 +97,12 @@ def close_frame(code: int, reason: str, *, masked: bool) -> bytes:
 
 
 def take_plain(
-    data: bytes, messages: deque[str | bytes], *, limit: int | None, unmask: Mask | None
+    data: bytes,
+    messages: deque[str | bytes],
+    *,
+    limit: int | None,
+    unmask: Mask | None,
+    most: float = math.inf,
 ) -> int:
     """Take plain messages from the beginning of `data`.
 
@@ -110,12 +115,13 @@ def take_plain(
         messages: The queue for the messages: ``str`` for text, ``bytes`` for binary.
         limit: The longest message in bytes, or None.
         unmask: Takes the mask off frames of a client; None for those of a server, which have none.
+        most: How many messages to take.
 
     Returns:
         How many bytes were taken.
     """
     start, end = 0, len(data)
-    while end - start >= 2:
+    while end - start >= 2 and len(messages) < most:
         first, size = data[start], data[start + 1]
         if first not in _PLAIN or (size >= 0x80) is (unmask is None):
             break

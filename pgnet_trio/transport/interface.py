@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgnet_trio.transport.rounds import TakeMessage
 
 __all__ = ["Transport"]
 
@@ -30,6 +34,10 @@ class Transport(ABC):
         last_received: When a byte last came in, in seconds of ``trio.current_time()``.
         on_unsent: Called when a ping or a pong finds no room, so that somebody awaits `drain`.
             Where it is None, the ping or pong leaves with the next write or read.
+        take_message: Called with a message that comes while `receive` waits, in a round of reading
+            (`pgnet_trio.transport.rounds`). If it returns True, `receive` waits on, and otherwise
+            returns this message. None to have all messages returned. Many transports have no
+            rounds, and never call it.
     """
 
     peer: str
@@ -38,6 +46,7 @@ class Transport(ABC):
     max_message_size: int | None
     last_received: float
     on_unsent: Callable[[], None] | None = None
+    take_message: TakeMessage | None = None
 
     @property
     def inside_process(self) -> bool:

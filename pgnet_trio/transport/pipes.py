@@ -9,6 +9,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -20,6 +21,9 @@ else:
     from pgnet_trio.transport.readiness import Readiness
 
     watch = Readiness
+
+if TYPE_CHECKING:
+    from pgnet_trio.transport.rounds import Round, TakeData
 
 __all__ = [
     "BytePipe",
@@ -49,10 +53,14 @@ class BytePipe(ABC):
         peer: The address of the other end, without a port.
         last_sent: When unsent bytes last went out, in seconds of ``trio.current_time()``; minus
             infinity where none ever did.
+        take_data: Called with bytes that come while a `read` waits, where the pipe takes part in
+            rounds of reading; that `read` returns what this returns, or waits on where that is
+            nothing. What it raises, that `read` raises. None to have `read` return the bytes.
     """
 
     peer: str
     last_sent: float = -math.inf
+    take_data: TakeData | None = None
 
     @property
     @abstractmethod
@@ -124,8 +132,11 @@ class SocketPipe(BytePipe):
         self._socket = socket.socket(family, kind, protocol, fileno=wrapped.detach())
         self._socket.setblocking(False)
         self._readiness = watch(self._socket)
+        self._readiness.read_now = self._read_now
         self._read_size = _READ_SIZE
         self._unsent: memoryview | None = None
+        # What a round of reading has left to the task that reads: bytes, or an error to raise.
+        self._left: bytes | BaseException | None = None
         self._interrupts = 0
         self._flushing = 0
         self._closed = False
@@ -141,20 +152,18 @@ class SocketPipe(BytePipe):
         while True:
             if self._closed:
                 raise trio.ClosedResourceError(CLOSED_HERE)
-            await self._readiness.wait()
+            if self._left is None:
+                await self._readiness.wait()
+            else:
+                await trio.lowlevel.checkpoint()
             if self._interrupts != interrupts:
                 raise trio.ClosedResourceError(CLOSED_HERE)
-            try:
-                data = self._socket.recv(self._read_size)
-            except BlockingIOError:
-                self._readiness.drained()
-                continue
-            except OSError as exc:
-                raise _broken(exc) from exc
-            if len(data) < self._read_size:
-                self._readiness.drained()
-            self._read_size = _READ_SIZE if len(data) < _READ_SIZE else _LONG_READ_SIZE
-            return data
+            left, self._left = self._left, None
+            if isinstance(left, BaseException):
+                raise left
+            data = self._read_once() if left is None else left
+            if data is not None:
+                return data
 
     def write_nowait(self, data: bytes) -> bool:
         """Write what goes out at once; see `BytePipe.write_nowait`."""
@@ -208,7 +217,41 @@ class SocketPipe(BytePipe):
         if not self._closed:
             self._closed = True
             self._readiness.close()
+            # They hold each other: without this the garbage collector would have to find them.
+            self._readiness.read_now = None
             self._socket.close()
+
+    def _read_once(self) -> bytes | None:
+        """Return what has come, empty at the end; None where nothing has."""
+        size = self._read_size
+        try:
+            data = self._socket.recv(size)
+        except BlockingIOError:
+            self._readiness.drained()
+            return None
+        except OSError as exc:
+            raise _broken(exc) from exc
+        if len(data) < size:
+            self._readiness.drained()
+        self._read_size = _READ_SIZE if len(data) < _READ_SIZE else _LONG_READ_SIZE
+        return data
+
+    def _read_now(self, round: Round) -> bool:
+        """Read in a round, for the task in `read`; return whether that task may wait on."""
+        take = self.take_data
+        if take is None:
+            return False
+        try:
+            data = self._read_once()
+            if data is None:
+                return True
+            if data and not (data := take(data, round)):
+                return True
+            self._left = data
+        except BaseException as exc:
+            # For the task that reads: here it would end the reading of all sockets.
+            self._left = exc
+        return False
 
     def _send_unsent(self) -> bool:
         if self._unsent is not None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import trio
+
+if TYPE_CHECKING:
+    from pgnet_trio.transport.rounds import Round
 
 __all__ = ["Readiness"]
 
@@ -14,12 +19,17 @@ class Readiness:
 
     Args:
         source: The socket. It must not block, and must stay open until `close` was called.
+
+    Attributes:
+        read_now: Reads the socket once, in a round of reading, while the task waits; returns False
+            to have the task woken. None to wake it at once. Only some implementations have rounds.
     """
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_socket", "read_now")
 
     def __init__(self, source: socket.socket) -> None:
         self._socket = source
+        self.read_now: Callable[[Round], bool] | None = None
 
     async def wait(self) -> None:
         """Wait until the socket may be readable, or `wake` is called.

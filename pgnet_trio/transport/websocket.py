@@ -42,6 +42,7 @@ from pgnet_trio.transport.rules import (
 
 if TYPE_CHECKING:
     from pgnet_trio.transport.pipes import BytePipe
+    from pgnet_trio.transport.rounds import Round, TakeMessage
 
 __all__ = ["WebSocketTransport"]
 
@@ -83,6 +84,7 @@ class WebSocketTransport(Transport):
         self.offered_subprotocols = offered_subprotocols
         self.last_received = trio.current_time()
         self._pipe = pipe
+        self._take_message: TakeMessage | None = None
         self._is_client = is_client
         self._mask = mask
         self._unmask = None if is_client else mask
@@ -126,6 +128,16 @@ class WebSocketTransport(Transport):
     def unsent(self) -> bool:
         """Whether something waits to be written; see `Transport`."""
         return self._pipe.unsent
+
+    @property
+    def take_message(self) -> TakeMessage | None:
+        """What takes messages in rounds of reading; see `Transport`."""
+        return self._take_message
+
+    @take_message.setter
+    def take_message(self, take: TakeMessage | None) -> None:
+        self._take_message = take
+        self._pipe.take_data = None if take is None else self._take_data
 
     @property
     def max_message_size(self) -> int | None:
@@ -314,6 +326,27 @@ class WebSocketTransport(Transport):
             code, text = watch.violation
             self._fail(code, text)
 
+    def _take_data(self, data: bytes, round: Round) -> bytes:
+        """Take plain messages in a round of reading; return the bytes that `receive` has to see."""
+        take, watch = self._take_message, self._watch
+        # Only `receive` waits in the way that is meant here: `aclose` reads too.
+        if take is None or self._closed or not watch.between_messages:
+            return data
+        if self._late_control or self._pipe.unsent:
+            return data
+        self.last_received = round.now
+        messages: deque[str | bytes] = deque()
+        for _ in range(MESSAGES_PER_PASS):
+            taken = take_plain(
+                data, messages, limit=watch.max_message_size, unmask=self._unmask, most=1
+            )
+            if not taken or not take(messages.popleft(), round):
+                break
+            data = data[taken:]
+            if not data or round.is_over():
+                break
+        return data
+
     def _answer(self, data: bytes) -> None:
         """Send a frame of the library, behind the message that is on its way out."""
         if self._closed or self._send_error is not None:
@@ -366,6 +399,7 @@ class WebSocketTransport(Transport):
 
     async def _close_pipe(self) -> None:
         self._closed = True
+        self.take_message = None
         self._messages.clear()
         await self._pipe.close()
         if self._closing_done is not None:

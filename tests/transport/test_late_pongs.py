@@ -63,6 +63,7 @@ class Saying:
 
     closing = False
     private = False
+    control_waits = False
 
     def __init__(self) -> None:
         self.texts: list[str] = []

@@ -65,6 +65,11 @@ class Endpoint:
         return bool(self._outbox) or self._state is CLOSED
 
     @property
+    def control_waits(self) -> bool:
+        """False: this protocol says nothing beside answers."""
+        return False
+
+    @property
     def private(self) -> bool:
         """False: this protocol can say why it ends in the WebSocket close alone."""
         return False

@@ -96,6 +96,11 @@ class Endpoint(ABC):
         return True
 
     @property
+    def control_waits(self) -> bool:
+        """Whether something waits that this side has to say for itself, such as a pong."""
+        return bool(self._control)
+
+    @property
     def private(self) -> bool:
         """Whether the WebSocket close, which is not encrypted, must not say the reason."""
         return self._cipher is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pgnet_trio.connection import Connection
     from pgnet_trio.server.sessions.handle import ConnectionHandle
     from pgnet_trio.server.sessions.session import Session
+    from pgnet_trio.transport.rounds import Round
 
 __all__ = ["read_requests"]
 
@@ -34,36 +37,51 @@ async def read_requests(
         Disconnected: The connection ended.
         ProtocolError: The client broke the rules.
     """
-    with handle.reading:
-        await _read(connection, session)
+    # Where answers have to leave in order, there is something to wait for after each message.
+    in_order = session.client.sender.answers_in_order
+    take = None if in_order else functools.partial(_take, connection, session)
+    with handle.reading, connection.taking_now(take):
+        while session.end_reason is None:
+            # No await until the whole message is taken in: the session counts it as received.
+            delay = _take(connection, session, await connection.receive())
+            if delay:
+                await trio.sleep(delay)
+            if in_order:
+                await session.wait_capacity()
 
 
-async def _read(connection: Connection[ServerEvent], session: Session) -> None:
-    while True:
-        # No await until the whole message is taken in: the session counts it as received.
-        delay, shows_again = 0.0, False
-        for event in await connection.receive():
-            if isinstance(event, RequestReceived):
-                session.request(event)
-                delay = session.budget.delay(event.cost)
-            elif isinstance(event, QuestionAnswered):
-                session.answer_question(event)
-                delay = session.budget.delay(event.cost)
-            elif isinstance(event, FullStateRequested):
-                # Several in one message cost no more than one.
-                shows_again = True
-            elif isinstance(event, Goodbye):
-                session.end("The user has left.")
-                return
-            else:
-                raise ProtocolError(f"expected a request, got {type(event).__name__}")
-        # Without this the last request would stay in memory until the next one comes.
-        del event
-        delivery = session.client.delivery
-        if shows_again and delivery is not None:
-            delay = session.budget.delay(1 + delivery.show_again() // 1024)
-            connection.flush()
-        if delay:
-            await trio.sleep(delay)
-        if session.client.sender.answers_in_order:
-            await session.wait_capacity()
+def _take(
+    connection: Connection[ServerEvent],
+    session: Session,
+    events: Sequence[ServerEvent],
+    round: Round | None = None,
+) -> float:
+    """Hand the events of a message to the session; return the seconds until the next is read.
+
+    Args:
+        connection: The connection.
+        session: The session.
+        events: The events.
+        round: The round of reading that the message came in; None outside of one.
+    """
+    delay, shows_again = 0.0, False
+    for event in events:
+        if isinstance(event, RequestReceived):
+            session.request(event, round)
+            delay = session.budget.delay(event.cost)
+        elif isinstance(event, QuestionAnswered):
+            session.answer_question(event)
+            delay = session.budget.delay(event.cost)
+        elif isinstance(event, FullStateRequested):
+            # Several in one message cost no more than one.
+            shows_again = True
+        elif isinstance(event, Goodbye):
+            session.end("The user has left.")
+            return 0.0
+        else:
+            raise ProtocolError(f"expected a request, got {type(event).__name__}")
+    delivery = session.client.delivery
+    if shows_again and delivery is not None:
+        delay = session.budget.delay(1 + delivery.show_again() // 1024)
+        connection.flush()
+    return delay

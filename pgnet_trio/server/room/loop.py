@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.owner import RoomOwner
     from pgnet_trio.server.room.queue import Call
     from pgnet_trio.server.room.runner import Runner
+    from pgnet_trio.transport.rounds import Round
 
 __all__ = ["Loop"]
 
@@ -62,14 +64,17 @@ class Loop:
         self._owner = owner
         # The packet of the turn in progress, while its player waits for the answer.
         self._unanswered: PacketTurn | None = None
+        # What a turn in a round of reading has left to the room's task: what it raised, or an async
+        # handler to wait for.
+        self._left: BaseException | tuple[PacketTurn, Awaitable[Response]] | None = None
+        # Bound once: a round keeps it for each turn.
+        self._flush = self._flush_after_round
 
     async def run(self) -> None:
         """Take turns until the game is closed. What the game raises comes out."""
         in_turn.set(True)
         queue, publisher, runner = self._queue, self._publisher, self._runner
-        turns, deferred, instance = queue.turns, runner.deferred, self._instance
-        # Looked up once, not for each packet.
-        running, respond = runner.running, self._dispatch.respond
+        turns, deferred = queue.turns, runner.deferred
         current_time = trio.lowlevel.current_clock().current_time
         in_a_row = 0
         began: float | None = None
@@ -80,7 +85,7 @@ class Loop:
                 if queue.end_reason is not None:
                     return
                 in_a_row = 0
-                await queue.wait()
+                await self._wait()
                 began = None
                 continue
             # What several turns say to a player leaves together, if they do not take long.
@@ -102,22 +107,11 @@ class Loop:
             if queue.end_reason is not None:
                 queue.refuse(turn)
             elif isinstance(turn, PacketTurn):
-                self._unanswered = turn
-                with running(turn):
-                    response = respond(turn)
-                    if not isinstance(response, Response):
-                        response = await response
-                if turn.quiet:
-                    self._dispatch.note_unheard(turn, response)
-                if response.disconnecting:
-                    response = self._kick_sender(turn, response)
-                has_news = publisher.views is not None or publisher.pushes or instance.has_info
-                if has_news and queue.end_reason is None:
-                    runner.publish(delayable=turn.quiet)
-                # After the state: whoever has the answer has seen what the packet changed.
-                self._unanswered = None
-                turn.player.answer(turn, response)
-                publisher.touched[turn.player] = None
+                response = self._begin(turn)
+                if isinstance(response, Response):
+                    self._answer(turn, response)
+                else:
+                    await self._finish(turn, response)
                 del response
             else:
                 await self._call(turn)
@@ -126,6 +120,23 @@ class Loop:
                 self.take_deferred()
             # Otherwise the last turn would stay in memory while the room waits.
             del turn
+
+    def take_now(self, turn: PacketTurn, round: Round) -> None:
+        """Take a packet's turn at once, in a round of reading, if the room is idle.
+
+        The turn is as any other, and in the context of the room's task. What it raises is raised in
+        that task, and there an async handler goes on.
+
+        Args:
+            turn: The packet. It is queued if the room is not idle, or the round is over.
+            round: The round. What the turn says is written after it.
+        """
+        queue = self._queue
+        if not queue.is_waiting or round.is_over():
+            queue.put(turn)
+            return
+        round.after(self._flush)
+        queue.run_in_context(self._take, turn)
 
     def after_script_step(self) -> None:
         """Publish what a step of a script has changed, and do what it asked for. Never raises."""
@@ -178,6 +189,68 @@ class Loop:
         turn, self._unanswered = self._unanswered, None
         if turn is not None:
             self._queue.refuse(turn, reason)
+
+    async def _wait(self) -> None:
+        """Wait for a turn; first finish one that `take_now` has begun and left to this task."""
+        try:
+            await self._queue.wait()
+        finally:
+            # Also where this is cancelled: that turn has begun, and the cancellation is for it too.
+            left, self._left = self._left, None
+            if isinstance(left, BaseException):
+                raise left
+            if left is not None:
+                await self._finish(*left)
+                if self._runner.deferred.waiting:
+                    self.take_deferred()
+
+    # Ctrl-C is for a game that does not come to an end, in the reader of sockets as elsewhere.
+    @trio.lowlevel.disable_ki_protection
+    def _take(self, turn: PacketTurn) -> None:
+        """Take a turn in a round of reading. Never raises."""
+        try:
+            response = self._begin(turn)
+            if isinstance(response, Response):
+                self._answer(turn, response)
+                if self._runner.deferred.waiting:
+                    self.take_deferred()
+                return
+            self._left = turn, response
+        except BaseException as error:
+            self._left = error
+        self._queue.wake()
+
+    def _begin(self, turn: PacketTurn) -> Response | Coroutine[Any, Any, Response]:
+        """Begin a packet's turn; return the answer, or what to await for it in `_finish`."""
+        self._unanswered = turn
+        with self._runner.running(turn):
+            return self._dispatch.respond(turn)
+
+    async def _finish(self, turn: PacketTurn, response: Awaitable[Response]) -> None:
+        with self._runner.running(turn):
+            answer = await response
+        self._answer(turn, answer)
+
+    def _answer(self, turn: PacketTurn, response: Response) -> None:
+        """Make known what a packet has changed, and answer it."""
+        publisher = self._publisher
+        if turn.quiet:
+            self._dispatch.note_unheard(turn, response)
+        if response.disconnecting:
+            response = self._kick_sender(turn, response)
+        has_news = publisher.views is not None or publisher.pushes or self._instance.has_info
+        if has_news and self._queue.end_reason is None:
+            self._runner.publish(delayable=turn.quiet)
+        # After the state: whoever has the answer has seen what the packet changed.
+        self._unanswered = None
+        turn.player.answer(turn, response)
+        publisher.touched[turn.player] = None
+
+    def _flush_after_round(self) -> None:
+        try:
+            self._publisher.flush()
+        except BaseException as error:
+            self._runner.fail(error)
 
     def _kick_sender(self, turn: PacketTurn, response: Response) -> Response:
         """Kick the player whose packet was answered so; return the answer without the kick."""

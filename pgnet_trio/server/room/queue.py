@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import trio
@@ -15,6 +15,8 @@ from pgnet_trio.server.refusals import GONE, JoinRefused, RoomClosed
 from pgnet_trio.server.room.player import PacketTurn
 
 __all__ = ["Call", "TurnQueue", "do_nothing"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -109,6 +111,11 @@ class TurnQueue:
         # No ``async def``: that would be one more frame to go through for each packet.
         self._waiting = True
         return trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105
+
+    def run_in_context(self, function: Callable[[T], None], argument: T) -> None:
+        """Call a function in the context of the room's task, while that waits."""
+        assert self._task is not None
+        self._task.context.run(function, argument)
 
     def wake(self) -> None:
         """Let `wait` return."""

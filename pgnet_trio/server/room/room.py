@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pgnet_trio.game import Game
     from pgnet_trio.server.room.owner import RoomOwner
     from pgnet_trio.server.room.player import PacketTurn, Player
+    from pgnet_trio.transport.rounds import Round
 
 __all__ = ["RESTARTS", "RoomTask"]
 
@@ -67,6 +68,7 @@ class RoomTask:
         refusal: Why the game did not want to be made; None if it was made, or raised an error.
         ended: Set when the room's task is over.
         handle: Queues a packet; the player gets the game's answer when its turn is over.
+        take_now: Has the packet's turn at once if the game is idle; see `Loop.take_now`.
         members: Who is in the game.
         instance: The game.
         queue: The turns that wait.
@@ -114,6 +116,7 @@ class RoomTask:
         self._backend = ServerRoom(self, seed)
         # Hot path: `put` itself, bound here instead of a method, is one call less for each packet.
         self.handle: Callable[[PacketTurn], None] = self.queue.put
+        self.take_now: Callable[[PacketTurn, Round], None] = self._loop.take_now
         self._started = False
         self._saves_at_end = False
         self._crashes: deque[float] = deque(maxlen=RESTARTS)

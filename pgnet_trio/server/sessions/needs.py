@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.player import PacketTurn, Player
+    from pgnet_trio.transport.rounds import Round
 
 __all__ = ["Games", "SessionRoom", "Settings", "UserGame"]
 
@@ -23,6 +24,9 @@ class SessionRoom(Protocol):
 
     def handle(self, turn: PacketTurn, /) -> None:
         """Have the game answer a packet; the player gets the answer when its turn is over."""
+
+    def take_now(self, turn: PacketTurn, round: Round, /) -> None:
+        """Have an idle game answer a packet at once, in a round of reading; others as `handle`."""
 
     def handle_answer(self, turn: PacketTurn, question_id: int, /) -> None:
         """Take the answer to a question."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.sessions.handle import ConnectionHandle
     from pgnet_trio.server.sessions.needs import Games, Settings
     from pgnet_trio.server.sessions.sender import LoggedInClient
+    from pgnet_trio.transport.rounds import Round
 
 __all__ = ["CarryOut", "Session"]
 
@@ -221,8 +222,13 @@ class Session:
         entry = self._games.game_of(self.username)
         self.budget.charge(RETURN_COST + (0 if entry is None else entry.room.audience))
 
-    def request(self, asked: RequestReceived) -> None:
-        """Take a request in. Never waits."""
+    def request(self, asked: RequestReceived, round: Round | None = None) -> None:
+        """Take a request in. Never waits.
+
+        Args:
+            asked: The request.
+            round: The round of reading that it came in: a game that is idle answers it at once.
+        """
         if self.end_reason is not None:
             return
         packet = asked.packet
@@ -238,7 +244,7 @@ class Session:
             return
         # Behind a request that the server carries out itself, even a packet for the game waits:
         # that request may be one to join or to leave.
-        if self._queued_turns or not self._take_to_game(turn):
+        if self._queued_turns or not self._take_to_game(turn, round):
             if packet.message in OWN_REQUESTS:
                 self.budget.charge(OWN_REQUEST_COST)
             try:
@@ -429,13 +435,16 @@ class Session:
         self.answer(turn, await self._carry_out(self, turn.packet))
         self.flush()
 
-    def _take_to_game(self, turn: PacketTurn) -> bool:
+    def _take_to_game(self, turn: PacketTurn, round: Round | None = None) -> bool:
         if turn.packet.message in OWN_REQUESTS:
             return False
         entry = self._games.game_of(self.username)
         if entry is None:
             return False
-        entry.room.handle(turn)
+        if round is None:
+            entry.room.handle(turn)
+        else:
+            entry.room.take_now(turn, round)
         return True
 
     async def _wait_for_answer(self) -> None:

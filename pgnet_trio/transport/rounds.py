@@ -1,0 +1,85 @@
+"""A round of reading: one task reads all sockets that are ready; what it causes leaves after it.
+
+`pgnet_trio.transport.epoll` holds the rounds. What a round has read goes up from part to part, by
+plain calls. Each part does at once what it can do without waiting, or leaves it to its own task.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+
+__all__ = [
+    "LONGEST_ROUND",
+    "MOST_ROOMS",
+    "MOST_SOCKETS",
+    "Round",
+    "TakeData",
+    "TakeMessage",
+    "are_on",
+]
+
+LONGEST_ROUND = 0.0005
+"""Seconds after which a round begins nothing more, so that it holds up nobody for 1 ms."""
+
+MOST_SOCKETS = 256
+"""Sockets that one round reads."""
+
+MOST_ROOMS = 16
+"""Rooms of which a round holds back what they say. That all leaves then, before it reads on."""
+
+
+class Round:
+    """What one round of reading has caused, and how long it may go on.
+
+    Args:
+        now: When it begins, in seconds of ``trio.current_time()``.
+
+    Attributes:
+        now: When it began.
+    """
+
+    __slots__ = ("_flushes", "_until", "now")
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        # Real time, also under the clock of a test: it is about how long others really wait.
+        self._until = time.perf_counter() + LONGEST_ROUND
+        self._flushes: dict[Callable[[], None], None] = {}
+
+    def is_over(self) -> bool:
+        """Return whether the time of this round is up: what comes then is left to other tasks."""
+        return time.perf_counter() >= self._until
+
+    def after(self, flush: Callable[[], None]) -> None:
+        """Have what was said written after the round, once however often this is called.
+
+        Args:
+            flush: Writes it. It must not raise: nobody is there who could handle the error.
+        """
+        self._flushes[flush] = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to write what was said so far."""
+        return len(self._flushes) >= MOST_ROOMS
+
+    def flush(self) -> None:
+        """Write what was said so far."""
+        flushes, self._flushes = self._flushes, {}
+        for flush in flushes:
+            flush()
+
+
+TakeData: TypeAlias = Callable[[bytes, Round], bytes]
+"""Takes bytes that a round has read; returns those that the task in ``read`` has to look at."""
+
+TakeMessage: TypeAlias = Callable[[str | bytes, Round], bool]
+"""Takes a message that a round has read; returns False for one that ``receive`` has to return."""
+
+
+def are_on() -> bool:
+    """Return whether rounds may read: the variable PGNET_SHORT_WAY=0 leaves it to the tasks."""
+    return os.environ.get("PGNET_SHORT_WAY") != "0"
