@@ -1,0 +1,323 @@
+"""Rounds of reading: one task reads all sockets that are ready, and wakes a reader for the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.lowlevel
+from trio.testing import wait_all_tasks_blocked
+
+from pgnet_trio.transport import rounds
+from pgnet_trio.transport.pipes import SocketPipe
+from pgnet_trio.transport.rounds import MOST_ROOMS, Round
+from tests.kit.transports import RawPeer, frame, raw_client
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no rounds")
+
+BINARY, PING = 2, 9
+
+
+class Reader:
+    """Reads a pipe, and notes what rounds have taken and what its own task had to read."""
+
+    def __init__(self, take: Callable[[bytes, Round], bytes] | None = None) -> None:
+        ours, self.peer = socket.socketpair()
+        self.pipe = SocketPipe(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+        self.taken: list[bytes] = []
+        self.read: list[bytes | Exception] = []
+        self._take = take
+
+        def take_data(data: bytes, round: Round) -> bytes:
+            self.taken.append(data)
+            return b"" if self._take is None else self._take(data, round)
+
+        self.pipe.take_data = take_data
+
+    async def run(self) -> None:
+        while True:
+            try:
+                data = await self.pipe.read()
+            except trio.ClosedResourceError:
+                return
+            except Exception as error:
+                self.read.append(error)
+                return
+            self.read.append(data)
+            if not data:
+                return
+
+
+@asynccontextmanager
+async def reading(*readers: Reader) -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        for reader in readers:
+            nursery.start_soon(reader.run)
+        await wait_all_tasks_blocked()
+        yield
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    for reader in readers:
+        await reader.pipe.close()
+        reader.peer.close()
+
+
+async def test_what_a_round_takes_wakes_no_task() -> None:
+    ann, bob = Reader(), Reader()
+    async with reading(ann, bob):
+        for text in (b"one", b"two"):
+            ann.peer.send(text)
+            bob.peer.send(text)
+            await wait_all_tasks_blocked()
+    assert ann.taken == bob.taken == [b"one", b"two"]
+    assert ann.read == bob.read == []
+
+
+async def test_what_a_round_leaves_its_task_reads_and_then_what_came_after() -> None:
+    ann = Reader(lambda data, _: data[2:])
+    async with reading(ann):
+        ann.peer.send(b"12345")
+        await wait_all_tasks_blocked()
+        assert ann.read == [b"345"]
+        ann.peer.send(b"67890")
+    assert ann.read == [b"345", b"890"]
+
+
+async def test_more_than_one_read_takes_is_taken_too() -> None:
+    ann = Reader()
+    async with reading(ann):
+        ann.peer.send(bytes(100_000))
+        await wait_all_tasks_blocked()
+    assert sum(map(len, ann.taken)) == 100_000
+    assert ann.read == []
+
+
+async def test_the_end_is_for_the_task() -> None:
+    ann = Reader()
+    async with reading(ann):
+        ann.peer.send(b"last")
+        ann.peer.shutdown(socket.SHUT_WR)
+    assert ann.taken == [b"last"]
+    assert ann.read == [b""]
+
+
+async def test_what_one_raises_its_own_task_raises_and_others_go_on() -> None:
+    def fail(data: bytes, _: Round) -> bytes:
+        raise ValueError("on purpose")
+
+    ann, bob = Reader(fail), Reader()
+    async with reading(ann, bob):
+        ann.peer.send(b"bad")
+        bob.peer.send(b"good")
+        await wait_all_tasks_blocked()
+        bob.peer.send(b"still good")
+    assert [str(error) for error in ann.read] == ["on purpose"]
+    assert bob.taken == [b"good", b"still good"]
+
+
+async def test_nothing_is_taken_from_a_task_that_was_cancelled() -> None:
+    ann = Reader()
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ann.run)
+            await wait_all_tasks_blocked()
+            ann.peer.send(b"for whoever reads next")
+            scope.cancel()
+    assert ann.taken == []
+    async with reading(ann):
+        pass
+    assert ann.taken + ann.read == [b"for whoever reads next"]
+
+
+async def test_an_interrupted_read_leaves_to_the_next_what_a_round_has_left() -> None:
+    ann = Reader(lambda data, _: data)
+
+    def interrupt(data: bytes, _: Round) -> bytes:
+        ann.pipe.interrupt()
+        return data
+
+    ann._take = interrupt
+    async with reading(ann):
+        ann.peer.send(b"left")
+        await wait_all_tasks_blocked()
+        assert ann.read == []
+        assert await ann.pipe.read() == b"left"
+
+
+async def test_the_variable_leaves_all_reading_to_the_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PGNET_SHORT_WAY", "0")
+    ann = Reader()
+    async with reading(ann):
+        ann.peer.send(b"one")
+    assert ann.taken == []
+    assert ann.read == [b"one"]
+
+
+# Limits.
+
+
+async def test_other_tasks_get_their_turn_when_the_time_of_a_round_is_up() -> None:
+    order: list[str] = []
+
+    def work(data: bytes, round: Round) -> bytes:
+        order.append("read")
+        while not round.is_over():
+            pass
+        return b""
+
+    readers = [Reader(work) for _ in range(4)]
+
+    async def tick() -> None:
+        for _ in range(20):
+            order.append("tick")
+            await trio.lowlevel.checkpoint()
+
+    async with reading(*readers), trio.open_nursery() as nursery:
+        for reader in readers:
+            reader.peer.send(b"x")
+        nursery.start_soon(tick)
+    assert order.count("read") == 4
+    # In each pass of Trio one read and one tick, in either order.
+    assert "read read read" not in " ".join(order)
+
+
+async def test_a_round_ends_well_before_a_millisecond() -> None:
+    began = time.perf_counter()
+    round = Round(0.0)
+    while not round.is_over():
+        pass
+    assert rounds.LONGEST_ROUND <= 0.001
+    assert time.perf_counter() - began >= rounds.LONGEST_ROUND
+
+
+async def test_who_always_has_more_to_read_keeps_nobody_from_being_read() -> None:
+    def send_again(data: bytes, _: Round) -> bytes:
+        flood.peer.send(bytes(4096))
+        return b""
+
+    flood, ann = Reader(send_again), Reader()
+    async with trio.open_nursery() as nursery:
+        for reader in (flood, ann):
+            nursery.start_soon(reader.run)
+        await wait_all_tasks_blocked()
+        flood.peer.send(bytes(4096))
+        await trio.lowlevel.checkpoint()
+        ann.peer.send(b"one")
+        with trio.fail_after(5):
+            while not ann.taken:
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    for reader in (flood, ann):
+        await reader.pipe.close()
+        reader.peer.close()
+
+
+@pytest.mark.parametrize("count", [MOST_ROOMS - 1, MOST_ROOMS])
+async def test_what_was_said_leaves_after_the_round_or_before_it_is_too_much(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "LONGEST_ROUND", 60.0)
+    order: list[str] = []
+
+    def say(data: bytes, round: Round) -> bytes:
+        order.append("read")
+        # Twice, and each a flush of its own.
+        flush = flushes[len(order) - 1] if len(order) <= count else flushes[0]
+        round.after(flush)
+        round.after(flush)
+        return b""
+
+    flushes = [lambda: order.append("write") for _ in range(count)]
+    readers = [Reader(say) for _ in range(count + 1)]
+    async with reading(*readers):
+        for reader in readers:
+            reader.peer.send(b"x")
+    if count < MOST_ROOMS:
+        assert order == ["read"] * (count + 1) + ["write"] * count
+    else:
+        assert order == ["read"] * count + ["write"] * count + ["read", "write"]
+
+
+# What code that runs in a round may do to the task that reads.
+
+
+@pytest.mark.parametrize("shield", [False, True])
+async def test_a_scope_that_is_left_open_ends_no_reading(shield: bool) -> None:
+    def leave_open(data: bytes, _: Round) -> bytes:
+        scope = trio.CancelScope(shield=shield)
+        scope.__enter__()
+        if data == b"cancelled":
+            scope.cancel()
+        return b""
+
+    ann, bob = Reader(leave_open), Reader()
+    async with reading(ann, bob):
+        for text in (b"open", b"cancelled"):
+            ann.peer.send(text)
+            await wait_all_tasks_blocked()
+            bob.peer.send(b"on it goes")
+            await wait_all_tasks_blocked()
+    assert ann.taken == [b"open", b"cancelled"]
+    assert bob.taken == [b"on it goes"] * 2
+    assert bob.read == []
+
+
+# Messages.
+
+
+@asynccontextmanager
+async def receiving(
+    library: str, take: Callable[[str | bytes, Round], bool]
+) -> AsyncIterator[tuple[RawPeer, list[str | bytes]]]:
+    received: list[str | bytes] = []
+    async with raw_client(library, max_message_size=1000) as (transport, peer):
+        transport.take_message = take
+
+        async def receive() -> None:
+            with contextlib.suppress(trio.EndOfChannel, trio.BrokenResourceError):
+                while True:
+                    received.append(await transport.receive())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            await wait_all_tasks_blocked()
+            yield peer, received
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("library", ["websockets", "trio-websocket"])
+async def test_plain_messages_are_taken_and_all_others_received_in_order(library: str) -> None:
+    taken: list[str | bytes] = []
+
+    def take(message: str | bytes, _: Round) -> bool:
+        taken.append(message)
+        return message != b"no"
+
+    async with receiving(library, take) as (peer, received):
+        await peer.send(frame(BINARY, b"one") + frame(BINARY, b"two"))
+        await wait_all_tasks_blocked()
+        assert (taken, received) == ([b"one", b"two"], [])
+        await peer.send(frame(BINARY, b"three") + frame(BINARY, b"no") + frame(BINARY, b"four"))
+        await wait_all_tasks_blocked()
+        assert (taken[2:], received) == ([b"three", b"no"], [b"no", b"four"])
+        # In pieces, and behind a ping.
+        await peer.send(frame(PING, b"") + frame(BINARY, b"five"))
+        await wait_all_tasks_blocked()
+        assert received[2:] == [b"five"]
+        data = frame(BINARY, b"six")
+        await peer.send(frame(BINARY, b"taken") + data[:3])
+        await wait_all_tasks_blocked()
+        await peer.send(data[3:])
+        await wait_all_tasks_blocked()
+        assert (taken[4:], received[3:]) == ([b"taken"], [b"six"])
+        await peer.send(frame(BINARY, bytes(1001)))
+        await wait_all_tasks_blocked()
+    assert len(taken) == 5
