@@ -24,6 +24,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there
 BINARY, PING = 2, 9
 
 
+@pytest.fixture(autouse=True)
+def _switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PGNET_SHORT_WAY", raising=False)
+
+
 class Reader:
     """Reads a pipe, and notes what rounds have taken and what its own task had to read."""
 

@@ -208,6 +208,7 @@ class Loop:
     @trio.lowlevel.disable_ki_protection
     def _take(self, turn: PacketTurn) -> None:
         """Take a turn in a round of reading. Never raises."""
+        self._runner.failed_calls = 0
         try:
             response = self._begin(turn)
             if isinstance(response, Response):

@@ -1,0 +1,277 @@
+"""The short way: a packet that is answered in a round of reading is answered as in any turn."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from pgnet_trio import Game, Packet, Response
+from pgnet_trio.server.room.deferred import in_turn
+from pgnet_trio.server.room.loop import Loop
+from pgnet_trio.server.room.player import PacketTurn
+from pgnet_trio.testing import HostedServer
+from pgnet_trio.transport import rounds
+from pgnet_trio.transport.rounds import Round
+from tests.attacks.misbehaving import KINDS, Kind, Table
+from tests.kit.hosting import socket_client
+from tests.room.test_stack import Listener, make_room
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.room.room import RoomTask
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no rounds")
+
+# Kinds that hold up this process, whose end is a matter of deadlines, or that race with a packet.
+SLOW = ("for ever", "threads", "never returns", "shielded", "swallows", "20 tables", "0.4 s")
+LEFT_OUT = (*SLOW, "nursery")
+KINDS_TO_PLANT = [name for name in KINDS if not any(word in name for word in LEFT_OUT)]
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[PacketTurn]:
+    """The turns that were taken in rounds of reading."""
+    found: list[PacketTurn] = []
+    take = Loop._take
+
+    def note(self: Loop, turn: PacketTurn) -> None:
+        found.append(turn)
+        take(self, turn)
+
+    monkeypatch.setattr(Loop, "_take", note)
+    return found
+
+
+# Over sockets, beside the tasks' way.
+
+
+@attrs.define
+class Outcome:
+    """What players and the server got to see of a game."""
+
+    heard: list[str] = attrs.field(factory=list)
+    failures: list[str] = attrs.field(factory=list)
+
+    async def note(self, what: Callable[[], Awaitable[Any]]) -> None:
+        try:
+            with trio.fail_after(5):
+                result = await what()
+        except Exception as error:
+            self.heard.append(f"{type(error).__name__}: {error}")
+        else:
+            shown = (result.message, result.status) if isinstance(result, Response) else ""
+            self.heard.append(f"{shown}")
+
+
+async def play(kind: Kind) -> Outcome:
+    """Have a player play a game of this kind, and another one beside it a game that behaves."""
+
+    def make(name: str, save_string: str | None = None) -> Any:
+        game = kind.game if name == "bad" else Table
+        return game(name, save_string)
+
+    outcome = Outcome()
+    server = HostedServer(make, port=0, requests_per_second=None)
+    with server.expecting() as failures:
+        async with (
+            server.running(),
+            socket_client(server, "ann", reconnect_for=0) as ann,
+            socket_client(server, "bob") as bob,
+        ):
+            await bob.create_game("table")
+            await outcome.note(lambda: ann.create_game("bad", **kind.options))
+            for packet in (Packet("act"), Packet("Act", {"number": 1}), Packet("again")):
+                await outcome.note(functools.partial(ann.request, packet))
+                total = (await bob.request(Packet("add"))).payload["total"]
+            await wait_all_tasks_blocked()
+            outcome.heard += [f"{ann.game}", f"{ann.connected}", f"{ann.left}", f"{total}"]
+    outcome.failures = [f"{type(error).__name__}: {error}" for error in failures]
+    return outcome
+
+
+@linux
+@pytest.mark.parametrize("name", KINDS_TO_PLANT)
+async def test_a_game_that_misbehaves_does_so_as_in_its_own_task(
+    name: str, taken: list[PacketTurn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PGNET_SHORT_WAY", raising=False)
+    at_once = await play(KINDS[name])
+    # Bob's packets at least.
+    assert len(taken) >= 3
+    taken.clear()
+    monkeypatch.setenv("PGNET_SHORT_WAY", "0")
+    assert await play(KINDS[name]) == at_once
+    assert taken == []
+
+
+# In a room alone.
+
+
+class Played:
+    """A room with ann and bob in it, and a round of reading."""
+
+    def __init__(self, room: RoomTask) -> None:
+        self.room = room
+        self.ann, self.bob = Listener("ann"), Listener("bob")
+        self.round = Round(0.0)
+
+    def turn(self, player: Listener, message: str) -> PacketTurn:
+        return PacketTurn(player, None, 1, Packet(message))  # type: ignore[arg-type]
+
+    def take(self, player: Listener, message: str) -> None:
+        self.room.take_now(self.turn(player, message), self.round)
+
+
+@asynccontextmanager
+async def in_room(
+    game: type[Game], monkeypatch: pytest.MonkeyPatch, longest: float = 60.0
+) -> AsyncIterator[Played]:
+    monkeypatch.setattr(rounds, "LONGEST_ROUND", longest)
+    played = Played(make_room(game))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(played.room.run)
+        await played.room.join(played.ann)
+        await played.room.join(played.bob)
+        await wait_all_tasks_blocked()
+        played.ann.heard.clear()
+        played.bob.heard.clear()
+        yield played
+        played.room.close("The test is over.")
+
+
+class Echo(Game):
+    """Answers with the message; what begins with "wait" waits for a second first."""
+
+    def handle_game_packet(self, packet: Packet, /) -> Any:
+        if packet.message.startswith("wait"):
+            return self._wait(packet.message)
+        return Response(packet.message)
+
+    async def _wait(self, message: str) -> Response:
+        await trio.sleep(1)
+        return Response(message)
+
+
+async def test_an_idle_room_answers_before_its_task_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with in_room(Echo, monkeypatch) as played:
+        for message in ("one", "two", "three"):
+            played.take(played.ann, message)
+        assert played.ann.heard == ["one", "two", "three"]
+
+
+async def test_a_handler_that_waits_goes_on_in_the_task_and_keeps_its_place(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    async with in_room(Echo, monkeypatch) as played:
+        played.take(played.ann, "one")
+        played.take(played.ann, "wait")
+        played.take(played.ann, "two")
+        played.take(played.bob, "three")
+        assert played.ann.heard == ["one"]
+        await trio.sleep(0.5)
+        assert not played.room.is_waiting
+        played.take(played.ann, "four")
+        assert (played.ann.heard, played.bob.heard) == (["one"], [])
+        await trio.sleep(1)
+        assert (played.ann.heard, played.bob.heard) == (["one", "wait", "two", "four"], ["three"])
+
+
+@pytest.mark.parametrize("when", ["in the turn", "after it"])
+@pytest.mark.parametrize("what", ["waits", "raises"])
+async def test_a_turn_that_has_begun_ends_in_the_task_where_the_room_is_cancelled(
+    when: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    class Ends(Game):
+        def handle_game_packet(self, packet: Packet, /) -> Any:
+            if when == "in the turn":
+                played.room.runner.nursery.cancel_scope.cancel()
+            if what == "raises":
+                raise ValueError("a fault of this game")
+            return self._wait()
+
+        async def _wait(self) -> None:
+            try:
+                await trio.sleep_forever()
+            except trio.Cancelled:
+                ended.append("cancelled")
+                raise
+
+    async with in_room(Ends, monkeypatch) as played:
+        played.take(played.ann, "go")
+        if when == "after it":
+            played.room.runner.nursery.cancel_scope.cancel()
+        await played.room.ended.wait()
+    assert ended == (["cancelled"] if what == "waits" else [])
+    # As for a turn in the task.
+    assert played.room.crashed
+    assert played.ann.heard == ["out", "The game crashed."]
+
+
+async def test_turns_are_queued_when_the_round_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with in_room(Echo, monkeypatch, longest=0.0) as played:
+        played.take(played.ann, "one")
+        assert played.ann.heard == []
+        assert played.room.stats().waiting_turns == 1
+        await wait_all_tasks_blocked()
+        assert played.ann.heard == ["one"]
+
+
+async def test_where_a_turn_runs_is_as_in_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Any, ...]] = []
+    variable: ContextVar[int] = ContextVar("variable", default=0)
+
+    class Looks(Game):
+        def handle_game_packet(self, packet: Packet, /) -> Response:
+            variable.set(variable.get() + 1)
+            watched = played.room.runner._watchdog.room
+            seen.append(
+                (
+                    in_turn.get(),
+                    trio.lowlevel.currently_ki_protected(),
+                    played.room.stats().is_running,
+                    watched is not None and watched.busy is played.room.busy,
+                )
+            )
+            return Response(str(variable.get()))
+
+    async with in_room(Looks, monkeypatch) as played:
+        played.room.handle(played.turn(played.ann, "queued"))
+        await wait_all_tasks_blocked()
+        played.take(played.ann, "at once")
+        # The same variable, and not that of whoever reads.
+        assert played.ann.heard == ["1", "2"]
+        assert variable.get() == 0
+    assert seen == [(True, False, True, True)] * 2
+
+
+async def test_what_all_turns_of_a_round_say_is_written_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flushed: list[str] = []
+
+    class Tells(Game):
+        def handle_game_packet(self, packet: Packet, /) -> Response:
+            self.room.push("news", {})
+            return Response(packet.message)
+
+    monkeypatch.setattr(Listener, "flush", lambda self: flushed.append(self.username))
+    async with in_room(Tells, monkeypatch) as played:
+        flushed.clear()
+        for message in ("one", "two", "three"):
+            played.take(played.ann, message)
+            played.take(played.bob, message)
+        assert flushed == []
+        played.round.flush()
+        assert sorted(flushed) == ["ann", "bob"]
+        played.round.flush()
+        assert sorted(flushed) == ["ann", "bob"]
