@@ -65,11 +65,13 @@ class Outbox:
     Attributes:
         version: The version of the protocol that packets are sent with.
         max_size: The longest request in bytes that the server takes; None where that is unknown.
+        is_held: Whether nothing is sent, because something that is not queued yet goes first.
     """
 
     def __init__(self) -> None:
         self.version = 2
         self.max_size: int | None = None
+        self.is_held = False
         self._queue: deque[PendingRequest] = deque()
         self._sent: dict[int, PendingRequest] = {}
         self._last_id = 0
@@ -137,7 +139,7 @@ class Outbox:
         return None if request is None else request.packet
 
     def _take_next(self) -> PendingRequest | None:
-        if not self._queue:
+        if self.is_held or not self._queue:
             return None
         request = self._queue.popleft()
         # Counted in step with the protocol, which numbers requests in the order of sending.

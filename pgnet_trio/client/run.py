@@ -38,6 +38,7 @@ from pgnet_trio.messages import (
 )
 from pgnet_trio.protocol.events import ClientEvent, GameChanged, QuietAck, ResponseReceived
 from pgnet_trio.protocol.v2 import TAKEN_OVER
+from pgnet_trio.protocol.v2.features import REJOIN
 
 if TYPE_CHECKING:
     from pgnet_trio.client.connector import Connector
@@ -137,6 +138,7 @@ class ClientRun:
         # How the user got into the game, to get there again after the session was lost, and the
         # request that does so.
         self._way_in: Packet | None = None
+        self._logs_in_again = False
         self._rejoining: PendingRequest | None = None
 
     def _make_outbox(self) -> Outbox:
@@ -201,7 +203,7 @@ class ClientRun:
             do_next: Whether it goes before everything else that waits.
             question: Which question of the game it answers; None for a request.
         """
-        if not self.connected:
+        if not (self.connected or self._logs_in_again):
             await trio.lowlevel.checkpoint()
             raise Disconnected(self.close_reason or NOT_CONNECTED)
         done = trio.Event()
@@ -224,7 +226,7 @@ class ClientRun:
 
     def send(self, packet: Packet, callback: Callback | None, *, do_next: bool) -> None:
         """Queue a packet; never waits. See `Client.send`."""
-        if not self.connected:
+        if not (self.connected or self._logs_in_again):
             logger.warning("Not connected, so this is dropped: %.300r", packet)
             return
         quiet = callback is None and not packet.message.startswith(SERVER_PREFIX)
@@ -268,14 +270,20 @@ class ClientRun:
     def session_opened(self, *, again: bool) -> None:
         """Note that the user is logged in; *again* after a lost session, join the game anew."""
         self.connected = self.online = True
+        self._logs_in_again = False
         protocol = self.session.protocol
         self._heartbeat_rate = DEFAULT_HEARTBEAT_RATE if protocol == 1 else 0.0
         self._call(self._hooks.on_connection, True)
         self.set_status(f"Logged in as {self._username} at {self._connector}, protocol {protocol}.")
         if again and self._way_in is not None:
-            way_in = Packet(Request.JOIN_GAME, _without_options(self._way_in.payload))
+            payload = dict(self._way_in.payload)
+            if REJOIN not in self.session.features:
+                # This server takes options for a new game only; this one may be there.
+                payload.pop("options", None)
+            way_in = Packet(Request.JOIN_GAME, payload)
             self._rejoining = PendingRequest(way_in)
             self.outbox.put(self._rejoining, do_next=True, waiting_callbacks=0)
+        self.outbox.is_held = False
 
     def session_lost(self, reason: str) -> None:
         """Fail all that waits: the server has forgotten it."""
@@ -284,9 +292,13 @@ class ClientRun:
         self.view.lose(error)
         self.outbox.fail_all(error)
         self.connected = False
+        self._logs_in_again = True
+        # The request that leads back into the game goes before all that is asked from here on.
+        self.outbox.is_held = True
         self._call(self._hooks.on_connection, False)
-        if self._way_in is None:
-            self._set_game(None)
+        if self._way_in is None and self.game is not None:
+            # The client took over from another one, and does not know how that one got in.
+            self._be_put_out(reason)
 
     def online_changed(self, *, online: bool, restarting: bool = False) -> None:
         """Note whether there is a connection."""
@@ -303,6 +315,7 @@ class ClientRun:
     def session_ended(self, reason: str, cause: PGNetError | None) -> None:
         """Tell everybody who waits that the session is over."""
         self.ended.set()
+        self._logs_in_again = False
         self._game_changed.unpark_all()
         self.close_reason = reason
         error = Disconnected(reason)
@@ -348,13 +361,14 @@ class ClientRun:
     def _take_response(self, request: PendingRequest, response: Response, size: int) -> None:
         packet = request.packet
         if packet.message in JOINING and response.status == Status.OK:
-            self._way_in = packet
+            payload = dict(packet.payload)
+            options = response.payload.get("options")
+            if isinstance(options, dict):
+                payload["options"] = options
+            self._way_in = Packet(packet.message, payload)
         elif request is self._rejoining:
             # The way back is refused: the user is out of the game.
-            self._way_in = None
-            now = self.view.clock.time()
-            self.view.take(GameChanged(None, 0.0, now, "closed", response.message, size))
-            self._set_game(None)
+            self._be_put_out(response.message, size)
         if self.session.protocol == 1:
             rate = response.payload.get("heartbeat_rate")
             if packet.message in JOINING and isinstance(rate, (int, float)) and rate > 0:
@@ -372,6 +386,12 @@ class ClientRun:
             self.view.close_question(request.question)
         if response.disconnecting:
             self.session.end(one_line(response.message))
+
+    def _be_put_out(self, message: str, size: int = 0) -> None:
+        self._way_in = None
+        now = self.view.clock.time()
+        self.view.take(GameChanged(None, 0.0, now, "closed", message, size))
+        self._set_game(None)
 
     def _infer_game(self, packet: Packet, response: Response) -> None:
         """Note the game that a response of protocol 1 names; that is all it tells of a game."""
@@ -483,8 +503,3 @@ def _is_from_game(packet: Packet, response: Response) -> bool:
     )
     # With the commands, a server says that the user was in no game already.
     return is_for_game and "commands" not in response.payload
-
-
-def _without_options(payload: dict[str, Any]) -> dict[str, Any]:
-    # Options are for a new game; the one to come back to may be there.
-    return {key: value for key, value in payload.items() if key != "options"}

@@ -171,6 +171,12 @@ class ClientSession:
             self._endpoint.goodbye(reason)
         self._end(reason)
 
+    @property
+    def features(self) -> frozenset[str]:
+        """The features that are in use on this connection; none where there is none."""
+        endpoint = self._endpoint
+        return endpoint.features if isinstance(endpoint, v2.ClientProtocol) else frozenset()
+
     def flush(self) -> None:
         """Send what waits, as far as the connection and the window have room."""
         endpoint = self._endpoint

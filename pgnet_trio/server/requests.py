@@ -12,7 +12,7 @@ import trio
 from pgnet_trio.codec import encode_msgpack
 from pgnet_trio.errors import CodecError, StorageError
 from pgnet_trio.messages import Packet, Request, Response, Status
-from pgnet_trio.protocol.v2.features import DIRECTORY
+from pgnet_trio.protocol.v2.features import DIRECTORY, REJOIN
 from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword, check_password
 from pgnet_trio.server.refusals import SHUTTING_DOWN, JoinRefused, RoomClosed
@@ -140,14 +140,19 @@ async def _game_dir(context: ServerContext, session: Session, after: str, limit:
         return Response("The games on this server.", {"games": games})
     session.budget.charge(len(games) / 10)
     payload: dict[str, Any] = {"games": games}
-    delivery = session.client.delivery
-    if delivery is not None and DIRECTORY in delivery.features:
+    if _uses(session, DIRECTORY):
         payload["more"] = True
     return Response(
         f"{len(games):,} of the {len(context.games.lobby):,} games on this server. There are more "
         f"after {next(reversed(games), after)!r}: ask for them with 'after'.",
         payload,
     )
+
+
+def _uses(session: Session, feature: str) -> bool:
+    """Return whether a feature is in use with a session's client."""
+    delivery = session.client.delivery
+    return delivery is not None and feature in delivery.features
 
 
 def _directory_size(context: ServerContext, session: Session) -> float:
@@ -209,10 +214,25 @@ async def _create_game(
     return await _create(context, session, name, password, options)
 
 
-@_request(Request.JOIN_GAME, name="", password="", spectate=False)
+@_request(Request.JOIN_GAME, name="", password="", spectate=False, options=_no_options)
 async def _join_game(
-    context: ServerContext, session: Session, name: str, password: str, spectate: bool
+    context: ServerContext,
+    session: Session,
+    name: str,
+    password: str,
+    spectate: bool,
+    options: dict[str, Any],
 ) -> Response:
+    there = context.games.lobby.game_of(session.username)
+    if (
+        session.takes_pushes
+        and there is not None
+        and there.name == name
+        and spectate == (session.username in there.spectators)
+    ):
+        # The client asks for what it has: it took over from one that was joining, and learned of
+        # the game only after it had asked.
+        return _joined(session, there, {}, spectate=spectate)
     context.games.lobby.check_free(session.username)
     entry = context.games.lobby.get(name)
     saved = context.saves.saved_game(name) if entry is None else None
@@ -225,7 +245,7 @@ async def _join_game(
         await context.games.open_saved_game(saved, insist=session.is_admin)
     else:
         context.games.lobby.check_new(name)
-        return await _create(context, session, name, password, {}, spectate=spectate)
+        return await _create(context, session, name, password, options, spectate=spectate)
     return await _join(context, session, name, password, spectate=spectate)
 
 
@@ -263,8 +283,18 @@ async def _join(
         entry.room.close_if_empty()
         raise
     session.budget.charge(entry.room.audience)
+    return _joined(session, entry, {"heartbeat_rate": heartbeat_rate}, spectate=spectate)
+
+
+def _joined(
+    session: Session, entry: GameEntry[RoomTask], payload: dict[str, Any], *, spectate: bool
+) -> Response:
+    options = entry.room.lobby_extras.get("options")
+    if options and _uses(session, REJOIN):
+        payload["options"] = options
+    name = entry.name
     text = f"You watch the game {name!r}." if spectate else f"You are in the game {name!r}."
-    return Response(text, {"heartbeat_rate": heartbeat_rate})
+    return Response(text, payload)
 
 
 def _check_password(

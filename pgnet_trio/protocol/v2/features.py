@@ -17,6 +17,7 @@ __all__ = [
     "LOST",
     "MAX_FEATURES",
     "MAX_FEATURE_NAME",
+    "REJOIN",
     "RESTART",
     "TOKEN",
     "agree",
@@ -28,13 +29,16 @@ DIRECTORY = "directory"
 LOST = "lost"
 """The server says where it has dropped pushes, of which too many waited, and how many."""
 
+REJOIN = "rejoin"
+"""The answer to joining a game tells its options, with which joining may make the game anew."""
+
 RESTART = "restart"
 """The server says that it restarts, instead of a goodbye; the client comes back by itself."""
 
 TOKEN = "token"
 """The server gives the client a token, with which it may log in later instead of the password."""
 
-FEATURES: frozenset[str] = frozenset({DIRECTORY, LOST, RESTART, TOKEN})
+FEATURES: frozenset[str] = frozenset({DIRECTORY, LOST, REJOIN, RESTART, TOKEN})
 """The features of this release; docs/protocol.md has a table of them."""
 
 MAX_FEATURES = 64
