@@ -23,7 +23,7 @@ from pgnet_trio.protocol.events import GameChanged, Patched, QuietAck, StateShow
 
 if TYPE_CHECKING:
     from pgnet_trio.cli.load_report import Progress
-    from pgnet_trio.messages import Packet, Response
+    from pgnet_trio.messages import Response
     from pgnet_trio.protocol.events import ClientEvent
 
 __all__ = ["Bot", "LoadClient", "LoadRun"]
@@ -103,15 +103,12 @@ class TimedRun(ClientRun):
     def _note_quiet(self) -> None:
         self._hooks.tally.sent(trio.current_time())
 
-    async def request(
-        self, packet: Packet, *, do_next: bool = False, question: int | None = None
-    ) -> Response:
-        """Send a packet and wait for the response."""
+    async def _wait_response(self, request: PendingRequest, *, do_next: bool = False) -> Response:
         client = self._hooks
         try:
-            return await super().request(packet, do_next=do_next, question=question)
+            return await super()._wait_response(request, do_next=do_next)
         except PGNetError as error:
-            if packet.message == Request.HEARTBEAT_UPDATE:
+            if request.packet.message == Request.HEARTBEAT_UPDATE:
                 raise
             # Count an error once, whether the bot catches it or not.
             client.counted = error

@@ -97,7 +97,11 @@ class GameViewOwner(Protocol):
         """Ask for the whole state, since a patch does not fit. Never waits."""
 
     async def answer_question(self, question: int, packet: Packet) -> Response:
-        """Answer a question, and return what the game says of it."""
+        """Answer a question, and return what the game says of it.
+
+        Raises:
+            RequestFailed: The game refuses the answer to a question that is open.
+        """
 
 
 class GameView:
@@ -268,6 +272,10 @@ class GameView:
             self._events.end(error)
         self.players = {}
         self._name = None
+
+    def is_open(self, id: int) -> bool:
+        """Return whether the game waits for an answer to this question, as far as it has said."""
+        return id in self._open_questions
 
     # What questions ask for: see `QuestionOwner`.
 

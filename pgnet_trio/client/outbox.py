@@ -32,6 +32,7 @@ class PendingRequest:
         done: Set when there is a response or an error; None where nobody waits for either.
         quiet: Whether nobody wants the response.
         question: Which question of the game this answers; None for a request.
+        was_late: Whether that question was no longer open when the response came.
         body: The packet as protocol 2 sends it, encoded when it was queued.
         response: The response, once it is there.
         error: Why there will be none.
@@ -42,6 +43,7 @@ class PendingRequest:
     done: trio.Event | None = None
     quiet: bool = False
     question: int | None = None
+    was_late: bool = False
     body: bytes = attrs.field(default=b"", repr=False)
     response: Response | None = None
     error: PGNetError | None = None

@@ -29,7 +29,11 @@ class QuestionOwner(Protocol):
         """Look whether this machine has slept, and so whether deadlines are nearer than before."""
 
     async def answer_question(self, question: int, packet: Packet) -> Response:
-        """Answer a question, and return what the game says of it."""
+        """Answer a question, and return what the game says of it.
+
+        Raises:
+            RequestFailed: The game refuses the answer to a question that is open.
+        """
 
 
 class Question(Generic[PromptT_co]):
@@ -102,10 +106,9 @@ class Question(Generic[PromptT_co]):
             await trio.lowlevel.checkpoint()
             return Response("This question is no longer open.", status=Status.UNEXPECTED)
         try:
-            response = await self._owner.answer_question(self.id, packet)
+            return await self._owner.answer_question(self.id, packet)
         except SessionLost as lost:
             return Response(
                 f"This question is no longer open: {lost}",
                 status=Status.UNEXPECTED,
             )
-        return response if self._owner.is_withdrawn(self) else response.raise_for_status()

@@ -193,21 +193,20 @@ class ClientRun:
         if error is not None:
             raise error
 
-    async def request(
-        self, packet: Packet, *, do_next: bool = False, question: int | None = None
-    ) -> Response:
+    async def request(self, packet: Packet, *, do_next: bool = False) -> Response:
         """Send a packet and wait for the response; see `Client.request`.
 
         Args:
             packet: The packet.
             do_next: Whether it goes before everything else that waits.
-            question: Which question of the game it answers; None for a request.
         """
+        return await self._wait_response(PendingRequest(packet, done=trio.Event()), do_next=do_next)
+
+    async def _wait_response(self, request: PendingRequest, *, do_next: bool = False) -> Response:
         if not (self.connected or self._logs_in_again):
             await trio.lowlevel.checkpoint()
             raise Disconnected(self.close_reason or NOT_CONNECTED)
-        done = trio.Event()
-        request = PendingRequest(packet, done=done, question=question)
+        assert request.done is not None
         try:
             # Those who wait one by one are as many as their tasks, so they are not counted.
             self.outbox.put(request, do_next=do_next, waiting_callbacks=0)
@@ -216,7 +215,7 @@ class ClientRun:
             raise
         self.session.flush()
         try:
-            await done.wait()
+            await request.done.wait()
         finally:
             self.outbox.withdraw(request)
         if request.error is not None:
@@ -379,6 +378,8 @@ class ClientRun:
         if response.status != Status.OK:
             note_cause(response, self._connector.cause_of(response.message))
         self._call(request.callback, response, size, is_answer=True)
+        if request.question is not None:
+            request.was_late = not self.view.is_open(request.question)
         request.succeed(response)
         if request.question is not None and response.status == Status.OK:
             # After `succeed`: whoever answered may wait within the question's scope, which this
@@ -436,7 +437,9 @@ class ClientRun:
 
     async def answer_question(self, question: int, packet: Packet) -> Response:
         """Answer a question of the game, and wait for what the game says of it."""
-        return await self.request(packet, question=question)
+        request = PendingRequest(packet, done=trio.Event(), question=question)
+        response = await self._wait_response(request)
+        return response if request.was_late else response.raise_for_status()
 
     # Its own.
 
