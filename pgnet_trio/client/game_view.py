@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import attrs
 import trio
 
 from pgnet_trio import patch
@@ -37,7 +36,7 @@ from pgnet_trio.client.limits import (
     PLAYER_SIZE,
     check,
 )
-from pgnet_trio.client.questions import Question
+from pgnet_trio.client.questions import OpenQuestion, Question
 from pgnet_trio.codec import plain
 from pgnet_trio.codec.faults import value_name
 from pgnet_trio.errors import CodecError, PGNetError, ProtocolError
@@ -65,23 +64,6 @@ __all__ = ["GameView", "GameViewOwner"]
 logger = logging.getLogger("pgnet_trio.client")
 
 ModelT = TypeVar("ModelT")
-
-
-@attrs.define(eq=False)
-class _OpenQuestion:
-    """A question that has no answer yet.
-
-    Attributes:
-        question: The question.
-        deadline: The time of the room until which an answer counts; infinite for no limit.
-        size: Its size on the wire, in bytes.
-        is_told: Whether ``on_question`` was called with it.
-    """
-
-    question: Question[Any]
-    deadline: float
-    size: int
-    is_told: bool = False
 
 
 class GameViewOwner(Protocol):
@@ -310,7 +292,7 @@ class GameView:
         # read them to the end yet begins there.
         self._over: GameFeeds | None = None
         self._now = GameFeeds()
-        self._open_questions: dict[int, _OpenQuestion] = {}
+        self._open_questions: dict[int, OpenQuestion] = {}
         self._open_size = 0
         self.lost_pushes = 0
         self._state_version = 0
@@ -434,7 +416,7 @@ class GameView:
         scope = trio.CancelScope(deadline=self.clock.local(deadline))
         question = Question(event.id, event.packet, event.packet, scope, self)
         self.close_question(event.id)
-        self._open_questions[event.id] = opened = _OpenQuestion(question, deadline, event.size)
+        self._open_questions[event.id] = opened = OpenQuestion(question, deadline, event.size)
         self._open_size += event.size
         check("open questions", len(self._open_questions), MAX_OPEN_QUESTIONS)
         check("bytes of open questions", self._open_size, MAX_OPEN_QUESTIONS_SIZE)
@@ -443,7 +425,7 @@ class GameView:
         if self._hooks.on_question is not None:
             self._tell_question(opened)
 
-    def _tell_question(self, opened: _OpenQuestion) -> None:
+    def _tell_question(self, opened: OpenQuestion) -> None:
         opened.is_told = True
         self._owner.call_hook(self._hooks.on_question, opened.question, opened.size)
 

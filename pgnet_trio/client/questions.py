@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+import attrs
 import trio
 
 from pgnet_trio.errors import SessionLost
@@ -14,7 +15,7 @@ from pgnet_trio.typed import to_packet
 if TYPE_CHECKING:
     from pgnet_trio.messages import Packet
 
-__all__ = ["Question", "QuestionOwner"]
+__all__ = ["OpenQuestion", "Question", "QuestionOwner"]
 
 PromptT_co = TypeVar("PromptT_co", covariant=True)
 
@@ -112,3 +113,20 @@ class Question(Generic[PromptT_co]):
                 f"This question is no longer open: {lost}",
                 status=Status.UNEXPECTED,
             )
+
+
+@attrs.define(eq=False)
+class OpenQuestion:
+    """A question that has no answer yet.
+
+    Attributes:
+        question: The question.
+        deadline: The time of the room until which an answer counts; infinite for no limit.
+        size: Its size on the wire, in bytes.
+        is_told: Whether ``on_question`` was called with it.
+    """
+
+    question: Question[Any]
+    deadline: float
+    size: int
+    is_told: bool = False

@@ -393,6 +393,7 @@ async def test_the_requests_of_the_server_are_offered_for_completion() -> None:
         "name": "str",
         "password": "str",
         "spectate": "bool",
+        "options": "dict",
     }
     assert "__pgnet__.shutdown" not in script.signatures
     _, script = await play(username="admin")
