@@ -47,6 +47,8 @@ class RoomClock:
         is_changed = self.note_sleep()
         ahead = time - self._now()
         if ahead > self._ahead:
+            # A short sleep is in it, and must not count once more with the next one.
+            self._slept_before = self._slept()
             self._ahead = ahead
             is_changed = True
         return is_changed

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -18,6 +18,7 @@ from tests.client.test_hostile_server import GAME, QUESTION, Send, client_of
 seconds = st.integers(0, 1000).map(lambda tenths: tenths / 10)
 
 
+@example(steps=[(0.0, 0.1, 0.0), (0.0, 0.9, 0.0)], delays=[0.0, 0.0])
 @given(
     steps=st.lists(st.tuples(seconds, seconds, seconds), max_size=20),
     delays=st.lists(seconds, max_size=20),
