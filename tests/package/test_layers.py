@@ -383,6 +383,30 @@ def test_the_names_in_the_rules_exist() -> None:
     assert named <= modules, f"not there: {sorted(named - modules)}"
 
 
+def imports_by_computed_name(trees: dict[str, ast.Module]) -> list[str]:
+    """Every call that imports a module whose name the source does not say."""
+    return [
+        f"{module}, line {node.lineno}"
+        for module, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).split(".")[-1] in {"import_module", "__import__"}
+        and not isinstance(node.args[0], ast.Constant)
+    ]
+
+
+def test_what_a_players_program_needs_is_found_by_those_who_bundle_it() -> None:
+    # PyInstaller and others read the source. The command line may look for an author's module.
+    found = imports_by_computed_name(sources(PACKAGE))
+    assert [each for each in found if not each.startswith("pgnet_trio.cli")] == []
+
+
+def test_an_import_that_bundlers_cannot_find_is_found(tmp_path: Path) -> None:
+    text = 'import importlib\nimportlib.import_module("a")\nimportlib.import_module("a" + name)'
+    trees = sources(build(tmp_path, {"client/x.py": text}))
+    assert imports_by_computed_name(trees) == ["pgnet_trio.client.x, line 3"]
+
+
 def test_importing_the_package_leaves_optional_and_heavy_packages_alone() -> None:
     # Whoever hosts a game over memory needs no WebSocket library, and a client no database.
     heavy = {
