@@ -23,6 +23,8 @@ from pgnet_trio.codec.faults import (
 )
 
 __all__ = [
+    "HIGHEST_INT",
+    "LOWEST_INT",
     "Int64",
     "ShallowData",
     "ShallowDict",
@@ -33,8 +35,8 @@ __all__ = [
 ]
 
 # JSON in other languages, msgpack and SQLite can all hold these.
-_LOWEST = -(2**63)
-_HIGHEST = 2**63 - 1
+LOWEST_INT = -(2**63)
+HIGHEST_INT = 2**63 - 1
 
 _TEXT_BOOL_NONE = frozenset({str, bool, type(None)})
 _PLAIN_TYPES = _TEXT_BOOL_NONE | {int, float, list, dict}
@@ -53,7 +55,7 @@ def _levels(count: int) -> Any:
     return data
 
 
-Int64: TypeAlias = Annotated[int, Meta(ge=_LOWEST, le=_HIGHEST)]
+Int64: TypeAlias = Annotated[int, Meta(ge=LOWEST_INT, le=HIGHEST_INT)]
 """An int that can travel, as a type for msgspec."""
 
 # Plain data of few levels, as a type for msgspec: the parser checks in passing what it reads as
@@ -88,7 +90,7 @@ def is_plain(value: Any, depth: int = 0) -> bool:
     else:
         return (
             kind in _TEXT_BOOL_NONE
-            or (kind is int and _LOWEST <= value <= _HIGHEST)
+            or (kind is int and LOWEST_INT <= value <= HIGHEST_INT)
             or (kind is float and math.isfinite(value))
         )
     if depth == MAX_DEPTH:
@@ -99,7 +101,7 @@ def is_plain(value: Any, depth: int = 0) -> bool:
         if kind in _TEXT_BOOL_NONE:
             continue
         if kind is int:
-            if not _LOWEST <= item <= _HIGHEST:
+            if not LOWEST_INT <= item <= HIGHEST_INT:
                 return False
         elif kind is float:
             if not math.isfinite(item):
@@ -156,7 +158,7 @@ def _are_finite(items: list[Any], kinds: set[type]) -> bool:
     """Return whether the numbers among the items can travel."""
     if int in kinds:
         numbers = _of_type(int, items, kinds)
-        if min(numbers) < _LOWEST or max(numbers) > _HIGHEST:
+        if min(numbers) < LOWEST_INT or max(numbers) > HIGHEST_INT:
             return False
     return float not in kinds or all(map(math.isfinite, _of_type(float, items, kinds)))
 
@@ -181,7 +183,7 @@ def normalised(value: Any, depth: int = 0) -> Any:
     if kind is str:
         return value if value.isascii() else _text(value)
     if kind is int:
-        if _LOWEST <= value <= _HIGHEST:
+        if LOWEST_INT <= value <= HIGHEST_INT:
             return value
         raise TooLarge(
             f"expected an int of at most 64 bits, got one of {value.bit_length()}; send it as text"
@@ -262,7 +264,7 @@ def _key(key: object) -> str:
     if isinstance(key, str):
         return _text(str.__str__(key))
     if isinstance(key, int) and not isinstance(key, bool):
-        if _LOWEST <= key <= _HIGHEST:
+        if LOWEST_INT <= key <= HIGHEST_INT:
             return int.__repr__(key)
         raise TooLarge("expected int keys of at most 64 bits, got a larger one; use text")
     raise Fault(f"expected keys of str or int, got {value_name(key)}; use text")

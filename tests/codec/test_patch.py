@@ -13,10 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import pgnet_trio.patch
+import pgnet_trio.patch.merge
 from pgnet_trio.codec import MAX_DEPTH, plain
 from pgnet_trio.errors import CodecError
 from pgnet_trio.patch import apply, diff, is_replacement
+from pgnet_trio.patch.sizes import packed_size
 
 # A busy machine is no failure.
 unhurried = settings(deadline=None)
@@ -222,7 +223,7 @@ def test_states_that_look_like_patches_are_only_states(old: Any, new: Any) -> No
 
 
 def test_the_example_of_the_module_is_true() -> None:
-    results = doctest.testmod(pgnet_trio.patch)
+    results = doctest.testmod(pgnet_trio.patch.merge)
     assert results.attempted
     assert not results.failed
 
@@ -301,14 +302,14 @@ def test_parts_of_a_patch_are_never_larger_than_the_parts(pair: tuple[Any, Any])
 @unhurried
 def test_sizes_are_counted_as_msgpack_has_them(state: Any) -> None:
     wrapped = {"state": state}
-    assert pgnet_trio.patch._size(wrapped) == len(encoded(wrapped))
+    assert packed_size(wrapped) == len(encoded(wrapped))
 
 
 @pytest.mark.parametrize("power", range(64))
 def test_integers_are_counted_at_each_border(power: int) -> None:
     for number in [2**power - 1, 2**power, -(2**power), -(2**power) - 1, 1 - 2**power]:
         if -(2**63) <= number < 2**63:
-            assert pgnet_trio.patch._size(number) == len(encoded(number))
+            assert packed_size(number) == len(encoded(number))
 
 
 def entities(count: int = 100) -> dict[str, Any]:

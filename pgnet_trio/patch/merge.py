@@ -61,17 +61,35 @@ places, and by being equal.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import copysign
 from types import NoneType
 from typing import Any
 
 from pgnet_trio.codec.faults import MAX_DEPTH, Fault, Inside, codec_error, too_deep, value_name
 from pgnet_trio.codec.plain_data import normalised
+from pgnet_trio.patch.sizes import head_size, int_size, packed_size, text_size
 
-__all__ = ["apply", "diff", "is_replacement"]
+__all__ = [
+    "MISSING",
+    "Block",
+    "Edit",
+    "Found",
+    "apply",
+    "changed",
+    "diff",
+    "edited",
+    "is_replacement",
+    "list_edit",
+    "merged",
+    "old_name",
+    "same",
+    "smaller",
+    "unequal_blocks",
+]
 
 # None would not do: it is a value.
-_MISSING = object()
+MISSING = object()
 
 _SCALARS = frozenset({NoneType, bool, int, float, str})
 
@@ -100,7 +118,7 @@ def diff(old: Any, new: Any) -> Any:
             found = _change(old, new)
             return None if found is None else found[0]
         return [new]
-    if _same(old, new):
+    if same(old, new):
         return None
     return [None] if new is None else new
 
@@ -122,7 +140,7 @@ def apply(old: Any, patch: Any) -> Any:
     if patch is None:
         return old
     try:
-        return _changed(old, patch, 0)
+        return changed(old, patch, 0)
     except Fault as error:
         raise codec_error(error, "patch") from None
 
@@ -134,7 +152,8 @@ def is_replacement(patch: Any) -> bool:
     return patch is not None and type(patch) is not dict
 
 
-def _same(old: Any, new: Any) -> bool:
+def same(old: Any, new: Any) -> bool:
+    """Return whether two values are the same, types and signs of zeros included."""
     if old is new:
         return True
     kind = type(new)
@@ -145,12 +164,12 @@ def _same(old: Any, new: Any) -> bool:
             return False
         get = old.get
         for key, value in new.items():
-            before = get(key, _MISSING)
-            if before is not value and not _same(before, value):
+            before = get(key, MISSING)
+            if before is not value and not same(before, value):
                 return False
         return True
     if kind is list:
-        return len(old) == len(new) and all(map(_same, old, new))
+        return len(old) == len(new) and all(map(same, old, new))
     if kind is float:
         return old == new and (new != 0.0 or copysign(1.0, old) == copysign(1.0, new))
     return bool(old == new)
@@ -158,27 +177,30 @@ def _same(old: Any, new: Any) -> bool:
 
 # A change and its surplus: by how many bytes, at most, the change is larger than the value that it
 # leads to. Counting items is nearly always enough to know that the surplus is negative.
-_Found = tuple[Any, int]
+Found = tuple[Any, int]
+
+# Where two lists differ: start and end in the old list, start and end in the new one.
+Block = tuple[int, int, int, int]
 
 
-def _change(old: Any, new: Any) -> _Found | None:
+def _change(old: Any, new: Any) -> Found | None:
     return _dict_change(old, new) if type(new) is dict else _list_change(old, new)
 
 
-def _dict_change(old: dict[str, Any], new: dict[str, Any]) -> _Found | None:
+def _dict_change(old: dict[str, Any], new: dict[str, Any]) -> Found | None:
     changes: dict[str, Any] = {}
     surplus = 0
     added = 0
     get = old.get
     # Nearly all the time of a diff is spent in this loop, so it compares scalars without a call.
     for key, value in new.items():
-        before = get(key, _MISSING)
+        before = get(key, MISSING)
         if before is value:
             continue
         kind = type(value)
         if kind is type(before):
             if kind is float:
-                if before == value and (value != 0.0 or _same(before, value)):
+                if before == value and (value != 0.0 or same(before, value)):
                     continue
             elif kind is dict or kind is list:
                 found = _dict_change(before, value) if kind is dict else _list_change(before, value)
@@ -190,7 +212,7 @@ def _dict_change(old: dict[str, Any], new: dict[str, Any]) -> _Found | None:
                 continue
             changes[key] = value
             continue
-        if before is _MISSING:
+        if before is MISSING:
             added += 1
         if kind is dict or kind is list:
             changes[key] = [value]
@@ -203,17 +225,26 @@ def _dict_change(old: dict[str, Any], new: dict[str, Any]) -> _Found | None:
         for key in old:
             if key not in new:
                 changes[key] = []
-                surplus += _text_size(key) + 1
+                surplus += text_size(key) + 1
     if not changes:
         return None
-    return _smaller(changes, new, surplus + _head_size(len(changes)) - _head_size(len(new)))
+    return smaller(changes, new, surplus + head_size(len(changes)) - head_size(len(new)))
 
 
-def _list_change(old: list[Any], new: list[Any]) -> _Found | None:
-    blocks = _unequal_blocks(old, new)
-    if not blocks:
-        return None
-    edit = _Edit()
+def _list_change(old: list[Any], new: list[Any]) -> Found | None:
+    blocks = unequal_blocks(old, new)
+    return list_edit(old, new, blocks) if blocks else None
+
+
+def list_edit(old: list[Any], new: list[Any], blocks: list[Block]) -> Found:
+    """Return the edit of a list, and its surplus.
+
+    Args:
+        old: The old list.
+        new: The new one.
+        blocks: The blocks in which they differ; at least one.
+    """
+    edit = Edit()
     position = 0
     for start, end, new_start, new_end in blocks:
         edit.keep(start - position)
@@ -226,17 +257,14 @@ def _list_change(old: list[Any], new: list[Any]) -> _Found | None:
     return edit.finish(new)
 
 
-def _unequal_blocks(old: list[Any], new: list[Any]) -> list[tuple[int, int, int, int]]:
-    """Return the blocks in which two lists differ; between them, all items are equal.
-
-    Each block is its start and end in the old list, and its start and end in the new one.
-    """
+def unequal_blocks(old: list[Any], new: list[Any]) -> list[Block]:
+    """Return the blocks in which two lists differ; between them, all items are equal."""
     old_end, new_end = len(old), len(new)
     shorter = min(old_end, new_end)
     start = 0
-    while start < shorter and _same(old[start], new[start]):
+    while start < shorter and same(old[start], new[start]):
         start += 1
-    while old_end > start and new_end > start and _same(old[old_end - 1], new[new_end - 1]):
+    while old_end > start and new_end > start and same(old[old_end - 1], new[new_end - 1]):
         old_end -= 1
         new_end -= 1
     blocks = []
@@ -244,7 +272,7 @@ def _unequal_blocks(old: list[Any], new: list[Any]) -> list[tuple[int, int, int,
     # Look less far each time that nothing is found: when every item moved, looking is a waste.
     look_ahead = _LOOK_AHEAD
     while here < old_end and there < new_end:
-        if _same(old[here], new[there]):
+        if same(old[here], new[there]):
             here += 1
             there += 1
             look_ahead = min(look_ahead + 1, _LOOK_AHEAD)
@@ -253,13 +281,13 @@ def _unequal_blocks(old: list[Any], new: list[Any]) -> list[tuple[int, int, int,
         old_ahead, new_ahead = old_end - here, new_end - there
         for ahead in range(1, min(look_ahead, max(old_ahead, new_ahead) - 1) + 1):
             in_old, in_new = ahead < old_ahead, ahead < new_ahead
-            if in_old and in_new and _same(old[here + ahead], new[there + ahead]):
+            if in_old and in_new and same(old[here + ahead], new[there + ahead]):
                 dropped, inserted = ahead, ahead
                 break
-            if in_old and _same(old[here + ahead], new[there]):
+            if in_old and same(old[here + ahead], new[there]):
                 dropped, inserted = ahead, 0
                 break
-            if in_new and _same(old[here], new[there + ahead]):
+            if in_new and same(old[here], new[there + ahead]):
                 dropped, inserted = 0, ahead
                 break
         else:
@@ -272,7 +300,7 @@ def _unequal_blocks(old: list[Any], new: list[Any]) -> list[tuple[int, int, int,
     return blocks
 
 
-class _Edit:
+class Edit:
     """An edit of a list while it is built, with its surplus."""
 
     def __init__(self) -> None:
@@ -284,15 +312,18 @@ class _Edit:
         self.inserted: list[Any] = []
 
     def keep(self, count: int) -> None:
+        """Keep the next items."""
         if count:
             if self.dropped or self.inserted:
                 self.settle()
             self.kept += count
 
     def drop(self, count: int) -> None:
+        """Remove the next items."""
         self.dropped += count
 
     def insert(self, values: list[Any]) -> None:
+        """Insert values before the next item."""
         self.inserted += values
 
     def turn(self, old: Any, new: Any) -> None:
@@ -312,87 +343,49 @@ class _Edit:
         self.surplus += surplus
 
     def settle(self) -> None:
+        """Append the steps that were collected; they are complete."""
         if self.kept or not self.steps:
             self.steps.append(self.kept)
             # Each item that is kept saves one byte at least.
-            self.surplus += _int_size(self.kept) - self.kept
+            self.surplus += int_size(self.kept) - self.kept
             self.kept = 0
         if self.dropped:
             self.steps.append(-self.dropped)
-            self.surplus += _int_size(-self.dropped)
+            self.surplus += int_size(-self.dropped)
             self.dropped = 0
         if self.inserted:
             self.steps.append(self.inserted)
-            self.surplus += _head_size(len(self.inserted))
+            self.surplus += head_size(len(self.inserted))
             self.inserted = []
 
-    def finish(self, new: list[Any]) -> _Found:
+    def finish(self, new: list[Any]) -> Found:
+        """Return the edit, or the new list itself, and the surplus."""
         if self.dropped or self.inserted:
             self.settle()
-        heads = _head_size(len(self.steps)) - _head_size(len(new))
-        return _smaller(self.steps, new, self.surplus + heads)
+        heads = head_size(len(self.steps)) - head_size(len(new))
+        return smaller(self.steps, new, self.surplus + heads)
 
 
-def _smaller(change: Any, new: Any, surplus: int) -> _Found:
+def smaller(change: Any, new: Any, surplus: int) -> Found:
+    """Return a change of this surplus, or the new value itself where that is smaller."""
     if surplus > 0:
-        size = _size(change)
+        size = packed_size(change)
         # Count the value only up to the size of the change: the work is limited by the patch.
-        surplus = size - _size(new, size)
+        surplus = size - packed_size(new, size)
         if surplus > 0:
             return [new], 1
     return change, surplus
 
 
-def _size(value: Any, enough: float = float("inf")) -> int:
-    """Return the size in msgpack; stop counting when it is known to be enough."""
-    kind = type(value)
-    if kind is str:
-        return _text_size(value)
-    if kind is int:
-        return _int_size(value)
-    if kind is float:
-        return 9
-    if kind is not dict and kind is not list:
-        return 1
-    total = _head_size(len(value))
-    if kind is dict:
-        for key, item in value.items():
-            if total >= enough:
-                break
-            total += _text_size(key)
-            total += _size(item, enough - total)
-    else:
-        for item in value:
-            if total >= enough:
-                break
-            total += _size(item, enough - total)
-    return total
-
-
-def _head_size(count: int) -> int:
-    return 1 if count < 16 else 3 if count < 65_536 else 5
-
-
-def _text_size(text: str) -> int:
-    count = len(text) if text.isascii() else len(text.encode())
-    return count + (1 if count < 32 else 2 if count < 256 else 3 if count < 65_536 else 5)
-
-
-def _int_size(number: int) -> int:
-    if -32 <= number < 128:
-        return 1
-    bits = number.bit_length() if number >= 0 else (-1 - number).bit_length() + 1
-    return 2 if bits <= 8 else 3 if bits <= 16 else 5 if bits <= 32 else 9
-
-
-def _changed(old: Any, change: Any, depth: int) -> Any:
+def changed(old: Any, change: Any, depth: int) -> Any:
+    """Return what a change makes of a value that is inside of so many maps and lists."""
     kind = type(change)
     if kind is dict:
-        return _merged(old, change, depth)
+        return merged(old, change, depth)
     if kind is not list:
         return _scalar(change)
     if len(change) > 1:
-        return _edited(old, change, depth)
+        return edited(old, change, depth)
     if not change:
         raise Fault("expected a change, got a removal where there is no key")
     return normalised(change[0], depth)
@@ -404,9 +397,22 @@ def _scalar(value: Any) -> Any:
     return normalised(value)
 
 
-def _merged(old: Any, changes: dict[Any, Any], depth: int) -> dict[str, Any]:
+def merged(
+    old: Any,
+    changes: dict[Any, Any],
+    depth: int,
+    apply_change: Callable[[Any, Any, int], Any] = changed,
+) -> dict[str, Any]:
+    """Return what changes make of a map.
+
+    Args:
+        old: The map, if it is one.
+        changes: The changes by key.
+        depth: How many maps and lists the map is inside of.
+        apply_change: Does the same as `changed` for the values, or more.
+    """
     if type(old) is not dict:
-        raise Fault(f"expected changes to {_old_name(old)}, got those to a dict")
+        raise Fault(f"expected changes to {old_name(old)}, got those to a dict")
     if depth == MAX_DEPTH:
         raise too_deep()
     new = old.copy()
@@ -419,10 +425,10 @@ def _merged(old: Any, changes: dict[Any, Any], depth: int) -> dict[str, Any]:
             if kind is float or kind is int:
                 new[key] = normalised(change)
             elif kind is list and not change:
-                if new.pop(key, _MISSING) is _MISSING:
+                if new.pop(key, MISSING) is MISSING:
                     raise Fault("expected a key that is there, got the removal of none")
             else:
-                new[key] = _changed(old.get(key, _MISSING), change, depth)
+                new[key] = apply_change(old.get(key, MISSING), change, depth)
         except Fault as error:
             raise Inside(key, error) from None
     if len(new) > len(old):
@@ -432,9 +438,10 @@ def _merged(old: Any, changes: dict[Any, Any], depth: int) -> dict[str, Any]:
     return new
 
 
-def _edited(old: Any, edit: list[Any], depth: int) -> list[Any]:
+def edited(old: Any, edit: list[Any], depth: int) -> list[Any]:
+    """Return what an edit of at least one step makes of a list; see `changed`."""
     if type(old) is not list:
-        raise Fault(f"expected changes to {_old_name(old)}, got those to a list")
+        raise Fault(f"expected changes to {old_name(old)}, got those to a list")
     if depth == MAX_DEPTH:
         raise too_deep()
     if type(edit[0]) is not int or edit[0] < 0:
@@ -461,12 +468,12 @@ def _edited(old: Any, edit: list[Any], depth: int) -> list[Any]:
             if position == len(old):
                 raise Fault(f"expected at most {len(old)} items, got the change of one more")
             if kind is dict:
-                new.append(_merged(old[position], step, depth))
+                new.append(merged(old[position], step, depth))
             elif step is None:
                 inner = next(steps, None)
                 if type(inner) is not list or len(inner) < 2:
                     raise Fault(f"expected an edit of a list, got {value_name(inner)}")
-                new.append(_edited(old[position], inner, depth))
+                new.append(edited(old[position], inner, depth))
             else:
                 raise Fault(f"expected a step of an edit, got {_step_name(step)}")
         except Fault as error:
@@ -476,8 +483,9 @@ def _edited(old: Any, edit: list[Any], depth: int) -> list[Any]:
     return new
 
 
-def _old_name(old: Any) -> str:
-    return "a new key" if old is _MISSING else value_name(old)
+def old_name(old: Any) -> str:
+    """Return the name of an old value's type, for errors."""
+    return "a new key" if old is MISSING else value_name(old)
 
 
 def _step_name(step: Any) -> str:
