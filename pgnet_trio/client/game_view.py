@@ -359,12 +359,17 @@ class GameView:
 
     def _take_patch(self, event: Patched) -> None:
         if event.base == self._state_version and self._now.states.count:
+            size = self._state_size + event.size
             try:
-                data = patch.apply(self._now.states.data, event.patch)
+                if event.columns:
+                    data = patch.apply_columns(self._now.states.data, event.patch)
+                    size += patch.growth(event.patch)
+                else:
+                    data = patch.apply(self._now.states.data, event.patch)
             except CodecError as error:
                 logger.warning("A patch of the state does not fit: %s", one_line(error))
             else:
-                self._take_state(event.version, data, self._state_size + event.size)
+                self._take_state(event.version, data, size)
                 return
         if not self._state_wanted:
             self._state_wanted = True

@@ -384,9 +384,7 @@ def _entries(entries: Any, count: int) -> Iterable[Any]:
             raise Fault(f"expected {count} entries, got {len(entries)}")
         return entries
     if type(entries) not in CONSTANTS:
-        raise Fault(
-            f"expected a list of entries, or one number, bool or None for all, got {value_name(entries)}"
-        )
+        raise Fault(f"expected a list of entries, or one number for all, got {value_name(entries)}")
     return repeat(entries, count)
 
 

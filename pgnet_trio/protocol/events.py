@@ -274,12 +274,14 @@ class Patched:
         base: The version of the state that it applies to.
         version: The version of the state that results.
         patch: The difference.
+        columns: Whether tables in it may stand column by column: `patch.apply_columns`.
     """
 
     base: int
     version: int
     patch: Any
     size: int = attrs.field(default=0, eq=False, repr=False)
+    columns: bool = False
 
 
 @attrs.frozen

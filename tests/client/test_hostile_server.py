@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from pgnet_trio.transport import Transport
 
-HELLO, WELCOME, PUSH, STATE, PATCH, QUESTION, WITHDRAWAL, GAME, RESPONSE = (
-    0, 3, 9, 10, 11, 13, 14, 16, 8,
+HELLO, WELCOME, PUSH, STATE, PATCH, QUESTION, WITHDRAWAL, GAME, RESPONSE, COLUMN_PATCH = (
+    0, 3, 9, 10, 11, 13, 14, 16, 8, 24,
 )  # fmt: skip
 
 # What a test sends in all, and what of it a client may hold: a few bounds of 1 to 8 MiB.
@@ -65,7 +65,7 @@ class HostileServer(Connector):
 
     @asynccontextmanager
     async def _connect(self, max_message_size: int | None) -> AsyncIterator[Transport]:
-        here, there = memory_pair("pgnet.2", max_messages=4)
+        here, there = memory_pair("pgnet.2.1", max_messages=4)
         here.max_message_size = max_message_size
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._serve, there)
@@ -86,7 +86,7 @@ class HostileServer(Connector):
         try:
             async with trio.open_nursery() as nursery:
                 await there.receive()
-                await send([HELLO, None], [WELCOME, "hello", bytes(32)])
+                await send([HELLO, None, ["columns"]], [WELCOME, "hello", bytes(32)])
                 await send([GAME, "table 1", 0.0, 0.0, "", ""])
                 nursery.start_soon(read)
                 await self._script(send)
@@ -155,6 +155,14 @@ async def grows_its_state(send: Send) -> None:
         await send([PATCH, number + 1, number + 2, {str(number): f"{number:4096}"}])
 
 
+async def grows_its_numbers(send: Send) -> None:
+    fields = "abcdefghij"
+    rows = [dict.fromkeys(fields, 0)] * 12_000
+    await send([STATE, 1, rows])
+    columns = [[field, [0, len(rows)], 2**62] for field in fields]
+    await send([COLUMN_PATCH, 1, 2, [None, columns]])
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
@@ -167,6 +175,7 @@ async def grows_its_state(send: Send) -> None:
         (has_players, f"bytes of a game's players: expected at most {MAX_PLAYERS_SIZE}, got "),
         (has_many_players, f"bytes of a game's players: expected at most {MAX_PLAYERS_SIZE}, got "),
         (grows_its_state, f"bytes of a state: expected at most {MAX_STATE_SIZE}, got "),
+        (grows_its_numbers, f"bytes of a state: expected at most {MAX_STATE_SIZE}, got "),
     ],
 )
 async def test_what_no_game_needs_ends_the_session(

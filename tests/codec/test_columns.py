@@ -49,7 +49,7 @@ def tables(draw: st.DrawFn) -> tuple[Any, Any]:
     row = st.fixed_dictionaries(dict.fromkeys(fields, CELLS))
     count = draw(st.integers(1, 12))
     if draw(st.booleans()):
-        keys = draw(st.lists(KEYS, unique=True, min_size=count, max_size=count))
+        keys: list[Any] = draw(st.lists(KEYS, unique=True, min_size=count, max_size=count))
         old: Any = {key: draw(row) for key in keys}
     else:
         keys = list(range(count))
@@ -214,7 +214,7 @@ def shuffled(state: Any, rng: random.Random) -> Any:
 
 
 def test_what_did_not_change_is_shared_with_the_old_state_and_what_did_is_not() -> None:
-    old = {"map": {"a": [1, 2]}, "ships": players(20)}
+    old: Any = {"map": {"a": [1, 2]}, "ships": players(20)}
     ships: Any = copy.deepcopy(old["ships"])
     for number in range(5, 20):
         ships[f"p{number}"]["x"] += 1
@@ -338,6 +338,8 @@ def test_floats_that_moved_take_no_more_than_themselves() -> None:
 
 # Wrong patches.
 
+OTHERS = st.sampled_from([-1, 0, 1, 2**63, 10**30, None, [], True, 0.5, float("nan"), {}])
+
 
 @st.composite
 def almost_columns(draw: st.DrawFn) -> tuple[Any, Any]:
@@ -349,26 +351,23 @@ def almost_columns(draw: st.DrawFn) -> tuple[Any, Any]:
     return old, patch
 
 
-def damaged(value: Any) -> st.SearchStrategy[Any]:
-    others = st.one_of(ANYTHING, st.sampled_from([-1, 0, 1, 2**63, 10**30, None, [], True]))
-    if isinstance(value, list) and value:
-        return st.one_of(
-            others,
-            *(
-                damaged(item).map(lambda other, at=at: [*value[:at], other, *value[at + 1 :]])
-                for at, item in enumerate(value)
-            ),
-            st.integers(0, len(value) - 1).map(lambda at: value[:at] + value[at + 1 :]),
-            st.integers(0, len(value) - 1).map(lambda at: [*value[:at], value[at], *value[at:]]),
-        )
+@st.composite
+def damaged(draw: st.DrawFn, value: Any) -> Any:
+    """A patch of which one part is another, is missing, or is there twice."""
     if isinstance(value, dict) and value:
-        return st.one_of(
-            *(
-                damaged(item).map(lambda other, key=key: value | {key: other})
-                for key, item in value.items()
-            )
-        )
-    return others
+        key = draw(st.sampled_from([*value]))
+        return value | {key: draw(damaged(value[key]))}
+    if isinstance(value, list) and value:
+        at = draw(st.integers(0, len(value) - 1))
+        before, part, after = value[:at], value[at], value[at + 1 :]
+        how = draw(st.sampled_from(["inside", "inside", "inside", "other", "missing", "twice"]))
+        if how == "inside":
+            return [*before, draw(damaged(part)), *after]
+        if how == "missing":
+            return [*before, *after]
+        if how == "twice":
+            return [*before, part, part, *after]
+    return draw(st.one_of(OTHERS, ANYTHING))
 
 
 @given(almost_columns())

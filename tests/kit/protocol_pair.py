@@ -12,7 +12,7 @@ import msgspec
 
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.crypto.noise import NoiseHandshake, NoiseTransport
-from pgnet_trio.patch import diff, is_replacement
+from pgnet_trio.patch import diff, diff_columns, is_replacement
 from pgnet_trio.protocol.events import LoggedIn, Resume, Resumed
 from pgnet_trio.protocol.v2 import (
     SUBPROTOCOL_2_1,
@@ -53,8 +53,8 @@ class Seen:
         self.data = data
         self.encoded = msgpack(data)
 
-    def patch_from(self, earlier: Seen) -> bytes | None:
-        patch = diff(earlier.data, self.data)
+    def patch_from(self, earlier: Seen, *, columns: bool) -> bytes | None:
+        patch = (diff_columns if columns else diff)(earlier.data, self.data)
         if patch is None:
             return None
         return b"" if is_replacement(patch) else msgpack(patch)

@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 
 from pgnet_trio.errors import ProtocolError
+from pgnet_trio.patch import apply, apply_columns, diff, diff_columns
 from pgnet_trio.protocol.events import (
     Goodbye,
     LoggedIn,
     LogIn,
+    Patched,
     Restarting,
     Resume,
     Resumed,
     ResumeRefusal,
+    StateShown,
 )
 from pgnet_trio.protocol.v2 import (
     SUBPROTOCOL,
@@ -27,6 +30,7 @@ from pgnet_trio.protocol.v2 import (
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 from pgnet_trio.protocol.v2.features import (
+    COLUMNS,
     FEATURES,
     MAX_FEATURE_NAME,
     MAX_FEATURES,
@@ -39,6 +43,7 @@ from tests.kit.protocol_pair import (
     TOKEN,
     Requests,
     ScriptedPeer,
+    Seen,
     exchange,
     random_bytes,
 )
@@ -211,6 +216,48 @@ def test_fewer_lost_pushes_than_one_break_the_rules(count: int) -> None:
     log_in(client, server)
     with pytest.raises(ProtocolError, match=f"expected 1 push or more, got {count}"):
         client.receive(ScriptedPeer(None).say(wire.LostEnvelope(count)))
+
+
+# Tables column by column
+
+SHIPS = {f"ship {number}": {"x": number, "y": number * 3} for number in range(20)}
+MOVED = {key: {"x": ship["x"] + 1, "y": ship["y"] - 2} for key, ship in SHIPS.items()}
+
+
+def patch_of(features: Collection[str]) -> Patched:
+    client, server = make_pair(client=features)
+    delivery = log_in(client, server)
+    delivery.show(Seen(SHIPS))
+    assert exchange(client, server) == [StateShown(1, SHIPS)]
+    delivery.show(Seen(MOVED))
+    (event,) = exchange(client, server)
+    assert isinstance(event, Patched)
+    return event
+
+
+def test_a_patch_has_columns_where_both_know_them() -> None:
+    event = patch_of(FEATURES)
+    assert event == Patched(1, 2, diff_columns(SHIPS, MOVED), columns=True)
+    assert apply_columns(SHIPS, event.patch) == MOVED
+
+
+@pytest.mark.parametrize("features", [(), FEATURES - {COLUMNS}])
+def test_a_patch_has_none_for_who_does_not_know_them(features: Collection[str]) -> None:
+    event = patch_of(features)
+    assert event == Patched(1, 2, diff(SHIPS, MOVED), columns=False)
+    assert apply(SHIPS, event.patch) == MOVED
+
+
+def test_a_column_patch_breaks_the_rules_where_the_feature_is_not_in_use() -> None:
+    client, server = make_pair(client=FEATURES - {COLUMNS})
+    delivery = log_in(client, server)
+    # As a server would that does not look at what the client has named.
+    delivery.features = FEATURES
+    delivery.show(Seen(SHIPS))
+    exchange(client, server)
+    delivery.show(Seen(MOVED))
+    with pytest.raises(ProtocolError, match="'columns' is not in use"):
+        exchange(client, server)
 
 
 # The token that stands for the password

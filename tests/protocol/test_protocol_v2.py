@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError, ServerKeyMismatch
 from pgnet_trio.messages import Packet, Push, Response, Status
-from pgnet_trio.patch import apply
+from pgnet_trio.patch import apply, apply_columns, diff_columns
 from pgnet_trio.protocol.events import (
     FullStateRequested,
     GameChanged,
@@ -52,6 +52,7 @@ from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 from pgnet_trio.protocol.v2.envelopes import (
     Acknowledgement,
     AnswerEnvelope,
+    ColumnPatchEnvelope,
     FullStateRequestEnvelope,
     GameEnvelope,
     GoodbyeEnvelope,
@@ -711,6 +712,7 @@ FROM_SERVER: dict[type, Any] = {
     PushEnvelope: PushEnvelope("news", {}),
     StateEnvelope: StateEnvelope(1, None),
     PatchEnvelope: PatchEnvelope(0, 1, {}),
+    ColumnPatchEnvelope: ColumnPatchEnvelope(0, 1, {}),
     LastState: LastState(1, None),
     QuestionEnvelope: QuestionEnvelope(5, "choose", {}, None, 0.0),
     WithdrawalEnvelope: WithdrawalEnvelope(5),
@@ -1302,6 +1304,7 @@ def test_no_repr_shows_a_secret() -> None:
         StateEnvelope(1, payload),
         LastState(1, payload),
         PatchEnvelope(1, 2, payload),
+        ColumnPatchEnvelope(1, 2, payload),
         LOG_IN,
         Resume(USERNAME, token, 0),
         LoggedIn("hi", token),
@@ -1474,6 +1477,23 @@ def test_the_page_explains_patches_as_they_are() -> None:
         ).groups()  # type: ignore[union-attr]
     )
     assert apply(old, patch) == new
+
+
+def test_the_page_explains_column_patches_as_they_are() -> None:
+    found = re.search(
+        r"^old ([^`]*?)^columns (.*?)^new (.*?)^```.*?^```text(.*?)^```",
+        PAGE,
+        re.MULTILINE | re.DOTALL,
+    )
+    assert found is not None
+    old, patch, new = (json.loads(re.sub(r"\s+", " ", text)) for text in found.groups()[:3])
+    assert diff_columns(old, new) == patch
+    assert apply_columns(old, patch) == new
+    envelope = bytes.fromhex(found[4])
+    assert envelope == wire.encode_patch(4, 5, msgpack(patch), columns=True)
+    assert wire.read_from_server(wire.array_head(1) + envelope) == [
+        ColumnPatchEnvelope(4, 5, patch)
+    ]
 
 
 # The fuzz test, in its short form.

@@ -25,7 +25,7 @@ from pgnet_trio.client.connector import Connector
 from pgnet_trio.client.run import ClientRun
 from pgnet_trio.codec import encode_msgpack
 from pgnet_trio.messages import wall_clock
-from pgnet_trio.patch import diff
+from pgnet_trio.patch import diff, diff_columns
 from pgnet_trio.protocol.events import (
     ClientEvent,
     GameChanged,
@@ -34,6 +34,8 @@ from pgnet_trio.protocol.events import (
     ResponseReceived,
     StateShown,
 )
+from pgnet_trio.protocol.v2 import ClientProtocol
+from pgnet_trio.protocol.v2.features import COLUMNS, FEATURES
 from pgnet_trio.testing import HostedServer, hosting
 from tests.kit.hosting import hosting_faults
 
@@ -493,8 +495,11 @@ async def test_what_a_player_may_not_see_is_never_sent(autojump_clock: MockClock
     assert one == other
 
 
-async def test_what_all_see_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = {"encode": 0, "diff": 0}
+@pytest.mark.parametrize("older", [0, 4])
+async def test_what_all_see_is_encoded_once_in_each_form(
+    older: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"encode": 0, "diff": 0, "diff_columns": 0}
 
     def counting(name: str, function: Any) -> Any:
         def count(*args: Any) -> Any:
@@ -503,20 +508,32 @@ async def test_what_all_see_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> 
 
         return count
 
-    for name, function in (("encode", encode_msgpack), ("diff", diff)):
+    for name, function in (
+        ("encode", encode_msgpack),
+        ("diff", diff),
+        ("diff_columns", diff_columns),
+    ):
         monkeypatch.setattr(
             f"pgnet_trio.server.room.snapshots.{function.__name__}", counting(name, function)
         )
+
+    class Older(ClientProtocol):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(features=FEATURES - {COLUMNS}, **options)
+
     async with hosting(Adding) as server, trio.open_nursery() as nursery:
         clients = [server.client(f"user{number}") for number in range(10)]
-        for client in clients:
+        for number, client in enumerate(clients):
+            if number == 10 - older:
+                monkeypatch.setattr("pgnet_trio.protocol.v2.ClientProtocol", Older)
             await nursery.start(client.run)
             await client.join_game("table 1")
         await wait_all_tasks_blocked()
-        counts.update(encode=0, diff=0)
+        counts.update(encode=0, diff=0, diff_columns=0)
         await clients[0].call(Add(5))
         await wait_all_tasks_blocked()
-        assert counts == {"encode": 1, "diff": 1}
+        forms = 2 if older else 1
+        assert counts == {"encode": forms, "diff": forms - 1, "diff_columns": 1}
         assert all(client.get_state(Numbers).numbers == [5] for client in clients)
         for client in clients:
             client.disconnect()

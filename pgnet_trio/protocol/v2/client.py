@@ -268,10 +268,16 @@ class ClientProtocol(Endpoint):
                 envelope.created_on,
             )
             return ResponseReceived(envelope.id, response, size)
-        if kind is wire.PatchEnvelope:
+        if kind is wire.PatchEnvelope or kind is wire.ColumnPatchEnvelope:
             if envelope.base == self._delivery.state_version:
                 self._delivery.state_version = envelope.version
-            return Patched(envelope.base, envelope.version, plain(envelope.patch, "patch"), size)
+            return Patched(
+                envelope.base,
+                envelope.version,
+                plain(envelope.patch, "patch"),
+                size,
+                kind is wire.ColumnPatchEnvelope,
+            )
         if kind is wire.StateEnvelope or kind is wire.LastState:
             if kind is wire.LastState and envelope.version == self._delivery.state_version:
                 # This client has it: the server could not know that it had arrived.

@@ -28,6 +28,7 @@ __all__ = [
     "PONG",
     "Acknowledgement",
     "AnswerEnvelope",
+    "ColumnPatchEnvelope",
     "FromClient",
     "FromServer",
     "FullStateRequestEnvelope",
@@ -209,6 +210,14 @@ class PatchEnvelope(_Envelope, tag=11, frozen=True):
     patch: Any
 
 
+class ColumnPatchEnvelope(_Envelope, tag=24, frozen=True):
+    """Server: the same with tables column by column. Of the feature ``columns``."""
+
+    base: int
+    version: int
+    patch: Any
+
+
 class LastState(_Envelope, tag=12, frozen=True):
     """Server: the state when the user left the game. It is counted, so it is certain to arrive."""
 
@@ -330,6 +339,7 @@ FromServer = (
     | PushEnvelope
     | StateEnvelope
     | PatchEnvelope
+    | ColumnPatchEnvelope
     | LastState
     | QuestionEnvelope
     | WithdrawalEnvelope
@@ -358,6 +368,8 @@ _PUSH, _QUESTION, _ANSWER = (
 )
 
 PING, PONG = encode(Ping()), encode(Pong())
+_PATCH_HEAD = b"\x94" + encode(_NUMBERS[PatchEnvelope])
+_COLUMN_PATCH_HEAD = b"\x94" + encode(_NUMBERS[ColumnPatchEnvelope])
 
 
 def read_from_client(plaintext: bytes) -> list[FromClient | ShallowRequest | ShallowAnswer]:
@@ -594,9 +606,17 @@ def encode_state(version: int, data: bytes, *, last: bool = False) -> bytes:
     return b"\x93" + encode(_NUMBERS[kind]) + encode(version) + data
 
 
-def encode_patch(base: int, version: int, patch: bytes) -> bytes:
-    """Put the msgpack bytes of a patch into its envelope."""
-    return b"\x94" + encode(_NUMBERS[PatchEnvelope]) + encode(base) + encode(version) + patch
+def encode_patch(base: int, version: int, patch: bytes, *, columns: bool = False) -> bytes:
+    """Put the msgpack bytes of a patch into its envelope.
+
+    Args:
+        base: The version that it changes.
+        version: The version that it makes.
+        patch: The patch.
+        columns: Whether it may have columns: a patch of `patch.diff_columns`.
+    """
+    head = _COLUMN_PATCH_HEAD if columns else _PATCH_HEAD
+    return head + encode(base) + encode(version) + patch
 
 
 def _text(value: object, path: str) -> str:

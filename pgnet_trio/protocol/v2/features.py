@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from pgnet_trio.errors import ProtocolError
 
 __all__ = [
+    "COLUMNS",
     "DIRECTORY",
     "FEATURES",
     "LOST",
@@ -22,6 +23,9 @@ __all__ = [
     "TOKEN",
     "agree",
 ]
+
+COLUMNS = "columns"
+"""Patches may have tables column by column, in an envelope of their own."""
 
 DIRECTORY = "directory"
 """The request for the directory of games takes `after` and `limit`, and its answer says `more`."""
@@ -38,7 +42,7 @@ RESTART = "restart"
 TOKEN = "token"
 """The server gives the client a token, with which it may log in later instead of the password."""
 
-FEATURES: frozenset[str] = frozenset({DIRECTORY, LOST, REJOIN, RESTART, TOKEN})
+FEATURES: frozenset[str] = frozenset({COLUMNS, DIRECTORY, LOST, REJOIN, RESTART, TOKEN})
 """The features of this release; docs/protocol.md has a table of them."""
 
 MAX_FEATURES = 64

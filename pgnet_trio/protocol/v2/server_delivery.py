@@ -30,7 +30,7 @@ from pgnet_trio.protocol.v2.envelopes import (
     encode_state,
     is_presence,
 )
-from pgnet_trio.protocol.v2.features import LOST
+from pgnet_trio.protocol.v2.features import COLUMNS, LOST
 from pgnet_trio.protocol.v2.states import ACKNOWLEDGE_AFTER, MAX_ENVELOPE_SIZE, WINDOW
 
 if TYPE_CHECKING:
@@ -69,8 +69,10 @@ class Snapshot(Protocol):
     def encoded(self) -> bytes:
         """The whole state, in msgpack."""
 
-    def patch_from(self, earlier: Any, /) -> bytes | None:
+    def patch_from(self, earlier: Any, /, *, columns: bool) -> bytes | None:
         """Return how it differs from an earlier snapshot, in msgpack.
+
+        The patch is one of `patch.diff_columns` or, without columns, of `patch.diff`.
 
         None where nothing differs; empty where the whole state is shorter than the patch.
         """
@@ -489,13 +491,14 @@ class ServerDelivery:
         """
         snapshot, shown = self._snapshot, self._shown
         assert snapshot is not None
-        patch = b"" if shown is None else snapshot.patch_from(shown)
+        columns = COLUMNS in self.features
+        patch = b"" if shown is None else snapshot.patch_from(shown, columns=columns)
         if patch is None:
             self._shown = snapshot
             return None
         version = self._version + 1
         if patch:
-            envelope = encode_patch(self._version, version, patch)
+            envelope = encode_patch(self._version, version, patch, columns=columns)
         else:
             envelope = encode_state(version, snapshot.encoded)
         limit = self.max_envelope_size

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from pgnet_trio.protocol.v2 import envelopes as wire
-from pgnet_trio.protocol.v2.features import LOST, RESTART
+from pgnet_trio.protocol.v2.features import COLUMNS, LOST, RESTART
 
 __all__ = [
     "ACKNOWLEDGE_AFTER",
@@ -167,6 +167,7 @@ CLIENT_TRANSITIONS: Transitions = {
         wire.PushEnvelope: State.OPEN,
         wire.StateEnvelope: State.OPEN,
         wire.PatchEnvelope: State.OPEN,
+        wire.ColumnPatchEnvelope: State.OPEN,
         wire.LastState: State.OPEN,
         wire.QuestionEnvelope: State.OPEN,
         wire.WithdrawalEnvelope: State.OPEN,
@@ -182,7 +183,11 @@ CLIENT_TRANSITIONS: Transitions = {
 }
 
 # Of which feature a kind of envelope is; the others belong to every release.
-FEATURE_OF: Mapping[type, str] = {wire.RestartEnvelope: RESTART, wire.LostEnvelope: LOST}
+FEATURE_OF: Mapping[type, str] = {
+    wire.RestartEnvelope: RESTART,
+    wire.LostEnvelope: LOST,
+    wire.ColumnPatchEnvelope: COLUMNS,
+}
 
 # The client counts and acknowledges these; until then, the server keeps them.
 COUNTED = (

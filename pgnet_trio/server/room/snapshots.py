@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgnet_trio.codec import encode_msgpack, to_plain
 from pgnet_trio.errors import CodecError
-from pgnet_trio.patch import diff, is_replacement
+from pgnet_trio.patch import diff, diff_columns, growth, is_replacement
 from pgnet_trio.protocol.v2.states import MAX_ENVELOPE_SIZE
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Snapshot:
     Args:
         data: The state as plain data, which nobody changes any more.
         earlier: The previous snapshot; None for the first.
-        patch: How this one differs from the previous one.
+        patch: How this one differs from the previous one: what `diff_columns` returns.
 
     Attributes:
         data: The state.
@@ -37,16 +37,18 @@ class Snapshot:
             earlier snapshot plus the patches since: that is cheaper to know than its own size.
     """
 
-    __slots__ = ("_earlier", "_encoded", "_patch", "data", "largest_size")
+    __slots__ = ("_column_patch", "_earlier", "_encoded", "_patch", "data", "largest_size")
 
     def __init__(self, data: Any, earlier: Snapshot | None = None, patch: Any = None) -> None:
         self.data = data
         self._earlier = earlier
-        self._patch = None if earlier is None else _encode_patch(patch)
+        # The patch for those who do not know columns is made when one of them needs it.
+        self._patch: bytes | None = None
+        self._column_patch = None if earlier is None else _encode_patch(patch)
         self._encoded: bytes | None = None
         self.largest_size = 0
-        if earlier is not None and self._patch:
-            self.largest_size = earlier.largest_size + len(self._patch)
+        if earlier is not None and self._column_patch:
+            self.largest_size = earlier.largest_size + len(self._column_patch) + growth(patch)
         if not 0 < self.largest_size <= MAX_STATE_SIZE:
             self.largest_size = len(self.encoded)
 
@@ -57,19 +59,22 @@ class Snapshot:
             self._encoded = encode_msgpack(self.data)
         return self._encoded
 
-    def patch_from(self, earlier: Snapshot) -> bytes | None:
+    def patch_from(self, earlier: Snapshot, *, columns: bool) -> bytes | None:
         """Return the patch from an earlier snapshot to this one, in msgpack.
 
         See `pgnet_trio.protocol.v2.server_delivery.Snapshot`.
         """
-        if earlier is self._earlier:
-            return self._patch
-        patch = diff(earlier.data, self.data)
-        return None if patch is None else _encode_patch(patch)
+        if earlier is not self._earlier:
+            return _patch(earlier, self, columns)
+        if columns:
+            return self._column_patch
+        if self._patch is None:
+            self._patch = _patch(earlier, self, columns)
+        return self._patch
 
     def forget_earlier(self) -> None:
         """Let go of the previous snapshot; there is a later one now."""
-        self._earlier = self._patch = None
+        self._earlier = self._patch = self._column_patch = None
 
 
 class Views:
@@ -151,7 +156,7 @@ class Views:
                 return None
             snapshot = Snapshot(data)
         else:
-            patch = diff(before.data, data)
+            patch = diff_columns(before.data, data)
             if patch is None:
                 return before
             snapshot = Snapshot(data, before, patch)
@@ -163,6 +168,11 @@ class Views:
             )
         self._snapshots[seat] = snapshot
         return snapshot
+
+
+def _patch(earlier: Snapshot, later: Snapshot, columns: bool) -> bytes | None:
+    patch = (diff_columns if columns else diff)(earlier.data, later.data)
+    return None if patch is None else _encode_patch(patch)
 
 
 def _encode_patch(patch: Any) -> bytes:
