@@ -134,6 +134,8 @@ def test_the_patch_of_two_states_turns_the_first_into_the_second(pair: tuple[Any
 
 
 @given(PLAYS)
+# One byte too many.
+@example(([{"": 0}, {"": 10}, {"": 20}], [{"": 1}, {"": 12}, {"": 23}]))
 @thoroughly
 def test_a_patch_is_never_larger_than_without_columns(pair: tuple[Any, Any]) -> None:
     old, new = pair
@@ -180,6 +182,7 @@ def test_patches_without_columns_are_applied_as_ever(pair: tuple[Any, Any]) -> N
 
 
 @given(PLAYS)
+@example(([{"x": 65_535}] * 50, [{"x": 65_536}] * 50))
 @unhurried
 def test_a_state_grows_by_no_more_than_its_patch_and_what_is_said(pair: tuple[Any, Any]) -> None:
     old, new = pair
@@ -338,7 +341,9 @@ def test_floats_that_moved_take_no_more_than_themselves() -> None:
 
 # Wrong patches.
 
-OTHERS = st.sampled_from([-1, 0, 1, 2**63, 10**30, None, [], True, 0.5, float("nan"), {}])
+OTHERS: st.SearchStrategy[Any] = st.sampled_from(
+    [-1, 0, 1, 2**63, 10**30, None, [], True, 0.5, float("nan"), {}]
+)
 
 
 @st.composite

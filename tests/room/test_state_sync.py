@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ from pgnet_trio.protocol.events import (
 )
 from pgnet_trio.protocol.v2 import ClientProtocol
 from pgnet_trio.protocol.v2.features import COLUMNS, FEATURES
+from pgnet_trio.server.room.snapshots import Snapshot
 from pgnet_trio.testing import HostedServer, hosting
 from tests.kit.hosting import hosting_faults
 
@@ -537,6 +539,19 @@ async def test_what_all_see_is_encoded_once_in_each_form(
         assert all(client.get_state(Numbers).numbers == [5] for client in clients)
         for client in clients:
             client.disconnect()
+
+
+def test_a_snapshot_is_never_longer_than_it_says() -> None:
+    # Differences of one byte make numbers of three bytes numbers of five, and five numbers of nine.
+    states = [
+        {f"ship {number}": {"x": x, "y": y} for number in range(50)}
+        for x, y in [(65_530, 2**32 - 5), (65_540, 2**32 + 5), (65_541, -1), (-(2**40), 2**62)]
+    ]
+    snapshot = Snapshot(states[0])
+    assert snapshot.largest_size == len(snapshot.encoded)
+    for earlier, later in itertools.pairwise(states):
+        snapshot = Snapshot(later, snapshot, diff_columns(earlier, later))
+        assert len(snapshot.encoded) <= snapshot.largest_size < 20_000
 
 
 async def test_a_view_of_nothing_is_no_state() -> None:
