@@ -189,7 +189,8 @@ def _any_scalars(
     rows: Sequence[int], olds: list[Any], news: list[Any], kinds: set[type]
 ) -> _Entries:
     differ = list(map(is_not, olds, news))
-    rows, olds, news = (list(compress(each, differ)) for each in (rows, olds, news))
+    if not all(differ):
+        rows, olds, news = (list(compress(each, differ)) for each in (rows, olds, news))
     # Equal floats have a difference that is whole, too.
     if kinds != _FLOATS or any(map(float.is_integer, map(sub, news, olds))):
         differ = [not same(old, new) for old, new in zip(olds, news, strict=True)]

@@ -25,6 +25,7 @@ COMMANDS = {
     "stall": "what somebody who reads slowly, or not at all, costs others",
     "reconnect": "connections that come, drop and come back",
     "diff": "finding and applying what changed in a state",
+    "columns": "the same with tables column by column, beside it",
     "sync": "one room, its state shown to all in each tick, beside Colyseus where it is installed",
     "scale": "memory, CPU time and latency with more and more players",
     "idle": "memory of idle logged-in connections",
@@ -32,6 +33,7 @@ COMMANDS = {
 }
 TIMED = {"roundtrip", "local", "latency", "move", "handler", "push", "stall", "sync", "scale"}
 ONCE = {"idle", "scale"}
+REPEATED = {"import", "diff", "columns"}
 
 # What a process costs once has to be drowned by what is measured.
 MOST_IMPORTS_AND_DIFFS = 15
@@ -76,7 +78,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             command.add_argument(
                 "--rounds",
                 type=_positive,
-                default=MOST_IMPORTS_AND_DIFFS if name in {"import", "diff"} else 5,
+                default=MOST_IMPORTS_AND_DIFFS if name in REPEATED else 5,
                 help="how often each measurement is repeated (%(default)s)",
             )
         if name in {"roundtrip", "all"}:
@@ -216,6 +218,10 @@ def _run_one(options: argparse.Namespace) -> Report:
             from tests.benchmarks.diff import diff_benchmark
 
             return diff_benchmark(rounds=options.rounds, progress=_progress)
+        case "columns":
+            from tests.benchmarks.columns import columns_benchmark
+
+            return columns_benchmark(rounds=options.rounds, progress=_progress)
         case "sync":
             from tests.benchmarks.sync import sync
 
@@ -262,7 +268,7 @@ def run(options: argparse.Namespace) -> list[Report]:
         shared = {key: given[key] for key in own.keys() & given.keys() - {"command", "json"}}
         if name == "reconnect":
             del shared["clients"], shared["connections"]
-        if name in {"import", "diff"}:
+        if name in REPEATED:
             shared["rounds"] = max(options.rounds, MOST_IMPORTS_AND_DIFFS)
         try:
             reports.append(_run_one(argparse.Namespace(**{**own, **shared})))

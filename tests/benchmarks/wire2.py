@@ -70,6 +70,7 @@ class Protocol2Peer(WebSocketPeer):
 
     Attributes:
         game: The game that it joins, made by the first who does; None for the lobby.
+        features: What its hello names, where the subprotocol has features.
         message: What its requests say.
         in_flight: Requests in one frame, which are answered before the next.
         received: How many of the envelopes that are counted came.
@@ -77,6 +78,7 @@ class Protocol2Peer(WebSocketPeer):
     """
 
     subprotocol = v2.SUBPROTOCOL
+    features: tuple[str, ...] | None = None
     message = "echo"
     in_flight = 1
 
@@ -109,7 +111,7 @@ class Protocol2Peer(WebSocketPeer):
         self.wait_for_upgrade()
         self._handshake = NoiseHandshake(
             initiator=True,
-            prologue=v2.prologue([v2.SUBPROTOCOL]),
+            prologue=v2.prologue([self.subprotocol], self.subprotocol),
             static=None,
             random_bytes=secrets.token_bytes,
         )
@@ -129,7 +131,7 @@ class Protocol2Peer(WebSocketPeer):
     def log_in_to_server(self) -> None:
         """Log in after the handshake, blocking."""
         self.say(
-            envelopes.encode_hello(None, None),
+            envelopes.encode_hello(None, self.features),
             envelopes.encode(envelopes.LogInEnvelope(self.name, "password")),
         )
         kind, *fields = self.wait_for_envelopes()[0]
@@ -143,7 +145,7 @@ class Protocol2Peer(WebSocketPeer):
         proof = v2.prove(self.token, self._link.handshake_hash)
         self._told = self.received
         self.say(
-            envelopes.encode_hello(None, None),
+            envelopes.encode_hello(None, self.features),
             envelopes.encode(envelopes.ResumeEnvelope(self.name, proof, self.received)),
         )
 

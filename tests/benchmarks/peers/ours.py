@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pgnet_trio import Request
-from pgnet_trio.patch import apply
-from pgnet_trio.protocol.v2 import envelopes
+from pgnet_trio.patch import apply_columns
+from pgnet_trio.protocol.v2 import SUBPROTOCOL_2_1, envelopes
+from pgnet_trio.protocol.v2.features import COLUMNS
 from tests.benchmarks.peers.drive import Command, python_module, sync_result
 from tests.benchmarks.peers.rivals import LeanContender
 from tests.benchmarks.peers.wire import Visitor
@@ -23,7 +24,7 @@ __all__ = ["OURS", "Broadcast", "Echo", "Ours", "Player", "Visit"]
 _encode = msgspec.msgpack.Encoder().encode
 _REQUEST = _encode(envelopes.RequestEnvelope(1, "", {}))[1]
 
-RESPONSE, PUSH, STATE, PATCH = 8, 9, 10, 11
+RESPONSE, PUSH, STATE, PATCH, COLUMN_PATCH = 8, 9, 10, 11, 23
 
 
 class Echo(Protocol2Peer):
@@ -97,11 +98,14 @@ class Player(Protocol2Peer):
     The first player keeps the whole state, as a real client does, and so proves the others right.
     """
 
+    subprotocol = SUBPROTOCOL_2_1
+    features = (COLUMNS,)
+
     def __init__(self, port: int, name: str, payload: dict[str, Any] | None = None) -> None:
         assert payload is not None
         self.body: int = payload["body"]
         self._key = str(self.body)
-        self._seen = 0
+        self._row = self._seen = 0
         self._version = 0
         self._whole: Any = None
         super().__init__(port, name, payload)
@@ -134,11 +138,12 @@ class Player(Protocol2Peer):
         found = super()._decode(plaintext)
         for envelope in found:
             kind = envelope[0]
-            if kind == PATCH:
+            if kind in {PATCH, COLUMN_PATCH}:
                 self._take_patch(*envelope[1:])
             elif kind == STATE:
                 self._version, state = envelope[1:]
                 self._seen = state[self._key]["n"]
+                self._row = sorted(state).index(self._key)
                 self._whole = state if self.name == "player0" else None
         return found
 
@@ -152,12 +157,30 @@ class Player(Protocol2Peer):
         if base != self._version:
             raise ConnectionError(f"a patch of version {base} came at version {self._version}")
         self._version = version
-        change = patch.get(self._key, {})
-        self._seen = change.get("n", self._seen)
+        if type(patch) is list:
+            self._take_columns(patch[1])
+        else:
+            self._seen = patch.get(self._key, {}).get("n", self._seen)
         if self._whole is not None:
-            self._whole = apply(self._whole, patch)
+            self._whole = apply_columns(self._whole, patch)
             if self._whole[self._key]["n"] != self._seen:
                 raise ConnectionError("the patches do not add up")
+
+    def _take_columns(self, columns: list[Any]) -> None:
+        runs: list[int] = []
+        for field, of_its_own, entries in columns:
+            runs = of_its_own or runs
+            if field != "n":
+                continue
+            row = place = 0
+            for skip, change in zip(runs[::2], runs[1::2], strict=True):
+                row += skip
+                if row <= self._row < row + change:
+                    place += self._row - row
+                    self._seen += entries[place] if type(entries) is list else entries
+                    return
+                row += change
+                place += change
 
 
 class Ours(LeanContender):
