@@ -24,7 +24,7 @@ __all__ = ["OURS", "Broadcast", "Echo", "Ours", "Player", "Visit"]
 _encode = msgspec.msgpack.Encoder().encode
 _REQUEST = _encode(envelopes.RequestEnvelope(1, "", {}))[1]
 
-RESPONSE, PUSH, STATE, PATCH, COLUMN_PATCH = 8, 9, 10, 11, 23
+RESPONSE, PUSH, STATE, PATCH, COLUMN_PATCH = 8, 9, 10, 11, 24
 
 
 class Echo(Protocol2Peer):
