@@ -225,7 +225,8 @@ class QuietAck:
 class Pushed:
     """Client side: the game or the server says something unasked."""
 
-    push: Push
+    # Whoever prints a push wants to see its payload; who prints an event looks for a fault.
+    push: Push = attrs.field(repr=lambda push: f"Push({push.message!r}, ...)")
     size: int = attrs.field(default=0, eq=False, repr=False)
 
 
