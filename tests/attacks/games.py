@@ -306,7 +306,7 @@ async def _look_around(server: ServerProcess, sessions_ended: list[str]) -> tupl
     try:
         async with user(server.port, "stranger", LOG_IN_TIMEOUT) as peer:
             newcomer = True
-            with trio.fail_after(2 * STEP):
+            with trio.fail_after(LOG_IN_TIMEOUT):
                 for _ in range(2):
                     answer = await peer.request("__pgnet__.game_dir")
                     directory = TABLE in answer.payload.get("games", ())
@@ -383,7 +383,7 @@ async def try_game(
                     await join(honest, TABLE)
                     found = (await honest.request("look")).payload.get("total", 0)
                 if insist and not kind.blocks:
-                    with trio.move_on_after(3 * STEP):
+                    with trio.move_on_after(LOG_IN_TIMEOUT):
                         await _torment(server, kind, sessions_ended, name="bad2", insist=True)
                     with trio.fail_after(LOG_IN_TIMEOUT):
                         await honest.request("look")

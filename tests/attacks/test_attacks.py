@@ -53,7 +53,6 @@ async def test_a_game_that_misbehaves_costs_nobody_else_anything(where: Place, n
         KINDS[name],
         seconds=0.3,
         save_file=where.folder / "save.sqlite",
-        patience=2.0,
         insist=False,
     )
     assert row.well, row
