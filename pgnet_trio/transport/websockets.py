@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ from pgnet_trio.transport.rules import (
     MAX_HANDSHAKE_SIZE,
     closed_by_peer,
 )
+from pgnet_trio.transport.upgrade import Upgrade, choose, read_upgrade
 from pgnet_trio.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
@@ -79,23 +81,25 @@ async def accept(
         trio.BrokenResourceError: The client is gone; or it asked for something that is no
             WebSocket, and got an HTTP error.
     """
-    protocol = _Handshake(subprotocols)
     async with open_pipe(stream) as pipe:
-        request = await _shake_hands_as_server(protocol, pipe)
+        data = await pipe.read()
+        upgrade = read_upgrade(data)
+        if upgrade is None:
+            upgrade, subprotocol = await _accept_with_library(pipe, data, subprotocols)
+        else:
+            subprotocol = choose(subprotocols, upgrade.offered)
+            pipe.write_nowait(upgrade.accept(subprotocol, time.time()))
+            await pipe.flush()
         if peer_from_header is not None:
-            peer = peer_from_header(request.headers.get_all(FORWARDED_FOR))
+            peer = peer_from_header(upgrade.forwarded_for)
         transport = WebsocketsLibraryTransport(
             pipe,
             is_client=False,
             peer=peer or pipe.peer,
-            subprotocol=protocol.subprotocol,
-            offered_subprotocols=protocol.offered,
+            subprotocol=subprotocol,
+            offered_subprotocols=upgrade.offered,
             max_message_size=max_message_size,
         )
-        # The protocol and its parser hold each other, and the request with all its headers, which
-        # nobody needs any more. Cut the circle here, or the garbage collector has to find it.
-        protocol.parser.close()
-        del protocol, request
         async with transport:
             yield transport
 
@@ -261,14 +265,41 @@ class _Handshake(ServerProtocol):
     def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
         """Return the best subprotocol that the client offers, or None."""
         self.offered = tuple(subprotocols)
-        return next((Subprotocol(name) for name in self._ours if name in subprotocols), None)
+        chosen = choose(self._ours, subprotocols)
+        return None if chosen is None else Subprotocol(chosen)
 
 
-async def _shake_hands_as_server(protocol: ServerProtocol, pipe: BytePipe) -> Request:
+async def _accept_with_library(
+    pipe: BytePipe, data: bytes, subprotocols: Sequence[str]
+) -> tuple[Upgrade, str | None]:
+    """Have the library read a request and answer it; return it with the subprotocol chosen.
+
+    Args:
+        pipe: The connection.
+        data: What was read of the request.
+        subprotocols: The subprotocols of the server, the best first.
+
+    Raises:
+        trio.BrokenResourceError: The client is gone, or its request was refused.
+    """
+    protocol = _Handshake(subprotocols)
+    try:
+        request = await _shake_hands_as_server(protocol, pipe, data)
+        headers = request.headers
+        upgrade = Upgrade(
+            headers["Sec-WebSocket-Key"], protocol.offered, headers.get_all(FORWARDED_FOR)
+        )
+        return upgrade, protocol.subprotocol
+    finally:
+        # The protocol and its parser hold each other, and the request with all its headers, which
+        # nobody needs any more. Cut the circle here, or the garbage collector has to find it.
+        protocol.parser.close()
+
+
+async def _shake_hands_as_server(protocol: ServerProtocol, pipe: BytePipe, data: bytes) -> Request:
     size, head_end = 0, HeadEnd()
     response: Response | None = None
     while True:
-        data = await pipe.read()
         if not data:
             raise trio.BrokenResourceError("the peer was gone before the WebSocket handshake")
         size += len(data)
@@ -280,6 +311,7 @@ async def _shake_hands_as_server(protocol: ServerProtocol, pipe: BytePipe) -> Re
         if size > MAX_HANDSHAKE_SIZE:
             response = protocol.reject(431, f"more than {MAX_HANDSHAKE_SIZE} bytes of headers\n")
             break
+        data = await pipe.read()
     answer = b"".join(protocol.data_to_send())
     if events and isinstance(events[0], Request):
         if end != len(data):

@@ -23,6 +23,8 @@ REQUEST = (
     b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
+# A second Connection header is allowed, and so rare that a library has to read the request.
+UNUSUAL_REQUEST = REQUEST[:-2] + b"Connection: keep-alive\r\n\r\n"
 SERVER_NAMES = ["trio-websocket", "websockets"]
 
 
@@ -253,7 +255,11 @@ class RawPeer:
 
 @asynccontextmanager
 async def raw_client(
-    server: str, *, max_message_size: int | None = None, small_buffers: bool = False
+    server: str,
+    *,
+    max_message_size: int | None = None,
+    small_buffers: bool = False,
+    request: bytes = REQUEST,
 ) -> AsyncGenerator[tuple[Transport, RawPeer], None]:
     """Open a server's end, and a client that the test plays; the handshake is done."""
     async with connected_sockets() as (stream, other):
@@ -262,7 +268,7 @@ async def raw_client(
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32_768)
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
         raw = RawPeer(other)
-        await raw.send(REQUEST)
+        await raw.send(request)
         end = accept(choose(server), stream, max_message_size=max_message_size)
         async with end as transport:
             assert b" 101 " in await raw.read_head()

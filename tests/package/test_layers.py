@@ -78,6 +78,7 @@ PURE_MODULES = {
     "pgnet_trio.server.proxies",
     "pgnet_trio.server.tokens",
     "pgnet_trio.transport.proxy_protocol",
+    "pgnet_trio.transport.upgrade",
 }
 
 # The only layers that may touch a private name of a dependency: Trio's scheduler has no public

@@ -50,6 +50,7 @@ from tests.kit.transports import (
     PING,
     PONG,
     REQUEST,
+    UNUSUAL_REQUEST,
     TEXT,
     WEBSOCKET_PAIRS,
     RawPeer,
@@ -1305,7 +1306,8 @@ class TestFriendlyClient:
                     assert await raw.read_to_end() == b""
 
 
-async def test_nothing_of_the_handshake_is_kept_or_left_to_the_collector() -> None:
+@pytest.mark.parametrize("request_", [REQUEST, UNUSUAL_REQUEST], ids=["usual", "unusual"])
+async def test_nothing_of_the_handshake_is_kept_or_left_to_the_collector(request_: bytes) -> None:
     def of_the_library() -> list[object]:
         return [each for each in gc.get_objects() if type(each).__module__ in modules]
 
@@ -1314,7 +1316,7 @@ async def test_nothing_of_the_handshake_is_kept_or_left_to_the_collector() -> No
     before = len(of_the_library())
     gc.disable()
     try:
-        async with raw_client("websockets") as (server, raw):
+        async with raw_client("websockets", request=request_) as (server, raw):
             await raw.send(frame(TEXT, b"plain"))
             assert await server.receive() == "plain"
             assert len(of_the_library()) == before
