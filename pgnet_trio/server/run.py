@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -29,8 +30,8 @@ from pgnet_trio.messages import ADMIN_USERNAME
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts, FailedLogins
 from pgnet_trio.server.bots import run_bot
-from pgnet_trio.server.connections.listeners import open_listeners
-from pgnet_trio.server.connections.serving import handle_stream
+from pgnet_trio.server.connections.listeners import accept_connections, open_listeners
+from pgnet_trio.server.connections.serving import handle_socket
 from pgnet_trio.server.context import ServerContext
 from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.games.registry import GameRegistry
@@ -205,12 +206,12 @@ class Run:
         now = self._options.environment.wall_clock()
         return LoginTokens(saved.tokens.values(), self._carryover.key.public, now)
 
-    async def _listen(self) -> list[trio.SocketListener]:
+    async def _listen(self) -> list[socket.socket]:
         if self._wanted_port is None:
             return []
         options = self._options
         listeners = await open_listeners(self._wanted_port, listen_globally=options.listen_globally)
-        self.port = listeners[0].socket.getsockname()[1]
+        self.port = listeners[0].getsockname()[1]
         if options.listen_globally and options.key_file is None:
             logger.warning(
                 "The key of this server is new at each run, so that clients cannot "
@@ -224,7 +225,7 @@ class Run:
     async def _host_shielded(
         self,
         loaded: _Loaded,
-        listeners: list[trio.SocketListener],
+        listeners: list[socket.socket],
         started: Callable[[int | None], None],
     ) -> None:
         """Host games in a task that no cancellation reaches: it asks for a shutdown instead."""
@@ -258,7 +259,7 @@ class Run:
     async def _host(
         self,
         loaded: _Loaded,
-        listeners: list[trio.SocketListener],
+        listeners: list[socket.socket],
         started: Callable[[int | None], None],
     ) -> None:
         """Hold the whole nursery tree, and end it in order."""
@@ -278,7 +279,7 @@ class Run:
     async def _host_games(
         self,
         loaded: _Loaded,
-        listeners: list[trio.SocketListener],
+        listeners: list[socket.socket],
         started: Callable[[int | None], None],
         watchdog: Watchdog,
         ending: trio.Nursery,
@@ -365,13 +366,9 @@ class Run:
             connections=connections,
         )
 
-    async def _accept(self, context: ServerContext, listeners: list[trio.SocketListener]) -> None:
-        if listeners:
-            await trio.serve_listeners(
-                functools.partial(handle_stream, context, self._options.implementation),
-                listeners,
-                handler_nursery=context.connections,
-            )
+    async def _accept(self, context: ServerContext, listeners: list[socket.socket]) -> None:
+        handle = functools.partial(handle_socket, context, self._options.implementation)
+        await accept_connections(listeners, handle, context.connections)
 
     # The end: games finish and are asked for their save strings, then sessions end, and then
     # connections have time for their last messages.

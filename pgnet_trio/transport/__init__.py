@@ -11,6 +11,7 @@ from pgnet_trio.transport.interface import Transport
 from pgnet_trio.transport.memory import MemoryTransport, memory_pair
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Sequence
 
@@ -26,7 +27,7 @@ class Accept(Protocol):
 
     def __call__(
         self,
-        stream: trio.SocketStream,
+        stream: socket.socket | trio.SocketStream,
         *,
         subprotocols: Sequence[str] = (),
         max_message_size: int | None,

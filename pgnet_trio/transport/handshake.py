@@ -90,10 +90,13 @@ async def open_stream(host: str, port: int, ssl_context: ssl.SSLContext | None) 
         raise
 
 
-async def read_proxy_header(stream: trio.SocketStream) -> str | None:
+async def read_proxy_header(source: socket.socket) -> str | None:
     """Read the header of the PROXY protocol, and nothing that follows it.
 
-    Nothing here has a deadline: use a cancel scope. The stream stays open whatever happens.
+    Nothing here has a deadline: use a cancel scope. The socket stays open whatever happens.
+
+    Args:
+        source: A socket that nobody else reads. It is set not to block.
 
     Returns:
         The address that the connection comes from; None where the proxy names none.
@@ -103,16 +106,19 @@ async def read_proxy_header(stream: trio.SocketStream) -> str | None:
     """
     header = ProxyHeader()
     end: int | None = None
+    source.setblocking(False)
     try:
         while end is None:
-            # Look first: what follows the header belongs to the handshake.
-            data = await stream.socket.recv(MAX_HEADER_SIZE, socket.MSG_PEEK)
+            await trio.lowlevel.wait_readable(source)
+            try:
+                # Look first: what follows the header belongs to the handshake.
+                data = source.recv(MAX_HEADER_SIZE, socket.MSG_PEEK)
+            except BlockingIOError:
+                continue
             if not data:
                 raise trio.BrokenResourceError("the peer was gone before its PROXY header")
             end = header.receive(data)
-            remaining = len(data) if end is None else end
-            while remaining:
-                remaining -= len(await stream.receive_some(remaining))
+            source.recv(len(data) if end is None else end)
     except (ProtocolError, OSError) as error:
         raise trio.BrokenResourceError(str(error)) from error
     return header.source

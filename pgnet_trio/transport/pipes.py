@@ -30,6 +30,7 @@ __all__ = [
     "SocketPipe",
     "StreamPipe",
     "close_at_once",
+    "detach",
     "helper_nursery",
     "open_pipe",
     "peer_address",
@@ -119,18 +120,14 @@ class SocketPipe(BytePipe):
     scheduler once more than is needed. That is a third of the cost of carrying a short message.
 
     Args:
-        stream: The stream whose socket the pipe takes over; the stream cannot be used any more.
-
-    Raises:
-        trio.BrokenResourceError: The peer is gone already; the stream keeps its socket.
+        source: The socket, which the pipe owns from here on.
+        peer: The address of the other end, without a port.
     """
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.peer = peer_address(stream)
-        wrapped = stream.socket
-        family, kind, protocol = wrapped.family, wrapped.type, wrapped.proto
-        self._socket = socket.socket(family, kind, protocol, fileno=wrapped.detach())
-        self._socket.setblocking(False)
+    def __init__(self, source: socket.socket, peer: str) -> None:
+        self.peer = peer
+        self._socket = source
+        source.setblocking(False)
         self._readiness = watch(self._socket)
         self._readiness.read_now = self._read_now
         self._read_size = _READ_SIZE
@@ -273,13 +270,11 @@ class StreamPipe(BytePipe):
 
     Args:
         stream: The stream; the pipe owns it.
-
-    Raises:
-        trio.BrokenResourceError: The peer is gone already; the stream keeps its socket.
+        peer: The address of the other end, without a port.
     """
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self.peer = peer_address(stream)
+    def __init__(self, stream: trio.abc.Stream, peer: str) -> None:
+        self.peer = peer
         self._stream = stream
         self._unsent = bytearray()
         self._written = trio.Event()
@@ -377,21 +372,32 @@ def _broken(cause: Exception) -> trio.BrokenResourceError:
 
 
 @asynccontextmanager
-async def open_pipe(stream: trio.abc.Stream) -> AsyncGenerator[BytePipe, None]:
-    """Make the pipe that suits a stream, and close it at exit.
+async def open_pipe(
+    stream: socket.socket | trio.abc.Stream, peer: str | None = None
+) -> AsyncGenerator[BytePipe, None]:
+    """Make the pipe that suits a connection, and close it at exit.
 
     Args:
-        stream: The stream. This function owns it, and closes it whatever happens.
+        stream: The connection. This function owns it, and closes it whatever happens.
+        peer: The address of the other end, without a port; None to ask the connection.
 
     Raises:
         trio.BrokenResourceError: The peer is gone already.
     """
     pipe: SocketPipe | StreamPipe
     try:
-        pipe = SocketPipe(stream) if isinstance(stream, trio.SocketStream) else StreamPipe(stream)
+        peer = peer or peer_address(stream)
     except BaseException:
-        await close_at_once(stream)
+        if isinstance(stream, socket.socket):
+            stream.close()
+        else:
+            await close_at_once(stream)
         raise
+    if isinstance(stream, trio.SocketStream):
+        stream = detach(stream)
+    pipe = (
+        SocketPipe(stream, peer) if isinstance(stream, socket.socket) else StreamPipe(stream, peer)
+    )
     try:
         if isinstance(pipe, SocketPipe):
             yield pipe
@@ -401,6 +407,13 @@ async def open_pipe(stream: trio.abc.Stream) -> AsyncGenerator[BytePipe, None]:
                 yield pipe
     finally:
         await pipe.close()
+
+
+def detach(stream: trio.SocketStream) -> socket.socket:
+    """Return the socket of a stream, which cannot be used any more."""
+    wrapped = stream.socket
+    family, kind, protocol = wrapped.family, wrapped.type, wrapped.proto
+    return socket.socket(family, kind, protocol, fileno=wrapped.detach())
 
 
 async def close_at_once(resource: trio.abc.AsyncResource) -> None:
@@ -436,7 +449,7 @@ async def helper_nursery() -> AsyncGenerator[trio.Nursery, None]:
             del error
 
 
-def peer_address(stream: trio.abc.Stream) -> str:
+def peer_address(stream: socket.socket | trio.abc.Stream) -> str:
     """Return the address of the other end, without a port; "local" where there is none.
 
     Raises:
@@ -444,10 +457,11 @@ def peer_address(stream: trio.abc.Stream) -> str:
     """
     if isinstance(stream, trio.SSLStream):
         return peer_address(stream.transport_stream)
-    if not isinstance(stream, trio.SocketStream):
+    if not isinstance(stream, socket.socket | trio.SocketStream):
         return "local"
     try:
-        address = stream.socket.getpeername()
+        source = stream.socket if isinstance(stream, trio.SocketStream) else stream
+        address = source.getpeername()
     except OSError as exc:
         raise _broken(exc) from exc
     return str(address[0]) if isinstance(address, tuple) else "local"

@@ -18,6 +18,7 @@ close, and whatever breaks a rule. Its faults, and how each is contained:
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
@@ -63,7 +64,7 @@ _Opener: TypeAlias = Callable[[], Awaitable[WebSocketConnection]]
 
 @asynccontextmanager
 async def accept(
-    stream: trio.abc.Stream,
+    stream: socket.socket | trio.abc.Stream,
     *,
     subprotocols: Sequence[str] = (),
     max_message_size: int | None,
@@ -88,12 +89,12 @@ async def accept(
         trio.BrokenResourceError: The client is gone; or it asked for something that is no
             WebSocket, and got an HTTP error.
     """
-    async with open_pipe(stream) as pipe, helper_nursery() as helpers:
+    async with open_pipe(stream, peer) as pipe, helper_nursery() as helpers:
         library = _Library(pipe, helpers, is_client=False)
         offered: tuple[str, ...] = ()
 
         async def shake_hands() -> WebSocketConnection:
-            nonlocal offered, peer
+            nonlocal offered
             request = await wrap_server_stream(
                 library.nursery, library, _QUEUE_SIZE, sys.maxsize, _READ_SIZE
             )
@@ -103,7 +104,7 @@ async def accept(
                 raise trio.BrokenResourceError(TOO_EARLY.rstrip())
             offered = request.proposed_subprotocols
             if peer_from_header is not None:
-                peer = peer_from_header(_forwarded_for(request.headers))
+                pipe.peer = peer_from_header(_forwarded_for(request.headers))
             chosen = next((name for name in subprotocols if name in offered), None)
             return await request.accept(subprotocol=chosen)
 
@@ -112,7 +113,7 @@ async def accept(
             connection,
             library,
             pipe,
-            peer=peer or pipe.peer,
+            peer=pipe.peer,
             offered_subprotocols=offered,
             max_message_size=max_message_size,
         )

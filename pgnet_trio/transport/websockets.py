@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -56,7 +57,7 @@ _SILENT.setLevel(logging.CRITICAL + 1)
 
 @asynccontextmanager
 async def accept(
-    stream: trio.abc.Stream,
+    stream: socket.socket | trio.abc.Stream,
     *,
     subprotocols: Sequence[str] = (),
     max_message_size: int | None,
@@ -81,7 +82,7 @@ async def accept(
         trio.BrokenResourceError: The client is gone; or it asked for something that is no
             WebSocket, and got an HTTP error.
     """
-    async with open_pipe(stream) as pipe:
+    async with open_pipe(stream, peer) as pipe:
         data = await pipe.read()
         upgrade = read_upgrade(data)
         if upgrade is None:
@@ -91,11 +92,11 @@ async def accept(
             pipe.write_nowait(upgrade.accept(subprotocol, time.time()))
             await pipe.flush()
         if peer_from_header is not None:
-            peer = peer_from_header(upgrade.forwarded_for)
+            pipe.peer = peer_from_header(upgrade.forwarded_for)
         transport = WebsocketsLibraryTransport(
             pipe,
             is_client=False,
-            peer=peer or pipe.peer,
+            peer=pipe.peer,
             subprotocol=subprotocol,
             offered_subprotocols=upgrade.offered,
             max_message_size=max_message_size,

@@ -28,13 +28,13 @@ pytestmark = pytest.mark.usefixtures("_watch")
 
 def _pair() -> tuple[SocketPipe, socket.socket]:
     ours, theirs = socket.socketpair()
-    return SocketPipe(trio.SocketStream(trio.socket.from_stdlib_socket(ours))), theirs
+    return SocketPipe(ours, "local"), theirs
 
 
 async def test_what_was_there_before_anybody_watched_is_read() -> None:
     ours, theirs = socket.socketpair()
     theirs.send(b"early")
-    pipe = SocketPipe(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+    pipe = SocketPipe(ours, "local")
     assert await pipe.read() == b"early"
     await pipe.close()
     theirs.close()

@@ -34,7 +34,7 @@ class Reader:
 
     def __init__(self, take: Callable[[bytes, Round], bytes] | None = None) -> None:
         ours, self.peer = socket.socketpair()
-        self.pipe = SocketPipe(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+        self.pipe = SocketPipe(ours, "local")
         self.taken: list[bytes] = []
         self.read: list[bytes | Exception] = []
         self._take = take

@@ -39,7 +39,7 @@ from pgnet_trio.transport import MemoryTransport, Transport, choose, memory_pair
 from pgnet_trio.transport.frames import FINAL_BINARY, FrameWatch, apply_mask, take_plain
 from pgnet_trio.transport.frames import frame as make_frame
 from pgnet_trio.transport.handshake import make_host_header
-from pgnet_trio.transport.pipes import SocketPipe
+from pgnet_trio.transport.pipes import SocketPipe, detach
 from pgnet_trio.transport.rules import MAX_FRAGMENTS
 from tests.kit import transports
 from tests.kit.transports import (
@@ -50,8 +50,8 @@ from tests.kit.transports import (
     PING,
     PONG,
     REQUEST,
-    UNUSUAL_REQUEST,
     TEXT,
+    UNUSUAL_REQUEST,
     WEBSOCKET_PAIRS,
     RawPeer,
     TransportPair,
@@ -1167,7 +1167,7 @@ class TestHostileClient:
 async def close_at_alarm(server: Transport, alarm: trio.SocketStream, closing: trio.Event) -> None:
     """Close a link when something comes, and say so first."""
     # It waits as the server does, so that neither is a pass behind.
-    pipe = SocketPipe(alarm)
+    pipe = SocketPipe(detach(alarm), "local")
     await pipe.read()
     closing.set()
     await server.aclose()

@@ -126,36 +126,33 @@ NAMES = st.sampled_from(
         "X-Other",
     ]
 ) | st.binary(max_size=5).map(lambda name: name.decode("latin-1"))
-VALUES = (
-    st.sampled_from(
-        [
-            *USUAL.values(),
-            "upgrade",
-            "keep-alive, Upgrade",
-            "close",
-            "WebSocket",
-            "websocket, h2c",
-            "pgnet.2.1, pgnet.2",
-            "pgnet.2,pgnet.2",
-            "other,\tpgnet.2",
-            "a,,b",
-            "a b",
-            '"a"',
-            "\xe9",
-            " \t x \t",
-            "",
-            "0",
-            "5",
-            "chunked",
-            "14",
-            "AAAAAAAAAAAAAAAAAAAAAB==",
-            "AAAAAAAAAAAAAAAAAAAAAA=",
-            "203.0.113.7, 10.0.0.1",
-            "permessage-deflate; client_max_window_bits",
-        ]
-    )
-    | st.binary(max_size=20).map(lambda value: value.decode("latin-1"))
-)
+VALUES = st.sampled_from(
+    [
+        *USUAL.values(),
+        "upgrade",
+        "keep-alive, Upgrade",
+        "close",
+        "WebSocket",
+        "websocket, h2c",
+        "pgnet.2.1, pgnet.2",
+        "pgnet.2,pgnet.2",
+        "other,\tpgnet.2",
+        "a,,b",
+        "a b",
+        '"a"',
+        "\xe9",
+        " \t x \t",
+        "",
+        "0",
+        "5",
+        "chunked",
+        "14",
+        "AAAAAAAAAAAAAAAAAAAAAB==",
+        "AAAAAAAAAAAAAAAAAAAAAA=",
+        "203.0.113.7, 10.0.0.1",
+        "permessage-deflate; client_max_window_bits",
+    ]
+) | st.binary(max_size=20).map(lambda value: value.decode("latin-1"))
 LINES = st.sampled_from(["GET / HTTP/1.1"] * 6 + ["GET /a?b=c HTTP/1.1"]) | st.sampled_from(
     ["GET  / HTTP/1.1", "GET / HTTP/1.0", "POST / HTTP/1.1", "get / HTTP/1.1", "GET /\xe9 HTTP/1.1"]
 )
@@ -181,7 +178,9 @@ def requests(draw: st.DrawFn) -> bytes:
     data = request_of(headers, draw(LINES))
     for _ in range(draw(st.sampled_from([0, 0, 0, 0, 0, 1, 2]))):
         place = draw(st.integers(0, len(data)))
-        piece = draw(st.sampled_from([b"", b"\r", b"\n", b"\r\n", b" ", b"\t", b":", b"\0", b"\r\n "]))
+        piece = draw(
+            st.sampled_from([b"", b"\r", b"\n", b"\r\n", b" ", b"\t", b":", b"\0", b"\r\n "])
+        )
         data = data[:place] + piece + data[place + draw(st.integers(0, 2)) :]
     return data + draw(st.sampled_from([b""] * 9 + [b"\r\n", b"\x81\x80"]))
 

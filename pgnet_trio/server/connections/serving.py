@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import math
+import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.context import ServerContext
     from pgnet_trio.transport import Transport, WebSocketImplementation
 
-__all__ = ["handle_stream", "handle_transport"]
+__all__ = ["handle_socket", "handle_transport"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -40,21 +41,24 @@ LONGEST_PAUSE = 10.0
 """Seconds that a connection waits at most for what it sent, so that it is not taken for gone."""
 
 
-async def handle_stream(
-    context: ServerContext, implementation: WebSocketImplementation, stream: trio.SocketStream
+async def handle_socket(
+    context: ServerContext,
+    implementation: WebSocketImplementation,
+    source: socket.socket,
+    address: str,
 ) -> None:
     """Serve one TCP connection, from its WebSocket handshake to its end.
 
     No error of the connection comes out, and the connection is closed when this returns.
+
+    Args:
+        context: What the server's tasks share.
+        implementation: Makes a WebSocket of the connection.
+        source: The connection, which this owns.
+        address: The address of its other end, without a port.
     """
-    try:
-        address: str = stream.socket.getpeername()[0]
-    except OSError:
-        # The peer has reset the connection already.
-        await trio.aclose_forcefully(stream)
-        return
     place = Place(context.counts, context.arrivals, address)
-    opening = _accept(context, implementation, stream, place)
+    opening = _accept(context, implementation, source, place)
     await _serve(context, opening, place, context.options.limits.login_timeout)
 
 
@@ -76,7 +80,7 @@ async def handle_transport(context: ServerContext, transport: Transport) -> None
 async def _accept(
     context: ServerContext,
     implementation: WebSocketImplementation,
-    stream: trio.SocketStream,
+    source: socket.socket,
     place: Place,
 ) -> AsyncGenerator[Transport, None]:
     """Open the WebSocket, and learn whose it is: a trusted proxy passes on those of others.
@@ -90,17 +94,17 @@ async def _accept(
     try:
         place.begin()
         if peer in proxies and options.proxy_protocol:
-            peer = await read_proxy_header(stream) or peer
+            peer = await read_proxy_header(source) or peer
         by_header = peer in proxies
         if not by_header:
             # Before the handshake, which is what costs most.
             await place.identify(peer)
     except BaseException:
-        # Nobody else has the stream yet, who could close it.
-        await trio.aclose_forcefully(stream)
+        # Nobody else has the socket yet, who could close it.
+        source.close()
         raise
     async with implementation.accept(
-        stream,
+        source,
         subprotocols=v2.SUBPROTOCOLS,
         max_message_size=options.limits.max_login_message_size,
         peer=peer,
