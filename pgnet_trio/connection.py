@@ -247,10 +247,8 @@ class Connection(Generic[EventT]):
             return False
         try:
             events = self._protocol.receive(message)
-            if self._pace is not None:
-                self._pause = self._pace()
-            if events:
-                self._pause = max(self._pause, take(events, round))
+            pause = take(events, round) if events else 0.0
+            self._pause = pause if self._pace is None else max(pause, self._pace())
             if not (self._pause or self._protocol.control_waits):
                 return True
         except BaseException as error:

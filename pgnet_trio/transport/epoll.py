@@ -14,12 +14,13 @@ import select
 import socket
 import sys
 from collections import deque
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import trio
 
 from pgnet_trio.transport.readiness import Readiness
-from pgnet_trio.transport.rounds import MOST_SOCKETS, Round, are_on
+from pgnet_trio.transport.rounds import MOST_ROOMS, MOST_SOCKETS, Round, are_on
 
 assert not TYPE_CHECKING or sys.platform == "linux"
 
@@ -61,6 +62,7 @@ class _Set:
         # The sockets that rounds have to look at, the one that waited longest first.
         self._ready: deque[_Watched] = deque()
         self._waiting = False
+        self._current_time = trio.lowlevel.current_clock().current_time
 
     @property
     def ended(self) -> bool:
@@ -122,7 +124,9 @@ class _Set:
         ready = self._ready
         for fd, flags in self._epoll.poll(0, MOST_SOCKETS):
             watched = self._watched[fd]
-            watched.note_edge(ended=bool(flags & _ENDED))
+            watched.may_read = True
+            if flags & _ENDED:
+                watched.ended = True
             if not self._reads:
                 watched.wake_reader()
             elif not watched.is_queued:
@@ -130,7 +134,7 @@ class _Set:
                 ready.append(watched)
         if not ready:
             return
-        round = Round(trio.current_time())
+        round = Round(self._current_time())
         try:
             for _ in range(min(len(ready), MOST_SOCKETS)):
                 watched = ready.popleft()
@@ -138,27 +142,33 @@ class _Set:
                 if watched.read(round):
                     watched.is_queued = True
                     ready.append(watched)
-                if round.is_full:
+                if len(round.flushes) >= MOST_ROOMS:
                     round.flush()
-                if round.is_over():
+                # As `is_over`, without a call for each socket.
+                if perf_counter() >= round.until:
                     break
         finally:
             round.flush()
 
 
 class _Watched(Readiness):
-    """A socket in a set. The kernel reports an edge once, so it is remembered until all is read."""
+    """A socket in a set. The kernel reports an edge once, so it is remembered until all is read.
 
-    __slots__ = ("_ended", "_fd", "_left_to_trio", "_may_read", "_set", "_task", "is_queued")
+    Attributes:
+        may_read: Whether there may be something to read.
+        ended: Whether the peer sends no more. No edge comes any more then, but the end itself has
+            to be read.
+        is_queued: Whether a round is going to look at it.
+    """
+
+    __slots__ = ("_fd", "_left_to_trio", "_set", "_task", "ended", "is_queued", "may_read")
 
     def __init__(self, source: socket.socket, watched: _Set) -> None:
         super().__init__(source)
-        self._may_read = False
-        # After the end no edge comes any more, but the end itself has to be read.
-        self._ended = False
+        self.may_read = False
+        self.ended = False
         self._left_to_trio = False
         self._task: trio.lowlevel.Task | None = None
-        # Whether a round is going to look at it.
         self.is_queued = False
         self._set = watched
         self._fd = source.fileno()
@@ -167,14 +177,14 @@ class _Watched(Readiness):
     async def wait(self) -> None:
         if self._left_to_trio:
             await super().wait()
-        elif self._may_read:
+        elif self.may_read:
             await trio.lowlevel.checkpoint()
         else:
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
 
     def drained(self) -> None:
-        self._may_read = self._ended
+        self.may_read = self.ended
 
     def wake(self) -> None:
         self.wake_reader()
@@ -184,20 +194,15 @@ class _Watched(Readiness):
     def close(self) -> None:
         self._set.remove(self._fd)
 
-    def note_edge(self, *, ended: bool) -> None:
-        """Record that bytes have come, and whether the peer sends no more."""
-        self._may_read = True
-        self._ended = self._ended or ended
-
     def read(self, round: Round) -> bool:
         """Read once for the task that waits, or wake it; return whether there is more to read."""
         # A task that does not wait, because it was cancelled, say, reads for itself.
-        if self._task is None or not self._may_read:
+        if self._task is None or not self.may_read:
             return False
         if self.read_now is None or not self.read_now(round):
             self.wake_reader()
             return False
-        return self._may_read
+        return self.may_read
 
     def leave_to_trio(self) -> None:
         """Let Trio itself wait from now on, because the set has ended."""

@@ -32,6 +32,7 @@ __all__ = [
     "apply_mask",
     "close_frame",
     "frame",
+    "only_message",
     "take_plain",
 ]
 
@@ -151,6 +152,32 @@ def take_plain(
     return start
 
 
+def only_message(data: bytes, *, limit: int | None, unmask: Mask) -> bytes | None:
+    """Return the message that `data` is, where it is one binary frame of a client and no more.
+
+    As nearly all that is read at once from a client. For everything else the answer is None, and
+    `take_plain` says what it is.
+
+    Args:
+        data: The bytes that came, as for `take_plain`.
+        limit: The longest message in bytes, or None.
+        unmask: Takes the mask off.
+    """
+    size = len(data)
+    if size < 6 or data[0] != FINAL_BINARY:
+        return None
+    length = data[1] - 0x80
+    if length == size - 6 and length < 126:
+        start = 6
+    elif length == 126 and 126 <= size - 8 == data[2] << 8 | data[3]:
+        start = 8
+    else:
+        return None
+    if limit is not None and size - start > limit:
+        return None
+    return unmask(data[start:], data[start - 4 : start])
+
+
 class FrameWatch:
     """Reads the bytes before a WebSocket library does, and stops a message that breaks a limit.
 
@@ -159,6 +186,7 @@ class FrameWatch:
     Attributes:
         max_message_size: The longest message in bytes that may pass, or None. A new value holds
             for frames whose header comes after it was assigned.
+        between_messages: Whether the next byte begins a message or a control frame.
         messages: How many messages have passed completely.
         close_seen: Whether the peer sent a close frame. Bytes after it are not checked.
         violation: The close code and the reason to send for a broken limit; None where none was
@@ -167,6 +195,7 @@ class FrameWatch:
 
     def __init__(self, max_message_size: int | None) -> None:
         self.max_message_size = max_message_size
+        self.between_messages = True
         self.messages = 0
         self.close_seen = False
         self.violation: tuple[int, str] | None = None
@@ -176,17 +205,6 @@ class FrameWatch:
         self._fragments = 0
         # Whether the frame whose payload is arriving is the last of a message.
         self._ends_message = False
-
-    @property
-    def between_messages(self) -> bool:
-        """Whether the next byte begins a message or a control frame."""
-        return not (
-            self._payload_left
-            or self._header
-            or self._fragments
-            or self.close_seen
-            or self.violation is not None
-        )
 
     def passes(self, data: bytes, most: float = math.inf) -> int:
         """Check the bytes that came next.
@@ -199,8 +217,17 @@ class FrameWatch:
             How many of them may pass: all that were checked, or only those before a frame that
             breaks a limit.
         """
-        if self.violation is not None:
-            return 0
+        passing = 0 if self.violation is not None else self._check(data, most)
+        self.between_messages = not (
+            self._payload_left
+            or self._header
+            or self._fragments
+            or self.close_seen
+            or self.violation is not None
+        )
+        return passing
+
+    def _check(self, data: bytes, most: float) -> int:
         before = len(self._header)
         if before:
             data, self._header = self._header + data, b""

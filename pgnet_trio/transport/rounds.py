@@ -39,19 +39,21 @@ class Round:
 
     Attributes:
         now: When it began.
+        until: When its time is up, in seconds of ``time.perf_counter()``. That is real time, also
+            under the clock of a test: it is about how long others really wait.
+        flushes: What writes what was said, each once.
     """
 
-    __slots__ = ("_flushes", "_until", "now")
+    __slots__ = ("flushes", "now", "until")
 
     def __init__(self, now: float) -> None:
         self.now = now
-        # Real time, also under the clock of a test: it is about how long others really wait.
-        self._until = time.perf_counter() + LONGEST_ROUND
-        self._flushes: dict[Callable[[], None], None] = {}
+        self.until = time.perf_counter() + LONGEST_ROUND
+        self.flushes: dict[Callable[[], None], None] = {}
 
     def is_over(self) -> bool:
         """Return whether the time of this round is up: what comes then is left to other tasks."""
-        return time.perf_counter() >= self._until
+        return time.perf_counter() >= self.until
 
     def after(self, flush: Callable[[], None]) -> None:
         """Have what was said written after the round, once however often this is called.
@@ -59,16 +61,11 @@ class Round:
         Args:
             flush: Writes it. It must not raise: nobody is there who could handle the error.
         """
-        self._flushes[flush] = None
-
-    @property
-    def is_full(self) -> bool:
-        """Whether it is time to write what was said so far."""
-        return len(self._flushes) >= MOST_ROOMS
+        self.flushes[flush] = None
 
     def flush(self) -> None:
         """Write what was said so far."""
-        flushes, self._flushes = self._flushes, {}
+        flushes, self.flushes = self.flushes, {}
         for flush in flushes:
             flush()
 

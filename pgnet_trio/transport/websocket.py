@@ -26,6 +26,7 @@ from pgnet_trio.transport.frames import (
     apply_mask,
     close_frame,
     frame,
+    only_message,
     take_plain,
 )
 from pgnet_trio.transport.interface import Transport
@@ -201,13 +202,14 @@ class WebSocketTransport(Transport):
 
     def send_nowait(self, message: str | bytes) -> bool:
         """Frame a message and write it to the socket at once; see `Transport.send_nowait`."""
-        self._check_sendable()
+        if self._closed or self._send_error is not None:
+            self._check_sendable()
         if self._owes_drain:
             raise trio.BusyResourceError(BUSY_SENDING)
-        if isinstance(message, str):
-            first, payload = FINAL_TEXT, message.encode()
-        elif isinstance(message, bytes):
+        if isinstance(message, bytes):
             first, payload = FINAL_BINARY, message
+        elif isinstance(message, str):
+            first, payload = FINAL_TEXT, message.encode()
         else:
             raise TypeError(f"message: expected str or bytes, got {type(message).__name__}")
         if self._late_control:
@@ -328,18 +330,19 @@ class WebSocketTransport(Transport):
 
     def _take_data(self, data: bytes, round: Round) -> bytes:
         """Take plain messages in a round of reading; return the bytes that `receive` has to see."""
-        take, watch = self._take_message, self._watch
+        take, watch, unmask = self._take_message, self._watch, self._unmask
         # Only `receive` waits in the way that is meant here: `aclose` reads too.
-        if take is None or self._closed or not watch.between_messages:
-            return data
-        if self._late_control or self._pipe.unsent:
+        if take is None or self._closed or self._late_control or not watch.between_messages:
             return data
         self.last_received = round.now
+        limit = watch.max_message_size
+        if unmask is not None:
+            message = only_message(data, limit=limit, unmask=unmask)
+            if message is not None:
+                return b"" if take(message, round) else data
         messages: deque[str | bytes] = deque()
         for _ in range(MESSAGES_PER_PASS):
-            taken = take_plain(
-                data, messages, limit=watch.max_message_size, unmask=self._unmask, most=1
-            )
+            taken = take_plain(data, messages, limit=limit, unmask=unmask, most=1)
             if not taken or not take(messages.popleft(), round):
                 break
             data = data[taken:]

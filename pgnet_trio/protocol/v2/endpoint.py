@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Endpoint"]
 
+ARRAY_OF_ONE = wire.array_head(1)
+
 
 class Endpoint(ABC):
     """One end of a connection: its state, its encryption, and the envelopes that are its own.
@@ -162,7 +164,9 @@ class Endpoint(ABC):
             if self._goodbye is None:
                 return None
             out, self._goodbye = [self._goodbye], None
-        plaintext = wire.array_head(len(out)) + b"".join(out)
+        plaintext = (
+            ARRAY_OF_ONE + out[0] if len(out) == 1 else wire.array_head(len(out)) + b"".join(out)
+        )
         return plaintext if self._cipher is None else self._cipher.encrypt_frame(plaintext)
 
     @abstractmethod

@@ -353,6 +353,7 @@ FromServer = (
 )
 
 encode = msgspec.msgpack.Encoder().encode
+_NOT_SHALLOW = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _decode_from_client = msgspec.msgpack.Decoder(list[FromClient]).decode
 _decode_shallow_from_client = msgspec.msgpack.Decoder(list[ShallowFromClient]).decode
 _decode_from_server = msgspec.msgpack.Decoder(list[FromServer]).decode
@@ -379,7 +380,12 @@ def read_from_client(plaintext: bytes) -> list[FromClient | ShallowRequest | Sha
         ProtocolError: It is no array of a client's envelopes; the message says where.
     """
     if len(plaintext) <= FEW_BYTES:
-        return _read_from_client(plaintext)
+        # As `_read_from_client`, without a call for each frame.
+        try:
+            shallow: list[Any] = _decode_shallow_from_client(plaintext)
+            return shallow
+        except _NOT_SHALLOW:
+            return _read_from_client(plaintext)
     with collector_paused():
         return _read_from_client(plaintext)
 
@@ -388,7 +394,7 @@ def _read_from_client(plaintext: bytes) -> list[FromClient | ShallowRequest | Sh
     try:
         shallow: list[Any] = _decode_shallow_from_client(plaintext)
         return shallow
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+    except _NOT_SHALLOW:
         # Either a payload has more levels than `ShallowRequest` takes, or something is wrong.
         envelopes: list[Any] = _read(_decode_from_client, plaintext)
         return envelopes

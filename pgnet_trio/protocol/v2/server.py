@@ -77,6 +77,7 @@ class ServerProtocol(Endpoint):
     __slots__ = ("_delivery", "uncharged")
 
     transitions = SERVER_TRANSITIONS
+    _decode = staticmethod(wire.read_from_client)
 
     def __init__(
         self,
@@ -246,9 +247,6 @@ class ServerProtocol(Endpoint):
         if self._state is not OPEN or delivery is None:
             return True
         return bool(self._control) or delivery.waiting
-
-    def _decode(self, plaintext: bytes) -> list[Any]:
-        return wire.read_from_client(plaintext)
 
     def _take_from_delivery(self, size: int, *, joining: bool) -> list[bytes]:
         delivery = self._delivery

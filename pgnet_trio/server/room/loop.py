@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -75,6 +75,8 @@ class Loop:
         in_turn.set(True)
         queue, publisher, runner = self._queue, self._publisher, self._runner
         turns, deferred = queue.turns, runner.deferred
+        # Looked up once, not for each packet.
+        running, respond = runner.running, self._dispatch.respond
         current_time = trio.lowlevel.current_clock().current_time
         in_a_row = 0
         began: float | None = None
@@ -107,7 +109,9 @@ class Loop:
             if queue.end_reason is not None:
                 queue.refuse(turn)
             elif isinstance(turn, PacketTurn):
-                response = self._begin(turn)
+                self._unanswered = turn
+                with running(turn):
+                    response = respond(turn)
                 if isinstance(response, Response):
                     self._answer(turn, response)
                 else:
@@ -136,7 +140,7 @@ class Loop:
             queue.put(turn)
             return
         round.after(self._flush)
-        queue.run_in_context(self._take, turn)
+        queue.context.run(self._take, turn)
 
     def after_script_step(self) -> None:
         """Publish what a step of a script has changed, and do what it asked for. Never raises."""
@@ -210,7 +214,9 @@ class Loop:
         """Take a turn in a round of reading. Never raises."""
         self._runner.failed_calls = 0
         try:
-            response = self._begin(turn)
+            self._unanswered = turn
+            with self._runner.running(turn):
+                response = self._dispatch.respond(turn)
             if isinstance(response, Response):
                 self._answer(turn, response)
                 if self._runner.deferred.waiting:
@@ -220,12 +226,6 @@ class Loop:
         except BaseException as error:
             self._left = error
         self._queue.wake()
-
-    def _begin(self, turn: PacketTurn) -> Response | Coroutine[Any, Any, Response]:
-        """Begin a packet's turn; return the answer, or what to await for it in `_finish`."""
-        self._unanswered = turn
-        with self._runner.running(turn):
-            return self._dispatch.respond(turn)
 
     async def _finish(self, turn: PacketTurn, response: Awaitable[Response]) -> None:
         with self._runner.running(turn):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from contextvars import Context
+from typing import Any
 
 import attrs
 import trio
@@ -15,8 +16,6 @@ from pgnet_trio.server.refusals import GONE, JoinRefused, RoomClosed
 from pgnet_trio.server.room.player import PacketTurn
 
 __all__ = ["Call", "TurnQueue", "do_nothing"]
-
-T = TypeVar("T")
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -56,14 +55,18 @@ class TurnQueue:
     Attributes:
         turns: The turns that wait.
         end_reason: Why the room takes no more turns; None while it does.
+        is_waiting: Whether the room's task waits for a turn, so that the next begins at once.
+        context: The context of that task, once it serves the queue.
     """
+
+    context: Context
 
     def __init__(self, game_name: str) -> None:
         self.turns: deque[PacketTurn | Call] = deque()
         self.end_reason: str | None = None
         self._game_name = game_name
         self._task: trio.lowlevel.Task | None = None
-        self._waiting = False
+        self.is_waiting = False
         # The hook that the turn in progress waits for; None once the log has named it.
         self._blocking_hook: Coroutine[Any, Any, Any] | None = None
         self._blocked_since = 0.0
@@ -77,18 +80,13 @@ class TurnQueue:
             self.refuse(turn)
             return
         self.turns.append(turn)
-        if self._waiting:
+        if self.is_waiting:
             # As `wake`, without a call for each packet.
             assert self._task is not None
-            self._waiting = False
+            self.is_waiting = False
             trio.lowlevel.reschedule(self._task)
         elif self._blocking_hook is not None:
             self._log_long_wait()
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether the next turn begins at once."""
-        return self._waiting
 
     def post(
         self,
@@ -105,23 +103,19 @@ class TurnQueue:
     def serve(self) -> None:
         """Let the calling task be the one that takes the turns: `wait` is for it alone."""
         self._task = trio.lowlevel.current_task()
+        self.context = self._task.context
 
     def wait(self) -> Awaitable[Any]:
         """Wait for a turn, or for `wake`; to be awaited at once."""
         # No ``async def``: that would be one more frame to go through for each packet.
-        self._waiting = True
+        self.is_waiting = True
         return trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105
-
-    def run_in_context(self, function: Callable[[T], None], argument: T) -> None:
-        """Call a function in the context of the room's task, while that waits."""
-        assert self._task is not None
-        self._task.context.run(function, argument)
 
     def wake(self) -> None:
         """Let `wait` return."""
-        if self._waiting:
+        if self.is_waiting:
             assert self._task is not None
-            self._waiting = False
+            self.is_waiting = False
             trio.lowlevel.reschedule(self._task)
 
     async def wait_for(self, call: Call) -> None:
@@ -161,7 +155,7 @@ class TurnQueue:
             self.refuse(self.turns.popleft())
 
     def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
-        self._waiting = False
+        self.is_waiting = False
         return trio.lowlevel.Abort.SUCCEEDED
 
     def _log_long_wait(self) -> None:
