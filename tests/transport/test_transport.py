@@ -36,7 +36,13 @@ from wsproto.connection import Connection as WebSocket
 from wsproto.connection import ConnectionType
 
 from pgnet_trio.transport import MemoryTransport, Transport, choose, memory_pair
-from pgnet_trio.transport.frames import FINAL_BINARY, FrameWatch, apply_mask, take_plain
+from pgnet_trio.transport.frames import (
+    FINAL_BINARY,
+    FrameWatch,
+    apply_mask,
+    only_message,
+    take_plain,
+)
 from pgnet_trio.transport.frames import frame as make_frame
 from pgnet_trio.transport.handshake import make_host_header
 from pgnet_trio.transport.pipes import SocketPipe, detach
@@ -1600,6 +1606,31 @@ class TestTheShortWay:
                 or not is_utf8(event.data)
                 or data[size + 1] & 0x7F >= 126
             )
+
+    @given(frames=st.lists(FRAMES, max_size=2), end=st.integers(-8, -1), limit=st.integers(0, 150))
+    def test_the_short_reading_of_one_message_is_that_of_many(
+        self, frames: list[bytes], end: int, limit: int
+    ) -> None:
+        whole = b"".join(frames)
+        for data in (whole, whole[:end]):
+            taken: deque[str | bytes] = deque()
+            size = take_plain(data, taken, limit=limit, unmask=apply_mask)
+            is_usual = (
+                len(taken) == 1 and isinstance(taken[0], bytes) and 0 < size == len(data) < 65536
+            )
+            found = only_message(data, limit=limit, unmask=apply_mask)
+            assert found == (taken[0] if is_usual else None)
+
+    @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535])
+    def test_the_short_reading_takes_every_length_of_a_usual_message(self, size: int) -> None:
+        payload = bytes(range(256)) * (size // 256 + 1)
+        data = make_frame(FINAL_BINARY, payload[:size], key=b"\x01\x80\xff\x7e")
+        assert only_message(data, limit=None, unmask=apply_mask) == payload[:size]
+        assert only_message(data, limit=size, unmask=apply_mask) == payload[:size]
+        for other in (data[:-1], data + b"\x82", data[:5], b"\x81" + data[1:]):
+            assert only_message(other, limit=None, unmask=apply_mask) is None
+        if size:
+            assert only_message(data, limit=size - 1, unmask=apply_mask) is None
 
     def test_takes_nothing_of_an_unmasked_message_from_a_client(self) -> None:
         taken: deque[str | bytes] = deque()
