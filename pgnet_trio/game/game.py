@@ -25,7 +25,9 @@ class Game:
     A hook or handler that raises ends this game and no other: the server logs the exception with
     its traceback, and the players return to the lobby. The save file keeps a persistent game as it
     was last saved. The game comes back from there with the next start of the server or, where
-    `on_crash` says so, at once.
+    `on_crash` says so, at once. An `Exception` of `handle_packet`, `handle_game_packet` and
+    `handle_heartbeat` is logged as well, but only refuses the packet: the sender gets a response
+    with `Status.UNEXPECTED`, and the game goes on as these left it.
 
     Attributes:
         room: The server's room around the game. ``__init__`` may use it already.

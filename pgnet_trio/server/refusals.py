@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgnet_trio.errors import PGNetError, Reject, StorageError
+from pgnet_trio.errors import PGNetError, Reject, StorageError, first_error
 
 __all__ = [
     "ANSWER_FAILED",
@@ -18,6 +18,7 @@ __all__ = [
     "crash_texts",
     "crashed",
     "not_made",
+    "not_taken",
 ]
 
 # The words for programs of why a user is in no game any more: its end, or the server's restart.
@@ -39,9 +40,16 @@ def not_made(name: str) -> str:
     return f"The game {name!r} could not be made: it raised an error; the server's log says why."
 
 
-def crash_texts(name: str) -> tuple[str, ...]:
+def not_taken(error: Exception) -> str:
+    """Return what is said to the sender of a packet over which a game raised, and goes on."""
+    kind = type(first_error(error)).__name__
+    return f"The game could not take this: it raised {kind}; the server's log says why."
+
+
+def crash_texts(name: str, error: BaseException) -> tuple[str, ...]:
     """Return all that is said of a game because of an error that it raised."""
-    return crashed(name), not_made(name), ANSWER_FAILED
+    texts = crashed(name), not_made(name), ANSWER_FAILED
+    return (*texts, not_taken(error)) if isinstance(error, Exception) else texts
 
 
 class RoomClosed(PGNetError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pgnet_trio import Client, Game, Packet, Response, Server
+from pgnet_trio import Client, Game, Packet, Response, Server, on
 from pgnet_trio.client.address import parse_address
 from pgnet_trio.client.connector import Connector, RemoteConnector
 from pgnet_trio.protocol.v2 import SUBPROTOCOLS
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 def cheap_environment() -> Environment:
     """Return an environment for servers that the kit does not make: as cheap, with random keys."""
     return attrs.evolve(SimulatedNetwork().environment("tests"), random_bytes=os.urandom)
+
+
+@attrs.frozen
+class Raise:
+    """Makes a game raise in a handler, which ends it."""
 
 
 class Recorder(Game):
@@ -45,13 +50,13 @@ class Recorder(Game):
                 return Response("calls", {"calls": self.calls})
             case "out":
                 return Response("bye", disconnecting=True)
-            case "raise":
-                raise ValueError("a fault of this game")
-            case "nothing":
-                return None  # type: ignore[return-value]  # the fault that is tested
             case "cannot travel":
                 return Response("look", {"what": object()})
         return Response(f"{packet.username}: {packet.message}", packet.payload, status=7)
+
+    @on(Raise)
+    def fail(self, player: str, message: Raise) -> None:
+        raise ValueError("a fault of this game")
 
 
 @asynccontextmanager

@@ -7,12 +7,13 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from pgnet_trio import Client, ConnectFailed, Game, Packet, Request, RequestFailed, Response
+from pgnet_trio import Client, ConnectFailed, Game, Packet, Request, RequestFailed, Response, on
 from pgnet_trio.foreign_text import MAX_SHOWN, make_tracebacks_printable, one_line, printable
 from pgnet_trio.protocol import v1, v2
 from pgnet_trio.protocol.events import Goodbye, LoginRefusal
@@ -315,6 +316,11 @@ async def test_messages_names_and_games_are_logged_as_one_line(
     assert mentioning(lines, "was not taken") or protocol == 1
 
 
+@attrs.frozen
+class Crash:
+    text: str
+
+
 class Refuser(Game):
     def get_lobby_info(self) -> str:
         return HOSTILE
@@ -326,17 +332,32 @@ class Refuser(Game):
             raise ValueError(packet.payload["text"])
         return Response(packet.message, packet.payload, status=2)
 
+    @on(Crash)
+    def crash(self, player: str, message: Crash) -> None:
+        raise ValueError(message.text)
 
-async def test_a_game_that_quotes_a_player_when_it_crashes(
-    log: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+
+@pytest.mark.parametrize(
+    ("message", "says", "where"),
+    [
+        ("crash", "raised over a packet, and goes on", "in handle_game_packet"),
+        ("Crash", "raised, and is closed", "in crash"),
+    ],
+)
+async def test_a_game_that_quotes_a_player_when_it_raises(
+    message: str,
+    says: str,
+    where: str,
+    log: pytest.LogCaptureFixture,
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with hosting_faults(Refuser, ValueError) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
-        await ann.request(Packet("crash", {"text": HOSTILE * 100}))
-    (crash,) = mentioning(fit(log), "raised, and is closed")
-    assert crash.exc_info is not None
-    written = logging.Formatter("%(message)s").format(crash)
-    assert "in handle_game_packet" in written
+        await ann.request(Packet(message, {"text": HOSTILE * 100}))
+    (raised,) = mentioning(fit(log), says)
+    assert raised.exc_info is not None
+    written = logging.Formatter("%(message)s").format(raised)
+    assert where in written
     assert "ValueError: x\\r\\n2026" in written
 
 

@@ -25,7 +25,7 @@ from pgnet_trio import (
     on,
 )
 from pgnet_trio.testing import hosting
-from tests.kit.hosting import hosting_faults
+from tests.kit.hosting import Raise, hosting_faults
 from tests.kit.subprocesses import DEADLINE
 
 
@@ -312,9 +312,11 @@ class Refilled(Game):
     def user_left(self, username: str, /) -> None:
         self.joined.append(f"{username} left")
 
+    @on(Raise)
+    def fail(self, player: str, message: Raise) -> None:
+        raise ValueError("raised")
+
     def handle_game_packet(self, packet: Packet, /) -> Response:
-        if packet.message == "raise":
-            raise ValueError("raised")
         return Response("", {"joined": self.joined, "players": self.room.players})
 
 
@@ -322,7 +324,7 @@ async def test_a_game_that_is_made_again_makes_its_bots_again() -> None:
     async with hosting_faults(Refilled, ValueError) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         await wait_all_tasks_blocked()
-        await ann.request(Packet("raise"))
+        await ann.request(Packet("Raise"))
         await wait_all_tasks_blocked()
         answer = await ann.request(Packet("look"))
         assert answer.payload["joined"] == ["ann", "bot 1"]

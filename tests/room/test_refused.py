@@ -20,8 +20,10 @@ from pgnet_trio import (
     RequestFailed,
     Response,
     Status,
+    on,
 )
 from pgnet_trio.testing import HostedServer, MemoryStore, hosting
+from pgnet_trio.typed import to_packet
 from tests.kit.hosting import hosting_faults
 
 
@@ -320,7 +322,16 @@ async def test_an_attribute_of_the_game_itself_is_the_authors() -> None:
 # Too much at once.
 
 
+@attrs.frozen
+class Talk:
+    what: str
+
+
 class Talks(Game):
+    @on(Talk)
+    def talk(self, player: str, message: Talk) -> Response:
+        return self.handle_game_packet(Packet(message.what))
+
     def handle_game_packet(self, packet: Packet, /) -> Response:
         match packet.message:
             case "large":
@@ -362,7 +373,7 @@ async def test_too_many_pushes_in_one_turn_end_the_game_and_no_session(
 ) -> None:
     async with hosting_faults(Talks) as server, server.client("ann") as ann:
         await seats(server, ann)
-        assert (await ann.request(Packet(what))).message.endswith(
+        assert (await ann.request(to_packet(Talk(what)))).message.endswith(
             "crashed; the server's log says why."
         )
         assert ann.connected

@@ -31,6 +31,7 @@ from pgnet_trio import (
 )
 from pgnet_trio.server.games.saves import pack, unpack
 from pgnet_trio.testing import hosting, playing
+from pgnet_trio.typed import to_packet
 from tests.kit.hosting import cheap_environment, hosting_faults
 
 
@@ -1020,7 +1021,7 @@ async def test_who_is_kicked_while_joining_is_told_so() -> None:
         ("push", "messages that begin so are the server's own"),
         ("info", "get_lobby_info() has to return a str; it returned 5"),
         ("save", "get_save_string() has to return a str or an attrs model; it returned a int"),
-        ("answer", "has to answer a packet with a Response; it returned 5"),
+        ("answer", "go returned what cannot be an answer"),
     ],
 )
 async def test_wrong_values_of_hooks_are_named(
@@ -1036,17 +1037,19 @@ async def test_wrong_values_of_hooks_are_named(
         def get_save_string(self) -> Any:
             return 5
 
-        async def handle_game_packet(self, packet: Packet, /) -> Response:
+        @on(Do)
+        async def go(self, player: str, message: Do) -> Any:
             self.wrong = True
             if what == "push":
                 self.room.push("__pgnet__.players", {})
             elif what == "save":
                 await self.room.save()
-            return Response("") if what != "answer" else 5  # type: ignore[return-value]
+            return Response("") if what != "answer" else 5
 
     async with hosting_faults(Wrong) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
-        assert (await tell(ann, "go")).message.endswith("crashed; the server's log says why.")
+        answer = await ann.request(to_packet(Do("go")))
+        assert answer.message.endswith("crashed; the server's log says why.")
         assert ann.left is not None
         assert ann.left.reason == "crashed"
     assert says in caplog.text

@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pgnet_trio import Game, Packet, Response
+from pgnet_trio import Game, Packet, Response, on
 from pgnet_trio.server.room.deferred import in_turn
 from pgnet_trio.server.room.loop import Loop
 from pgnet_trio.server.room.player import PacketTurn
@@ -22,7 +22,7 @@ from pgnet_trio.testing import HostedServer
 from pgnet_trio.transport import rounds
 from pgnet_trio.transport.rounds import Round
 from tests.attacks.misbehaving import KINDS, Kind, Table
-from tests.kit.hosting import socket_client
+from tests.kit.hosting import Raise, socket_client
 from tests.room.test_stack import Listener, make_room
 
 if TYPE_CHECKING:
@@ -194,7 +194,8 @@ async def test_a_turn_that_has_begun_ends_in_the_task_where_the_room_is_cancelle
     ended: list[str] = []
 
     class Ends(Game):
-        def handle_game_packet(self, packet: Packet, /) -> Any:
+        @on(Raise)
+        def go(self, player: str, message: Raise) -> Any:
             if when == "in the turn":
                 played.room.runner.nursery.cancel_scope.cancel()
             if what == "raises":
@@ -209,7 +210,7 @@ async def test_a_turn_that_has_begun_ends_in_the_task_where_the_room_is_cancelle
                 raise
 
     async with in_room(Ends, monkeypatch) as played:
-        played.take(played.ann, "go")
+        played.take(played.ann, "Raise")
         if when == "after it":
             played.room.runner.nursery.cancel_scope.cancel()
         await played.room.ended.wait()

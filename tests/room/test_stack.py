@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pgnet_trio import Game, Packet, Response
+from pgnet_trio import Game, Packet, Response, on
 from pgnet_trio.server.refusals import RoomClosed
 from pgnet_trio.server.room.player import OpenQuestion, PacketTurn
 from pgnet_trio.server.room.room import RoomTask
@@ -238,12 +238,18 @@ async def test_the_statistics_of_a_room_that_crashed() -> None:
     assert not room.stats().is_running
 
 
+@attrs.frozen
+class Go:
+    pass
+
+
 @pytest.mark.parametrize("how", ["raises", "is cancelled", "is abandoned"])
 async def test_nothing_runs_any_more_however_code_of_a_game_ends(
     how: str, autojump_clock: MockClock
 ) -> None:
     class Ends(Game):
-        async def handle_game_packet(self, packet: Packet, /) -> Response:
+        @on(Go)
+        async def go(self, player: str, message: Go) -> Response:
             await trio.lowlevel.checkpoint()
             assert room.busy is not None
             if how == "raises":
@@ -260,7 +266,7 @@ async def test_nothing_runs_any_more_however_code_of_a_game_ends(
         await nursery.start(room.run)
         ann = Listener("ann")
         await room.join(ann)
-        room.handle(PacketTurn(ann, None, 1, Packet("go")))  # type: ignore[arg-type]
+        room.handle(PacketTurn(ann, None, 1, Packet("Go")))  # type: ignore[arg-type]
         if how == "is abandoned":
             await wait_all_tasks_blocked()
             assert room.busy is None

@@ -21,11 +21,12 @@ from pgnet_trio import (
     Response,
     Server,
     Status,
+    on,
 )
 from pgnet_trio.client.limits import MAX_CALLS
 from pgnet_trio.storage import Changes, SavedState, Store
 from pgnet_trio.testing import SimulatedNetwork, hosting, playing
-from tests.kit.hosting import in_the_clear
+from tests.kit.hosting import Raise, in_the_clear
 
 
 class Saved(Game):
@@ -314,11 +315,13 @@ async def test_a_game_made_again_is_open_and_hears_only_of_its_own(
             heard.append(f"{username} left")
 
         async def handle_game_packet(self, packet: Packet) -> Response:
-            if packet.message == "kick":
-                await trio.sleep(0.5)
-                self.room.locked = True
-                self.room.kick("bob")
-                return Response("done")
+            await trio.sleep(0.5)
+            self.room.locked = True
+            self.room.kick("bob")
+            return Response("done")
+
+        @on(Raise)
+        def fail(self, player: str, message: Raise) -> None:
             heard.clear()
             raise ValueError("planned")
 
@@ -331,7 +334,7 @@ async def test_a_game_made_again_is_open_and_hears_only_of_its_own(
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(ann.request, Packet("kick"))
                     await trio.sleep(0.1)
-                    await ann.request(Packet("crash"))
+                    await ann.request(Packet("Raise"))
             await trio.sleep(1)
             assert heard == ["ann joined"]
             async with playing(server, "cid", game="table 1"):

@@ -11,13 +11,13 @@ import attrs
 import pytest
 import trio
 
-from pgnet_trio import Client, Game, Packet, RequestFailed, Response
+from pgnet_trio import Client, Game, Packet, RequestFailed, Response, on
 from pgnet_trio.messages import wall_clock
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.storage import open_store
 from pgnet_trio.storage.interface import Changes, SavedGame, SavedState
 from pgnet_trio.testing import MemoryStore, hosting
-from tests.kit.hosting import hosting_faults
+from tests.kit.hosting import Raise, hosting_faults
 
 DAY = 24 * 3600.0
 
@@ -33,11 +33,13 @@ class Table(Game):
     async def handle_game_packet(self, packet: Packet, /) -> Response:
         if packet.message == "save":
             await self.room.save()
-        if packet.message == "raise":
-            raise ValueError("a fault of this game")
         if packet.message == "end":
             self.room.close("It is over.")
         return Response("")
+
+    @on(Raise)
+    def fail(self, player: str, message: Raise) -> None:
+        raise ValueError("a fault of this game")
 
     def get_save_string(self) -> str:
         return "a table"
@@ -75,10 +77,10 @@ async def test_a_game_that_crashed_counts_for_as_long_as_it_is_saved() -> None:
         async with server.client("ann") as ann:
             await ann.create_game("table 1")
             # Nothing of it is saved.
-            await ann.request(Packet("raise"))
+            await ann.request(Packet("Raise"))
             await ann.create_game("table 2")
             await ann.request(Packet("save"))
-            await ann.request(Packet("raise"))
+            await ann.request(Packet("Raise"))
             assert await ann.get_game_dir() == {}
             with pytest.raises(RequestFailed, match="1 games that are not over"):
                 await ann.create_game("table 3")

@@ -294,7 +294,7 @@ class GameRegistry:
         if self._last_cause is None:
             return None
         name, error = self._last_cause
-        return error if refusal in crash_texts(name) else None
+        return error if refusal in crash_texts(name, error) else None
 
     def note_failure(self, error: BaseException, what: str) -> None:
         """Log what a game raised; end the server in order where it was for the whole program."""

@@ -1,9 +1,15 @@
-"""A packet's way to the game: to the handler of its model, or to the hook for any packet."""
+"""A packet's way to the game: to the handler of its model, or to the hook for any packet.
+
+What a handler raises is the author's mistake, and ends the game. The hooks for any packet are the
+original's, whose games read payloads without checks, since only the sender felt what they raised:
+so it is here.
+"""
 
 from __future__ import annotations
 
 import inspect
 import logging
+import reprlib
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +18,12 @@ from pgnet_trio.errors import CodecError, Reject
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import Response, Status
 from pgnet_trio.protocol.events import MAX_REASON
-from pgnet_trio.server.refusals import SaveRefused
+from pgnet_trio.server.refusals import not_taken
 from pgnet_trio.typed import to_response
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.members import Members
+    from pgnet_trio.server.room.owner import RoomOwner
     from pgnet_trio.server.room.player import PacketTurn
     from pgnet_trio.server.room.runner import Runner
     from pgnet_trio.typed import Handler
@@ -36,16 +43,18 @@ class Dispatch:
     Args:
         runner: Runs the game's hooks.
         members: Who may send packets.
+        owner: Is told what the hooks for any packet raised.
     """
 
-    def __init__(self, runner: Runner, members: Members) -> None:
+    def __init__(self, runner: Runner, members: Members, owner: RoomOwner) -> None:
         self._runner = runner
         self._instance = runner.instance
         self._members = members
+        self._owner = owner
         self._unheard: set[str] = set()
 
     def respond(self, turn: PacketTurn) -> Response | Coroutine[Any, Any, Response]:
-        """Return the answer to a packet, or an awaitable for it. What the game raises comes out."""
+        """Return the answer to a packet, or an awaitable for it; raises what a handler raises."""
         # No ``async def``: most handlers are plain functions, and need no coroutine around them.
         packet, instance = turn.packet, self._instance
         username = turn.player.username
@@ -60,7 +69,10 @@ class Dispatch:
             turn.unpack()
         handler = instance.handlers.get(packet.message)
         if handler is None:
-            result: Any = instance.game.handle_packet(packet)
+            try:
+                result: Any = instance.game.handle_packet(packet)
+            except Exception as error:
+                return self._refuse(error)
             if isinstance(result, Response):
                 return result
             return self._wait_for_response(turn, result)
@@ -97,14 +109,26 @@ class Dispatch:
         if inspect.isawaitable(result):
             try:
                 result = await self._runner.steps_of(result, delayable=turn.quiet)
-            except SaveRefused as refused:
-                return Response(refused.reason, status=Status.UNEXPECTED)
+            except Exception as error:
+                return self._refuse(error)
         if isinstance(result, Response):
             return result
-        raise TypeError(
-            f"{type(self._instance.game).__name__} has to answer a packet with a Response; it "
-            f"returned {result!r}."
+        return self._refuse(
+            TypeError(
+                f"{type(self._instance.game).__name__} has to answer a packet with a Response; it "
+                f"returned {reprlib.repr(result)}."
+            )
         )
+
+    def _refuse(self, error: Exception) -> Response:
+        """Refuse a packet because of what a hook for any packet raised; the game goes on."""
+        if isinstance(error, Reject):
+            return Response(error.reason, error.payload, Status.UNEXPECTED)
+        text = not_taken(error)
+        self._owner.note_cause(error)
+        name = self._instance.name
+        self._owner.note_failure(error, f"Game {name!r} raised over a packet, and goes on")
+        return Response(text, status=Status.UNEXPECTED)
 
     async def _wait_for_handler(self, turn: PacketTurn, handler: Handler, result: Any) -> Response:
         try:

@@ -75,8 +75,8 @@ class Publisher:
     def check_push(self, members: list[Member], envelope: bytes) -> None:
         """Check that a push is no more than its receivers can take at once.
 
-        What waits for a player is limited, and a player for whom too much waits loses the session.
-        So what a turn, or a step, pushes is limited too: that is the author's error.
+        What waits for a player is limited, and a push too many drives out an earlier one. So what a
+        turn, or a step, pushes is limited too: beyond that, it is the author's error.
 
         Raises:
             CodecError: It is too long, or the turn has pushed too much.

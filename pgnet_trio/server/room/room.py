@@ -109,7 +109,7 @@ class RoomTask:
         self.runner = Runner(self.instance, self.queue, self.publisher, watchdog or Watchdog(None))
         self.bots = Bots(self.members, self.runner, owner)
         self._ticker = Ticker(self.runner)
-        dispatch = Dispatch(self.runner, self.members)
+        dispatch = Dispatch(self.runner, self.members, owner)
         self._presence = Presence(self.runner, self.members, self.questions)
         self.membership = Membership(self.runner, self.members, self._presence, owner)
         self._loop = Loop(self.runner, dispatch, self.membership, owner)
