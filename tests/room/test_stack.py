@@ -23,7 +23,7 @@ ROOM = "pgnet_trio.server.room"
 
 # From the bottom up; those in one line know nothing of each other.
 STACK = [
-    {"player", "owner", "stats", "deferred"},
+    {"player", "owner", "stats", "deferred", "lateness"},
     {"queue", "instance", "members", "questions"},
     {"snapshots"},
     {"publisher"},

@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -14,6 +14,9 @@ import trio
 from pgnet_trio.messages import Response, Status
 from pgnet_trio.server.refusals import GONE, JoinRefused, RoomClosed
 from pgnet_trio.server.room.player import PacketTurn
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.room.lateness import Lateness
 
 __all__ = ["Call", "TurnQueue", "do_nothing"]
 
@@ -51,6 +54,7 @@ class TurnQueue:
 
     Args:
         game_name: The game's name, for the log.
+        lateness: Counts the turns that wait for long.
 
     Attributes:
         turns: The turns that wait.
@@ -61,15 +65,17 @@ class TurnQueue:
 
     context: Context
 
-    def __init__(self, game_name: str) -> None:
+    def __init__(self, game_name: str, lateness: Lateness) -> None:
         self.turns: deque[PacketTurn | Call] = deque()
         self.end_reason: str | None = None
         self._game_name = game_name
+        self._lateness = lateness
         self._task: trio.lowlevel.Task | None = None
         self.is_waiting = False
-        # The hook that the turn in progress waits for; None once the log has named it.
+        # The hook that the turn in progress waits for, and whether the log has named it.
         self._blocking_hook: Coroutine[Any, Any, Any] | None = None
         self._blocked_since = 0.0
+        self._blocking_is_told = False
 
     def __len__(self) -> int:
         return len(self.turns)
@@ -85,7 +91,7 @@ class TurnQueue:
             assert self._task is not None
             self.is_waiting = False
             trio.lowlevel.reschedule(self._task)
-        elif self._blocking_hook is not None:
+        elif self._blocking_hook is not None and not self._blocking_is_told:
             self._log_long_wait()
 
     def post(
@@ -135,10 +141,14 @@ class TurnQueue:
         """Note that the turn in progress waits for a hook."""
         self._blocking_hook = hook
         self._blocked_since = trio.current_time()
+        self._blocking_is_told = False
 
     def note_unblocked(self) -> None:
         """Note that the hook has ended."""
-        self._blocking_hook = None
+        hook, self._blocking_hook = self._blocking_hook, None
+        # The turn that a closed room cuts off is no slow one.
+        if hook is not None and self.end_reason is None:
+            self._lateness.note_turn(hook, trio.current_time() - self._blocked_since)
 
     def refuse(self, turn: PacketTurn | Call, reason: str = "") -> None:
         """Tell whoever waits for a turn that it does not run, or not to its end."""
@@ -163,7 +173,7 @@ class TurnQueue:
         waited, hook = trio.current_time() - self._blocked_since, self._blocking_hook
         if waited < LONG_WAIT or hook is None:
             return
-        self._blocking_hook = None
+        self._blocking_is_told = True
         frame = getattr(hook, "cr_frame", None)
         where = f", at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
         logger.warning(

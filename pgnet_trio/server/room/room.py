@@ -16,6 +16,7 @@ from pgnet_trio.server.room.backend import ServerRoom
 from pgnet_trio.server.room.bots import Bots
 from pgnet_trio.server.room.dispatch import Dispatch
 from pgnet_trio.server.room.instance import GameInstance
+from pgnet_trio.server.room.lateness import Lateness
 from pgnet_trio.server.room.loop import Loop
 from pgnet_trio.server.room.members import Members
 from pgnet_trio.server.room.membership import Membership
@@ -103,12 +104,13 @@ class RoomTask:
         # Bottom up: each part is handed only parts that stand above it here.
         self.members = Members()
         self.instance = GameInstance(name, make_game, save_string)
-        self.queue = TurnQueue(name)
+        self._lateness = Lateness(name)
+        self.queue = TurnQueue(name, self._lateness)
         self.questions = Questions(self.instance.start, question_ids)
         self.publisher = Publisher(self.instance, self.members, self.queue)
         self.runner = Runner(self.instance, self.queue, self.publisher, watchdog or Watchdog(None))
         self.bots = Bots(self.members, self.runner, owner)
-        self._ticker = Ticker(self.runner)
+        self._ticker = Ticker(self.runner, self._lateness)
         dispatch = Dispatch(self.runner, self.members, owner)
         self._presence = Presence(self.runner, self.members, self.questions)
         self.membership = Membership(self.runner, self.members, self._presence, owner)
@@ -169,7 +171,7 @@ class RoomTask:
     @property
     def missed_ticks(self) -> int:
         """How many updates were skipped because the one before was late."""
-        return self._ticker.missed
+        return self._lateness.missed_ticks
 
     @property
     def busy(self) -> object:
@@ -205,7 +207,8 @@ class RoomTask:
             bots=tuple(self.members.bots),
             open_questions=len(self.questions),
             waiting_turns=len(self.queue),
-            missed_ticks=self._ticker.missed,
+            missed_ticks=self._lateness.missed_ticks,
+            long_turns=self._lateness.long_turns,
             state_size=0 if views is None else views.size,
             is_running=self.busy is not None,
             is_over=self.queue.end_reason is not None,

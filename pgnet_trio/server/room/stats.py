@@ -19,6 +19,7 @@ class RoomStats:
         open_questions: How many questions wait for their answers.
         waiting_turns: How many turns wait.
         missed_ticks: How many updates were skipped because the one before was late.
+        long_turns: How many turns waited for a second or longer, while no other could begin.
         state_size: The most that the game's encoded states take, in bytes; 0 if it shows none.
         is_running: Whether code of the game runs now; False while it waits.
         is_over: Whether the room takes no more turns.
@@ -32,6 +33,7 @@ class RoomStats:
     open_questions: int
     waiting_turns: int
     missed_ticks: int
+    long_turns: int
     state_size: int
     is_running: bool
     is_over: bool

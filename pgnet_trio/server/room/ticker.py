@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
+    from pgnet_trio.server.room.lateness import Lateness
     from pgnet_trio.server.room.queue import Call
     from pgnet_trio.server.room.runner import Runner
 
@@ -20,20 +21,18 @@ class Ticker:
 
     Args:
         runner: Runs them.
-
-    Attributes:
-        missed: How many updates were skipped because the one before was late.
+        lateness: Counts those that were skipped.
     """
 
-    def __init__(self, runner: Runner) -> None:
-        self.missed = 0
+    def __init__(self, runner: Runner, lateness: Lateness) -> None:
         self._runner = runner
+        self._lateness = lateness
 
     # Ctrl-C is for a game that does not come to an end, and not for what is about to wake it.
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Queue one update after the other, until cancelled."""
-        runner = self._runner
+        runner, lateness = self._runner, self._lateness
         instance, queue = runner.instance, runner.queue
         game = instance.game
 
@@ -41,18 +40,26 @@ class Ticker:
             # An update that waited behind the turn that raised is not for the restarted game.
             if game is not instance.game:
                 return None
+            began = trio.current_time()
             result = game.update()
-            return runner.steps_of(result, delayable=True) if inspect.isawaitable(result) else None
+            if inspect.isawaitable(result):
+                return self._finish(result, began)
+            lateness.note_update(trio.current_time() - began)
+            return None
 
-        interval = 1 / game.update_rate
+        rate = game.update_rate
+        interval = 1 / rate
         deadline = trio.current_time() + interval
         call: Call | None = None
         while True:
             await trio.sleep_until(deadline)
             late = int((trio.current_time() - deadline) / interval)
             deadline += (late + 1) * interval
-            self.missed += late
-            if call is None or call.done.is_set():
+            is_busy = call is not None and not call.done.is_set()
+            lateness.note_ticks(late + 1, late + is_busy, rate)
+            if not is_busy:
                 call = queue.post(update, delayable=True)
-            else:
-                self.missed += 1
+
+    async def _finish(self, update: Awaitable[None], began: float) -> None:
+        await self._runner.steps_of(update, delayable=True)
+        self._lateness.note_update(trio.current_time() - began)
