@@ -32,6 +32,7 @@ from pgnet_trio.codec.kinds import (
 )
 from pgnet_trio.codec.models import converter, distinguisher
 from pgnet_trio.codec.plain_data import is_plain, normalised
+from pgnet_trio.codec.readers import note_model
 from pgnet_trio.errors import CodecError
 
 __all__ = ["check_model"]
@@ -87,6 +88,7 @@ def check_model(kind: Any, *, may_be_early: bool = False) -> None:
         converter.get_unstructure_hook(kind)
     except Exception as error:
         raise CodecError(f"{kind_name(kind)}: {error}") from author_error(error)
+    note_model(kind)
 
 
 def _parts(
