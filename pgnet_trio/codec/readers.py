@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from enum import Enum, Flag
 from itertools import combinations
-from types import NoneType
+from types import GenericAlias, NoneType
 from typing import Any, Literal, Union, get_args
 
 import attrs
@@ -101,12 +101,12 @@ def _as_read(kind: Any) -> Any:
         return _union(kind)
     container, arguments = origin(kind), get_args(kind)
     if container is list:
-        return list.__class_getitem__(_as_read((*arguments, Any)[0]))
+        return GenericAlias(list, (_as_read((*arguments, Any)[0]),))
     if container is dict and (not arguments or arguments[0] is str):
-        return dict.__class_getitem__((str, _as_read((*arguments, Any, Any)[1])))
+        return GenericAlias(dict, (str, _as_read((*arguments, Any, Any)[1])))
     if container is tuple and arguments:
         items = tuple(each if each is ... else _as_read(each) for each in arguments)
-        return tuple.__class_getitem__(items)
+        return GenericAlias(tuple, items)
     if container is Literal and {*map(type, arguments)} <= {str, int, NoneType}:
         return kind
     if is_below(kind, Enum) and _has_plain_lookup(kind):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import Enum, Flag, IntEnum, StrEnum
-from typing import Any, Generic, Literal, NewType, Optional, TypeVar, Union
+from types import GenericAlias
+from typing import Any, Generic, Literal, NewType, TypeVar, Union
 
 import attrs
+import msgspec
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -73,11 +76,16 @@ class Inner:
 Number = NewType("Number", int)
 ItemT = TypeVar("ItemT")
 
+
+def union(*parts: Any) -> Any:
+    return Union[parts]  # noqa: UP007  # put together at run time
+
+
 scalar_kinds = [str, int, float, bool, None, Any]
-kinds: st.SearchStrategy[Any] = st.recursive(
+field_kinds: st.SearchStrategy[Any] = st.recursive(
     st.sampled_from(
         [
-            *scalar_kinds * 2,
+            *scalar_kinds * 4,
             Suit,
             Level,
             Word,
@@ -99,20 +107,19 @@ kinds: st.SearchStrategy[Any] = st.recursive(
         ]
     ),
     lambda inner: st.one_of(
-        inner.map(lambda kind: list[kind]),
-        inner.map(lambda kind: Optional[kind]),
-        inner.map(lambda kind: dict[str, kind]),
-        inner.map(lambda kind: dict[int, kind]),
-        inner.map(lambda kind: Mapping[str, kind]),
-        inner.map(lambda kind: tuple[kind, ...]),
-        st.lists(inner, min_size=1, max_size=3).map(lambda each: tuple[tuple(each)]),
-        st.lists(st.sampled_from([str, int, float, bool, None]), min_size=2, max_size=3).map(
-            lambda each: each[0] | each[1] if len(each) == 2 and any(each) else Optional[each[0]]
-        ),
-        st.tuples(inner, inner).map(lambda pair: Optional[pair[0]] | pair[1]),
+        inner.map(lambda kind: GenericAlias(list, (kind,))),
+        inner.map(lambda kind: union(kind, None)),
+        inner.map(lambda kind: GenericAlias(dict, (str, kind))),
+        inner.map(lambda kind: GenericAlias(dict, (int, kind))),
+        inner.map(lambda kind: GenericAlias(Mapping, (str, kind))),
+        inner.map(lambda kind: GenericAlias(tuple, (kind, ...))),
+        st.lists(inner, min_size=1, max_size=3).map(lambda each: GenericAlias(tuple, tuple(each))),
+        st.lists(st.sampled_from(scalar_kinds[:-1]), min_size=1).map(lambda each: union(*each)),
+        st.tuples(inner, inner).map(lambda pair: union(*pair, None)),
     ),
-    max_leaves=4,
+    max_leaves=3,
 )
+kinds = st.sampled_from(scalar_kinds) | field_kinds
 
 texts = st.text(max_size=4) | st.sampled_from(["a", "b", "hearts", "yes", "é"])
 numbers = st.integers(-(2**63), 2**63 - 1) | st.integers(0, 3)
@@ -126,7 +133,7 @@ data = st.recursive(
 # What a program may hand over, and what is not plain data, or not yet.
 others = st.sampled_from(
     [
-        datetime(2026, 1, 1),
+        date(2026, 1, 1),
         datetime(2026, 1, 1, tzinfo=UTC),
         b"bytes",
         {1, 2},
@@ -164,7 +171,7 @@ class Base:
     """Has something that the classes below inherit; what it sets is not one of their fields."""
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "posted", len(attrs.fields(type(self))))
+        object.__setattr__(self, "posted", len(type(self).__mro__))
 
 
 @st.composite
@@ -175,12 +182,12 @@ def models(draw: st.DrawFn) -> type:
     has_defaults = False
     for name in names:
         options: dict[str, Any] = {}
-        has_defaults = has_defaults or draw(st.integers(0, 4)) == 0
+        has_defaults = has_defaults or draw(st.integers(0, 9)) == 0
         if has_defaults:
             options["default"] = draw(st.sampled_from([None, 1, "a", attrs.Factory(list)]))
         if draw(st.integers(0, 5)) == 0:
             options["validator"] = refuse_some
-        if draw(st.integers(0, 5)) == 0:
+        if draw(st.integers(0, 9)) == 0:
             options["converter"] = doubled
         if draw(st.integers(0, 9)) == 0:
             options["kw_only"] = True
@@ -213,7 +220,7 @@ def examples(kind: Any) -> st.SearchStrategy[Any]:
     }
     if kind in known:
         return known[kind]
-    arguments = getattr(kind, "__args__", ())
+    arguments: Any = getattr(kind, "__args__", ())
     container = getattr(kind, "__origin__", None)
     if container is Literal:
         return st.sampled_from(arguments).filter(is_plain) | st.just("a")
@@ -234,7 +241,7 @@ def examples(kind: Any) -> st.SearchStrategy[Any]:
 def payloads(draw: st.DrawFn, model: type, *, wrong: st.SearchStrategy[Any]) -> Any:
     """Data that is a model, or nearly."""
     payload = {field.name: draw(examples(field.type)) for field in attrs.fields(model)}
-    for change in draw(st.lists(st.sampled_from(["wrong", "missing", "more"]), max_size=2)):
+    for change in draw(st.lists(st.sampled_from(["wrong", "missing", "more"]), max_size=1)):
         if change == "more":
             payload[draw(texts)] = draw(wrong)
         elif payload:
@@ -246,10 +253,10 @@ def payloads(draw: st.DrawFn, model: type, *, wrong: st.SearchStrategy[Any]) -> 
     return draw(st.one_of(st.just(payload), st.just(payload), st.just(payload), wrong))
 
 
-def outcome(read: Callable[[], Any]) -> str:
+def outcome(read: Callable[..., Any], *arguments: Any) -> str:
     """Return what came, with the type of each part of it, or the text of the error."""
     try:
-        model = read()
+        model = read(*arguments)
     except CodecError as error:
         return f"{type(error).__name__}: {error}"
     return repr([model, vars(model) if hasattr(model, "__dict__") else None])
@@ -260,6 +267,10 @@ def by_converter(payload: Any, kind: Any) -> Any:
         return converter.structure(payload, kind)
     except Exception as error:
         raise codec_error(error, kind.__name__) from None
+
+
+def in_general(payload: Any, kind: Any) -> Any:
+    return by_converter(plain(payload, ""), kind)
 
 
 def know(model: type) -> None:
@@ -281,15 +292,12 @@ def test_models_of_parsed_data_are_the_converters_and_so_are_the_errors(
     know(model)
     for _ in range(3):
         payload = draws.draw(payloads(model, wrong=data))
-        expected = outcome(lambda: by_converter(payload, model))
-        assert outcome(lambda: from_parsed(payload, model)) == expected
+        expected = outcome(by_converter, payload, model)
+        assert outcome(from_parsed, payload, model) == expected
         read = make_reader(model)
         if read is not None:
-            try:
-                short = read(encode_plain(payload))
-            except Exception:
-                continue
-            assert outcome(lambda: short) == expected
+            with contextlib.suppress(ValueError, TypeError, msgspec.ValidationError):
+                assert outcome(read, encode_plain(payload)) == expected
 
 
 @slow
@@ -300,8 +308,8 @@ def test_what_a_program_hands_over_is_read_as_the_converter_reads_it(
     know(model)
     for _ in range(3):
         payload = draws.draw(payloads(model, wrong=data | others))
-        expected = outcome(lambda: by_converter(plain(payload, ""), model))
-        assert outcome(lambda: from_plain(payload, model)) == expected
+        expected = outcome(in_general, payload, model)
+        assert outcome(from_plain, payload, model) == expected
 
 
 @attrs.define
@@ -323,7 +331,7 @@ class Everything:
     number: int | float
     rows: list[list[float]]
     more: dict[str, Any] = attrs.field(factory=dict)
-    flags: Optional[list[bool]] = attrs.field(
+    flags: list[bool] | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.max_len(2))
     )
     converted: Any = attrs.field(default=None, converter=doubled)
@@ -395,6 +403,9 @@ def test_models_of_plain_fields_have_a_short_way(kind: type) -> None:
     [Nested, Timed, Binary, NumberedKeys, ByKeyword, Guesses, Alike, Box, OwnInit, int, dict],
 )
 def test_other_types_are_left_to_the_converter(kind: type) -> None:
+    with contextlib.suppress(CodecError):
+        # Resolves the names in the annotations.
+        check_model(kind)
     assert make_reader(kind) is None
 
 
@@ -420,8 +431,27 @@ def test_the_model_shares_nothing_with_the_data() -> None:
         assert more == {"list": [1]}
 
 
-@pytest.mark.parametrize("payload", [{"x": 1, "y": 2.5, "seq": 2**64}, {"x": 1, "y": {1}, "seq": 1}])
-def test_what_cannot_travel_is_refused_though_the_short_way_is_known(payload: Any) -> None:
-    assert from_plain({"x": 1, "y": 2.5, "seq": 3}, Move) == Move(1.0, 2.5, 3)
-    with pytest.raises(CodecError):
-        from_plain(payload, Move)
+@attrs.define
+class Said:
+    text: str
+    to: list[int]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"text": date(2026, 1, 1)}, "Said.text: expected dict, list, str"),
+        ({"text": "\ud800"}, "Said.text: expected text that UTF-8 can carry"),
+        ({"to": {1}}, "Said.to: expected dict, list, str"),
+        ({"to": [2**63]}, r"Said.to\[0\]: expected an int of at most 64 bits"),
+        ({"to": [True]}, r"Said.to\[0\]: expected an int, got bool"),
+        ({"more": 1}, "Said: expected only the keys text, to, got 'more'"),
+    ],
+)
+def test_what_cannot_travel_is_refused_though_the_short_way_is_known(
+    fields: dict[str, Any], message: str
+) -> None:
+    check_model(Said)
+    assert from_plain({"text": Word.YES, "to": (1, Level.LOW)}, Said) == Said("yes", [1, 1])
+    with pytest.raises(CodecError, match=f"^{message}"):
+        from_plain({"text": "a", "to": [], **fields}, Said, "Said")
