@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from enum import Enum, Flag
+from enum import Enum
 from itertools import combinations
 from types import GenericAlias, NoneType
 from typing import Any, Literal, Union, get_args
@@ -117,10 +117,9 @@ def _as_read(kind: Any) -> Any:
 def _has_plain_lookup(kind: type[Enum]) -> bool:
     """Return whether exactly the values of an enum's members stand for them, all of one type."""
     missing: Any = kind._missing_
-    return (
-        missing.__func__ is _MISSING
-        and not issubclass(kind, Flag)
-        and {type(member.value) for member in kind} in ({str}, {int})
+    # A flag has its own way to make members of other values.
+    return missing.__func__ is _MISSING and (
+        {type(member.value) for member in kind} in ({str}, {int})
     )
 
 

@@ -374,6 +374,11 @@ class Guesses:
 
 
 @attrs.define
+class Painted:
+    colour: Colours
+
+
+@attrs.define
 class Alike:
     one: Literal["a"] | str
 
@@ -400,7 +405,20 @@ def test_models_of_plain_fields_have_a_short_way(kind: type) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [Nested, Timed, Binary, NumberedKeys, ByKeyword, Guesses, Alike, Box, OwnInit, int, dict],
+    [
+        Nested,
+        Timed,
+        Binary,
+        NumberedKeys,
+        ByKeyword,
+        Guesses,
+        Painted,
+        Alike,
+        Box,
+        OwnInit,
+        int,
+        dict,
+    ],
 )
 def test_other_types_are_left_to_the_converter(kind: type) -> None:
     with contextlib.suppress(CodecError):

@@ -13,6 +13,7 @@ import reprlib
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
+from pgnet_trio.codec import from_parsed
 from pgnet_trio.codec.faults import TooLargeError
 from pgnet_trio.errors import CodecError, Reject
 from pgnet_trio.foreign_text import one_line
@@ -78,7 +79,7 @@ class Dispatch:
             return self._wait_for_response(turn, result)
         model_class: type[Any] = handler.model
         try:
-            model = packet.read(model_class)
+            model = from_parsed(packet.payload, model_class)
         except CodecError as error:
             return Response(str(error), status=Status.UNEXPECTED)
         try:
