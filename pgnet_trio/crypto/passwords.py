@@ -31,6 +31,9 @@ ARGON2ID = re.compile(
     r"\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}",
     re.ASCII,
 )
+QUICK_KIBIBYTES = 64
+"""Memory times passes of a record whose check takes less time than to hand it to a thread."""
+
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -38,7 +41,8 @@ class PasswordHasher:
     """Makes password records, and checks passwords against them.
 
     Hashing takes tens of milliseconds and `memlimit` bytes of memory, on purpose: call it in a
-    thread, and only a few times at once. Checking costs what making the record cost.
+    thread, and only a few times at once, unless it `is_quick`. Checking costs what making the
+    record cost.
 
     Args:
         opslimit: Passes over the memory.
@@ -109,6 +113,18 @@ class PasswordHasher:
             return crypto_pwhash_str_verify(record.encode("ascii"), _encode(password))
         except nacl.exceptions.InvalidkeyError:
             return False
+
+    def is_quick(self, record: str | None = None) -> bool:
+        """Return whether hashing takes so little time that no thread is worth it.
+
+        Args:
+            record: The record that a password is to be checked against; None for a new one.
+        """
+        if record is None:
+            return self._memlimit // 1024 * self._opslimit <= QUICK_KIBIBYTES
+        parameters = ARGON2ID.fullmatch(record)
+        # All others take no time: a SHA-256, or no record at all.
+        return parameters is None or int(parameters[1]) * int(parameters[2]) <= QUICK_KIBIBYTES
 
     def needs_upgrade(self, record: str) -> bool:
         """Return whether this hasher would make a stronger record than this one.

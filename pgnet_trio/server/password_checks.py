@@ -60,6 +60,8 @@ class _Waiting:
 class PasswordChecks:
     """Hashes passwords off the event loop, as many at a time as cores and memory allow.
 
+    A hash that is cheaper than a thread is made at once.
+
     The addresses that log-ins come from take turns. Cancellation takes a hash that is not begun
     out of the queue. It waits for the end of one that has begun, which cannot be stopped: the hash
     holds its memory until then, and so has to hold its place among the few.
@@ -74,6 +76,7 @@ class PasswordChecks:
         self, environment: Environment, failed_logins: FailedLogins, limits: Limits
     ) -> None:
         self._environment = environment
+        self._hasher = environment.password_hasher
         self._failed_logins = failed_logins
         self._guesses = WrongGuesses(
             limits.failed_logins_per_account, limits.failed_logins_per_address
@@ -123,6 +126,14 @@ class PasswordChecks:
 
     # Hashes
 
+    def is_quick(self, record: UserRecord | None = None) -> bool:
+        """Whether a password is hashed at once, with no thread and no turn to wait for.
+
+        Args:
+            record: The record that it is checked against; None for a new user.
+        """
+        return self._hasher.is_quick(None if record is None else record.password)
+
     async def hash(self, password: str, *, address: str | None = None) -> str:
         """Return the record of a new password.
 
@@ -133,9 +144,12 @@ class PasswordChecks:
         Raises:
             TooBusy: Too many wait already, or there is no time left for it.
         """
-        hasher = self._environment.password_hasher
         record: str = await self._run(
-            address, lambda: None, hasher.hash, normalize_password(password)
+            address,
+            lambda: None,
+            self._hasher.hash,
+            normalize_password(password),
+            quick=self.is_quick(),
         )
         return record
 
@@ -157,8 +171,9 @@ class PasswordChecks:
             self._registrations.record(address, trio.current_time())
 
         check()
-        hasher = self._environment.password_hasher
-        record: str = await self._run(address, count, hasher.hash, normalize_password(password))
+        record: str = await self._run(
+            address, count, self._hasher.hash, normalize_password(password), quick=self.is_quick()
+        )
         return record
 
     async def verify(self, log_in: LogIn, record: UserRecord, address: str | None) -> str | None:
@@ -179,10 +194,11 @@ class PasswordChecks:
             right: bool = await self._run(
                 address,
                 lambda: self.check_failures(log_in.username, address),
-                self._environment.password_hasher.verify,
+                self._hasher.verify,
                 password,
                 record.salt,
                 record.password,
+                quick=self.is_quick(record),
             )
             if right:
                 return password
@@ -198,7 +214,7 @@ class PasswordChecks:
         return (
             bool(record.salt)
             or password != normalize_password(password)
-            or self._environment.password_hasher.needs_upgrade(record.password)
+            or self._hasher.needs_upgrade(record.password)
         )
 
     async def _run(
@@ -207,7 +223,12 @@ class PasswordChecks:
         check: Callable[[], None],
         function: Callable[..., Any],
         *args: str,
+        quick: bool,
     ) -> Any:
+        if quick:
+            await trio.lowlevel.checkpoint()
+            check()
+            return function(*args)
         async with self._turn(address):
             check()
             start = trio.current_time()
@@ -267,7 +288,7 @@ class PasswordChecks:
         self._most = max(1, _cores() - 1)
         free = free_memory()
         if free is not None:
-            each = self._environment.password_hasher.memlimit
+            each = self._hasher.memlimit
             room = MEMORY_SHARE * (free + self._running * each)
             self._most = max(1, min(self._most, int(room // each)))
 

@@ -12,6 +12,7 @@ import attrs
 from pgnet_trio import Client, Game, Packet, Response, Server, on
 from pgnet_trio.client.address import parse_address
 from pgnet_trio.client.connector import Connector, RemoteConnector
+from pgnet_trio.crypto import PasswordHasher
 from pgnet_trio.protocol.v2 import SUBPROTOCOLS
 from pgnet_trio.testing import HostedServer, SimulatedNetwork
 from pgnet_trio.transport import choose
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 def cheap_environment() -> Environment:
     """Return an environment for servers that the kit does not make: as cheap, with random keys."""
     return attrs.evolve(SimulatedNetwork().environment("tests"), random_bytes=os.urandom)
+
+
+SLOWER_HASHER = PasswordHasher(opslimit=1, memlimit=128 * 1024)
+"""For hashes that go through `Environment.run_blocking`, and still take next to no time."""
 
 
 @attrs.frozen

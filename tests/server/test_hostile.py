@@ -36,7 +36,7 @@ from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.testing import SimulatedNetwork, hosting
 from pgnet_trio.transport import Transport, choose
-from tests.kit.hosting import Recorder, cheap_environment, socket_client
+from tests.kit.hosting import SLOWER_HASHER, Recorder, cheap_environment, socket_client
 from tests.kit.original_peer import OriginalClient, PeerError
 from tests.kit.protocol_pair import logged_in
 from tests.kit.proxy import InterceptingProxy, intercepting
@@ -981,7 +981,9 @@ async def test_a_log_in_that_ran_out_of_time_holds_its_place_until_its_hash_is_d
                 async with client:
                     raise AssertionError("there was no time to log in")
 
-        environment = attrs.evolve(cheap_environment(), run_blocking=run)
+        environment = attrs.evolve(
+            cheap_environment(), run_blocking=run, password_hasher=SLOWER_HASHER
+        )
         async with (
             hosting(Recorder, environment=environment, login_timeout=5) as hosted,
             trio.open_nursery() as nursery,

@@ -28,7 +28,7 @@ from pgnet_trio.server.memory import free_memory
 from pgnet_trio.server.password_checks import MAX_WAITING_HASHES, PasswordChecks, TooBusy
 from pgnet_trio.storage import UserRecord
 from pgnet_trio.testing import SimulatedNetwork, hosting, playing
-from tests.kit.hosting import Recorder
+from tests.kit.hosting import SLOWER_HASHER, Recorder
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -361,7 +361,9 @@ async def test_a_hash_is_not_begun_for_who_has_left(
         return function(*args)
 
     network = SimulatedNetwork()
-    environment = attrs.evolve(network.environment("server"), run_blocking=run)
+    environment = attrs.evolve(
+        network.environment("server"), run_blocking=run, password_hasher=SLOWER_HASHER
+    )
     async with hosting(Recorder, network=network, environment=environment) as server:
 
         async def log_in(name: str) -> None:

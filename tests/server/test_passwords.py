@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 import unicodedata
+from typing import Any
 
 import attrs
 import pytest
+import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pgnet_trio import LoginRefused
@@ -95,3 +97,32 @@ def test_what_looks_alike_but_is_another_character_stays_another() -> None:
     # NFKC would make these equal, and passwords weaker.
     for text in ("\ufb01", "\u00b2", "\uff21", "\ud800"):
         assert normalize_password(text) == text
+
+
+async def test_a_hash_that_is_cheaper_than_a_thread_is_made_at_once() -> None:
+    async def run(function: Any, *args: Any, **options: Any) -> Any:
+        assert getattr(function, "__self__", None) is not hasher
+        await trio.lowlevel.checkpoint()
+        return function(*args)
+
+    hasher, network = CountingHasher(), SimulatedNetwork()
+    environment = attrs.evolve(
+        network.environment("server"), password_hasher=hasher, run_blocking=run
+    )
+    async with HostedServer(Recorder, network=network, environment=environment).running() as server:
+        await log_in(server, "pw")
+        await log_in(server, "pw")
+        with pytest.raises(LoginRefused, match="not right"):
+            await log_in(server, "other")
+    assert hasher.verified == 2
+
+
+@pytest.mark.parametrize(("memlimit", "is_quick"), [(8192, True), (2**26, False)])
+def test_what_is_quick_is_said_by_the_record_and_else_by_the_hasher(
+    memlimit: int, is_quick: bool
+) -> None:
+    hasher = PasswordHasher(opslimit=2, memlimit=memlimit)
+    assert hasher.is_quick() == is_quick
+    for one in (PasswordHasher(opslimit=1, memlimit=8192), hasher):
+        assert one.is_quick(hasher.hash("pw")) == is_quick
+        assert one.is_quick("0" * 64)

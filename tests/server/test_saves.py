@@ -30,7 +30,7 @@ from pgnet_trio.server.games.archive import WRITE_DEADLINE
 from pgnet_trio.server.games.saves import LAST_WRITE_DEADLINE
 from pgnet_trio.storage.interface import UserRecord
 from pgnet_trio.testing import HostedServer, MemoryStore, hosting, playing
-from tests.kit.hosting import cheap_environment
+from tests.kit.hosting import SLOWER_HASHER, cheap_environment
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -137,7 +137,7 @@ async def test_without_a_thread_a_log_in_is_refused_for_now(
             raise error
         return function(*args)
 
-    environment = attrs.evolve(cheap_environment(), run_blocking=run)
+    environment = attrs.evolve(cheap_environment(), run_blocking=run, password_hasher=SLOWER_HASHER)
     async with hosting(Counter, environment=environment) as server:
         fails = True
         with pytest.raises(Exception, match="busy with other log-ins") as caught:

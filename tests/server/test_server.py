@@ -34,6 +34,7 @@ from pgnet_trio import (
 from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.testing import HostedServer, hosting
 from tests.kit.hosting import (
+    SLOWER_HASHER,
     Recorder,
     cheap_environment,
     hosting_faults,
@@ -724,7 +725,9 @@ async def test_ctrl_c_in_any_task_loses_no_saved_game(where: str, tmp_path: Path
             raise KeyboardInterrupt
         return function(*args)
 
-    environment = attrs.evolve(cheap_environment(), run_blocking=interrupted)
+    environment = attrs.evolve(
+        cheap_environment(), run_blocking=interrupted, password_hasher=SLOWER_HASHER
+    )
     save_file = tmp_path / "save.json"
     server = HostedServer(
         Interrupted, network=in_the_clear(), save_file=save_file, environment=environment

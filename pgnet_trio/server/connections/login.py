@@ -285,11 +285,15 @@ class Login:
         try:
             found = accounts.check(log_in, trusted=self._trusted)
             if found == "new":
-                record = await self._while_connected(passwords.hash_new, log_in.password, address)
+                record = await self._while_connected(
+                    passwords.is_quick(), passwords.hash_new, log_in.password, address
+                )
                 with accounts.registering(log_in, record) as changes:
                     await context.archive.write(changes)
             elif isinstance(found, UserRecord):
-                password = await self._while_connected(passwords.verify, log_in, found, address)
+                password = await self._while_connected(
+                    passwords.is_quick(found), passwords.verify, log_in, found, address
+                )
                 if password is None:
                     raise AccountRefusal("The password is not right.")
                 accounts.confirm(found)
@@ -314,16 +318,21 @@ class Login:
             ) from None
 
     async def _while_connected(
-        self, check: Callable[..., Awaitable[ResultT]], *args: Any
+        self, quick: bool, check: Callable[..., Awaitable[ResultT]], *args: Any
     ) -> ResultT:
         """Check a password; do not begin with it if the client has left before.
+
+        Args:
+            quick: Whether the check takes no time, so that there is nothing to watch for.
+            check: Checks it.
+            *args: The arguments of the check.
 
         Raises:
             Disconnected: The client has left.
             ProtocolError: The client broke the rules.
             PGNetError: What the check raises.
         """
-        if not isinstance(self._protocol, v2.ServerProtocol):
+        if quick or not isinstance(self._protocol, v2.ServerProtocol):
             # With protocol 1 nothing can be read before the answer.
             return await check(*args)
         results: list[ResultT] = []
