@@ -15,7 +15,6 @@ The class is Sans-I/O. One `ServerProtocol` at a time sends what is in it.
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pgnet_trio.errors import CodecError, PGNetError, ProtocolError
@@ -137,10 +136,10 @@ class ServerDelivery:
         self._max_messages = math.inf if max_messages is None else max_messages
         self._max_bytes = math.inf if max_bytes is None else max_bytes
         self._window = window
-        # The envelopes that are not acknowledged, and what each is. Two queues take less memory
-        # than one queue of pairs.
-        self._entries: deque[bytes] = deque()
-        self._kinds: deque[int] = deque()
+        # The envelopes that are not acknowledged, and what each is. Two lists take less memory
+        # than one of pairs, and than a deque, which is big even while nothing is in it.
+        self._entries: list[bytes] = []
+        self._kinds: list[int] = []
         self._bytes = 0
         # How many of them stand where pushes were: the limit of messages does not count these. With
         # so many that the client may still acknowledge, no more is sent until it does.
@@ -388,7 +387,7 @@ class ServerDelivery:
                 entries[joined] = encode_lost(_LOST + 1 - kinds[joined])
             if at + 1 == state_after:
                 self._state_after = self._acknowledged + len(entries)
-        self._entries, self._kinds = deque(entries), deque(kinds)
+        self._entries, self._kinds = entries, kinds
         self._bytes = sum(map(len, entries)) + ENTRY_OVERHEAD * len(entries)
         self._stand_ins = sum(kind <= _LOST for kind in kinds)
 
@@ -408,13 +407,14 @@ class ServerDelivery:
                 f"{self._acknowledged + self._sent}, got {received}"
             )
         entries, kinds = self._entries, self._kinds
-        for _ in range(count):
-            self._bytes -= len(entries.popleft()) + ENTRY_OVERHEAD
-            kind = kinds.popleft()
+        for at in range(count):
+            self._bytes -= len(entries[at]) + ENTRY_OVERHEAD
+            kind = kinds[at]
             if kind > 0:
                 del self._unsettled[kind]
             elif kind <= _LOST:
                 self._stand_ins -= 1
+        del entries[:count], kinds[:count]
         self._sent -= count
         self._acknowledged = received
 

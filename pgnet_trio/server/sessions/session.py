@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -112,9 +113,12 @@ class Session:
         self._answer_waiters = 0
         self._scope = trio.CancelScope()
         self._superseded_tokens: tuple[bytes, ...] = ()
+        # The turns for the session's own task; None while there are none, as in most sessions.
+        self._turns: deque[PacketTurn] | None = None
         # Twice what one client may have under way: another client may have taken over from it.
-        capacity = 2 * max(max_in_flight, WINDOW) + 2
-        self._submit, self._submitted = trio.open_memory_channel[PacketTurn](capacity)
+        self._capacity = 2 * max(max_in_flight, WINDOW) + 2
+        # The session's task, while it waits for a turn.
+        self._task: trio.lowlevel.Task | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -247,12 +251,7 @@ class Session:
         if self._queued_turns or not self._take_to_game(turn, round):
             if packet.message in OWN_REQUESTS:
                 self.budget.charge(OWN_REQUEST_COST)
-            try:
-                self._submit.send_nowait(turn)
-            except trio.WouldBlock:
-                self.end("Too many requests are under way.")
-            else:
-                self._queued_turns += 1
+            self._queue(turn)
 
     def answer_question(self, answered: QuestionAnswered) -> None:
         """Take the answer to a question in. Never waits."""
@@ -359,7 +358,8 @@ class Session:
         """
         try:
             with self._scope:
-                async for turn in self._submitted:
+                while True:
+                    turn = await self._next_turn()
                     await self._do(turn)
                     self._queued_turns -= 1
                     # Without this the request would stay in memory until the next one comes.
@@ -405,6 +405,36 @@ class Session:
             self._is_away = away
             self._note_away(away)
         return changed
+
+    def _queue(self, turn: PacketTurn) -> None:
+        """Leave a turn to the session's own task."""
+        if self._turns is None:
+            self._turns = deque()
+        if len(self._turns) >= self._capacity:
+            self.end("Too many requests are under way.")
+            return
+        self._turns.append(turn)
+        self._queued_turns += 1
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    async def _next_turn(self) -> PacketTurn:
+        if self._turns is None:
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+        else:
+            await trio.lowlevel.checkpoint()
+        turns = self._turns
+        assert turns is not None
+        turn = turns.popleft()
+        if not turns:
+            self._turns = None
+        return turn
+
+    def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def _take_size(self, turn: PacketTurn, size: int, packed: bytes) -> bool:
         """Let a request of many bytes wait, in little memory, or refuse it."""
