@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["NO_DEFAULT", "NoDefault", "check_arguments", "check_player", "check_players"]
+__all__ = [
+    "NO_DEFAULT",
+    "NoDefault",
+    "check_arguments",
+    "check_count",
+    "check_player",
+    "check_players",
+]
 
 
 class NoDefault:
@@ -31,17 +39,36 @@ def check_player(player: object) -> None:
         )
 
 
-def check_players(players: object) -> None:
+def check_players(players: object) -> list[str]:
     """Check who are asked: a text would be read as names of one letter each.
 
+    Returns:
+        The names, each once: whoever is named twice is asked once, for one answer.
+
     Raises:
-        TypeError: It is one name.
+        TypeError: It is one name, or something in it is no name.
     """
     if isinstance(players, str):
         raise TypeError(
             f"room.ask_all: players: expected several names, got the str {players!r}; "
             "room.ask asks one player"
         )
+    names: dict[str, None] = {}
+    for name in players if isinstance(players, Iterable) else [players]:
+        if not isinstance(name, str):
+            raise TypeError(f"room.ask_all: players: expected names, each a str, got {name!r}")
+        names[name] = None
+    return list(names)
+
+
+def check_count(count: object) -> None:
+    """Check for how many players a game waits.
+
+    Raises:
+        TypeError: It is no int.
+    """
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise TypeError(f"room.wait_players: expected how many players, an int, got {count!r}")
 
 
 def check_arguments(

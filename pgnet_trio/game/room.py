@@ -12,6 +12,7 @@ from pgnet_trio.game.asking import (
     NO_DEFAULT,
     NoDefault,
     check_arguments,
+    check_count,
     check_player,
     check_players,
 )
@@ -106,6 +107,9 @@ class RoomBackend(Protocol):
         Args:
             what: The name of the method that was called.
         """
+
+    def note_failed_call(self, error: Exception) -> None:
+        """Count a call that came to nothing at once: a game that does nothing else is ended."""
 
     async def ask(
         self,
@@ -286,8 +290,12 @@ class Room:
         """
         await _checkpoint()
         backend = self._attached
-        check_player(player)
-        check_arguments("ask", answer, timeout, default, check)
+        try:
+            check_player(player)
+            check_arguments("ask", answer, timeout, default, check)
+        except (TypeError, ValueError) as error:
+            backend.note_failed_call(error)
+            raise
         return await backend.ask(player, question, answer, timeout, default, check)
 
     async def ask_all(
@@ -327,10 +335,16 @@ class Room:
         # Check here: the error of `ask` would name a method that the author did not call.
         backend = self._attached
         backend.refuse_in_turn("ask_all")
-        check_players(players)
-        check_arguments("ask_all", answer, timeout, default, check, leavers)
-        # Whoever is named twice is asked once: there is one answer for each player.
-        names = list(dict.fromkeys(players))
+        try:
+            names = check_players(players)
+            check_arguments("ask_all", answer, timeout, default, check, leavers)
+        except (TypeError, ValueError) as error:
+            backend.note_failed_call(error)
+            raise
+        if not names:
+            # It may be right, but a loop that asks nobody again and again waits for nothing.
+            backend.note_failed_call(PlayerLeft("room.ask_all was called for no players"))
+            return {}
         answers: dict[str, AnswerT] = {}
         errors: list[Exception] = []
 
@@ -363,9 +377,16 @@ class Room:
 
         Raises:
             RuntimeError: This was called in a turn, during which nobody can join.
+            TypeError: *count* is no int.
         """
         await _checkpoint()
-        return await self._attached.wait_players(count)
+        backend = self._attached
+        try:
+            check_count(count)
+        except TypeError as error:
+            backend.note_failed_call(error)
+            raise
+        return await backend.wait_players(count)
 
     def add_bot(self, bot: BotPlayer, /) -> None:
         """Let a bot join the game. It plays in a task of its own, and ends with the game.

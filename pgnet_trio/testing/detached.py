@@ -163,6 +163,9 @@ class _DetachedRoom:
         """Refuse what waits for players."""
         raise _needs_server(what)
 
+    def note_failed_call(self, error: Exception) -> None:
+        """Do nothing: no script runs, so none can spin."""
+
     async def ask(
         self,
         player: str,

@@ -618,6 +618,15 @@ async def _end_of(reader: Any) -> None:
         (lambda room: room.ask(["ann"], Choose("x"), Throw), "room.ask_all asks several players"),
         (lambda room: room.ask_all("ann", Choose("x"), Throw), "room.ask asks one player"),
         (
+            lambda room: room.ask_all(
+                [("ann", 1)], Choose("x"), Throw, default=None, leavers="default"
+            ),
+            "room.ask_all: players: expected names, each a str, got ('ann', 1)",
+        ),
+        (lambda room: room.ask_all(None, Choose("x"), Throw), "each a str, got None"),
+        (lambda room: room.wait_players(1.5), "room.wait_players: expected how many players"),
+        (lambda room: room.ask("ann", Packet("__pgnet__.mine"), Throw), "the server's own"),
+        (
             lambda room: room.ask_all(["ann"], Choose("x"), Throw, timeout=5, default="rock"),
             "room.ask_all: default: expected an answer, as in Throw(...)",
         ),

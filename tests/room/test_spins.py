@@ -51,6 +51,20 @@ class Spinning(Game):
                         await self.room.ask("ann", object(), Ask)
                     case "ask for no time":
                         await self.room.ask("ann", Ask(), Ask, timeout=0)
+                    case "ask for no time, with a default":
+                        await self.room.ask("ann", Ask(), Ask, timeout=0, default=Ask())
+                    case "ask with a wrong default":
+                        await self.room.ask("ann", Ask(), Ask, default=Ask())
+                    case "ask all of one name":
+                        await self.room.ask_all("ann", Ask(), Ask)
+                    case "ask all of nobody":
+                        await self.room.ask_all([], Ask(), Ask)
+                    case "ask all who have left":
+                        await self.room.ask_all(
+                            ["nobody"], Ask(), Ask, default=Ask(), leavers="default"
+                        )
+                    case "wait for no number":
+                        await self.room.wait_players(None)  # type: ignore[arg-type]  # the mistake
                     case "save":
                         await self.room.save()
             except (Exception, trio.TooSlowError):
@@ -64,7 +78,20 @@ class Spinning(Game):
         return ""
 
 
-WAYS = ["ask", "ask all", "ask what cannot be asked", "ask for no time", "save", "ask in a turn"]
+WAYS = [
+    "ask",
+    "ask all",
+    "ask what cannot be asked",
+    "ask for no time",
+    "ask for no time, with a default",
+    "ask with a wrong default",
+    "ask all of one name",
+    "ask all of nobody",
+    "ask all who have left",
+    "wait for no number",
+    "save",
+    "ask in a turn",
+]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -150,8 +150,12 @@ class ServerRoom:
                 "could never end: the answer is another turn. Call it in run(), or in a task "
                 "started with room.nursery.start_soon()."
             )
-            self._room.runner.note_failed_call(error)
+            self.note_failed_call(error)
             raise error
+
+    def note_failed_call(self, error: Exception) -> None:
+        """Count a call that came to nothing at once; end a game that does nothing else."""
+        self._room.runner.note_failed_call(error)
 
     async def ask(
         self,
@@ -180,13 +184,13 @@ class ServerRoom:
             raise
         try:
             found = await room.questions.wait_for(member, asked, timeout=timeout, default=default)
-        except trio.TooSlowError as error:
-            if timeout is not None and timeout < SHORTEST_WAIT:
-                room.runner.note_failed_call(error)
-            else:
-                room.runner.note_call()
+        except trio.TooSlowError:
+            self._note_silence(player, timeout)
             raise
-        room.runner.note_call()
+        if asked.settled.is_set():
+            room.runner.note_call()
+        else:
+            self._note_silence(player, timeout)
         return found
 
     async def wait_players(self, count: int) -> list[str]:
@@ -214,6 +218,13 @@ class ServerRoom:
             await self._room.owner.save()
         except StorageError as error:
             raise SaveRefused(str(error)) from error
+
+    def _note_silence(self, player: str, timeout: float | None) -> None:
+        """Note that a player did not answer in time, whether or not the game has a default."""
+        if timeout is not None and timeout < SHORTEST_WAIT:
+            self.note_failed_call(trio.TooSlowError(f"{player} had {timeout:g} s to answer"))
+        else:
+            self._room.runner.note_call()
 
     def _note_need_of_pushes(self) -> None:
         """Note that a game pushes or asks although its class does not show it: in a helper, say."""
