@@ -6,14 +6,16 @@ import contextlib
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
 import trio.lowlevel
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
+from pgnet_trio.connection import Connection
+from pgnet_trio.errors import Disconnected, ProtocolError
 from pgnet_trio.transport import rounds
 from pgnet_trio.transport.pipes import SocketPipe
 from pgnet_trio.transport.rounds import MOST_ROOMS, Round
@@ -326,3 +328,125 @@ async def test_plain_messages_are_taken_and_all_others_received_in_order(library
         await peer.send(frame(BINARY, bytes(1001)))
         await wait_all_tasks_blocked()
     assert len(taken) == 5
+
+
+# Connections.
+
+
+class Words:
+    """A protocol that takes each message as one event, and has rules of its own."""
+
+    closing = private = False
+
+    def __init__(self) -> None:
+        self.answers: list[bytes] = []
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self.answers)
+
+    @property
+    def control_waits(self) -> bool:
+        return b"pong" in self.answers
+
+    def receive(self, message: str | bytes) -> list[bytes]:
+        assert isinstance(message, bytes)
+        if message == b"against the rules":
+            raise ProtocolError("expected another word")
+        if message == b"ping":
+            self.answers.append(b"pong")
+            return []
+        return [message]
+
+    def ping(self) -> bool:
+        return False
+
+    def next_message(self) -> bytes | None:
+        return self.answers.pop(0) if self.answers else None
+
+
+class Listening:
+    """A connection's end of a test: what it took in rounds, received, and met at last."""
+
+    def __init__(self, take: Callable[[bytes], float]) -> None:
+        self.taken: list[bytes] = []
+        self.received: list[bytes] = []
+        self.error: Exception | None = None
+        self._take = take
+
+    def take(self, events: Sequence[bytes], _: Round) -> float:
+        self.taken += events
+        return self._take(events[0])
+
+    async def run(self, connection: Connection[bytes]) -> None:
+        try:
+            with connection.taking_now(self.take):
+                while True:
+                    self.received += await connection.receive()
+        except (Disconnected, ProtocolError, ValueError) as error:
+            self.error = error
+
+
+@asynccontextmanager
+async def listening(
+    take: Callable[[bytes], float] = lambda word: 0.0,
+) -> AsyncIterator[tuple[Listening, RawPeer]]:
+    found = Listening(take)
+    async with raw_client("websockets") as (transport, peer):
+        connection: Connection[bytes] = Connection(
+            transport, Words(), ping_interval=None, keepalive_timeout=None
+        )
+        async with connection.open(), trio.open_nursery() as nursery:
+            nursery.start_soon(found.run, connection)
+            await wait_all_tasks_blocked()
+            yield found, peer
+            nursery.cancel_scope.cancel()
+
+
+async def test_who_sends_too_fast_is_read_no_further_until_the_pause_is_over(
+    socket_clock: MockClock,
+) -> None:
+    async with listening(lambda word: 10.0 if word == b"dear" else 0.0) as (found, peer):
+        began = trio.current_time()
+        await peer.send(frame(BINARY, b"dear") + frame(BINARY, b"one"))
+        await wait_all_tasks_blocked()
+        await peer.send(frame(BINARY, b"two"))
+        await wait_all_tasks_blocked()
+        assert found.taken + found.received == [b"dear"]
+        await trio.sleep_until(began + 9)
+        assert found.taken + found.received == [b"dear"]
+        await trio.sleep_until(began + 11)
+        assert found.taken + found.received == [b"dear", b"one", b"two"]
+
+
+@pytest.mark.parametrize("word", [b"against the rules", b"bad"])
+async def test_an_error_is_raised_in_the_task_of_its_connection(word: bytes) -> None:
+    def take(word: bytes) -> float:
+        if word == b"bad":
+            raise ValueError("on purpose")
+        return 0.0
+
+    async with listening(take) as (found, peer):
+        await peer.send(frame(BINARY, b"good") + frame(BINARY, word) + frame(BINARY, b"late"))
+        await wait_all_tasks_blocked()
+        if word == b"bad":
+            assert str(found.error) == "on purpose"
+        else:
+            assert await peer.read_close() == (1008, "expected another word")
+            await peer.stream.aclose()
+        await wait_all_tasks_blocked()
+    assert found.taken == [b"good", b"bad"][: 2 if word == b"bad" else 1]
+    assert found.received == []
+    assert found.error is not None
+
+
+async def test_a_pong_leaves_at_once_and_what_comes_next_is_taken_again() -> None:
+    async with listening() as (found, peer):
+        await peer.send(frame(BINARY, b"one"))
+        await peer.send(frame(BINARY, b"ping"))
+        assert await peer.read_frame() == (BINARY, b"pong")
+        await wait_all_tasks_blocked()
+        await peer.send(frame(BINARY, b"two"))
+        await wait_all_tasks_blocked()
+    assert found.taken == [b"one", b"two"]
+    assert found.received == []
