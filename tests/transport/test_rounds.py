@@ -277,6 +277,12 @@ async def test_a_scope_that_is_left_open_ends_no_reading(shield: bool) -> None:
     assert bob.read == []
 
 
+@pytest.fixture
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is: rounds have time for all that a read has brought."""
+    monkeypatch.setattr(rounds, "LONGEST_ROUND", 60.0)
+
+
 # Messages.
 
 
@@ -300,6 +306,7 @@ async def receiving(
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.usefixtures("_unhurried")
 @pytest.mark.parametrize("library", ["websockets", "trio-websocket"])
 async def test_plain_messages_are_taken_and_all_others_received_in_order(library: str) -> None:
     taken: list[str | bytes] = []
@@ -419,6 +426,7 @@ async def test_who_sends_too_fast_is_read_no_further_until_the_pause_is_over(
         assert found.taken + found.received == [b"dear", b"one", b"two"]
 
 
+@pytest.mark.usefixtures("_unhurried")
 @pytest.mark.parametrize("word", [b"against the rules", b"bad"])
 async def test_an_error_is_raised_in_the_task_of_its_connection(word: bytes) -> None:
     def take(word: bytes) -> float:
@@ -432,7 +440,8 @@ async def test_an_error_is_raised_in_the_task_of_its_connection(word: bytes) -> 
         if word == b"bad":
             assert str(found.error) == "on purpose"
         else:
-            assert await peer.read_close() == (1008, "expected another word")
+            with trio.fail_after(5):
+                assert await peer.read_close() == (1008, "expected another word")
             await peer.stream.aclose()
         await wait_all_tasks_blocked()
     assert found.taken == [b"good", b"bad"][: 2 if word == b"bad" else 1]
@@ -444,7 +453,8 @@ async def test_a_pong_leaves_at_once_and_what_comes_next_is_taken_again() -> Non
     async with listening() as (found, peer):
         await peer.send(frame(BINARY, b"one"))
         await peer.send(frame(BINARY, b"ping"))
-        assert await peer.read_frame() == (BINARY, b"pong")
+        with trio.fail_after(5):
+            assert await peer.read_frame() == (BINARY, b"pong")
         await wait_all_tasks_blocked()
         await peer.send(frame(BINARY, b"two"))
         await wait_all_tasks_blocked()
