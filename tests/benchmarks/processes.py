@@ -1,4 +1,8 @@
-"""The processes of a benchmark: started, watched through what Linux says of them, and ended."""
+"""The processes of a benchmark: started, watched through what Linux says of them, and ended.
+
+Servers run on the cores that the benchmark leaves to them (`apart`), and may be those of another
+tree: the one that the environment variable `SERVER_TREE` names.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,32 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import attrs
 
 __all__ = [
+    "SERVER_TREE",
     "CPUTime",
     "RunningServer",
+    "Usage",
+    "apart",
     "cpu_time",
+    "divided",
     "missing_package",
+    "on_server_cores",
     "resident_memory",
     "running_server",
+    "server_tree",
 ]
+
+ROOT = Path(__file__).parents[2]
+
+SERVER_TREE = "PGNET_BENCHMARKS_SERVER_TREE"
+"""Names the folder of the tree whose servers are measured; by default this tree."""
+
+_ALL_CORES = frozenset(os.sched_getaffinity(0))
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
@@ -62,6 +79,76 @@ def missing_package(server: str) -> str | None:
 
 
 @attrs.frozen
+class Usage:
+    """What a process has had of the cores, in seconds.
+
+    Attributes:
+        cpu: CPU time of all its threads, user and system.
+        waited: How long its main thread was ready to run while other processes did.
+    """
+
+    cpu: float
+    waited: float
+
+    @classmethod
+    def of(cls, process: int) -> Usage:
+        """Until now."""
+        used = cpu_time(process)
+        # Linux may be built without it.
+        with contextlib.suppress(FileNotFoundError):
+            text = Path(f"/proc/{process}/schedstat").read_text("ascii")
+            return cls(used.user + used.system, int(text.split()[1]) / 1e9)
+        return cls(used.user + used.system, 0.0)
+
+    def __sub__(self, earlier: Usage) -> Usage:
+        return Usage(self.cpu - earlier.cpu, self.waited - earlier.waited)
+
+
+def server_tree() -> Path:
+    """The tree whose servers are measured."""
+    return Path(os.environ.get(SERVER_TREE, ROOT))
+
+
+def divided(cores: Set[int]) -> tuple[Set[int], Set[int]]:
+    """Divide cores between a server and its clients.
+
+    Returns:
+        One core for the server and the rest for the clients; of a single core, both have it.
+    """
+    server = {max(cores)}
+    return server, cores - server or server
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """Leave a core to the servers that are started in the block.
+
+    This thread, and what it starts, is not on it.
+    """
+    before = os.sched_getaffinity(0)
+    _, clients = divided(before)
+    os.sched_setaffinity(0, clients)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def on_server_cores() -> Iterator[None]:
+    """Have what is started in the block run where this process does not, if there is such a core.
+
+    Not from a moment after its start on: threads that a program has begun by then would stay.
+    """
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, _ALL_CORES - before or before)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@attrs.frozen
 class RunningServer:
     """A server in a process of its own."""
 
@@ -77,7 +164,9 @@ def running_server(name: str) -> Iterator[RunningServer]:
         RuntimeError: It did not start; what it had to say is on standard error.
     """
     command = [sys.executable, "-m", "tests.benchmarks.servers", name]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with on_server_cores():
+        started = subprocess.Popen(command, cwd=server_tree(), stdout=subprocess.PIPE, text=True)
+    with started as process:
         assert process.stdout is not None
         try:
             port = process.stdout.readline()

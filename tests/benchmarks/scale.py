@@ -14,9 +14,9 @@ import attrs
 
 from pgnet_trio.protocol.v2 import envelopes
 from tests.benchmarks.load import percentile
-from tests.benchmarks.peers.generate import Usage
 from tests.benchmarks.processes import (
     RunningServer,
+    Usage,
     missing_package,
     resident_memory,
     running_server,

@@ -30,7 +30,7 @@ from tests.benchmarks.compare import BENCHMARKS, checkout, compare, measure_tree
 from tests.benchmarks.diff import diff_benchmark
 from tests.benchmarks.idle import memory_per_connection
 from tests.benchmarks.load import Plan, Result, drive, percentile
-from tests.benchmarks.peers import JobResult, SyncResult, generate, ours, rivals
+from tests.benchmarks.peers import IdleResult, JobResult, SyncResult, generate, ours, rivals
 from tests.benchmarks.processes import (
     RunningServer,
     cpu_time,
@@ -229,6 +229,7 @@ def test_each_job_is_measured(
         warm_up=0.05,
     )
     result = generate.JOBS[job](plan)
+    assert not isinstance(result, IdleResult)
     assert 0 < result.p50 <= result.p99
     if isinstance(result, SyncResult):
         assert result.bytes_per_client_second > 0

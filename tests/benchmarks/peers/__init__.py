@@ -1,9 +1,9 @@
 """Other systems at the same work as ours, to be run by hand.
 
-`python -m tests.benchmarks.peers install` puts them into folders that git ignores; `... sync` and
-`... jobs` measure those that are there, and ours (`ours.py`) beside them. A system takes part by
-being a `Contender`; what all of them share is in `drive.py` (processes), `generate.py` (the load)
-and `wire.py` (lean clients).
+`python -m tests.benchmarks.peers install` puts them into folders that git ignores; `... jobs`,
+`... sync` and `... idle` measure those that are there, and ours (`ours.py`) beside them. A system
+takes part by being a `Contender`; what all of them share is in `drive.py` (processes),
+`generate.py` (the load) and `wire.py` (lean clients).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 
 import attrs
 
-__all__ = ["Contender", "JobResult", "SyncResult"]
+__all__ = ["Contender", "IdleResult", "JobResult", "SyncResult"]
 
 
 @attrs.frozen(kw_only=True)
@@ -90,18 +90,40 @@ class JobResult:
         return self.cpu_seconds / self.seconds
 
 
+@attrs.frozen(kw_only=True)
+class IdleResult:
+    """What players cost that are logged in and do nothing; in bytes of resident memory.
+
+    Attributes:
+        players: How many there were.
+        each: What the server took for each of them.
+        total: What it held at the end.
+    """
+
+    players: int
+    each: float
+    total: int
+
+
 class Contender(ABC):
     """A system that is measured. Each run has a fresh server in a process of its own.
 
     Attributes:
+        name: What the command line calls it.
         label: What the tables call it.
         encrypted: Whether it encrypts.
-        notes: What a reader of its figures has to know, by the command: "sync" or "jobs".
+        notes: What a reader of its figures has to know, by the command: "sync", "jobs" or "idle".
     """
 
+    name: str
     label: str
     encrypted: bool
     notes: dict[str, str]
+
+    @property
+    @abstractmethod
+    def comes_back(self) -> bool:
+        """Whether it has something to measure where clients come back."""
 
     @abstractmethod
     def missing(self) -> str | None:
@@ -112,8 +134,8 @@ class Contender(ABC):
         """The work of `workload.py` with this many players."""
 
     @abstractmethod
-    def run_request(self, clients: int, seconds: float) -> JobResult:
-        """Clients that each ask again as soon as they are answered, 100 bytes each way."""
+    def run_request(self, clients: int, seconds: float, in_flight: int = 1) -> JobResult:
+        """Clients that each ask again as soon as all is answered, 100 bytes each way."""
 
     @abstractmethod
     def run_broadcast(self, recipients: int, seconds: float) -> JobResult:
@@ -126,3 +148,11 @@ class Contender(ABC):
     @abstractmethod
     def run_visit(self, seconds: float) -> JobResult:
         """Clients that connect, join a room, leave it and hang up."""
+
+    @abstractmethod
+    def run_return(self, seconds: float) -> JobResult:
+        """Clients whose connection drops and who come back; where `comes_back`."""
+
+    @abstractmethod
+    def run_idle(self, players: int) -> IdleResult:
+        """So many clients that are logged in."""

@@ -14,10 +14,11 @@ from typing import Any
 
 import attrs
 
-from tests.benchmarks.peers import JobResult, SyncResult
+from tests.benchmarks.peers import IdleResult, JobResult, SyncResult
 from tests.benchmarks.peers.generate import GRACE, WARM_UP, Plan
+from tests.benchmarks.processes import on_server_cores
 
-__all__ = ["Command", "generate", "job_result", "running", "sync_result"]
+__all__ = ["Command", "generate", "idle_result", "job_result", "running", "sync_result"]
 
 ROOT = Path(__file__).parents[3]
 
@@ -49,13 +50,15 @@ def running(server: Command) -> Iterator[tuple[int, int]]:
     Raises:
         RuntimeError: It did not start; what it had to say is on standard error.
     """
-    with subprocess.Popen(
-        server.arguments,
-        env={**os.environ, **server.environment},
-        cwd=server.folder,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with on_server_cores():
+        started = subprocess.Popen(
+            server.arguments,
+            env={**os.environ, **server.environment},
+            cwd=server.folder,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    with started as process:
         assert process.stdout is not None
         try:
             ready, _, _ = select.select([process.stdout], [], [], 30)
@@ -83,7 +86,9 @@ def generate(generator: Command, plan: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _measure(server: Command, job: str, peer: str, clients: int, seconds: float) -> dict[str, Any]:
+def _measure(
+    server: Command, job: str, peer: str, clients: int, seconds: float, in_flight: int = 1
+) -> dict[str, Any]:
     with running(server) as (process, port):
         plan = Plan(
             job=job,
@@ -92,14 +97,22 @@ def _measure(server: Command, job: str, peer: str, clients: int, seconds: float)
             server=process,
             clients=clients,
             seconds=seconds,
+            in_flight=in_flight,
             sleep=os.cpu_count() == 1,
         )
         return generate(GENERATOR, attrs.asdict(plan))
 
 
-def job_result(server: Command, job: str, peer: str, clients: int, seconds: float) -> JobResult:
+def job_result(
+    server: Command, job: str, peer: str, clients: int, seconds: float, in_flight: int = 1
+) -> JobResult:
     """Have lean clients do a job at a fresh server."""
-    return JobResult(**_measure(server, job, peer, clients, seconds))
+    return JobResult(**_measure(server, job, peer, clients, seconds, in_flight))
+
+
+def idle_result(server: Command, peer: str, players: int) -> IdleResult:
+    """Have lean clients log in at a fresh server and do nothing."""
+    return IdleResult(**_measure(server, "idle", peer, players, 0.0))
 
 
 def sync_result(server: Command, peer: str, players: int, seconds: float) -> SyncResult:

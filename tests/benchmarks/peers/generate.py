@@ -10,27 +10,27 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import resource
 import select
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from tests.benchmarks.load import percentile
-from tests.benchmarks.peers import JobResult, SyncResult
+from tests.benchmarks.peers import IdleResult, JobResult, SyncResult
 from tests.benchmarks.peers.workload import WORKLOAD
-from tests.benchmarks.processes import cpu_time
+from tests.benchmarks.processes import Usage, resident_memory
 
 if TYPE_CHECKING:
-    from tests.benchmarks.peers.wire import Listener, Player, Visitor
+    from tests.benchmarks.peers.wire import Listener, Player, Returning, Visitor
     from tests.benchmarks.wire import Peer
 
-__all__ = ["BROADCASTS_PER_SECOND", "JOBS", "Plan", "Usage"]
+__all__ = ["BROADCASTS_PER_SECOND", "JOBS", "Plan"]
 
 BROADCASTS_PER_SECOND = 50
 
@@ -39,6 +39,12 @@ GRACE = 2.0
 
 # Long enough for V8 to compile what is hot.
 WARM_UP = 2.0
+
+# Logged in before the counting begins, so that what a server makes once is not counted.
+FIRST_PLAYERS = 100
+
+# Until what a log-in leaves behind is done.
+SETTLING = 0.5
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +58,7 @@ class Plan:
         server: Its process id.
         clients: How many.
         seconds: How long to measure, after the warm-up.
+        in_flight: Requests that each client has under way: it asks again when all are answered.
         warm_up: Seconds that are not measured.
         sleep: Wait asleep. For machines with one core.
     """
@@ -62,6 +69,7 @@ class Plan:
     server: int
     clients: int
     seconds: float
+    in_flight: int = 1
     warm_up: float = WARM_UP
     sleep: bool = False
 
@@ -71,32 +79,6 @@ class Plan:
         found = getattr(importlib.import_module(module), name)
         assert isinstance(found, type)
         return found
-
-
-@attrs.frozen
-class Usage:
-    """What a process has had of the cores, in seconds.
-
-    Attributes:
-        cpu: CPU time of all its threads, user and system.
-        waited: How long its main thread was ready to run while other processes did.
-    """
-
-    cpu: float
-    waited: float
-
-    @classmethod
-    def of(cls, process: int) -> Usage:
-        """Until now."""
-        used = cpu_time(process)
-        # Linux may be built without it.
-        with contextlib.suppress(FileNotFoundError):
-            text = Path(f"/proc/{process}/schedstat").read_text("ascii")
-            return cls(used.user + used.system, int(text.split()[1]) / 1e9)
-        return cls(used.user + used.system, 0.0)
-
-    def __sub__(self, earlier: Usage) -> Usage:
-        return Usage(self.cpu - earlier.cpu, self.waited - earlier.waited)
 
 
 class _Loop:
@@ -130,7 +112,7 @@ class _Loop:
 
 
 def closed_loop(plan: Plan) -> JobResult:
-    """Each client asks again as soon as it is answered."""
+    """Each client asks again as soon as all is answered that it has asked."""
     clock = time.perf_counter
     latencies: list[float] = []
 
@@ -144,6 +126,8 @@ def closed_loop(plan: Plan) -> JobResult:
         loop = _Loop(stack, sleep=plan.sleep)
         for number in range(plan.clients):
             peer = plan.kind()(plan.port, f"client{number}")
+            if plan.in_flight > 1:
+                peer.pipeline(plan.in_flight)
             loop.add(peer)
             peer.sent_at = clock()
             peer.send(peer.next_request())
@@ -158,7 +142,7 @@ def closed_loop(plan: Plan) -> JobResult:
             loop.turn(take)
         seconds = clock() - started
         usage = Usage.of(plan.server) - usage
-    return _job_result(latencies, seconds, usage, loop.working / seconds)
+    return _job_result(latencies, seconds, usage, loop.working / seconds, plan.in_flight)
 
 
 def broadcast(plan: Plan) -> JobResult:
@@ -255,12 +239,66 @@ def visit(plan: Plan) -> JobResult:
     return _job_result(found, seconds, usage, own / seconds)
 
 
-def _job_result(latencies: list[float], seconds: float, usage: Usage, busy: float) -> JobResult:
+def come_back(plan: Plan) -> JobResult:
+    """Clients lose their connections and come back, all of them step by step.
+
+    So the server has work with some while others wait for it: to wake a server that sleeps would be
+    much of what it does for a client that comes back alone.
+    """
+    clock = time.perf_counter
+    kind: type[Returning] = plan.kind()
+    with contextlib.ExitStack() as stack:
+        peers = [kind(plan.port, f"client{number}") for number in range(plan.clients)]
+        for peer in peers:
+            stack.callback(peer.close)
+
+        def run(seconds: float) -> list[float]:
+            latencies: list[float] = []
+            until = clock() + seconds
+            while clock() < until:
+                began = clock()
+                for step in kind.steps:
+                    for peer in peers:
+                        step(peer)
+                latencies += [clock() - began] * len(peers)
+            return latencies
+
+        run(plan.warm_up)
+        usage, own = Usage.of(plan.server), time.process_time()
+        started = clock()
+        latencies = run(plan.seconds)
+        seconds = clock() - started
+        usage = Usage.of(plan.server) - usage
+        own = time.process_time() - own
+    return _job_result(latencies, seconds, usage, own / seconds)
+
+
+def idle(plan: Plan) -> IdleResult:
+    """Clients log in, and do nothing then."""
+    with contextlib.ExitStack() as stack:
+
+        def log_in(number: int) -> None:
+            stack.callback(plan.kind()(plan.port, f"idle{number}").close)
+
+        for number in range(FIRST_PLAYERS):
+            log_in(number)
+        time.sleep(SETTLING)
+        before = resident_memory(plan.server)
+        for number in range(plan.clients):
+            log_in(FIRST_PLAYERS + number)
+        time.sleep(SETTLING)
+        after = resident_memory(plan.server)
+    return IdleResult(players=plan.clients, each=(after - before) / plan.clients, total=after)
+
+
+def _job_result(
+    latencies: list[float], seconds: float, usage: Usage, busy: float, in_flight: int = 1
+) -> JobResult:
     if not latencies:
         raise ConnectionError("the server did nothing in the measured time")
     ordered = sorted(latencies)
     return JobResult(
-        count=len(ordered),
+        count=len(ordered) * in_flight,
         seconds=seconds,
         cpu_seconds=usage.cpu,
         p50=percentile(ordered, 50),
@@ -374,17 +412,21 @@ def sync(plan: Plan) -> SyncResult:
     )
 
 
-JOBS: dict[str, Callable[[Plan], JobResult | SyncResult]] = {
+JOBS: dict[str, Callable[[Plan], JobResult | SyncResult | IdleResult]] = {
     "request": closed_loop,
     "broadcast": broadcast,
     "join-leave": closed_loop,
     "visit": visit,
+    "return": come_back,
+    "idle": idle,
     "sync": sync,
 }
 
 
 def main() -> None:
     """Read a plan, carry it out, print the result."""
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     plan = Plan(**json.load(sys.stdin))
     json.dump(attrs.asdict(JOBS[plan.job](plan)), sys.stdout)
 

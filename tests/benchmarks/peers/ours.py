@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,16 +11,18 @@ from pgnet_trio import Request
 from pgnet_trio.patch import apply_columns
 from pgnet_trio.protocol.v2 import SUBPROTOCOL_2_1, envelopes
 from pgnet_trio.protocol.v2.features import COLUMNS
-from tests.benchmarks.peers.drive import Command, python_module, sync_result
+from tests.benchmarks.peers.drive import Command, sync_result
 from tests.benchmarks.peers.rivals import LeanContender
-from tests.benchmarks.peers.wire import Visitor
-from tests.benchmarks.processes import missing_package
+from tests.benchmarks.peers.wire import Returning, Visitor
+from tests.benchmarks.processes import missing_package, server_tree
 from tests.benchmarks.wire2 import IdlePeer2, Protocol2Peer, push_body, request_body, with_number
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.benchmarks.peers import SyncResult
 
-__all__ = ["OURS", "Broadcast", "Echo", "Ours", "Player", "Visit"]
+__all__ = ["OURS", "Broadcast", "Echo", "Ours", "Player", "Return", "Visit", "earlier"]
 
 _encode = msgspec.msgpack.Encoder().encode
 _REQUEST = _encode(envelopes.RequestEnvelope(1, "", {}))[1]
@@ -90,6 +93,18 @@ class Visit(IdlePeer2, Visitor):
                     return True
                 self.send(self.next_request())
         return False
+
+
+class Return(Returning, Protocol2Peer):
+    """Resumes its session, alone in its game."""
+
+    steps = (
+        Protocol2Peer.drop,
+        Protocol2Peer.begin_return,
+        Protocol2Peer.begin_handshake,
+        Protocol2Peer.begin_resume,
+        Protocol2Peer.end_resume,
+    )
 
 
 class Player(Protocol2Peer):
@@ -184,18 +199,37 @@ class Player(Protocol2Peer):
 
 
 class Ours(LeanContender):
-    """Our server, with one of its transports."""
+    """Our server, with one of its transports.
+
+    Args:
+        name: What the command line calls it.
+        transport: Which WebSocket transport it uses.
+        label: What the tables call it.
+        notes: What a reader of its figures has to know.
+        tree: The tree whose server it is; by default the one that is measured.
+    """
 
     encrypted = True
     players = f"{__name__}:Player"
     echoes = f"{__name__}:Echo"
     recipients = f"{__name__}:Broadcast"
     visitors = f"{__name__}:Visit"
+    idlers = f"{IdlePeer2.__module__}:{IdlePeer2.__name__}"
+    returners = f"{__name__}:Return"
 
-    def __init__(self, transport: str, label: str, notes: dict[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        transport: str,
+        label: str,
+        notes: dict[str, str],
+        tree: Path | None = None,
+    ) -> None:
+        self.name = name
         self.label = label
         self.notes = notes
         self._transport = transport
+        self._tree = tree
 
     def missing(self) -> str | None:
         package = missing_package(f"jobs-{self._transport}")
@@ -208,11 +242,13 @@ class Ours(LeanContender):
         return sync_result(self._server("arena"), self.players, players, seconds)
 
     def _server(self, game: str) -> Command:
-        return python_module("tests.benchmarks.servers", f"{game}-{self._transport}")
+        program = ["-m", "tests.benchmarks.servers", f"{game}-{self._transport}"]
+        return Command([sys.executable, *program], folder=self._tree or server_tree())
 
 
 OURS = [
     Ours(
+        "speed",
         "websockets",
         "pgnet_trio, `speed`",
         {
@@ -221,8 +257,14 @@ OURS = [
             "validated and need no answer.",
             "jobs": "Who joins or leaves a game of pgnet_trio is told to all others in it, which "
             "is part of its figures. With it, connecting includes an account: registration, and a "
-            "password hash of the cheapest kind.",
+            "password hash of the cheapest kind; who comes back resumes a session.",
+            "idle": "A player of pgnet_trio is logged in, in the lobby.",
         },
     ),
-    Ours("trio-websocket", "pgnet_trio, trio-websocket", {}),
+    Ours("trio-websocket", "trio-websocket", "pgnet_trio, trio-websocket", {}),
 ]
+
+
+def earlier(revision: str, tree: Path) -> Ours:
+    """The server of another revision, which lies in *tree*."""
+    return Ours("earlier", "websockets", f"pgnet_trio at {revision}, `speed`", {}, tree)

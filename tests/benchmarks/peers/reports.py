@@ -1,26 +1,104 @@
-"""The tables: contenders side by side, with who encrypts."""
+"""The tables: contenders side by side, with who encrypts, and the budgets of ours."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import attrs
 
-from tests.benchmarks.peers import Contender, JobResult, SyncResult
+from tests.benchmarks.peers import Contender, IdleResult, JobResult, SyncResult
 from tests.benchmarks.peers.generate import BROADCASTS_PER_SECOND
 from tests.benchmarks.peers.workload import WORKLOAD
-from tests.benchmarks.report import Report
+from tests.benchmarks.report import Report, Verdict
 
-__all__ = ["RECIPIENTS", "jobs_report", "present", "sync_report"]
+__all__ = ["JOBS", "RECIPIENTS", "Job", "idle_report", "jobs_report", "present", "sync_report"]
 
 RECIPIENTS = 100
+CLIENTS = 32
 
 # A server that waits more than this part of the time for a core shares it with somebody.
 MOST_WAITING = 0.1
 
-AnyResult = TypeVar("AnyResult", SyncResult, JobResult)
+AnyResult = TypeVar("AnyResult", SyncResult, JobResult, IdleResult)
+
+# Whose figures the budgets are about.
+OURS = "speed"
+
+
+@attrs.frozen
+class Job:
+    """Something that contenders do.
+
+    Attributes:
+        label: What the tables call it.
+        run: Has a contender do it for so many seconds.
+        comes_back: Whether only those do it who come back.
+    """
+
+    label: str
+    run: Callable[[Contender, float], JobResult]
+    comes_back: bool = False
+
+
+JOBS = {
+    "request-1": Job("request, 1 client", lambda who, seconds: who.run_request(1, seconds)),
+    "request-32": Job(
+        f"request, {CLIENTS} clients", lambda who, seconds: who.run_request(CLIENTS, seconds)
+    ),
+    "request-32-4": Job(
+        f"request, {CLIENTS} clients, 4 in flight",
+        lambda who, seconds: who.run_request(CLIENTS, seconds, 4),
+    ),
+    "request-32-16": Job(
+        f"request, {CLIENTS} clients, 16 in flight",
+        lambda who, seconds: who.run_request(CLIENTS, seconds, 16),
+    ),
+    "broadcast": Job(
+        f"broadcast to {RECIPIENTS}, a recipient",
+        lambda who, seconds: who.run_broadcast(RECIPIENTS, seconds),
+    ),
+    "join": Job("join and leave", lambda who, seconds: who.run_join_leave(seconds)),
+    "visit": Job("connect, join, leave, hang up", lambda who, seconds: who.run_visit(seconds)),
+    "return": Job(
+        "drop and come back", lambda who, seconds: who.run_return(seconds), comes_back=True
+    ),
+}
+
+
+@attrs.frozen
+class Budget:
+    """At most how many times what another does a job of ours may cost.
+
+    Attributes:
+        job: A name in `JOBS`.
+        limit: At most this.
+        rival: The name of the other.
+        rival_job: What the other does.
+    """
+
+    job: str
+    limit: float
+    rival: str = "colyseus"
+    rival_job: str = ""
+
+
+JOB_BUDGETS = [
+    Budget("request-1", 1.7),
+    Budget("request-32", 1.25),
+    Budget("request-32-4", 0.7, rival_job="request-32"),
+    Budget("request-32-16", 0.5, rival_job="request-32"),
+    Budget("broadcast", 1.0),
+    Budget("visit", 1.8),
+    Budget("return", 2.0, rival="websockets"),
+]
+
+# By players: of the CPU time of Colyseus.
+SYNC_BUDGETS = {100: 0.95, 300: 1.0}
+# The same for what a client receives, with any number of players.
+SYNC_BYTES_BUDGET = 0.35
+IDLE_BUDGET = 18.0
 
 
 def present(contenders: Sequence[Contender]) -> tuple[list[Contender], list[str]]:
@@ -82,9 +160,9 @@ def sync_report(
     found, left_out = present(contenders)
     results: dict[tuple[int, str], list[SyncResult]] = {}
     for number in range(rounds):
-        # There and back again, so that a machine that slows down slows nobody down more.
-        for contender in found if number % 2 == 0 else reversed(found):
-            for count in players:
+        for count in players:
+            # There and back again, so that a machine that slows down slows nobody down more.
+            for contender in found if number % 2 == 0 else reversed(found):
                 progress(f"round {number + 1} of {rounds}: {contender.label}, {count} players")
                 result = contender.run_sync(count, seconds)
                 results.setdefault((count, contender.label), []).append(result)
@@ -160,50 +238,81 @@ def sync_report(
             {"system": label, "players": count, "rounds": [attrs.asdict(each) for each in measured]}
             for (count, label), measured in results.items()
         ],
+        verdicts=_sync_verdicts(found, results),
     )
+
+
+def _sync_verdicts(
+    found: Sequence[Contender], results: Mapping[tuple[int, str], Sequence[SyncResult]]
+) -> list[Verdict]:
+    labels = {each.name: each.label for each in found}
+    if not {OURS, "colyseus"} <= labels.keys():
+        return []
+    verdicts = []
+    for count in sorted({count for count, _ in results}):
+        ours, theirs = results[count, labels[OURS]], results[count, labels["colyseus"]]
+        if count not in SYNC_BUDGETS:
+            continue
+        for what, limit, ratio in (
+            (
+                "CPU of the server",
+                SYNC_BUDGETS[count],
+                _median_ratio(
+                    [each.cpu_percent for each in ours], [each.cpu_percent for each in theirs]
+                ),
+            ),
+            (
+                "bytes a client",
+                SYNC_BYTES_BUDGET,
+                _median_ratio(
+                    [each.bytes_per_client_second for each in ours],
+                    [each.bytes_per_client_second for each in theirs],
+                ),
+            ),
+        ):
+            text = f"`sync` with {count} players, {what}, encrypted"
+            verdicts.append(Verdict(text, limit, ratio, "of Colyseus's"))
+    return verdicts
 
 
 def jobs_report(
     contenders: Sequence[Contender],
     *,
+    jobs: Sequence[str],
     seconds: float,
     rounds: int,
     progress: Callable[[str], None],
 ) -> Report:
-    """Measure all contenders at each job; ratios are to the first of them."""
+    """Measure all contenders at each job; ratios are to the first of them that does it."""
     found, left_out = present(contenders)
-    jobs: dict[str, Callable[[Contender], JobResult]] = {
-        "request, 1 client": lambda each: each.run_request(1, seconds),
-        "request, 32 clients": lambda each: each.run_request(32, seconds),
-        f"broadcast to {RECIPIENTS}, a recipient": lambda each: each.run_broadcast(
-            RECIPIENTS, seconds
-        ),
-        "join and leave": lambda each: each.run_join_leave(seconds),
-        "connect, join, leave, hang up": lambda each: each.run_visit(seconds),
+    doing = {
+        name: [each for each in found if each.comes_back or not JOBS[name].comes_back]
+        for name in jobs
     }
     results: dict[tuple[str, str], list[JobResult]] = {}
     for number in range(rounds):
-        for job, run in jobs.items():
+        for name, those in doing.items():
             # There and back again, so that a machine that slows down slows nobody down more.
-            for contender in found if number % 2 == 0 else reversed(found):
-                progress(f"round {number + 1} of {rounds}: {contender.label}, {job}")
-                results.setdefault((job, contender.label), []).append(run(contender))
+            for contender in those if number % 2 == 0 else reversed(those):
+                job = JOBS[name]
+                progress(f"round {number + 1} of {rounds}: {contender.label}, {job.label}")
+                results.setdefault((name, contender.name), []).append(job.run(contender, seconds))
+
+    def ratio(one: tuple[str, str], other: tuple[str, str]) -> float:
+        return _median_ratio(
+            [each.cpu_each for each in results[one]], [each.cpu_each for each in results[other]]
+        )
 
     rows, shared = [], []
-    for job in jobs:
-        for contender in found:
-            measured = results[job, contender.label]
-            base = results[job, found[0].label]
-            result = median_of(measured)
-            ratio = _median_ratio(
-                [each.cpu_each for each in measured], [each.cpu_each for each in base]
-            )
+    for name, those in doing.items():
+        for contender in those:
+            result = median_of(results[name, contender.name])
             rows.append(
                 [
-                    f"{job}: {contender.label}",
+                    f"{JOBS[name].label}: {contender.label}",
                     _encrypts(contender),
                     f"{result.cpu_each * 1e6:.1f}",
-                    f"{ratio:.2f}",
+                    f"{ratio((name, contender.name), (name, those[0].name)):.2f}",
                     f"{result.rate:,.0f}",
                     f"{result.p50 * 1e3:.3f}",
                     f"{result.p99 * 1e3:.3f}",
@@ -214,9 +323,11 @@ def jobs_report(
             )
             if result.server_waited > MOST_WAITING:
                 shared.append(rows[-1][0])
+    labels = {each.name: each.label for each in found}
     return Report(
         title="Requests, broadcasts, joining and leaving",
-        command=f"python -m tests.benchmarks.peers jobs --seconds {seconds:g} --rounds {rounds}",
+        command=f"python -m tests.benchmarks.peers jobs --jobs {' '.join(jobs)} "
+        f"--seconds {seconds:g} --rounds {rounds}",
         head=[
             "system",
             "encrypted",
@@ -231,17 +342,92 @@ def jobs_report(
         ],
         rows=rows,
         notes=[
-            "Requests are 100 bytes each way, in closed loop, each client one at a time. "
+            "Requests are 100 bytes each way, in closed loop: each client asks again when all that "
+            "it has in flight is answered. "
             f"Broadcasts are 100 bytes, {BROADCASTS_PER_SECOND} a second, times are from asking "
-            "for one to its arrival at each client. CPU is the server's, user and system, for each "
-            "answer, recipient, or pair of join and leave. Ratios are to the first row of the "
-            f"job. {_parts_and(rounds)}",
+            "for one to its arrival at each client. Who comes back does so together with others, "
+            "and the time is until all are back. CPU is the server's, user and system, for each "
+            "answer, recipient, pair of join and leave, or return. Ratios are to the first row of "
+            f"the job. {_parts_and(rounds)}",
             *(contender.notes["jobs"] for contender in found if "jobs" in contender.notes),
             *left_out,
             *_warning(shared, len(rows)),
         ],
         measured=[
-            {"system": label, "job": job, "rounds": [attrs.asdict(each) for each in measured]}
-            for (job, label), measured in results.items()
+            {
+                "system": labels[contender],
+                "job": JOBS[name].label,
+                "rounds": [attrs.asdict(each) for each in measured],
+            }
+            for (name, contender), measured in results.items()
+        ],
+        verdicts=[
+            Verdict(
+                f"CPU of {JOBS[each.job].label}, encrypted",
+                each.limit,
+                ratio(ours, theirs),
+                f"of {labels[each.rival]}, {JOBS[theirs[0]].label}",
+            )
+            for each in JOB_BUDGETS
+            for ours, theirs in [((each.job, OURS), (each.rival_job or each.job, each.rival))]
+            if ours in results and theirs in results
+        ],
+    )
+
+
+def idle_report(
+    contenders: Sequence[Contender],
+    *,
+    players: int,
+    rounds: int,
+    progress: Callable[[str], None],
+) -> Report:
+    """Measure the memory of players who do nothing; ratios are to the first contender."""
+    found, left_out = present(contenders)
+    results: dict[str, list[IdleResult]] = {}
+    for number in range(rounds):
+        for contender in found if number % 2 == 0 else reversed(found):
+            progress(f"round {number + 1} of {rounds}: {contender.label}, {players} idle players")
+            results.setdefault(contender.name, []).append(contender.run_idle(players))
+    base = results[found[0].name]
+    medians = {name: median_of(measured) for name, measured in results.items()}
+    return Report(
+        title=f"{players:,} idle players",
+        command=f"python -m tests.benchmarks.peers idle --players {players} --rounds {rounds}",
+        head=["system", "encrypted", "KiB a player", "ratio", "RSS at the end, MiB"],
+        rows=[
+            [
+                each.label,
+                _encrypts(each),
+                f"{medians[each.name].each / 2**10:.1f}",
+                "{:.2f}".format(
+                    _median_ratio(
+                        [result.each for result in results[each.name]],
+                        [result.each for result in base],
+                    )
+                ),
+                f"{medians[each.name].total / 2**20:.1f}",
+            ]
+            for each in found
+        ],
+        notes=[
+            "Resident memory of the server's process; the kernel's socket buffers are its own. "
+            f"Ratios are to the first row. Rounds: {rounds}; these are the medians.",
+            *(contender.notes["idle"] for contender in found if "idle" in contender.notes),
+            *left_out,
+        ],
+        measured=[
+            {"system": each.label, "rounds": [attrs.asdict(one) for one in results[each.name]]}
+            for each in found
+        ],
+        verdicts=[
+            Verdict(
+                f"memory of an idle player, {each.label}",
+                IDLE_BUDGET,
+                medians[each.name].each / 2**10,
+                "KiB",
+            )
+            for each in found
+            if each.name == OURS
         ],
     )

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import attrs
 
-from tests.benchmarks.peers import Contender, JobResult, SyncResult
+from tests.benchmarks.peers import Contender, IdleResult, JobResult, SyncResult
 from tests.benchmarks.peers.drive import (
     Command,
     generate,
+    idle_result,
     job_result,
     python_module,
     running,
@@ -34,19 +35,27 @@ INSTALL = "`python -m tests.benchmarks.peers install`"
 # Enough that some request is always waiting; more would only lengthen the queue.
 JOINING_CLIENTS = 32
 VISITING_THREADS = 4
+RETURNING_CLIENTS = 20
 
 
 class LeanContender(Contender):
     """A system whose clients are classes like those in `wire.py`, in any module.
 
     Attributes:
-        players, echoes, recipients, visitors: Such classes, each as "module:Class".
+        players, echoes, recipients, visitors, idlers: Such classes, each as "module:Class".
+        returners: Another, or None.
     """
 
     players: str
     echoes: str
     recipients: str
     visitors: str
+    idlers: str
+    returners: str | None = None
+
+    @property
+    def comes_back(self) -> bool:
+        return self.returners is not None
 
     @abstractmethod
     def server(self) -> Command:
@@ -55,8 +64,8 @@ class LeanContender(Contender):
     def run_sync(self, players: int, seconds: float) -> SyncResult:
         return sync_result(self.server(), self.players, players, seconds)
 
-    def run_request(self, clients: int, seconds: float) -> JobResult:
-        return job_result(self.server(), "request", self.echoes, clients, seconds)
+    def run_request(self, clients: int, seconds: float, in_flight: int = 1) -> JobResult:
+        return job_result(self.server(), "request", self.echoes, clients, seconds, in_flight)
 
     def run_broadcast(self, recipients: int, seconds: float) -> JobResult:
         return job_result(self.server(), "broadcast", self.recipients, recipients, seconds)
@@ -67,6 +76,14 @@ class LeanContender(Contender):
     def run_visit(self, seconds: float) -> JobResult:
         return job_result(self.server(), "visit", self.visitors, VISITING_THREADS, seconds)
 
+    def run_return(self, seconds: float) -> JobResult:
+        if self.returners is None:
+            raise ValueError(f"{self.label} has nothing to come back to")
+        return job_result(self.server(), "return", self.returners, RETURNING_CLIENTS, seconds)
+
+    def run_idle(self, players: int) -> IdleResult:
+        return idle_result(self.server(), self.idlers, players)
+
 
 class PythonRival(LeanContender):
     """One of `servers.py`."""
@@ -74,25 +91,33 @@ class PythonRival(LeanContender):
     encrypted = False
 
     def __init__(self, name: str, label: str, classes: str, notes: dict[str, str]) -> None:
+        self.name = name
         self.label = label
         self.notes = notes
-        self._name = name
         module = f"tests.benchmarks.peers.wire:{classes}"
         self.players, self.echoes = f"{module}Player", f"{module}Echo"
+        self.idlers = self.echoes
         self.recipients, self.visitors = f"{module}Broadcast", f"{module}Visit"
 
     def missing(self) -> str | None:
-        if (PACKAGES / self._name).is_dir():
+        if (PACKAGES / self.name).is_dir():
             return None
         return f"{self.label} is not installed; {INSTALL} installs it"
 
     def server(self) -> Command:
-        return python_module("tests.benchmarks.peers.servers", self._name, PYTHONPATH=str(PACKAGES))
+        return python_module("tests.benchmarks.peers.servers", self.name, PYTHONPATH=str(PACKAGES))
+
+
+class RawWebSockets(PythonRival):
+    """Without anything on top."""
+
+    returners = "tests.benchmarks.peers.wire:WebSocketsReturn"
 
 
 class Colyseus(LeanContender):
     """Colyseus; its own client library plays, lean clients do the jobs."""
 
+    name = "colyseus"
     label = "Colyseus"
     encrypted = False
     notes = {  # noqa: RUF012  # nobody changes it
@@ -102,10 +127,13 @@ class Colyseus(LeanContender):
         "its times are more the generator's than the server's.",
         "jobs": "A client of Colyseus connects anew for each room that it joins (HTTP for a seat, "
         "then WebSocket): both kinds of joining are the same there.",
+        "idle": "A client of Colyseus is always in a room; here, all are in one.",
     }
     echoes = "tests.benchmarks.peers.wire:ColyseusEcho"
     recipients = "tests.benchmarks.peers.wire:ColyseusBroadcast"
     visitors = "tests.benchmarks.peers.wire:ColyseusVisit"
+    idlers = "tests.benchmarks.peers.wire:ColyseusEcho"
+    returners = "tests.benchmarks.peers.wire:ColyseusReturn"
 
     def missing(self) -> str | None:
         if shutil.which("node") is None:
@@ -152,14 +180,15 @@ RIVALS: list[Contender] = [
             "jobs": "uvicorn runs with uvloop and httptools, as its documentation recommends.",
         },
     ),
-    PythonRival(
+    RawWebSockets(
         "websockets",
         "raw `websockets`, asyncio",
         "WebSockets",
         {
             "sync": f"Raw `websockets` {WHOLE_STATE}",
             "jobs": "Raw `websockets` has no requests, rooms or users: what its server does here "
-            "is the least that an author would write, messages in JSON.",
+            "is the least that an author would write, messages in JSON. It has no sessions: who "
+            "comes back has its connection upgraded, and nothing more.",
         },
     ),
 ]

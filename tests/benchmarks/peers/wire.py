@@ -1,13 +1,15 @@
 """Lean clients of the rivals, for the load generator; see `tests/benchmarks/wire.py`.
 
-Which of these a contender needs: any `Peer` for requests, a `Visitor`, a `Listener` for broadcasts,
-whose `request` makes the server broadcast, and a `Player`.
+Which of these a contender needs: any `Peer` for requests and for idling, a `Visitor`, a `Listener`
+for broadcasts, whose `request` makes the server broadcast, a `Player`, and a `Returning` where it
+comes back.
 """
 
 from __future__ import annotations
 
 import json
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -25,9 +27,11 @@ from tests.benchmarks.wire import (
 __all__ = [
     "ColyseusBroadcast",
     "ColyseusEcho",
+    "ColyseusReturn",
     "ColyseusVisit",
     "Listener",
     "Player",
+    "Returning",
     "SocketIOBroadcast",
     "SocketIOEcho",
     "SocketIOPlayer",
@@ -36,6 +40,7 @@ __all__ = [
     "WebSocketsBroadcast",
     "WebSocketsEcho",
     "WebSocketsPlayer",
+    "WebSocketsReturn",
     "WebSocketsVisit",
 ]
 
@@ -46,6 +51,11 @@ class Listener(WebSocketPeer):
     """Takes any number of messages at once, text or binary."""
 
     _early: tuple[bytes, ...] = ()
+    _in_flight = _outstanding = 1
+
+    def pipeline(self, in_flight: int) -> None:
+        self.request *= in_flight
+        self._in_flight = self._outstanding = in_flight
 
     def messages(self, data: bytes) -> list[bytes]:
         """What came whole, pings aside."""
@@ -67,13 +77,17 @@ class Listener(WebSocketPeer):
 
     def take(self, data: bytes) -> bool:
         payloads = self.messages(data)
-        if len(payloads) > 1:
-            raise ConnectionError("two answers to one request")
+        self._outstanding -= len(payloads)
+        if self._outstanding < 0:
+            raise ConnectionError("more answers than requests")
         for payload in payloads:
             self.answers += 1
             if self.answers % CHECK_EVERY == 1:
                 self.check(payload)
-        return bool(payloads)
+        if self._outstanding:
+            return False
+        self._outstanding = self._in_flight
+        return True
 
     def receive_message(self) -> bytes:
         payloads = self.messages(b"")
@@ -111,6 +125,16 @@ class Visitor(Peer):
     def join_and_leave(self) -> None:
         """Do both, blocking; called once, right after the log-in."""
         self.ask()
+
+
+class Returning(Peer):
+    """Loses its connection and comes back.
+
+    Attributes:
+        steps: What it does for that, blocking. All clients do one before any does the next.
+    """
+
+    steps: tuple[Callable[[Any], None], ...]
 
 
 class _Turns(Listener, Visitor):
@@ -219,6 +243,19 @@ class WebSocketsVisit(_Turns):
             raise ConnectionError(f"not an answer: {payload[:200]!r}")
 
 
+class WebSocketsReturn(Returning, WebSocketPeer):
+    """Has nothing to come back to: connects, and has the connection upgraded."""
+
+    def log_in_over_websocket(self) -> None:
+        pass
+
+    def begin_return(self) -> None:
+        self.connect()
+        self.ask_for_upgrade()
+
+    steps = (WebSocketPeer.close, begin_return, WebSocketPeer.wait_for_upgrade)
+
+
 class WebSocketsBroadcast(Listener):
     """A recipient in the room; what it asks is broadcast."""
 
@@ -258,13 +295,15 @@ def short_string(text: str) -> bytes:
 
 
 class _Colyseus(Listener):
+    room = "jobs"
+
     def log_in(self) -> None:
         # Its clients ask over HTTP for a seat and then connect with WebSocket. Browsers keep the
         # HTTP connection; here, one TCP connection serves for both.
         self.send(
-            b"POST /matchmake/joinOrCreate/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"POST /matchmake/joinOrCreate/%s HTTP/1.1\r\nHost: 127.0.0.1\r\n"
             b"Content-Type: application/json\r\nAccept: application/json\r\n"
-            b"Content-Length: 2\r\n\r\n{}"
+            b"Content-Length: 2\r\n\r\n{}" % self.room.encode("ascii")
         )
         seat = json.loads(self._http_body())
         self.resource = f"/{seat['processId']}/{seat['roomId']}?sessionId={seat['sessionId']}"
@@ -287,9 +326,9 @@ class _Colyseus(Listener):
         return body
 
     def log_in_over_websocket(self) -> None:
-        joined = self.receive_message()
-        if joined[0] != JOIN_ROOM:
-            raise ConnectionError(f"not joined: {joined[:200]!r}")
+        self.joined = self.receive_message()
+        if self.joined[0] != JOIN_ROOM:
+            raise ConnectionError(f"not joined: {self.joined[:200]!r}")
         self.send(client_frame(bytes([JOIN_ROOM]), BINARY))
 
 
@@ -336,3 +375,27 @@ class ColyseusVisit(_Colyseus, Visitor):
         data = self._buffer
         while not data or data[0] != CLOSE_FRAME:
             data = self.receive()
+
+
+class ColyseusReturn(Returning, _Colyseus):
+    """Comes back to its seat as its clients do, without asking for one over HTTP."""
+
+    room = "returns"
+
+    def log_in(self) -> None:
+        super().log_in()
+        self._seat = self.resource
+
+    def begin_return(self) -> None:
+        # A new one each time, after its length.
+        token = self.joined[2 : 2 + self.joined[1]].decode("ascii")
+        self.resource = f"{self._seat}&reconnectionToken={token}&skipHandshake=true"
+        self.connect()
+        self.ask_for_upgrade()
+
+    steps = (
+        _Colyseus.close,
+        begin_return,
+        _Colyseus.wait_for_upgrade,
+        _Colyseus.log_in_over_websocket,
+    )

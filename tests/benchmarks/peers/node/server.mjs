@@ -66,6 +66,13 @@ class JobRoom extends Room {
   }
 }
 
+// Who drops out has this many seconds to come back.
+class ReturnRoom extends JobRoom {
+  async onDrop(client) {
+    await this.allowReconnection(client, 60);
+  }
+}
+
 const listener = http.createServer();
 const server = new Server({
   greet: false,
@@ -73,5 +80,6 @@ const server = new Server({
 });
 server.define("arena", ArenaRoom);
 server.define("jobs", JobRoom);
+server.define("returns", ReturnRoom);
 await server.listen(0, "127.0.0.1");
 console.log(listener.address().port);
