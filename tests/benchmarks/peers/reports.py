@@ -366,7 +366,8 @@ def jobs_report(
                 f"CPU of {JOBS[each.job].label}, encrypted",
                 each.limit,
                 ratio(ours, theirs),
-                f"of {labels[each.rival]}, {JOBS[theirs[0]].label}",
+                f"of {labels[each.rival]}'s"
+                + (f" {JOBS[each.rival_job].label}" if each.rival_job else ""),
             )
             for each in JOB_BUDGETS
             for ours, theirs in [((each.job, OURS), (each.rival_job or each.job, each.rival))]

@@ -8,6 +8,10 @@ import http from "node:http";
 import { Room, Server } from "@colyseus/core";
 import { schema, t } from "@colyseus/schema";
 import { WebSocketTransport } from "@colyseus/ws-transport";
+import { WebSocket } from "ws";
+
+// Reconnecting reads a constant of the global class, which Node has from 22 on.
+globalThis.WebSocket ??= WebSocket;
 
 const workload = JSON.parse(process.argv[2]);
 const { entities, ticks_per_second: ticks, world } = workload;
