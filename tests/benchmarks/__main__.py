@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.benchmarks.compare import BENCHMARKS, compare
+from tests.benchmarks.instructions import WORKS, instructions
+from tests.benchmarks.processes import apart
 from tests.benchmarks.report import Report, machine
 from tests.benchmarks.roundtrip import CASES, DEFAULT_CASES
 
@@ -119,12 +122,24 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
                 default=500 if name == "reconnect" else 2000,
                 help="how many (%(default)s)",
             )
+    _add_comparisons(commands)
+    peers = commands.add_parser(
+        "peers",
+        help="ours beside other systems: what follows is for `python -m tests.benchmarks.peers`",
+    )
+    peers.add_argument("arguments", nargs=argparse.REMAINDER)
+    return parser.parse_args(arguments)
+
+
+def _add_comparisons(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "this tree beside an earlier revision, measured in turn"
     comparison = commands.add_parser("compare", help=text, description=f"{text}.")
     comparison.add_argument("revision", metavar="REV", help="a commit, branch or tag")
     comparison.add_argument(
         "benchmarks",
+        type=_benchmark,
         nargs="*",
+        default=list(BENCHMARKS),
         metavar="NAME",
         help=f"of: {', '.join(BENCHMARKS)} (all)",
     )
@@ -142,19 +157,35 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="how much more is no loss (%(default)s)",
     )
     comparison.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
-    peers = commands.add_parser(
-        "peers",
-        help="ours beside other systems: what follows is for `python -m tests.benchmarks.peers`",
+    text = "instructions of the server, where Valgrind is installed; beside those of a revision"
+    counting = commands.add_parser("instructions", help=text, description=f"{text}.")
+    counting.add_argument("revision", nargs="?", metavar="REV", help="a commit, branch or tag")
+    counting.add_argument(
+        "--works",
+        choices=WORKS,
+        nargs="+",
+        default=list(WORKS),
+        metavar="NAME",
+        help=f"of: {', '.join(WORKS)} (all)",
     )
-    peers.add_argument("arguments", nargs=argparse.REMAINDER)
-    options = parser.parse_args(arguments)
-    if options.command == "compare":
-        # argparse checks the default of a positional list against its choices, which it is not in.
-        for name in options.benchmarks:
-            if name not in BENCHMARKS:
-                comparison.error(f"NAME: expected one of {', '.join(BENCHMARKS)}, got {name!r}")
-        options.benchmarks = options.benchmarks or list(BENCHMARKS)
-    return options
+    counting.add_argument(
+        "--part", type=float, default=1.0, help="of the usual work, to have it sooner (%(default)s)"
+    )
+    counting.add_argument(
+        "--tolerance",
+        type=float,
+        default=1.0,
+        metavar="PERCENT",
+        help="how much more is no loss (%(default)s)",
+    )
+    counting.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
+
+
+def _benchmark(name: str) -> str:
+    # argparse checks the default of a positional list against its choices, which it is not in.
+    if name not in BENCHMARKS:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(BENCHMARKS)}, got {name!r}")
+    return name
 
 
 def _progress(text: str) -> None:
@@ -248,6 +279,14 @@ def _run_one(options: argparse.Namespace) -> Report:
                 tolerance=options.tolerance / 100,
                 progress=_progress,
             )
+        case "instructions":
+            return instructions(
+                options.revision,
+                works=options.works,
+                part=options.part,
+                tolerance=options.tolerance / 100,
+                progress=_progress,
+            )
         case "import":
             from tests.benchmarks.imports import import_time
 
@@ -286,13 +325,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return beside_peers(options.arguments or ["jobs"])
     where = machine()
-    reports = run(options)
+    # `compare` starts benchmarks, each of which does this for itself.
+    with contextlib.nullcontext() if options.command == "compare" else apart():
+        reports = run(options)
     print("\n\n".join([f"Measured on: {where}.", *(report.markdown() for report in reports)]))
     if options.json is not None:
         content = {"machine": where, "reports": [report.as_json() for report in reports]}
         options.json.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    if options.command == "compare":
-        return int(any(each["judgement"] == "slower" for each in reports[0].measured))
+    if options.command in {"compare", "instructions"}:
+        return int(any(each.get("judgement") == "slower" for each in reports[0].measured))
     return int(options.command == "all" and len(reports) < len(COMMANDS))
 
 

@@ -1,7 +1,8 @@
-"""This tree beside an earlier revision: is anything slower than it was?
+"""The server of this tree beside that of an earlier revision: is anything slower than it was?
 
 Machines are busy now and idle then, so a number of yesterday says little about one of today. Both
-trees are therefore measured in turn, each in processes of its own, and only neighbours are divided.
+servers are therefore measured in turn, each in processes of its own, and only neighbours are
+divided. The load is that of this tree for both, so that nothing but the servers differs.
 """
 
 from __future__ import annotations
@@ -23,11 +24,10 @@ from typing import Any
 
 import attrs
 
+from tests.benchmarks.processes import ROOT, SERVER_TREE
 from tests.benchmarks.report import Report
 
 __all__ = ["BENCHMARKS", "Comparable", "checkout", "compare", "measure_tree", "median_interval"]
-
-ROOT = Path(__file__).parents[2]
 
 COVERAGE = 0.95
 """How often, at least, an interval is to hold what the median would be after endless pairs."""
@@ -95,7 +95,6 @@ def _idle(measured: Any) -> dict[str, float]:
     }
 
 
-# Nothing but `--seconds` is left to the defaults of a tree, since they may differ.
 BENCHMARKS: Mapping[str, Comparable] = {
     "roundtrip": Comparable(
         "--rounds 1 --clients 32 --in-flight 1 16 --servers pgnet-websockets pgnet2-websockets",
@@ -143,12 +142,12 @@ def checkout(repository: Path, revision: str, folder: Path | None = None) -> Pat
     return tree
 
 
-def _run(tree: Path, *arguments: str) -> str:
-    """Run Python in a tree, so that its modules are those of this tree."""
+def _run(folder: Path, tree: Path, *arguments: str) -> str:
+    """Run Python in a folder, with the servers of a tree."""
     with subprocess.Popen(
         [sys.executable, *arguments],
-        cwd=tree,
-        env={**os.environ, "PYTHONPATH": str(tree)},
+        cwd=folder,
+        env={**os.environ, SERVER_TREE: str(tree)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -170,20 +169,21 @@ def _run(tree: Path, *arguments: str) -> str:
 
 
 def measure_tree(tree: Path, name: str, seconds: float) -> dict[str, float]:
-    """Run one of `BENCHMARKS` as a tree has it.
+    """Run one of `BENCHMARKS` with the servers of a tree.
 
     Raises:
         RuntimeError: It failed, or would have measured another tree.
     """
     benchmark = BENCHMARKS[name]
-    package = Path(_run(tree, "-c", "import pgnet_trio; print(pgnet_trio.__file__)").strip())
+    program = "import pgnet_trio; print(pgnet_trio.__file__)"
+    package = Path(_run(tree, tree, "-c", program).strip())
     if not package.resolve().is_relative_to(tree.resolve()):
         raise RuntimeError(f"{tree}: expected its own package, got that of {package.parent}")
     with tempfile.TemporaryDirectory() as folder:
         numbers = Path(folder) / "numbers.json"
         timing = ["--seconds", f"{seconds:g}"] if benchmark.timed else []
         options = [*benchmark.options.split(), *timing, "--json", str(numbers)]
-        _run(tree, "-m", "tests.benchmarks", name, *options)
+        _run(ROOT, tree, "-m", "tests.benchmarks", name, *options)
         (report,) = json.loads(numbers.read_text("utf-8"))["reports"]
     return benchmark.figures(report["measured"])
 

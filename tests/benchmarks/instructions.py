@@ -1,4 +1,4 @@
-"""How many instructions the server carries out for what it does, which a busy machine cannot change.
+"""How many instructions the server carries out, which a busy machine cannot change.
 
 The server alone runs under callgrind (a tool of Valgrind), some forty times slower than it is. A
 client that waits for each answer gives it the same work each time, and callgrind counts between two
@@ -21,8 +21,9 @@ from pathlib import Path
 
 import attrs
 
-from tests.benchmarks.compare import ROOT, checkout
+from tests.benchmarks.compare import checkout
 from tests.benchmarks.peers.ours import Broadcast, Player, Return, Visit
+from tests.benchmarks.processes import ROOT
 from tests.benchmarks.report import Report
 from tests.benchmarks.scale import TablePlayer
 from tests.benchmarks.wire import Peer, Protocol1Peer
@@ -188,7 +189,8 @@ def ticks(port: int, stack: contextlib.ExitStack) -> Lot:
 
 def _has_seen(player: Player, messages: Sequence[bytes]) -> bool:
     # Each has to be looked at, also after the first that shows a state.
-    return any([player.seen(message) is not None for message in messages])
+    seen = [player.seen(message) for message in messages]
+    return any(number is not None for number in seen)
 
 
 WORKS = {

@@ -17,6 +17,7 @@ from pathlib import Path
 import attrs
 
 __all__ = [
+    "ROOT",
     "SERVER_TREE",
     "CPUTime",
     "RunningServer",

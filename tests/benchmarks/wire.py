@@ -184,7 +184,8 @@ class WebSocketPeer(Peer):
     """WebSocket messages; the answer is what was sent."""
 
     resource = "/"
-    # Empty for none.
+    # Those that it offers, the best first, and the one that was selected.
+    subprotocols: tuple[str, ...] = ()
     subprotocol = ""
 
     def log_in(self) -> None:
@@ -238,7 +239,8 @@ class WebSocketPeer(Peer):
     def ask_for_upgrade(self) -> None:
         """Ask for WebSocket."""
         key = base64.b64encode(nacl.utils.random(16)).decode("ascii")
-        offer = f"Sec-WebSocket-Protocol: {self.subprotocol}\r\n" if self.subprotocol else ""
+        names = ", ".join(self.subprotocols)
+        offer = f"Sec-WebSocket-Protocol: {names}\r\n" if names else ""
         self.send(
             (
                 f"GET {self.resource} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
@@ -254,6 +256,10 @@ class WebSocketPeer(Peer):
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 101"):
             raise ConnectionError(f"no WebSocket: {head.splitlines()[0]!r}")
+        for line in head.splitlines():
+            name, _, value = line.partition(b":")
+            if name.lower() == b"sec-websocket-protocol":
+                self.subprotocol = value.strip().decode("ascii")
 
     def _take_slowly(self, data: bytes) -> bool:
         answered = False

@@ -70,15 +70,15 @@ class Protocol2Peer(WebSocketPeer):
 
     Attributes:
         game: The game that it joins, made by the first who does; None for the lobby.
-        features: What its hello names, where the subprotocol has features.
+        features: What its hello names, where the subprotocol that is selected has features.
         message: What its requests say.
         in_flight: Requests in one frame, which are answered before the next.
         received: How many of the envelopes that are counted came.
         last_request: The number of the last request.
     """
 
-    subprotocol = v2.SUBPROTOCOL
-    features: tuple[str, ...] | None = None
+    subprotocols = (v2.SUBPROTOCOL,)
+    features: tuple[str, ...] = ()
     message = "echo"
     in_flight = 1
 
@@ -111,7 +111,7 @@ class Protocol2Peer(WebSocketPeer):
         self.wait_for_upgrade()
         self._handshake = NoiseHandshake(
             initiator=True,
-            prologue=v2.prologue([self.subprotocol], self.subprotocol),
+            prologue=v2.prologue(self.subprotocols, self.subprotocol),
             static=None,
             random_bytes=secrets.token_bytes,
         )
@@ -131,7 +131,7 @@ class Protocol2Peer(WebSocketPeer):
     def log_in_to_server(self) -> None:
         """Log in after the handshake, blocking."""
         self.say(
-            envelopes.encode_hello(None, self.features),
+            self._hello(),
             envelopes.encode(envelopes.LogInEnvelope(self.name, "password")),
         )
         kind, *fields = self.wait_for_envelopes()[0]
@@ -139,13 +139,17 @@ class Protocol2Peer(WebSocketPeer):
             raise ConnectionError(f"{self.name} was not let in: {fields}")
         self.token = fields[1]
 
+    def _hello(self) -> bytes:
+        has_features = self.subprotocol != v2.SUBPROTOCOL
+        return envelopes.encode_hello(None, self.features if has_features else None)
+
     def begin_resume(self) -> None:
         """Wait for the second message of Noise, and ask for the session that was."""
         self.end_handshake()
         proof = v2.prove(self.token, self._link.handshake_hash)
         self._told = self.received
         self.say(
-            envelopes.encode_hello(None, self.features),
+            self._hello(),
             envelopes.encode(envelopes.ResumeEnvelope(self.name, proof, self.received)),
         )
 

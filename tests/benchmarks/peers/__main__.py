@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tests.benchmarks.compare import ROOT, checkout
+from tests.benchmarks.compare import checkout
 from tests.benchmarks.peers.install import install
 from tests.benchmarks.peers.ours import OURS, earlier
 from tests.benchmarks.peers.reports import JOBS, idle_report, jobs_report, present, sync_report
 from tests.benchmarks.peers.rivals import RIVALS
-from tests.benchmarks.processes import apart
+from tests.benchmarks.processes import ROOT, apart
 from tests.benchmarks.report import machine
 
 if TYPE_CHECKING:

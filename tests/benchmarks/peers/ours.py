@@ -9,7 +9,7 @@ import msgspec
 
 from pgnet_trio import Request
 from pgnet_trio.patch import apply_columns
-from pgnet_trio.protocol.v2 import SUBPROTOCOL_2_1, envelopes
+from pgnet_trio.protocol.v2 import SUBPROTOCOLS, envelopes
 from pgnet_trio.protocol.v2.features import COLUMNS
 from tests.benchmarks.peers.drive import Command, sync_result
 from tests.benchmarks.peers.rivals import LeanContender
@@ -113,7 +113,8 @@ class Player(Protocol2Peer):
     The first player keeps the whole state, as a real client does, and so proves the others right.
     """
 
-    subprotocol = SUBPROTOCOL_2_1
+    # Release 0.1 has no columns.
+    subprotocols = SUBPROTOCOLS
     features = (COLUMNS,)
 
     def __init__(self, port: int, name: str, payload: dict[str, Any] | None = None) -> None:
