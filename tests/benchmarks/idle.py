@@ -17,6 +17,9 @@ __all__ = ["idle"]
 FIRST_CONNECTIONS = 10
 
 
+# In KiB, by the protocol.
+BUDGETS = {1: 40, 2: 18}
+
 PEERS: dict[int, type[Peer]] = {1: IdlePeer, 2: IdlePeer2}
 
 
@@ -72,7 +75,7 @@ def idle(*, connections: int, progress: Callable[[str], None]) -> Report:
         verdicts=[
             Verdict(
                 f"memory for each idle connection, `speed`, protocol {protocol}",
-                40,
+                BUDGETS[protocol],
                 each / 2**10,
                 "KiB",
             )

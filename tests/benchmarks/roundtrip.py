@@ -77,7 +77,7 @@ BUDGETS = [
         "trio-websocket",
         1.5,
     ),
-    ("CPU of a request, protocol 2, `speed`", "pgnet2-websockets", 1, "tcp", 2.2),
+    ("CPU of a request, protocol 2, `speed`", "pgnet2-websockets", 1, "tcp", 1.0),
     ("the same with 16 in flight", "pgnet2-websockets", 16, "tcp", 0.9),
 ]
 BUDGETED_CLIENTS = 32

@@ -21,7 +21,7 @@ from tests.benchmarks.processes import (
     resident_memory,
     running_server,
 )
-from tests.benchmarks.report import Report
+from tests.benchmarks.report import Report, Verdict
 from tests.benchmarks.wire2 import Protocol2Peer, request_body, with_number
 
 __all__ = ["Step", "scale", "steps"]
@@ -29,6 +29,10 @@ __all__ = ["Step", "scale", "steps"]
 ROOM_SIZE = 10
 MOVES_PER_SECOND = 0.5
 WARM_UP = 1.0
+
+# What one core has to carry, and within how many milliseconds nearly all are answered then.
+BUDGETED_PLAYERS = 15_000
+P99_BUDGET = 60
 
 # Above this power of the number of players, something grows faster than they do.
 SUSPICIOUS = 1.1
@@ -293,4 +297,9 @@ def scale(*, players: Sequence[int], seconds: float, progress: Callable[[str], N
         rows=rows,
         notes=notes,
         measured=[attrs.asdict(step) for step in found],
+        verdicts=[
+            Verdict(f"p99 with {step.players:,} players", P99_BUDGET, step.p99 * 1e3, "ms")
+            for step in found
+            if step.players == BUDGETED_PLAYERS
+        ],
     )

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import websockets.frames
@@ -22,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.streams import StreamReader
 
+from pgnet_trio.protocol.v2 import envelopes
 from tests.benchmarks import compare as comparison
 from tests.benchmarks import moves, reconnect, scale
 from tests.benchmarks.__main__ import COMMANDS, main, parse, run
@@ -29,14 +31,33 @@ from tests.benchmarks.columns import columns_benchmark
 from tests.benchmarks.compare import BENCHMARKS, checkout, compare, measure_tree, median_interval
 from tests.benchmarks.diff import diff_benchmark
 from tests.benchmarks.idle import memory_per_connection
+from tests.benchmarks.instructions import counting, instructions, instructions_in
 from tests.benchmarks.load import Plan, Result, drive, percentile
-from tests.benchmarks.peers import IdleResult, JobResult, SyncResult, generate, ours, rivals
+from tests.benchmarks.peers import (
+    Contender,
+    IdleResult,
+    JobResult,
+    SyncResult,
+    generate,
+    ours,
+    rivals,
+)
+from tests.benchmarks.peers.__main__ import main as beside_peers
+from tests.benchmarks.peers.__main__ import parse as parse_peers
+from tests.benchmarks.peers.reports import JOBS, idle_report, jobs_report, sync_report
+from tests.benchmarks.peers.wire import Listener
 from tests.benchmarks.processes import (
+    ROOT,
+    SERVER_TREE,
     RunningServer,
+    apart,
     cpu_time,
+    divided,
     missing_package,
+    on_server_cores,
     resident_memory,
     running_server,
+    server_tree,
 )
 from tests.benchmarks.report import Report, Verdict, markdown_table
 from tests.benchmarks.roundtrip import CASES, roundtrip
@@ -52,6 +73,7 @@ from tests.benchmarks.wire import (
     frame_length,
     server_payload,
 )
+from tests.benchmarks.wire2 import IdlePeer2
 
 # The benchmarks are tested here, and no part of the package.
 pytestmark = pytest.mark.no_cover
@@ -144,6 +166,44 @@ def test_a_wrong_answer_is_noticed(port: int, data: bytes) -> None:
     peer.close()
 
 
+class InFlight(Listener):
+    def log_in(self) -> None:
+        self.request = b"request"
+
+
+def test_all_that_is_in_flight_is_one_request(port: int) -> None:
+    peer = InFlight(port, "peer")
+    peer.pipeline(3)
+    assert peer.next_request() == b"request" * 3
+    frame = server_frame(MESSAGE)
+    for _ in range(2):
+        assert not peer.take(frame)
+        assert not peer.take(frame + frame[:5])
+        assert peer.take(frame[5:])
+    assert peer.answers == 6
+    with pytest.raises(ConnectionError, match="more answers than requests"):
+        peer.take(frame * 4)
+    peer.close()
+
+
+def test_the_subprotocol_is_the_one_that_was_selected() -> None:
+    # Release 0.1 knows the second of those that a player offers, which has no features.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = ours.Player.__new__(ours.Player)
+        peer.port = listener.getsockname()[1]
+        peer.connect()
+        with contextlib.closing(peer), listener.accept()[0] as server:
+            peer.ask_for_upgrade()
+            assert b"Sec-WebSocket-Protocol: pgnet.2.1, pgnet.2\r\n" in server.recv(4096)
+            server.send(
+                b"HTTP/1.1 101 Switching Protocols\r\nSEC-WEBSOCKET-PROTOCOL: pgnet.2\r\n\r\n"
+            )
+            peer.wait_for_upgrade()
+            peer.token = b""
+    assert peer.subprotocol == "pgnet.2"
+    assert peer.hello() == envelopes.encode_hello(None, None)
+
+
 def test_a_wrong_echo_over_tcp_is_noticed(port: int) -> None:
     peer = TCPPeer(port, "peer")
     assert not peer.take(MESSAGE[:60])
@@ -210,6 +270,7 @@ OUR_JOBS = [
     ("jobs", "broadcast", ours.Broadcast, 2),
     ("jobs", "join-leave", ours.Visit, 2),
     ("jobs", "visit", ours.Visit, 1),
+    ("jobs", "return", ours.Return, 2),
     ("arena", "sync", ours.Player, 2),
 ]
 
@@ -233,6 +294,38 @@ def test_each_job_is_measured(
     assert 0 < result.p50 <= result.p99
     if isinstance(result, SyncResult):
         assert result.bytes_per_client_second > 0
+
+
+def test_requests_in_flight_are_measured_each(jobs: RunningServer) -> None:
+    plan = generate.Plan(
+        job="request",
+        peer=f"{ours.__name__}:Echo",
+        port=jobs.port,
+        server=jobs.process,
+        clients=2,
+        seconds=0.1,
+        in_flight=5,
+        warm_up=0.0,
+    )
+    result = generate.closed_loop(plan)
+    assert result.count >= 5
+    assert result.count % 5 == 0
+
+
+def test_idle_players_are_measured(jobs: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "FIRST_PLAYERS", 1)
+    monkeypatch.setattr(generate, "SETTLING", 0.0)
+    plan = generate.Plan(
+        job="idle",
+        peer=f"{IdlePeer2.__module__}:{IdlePeer2.__name__}",
+        port=jobs.port,
+        server=jobs.process,
+        clients=3,
+        seconds=0.0,
+    )
+    result = generate.idle(plan)
+    assert result.players == 3
+    assert result.each < result.total
 
 
 def test_returns_are_measured(table: RunningServer) -> None:
@@ -376,6 +469,30 @@ def test_what_linux_says_of_a_process() -> None:
     assert before.user == pytest.approx(times.user, abs=0.1)
     assert before.system == pytest.approx(times.system, abs=0.1)
     assert 1 << 20 < resident_memory(os.getpid()) < 1 << 40
+
+
+@pytest.mark.parametrize(
+    ("cores", "server", "clients"),
+    [({0, 1}, {1}, {0}), ({2, 5, 7}, {7}, {2, 5}), ({3}, {3}, {3})],
+)
+def test_a_server_has_a_core_to_itself(
+    cores: set[int], server: set[int], clients: set[int]
+) -> None:
+    assert divided(cores) == (server, clients)
+
+
+def test_servers_run_where_the_benchmark_does_not() -> None:
+    cores = os.sched_getaffinity(0)
+    server, clients = divided(cores)
+    with apart():
+        assert os.sched_getaffinity(0) == clients
+        with on_server_cores():
+            assert os.sched_getaffinity(0) == server
+        assert os.sched_getaffinity(0) == clients
+    assert os.sched_getaffinity(0) == cores
+    # Nobody has divided them: as when a test starts a server.
+    with on_server_cores():
+        assert os.sched_getaffinity(0) == cores
 
 
 def test_percentiles() -> None:
@@ -529,7 +646,7 @@ def measurements_are_fakes(monkeypatch: pytest.MonkeyPatch) -> None:
         ("push", 1),
         ("stall", 4),
         ("reconnect", 2),
-        ("sync", 2),
+        ("sync", 4),
         ("scale", 0),
         ("idle", 2),
     ],
@@ -545,6 +662,250 @@ def test_each_report_has_its_budgets(
     json.dumps(report.as_json())
     # The command in the report is the one that was run.
     assert vars(parse(report.command.split()[3:])) == vars(options)
+
+
+def test_players_on_one_machine_have_a_budget(measurements_are_fakes: None) -> None:
+    (report,) = run(parse(["scale", "--players", "100", "15000"]))
+    (verdict,) = report.verdicts
+    assert (verdict.limit, verdict.measured) == (60, 2)
+
+
+# Beside other systems
+
+
+def fake_job(cpu: float) -> JobResult:
+    return attrs.evolve(FAKE_JOB, count=1000, cpu_seconds=cpu * 1000)
+
+
+class FakeContender(Contender):
+    """Takes a second for what it does; *costs* says what takes another time."""
+
+    encrypted = False
+
+    def __init__(self, name: str, costs: dict[str, float], *, comes_back: bool = True) -> None:
+        self.name = name
+        self.label = name.title()
+        self.notes = {}
+        self._costs = costs
+        self._comes_back = comes_back
+        self.done: list[str] = []
+
+    @property
+    def comes_back(self) -> bool:
+        return self._comes_back
+
+    def missing(self) -> str | None:
+        return None
+
+    def run_sync(self, players: int, seconds: float) -> SyncResult:
+        self.done.append(f"sync {players}")
+        cpu = self._costs.get("sync", 1.0)
+        return attrs.evolve(FAKE_SYNC, cpu_seconds=cpu, bytes_per_client_second=cpu * 100)
+
+    def run_request(self, clients: int, seconds: float, in_flight: int = 1) -> JobResult:
+        return self._job(f"request {clients} {in_flight}")
+
+    def run_broadcast(self, recipients: int, seconds: float) -> JobResult:
+        return self._job("broadcast")
+
+    def run_join_leave(self, seconds: float) -> JobResult:
+        return self._job("join")
+
+    def run_visit(self, seconds: float) -> JobResult:
+        return self._job("visit")
+
+    def run_return(self, seconds: float) -> JobResult:
+        return self._job("return")
+
+    def run_idle(self, players: int) -> IdleResult:
+        kibibytes = self._costs.get("idle", 1.0)
+        return IdleResult(players=players, each=kibibytes * 1024, total=1 << 20)
+
+    def _job(self, name: str) -> JobResult:
+        self.done.append(name)
+        return fake_job(self._costs.get(name, 1.0))
+
+
+def fake_contenders() -> list[FakeContender]:
+    return [
+        FakeContender("colyseus", {"request 32 1": 2.0}),
+        FakeContender("speed", {"return": 6.0, "idle": 17.0, "sync": 0.5}),
+        FakeContender("socketio", {}, comes_back=False),
+        FakeContender("websockets", {"return": 4.0, "request 1 1": 0.5}),
+    ]
+
+
+def test_each_budget_is_beside_what_it_is_about() -> None:
+    report = jobs_report(
+        fake_contenders(), jobs=list(JOBS), seconds=1, rounds=3, progress=lambda _: None
+    )
+    measured = {verdict.budget: (verdict.measured, verdict.unit) for verdict in report.verdicts}
+    assert measured == {
+        "CPU of request, 1 client, encrypted": (1.0, "of Colyseus's"),
+        "CPU of request, 32 clients, encrypted": (0.5, "of Colyseus's"),
+        # Beside a rival that has one request in flight.
+        "CPU of request, 32 clients, 4 in flight, encrypted": (
+            0.5,
+            "of Colyseus's request, 32 clients",
+        ),
+        "CPU of request, 32 clients, 16 in flight, encrypted": (
+            0.5,
+            "of Colyseus's request, 32 clients",
+        ),
+        "CPU of broadcast to 100, a recipient, encrypted": (1.0, "of Colyseus's"),
+        "CPU of connect, join, leave, hang up, encrypted": (1.0, "of Colyseus's"),
+        "CPU of drop and come back, encrypted": (1.5, "of Websockets's"),
+    }
+    ratios = {row[0]: row[3] for row in report.rows}
+    assert ratios["request, 1 client: Websockets"] == "0.50"
+    assert ratios["drop and come back: Speed"] == "6.00"
+    assert "drop and come back: Socketio" not in ratios
+
+
+def test_contenders_take_turns() -> None:
+    order: list[str] = []
+    jobs_report(
+        fake_contenders()[:2], jobs=["join", "visit"], seconds=1, rounds=2, progress=order.append
+    )
+    assert [line.partition(": ")[2].partition(",")[0] for line in order] == (
+        ["Colyseus", "Speed"] * 2 + ["Speed", "Colyseus"] * 2
+    )
+    order.clear()
+    sync_report(fake_contenders()[:2], players=[5, 9], seconds=1, rounds=2, progress=order.append)
+    assert [line.partition(": ")[2] for line in order][:4] == [
+        "Colyseus, 5 players",
+        "Speed, 5 players",
+        "Colyseus, 9 players",
+        "Speed, 9 players",
+    ]
+
+
+def test_state_sync_has_budgets_of_time_and_of_bytes() -> None:
+    report = sync_report(
+        fake_contenders(), players=[10, 100, 300], seconds=1, rounds=1, progress=lambda _: None
+    )
+    assert [(verdict.limit, verdict.measured) for verdict in report.verdicts] == [
+        (0.95, 0.5),
+        (0.35, 0.5),
+        (1.0, 0.5),
+        (0.35, 0.5),
+    ]
+    alone = sync_report(
+        fake_contenders()[1:], players=[100], seconds=1, rounds=1, progress=lambda _: None
+    )
+    assert alone.verdicts == []
+
+
+def test_the_memory_of_idle_players_is_reported() -> None:
+    report = idle_report(fake_contenders(), players=50, rounds=3, progress=lambda _: None)
+    assert [row[2] for row in report.rows] == ["1.0", "17.0", "1.0", "1.0"]
+    (verdict,) = report.verdicts
+    assert (verdict.limit, verdict.measured, verdict.unit) == (18, 17, "KiB")
+    json.dumps(report.as_json())
+
+
+@pytest.mark.parametrize("command", ["jobs", "sync", "idle"])
+def test_the_command_of_a_report_beside_others_gets_it_again(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tests.benchmarks.peers.__main__.checkout", lambda *_: Path("tree"))
+    monkeypatch.setattr(
+        "tests.benchmarks.peers.__main__.earlier", lambda *_: FakeContender("earlier", {})
+    )
+    arguments = [command, "--rounds", "2", "--systems", "speed", "colyseus", "--beside", "v1"]
+    assert beside_peers(arguments, fake_contenders()) == 0
+    printed = capsys.readouterr().out
+    (line,) = [line for line in printed.splitlines() if line.startswith("`python")]
+    again = vars(parse_peers(line.strip("`").split()[3:]))
+    assert again == vars(parse_peers(arguments))
+    rows = [line for line in printed.splitlines() if line.startswith("| ")]
+    assert "Speed" in rows[2]
+    assert "Earlier" in rows[4]
+
+
+def test_a_server_of_an_earlier_tree_is_another_contender(tmp_path: Path) -> None:
+    assert ours.earlier("v1", tmp_path).server().folder == tmp_path
+    assert ours.OURS[0].server().folder == server_tree()
+
+
+# Instructions
+
+
+def test_what_callgrind_counted_is_read() -> None:
+    whole = "version: 1\nevents: Ir\nsummary: 123\n\nfn=(1) f\n0 6\ntotals: 123\n"
+    assert instructions_in(whole) == 123
+    assert instructions_in("events: Ir\nfn=(1) summary: 5\ntotals: 7\n") == 7
+    with pytest.raises(ValueError, match="found no line with its counts"):
+        instructions_in("version: 1\n")
+
+
+def counts(now: dict[str, float], before: dict[str, float]) -> Any:
+    def count(tree: Path, works: list[str], *_: object) -> dict[str, float]:
+        found = now if tree == ROOT else before
+        return {name: found[name] for name in works}
+
+    return count
+
+
+def test_more_instructions_than_before_are_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.benchmarks.instructions.checkout", lambda *_: Path("earlier"))
+    report = instructions(
+        "v1",
+        works=["request-1", "visit", "tick"],
+        part=1,
+        tolerance=0.01,
+        progress=lambda _: None,
+        counts=counts(
+            {"request-1": 100_900, "visit": 5_200_000, "tick": 90_000},
+            {"request-1": 100_000, "visit": 5_000_000, "tick": 100_000},
+        ),
+    )
+    assert report.rows == [
+        ["request, 1 client", "100.9", "100.0", "1.009", "within"],
+        ["connect, join, leave, hang up", "5,200.0", "5,000.0", "1.040", "slower"],
+        ["tick of 100 entities, 20 players", "90.0", "100.0", "0.900", "within"],
+    ]
+    assert vars(parse(report.command.split()[3:]))["works"] == ["request-1", "visit", "tick"]
+    monkeypatch.setattr("tests.benchmarks.__main__.instructions", lambda *_, **__: report)
+    assert main(["instructions", "v1"]) == 1
+
+
+def test_instructions_may_be_counted_alone() -> None:
+    report = instructions(
+        None,
+        works=["visit"],
+        part=1,
+        tolerance=0.01,
+        progress=lambda _: None,
+        counts=counts({"visit": 5e6}, {}),
+    )
+    assert report.rows == [["connect, join, leave, hang up", "5,000.0"]]
+    assert len(report.head) == 2
+    json.dumps(report.as_json())
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs Valgrind")
+def test_instructions_are_counted_between_two_moments(repository: Path) -> None:
+    (repository / "tests" / "benchmarks" / "servers.py").write_text(
+        "import signal\n"
+        "def main():\n"
+        "    print(7, flush=True)\n"
+        "    while True:\n"
+        "        signal.pause()\n"
+    )
+    with counting(repository, "any") as counter:
+        assert counter.port == 7
+        start, first, second = (counter.count() for _ in range(3))
+    # Nothing but the counting itself.
+    assert second < first * 2 < start
+
+
+def test_a_server_that_cannot_be_counted_says_why(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(RuntimeError, match="Valgrind"), counting(repository, "any"):
+        pass
 
 
 # This tree beside an earlier one
@@ -644,7 +1005,7 @@ def test_each_benchmark_has_figures_to_compare(name: str) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A repository with two commits, of which each has benchmarks of its own."""
+    """A repository with two commits, whose servers say that they have other ports."""
     if shutil.which("git") is None:
         pytest.skip("needs git")
     folder = tmp_path / "repository"
@@ -654,28 +1015,49 @@ def repository(tmp_path: Path) -> Path:
         (folder / package / "__init__.py").touch()
     git = ["git", "-C", str(folder), "-c", "user.name=n", "-c", "user.email=e@example.org"]
     subprocess.run([*git, "init", "--quiet"], check=True)
-    for size in (1024, 2048):
-        measured = [{"transport": "t", "protocol": 2, "per_connection": size}]
-        (folder / "tests" / "benchmarks" / "__main__.py").write_text(
-            "import json, sys\n"
-            f"reports = [{{'measured': {measured}}}]\n"
-            "json.dump({'reports': reports}, open(sys.argv[-1], 'w'))\n"
-        )
+    for port in (1024, 2048):
+        (folder / "tests" / "benchmarks" / "servers.py").write_text(f"print({port}, flush=True)")
         subprocess.run([*git, "add", "."], check=True)
         subprocess.run([*git, "commit", "--quiet", "--message", "a", "--no-gpg-sign"], check=True)
     return folder
 
 
-def test_an_earlier_revision_is_measured_as_it_was(repository: Path, tmp_path: Path) -> None:
+def test_an_earlier_revision_is_laid_out_once(repository: Path, tmp_path: Path) -> None:
     earlier = checkout(repository, "HEAD~1", tmp_path / "trees")
-    figure = "memory of a connection, t, protocol 2"
-    assert measure_tree(earlier, "idle", 1) == {figure: 1024}
-    assert measure_tree(repository, "idle", 1) == {figure: 2048}
-    # It is laid out once.
     marker = earlier / "marker"
     marker.touch()
     assert checkout(repository, "HEAD~1", tmp_path / "trees") == earlier
     assert marker.exists()
+
+
+def test_the_server_is_that_of_the_tree(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for tree, port in ((checkout(repository, "HEAD~1", tmp_path), 1024), (repository, 2048)):
+        monkeypatch.setenv(SERVER_TREE, str(tree))
+        with running_server("any") as server:
+            assert server.port == port
+
+
+def test_a_tree_is_measured_with_its_servers(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def _run(folder: Path, tree: Path, *arguments: str) -> str:
+        asked.append((folder, tree))
+        if arguments[0] == "-c":
+            return str(tree / "pgnet_trio" / "__init__.py")
+        measured = [{"transport": "t", "protocol": 2, "per_connection": 1024}]
+        report = {"reports": [{"measured": measured}]}
+        Path(arguments[-1]).write_text(json.dumps(report), "utf-8")
+        return ""
+
+    monkeypatch.setattr(comparison, "_run", _run)
+    figure = "memory of a connection, t, protocol 2"
+    assert measure_tree(repository, "idle", 1) == {figure: 1024}
+    # The load is that of this tree.
+    assert asked == [(repository, repository), (ROOT, repository)]
 
 
 def test_a_revision_that_is_not_there_is_named(repository: Path, tmp_path: Path) -> None:
@@ -685,7 +1067,7 @@ def test_a_revision_that_is_not_there_is_named(repository: Path, tmp_path: Path)
 
 
 def test_a_benchmark_that_fails_says_why(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = repository / "tests" / "benchmarks" / "__main__.py"
+    program = repository / "tests" / "benchmarks" / "servers.py"
     program.write_text("raise SystemExit('no memory')")
     with pytest.raises(RuntimeError, match="no memory"):
         measure_tree(repository, "idle", 1)

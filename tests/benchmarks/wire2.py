@@ -77,7 +77,7 @@ class Protocol2Peer(WebSocketPeer):
         last_request: The number of the last request.
     """
 
-    subprotocols = (v2.SUBPROTOCOL,)
+    subprotocols: tuple[str, ...] = (v2.SUBPROTOCOL,)
     features: tuple[str, ...] = ()
     message = "echo"
     in_flight = 1
@@ -131,15 +131,16 @@ class Protocol2Peer(WebSocketPeer):
     def log_in_to_server(self) -> None:
         """Log in after the handshake, blocking."""
         self.say(
-            self._hello(),
-            envelopes.encode(envelopes.LogInEnvelope(self.name, "password")),
+            self.hello(),
+            envelopes.encode_log_in(self.name, "password", ""),
         )
         kind, *fields = self.wait_for_envelopes()[0]
         if kind != 3:
             raise ConnectionError(f"{self.name} was not let in: {fields}")
         self.token = fields[1]
 
-    def _hello(self) -> bytes:
+    def hello(self) -> bytes:
+        """What it says first, encrypted."""
         has_features = self.subprotocol != v2.SUBPROTOCOL
         return envelopes.encode_hello(None, self.features if has_features else None)
 
@@ -149,7 +150,7 @@ class Protocol2Peer(WebSocketPeer):
         proof = v2.prove(self.token, self._link.handshake_hash)
         self._told = self.received
         self.say(
-            self._hello(),
+            self.hello(),
             envelopes.encode(envelopes.ResumeEnvelope(self.name, proof, self.received)),
         )
 
