@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 
@@ -58,6 +59,7 @@ RECIPIENTS = 50
 TABLE = 10
 PLAYERS = 20
 
+AnyPeer = TypeVar("AnyPeer", bound=Peer)
 Lot = Callable[[], None]
 
 
@@ -83,12 +85,12 @@ class Work:
 
 
 def _logged_in(
-    kind: Callable[[int, str], Peer], port: int, count: int, stack: contextlib.ExitStack
-) -> list[Peer]:
+    kind: type[AnyPeer], port: int, count: int, name: str, stack: contextlib.ExitStack
+) -> list[AnyPeer]:
     peers = []
     for number in range(count):
         # Other work at the same server may have the same class.
-        peers.append(kind(port, f"{getattr(kind, '__name__', 'peer')}{count}n{number}"))
+        peers.append(kind(port, f"{kind.__name__}{name}n{number}"))
         stack.callback(peers[-1].close)
     return peers
 
@@ -99,7 +101,7 @@ def requests(
     """All clients ask, and all are answered."""
 
     def begin(port: int, stack: contextlib.ExitStack) -> Lot:
-        peers = _logged_in(kind, port, clients, stack)
+        peers = _logged_in(kind, port, clients, f"{clients}x{in_flight}", stack)
         for peer in peers:
             peer.ask()
             peer.pipeline(in_flight)
@@ -118,9 +120,7 @@ def requests(
 
 def broadcasts(port: int, stack: contextlib.ExitStack) -> Lot:
     """One has the room push, and all have got it."""
-    peers = [Broadcast(port, f"recipient{number}") for number in range(RECIPIENTS)]
-    for peer in peers:
-        stack.callback(peer.close)
+    peers = _logged_in(Broadcast, port, RECIPIENTS, "", stack)
 
     def lot() -> None:
         peers[0].send(peers[0].next_request())
@@ -208,7 +208,11 @@ WORKS = {
     "visit": Work("connect, join, leave, hang up", visits, 1, 30),
     "return": Work("drop and come back", returns, 1, 30),
     "protocol-1": Work(
-        f"request, {CLIENTS} clients, protocol 1", requests(Protocol1Peer, CLIENTS), CLIENTS, 30
+        f"request, {CLIENTS} clients, protocol 1",
+        requests(Protocol1Peer, CLIENTS),
+        CLIENTS,
+        30,
+        "pgnet-websockets",
     ),
     "move": Work(f"move at a table of {TABLE}", moves, 1, 100, "table-websockets"),
     "tick": Work(f"tick of 100 entities, {PLAYERS} players", ticks, 1, 60, "arena-websockets"),
