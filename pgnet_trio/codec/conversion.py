@@ -143,7 +143,10 @@ def to_plain(model: object, path: str | None = None) -> Any:
         CodecError: A field does not hold what its class declares, or holds something that
             cannot travel; the message says where.
     """
-    return plain(_unstructured(model, path), _name(type(model)) if path is None else path)
+    try:
+        return normalised(_unstructured(model, path))
+    except Fault as error:
+        raise codec_error(error, _name(type(model)) if path is None else path) from None
 
 
 def from_plain(data: object, kind: type[T], path: str | None = None) -> T:

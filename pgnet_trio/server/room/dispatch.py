@@ -86,6 +86,8 @@ class Dispatch:
             result = handler.function(instance.game, username, model)
         except Reject as reject:
             return Response(reject.reason, reject.payload, Status.UNEXPECTED)
+        if result is None:
+            return Response("")
         if not isinstance(result, Response) and inspect.isawaitable(result):
             return self._wait_for_handler(turn, handler, result)
         return self._to_response(handler, result)
