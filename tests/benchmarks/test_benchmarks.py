@@ -296,10 +296,19 @@ def test_each_job_is_measured(
         assert result.bytes_per_client_second > 0
 
 
+class WatchedEcho(ours.Echo):
+    depths: list[int] = []  # noqa: RUF012  # told by those that the load generator makes
+
+    def pipeline(self, in_flight: int) -> None:
+        super().pipeline(in_flight)
+        self.depths.append(in_flight)
+
+
 def test_requests_in_flight_are_measured_each(jobs: RunningServer) -> None:
+    WatchedEcho.depths.clear()
     plan = generate.Plan(
         job="request",
-        peer=f"{ours.__name__}:Echo",
+        peer=f"{__name__}:WatchedEcho",
         port=jobs.port,
         server=jobs.process,
         clients=2,
@@ -310,6 +319,7 @@ def test_requests_in_flight_are_measured_each(jobs: RunningServer) -> None:
     result = generate.closed_loop(plan)
     assert result.count >= 5
     assert result.count % 5 == 0
+    assert WatchedEcho.depths == [1, 5] * 2
 
 
 def test_idle_players_are_measured(jobs: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
