@@ -13,7 +13,7 @@ from pgnet_trio import Client, Disconnected, Game, Packet, RequestFailed, Sessio
 from pgnet_trio.messages import Request
 from pgnet_trio.protocol.v2 import ClientProtocol
 from pgnet_trio.testing import HostedServer, hosting, playing
-from tests.kit.hosting import in_the_clear
+from tests.kit.hosting import hosting_faults, in_the_clear
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -228,3 +228,27 @@ async def test_whether_it_restarts_is_yes_or_no() -> None:
     async with hosting(Counter) as server:
         with pytest.raises(TypeError, match="restarting"):
             server.shutdown(restarting="yes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("asks_all", [False, True])
+async def test_a_script_that_asks_before_anybody_is_back_keeps_its_save(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock, *, asks_all: bool
+) -> None:
+    class Hasty(Counter):
+        async def run(self) -> None:
+            if not self.total:
+                await self.room.wait_players(1)
+            self.total += 5
+            await self.room.save()
+            if asks_all:
+                await self.room.ask_all(["ann"], Packet("How many?"), Add)
+            else:
+                await self.room.ask("ann", Packet("How many?"), Add)
+
+    async with hosting_faults(Hasty) as server, playing(server, "ann", game="table 1") as ann:
+        await ann.wait_state(Total, lambda state: state.total == 5)
+        await server.restart()
+        with trio.fail_after(60):
+            await ann.wait_state(Total, lambda state: state.total > 5)
+    assert "Hasty.run asked a player before anybody was back in the game" in caplog.text
+    assert "self.room.wait_players" in caplog.text

@@ -366,7 +366,7 @@ class RoomTask:
             # If whoever wanted the game is gone already, that nursery takes no tasks any more.
             await trio.lowlevel.checkpoint_if_cancelled()
             runner.begin_scripts(scripts.cancel_scope)
-            self.scripts = ScriptNursery(scripts, runner, self._loop)
+            self.scripts = ScriptNursery(scripts, runner, self._loop, self.membership)
             # No await between these three: other tasks would find a game that is half made.
             instance.make(self._backend)
             publisher.begin()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import trio
 
     from pgnet_trio.server.room.loop import Loop
+    from pgnet_trio.server.room.membership import Membership
     from pgnet_trio.server.room.runner import Runner
 
 __all__ = ["ScriptNursery", "in_turn"]
@@ -31,16 +32,20 @@ class ScriptNursery:
         nursery: Where the tasks run.
         runner: Notes each of their steps.
         loop: Carries out what a step asked for.
+        membership: Knows whether anybody has been in the game.
 
     Attributes:
         cancel_scope: Cancels all tasks.
     """
 
-    def __init__(self, nursery: trio.Nursery, runner: Runner, loop: Loop) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, runner: Runner, loop: Loop, membership: Membership
+    ) -> None:
         self.cancel_scope = nursery.cancel_scope
         self._nursery = nursery
         self._runner = runner
         self._loop = loop
+        self._membership = membership
 
     def start_soon(self, async_fn: Callable[..., Awaitable[Any]], /, *args: Any) -> None:
         """Start a task; see `trio.Nursery.start_soon`."""
@@ -91,9 +96,17 @@ class ScriptNursery:
             # A script that does not handle players who leave is over when one does.
             after_step()
             left = bare(group.exceptions[0])
+        loaded = self._runner.instance.loaded
+        if left is not None and loaded and not self._membership.was_entered:
+            # An end in good order would take a saved game out of the save file.
+            raise RuntimeError(
+                f"{type(game).__name__}.run asked a player before anybody was back in the game, "
+                "which is loaded from its save; have it wait for the players first, as with "
+                "self.room.wait_players(2). The save is kept."
+            ) from left
         # A call of the room that fails at once is a step of its own.
         if steps <= (1 if left is None else 2) and not (
-            left is None and self._runner.instance.loaded
+            left is None and loaded
         ):
             # It is over before anybody could join; a game that is loaded may have been over then.
             raise RuntimeError(
