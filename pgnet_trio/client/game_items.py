@@ -116,6 +116,11 @@ class GameFeeds:
     states: LatestFeed = attrs.field(factory=LatestFeed)
     pushes_told: int = 0
 
+    def unread(self) -> list[tuple[Event, int]]:
+        """Return the unread pushes and questions, after an event for a state, with their sizes."""
+        state: list[tuple[Event, int]] = [(StateChanged(), 0)] if self.states.count else []
+        return [*state, *self.pushes.unread_after(0), *self.questions.unread_after(0)]
+
     def end(self, error: PGNetError | None) -> None:
         """Let readers read what is there, and then stop, or raise *error*."""
         self.pushes.end(error)

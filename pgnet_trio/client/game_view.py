@@ -179,7 +179,7 @@ class GameView:
         return None
 
     def events(self, models: Sequence[type[Any]], over: PGNetError | None) -> AsyncIterator[Any]:
-        """Iterate over everything that happens from the first call on; see `Client.events`.
+        """Iterate over what nobody has read yet, and what happens from now on; see `Client.events`.
 
         Args:
             models: The models of pushes and questions.
@@ -188,6 +188,10 @@ class GameView:
         by_name = models_by_name(models)
         if self._events is None:
             self._events = Feed("events", one_kind)
+            for event, size in (self._over or self._now).unread():
+                self._put_event(event, size)
+            if self._over is not None and self.left is not None:
+                self._put_event(self.left)
             if over is not None:
                 self._events.end(over)
         return self._events.read(ALL_KINDS, partial(as_event, Place(self._name), by_name))

@@ -235,8 +235,11 @@ class GameReading:
     def events(self, *models: type[Any], raise_session_lost: bool = False) -> AsyncIterator[Any]:
         """Iterate over pushes, questions, changes of the state and of the game, as they come.
 
-        The client keeps events for this iterator from the first call on. After a lost session the
-        first of them is `Entered` again, or `Left`.
+        The first call begins with how things are: with `StateChanged` if the game has a state, with
+        the pushes and open questions that no iterator has read, and with `Left` if the game has put
+        the user out. The client keeps events for this iterator from then on. Unlike the other
+        iterators, it goes on after `Left`, with the next game, until the session ends. After a lost
+        session its first event is `Entered` again, or `Left`.
 
         Args:
             models: attrs classes. A push of one of them comes as such, and a question with one as

@@ -170,6 +170,53 @@ async def test_events_come_as_models(autojump_clock: MockClock) -> None:
     assert seen.count("asked") == 1
 
 
+async def test_events_begin_with_how_things_are(autojump_clock: MockClock) -> None:
+    async with hosting(Busy) as server, playing(server, "ann", game="hall") as ann:
+        await ann.call(Said("a"))
+        await ann.call(Moved(1))
+        assert await anext(ann.pushes(Said)) == Said("a")
+        await wait_all_tasks_blocked()
+        with trio.fail_after(1):
+            first, second, third = await next_of(ann.events(Said, Moved, PickCard), 3)
+        assert (first, second) == (StateChanged(), Moved(1))
+        assert third.prompt == PickCard()
+        await third.answer(Picked(3))
+        with trio.fail_after(1):
+            question = await anext(ann.events(PickTarget))
+        assert isinstance(question, Question)
+        assert question.prompt == PickTarget(3)
+
+
+async def test_a_program_that_takes_over_finds_the_open_question_among_the_events(
+    autojump_clock: MockClock,
+) -> None:
+    async with hosting(Busy) as server, playing(server, "ann", game="hall") as ann:
+        assert (await anext(ann.questions())).is_open
+        async with server.client("ann") as again:
+            assert again.game == "hall"
+            with trio.fail_after(1):
+                while not isinstance(event := await anext(again.events(PickCard)), Question):
+                    pass
+            assert event.prompt == PickCard()
+
+
+async def test_events_tell_of_a_game_that_was_over_before_anybody_read_them(
+    autojump_clock: MockClock,
+) -> None:
+    class Short(Busy):
+        @on(Picked)
+        def end(self, _: str, picked: Picked) -> None:
+            self.room.push(Said("bye"))
+            self.room.close("That was all.")
+
+    async with hosting(Short) as server, playing(server, "ann", game="hall") as ann:
+        await ann.call(Picked(1))
+        await wait_all_tasks_blocked()
+        assert ann.game is None
+        with trio.fail_after(1):
+            assert await next_of(ann.events(Said), 3) == [StateChanged(), Said("bye"), ann.left]
+
+
 async def test_one_of_a_kind_that_is_malformed_is_named_and_the_next_follows(
     autojump_clock: MockClock,
 ) -> None:

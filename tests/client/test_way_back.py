@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pgnet_trio import Client, Game, Left, Packet, RequestFailed, Response
+from pgnet_trio import Client, Game, Left, Packet, RequestFailed, Response, StateChanged
 from pgnet_trio.protocol.v2.client import ClientProtocol
 from pgnet_trio.protocol.v2.features import FEATURES, REJOIN
 from pgnet_trio.testing import HostedServer, hosting, playing
@@ -157,6 +157,7 @@ async def test_who_took_over_and_never_joined_is_out_of_a_game_that_is_gone(
                 nursery.start_soon(read)
                 await wait_all_tasks_blocked()
                 await restart_and_return(server, "ann")
+            assert await anext(events) == StateChanged()
             left = await anext(events)
             assert isinstance(left, Left)
             assert left == ann.left

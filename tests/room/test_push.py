@@ -231,6 +231,7 @@ async def test_each_kind_has_one_consumer(autojump_clock: MockClock) -> None:
         await wait_all_tasks_blocked()
         states = ann.states(Hall)
         assert await anext(states) == Hall(0)
+        assert await anext(ann.events()) == StateChanged()
         for first, second in (
             (ann.pushes(), ann.pushes()),
             (ann.pushes(Said), ann.pushes(Said)),

@@ -105,9 +105,7 @@ class ScriptNursery:
                 "self.room.wait_players(2). The save is kept."
             ) from left
         # A call of the room that fails at once is a step of its own.
-        if steps <= (1 if left is None else 2) and not (
-            left is None and loaded
-        ):
+        if steps <= (1 if left is None else 2) and not (left is None and loaded):
             # It is over before anybody could join; a game that is loaded may have been over then.
             raise RuntimeError(
                 f"{type(game).__name__}.run {'ended' if left else 'returned'} at once, and its "
