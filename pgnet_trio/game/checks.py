@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Sequence
 from types import MappingProxyType
@@ -123,7 +124,9 @@ def _check_settings(cls: type) -> None:
         )
     for name in ("update_rate", "sync_rate"):
         rate = own.get(name, 0)
-        if not isinstance(rate, property) and not (type(rate) in (int, float) and rate >= 0):
+        if not isinstance(rate, property) and not (
+            type(rate) in (int, float) and 0 <= rate < math.inf
+        ):
             raise TypeError(
                 f"{cls.__name__}.{name}: expected a number of times a second, got {rate!r}."
             )

@@ -11,6 +11,9 @@ __all__ = ["TrustedProxies"]
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+# Bits before an address of IPv4 that is written as one of IPv6.
+_MAPPED = 96
+
 # Some proxies add the port. Without brackets only IPv4 can have one.
 _WITH_PORT = re.compile(r"\[(?P<v6>[^\]]*)\](?::[0-9]+)?|(?P<v4>[0-9.]+):[0-9]+")
 
@@ -69,12 +72,17 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     if not isinstance(text, str):
         raise TypeError(f"trusted_proxies: expected addresses as text, got {text!r}.")
     try:
-        return ipaddress.ip_network(text)
+        network = ipaddress.ip_network(text)
     except ValueError as error:
         raise ValueError(
             f"trusted_proxies: expected addresses or networks such as '127.0.0.1' or "
             f"'10.0.0.0/8', got {text!r}: {error}."
         ) from None
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < _MAPPED:
+        return network
+    # Addresses are compared as IPv4 where they stand for such ones.
+    return ipaddress.ip_network((mapped, network.prefixlen - _MAPPED))
 
 
 def _read(text: str) -> _Address | None:

@@ -15,6 +15,9 @@ from pgnet_trio.errors import Reject
 from pgnet_trio.game import Game, NoDefault, current_room
 from pgnet_trio.messages import SERVER_PREFIX
 from pgnet_trio.protocol.v2.envelopes import encode_push
+from pgnet_trio.server.room.members import Members
+from pgnet_trio.server.room.publisher import check_size
+from pgnet_trio.testing.names import check_names
 from pgnet_trio.typed import to_push
 
 __all__ = ["detached"]
@@ -57,8 +60,11 @@ def detached(
     Raises:
         Reject: The game refuses a player, or to be made.
         CodecError: *options* or *saved* cannot travel.
+        TypeError: *players* are no names.
+        ValueError: One of them comes twice.
         RuntimeError: The game did what needs a server, or its ``user_joined`` waits for something.
     """
+    names = check_names("players", players)
     given = plain(dict(options or {}), "options")
     save_string = saved if saved is None or isinstance(saved, str) else encode_json(saved)
     room = _DetachedRoom(name, MappingProxyType(given), random.Random(seed), save_string)
@@ -68,7 +74,7 @@ def detached(
     finally:
         current_room.reset(token)
     room.game = made
-    for player in players:
+    for player in names:
         room.join(player)
     return made
 
@@ -107,8 +113,6 @@ class _DetachedRoom:
 
     def join(self, player: str) -> None:
         """Let a player join; raises Reject where the game refuses them."""
-        if player in self._players:
-            raise ValueError(f"players: expected each name once, got {player!r} again")
         self._players.append(player)
         try:
             _finish(self.game.user_joined(player), "user_joined")
@@ -141,7 +145,9 @@ class _DetachedRoom:
         push = to_push(message, payload)
         if push.message.startswith(SERVER_PREFIX):
             raise ValueError(f"{push.message!r}: messages that begin so are the server's own")
-        encode_push(push)
+        check_size(encode_push(push))
+        # Whom it names is checked too, though nobody is there to get it.
+        Members().select(to, exclude)
 
     def kick(self, player: str, reason: str = "") -> None:
         """Let a player leave, now."""

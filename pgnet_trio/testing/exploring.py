@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pgnet_trio.testing.exploration import SeedRun
+from pgnet_trio.testing.names import check_names
 from pgnet_trio.testing.plans import Exploration, Faults, Plan
 from pgnet_trio.testing.simulation import simulate
 
@@ -79,16 +80,21 @@ def explore(
         game took.
 
     Raises:
-        ValueError: There are more players or spectators than names for them.
+        TypeError: *players* or *spectators* are no number, nor *players* names.
+        ValueError: There are more players or spectators than names for them, or no player; or a
+            name comes twice.
         AssertionError: Something does not hold. The message has the seed, and the moves and
             faults before it.
     """
-    names = list(NAMES[:players] if isinstance(players, int) else players)
-    for what, count, most in (("players", players, NAMES), ("spectators", spectators, WATCHERS)):
-        if isinstance(count, int) and not 0 <= count <= len(most):
-            raise ValueError(f"{what}: expected at most {len(most)}, or names, got {count}")
+    names = check_names("players", _first(players) if isinstance(players, int) else players)
+    if not names:
+        raise ValueError("players: expected one or more, got nobody")
+    if isinstance(spectators, bool) or not isinstance(spectators, int):
+        raise TypeError(f"spectators: expected how many, an int, got {spectators!r}")
     forced = os.environ.get(SEED_VARIABLE)
     watchers = [name for name in WATCHERS if name not in names]
+    if not 0 <= spectators <= len(watchers):
+        raise ValueError(f"spectators: expected 0 to {len(watchers)}, got {spectators}")
     plan = Plan(
         game,
         names,
@@ -122,3 +128,10 @@ def explore(
             done.restarts + run.restarts,
         )
     return done
+
+
+def _first(count: int) -> tuple[str, ...]:
+    """Return so many names of players."""
+    if isinstance(count, bool) or not 1 <= count <= len(NAMES):
+        raise ValueError(f"players: expected 1 to {len(NAMES)}, or names, got {count}")
+    return NAMES[:count]

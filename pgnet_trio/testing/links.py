@@ -50,6 +50,19 @@ class Conditions:
     drop_rate: float = 0.0
 
 
+def check_conditions(latency: float, jitter: float, drop_rate: float) -> None:
+    """Check figures for `Conditions`.
+
+    Raises:
+        ValueError: One of them makes no sense.
+    """
+    for name, value in (("latency", latency), ("jitter", jitter)):
+        if not value >= 0:
+            raise ValueError(f"{name}: expected 0 s or more, got {value!r}")
+    if not 0 <= drop_rate < 1:
+        raise ValueError(f"drop_rate: expected from 0 to below 1, got {drop_rate!r}")
+
+
 class _Direction:
     """What is on its way from one end of a link to the other."""
 

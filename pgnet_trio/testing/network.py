@@ -17,7 +17,7 @@ from pgnet_trio.crypto import PasswordHasher
 from pgnet_trio.environment import Environment
 from pgnet_trio.errors import ServerError
 from pgnet_trio.protocol.v2 import SUBPROTOCOLS
-from pgnet_trio.testing.links import Conditions, Link
+from pgnet_trio.testing.links import Conditions, Link, check_conditions
 
 if TYPE_CHECKING:
     from pgnet_trio.server import Server
@@ -119,13 +119,9 @@ class SimulatedNetwork:
         drop_rate: float = 0.0,
         encrypted: bool = True,
     ) -> None:
-        for name, value in (("latency", latency), ("jitter", jitter)):
-            if not value >= 0:
-                raise ValueError(f"{name}: expected 0 s or more, got {value!r}")
+        check_conditions(latency, jitter, drop_rate)
         if bandwidth is not None and not bandwidth > 0:
             raise ValueError(f"bandwidth: expected bytes a second, or None; got {bandwidth!r}")
-        if not 0 <= drop_rate < 1:
-            raise ValueError(f"drop_rate: expected from 0 to below 1, got {drop_rate!r}")
         self.seed = seed
         self.encrypted = encrypted
         self.conditions = Conditions(latency, jitter, bandwidth, drop_rate)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import attrs
 
 from pgnet_trio.client import Question
 from pgnet_trio.game import Game
+from pgnet_trio.testing.links import check_conditions
 from pgnet_trio.testing.tables import Invariant, Seat, Strategy
 
 __all__ = ["Exploration", "Faults", "Plan"]
@@ -44,6 +46,21 @@ class Faults:
     leave_every: float | None = None
     quit_every: float | None = None
     restart_every: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Check the figures.
+
+        Raises:
+            ValueError: One of them makes no sense.
+        """
+        check_conditions(self.latency, self.jitter, self.drop_rate)
+        for name in ("cut_every", "stall_every", "partition_every", "leave_every", "quit_every"):
+            _check_every(name, getattr(self, name))
+        if not _is_number(self.lasting) or not 0 < self.lasting < math.inf:
+            raise ValueError(f"lasting: expected seconds, more than 0; got {self.lasting!r}")
+        every = self.restart_every
+        if every is not None and (type(every) is not int or every < 1):
+            raise ValueError(f"restart_every: expected how many checks, or None; got {every!r}")
 
 
 @attrs.frozen
@@ -86,3 +103,12 @@ class Plan:
     faults: Faults
     options: dict[str, Any]
     server_options: Mapping[str, Any]
+
+
+def _check_every(name: str, every: object) -> None:
+    if every is not None and not (_is_number(every) and 0 < every < math.inf):
+        raise ValueError(f"{name}: expected seconds, more than 0, or None for never; got {every!r}")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -12,13 +12,14 @@ import msgspec
 import trio
 import trio.testing
 
+from pgnet_trio.game import Game
 from pgnet_trio.testing.hosting import Kit
+from pgnet_trio.testing.names import check_names
 from pgnet_trio.testing.network import Record, SimulatedNetwork
 from pgnet_trio.testing.simulation import simulate
 
 if TYPE_CHECKING:
     from pgnet_trio.client import Client
-    from pgnet_trio.game import Game
 
 __all__ = ["Secret", "assert_hidden"]
 
@@ -76,20 +77,31 @@ def assert_hidden(
 
     Raises:
         AssertionError: The player can tell; the message shows the first difference.
+        TypeError: A secret is no mapping and no function, or *players* are no names.
         ValueError: There is nothing to compare: too few secrets, two that are equal or that set
-            up the same game, or an attribute that the game has not got.
+            up the same game, or an attribute that the game has not got, or one that it sets
+            itself when players join.
     """
+    names = check_names("players", players)
     if len(secrets) < 2:
         raise ValueError("secrets: expected two or more, so that there is something to compare")
     _check_different(secrets)
-    if player not in players:
-        raise ValueError(f"player: expected one of {', '.join(players)}, got {player!r}")
+    if player not in names:
+        raise ValueError(f"player: expected one of {', '.join(names)}, got {player!r}")
+    for secret in secrets:
+        if not (callable(secret) or isinstance(secret, Mapping)):
+            raise TypeError(f"secrets: expected mappings or functions, got {secret!r}")
     setups = [_Setup(f"secrets[{number}]", secret) for number, secret in enumerate(secrets)]
     runs = [
-        simulate(_play, game, setup, player, players, play, options, seed, server_options)
+        simulate(_play, game, setup, player, names, play, options, seed, server_options)
         for setup in setups
     ]
     _check_different([setup.game_set_up or object() for setup in setups])
+    _check_different(
+        [setup.game_joined or object() for setup in setups],
+        "leave the same game once all have joined: the game sets itself what they set. Let a "
+        "secret seed game.room.random, say, or replace the method that deals",
+    )
     if not runs[0]:
         raise ValueError(f"{player!r} got nothing at all, so there is nothing to compare")
     for number, run in enumerate(runs[1:], start=1):
@@ -105,13 +117,15 @@ def assert_hidden(
     return sum(len(frame.data) for frame in runs[0])
 
 
-def _check_different(secrets: Sequence[object]) -> None:
+def _check_different(
+    secrets: Sequence[object],
+    what: str = "set up the same game, so there is nothing to tell apart",
+) -> None:
     for number, secret in enumerate(secrets):
         for earlier in range(number):
             if secrets[earlier] == secret:
                 raise ValueError(
-                    f"secrets: expected all to differ, and secrets {earlier} and {number} set up "
-                    "the same game, so there is nothing to tell apart"
+                    f"secrets: expected all to differ, and secrets {earlier} and {number} {what}"
                 )
 
 
@@ -124,14 +138,18 @@ class _Setup:
         secret: The secret.
         game_set_up: The game's attributes once it was set up, in bytes; None where it has some of
             which there are no bytes. Two games with the same bytes are the same.
+        game_joined: The same once all players have joined.
     """
 
     where: str
     secret: Secret
     game_set_up: bytes | None = None
+    game_joined: bytes | None = None
+    _game: Game | None = attrs.field(default=None, init=False)
 
     def apply(self, game: Game) -> None:
         """Set up a game."""
+        self._game = game
         if callable(self.secret):
             self.secret(game)
         else:
@@ -143,14 +161,24 @@ class _Setup:
                         f"it is made{f'; did you mean {near[0]!r}?' if near else ''}"
                     )
                 setattr(game, attribute, value)
-        slots = (slot for kind in type(game).__mro__ for slot in getattr(kind, "__slots__", ()))
-        names = {*vars(game), *slots} - {"_room", "__dict__", "__weakref__"}
-        attributes = {name: getattr(game, name, None) for name in sorted(names)}
-        try:
-            self.game_set_up = pickle.dumps((attributes, game.room.random.getstate()))
-        except Exception:
-            # A lock or a function, say: then nobody can tell whether it is the same.
-            self.game_set_up = None
+        self.game_set_up = _bytes_of(game)
+
+    def note_joined(self) -> None:
+        """Note what has become of the game now that all players have joined."""
+        if self._game is not None:
+            self.game_joined = _bytes_of(self._game)
+
+
+def _bytes_of(game: Game) -> bytes | None:
+    """Return a game's attributes in bytes; None where there are none of some."""
+    slots = (slot for kind in type(game).__mro__ for slot in getattr(kind, "__slots__", ()))
+    names = {*vars(game), *slots} - {"_room", "__dict__", "__weakref__"}
+    attributes = {name: getattr(game, name, None) for name in sorted(names)}
+    try:
+        return pickle.dumps((attributes, game.room.random.getstate()))
+    except Exception:
+        # A lock or a function, say: then nobody can tell whether it is the same.
+        return None
 
 
 async def _play(
@@ -189,6 +217,8 @@ async def _play(
                 await client.create_game(TABLE, options=dict(options or {}))
             else:
                 await client.join_game(TABLE)
+        await trio.testing.wait_all_tasks_blocked()
+        setup.note_joined()
         if play is not None:
             await play(clients)
         await clients[player].get_game_dir()

@@ -618,6 +618,7 @@ def test_a_name_of_ours_used_otherwise_raises_when_the_class_is_made() -> None:
         ("max_players", 0, "None or an int over 0"),
         ("on_crash", "explode", "'close' or 'restart'"),
         ("sync_rate", "fast", "a number of times a second"),
+        ("update_rate", float("inf"), "a number of times a second"),
     ):
         with pytest.raises(TypeError, match=says):
             define(**{name: value})

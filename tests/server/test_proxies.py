@@ -81,6 +81,15 @@ def test_a_proxy_is_known_by_every_form_of_its_address() -> None:
     assert "somebody" not in proxies
 
 
+def test_so_is_one_that_is_listed_as_an_address_of_ipv4_within_ipv6() -> None:
+    proxies = TrustedProxies(["::ffff:10.0.0.1", "::ffff:192.168.0.0/112"])
+    for address in ("10.0.0.1", "::ffff:10.0.0.1", "192.168.7.8"):
+        assert address in proxies
+    for address in ("10.0.0.2", "192.169.0.1", "::1"):
+        assert address not in proxies
+    assert "10.0.0.1" not in TrustedProxies(["::/0"])
+
+
 ADDRESSES = st.ip_addresses().map(str)
 
 

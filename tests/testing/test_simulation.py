@@ -845,10 +845,45 @@ def test_spectators_are_shown_what_the_view_returns() -> None:
         explore_leaving(game, Faults(), spectators=1)
 
 
-@pytest.mark.parametrize("more", [{"players": 9}, {"spectators": 21}, {"spectators": -1}])
-def test_more_than_there_are_names_for_are_refused(more: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="expected at most"):
+@pytest.mark.parametrize(
+    ("more", "error", "says"),
+    [
+        ({"players": 9}, ValueError, "players: expected 1 to 8, or names, got 9"),
+        ({"players": 0}, ValueError, "players: expected 1 to 8"),
+        ({"players": []}, ValueError, "players: expected one or more"),
+        ({"players": "ann"}, TypeError, "players: expected a list of names, got 'ann'"),
+        ({"players": ["ann", "ann"]}, ValueError, "players: .* got 'ann' again"),
+        ({"spectators": 21}, ValueError, "spectators: expected 0 to 20, got 21"),
+        ({"spectators": -1}, ValueError, "spectators: expected 0 to 20"),
+        ({"spectators": None}, TypeError, "spectators: expected how many"),
+        ({"spectators": ["eve"]}, TypeError, "spectators: expected how many"),
+        ({"players": ["watcher1"], "spectators": 20}, ValueError, "spectators: expected 0 to 19"),
+    ],
+)
+def test_who_cannot_play_or_watch_is_refused(
+    more: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
         explore(Round, moves=lambda seat: None, **more)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"latency": -1},
+        {"drop_rate": 1},
+        {"cut_every": 0},
+        {"leave_every": -1},
+        {"quit_every": math.nan},
+        {"stall_every": "often"},
+        {"lasting": 0},
+        {"restart_every": 0},
+        {"restart_every": 1.5},
+    ],
+)
+def test_faults_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Faults(**wrong)
 
 
 # Views.
@@ -1019,6 +1054,23 @@ def test_secrets_that_are_the_same_are_refused() -> None:
 
     with pytest.raises(ValueError, match="secrets 1 and 2 set up the same game"):
         assert_hidden(Poker, secrets=[deal(1), deal(2), deal(2)], player="ann")
+
+
+def test_secrets_that_the_game_sets_anew_when_players_join_are_refused() -> None:
+    class Dealing(Poker):
+        def user_joined(self, username: str, /) -> None:
+            self.cards = {"ann": 7, "bob": 3}
+
+    secrets = [{"cards": {"bob": card}} for card in (3, 12)]
+    with pytest.raises(ValueError, match=r"leave the same game once all have joined"):
+        assert_hidden(Dealing, secrets=secrets, player="ann", play=show)
+
+
+def test_what_is_no_secret_is_refused() -> None:
+    with pytest.raises(TypeError, match="secrets: expected mappings or functions, got 1"):
+        assert_hidden(Poker, secrets=[1, 2], player="ann")  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="players: expected a list of names"):
+        assert_hidden(Poker, secrets=SECRETS, player="ann", players="ann")
 
 
 def test_secrets_may_differ_by_chance_alone() -> None:

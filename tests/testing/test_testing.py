@@ -374,11 +374,18 @@ def test_what_a_game_refuses_or_cannot_send_shows_there() -> None:
         detached(Deck, players=["ann", "eve"])
     with pytest.raises(ValueError, match="each name once, got 'ann' again"):
         detached(Deck, players=["ann", "ann"])
+    for names in ("ann", 3, ["ann", 3]):
+        with pytest.raises(TypeError, match="players: expected"):
+            detached(Deck, players=names)  # type: ignore[arg-type]  # the mistake
     with pytest.raises(CodecError, match="options"):
         detached(Deck, options={"what": {1, 2}})
     deck = detached(Deck, players=["ann"])
     with pytest.raises(CodecError, match="64 bits"):
         deck.room.push("big", {"number": 2**64})
+    with pytest.raises(CodecError, match="expected at most"):
+        deck.room.push("long", {"text": "x" * 1_000_000})
+    with pytest.raises(TypeError, match="not iterable"):
+        deck.room.push("whom", to=5)  # type: ignore[arg-type]  # the mistake
     with pytest.raises(ValueError, match="the server's own"):
         deck.room.push("__pgnet__.mine")
 

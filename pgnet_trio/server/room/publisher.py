@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.members import Member, Members
     from pgnet_trio.server.room.player import Player
 
-__all__ = ["Publisher"]
+__all__ = ["Publisher", "check_size"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -28,6 +28,20 @@ MAX_PUSHES = 3000
 
 MAX_PUSHED_BYTES = MAX_ENVELOPE_SIZE + ENTRY_OVERHEAD
 """Bytes of these, counted as `max_unacknowledged_bytes` counts them."""
+
+
+def check_size(envelope: bytes) -> None:
+    """Check that a push is no longer than what clients take.
+
+    Raises:
+        CodecError: It is.
+    """
+    size = len(envelope)
+    if size > MAX_ENVELOPE_SIZE:
+        raise CodecError(
+            f"room.push: expected at most {MAX_ENVELOPE_SIZE:,} bytes, which is what clients "
+            f"take, got {size:,}"
+        )
 
 
 class Publisher:
@@ -81,12 +95,8 @@ class Publisher:
         Raises:
             CodecError: It is too long, or the turn has pushed too much.
         """
+        check_size(envelope)
         size = len(envelope)
-        if size > MAX_ENVELOPE_SIZE:
-            raise CodecError(
-                f"room.push: expected at most {MAX_ENVELOPE_SIZE:,} bytes, which is what clients "
-                f"take, got {size:,}"
-            )
         if not self.pushes:
             self._pushed_bytes, self._pushed_to = 0, None
         self._pushed_bytes += size + ENTRY_OVERHEAD
