@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pgnet_trio import Game, Packet, Request, Response, on
+from pgnet_trio import Game, Packet, Request, RequestFailed, Response, on
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.bots import run_bot
 from pgnet_trio.server.games.archive import Archive
@@ -26,7 +26,7 @@ from pgnet_trio.server.watchdog import Watchdog
 from pgnet_trio.storage import SavedGame, SavedState
 from pgnet_trio.testing import HostedServer, MemoryStore, hosting, simulate
 from tests.conftest import VIRTUAL_SECONDS
-from tests.kit.hosting import Recorder, cheap_environment, hosting_faults, in_the_clear
+from tests.kit.hosting import Raise, Recorder, cheap_environment, hosting_faults, in_the_clear
 from tests.soak.__main__ import soak
 from tests.soak.game import Add, Added, PlannedFault, SlowSoakGame
 from tests.soak.life import Ledger
@@ -387,13 +387,15 @@ async def test_a_tick_that_waits_while_its_game_raises_is_not_taken(
             updated.append(made[-1])
             assert self is made[-1]
 
-        async def handle_game_packet(self, packet: Packet, /) -> Response:
+        @on
+        async def break_it(self, player: str, message: Raise) -> None:
             await trio.sleep(0.15)
             raise PlannedFault
 
     async with hosting_faults(Breaks, PlannedFault) as server, server.client("ann") as ann:
         await ann.join_game("one game")
-        await ann.request(Packet("break"))
+        with pytest.raises(RequestFailed):
+            await ann.call(Raise())
         await trio.sleep(1)
         assert len(made) == 2
         assert made[1] in updated
