@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pgnet_trio import Game, Packet, Request, RequestFailed, Response, on
+from pgnet_trio import Game, Packet, Request, RequestFailed, on
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.bots import run_bot
 from pgnet_trio.server.games.archive import Archive
@@ -387,7 +387,7 @@ async def test_a_tick_that_waits_while_its_game_raises_is_not_taken(
             updated.append(made[-1])
             assert self is made[-1]
 
-        @on
+        @on(Raise)
         async def break_it(self, player: str, message: Raise) -> None:
             await trio.sleep(0.15)
             raise PlannedFault
