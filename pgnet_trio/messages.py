@@ -48,9 +48,6 @@ DEFAULT_PORT = 38929
 """The port of a server that is given no other."""
 
 DEFAULT_HEARTBEAT_RATE = 10.0
-"""Heartbeats a second, where neither the game nor the server names another rate."""
-
-DEFAULT_HEARTBEAT_RATE = 10.0
 """Heartbeats a second, if a game gives no rate above 0, or a server tells none."""
 
 ADMIN_USERNAME = "admin"
