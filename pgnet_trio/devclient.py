@@ -282,7 +282,10 @@ class DevClient:
         if word.startswith("/"):
             if word.startswith("//"):
                 return
-            hint = "a message to the game that begins with / is written with //"
+            hint = (
+                f"the commands are {STATE_COMMAND} and {ANSWER_COMMAND}, and a message to the game "
+                "that begins with / is written with //"
+            )
         elif word.startswith(".") and not word.startswith(".."):
             # Without a response to `Request.HELP`, nobody knows which requests there are.
             if not self._signatures or split_line(line)[0] in requests:

@@ -7,9 +7,12 @@ import importlib
 import importlib.metadata
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
+from pgnet_trio.author_classes import near_miss
 from pgnet_trio.errors import PGNetError, bare
 from pgnet_trio.foreign_text import printable
 
@@ -64,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if argv is None else list(argv)
     parser = _make_parser(arguments)
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        _refuse(options.parser, unknown)
     try:
         status = _run_bare(options)
         sys.stdout.flush()
@@ -90,6 +95,16 @@ def _run_bare(options: argparse.Namespace) -> int:
     return status
 
 
+def _refuse(command: argparse.ArgumentParser, unknown: Sequence[str]) -> NoReturn:
+    """End the program because of arguments that the command does not take."""
+    option = next((each.partition("=")[0] for each in unknown if each.startswith("-")), None)
+    if option is None:
+        command.error(f"unexpected argument {unknown[0]!r}; {command.prog} --help shows all options")
+    meant = near_miss(option, re.findall(r"--[a-z-]+", command.format_help()))
+    hint = f"did you mean {meant}?" if meant else f"{command.prog} --help shows them"
+    command.error(f"there is no option {option}; {hint}")
+
+
 def _complain(problem: str) -> int:
     print(f"{PROGRAM}: {printable(problem)}", file=sys.stderr)
     return EXIT_FAILED
@@ -113,6 +128,7 @@ def _make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        command.set_defaults(parser=command)
         # Load only the command that is used.
         if name in arguments:
             importlib.import_module(f"{__name__}.{name}").set_up(command)

@@ -6,13 +6,24 @@ import importlib
 import importlib.util
 import os
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from types import ModuleType
 
+import pgnet_trio
 from pgnet_trio.errors import PGNetError
 
 __all__ = ["AuthorCodeError", "load_module"]
+
+_OTHERS = (
+    "<",
+    *(
+        path + os.sep
+        for path in (str(Path(pgnet_trio.__file__).parent), *sysconfig.get_paths().values())
+    ),
+)
+"""How the names of files begin whose lines an author has not written."""
 
 
 class AuthorCodeError(PGNetError):
@@ -86,8 +97,9 @@ def _import_error(name: str, error: BaseException) -> AuthorCodeError:
     if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}: "
     else:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        is_ours = "importlib" in frame.filename or frame.filename == __file__
-        place = "" if is_ours else f"{frame.filename}, line {frame.lineno}: "
+        frames = traceback.extract_tb(error.__traceback__)
+        # The author's line, where a library refuses what stands there.
+        theirs = [each for each in frames if not each.filename.startswith(_OTHERS)]
+        place = f"{theirs[-1].filename}, line {theirs[-1].lineno}: " if theirs else ""
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     return AuthorCodeError(f"cannot import {name}: {place}{type(error).__name__}: {message}")

@@ -187,7 +187,10 @@ def test_no_secret_is_an_argument(capsys: pytest.CaptureFixture[str], command: s
     [
         ("", "required: COMMAND"),
         ("play", "invalid choice: 'play'"),
-        ("serve --prot 1", "unrecognized arguments: --prot"),
+        ("serve --prot 1", "serve: error: there is no option --prot; did you mean --port?"),
+        ("serve x:Y --savefile=x", "there is no option --savefile; did you mean --save-file?"),
+        ("serve --bogus", "there is no option --bogus; pgnet-trio serve --help shows them"),
+        ("demo now", "unexpected argument 'now'; pgnet-trio demo --help shows all options"),
         ("serve --port 70000", "expected a port from 0 to 65535, got '70000'"),
         ("serve --port -1", "expected a port from 0 to 65535, got '-1'"),
         ("serve --port x", "expected a port from 0 to 65535, got 'x'"),
@@ -253,6 +256,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("its_exit.py:Counter", "its_exit.py, line 2: SystemExit: 5"),
         ("its_import.py:Counter", "ModuleNotFoundError: No module named 'its_absence'"),
         ("its_import:Counter", "ModuleNotFoundError: No module named 'its_absence'"),
+        ("its_hook.py:Hooked", "its_hook.py, line 4: TypeError: Hooked.user_join: nothing uses"),
         ("its_nul.py:Counter", "its_nul.py: "),
     ],
 )
@@ -270,6 +274,9 @@ def test_a_game_class_that_cannot_be_used(
     (tmp_path / "its_error.py").write_text("\nx = 1 / 0\n")
     (tmp_path / "its_exit.py").write_text("\nraise SystemExit(5)\n")
     (tmp_path / "its_import.py").write_text("\nimport its_absence\n")
+    (tmp_path / "its_hook.py").write_text(
+        "import pgnet_trio\n\n\nclass Hooked(pgnet_trio.Game):\n    def user_join(self): ...\n"
+    )
     (tmp_path / "its_nul.py").write_text("x = 1\0\n")
     assert problem in complaint(capsys, "serve", name)
     assert problem in complaint(capsys, "connect", "--game", name, "--username", "ann")

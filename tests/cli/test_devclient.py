@@ -316,7 +316,7 @@ async def test_lines_are_sent_in_order_and_all_is_well() -> None:
         (".joingame;name=table", "no such request: .joingame; did you mean .join_game?"),
         (".xyzzy", "no such request: .xyzzy; .help lists them"),
         (".state", "no such request: .state; did you mean /state?"),
-        ("/foo bar", "no such command: /foo; a message to the game that begins with / is writ"),
+        ("/foo bar", "no such command: /foo; the commands are /state and /answer, and a message"),
         ("/anwser Throw;hand=rock", "no such command: /anwser; did you mean /answer?"),
         ("/join_game;name=table", "no such command: /join_game; did you mean .join_game?"),
         ("/quit", "no such command: /quit; did you mean quit?"),
