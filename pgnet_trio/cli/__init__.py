@@ -99,7 +99,9 @@ def _refuse(command: argparse.ArgumentParser, unknown: Sequence[str]) -> NoRetur
     """End the program because of arguments that the command does not take."""
     option = next((each.partition("=")[0] for each in unknown if each.startswith("-")), None)
     if option is None:
-        command.error(f"unexpected argument {unknown[0]!r}; {command.prog} --help shows all options")
+        command.error(
+            f"unexpected argument {unknown[0]!r}; {command.prog} --help shows what it takes"
+        )
     meant = near_miss(option, re.findall(r"--[a-z-]+", command.format_help()))
     hint = f"did you mean {meant}?" if meant else f"{command.prog} --help shows them"
     command.error(f"there is no option {option}; {hint}")

@@ -11,7 +11,6 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-import pgnet_trio
 from pgnet_trio.errors import PGNetError
 
 __all__ = ["AuthorCodeError", "load_module"]
@@ -20,7 +19,7 @@ _OTHERS = (
     "<",
     *(
         path + os.sep
-        for path in (str(Path(pgnet_trio.__file__).parent), *sysconfig.get_paths().values())
+        for path in (str(Path(__file__).parent.parent), *sysconfig.get_paths().values())
     ),
 )
 """How the names of files begin whose lines an author has not written."""

@@ -22,6 +22,7 @@ from pgnet_trio.client.endpoint import Credentials
 from pgnet_trio.client.lobby import LobbyRequests
 from pgnet_trio.client.reading import GameReading
 from pgnet_trio.client.run import CLOSED_HERE, NOT_CONNECTED, ClientRun
+from pgnet_trio.crypto import decode_public_key
 from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import CodecError, Disconnected
 from pgnet_trio.messages import DEFAULT_PORT, Packet, Response, check_port
@@ -163,9 +164,13 @@ class Client(LobbyRequests, GameReading):
 
         Raises:
             AddressError: *address* is no address; the error is a ValueError too.
+            CryptoError: *verify_server_pubkey* is no public key.
             ValueError: There is no such port or transport.
         """
         check_port(port, to_connect=True)
+        if verify_server_pubkey:
+            # A key with a mistake would look like another server at each connection.
+            decode_public_key(verify_server_pubkey)
         connector = RemoteConnector(parse_address(address, port), choose(transport))
         return cls(
             connector,

@@ -7,7 +7,7 @@ or with what the host says by another way.
 from __future__ import annotations
 
 import hashlib
-from binascii import a2b_base64, b2a_base64
+from binascii import b2a_base64
 from typing import TYPE_CHECKING
 
 import attrs
@@ -22,8 +22,9 @@ from pgnet_trio.client.connector import (
     unreached,
 )
 from pgnet_trio.client.endpoint import Credentials, make_endpoint
+from pgnet_trio.crypto import decode_public_key
 from pgnet_trio.environment import Environment, require_trio
-from pgnet_trio.errors import ConnectFailed, CryptoError, LoginRefused, PGNetError, first_error
+from pgnet_trio.errors import ConnectFailed, LoginRefused, PGNetError, first_error
 from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.protocol.events import LoginRefusal
 from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from pgnet_trio.transport import Transport
 
 __all__ = ["ServerKey", "fetch_server_key", "fingerprint"]
-
-KEY_BYTES = 32
 
 
 def fingerprint(pubkey: str, /) -> str:
@@ -49,13 +48,7 @@ def fingerprint(pubkey: str, /) -> str:
     Raises:
         CryptoError: *pubkey* is no public key.
     """
-    try:
-        public = a2b_base64(pubkey, strict_mode=True)
-    except ValueError:
-        public = b""
-    if len(public) != KEY_BYTES:
-        raise CryptoError(f"expected a public key, {KEY_BYTES} bytes in base64, got {pubkey!r}")
-    digest = hashlib.sha256(public).digest()
+    digest = hashlib.sha256(decode_public_key(pubkey)).digest()
     return f"SHA256:{b2a_base64(digest, newline=False).decode('ascii').rstrip('=')}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgnet_trio.crypto.box import Box, KeyPair
+from pgnet_trio.crypto.box import Box, KeyPair, decode_public_key
 from pgnet_trio.crypto.noise import NoiseHandshake, NoiseTransport
 from pgnet_trio.crypto.passwords import PasswordHasher, normalize_password
 
@@ -12,5 +12,6 @@ __all__ = [
     "NoiseHandshake",
     "NoiseTransport",
     "PasswordHasher",
+    "decode_public_key",
     "normalize_password",
 ]

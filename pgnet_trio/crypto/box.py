@@ -19,7 +19,7 @@ from nacl.bindings import (
 
 from pgnet_trio.errors import CryptoError
 
-__all__ = ["Box", "KeyPair"]
+__all__ = ["Box", "KeyPair", "decode_public_key"]
 
 KEY_BYTES = crypto_box_SECRETKEYBYTES
 NONCE_BYTES = crypto_box_NONCEBYTES
@@ -162,3 +162,25 @@ class Box:
             drawn[start : start + NONCE_BYTES] for start in range(0, len(drawn), NONCE_BYTES)
         ]
         self._nonces.reverse()
+
+
+def decode_public_key(pubkey: str, /) -> bytes:
+    """Return the bytes of a public key that somebody was given.
+
+    Args:
+        pubkey: The public key in base64, as in `KeyPair.pubkey`.
+
+    Raises:
+        CryptoError: *pubkey* is no public key.
+    """
+    try:
+        public = a2b_base64(pubkey, strict_mode=True)
+    except ValueError:
+        public = b""
+    if len(public) != KEY_BYTES:
+        hint = "; this is a fingerprint, and `pgnet-trio key` shows the key beside it"
+        raise CryptoError(
+            f"expected a public key, {KEY_BYTES} bytes in base64, got {pubkey!r}"
+            f"{hint if pubkey.startswith('SHA256:') else ''}"
+        )
+    return public

@@ -190,7 +190,7 @@ def test_no_secret_is_an_argument(capsys: pytest.CaptureFixture[str], command: s
         ("serve --prot 1", "serve: error: there is no option --prot; did you mean --port?"),
         ("serve x:Y --savefile=x", "there is no option --savefile; did you mean --save-file?"),
         ("serve --bogus", "there is no option --bogus; pgnet-trio serve --help shows them"),
-        ("demo now", "unexpected argument 'now'; pgnet-trio demo --help shows all options"),
+        ("demo now", "unexpected argument 'now'; pgnet-trio demo --help shows what it takes"),
         ("serve --port 70000", "expected a port from 0 to 65535, got '70000'"),
         ("serve --port -1", "expected a port from 0 to 65535, got '-1'"),
         ("serve --port x", "expected a port from 0 to 65535, got 'x'"),

@@ -22,6 +22,7 @@ from pgnet_trio import (
     Client,
     CodecError,
     ConnectFailed,
+    CryptoError,
     Disconnected,
     Entered,
     Game,
@@ -405,6 +406,15 @@ async def test_a_server_with_another_key_is_told_nothing() -> None:
         assert not ann.connected
         async with server.client("ann"):
             pass
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [("SHA256:vjU4bgo5WoyKHmHsA1c2p06HEGIIMcq3w/lLa7sD3M0", "this is a fingerprint"), ("mg8", "")],
+)
+def test_what_is_no_key_is_refused_before_anybody_connects(key: str, hint: str) -> None:
+    with pytest.raises(CryptoError, match=f"expected a public key, 32 bytes.*{hint}"):
+        Client.remote(address="localhost", username="ann", verify_server_pubkey=key)
 
 
 async def test_a_subclass_may_have_names_of_its_own() -> None:
