@@ -20,6 +20,7 @@ LAYERS = (
     "errors",
     "foreign_text",
     "author_classes",
+    "author_lines",
     "codec",
     "messages",
     "typed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import signal
 import sys
@@ -770,6 +771,35 @@ async def test_the_log_tells_of_each_fault_once_a_minute_and_counts_the_rest(
             await ann.join_game("table 1")
         assert caplog.text.count("ValueError: one line") == 2
         assert "(the same came 39 more times)" in caplog.text
+
+
+async def test_mistakes_in_two_lines_are_told_though_the_same_line_of_a_library_finds_them(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Wrong(Game):
+        def handle_game_packet(self, packet: Packet, /) -> Any:
+            match packet.message:
+                case "push":
+                    self.room.push("one", {"it": object()})
+                case "push otherwise":
+                    self.room.push("two", {"it": object()})
+                case "read":
+                    json.loads("{")
+                case "read otherwise":
+                    json.loads("[")
+
+    with caplog.at_level(logging.ERROR, "pgnet_trio.server"):
+        async with hosting_faults(Wrong) as server, server.client("ann") as ann:
+            await ann.create_game("table 1")
+            for message in ("push", "push otherwise", "read", "read otherwise", "nothing"):
+                for _ in range(2):
+                    await ann.request(Packet(message))
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("raised over a packet" in line for line in lines) == 5
+    counted = [line for line in lines if "more times" in line]
+    assert len(counted) == 5
+    assert sum(__file__ in line for line in counted) == 4
+    assert "TypeError came 1 more times" in counted
 
 
 async def test_a_game_that_was_destroyed_and_goes_on_is_named_again_and_again(

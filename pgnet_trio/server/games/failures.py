@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
+from pgnet_trio.author_lines import LIBRARIES
 from pgnet_trio.errors import first_error
 from pgnet_trio.foreign_text import one_line
 
@@ -27,7 +29,7 @@ MAX_CAUSES = 256
 MAX_LOADS = 3
 """How often a saved game is loaded in vain."""
 
-Cause = tuple[type[BaseException], str, int]
+Cause = tuple[type[BaseException], str]
 
 
 @attrs.define
@@ -61,25 +63,24 @@ class FailureLog:
 
     def finish(self) -> None:
         """Log how often each cause came that was only counted since."""
-        for (kind, file, line), told in self._told.items():
+        for (kind, place), told in self._told.items():
             if told.unsaid:
-                logger.error(
-                    "%s came %d more times",
-                    one_line(f"{kind.__name__} at {file}:{line}"),
-                    told.unsaid,
-                )
+                where = f"{kind.__name__} at {place}" if place else kind.__name__
+                logger.error("%s came %d more times", one_line(where), told.unsaid)
         self._told.clear()
 
 
 def _cause_of(error: BaseException) -> Cause:
-    """Return the kind of an error, and the line that raised it."""
+    """Return the kind of an error, and the line of the author's that it comes from, if one is."""
     error = first_error(error)
-    traceback = error.__traceback__
-    if traceback is None:
-        return type(error), "", 0
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    return type(error), traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
+    place = authors = ""
+    # Not the error's text: players may choose that, and so fill the log.
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        place = f"{file}:{line}"
+        if not file.startswith(LIBRARIES):
+            authors = place
+    return type(error), authors or place
 
 
 def _more(told: _Told | None) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
-import sysconfig
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pgnet_trio.author_lines import LIBRARIES, PACKAGE
 from pgnet_trio.server.room.deferred import Deferred
 from pgnet_trio.server.room.queue import do_nothing
 from pgnet_trio.server.room.snapshots import UNWATCHABLE
@@ -31,9 +29,6 @@ T = TypeVar("T")
 
 MAX_FAILED_CALLS = 1_000
 """Calls of room methods in a row that may fail at once before the game is ended as crashed."""
-
-_PACKAGE = str(Path(__file__).parents[2]) + os.sep
-_LIBRARIES = (_PACKAGE, *{sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")})
 
 
 class Running:
@@ -291,9 +286,9 @@ def stepped(
 def _author_line() -> str:
     """Return the file, line and function that called this package; empty where none did."""
     frame = sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
-    if frame.f_code.co_filename.startswith(_LIBRARIES):
+    if frame.f_code.co_filename.startswith(LIBRARIES):
         # A task within `ask_all`, which has no other caller than Trio.
         return ""
     return f"{frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_qualname}"
@@ -304,7 +299,7 @@ def _waiting_line(coroutine: Any) -> str:
     found = ""
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
-        if frame is not None and not frame.f_code.co_filename.startswith(_LIBRARIES):
+        if frame is not None and not frame.f_code.co_filename.startswith(LIBRARIES):
             code = frame.f_code
             found = f"{code.co_filename}:{frame.f_lineno}, in {code.co_qualname}"
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
