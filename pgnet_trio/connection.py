@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import trio
 
 from pgnet_trio.errors import CryptoError, Disconnected, ProtocolError
+from pgnet_trio.timers import Timer
 from pgnet_trio.transport.rules import GOING_AWAY, POLICY_VIOLATION
 
 if TYPE_CHECKING:
@@ -63,8 +64,9 @@ class Connection(Generic[EventT]):
     """Runs one protocol over one transport.
 
     One task reads: it awaits `receive` in a loop. Any task may queue something in the protocol and
-    then call `flush`, which writes at once where the transport has room. A task of `open` writes
-    what had to wait, keeps the connection alive, and closes it when the protocol has ended.
+    then call `flush`, which writes at once where the transport has room. Most of the time there is
+    no other task: `open` starts one when something has to wait to be written, when the peer is
+    silent, and to close the connection when the protocol has ended.
 
     Args:
         transport: The transport; the connection owns it from here on.
@@ -112,7 +114,15 @@ class Connection(Generic[EventT]):
         self._write_failure = ""
         self._last_drained = -math.inf
         self._ended = False
-        self._attention = trio.lowlevel.ParkingLot()
+        # Whether some task closes the connection already.
+        self._closing = False
+        # Where the task that helps is started, and whether it runs.
+        self._helpers: trio.Nursery | None = None
+        self._helping = False
+        # When to look for silence; None where that is never.
+        self._timer: Timer | None = None
+        self._is_silent = self._pinged = False
+        self._heard_before = -math.inf
         self._writable = trio.lowlevel.ParkingLot()
 
     @contextlib.asynccontextmanager
@@ -123,13 +133,19 @@ class Connection(Generic[EventT]):
         task is left. The end of the connection does not cancel the block: `receive` raises.
         """
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_alive)
+            self._helpers = nursery
             self.transport.on_unsent = self._stall
+            if min(self._ping_interval, self._keepalive_timeout) < math.inf:
+                self._timer = Timer(self._notice_silence)
+                self._set_timer()
+            if self._needs_help:
+                self._call_for_help()
             try:
                 yield
             finally:
                 await self.aclose()
                 self.transport.on_unsent = None
+                self._helpers = None
                 nursery.cancel_scope.cancel()
 
     async def receive(self) -> Sequence[EventT]:
@@ -207,8 +223,8 @@ class Connection(Generic[EventT]):
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._fail_to_write(error)
             return
-        if protocol.closing:
-            self._attention.unpark()
+        if protocol.closing and not self._closing:
+            self._call_for_help()
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         """Write what still waits, within `CLOSE_DEADLINE`, and close; idempotent.
@@ -220,6 +236,7 @@ class Connection(Generic[EventT]):
             reason: Why; `receive` raises Disconnected with it. The other side is told too, unless
                 the protocol is private.
         """
+        self._closing = True
         self.flush()
         try:
             if self._stalled:
@@ -228,6 +245,8 @@ class Connection(Generic[EventT]):
                         await self._writable.park()
         finally:
             self._end(reason or "closed at this side")
+            if self._timer is not None:
+                self._timer.close()
             await self._close_transport(code, reason)
 
     def _take(self, message: str | bytes) -> Sequence[EventT]:
@@ -264,55 +283,91 @@ class Connection(Generic[EventT]):
         self._pause = 0.0
 
     def _stall(self) -> None:
-        """Let `_keep_alive` write what waits inside the transport."""
+        """Have what waits inside the transport written by the task that helps."""
         self._stalled = True
-        self._attention.unpark()
+        self._call_for_help()
 
     def _fail_to_write(self, error: Exception) -> None:
         """Record that nothing more goes out; messages of the peer may still wait to be read."""
         self._write_failure = f"connection lost: {error or 'closed'}"
         self._stalled = False
         self._writable.unpark_all()
-        self._attention.unpark()
+        self._call_for_help()
 
     def _end(self, reason: str) -> None:
         self._ended = True
         self.close_reason = self.close_reason or reason
         self._writable.unpark_all()
 
-    async def _keep_alive(self) -> None:
+    def _call_for_help(self) -> None:
+        """Start the task that helps, unless it runs already."""
+        if self._helpers is not None and not (self._helping or self._ended):
+            self._helping = True
+            self._helpers.start_soon(self._help)
+
+    @property
+    def _needs_help(self) -> bool:
+        return bool(
+            self._stalled or self._protocol.closing or self._write_failure or self._is_silent
+        )
+
+    async def _help(self) -> None:
         """Write what had to wait, ping a silent peer, and close if it stays silent or has ended."""
-        timeout = self._keepalive_timeout
-        interval = min(self._ping_interval, timeout)
-        pinged = False
-        while not self._ended:
+        while self._needs_help and not self._ended:
             if self._stalled:
                 await self._write_out()
-                continue
-            if self._protocol.closing:
+            elif self._protocol.closing:
                 await self.aclose()
                 return
-            if self._write_failure:
+            elif self._write_failure:
                 # The reading task gets an error of its own, unless only one direction is broken.
                 # Then it never does, so end the connection for it.
                 await trio.sleep(CLOSE_DEADLINE)
                 self._end(self._write_failure)
-                break
-            last_heard = self._last_heard
-            with trio.move_on_at(last_heard + (timeout if pinged else interval)):
-                await self._attention.park()
-                continue
-            if self._last_heard > last_heard:
-                pinged = False
-            elif pinged or interval == timeout:
-                self._end(f"nothing was heard of the other side for {timeout:g} s")
             else:
-                pinged = True
-                if self._protocol.ping():
-                    self.flush()
-                else:
-                    self.transport.ping()
-        await self._close_transport(GOING_AWAY, self.close_reason)
+                self._is_silent = False
+                # It may have been heard since the timer fired.
+                if self._last_heard <= self._heard_before:
+                    self._break_silence()
+        if self._ended:
+            await self._close_transport(GOING_AWAY, self.close_reason)
+            return
+        self._helping = False
+        self._set_timer()
+        await trio.lowlevel.checkpoint()
+
+    def _set_timer(self) -> None:
+        """Look for silence when nothing more has been heard for as long as that may be."""
+        if self._timer is not None:
+            timeout, heard = self._keepalive_timeout, self._last_heard
+            if heard > self._heard_before:
+                self._heard_before = heard
+                self._pinged = False
+            self._timer.set(
+                heard + (timeout if self._pinged else min(self._ping_interval, timeout))
+            )
+
+    def _notice_silence(self) -> None:
+        # While the task that helps writes, it sees to the timer afterwards.
+        if self._helping:
+            return
+        if self._last_heard > self._heard_before:
+            self._set_timer()
+        else:
+            self._is_silent = True
+            self._call_for_help()
+
+    def _break_silence(self) -> None:
+        """Ping a silent peer, or end the connection if that was tried."""
+        timeout = self._keepalive_timeout
+        if self._pinged or self._ping_interval >= timeout:
+            self._end(f"nothing was heard of the other side for {timeout:g} s")
+            return
+        self._pinged = True
+        if self._protocol.ping():
+            self.flush()
+        else:
+            self.transport.ping()
 
     async def _close_transport(self, code: int, reason: str) -> None:
         await self.transport.aclose(code, "" if self._protocol.private else reason)

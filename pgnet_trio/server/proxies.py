@@ -38,6 +38,8 @@ class TrustedProxies:
         return bool(self._networks)
 
     def __contains__(self, address: str) -> bool:
+        if not self._networks:
+            return False
         # A link-local address of a socket ends with the interface.
         ip = _read(address.partition("%")[0])
         return ip is not None and any(ip in network for network in self._networks)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from typing import TypeAlias
 
 from pgnet_trio.transport.rules import (
@@ -99,7 +98,7 @@ def close_frame(code: int, reason: str, *, masked: bool) -> bytes:
 
 def take_plain(
     data: bytes,
-    messages: deque[str | bytes],
+    messages: MutableSequence[str | bytes],
     *,
     limit: int | None,
     unmask: Mask | None,

@@ -90,7 +90,8 @@ class WebSocketTransport(Transport):
         self._mask = mask
         self._unmask = None if is_client else mask
         self._watch = FrameWatch(max_message_size)
-        self._messages: deque[str | bytes] = deque()
+        # Not a deque, which is big even while nothing is in it, as nearly always.
+        self._messages: list[str | bytes] = []
         self._taken_in_pass = 0
         self._receiving = False
         # What was read, and waits until other tasks have had their turn.
@@ -189,7 +190,7 @@ class WebSocketTransport(Transport):
                 data, self._rest = self._rest, b""
                 self.last_received = trio.current_time()
                 self._take_in(data)
-            return self._messages.popleft()
+            return self._messages.pop(0)
         finally:
             self._receiving = False
 

@@ -101,6 +101,8 @@ async def accept(
             offered_subprotocols=upgrade.offered,
             max_message_size=max_message_size,
         )
+        # Nobody needs the request any more, for as long as the connection lasts.
+        del data, upgrade
         async with transport:
             yield transport
 

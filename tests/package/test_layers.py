@@ -28,6 +28,7 @@ LAYERS = (
     "protocol",
     "patch",
     "transport",
+    "timers",
     "connection",
     "environment",
     "game",

@@ -50,8 +50,11 @@ class Place:
             raise ConnectionRefused(refusal)
         self._begun = True
 
-    async def identify(self, address: str) -> None:
-        """Count the connection for its address, and wait while that one connects too often.
+    def identify(self, address: str) -> float:
+        """Count the connection for its address.
+
+        Returns:
+            Seconds that the connection has to wait, because the address connects too often.
 
         Raises:
             ConnectionRefused: There are too many from this address.
@@ -61,11 +64,7 @@ class Place:
         if refusal:
             raise ConnectionRefused(refusal)
         self._identified = self._logging_in = True
-        delay = self._arrivals.delay(address, trio.current_time())
-        if delay:
-            await trio.sleep(delay)
-        else:
-            await trio.lowlevel.checkpoint()
+        return self._arrivals.delay(address, trio.current_time())
 
     def end_login(self) -> None:
         """Note that the connection is done with logging in, successfully or not."""

@@ -98,7 +98,9 @@ async def _accept(
         by_header = peer in proxies
         if not by_header:
             # Before the handshake, which is what costs most.
-            await place.identify(peer)
+            delay = place.identify(peer)
+            if delay:
+                await trio.sleep(delay)
     except BaseException:
         # Nobody else has the socket yet, who could close it.
         source.close()
@@ -132,10 +134,11 @@ async def _take(transport: Transport, place: Place) -> AsyncGenerator[Transport,
 
 async def _identify(transport: Transport, place: Place) -> None:
     try:
-        await place.identify(transport.peer)
+        delay = place.identify(transport.peer)
     except ConnectionRefused as refusal:
         await transport.aclose(TRY_AGAIN_LATER, str(refusal))
         raise
+    await trio.sleep(delay)
 
 
 async def _serve(
@@ -209,7 +212,6 @@ async def _converse(
                     )
         if session is not None and not reason:
             # The session's last words go out first: they say why the link closes.
-            connection.flush()
             await connection.aclose(GOING_AWAY, handle.end_reason)
 
 
