@@ -70,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         _refuse(options.parser, unknown)
+    # It is no option, and what is in there becomes the server's options.
+    del options.parser
     try:
         status = _run_bare(options)
         sys.stdout.flush()
