@@ -30,7 +30,13 @@ class DamagedKey(StorageError):
 
 
 def key_file_of(save_file: Path) -> Path:
-    """Where the key lies that belongs to a save file, unless a server was told otherwise."""
+    """Where the key lies that belongs to a save file, unless a server was told otherwise.
+
+    Raises:
+        StorageError: The path of the save file names none, as ``.`` does.
+    """
+    if not save_file.name:
+        raise cannot("use", save_file, "expected a file, and it is a folder")
     return save_file.with_name(save_file.name + ".key")
 
 

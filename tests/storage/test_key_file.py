@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from pgnet_trio import Server
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import StorageError
 from pgnet_trio.storage import keep_key, key_file_of, read_key, replace_key
@@ -36,6 +37,14 @@ def test_a_key_is_kept_and_stays(path: Path) -> None:
 
 def test_where_the_key_of_a_save_file_lies() -> None:
     assert key_file_of(Path("a/save.json")) == Path("a/save.json.key")
+
+
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_no_key_lies_beside_what_is_no_name_of_a_file(name: str) -> None:
+    with pytest.raises(StorageError, match="expected a file, and it is a folder"):
+        key_file_of(Path(name))
+    with pytest.raises(StorageError, match="expected a file, and it is a folder"):
+        Server(Recorder, save_file=name)
 
 
 def test_the_file_is_one_line_of_base64_for_the_owner_only(path: Path) -> None:
