@@ -19,6 +19,7 @@ from pgnet_trio.storage.interface import Changes, SavedGame, SavedState
 from pgnet_trio.testing import MemoryStore, hosting
 from tests.kit.hosting import Raise, hosting_faults
 
+HOUR = 3600.0
 DAY = 24 * 3600.0
 
 if TYPE_CHECKING:
@@ -153,22 +154,22 @@ def test_the_limits_are_those_that_the_page_names() -> None:
 
 
 async def test_an_empty_game_expires(autojump_clock: MockClock) -> None:
-    async with hosting(Table, empty_games_expire_after=DAY) as server:
+    async with hosting(Table, empty_games_expire_after=HOUR) as server:
         async with server.client("ann") as ann:
             await leave_behind(ann, "table 1")
             await ann.create_game("table 2")
-            await trio.sleep(DAY / 2)
+            await trio.sleep(HOUR / 2)
             assert set(server.store.games) == {"table 1", "table 2"}
             await ann.leave_game()
-            await trio.sleep(DAY / 2 + 20)
-            # Table 2 was empty for half a day only.
+            await trio.sleep(HOUR / 2 + 20)
+            # Table 2 was empty for half an hour only.
             assert list(await ann.get_game_dir()) == ["table 2"]
             assert list(server.store.games) == ["table 2"]
             await ann.join_game("table 2")
-            await trio.sleep(DAY)
+            await trio.sleep(HOUR)
             assert list(await ann.get_game_dir()) == ["table 2"]
             await ann.leave_game()
-            await trio.sleep(DAY + 20)
+            await trio.sleep(HOUR + 20)
             assert await ann.get_game_dir() == {}
             assert server.store.games == {}
 
