@@ -115,7 +115,13 @@ class LobbyRequests:
 
     @overload
     def join_game(
-        self, name: str, /, *, password: str | None = None, spectate: bool = False
+        self,
+        name: str,
+        /,
+        *,
+        password: str | None = None,
+        spectate: bool = False,
+        options: dict[str, Any] | None = None,
     ) -> Coroutine[Any, Any, Response]: ...
     @overload
     def join_game(
@@ -125,6 +131,7 @@ class LobbyRequests:
         *,
         password: str | None = None,
         spectate: bool = False,
+        options: dict[str, Any] | None = None,
         callback: Callback | None,
     ) -> None: ...
     def join_game(
@@ -134,6 +141,7 @@ class LobbyRequests:
         *,
         password: str | None = None,
         spectate: bool = False,
+        options: dict[str, Any] | None = None,
         callback: Callback | EllipsisType | None = ...,
     ) -> Any:
         """Join a game; one that does not exist is created.
@@ -142,6 +150,9 @@ class LobbyRequests:
             name: The game's name.
             password: The game's password, if it has one.
             spectate: Whether only to watch.
+            options: What a game that is created gets as ``self.room.options``; plain data. One that
+                is there keeps its own. Servers of PGNet, and ours without the feature ``rejoin``,
+                refuse to be asked with options.
             callback: Called with the response; then this never waits, as `send`.
 
         Returns:
@@ -154,6 +165,8 @@ class LobbyRequests:
         payload = _game_payload(name, password)
         if spectate:
             payload["spectate"] = True
+        if options:
+            payload["options"] = options
         return self._ask(Request.JOIN_GAME, payload, callback)
 
     @overload

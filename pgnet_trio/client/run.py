@@ -364,6 +364,9 @@ class ClientRun:
             options = response.payload.get("options")
             if isinstance(options, dict):
                 payload["options"] = options
+            elif REJOIN in self.session.features:
+                # The game that is joined has none, whatever a new one would have got.
+                payload.pop("options", None)
             self._way_in = Packet(packet.message, payload)
         elif request is self._rejoining:
             # The way back is refused: the user is out of the game.

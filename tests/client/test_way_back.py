@@ -67,6 +67,24 @@ async def test_a_table_that_was_lost_is_made_anew_as_it_was(
                 await dan.join_game("table 1")
 
 
+async def test_options_are_for_the_table_that_joining_makes(autojump_clock: MockClock) -> None:
+    async with (
+        hosting(Optional) as server,
+        playing(server, "ann", "bob", reconnect_for=None) as (ann, bob),
+    ):
+        await ann.join_game("table 1", options=OPTIONS)
+        await bob.join_game("table 1", options={"size": "another"})
+        assert bob.get_state(Table) == Table(OPTIONS)
+        await restart_and_return(server, "bob", "ann")
+        assert await bob.wait_state(Table) == Table(OPTIONS)
+        await ann.leave_game()
+        await bob.leave_game()
+        await ann.join_game("table 2")
+        await bob.join_game("table 2", options=OPTIONS)
+        await restart_and_return(server, "bob", "ann")
+        assert await bob.wait_state(Table) == Table({})
+
+
 async def test_a_table_without_options_has_none_again(autojump_clock: MockClock) -> None:
     async with (
         hosting(Optional) as server,

@@ -926,6 +926,16 @@ async def test_the_log_tells_how_users_and_games_come_and_go(
     ]
 
 
+async def test_the_log_says_of_no_game_that_it_has_ended_with_the_server(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "pgnet_trio.server")
+    async with hosting(Plain) as server, playing(server, "ann", game="table 1"):
+        await server.restart()
+    assert "The game 'table 1' is closed: The server is shutting down." in caplog.text
+    assert "has ended" not in caplog.text
+
+
 async def test_a_session_without_grace_ends_with_its_connection(autojump_clock: MockClock) -> None:
     async with (
         hosting(Table, resume_grace=0) as server,
