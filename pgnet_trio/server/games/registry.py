@@ -271,9 +271,11 @@ class GameRegistry:
         """Take a game out of the lobby, and out of the save file where it ended well."""
         # Whoever is refused again and again must not fill the log with games that never began.
         level = logging.INFO if entry.room.has_begun else logging.DEBUG
-        # What is saved goes on with the next run of the server.
-        what = "is closed" if self._shutdown.closing else "has ended"
-        logger.log(level, "The game %r %s: %s", entry.name, what, one_line(reason))
+        if self._shutdown.closing:
+            # What is saved goes on with the next run of the server.
+            logger.log(level, "The game %r is closed: %s", entry.name, one_line(reason))
+        else:
+            logger.log(level, "The game %r has ended: %s", entry.name, one_line(reason))
         self.lobby.remove(entry)
         if not entry.room.crashed or self._saves.saved_game(entry.name) is None:
             self.lobby.forget_creator(entry.name)
