@@ -1,4 +1,4 @@
-"""Timers that cost no task each: one task of a run of Trio waits for all of them.
+"""Timers that cost no task each: one task of a run of Trio waits for all of them, if there are any.
 
 A connection looks every few seconds whether its peer is silent. A task for that would hold more
 memory than all else of an idle connection.
@@ -56,13 +56,14 @@ class Timer:
 
 
 class _Timers:
-    """The timers of one run of Trio, and the task that waits for the next of them."""
+    """The timers of one run of Trio, and the task that waits while one of them is set."""
 
     def __init__(self) -> None:
         # Where a timer was moved, its earlier entries stay for a while, and mean nothing.
         self._entries: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._set = 0
+        self._is_running = False
         self._waiting = trio.CancelScope()
 
     def move(self, timer: Timer, deadline: float) -> None:
@@ -75,14 +76,22 @@ class _Timers:
         if len(entries) > FEW + 2 * self._set:
             entries[:] = [entry for entry in entries if entry[0] == entry[2].deadline]
             heapq.heapify(entries)
+        if not self._set:
+            self._waiting.cancel()
+        elif not self._is_running:
+            self._is_running = True
+            # RuntimeError: the run is over but for system tasks, and nobody waits any more.
+            with contextlib.suppress(RuntimeError):
+                trio.lowlevel.spawn_system_task(self._run)
 
-    async def run(self) -> None:
-        """Fire timers until the run ends."""
-        while True:
-            deadline = self._entries[0][0] if self._entries else math.inf
-            with trio.CancelScope(deadline=deadline) as self._waiting:
+    async def _run(self) -> None:
+        """Fire timers, as long as any is set."""
+        while self._set:
+            with trio.CancelScope(deadline=self._entries[0][0]) as self._waiting:
                 await trio.sleep_forever()
             self._fire_due(trio.current_time())
+        self._is_running = False
+        self._entries.clear()
 
     def _fire_due(self, now: float) -> None:
         entries = self._entries
@@ -102,7 +111,4 @@ def _current_timers() -> _Timers:
     except LookupError:
         timers = _Timers()
         _timers.set(timers)
-        # RuntimeError: the run is over but for system tasks, and nobody waits for anything more.
-        with contextlib.suppress(RuntimeError):
-            trio.lowlevel.spawn_system_task(timers.run)
         return timers
