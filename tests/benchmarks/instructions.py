@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -53,6 +54,9 @@ else:
 from tests.benchmarks.servers import main
 main()
 """
+
+# Seconds until a server has written its counts, which are some megabytes.
+LONGEST_ANSWER = 60.0
 
 CLIENTS = 32
 RECIPIENTS = 50
@@ -261,12 +265,13 @@ class Counter:
         """What it has carried out since it was last asked.
 
         Raises:
-            RuntimeError: It has ended.
+            RuntimeError: It has ended, or does not answer.
         """
         self.process.send_signal(signal.SIGUSR1)
         assert self.process.stdout is not None
-        if not self.process.stdout.readline():
-            raise RuntimeError("the server has ended")
+        ready, _, _ = select.select([self.process.stdout], [], [], LONGEST_ANSWER)
+        if not ready or not self.process.stdout.readline():
+            raise RuntimeError("the server has ended, or does not answer")
         (dump,) = self.folder.glob("counts.*")
         counted = instructions_in(dump.read_text("utf-8", errors="replace"))
         dump.unlink()
