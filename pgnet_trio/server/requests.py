@@ -28,6 +28,9 @@ __all__ = ["carry_out"]
 MAX_SLEEP = 5.0
 """Seconds that the ``sleep`` request takes at most."""
 
+LONGEST_END = 1.0
+"""Seconds that a game which refused its creator may take to end, before they hear of it."""
+
 MAX_DIRECTORY_SIZE = 256 * 1024
 """Bytes of the games in one answer; `max_unacknowledged_bytes` has room for several of these."""
 
@@ -262,7 +265,15 @@ async def _create(
     games.check_quota(session.username, options)
     # No await between the check and the game's place in the lobby.
     await games.open_game(name, password, options=options, creator=session.username)
-    response = await _join(context, session, name, password, spectate=spectate)
+    entry = games.lobby.get(name)
+    try:
+        response = await _join(context, session, name, password, spectate=spectate)
+    except (JoinRefused, RoomClosed):
+        if entry is not None and not entry.room.has_begun:
+            # Whoever hears of the refusal finds no such game any more, and may make another one.
+            with trio.move_on_after(LONGEST_END):
+                await entry.room.ended.wait()
+        raise
     entry = games.lobby.get(name)
     if entry is not None:
         games.note_begin(entry)

@@ -93,6 +93,34 @@ async def test_a_refused_creation_is_taken_back(
         assert server.stats().saves.ended_games == ()
 
 
+class RaisesOverPlayers(Persistent):
+    def user_joined(self, username: str, /) -> None:
+        raise ArithmeticError
+
+
+class RaisesInView(Persistent):
+    def view(self, player: str | None) -> Any:
+        raise ArithmeticError
+
+
+class RaisesAtTheDoor(Persistent):
+    @property
+    def max_players(self) -> int:  # type: ignore[override]
+        raise ArithmeticError
+
+
+@pytest.mark.parametrize("game", [RaisesOverPlayers, RaisesInView, RaisesAtTheDoor])
+async def test_who_hears_that_a_creation_failed_finds_no_table(game: type[Game]) -> None:
+    async with hosting_faults(game, ArithmeticError) as server, server.client("ann") as ann:
+        for _ in range(3):
+            answers: list[Response] = []
+            # Both leave at once, so that nothing comes between the refusal and the next request.
+            ann.create_game("table 1", callback=answers.append)
+            games = await ann.get_game_dir()
+            assert [answer.status for answer in answers] == [Status.UNEXPECTED]
+            assert games == {}
+
+
 async def test_watching_a_game_that_nobody_may_watch_makes_none() -> None:
     async with hosting(Unwatchable) as server, server.client("ann") as ann:
         with pytest.raises(RequestFailed, match="cannot be watched"):
