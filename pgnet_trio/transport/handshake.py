@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from pgnet_trio.errors import ProtocolError
-from pgnet_trio.transport.pipes import close_at_once
 from pgnet_trio.transport.proxy_protocol import MAX_HEADER_SIZE, ProxyHeader
 from pgnet_trio.transport.rules import CLOSE_TIMEOUT
+from pgnet_trio.transport.streams import close_at_once
 
 if TYPE_CHECKING:
     from pgnet_trio.transport.pipes import BytePipe
 
 __all__ = [
-    "FORWARDED_FOR",
     "TOO_EARLY",
     "HeadEnd",
     "PeerFromHeader",
@@ -28,9 +27,6 @@ __all__ = [
     "read_proxy_header",
     "refuse",
 ]
-
-FORWARDED_FOR = "X-Forwarded-For"
-"""The header in which proxies say whose request they pass on."""
 
 PeerFromHeader: TypeAlias = Callable[[list[str]], str]
 

@@ -14,6 +14,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from pgnet_trio.transport.rules import CLOSED_HERE
+from pgnet_trio.transport.streams import (
+    broken,
+    close_at_once,
+    detach,
+    helper_nursery,
+    peer_address,
+)
 
 if sys.platform == "linux":
     from pgnet_trio.transport.epoll import watch
@@ -29,11 +36,7 @@ __all__ = [
     "BytePipe",
     "SocketPipe",
     "StreamPipe",
-    "close_at_once",
-    "detach",
-    "helper_nursery",
     "open_pipe",
-    "peer_address",
 ]
 
 _READ_SIZE = 4096
@@ -173,7 +176,7 @@ class SocketPipe(BytePipe):
         except BlockingIOError:
             sent = 0
         except OSError as exc:
-            raise _broken(exc) from exc
+            raise broken(exc) from exc
         if sent == len(data):
             return True
         self._unsent = memoryview(data)[sent:]
@@ -227,7 +230,7 @@ class SocketPipe(BytePipe):
             self._readiness.drained()
             return None
         except OSError as exc:
-            raise _broken(exc) from exc
+            raise broken(exc) from exc
         if len(data) < size:
             self._readiness.drained()
         self._read_size = _READ_SIZE if len(data) < _READ_SIZE else _LONG_READ_SIZE
@@ -259,7 +262,7 @@ class SocketPipe(BytePipe):
                 return False
             except OSError as exc:
                 self._unsent = None
-                raise _broken(exc) from exc
+                raise broken(exc) from exc
         return self._unsent is None
 
 
@@ -319,7 +322,7 @@ class StreamPipe(BytePipe):
             with trio.CancelScope() as self._reading:
                 return bytes(await self._stream.receive_some(_LONG_READ_SIZE))
         except trio.BrokenResourceError as exc:
-            raise _broken(exc) from exc
+            raise broken(exc) from exc
         finally:
             self._read_ended = None
             read_ended.set()
@@ -363,12 +366,7 @@ class StreamPipe(BytePipe):
 
     def _check(self) -> None:
         if self._failure is not None:
-            raise _broken(self._failure) from self._failure
-
-
-def _broken(cause: Exception) -> trio.BrokenResourceError:
-    # For a TLS error, the text is in the cause: that of Trio's own error is empty.
-    return trio.BrokenResourceError(f"the link broke: {str(cause) or cause.__cause__}")
+            raise broken(self._failure) from self._failure
 
 
 @asynccontextmanager
@@ -387,17 +385,18 @@ async def open_pipe(
     pipe: SocketPipe | StreamPipe
     try:
         peer = peer or peer_address(stream)
+        if isinstance(stream, trio.SocketStream):
+            stream = detach(stream)
+        if isinstance(stream, socket.socket):
+            pipe = SocketPipe(stream, peer)
+        else:
+            pipe = StreamPipe(stream, peer)
     except BaseException:
         if isinstance(stream, socket.socket):
             stream.close()
         else:
             await close_at_once(stream)
         raise
-    if isinstance(stream, trio.SocketStream):
-        stream = detach(stream)
-    pipe = (
-        SocketPipe(stream, peer) if isinstance(stream, socket.socket) else StreamPipe(stream, peer)
-    )
     try:
         if isinstance(pipe, SocketPipe):
             yield pipe
@@ -407,61 +406,3 @@ async def open_pipe(
                 yield pipe
     finally:
         await pipe.close()
-
-
-def detach(stream: trio.SocketStream) -> socket.socket:
-    """Return the socket of a stream, which cannot be used any more."""
-    wrapped = stream.socket
-    family, kind, protocol = wrapped.family, wrapped.type, wrapped.proto
-    return socket.socket(family, kind, protocol, fileno=wrapped.detach())
-
-
-async def close_at_once(resource: trio.abc.AsyncResource) -> None:
-    """Close without waiting, and without raising ``trio.Cancelled``, even when cancelled."""
-    with trio.CancelScope(shield=True) as scope:
-        scope.cancel()
-        await resource.aclose()
-
-
-@asynccontextmanager
-async def helper_nursery() -> AsyncGenerator[trio.Nursery, None]:
-    """Open a nursery for helper tasks, which must not raise; cancel them at exit.
-
-    An exception of the body is raised as it is, never in a group.
-    """
-    error: BaseException | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            try:
-                yield nursery
-            except BaseException as exc:
-                error = exc
-            finally:
-                nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        # A cancellation from outside reaches the helpers too: their part of it is no error.
-        if error is None or group.split(trio.Cancelled)[1] is not None:
-            raise
-    if error is not None:
-        try:
-            raise error
-        finally:
-            del error
-
-
-def peer_address(stream: socket.socket | trio.abc.Stream) -> str:
-    """Return the address of the other end, without a port; "local" where there is none.
-
-    Raises:
-        trio.BrokenResourceError: The peer is gone already.
-    """
-    if isinstance(stream, trio.SSLStream):
-        return peer_address(stream.transport_stream)
-    if not isinstance(stream, socket.socket | trio.SocketStream):
-        return "local"
-    try:
-        source = stream.socket if isinstance(stream, trio.SocketStream) else stream
-        address = source.getpeername()
-    except OSError as exc:
-        raise _broken(exc) from exc
-    return str(address[0]) if isinstance(address, tuple) else "local"

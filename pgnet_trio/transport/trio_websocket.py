@@ -36,15 +36,16 @@ from trio_websocket import (
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.transport.frames import FINAL_CLOSE
 from pgnet_trio.transport.handshake import (
-    FORWARDED_FOR,
     TOO_EARLY,
     HeadEnd,
     make_host_header,
     open_stream,
     refuse,
 )
-from pgnet_trio.transport.pipes import BytePipe, helper_nursery, open_pipe
+from pgnet_trio.transport.pipes import BytePipe, open_pipe
 from pgnet_trio.transport.rules import CLOSED_HERE, closed_by_peer, cut_reason
+from pgnet_trio.transport.streams import helper_nursery
+from pgnet_trio.transport.upgrade import FORWARDED_FOR, choose
 from pgnet_trio.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
@@ -105,8 +106,7 @@ async def accept(
             offered = request.proposed_subprotocols
             if peer_from_header is not None:
                 pipe.peer = peer_from_header(_forwarded_for(request.headers))
-            chosen = next((name for name in subprotocols if name in offered), None)
-            return await request.accept(subprotocol=chosen)
+            return await request.accept(subprotocol=choose(subprotocols, offered))
 
         connection = await library.open(shake_hands)
         transport = TrioWebSocketTransport(
@@ -182,7 +182,7 @@ async def connect(
 
 
 def _forwarded_for(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
-    wanted = FORWARDED_FOR.encode().lower()
+    wanted = FORWARDED_FOR.encode()
     return [value.decode("latin-1") for name, value in headers if name.lower() == wanted]
 
 

@@ -16,7 +16,10 @@ from email.utils import formatdate
 
 import attrs
 
-__all__ = ["Upgrade", "choose", "read_upgrade"]
+__all__ = ["FORWARDED_FOR", "Upgrade", "choose", "read_upgrade"]
+
+FORWARDED_FOR = "x-forwarded-for"
+"""The header in which proxies say whose request they pass on, in small letters."""
 
 MAX_SIZE = 4096
 """Bytes of a usual request: no library has a limit below that for a line."""
@@ -102,7 +105,7 @@ def read_upgrade(data: bytes) -> Upgrade | None:
             if name in headers:
                 return None
             headers[name] = value
-        elif name == "x-forwarded-for":
+        elif name == FORWARDED_FOR:
             forwarded_for.append(value)
         elif name in _BODY:
             return None

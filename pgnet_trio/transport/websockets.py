@@ -22,7 +22,6 @@ from websockets.uri import WebSocketURI
 
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.transport.handshake import (
-    FORWARDED_FOR,
     TOO_EARLY,
     HeadEnd,
     make_host_header,
@@ -35,7 +34,7 @@ from pgnet_trio.transport.rules import (
     MAX_HANDSHAKE_SIZE,
     closed_by_peer,
 )
-from pgnet_trio.transport.upgrade import Upgrade, choose, read_upgrade
+from pgnet_trio.transport.upgrade import FORWARDED_FOR, Upgrade, choose, read_upgrade
 from pgnet_trio.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:

@@ -45,8 +45,9 @@ from pgnet_trio.transport.frames import (
 )
 from pgnet_trio.transport.frames import frame as make_frame
 from pgnet_trio.transport.handshake import make_host_header
-from pgnet_trio.transport.pipes import SocketPipe, detach
+from pgnet_trio.transport.pipes import SocketPipe
 from pgnet_trio.transport.rules import MAX_FRAGMENTS
+from pgnet_trio.transport.streams import detach
 from tests.kit import transports
 from tests.kit.transports import (
     ALL_PAIRS,
