@@ -141,10 +141,7 @@ class Archive:
         # Look for changes only when the write before is done: a game that it is about to write
         # may be among those to take out.
         async with self._turn_until(deadline):
-            changed: dict[str, SavedGame | None] = {
-                name: game for name, game in games.items() if self._games.get(name) != game
-            }
-            changed.update(dict.fromkeys(gone & self._games.keys() - games.keys()))
+            changed = self._changed(games, gone)
             if changed or tokens or registration != self._registration:
                 changes = Changes(games=changed, registration=registration, tokens=tokens)
                 await self._write(changes, deadline)
@@ -162,10 +159,7 @@ class Archive:
         Raises:
             StorageError: They could not be written.
         """
-        changed: dict[str, SavedGame | None] = {
-            name: game for name, game in games.items() if self._games.get(name) != game
-        }
-        changed.update(dict.fromkeys(gone & self._games.keys() - games.keys()))
+        changed = self._changed(games, gone)
         if self._store is None or not changed:
             return
         if not self._store_lock.acquire(timeout=timeout):
@@ -178,6 +172,14 @@ class Archive:
             raise StorageError(f"{type(error).__name__}: {error}") from error
         finally:
             self._store_lock.release()
+
+    def _changed(self, games: dict[str, SavedGame], gone: set[str]) -> dict[str, SavedGame | None]:
+        """Return what the store does not hold yet; None for a game that it is to forget."""
+        changed: dict[str, SavedGame | None] = {
+            name: game for name, game in games.items() if self._games.get(name) != game
+        }
+        changed.update(dict.fromkeys(gone & self._games.keys() - games.keys()))
+        return changed
 
     async def sync(self) -> None:
         """Have the file of its name hold all that was saved, so that it may be copied.
