@@ -18,7 +18,7 @@ from pgnet_trio.codec.plain_data import (
     is_plain,
     normalised,
 )
-from pgnet_trio.codec.readers import note_model, short_reader
+from pgnet_trio.codec.readers import Reader, note_model, short_reader
 from pgnet_trio.errors import CodecError
 
 __all__ = [
@@ -162,11 +162,9 @@ def from_plain(data: object, kind: type[T], path: str | None = None) -> T:
     """
     read = short_reader(kind)
     if read is not None and is_plain(data):
-        try:
-            return read(_msgpack_bytes(data))  # type: ignore[no-any-return]
-        except Exception:
-            # The converter says what is wrong, or that nothing is.
-            pass
+        model: T | None = _read_shortly(read, data)
+        if model is not None:
+            return model
     return _converted(plain(data, path or ""), kind, path)
 
 
@@ -183,10 +181,9 @@ def from_parsed(data: Any, kind: type[T], path: str | None = None) -> T:
     """
     read = short_reader(kind)
     if read is not None:
-        try:
-            return read(_msgpack_bytes(data))  # type: ignore[no-any-return]
-        except Exception:
-            pass
+        model: T | None = _read_shortly(read, data)
+        if model is not None:
+            return model
     return _converted(data, kind, path)
 
 
@@ -227,6 +224,14 @@ def _read(parse: Callable[[Any], Any], source: str | bytes, expected: str) -> An
     except _parser_errors as error:
         raise CodecError(f"data: expected {expected}: {error}") from None
     return data if count_nested(data) is not None else plain(data, "")
+
+
+def _read_shortly(read: Reader, data: Any) -> Any:
+    """Return plain data as a model; None where only the converter can say what is wrong, if any."""
+    try:
+        return read(_msgpack_bytes(data))
+    except Exception:
+        return None
 
 
 def _unstructured(model: object, path: str | None = None) -> Any:
