@@ -11,5 +11,8 @@ __all__ = ["LIBRARIES", "PACKAGE"]
 PACKAGE = str(Path(__file__).parent) + os.sep
 """How the names of this package's files begin."""
 
-LIBRARIES = (PACKAGE, *{sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")})
+LIBRARIES = (
+    PACKAGE,
+    *{sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")},
+)
 """How the names of files begin that are not the author's."""

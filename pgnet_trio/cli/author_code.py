@@ -6,22 +6,16 @@ import importlib
 import importlib.util
 import os
 import sys
-import sysconfig
 import traceback
 from pathlib import Path
 from types import ModuleType
 
+from pgnet_trio.author_lines import LIBRARIES
 from pgnet_trio.errors import PGNetError
 
 __all__ = ["AuthorCodeError", "load_module"]
 
-_OTHERS = (
-    "<",
-    *(
-        path + os.sep
-        for path in (str(Path(__file__).parent.parent), *sysconfig.get_paths().values())
-    ),
-)
+_OTHERS = ("<", *LIBRARIES)
 """How the names of files begin whose lines an author has not written."""
 
 

@@ -10,7 +10,6 @@ import logging
 import math
 import os
 import sys
-import sysconfig
 import threading
 import time
 import traceback
@@ -18,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
+
+from pgnet_trio.author_lines import LIBRARIES
 
 __all__ = ["EXIT_STATUS", "Watchdog", "Watched"]
 
@@ -36,7 +37,6 @@ LAST_WRITE_TIMEOUT = 20.0
 """Seconds for the last write and the last line of the log, before the process ends without them."""
 
 _OWN = str(Path(__file__).parent)
-_LIBRARIES = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")})
 
 
 class Watched(Protocol):
@@ -179,4 +179,4 @@ def _is_own(frame: FrameType) -> bool:
 
 
 def _is_library(frame: FrameType) -> bool:
-    return frame.f_code.co_filename.startswith(_LIBRARIES)
+    return frame.f_code.co_filename.startswith(LIBRARIES)
