@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pgnet_trio.protocol.v2.server_delivery import ENTRY_OVERHEAD
+from pgnet_trio.protocol.v2.lost_pushes import ENTRY_OVERHEAD
 from tests.benchmarks.load import percentile
 from tests.benchmarks.peers.ours import Broadcast
 from tests.benchmarks.processes import (

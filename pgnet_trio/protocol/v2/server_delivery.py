@@ -5,11 +5,10 @@ questions, changes of the game) is counted from 1 in the order of sending, and k
 acknowledges it. After a dropped connection each side says how far it got, and the other goes on
 from there. Of the state, only the latest is kept: `docs/design/protocol-2.md` says why.
 
-Where too much waits, the oldest pushes of games are dropped, and nothing else. What was sent has a
-number, which the client may have counted: an empty stand-in keeps its place until the client has
-said how far it got.
+Where too much waits, the oldest pushes of games are dropped, and nothing else: see `lost_pushes`.
 
-The class is Sans-I/O. One `ServerProtocol` at a time sends what is in it.
+The class is Sans-I/O. One `ServerProtocol` at a time sends what is in it. The file is a little
+long: which state goes before which counted envelope is only seen with both side by side.
 """
 
 from __future__ import annotations
@@ -23,38 +22,27 @@ from pgnet_trio.protocol.v2.envelopes import (
     GameEnvelope,
     encode,
     encode_game,
-    encode_lost,
     encode_patch,
     encode_response,
     encode_state,
     is_presence,
 )
 from pgnet_trio.protocol.v2.features import COLUMNS, LOST
+from pgnet_trio.protocol.v2.lost_pushes import (
+    ENTRY_OVERHEAD,
+    GAME,
+    LOST_PUSH,
+    OTHER,
+    PUSH,
+    join_stand_ins,
+    pushes_to_drop,
+)
 from pgnet_trio.protocol.v2.states import ACKNOWLEDGE_AFTER, MAX_ENVELOPE_SIZE, WINDOW
 
 if TYPE_CHECKING:
     from pgnet_trio.messages import Response
 
 __all__ = ["DeliveryOverflow", "ServerDelivery", "Snapshot"]
-
-ENTRY_OVERHEAD = 64
-"""Bytes of memory that a kept envelope costs beside its own bytes, and that count like them.
-
-They are the overhead of a Python object and of a place in each of two queues.
-"""
-
-KEPT = 15 / 16
-"""The share of what may wait that is kept where the oldest pushes are dropped.
-
-Dropping looks at all that waits, so it makes room for many pushes at a time.
-"""
-
-# What an envelope is to this class. A number above 0 is the request that it answers.
-_OTHER = 0
-_PUSH = -1
-_GAME = -2
-_LOST = -3
-"""One push was here; each number below it stands for one push more."""
 
 
 class DeliveryOverflow(PGNetError):
@@ -264,9 +252,9 @@ class ServerDelivery:
                     self._version = version
                     # A state goes before the counted envelopes that wait to be sent.
                     at = max(self._sent, self._state_after - self._acknowledged)
-                    self._append(last, _OTHER, at)
+                    self._append(last, OTHER, at)
         self._snapshot = self._shown = self._too_long = None
-        self._append(encode_game(game, limit), _GAME)
+        self._append(encode_game(game, limit), GAME)
         self._state_after = self._acknowledged + len(self._entries)
 
     def show(self, snapshot: Snapshot) -> None:
@@ -288,7 +276,7 @@ class ServerDelivery:
             CodecError: The client takes no envelope that long.
             DeliveryOverflow: Too much waits to be acknowledged already.
         """
-        self._append(envelope, _OTHER)
+        self._append(envelope, OTHER)
 
     def push(self, envelope: bytes) -> None:
         """Queue a push; where too much waits already, the oldest pushes of games are dropped.
@@ -297,7 +285,7 @@ class ServerDelivery:
             CodecError: The client takes no envelope that long.
             DeliveryOverflow: It is the server's own, and too much else waits.
         """
-        self._append(envelope, _PUSH)
+        self._append(envelope, PUSH)
 
     def _append(self, envelope: bytes, kind: int, at: int | None = None) -> None:
         """Queue a counted envelope.
@@ -326,7 +314,7 @@ class ServerDelivery:
         ):
             self._drop_pushes()
             # Where nothing older can be dropped, a game's push is dropped itself.
-            if kind != _PUSH or is_presence(envelope):
+            if kind != PUSH or is_presence(envelope):
                 self._check_overflow()
 
     def _check_overflow(self) -> None:
@@ -338,58 +326,29 @@ class ServerDelivery:
             raise DeliveryOverflow(f"more than {self._max_bytes} bytes wait to be acknowledged")
 
     def _drop_pushes(self) -> None:
-        """Drop the oldest pushes of games until what waits is within the limits, with some room."""
-        messages, size = self.unacknowledged, self._bytes
-        dropped: list[int] = []
-        for at, (envelope, kind) in enumerate(zip(self._entries, self._kinds, strict=True)):
-            if kind != _PUSH or is_presence(envelope):
-                continue
-            freed = len(envelope) + (ENTRY_OVERHEAD if at >= self._sent else 0)
-            if (
-                messages <= self._max_messages
-                and size <= self._max_bytes
-                and messages <= KEPT * self._max_messages
-                and size - freed < KEPT * self._max_bytes
-            ):
-                break
-            dropped.append(at)
-            messages -= 1
-            size -= freed
+        dropped = pushes_to_drop(
+            self._entries,
+            self._kinds,
+            self._sent,
+            messages=(self.unacknowledged, self._max_messages),
+            size=(self._bytes, self._max_bytes),
+        )
         for at in dropped:
-            self._entries[at], self._kinds[at] = b"", _LOST
+            self._entries[at], self._kinds[at] = b"", LOST_PUSH
         self.dropped += len(dropped)
         self._join_stand_ins()
 
     def _join_stand_ins(self) -> None:
-        """Make one envelope of all that stands where pushes of one game were, or none.
-
-        What was sent keeps its place, because the client may have counted it.
-        """
-        tells = LOST in self.features
-        state_after = self._state_after - self._acknowledged
-        entries: list[bytes] = []
-        kinds: list[int] = []
-        # Where the pushes of the game were; None where there is nothing that tells of any yet.
-        joined: int | None = None
-        for at, (envelope, kind) in enumerate(zip(self._entries, self._kinds, strict=True)):
-            if kind > _LOST or at < self._sent:
-                entries.append(envelope)
-                kinds.append(kind)
-                if kind == _GAME:
-                    joined = None
-            elif tells:
-                if joined is None:
-                    joined = len(entries)
-                    entries.append(b"")
-                    kinds.append(kind)
-                else:
-                    kinds[joined] += kind - _LOST - 1
-                entries[joined] = encode_lost(_LOST + 1 - kinds[joined])
-            if at + 1 == state_after:
-                self._state_after = self._acknowledged + len(entries)
-        self._entries, self._kinds = entries, kinds
-        self._bytes = sum(map(len, entries)) + ENTRY_OVERHEAD * len(entries)
-        self._stand_ins = sum(kind <= _LOST for kind in kinds)
+        self._entries, self._kinds, state_after = join_stand_ins(
+            self._entries,
+            self._kinds,
+            self._sent,
+            self._state_after - self._acknowledged,
+            tells=LOST in self.features,
+        )
+        self._state_after = self._acknowledged + state_after
+        self._bytes = sum(map(len, self._entries)) + ENTRY_OVERHEAD * len(self._entries)
+        self._stand_ins = sum(kind <= LOST_PUSH for kind in self._kinds)
 
     def acknowledge(self, received: int) -> None:
         """Forget the counted envelopes that the client has.
@@ -412,7 +371,7 @@ class ServerDelivery:
             kind = kinds[at]
             if kind > 0:
                 del self._unsettled[kind]
-            elif kind <= _LOST:
+            elif kind <= LOST_PUSH:
                 self._stand_ins -= 1
         del entries[:count], kinds[:count]
         self._sent -= count

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from pgnet_trio.errors import CodecError
-from pgnet_trio.protocol.v2.server_delivery import ENTRY_OVERHEAD
+from pgnet_trio.protocol.v2.lost_pushes import ENTRY_OVERHEAD
 from pgnet_trio.protocol.v2.states import MAX_ENVELOPE_SIZE
 from pgnet_trio.server.room.queue import TurnQueue, do_nothing
 from pgnet_trio.server.room.snapshots import Views
