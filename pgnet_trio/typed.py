@@ -11,11 +11,12 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import attrs
 
 from pgnet_trio.codec import check_model, to_plain
-from pgnet_trio.messages import Packet, Push, Response
+from pgnet_trio.messages import SERVER_PREFIX, Packet, Push, Response
 
 __all__ = [
     "Handler",
     "check_answer_model",
+    "check_game_message",
     "collect_handlers",
     "finish",
     "handles_model",
@@ -232,6 +233,16 @@ def models_by_name(models: Iterable[type[Any]]) -> dict[str, type[Any]]:
                 f"and {model!r}"
             )
     return found
+
+
+def check_game_message(message: str) -> None:
+    """Check that what a game says or asks has no name that is the server's own.
+
+    Raises:
+        ValueError: It has.
+    """
+    if message.startswith(SERVER_PREFIX):
+        raise ValueError(f"{message!r}: messages that begin so are the server's own")
 
 
 def to_packet(value: object) -> Packet:

@@ -13,12 +13,11 @@ import trio
 from pgnet_trio.codec import decode_json, encode_json, plain
 from pgnet_trio.errors import Reject
 from pgnet_trio.game import Game, NoDefault, current_room
-from pgnet_trio.messages import SERVER_PREFIX
 from pgnet_trio.protocol.v2.envelopes import encode_push
 from pgnet_trio.server.room.members import Members
 from pgnet_trio.server.room.publisher import check_size
 from pgnet_trio.testing.names import check_names
-from pgnet_trio.typed import to_push
+from pgnet_trio.typed import check_game_message, to_push
 
 __all__ = ["detached"]
 
@@ -143,8 +142,7 @@ class _DetachedRoom:
     ) -> None:
         """Check a push."""
         push = to_push(message, payload)
-        if push.message.startswith(SERVER_PREFIX):
-            raise ValueError(f"{push.message!r}: messages that begin so are the server's own")
+        check_game_message(push.message)
         check_size(encode_push(push))
         # Whom it names is checked too, though nobody is there to get it.
         Members().select(to, exclude)

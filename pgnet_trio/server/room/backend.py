@@ -12,11 +12,10 @@ import trio
 from pgnet_trio.codec import decode_json
 from pgnet_trio.errors import PlayerLeft, StorageError
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.messages import SERVER_PREFIX
 from pgnet_trio.protocol.v2.envelopes import encode_push
 from pgnet_trio.server.refusals import SaveRefused
 from pgnet_trio.server.room.deferred import in_turn
-from pgnet_trio.typed import to_push
+from pgnet_trio.typed import check_game_message, to_push
 
 if TYPE_CHECKING:
     from pgnet_trio.game import BotPlayer, NoDefault
@@ -111,8 +110,7 @@ class ServerRoom:
     ) -> None:
         """Send something unasked, at the end of this turn."""
         push = to_push(message, payload)
-        if push.message.startswith(SERVER_PREFIX):
-            raise ValueError(f"{push.message!r}: messages that begin so are the server's own")
+        check_game_message(push.message)
         envelope = encode_push(push)
         room = self._room
         members = room.members.select(to, exclude)
@@ -180,7 +178,7 @@ class ServerRoom:
                 member, player, question, answer, timeout=timeout, check=check
             )
         except Exception as error:
-            room.runner.note_failed_call(error)
+            self.note_failed_call(error)
             raise
         try:
             found = await room.questions.wait_for(member, asked, timeout=timeout, default=default)
@@ -206,14 +204,13 @@ class ServerRoom:
 
     async def save(self) -> None:
         """Save this game; on disk when this returns."""
-        runner = self._room.runner
         try:
             self._room.instance.update_save_string()
         except Exception as error:
-            runner.note_failed_call(error)
+            self.note_failed_call(error)
             raise
         # Whatever comes of it: a write takes its time.
-        runner.note_call()
+        self._room.runner.note_call()
         try:
             await self._room.owner.save()
         except StorageError as error:

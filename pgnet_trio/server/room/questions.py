@@ -13,12 +13,12 @@ import trio
 from pgnet_trio.codec import plain
 from pgnet_trio.errors import CodecError, PlayerLeft, Reject
 from pgnet_trio.game import NoDefault
-from pgnet_trio.messages import SERVER_PREFIX, Packet, Response, Status, note_cause
+from pgnet_trio.messages import Packet, Response, Status, note_cause
 from pgnet_trio.protocol.v2.envelopes import encode_question
 from pgnet_trio.protocol.v2.states import MAX_ENVELOPE_SIZE
 from pgnet_trio.server.refusals import ANSWER_FAILED
 from pgnet_trio.server.room.player import OpenQuestion
-from pgnet_trio.typed import check_answer_model, to_packet
+from pgnet_trio.typed import check_answer_model, check_game_message, to_packet
 
 __all__ = ["Asker", "Questions"]
 
@@ -69,8 +69,7 @@ class Questions:
         """Ask a player; `wait_for` has to be called at once. See `pgnet_trio.Room.ask`."""
         check_answer_model(model)
         packet = to_packet(question)
-        if packet.message.startswith(SERVER_PREFIX):
-            raise ValueError(f"{packet.message!r}: messages that begin so are the server's own")
+        check_game_message(packet.message)
         # Validate now: at send time the caller is no longer there to see the error.
         packet = Packet(packet.message, plain(packet.payload))
         size = len(encode_question(0, packet, None, 0.0))
