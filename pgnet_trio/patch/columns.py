@@ -65,7 +65,7 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
-from pgnet_trio.codec.faults import Fault, Inside, codec_error, value_name
+from pgnet_trio.codec.faults import Fault, Inside, value_name
 from pgnet_trio.codec.plain_data import HIGHEST_INT, LOWEST_INT, normalised
 from pgnet_trio.patch import merge
 from pgnet_trio.patch.cells import CONSTANTS, EXACT, NESTED, SCALARS, Columns
@@ -115,12 +115,7 @@ def apply_columns(old: Any, patch: Any) -> Any:
     Raises:
         CodecError: It is no patch, or no patch for this state; the error says where in the state.
     """
-    if patch is None:
-        return old
-    try:
-        return _changed(old, patch, 0)
-    except Fault as error:
-        raise codec_error(error, "patch") from None
+    return merge.applied(old, patch, _changed)
 
 
 def growth(patch: Any) -> int:

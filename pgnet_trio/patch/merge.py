@@ -137,10 +137,15 @@ def apply(old: Any, patch: Any) -> Any:
     Raises:
         CodecError: It is no patch, or no patch for this state; the error says where in the state.
     """
+    return applied(old, patch, changed)
+
+
+def applied(old: Any, patch: Any, change: Callable[[Any, Any, int], Any]) -> Any:
+    """Return the new state that a patch makes by a function for its changes; see `apply`."""
     if patch is None:
         return old
     try:
-        return changed(old, patch, 0)
+        return change(old, patch, 0)
     except Fault as error:
         raise codec_error(error, "patch") from None
 
