@@ -40,8 +40,6 @@ logger = logging.getLogger("pgnet_trio.client")
 ModelT = TypeVar("ModelT")
 
 _TOLD_LATE = frozenset({"on_state", "on_players", "on_push", "on_question"})
-
-
 _EVENTS = tuple(name for name in vars(Hooks)["__annotations__"] if name.startswith("on_"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -129,21 +129,11 @@ class GameView:
 
     def pushes(self, models: Sequence[type[Any]]) -> AsyncIterator[Any]:
         """Iterate over pushes; see `Client.pushes`."""
-        by_name = models_by_name(models)
-        kinds = frozenset(by_name) or ALL_KINDS
-        feeds = self._to_read(lambda feeds: kinds <= feeds.pushes.end_seen)
-        if not models:
-            return feeds.pushes.read(kinds, itself)
-        return feeds.pushes.read(kinds, partial(as_model, feeds.place, by_name))
+        return self._read(models, lambda feeds: feeds.pushes, as_model)
 
     def questions(self, models: Sequence[type[Any]]) -> AsyncIterator[Question[Any]]:
         """Iterate over questions; see `Client.questions`."""
-        by_name = models_by_name(models)
-        kinds = frozenset(by_name) or ALL_KINDS
-        feeds = self._to_read(lambda feeds: kinds <= feeds.questions.end_seen)
-        if not models:
-            return feeds.questions.read(kinds, itself)
-        return feeds.questions.read(kinds, partial(as_question, feeds.place, by_name))
+        return self._read(models, lambda feeds: feeds.questions, as_question)
 
     def states(self, model: type[ModelT]) -> AsyncIterator[ModelT]:
         """Iterate over states; see `Client.states`."""
@@ -250,10 +240,8 @@ class GameView:
 
     def end(self, error: PGNetError | None) -> None:
         """Let readers read what is there, and then stop, or raise *error*: the session ended."""
-        self._now.end(error)
-        # They stay open: whoever answers hears that the session ended.
-        for each in self._open_questions.values():
-            each.question.scope.cancel()
+        # The questions stay open: whoever answers hears that the session ended.
+        self._end_game(error)
         if self._events is not None:
             self._events.end(error)
         self.players = {}
@@ -309,10 +297,26 @@ class GameView:
         over = self._over
         return self._now if over is None or is_read(over) else over
 
-    def _leave(self, error: PGNetError | None) -> None:
+    def _read(
+        self,
+        models: Sequence[type[Any]],
+        feed_of: Callable[[GameFeeds], Feed[Any]],
+        as_one_of: Callable[[Place, Mapping[str, type[Any]], Any], Any],
+    ) -> AsyncIterator[Any]:
+        """Return an iterator over a feed, with each item as one of the models, if there are any."""
+        by_name = models_by_name(models)
+        kinds = frozenset(by_name) or ALL_KINDS
+        feeds = self._to_read(lambda feeds: kinds <= feed_of(feeds).end_seen)
+        read = partial(as_one_of, feeds.place, by_name) if models else itself
+        return feed_of(feeds).read(kinds, read)
+
+    def _end_game(self, error: PGNetError | None) -> None:
         self._now.end(error)
         for each in self._open_questions.values():
             each.question.scope.cancel()
+
+    def _leave(self, error: PGNetError | None) -> None:
+        self._end_game(error)
         had_players = bool(self.players)
         self._start_anew()
         if had_players:

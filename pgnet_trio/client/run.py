@@ -18,6 +18,7 @@ from pgnet_trio.client.limits import MAX_CALLS, MAX_CALLS_SIZE, MAX_STATUS
 from pgnet_trio.client.outbox import Callback, Outbox, PendingRequest
 from pgnet_trio.client.room_clock import RoomClock
 from pgnet_trio.client.session import ClientSession
+from pgnet_trio.client.way_back import JOINING, WayBack
 from pgnet_trio.errors import (
     Disconnected,
     PGNetError,
@@ -38,7 +39,6 @@ from pgnet_trio.messages import (
 )
 from pgnet_trio.protocol.events import ClientEvent, GameChanged, QuietAck, ResponseReceived
 from pgnet_trio.protocol.v2 import TAKEN_OVER
-from pgnet_trio.protocol.v2.features import REJOIN
 
 if TYPE_CHECKING:
     from pgnet_trio.client.connector import Connector
@@ -55,8 +55,6 @@ CLOSED_HERE = "disconnected by this client"
 NOT_CONNECTED = "This client is not connected."
 LEAVE_DEADLINE = 10.0
 """Seconds that leaving waits until everything that was sent before has left, with its callbacks."""
-
-JOINING = (Request.CREATE_GAME, Request.JOIN_GAME)
 
 
 class ClientRun:
@@ -135,11 +133,8 @@ class ClientRun:
         self._heartbeat_rate = DEFAULT_HEARTBEAT_RATE
         self._game_changed = trio.lowlevel.ParkingLot()
         self._outbox_changed = trio.lowlevel.ParkingLot()
-        # How the user got into the game, to get there again after the session was lost, and the
-        # request that does so.
-        self._way_in: Packet | None = None
+        self._way_back = WayBack()
         self._logs_in_again = False
-        self._rejoining: PendingRequest | None = None
 
     def _make_outbox(self) -> Outbox:
         return Outbox()
@@ -274,14 +269,9 @@ class ClientRun:
         self._heartbeat_rate = DEFAULT_HEARTBEAT_RATE if protocol == 1 else 0.0
         self._call(self._hooks.on_connection, True)
         self.set_status(f"Logged in as {self._username} at {self._connector}, protocol {protocol}.")
-        if again and self._way_in is not None:
-            payload = dict(self._way_in.payload)
-            if REJOIN not in self.session.features:
-                # This server takes options for a new game only; this one may be there.
-                payload.pop("options", None)
-            way_in = Packet(Request.JOIN_GAME, payload)
-            self._rejoining = PendingRequest(way_in)
-            self.outbox.put(self._rejoining, do_next=True, waiting_callbacks=0)
+        way_back = self._way_back.make_request(self.session.features) if again else None
+        if way_back is not None:
+            self.outbox.put(way_back, do_next=True, waiting_callbacks=0)
         self.outbox.is_held = False
 
     def session_lost(self, reason: str) -> None:
@@ -295,7 +285,7 @@ class ClientRun:
         # The request that leads back into the game goes before all that is asked from here on.
         self.outbox.is_held = True
         self._call(self._hooks.on_connection, False)
-        if self._way_in is None and self.game is not None:
+        if self._way_back.way_in is None and self.game is not None:
             # The client took over from another one, and does not know how that one got in.
             self._be_put_out(reason)
 
@@ -351,7 +341,7 @@ class ClientRun:
             self._outbox_changed.unpark_all()
         elif isinstance(event, GameChanged):
             if event.name is None:
-                self._way_in = None
+                self._way_back.forget()
             self._heartbeat_rate = max(0.0, event.heartbeat_rate)
             self._set_game(event.name)
             # Also where the name is the one of before: the rate may be another.
@@ -360,16 +350,9 @@ class ClientRun:
     def _take_response(self, request: PendingRequest, response: Response, size: int) -> None:
         packet = request.packet
         if packet.message in JOINING and response.status == Status.OK:
-            payload = dict(packet.payload)
-            options = response.payload.get("options")
-            if isinstance(options, dict):
-                payload["options"] = options
-            elif REJOIN in self.session.features:
-                # The game that is joined has none, whatever a new one would have got.
-                payload.pop("options", None)
-            self._way_in = Packet(packet.message, payload)
-        elif request is self._rejoining:
-            # The way back is refused: the user is out of the game.
+            self._way_back.note_joined(packet, response, self.session.features)
+        elif self._way_back.is_request(request):
+            # It is refused: the user is out of the game.
             self._be_put_out(response.message, size)
         if self.session.protocol == 1:
             rate = response.payload.get("heartbeat_rate")
@@ -392,7 +375,7 @@ class ClientRun:
             self.session.end(one_line(response.message))
 
     def _be_put_out(self, message: str, size: int = 0) -> None:
-        self._way_in = None
+        self._way_back.forget()
         now = self.view.clock.time()
         self.view.take(GameChanged(None, 0.0, now, "closed", message, size))
         self._set_game(None)
