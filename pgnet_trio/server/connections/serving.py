@@ -73,7 +73,7 @@ async def handle_transport(context: ServerContext, transport: Transport) -> None
         await _serve(context, contextlib.nullcontext(transport), place, None)
     else:
         transport.max_message_size = limits.max_login_message_size
-        await _serve(context, _take(transport, place), place, limits.login_timeout)
+        await _serve(context, _admit(transport, place), place, limits.login_timeout)
 
 
 @contextlib.asynccontextmanager
@@ -118,7 +118,7 @@ async def _accept(
 
 
 @contextlib.asynccontextmanager
-async def _take(transport: Transport, place: Place) -> AsyncGenerator[Transport, None]:
+async def _admit(transport: Transport, place: Place) -> AsyncGenerator[Transport, None]:
     """Count a link over a network that is open already, and close it at exit.
 
     Raises:
