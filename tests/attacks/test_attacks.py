@@ -1,8 +1,4 @@
-"""The short form of `python -m tests.attacks`: what one player, game or disk must not do to all.
-
-A case that the server does not withstand yet is a strict xfail with the number of its rule. The
-mark has to go once the server does.
-"""
+"""The short form of `python -m tests.attacks`: what one player, game or disk must not do to all."""
 
 from __future__ import annotations
 
@@ -22,12 +18,6 @@ from tests.attacks.peer import Peer, Refused, SessionOver
 from tests.attacks.processes import Place, StartFailed, place, running_server
 
 pytestmark = pytest.mark.no_cover
-
-
-def not_mended(name: str, item: int) -> object:
-    """A case that fails as long as the server breaks a rule."""
-    reason = f"the server does not keep rule {item} yet"
-    return pytest.param(name, marks=pytest.mark.xfail(reason=reason))
 
 
 @pytest.fixture
