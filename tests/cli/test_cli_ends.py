@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,22 @@ async def port_of(program: Program) -> str:
     return (await program.out.wait_for(r"port (\d+);"))[1]
 
 
+@asynccontextmanager
+async def two_tables(program: Program, bob_says: str, ann_says: str) -> AsyncIterator[None]:
+    """Have bob say something at table 2 and, once it is answered, ann something at table 1."""
+    port = await port_of(program)
+    async with client(port, "ann") as ann, client(port, "bob") as bob:
+        await bob.join_game("table 2")
+        await bob.call(Packet(bob_says))
+        await ann.join_game("table 1")
+        ann.send(Packet(ann_says))
+        yield
+
+
+def saved_games(save_file: Path) -> dict[str, str]:
+    return {game["name"]: game["data"] for game in json.loads(save_file.read_text("utf-8"))["games"]}
+
+
 # Two of the same might be one by the time that the process takes them.
 @pytest.mark.parametrize(
     ("first", "second"), [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)]
@@ -94,21 +112,13 @@ async def test_the_first_signal_saves_and_ends_a_process_although_a_game_goes_on
     save_file = tmp_path / "save.json"
     arguments = ("serve", game, "--port", "0", "--save-file", str(save_file))
     async with start_program(*arguments, "--autosave-interval", "1000") as program:
-        port = await port_of(program)
-        async with client(port, "ann") as ann, client(port, "bob") as bob:
-            await bob.join_game("table 2")
-            await bob.call(Packet("add"))
-            await ann.join_game("table 1")
-            ann.send(Packet(how))
+        async with two_tables(program, "add", how):
             await program.out.wait_for("begun")
             program.process.send_signal(signal.SIGTERM)
             assert await program.exit_status() == 0
     assert "does not let itself be cancelled: 'table 1': It waits at " in program.err.text
     assert "stubborn.py:" in program.err.text
-    games = {
-        game["name"]: game["data"] for game in json.loads(save_file.read_text("utf-8"))["games"]
-    }
-    assert games["table 2"] == "1"
+    assert saved_games(save_file)["table 2"] == "1"
 
 
 @pytest.mark.parametrize("how", ["compute", "block"])
@@ -118,17 +128,11 @@ async def test_the_watchdog_ends_the_process_where_it_is_told_to(
     save_file = tmp_path / "save.json"
     arguments = ("serve", game, "--port", "0", "--save-file", str(save_file))
     async with start_program(*arguments, "--watchdog-exit", "1") as program:
-        port = await port_of(program)
-        async with client(port, "ann") as ann, client(port, "bob") as bob:
-            await bob.join_game("table 2")
-            await bob.call(Packet("add and save"))
-            await ann.join_game("table 1")
-            ann.send(Packet(how))
+        async with two_tables(program, "add and save", how):
             assert await program.exit_status() == 70
     assert (
         "this process ends with status 70. Saved, as they were at their last saves: 'table 2'."
         in (program.err.text)
     )
     assert "Not saved: 'table 1'" in program.err.text
-    (saved,) = json.loads(save_file.read_text("utf-8"))["games"]
-    assert (saved["name"], saved["data"]) == ("table 2", "1")
+    assert saved_games(save_file) == {"table 2": "1"}

@@ -56,6 +56,10 @@ class Machine:
         await self.says[0].send([*envelope])
         await wait_all_tasks_blocked()
 
+    async def begin_game(self) -> None:
+        """Let the client into a game in whose room it is 100 s."""
+        await self.say(GAME, "table", 0.0, 100.0, "", "")
+
     async def ask(self, id: int, deadline: float | None, time: float) -> None:
         await self.say(QUESTION, id, "Choose", {}, deadline, time)
 
@@ -64,7 +68,7 @@ async def test_seconds_left_are_right_after_a_sleep(autojump_clock: MockClock) -
     machine = Machine()
     async with machine.client as ann:
         questions = ann.questions()
-        await machine.say(GAME, "table", 0.0, 100.0, "", "")
+        await machine.begin_game()
         await machine.ask(1, 120.0, 100.0)
         await machine.ask(2, None, 100.0)
         question, endless = await anext(questions), await anext(questions)
@@ -88,7 +92,7 @@ async def test_whatever_comes_after_a_sleep_corrects_a_scope_that_somebody_waits
 ) -> None:
     machine = Machine()
     async with machine.client as ann, trio.open_nursery() as nursery:
-        await machine.say(GAME, "table", 0.0, 100.0, "", "")
+        await machine.begin_game()
         await machine.ask(1, 120.0, 100.0)
         question = await anext(ann.questions())
         start = trio.current_time()
@@ -113,7 +117,7 @@ async def test_open_questions_learn_the_time_from_later_ones(autojump_clock: Moc
     machine = Machine()
     async with machine.client as ann:
         questions = ann.questions()
-        await machine.say(GAME, "table", 0.0, 100.0, "", "")
+        await machine.begin_game()
         await machine.ask(1, 120.0, 100.0)
         question = await anext(questions)
         await trio.sleep(2)
@@ -133,7 +137,7 @@ async def test_a_question_of_a_server_that_has_slept_can_be_answered(
     machine = Machine()
     async with machine.client as ann:
         questions = ann.questions()
-        await machine.say(GAME, "table", 0.0, 100.0, "", "")
+        await machine.begin_game()
         await machine.ask(1, 160.0, 100.0)
         question = await anext(questions)
         await trio.sleep(50)
