@@ -149,14 +149,7 @@ def _add_comparisons(commands: argparse._SubParsersAction[argparse.ArgumentParse
     comparison.add_argument(
         "--seconds", type=float, default=2.0, help="of one measurement (%(default)s)"
     )
-    comparison.add_argument(
-        "--tolerance",
-        type=float,
-        default=3.0,
-        metavar="PERCENT",
-        help="how much more is no loss (%(default)s)",
-    )
-    comparison.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
+    _add_tolerance_and_json(comparison, 3.0)
     text = "instructions of the server, where Valgrind is installed; beside those of a revision"
     counting = commands.add_parser("instructions", help=text, description=f"{text}.")
     counting.add_argument("revision", nargs="?", metavar="REV", help="a commit, branch or tag")
@@ -171,14 +164,18 @@ def _add_comparisons(commands: argparse._SubParsersAction[argparse.ArgumentParse
     counting.add_argument(
         "--part", type=float, default=1.0, help="of the usual work, to have it sooner (%(default)s)"
     )
-    counting.add_argument(
+    _add_tolerance_and_json(counting, 1.0)
+
+
+def _add_tolerance_and_json(command: argparse.ArgumentParser, percent: float) -> None:
+    command.add_argument(
         "--tolerance",
         type=float,
-        default=1.0,
+        default=percent,
         metavar="PERCENT",
         help="how much more is no loss (%(default)s)",
     )
-    counting.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
 
 
 def _benchmark(name: str) -> str:

@@ -9,18 +9,18 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from tests.benchmarks.peers import IdleResult, JobResult, SyncResult
 from tests.benchmarks.peers.generate import GRACE, WARM_UP, Plan
-from tests.benchmarks.processes import on_server_cores
+from tests.benchmarks.processes import ROOT, on_server_cores
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Command", "generate", "idle_result", "job_result", "running", "sync_result"]
-
-ROOT = Path(__file__).parents[3]
 
 # Clients log in one after another, which takes its time with hundreds of them.
 LONGEST_LOG_IN = 60.0
