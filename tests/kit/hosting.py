@@ -31,6 +31,18 @@ SLOWER_HASHER = PasswordHasher(opslimit=1, memlimit=128 * 1024)
 """For hashes that go through `Environment.run_blocking`, and still take next to no time."""
 
 
+class CountingHasher(PasswordHasher):
+    """Counts the passwords that it checks; as cheap as that of `cheap_environment`."""
+
+    def __init__(self) -> None:
+        super().__init__(opslimit=1, memlimit=8192)
+        self.verified = 0
+
+    def verify(self, password: str, salt: str, record: str) -> bool:
+        self.verified += 1
+        return super().verify(password, salt, record)
+
+
 @attrs.frozen
 class Raise:
     """Makes a game raise in a handler, which ends it."""

@@ -14,21 +14,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from pgnet_trio import LoginRefused
 from pgnet_trio.crypto import PasswordHasher, normalize_password
 from pgnet_trio.testing import HostedServer, SimulatedNetwork
-from tests.kit.hosting import Recorder
+from tests.kit.hosting import CountingHasher, Recorder
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
-
-
-class CountingHasher(PasswordHasher):
-    """Counts the passwords that it checks; as cheap as that of the kit."""
-
-    def __init__(self) -> None:
-        super().__init__(opslimit=1, memlimit=8192)
-        self.verified = 0
-
-    def verify(self, password: str, salt: str, record: str) -> bool:
-        self.verified += 1
-        return super().verify(password, salt, record)
 
 
 def hosted() -> tuple[HostedServer, CountingHasher]:

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgnet_trio import Client, Game, LoginRefused, Packet, Request
-from pgnet_trio.crypto import KeyPair, PasswordHasher
+from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import ConnectFailed
 from pgnet_trio.server.tokens import LIFETIME, MAX_TOKENS, LoginTokens
 from pgnet_trio.storage import Changes, SavedState, Store, TokenRecord, UserRecord
 from pgnet_trio.testing import HostedServer, MemoryStore, SimulatedNetwork
-from tests.kit.hosting import Recorder
+from tests.kit.hosting import CountingHasher, Recorder
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -157,18 +157,6 @@ def test_nothing_shows_a_digest() -> None:
 
 
 # With a server
-
-
-class CountingHasher(PasswordHasher):
-    """Counts what is asked of it; as cheap as that of the kit."""
-
-    def __init__(self) -> None:
-        super().__init__(opslimit=1, memlimit=8192)
-        self.verified = 0
-
-    def verify(self, password: str, salt: str, record: str) -> bool:
-        self.verified += 1
-        return super().verify(password, salt, record)
 
 
 class PlainStore(Store):
