@@ -1,1 +1,1 @@
-"""What tests share: servers, protocol pairs, transports, a proxy, and subprocesses."""
+"""What tests share: servers, protocol pairs, transports, a proxy, subprocesses, and tasks."""

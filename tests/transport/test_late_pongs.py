@@ -14,6 +14,7 @@ from pgnet_trio.errors import Disconnected
 from pgnet_trio.transport import Transport, choose
 from pgnet_trio.transport.rules import FRAMES_PER_PASS
 from tests.kit import transports
+from tests.kit.tasks import Bystander
 from tests.kit.transports import CLOSE, PING, PONG, REQUEST, SERVER_NAMES, TEXT, frame, raw_client
 
 every_library = pytest.mark.parametrize("library", SERVER_NAMES)
@@ -112,18 +113,11 @@ async def test_a_pong_comes_once_there_is_room_for_it(library: str) -> None:
 
 @every_library
 async def test_hundreds_of_pings_in_one_read_let_others_run_meanwhile(library: str) -> None:
-    turns = 0
-
-    async def count_turns() -> None:
-        nonlocal turns
-        while True:
-            await trio.lowlevel.checkpoint()
-            turns += 1
-
+    bystander = Bystander()
     async with connected(library) as (connection, _, peer):
         peer.room.set()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(count_turns)
+            nursery.start_soon(bystander.run)
             pings = [frame(PING, b"%d" % number) for number in range(600)]
             peer.say(b"".join(pings) + frame(TEXT, b"behind them"))
             assert await connection.receive() == ["behind them"]
@@ -134,7 +128,7 @@ async def test_hundreds_of_pings_in_one_read_let_others_run_meanwhile(library: s
             nursery.cancel_scope.cancel()
         pongs = [payload for opcode, payload in peer.frames() if opcode == PONG]
     # Not to the last one: tasks of one pass run in any order.
-    assert turns > 600 // FRAMES_PER_PASS // 2
+    assert bystander.turns > 600 // FRAMES_PER_PASS // 2
     assert pongs == sorted(pongs, key=int)
     assert pongs[-1] == b"599"
 

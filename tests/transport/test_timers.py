@@ -17,6 +17,7 @@ from pgnet_trio.connection import Connection
 from pgnet_trio.errors import Disconnected
 from pgnet_trio.timers import Timer
 from pgnet_trio.transport import MemoryTransport, memory_pair
+from tests.kit.tasks import running_tasks
 
 TIMES = st.none() | st.integers(0, 20)
 
@@ -193,23 +194,11 @@ async def test_a_peer_that_is_heard_in_the_moment_of_its_ping_is_pinged_again(
     assert ended == [start + 35] * 30
 
 
-def all_tasks() -> int:
-    """How many tasks Trio runs."""
-    waiting = [trio.lowlevel.current_root_task()]
-    count = 0
-    while waiting:
-        task = waiting.pop()
-        assert task is not None
-        count += 1
-        waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
-    return count
-
-
 async def test_idle_connections_have_no_task_of_their_own() -> None:
     async with connected(15, 20), AsyncExitStack() as stack:
         await wait_all_tasks_blocked()
-        before = all_tasks()
+        before = len(running_tasks())
         for _ in range(10):
             await stack.enter_async_context(connected(15, 20))
         await wait_all_tasks_blocked()
-        assert all_tasks() == before
+        assert len(running_tasks()) == before

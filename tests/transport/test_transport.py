@@ -49,6 +49,7 @@ from pgnet_trio.transport.pipes import SocketPipe
 from pgnet_trio.transport.rules import MAX_FRAGMENTS
 from pgnet_trio.transport.streams import detach
 from tests.kit import transports
+from tests.kit.tasks import Bystander, running_tasks
 from tests.kit.transports import (
     ALL_PAIRS,
     BINARY,
@@ -116,18 +117,6 @@ def open_sockets() -> int:
         except FileNotFoundError:
             continue
     return count
-
-
-def running_tasks() -> set[trio.lowlevel.Task]:
-    """All of Trio's tasks at this moment."""
-    found: set[trio.lowlevel.Task] = set()
-    root = trio.lowlevel.current_root_task()
-    waiting = [root] if root is not None else []
-    while waiting:
-        task = waiting.pop()
-        found.add(task)
-        waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
-    return found
 
 
 @pytest.fixture(autouse=True)
@@ -274,21 +263,14 @@ class TestMessages:
     @every_pair
     async def test_that_wait_leave_other_tasks_their_turn(self, pair: TransportPair) -> None:
         async with pair.open() as (one, other), trio.open_nursery() as nursery:
-            turns = 0
-
-            async def count_turns() -> None:
-                nonlocal turns
-                while True:
-                    await trio.lowlevel.checkpoint()
-                    turns += 1
-
+            bystander = Bystander()
             for _ in range(60):
                 await one.send("x")
             await trio.testing.wait_all_tasks_blocked(0.01)
-            nursery.start_soon(count_turns)
+            nursery.start_soon(bystander.run)
             for _ in range(60):
                 await other.receive()
-            assert turns >= 1
+            assert bystander.turns >= 1
             nursery.cancel_scope.cancel()
 
     @every_pair
