@@ -8,6 +8,8 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -794,9 +796,8 @@ async def test_mistakes_in_two_lines_are_told_though_the_same_line_of_a_library_
             for message in ("push", "push otherwise", "read", "read otherwise", "nothing"):
                 for _ in range(2):
                     await ann.request(Packet(message))
-    lines = [record.getMessage() for record in caplog.records]
-    assert sum("raised over a packet" in line for line in lines) == 5
-    counted = [line for line in lines if "more times" in line]
+    assert sum("raised over a packet" in line for line in caplog.messages) == 5
+    counted = [line for line in caplog.messages if "more times" in line]
     assert len(counted) == 5
     assert sum(__file__ in line for line in counted) == 4
     assert "TypeError came 1 more times" in counted
@@ -817,7 +818,7 @@ async def test_a_game_that_was_destroyed_and_goes_on_is_named_again_and_again(
         await admin.create_game("table 1")
         await admin.call(Packet(Request.DESTROY_GAME, {"name": "table 1"}))
         await trio.sleep(300)
-    found = [r.getMessage() for r in caplog.records if "does not let itself" in r.getMessage()]
+    found = [line for line in caplog.messages if "does not let itself" in line]
     assert len(found) == 6  # after 5, 15, 35, 75, 135 and 195 s
     with open(__file__) as source:  # noqa: ASYNC230  # a file of this folder
         line = next(n for n, each in enumerate(source, 1) if each.endswith("# goes on\n"))
@@ -881,19 +882,26 @@ class _Listener(logging.Handler):
                 Blocking.spoken.set()
 
 
-@pytest.mark.parametrize("where", ["handler", "async handler", "task", "view", "lobby info"])
-async def test_a_call_that_blocks_is_named(where: str) -> None:
+@asynccontextmanager
+async def blocked(where: str, *, wanted: int = 1) -> AsyncIterator[_Listener]:
+    """Have a game block somewhere until the watchdog has spoken so many times."""
     Blocking.spoken.clear()
-    listener = _Listener()
+    listener = _Listener(wanted)
     logging.getLogger("pgnet_trio.server").addHandler(listener)
     try:
         async with hosting(Blocking, watchdog=0.01) as server, server.client("ann") as ann:
             await ann.create_game("table 1")
             await ann.call(Poke(where))
-            await wait_all_tasks_blocked()
-            assert Blocking.spoken.is_set()
+            yield listener
     finally:
         logging.getLogger("pgnet_trio.server").removeHandler(listener)
+
+
+@pytest.mark.parametrize("where", ["handler", "async handler", "task", "view", "lobby info"])
+async def test_a_call_that_blocks_is_named(where: str) -> None:
+    async with blocked(where) as listener:
+        await wait_all_tasks_blocked()
+        assert Blocking.spoken.is_set()
     (text,) = listener.texts
     assert text.startswith("Game 'table 1' has held up the whole server for more than ")
     with open(__file__) as source:  # noqa: ASYNC230  # a file of this folder
@@ -903,15 +911,8 @@ async def test_a_call_that_blocks_is_named(where: str) -> None:
 
 
 async def test_a_call_that_goes_on_blocking_is_named_again_at_the_level_of_errors() -> None:
-    Blocking.spoken.clear()
-    listener = _Listener(wanted=4)
-    logging.getLogger("pgnet_trio.server").addHandler(listener)
-    try:
-        async with hosting(Blocking, watchdog=0.01) as server, server.client("ann") as ann:
-            await ann.create_game("table 1")
-            await ann.call(Poke("handler"))
-    finally:
-        logging.getLogger("pgnet_trio.server").removeHandler(listener)
+    async with blocked("handler", wanted=4) as listener:
+        pass
     assert listener.levels[:4] == [logging.WARNING, *[logging.ERROR] * 3]
 
 

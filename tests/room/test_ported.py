@@ -126,7 +126,7 @@ async def test_a_heartbeat_that_is_odd_is_the_senders_alone_and_told_once_a_minu
         assert ann.game == "table 1"
         assert {answer.message for answer in answers} == {said("KeyError")}
         assert len(answers) >= 90
-    told = [each.getMessage() for each in caplog.records if "raised over" in each.getMessage()]
+    told = [line for line in caplog.messages if "raised over" in line]
     assert len(told) == 2
     assert "(the same came 5" in told[1]
 

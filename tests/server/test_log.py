@@ -26,10 +26,6 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def lines(log: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in log.records]
-
-
 @pytest.mark.parametrize("protocol", [1, 2])
 async def test_a_refused_log_in_is_logged_with_its_username(
     protocol: int, log: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
@@ -41,7 +37,7 @@ async def test_a_refused_log_in_is_logged_with_its_username(
             await server.client("ann", "guess", protocol=protocol).run()
         with pytest.raises(LoginRefused):
             await server.client("x' from 10.0.0.1: ok\n", protocol=protocol).run()
-    refusals = [line for line in lines(log) if line.startswith("Refused")]
+    refusals = [line for line in log.messages if line.startswith("Refused")]
     assert len(refusals) == 2
     assert refusals[0].startswith("Refused a log-in as 'ann' from ")
     assert refusals[0].endswith(": The password is not right.")
@@ -57,12 +53,12 @@ async def test_whoever_only_asks_for_the_key_is_not_worth_a_line(
         key = await fetch_server_key(f"127.0.0.1:{server.port}")
         assert key.pubkey == server.pubkey
         await wait_all_tasks_blocked(0.01)
-        assert lines(log) == []
+        assert log.messages == []
         # Somebody who is cut off is.
         stream = await trio.open_tcp_stream("127.0.0.1", server.port or 0)
         await trio.aclose_forcefully(stream)
         await wait_all_tasks_blocked(0.01)
-        assert len(lines(log)) == 1
+        assert len(log.messages) == 1
 
 
 class Patient(Bot):
@@ -83,7 +79,7 @@ async def test_a_bot_is_one_line(
     async with hosting(WithBots) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         await trio.sleep(10)
-    assert sorted(line for line in lines(log) if "bot" in line) == [
+    assert sorted(line for line in log.messages if "bot" in line) == [
         f"The bot 'bot {number}' plays in the game 'table 1'" for number in (1, 2, 3)
     ]
 

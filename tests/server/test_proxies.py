@@ -172,10 +172,6 @@ def forwarded_for(address: str) -> bytes:
     return f"X-Forwarded-For: {address}\r\n".encode()
 
 
-def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records]
-
-
 @every_library
 async def test_a_player_behind_a_trusted_proxy_has_an_address_of_their_own(
     library: str, caplog: pytest.LogCaptureFixture
@@ -185,7 +181,7 @@ async def test_a_player_behind_a_trusted_proxy_has_an_address_of_their_own(
         front.says = forwarded_for("192.0.2.1, 203.0.113.7")
         async with front.client("ann"):
             pass
-    assert "ann logged in from 203.0.113.7" in lines_of(caplog)
+    assert "ann logged in from 203.0.113.7" in caplog.messages
 
 
 @every_library
@@ -199,7 +195,7 @@ async def test_whoever_is_no_trusted_proxy_says_nothing_of_their_address(
             front.says = forwarded_for("203.0.113.7")
             async with front.client(f"ann{number}"):
                 pass
-        assert f"ann{number} logged in from 127.0.0.1" in lines_of(caplog)
+        assert f"ann{number} logged in from 127.0.0.1" in caplog.messages
 
 
 async def test_limits_hold_for_the_address_of_the_player_and_not_for_the_proxys() -> None:
@@ -280,7 +276,7 @@ async def test_a_proxy_may_speak_the_proxy_protocol(
         front.says = header
         async with front.client("ann"):
             pass
-    assert f"ann logged in from {address}" in lines_of(caplog)
+    assert f"ann logged in from {address}" in caplog.messages
 
 
 async def test_limits_hold_for_the_address_in_the_proxy_protocol() -> None:
@@ -296,36 +292,33 @@ async def test_limits_hold_for_the_address_in_the_proxy_protocol() -> None:
                 pass
 
 
+def both_proxies(front: Front, data: bytes) -> bytes:
+    """Do what a proxy of HTTP and one that speaks the PROXY protocol do in a row."""
+    return V1 + front.add_header(data) if data.startswith(b"GET ") else data
+
+
 async def test_a_proxy_of_http_may_stand_before_one_that_speaks_the_proxy_protocol(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO", "pgnet_trio")
-
-    def both(front: Front, data: bytes) -> bytes:
-        return V1 + front.add_header(data) if data.startswith(b"GET ") else data
-
     async with behind_a_proxy(
-        None, both, trusted_proxies=["127.0.0.1", "203.0.113.7"], proxy_protocol=True
+        None, both_proxies, trusted_proxies=["127.0.0.1", "203.0.113.7"], proxy_protocol=True
     ) as (_, front):
         front.says = forwarded_for("198.51.100.1")
         async with front.client("ann"):
             pass
-    assert "ann logged in from 198.51.100.1" in lines_of(caplog)
+    assert "ann logged in from 198.51.100.1" in caplog.messages
 
 
 async def test_a_header_that_a_client_adds_does_not_count_behind_the_proxy_protocol(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO", "pgnet_trio")
-
-    def both(front: Front, data: bytes) -> bytes:
-        return V1 + front.add_header(data) if data.startswith(b"GET ") else data
-
-    async with behind_a_proxy(None, both, proxy_protocol=True) as (_, front):
+    async with behind_a_proxy(None, both_proxies, proxy_protocol=True) as (_, front):
         front.says = forwarded_for("198.51.100.1")
         async with front.client("ann"):
             pass
-    assert "ann logged in from 203.0.113.7" in lines_of(caplog)
+    assert "ann logged in from 203.0.113.7" in caplog.messages
 
 
 async def test_a_trusted_proxy_without_the_header_is_refused_and_the_log_says_why(
@@ -338,7 +331,7 @@ async def test_a_trusted_proxy_without_the_header_is_refused_and_the_log_says_wh
     assert (
         "The connection from 127.0.0.1 failed: expected the header of the PROXY protocol, "
         "got b'GET / HTTP/1.1\\r\\n'"
-    ) in lines_of(caplog)
+    ) in caplog.messages
 
 
 async def test_whoever_is_no_trusted_proxy_cannot_speak_the_proxy_protocol(
@@ -353,7 +346,7 @@ async def test_whoever_is_no_trusted_proxy_cannot_speak_the_proxy_protocol(
         async with await trio.open_tcp_stream("127.0.0.1", server.port or 0) as stream:
             await stream.send_all(V1 + REQUEST)
             assert b" 400 " in await stream.receive_some()
-    assert "ann logged in from 127.0.0.1" in lines_of(caplog)
+    assert "ann logged in from 127.0.0.1" in caplog.messages
 
 
 async def test_a_header_that_stops_halfway_holds_a_place_for_as_long_as_a_log_in_may_take(
