@@ -949,7 +949,7 @@ def in_model(kind: Any, message: str) -> str:
         f"{kind.__name__}{part[4:]}"
         if part.startswith("data")
         else f"{kind.__name__}.{part}"
-        if part.startswith("data") or ": " in part
+        if ": " in part
         else part
         for part in message.split("; ")
     )

@@ -85,10 +85,6 @@ class Case:
 Call = Callable[[Case], Awaitable[Any]]
 
 
-def aiter_next(iterator: Any) -> Awaitable[Any]:
-    return anext(iterator)
-
-
 # By class and method: calls that fail at once, and calls that succeed as soon as they can.
 CALLS: dict[tuple[type, str], list[Call]] = {
     (Client, "__aenter__"): [lambda c: c.online.__aenter__()],
@@ -124,12 +120,12 @@ CALLS: dict[tuple[type, str], list[Call]] = {
         lambda c: c.online.wait_state(int),
     ],
     (Client, "states"): [
-        lambda c: aiter_next(c.offline.states(int)),
-        lambda c: aiter_next(c.online.states(int)),
+        lambda c: anext(c.offline.states(int)),
+        lambda c: anext(c.online.states(int)),
     ],
-    (Client, "pushes"): [lambda c: aiter_next(c.offline.pushes())],
-    (Client, "questions"): [lambda c: aiter_next(c.offline.questions())],
-    (Client, "events"): [lambda c: aiter_next(c.offline.events())],
+    (Client, "pushes"): [lambda c: anext(c.offline.pushes())],
+    (Client, "questions"): [lambda c: anext(c.offline.questions())],
+    (Client, "events"): [lambda c: anext(c.offline.events())],
     (Question, "answer"): [
         lambda c: c.question.answer(object()),
         lambda c: c.question.answer(Ask()),
