@@ -1,4 +1,4 @@
-"""What shows of an author's class before anything of it runs: misspelt names, and wrong returns."""
+"""Finds mistakes in an author's class before it runs: misspelt names, and wrong returns."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import attrs
 __all__ = ["Returned", "names_used", "near_miss", "near_misses", "returns_of"]
 
 _CLOSE = 0.8
-"""How alike two names are that are taken for one: ``user_join`` and ``user_joined`` are by 0.9."""
+"""How alike a misspelt name is to the one that was meant: ``user_join``, ``user_joined``: 0.9."""
 
 _SHORT = 6
-"""Letters up to which too many words are like a name: there, only its own letters are."""
+"""Names of up to so many letters resemble too many words: only their anagrams are near misses."""
 
 _WRONG_RETURNS = {
     ast.Dict: "a dict",
@@ -34,7 +34,7 @@ _WRONG_RETURNS = {
 
 
 def near_miss(name: str, known: Iterable[str]) -> str | None:
-    """Return which of the known names somebody meant by another one; None for none of them."""
+    """Return the known name that a misspelt one was meant for, or None."""
     long = [each for each in known if len(each) > _SHORT]
     found = difflib.get_close_matches(name, long, 1, _CLOSE)
     if found:

@@ -132,7 +132,7 @@ class SeedRun:
     async def _enter(self, kit: Kit) -> None:
         for names, seats in (
             (self._plan.names, self._seats),
-            (self._plan.watchers, self._watching),
+            (self._plan.spectators, self._watching),
         ):
             for name in names:
                 client = await kit.play(name, reconnect_for=None)

@@ -26,7 +26,7 @@ GRACE = 600.0
 
 NAMES = ("ann", "bob", "cid", "dee", "eve", "fay", "gus", "hal")
 
-WATCHERS = tuple(f"watcher{number}" for number in range(1, 21))
+SPECTATOR_NAMES = tuple(f"watcher{number}" for number in range(1, 21))
 
 
 def explore(
@@ -92,13 +92,13 @@ def explore(
     if isinstance(spectators, bool) or not isinstance(spectators, int):
         raise TypeError(f"spectators: expected how many, an int, got {spectators!r}")
     forced = os.environ.get(SEED_VARIABLE)
-    watchers = [name for name in WATCHERS if name not in names]
-    if not 0 <= spectators <= len(watchers):
-        raise ValueError(f"spectators: expected 0 to {len(watchers)}, got {spectators}")
+    free_names = [name for name in SPECTATOR_NAMES if name not in names]
+    if not 0 <= spectators <= len(free_names):
+        raise ValueError(f"spectators: expected 0 to {len(free_names)}, got {spectators}")
     plan = Plan(
         game,
         names,
-        watchers[:spectators],
+        free_names[:spectators],
         moves,
         answers,
         invariants,

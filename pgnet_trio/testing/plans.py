@@ -96,7 +96,7 @@ class Plan:
 
     game: Callable[..., Game]
     names: Sequence[str]
-    watchers: Sequence[str]
+    spectators: Sequence[str]
     moves: Strategy
     answers: Callable[[Seat, Question[Any]], object] | None
     invariants: Sequence[Invariant]
