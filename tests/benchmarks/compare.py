@@ -35,6 +35,9 @@ COVERAGE = 0.95
 TIMEOUT = 600.0
 """Seconds after which a benchmark that does not end is given up."""
 
+_LONGEST_ERRORS = 4000
+"""Characters of what a benchmark says on standard error that are told, where it fails."""
+
 
 @attrs.frozen
 class Comparable:
@@ -164,7 +167,11 @@ def _run(folder: Path, tree: Path, *arguments: str) -> str:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:
-        raise RuntimeError(f"{' '.join(arguments)} in {tree} failed:\n{errors[-2000:]}")
+        # What a server had to say comes first, what its benchmark made of that last.
+        if len(errors) > _LONGEST_ERRORS:
+            half = _LONGEST_ERRORS // 2
+            errors = f"{errors[:half]}\n[…]\n{errors[-half:]}"
+        raise RuntimeError(f"{' '.join(arguments)} in {tree} failed:\n{errors}")
     return output
 
 
