@@ -83,7 +83,8 @@ async def two_tables(program: Program, bob_says: str, ann_says: str) -> AsyncIte
 
 
 def saved_games(save_file: Path) -> dict[str, str]:
-    return {game["name"]: game["data"] for game in json.loads(save_file.read_text("utf-8"))["games"]}
+    saved = json.loads(save_file.read_text("utf-8"))
+    return {game["name"]: game["data"] for game in saved["games"]}
 
 
 # Two of the same might be one by the time that the process takes them.

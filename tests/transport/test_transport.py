@@ -49,7 +49,7 @@ from pgnet_trio.transport.pipes import SocketPipe
 from pgnet_trio.transport.rules import MAX_FRAGMENTS
 from pgnet_trio.transport.streams import detach
 from tests.kit import transports
-from tests.kit.tasks import Bystander, running_tasks
+from tests.kit.tasks import Bystander
 from tests.kit.transports import (
     ALL_PAIRS,
     BINARY,

@@ -9,16 +9,14 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import attrs
 
 from tests.benchmarks.peers import IdleResult, JobResult, SyncResult
 from tests.benchmarks.peers.generate import GRACE, WARM_UP, Plan
 from tests.benchmarks.processes import ROOT, on_server_cores
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["Command", "generate", "idle_result", "job_result", "running", "sync_result"]
 
