@@ -116,6 +116,7 @@ class SQLiteStore(Store):
                     self._update(connection, reading.version)
                 if reading.damaged_games:
                     self._set_games_aside(connection, reading)
+                self._differ_from_copies(connection)
         except BaseException:
             self._close()
             raise
@@ -269,6 +270,14 @@ class SQLiteStore(Store):
             SCHEMA_VERSION,
             old.name,
         )
+
+    def _differ_from_copies(self, connection: sqlite3.Connection) -> None:
+        # A plain copy made while no server ran is the very file that the next log begins with.
+        # Were it put back after a crash, that log would count as its own.
+        with translated_errors("write", self._path):
+            with self._transaction(connection):
+                pass
+            self._checkpoint(connection)
 
     def _set_games_aside(self, connection: sqlite3.Connection, reading: Reading) -> None:
         with translated_errors("write", self._path), self._transaction(connection):

@@ -271,6 +271,22 @@ def test_a_restored_file_wins_over_the_log_of_the_one_before(
     assert set_aside(beside(crashed, "-wal")).read_bytes() == log
 
 
+def test_a_copy_of_a_closed_file_wins_over_the_log_of_the_next_run(
+    path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = tmp_path / "copy.sqlite"
+    write(path, Changes(users={"ann": ANN}))
+    shutil.copyfile(path, copy)
+    with opened(path) as (store, _):
+        store.write(Changes(users={"bob": BOB}))
+        crashed = copy_as_after_a_crash(path, tmp_path / "crashed")
+        restored = copy_as_after_a_crash(path, tmp_path / "restored")
+    assert list(load(crashed).users) == ["ann", "bob"]
+    shutil.copyfile(copy, restored)
+    assert list(load(restored).users) == ["ann"]
+    assert "was the log of another file" in caplog.text
+
+
 def test_the_log_of_a_wholly_different_file_is_not_used(path: Path, tmp_path: Path) -> None:
     crashed, _ = crash_with_a_log(path, tmp_path)
     other = tmp_path / "other.sqlite"
