@@ -500,6 +500,37 @@ async def test_once_the_disk_answers_again_games_are_saved_as_they_are(
     assert "The save file answers again" in caplog.text
 
 
+class Held(MemoryStore):
+    """A file that another program has locked, for which each write waits in vain."""
+
+    def __init__(self, clock: MockClock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.is_held = False
+        self.tries = 0
+
+    def write(self, changes: Changes) -> None:
+        if self.is_held:
+            self.tries += 1
+            self.clock.jump(6)
+            raise StorageError("cannot write: the file is locked")
+        super().write(changes)
+
+
+async def test_a_file_that_stays_locked_is_not_tried_again_for_long(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Held(autojump_clock)
+    async with hosting(Counter, store=store, environment=cheap_environment()) as server:
+        async with playing(server, "ann", game="table 1") as ann:
+            await ann.call(Add(1))
+            store.is_held = True
+        server.shutdown()
+        await server.stopped.wait()
+    assert store.tries == 2
+    assert "The last save failed" in caplog.text
+
+
 async def test_a_write_that_hangs_does_not_keep_the_server_from_its_end(
     disk: Hanging, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

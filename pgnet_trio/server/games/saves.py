@@ -42,6 +42,9 @@ LAST_WRITE_TRIES = 3
 LAST_WRITE_PAUSE = 0.5
 """Seconds from one try of the last write to the next: what kept it from a thread or from memory may
 pass, now that the games are gone."""
+LAST_TRY_BEGINS = 10.0
+"""Seconds after the first try in which another one may begin: what took that long, as a file that
+another program has locked, takes as long again."""
 
 THREAD_WRITE_TIMEOUT = 10.0
 """Seconds that another write may still take, before the process is ended without it."""
@@ -212,7 +215,8 @@ class Saves:
         """
         # It would only keep the file busy.
         self._autosaving.cancel()
-        deadline = trio.current_time() + LAST_WRITE_DEADLINE
+        start = trio.current_time()
+        deadline = start + LAST_WRITE_DEADLINE
         problem: Exception | None = None
         for number in range(LAST_WRITE_TRIES):
             if number:
@@ -223,7 +227,7 @@ class Saves:
                 problem = error
             else:
                 return []
-            if trio.current_time() + LAST_WRITE_PAUSE >= deadline:
+            if trio.current_time() + LAST_WRITE_PAUSE >= start + LAST_TRY_BEGINS:
                 break
         unsaved = [
             name
