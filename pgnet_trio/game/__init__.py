@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgnet_trio.game.declared import Declared, declared_by
 from pgnet_trio.game.game import Game
 from pgnet_trio.game.room import (
     NO_DEFAULT,
@@ -15,9 +16,11 @@ from pgnet_trio.game.room import (
 __all__ = [
     "NO_DEFAULT",
     "BotPlayer",
+    "Declared",
     "Game",
     "NoDefault",
     "Room",
     "RoomBackend",
     "current_room",
+    "declared_by",
 ]

@@ -15,6 +15,7 @@ from pgnet_trio.author_classes import near_misses, returns_of
 from pgnet_trio.codec import check_model
 from pgnet_trio.errors import CodecError
 from pgnet_trio.game.asking import NO_DEFAULT, NoDefault
+from pgnet_trio.game.declared import declared_by
 from pgnet_trio.typed import handles_model, return_annotation
 
 __all__ = ["MIN_REQUEST_SIZE", "check_class"]
@@ -45,6 +46,8 @@ _SETTINGS = (
     "max_players",
     "max_request_size",
     "spectators",
+    "pushes",
+    "asks",
     "on_crash",
 )
 _NEARLY_HOOKS = {
@@ -71,6 +74,7 @@ def check_class(cls: type, game: type) -> None:
     """
     _check_names(cls, game)
     _check_settings(cls)
+    declared_by(cls)
     for name, counts in _HOOKS.items():
         value = inspect.getattr_static(cls, name)
         if value is not vars(game)[name]:

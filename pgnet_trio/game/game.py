@@ -45,6 +45,11 @@ class Game:
         spectators: Whether users may watch the games of this class: True, False, or None, the
             default, for where `view` does not raise for a spectator. Any other value, and one
             that is not the class's, means nothing to the server.
+        pushes: The models that games of this class push, as in ``pushes = (Said, Dealt)``: a push
+            of anything else raises TypeError. Without such a tuple the class does not say.
+        asks: What games of this class ask, as in ``asks = {Choose: Throw}``: each question's model,
+            and that of its answer. Another question raises TypeError. Without such a dict the class
+            does not say.
         on_crash: What the server does when the game raises: ``"close"`` it, or ``"restart"`` it
             from its last save, with the same players.
     """
@@ -54,6 +59,9 @@ class Game:
     max_players: int | None = None
     max_request_size: int | None = None
     spectators: Any = None
+    # An author's attribute of such a name may be anything.
+    pushes: Any = ()
+    asks: Any = MappingProxyType({})
     on_crash: Literal["close", "restart"] = "close"
 
     _handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType({})
@@ -85,7 +93,8 @@ class Game:
 
         Raises:
             TypeError: The class uses a name of `Game` for something else, or nearly such a name
-                for what nothing uses; it cannot be saved; or two of its methods handle one model.
+                for what nothing uses; it cannot be saved; two of its methods handle one model; or
+                what it declares in `pushes` or `asks` has the wrong shape.
         """
         super().__init_subclass__(**kwargs)
         check_class(cls, Game)

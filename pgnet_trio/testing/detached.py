@@ -12,7 +12,7 @@ import trio
 
 from pgnet_trio.codec import decode_json, encode_json, plain
 from pgnet_trio.errors import Reject
-from pgnet_trio.game import Game, NoDefault, current_room
+from pgnet_trio.game import Declared, Game, NoDefault, current_room, declared_by
 from pgnet_trio.protocol.v2.envelopes import encode_push
 from pgnet_trio.server.room.members import Members
 from pgnet_trio.server.room.publisher import check_size
@@ -73,6 +73,7 @@ def detached(
     finally:
         current_room.reset(token)
     room.game = made
+    room.declared = declared_by(type(made))
     for player in names:
         room.join(player)
     return made
@@ -89,6 +90,7 @@ class _DetachedRoom:
 
     Attributes:
         game: The game, once it is made.
+        declared: What its class declares that it pushes.
         locked: Whether nobody more may join, which is nobody's concern here.
         players: Who has joined.
     """
@@ -106,6 +108,7 @@ class _DetachedRoom:
         self.options = options
         self.random = random
         self.locked = False
+        self.declared: Declared = declared_by(Game)
         self._players: list[str] = []
         self._save_string = save_string
         self._start = _now()
@@ -143,6 +146,7 @@ class _DetachedRoom:
         """Check a push."""
         push = to_push(message, payload)
         check_game_message(push.message)
+        self.declared.check_push(message, push)
         check_size(encode_push(push))
         # Whom it names is checked too, though nobody is there to get it.
         Members().select(to, exclude)

@@ -111,8 +111,9 @@ class ServerRoom:
         """Send something unasked, at the end of this turn."""
         push = to_push(message, payload)
         check_game_message(push.message)
-        envelope = encode_push(push)
         room = self._room
+        room.instance.declared.check_push(message, push)
+        envelope = encode_push(push)
         members = room.members.select(to, exclude)
         if members:
             room.publisher.check_push(members, envelope)
@@ -168,6 +169,7 @@ class ServerRoom:
         self.refuse_in_turn("ask")
         room = self._room
         try:
+            room.instance.declared.check_question(question, answer)
             member = room.members.get(player)
             if member is None or member.is_spectator:
                 raise PlayerLeft(f"{player!r} cannot be asked: no such player is in the game.")

@@ -12,7 +12,7 @@ import trio
 
 from pgnet_trio.author_classes import names_used
 from pgnet_trio.codec import encode_json
-from pgnet_trio.game import Game, RoomBackend, current_room
+from pgnet_trio.game import Declared, Game, RoomBackend, current_room, declared_by
 from pgnet_trio.messages import DEFAULT_HEARTBEAT_RATE, Response, Status
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class GameInstance:
         is_persistent: Whether it wanted to be saved when it was made.
         gives_save: Whether its class says what to save.
         handlers: The handlers of typed messages.
+        declared: What its class declares that it pushes and asks.
         has_info: Whether it describes itself to the lobby.
         has_heartbeat: Whether it wants heartbeats.
         has_view: Whether it shows a state.
@@ -79,6 +80,8 @@ class GameInstance:
         self.name = name
         self.start = trio.current_time()
         self.made = False
+        # Before the game is made, nobody is here to whom its `__init__` could push anything.
+        self.declared: Declared = declared_by(Game)
         self.loaded = save_string
         self.save_string = save_string
         self._make_game = make_game
@@ -91,6 +94,7 @@ class GameInstance:
         finally:
             current_room.reset(token)
         game_class = type(self.game)
+        self.declared = declared_by(game_class)
         self.is_persistent = bool(self.game.persistent)
         self.gives_save = game_class.get_save_string is not Game.get_save_string
         self.handlers = game_class._handlers
