@@ -31,21 +31,22 @@ class Backoff:
         reconnect_for: Seconds from a drop to giving up; infinite for ever.
 
     Attributes:
+        reconnect_for: The same.
         resume_timeout: Seconds that the next try to come back may take.
         give_up_at: The time at which a session that is not back ends.
     """
 
     def __init__(self, reconnect_for: float) -> None:
+        self.reconnect_for = reconnect_for
         self.resume_timeout = RESUME_TIMEOUT
         self.give_up_at = math.inf
-        self._reconnect_for = reconnect_for
         self._pause = FIRST_PAUSE
         self._is_stuck = False
 
     def note_drop(self, now: float) -> None:
         """Start the time for coming back; a session that is stuck has what is left of it."""
         if not self._is_stuck:
-            self.give_up_at = now + self._reconnect_for
+            self.give_up_at = now + self.reconnect_for
 
     def next_pause(self, share: float) -> float:
         """Return the seconds until the next try, and lengthen the pause after it.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from types import TracebackType
+from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 
 import trio
@@ -95,13 +95,13 @@ class Client(LobbyRequests, GameReading):
         invite_code: str = "",
         verify_server_pubkey: str = "",
         minimum_protocol: int = 1,
-        reconnect_for: float | None = 60.0,
+        reconnect_for: float | EllipsisType | None = ...,
         environment: Environment | None = None,
     ) -> None:
         """Use `Client.remote` or `Client.local` instead."""
         if minimum_protocol not in (1, 2):
             raise ValueError(f"minimum_protocol: expected 1 or 2, got {minimum_protocol!r}.")
-        if reconnect_for is not None and not reconnect_for >= 0:
+        if isinstance(reconnect_for, (int, float)) and not reconnect_for >= 0:
             raise ValueError(
                 f"reconnect_for: expected seconds, or None for ever; got {reconnect_for!r}."
             )
@@ -137,7 +137,7 @@ class Client(LobbyRequests, GameReading):
         port: int = DEFAULT_PORT,
         verify_server_pubkey: str = "",
         minimum_protocol: int = 1,
-        reconnect_for: float | None = 60.0,
+        reconnect_for: float | EllipsisType | None = ...,
         transport: str | None = None,
         environment: Environment | None = None,
     ) -> Self:
@@ -155,7 +155,8 @@ class Client(LobbyRequests, GameReading):
                 With 1, the client speaks the older protocol too, but only at a first contact with
                 no key to verify; `protocol` says which one it is.
             reconnect_for: Seconds for which the client tries to replace a dropped connection; 0
-                for never, None for ever. Requests wait meanwhile.
+                for never, None for ever. Left out, they are what the server says at the log-in: at
+                least 60, and more than its `resume_grace`. Requests wait meanwhile.
             transport: The WebSocket library: ``"trio-websocket"``, ``"websockets"``, or None for
                 the fastest that is installed.
             environment: Randomness, to replace in tests.

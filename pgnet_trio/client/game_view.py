@@ -33,13 +33,12 @@ from pgnet_trio.client.limits import (
     MAX_OPEN_QUESTIONS_SIZE,
     MAX_PLAYERS_SIZE,
     MAX_STATE_SIZE,
-    PLAYER_SIZE,
     check,
 )
+from pgnet_trio.client.players import players_size, read_players
 from pgnet_trio.client.questions import OpenQuestion, Question
 from pgnet_trio.codec import plain
-from pgnet_trio.codec.faults import value_name
-from pgnet_trio.errors import CodecError, PGNetError, ProtocolError
+from pgnet_trio.errors import CodecError, PGNetError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import PLAYERS, Packet, Push, Response
 from pgnet_trio.protocol.events import (
@@ -52,6 +51,7 @@ from pgnet_trio.protocol.events import (
     StateShown,
     Withdrawn,
 )
+from pgnet_trio.protocol.v2 import features
 from pgnet_trio.protocol.v2.envelopes import encode
 from pgnet_trio.typed import models_by_name
 
@@ -68,6 +68,10 @@ ModelT = TypeVar("ModelT")
 
 class GameViewOwner(Protocol):
     """What a game view needs of the run that it belongs to."""
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The features of the protocol that are in use."""
 
     def call_hook(self, hook: Callable[..., Any] | None, argument: Any, size: int = 0) -> None:
         """Queue the call of an event about so many bytes; None is nothing to call. Never waits."""
@@ -398,9 +402,7 @@ class GameView:
 
     def _take_players(self, payload: dict[str, Any]) -> None:
         players = {} if payload.get("all") else dict(self.players)
-        changes = payload.get("players", {})
-        if not isinstance(changes, dict):
-            raise ProtocolError(f"players: expected a map, got {value_name(changes)}")
+        changes = read_players(payload, as_list=features.PLAYERS in self._owner.features)
         for name, online in changes.items():
             if online is None:
                 players.pop(name, None)
@@ -409,13 +411,13 @@ class GameView:
         if [*players.items()] == [*self.players.items()]:
             # Nothing changed: whoever joined while this client was away has left again.
             return
-        check("bytes of a game's players", _players_size(players), MAX_PLAYERS_SIZE)
+        check("bytes of a game's players", players_size(players), MAX_PLAYERS_SIZE)
         self.players = players
         self._show_players()
 
     def _show_players(self) -> None:
         players = dict(self.players)
-        self._owner.call_hook(self._hooks.on_players, players, _players_size(players))
+        self._owner.call_hook(self._hooks.on_players, players, players_size(players))
 
     def _take_question(self, event: QuestionAsked) -> None:
         deadline = math.inf if event.deadline is None else event.deadline
@@ -445,7 +447,3 @@ class GameView:
     def _put_event(self, event: Event, size: int = 0) -> None:
         if self._events is not None:
             self._events.put(event, size)
-
-
-def _players_size(players: dict[str, bool]) -> int:
-    return sum(map(len, players)) + PLAYER_SIZE * len(players)

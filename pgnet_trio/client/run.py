@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -79,7 +80,7 @@ class ClientRun:
         status: How things are before the run begins.
         minimum_protocol: 2 to refuse servers that speak protocol 1 only.
         reconnect_for: Seconds for which the session tries to replace a dropped connection; None
-            for ever.
+            for ever, ``...`` for as long as the server says.
 
     Attributes:
         callbacks: The calls that wait.
@@ -105,7 +106,7 @@ class ClientRun:
         *,
         status: str,
         minimum_protocol: int,
-        reconnect_for: float | None,
+        reconnect_for: float | EllipsisType | None,
     ) -> None:
         self._hooks = hooks
         self._username = one_line(credentials.username, 100)
@@ -405,6 +406,11 @@ class ClientRun:
         self._game_changed.unpark_all()
 
     # What the game view asks for: see `GameViewOwner`.
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The features of the protocol that are in use."""
+        return self.session.features
 
     def call_hook(self, hook: Callable[..., Any] | None, argument: Any, size: int = 0) -> None:
         """Queue the call of an event that a game causes; too many of them end the session."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from types import EllipsisType
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -55,6 +56,9 @@ The first key hardly ever comes back: a server that restarts without a key file 
 good. But a client that gave up at once would let whoever answers a single try in the server's place
 end the session. As it is, they have to answer every try for this long, and whoever can do that
 could as well cut the connection."""
+
+DEFAULT_RECONNECT = 60.0
+"""Seconds for which a client tries to come back where neither its program nor its server says."""
 
 PING_INTERVAL = 15.0
 KEEPALIVE_TIMEOUT = 20.0
@@ -106,7 +110,7 @@ class ClientSession:
         owner: Whom the session tells what happens.
         minimum_protocol: 2 to refuse servers that speak protocol 1 only.
         reconnect_for: Seconds for which the session tries to replace a dropped connection; None
-            for ever.
+            for ever, ``...`` for as long as the server says.
 
     Attributes:
         end_reason: Why the session ended; None while it lasts.
@@ -124,7 +128,7 @@ class ClientSession:
         owner: SessionOwner,
         *,
         minimum_protocol: int,
-        reconnect_for: float | None,
+        reconnect_for: float | EllipsisType | None,
     ) -> None:
         self.end_reason: str | None = None
         self.end_error: PGNetError | None = None
@@ -136,7 +140,11 @@ class ClientSession:
         self._outbox = outbox
         self._owner = owner
         self._minimum_protocol = minimum_protocol
-        self._reconnect_for = math.inf if reconnect_for is None else reconnect_for
+        # Whether the server says how long to try, and the program does not.
+        self._is_told_how_long = isinstance(reconnect_for, EllipsisType)
+        self._reconnect_for = DEFAULT_RECONNECT
+        if not isinstance(reconnect_for, EllipsisType):
+            self._reconnect_for = math.inf if reconnect_for is None else reconnect_for
         self._token = b""
         # Stands for the password, so that a server that was restarted need not hash it.
         self._login_token = b""
@@ -232,7 +240,8 @@ class ClientSession:
                     self._tell_mismatch(error, again=is_told)
                 failure, mismatch, is_told = str(error), error, True
                 lasts = trio.current_time() - mismatched_since
-                if lasts >= MISMATCH_PATIENCE and self._reconnect_for < math.inf:
+                for_ever = self._reconnect_for == math.inf and not self._is_told_how_long
+                if lasts >= MISMATCH_PATIENCE and not for_ever:
                     break
             except PGNetError as error:
                 failure, mismatch = str(error), None
@@ -414,6 +423,9 @@ class ClientSession:
         if isinstance(first, LoggedIn):
             self._token = first.token
             self._login_token = first.login_token or self._login_token
+            if self._is_told_how_long and first.reconnect_for is not None:
+                self._reconnect_for = first.reconnect_for
+                self._backoff.reconnect_for = first.reconnect_for
         return [first, *more]
 
     def _lose_session(self, reason: str) -> None:

@@ -179,11 +179,16 @@ class LoggedIn:
         token: The token with which this client can resume the session; empty where it cannot.
         login_token: What this client can log in with later instead of its password; empty where
             the server has said nothing new of that.
+        grace: Seconds that the session outlives a connection, infinite for ever; None where the
+            server has not said.
+        reconnect_for: Seconds for which a client should try to come back; likewise.
     """
 
     message: str
     token: bytes = attrs.field(default=b"", repr=False)
     login_token: bytes = attrs.field(default=b"", repr=False)
+    grace: float | None = None
+    reconnect_for: float | None = None
 
 
 @attrs.frozen

@@ -125,6 +125,8 @@ async def _serve(room: RoomTask, username: str, transport: Transport) -> None:
         try:
             await _wait_for_log_in(connection)
             delivery = ServerDelivery()
+            # Before the bot is told anything: what it is told depends on them.
+            delivery.features = protocol.features
             session = _BotSession(
                 username,
                 LoggedInClient(SenderV2(delivery), delivery),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +54,11 @@ class HostileServer(Connector):
 
     encrypted = False
 
-    def __init__(self, script: Callable[[Send], Awaitable[None]]) -> None:
+    def __init__(
+        self, script: Callable[[Send], Awaitable[None]], features: Sequence[str] = ("columns",)
+    ) -> None:
         self._script = script
+        self._features = features
 
     def __str__(self) -> str:
         return "a hostile server"
@@ -86,7 +89,7 @@ class HostileServer(Connector):
         try:
             async with trio.open_nursery() as nursery:
                 await there.receive()
-                await send([HELLO, None, ["columns"]], [WELCOME, "hello", bytes(32)])
+                await send([HELLO, None, self._features], [WELCOME, "hello", bytes(32)])
                 await send([GAME, "table 1", 0.0, 0.0, "", ""])
                 nursery.start_soon(read)
                 await self._script(send)
@@ -95,8 +98,10 @@ class HostileServer(Connector):
             pass
 
 
-def client_of(script: Callable[[Send], Awaitable[None]], **options: Any) -> Client:
-    return Client(HostileServer(script), username="ann", **options)
+def client_of(
+    script: Callable[[Send], Awaitable[None]], *, features: Sequence[str] = ("columns",)
+) -> Client:
+    return Client(HostileServer(script, features), username="ann")
 
 
 @asynccontextmanager
@@ -277,6 +282,30 @@ async def test_players_that_are_no_map_end_the_session(
 
     async with client_of(script) as ann:
         assert (await ended(ann)).startswith("players: expected a map, got ")
+
+
+@pytest.mark.parametrize(
+    ("players", "complaint"),
+    [
+        ({"ann": True}, "expected a list, got "),
+        ("ann", "expected a list, got "),
+        (None, "expected a list, got "),
+        (["ann"], "expected pairs of a name and a bool or nil, got 'ann'"),
+        ([["ann"]], "expected pairs of a name and a bool or nil, got ['ann']"),
+        ([["ann", 1]], "expected pairs of a name and a bool or nil, got ['ann', 1]"),
+        ([[7, True]], "expected pairs of a name and a bool or nil, got [7, True]"),
+        ([["ann", True, 0]], "expected pairs of a name and a bool or nil, got ['ann', True, 0]"),
+        ([["ann", True], ["bob", True], ["ann", None]], "expected each once, got ann again"),
+    ],
+)
+async def test_players_that_are_no_list_of_pairs_end_the_session(
+    players: object, complaint: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def script(send: Send) -> None:
+        await send([PUSH, PLAYERS, {"players": players}])
+
+    async with client_of(script, features=["players"]) as ann:
+        assert (await ended(ann)).startswith(f"players: {complaint}")
 
 
 @pytest.mark.parametrize("rate", [-1.0, -1e308, 1e-320])

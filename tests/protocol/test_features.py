@@ -32,6 +32,7 @@ from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 from pgnet_trio.protocol.v2.features import (
     COLUMNS,
     FEATURES,
+    GRACE,
     MAX_FEATURE_NAME,
     MAX_FEATURES,
     RESTART,
@@ -216,6 +217,48 @@ def test_fewer_lost_pushes_than_one_break_the_rules(count: int) -> None:
     log_in(client, server)
     with pytest.raises(ProtocolError, match=f"expected 1 push or more, got {count}"):
         client.receive(ScriptedPeer(None).say(wire.LostEnvelope(count)))
+
+
+# How long a session is kept, and how long to try
+
+INFINITE = float("inf")
+
+
+def welcome(client: ClientProtocol, server: ServerProtocol, times: tuple[float, float]) -> object:
+    exchange(client, server)
+    server.accept("Welcome.", TOKEN, ServerDelivery(), times=times)
+    (event,) = exchange(client, server)
+    return event
+
+
+@pytest.mark.parametrize("times", [(30.0, 60.0), (0.0, 60.0), (INFINITE, INFINITE)])
+def test_the_welcome_tells_how_long_a_session_is_kept(times: tuple[float, float]) -> None:
+    assert welcome(*make_pair(), times) == LoggedIn("Welcome.", TOKEN, b"", *times)
+    assert welcome(*make_pair(client=FEATURES - {GRACE}), times) == LoggedIn("Welcome.", TOKEN)
+    assert welcome(*make_pair(server=()), times) == LoggedIn("Welcome.", TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("features", "more", "complaint"),
+    [
+        ((), [b"", 30.0, 60.0], "a grace came, and the feature 'grace' is not in use"),
+        ((), [b"", None, None], "a grace came, and the feature 'grace' is not in use"),
+        (["grace"], [b"", 30.0], "expected a grace and how long to try, of 0 s or more each"),
+        (["grace"], [b"", 30.0, -5.0], "of 0 s or more each, or nil; got 30 and -5"),
+        (["grace"], [b"", INFINITE, 60.0], "expected an array of envelopes"),
+        (["grace"], [b"", "30", 60.0], "expected an array of envelopes"),
+        (["grace"], [b"", 30.0, 60.0, 1], "expected an array of envelopes"),
+    ],
+)
+def test_a_welcome_with_wrong_times_breaks_the_rules(
+    features: Collection[str], more: list[object], complaint: str
+) -> None:
+    client, server = make_pair(server=features, encrypted=False)
+    message = server.next_message()
+    assert message is not None
+    assert client.receive(message) == []
+    with pytest.raises(ProtocolError, match=complaint):
+        client.receive(ScriptedPeer(None).say([3, "Welcome.", TOKEN, *more]))
 
 
 # Tables column by column

@@ -1325,7 +1325,8 @@ def test_no_repr_shows_a_secret() -> None:
     assert repr(RequestEnvelope(1, "join", payload)) == (
         "RequestEnvelope(id=1, message='join', quiet=False, created_on=None)"
     )
-    assert [name for name, _ in Welcome("hi", token, token).__rich_repr__()] == ["message"]
+    shown_names = [name for name, _ in Welcome("hi", token, token).__rich_repr__()]
+    assert shown_names == ["message", "grace", "reconnect_for"]
 
 
 def test_a_broken_rule_is_told_without_what_was_said() -> None:

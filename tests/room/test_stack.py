@@ -126,6 +126,7 @@ class Listener:
     username: str
     online: bool = True
     takes_pushes: bool = True
+    takes_player_lists: bool = True
     heard: list[str] = attrs.field(factory=list)
 
     def answer(self, turn: PacketTurn, response: Response, /) -> None:

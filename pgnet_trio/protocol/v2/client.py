@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from binascii import b2a_base64
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ from pgnet_trio.protocol.events import (
 )
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.endpoint import Endpoint
-from pgnet_trio.protocol.v2.features import FEATURES, TOKEN
+from pgnet_trio.protocol.v2.features import FEATURES, GRACE, TOKEN
 from pgnet_trio.protocol.v2.states import (
     CLIENT_TRANSITIONS,
     COUNTED,
@@ -317,7 +318,7 @@ class ClientProtocol(Endpoint):
                 raise ProtocolError(f"expected a token of {TOKEN_BYTES} bytes")
             if envelope.login_token:
                 self._check_token(envelope.login_token)
-            return LoggedIn(envelope.message, envelope.token, envelope.login_token)
+            return self._logged_in(envelope)
         elif kind is wire.ResumedEnvelope:
             self._delivery.resume(envelope.last_request)
             return Resumed()
@@ -334,3 +335,23 @@ class ClientProtocol(Endpoint):
             if self._token:
                 self._state = State.RETURN
         return None
+
+    def _logged_in(self, welcome: wire.Welcome) -> LoggedIn:
+        """Return the event of a welcome.
+
+        Raises:
+            ProtocolError: It says times without the feature, or only one, or one below 0.
+        """
+        told = welcome.message, welcome.token, welcome.login_token
+        times = welcome.grace, welcome.reconnect_for
+        if times == (wire.NOT_TOLD, wire.NOT_TOLD):
+            return LoggedIn(*told)
+        if GRACE not in self._features:
+            raise ProtocolError(f"a grace came, and the feature {GRACE!r} is not in use")
+        seconds = [math.inf if each is None else each for each in times]
+        if min(seconds) < 0:
+            raise ProtocolError(
+                "expected a grace and how long to try, of 0 s or more each, or nil; "
+                f"got {seconds[0]:g} and {seconds[1]:g}"
+            )
+        return LoggedIn(*told, *seconds)

@@ -10,6 +10,7 @@ made there too.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
@@ -24,6 +25,7 @@ from pgnet_trio.messages import PLAYERS, Packet, Push, Response, explicit_time
 from pgnet_trio.protocol.events import FEW_BYTES, MAX_REASON
 
 __all__ = [
+    "NOT_TOLD",
     "PING",
     "PONG",
     "Acknowledgement",
@@ -129,15 +131,23 @@ class ResumeEnvelope(_Envelope, tag=2, frozen=True):
     received: int
 
 
+NOT_TOLD = -1.0
+"""Stands for seconds that a welcome does not say: no time is below 0."""
+
+
 class Welcome(_Envelope, tag=3, frozen=True):
     """Server: the client is logged in; the token is for resuming the session.
 
-    The login token, of the feature ``token``, is for logging in later.
+    The login token, of the feature ``token``, is for logging in later. Of the feature ``grace`` are
+    the seconds that a session outlives its connection, and those for which a client should try to
+    come back; nil for ever.
     """
 
     message: str
     token: bytes
     login_token: bytes = b""
+    grace: Finite | None = NOT_TOLD
+    reconnect_for: Finite | None = NOT_TOLD
 
 
 class ResumedEnvelope(_Envelope, tag=4, frozen=True):
@@ -479,12 +489,25 @@ def encode_token_log_in(username: str, token: bytes) -> bytes:
     return encode((_NUMBERS[LogInEnvelope], username, "", "", token))
 
 
-def encode_welcome(message: str, token: bytes, login_token: bytes = b"") -> bytes:
-    """Encode a welcome; a login token is of the feature ``token``, and empty where there is none.
+def encode_welcome(
+    message: str,
+    token: bytes,
+    login_token: bytes = b"",
+    times: tuple[float, float] | None = None,
+) -> bytes:
+    """Encode a welcome. Fields at its end are left out: without the feature, no client takes them.
 
-    The field is left out then: without the feature, no client takes it.
+    Args:
+        message: What the client is told.
+        token: What the session is resumed with.
+        login_token: What stands for the password, of the feature ``token``; empty for nothing.
+        times: The grace, and how long to try to come back, of the feature ``grace``: seconds, or
+            infinite. None says nothing of them.
     """
     fields: tuple[Any, ...] = (_NUMBERS[Welcome], message, token)
+    if times is not None:
+        finite = (None if seconds == math.inf else seconds for seconds in times)
+        return encode((*fields, login_token, *finite))
     return encode((*fields, login_token) if login_token else fields)
 
 

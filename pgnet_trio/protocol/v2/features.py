@@ -15,9 +15,11 @@ __all__ = [
     "COLUMNS",
     "DIRECTORY",
     "FEATURES",
+    "GRACE",
     "LOST",
     "MAX_FEATURES",
     "MAX_FEATURE_NAME",
+    "PLAYERS",
     "REJOIN",
     "RESTART",
     "TOKEN",
@@ -30,8 +32,15 @@ COLUMNS = "columns"
 DIRECTORY = "directory"
 """The request for the directory of games takes `after` and `limit`, and its answer says `more`."""
 
+GRACE = "grace"
+"""The welcome says how long a session outlives its connection, and how long a client should try to
+come back."""
+
 LOST = "lost"
 """The server says where it has dropped pushes, of which too many waited, and how many."""
+
+PLAYERS = "players"
+"""The push that says who is in the game has a list of the players, in their order, and no map."""
 
 REJOIN = "rejoin"
 """The answer to joining a game tells its options, with which joining may make the game anew."""
@@ -42,7 +51,9 @@ RESTART = "restart"
 TOKEN = "token"
 """The server gives the client a token, with which it may log in later instead of the password."""
 
-FEATURES: frozenset[str] = frozenset({COLUMNS, DIRECTORY, LOST, REJOIN, RESTART, TOKEN})
+FEATURES: frozenset[str] = frozenset(
+    {COLUMNS, DIRECTORY, GRACE, LOST, PLAYERS, REJOIN, RESTART, TOKEN}
+)
 """The features of this release; docs/protocol.md has a table of them."""
 
 MAX_FEATURES = 64

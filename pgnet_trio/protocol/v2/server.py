@@ -26,7 +26,7 @@ from pgnet_trio.protocol.events import (
 )
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.endpoint import Endpoint
-from pgnet_trio.protocol.v2.features import FEATURES, RESTART, TOKEN
+from pgnet_trio.protocol.v2.features import FEATURES, GRACE, RESTART, TOKEN
 from pgnet_trio.protocol.v2.states import (
     CLOSED,
     HANDSHAKE,
@@ -164,7 +164,13 @@ class ServerProtocol(Endpoint):
         return TOKEN in self._features
 
     def accept(
-        self, message: str, token: bytes, delivery: ServerDelivery, login_token: bytes = b""
+        self,
+        message: str,
+        token: bytes,
+        delivery: ServerDelivery,
+        login_token: bytes = b"",
+        *,
+        times: tuple[float, float] | None = None,
     ) -> None:
         """Let the client in, with a new session.
 
@@ -174,9 +180,13 @@ class ServerProtocol(Endpoint):
             delivery: The session's delivery.
             login_token: What the client can log in with later, where it `takes_tokens`; empty
                 for nothing.
+            times: Seconds that the session outlives this connection, and seconds for which the
+                client should try to come back; either may be infinite. None says nothing of them.
         """
         delivery.features = self.features
-        self._open(delivery, wire.encode_welcome(message, token, login_token))
+        if GRACE not in self.features:
+            times = None
+        self._open(delivery, wire.encode_welcome(message, token, login_token, times))
 
     def resume(self, delivery: ServerDelivery, received: int) -> None:
         """Resume a session over this connection.

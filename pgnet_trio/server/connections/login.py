@@ -44,6 +44,13 @@ logger = logging.getLogger("pgnet_trio.server")
 ResultT = TypeVar("ResultT")
 
 TOO_OLD = "This server speaks protocol 2 and later, and your client does not; update it."
+MIN_RECONNECT = 60.0
+"""Seconds for which clients are told to try to come back, at least."""
+
+RESTART_TIME = 30.0
+"""Seconds beyond the grace for which they are told to: whoever is too late for their session may
+find their game, also after a restart."""
+
 SESSION_OVER = "The server was restarted, or you were away for too long."
 
 
@@ -257,8 +264,14 @@ class Login:
         )
         token = context.options.environment.random_bytes(v2.TOKEN_BYTES)
         login_token = self._give_token(username) if protocol.takes_tokens else b""
-        protocol.accept(f"Welcome, {username}.", token, delivery, login_token)
         grace = context.options.resume_grace
+        protocol.accept(
+            f"Welcome, {username}.",
+            token,
+            delivery,
+            login_token,
+            times=(grace, max(MIN_RECONNECT, grace + RESTART_TIME)),
+        )
         return LoggedInClient(SenderV2(delivery), delivery, token, grace, self._address)
 
     def _give_token(self, username: str) -> bytes:

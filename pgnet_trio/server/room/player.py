@@ -58,6 +58,10 @@ class Sender(Protocol):
     answers_in_order: bool
     takes_pushes: bool
 
+    @property
+    def takes_player_lists(self) -> bool:
+        """Whether the client takes the players as a list, and not as a map."""
+
     def respond(self, request_id: int, response: Response, /) -> None:
         """Answer a request.
 
@@ -101,6 +105,10 @@ class Player(Protocol):
     @property
     def takes_pushes(self) -> bool:
         """Whether the user's protocol can carry what was not asked for."""
+
+    @property
+    def takes_player_lists(self) -> bool:
+        """Whether the user's client takes the players as a list, and not as a map."""
 
     def answer(self, turn: PacketTurn, response: Response, /) -> None:
         """Answer one of the player's requests."""

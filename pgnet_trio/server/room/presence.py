@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from pgnet_trio.messages import PLAYERS, Push
@@ -117,15 +118,30 @@ class Presence:
                 # Changes would pile up until they are back; a list of who is there will do then.
                 member.missed_presence = True
         if members:
-            self._publisher.push(members, _encode_players(changes, whole=False))
+            self._publisher.push(members, _players_encoder(changes, whole=False))
 
     def _tell_all_players(self, member: Member) -> None:
         # This list shows a member who is away as offline. By the time they read it they are back,
         # so it is sent again then.
         member.missed_presence = not member.player.online
-        member.player.push(_encode_players(self._members.presence, whole=True))
+        encode_for = _players_encoder(self._members.presence, whole=True)
+        member.player.push(encode_for(member.player))
 
 
-def _encode_players(players: Mapping[str, bool | None], *, whole: bool) -> bytes:
-    """Encode who is there: connected (True), dropped (False), or gone (None)."""
-    return encode_push(Push(PLAYERS, {"players": dict(players), "all": whole}))
+def _players_encoder(
+    players: Mapping[str, bool | None], *, whole: bool
+) -> Callable[[Player], bytes]:
+    """Return what encodes who is there, as a player's client takes it; each form once.
+
+    Args:
+        players: By name: True for connected, False for dropped, None for gone.
+        whole: Whether these are all players, or those that changed.
+    """
+    players = dict(players)
+
+    @functools.cache
+    def encode(as_list: bool) -> bytes:
+        listed = [[*each] for each in players.items()] if as_list else players
+        return encode_push(Push(PLAYERS, {"players": listed, "all": whole}))
+
+    return lambda player: encode(player.takes_player_lists)

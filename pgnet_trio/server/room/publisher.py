@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -65,7 +66,7 @@ class Publisher:
     def __init__(self, instance: GameInstance, members: Members, queue: TurnQueue) -> None:
         self.info = ""
         self.views: Views | None = None
-        self.pushes: list[tuple[list[Member], bytes]] = []
+        self.pushes: list[tuple[list[Member], bytes | Callable[[Player], bytes]]] = []
         self.touched: dict[Player, None] = {}
         self.unseeing: list[Member] = []
         self._instance = instance
@@ -82,8 +83,13 @@ class Publisher:
         """Begin with a game that was just made."""
         self.views = Views(self._instance.game) if self._instance.has_view else None
 
-    def push(self, members: list[Member], envelope: bytes) -> None:
-        """Keep an encoded push, which is sent when the turn or step is published."""
+    def push(self, members: list[Member], envelope: bytes | Callable[[Player], bytes]) -> None:
+        """Keep a push, which is sent when the turn or step is published.
+
+        Args:
+            members: Who gets it.
+            envelope: It, encoded; or what encodes it for a player whose client has come by then.
+        """
         self.pushes.append((members, envelope))
 
     def check_push(self, members: list[Member], envelope: bytes) -> None:
@@ -105,7 +111,9 @@ class Publisher:
         if self._pushed_to is None:
             self._pushed_to = {}
             for receivers, earlier in self.pushes:
-                self._count_push(receivers, len(earlier) + ENTRY_OVERHEAD)
+                # Who is there is no push of the author's.
+                if isinstance(earlier, bytes):
+                    self._count_push(receivers, len(earlier) + ENTRY_OVERHEAD)
         self._count_push(members, size + ENTRY_OVERHEAD)
 
     def _count_push(self, members: list[Member], size: int) -> None:
@@ -150,6 +158,11 @@ class Publisher:
         pushes, self.pushes = self.pushes, []
         touched = self.touched
         for members, envelope in pushes:
+            if not isinstance(envelope, bytes):
+                for member in members:
+                    member.push(envelope(member.player))
+                    touched[member.player] = None
+                continue
             for member in members:
                 member.push(envelope)
                 touched[member.player] = None

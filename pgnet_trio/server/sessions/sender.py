@@ -12,7 +12,7 @@ from pgnet_trio.protocol.v2.envelopes import (
     encode,
     encode_question,
 )
-from pgnet_trio.protocol.v2.features import RESTART
+from pgnet_trio.protocol.v2.features import PLAYERS, RESTART
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from pgnet_trio.server.room.player import Sender
 
@@ -58,6 +58,7 @@ class SenderV1:
 
     answers_in_order = True
     takes_pushes = False
+    takes_player_lists = False
 
     def __init__(self, protocol: v1.ServerProtocol) -> None:
         self.respond = protocol.respond
@@ -97,6 +98,11 @@ class SenderV2:
         self.respond = delivery.respond
         self.push = delivery.push
         self.show = delivery.show
+
+    @property
+    def takes_player_lists(self) -> bool:
+        """Whether the feature is in use that has the players as a list."""
+        return PLAYERS in self._delivery.features
 
     def enter_game(self, name: str, heartbeat_rate: float, time: float) -> None:
         """Tell the client that its user is in a game."""

@@ -142,6 +142,11 @@ class Session:
         return self.client.sender.takes_pushes
 
     @property
+    def takes_player_lists(self) -> bool:
+        """Whether the user's client takes the players as a list, and not as a map."""
+        return self.client.sender.takes_player_lists
+
+    @property
     def unanswered(self) -> int:
         """How many requests are not answered yet."""
         return self._unanswered
