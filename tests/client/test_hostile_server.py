@@ -99,9 +99,12 @@ class HostileServer(Connector):
 
 
 def client_of(
-    script: Callable[[Send], Awaitable[None]], *, features: Sequence[str] = ("columns",)
+    script: Callable[[Send], Awaitable[None]],
+    *,
+    features: Sequence[str] = ("columns",),
+    **options: Any,
 ) -> Client:
-    return Client(HostileServer(script, features), username="ann")
+    return Client(HostileServer(script, features), username="ann", **options)
 
 
 @asynccontextmanager

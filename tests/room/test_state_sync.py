@@ -519,15 +519,13 @@ async def test_what_all_see_is_encoded_once_in_each_form(
             f"pgnet_trio.server.room.snapshots.{function.__name__}", counting(name, function)
         )
 
-    class Older(ClientProtocol):
-        def __init__(self, **options: Any) -> None:
-            super().__init__(features=FEATURES - {COLUMNS}, **options)
-
+    options = ClientProtocol.__init__.__kwdefaults__
+    assert options is not None
     async with hosting(Adding) as server, trio.open_nursery() as nursery:
         clients = [server.client(f"user{number}") for number in range(10)]
         for number, client in enumerate(clients):
             if number == 10 - older:
-                monkeypatch.setattr("pgnet_trio.protocol.v2.ClientProtocol", Older)
+                monkeypatch.setitem(options, "features", FEATURES - {COLUMNS})
             await nursery.start(client.run)
             await client.join_game("table 1")
         await wait_all_tasks_blocked()

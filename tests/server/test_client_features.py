@@ -19,13 +19,8 @@ if TYPE_CHECKING:
     from pgnet_trio.protocol.events import ClientEvent
 
 
-class Slow(Game):
-    """Takes its time over whoever leaves; says what it is told."""
-
-    gate = trio.Event()
-
-    async def user_left(self, username: str, /) -> None:
-        await self.gate.wait()
+class Echo(Game):
+    """Says what it is told."""
 
     def handle_game_packet(self, packet: Packet) -> Response:
         self.room.push(packet.message, {})
@@ -65,7 +60,7 @@ async def test_players_come_in_the_order_of_joining(
     features: Collection[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with (
-        hosting(Slow) as server,
+        hosting(Echo) as server,
         playing(server, *NAMES, game="table 1") as (zoe, *_),
     ):
         name_features(monkeypatch, features)
@@ -83,7 +78,7 @@ async def test_players_come_in_the_order_of_joining(
 async def test_each_client_gets_the_form_that_it_takes(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with hosting(Slow) as server, playing(server, "ann", game="table 1") as ann:
+    async with hosting(Echo) as server, playing(server, "ann", game="table 1") as ann:
         name_features(monkeypatch, FEATURES - {PLAYERS})
         async with playing(server, "bob", game="table 1") as bob:
             name_features(monkeypatch, FEATURES)
@@ -100,24 +95,20 @@ async def test_each_client_gets_the_form_that_it_takes(
 async def test_who_takes_over_gets_the_form_that_their_client_takes(
     newer: Collection[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even where a change was made known to the older client's form."""
-    monkeypatch.setattr(Slow, "gate", trio.Event())
     older = FEATURES - {PLAYERS} if PLAYERS in newer else FEATURES
-    async with hosting(Slow) as server, trio.open_nursery() as nursery:
+    async with hosting(Echo) as server, trio.open_nursery() as nursery:
         name_features(monkeypatch, older)
         ann, bob = server.client("ann"), server.client("bob")
         for client in (ann, bob):
             await nursery.start(client.run)
             await client.join_game("table 1")
-        # The turn in which bob leaves goes on, and what it makes known waits for its end.
-        bob.disconnect()
-        await wait_all_tasks_blocked()
         name_features(monkeypatch, newer)
         async with server.client("ann") as again:
             await wait_all_tasks_blocked()
             assert not ann.connected
-            Slow.gate.set()
-            assert (await again.request(Packet("hello"))).message == "said"
+            assert again.players == {"ann": True, "bob": True}
+            bob.disconnect()
+            await wait_all_tasks_blocked()
             assert again.players == {"ann": True}
 
 
@@ -152,7 +143,7 @@ async def test_a_client_tries_for_as_long_as_the_server_says(
 ) -> None:
     if not told:
         name_features(monkeypatch, FEATURES - {GRACE})
-    async with hosting(Slow, resume_grace=grace) as server, trio.open_nursery() as nursery:
+    async with hosting(Echo, resume_grace=grace) as server, trio.open_nursery() as nursery:
         ann = server.client("ann")
         await nursery.start(ann.run)
         assert await come_back_after(seconds, ann, server.network) is comes_back
@@ -163,7 +154,7 @@ async def test_a_client_tries_for_as_long_as_the_server_says(
 async def test_what_the_program_says_counts_more(
     own: float | None, seconds: float, comes_back: bool, autojump_clock: MockClock
 ) -> None:
-    async with hosting(Slow, resume_grace=1000) as server, trio.open_nursery() as nursery:
+    async with hosting(Echo, resume_grace=1000) as server, trio.open_nursery() as nursery:
         ann = server.client("ann", reconnect_for=own)
         await nursery.start(ann.run)
         assert await come_back_after(seconds, ann, server.network) is comes_back
