@@ -48,7 +48,7 @@ from pgnet_trio.messages import (
     is_gamename_allowed,
     is_username_allowed,
 )
-from pgnet_trio.server import Server
+from pgnet_trio.server import Server, Site
 from pgnet_trio.terminal import ainput
 from pgnet_trio.typed import on
 
@@ -87,6 +87,7 @@ __all__ = [
     "ServerError",
     "ServerKeyMismatch",
     "SessionLost",
+    "Site",
     "StateChanged",
     "Status",
     "StorageError",

@@ -6,14 +6,19 @@ import argparse
 import math
 import re
 
+from pgnet_trio.server import Site
+from pgnet_trio.server.http.origins import OriginRule
 from pgnet_trio.server.proxies import TrustedProxies
 from pgnet_trio.transport import choose
 
 __all__ = [
     "duration",
+    "host_name",
     "not_negative",
+    "origin",
     "port",
     "positive",
+    "site",
     "transport_name",
     "trusted_proxies",
     "whole",
@@ -37,8 +42,39 @@ def trusted_proxies(text: str, /) -> list[str]:
     try:
         TrustedProxies(addresses)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error).partition(": ")[2].removesuffix(".")) from None
+        raise _wrong(error) from None
     return addresses
+
+
+def origin(text: str, /) -> str:
+    """Check the origin of a page, such as ``https://example.org``."""
+    try:
+        OriginRule([text])
+    except ValueError as error:
+        raise _wrong(error) from None
+    return text
+
+
+def host_name(text: str, /) -> str:
+    """Check a name of a server, such as ``play.example.org``."""
+    try:
+        OriginRule((), [text])
+    except ValueError as error:
+        raise _wrong(error) from None
+    return text
+
+
+def site(text: str, /) -> Site:
+    """Check a folder of pages."""
+    try:
+        return Site(text)
+    except ValueError as error:
+        raise _wrong(error) from None
+
+
+def _wrong(error: ValueError) -> argparse.ArgumentTypeError:
+    """Return the same error without the name of the option, which argparse puts before it."""
+    return argparse.ArgumentTypeError(str(error).partition(": ")[2].removesuffix("."))
 
 
 def port(text: str, /) -> int:

@@ -12,9 +12,12 @@ import attrs
 import trio
 
 from pgnet_trio.cli.arguments import (
+    host_name,
     not_negative,
+    origin,
     port,
     positive,
+    site,
     transport_name,
     trusted_proxies,
 )
@@ -49,6 +52,7 @@ EXAMPLES = """\
 examples:
   pgnet-trio serve my_game.py:MyGame
   pgnet-trio serve my_package.games:MyGame --listen-globally --save-file my_game.sqlite
+  pgnet-trio serve my_game.py:MyGame --site web
   pgnet-trio serve --port 0 --admin-password-prompt --no-registration
 
 The first Ctrl-C shuts the server down in good order: players are told, games are saved. The
@@ -66,6 +70,9 @@ _LIMITS: dict[str, tuple[str, str]] = {
     "max_connections": ("NUMBER", "of connections at the same time"),
     "max_connections_per_address": ("NUMBER", "of connections from one address"),
     "max_logins_per_address": ("NUMBER", "of these, how many that are not logged in yet"),
+    "max_http_connections": ("NUMBER", "of connections that ask for pages"),
+    "max_http_connections_per_address": ("NUMBER", "of these, how many from one address"),
+    "http_keepalive_timeout": ("SECONDS", "until such a connection that asks no more is closed"),
     "failed_logins_per_account": ("NUMBER", "of failed log-ins a minute to one account"),
     "failed_logins_per_address": ("NUMBER", "of failed log-ins a minute from one address"),
     "registrations_per_address": ("NUMBER", "of new users an hour from one address"),
@@ -155,6 +162,30 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         help="the trusted proxies begin each connection with the PROXY protocol, version 1 or 2",
     )
     option(
+        "--site",
+        type=site,
+        metavar="FOLDER",
+        help="pages that browsers are shown on the same port; index.html is the first",
+    )
+    option(
+        "--allowed-origin",
+        dest="allowed_origins",
+        action="append",
+        type=origin,
+        metavar="ORIGIN",
+        help="whose pages may speak to this server beside its own, such as https://example.org; "
+        "'*' for all, 'null' for pages that are files; may be given several times",
+    )
+    option(
+        "--allowed-host",
+        dest="allowed_hosts",
+        action="append",
+        type=host_name,
+        metavar="HOST",
+        help="a name by which browsers may ask for this server, beside its addresses, localhost "
+        "and the machine's own name; may be given several times",
+    )
+    option(
         "--watchdog",
         type=_limit,
         metavar="SECONDS",
@@ -215,7 +246,8 @@ def run(options: argparse.Namespace) -> int:
     if settings.get("proxy_protocol") and not settings.get("trusted_proxies"):
         raise PGNetError("--proxy-protocol needs the proxies' addresses: --trusted-proxies")
     most = limits.max_connections
-    allow_open_files(None if most is None else most + OTHER_FILES)
+    pages = limits.max_http_connections
+    allow_open_files(None if most is None or pages is None else most + pages + OTHER_FILES)
     name = settings.pop("game")
     game = load_game_class(name)
     settings["admin_password"] = find_secret(

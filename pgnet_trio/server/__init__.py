@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgnet_trio.server.http.files import Site
 from pgnet_trio.server.server import Server
 
-__all__ = ["Server"]
+__all__ = ["Server", "Site"]

@@ -260,7 +260,8 @@ class ConnectionCounts:
 
     A connection is counted when it is opened, and for its address once that is known: behind a
     proxy the handshake tells it. It counts until `logged_in` and `closed`, and then `ended`, have
-    been called for it. A link inside the process is counted nowhere.
+    been called for it. One that turns out to ask for pages is counted by `admit_http` instead. A
+    link inside the process is counted nowhere.
 
     Args:
         limits: How many there may be.
@@ -271,11 +272,18 @@ class ConnectionCounts:
         self._total = 0
         self._open: dict[str, int] = {}
         self._logging_in: dict[str, int] = {}
+        self._http_total = 0
+        self._http: dict[str, int] = {}
 
     @property
     def total(self) -> int:
-        """How many connections there are, without those inside the process."""
+        """How many connections there are, without those inside the process or for pages."""
         return self._total
+
+    @property
+    def http(self) -> int:
+        """How many connections ask for pages."""
+        return self._http_total
 
     @property
     def logging_in(self) -> int:
@@ -317,6 +325,30 @@ class ConnectionCounts:
         _count(self._logging_in, source, 1)
         return None
 
+    def admit_http(self, address: str | None) -> str | None:
+        """Count a connection that asks for pages, or return the reason to refuse it.
+
+        Args:
+            address: Its address; None where it is a proxy's, which asks for many.
+        """
+        limits = self._limits
+        if _is_reached(limits.max_http_connections, self._http_total):
+            return "Too many connections ask for pages."
+        if address is not None:
+            source = _source(address)
+            most = limits.max_http_connections_per_address
+            if _is_reached(most, self._http.get(source, 0)):
+                return "Too many connections from your address ask for pages."
+            _count(self._http, source, 1)
+        self._http_total += 1
+        return None
+
+    def http_closed(self, address: str | None) -> None:
+        """Note that a connection is gone that `admit_http` has counted."""
+        self._http_total -= 1
+        if address is not None:
+            _count(self._http, _source(address), -1)
+
     def logged_in(self, address: str | None) -> None:
         """Note that an admitted connection is done with logging in, successfully or not."""
         if address is not None:
@@ -345,6 +377,10 @@ def sources(address: str | None) -> tuple[str, str]:
         return str(ip.ipv4_mapped), str(ip.ipv4_mapped)
     site, customer = (str(ipaddress.IPv6Network((ip, bits), strict=False)) for bits in (48, 64))
     return site, customer
+
+
+def _is_reached(limit: int | None, count: int) -> bool:
+    return limit is not None and count >= limit
 
 
 def _source(address: str) -> str:

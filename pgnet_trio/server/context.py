@@ -11,6 +11,7 @@ from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts
 from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import Saves
+from pgnet_trio.server.http.pages import Pages
 from pgnet_trio.server.options import Options
 from pgnet_trio.server.password_checks import PasswordChecks
 from pgnet_trio.server.sessions.registry import SessionRegistry
@@ -35,6 +36,7 @@ class ServerContext:
         sessions: The sessions.
         arrivals: How often each address connects.
         counts: The connections that were let in.
+        pages: Answers those that ask for pages.
         shutdown: Whether the server is to end, and is closing.
         services: The nursery of rooms and sessions.
         connections: The nursery of connections, within.
@@ -50,6 +52,7 @@ class ServerContext:
     sessions: SessionRegistry
     arrivals: ArrivalPace
     counts: ConnectionCounts
+    pages: Pages
     shutdown: Shutdown
     services: trio.Nursery
     connections: trio.Nursery

@@ -57,15 +57,21 @@ class Limits:
         max_logins_per_address: Of these, how many that are not logged in yet (OpenSSH's
             MaxStartups and its penalties for each source). As many a second may come from one
             address, with twice that as a burst; others wait.
+        max_http_connections: Connections at the same time that ask for pages, which do not count
+            as those of players.
+        max_http_connections_per_address: Of these, how many from one address. A browser opens six.
+        http_keepalive_timeout: Seconds until a connection that asks for pages, and asks no more, is
+            closed (uvicorn and Node: 5).
         failed_logins_per_account: Failed log-ins a minute to one account from one address
             (Nakama: 5), and a fourth of what all addresses together may fail from which nobody
             has logged in to that account. A user may also give so many wrong passwords of games.
         failed_logins_per_address: Failed log-ins a minute from one address, by whoever has not
             logged in from there before; and wrong passwords of games.
         registrations_per_address: New users an hour from one address.
-        requests_per_second: Requests a second of one user, with twice that as a burst; what is
-            beyond it waits (Colyseus has the option). A request that costs the server more than
-            others counts as several. What a connection sends beside requests is limited likewise.
+        requests_per_second: Requests a second of one user, and as many for pages from one address,
+            with twice that as a burst; what is beyond it waits (Colyseus has the option). A
+            request that costs the server more than others counts as several. What a connection
+            sends beside requests is limited likewise.
         max_requests_in_flight: Unanswered requests of one user. With protocol 1 what is beyond it
             waits; with protocol 2 it ends the session, and there are at least 64, which clients
             rely on.
@@ -94,6 +100,9 @@ class Limits:
     max_connections: int | None = _whole(10_000)
     max_connections_per_address: int | None = _whole(64)
     max_logins_per_address: int | None = _whole(16)
+    max_http_connections: int | None = _whole(1000)
+    max_http_connections_per_address: int | None = _whole(64)
+    http_keepalive_timeout: float | None = _number(5.0)
     failed_logins_per_account: int | None = _whole(5)
     failed_logins_per_address: int | None = _whole(20)
     registrations_per_address: int | None = _whole(100)

@@ -12,6 +12,8 @@ import attrs
 from pgnet_trio.author_classes import near_miss
 from pgnet_trio.environment import Environment
 from pgnet_trio.game import Game
+from pgnet_trio.server.http.files import Site
+from pgnet_trio.server.http.origins import OriginRule
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.proxies import TrustedProxies
 from pgnet_trio.storage.interface import Store
@@ -39,6 +41,8 @@ class Options:
         store: An author's own store, instead of `save_file`.
         implementation: The WebSocket library.
         trusted_proxies: The proxies that are believed when they say whose connection they pass on.
+        origins: Which pages may open a WebSocket, and by which names browsers may ask.
+        site: The author's pages; None for none.
         watchdog: Seconds that a game may block; None for any time.
         watchdog_exit: Seconds of that after which the process ends; None for never.
     """
@@ -62,6 +66,8 @@ class Options:
     minimum_protocol: int
     trusted_proxies: TrustedProxies
     proxy_protocol: bool
+    origins: OriginRule
+    site: Site | None
     watchdog: float | None
     watchdog_exit: float | None
     limits: Limits

@@ -36,6 +36,8 @@ from pgnet_trio.server.context import ServerContext
 from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import SaveMemory, Saves
+from pgnet_trio.server.http.pages import Pages
+from pgnet_trio.server.http.router import Health, Router
 from pgnet_trio.server.password_checks import PasswordChecks
 from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.room.room import RoomTask
@@ -350,21 +352,29 @@ class Run:
         services: trio.Nursery,
         connections: trio.Nursery,
     ) -> ServerContext:
+        options = self._options
+        router = Router(options.site, options.origins, functools.partial(self._health, saves))
         return ServerContext(
-            options=self._options,
+            options=options,
             key=self._carryover.key,
             accounts=loaded.accounts,
             passwords=loaded.passwords,
             archive=loaded.archive,
             saves=saves,
             games=games,
-            sessions=SessionRegistry(self._options, games.lobby, services),
-            arrivals=ArrivalPace(self._options.limits.max_logins_per_address),
-            counts=ConnectionCounts(self._options.limits),
+            sessions=SessionRegistry(options, games.lobby, services),
+            arrivals=ArrivalPace(options.limits.max_logins_per_address),
+            counts=ConnectionCounts(options.limits),
+            pages=Pages(router, options.limits, options.environment),
             shutdown=self.shutdown,
             services=services,
             connections=connections,
         )
+
+    def _health(self, saves: Saves) -> Health:
+        if self.shutdown.requested.is_set():
+            return "shutting down"
+        return "cannot save" if saves.failing else "ok"
 
     async def _accept(self, context: ServerContext, listeners: list[socket.socket]) -> None:
         handle = functools.partial(handle_socket, context, self._options.implementation)
@@ -378,6 +388,7 @@ class Run:
         with self._last_turns:
             self._last_turns.deadline = trio.current_time() + self._patience
             await context.games.finish_all()
+        context.pages.end()
         context.sessions.end_all(SHUTTING_DOWN, restarting=self.shutdown.restarting)
         self._last_messages = context.connections.cancel_scope
         self._last_messages.deadline = trio.current_time() + self._patience

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import EllipsisType
@@ -21,6 +22,8 @@ from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.server.admission import FailedLogins
 from pgnet_trio.server.connections.serving import handle_transport
 from pgnet_trio.server.games.saves import SaveMemory
+from pgnet_trio.server.http.files import Site
+from pgnet_trio.server.http.origins import OriginRule
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.options import (
     Options,
@@ -85,6 +88,12 @@ class Server:
             the header is ignored.
         proxy_protocol: Whether the trusted proxies begin each connection with the header of the
             PROXY protocol, version 1 or 2; a connection of theirs without it is closed.
+        site: Pages that browsers are shown on the same port, beside the client for browsers.
+        allowed_origins: The origins of other pages, such as ``"https://example.org"``, that may
+            speak to this server; ``"*"`` for all of them, ``"null"`` for pages that are files. The
+            pages of the server itself always may, and so may all programs that are no browsers.
+        allowed_hosts: The names of this server, such as ``"play.example.org"``, by which browsers
+            may ask for it, beside its addresses, ``localhost`` and the machine's own name.
         watchdog: Seconds after which a game that holds up all others, by a call that blocks, is
             named in the log, with the line, and again and again while that lasts; None: it is not
             looked for.
@@ -122,6 +131,9 @@ class Server:
         minimum_protocol: int = 1,
         trusted_proxies: Iterable[str] = (),
         proxy_protocol: bool = False,
+        site: Site | None = None,
+        allowed_origins: Iterable[str] = (),
+        allowed_hosts: Iterable[str] = (),
         watchdog: float | None = 0.25,
         watchdog_exit: float | None = None,
         **limits: Any,
@@ -155,6 +167,9 @@ class Server:
         check_switch("proxy_protocol", proxy_protocol)
         if proxy_protocol and not proxies:
             raise ValueError("proxy_protocol needs the addresses of the proxies: trusted_proxies.")
+        if not (site is None or isinstance(site, Site)):
+            raise TypeError(f"site: expected a Site such as Site('web'), or None; got {site!r}.")
+        origins = OriginRule(allowed_origins, allowed_hosts, own_name=socket.gethostname())
         environment = environment or Environment()
         store = save_file if isinstance(save_file, Store) else None
         save_path = None
@@ -186,6 +201,8 @@ class Server:
             minimum_protocol=minimum_protocol,
             trusted_proxies=proxies,
             proxy_protocol=proxy_protocol,
+            origins=origins,
+            site=site,
             watchdog=watchdog,
             watchdog_exit=watchdog_exit,
             limits=Limits(**limits),

@@ -11,13 +11,11 @@ from pgnet_trio.transport.interface import Transport
 from pgnet_trio.transport.memory import MemoryTransport, memory_pair
 
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import Sequence
 
-    import trio
-
-    from pgnet_trio.transport.handshake import PeerFromHeader
+    from pgnet_trio.transport.pipes import BytePipe
+    from pgnet_trio.transport.upgrade import Upgrade
 
 __all__ = ["MemoryTransport", "Transport", "WebSocketImplementation", "choose", "memory_pair"]
 
@@ -27,12 +25,12 @@ class Accept(Protocol):
 
     def __call__(
         self,
-        stream: socket.socket | trio.SocketStream,
+        pipe: BytePipe,
+        data: bytes,
+        upgrade: Upgrade | None = None,
         *,
         subprotocols: Sequence[str] = (),
         max_message_size: int | None,
-        peer: str | None = None,
-        peer_from_header: PeerFromHeader | None = None,
     ) -> AbstractAsyncContextManager[Transport]: ...
 
 

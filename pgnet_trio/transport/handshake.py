@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -21,14 +20,11 @@ if TYPE_CHECKING:
 __all__ = [
     "TOO_EARLY",
     "HeadEnd",
-    "PeerFromHeader",
     "make_host_header",
     "open_stream",
     "read_proxy_header",
     "refuse",
 ]
-
-PeerFromHeader: TypeAlias = Callable[[list[str]], str]
 
 TOO_EARLY = "something came with the handshake\n"
 """The answer to a client that sends more than its request before it has the answer."""

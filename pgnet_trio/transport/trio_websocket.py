@@ -18,10 +18,9 @@ close, and whatever breaks a rule. Its faults, and how each is contained:
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -45,12 +44,12 @@ from pgnet_trio.transport.handshake import (
 from pgnet_trio.transport.pipes import BytePipe, open_pipe
 from pgnet_trio.transport.rules import CLOSED_HERE, closed_by_peer, cut_reason
 from pgnet_trio.transport.streams import helper_nursery
-from pgnet_trio.transport.upgrade import FORWARDED_FOR, choose
+from pgnet_trio.transport.upgrade import choose
 from pgnet_trio.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
-    from pgnet_trio.transport.handshake import PeerFromHeader
     from pgnet_trio.transport.interface import Transport
+    from pgnet_trio.transport.upgrade import Upgrade
 
 __all__ = ["TrioWebSocketTransport", "accept", "connect"]
 
@@ -65,12 +64,12 @@ _Opener: TypeAlias = Callable[[], Awaitable[WebSocketConnection]]
 
 @asynccontextmanager
 async def accept(
-    stream: socket.socket | trio.abc.Stream,
+    pipe: BytePipe,
+    data: bytes,
+    upgrade: Upgrade | None = None,
     *,
     subprotocols: Sequence[str] = (),
     max_message_size: int | None,
-    peer: str | None = None,
-    peer_from_header: PeerFromHeader | None = None,
 ) -> AsyncGenerator[Transport, None]:
     """Take a client's connection as a WebSocket; it is closed at exit.
 
@@ -78,21 +77,21 @@ async def accept(
     cancel scope has to end the wait.
 
     Args:
-        stream: The accepted connection. This function owns it, and closes it whatever happens.
+        pipe: The accepted connection. Its `peer` is known.
+        data: What was read of the client's request.
+        upgrade: Is not looked at: the library reads the request, whatever it is.
         subprotocols: The subprotocols of this server, the best first. A client that asks for none
             of them is accepted without one.
         max_message_size: As in `Transport`.
-        peer: The client's address, where the caller knows it better than the socket does.
-        peer_from_header: Called with the request's lines of ``X-Forwarded-For``; returns the
-            client's address. None where whoever sends the request is not to be believed.
 
     Raises:
         trio.BrokenResourceError: The client is gone; or it asked for something that is no
             WebSocket, and got an HTTP error.
     """
-    async with open_pipe(stream, peer) as pipe, helper_nursery() as helpers:
-        library = _Library(pipe, helpers, is_client=False)
+    async with helper_nursery() as helpers:
+        library = _Library(pipe, helpers, data, is_client=False)
         offered: tuple[str, ...] = ()
+        del data, upgrade
 
         async def shake_hands() -> WebSocketConnection:
             nonlocal offered
@@ -104,8 +103,6 @@ async def accept(
                 await library.aclose()
                 raise trio.BrokenResourceError(TOO_EARLY.rstrip())
             offered = request.proposed_subprotocols
-            if peer_from_header is not None:
-                pipe.peer = peer_from_header(_forwarded_for(request.headers))
             return await request.accept(subprotocol=choose(subprotocols, offered))
 
         connection = await library.open(shake_hands)
@@ -179,11 +176,6 @@ async def connect(
         )
         async with transport:
             yield transport
-
-
-def _forwarded_for(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
-    wanted = FORWARDED_FOR.encode()
-    return [value.decode("latin-1") for name, value in headers if name.lower() == wanted]
 
 
 class TrioWebSocketTransport(WebSocketTransport):
@@ -270,6 +262,7 @@ class _Library(trio.abc.Stream):
     Args:
         pipe: The connection.
         nursery: The nursery for the library's task.
+        read: What was read of the client's request already.
         is_client: Whether this is the client's end.
 
     Attributes:
@@ -280,7 +273,9 @@ class _Library(trio.abc.Stream):
         answer: Called with each frame that the library sends; None during the handshake.
     """
 
-    def __init__(self, pipe: BytePipe, nursery: trio.Nursery, *, is_client: bool) -> None:
+    def __init__(
+        self, pipe: BytePipe, nursery: trio.Nursery, read: bytes = b"", *, is_client: bool
+    ) -> None:
         self.first = b""
         self.idle = trio.Event()
         self.ended = False
@@ -289,6 +284,7 @@ class _Library(trio.abc.Stream):
         self._pipe = pipe
         self._nursery = nursery
         self._is_client = is_client
+        self._read = read
         self._fed = b""
         self._more = trio.Event()
         # Cancelled when the handshake can no longer succeed, or the library would wait for ever.
@@ -386,8 +382,12 @@ class _Library(trio.abc.Stream):
             self._finish()
 
     async def _read_head(self, head: bytearray) -> bytes:
+        data, self._read = self._read, b""
         try:
-            data = await self._pipe.read()
+            if data:
+                await trio.lowlevel.checkpoint()
+            else:
+                data = await self._pipe.read()
         except trio.BrokenResourceError as exc:
             self._fail(exc)
             raise

@@ -38,6 +38,7 @@ _SUBPROTOCOLS = re.compile(rf"{_TOKEN}(?:, ?{_TOKEN})*")
 _ONCE = frozenset(
     {
         "connection",
+        "host",
         "origin",
         "sec-websocket-key",
         "sec-websocket-protocol",
@@ -61,11 +62,15 @@ class Upgrade:
         key: The value of ``Sec-WebSocket-Key``.
         offered: The subprotocols that the client offers, in its order.
         forwarded_for: The lines of ``X-Forwarded-For``.
+        host: The host and port that the client asks; None where it does not say.
+        origin: The origin of the page that asks; None where no page does.
     """
 
     key: str
     offered: tuple[str, ...]
     forwarded_for: list[str]
+    host: str | None = None
+    origin: str | None = None
 
     def accept(self, subprotocol: str | None, now: float) -> bytes:
         """Return the answer that opens the WebSocket.
@@ -118,7 +123,7 @@ def read_upgrade(data: bytes) -> Upgrade | None:
         or (offered is not None and not _SUBPROTOCOLS.fullmatch(offered))
     ):
         return None
-    return Upgrade(key, _split(offered), forwarded_for)
+    return Upgrade(key, _split(offered), forwarded_for, headers.get("host"), headers.get("origin"))
 
 
 def choose(ours: Sequence[str], offered: Sequence[str]) -> str | None:

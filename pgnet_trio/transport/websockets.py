@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -34,12 +33,12 @@ from pgnet_trio.transport.rules import (
     MAX_HANDSHAKE_SIZE,
     closed_by_peer,
 )
-from pgnet_trio.transport.upgrade import FORWARDED_FOR, Upgrade, choose, read_upgrade
+from pgnet_trio.transport.upgrade import choose
 from pgnet_trio.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
-    from pgnet_trio.transport.handshake import PeerFromHeader
     from pgnet_trio.transport.interface import Transport
+    from pgnet_trio.transport.upgrade import Upgrade
 
 try:
     from websockets.speedups import apply_mask
@@ -56,12 +55,12 @@ _SILENT.setLevel(logging.CRITICAL + 1)
 
 @asynccontextmanager
 async def accept(
-    stream: socket.socket | trio.abc.Stream,
+    pipe: BytePipe,
+    data: bytes,
+    upgrade: Upgrade | None = None,
     *,
     subprotocols: Sequence[str] = (),
     max_message_size: int | None,
-    peer: str | None = None,
-    peer_from_header: PeerFromHeader | None = None,
 ) -> AsyncGenerator[Transport, None]:
     """Take a client's connection as a WebSocket; it is closed at exit.
 
@@ -69,41 +68,36 @@ async def accept(
     cancel scope has to end the wait.
 
     Args:
-        stream: The accepted connection. This function owns it, and closes it whatever happens.
+        pipe: The accepted connection. Its `peer` is known.
+        data: What was read of the client's request.
+        upgrade: The request, where it is a usual one, as `read_upgrade` returns it.
         subprotocols: The subprotocols of this server, the best first. A client that asks for none
             of them is accepted without one.
         max_message_size: As in `Transport`.
-        peer: The client's address, where the caller knows it better than the socket does.
-        peer_from_header: Called with the request's lines of ``X-Forwarded-For``; returns the
-            client's address. None where whoever sends the request is not to be believed.
 
     Raises:
         trio.BrokenResourceError: The client is gone; or it asked for something that is no
             WebSocket, and got an HTTP error.
     """
-    async with open_pipe(stream, peer) as pipe:
-        data = await pipe.read()
-        upgrade = read_upgrade(data)
-        if upgrade is None:
-            upgrade, subprotocol = await _accept_with_library(pipe, data, subprotocols)
-        else:
-            subprotocol = choose(subprotocols, upgrade.offered)
-            pipe.write_nowait(upgrade.accept(subprotocol, time.time()))
-            await pipe.flush()
-        if peer_from_header is not None:
-            pipe.peer = peer_from_header(upgrade.forwarded_for)
-        transport = WebsocketsLibraryTransport(
-            pipe,
-            is_client=False,
-            peer=pipe.peer,
-            subprotocol=subprotocol,
-            offered_subprotocols=upgrade.offered,
-            max_message_size=max_message_size,
-        )
-        # Nobody needs the request any more, for as long as the connection lasts.
-        del data, upgrade
-        async with transport:
-            yield transport
+    if upgrade is None:
+        offered, subprotocol = await _accept_with_library(pipe, data, subprotocols)
+    else:
+        offered = upgrade.offered
+        subprotocol = choose(subprotocols, offered)
+        pipe.write_nowait(upgrade.accept(subprotocol, time.time()))
+        await pipe.flush()
+    transport = WebsocketsLibraryTransport(
+        pipe,
+        is_client=False,
+        peer=pipe.peer,
+        subprotocol=subprotocol,
+        offered_subprotocols=offered,
+        max_message_size=max_message_size,
+    )
+    # Nobody needs the request any more, for as long as the connection lasts.
+    del data, upgrade, offered
+    async with transport:
+        yield transport
 
 
 @asynccontextmanager
@@ -273,8 +267,11 @@ class _Handshake(ServerProtocol):
 
 async def _accept_with_library(
     pipe: BytePipe, data: bytes, subprotocols: Sequence[str]
-) -> tuple[Upgrade, str | None]:
-    """Have the library read a request and answer it; return it with the subprotocol chosen.
+) -> tuple[tuple[str, ...], str | None]:
+    """Have the library read a request and answer it.
+
+    Returns:
+        The subprotocols that the client offers, and the one that was chosen.
 
     Args:
         pipe: The connection.
@@ -286,19 +283,15 @@ async def _accept_with_library(
     """
     protocol = _Handshake(subprotocols)
     try:
-        request = await _shake_hands_as_server(protocol, pipe, data)
-        headers = request.headers
-        upgrade = Upgrade(
-            headers["Sec-WebSocket-Key"], protocol.offered, headers.get_all(FORWARDED_FOR)
-        )
-        return upgrade, protocol.subprotocol
+        await _shake_hands_as_server(protocol, pipe, data)
+        return protocol.offered, protocol.subprotocol
     finally:
         # The protocol and its parser hold each other, and the request with all its headers, which
         # nobody needs any more. Cut the circle here, or the garbage collector has to find it.
         protocol.parser.close()
 
 
-async def _shake_hands_as_server(protocol: ServerProtocol, pipe: BytePipe, data: bytes) -> Request:
+async def _shake_hands_as_server(protocol: ServerProtocol, pipe: BytePipe, data: bytes) -> None:
     size, head_end = 0, HeadEnd()
     response: Response | None = None
     while True:
@@ -324,7 +317,7 @@ async def _shake_hands_as_server(protocol: ServerProtocol, pipe: BytePipe, data:
             if protocol.state is State.OPEN:
                 pipe.write_nowait(answer)
                 await pipe.flush()
-                return events[0]
+                return
     elif not answer and response is None:
         response = protocol.reject(400, "this is no WebSocket handshake\n")
     if response is not None:

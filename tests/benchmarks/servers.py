@@ -63,11 +63,12 @@ def serve_transport_echo(transport: str) -> None:
     import trio
 
     from pgnet_trio.transport import choose
+    from tests.kit.transports import accept
 
-    accept = choose(transport).accept
+    implementation = choose(transport)
 
     async def echo(stream: trio.SocketStream) -> None:
-        async with accept(stream, max_message_size=None) as link:
+        async with accept(implementation, stream) as link:
             try:
                 while True:
                     await link.send(await link.receive())

@@ -164,10 +164,18 @@ def test_every_option_of_the_server_is_on_the_command_line(
         "admin_password",
         "registration_enabled",
         "verbose_logging",
+        "allowed_origins",
+        "allowed_hosts",
     }
     for name in names - elsewhere:
         assert re.search(rf"  --{name.replace('_', '-')}\b", text), name
-    for flag in ("--no-registration", "--verbose", "--admin-password-file FILE"):
+    for flag in (
+        "--no-registration",
+        "--verbose",
+        "--admin-password-file FILE",
+        "--allowed-origin ORIGIN",
+        "--allowed-host HOST",
+    ):
         assert flag in text
 
 
@@ -534,12 +542,13 @@ def test_a_server_may_open_as_many_files_as_it_takes_connections(
     before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = hard if hard != resource.RLIM_INFINITY else 1 << 16
     try:
-        for connections in ("1000", "5", "none"):
+        for players, pages in (("1000", "50"), ("5", "5"), ("none", "5"), ("5", "none")):
             allow(300)
-            main(["serve", "--max-connections", connections])
+            main(["serve", "--max-connections", players, "--max-http-connections", pages])
     finally:
         allow(before)
-    assert limits == [min(1100, most), 300, min(1 << 16, most)]
+    everything = min(1 << 16, most)
+    assert limits == [min(1150, most), 300, everything, everything]
 
 
 def test_options_reach_the_server(

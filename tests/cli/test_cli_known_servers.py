@@ -27,6 +27,7 @@ from pgnet_trio.transport import choose
 from tests.kit.hosting import Recorder
 from tests.kit.original_peer import OriginalServer, PeerError
 from tests.kit.subprocesses import run_program, start_in_terminal
+from tests.kit.transports import accept
 
 KEY = KeyPair(bytes(range(32))).pubkey
 OTHER = KeyPair(bytes(32)).pubkey
@@ -218,11 +219,10 @@ def test_what_is_no_key_has_no_fingerprint(text: str) -> None:
 @asynccontextmanager
 async def hosting_original(server: OriginalServer) -> AsyncIterator[int]:
     """Host what behaves like the original's server; yield its port."""
-    accept = choose(None).accept
 
     async def handle(stream: trio.SocketStream) -> None:
         connection = server.connect()
-        async with accept(stream, max_message_size=None) as link:
+        async with accept(choose(None), stream) as link:
             try:
                 while True:
                     await link.send(connection.receive(await link.receive()))
@@ -280,8 +280,7 @@ async def test_who_is_no_server_has_no_key(
     subprotocols: list[str], answer: str | bytes | None, problem: str
 ) -> None:
     async def handle(stream: trio.SocketStream) -> None:
-        accept = choose(None).accept
-        async with accept(stream, subprotocols=subprotocols, max_message_size=None) as link:
+        async with accept(choose(None), stream, tuple(subprotocols)) as link:
             await link.receive()
             if answer is not None:
                 await link.send(answer)

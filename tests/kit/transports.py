@@ -14,6 +14,8 @@ import attrs
 import trio
 
 from pgnet_trio.transport import Transport, WebSocketImplementation, choose, memory_pair
+from pgnet_trio.transport.pipes import open_pipe
+from pgnet_trio.transport.upgrade import read_upgrade
 
 CERTIFICATE = Path(__file__).with_name("certificate.pem")
 
@@ -128,16 +130,26 @@ ALL_PAIRS = [MEMORY, *WEBSOCKET_PAIRS]
 ONE_LIBRARY_PAIRS = [MEMORY, *(pair for pair in WEBSOCKET_PAIRS if pair.server == pair.client)]
 
 
-def accept(
+@asynccontextmanager
+async def accept(
     implementation: WebSocketImplementation,
     stream: trio.abc.Stream,
     subprotocols: tuple[str, ...] = (),
     *,
     max_message_size: int | None = None,
-) -> AbstractAsyncContextManager[Transport]:
-    """Accept over any stream: both implementations can, though the interface asks for less."""
-    anything: Callable[..., AbstractAsyncContextManager[Transport]] = implementation.accept
-    return anything(stream, subprotocols=subprotocols, max_message_size=max_message_size)
+) -> AsyncGenerator[Transport, None]:
+    """Accept a client's connection over any stream as a server does; it is closed at exit."""
+    async with open_pipe(stream) as pipe:
+        data = await pipe.read()
+        async with implementation.accept(
+            pipe,
+            data,
+            read_upgrade(data),
+            subprotocols=subprotocols,
+            max_message_size=max_message_size,
+        ) as transport:
+            del data
+            yield transport
 
 
 def server_tls(stream: trio.abc.Stream) -> trio.abc.Stream:

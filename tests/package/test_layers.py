@@ -76,6 +76,11 @@ PURE_MODULES = {
     "pgnet_trio.server.accounts",
     "pgnet_trio.server.admission",
     "pgnet_trio.server.hash_queue",
+    "pgnet_trio.server.http.answers",
+    "pgnet_trio.server.http.files",
+    "pgnet_trio.server.http.head",
+    "pgnet_trio.server.http.origins",
+    "pgnet_trio.server.http.router",
     "pgnet_trio.server.limits",
     "pgnet_trio.server.proxies",
     "pgnet_trio.server.tokens",
@@ -414,6 +419,7 @@ def test_importing_the_package_leaves_optional_and_heavy_packages_alone() -> Non
     # Whoever hosts a game over memory needs no WebSocket library, and a client no database.
     heavy = {
         "asyncio",
+        "h11",
         "prompt_toolkit",
         "pytest",
         "rich",

@@ -22,6 +22,13 @@ SERVER_LAYERS = (
     "password_checks",
     "shutdown",
     "proxies",
+    # Requests that are no WebSockets: the rules first, and then the task.
+    "http.answers",
+    "http.head",
+    "http.origins",
+    "http.files",
+    "http.router",
+    "http.pages",
     "options",
     "watchdog",
     # One game, and then all of them; `stats` shows them too.

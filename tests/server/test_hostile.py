@@ -40,6 +40,7 @@ from tests.kit.hosting import SLOWER_HASHER, Recorder, cheap_environment, socket
 from tests.kit.original_peer import OriginalClient, PeerError
 from tests.kit.protocol_pair import logged_in
 from tests.kit.proxy import InterceptingProxy, intercepting
+from tests.kit.transports import accept
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -909,7 +910,7 @@ async def test_an_original_server_is_spoken_to_in_its_words_unless_that_is_ruled
     told: list[str | bytes] = []
 
     async def serve(stream: trio.SocketStream) -> None:
-        async with choose(transport).accept(stream, max_message_size=None) as link:
+        async with accept(choose(transport), stream) as link:
             with contextlib.suppress(trio.EndOfChannel, trio.BrokenResourceError):
                 while True:
                     told.append(await link.receive())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pgnet_trio.transport import choose as choose_transport
 from pgnet_trio.transport.upgrade import choose, read_upgrade
-from tests.kit.transports import REQUEST, UNUSUAL_REQUEST, RawPeer, connected_sockets
+from tests.kit.transports import REQUEST, UNUSUAL_REQUEST, RawPeer, accept, connected_sockets
 
 pytest.importorskip("websockets")
 
@@ -230,7 +230,7 @@ async def test_the_answer_is_the_same_however_the_request_is_cut(places: list[in
     async with connected_sockets() as (stream, other), trio.open_nursery() as nursery:
 
         async def serve() -> None:
-            async with choose_transport("websockets").accept(stream, max_message_size=None):
+            async with accept(choose_transport("websockets"), stream):
                 await trio.sleep_forever()
 
         nursery.start_soon(serve)

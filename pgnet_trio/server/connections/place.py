@@ -21,8 +21,8 @@ class ConnectionRefused(PGNetError):
 class Place:
     """Counts one connection of the network for as long as it lasts.
 
-    `begin` first, then `identify` as soon as its address is known, `end_login`, and `end` whatever
-    happened before.
+    `begin` first, then `identify` as soon as its address is known, `end_login` or `turn_to_pages`,
+    and `end` whatever happened before.
 
     Args:
         counts: The connections that were let in.
@@ -38,6 +38,9 @@ class Place:
         self._counts = counts
         self._arrivals = arrivals
         self._begun = self._identified = self._logging_in = False
+        self._for_pages = False
+        # None behind a proxy, which asks for many.
+        self._pages_address: str | None = None
 
     def begin(self) -> None:
         """Count the connection, whoever has opened it.
@@ -50,11 +53,8 @@ class Place:
             raise ConnectionRefused(refusal)
         self._begun = True
 
-    def identify(self, address: str) -> float:
+    def identify(self, address: str) -> None:
         """Count the connection for its address.
-
-        Returns:
-            Seconds that the connection has to wait, because the address connects too often.
 
         Raises:
             ConnectionRefused: There are too many from this address.
@@ -64,7 +64,23 @@ class Place:
         if refusal:
             raise ConnectionRefused(refusal)
         self._identified = self._logging_in = True
-        return self._arrivals.delay(address, trio.current_time())
+
+    def delay(self) -> float:
+        """Return the seconds that a handshake has to wait, since the address connects too often."""
+        return self._arrivals.delay(self.peer, trio.current_time())
+
+    def turn_to_pages(self) -> None:
+        """Count the connection as one that asks for pages, and no more as one of a player.
+
+        Raises:
+            ConnectionRefused: There are too many of these.
+        """
+        address = self.peer if self._identified else None
+        self.end()
+        refusal = self._counts.admit_http(address)
+        if refusal:
+            raise ConnectionRefused(refusal)
+        self._for_pages, self._pages_address = True, address
 
     def end_login(self) -> None:
         """Note that the connection is done with logging in, successfully or not."""
@@ -81,3 +97,6 @@ class Place:
         if self._begun:
             self._begun = False
             self._counts.ended()
+        if self._for_pages:
+            self._for_pages = False
+            self._counts.http_closed(self._pages_address)

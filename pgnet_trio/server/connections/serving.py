@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import math
 import socket
@@ -11,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
+import attrs
 import trio
 
 from pgnet_trio.connection import Connection
@@ -21,9 +21,12 @@ from pgnet_trio.server.admission import TokenBucket
 from pgnet_trio.server.connections.login import Login
 from pgnet_trio.server.connections.place import ConnectionRefused, Place
 from pgnet_trio.server.connections.reader import read_requests
+from pgnet_trio.server.http.head import HeadReader, RequestHead
 from pgnet_trio.server.sessions.handle import ConnectionHandle
 from pgnet_trio.transport.handshake import read_proxy_header
+from pgnet_trio.transport.pipes import BytePipe, open_pipe
 from pgnet_trio.transport.rules import GOING_AWAY, TRY_AGAIN_LATER
+from pgnet_trio.transport.upgrade import Upgrade, read_upgrade
 
 if TYPE_CHECKING:
     from pgnet_trio.protocol.events import ServerEvent
@@ -76,20 +79,30 @@ async def handle_transport(context: ServerContext, transport: Transport) -> None
         await _serve(context, _admit(transport, place), place, limits.login_timeout)
 
 
+@attrs.frozen
+class _PageRequest:
+    """The first request of a connection that asks for pages, and what has come behind it."""
+
+    pipe: BytePipe
+    head: RequestHead
+    rest: bytes
+    address_of: Callable[[RequestHead], str]
+
+
 @contextlib.asynccontextmanager
 async def _accept(
     context: ServerContext,
     implementation: WebSocketImplementation,
     source: socket.socket,
     place: Place,
-) -> AsyncGenerator[Transport, None]:
+) -> AsyncGenerator[Transport | _PageRequest, None]:
     """Open the WebSocket, and learn whose it is: a trusted proxy passes on those of others.
 
     Raises:
-        ConnectionRefused: There are too many connections.
+        ConnectionRefused: There are too many connections, or it is a page's that may not connect.
         trio.BrokenResourceError: The handshake failed.
     """
-    options, peer = context.options, place.peer
+    options, pages, peer = context.options, context.pages, place.peer
     proxies = options.trusted_proxies
     try:
         place.begin()
@@ -97,24 +110,71 @@ async def _accept(
             peer = await read_proxy_header(source) or peer
         by_header = peer in proxies
         if not by_header:
-            # Before the handshake, which is what costs most.
-            delay = place.identify(peer)
-            if delay:
-                await trio.sleep(delay)
+            place.identify(peer)
     except BaseException:
         # Nobody else has the socket yet, who could close it.
         source.close()
         raise
-    async with implementation.accept(
-        source,
-        subprotocols=v2.SUBPROTOCOLS,
-        max_message_size=options.limits.max_login_message_size,
-        peer=peer,
-        peer_from_header=functools.partial(proxies.client_of, peer) if by_header else None,
-    ) as transport:
+    async with open_pipe(source, peer) as pipe:
+        data = await pages.read_first(pipe)
+        upgrade = read_upgrade(data)
+        opening: Upgrade | RequestHead | None = upgrade
+        if opening is None:
+            reader = HeadReader()
+            reader.receive(data)
+            opening = await pages.read_head(pipe, reader)
+            if not opening.asks_for_websocket:
+                await _turn_to_pages(context, place, pipe)
+                yield _PageRequest(
+                    pipe,
+                    opening,
+                    reader.rest,
+                    (lambda head: proxies.client_of(peer, head.forwarded_for))
+                    if by_header
+                    else lambda head: peer,
+                )
+                return
+            data = reader.data
+            del reader
+        if opening.origin is not None:
+            refusal = options.origins.refuse_handshake(opening.host, opening.origin)
+            if refusal is not None:
+                await pages.refuse(pipe, 403, refusal)
+                raise ConnectionRefused(
+                    f"asked {opening.host!r} from the page {opening.origin!r}: {refusal}"
+                )
         if by_header:
-            await _identify(transport, place)
-        yield transport
+            pipe.peer = proxies.client_of(peer, opening.forwarded_for)
+        else:
+            # Before the handshake, which is what costs most.
+            await _wait_in_line(place)
+        del opening
+        async with implementation.accept(
+            pipe,
+            data,
+            upgrade,
+            subprotocols=v2.SUBPROTOCOLS,
+            max_message_size=options.limits.max_login_message_size,
+        ) as transport:
+            # Nobody needs the request any more, for as long as the connection lasts.
+            del data, upgrade
+            if by_header:
+                await _identify(transport, place)
+            yield transport
+
+
+async def _turn_to_pages(context: ServerContext, place: Place, pipe: BytePipe) -> None:
+    try:
+        place.turn_to_pages()
+    except ConnectionRefused as refusal:
+        await context.pages.refuse(pipe, 503, str(refusal))
+        raise
+
+
+async def _wait_in_line(place: Place) -> None:
+    delay = place.delay()
+    if delay:
+        await trio.sleep(delay)
 
 
 @contextlib.asynccontextmanager
@@ -134,28 +194,34 @@ async def _admit(transport: Transport, place: Place) -> AsyncGenerator[Transport
 
 async def _identify(transport: Transport, place: Place) -> None:
     try:
-        delay = place.identify(transport.peer)
+        place.identify(transport.peer)
     except ConnectionRefused as refusal:
         await transport.aclose(TRY_AGAIN_LATER, str(refusal))
         raise
-    await trio.sleep(delay)
+    await _wait_in_line(place)
 
 
 async def _serve(
     context: ServerContext,
-    opening: AbstractAsyncContextManager[Transport],
+    opening: AbstractAsyncContextManager[Transport | _PageRequest],
     place: Place,
     login_timeout: float | None,
 ) -> None:
     try:
         with trio.CancelScope() as login_scope:
             login_scope.deadline = trio.current_time() + (login_timeout or math.inf)
-            async with opening as transport:
-                await _converse(context, transport, place, login_scope)
+            async with opening as opened:
+                if isinstance(opened, _PageRequest):
+                    login_scope.deadline = math.inf
+                    await context.pages.serve(
+                        opened.pipe, opened.head, opened.rest, opened.address_of
+                    )
+                else:
+                    await _converse(context, opened, place, login_scope)
         if login_scope.cancelled_caught:
             logger.info("%s did not log in in time", place.peer)
     except* ConnectionRefused as refused:
-        logger.info("Refused a connection from %s: %s", place.peer, refused.exceptions[0])
+        logger.info("Refused a connection from %s: %s", place.peer, one_line(refused.exceptions[0]))
     except* (trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel) as group:
         logger.info("The connection from %s failed: %s", place.peer, one_line(group.exceptions[0]))
     except* Exception as group:

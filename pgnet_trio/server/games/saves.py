@@ -117,6 +117,11 @@ class Saves:
         """Whether there is anywhere to save."""
         return self._archive.has_store
 
+    @property
+    def failing(self) -> bool:
+        """Whether the latest save has failed, or the save file does not answer."""
+        return self._archive.hangs or self._last_error != ""
+
     def saved_game(self, name: str) -> SavedGame | None:
         """Return the game of this name as the save file holds it, unless the game is over."""
         return None if name in self._memory.ended else self._archive.saved_game(name)
