@@ -58,7 +58,6 @@ OURS = {
     "trio.current_time() - since": "a number",
     "MAX_LOADS": "a number",
     "EXIT_STATUS": "a number",
-    "refused.exceptions[0]": "our words",
     "interval": "a number",
     "seconds": "a number",
     "waited": "a number",
