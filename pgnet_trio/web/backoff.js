@@ -1,0 +1,84 @@
+/**
+ * How long a session pauses between tries to come back, and when it gives up. It knows no clock and
+ * no randomness: whoever asks hands both in.
+ *
+ * @module
+ */
+
+/** Seconds for connecting and logging in; a busy server may take some for the password. */
+export const CONNECT_TIMEOUT = 15;
+
+// Seconds for one try to come back, which costs the server next to nothing.
+const RESUME_TIMEOUT = 5;
+
+// Seconds between tries, at most: each pause is a random part of it, so that many do not come at once.
+const FIRST_PAUSE = 0.1;
+const LONGEST_PAUSE = 5;
+
+/**
+ * The patience of one session, kept over its connections.
+ *
+ * Only a connection that gets something done resets it. Otherwise a request that breaks every
+ * connection would be sent for ever, and without a pause.
+ */
+export class Backoff {
+  #reconnectFor;
+  #pause = FIRST_PAUSE;
+  #isStuck = false;
+
+  /** @param {number} reconnectFor Seconds from a drop to giving up. */
+  constructor(reconnectFor) {
+    this.#reconnectFor = reconnectFor;
+    /** Seconds that the next try to come back may take. */
+    this.resumeTimeout = RESUME_TIMEOUT;
+    /** The time at which a session that is not back ends. */
+    this.giveUpAt = Infinity;
+  }
+
+  /**
+   * Start the time for coming back; a session that is stuck has what is left of it.
+   *
+   * @param {number} now The time.
+   */
+  noteDrop(now) {
+    if (!this.#isStuck) this.giveUpAt = now + this.#reconnectFor;
+  }
+
+  /**
+   * Return the seconds until the next try, and lengthen the pause after it.
+   *
+   * @param {number} share A random number from 0 to 1.
+   */
+  nextPause(share) {
+    const pause = share * this.#pause;
+    this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE);
+    return pause;
+  }
+
+  /** Begin with short pauses again: something has changed for the better. */
+  hurry() {
+    this.#pause = FIRST_PAUSE;
+  }
+
+  /** Allow the next try more time: this one took longer than it may. */
+  noteTimeout() {
+    this.resumeTimeout = Math.min(2 * this.resumeTimeout, CONNECT_TIMEOUT);
+  }
+
+  /**
+   * Judge a connection that ended.
+   *
+   * @param {number} lasted Seconds from the log-in, or resume, to the end.
+   * @param {boolean} progressed Whether a message was settled in either direction.
+   * @param {boolean} unsettled Whether requests wait that the server has not settled.
+   */
+  noteConnection(lasted, progressed, unsettled) {
+    if (progressed || lasted >= LONGEST_PAUSE) {
+      this.resumeTimeout = RESUME_TIMEOUT;
+      this.#pause = FIRST_PAUSE;
+      this.#isStuck = false;
+    } else {
+      this.#isStuck = unsettled;
+    }
+  }
+}

@@ -1,0 +1,414 @@
+/**
+ * The client of pgnet_trio games for browsers.
+ *
+ * @import { Environment } from "./environment.js"
+ * @import { Answer } from "./errors.js"
+ * @import { Question } from "./questions.js"
+ * @import { Left, Push } from "./view.js"
+ * @module
+ */
+
+import { urlOf } from "./address.js";
+import { byCodePoints } from "./columns.js";
+import { browser } from "./environment.js";
+import { Disconnected, PGNetError, ProtocolError, Rejected } from "./errors.js";
+import { itemsOf, latestStates, read } from "./readers.js";
+import { CLOSED_HERE, Run } from "./run.js";
+import { CREATE_GAME, JOIN_GAME } from "./way_back.js";
+
+export {
+  CodecError,
+  ConnectFailed,
+  CryptoError,
+  Disconnected,
+  ItemsLost,
+  LoginRefused,
+  PGNetError,
+  ProtocolError,
+  QueueFull,
+  Rejected,
+  ServerKeyMismatch,
+  SessionLost,
+  TakenOver,
+} from "./errors.js";
+export { guest } from "./guest.js";
+
+const LEAVE_GAME = "__pgnet__.leave_game";
+const GAME_DIR = "__pgnet__.game_dir";
+
+// Answers that a directory may have: thousands of games, and no more than fits into memory.
+const MAX_PAGES = 100;
+
+/**
+ * @typedef {object} ClientOptions
+ * @property {string} username Who logs in; an unknown user is registered, where the server allows it.
+ * @property {string} [password] The user's password.
+ * @property {string} [inviteCode] A code from the server's admin, for a new user.
+ * @property {string} [address] `host`, `host:port`, `[v6]:port`, `ws://…` or `wss://…`; by default the
+ *     server that the page came from.
+ * @property {string} [serverKey] The server's public key in base64. The client tells a server with
+ *     another key nothing secret. Without it, the first key that the server shows is the only one for
+ *     as long as this client lives.
+ * @property {number} [reconnectFor] Seconds for which the client tries to replace a dropped connection:
+ *     60 by default, 0 for never, `Infinity` for ever. Requests wait meanwhile.
+ */
+
+/**
+ * What happens to a client, and what listeners get.
+ *
+ * @typedef {object} ClientEvents
+ * @property {boolean} connection True when the user is logged in, false when the session has ended.
+ * @property {boolean} online False when the connection drops, true when it is back.
+ * @property {string} status How things are, in words for people.
+ * @property {string | null} game The game that was joined, or null when it was left.
+ * @property {Left} left How the user got out of the last game.
+ * @property {ReadonlyMap<string, boolean>} players The players in the order of joining, and whether each
+ *     is connected.
+ * @property {any} state The latest state of the game, which nobody can change.
+ * @property {Push} push What the game says unasked.
+ * @property {number} lostPushes How many pushes the server has dropped.
+ * @property {Question} question What the game asks.
+ * @property {PGNetError} end Why the session is over.
+ */
+
+/**
+ * A game in the directory.
+ *
+ * @typedef {object} GameInfo
+ * @property {string} name The name.
+ * @property {number} users How many users play.
+ * @property {boolean} passwordProtected Whether joining takes a password.
+ * @property {string} info What the game says of itself.
+ * @property {number | null} maxPlayers How many may play; null where the game does not say.
+ * @property {boolean} locked Whether nobody may join now.
+ * @property {Record<string, any>} options What the game was created with.
+ */
+
+/**
+ * A user on a server. Any number of parts of a page may use it at the same time.
+ *
+ * Its properties say how things are now; nobody but the client changes them.
+ */
+export class Client {
+  #environment;
+  #options;
+  #url;
+  /** @type {Map<string, Set<(value: any) => void>>} */
+  #listeners = new Map();
+  #run;
+
+  /**
+   * @param {ClientOptions} options Who logs in, and where.
+   * @param {Environment} [environment] Sockets, clocks and timers, to replace in tests.
+   */
+  constructor(options, environment = browser) {
+    if (typeof options?.username !== "string") throw new TypeError("new Client: expected a username");
+    this.#options = options;
+    this.#environment = environment;
+    this.#url = urlOf(options.address);
+    this.#run = this.#makeRun();
+  }
+
+  /** Who this client is, or will be when it is logged in. */
+  get username() {
+    return this.#options.username;
+  }
+
+  /** Whether the user is logged in; it stays true while a dropped connection may come back. */
+  get connected() {
+    return this.#run.connected;
+  }
+
+  /** Whether there is a connection now. */
+  get online() {
+    return this.#run.online;
+  }
+
+  /** How things are, in words for people. */
+  get status() {
+    return this.#run.status;
+  }
+
+  /** Why the last session ended; null while none has. */
+  get endError() {
+    return this.#run.endError;
+  }
+
+  /** The name of the game that the user is in, or null. */
+  get game() {
+    return this.#run.game;
+  }
+
+  /** How the user got out of the last game; null before that. */
+  get left() {
+    return this.#run.view.left;
+  }
+
+  /**
+   * The players of the game in the order of joining, and whether each is connected.
+   *
+   * @returns {ReadonlyMap<string, boolean>}
+   */
+  get players() {
+    return this.#run.view.players;
+  }
+
+  /** The latest state of the game, which nobody can change; undefined where there is none. */
+  get state() {
+    return this.#run.view.state;
+  }
+
+  /** How many pushes of the game the server has dropped, because too much waited. */
+  get lostPushes() {
+    return this.#run.view.lostPushes;
+  }
+
+  /** The server's public key in base64; empty before the first log-in. */
+  get serverKey() {
+    return this.#run.serverKey;
+  }
+
+  /** The time in the game's room, in seconds, as far as this client can know it. */
+  time() {
+    return this.#run.view.clock.time();
+  }
+
+  /**
+   * Connect and log in. A client whose session has ended may connect again.
+   *
+   * @returns {Promise<void>} Done when the user is logged in.
+   * @throws {import("./errors.js").LoginRefused} The server does not let this user in.
+   * @throws {import("./errors.js").ServerKeyMismatch} It is another server, or it has a new key.
+   * @throws {import("./errors.js").ConnectFailed} The server was not reached.
+   */
+  async connect() {
+    if (this.#run.isUsed) {
+      if (!this.#run.endError) throw new PGNetError("this client is connected, or about to be", "connected");
+      this.#run = this.#makeRun();
+    }
+    await this.#run.connect();
+  }
+
+  /** End the session: the server frees the user's seat. A page that is closed need not do this. */
+  disconnect() {
+    this.#run.end(new Disconnected("disconnected by this page", CLOSED_HERE));
+  }
+
+  /**
+   * Return all games of the server, in the order of their names.
+   *
+   * @returns {Promise<GameInfo[]>}
+   * @throws {Rejected} The server refused.
+   * @throws {Disconnected} There is no connection, or it ended before the answer came.
+   */
+  async getGameDir() {
+    /** @type {Map<string, GameInfo>} */
+    const games = new Map();
+    let after = {};
+    for (let page = 0; page < MAX_PAGES; page++) {
+      const { payload } = accepted(await this.#run.request(GAME_DIR, after, true));
+      const found = Object.entries(payload.games ?? {}).map(([name, info]) => readGameInfo(name, info));
+      for (const info of found) games.set(info.name, info);
+      if (!found.length || payload.more !== true) break;
+      const names = found.map(({ name }) => name).sort(byCodePoints);
+      after = { after: names.at(-1) };
+    }
+    return [...games.values()].sort((one, other) => byCodePoints(one.name, other.name));
+  }
+
+  /**
+   * Create a game and join it.
+   *
+   * @param {string} name The game's name.
+   * @param {object} [options] What else to say.
+   * @param {string} [options.password] What others need to join it.
+   * @param {Record<string, any>} [options.options] What the game gets as `self.room.options`.
+   * @returns {Promise<Answer>}
+   * @throws {Rejected} The game cannot be created.
+   * @throws {Disconnected} There is no connection, or it ended before the answer came.
+   */
+  async createGame(name, { password, options } = {}) {
+    return await this.#enter(CREATE_GAME, name, { password, options });
+  }
+
+  /**
+   * Join a game; one that does not exist is created.
+   *
+   * @param {string} name The game's name.
+   * @param {object} [options] What else to say.
+   * @param {string} [options.password] The game's password, if it has one.
+   * @param {boolean} [options.spectate] Whether only to watch.
+   * @param {Record<string, any>} [options.options] What a game that is created gets as
+   *     `self.room.options`. One that is there keeps its own.
+   * @returns {Promise<Answer>}
+   * @throws {Rejected} The game cannot be joined.
+   * @throws {Disconnected} There is no connection, or it ended before the answer came.
+   */
+  async joinGame(name, { password, spectate, options } = {}) {
+    return await this.#enter(JOIN_GAME, name, { password, spectate: spectate || undefined, options });
+  }
+
+  /**
+   * Leave the game.
+   *
+   * @returns {Promise<Answer>}
+   * @throws {Rejected} The user is in no game.
+   * @throws {Disconnected} There is no connection, or it ended before the answer came.
+   */
+  async leaveGame() {
+    return accepted(await this.#run.request(LEAVE_GAME, {}, true));
+  }
+
+  /**
+   * Send a message to the game, and wait for its answer.
+   *
+   * @param {string} message The name of a typed message, or any text.
+   * @param {object} [payload] The fields of the typed message, or whatever belongs to the text.
+   * @returns {Promise<Answer>}
+   * @throws {Rejected} The game refuses it.
+   * @throws {import("./errors.js").CodecError} Something in it cannot travel.
+   * @throws {import("./errors.js").SessionLost} Nobody knows whether it was carried out.
+   * @throws {Disconnected} There is no connection, or it ended before the answer came.
+   */
+  async call(message, payload = {}) {
+    return accepted(await this.#run.request(message, payload));
+  }
+
+  /**
+   * The same, for a program that looks at the status itself: no answer is thrown.
+   *
+   * @param {string} message The name of a typed message, or any text.
+   * @param {object} [payload] What belongs to it.
+   * @returns {Promise<Answer>}
+   */
+  async request(message, payload = {}) {
+    return await this.#run.request(message, payload);
+  }
+
+  /**
+   * Send a message to the game, and ask for no answer. It never waits.
+   *
+   * @param {string} message The name of a typed message, or any text.
+   * @param {object} [payload] What belongs to it.
+   * @throws {import("./errors.js").CodecError} Something in it cannot travel.
+   * @throws {import("./errors.js").QueueFull} Too much waits already.
+   * @throws {Disconnected} There is no connection.
+   */
+  tell(message, payload = {}) {
+    this.#run.tell(message, payload);
+  }
+
+  /**
+   * Call a function whenever something happens, in the order in which things happen.
+   *
+   * A listener that comes late is told what is current and was missed: of `state`, `players`,
+   * `question` (each that is open) and `push` (those that nobody has read).
+   *
+   * @template {keyof ClientEvents} E
+   * @param {E} event What happens.
+   * @param {(value: ClientEvents[E]) => void} listener The function. What it throws is reported as
+   *     any other error of the page, and changes nothing here.
+   * @returns {() => void} Call it to listen no more.
+   */
+  on(event, listener) {
+    const listeners = this.#listeners.get(event) ?? new Set();
+    this.#listeners.set(event, listeners);
+    // A function of its own, so that one that listens twice is called twice.
+    const own = (/** @type {any} */ value) => listener(value);
+    listeners.add(own);
+    queueMicrotask(() => {
+      for (const value of this.#run.view.missed(event)) if (listeners.has(own)) this.#tell(own, value);
+    });
+    return () => void listeners.delete(own);
+  }
+
+  /**
+   * Iterate over the states of the game: the latest one, then each newer one, until the user is out of
+   * the game. A slow loop skips states.
+   *
+   * @returns {AsyncIterableIterator<any>}
+   */
+  states() {
+    return read(() => this.#run.view, latestStates());
+  }
+
+  /**
+   * Iterate over what the game pushes, in the order of arrival, until the user is out of the game.
+   *
+   * @param {...string} messages Only pushes with these messages; none for all.
+   * @returns {AsyncIterableIterator<Push>}
+   */
+  pushes(...messages) {
+    return read(
+      () => this.#run.view,
+      itemsOf(({ pushes }) => pushes, messages),
+    );
+  }
+
+  /**
+   * Iterate over what the game asks this player, until the user is out of the game.
+   *
+   * @param {...string} messages Only questions with these messages; none for all.
+   * @returns {AsyncIterableIterator<Question>}
+   */
+  questions(...messages) {
+    return read(
+      () => this.#run.view,
+      itemsOf(({ questions }) => questions, messages),
+    );
+  }
+
+  #makeRun() {
+    const { username, password = "", inviteCode = "", serverKey = "", reconnectFor = 60 } = this.#options;
+    const account = { url: this.#url, username, password, inviteCode, serverKey };
+    return new Run(this.#environment, account, reconnectFor, (event, value) => {
+      for (const listener of this.#listeners.get(event) ?? []) this.#tell(listener, value);
+    });
+  }
+
+  /**
+   * @param {(value: any) => void} listener
+   * @param {unknown} value
+   */
+  #tell(listener, value) {
+    try {
+      listener(value);
+    } catch (error) {
+      this.#environment.report(error);
+    }
+  }
+
+  /**
+   * @param {string} message
+   * @param {string} name
+   * @param {Record<string, any>} more
+   */
+  async #enter(message, name, more) {
+    const given = Object.entries(more).filter(([, value]) => value !== undefined && value !== "");
+    return accepted(await this.#run.request(message, { name, ...Object.fromEntries(given) }, true));
+  }
+}
+
+/** @param {Answer} answer */
+function accepted(answer) {
+  if (answer.status !== 0) throw new Rejected(answer);
+  return answer;
+}
+
+/**
+ * @param {string} name
+ * @param {any} info
+ * @returns {GameInfo}
+ */
+function readGameInfo(name, info) {
+  if (typeof info !== "object" || info === null) throw new ProtocolError("a directory has a game that is none");
+  return {
+    name,
+    users: Number(info.users),
+    passwordProtected: info.password_protected === true,
+    info: String(info.info ?? ""),
+    maxPlayers: info.max_players ?? null,
+    locked: info.locked === true,
+    options: info.options ?? {},
+  };
+}

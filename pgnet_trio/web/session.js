@@ -1,0 +1,396 @@
+/**
+ * The life of a client's session: connecting, logging in, and coming back after a drop.
+ *
+ * @import { Sized } from "./envelopes.js"
+ * @import { Environment } from "./environment.js"
+ * @import { PGNetError } from "./errors.js"
+ * @import { Outbox } from "./outbox.js"
+ * @module
+ */
+
+import { Backoff, CONNECT_TIMEOUT } from "./backoff.js";
+import { Connection } from "./connection.js";
+import { Delivery } from "./delivery.js";
+import * as wire from "./envelopes.js";
+import {
+  ConnectFailed,
+  Disconnected,
+  LoginRefused,
+  ProtocolError,
+  ServerKeyMismatch,
+  SessionLost,
+  TakenOver,
+} from "./errors.js";
+import { Protocol } from "./protocol.js";
+
+// Seconds for which a client goes on trying while the server shows another key than the first.
+// Whoever can answer every try for this long could as well cut the connection.
+const MISMATCH_PATIENCE = 5;
+
+const TAKEN_OVER = "taken over";
+
+/**
+ * Who logs in, and where.
+ *
+ * @typedef {object} Account
+ * @property {string} url Where the server is.
+ * @property {string} username The user.
+ * @property {string} password Their password.
+ * @property {string} inviteCode An invite for a new user, or empty.
+ * @property {string} serverKey The only key of a server to take; empty for any.
+ */
+
+/**
+ * What a session tells.
+ *
+ * @typedef {object} SessionOwner
+ * @property {(status: string) => void} setStatus How things are, in words for people.
+ * @property {(again: boolean) => void} sessionOpened The user is logged in; `again` where the server
+ *     forgot an earlier session.
+ * @property {(error: SessionLost) => void} sessionLost The server forgot the session, and all that was
+ *     under way in it. The session is about to log in anew.
+ * @property {(online: boolean, restarting: boolean) => void} onlineChanged The connection dropped,
+ *     because the server restarts or for another reason; or there is one again.
+ * @property {(sized: Sized) => void} takeEvent The server has sent this.
+ * @property {(error: PGNetError) => void} sessionEnded The session is over, and nothing more comes.
+ */
+
+/** One user's session at one server, over one connection after the other. */
+export class Session {
+  #environment;
+  #account;
+  #outbox;
+  #owner;
+  #reconnectFor;
+  #backoff;
+  #delivery;
+  /** @type {Connection | null} */
+  #connection = null;
+  #stopTimer = () => {};
+  #stopWatching = () => {};
+  #token = new Uint8Array();
+  // Stands for the password, so that a server that was restarted need not hash it.
+  #loginToken = new Uint8Array();
+  // Whether the server forgot the session, and the next log-in has to tell the owner so.
+  #isLost = false;
+  // Whether this connection is logged in; and whether any was.
+  #isOpen = false;
+  #wasOpen = false;
+  // Whether the page was left: a page that is kept for its return must not try to come back.
+  #isSuspended = false;
+  // Whether a timer for the next try runs.
+  #isPausing = false;
+  #openedAt = 0;
+  /** @type {number[]} */
+  #progressBefore = [];
+  #mismatchedSince = Infinity;
+  #triedAt = 0;
+
+  /**
+   * @param {Environment} environment Sockets, clocks and timers.
+   * @param {Account} account Who logs in, and where.
+   * @param {Outbox} outbox What waits to be sent.
+   * @param {SessionOwner} owner Whom the session tells what happens.
+   * @param {number} reconnectFor Seconds for which it tries to replace a dropped connection.
+   */
+  constructor(environment, account, outbox, owner, reconnectFor) {
+    this.#environment = environment;
+    this.#account = account;
+    this.#outbox = outbox;
+    this.#owner = owner;
+    this.#reconnectFor = reconnectFor;
+    this.#backoff = new Backoff(reconnectFor);
+    this.#delivery = this.#makeDelivery();
+    /** Whether it is over. */
+    this.ended = false;
+    /** The server's key in base64; empty before it is known. */
+    this.serverKey = "";
+  }
+
+  /** The features that are in use on this connection. */
+  get features() {
+    return this.#connection?.protocol?.features ?? new Set();
+  }
+
+  /** Connect for the first time. */
+  start() {
+    this.#stopWatching = this.#environment.watchPage({
+      hide: () => this.#suspend(),
+      show: () => this.#resume(),
+      wake: () => this.#wake(),
+    });
+    this.#backoff.noteDrop(this.#environment.now());
+    this.#try();
+  }
+
+  /** Send what waits, as far as the window has room. */
+  flush() {
+    if (this.#isOpen) this.#connection?.flush();
+  }
+
+  /** Ask for the whole state, since a patch does not fit. */
+  requestFullState() {
+    this.#connection?.protocol?.requestFullState();
+    this.flush();
+  }
+
+  /**
+   * End the session for good, and tell the server, which frees the user's seat.
+   *
+   * @param {PGNetError} error Why.
+   */
+  end(error) {
+    if (this.ended) return;
+    this.ended = true;
+    this.#stopTimer();
+    this.#stopWatching();
+    const connection = this.#connection;
+    this.#connection = null;
+    if (connection) {
+      connection.protocol?.goodbye(error.message);
+      connection.flush();
+      connection.close();
+    }
+    this.#isOpen = false;
+    this.#owner.sessionEnded(error);
+  }
+
+  /** @param {Sized[]} events */
+  #received(events) {
+    const connection = this.#connection;
+    for (const sized of events) {
+      // Something before it in the same frame may have ended the session, or the connection.
+      if (this.ended || this.#connection !== connection) return;
+      if (!this.#isOpen) this.#takeVerdict(sized);
+      else if (sized.envelope.kind === wire.GOODBYE) this.end(endedBy(sized.envelope.reason));
+      else if (sized.envelope.kind === wire.RESTART) this.#drop(true);
+      else this.#owner.takeEvent(sized);
+    }
+  }
+
+  /** @param {PGNetError} error */
+  #lost(error) {
+    if (!this.#isOpen) this.#fail(error);
+    else if (error instanceof ProtocolError) this.end(error);
+    else this.#drop(false, error);
+  }
+
+  #makeDelivery() {
+    return new Delivery(() => this.#outbox.next());
+  }
+
+  #try() {
+    this.#isPausing = false;
+    this.#triedAt = this.#environment.now();
+    if (!this.#wasOpen) this.#owner.setStatus(`Connecting to ${this.#account.url}...`);
+    this.#startTimeout(this.#token.length ? this.#backoff.resumeTimeout : CONNECT_TIMEOUT);
+    try {
+      this.#connection = new Connection(this.#environment, this.#account.url, () => this.#makeProtocol(), {
+        received: (events) => this.#received(events),
+        ended: (error) => this.#lost(error),
+      });
+    } catch (error) {
+      if (!(error instanceof ConnectFailed)) throw error;
+      this.end(error);
+    }
+  }
+
+  /** @param {number} seconds */
+  #startTimeout(seconds) {
+    this.#stopTimer();
+    this.#stopTimer = this.#environment.startTimer(seconds, () => {
+      this.#backoff.noteTimeout();
+      const waited = Math.round(this.#environment.now() - this.#triedAt);
+      this.#connection?.close();
+      this.#fail(new ConnectFailed(`${this.#account.url} did not answer within ${waited} s`, "timeout"));
+    });
+  }
+
+  #makeProtocol() {
+    const { username, password, inviteCode, serverKey } = this.#account;
+    return new Protocol(
+      {
+        username,
+        password,
+        inviteCode,
+        // Once a server has shown a key, no other one will do.
+        serverKey: this.serverKey || serverKey,
+        token: this.#token,
+        loginToken: this.#loginToken,
+        randomBytes: this.#environment.randomBytes,
+      },
+      this.#delivery,
+    );
+  }
+
+  /** @param {Sized} sized */
+  #takeVerdict({ envelope }) {
+    const protocol = /** @type {Protocol} */ (this.#connection?.protocol);
+    switch (envelope.kind) {
+      case wire.REFUSAL:
+        this.end(envelope.reason === TAKEN_OVER ? endedBy(TAKEN_OVER) : new LoginRefused(envelope.reason));
+        return;
+      case wire.GOODBYE:
+        this.#connection?.close();
+        this.#fail(new ConnectFailed(`the server cannot let this client in now: ${envelope.reason}`, "not-now"));
+        return;
+      case wire.SESSION_GONE:
+        if (this.#token.length) this.#loseSession(envelope.reason);
+        else this.#loginToken = new Uint8Array();
+        protocol.logIn(this.#delivery);
+        this.#startTimeout(CONNECT_TIMEOUT);
+        return;
+      case wire.WELCOME:
+        this.#token = /** @type {Uint8Array<ArrayBuffer>} */ (envelope.token);
+        if (envelope.loginToken.length) {
+          this.#loginToken = /** @type {Uint8Array<ArrayBuffer>} */ (envelope.loginToken);
+        }
+    }
+    this.#open(protocol, envelope.kind === wire.RESUMED);
+  }
+
+  /**
+   * @param {Protocol} protocol
+   * @param {boolean} isResumed
+   */
+  #open(protocol, isResumed) {
+    this.#stopTimer();
+    this.serverKey = protocol.serverKey;
+    this.#outbox.maxEnvelope = protocol.maxEnvelope;
+    this.#isOpen = this.#wasOpen = true;
+    this.#mismatchedSince = Infinity;
+    this.#openedAt = this.#environment.now();
+    this.#progressBefore = this.#progress();
+    const wasLost = this.#isLost;
+    this.#isLost = false;
+    if (!isResumed) this.#owner.sessionOpened(wasLost);
+    if (isResumed || wasLost) this.#owner.onlineChanged(true, false);
+  }
+
+  /** @param {string} reason */
+  #loseSession(reason) {
+    this.#token = new Uint8Array();
+    this.#isLost = true;
+    this.#delivery = this.#makeDelivery();
+    this.#owner.sessionLost(new SessionLost(reason));
+  }
+
+  #progress() {
+    const { received, lastRequest, unsettled } = this.#delivery;
+    return [received, lastRequest, unsettled];
+  }
+
+  /**
+   * Begin to come back.
+   *
+   * @param {boolean} restarting
+   * @param {PGNetError} [error]
+   */
+  #drop(restarting, error = new ConnectFailed("the server restarts", "restarting")) {
+    this.#connection?.close();
+    this.#connection = null;
+    this.#isOpen = false;
+    const now = this.#environment.now();
+    const progress = this.#progress();
+    const hasProgressed = progress.some((count, index) => count !== this.#progressBefore[index]);
+    this.#backoff.noteConnection(now - this.#openedAt, hasProgressed, this.#delivery.unsettled > 0);
+    if (this.#reconnectFor <= 0) {
+      this.end(new Disconnected(error.message, error.code, { cause: error }));
+      return;
+    }
+    this.#backoff.noteDrop(now);
+    this.#owner.onlineChanged(false, restarting);
+    this.#pause(error);
+  }
+
+  /**
+   * Note that a try did not succeed.
+   *
+   * @param {PGNetError} error
+   */
+  #fail(error) {
+    this.#stopTimer();
+    this.#connection = null;
+    // A server that cannot let somebody in now wants to be asked again; any other first try has failed.
+    if (!this.#wasOpen && error.code !== "not-now") {
+      this.end(error instanceof ConnectFailed ? error : new ConnectFailed(error.message, error.code, { cause: error }));
+      return;
+    }
+    if (error instanceof ServerKeyMismatch) {
+      const now = this.#environment.now();
+      this.#mismatchedSince = Math.min(this.#mismatchedSince, now);
+      if (now - this.#mismatchedSince >= MISMATCH_PATIENCE && this.#reconnectFor < Infinity) {
+        this.end(error);
+        return;
+      }
+    } else {
+      this.#mismatchedSince = Infinity;
+    }
+    this.#owner.setStatus(`Not back yet: ${error.message}.`);
+    this.#pause(error);
+  }
+
+  /**
+   * Wait a little, and try again; or give up.
+   *
+   * @param {PGNetError} error Why there is no connection.
+   */
+  #pause(error) {
+    // The owner may have ended the session when it was told.
+    if (this.ended || this.#isSuspended) return;
+    // Time may have stood still between the last try and now: only a try that failed gives up.
+    const left = this.#backoff.giveUpAt - this.#environment.now();
+    if (left <= 0) {
+      this.end(this.#wasOpen ? new Disconnected(error.message, error.code, { cause: error }) : error);
+      return;
+    }
+    const [high = 0, low = 0] = this.#environment.randomBytes(2);
+    const pause = this.#backoff.nextPause((high * 256 + low) / 65536);
+    // A page in the background may have to wait a minute for any timer, which would cost its seat.
+    if (this.#environment.hidden() && pause <= 0.1) {
+      this.#try();
+      return;
+    }
+    this.#isPausing = true;
+    this.#stopTimer();
+    this.#stopTimer = this.#environment.startTimer(Math.min(pause, left), () => this.#try());
+  }
+
+  #suspend() {
+    if (this.ended || this.#isSuspended) return;
+    this.#isSuspended = true;
+    this.#stopTimer();
+    if (this.#isOpen) {
+      this.#drop(false, new ConnectFailed("the page was left", "page-left"));
+    } else {
+      this.#connection?.close();
+      this.#connection = null;
+    }
+  }
+
+  #resume() {
+    if (this.ended || !this.#isSuspended) return;
+    this.#isSuspended = false;
+    this.#backoff.noteDrop(this.#environment.now());
+    this.#backoff.hurry();
+    this.#try();
+  }
+
+  #wake() {
+    if (this.ended || this.#isSuspended) return;
+    if (this.#isPausing) {
+      this.#stopTimer();
+      this.#backoff.hurry();
+      this.#try();
+    } else if (this.#isOpen) {
+      this.#connection?.probe();
+    }
+  }
+}
+
+/** @param {string} reason */
+function endedBy(reason) {
+  return reason === TAKEN_OVER
+    ? new TakenOver("you logged in from elsewhere; this page is out of the game")
+    : new Disconnected(reason, "goodbye");
+}

@@ -1,0 +1,51 @@
+/**
+ * How a client that has logged in anew, after a lost session, gets back into its game.
+ *
+ * @import { Answer } from "./errors.js"
+ * @module
+ */
+
+/** The requests that lead into a game. */
+export const CREATE_GAME = "__pgnet__.create_game";
+export const JOIN_GAME = "__pgnet__.join_game";
+
+/** Remembers how the user got into the game, to ask for the same again. */
+export class WayBack {
+  /** @type {Record<string, any> | null} */
+  #payload = null;
+
+  /** Whether there is a way back; there is none where another client has joined for this user. */
+  get isKnown() {
+    return this.#payload !== null;
+  }
+
+  /**
+   * Note a request that has led into a game.
+   *
+   * @param {Record<string, any>} payload What was asked.
+   * @param {Answer} answer What the server said.
+   * @param {Set<string>} features The features in use.
+   */
+  noteJoined(payload, answer, features) {
+    const { options: asked, ...rest } = payload;
+    const options = answer.payload.options ?? (features.has("rejoin") ? undefined : asked);
+    this.#payload = options === undefined ? rest : { ...rest, options };
+  }
+
+  /** Forget the way into a game that the user is out of. */
+  forget() {
+    this.#payload = null;
+  }
+
+  /**
+   * Return what to join with; null where there is nothing to ask for.
+   *
+   * @param {Set<string>} features The features in use.
+   */
+  payload(features) {
+    if (!this.#payload || features.has("rejoin")) return this.#payload;
+    // This server takes options for a new game only, and the game may be there.
+    const { options: _, ...rest } = this.#payload;
+    return rest;
+  }
+}
