@@ -3,8 +3,7 @@
  *
  * @import { Environment } from "./environment.js"
  * @import { Answer } from "./errors.js"
- * @import { Question } from "./questions.js"
- * @import { Left, Push } from "./view.js"
+ * @import { AnyGame, Asked, ClientEvents, ClientOptions, GameInfo, GameTypes, Push } from "./types.js"
  * @module
  */
 
@@ -40,54 +39,11 @@ const GAME_DIR = "__pgnet__.game_dir";
 const MAX_PAGES = 100;
 
 /**
- * @typedef {object} ClientOptions
- * @property {string} username Who logs in; an unknown user is registered, where the server allows it.
- * @property {string} [password] The user's password.
- * @property {string} [inviteCode] A code from the server's admin, for a new user.
- * @property {string} [address] `host`, `host:port`, `[v6]:port`, `ws://…` or `wss://…`; by default the
- *     server that the page came from.
- * @property {string} [serverKey] The server's public key in base64. The client tells a server with
- *     another key nothing secret. Without it, the first key that the server shows is the only one for
- *     as long as this client lives.
- * @property {number} [reconnectFor] Seconds for which the client tries to replace a dropped connection:
- *     60 by default, 0 for never, `Infinity` for ever. Requests wait meanwhile.
- */
-
-/**
- * What happens to a client, and what listeners get.
- *
- * @typedef {object} ClientEvents
- * @property {boolean} connection True when the user is logged in, false when the session has ended.
- * @property {boolean} online False when the connection drops, true when it is back.
- * @property {string} status How things are, in words for people.
- * @property {string | null} game The game that was joined, or null when it was left.
- * @property {Left} left How the user got out of the last game.
- * @property {ReadonlyMap<string, boolean>} players The players in the order of joining, and whether each
- *     is connected.
- * @property {any} state The latest state of the game, which nobody can change.
- * @property {Push} push What the game says unasked.
- * @property {number} lostPushes How many pushes the server has dropped.
- * @property {Question} question What the game asks.
- * @property {PGNetError} end Why the session is over.
- */
-
-/**
- * A game in the directory.
- *
- * @typedef {object} GameInfo
- * @property {string} name The name.
- * @property {number} users How many users play.
- * @property {boolean} passwordProtected Whether joining takes a password.
- * @property {string} info What the game says of itself.
- * @property {number | null} maxPlayers How many may play; null where the game does not say.
- * @property {boolean} locked Whether nobody may join now.
- * @property {Record<string, any>} options What the game was created with.
- */
-
-/**
  * A user on a server. Any number of parts of a page may use it at the same time.
  *
  * Its properties say how things are now; nobody but the client changes them.
+ *
+ * @template {GameTypes} [G=AnyGame]
  */
 export class Client {
   #environment;
@@ -153,7 +109,11 @@ export class Client {
     return this.#run.view.players;
   }
 
-  /** The latest state of the game, which nobody can change; undefined where there is none. */
+  /**
+   * The latest state of the game, which nobody can change; undefined where there is none.
+   *
+   * @returns {G["state"] | undefined}
+   */
   get state() {
     return this.#run.view.state;
   }
@@ -177,9 +137,9 @@ export class Client {
    * Connect and log in. A client whose session has ended may connect again.
    *
    * @returns {Promise<void>} Done when the user is logged in.
-   * @throws {import("./errors.js").LoginRefused} The server does not let this user in.
-   * @throws {import("./errors.js").ServerKeyMismatch} It is another server, or it has a new key.
-   * @throws {import("./errors.js").ConnectFailed} The server was not reached.
+   * @throws {LoginRefused} The server does not let this user in.
+   * @throws {ServerKeyMismatch} It is another server, or it has a new key.
+   * @throws {ConnectFailed} The server was not reached.
    */
   async connect() {
     if (this.#run.isUsed) {
@@ -262,40 +222,43 @@ export class Client {
   /**
    * Send a message to the game, and wait for its answer.
    *
-   * @param {string} message The name of a typed message, or any text.
-   * @param {object} [payload] The fields of the typed message, or whatever belongs to the text.
+   * @template {keyof G["requests"] & string} M
+   * @param {M} message The name of a typed message, or any text.
+   * @param {G["requests"][M]} [payload] The fields of the typed message, or whatever belongs to the text.
    * @returns {Promise<Answer>}
    * @throws {Rejected} The game refuses it.
-   * @throws {import("./errors.js").CodecError} Something in it cannot travel.
-   * @throws {import("./errors.js").SessionLost} Nobody knows whether it was carried out.
+   * @throws {CodecError} Something in it cannot travel.
+   * @throws {SessionLost} Nobody knows whether it was carried out.
    * @throws {Disconnected} There is no connection, or it ended before the answer came.
    */
-  async call(message, payload = {}) {
-    return accepted(await this.#run.request(message, payload));
+  async call(message, payload) {
+    return accepted(await this.#run.request(message, payload ?? {}));
   }
 
   /**
    * The same, for a program that looks at the status itself: no answer is thrown.
    *
-   * @param {string} message The name of a typed message, or any text.
-   * @param {object} [payload] What belongs to it.
+   * @template {keyof G["requests"] & string} M
+   * @param {M} message The name of a typed message, or any text.
+   * @param {G["requests"][M]} [payload] What belongs to it.
    * @returns {Promise<Answer>}
    */
-  async request(message, payload = {}) {
-    return await this.#run.request(message, payload);
+  async request(message, payload) {
+    return await this.#run.request(message, payload ?? {});
   }
 
   /**
    * Send a message to the game, and ask for no answer. It never waits.
    *
-   * @param {string} message The name of a typed message, or any text.
-   * @param {object} [payload] What belongs to it.
-   * @throws {import("./errors.js").CodecError} Something in it cannot travel.
-   * @throws {import("./errors.js").QueueFull} Too much waits already.
+   * @template {keyof G["requests"] & string} M
+   * @param {M} message The name of a typed message, or any text.
+   * @param {G["requests"][M]} [payload] What belongs to it.
+   * @throws {CodecError} Something in it cannot travel.
+   * @throws {QueueFull} Too much waits already.
    * @throws {Disconnected} There is no connection.
    */
-  tell(message, payload = {}) {
-    this.#run.tell(message, payload);
+  tell(message, payload) {
+    this.#run.tell(message, payload ?? {});
   }
 
   /**
@@ -304,9 +267,9 @@ export class Client {
    * A listener that comes late is told what is current and was missed: of `state`, `players`,
    * `question` (each that is open) and `push` (those that nobody has read).
    *
-   * @template {keyof ClientEvents} E
+   * @template {keyof ClientEvents<G>} E
    * @param {E} event What happens.
-   * @param {(value: ClientEvents[E]) => void} listener The function. What it throws is reported as
+   * @param {(value: ClientEvents<G>[E]) => void} listener The function. What it throws is reported as
    *     any other error of the page, and changes nothing here.
    * @returns {() => void} Call it to listen no more.
    */
@@ -326,7 +289,7 @@ export class Client {
    * Iterate over the states of the game: the latest one, then each newer one, until the user is out of
    * the game. A slow loop skips states.
    *
-   * @returns {AsyncIterableIterator<any>}
+   * @returns {AsyncIterableIterator<G["state"]>}
    */
   states() {
     return read(() => this.#run.view, latestStates());
@@ -335,26 +298,28 @@ export class Client {
   /**
    * Iterate over what the game pushes, in the order of arrival, until the user is out of the game.
    *
-   * @param {...string} messages Only pushes with these messages; none for all.
-   * @returns {AsyncIterableIterator<Push>}
+   * @template {keyof G["pushes"] & string} M
+   * @param {...M} messages Only pushes with these messages; none for all.
+   * @returns {AsyncIterableIterator<Push<G, M>>}
    */
   pushes(...messages) {
     return read(
       () => this.#run.view,
-      itemsOf(({ pushes }) => pushes, messages),
+      /** @type {any} */ (itemsOf(({ pushes }) => pushes, messages)),
     );
   }
 
   /**
    * Iterate over what the game asks this player, until the user is out of the game.
    *
-   * @param {...string} messages Only questions with these messages; none for all.
-   * @returns {AsyncIterableIterator<Question>}
+   * @template {keyof G["questions"] & string} M
+   * @param {...M} messages Only questions with these messages; none for all.
+   * @returns {AsyncIterableIterator<Asked<G, M>>}
    */
   questions(...messages) {
     return read(
       () => this.#run.view,
-      itemsOf(({ questions }) => questions, messages),
+      /** @type {any} */ (itemsOf(({ questions }) => questions, messages)),
     );
   }
 

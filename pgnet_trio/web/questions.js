@@ -11,9 +11,9 @@ import { SessionLost } from "./errors.js";
  * What a question needs of the view of the game that asks it.
  *
  * @typedef {object} QuestionOwner
- * @property {(question: Question) => boolean} isOpen Says whether the game still waits for the answer.
- * @property {(question: Question) => number} secondsLeft Says how long it does.
- * @property {(question: Question, message: string, payload: object) => Promise<Answer>} answer Answers;
+ * @property {(question: Question<any, any, any>) => boolean} isOpen Says whether the game still waits for the answer.
+ * @property {(question: Question<any, any, any>) => number} secondsLeft Says how long it does.
+ * @property {(question: Question<any, any, any>, message: string, payload: object) => Promise<Answer>} answer Answers;
  *     throws `Rejected` where the game refuses the answer to a question that is open.
  */
 
@@ -23,7 +23,9 @@ const REFUSED = 2;
 /**
  * Something that the game asks this player, until it is answered or withdrawn.
  *
+ * @template {string} [M=string]
  * @template [P=any]
+ * @template {object} [A=Record<string, any>]
  */
 export class Question {
   #owner;
@@ -31,7 +33,7 @@ export class Question {
 
   /**
    * @param {number} id Its number.
-   * @param {string} message What is asked, by its name.
+   * @param {M} message What is asked, by its name.
    * @param {P} payload What belongs to it.
    * @param {AbortController} stop Ends it.
    * @param {QuestionOwner} owner The view of the game.
@@ -68,17 +70,18 @@ export class Question {
    * An answer that comes too late is no error: whoever answers cannot know that the game goes on
    * without them.
    *
-   * @param {string} message The answer: the name of a typed message, or any text.
-   * @param {object} [payload] What belongs to it.
+   * @template {keyof A & string} K
+   * @param {K} message The answer: the name of a typed message, or any text.
+   * @param {A[K]} [payload] What belongs to it.
    * @returns {Promise<Answer>} What the game says of it, with status 0; or, where the question is no
    *     longer open, an answer with another status.
-   * @throws {import("./errors.js").Rejected} The game refuses the answer; the question is still open.
-   * @throws {import("./errors.js").Disconnected} The session ended for good.
+   * @throws {Rejected} The game refuses the answer; the question is still open.
+   * @throws {Disconnected} The session ended for good.
    */
-  async answer(message, payload = {}) {
+  async answer(message, payload) {
     if (!this.#owner.isOpen(this)) return tooLate("");
     try {
-      return await this.#owner.answer(this, message, payload);
+      return await this.#owner.answer(this, message, payload ?? {});
     } catch (error) {
       if (error instanceof SessionLost) return tooLate(`: ${error.message}`);
       throw error;

@@ -4,6 +4,7 @@
  * @import { Envelope, GameEnvelope, PatchEnvelope, QuestionEnvelope } from "./envelopes.js"
  * @import { Answer, PGNetError } from "./errors.js"
  * @import { Environment } from "./environment.js"
+ * @import { Left, Push } from "./types.js"
  * @module
  */
 
@@ -22,23 +23,6 @@ const MAX_QUESTIONS_SIZE = 2 * 1024 * 1024;
 const MAX_STATE_SIZE = 1024 * 1024;
 const MAX_PLAYERS_SIZE = 1024 * 1024;
 const PLAYER_SIZE = 16;
-
-/**
- * How the user got out of the last game.
- *
- * @typedef {object} Left
- * @property {string} game The game's name.
- * @property {string} reason A word for programs: left, kicked, closed, crashed or destroyed.
- * @property {string} message Why, for people.
- */
-
-/**
- * What the game says unasked.
- *
- * @typedef {object} Push
- * @property {string} message The name of a typed message, or any text.
- * @property {Record<string, any>} payload What belongs to it: the fields of a typed message.
- */
 
 /**
  * What a view needs of the run that it belongs to.

@@ -17,6 +17,8 @@ PACKAGE = Path(__file__).parent.parent.parent / "pgnet_trio"
 
 # A module imports only from its own layer and from those before it.
 LAYERS = (
+    # JavaScript, and what builds it: nothing of ours imports it, and it imports nothing of ours.
+    "web",
     "errors",
     "foreign_text",
     "author_classes",

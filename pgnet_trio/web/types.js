@@ -1,0 +1,101 @@
+/**
+ * What programs get of a client, as types.
+ *
+ * @import { PGNetError } from "./errors.js"
+ * @import { Question } from "./questions.js"
+ * @module
+ */
+
+/**
+ * What a game and its pages say to each other, each by its message. A page that is written in
+ * TypeScript gives one for its own game: `new Client<MyGame>(...)`.
+ *
+ * @typedef {object} GameTypes
+ * @property {any} state What the game shows.
+ * @property {object} requests What players ask of it: the fields of each message.
+ * @property {object} pushes What it pushes.
+ * @property {object} questions What it asks.
+ * @property {object} answers What players answer.
+ */
+
+/**
+ * A game of which nothing is known.
+ *
+ * @typedef {{state: any, requests: Record<string, any>, pushes: Record<string, any>,
+ *     questions: Record<string, any>, answers: Record<string, any>}} AnyGame
+ */
+
+/**
+ * What the game says unasked: the name of a typed message or any text, and what belongs to it.
+ *
+ * @template {GameTypes} [G=AnyGame]
+ * @template {keyof G["pushes"]} [M=keyof G["pushes"]]
+ * @typedef {{[K in M]: {message: K, payload: G["pushes"][K]}}[M]} Push
+ */
+
+/**
+ * What the game asks.
+ *
+ * @template {GameTypes} [G=AnyGame]
+ * @template {keyof G["questions"]} [M=keyof G["questions"]]
+ * @typedef {{[K in M]: Question<K & string, G["questions"][K], G["answers"]>}[M]} Asked
+ */
+
+/**
+ * How the user got out of a game.
+ *
+ * @typedef {object} Left
+ * @property {string} game The game's name.
+ * @property {string} reason A word for programs: left, kicked, closed, crashed or destroyed.
+ * @property {string} message Why, for people.
+ */
+
+/**
+ * A game in the directory.
+ *
+ * @typedef {object} GameInfo
+ * @property {string} name The name.
+ * @property {number} users How many users play.
+ * @property {boolean} passwordProtected Whether joining takes a password.
+ * @property {string} info What the game says of itself.
+ * @property {number | null} maxPlayers How many may play; null where the game does not say.
+ * @property {boolean} locked Whether nobody may join now.
+ * @property {Record<string, any>} options What the game was created with.
+ */
+
+/**
+ * Who logs in, and where.
+ *
+ * @typedef {object} ClientOptions
+ * @property {string} username Who logs in; an unknown user is registered, where the server allows it.
+ * @property {string} [password] The user's password.
+ * @property {string} [inviteCode] A code from the server's admin, for a new user.
+ * @property {string} [address] `host`, `host:port`, `[v6]:port`, `ws://…` or `wss://…`; by default the
+ *     server that the page came from.
+ * @property {string} [serverKey] The server's public key in base64. The client tells a server with
+ *     another key nothing secret. Without it, the first key that the server shows is the only one for
+ *     as long as the session lasts.
+ * @property {number} [reconnectFor] Seconds for which the client tries to replace a dropped connection:
+ *     60 by default, 0 for never, `Infinity` for ever. Requests wait meanwhile.
+ */
+
+/**
+ * What happens to a client, and what listeners get.
+ *
+ * @template {GameTypes} [G=AnyGame]
+ * @typedef {object} ClientEvents
+ * @property {boolean} connection True when the user is logged in, false when the session has ended.
+ * @property {boolean} online False when the connection drops, true when it is back.
+ * @property {string} status How things are, in words for people.
+ * @property {string | null} game The game that was joined, or null when it was left.
+ * @property {Left} left How the user got out of the last game.
+ * @property {ReadonlyMap<string, boolean>} players The players in the order of joining, and whether each
+ *     is connected.
+ * @property {G["state"]} state The latest state of the game, which nobody can change.
+ * @property {Push<G>} push What the game says unasked.
+ * @property {number} lostPushes How many pushes the server has dropped.
+ * @property {Asked<G>} question What the game asks.
+ * @property {PGNetError} end Why the session is over.
+ */
+
+export {};
