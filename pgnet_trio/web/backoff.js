@@ -22,13 +22,13 @@ const LONGEST_PAUSE = 5;
  * connection would be sent for ever, and without a pause.
  */
 export class Backoff {
-  #reconnectFor;
   #pause = FIRST_PAUSE;
   #isStuck = false;
 
   /** @param {number} reconnectFor Seconds from a drop to giving up. */
   constructor(reconnectFor) {
-    this.#reconnectFor = reconnectFor;
+    /** Seconds from a drop to giving up. */
+    this.reconnectFor = reconnectFor;
     /** Seconds that the next try to come back may take. */
     this.resumeTimeout = RESUME_TIMEOUT;
     /** The time at which a session that is not back ends. */
@@ -41,7 +41,7 @@ export class Backoff {
    * @param {number} now The time.
    */
   noteDrop(now) {
-    if (!this.#isStuck) this.giveUpAt = now + this.#reconnectFor;
+    if (!this.#isStuck) this.giveUpAt = now + this.reconnectFor;
   }
 
   /**

@@ -324,7 +324,7 @@ export class Client {
   }
 
   #makeRun() {
-    const { username, password = "", inviteCode = "", serverKey = "", reconnectFor = 60 } = this.#options;
+    const { username, password = "", inviteCode = "", serverKey = "", reconnectFor } = this.#options;
     const account = { url: this.#url, username, password, inviteCode, serverKey };
     return new Run(this.#environment, account, reconnectFor, (event, value) => {
       for (const listener of this.#listeners.get(event) ?? []) this.#tell(listener, value);

@@ -46,7 +46,8 @@ export const COUNTED = new Set([RESPONSE, PUSH, LAST_STATE, QUESTION, WITHDRAWAL
 
 /**
  * @typedef {{kind: 0, maxFrameSize: number | null, features: string[] | null}} Hello
- * @typedef {{kind: 3, message: string, token: Uint8Array, loginToken: Uint8Array}} Welcome
+ * @typedef {{kind: 3, message: string, token: Uint8Array, loginToken: Uint8Array,
+ *     times: {grace: number, reconnectFor: number} | null}} Welcome
  * @typedef {{kind: 4, lastRequest: number}} Resumed
  * @typedef {{kind: 5 | 6 | 21 | 22, reason: string}} Ending
  * @typedef {{kind: 8, id: number, status: number, message: string, payload: any,
@@ -124,12 +125,14 @@ function readEnvelope(reader) {
         features: fields < 2 || reader.nil() ? null : readTexts(reader),
       };
     case WELCOME:
-      expect(2, 3);
+      // The two times come together.
+      expect(2, fields === 4 ? 3 : 5);
       return {
         kind,
         message: reader.text(),
         token: reader.bin(),
         loginToken: fields < 3 ? new Uint8Array() : reader.bin(),
+        times: fields < 5 ? null : { grace: readSeconds(reader), reconnectFor: readSeconds(reader) },
       };
     case RESUMED:
       expect(1);
@@ -142,7 +145,8 @@ function readEnvelope(reader) {
       return { kind, reason: [...reader.text()].slice(0, MAX_REASON).join("") };
     case RESPONSE: {
       expect(4, 5);
-      const [id, status, message, payload] = [reader.int(), reader.int(), reader.text(), reader.map()];
+      const [id, status] = [reader.int(), Number(reader.anyInt())];
+      const [message, payload] = [reader.text(), reader.map()];
       return { kind, id, status, message, payload, createdOn: fields < 5 || reader.nil() ? null : reader.text() };
     }
     case PUSH: {
@@ -189,6 +193,11 @@ function readEnvelope(reader) {
       return { kind, count: reader.int() };
   }
   throw new ProtocolError(`expected an envelope of a server, got kind ${kind}`);
+}
+
+/** @param {Reader} reader */
+function readSeconds(reader) {
+  return reader.nil() ? Infinity : reader.float();
 }
 
 /** @param {Reader} reader */

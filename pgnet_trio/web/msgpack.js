@@ -265,11 +265,16 @@ export class Reader {
 
   /** @returns {number} An integer that a number holds exactly. */
   int() {
-    const head = this.#byte();
-    const value = isInt(head) ? this.#int(head) : null;
-    if (value === null) throw unexpected("an integer", head);
+    const value = this.anyInt();
     if (typeof value === "bigint") throw new CodecError(`expected an integer below 2⁵³, got ${value}`);
     return value;
+  }
+
+  /** @returns {number | bigint} An integer. */
+  anyInt() {
+    const head = this.#byte();
+    if (!isInt(head)) throw unexpected("an integer", head);
+    return this.#int(head);
   }
 
   /** @returns {number} A finite number. */

@@ -19,7 +19,7 @@ import { Handshake, MAX_PLAINTEXT, OVERHEAD, joined, prove } from "./noise.js";
 export const SUBPROTOCOL = "pgnet.2.1";
 
 /** What this client has beyond `pgnet.2`. */
-export const FEATURES = ["columns", "directory", "lost", "rejoin", "restart", "token"];
+export const FEATURES = ["columns", "directory", "grace", "lost", "players", "rejoin", "restart", "token"];
 
 /** The longest frame in bytes that this client takes. */
 export const MAX_MESSAGE = 1024 * 1024;
@@ -319,6 +319,11 @@ export class Protocol {
         if (envelope.loginToken.length) {
           if (!this.features.has("token")) throw new ProtocolError("a token came that is not in use");
           checkToken(envelope.loginToken);
+        }
+        if (envelope.times) {
+          const { grace, reconnectFor } = envelope.times;
+          if (!this.features.has("grace")) throw new ProtocolError("a grace came that is not in use");
+          if (grace < 0 || reconnectFor < 0) throw new ProtocolError("expected times of 0 s or more, got less");
         }
         this.#state = OPEN;
         return true;

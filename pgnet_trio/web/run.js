@@ -36,7 +36,7 @@ export class Run {
   /**
    * @param {Environment} environment Sockets, clocks and timers.
    * @param {Account} account Who logs in, and where.
-   * @param {number} reconnectFor Seconds for which it tries to replace a dropped connection.
+   * @param {number | undefined} reconnectFor Seconds for which it tries to replace a dropped connection.
    * @param {Emit} emit Calls the listeners of an event.
    */
   constructor(environment, account, reconnectFor, emit) {

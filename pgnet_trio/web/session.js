@@ -27,6 +27,9 @@ import { Protocol } from "./protocol.js";
 // Whoever can answer every try for this long could as well cut the connection.
 const MISMATCH_PATIENCE = 5;
 
+// Seconds for which a session tries to come back where neither its program nor its server says.
+const DEFAULT_RECONNECT = 60;
+
 const TAKEN_OVER = "taken over";
 
 /**
@@ -61,6 +64,8 @@ export class Session {
   #account;
   #outbox;
   #owner;
+  // Whether the server says how long to try, and the program does not.
+  #isTold;
   #reconnectFor;
   #backoff;
   #delivery;
@@ -91,15 +96,17 @@ export class Session {
    * @param {Account} account Who logs in, and where.
    * @param {Outbox} outbox What waits to be sent.
    * @param {SessionOwner} owner Whom the session tells what happens.
-   * @param {number} reconnectFor Seconds for which it tries to replace a dropped connection.
+   * @param {number} [reconnectFor] Seconds for which it tries to replace a dropped connection; left out,
+   *     they are what the server says.
    */
   constructor(environment, account, outbox, owner, reconnectFor) {
     this.#environment = environment;
     this.#account = account;
     this.#outbox = outbox;
     this.#owner = owner;
-    this.#reconnectFor = reconnectFor;
-    this.#backoff = new Backoff(reconnectFor);
+    this.#isTold = reconnectFor === undefined;
+    this.#reconnectFor = reconnectFor ?? DEFAULT_RECONNECT;
+    this.#backoff = new Backoff(this.#reconnectFor);
     this.#delivery = this.#makeDelivery();
     /** Whether it is over. */
     this.ended = false;
@@ -242,6 +249,9 @@ export class Session {
         return;
       case wire.WELCOME:
         this.#token = /** @type {Uint8Array<ArrayBuffer>} */ (envelope.token);
+        if (this.#isTold && envelope.times) {
+          this.#reconnectFor = this.#backoff.reconnectFor = envelope.times.reconnectFor;
+        }
         if (envelope.loginToken.length) {
           this.#loginToken = /** @type {Uint8Array<ArrayBuffer>} */ (envelope.loginToken);
         }
@@ -319,14 +329,15 @@ export class Session {
     if (error instanceof ServerKeyMismatch) {
       const now = this.#environment.now();
       this.#mismatchedSince = Math.min(this.#mismatchedSince, now);
-      if (now - this.#mismatchedSince >= MISMATCH_PATIENCE && this.#reconnectFor < Infinity) {
+      const isForEver = this.#reconnectFor === Infinity && !this.#isTold;
+      if (now - this.#mismatchedSince >= MISMATCH_PATIENCE && !isForEver) {
         this.end(error);
         return;
       }
     } else {
       this.#mismatchedSince = Infinity;
     }
-    this.#owner.setStatus(`Not back yet: ${error.message}.`);
+    this.#owner.setStatus(`${this.#wasOpen ? "Not back" : "Not in"} yet: ${error.message}.`);
     this.#pause(error);
   }
 

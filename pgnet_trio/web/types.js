@@ -76,7 +76,7 @@
  *     another key nothing secret. Without it, the first key that the server shows is the only one for
  *     as long as the session lasts.
  * @property {number} [reconnectFor] Seconds for which the client tries to replace a dropped connection:
- *     60 by default, 0 for never, `Infinity` for ever. Requests wait meanwhile.
+ *     0 for never, `Infinity` for ever. Left out, they are what the server says. Requests wait meanwhile.
  */
 
 /**
