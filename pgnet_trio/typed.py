@@ -24,6 +24,7 @@ __all__ = [
     "models_by_name",
     "on",
     "return_annotation",
+    "return_kind",
     "to_packet",
     "to_push",
     "to_response",
@@ -114,6 +115,23 @@ def handles_model(method: object) -> bool:
 def return_annotation(function: Callable[..., Any]) -> list[type]:
     """Return the classes that a function may return, as annotated; `object` stands for anything."""
     return _classes(_annotations(function).get("return", Any))
+
+
+def return_kind(function: Callable[..., Any]) -> Any:
+    """Return what a function is annotated to return, with all its arguments; Any where it is not.
+
+    Raises:
+        NameError: The annotation names something that is not there at run time.
+    """
+
+    def only() -> None:
+        """Stand for the function: its other annotations may name what is not there."""
+
+    only.__annotations__ = {
+        name: kind for name, kind in function.__annotations__.items() if name == "return"
+    }
+    hints = inspect.get_annotations(only, globals=function.__globals__, eval_str=True)
+    return hints.get("return", Any)
 
 
 def _method(method: Callable[..., Any]) -> str:

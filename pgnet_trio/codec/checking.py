@@ -35,7 +35,7 @@ from pgnet_trio.codec.plain_data import is_plain, normalised
 from pgnet_trio.codec.readers import note_model
 from pgnet_trio.errors import CodecError
 
-__all__ = ["check_model"]
+__all__ = ["check_model", "model_fields"]
 
 _CONTAINERS = (list, tuple, dict)
 
@@ -102,7 +102,7 @@ def _parts(
     if is_model(kind):
         if kind not in seen:
             seen.add(kind)
-            for name, field_kind, names in _fields(kind, variables):
+            for name, field_kind, names in model_fields(kind, variables):
                 field_place = f"{kind_name(origin(kind))}.{name}"
                 yield from _parts(field_kind, field_place, names, seen)
         return
@@ -111,7 +111,19 @@ def _parts(
             yield from _parts(part, place, variables, seen)
 
 
-def _fields(kind: Any, variables: dict[Any, Any]) -> list[tuple[str, Any, dict[Any, Any]]]:
+def model_fields(kind: Any, variables: dict[Any, Any]) -> list[tuple[str, Any, dict[Any, Any]]]:
+    """Return the fields of a model that travel.
+
+    Args:
+        kind: The model, with arguments or without.
+        variables: What type variables stand for around it.
+
+    Returns:
+        Each field's name, its type, and what type variables stand for in that.
+
+    Raises:
+        CodecError: The types of the fields cannot be read.
+    """
     owner = origin(kind)
     names = {**_variables(kind, variables), Self: kind}
     try:

@@ -1,0 +1,30 @@
+"""The TypeScript compiler, where there is one: that of the package's own client for browsers."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+COMPILER = Path("pgnet_trio", "web", "node_modules", "typescript", "bin", "tsc")
+
+
+def compile_strictly(*files: Path) -> str:
+    """Check TypeScript files, and return what the compiler says: nothing if all is well.
+
+    The test is skipped where there is no compiler.
+    """
+    compiler, node = Path(__file__).parents[2] / COMPILER, shutil.which("node")
+    if node is None or not compiler.exists():
+        pytest.skip("needs node, and what `npm ci` puts into pgnet_trio/web")
+    options = ["--strict", "--noEmit", "--target", "es2022", "--noUncheckedIndexedAccess"]
+    compiled = subprocess.run(
+        [node, str(compiler), *options, "--exactOptionalPropertyTypes", *map(str, files)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        check=False,
+    )
+    return compiled.stdout
