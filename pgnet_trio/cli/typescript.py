@@ -49,8 +49,8 @@ _HELPERS = {
         "Anything that can travel.",
         "null | boolean | number | bigint | string | Plain[] | { [key: string]: Plain }",
     ),
-    "AnyAnswer": (
-        "An answer of which the game's class does not say what it is.",
+    "AnyResponse": (
+        "A response of which the game's class does not say what it is.",
         "{ message: string; payload: { [key: string]: Plain } }",
     ),
     "Base64": ("Bytes, as base64 text.", "string"),
@@ -282,7 +282,7 @@ class _Types:
 
     def helper(self, name: str) -> str:
         """Return the name of a type that is no model, and note that it is used."""
-        self._used |= {name, "Plain"} if name == "AnyAnswer" else {name}
+        self._used |= {name, "Plain"} if name == "AnyResponse" else {name}
         return name
 
     def helpers(self) -> list[str]:
@@ -295,50 +295,53 @@ class _Types:
 
 
 def _messages_text(game_class: type[Game], messages: _Messages, types: _Types) -> str:
-    def entry(model: Any, way: Way) -> str:
-        return f'{{ message: "{model_name(origin(model))}"; payload: {types.text_of(model, way)} }}'
-
-    def answer(kind: Any) -> str:
+    def response(kind: Any) -> str:
         if kind is None:
             return '{ message: ""; payload: Record<string, never> }'
-        return types.helper("AnyAnswer") if kind is Response else entry(kind, "received")
+        if kind is Response:
+            return types.helper("AnyResponse")
+        name = model_name(origin(kind))
+        return f'{{ message: "{name}"; payload: {types.text_of(kind, "received")} }}'
+
+    def block(models: Mapping[str, Any] | None, way: Way) -> str:
+        if models is None:
+            return f"Record<string, {types.anything()}>"
+        return _block(
+            f"    {_key(name)}: {types.text_of(model, way)};\n" for name, model in models.items()
+        )
 
     requests = _block(
         _comment(request.comment, "    ")
-        + _exchange(message, types.text_of(request.model, "sent"), map(answer, request.answers))
-        for message, request in messages.requests.items()
+        + f"    {_key(name)}: {types.text_of(request.model, 'sent')};\n"
+        for name, request in messages.requests.items()
     )
-    if messages.pushes is None:
-        pushes = f"Record<string, {types.anything()}>"
-    else:
-        pushes = _block(
-            f"    {_key(message)}: {types.text_of(model, 'received')};\n"
-            for message, model in messages.pushes.items()
-        )
-    if messages.asks is None:
-        exchange = f"{{ payload: {types.anything()}; answer: {types.helper('AnyAnswer')} }}"
-        questions = f"Record<string, {exchange}>"
-    else:
-        questions = _block(
-            _exchange(message, types.text_of(question, "received"), [entry(reply, "sent")])
-            for message, (question, reply) in messages.asks.items()
-        )
+    responses = _block(
+        _line(name, map(response, request.answers)) for name, request in messages.requests.items()
+    )
+    questions = answers = None
+    if messages.asks is not None:
+        questions = {name: question for name, (question, _) in messages.asks.items()}
+        answers = {model_name(answer): answer for _, answer in messages.asks.values()}
     state = "never" if messages.state is None else types.text_of(messages.state, "received")
     return (
         f"{_comment(_docstring(game_class))}export interface {game_class.__name__}Messages {{\n"
-        f"  requests: {requests};\n  pushes: {pushes};\n"
-        f"  questions: {questions};\n  state: {state};\n}}\n"
+        f"  /** What a player may ask of the game, by its message. */\n  requests: {requests};\n"
+        f"  /** What each of these is answered with. */\n  responses: {responses};\n"
+        f"  /** What the game says unasked. */\n  pushes: {block(messages.pushes, 'received')};\n"
+        f"  /** What the game asks a player. */\n  questions: {block(questions, 'received')};\n"
+        f"  /** What a player answers. */\n  answers: {block(answers, 'sent')};\n"
+        f"  /** What the game shows a player. */\n  state: {state};\n}}\n"
     )
 
 
-def _exchange(message: str, payload: str, answers: Iterable[str]) -> str:
-    """Return the line, or the lines, of a request or question."""
-    answer = _either(answers)
-    line = f"    {_key(message)}: {{ payload: {payload}; answer: {answer} }};\n"
+def _line(name: str, responses: Iterable[str]) -> str:
+    """Return what a request is answered with: one line, or one for each part."""
+    response = _either(responses)
+    line = f"    {_key(name)}: {response};\n"
     if len(line) <= _LINE_LENGTH:
         return line
-    parts = "".join(f"\n        | {part}" for part in answer.split(" | "))
-    return f"    {_key(message)}: {{\n      payload: {payload};\n      answer:{parts};\n    }};\n"
+    parts = "".join(f"\n      | {part}" for part in response.split(" | "))
+    return f"    {_key(name)}:{parts};\n"
 
 
 def _block(lines: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
  *
  * @import { Environment } from "./environment.js"
  * @import { Answer } from "./errors.js"
- * @import { AnyGame, Asked, ClientEvents, ClientOptions, GameInfo, GameTypes, Push } from "./types.js"
+ * @import { AnswerTo, AnyGame, Asked, ClientEvents, ClientOptions, GameInfo, GameTypes, Push } from "./types.js"
  * @module
  */
 
@@ -225,14 +225,14 @@ export class Client {
    * @template {keyof G["requests"] & string} M
    * @param {M} message The name of a typed message, or any text.
    * @param {G["requests"][M]} [payload] The fields of the typed message, or whatever belongs to the text.
-   * @returns {Promise<Answer>}
+   * @returns {Promise<AnswerTo<G, M>>}
    * @throws {Rejected} The game refuses it.
    * @throws {CodecError} Something in it cannot travel.
    * @throws {SessionLost} Nobody knows whether it was carried out.
    * @throws {Disconnected} There is no connection, or it ended before the answer came.
    */
   async call(message, payload) {
-    return accepted(await this.#run.request(message, payload ?? {}));
+    return /** @type {any} */ (accepted(await this.#run.request(message, payload ?? {})));
   }
 
   /**

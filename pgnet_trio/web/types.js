@@ -1,18 +1,19 @@
 /**
  * What programs get of a client, as types.
  *
- * @import { PGNetError } from "./errors.js"
+ * @import { Answer, PGNetError } from "./errors.js"
  * @import { Question } from "./questions.js"
  * @module
  */
 
 /**
  * What a game and its pages say to each other, each by its message. A page that is written in
- * TypeScript gives one for its own game: `new Client<MyGame>(...)`.
+ * TypeScript gives one for its own game, as `pgnet-trio types` writes it: `new Client<MyGameMessages>(...)`.
  *
  * @typedef {object} GameTypes
  * @property {any} state What the game shows.
  * @property {object} requests What players ask of it: the fields of each message.
+ * @property {object} [responses] What each request is answered with: a message, and its payload.
  * @property {object} pushes What it pushes.
  * @property {object} questions What it asks.
  * @property {object} answers What players answer.
@@ -23,6 +24,16 @@
  *
  * @typedef {{state: any, requests: Record<string, any>, pushes: Record<string, any>,
  *     questions: Record<string, any>, answers: Record<string, any>}} AnyGame
+ */
+
+/**
+ * What a request is answered with, where the game takes it.
+ *
+ * @template {GameTypes} [G=AnyGame]
+ * @template {keyof G["requests"]} [M=keyof G["requests"]]
+ * @typedef {G extends {responses: infer R}
+ *     ? M extends keyof R ? Omit<Answer, "message" | "payload"> & R[M] : Answer
+ *     : Answer} AnswerTo
  */
 
 /**

@@ -129,5 +129,5 @@ def test_other_annotations_may_name_what_is_unseen() -> None:
             return []
 
     text = describe(Moves)
-    assert "Move: { payload: Move;" in text
+    assert "    Move: Move;\n" in text
     assert "state: number[];" in text

@@ -4,8 +4,8 @@
 /** Anything that can travel. */
 export type Plain = null | boolean | number | bigint | string | Plain[] | { [key: string]: Plain };
 
-/** An answer of which the game's class does not say what it is. */
-export type AnyAnswer = { message: string; payload: { [key: string]: Plain } };
+/** A response of which the game's class does not say what it is. */
+export type AnyResponse = { message: string; payload: { [key: string]: Plain } };
 
 /** Bytes, as base64 text. */
 export type Base64 = string;
@@ -19,27 +19,39 @@ export type IsoTime = string;
  * Once.
  */
 export interface CardsMessages {
+  /** What a player may ask of the game, by its message. */
   requests: {
     /** Play a card. */
-    Play: {
-      payload: Play;
-      answer:
-        | { message: "Played"; payload: Played }
-        | { message: "TooLate"; payload: TooLate }
-        | { message: ""; payload: Record<string, never> };
-    };
+    Play: Play;
     /** Do nothing. */
-    Nothing: { payload: Nothing; answer: { message: ""; payload: Record<string, never> } };
-    default: { payload: default_; answer: AnyAnswer | { message: "Played"; payload: Played } };
-    Tree: { payload: TreeInput; answer: AnyAnswer };
+    Nothing: Nothing;
+    default: default_;
+    Tree: TreeInput;
   };
+  /** What each of these is answered with. */
+  responses: {
+    Play:
+      | { message: "Played"; payload: Played }
+      | { message: "TooLate"; payload: TooLate }
+      | { message: ""; payload: Record<string, never> };
+    Nothing: { message: ""; payload: Record<string, never> };
+    default: AnyResponse | { message: "Played"; payload: Played };
+    Tree: AnyResponse;
+  };
+  /** What the game says unasked. */
   pushes: {
     Played: Played;
     Nothing: Nothing;
   };
+  /** What the game asks a player. */
   questions: {
-    Choose: { payload: Choose; answer: { message: "Chosen"; payload: Chosen } };
+    Choose: Choose;
   };
+  /** What a player answers. */
+  answers: {
+    Chosen: Chosen;
+  };
+  /** What the game shows a player. */
   state: Table | null;
 }
 

@@ -19,9 +19,12 @@ def compile_strictly(*files: Path) -> str:
     compiler, node = Path(__file__).parents[2] / COMPILER, shutil.which("node")
     if node is None or not compiler.exists():
         pytest.skip("needs node, and what `npm ci` puts into pgnet_trio/web")
-    options = ["--strict", "--noEmit", "--target", "es2022", "--noUncheckedIndexedAccess"]
+    options = ["--strict", "--noEmit", "--noUncheckedIndexedAccess", "--exactOptionalPropertyTypes"]
+    # As in the client's own tsconfig.json.
+    options += ["--target", "es2022", "--lib", "es2024,dom,dom.iterable", "--types", ""]
+    options += ["--module", "es2022", "--moduleResolution", "bundler", "--allowJs", "--checkJs"]
     compiled = subprocess.run(
-        [node, str(compiler), *options, "--exactOptionalPropertyTypes", *map(str, files)],
+        [node, str(compiler), *options, *map(str, files)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
