@@ -1,4 +1,4 @@
-"""Timers that cost no task each: one task of a run of Trio waits for all of them, if there are any.
+"""Timers that cost no task each: one task of a run of Trio waits for all of them.
 
 A connection looks every few seconds whether its peer is silent. A task for that would hold more
 memory than all else of an idle connection.
@@ -18,6 +18,9 @@ __all__ = ["Timer"]
 
 FEW = 64
 """Entries of timers that have moved on which are not worth a clean-up."""
+
+LINGER = 0.1
+"""Seconds that the task goes on without a timer: to start another one costs more than to wait."""
 
 
 class Timer:
@@ -56,7 +59,7 @@ class Timer:
 
 
 class _Timers:
-    """The timers of one run of Trio, and the task that waits while one of them is set."""
+    """The timers of one run of Trio, and the task that waits for them."""
 
     def __init__(self) -> None:
         # Where a timer was moved, its earlier entries stay for a while, and mean nothing.
@@ -77,7 +80,7 @@ class _Timers:
             entries[:] = [entry for entry in entries if entry[0] == entry[2].deadline]
             heapq.heapify(entries)
         if not self._set:
-            self._waiting.cancel()
+            self._waiting.deadline = min(self._waiting.deadline, trio.current_time() + LINGER)
         elif not self._is_running:
             self._is_running = True
             # RuntimeError: the run is over but for system tasks, and nobody waits any more.

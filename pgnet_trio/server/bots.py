@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
@@ -98,6 +99,19 @@ class _Seat:
         return self if taken else None
 
 
+@attrs.frozen
+class _Owner:
+    """Runs the tasks of a bot's session, which never waits for a connection."""
+
+    nursery: trio.Nursery
+
+    def start(self, session: Session) -> None:
+        self.nursery.start_soon(session.run)
+
+    def note_away(self, away: bool) -> None:
+        """Do nothing: a bot that is gone does not come back."""
+
+
 class _BotSession(Session):
     """A bot's session: a bot is online for as long as it is there."""
 
@@ -122,42 +136,37 @@ async def _serve(room: RoomTask, username: str, transport: Transport) -> None:
     handle = ConnectionHandle(connection, protocol)
     seat = _Seat(room)
     async with connection.open():
-        try:
+        with contextlib.suppress(Disconnected):
             await _wait_for_log_in(connection)
-            delivery = ServerDelivery()
-            # Before the bot is told anything: what it is told depends on them.
-            delivery.features = protocol.features
-            session = _BotSession(
-                username,
-                LoggedInClient(SenderV2(delivery), delivery),
-                games=seat,
-                carry_out=functools.partial(_carry_out, seat),
-                max_in_flight=WINDOW,
-                max_bytes_in_flight=math.inf,
-                requests_per_second=None,
-                settings=_Silent(),
-            )
-            seat.taken = True
-            try:
-                await room.join(session)
-            except PGNetError as error:
-                protocol.refuse(str(error))
-                connection.flush()
-                return
-            # The welcome goes first, and behind it what the game has said since the bot joined.
-            protocol.accept(f"Welcome, {username}.", bytes(v2.TOKEN_BYTES), delivery)
-            logger.info("The bot %r plays in the game %r", username, room.name)
             async with trio.open_nursery() as nursery:
-                session.attach(handle)
-                connection.flush()
-                nursery.start_soon(session.run)
-                await _read(connection, handle, session)
-                session.end("The bot has left.")
-        except Disconnected:
-            pass
-        finally:
-            if seat.leave(username) is not None:
-                room.leave(username, player=session)
+                delivery = ServerDelivery()
+                # Before the bot is told anything: what it is told depends on them.
+                delivery.features = protocol.features
+                session = _BotSession(
+                    username,
+                    LoggedInClient(SenderV2(delivery), delivery),
+                    games=seat,
+                    carry_out=functools.partial(_carry_out, seat),
+                    max_in_flight=WINDOW,
+                    max_bytes_in_flight=math.inf,
+                    requests_per_second=None,
+                    settings=_Silent(),
+                    owner=_Owner(nursery),
+                )
+                seat.taken = True
+                try:
+                    await room.join(session)
+                    # The welcome goes first, and behind it what the game has said since then.
+                    protocol.accept(f"Welcome, {username}.", bytes(v2.TOKEN_BYTES), delivery)
+                    logger.info("The bot %r plays in the game %r", username, room.name)
+                    session.attach(handle)
+                    connection.flush()
+                    await _read(connection, handle, session)
+                except PGNetError as error:
+                    protocol.refuse(str(error))
+                    connection.flush()
+                finally:
+                    session.end("The bot has left.")
 
 
 async def _wait_for_log_in(connection: Connection[ServerEvent]) -> None:

@@ -2,7 +2,7 @@
 
 ::
 
-    services            autosave; one task for each room; one task for each session
+    services            autosave; one task for each room; sessions that have something to do
     └ connections       one task for each connection
       └ accept          the listeners
 

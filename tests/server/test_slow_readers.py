@@ -7,6 +7,7 @@ import math
 import os
 import tracemalloc
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -242,6 +243,34 @@ async def test_an_answer_too_many_ends_the_session_and_not_the_game(
         await wait_all_tasks_blocked()
         assert list(server.stats().sessions) == ["bob"]
         assert (await bob.request(Packet("hello"))).message == "hello"
+
+
+async def test_a_game_that_ends_a_session_leaves_nothing_of_its_own_in_it(
+    autojump_clock: MockClock,
+) -> None:
+    whose: ContextVar[str] = ContextVar("whose", default="the server's")
+    seen: list[tuple[str, bool, str]] = []
+
+    class Setting(Loud):
+        def handle_game_packet(self, packet: Packet, /) -> Response:
+            whose.set("the game's")
+            return super().handle_game_packet(packet)
+
+    async with (
+        hosting(
+            Setting,
+            max_unacknowledged_bytes=20_000,
+            requests_per_second=None,
+            on_connection=lambda *args: seen.append((*args, whose.get())),
+        ) as server,
+        playing(server, "ann", game="table 1") as ann,
+    ):
+        server.network.stall("ann")
+        for _ in range(40):
+            ann.send(Packet("x", {"x": "x" * 1000}), print)
+        await wait_all_tasks_blocked()
+        assert server.stats().sessions == {}
+    assert seen == [("ann", True, "the server's"), ("ann", False, "the server's")]
 
 
 @pytest.mark.parametrize("transport", IMPLEMENTATIONS)

@@ -157,6 +157,31 @@ async def test_links_inside_the_process_are_tasks_and_not_counted() -> None:
         assert server.stats().tasks.connections == 1
 
 
+async def test_a_session_has_a_task_only_while_there_is_something_to_do(
+    autojump_clock: MockClock,
+) -> None:
+    async with hosting(Shop, network=in_the_clear(), on_connection=print) as server:
+        before = server.stats().tasks.services
+        async with playing(server, "ann", "bob", game="table 1") as (ann, bob):
+            await wait_all_tasks_blocked()
+            # The room's own, and no other.
+            room = server.stats().tasks.services - before
+            await ann.request(Packet("hello"))
+            await bob.get_game_dir()
+            await wait_all_tasks_blocked()
+            assert server.stats().tasks.services == before + room
+            ann.send(Packet("wait"), print)
+            # The game is busy, so that nobody can leave it yet.
+            bob.send(Packet(Request.LEAVE_GAME), print)
+            await wait_all_tasks_blocked()
+            assert server.stats().tasks.services == before + room + 1
+            server.games["table 1"].gate.set()
+            await wait_all_tasks_blocked()
+            assert server.stats().tasks.services == before + room
+            for session in server.stats().sessions.values():
+                assert session.unanswered == 0
+
+
 async def test_what_is_saved_and_when(autojump_clock: MockClock) -> None:
     async with (
         hosting(Shop, network=in_the_clear(), autosave_interval=1000) as server,

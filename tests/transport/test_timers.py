@@ -58,20 +58,25 @@ def test_a_timer_fires_at_the_time_that_was_set_last(
     assert sorted(fired) == sorted(expected)
 
 
-async def test_no_task_waits_where_no_timer_is_set() -> None:
+async def test_one_task_waits_for_all_timers_and_soon_none_where_none_is_set(
+    autojump_clock: MockClock,
+) -> None:
     def tasks() -> int:
         return trio.lowlevel.current_statistics().tasks_living
 
     before = tasks()
     for _ in range(2):
-        timers = [Timer(lambda: None) for _ in range(3)]
-        for timer in timers:
-            timer.set(trio.current_time() + 100)
-        await wait_all_tasks_blocked()
-        assert tasks() == before + 1
-        for timer in timers:
-            timer.close()
-        await wait_all_tasks_blocked()
+        for _ in range(3):
+            timers = [Timer(lambda: None) for _ in range(100)]
+            for timer in timers:
+                timer.set(trio.current_time() + 100)
+            await trio.lowlevel.checkpoint()
+            assert tasks() == before + 1
+            for timer in timers:
+                timer.close()
+            await trio.lowlevel.checkpoint()
+            assert tasks() <= before + 1
+        await trio.sleep(1)
         assert tasks() == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import inspect
 import logging
 import math
@@ -42,6 +43,10 @@ class SessionRegistry:
         self._games = games
         self._services = services
         self._sessions: dict[str, Session] = {}
+        # Of whom `on_connection` has not heard yet.
+        self._unannounced: set[Session] = set()
+        # For the sessions' tasks, whoever wakes them: a game's own variables are no part of it.
+        self._context = contextvars.copy_context()
 
     @property
     def usernames(self) -> list[str]:
@@ -86,11 +91,13 @@ class SessionRegistry:
             max_bytes_in_flight=self._options.limits.max_bytes_in_flight or math.inf,
             requests_per_second=requests_per_second,
             settings=self._options,
-            note_away=self._note_away,
+            owner=self,
         )
         self._sessions[username] = session
         session.attach(connection)
-        self._services.start_soon(self._run, session)
+        if self._options.on_connection is not None:
+            self._unannounced.add(session)
+            session.wake()
         return session
 
     async def end(self, username: str, reason: str) -> None:
@@ -114,23 +121,37 @@ class SessionRegistry:
         """Return the figures of each session."""
         return {name: _stats_of(session) for name, session in self._sessions.items()}
 
+    # What sessions ask for; see `pgnet_trio.server.sessions.session.SessionOwner`.
+
+    def start(self, session: Session) -> None:
+        """Have a session's own task run."""
+        self._context.run(self._services.start_soon, self._run, session)
+
+    def note_away(self, away: bool) -> None:
+        """Count the sessions that wait for their user."""
+        self.away += 1 if away else -1
+
     # Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
     @trio.lowlevel.enable_ki_protection
     async def _run(self, session: Session) -> None:
-        """Run a session to its end; then the seat is free."""
+        """Have a session do what it has to do; where that was its end, the seat is free."""
         try:
-            await self._tell(session.username, True)
-            await session.run()
+            try:
+                if session in self._unannounced:
+                    self._unannounced.remove(session)
+                    await self._tell(session.username, True)
+            finally:
+                await session.run()
         except Exception as error:
             logger.exception("The session of %s failed, and has ended", session.username)
             self._options.environment.note_failure(error)
         finally:
-            session.end("The session failed.")
-            logger.info("%s is out: %s", session.username, one_line(session.end_reason))
-            if self._sessions.get(session.username) is session:
-                del self._sessions[session.username]
-            session.ended.set()
-            await self._tell(session.username, False)
+            if session.end_reason is not None:
+                logger.info("%s is out: %s", session.username, one_line(session.end_reason))
+                if self._sessions.get(session.username) is session:
+                    del self._sessions[session.username]
+                session.ended.set()
+                await self._tell(session.username, False)
 
     async def _tell(self, username: str, connected: bool) -> None:
         on_connection = self._options.on_connection
@@ -145,9 +166,6 @@ class SessionRegistry:
         except BaseException as error:
             logger.exception("on_connection raised for %s", username)
             self._options.environment.note_failure(error)
-
-    def _note_away(self, away: bool) -> None:
-        self.away += 1 if away else -1
 
 
 def _stats_of(session: Session) -> SessionStats:

@@ -6,10 +6,9 @@ It is a little long: who may call what, and when, is only seen with all of it si
 from __future__ import annotations
 
 import logging
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
@@ -23,6 +22,7 @@ from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.server.refusals import CLOSED, RESTARTING
 from pgnet_trio.server.room.player import PacketTurn
 from pgnet_trio.server.sessions.budget import OWN_REQUEST_COST, RETURN_COST, Budget
+from pgnet_trio.timers import Timer
 
 if TYPE_CHECKING:
     from pgnet_trio.protocol.events import QuestionAnswered, RequestReceived
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.sessions.sender import LoggedInClient
     from pgnet_trio.transport.rounds import Round
 
-__all__ = ["CarryOut", "Session"]
+__all__ = ["CarryOut", "Session", "SessionOwner"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -53,11 +53,25 @@ its session gone, as after a restart."""
 NOT_RESUMED = "The connection was lost, and the client did not come back in time."
 
 
+class SessionOwner(Protocol):
+    """What a session needs of whoever keeps it. Nothing here waits."""
+
+    def start(self, session: Session, /) -> None:
+        """Have `Session.run` run in a task of its own."""
+
+    def note_away(self, away: bool, /) -> None:
+        """Note that a session goes on without a connection, or that this is over.
+
+        It is over when the user is back, or the session has ended.
+        """
+
+
 class Session:
     """One logged-in user: carries out their requests in the order of arrival.
 
     A request for the user's game goes straight to the game's room; the session's own task
-    carries out all others. A session outlives its connection where its client can resume it.
+    carries out all others. There is such a task only while there is something for it to do. A
+    session outlives its connection where its client can resume it.
 
     Args:
         username: Who it is.
@@ -68,14 +82,12 @@ class Session:
         max_bytes_in_flight: How many bytes of them; infinite for any number.
         requests_per_second: How many requests a second are taken; None for any number.
         settings: Say whether to log every packet and response.
-        note_away: Called with True when the session goes on without a connection, and with False
-            when that is over: the user is back, or the session has ended.
+        owner: Starts the session's own task.
 
     Attributes:
         username: Who it is.
         client: The program that the user has logged in with last.
         end_reason: Why the session ended; None while it lasts.
-        ended: Set when the user is out of their game, and their seat is free.
         budget: What the user may cost the server.
     """
 
@@ -90,35 +102,34 @@ class Session:
         max_bytes_in_flight: float,
         requests_per_second: float | None,
         settings: Settings,
-        note_away: Callable[[bool], None] = lambda away: None,
+        owner: SessionOwner,
     ) -> None:
         self.username = username
         self.client = client
         self.end_reason: str | None = None
-        self.ended = trio.Event()
         self.budget = Budget(requests_per_second)
         self._games = games
         self._carry_out = carry_out
         self._max_in_flight = max_in_flight
         self._max_bytes_in_flight = max_bytes_in_flight
         self._settings = settings
-        self._note_away = note_away
-        self._is_away = False
+        self._owner = owner
+        self._ended: trio.Event | None = None
+        # When a session that waits for its user has waited for long enough; None for the others.
+        self._grace: Timer | None = None
         self._connection: ConnectionHandle | None = None
         self._unanswered = 0
         self._unanswered_bytes = 0
         self._queued_turns = 0
-        self._answered = trio.lowlevel.ParkingLot()
-        # How many tasks wait there: asking the parking lot takes longer.
-        self._answer_waiters = 0
-        self._scope = trio.CancelScope()
+        # What tasks wait for that wait for the next answer; None while there is none.
+        self._answered: trio.Event | None = None
+        # The scope of the session's own task; None while there is no such task.
+        self._scope: trio.CancelScope | None = None
         self._superseded_tokens: tuple[bytes, ...] = ()
         # The turns for the session's own task; None while there are none, as in most sessions.
         self._turns: deque[PacketTurn] | None = None
         # Twice what one client may have under way: another client may have taken over from it.
         self._capacity = 2 * max(max_in_flight, WINDOW) + 2
-        # The session's task, while it waits for a turn.
-        self._task: trio.lowlevel.Task | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -135,6 +146,13 @@ class Session:
     def online(self) -> bool:
         """Whether the user has a connection now."""
         return self._connection is not None
+
+    @property
+    def ended(self) -> trio.Event:
+        """Set when the user is out of their game, and their seat is free."""
+        if self._ended is None:
+            self._ended = trio.Event()
+        return self._ended
 
     @property
     def takes_pushes(self) -> bool:
@@ -159,9 +177,9 @@ class Session:
     # What connections do.
 
     def end_if_late(self) -> None:
-        """End a session whose grace has just run out, and whose task has not run since."""
-        if self._scope.cancel_called:
-            self.end(NOT_RESUMED)
+        """End a session whose grace has just run out, though nobody was told so yet."""
+        if self._grace is not None and self._grace.deadline <= trio.current_time():
+            self._end_away()
 
     def attach(self, connection: ConnectionHandle) -> None:
         """Go on over this connection; the one before is closed. Never waits.
@@ -220,8 +238,9 @@ class Session:
         if for_good or self.client.grace <= 0:
             self.end(reason)
             return
-        self._scope.deadline = trio.current_time() + self.client.grace
-        self._set_away(True)
+        self._grace = Timer(self._end_away)
+        self._grace.set(trio.current_time() + self.client.grace)
+        self._owner.note_away(True)
         entry = self._games.game_of(self.username)
         if entry is not None:
             entry.room.drop(self.username)
@@ -289,8 +308,8 @@ class Session:
         self._unanswered -= 1
         if turn.size:
             self._unanswered_bytes -= turn.size
-        if self._answer_waiters:
-            self._answered.unpark_all()
+        if self._answered is not None:
+            self._wake_waiting()
         sender = turn.sender
         # A client that took over since has not asked this.
         if self.end_reason is not None or sender is not self.client.sender:
@@ -356,60 +375,82 @@ class Session:
 
     # The session's own life.
 
-    async def run(self) -> None:
-        """Carry out requests until the session is ended; then the user is out of their game.
+    def wake(self) -> None:
+        """Start the session's own task, unless it runs already."""
+        if self._scope is None:
+            self._scope = trio.CancelScope()
+            self._owner.start(self)
 
-        Cancellation ends the session too.
+    async def run(self) -> None:
+        """Carry out the requests that wait; where the session has ended, take the user out.
+
+        For the owner to run, once for each time that the session asks for it. Cancellation ends
+        the session.
         """
+        assert self._scope is not None
         try:
             with self._scope:
-                while True:
-                    turn = await self._next_turn()
-                    await self._do(turn)
+                await trio.lowlevel.checkpoint()
+                while self._turns:
+                    await self._do(self._turns.popleft())
                     self._queued_turns -= 1
-                    # Without this the request would stay in memory until the next one comes.
-                    del turn
+                    if self._turns:
+                        await trio.lowlevel.checkpoint()
+        except BaseException:
+            self.end("The session failed.")
+            raise
         finally:
-            self.end(NOT_RESUMED)
-            entry = self._games.leave(self.username)
-            if entry is not None:
-                entry.room.leave(self.username, player=self)
+            self._scope = self._turns = None
+            if self.end_reason is not None:
+                entry = self._games.leave(self.username)
+                if entry is not None:
+                    entry.room.leave(self.username, player=self)
 
     def end(self, reason: str, *, restarting: bool = False) -> None:
         """End the session: nothing more is carried out or answered. Idempotent; never waits.
+
+        The user leaves their game in the session's own task: a turn of that game may be what ends
+        the session.
 
         Args:
             reason: Why.
             restarting: Whether the client is told that the server restarts.
         """
-        if self.end_reason is None:
-            self.end_reason = reason
-            self._set_away(False)
+        if self.end_reason is not None:
+            return
+        self.end_reason = reason
+        self._stop_waiting()
+        self._wake_waiting()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.end(reason, for_good=True, restarting=restarting)
+        if self._scope is not None:
             self._scope.cancel()
-            self._answered.unpark_all()
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.end(reason, for_good=True, restarting=restarting)
+        self.wake()
 
     def _go_online(self, connection: ConnectionHandle) -> ConnectionHandle | None:
         """Go on over this connection; return the one before, which the caller closes."""
         before, self._connection = self._connection, connection
-        self._scope.deadline = math.inf
         return before
 
     def _tell_return(self) -> None:
-        if self._set_away(False):
+        if self._stop_waiting():
             entry = self._games.game_of(self.username)
             if entry is not None:
                 entry.room.resume(self.username)
 
-    def _set_away(self, away: bool) -> bool:
-        """Note whether the session waits for a connection; return whether that has changed."""
-        changed = self._is_away is not away
-        if changed:
-            self._is_away = away
-            self._note_away(away)
-        return changed
+    def _stop_waiting(self) -> bool:
+        """Wait for no connection any more; return whether the session did."""
+        grace, self._grace = self._grace, None
+        if grace is None:
+            return False
+        grace.close()
+        self._owner.note_away(False)
+        return True
+
+    def _end_away(self) -> None:
+        """End the session, because nobody has come back in time."""
+        self.end(NOT_RESUMED)
 
     def _queue(self, turn: PacketTurn) -> None:
         """Leave a turn to the session's own task."""
@@ -420,26 +461,7 @@ class Session:
             return
         self._turns.append(turn)
         self._queued_turns += 1
-        task, self._task = self._task, None
-        if task is not None:
-            trio.lowlevel.reschedule(task)
-
-    async def _next_turn(self) -> PacketTurn:
-        if self._turns is None:
-            self._task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
-        else:
-            await trio.lowlevel.checkpoint()
-        turns = self._turns
-        assert turns is not None
-        turn = turns.popleft()
-        if not turns:
-            self._turns = None
-        return turn
-
-    def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
-        self._task = None
-        return trio.lowlevel.Abort.SUCCEEDED
+        self.wake()
 
     def _take_size(self, turn: PacketTurn, size: int, packed: bytes) -> bool:
         """Let a request of many bytes wait, in little memory, or refuse it."""
@@ -483,11 +505,14 @@ class Session:
         return True
 
     async def _wait_for_answer(self) -> None:
-        self._answer_waiters += 1
-        try:
-            await self._answered.park()
-        finally:
-            self._answer_waiters -= 1
+        if self._answered is None:
+            self._answered = trio.Event()
+        await self._answered.wait()
+
+    def _wake_waiting(self) -> None:
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            answered.set()
 
     def _tell(self, function: Callable[..., None], *args: Any) -> None:
         if self.end_reason is not None:
