@@ -76,6 +76,10 @@ class TokenBucket:
         self._then = now
         return -self._tokens / self._rate if self._tokens < 0 else 0.0
 
+    def take_back(self) -> None:
+        """Count one request less."""
+        self._tokens = min(self._burst, self._tokens + 1.0)
+
 
 class ArrivalPace:
     """Says how long a new connection has to wait, by how often its address has connected.
@@ -99,6 +103,12 @@ class ArrivalPace:
         if len(self._buckets) > MAX_ADDRESSES:
             del self._buckets[next(iter(self._buckets))]
         return bucket.delay(now)
+
+    def take_back(self, address: str | None) -> None:
+        """Count a connection no more that `delay` has counted."""
+        bucket = None if address is None else self._buckets.get(_source(address))
+        if bucket is not None:
+            bucket.take_back()
 
 
 class _Counts:

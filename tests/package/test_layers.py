@@ -81,6 +81,7 @@ PURE_MODULES = {
     "pgnet_trio.server.http.answers",
     "pgnet_trio.server.http.files",
     "pgnet_trio.server.http.head",
+    "pgnet_trio.server.http.opening",
     "pgnet_trio.server.http.origins",
     "pgnet_trio.server.http.router",
     "pgnet_trio.server.limits",

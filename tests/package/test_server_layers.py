@@ -25,6 +25,7 @@ SERVER_LAYERS = (
     # Requests that are no WebSockets: the rules first, and then the task.
     "http.answers",
     "http.head",
+    "http.opening",
     "http.origins",
     "http.files",
     "http.router",

@@ -53,8 +53,11 @@ class Place:
             raise ConnectionRefused(refusal)
         self._begun = True
 
-    def identify(self, address: str) -> None:
+    def identify(self, address: str) -> float:
         """Count the connection for its address.
+
+        Returns:
+            Seconds that the connection has to wait, because the address connects too often.
 
         Raises:
             ConnectionRefused: There are too many from this address.
@@ -64,10 +67,7 @@ class Place:
         if refusal:
             raise ConnectionRefused(refusal)
         self._identified = self._logging_in = True
-
-    def delay(self) -> float:
-        """Return the seconds that a handshake has to wait, since the address connects too often."""
-        return self._arrivals.delay(self.peer, trio.current_time())
+        return self._arrivals.delay(address, trio.current_time())
 
     def turn_to_pages(self) -> None:
         """Count the connection as one that asks for pages, and no more as one of a player.
@@ -76,6 +76,7 @@ class Place:
             ConnectionRefused: There are too many of these.
         """
         address = self.peer if self._identified else None
+        self._arrivals.take_back(address)
         self.end()
         refusal = self._counts.admit_http(address)
         if refusal:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import socket
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-import attrs
 import trio
 
 from pgnet_trio.connection import Connection
@@ -21,21 +21,25 @@ from pgnet_trio.server.admission import TokenBucket
 from pgnet_trio.server.connections.login import Login
 from pgnet_trio.server.connections.place import ConnectionRefused, Place
 from pgnet_trio.server.connections.reader import read_requests
-from pgnet_trio.server.http.head import HeadReader, RequestHead
 from pgnet_trio.server.sessions.handle import ConnectionHandle
+from pgnet_trio.transport import Transport
 from pgnet_trio.transport.handshake import read_proxy_header
-from pgnet_trio.transport.pipes import BytePipe, open_pipe
+from pgnet_trio.transport.pipes import open_pipe
 from pgnet_trio.transport.rules import GOING_AWAY, TRY_AGAIN_LATER
-from pgnet_trio.transport.upgrade import Upgrade, read_upgrade
 
 if TYPE_CHECKING:
     from pgnet_trio.protocol.events import ServerEvent
     from pgnet_trio.server.context import ServerContext
-    from pgnet_trio.transport import Transport, WebSocketImplementation
+    from pgnet_trio.server.http.opening import Opening
+    from pgnet_trio.transport import WebSocketImplementation
+    from pgnet_trio.transport.pipes import BytePipe
 
 __all__ = ["handle_socket", "handle_transport"]
 
 logger = logging.getLogger("pgnet_trio.server")
+
+ServePages: TypeAlias = Callable[[], Awaitable[object]]
+"""What serves a connection that asks for pages."""
 
 MIN_CONTROL_RATE = 100.0
 """Pings and acknowledgements a second that each connection may send, however few requests."""
@@ -79,23 +83,13 @@ async def handle_transport(context: ServerContext, transport: Transport) -> None
         await _serve(context, _admit(transport, place), place, limits.login_timeout)
 
 
-@attrs.frozen
-class _PageRequest:
-    """The first request of a connection that asks for pages, and what has come behind it."""
-
-    pipe: BytePipe
-    head: RequestHead
-    rest: bytes
-    address_of: Callable[[RequestHead], str]
-
-
 @contextlib.asynccontextmanager
 async def _accept(
     context: ServerContext,
     implementation: WebSocketImplementation,
     source: socket.socket,
     place: Place,
-) -> AsyncGenerator[Transport | _PageRequest, None]:
+) -> AsyncGenerator[Transport | ServePages, None]:
     """Open the WebSocket, and learn whose it is: a trusted proxy passes on those of others.
 
     Raises:
@@ -110,44 +104,30 @@ async def _accept(
             peer = await read_proxy_header(source) or peer
         by_header = peer in proxies
         if not by_header:
-            place.identify(peer)
+            # Before the handshake, which is what costs most.
+            delay = place.identify(peer)
+            if delay:
+                await trio.sleep(delay)
     except BaseException:
         # Nobody else has the socket yet, who could close it.
         source.close()
         raise
     async with open_pipe(source, peer) as pipe:
-        data = await pages.read_first(pipe)
-        upgrade = read_upgrade(data)
-        opening: Upgrade | RequestHead | None = upgrade
+        opening = await pages.read_opening(pipe)
         if opening is None:
-            reader = HeadReader()
-            reader.receive(data)
-            opening = await pages.read_head(pipe, reader)
-            if not opening.asks_for_websocket:
-                await _turn_to_pages(context, place, pipe)
-                yield _PageRequest(
-                    pipe,
-                    opening,
-                    reader.rest,
-                    (lambda head: proxies.client_of(peer, head.forwarded_for))
-                    if by_header
-                    else lambda head: peer,
-                )
-                return
-            data = reader.data
-            del reader
-        if opening.origin is not None:
-            refusal = options.origins.refuse_handshake(opening.host, opening.origin)
-            if refusal is not None:
-                await pages.refuse(pipe, 403, refusal)
-                raise ConnectionRefused(
-                    f"asked {opening.host!r} from the page {opening.origin!r}: {refusal}"
-                )
+            # As browsers do that connect before they have anything to ask.
+            yield trio.lowlevel.checkpoint
+            return
+        if not opening.asks_for_websocket:
+            await _turn_to_pages(context, place, pipe)
+            yield functools.partial(
+                pages.serve, pipe, opening, functools.partial(proxies.client_of, peer)
+            )
+            return
+        await _check_origin(context, pipe, opening)
         if by_header:
             pipe.peer = proxies.client_of(peer, opening.forwarded_for)
-        else:
-            # Before the handshake, which is what costs most.
-            await _wait_in_line(place)
+        data, upgrade = opening.data, opening.upgrade
         del opening
         async with implementation.accept(
             pipe,
@@ -171,10 +151,17 @@ async def _turn_to_pages(context: ServerContext, place: Place, pipe: BytePipe) -
         raise
 
 
-async def _wait_in_line(place: Place) -> None:
-    delay = place.delay()
-    if delay:
-        await trio.sleep(delay)
+async def _check_origin(context: ServerContext, pipe: BytePipe, opening: Opening) -> None:
+    """Refuse a WebSocket for a page of another origin.
+
+    Raises:
+        ConnectionRefused: It was refused.
+    """
+    host, origin = opening.host, opening.origin
+    refusal = context.options.origins.refuse_handshake(host, origin)
+    if refusal is not None:
+        await context.pages.refuse(pipe, 403, refusal)
+        raise ConnectionRefused(f"a page of {origin!r} asked for {host!r}: {refusal}")
 
 
 @contextlib.asynccontextmanager
@@ -194,16 +181,16 @@ async def _admit(transport: Transport, place: Place) -> AsyncGenerator[Transport
 
 async def _identify(transport: Transport, place: Place) -> None:
     try:
-        place.identify(transport.peer)
+        delay = place.identify(transport.peer)
     except ConnectionRefused as refusal:
         await transport.aclose(TRY_AGAIN_LATER, str(refusal))
         raise
-    await _wait_in_line(place)
+    await trio.sleep(delay)
 
 
 async def _serve(
     context: ServerContext,
-    opening: AbstractAsyncContextManager[Transport | _PageRequest],
+    opening: AbstractAsyncContextManager[Transport | ServePages],
     place: Place,
     login_timeout: float | None,
 ) -> None:
@@ -211,13 +198,12 @@ async def _serve(
         with trio.CancelScope() as login_scope:
             login_scope.deadline = trio.current_time() + (login_timeout or math.inf)
             async with opening as opened:
-                if isinstance(opened, _PageRequest):
-                    login_scope.deadline = math.inf
-                    await context.pages.serve(
-                        opened.pipe, opened.head, opened.rest, opened.address_of
-                    )
-                else:
+                if isinstance(opened, Transport):
                     await _converse(context, opened, place, login_scope)
+                else:
+                    # Pages have deadlines of their own.
+                    login_scope.deadline = math.inf
+                    await opened()
         if login_scope.cancelled_caught:
             logger.info("%s did not log in in time", place.peer)
     except* ConnectionRefused as refused:

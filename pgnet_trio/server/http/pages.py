@@ -12,12 +12,15 @@ import trio
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.admission import ArrivalPace
 from pgnet_trio.server.http.answers import Answer, encode_head, text_answer
-from pgnet_trio.server.http.head import BadRequest, HeadReader, RequestHead
+from pgnet_trio.server.http.head import BadRequest, HeadReader
+from pgnet_trio.server.http.opening import Opening
 from pgnet_trio.transport.handshake import refuse
+from pgnet_trio.transport.upgrade import read_upgrade
 
 if TYPE_CHECKING:
     from pgnet_trio.environment import Environment
     from pgnet_trio.server.http.answers import File
+    from pgnet_trio.server.http.head import RequestHead
     from pgnet_trio.server.http.router import Router
     from pgnet_trio.server.limits import Limits
     from pgnet_trio.transport.pipes import BytePipe
@@ -64,45 +67,22 @@ class Pages:
         for pipe in self._silent:
             pipe.interrupt()
 
-    async def read_first(self, pipe: BytePipe) -> bytes:
-        """Wait for the first bytes of a connection, or of its next request.
-
-        Returns:
-            At least one byte; none when the client sends no more.
-
-        Raises:
-            trio.BrokenResourceError: The connection broke.
-            trio.ClosedResourceError: `end` was called.
-        """
-        self._silent.add(pipe)
-        try:
-            if self._ended:
-                pipe.interrupt()
-            return await pipe.read()
-        finally:
-            self._silent.remove(pipe)
-
-    async def read_head(self, pipe: BytePipe, reader: HeadReader) -> RequestHead:
-        """Read the rest of a head, if there is any; answer what is no request.
+    async def read_opening(self, pipe: BytePipe) -> Opening | None:
+        """Read the first request of a connection; answer what is no request.
 
         Nothing here has a deadline: use a cancel scope.
+
+        Returns:
+            The request; None where the client has left, or the server ends, before any.
 
         Raises:
             trio.BrokenResourceError: The client is gone, or has got an HTTP error.
         """
-        try:
-            while (head := reader.take()) is None:
-                data = await pipe.read()
-                if not data:
-                    raise trio.BrokenResourceError("the peer was gone before its whole request")
-                reader.receive(data)
-        except BadRequest as error:
-            await self.refuse(pipe, error.status, str(error))
-            raise trio.BrokenResourceError(
-                f"the peer sent no request ({one_line(error)}); "
-                f"it was answered with HTTP {error.status}"
-            ) from None
-        return head
+        data = await self._read_first(pipe)
+        upgrade = read_upgrade(data)
+        if upgrade is not None:
+            return Opening(data, upgrade)
+        return await self._read_head(pipe, data) if data else None
 
     async def refuse(self, pipe: BytePipe, status: int, text: str) -> None:
         """Answer a request with an error, and wait a little for the client to close.
@@ -116,50 +96,83 @@ class Pages:
     async def serve(
         self,
         pipe: BytePipe,
-        head: RequestHead,
-        rest: bytes,
-        address_of: Callable[[RequestHead], str],
+        opening: Opening,
+        address_of: Callable[[list[str]], str],
     ) -> None:
         """Answer a connection's requests, one after the other, until it ends.
 
         Args:
             pipe: The connection.
-            head: The first request.
-            rest: What has come behind it.
-            address_of: Called with a request; returns the address that it comes from.
+            opening: The first request, which is for a page.
+            address_of: Called with a request's lines of ``X-Forwarded-For``; returns the address
+                that the request comes from.
 
         Raises:
             trio.BrokenResourceError: The client is gone.
         """
-        while True:
-            delay = self._pace.delay(address_of(head), trio.current_time())
+        head, rest = opening.head, opening.rest
+        while head is not None:
+            delay = self._pace.delay(address_of(head.forwarded_for), trio.current_time())
             if delay:
                 await trio.sleep(delay)
             if not await self._answer(pipe, head):
                 # Closed in good order, or the client would lose the end of its answer.
                 await refuse(pipe, b"")
                 return
-            reader = HeadReader()
-            if not rest:
-                rest = await self._wait_for_more(pipe)
-                if not rest:
-                    return
-            reader.receive(rest)
-            with trio.move_on_after(_seconds(self._limits.login_timeout)) as reading:
-                head = await self.read_head(pipe, reader)
-            if reading.cancelled_caught:
-                raise trio.BrokenResourceError("the peer did not send its whole request in time")
-            rest = reader.rest
+            opening = await self._read_next(pipe, rest)
+            head, rest = opening.head, opening.rest
 
-    async def _wait_for_more(self, pipe: BytePipe) -> bytes:
-        """Wait for the beginning of another request; return nothing where none comes in time."""
-        with trio.move_on_after(_seconds(self._limits.http_keepalive_timeout)):
-            try:
-                return await self.read_first(pipe)
-            except trio.ClosedResourceError:
-                # The server ends.
-                pass
-        return b""
+    async def _read_next(self, pipe: BytePipe, data: bytes) -> Opening:
+        """Read another request; return nothing in its place where none comes in time.
+
+        Raises:
+            trio.BrokenResourceError: The client is gone, or too slow, or has got an HTTP error.
+        """
+        if not data:
+            with trio.move_on_after(_seconds(self._limits.http_keepalive_timeout)):
+                data = await self._read_first(pipe)
+            if not data:
+                return Opening(b"")
+        with trio.move_on_after(_seconds(self._limits.login_timeout)):
+            return await self._read_head(pipe, data)
+        raise trio.BrokenResourceError("the peer did not send its whole request in time")
+
+    async def _read_first(self, pipe: BytePipe) -> bytes:
+        """Wait for the beginning of a request; return nothing where none will come."""
+        self._silent.add(pipe)
+        try:
+            if self._ended:
+                await trio.lowlevel.checkpoint()
+                return b""
+            return await pipe.read()
+        except trio.ClosedResourceError:
+            # The server ends.
+            return b""
+        finally:
+            self._silent.remove(pipe)
+
+    async def _read_head(self, pipe: BytePipe, data: bytes) -> Opening:
+        """Read the rest of a head; answer what is no request.
+
+        Raises:
+            trio.BrokenResourceError: The client is gone, or has got an HTTP error.
+        """
+        reader = HeadReader()
+        try:
+            while True:
+                reader.receive(data)
+                head = reader.take()
+                if head is not None:
+                    return Opening(reader.data, None, head, reader.rest)
+                data = await pipe.read()
+                if not data:
+                    raise trio.BrokenResourceError("the peer was gone before its whole request")
+        except BadRequest as error:
+            await self.refuse(pipe, error.status, str(error))
+            raise trio.BrokenResourceError(
+                f"the peer sent no request ({one_line(error)}); "
+                f"it was answered with HTTP {error.status}"
+            ) from None
 
     async def _answer(self, pipe: BytePipe, head: RequestHead) -> bool:
         """Answer a request; return whether another one may follow."""

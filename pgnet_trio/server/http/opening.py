@@ -1,0 +1,53 @@
+"""The first request of a connection, which says whether a WebSocket or a page is wanted. Pure."""
+
+from __future__ import annotations
+
+import attrs
+
+from pgnet_trio.server.http.head import RequestHead
+from pgnet_trio.transport.upgrade import Upgrade
+
+__all__ = ["Opening"]
+
+
+@attrs.frozen
+class Opening:
+    """A request that is the first one of its connection, or comes behind one for a page.
+
+    Attributes:
+        data: All that has come of it, for a WebSocket library.
+        upgrade: The request, where it is the usual one for a WebSocket.
+        head: The request, where it is any other.
+        rest: What has come behind that.
+    """
+
+    data: bytes
+    upgrade: Upgrade | None = None
+    head: RequestHead | None = None
+    rest: bytes = b""
+
+    @property
+    def asks_for_websocket(self) -> bool:
+        """Whether this is for a WebSocket library to accept, or to refuse with its reason."""
+        return self.head is None or self.head.asks_for_websocket
+
+    @property
+    def host(self) -> str | None:
+        """The host and port that the client asks; None where it does not say."""
+        return self._request.host
+
+    @property
+    def origin(self) -> str | None:
+        """The origin of the page that asks; None where no page does."""
+        return self._request.origin
+
+    @property
+    def forwarded_for(self) -> list[str]:
+        """The lines of ``X-Forwarded-For``."""
+        return self._request.forwarded_for
+
+    @property
+    def _request(self) -> Upgrade | RequestHead:
+        request = self.upgrade or self.head
+        assert request is not None
+        return request
