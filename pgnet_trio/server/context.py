@@ -81,7 +81,11 @@ class ServerContext:
             sessions=self.sessions.stats(),
             away=self.sessions.away,
             games=self.games.stats(),
-            connections=ConnectionStats(total=self.counts.total, logging_in=self.counts.logging_in),
+            connections=ConnectionStats(
+                total=self.counts.total,
+                logging_in=self.counts.logging_in,
+                http=self.counts.http,
+            ),
             users=self.accounts.user_count,
             invite_codes=self.accounts.invite_code_count,
             saves=self.saves.stats(),

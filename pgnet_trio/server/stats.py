@@ -59,12 +59,14 @@ class ConnectionStats:
     """The connections over a network; links inside the process are not counted.
 
     Attributes:
-        total: How many there are.
+        total: How many there are, without those that ask for pages.
         logging_in: How many of them are not logged in yet.
+        http: How many ask for pages.
     """
 
     total: int
     logging_in: int
+    http: int
 
 
 @attrs.frozen(kw_only=True)

@@ -9,81 +9,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 import trio
+import trio.testing
 
-from pgnet_trio import Packet, Server, Site
+from pgnet_trio import Packet, Response, Server, Site
 from pgnet_trio.server.http import router
-from pgnet_trio.testing import hosting
+from pgnet_trio.testing import HostedServer, hosting
 from tests.kit.hosting import Recorder, socket_client
+from tests.kit.http_client import ask, browsing
 from tests.kit.transports import REQUEST
 
 IMPLEMENTATIONS = ["websockets", "trio-websocket"]
 
 every_library = pytest.mark.parametrize("library", IMPLEMENTATIONS)
-
-
-@attrs.frozen
-class Reply:
-    """What an HTTP server has answered."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-class Browser:
-    """One connection that asks for pages."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        self._came = b""
-
-    async def ask(self, path: str, *headers: str, method: str = "GET") -> Reply:
-        lines = [f"{method} {path} HTTP/1.1", *headers]
-        if not any(line.startswith("Host:") for line in headers):
-            lines.insert(1, "Host: localhost")
-        await self.stream.send_all("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        return await self.read(has_body=method != "HEAD")
-
-    async def read(self, *, has_body: bool = True) -> Reply:
-        with trio.fail_after(5):
-            while b"\r\n\r\n" not in self._came:
-                self._came += await self._more()
-            head, _, self._came = self._came.partition(b"\r\n\r\n")
-            line, *fields = head.decode("latin-1").split("\r\n")
-            headers = dict(field.split(": ", 1) for field in fields)
-            size = int(headers.get("Content-Length", "0")) if has_body else 0
-            while len(self._came) < size:
-                self._came += await self._more()
-        body, self._came = self._came[:size], self._came[size:]
-        return Reply(int(line.split()[1]), headers, body)
-
-    async def is_closed(self) -> bool:
-        """Wait until the server closes the connection; return whether nothing came before."""
-        with trio.fail_after(20):
-            try:
-                return self._came + await self.stream.receive_some() == b""
-            except trio.BrokenResourceError:
-                return True
-
-    async def _more(self) -> bytes:
-        data = await self.stream.receive_some()
-        if not data:
-            raise EOFError(f"the server closed after {self._came!r}")
-        return bytes(data)
-
-
-@asynccontextmanager
-async def browsing(server: Server) -> AsyncIterator[Browser]:
-    async with await trio.open_tcp_stream("127.0.0.1", server.port or 0) as stream:
-        yield Browser(stream)
-
-
-async def ask(server: Server, path: str, *headers: str, method: str = "GET") -> Reply:
-    async with browsing(server) as browser:
-        return await browser.ask(path, *headers, method=method)
 
 
 async def assert_serves(server: Server) -> None:
@@ -464,3 +403,103 @@ async def test_a_server_says_that_it_takes_players() -> None:
         reply = await ask(server, "/healthz")
     assert (reply.status, json.loads(reply.body)) == (200, {"status": "ok"})
     assert reply.headers["Content-Type"] == "application/json"
+
+
+async def test_a_server_says_that_it_cannot_save(socket_clock: trio.testing.MockClock) -> None:
+    async with hosting(Recorder, port=0, autosave_interval=5) as server:
+        async with socket_client(server, "ann") as ann:
+            server.store.full = True
+            server.registration_enabled = False
+            await trio.sleep(6)
+            reply = await ask(server, "/healthz")
+            assert (reply.status, json.loads(reply.body)) == (503, {"status": "cannot save"})
+            # Games go on, and so do players.
+            assert await ann.get_game_dir() == {}
+            server.store.full = False
+            await trio.sleep(6)
+            assert (await ask(server, "/healthz")).status == 200
+
+
+class Slow(Recorder):
+    """Takes its time with everything."""
+
+    async def handle_game_packet(self, packet: Packet, /) -> Response:  # type: ignore[override]
+        await trio.sleep(3)
+        return Response("done")
+
+
+async def test_a_server_says_that_it_shuts_down(socket_clock: trio.testing.MockClock) -> None:
+    server = HostedServer(Slow, port=0)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.serve)
+        async with browsing(server) as browser, socket_client(server, "ann") as ann:
+            assert (await browser.ask("/healthz")).status == 200
+            await ann.create_game("table 1")
+            nursery.start_soon(ann.request, Packet("wait"))
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            server.shutdown()
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            reply = await browser.ask("/healthz")
+            assert (reply.status, json.loads(reply.body)) == (503, {"status": "shutting down"})
+            assert await browser.is_closed()
+
+
+# Over one connection, and through proxies
+
+
+@every_library
+@pytest.mark.parametrize("proxies", [[], ["127.0.0.1"]], ids=["no proxy", "a proxy"])
+async def test_a_websocket_may_follow_pages_over_one_connection(
+    library: str, proxies: list[str], folder: Path
+) -> None:
+    async with (
+        showing(folder, transport=library, trusted_proxies=proxies) as server,
+        browsing(server) as browser,
+    ):
+        for _ in range(2):
+            assert (await browser.ask("/")).status == 200
+            assert server.stats().connections.http == 1
+        await browser.stream.send_all(handshake("localhost", "http://localhost"))
+        assert (await browser.read()).status == 101
+        connections = server.stats().connections
+        assert (connections.total, connections.logging_in, connections.http) == (1, 1, 0)
+
+
+async def test_a_websocket_of_another_page_that_follows_pages_is_refused(folder: Path) -> None:
+    async with showing(folder) as server, browsing(server) as browser:
+        assert (await browser.ask("/")).status == 200
+        await browser.stream.send_all(handshake("localhost", "http://evil.example"))
+        assert (await browser.read()).status == 403
+        assert await browser.is_closed()
+
+
+async def test_those_behind_a_proxy_are_limited_by_themselves(
+    folder: Path, socket_clock: trio.testing.MockClock
+) -> None:
+    async with (
+        showing(
+            folder,
+            trusted_proxies=["127.0.0.1"],
+            requests_per_second=5,
+            max_http_connections_per_address=1,
+        ) as server,
+        browsing(server) as one,
+        browsing(server) as two,
+    ):
+        start = trio.current_time()
+        for number in range(100):
+            for browser in (one, two):
+                reply = await browser.ask("/", f"X-Forwarded-For: 203.0.113.{number}")
+                assert reply.status == 200
+        assert trio.current_time() == start
+        for _ in range(20):
+            assert (await one.ask("/", "X-Forwarded-For: 203.0.113.200")).status == 200
+        assert trio.current_time() - start == pytest.approx(2, abs=0.2)
+
+
+async def test_a_proxy_may_say_upgrade_in_every_request(folder: Path) -> None:
+    # As nginx does that was set up for WebSockets alone.
+    async with showing(folder) as server, browsing(server) as browser:
+        for _ in range(2):
+            assert (await browser.ask("/", "Connection: upgrade")).status == 200
+        assert (await browser.ask("/", "Connection: upgrade", "Upgrade: h2c")).status == 200

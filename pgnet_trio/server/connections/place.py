@@ -69,6 +69,17 @@ class Place:
         self._identified = self._logging_in = True
         return self._arrivals.delay(address, trio.current_time())
 
+    def turn_to_player(self) -> float:
+        """Count the connection as one of a player again; return as `identify` does.
+
+        Raises:
+            ConnectionRefused: There are too many of these.
+        """
+        address = self._pages_address
+        self.end()
+        self.begin()
+        return 0.0 if address is None else self.identify(address)
+
     def turn_to_pages(self) -> None:
         """Count the connection as one that asks for pages, and no more as one of a player.
 

@@ -7,9 +7,9 @@ import functools
 import logging
 import math
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -22,7 +22,6 @@ from pgnet_trio.server.connections.login import Login
 from pgnet_trio.server.connections.place import ConnectionRefused, Place
 from pgnet_trio.server.connections.reader import read_requests
 from pgnet_trio.server.sessions.handle import ConnectionHandle
-from pgnet_trio.transport import Transport
 from pgnet_trio.transport.handshake import read_proxy_header
 from pgnet_trio.transport.pipes import open_pipe
 from pgnet_trio.transport.rules import GOING_AWAY, TRY_AGAIN_LATER
@@ -31,15 +30,13 @@ if TYPE_CHECKING:
     from pgnet_trio.protocol.events import ServerEvent
     from pgnet_trio.server.context import ServerContext
     from pgnet_trio.server.http.opening import Opening
-    from pgnet_trio.transport import WebSocketImplementation
+    from pgnet_trio.server.http.pages import Pages
+    from pgnet_trio.transport import Transport, WebSocketImplementation
     from pgnet_trio.transport.pipes import BytePipe
 
 __all__ = ["handle_socket", "handle_transport"]
 
 logger = logging.getLogger("pgnet_trio.server")
-
-ServePages: TypeAlias = Callable[[], Awaitable[object]]
-"""What serves a connection that asks for pages."""
 
 MIN_CONTROL_RATE = 100.0
 """Pings and acknowledgements a second that each connection may send, however few requests."""
@@ -65,8 +62,9 @@ async def handle_socket(
         address: The address of its other end, without a port.
     """
     place = Place(context.counts, context.arrivals, address)
-    opening = _accept(context, implementation, source, place)
-    await _serve(context, opening, place, context.options.limits.login_timeout)
+    login_scope = _scope_for_login(context)
+    opening = _accept(context, implementation, source, place, login_scope)
+    await _serve(context, opening, place, login_scope)
 
 
 async def handle_transport(context: ServerContext, transport: Transport) -> None:
@@ -77,10 +75,22 @@ async def handle_transport(context: ServerContext, transport: Transport) -> None
     limits = context.options.limits
     place = Place(context.counts, context.arrivals, transport.peer)
     if transport.inside_process:
-        await _serve(context, contextlib.nullcontext(transport), place, None)
+        await _serve(context, contextlib.nullcontext(transport), place, trio.CancelScope())
     else:
         transport.max_message_size = limits.max_login_message_size
-        await _serve(context, _admit(transport, place), place, limits.login_timeout)
+        await _serve(context, _admit(transport, place), place, _scope_for_login(context))
+
+
+def _scope_for_login(context: ServerContext) -> trio.CancelScope:
+    """Return a scope that ends when the time for the handshake and the log-in is over."""
+    scope = trio.CancelScope()
+    scope.deadline = _login_deadline(context)
+    return scope
+
+
+def _login_deadline(context: ServerContext) -> float:
+    timeout = context.options.limits.login_timeout
+    return math.inf if timeout is None else trio.current_time() + timeout
 
 
 @contextlib.asynccontextmanager
@@ -89,8 +99,12 @@ async def _accept(
     implementation: WebSocketImplementation,
     source: socket.socket,
     place: Place,
-) -> AsyncGenerator[Transport | ServePages, None]:
+    login_scope: trio.CancelScope,
+) -> AsyncGenerator[Transport | None, None]:
     """Open the WebSocket, and learn whose it is: a trusted proxy passes on those of others.
+
+    A client that asks for pages gets them here. There is no WebSocket where it asks for nothing
+    else, nor where it leaves without a word, as browsers do that connect before they need to.
 
     Raises:
         ConnectionRefused: There are too many connections, or it is a page's that may not connect.
@@ -114,15 +128,19 @@ async def _accept(
         raise
     async with open_pipe(source, peer) as pipe:
         opening = await pages.read_opening(pipe)
+        if opening is not None and not opening.asks_for_websocket:
+            login_scope.deadline = math.inf
+            async with _refusing(pages, pipe):
+                place.turn_to_pages()
+            opening = await pages.serve(pipe, opening, functools.partial(proxies.client_of, peer))
+            login_scope.deadline = _login_deadline(context)
+            if opening is not None:
+                # Proxies use a connection for another request, and browsers may.
+                async with _refusing(pages, pipe):
+                    delay = place.turn_to_player()
+                await trio.sleep(delay)
         if opening is None:
-            # As browsers do that connect before they have anything to ask.
-            yield trio.lowlevel.checkpoint
-            return
-        if not opening.asks_for_websocket:
-            await _turn_to_pages(context, place, pipe)
-            yield functools.partial(
-                pages.serve, pipe, opening, functools.partial(proxies.client_of, peer)
-            )
+            yield None
             return
         await _check_origin(context, pipe, opening)
         if by_header:
@@ -143,11 +161,13 @@ async def _accept(
             yield transport
 
 
-async def _turn_to_pages(context: ServerContext, place: Place, pipe: BytePipe) -> None:
+@contextlib.asynccontextmanager
+async def _refusing(pages: Pages, pipe: BytePipe) -> AsyncGenerator[None, None]:
+    """Tell a client why its connection is one too many."""
     try:
-        place.turn_to_pages()
+        yield
     except ConnectionRefused as refusal:
-        await context.pages.refuse(pipe, 503, str(refusal))
+        await pages.refuse(pipe, 503, str(refusal))
         raise
 
 
@@ -190,20 +210,15 @@ async def _identify(transport: Transport, place: Place) -> None:
 
 async def _serve(
     context: ServerContext,
-    opening: AbstractAsyncContextManager[Transport | ServePages],
+    opening: AbstractAsyncContextManager[Transport | None],
     place: Place,
-    login_timeout: float | None,
+    login_scope: trio.CancelScope,
 ) -> None:
     try:
-        with trio.CancelScope() as login_scope:
-            login_scope.deadline = trio.current_time() + (login_timeout or math.inf)
-            async with opening as opened:
-                if isinstance(opened, Transport):
-                    await _converse(context, opened, place, login_scope)
-                else:
-                    # Pages have deadlines of their own.
-                    login_scope.deadline = math.inf
-                    await opened()
+        with login_scope:
+            async with opening as transport:
+                if transport is not None:
+                    await _converse(context, transport, place, login_scope)
         if login_scope.cancelled_caught:
             logger.info("%s did not log in in time", place.peer)
     except* ConnectionRefused as refused:

@@ -98,7 +98,7 @@ class Pages:
         pipe: BytePipe,
         opening: Opening,
         address_of: Callable[[list[str]], str],
-    ) -> None:
+    ) -> Opening | None:
         """Answer a connection's requests, one after the other, until it ends.
 
         Args:
@@ -107,23 +107,28 @@ class Pages:
             address_of: Called with a request's lines of ``X-Forwarded-For``; returns the address
                 that the request comes from.
 
+        Returns:
+            A request for a WebSocket, which was not answered; None where none came.
+
         Raises:
             trio.BrokenResourceError: The client is gone.
         """
-        head, rest = opening.head, opening.rest
-        while head is not None:
-            delay = self._pace.delay(address_of(head.forwarded_for), trio.current_time())
+        request: Opening | None = opening
+        while request is not None and request.head is not None:
+            if request.asks_for_websocket:
+                return request
+            delay = self._pace.delay(address_of(request.forwarded_for), trio.current_time())
             if delay:
                 await trio.sleep(delay)
-            if not await self._answer(pipe, head):
+            if not await self._answer(pipe, request.head):
                 # Closed in good order, or the client would lose the end of its answer.
                 await refuse(pipe, b"")
-                return
-            opening = await self._read_next(pipe, rest)
-            head, rest = opening.head, opening.rest
+                return None
+            request = await self._read_next(pipe, request.rest)
+        return None
 
-    async def _read_next(self, pipe: BytePipe, data: bytes) -> Opening:
-        """Read another request; return nothing in its place where none comes in time.
+    async def _read_next(self, pipe: BytePipe, data: bytes) -> Opening | None:
+        """Read another request; return None where none comes in time.
 
         Raises:
             trio.BrokenResourceError: The client is gone, or too slow, or has got an HTTP error.
@@ -132,7 +137,7 @@ class Pages:
             with trio.move_on_after(_seconds(self._limits.http_keepalive_timeout)):
                 data = await self._read_first(pipe)
             if not data:
-                return Opening(b"")
+                return None
         with trio.move_on_after(_seconds(self._limits.login_timeout)):
             return await self._read_head(pipe, data)
         raise trio.BrokenResourceError("the peer did not send its whole request in time")
