@@ -1,0 +1,103 @@
+"""The engine's face: accounts, invite codes, tokens and failed log-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from pgnet_trio.server.cluster.engine import BaseEngine, new_operation
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.cluster.records import Registration
+    from pgnet_trio.storage.interface import TokenRecord, UserRecord
+
+__all__ = ["Engine"]
+
+
+class Engine(BaseEngine):
+    """An engine with everything that it does; `BaseEngine` has the rest of its methods."""
+
+    async def find_user(self, name: str) -> UserRecord | None:
+        """Return a registered user; None where there is none."""
+        return await self._read(lambda tables: tables.find_user(name))
+
+    async def usernames(self, *, after: str = "", limit: int = 1000) -> list[str]:
+        """Return a part of the list of registered users, in order."""
+        return await self._read(lambda tables: tables.usernames(after, limit))
+
+    async def register_user(
+        self,
+        user: UserRecord,
+        code: str,
+        *,
+        registration_enabled: bool,
+        operation: bytes = b"",
+    ) -> Registration:
+        """Register a user, and use up an invite code, if it is allowed.
+
+        Args:
+            user: The new user.
+            code: An invite code; empty for none.
+            registration_enabled: Whether it takes no code, as long as the switch was never set.
+            operation: The call's id; see `BaseEngine`.
+        """
+        operation = operation or new_operation()
+        return await self._change(
+            lambda tables: tables.register_user(user, code, registration_enabled, operation),
+            operation,
+        )
+
+    async def replace_user(self, old: UserRecord, new: UserRecord) -> bool:
+        """Replace a user's record, if it still is the one that the caller knows.
+
+        Returns:
+            Whether it is the new one now. The user's tokens are gone then.
+        """
+        return await self._change(lambda tables: tables.replace_user(old, new))
+
+    async def delete_user(self, name: str, *, operation: bytes = b"") -> bool:
+        """Delete a user, and their tokens; return whether there was one."""
+        operation = operation or new_operation()
+        return await self._change(lambda tables: tables.delete_user(name, operation), operation)
+
+    async def add_invite(self, code: str, username: str) -> Registration:
+        """Add an invite code, for one username or (empty) for anybody.
+
+        Returns:
+            ``"done"``, or why that user could never register.
+        """
+        return await self._change(lambda tables: tables.add_invite(code, username))
+
+    async def invites(self) -> dict[str, str]:
+        """Return the unused invite codes, each with the username that it is for."""
+        return await self._read(lambda tables: tables.invites())
+
+    async def registration(self) -> bool | None:
+        """Return whether anybody may register; None where nobody has said so."""
+        return await self._read(lambda tables: tables.registration())
+
+    async def set_registration(self, enabled: bool) -> None:
+        """Set whether anybody may register."""
+        await self._change(lambda tables: tables.set_registration(enabled))
+
+    async def tokens_of(self, username: str) -> list[TokenRecord]:
+        """Return what stands for a user's password, the oldest first, whatever has expired too."""
+        return await self._read(lambda tables: tables.tokens_of(username))
+
+    async def add_token(self, token: TokenRecord, *, instead_of: bytes = b"", limit: int) -> None:
+        """Let a token stand for a user's password.
+
+        Args:
+            token: The token. Where there is no such user, nothing is kept.
+            instead_of: The digest of one that is to go.
+            limit: How many the user may have; those that end first give way.
+        """
+        await self._change(lambda tables: tables.add_token(token, instead_of, limit))
+
+    async def note_failures(self, keys: Collection[str]) -> None:
+        """Count a failed log-in, once for each key."""
+        await self._change(lambda tables: tables.note_failures(keys))
+
+    async def count_failures(self, keys: Collection[str], window: float) -> dict[str, int]:
+        """Return how many failed log-ins there were for each key, in the last so many seconds."""
+        return await self._read(lambda tables: tables.count_failures(keys, window))

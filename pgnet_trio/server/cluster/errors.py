@@ -1,0 +1,77 @@
+"""What an engine raises on purpose.
+
+::
+
+    PGNetError
+    └── EngineError
+        ├── EngineUnavailable           it does not answer, or takes no writes; nothing was changed
+        ├── OutcomeUnknown              the answer to a change was lost: it may have happened
+        ├── Fenced                      somebody else owns the room now, or it is gone
+        ├── LeaseLapsed                 the node's lease is over: renew it first
+        ├── NodeGone                    the node is not registered any more: register anew
+        ├── NodeUnavailable             the other node has gone, or is being drained
+        ├── NameInUse                   another node has that name
+        └── SaveDamaged                 the checksum of a save does not fit
+"""
+
+from __future__ import annotations
+
+from pgnet_trio.errors import PGNetError
+
+__all__ = [
+    "EngineError",
+    "EngineUnavailable",
+    "Fenced",
+    "LeaseLapsed",
+    "NameInUse",
+    "NodeGone",
+    "NodeUnavailable",
+    "OutcomeUnknown",
+    "SaveDamaged",
+]
+
+
+class EngineError(PGNetError):
+    """The engine refused something, or could not do it; the message says why."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine does not answer, or takes no writes. Nothing was changed; try again."""
+
+
+class OutcomeUnknown(EngineError):
+    """The answer to a change was lost, so the change may have happened, or may yet happen.
+
+    Args:
+        message: What went wrong.
+        operation: The change's id. The same call with the same id returns what the first one
+            would have returned, or makes the change now; never twice.
+    """
+
+    def __init__(self, message: str, operation: bytes = b"") -> None:
+        super().__init__(message)
+        self.operation = operation
+
+
+class Fenced(EngineError):
+    """The room is not this node's any more: nothing was written, and the node has to let it go."""
+
+
+class LeaseLapsed(EngineError):
+    """The node's lease is over by the engine's clock; renew it, and see which rooms are left."""
+
+
+class NodeGone(EngineError):
+    """The engine knows no such node any more; whoever it was has to register anew."""
+
+
+class NodeUnavailable(EngineError):
+    """The node that was to take something over has gone, or is being drained; choose another."""
+
+
+class NameInUse(EngineError):
+    """A node of that name is registered, and its lease is not over."""
+
+
+class SaveDamaged(EngineError):
+    """The checksum of a saved game does not fit; it is left as it is."""

@@ -1,0 +1,154 @@
+"""The accounts of an engine in memory, and which changes were made; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from pgnet_trio.server.cluster.tables import Tables
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.cluster.records import Registration
+    from pgnet_trio.storage.interface import TokenRecord, UserRecord
+
+__all__ = ["MemoryAccounts"]
+
+
+class MemoryAccounts(Tables):
+    """Users, invite codes, tokens and failed log-ins, in dictionaries.
+
+    Args:
+        clock: The engine's clock.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._operations: dict[bytes, tuple[float, tuple[Any, ...]]] = {}
+        self._users: dict[str, UserRecord] = {}
+        self._invites: dict[str, str] = {}
+        self._registration: bool | None = None
+        self._tokens: dict[bytes, TokenRecord] = {}
+        self._failures: list[tuple[float, str]] = []
+
+    def _done(self, operation: bytes) -> tuple[Any, ...] | None:
+        """Return what was noted of a change; None where it was not made."""
+        return self._operations.get(operation, (0, None))[1]
+
+    def _note(self, operation: bytes, *result: Any) -> None:
+        self._operations[operation] = self._clock(), result
+
+    def _forget_before(self, operations: float, failures: float) -> None:
+        self._operations = {
+            key: value for key, value in self._operations.items() if value[0] > operations
+        }
+        self._failures = [event for event in self._failures if event[0] > failures]
+
+    def find_user(self, name: str) -> UserRecord | None:
+        """See `Engine.find_user`."""
+        return self._users.get(name)
+
+    def usernames(self, after: str, limit: int) -> list[str]:
+        """See `Engine.usernames`."""
+        return sorted(name for name in self._users if name > after)[:limit]
+
+    def register_user(
+        self, user: UserRecord, code: str, registration_enabled: bool, operation: bytes
+    ) -> Registration:
+        """See `Engine.register_user`."""
+        if self._done(operation) is not None:
+            return "done"
+        refusal = self._refusal(user.name)
+        if refusal is not None:
+            return refusal
+        if code:
+            if self._invites.get(code) not in ("", user.name):
+                return "bad code"
+            del self._invites[code]
+        elif not (registration_enabled if self._registration is None else self._registration):
+            return "code needed"
+        self._users[user.name] = user
+        self._note(operation)
+        return "done"
+
+    def _refusal(self, name: str) -> Registration | None:
+        if name in self._users:
+            return "taken"
+        if any(name.lower() == other.lower() for other in self._users):
+            return "too similar"
+        return None
+
+    def replace_user(self, old: UserRecord, new: UserRecord) -> bool:
+        """See `Engine.replace_user`."""
+        if self._users.get(new.name) == new:
+            return True
+        if self._users.get(old.name) != old:
+            return False
+        self._users[old.name] = new
+        self._revoke(old.name)
+        return True
+
+    def delete_user(self, name: str, operation: bytes) -> bool:
+        """See `Engine.delete_user`."""
+        if self._done(operation) is not None:
+            return True
+        if self._users.pop(name, None) is None:
+            return False
+        self._revoke(name)
+        self._note(operation)
+        return True
+
+    def _revoke(self, username: str) -> None:
+        self._tokens = {
+            digest: token for digest, token in self._tokens.items() if token.username != username
+        }
+
+    def add_invite(self, code: str, username: str) -> Registration:
+        """See `Engine.add_invite`."""
+        refusal = self._refusal(username) if username else None
+        if refusal is None:
+            self._invites[code] = username
+        return refusal or "done"
+
+    def invites(self) -> dict[str, str]:
+        """See `Engine.invites`."""
+        return dict(self._invites)
+
+    def registration(self) -> bool | None:
+        """See `Engine.registration`."""
+        return self._registration
+
+    def set_registration(self, enabled: bool) -> None:
+        """See `Engine.set_registration`."""
+        self._registration = enabled
+
+    def tokens_of(self, username: str) -> list[TokenRecord]:
+        """See `Engine.tokens_of`."""
+        mine = (token for token in self._tokens.values() if token.username == username)
+        return sorted(mine, key=lambda token: (token.expires, token.digest))
+
+    def add_token(self, token: TokenRecord, instead_of: bytes, limit: int) -> None:
+        """See `Engine.add_token`."""
+        if token.username not in self._users:
+            return
+        mine = {one.digest for one in self.tokens_of(token.username)}
+        if instead_of in mine:
+            del self._tokens[instead_of]
+        self._tokens.pop(token.digest, None)
+        rest = self.tokens_of(token.username)
+        for old in rest[: max(0, len(rest) - limit + 1)]:
+            del self._tokens[old.digest]
+        self._tokens[token.digest] = token
+
+    def note_failures(self, keys: Collection[str]) -> None:
+        """See `Engine.note_failures`."""
+        now = self._clock()
+        self._failures += [(now, key) for key in keys]
+
+    def count_failures(self, keys: Collection[str], window: float) -> dict[str, int]:
+        """See `Engine.count_failures`."""
+        since = self._clock() - window
+        counts = dict.fromkeys(keys, 0)
+        for when, key in self._failures:
+            if when > since and key in counts:
+                counts[key] += 1
+        return counts

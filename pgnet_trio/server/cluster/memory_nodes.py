@@ -1,0 +1,195 @@
+"""The nodes of an engine in memory, and what they have; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pgnet_trio.server.cluster.errors import LeaseLapsed, NameInUse, NodeGone
+from pgnet_trio.server.cluster.memory_accounts import MemoryAccounts
+from pgnet_trio.server.cluster.records import Node
+from pgnet_trio.server.cluster.rules import (
+    FAILURES_KEPT,
+    FORGET_NODES_AFTER,
+    KEEP_OPERATIONS,
+    is_alive,
+    time_until_settled,
+    was_away,
+)
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.cluster.tables import Renewal
+    from pgnet_trio.storage.interface import SavedGame
+
+__all__ = ["MemoryNodes", "NodeRow", "RoomRow", "StoredSession", "holds"]
+
+
+@attrs.define
+class NodeRow:
+    """A node, as it is stored."""
+
+    id: int
+    name: str
+    address: str
+    version: str
+    load: float
+    renewed: float
+    expires: float
+    draining: bool = False
+
+
+@attrs.define
+class RoomRow:
+    """A room that somebody has."""
+
+    node: int
+    epoch: int
+    password: str
+    info: str
+    players: int = 0
+    came_from: int | None = None
+    packed: bytes | None = None
+
+
+@attrs.define
+class StoredSession:
+    """A session, as it is stored."""
+
+    node: int
+    epoch: int
+    token: bytes
+    room: str | None = None
+    packed: bytes | None = None
+
+
+class MemoryNodes(MemoryAccounts):
+    """The nodes, and the dictionaries of all that they have.
+
+    Args:
+        clock: The engine's clock.
+        lease: Seconds of a lease.
+
+    Attributes:
+        woken: The ids of the nodes that were to be woken; whoever owns the tables empties it.
+    """
+
+    def __init__(self, clock: Callable[[], float], lease: float) -> None:
+        super().__init__(clock)
+        self.woken: set[int] = set()
+        self._lease = lease
+        self._up_since = clock()
+        self._last_number = 0
+        self._nodes: dict[int, NodeRow] = {}
+        self._rooms: dict[str, RoomRow] = {}
+        self._games: dict[str, SavedGame] = {}
+        self._sessions: dict[str, StoredSession] = {}
+        self._mail: dict[int, tuple[int, bytes]] = {}
+
+    def _next(self) -> int:
+        self._last_number += 1
+        return self._last_number
+
+    # Nodes
+
+    def register(
+        self, name: str, address: str, version: str, load: float, operation: bytes
+    ) -> Renewal:
+        """See `Engine.register`."""
+        done = self._done(operation)
+        if done is not None:
+            (node,) = done
+            return self.renew(node, load)
+        now = self._clock()
+        if self._is_taken(name, now):
+            raise NameInUse(f"There is a node {name!r} already; choose another name.")
+        self._note_renewal(now)
+        node = self._next()
+        self._nodes[node] = NodeRow(node, name, address, version, load, now, now + self._lease)
+        self._note(operation, node)
+        return node, False, None
+
+    def renew(self, node: int, load: float) -> Renewal:
+        """See `Engine.renew`."""
+        row = self._node(node)
+        now = self._clock()
+        lapsed = not holds(row, now)
+        if lapsed and self._is_taken(row.name, now):
+            raise NodeGone(f"Another node is called {row.name!r} by now; register anew.")
+        self._note_renewal(now)
+        row.renewed, row.expires, row.load = now, now + self._lease, load
+        rooms = {name: room.epoch for name, room in self._rooms.items() if room.node == node}
+        return node, row.draining, rooms if lapsed else None
+
+    def resign(self, node: int) -> None:
+        """See `Engine.resign`."""
+        self._nodes.pop(node, None)
+        # What was on its way to this node goes with the next claim to whoever claims.
+        self._rooms = {
+            name: room
+            for name, room in self._rooms.items()
+            if room.node != node or room.packed is not None
+        }
+        self._sessions = {
+            username: session
+            for username, session in self._sessions.items()
+            if session.node != node or session.packed is not None
+        }
+        self._mail = {number: mail for number, mail in self._mail.items() if mail[0] != node}
+
+    def nodes(self) -> list[Node]:
+        """See `Engine.nodes`."""
+        now = self._clock()
+        return [self._shown(row, now) for row in self._nodes.values()]
+
+    def ask_to_drain(self, node: int) -> None:
+        """See `Engine.ask_to_drain`."""
+        self._node(node).draining = True
+        self.woken.add(node)
+
+    def tidy(self) -> None:
+        """See `Engine.tidy`."""
+        now = self._clock()
+        if self._until_settled(now) == 0:
+            for row in list(self._nodes.values()):
+                if row.expires + FORGET_NODES_AFTER * self._lease < now:
+                    self._rooms = {n: r for n, r in self._rooms.items() if r.node != row.id}
+                    self._sessions = {n: s for n, s in self._sessions.items() if s.node != row.id}
+                    self.resign(row.id)
+        self._forget_before(now - KEEP_OPERATIONS, now - FAILURES_KEPT)
+
+    def _is_taken(self, name: str, now: float) -> bool:
+        return any(row.name == name and holds(row, now) for row in self._nodes.values())
+
+    def _note_renewal(self, now: float) -> None:
+        if was_away(self._last_renewal(now), now, self._lease):
+            self._up_since = now
+
+    def _last_renewal(self, now: float) -> float | None:
+        times = (row.renewed for row in self._nodes.values() if row.renewed <= now)
+        return max(times, default=None)
+
+    def _until_settled(self, now: float) -> float:
+        return time_until_settled(self._last_renewal(now), self._up_since, now, self._lease)
+
+    def _node(self, node: int) -> NodeRow:
+        try:
+            return self._nodes[node]
+        except KeyError:
+            raise NodeGone(f"There is no node {node} any more; register anew.") from None
+
+    def _require_lease(self, node: int, now: float) -> NodeRow:
+        row = self._node(node)
+        if not holds(row, now):
+            raise LeaseLapsed(f"The lease of the node {node} is over; renew it.")
+        return row
+
+    def _shown(self, row: NodeRow, now: float) -> Node:
+        alive = holds(row, now)
+        return Node(row.id, row.name, row.address, row.version, row.load, row.draining, alive)
+
+
+def holds(row: NodeRow, now: float) -> bool:
+    """Whether the lease of a node holds."""
+    return is_alive(row.renewed, row.expires, now)

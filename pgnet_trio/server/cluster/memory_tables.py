@@ -1,0 +1,312 @@
+"""The tables of an engine in memory; pure, and as short as it can be said.
+
+It is also what the other engines are compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from pgnet_trio.server.cluster.errors import Fenced, NodeUnavailable
+from pgnet_trio.server.cluster.memory_nodes import MemoryNodes, RoomRow, StoredSession, holds
+from pgnet_trio.server.cluster.records import (
+    Absent,
+    Arrival,
+    Claim,
+    Created,
+    Entered,
+    Found,
+    HandedOver,
+    Listing,
+    Mail,
+    MovingSession,
+    NewRoom,
+    Restored,
+    RoomSave,
+    SessionRow,
+    Unsettled,
+    WrongPassword,
+)
+from pgnet_trio.server.cluster.rules import MAX_MAIL, same_password
+from pgnet_trio.storage.interface import SavedGame
+
+__all__ = ["MemoryTables"]
+
+
+class MemoryTables(MemoryNodes):
+    """All that the servers of a cluster share, in dictionaries; see `MemoryNodes`."""
+
+    # Rooms
+
+    def claim(
+        self, node: int, name: str, password: str | None, new: NewRoom | None, operation: bytes
+    ) -> Claim:
+        """See `Engine.claim`."""
+        now = self._clock()
+        done = self._done(operation)
+        if done is not None:
+            return self._claimed_before(name, *done)
+        self._require_lease(node, now)
+        room = self._rooms.get(name)
+        owner = None if room is None else self._nodes.get(room.node)
+        if room is not None and owner is not None:
+            if holds(owner, now):
+                if not same_password(password, room.password):
+                    return WrongPassword()
+                return Found(self._shown(owner, now), room.epoch)
+            wait = self._until_settled(now)
+            if wait:
+                return Unsettled(wait)
+        game = self._games.get(name)
+        if room is not None and room.packed is not None:
+            taken = RoomRow(node, 0, room.password, room.info, room.players, packed=room.packed)
+        elif game is not None:
+            taken = RoomRow(node, 0, game.password, "" if room is None else room.info)
+        elif new is None:
+            return Absent()
+        else:
+            taken = self._rooms[name] = RoomRow(node, self._next(), new.password, new.info)
+            self._note(operation, "created", taken.epoch)
+            return Created(taken.epoch)
+        if not same_password(password, taken.password):
+            return WrongPassword()
+        taken.epoch = self._next()
+        self._rooms[name] = taken
+        self._move_sessions(name, node)
+        self._note(operation, "restored", taken.epoch)
+        return self._restored(name, taken)
+
+    def _claimed_before(self, name: str, kind: str, epoch: int) -> Claim:
+        room = self._owned(name, epoch)
+        return Created(epoch) if kind == "created" else self._restored(name, room)
+
+    def _restored(self, name: str, room: RoomRow) -> Restored:
+        game = self._games.get(name)
+        return Restored(
+            room.epoch,
+            room.password,
+            "" if game is None else game.data,
+            None if game is None else game.empty_since,
+            room.packed,
+            tuple(
+                SessionRow(username, row.node, row.epoch, row.token, row.packed)
+                for username, row in sorted(self._sessions.items())
+                if row.room == name and row.packed is not None
+            ),
+        )
+
+    def _move_sessions(self, name: str, node: int) -> None:
+        for session in self._sessions.values():
+            if session.room == name and session.packed is not None:
+                session.node = node
+
+    def _owned(self, name: str, epoch: int) -> RoomRow:
+        room = self._rooms.get(name)
+        if room is None or room.epoch != epoch:
+            raise Fenced(f"The room {name!r} is not owned in epoch {epoch} any more; let it go.")
+        return room
+
+    def save(self, saves: Sequence[RoomSave]) -> frozenset[str]:
+        """See `Engine.save`."""
+        fenced = set()
+        for save in saves:
+            try:
+                self._save(save)
+            except Fenced:
+                fenced.add(save.name)
+        return frozenset(fenced)
+
+    def _save(self, save: RoomSave) -> RoomRow:
+        room = self._owned(save.name, save.epoch)
+        room.players, room.info = save.players, save.info
+        if save.data == "":
+            self._games.pop(save.name, None)
+        elif save.data is not None:
+            game = SavedGame(save.name, room.password, save.data, save.empty_since)
+            self._games[save.name] = game
+        return room
+
+    def give_back(self, save: RoomSave, operation: bytes) -> None:
+        """See `Engine.give_back`."""
+        if self._done(operation) is None:
+            self._save(save)
+            del self._rooms[save.name]
+            self._note(operation)
+
+    def end(self, name: str, epoch: int, operation: bytes) -> None:
+        """See `Engine.end`."""
+        if self._done(operation) is None:
+            self._owned(name, epoch)
+            del self._rooms[name]
+            self._games.pop(name, None)
+            self._note(operation)
+
+    def hand_over(
+        self,
+        save: RoomSave,
+        to: int,
+        packed: bytes,
+        sessions: Sequence[MovingSession],
+        operation: bytes,
+    ) -> HandedOver:
+        """See `Engine.hand_over`."""
+        done = self._done(operation)
+        if done is not None:
+            epoch, left = done
+            return HandedOver(epoch, frozenset(left))
+        self._owned(save.name, save.epoch)
+        target = self._nodes.get(to)
+        if target is None or target.draining or not holds(target, self._clock()):
+            raise NodeUnavailable(f"The node {to} takes no rooms now; choose another.")
+        room = self._save(save)
+        room.came_from, room.node, room.epoch, room.packed = room.node, to, self._next(), packed
+        left = []
+        for moving in sessions:
+            session = self._sessions.get(moving.username)
+            if session is None or session.epoch != moving.epoch:
+                left.append(moving.username)
+            else:
+                session.node, session.room, session.packed = to, save.name, moving.packed
+        self.woken.add(to)
+        self._note(operation, room.epoch, left)
+        return HandedOver(room.epoch, frozenset(left))
+
+    def next_arrival(self, node: int, after: int) -> Arrival | None:
+        """See `Engine.next_arrival`."""
+        waiting = [
+            (room.epoch, name)
+            for name, room in self._rooms.items()
+            if room.node == node and room.packed is not None and room.epoch > after
+        ]
+        if not waiting:
+            return None
+        _, name = min(waiting)
+        return Arrival(name, self._restored(name, self._rooms[name]))
+
+    def accept(self, name: str, epoch: int, operation: bytes) -> None:
+        """See `Engine.accept`."""
+        if self._done(operation) is None:
+            self._unpack(name, self._owned(name, epoch))
+            self._note(operation)
+
+    def _unpack(self, name: str, room: RoomRow) -> None:
+        room.packed = room.came_from = None
+        for session in self._sessions.values():
+            if session.room == name:
+                session.room = session.packed = None
+
+    def take_back(self, node: int, name: str, operation: bytes) -> int:
+        """See `Engine.take_back`."""
+        done = self._done(operation)
+        if done is not None:
+            (epoch,) = done
+            self._owned(name, epoch)
+            return int(epoch)
+        self._require_lease(node, self._clock())
+        room = self._rooms.get(name)
+        if room is None or room.packed is None or room.came_from != node:
+            raise Fenced(f"The room {name!r} is with another node by now; let it go.")
+        room.node, room.epoch = node, self._next()
+        self._move_sessions(name, node)
+        self._unpack(name, room)
+        self._note(operation, room.epoch)
+        return room.epoch
+
+    def directory(self, after: str, limit: int) -> list[Listing]:
+        """See `Engine.directory`."""
+        now = self._clock()
+        found = {
+            name: Listing(name, None, 0, "", bool(game.password))
+            for name, game in self._games.items()
+        }
+        for name, room in self._rooms.items():
+            owner = self._nodes.get(room.node)
+            if owner is not None and holds(owner, now):
+                locked = bool(room.password)
+                found[name] = Listing(name, room.node, room.players, room.info, locked)
+        names = sorted(
+            (name for name in found if _in_order(name) > _in_order(after)), key=_in_order
+        )
+        return [found[name] for name in names[:limit]]
+
+    # Users who are there, and mail
+
+    def enter(self, node: int, username: str, token: bytes, operation: bytes) -> Entered:
+        """See `Engine.enter`."""
+        done = self._done(operation)
+        if done is not None:
+            epoch, before = done
+            return Entered(epoch, before)
+        self._require_lease(node, self._clock())
+        row = self._sessions.get(username)
+        before = None
+        if row is not None:
+            before = SessionRow(username, row.node, row.epoch, row.token)
+        epoch = self._next()
+        self._sessions[username] = StoredSession(node, epoch, token)
+        self._note(operation, epoch, before)
+        return Entered(epoch, before)
+
+    def leave(self, username: str, epoch: int) -> None:
+        """See `Engine.leave`."""
+        row = self._sessions.get(username)
+        if row is not None and row.epoch == epoch:
+            del self._sessions[username]
+
+    def find_session(self, username: str) -> SessionRow | None:
+        """See `Engine.find_session`."""
+        row = self._sessions.get(username)
+        if row is None or not self._is_alive(row.node):
+            return None
+        return SessionRow(username, row.node, row.epoch, row.token, row.packed)
+
+    def online(self, after: str, limit: int) -> list[SessionRow]:
+        """See `Engine.online`."""
+        names = sorted(
+            (
+                name
+                for name, row in self._sessions.items()
+                if _in_order(name) > _in_order(after) and self._is_alive(row.node)
+            ),
+            key=_in_order,
+        )
+        return [
+            SessionRow(name, row.node, row.epoch, row.token)
+            for name in names[:limit]
+            for row in [self._sessions[name]]
+        ]
+
+    def _is_alive(self, node: int) -> bool:
+        row = self._nodes.get(node)
+        return row is not None and holds(row, self._clock())
+
+    def send_mail(self, to: Collection[int], body: bytes, operation: bytes) -> frozenset[int]:
+        """See `Engine.send_mail`."""
+        done = self._done(operation)
+        if done is None:
+            reached = sorted(
+                node
+                for node in set(to)
+                if self._is_alive(node)
+                and sum(mail[0] == node for mail in self._mail.values()) < MAX_MAIL
+            )
+            for node in reached:
+                self._mail[self._next()] = node, body
+            self.woken |= set(reached)
+            self._note(operation, reached)
+        else:
+            (reached,) = done
+        return frozenset(reached)
+
+    def read_mail(self, node: int, done: Collection[int], limit: int) -> list[Mail]:
+        """See `Engine.read_mail`."""
+        for number in done:
+            if number in self._mail and self._mail[number][0] == node:
+                del self._mail[number]
+        mine = [Mail(number, body) for number, (to, body) in self._mail.items() if to == node]
+        return mine[:limit]
+
+
+def _in_order(text: str) -> bytes:
+    """Return what texts are sorted by: their bytes in UTF-8."""
+    return text.encode("utf-8", "surrogatepass")

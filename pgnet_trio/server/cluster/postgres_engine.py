@@ -1,0 +1,394 @@
+"""An engine for many machines: PostgreSQL 15 or later.
+
+psycopg's blocking connections are used in threads, those of the pool by whoever comes. The leases
+have a connection of their own: a node must not lose its rooms because its pool is busy or broken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import TYPE_CHECKING, LiteralString, TypeVar
+
+import psycopg
+import psycopg_pool
+import trio
+from psycopg import errors, sql
+from psycopg.conninfo import make_conninfo
+
+from pgnet_trio.foreign_text import one_line
+from pgnet_trio.server.cluster.accounts import Engine
+from pgnet_trio.server.cluster.engine import LEASE, LOOK_INTERVAL, PATIENCE
+from pgnet_trio.server.cluster.errors import EngineError, EngineUnavailable, OutcomeUnknown
+from pgnet_trio.server.cluster.sql import SCHEMA, RepeatTransaction, Row, Transaction
+from pgnet_trio.server.cluster.sql_tables import SQLTables
+from pgnet_trio.server.cluster.threads import Abandoned, ThreadCall
+
+if TYPE_CHECKING:
+    from pgnet_trio.environment import Environment
+    from pgnet_trio.server.cluster.tables import Renewal, Tables
+
+__all__ = ["OLDEST_VERSION", "PostgresEngine"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+OLDEST_VERSION = 15
+"""The oldest version of PostgreSQL that this is tested with."""
+
+_CONNECTIONS = 4
+_MOST_REPEATS = 20
+_IDLE_LIMIT = 2.0
+"""Seconds after which PostgreSQL ends a transaction whose node does nothing: one that is stopped
+half-way must not keep the others from its rows for longer than a lease."""
+
+# What a save file has too, see `pgnet_trio.storage.sqlite_schema`; and what PostgreSQL has instead
+# of settings that count.
+_TABLES = """
+    CREATE TABLE IF NOT EXISTS users (
+        name BYTEA NOT NULL PRIMARY KEY, salt BYTEA NOT NULL, password BYTEA NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS users_in_lower_case ON users (LOWER_OF(name));
+    CREATE TABLE IF NOT EXISTS games (
+        name BYTEA NOT NULL PRIMARY KEY, password BYTEA NOT NULL, data BYTEA NOT NULL,
+        checksum BYTEA NOT NULL, empty_since BIGINT
+    );
+    CREATE TABLE IF NOT EXISTS invite_codes (
+        code BYTEA NOT NULL PRIMARY KEY, username BYTEA NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS settings (name TEXT NOT NULL PRIMARY KEY, value BIGINT NOT NULL);
+    CREATE TABLE IF NOT EXISTS tokens (
+        digest BYTEA NOT NULL PRIMARY KEY, username BYTEA NOT NULL, expires BIGINT NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS tokens_of_a_user ON tokens (username);
+    CREATE SEQUENCE IF NOT EXISTS numbers;
+"""
+
+_LOWER = re.compile(r"LOWER_OF\(([^)]*)\)")
+
+# Two servers that start at once must not make the tables at once; and two that give names.
+_LOCK_TABLES, _LOCK_NAMES = 0x50474E54, 0x50474E55
+
+T = TypeVar("T")
+Connection = psycopg.Connection[Row]
+
+
+class PostgresEngine(Engine):
+    """Shares a PostgreSQL database among the nodes of a cluster.
+
+    Its clock is that of the machine where PostgreSQL runs.
+
+    Args:
+        conninfo: Where the database is, as ``postgresql://…`` or ``host=… dbname=…``. Several
+            hosts are fine: the one that takes writes is used.
+        schema: Where its tables are; made where it is missing. Each cluster needs its own.
+        lease: As for `Engine`.
+        patience: As for `Engine`.
+        environment: As for `Engine`.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        schema: str = "pgnet_trio",
+        lease: float = LEASE,
+        patience: float = PATIENCE,
+        environment: Environment | None = None,
+    ) -> None:
+        super().__init__(lease=lease, patience=patience, environment=environment)
+        self._schema = schema
+        seconds = max(2, round(patience))
+        try:
+            self._conninfo = make_conninfo(
+                conninfo,
+                connect_timeout=seconds,
+                keepalives_idle=seconds,
+                keepalives_interval=1,
+                keepalives_count=3,
+                target_session_attrs="read-write",
+            )
+        except psycopg.Error as error:
+            raise EngineError(
+                f"expected postgresql://user@host/database: {one_line(error)}"
+            ) from None
+        self._threads = trio.CapacityLimiter(_CONNECTIONS)
+        self._pool: psycopg_pool.ConnectionPool[Connection] | None = None
+        self._lease_thread = trio.CapacityLimiter(1)
+        self._lease_connection: Connection | None = None
+        self._lease_guard = threading.Lock()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Connect, make the tables where they are missing, and stay until cancelled.
+
+        Raises:
+            EngineError: The database cannot be reached or used; the message says why.
+        """
+        try:
+            listener = await trio.to_thread.run_sync(self._open)
+            task_status.started()
+            await self._listen(listener)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._close)
+
+    def _open(self) -> Connection:
+        try:
+            connection = self._connect()
+            version = connection.info.server_version // 10_000
+            if version < OLDEST_VERSION:
+                connection.close()
+                raise EngineError(
+                    f"expected PostgreSQL {OLDEST_VERSION} or later, got version {version}"
+                )
+            with connection.transaction():
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_TABLES,))
+                connection.execute(
+                    sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self._schema))
+                )
+                connection.execute(_for_postgres(_TABLES + SCHEMA))
+            self._pool = psycopg_pool.ConnectionPool(
+                self._conninfo,
+                connection_class=Connection,
+                min_size=1,
+                max_size=_CONNECTIONS,
+                open=True,
+                configure=self._configure,
+                # What has not come back by then is asked for anew by whoever needs it: the pool's
+                # own tries get rarer and rarer.
+                reconnect_timeout=LOOK_INTERVAL,
+                kwargs={"autocommit": True},
+            )
+        except psycopg.Error as error:
+            raise EngineError(f"The database cannot be used: {one_line(error)}") from error
+        return connection
+
+    def _close(self) -> None:
+        if self._pool is not None:
+            self._pool.close(timeout=1.0)
+            self._pool = None
+        with self._lease_guard:
+            if self._lease_connection is not None:
+                self._lease_connection.close()
+                self._lease_connection = None
+
+    def _connect(self) -> Connection:
+        connection = psycopg.connect(self._conninfo, autocommit=True)
+        self._configure(connection)
+        return connection
+
+    def _configure(self, connection: Connection) -> None:
+        milliseconds = round(self._patience * 1000)
+        for name, value in (
+            # What is acknowledged stays, whatever the server's default is.
+            ("synchronous_commit", "on"),
+            ("search_path", self._schema),
+            ("statement_timeout", str(milliseconds)),
+            ("lock_timeout", str(milliseconds)),
+            ("idle_in_transaction_session_timeout", str(round(_IDLE_LIMIT * 1000))),
+        ):
+            # A synchronous standby that is asked for more than "on" keeps what it is asked for.
+            if name == "synchronous_commit" and _setting(connection, name) == "remote_apply":
+                continue
+            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+
+    # Transactions
+
+    async def _transact(self, work: Callable[[Tables], T], *, writes: bool) -> T:
+        return await self._call(self._threads, self._pooled, work)
+
+    async def _renew(self, work: Callable[[Tables], Renewal]) -> Renewal:
+        try:
+            return await self._call(self._lease_thread, self._for_leases, work)
+        except OutcomeUnknown:
+            return await self._call(self._lease_thread, self._for_leases, work)
+
+    async def _call(
+        self,
+        limiter: trio.CapacityLimiter,
+        connect: Callable[[], AbstractContextManager[Connection]],
+        work: Callable[[Tables], T],
+    ) -> T:
+        call = ThreadCall[Connection, T](lambda call: self._in_thread(call, connect, work), _cut)
+        return await call.run(limiter, self._patience)
+
+    @contextlib.contextmanager
+    def _pooled(self) -> Iterator[Connection]:
+        if self._pool is None:
+            raise EngineUnavailable("The engine is not connected: run() has not been started.")
+        # The whole of a transaction is in one thread, which gives the connection back also where
+        # nobody waits for it any more.
+        with self._pool.connection(timeout=self._patience) as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _for_leases(self) -> Iterator[Connection]:
+        with self._lease_guard:
+            connection = self._lease_connection
+            if connection is None or connection.closed:
+                connection = self._lease_connection = self._connect()
+            yield connection
+
+    def _in_thread(
+        self,
+        call: ThreadCall[Connection, T],
+        connect: Callable[[], AbstractContextManager[Connection]],
+        work: Callable[[Tables], T],
+    ) -> T:
+        for _ in range(_MOST_REPEATS):
+            try:
+                with connect() as connection:
+                    try:
+                        call.use(connection)
+                        return self._carry_out(call, connection, work)
+                    finally:
+                        call.use(None)
+            except RepeatTransaction:
+                if call.is_abandoned:
+                    raise Abandoned from None
+            except psycopg_pool.PoolClosed:
+                raise EngineUnavailable("The engine was closed.") from None
+            except psycopg_pool.PoolTimeout:
+                raise EngineUnavailable("The database cannot be reached.") from None
+            except psycopg.Error as error:
+                raise EngineUnavailable(f"The database fails: {one_line(error)}") from error
+        raise EngineUnavailable("Too many transactions want the same rows; try again.")
+
+    def _carry_out(
+        self, call: ThreadCall[Connection, T], connection: Connection, work: Callable[[Tables], T]
+    ) -> T:
+        transaction = _PostgresTransaction(connection)
+        try:
+            connection.execute("BEGIN")
+            result = work(SQLTables(transaction, self.lease))
+            for node in transaction.woken:
+                connection.execute("SELECT pg_notify(%s, %s)", (self._schema, str(node)))
+            call.begin_commit()
+        except (errors.UniqueViolation, errors.SerializationFailure, errors.DeadlockDetected):
+            self._roll_back(connection)
+            raise RepeatTransaction from None
+        except errors.ReadOnlySqlTransaction:
+            # What takes no writes any more may have a successor that does.
+            connection.close()
+            raise
+        except psycopg.OperationalError:
+            if connection.closed and not call.is_abandoned and self._forget_dead_connections():
+                raise RepeatTransaction from None
+            self._roll_back(connection)
+            raise
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        self._commit(connection)
+        return result
+
+    def _commit(self, connection: Connection) -> None:
+        try:
+            status = connection.execute("COMMIT").statusmessage
+        except psycopg.Error as error:
+            if connection.closed or error.sqlstate is None:
+                connection.close()
+                raise OutcomeUnknown(
+                    f"The answer to a commit was lost: {one_line(error)}"
+                ) from error
+            raise
+        if status != "COMMIT":
+            # A transaction that has failed ends with ROLLBACK, and no error.
+            raise EngineUnavailable("The database has rolled back instead of committing.")
+
+    def _roll_back(self, connection: Connection) -> None:
+        try:
+            if not connection.closed:
+                connection.execute("ROLLBACK")
+        except psycopg.Error:
+            connection.close()
+
+    def _forget_dead_connections(self) -> bool:
+        """Have the pool find out which connections a restart of the server has left dead."""
+        if self._pool is None:
+            return False
+        with contextlib.suppress(psycopg.Error):
+            self._pool.check()
+        return True
+
+    # Notes
+
+    async def _listen(self, connection: Connection | None) -> None:
+        """Wake the nodes that PostgreSQL tells of; a look each second makes up for what is lost."""
+        while True:
+            try:
+                if connection is None:
+                    connection = await trio.to_thread.run_sync(self._connect)
+                await self._listen_on(connection)
+            except (psycopg.Error, OSError) as error:
+                logger.warning("The engine does not wake nodes now: %s", one_line(error))
+            finally:
+                if connection is not None:
+                    connection.close()
+                    connection = None
+            await trio.sleep(LOOK_INTERVAL)
+
+    async def _listen_on(self, connection: Connection) -> None:
+        channel = sql.SQL("LISTEN {}").format(sql.Identifier(self._schema))
+        await trio.to_thread.run_sync(lambda: connection.execute(channel))
+        while True:
+            await trio.lowlevel.wait_readable(connection.fileno())
+            notes = await trio.to_thread.run_sync(lambda: list(connection.notifies(timeout=0)))
+            for note in notes:
+                if note.payload.isascii() and note.payload.isdigit():
+                    self._wakeups.wake(int(note.payload))
+
+
+class _PostgresTransaction(Transaction):
+    """A transaction of PostgreSQL, in READ COMMITTED: what matters is locked row by row."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def execute(self, statement: str, *parameters: object) -> list[Row]:
+        """Execute a statement, and return what it returns."""
+        cursor = self._connection.execute(_for_postgres(statement), parameters)
+        return cursor.fetchall() if cursor.description is not None else []
+
+    def now(self) -> float:
+        """Return the time of the machine where PostgreSQL runs."""
+        (row,) = self.execute("SELECT EXTRACT(EPOCH FROM clock_timestamp())::DOUBLE PRECISION")
+        return float(row[0])
+
+    def next_number(self) -> int:
+        """Return a number that was never given out before."""
+        (row,) = self.execute("SELECT nextval('numbers')")
+        return int(row[0])
+
+    def lock_names(self) -> None:
+        """Let nobody else give a node a name, or a user one, until the transaction ends."""
+        self.execute("SELECT pg_advisory_xact_lock(%s)", _LOCK_NAMES)
+
+
+@cache
+def _for_postgres(statement: str) -> LiteralString:
+    lower = r"LOWER(encode(\1, 'escape') COLLATE " + '"C")'
+    statement = _LOWER.sub(lower, statement.replace("%t", "%s"))
+    # Every statement is a constant of this package; values travel beside it.
+    return statement
+
+
+def _setting(connection: Connection, name: str) -> str:
+    row = connection.execute("SELECT current_setting(%s)", (name,)).fetchone()
+    return "" if row is None else str(row[0])
+
+
+def _cut(connection: Connection) -> None:
+    """End what waits for the database on a connection, at once; the connection is lost."""
+    with contextlib.suppress(OSError, psycopg.Error):
+        link = socket.socket(fileno=connection.fileno())
+        try:
+            link.shutdown(socket.SHUT_RDWR)
+        finally:
+            link.detach()

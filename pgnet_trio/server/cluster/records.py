@@ -1,0 +1,283 @@
+"""What goes into an engine, and what comes out of it.
+
+An epoch is a number from one sequence of the engine. Each change of a room's owner takes a new one,
+and whoever writes something about a room names the epoch in which it owns the room. None is ever
+given out twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+import attrs
+
+__all__ = [
+    "Absent",
+    "Arrival",
+    "Claim",
+    "Created",
+    "Entered",
+    "Found",
+    "HandedOver",
+    "Lease",
+    "Listing",
+    "Mail",
+    "MovingSession",
+    "NewRoom",
+    "Node",
+    "Registration",
+    "Restored",
+    "RoomSave",
+    "SessionRow",
+    "Unsettled",
+    "WrongPassword",
+]
+
+
+@attrs.frozen
+class Node:
+    """A server of the cluster.
+
+    Attributes:
+        id: Its number, which no other node has or will have, nor the same server after a restart.
+        name: What its host calls it.
+        address: Where clients find it.
+        version: Of which version it is; for those who look.
+        load: How much it has to do; whoever compares decides what the number means.
+        draining: Whether it is to take no rooms any more.
+        alive: Whether its lease was not over when this was read.
+    """
+
+    id: int
+    name: str
+    address: str
+    version: str
+    load: float
+    draining: bool
+    alive: bool
+
+
+@attrs.frozen
+class Lease:
+    """A node's right to its rooms, for some seconds.
+
+    Attributes:
+        node: The node's id.
+        deadline: When the right ends, by the node's own clock (`Engine.now`). It is counted from
+            before the engine was asked, so it never ends later than the engine thinks.
+        draining: Whether the node is to give its rooms away.
+        rooms: None in the ordinary case. Where the lease had lapsed before it was renewed: all
+            rooms that are still the node's, with their epochs; the others have been taken.
+    """
+
+    node: int
+    deadline: float
+    draining: bool = False
+    rooms: Mapping[str, int] | None = None
+
+
+@attrs.frozen
+class NewRoom:
+    """A room that is made where there is none.
+
+    Attributes:
+        password: What joining it takes; empty for nothing.
+        info: What the list of games says of it; the engine does not look into it.
+    """
+
+    password: str = attrs.field(default="", repr=False)
+    info: str = ""
+
+
+@attrs.frozen
+class RoomSave:
+    """What the owner of a room writes about it.
+
+    Attributes:
+        name: The room's name.
+        epoch: The epoch in which the writer owns it.
+        data: The save of its game; None for what was saved last, empty for none any more.
+        players: How many users are in it.
+        info: As in `NewRoom`.
+        empty_since: When its last user left, in seconds since 1970; None where somebody is in it.
+    """
+
+    name: str
+    epoch: int
+    data: str | None = attrs.field(default=None, repr=False)
+    players: int = 0
+    info: str = ""
+    empty_since: int | None = None
+
+
+@attrs.frozen
+class Listing:
+    """A line of the list of games.
+
+    Attributes:
+        name: The room's name.
+        node: The id of the node that has it; None for one that is only saved.
+        players: How many users are in it, as last written.
+        info: As in `NewRoom`.
+        locked: Whether joining takes a password.
+    """
+
+    name: str
+    node: int | None
+    players: int
+    info: str
+    locked: bool
+
+
+@attrs.frozen
+class SessionRow:
+    """Where a user is.
+
+    Attributes:
+        username: Who.
+        node: The id of the node that has the session.
+        epoch: From the sequence: which of the user's log-ins this is.
+        token: What the session is known by, as far as the engine has to know it.
+        packed: The session on its way to another node; None where it is on none.
+    """
+
+    username: str
+    node: int
+    epoch: int
+    token: bytes = attrs.field(repr=False)
+    packed: bytes | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen
+class MovingSession:
+    """A session that goes to another node together with its room.
+
+    Attributes:
+        username: Whose.
+        epoch: The session's, as in `SessionRow`.
+        packed: What the other node needs to go on with it.
+    """
+
+    username: str
+    epoch: int
+    packed: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Created:
+    """The room is new, and belongs to whoever claimed it."""
+
+    epoch: int
+
+
+@attrs.frozen
+class Restored:
+    """The room belongs to whoever claimed it, who has to go on from its save.
+
+    Attributes:
+        epoch: The epoch of the new owner.
+        password: What joining takes.
+        data: The save.
+        empty_since: As in `RoomSave`.
+        packed: What the owner before had packed up for another node that never took it; else None.
+        sessions: The sessions that were packed up with it.
+    """
+
+    epoch: int
+    password: str = attrs.field(repr=False)
+    data: str = attrs.field(repr=False)
+    empty_since: int | None = None
+    packed: bytes | None = attrs.field(default=None, repr=False)
+    sessions: tuple[SessionRow, ...] = ()
+
+
+@attrs.frozen
+class Found:
+    """Another node has the room, or this one had it already."""
+
+    node: Node
+    epoch: int
+
+
+@attrs.frozen
+class Absent:
+    """There is no such room, and none was to be made."""
+
+
+@attrs.frozen
+class Unsettled:
+    """The room's node is silent, and it is too early to take the room; ask again.
+
+    Attributes:
+        wait: After how many seconds it may be taken, unless its node is back by then.
+    """
+
+    wait: float
+
+
+@attrs.frozen
+class WrongPassword:
+    """Joining takes another password; nothing was changed."""
+
+
+Claim: TypeAlias = Created | Restored | Found | Absent | Unsettled | WrongPassword
+"""What became of a claim."""
+
+
+@attrs.frozen
+class HandedOver:
+    """A room has gone to another node.
+
+    Attributes:
+        epoch: The epoch of the other node.
+        left: Users whose sessions have not gone along: they have logged in elsewhere since.
+    """
+
+    epoch: int
+    left: frozenset[str] = frozenset()
+
+
+@attrs.frozen
+class Arrival:
+    """A room that another node has handed over, and that nobody has accepted yet.
+
+    Attributes:
+        name: The room's name.
+        room: The room. Its epoch is the receiver's, who accepts with it.
+    """
+
+    name: str
+    room: Restored
+
+
+@attrs.frozen
+class Entered:
+    """A session is registered.
+
+    Attributes:
+        epoch: Its epoch.
+        before: The user's session before, which is over now; None where there was none.
+    """
+
+    epoch: int
+    before: SessionRow | None = None
+
+
+@attrs.frozen
+class Mail:
+    """A note from one node to another.
+
+    Attributes:
+        id: Its number. Of two mails that one node sends one after the other, the first has the
+            smaller one.
+        body: What it says.
+    """
+
+    id: int
+    body: bytes = attrs.field(repr=False)
+
+
+Registration: TypeAlias = Literal["done", "taken", "too similar", "bad code", "code needed"]
+"""What became of a registration: another user has the name, or one that differs in upper and lower
+case only; the invite code is not valid for it; or there is none, and it takes one."""

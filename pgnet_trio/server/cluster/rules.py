@@ -1,0 +1,83 @@
+"""What counts as alive, and when a silent node's rooms may be taken; pure.
+
+All times are the engine's, in seconds.
+"""
+
+from __future__ import annotations
+
+import hmac
+
+__all__ = [
+    "FAILURES_KEPT",
+    "FORGET_NODES_AFTER",
+    "KEEP_OPERATIONS",
+    "MAX_BODY",
+    "MAX_MAIL",
+    "OWN_SHARE",
+    "is_alive",
+    "same_password",
+    "time_until_settled",
+    "was_away",
+]
+
+OWN_SHARE = 0.99
+"""Which part of a lease a node takes for its own, should the two clocks not run equally fast."""
+
+FORGET_NODES_AFTER = 10
+"""How many leases after the end of its own a node is forgotten, with its mail and its sessions."""
+
+KEEP_OPERATIONS = 600.0
+"""Seconds for which a change is remembered: so long its call may be repeated."""
+
+FAILURES_KEPT = 3600.0
+"""Seconds for which failed log-ins are counted, whatever the window of whoever asks."""
+
+MAX_MAIL = 10_000
+"""How many mails may wait for one node; it is not sent more until it has read some."""
+
+MAX_BODY = 65_536
+"""Bytes of one mail."""
+
+
+def is_alive(renewed: float, expires: float, now: float) -> bool:
+    """Whether a lease holds.
+
+    Args:
+        renewed: When it was renewed last.
+        expires: When it ends.
+        now: The time. Well before *renewed*, the engine's clock has been set back since, and
+            nobody knows how old the lease is.
+    """
+    return renewed - (expires - renewed) / 4 <= now < expires
+
+
+def time_until_settled(last: float | None, up_since: float, now: float, lease: float) -> float:
+    """Return after how many seconds the rooms of silent nodes may be taken; 0 for now.
+
+    An engine that was away, or whose clock has jumped, makes all leases look lapsed. So the nodes
+    first get one lease to renew theirs. One that was away for less than half a lease has let none
+    lapse: each is renewed when a quarter of it is over.
+
+    Args:
+        last: When any node has renewed its lease last, not later than now; None for never.
+        up_since: When the engine was last found to have been away.
+        now: The time.
+        lease: Seconds.
+    """
+    if was_away(last, now, lease):
+        return lease
+    return min(max(0.0, up_since + lease - now), lease)
+
+
+def was_away(last: float | None, now: float, lease: float) -> bool:
+    """Whether no node has renewed its lease for so long that the engine must have been away."""
+    return last is None or now - last > lease / 2
+
+
+def same_password(given: str | None, password: str) -> bool:
+    """Whether a password fits, in a time that does not depend on it; None fits always."""
+    if given is None:
+        return True
+    return hmac.compare_digest(
+        given.encode("utf-8", "surrogatepass"), password.encode("utf-8", "surrogatepass")
+    )

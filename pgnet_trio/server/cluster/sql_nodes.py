@@ -1,0 +1,181 @@
+"""Nodes and their leases in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pgnet_trio.server.cluster.errors import LeaseLapsed, NameInUse, NodeGone
+from pgnet_trio.server.cluster.records import Node
+from pgnet_trio.server.cluster.rules import (
+    FAILURES_KEPT,
+    FORGET_NODES_AFTER,
+    KEEP_OPERATIONS,
+    is_alive,
+    time_until_settled,
+    was_away,
+)
+from pgnet_trio.server.cluster.sql import Row, SQLOperations, Transaction, as_bytes, as_text
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.cluster.tables import Renewal
+
+__all__ = ["SQLNodes", "holds", "shown"]
+
+_COLUMNS = "id, name, address, version, load, draining, renewed, expires"
+_NODE = f"SELECT {_COLUMNS} FROM nodes"  # noqa: S608 - a constant
+_MICROSECONDS = 1_000_000
+
+
+class SQLNodes(SQLOperations):
+    """The nodes.
+
+    Args:
+        transaction: The transaction.
+        lease: Seconds of a lease.
+    """
+
+    def __init__(self, transaction: Transaction, lease: float) -> None:
+        super().__init__(transaction)
+        self._lease = lease
+
+    def register(
+        self, name: str, address: str, version: str, load: float, operation: bytes
+    ) -> Renewal:
+        """See `Engine.register`."""
+        done = self._done(operation)
+        if done is not None:
+            return self.renew(done[0], load)
+        self._tx.lock_names()
+        now = self._tx.now()
+        if self._is_taken(name, now):
+            raise NameInUse(f"There is a node {name!r} already; choose another name.")
+        self._note_renewal(now)
+        node = self._tx.next_number()
+        self._tx.execute(
+            "INSERT INTO nodes (id, name, address, version, load, renewed, expires, draining, wake)"
+            " VALUES (%s, %t, %t, %t, %s, %s, %s, 0, %t)",
+            node,
+            *map(as_bytes, (name, address, version)),
+            load,
+            now,
+            now + self._lease,
+            as_bytes(self._tx.wake_address),
+        )
+        self._note(operation, node)
+        return node, False, None
+
+    def renew(self, node: int, load: float) -> Renewal:
+        """See `Engine.renew`."""
+        if not self._tx.execute("SELECT id FROM nodes WHERE id = %s FOR UPDATE", node):
+            raise NodeGone(f"There is no node {node} any more; register anew.")
+        now = self._tx.now()
+        (row,) = self._tx.execute(f"{_NODE} WHERE id = %s", node)
+        lapsed = not holds(row, now)
+        if lapsed:
+            self._tx.lock_names()
+            now = self._tx.now()
+            if self._is_taken(as_text(row[1]), now):
+                raise NodeGone(f"Another node is called {as_text(row[1])!r} by now; register anew.")
+        self._note_renewal(now)
+        self._tx.execute(
+            "UPDATE nodes SET renewed = %s, expires = %s, load = %s WHERE id = %s",
+            now,
+            now + self._lease,
+            load,
+            node,
+        )
+        if not lapsed:
+            return node, bool(row[5]), None
+        rooms = self._tx.execute("SELECT name, epoch FROM rooms WHERE node = %s", node)
+        return node, bool(row[5]), {as_text(name): epoch for name, epoch in rooms}
+
+    def resign(self, node: int) -> None:
+        """See `Engine.resign`."""
+        self._tx.execute("DELETE FROM nodes WHERE id = %s", node)
+        # What was on its way to this node goes with the next claim to whoever claims.
+        self._tx.execute("DELETE FROM rooms WHERE node = %s AND packed IS NULL", node)
+        self._tx.execute("DELETE FROM sessions WHERE node = %s AND packed IS NULL", node)
+        self._tx.execute("DELETE FROM mail WHERE node = %s", node)
+
+    def nodes(self) -> list[Node]:
+        """See `Engine.nodes`."""
+        now = self._tx.now()
+        return [shown(row, now) for row in self._tx.execute(f"{_NODE} ORDER BY id")]
+
+    def ask_to_drain(self, node: int) -> None:
+        """See `Engine.ask_to_drain`."""
+        statement = "UPDATE nodes SET draining = 1 WHERE id = %s RETURNING id"
+        if not self._tx.execute(statement, node):
+            raise NodeGone(f"There is no node {node} any more.")
+        self._tx.woken.add(node)
+
+    def tidy(self) -> None:
+        """See `Engine.tidy`."""
+        now = self._tx.now()
+        if self._until_settled(now) == 0:
+            gone = self._tx.execute(
+                "SELECT id FROM nodes WHERE expires < %s ORDER BY id FOR UPDATE",
+                now - FORGET_NODES_AFTER * self._lease,
+            )
+            for (node,) in gone:
+                self._tx.execute("DELETE FROM rooms WHERE node = %s", node)
+                self._tx.execute("DELETE FROM sessions WHERE node = %s", node)
+                self.resign(node)
+        self._tx.execute("DELETE FROM operations WHERE time <= %s", now - KEEP_OPERATIONS)
+        self._tx.execute("DELETE FROM failures WHERE time <= %s", now - FAILURES_KEPT)
+
+    def _is_taken(self, name: str, now: float) -> bool:
+        rows = self._tx.execute(f"{_NODE} WHERE name = %t", as_bytes(name))
+        return any(holds(row, now) for row in rows)
+
+    def _note_renewal(self, now: float) -> None:
+        if was_away(self._last_renewal(now), now, self._lease):
+            self._tx.execute(
+                "INSERT INTO settings (name, value) VALUES ('up_since', %s)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                int(now * _MICROSECONDS),
+            )
+
+    def _last_renewal(self, now: float) -> float | None:
+        (row,) = self._tx.execute("SELECT MAX(renewed) FROM nodes WHERE renewed <= %s", now)
+        return None if row[0] is None else float(row[0])
+
+    def _until_settled(self, now: float) -> float:
+        rows = self._tx.execute("SELECT value FROM settings WHERE name = 'up_since'")
+        up_since = rows[0][0] / _MICROSECONDS if rows else now
+        return time_until_settled(self._last_renewal(now), up_since, now, self._lease)
+
+    def _locked_nodes(self, ids: Iterable[int]) -> tuple[dict[int, Row], float]:
+        """Return nodes that do not change until the transaction ends, and the time then."""
+        rows = {}
+        # In one order for all, and for as long as nobody renews a lease that is looked at here.
+        for node in sorted(set(ids)):
+            for row in self._tx.execute(f"{_NODE} WHERE id = %s FOR SHARE", node):
+                rows[node] = row
+        return rows, self._tx.now()
+
+    def _require_lease(self, nodes: dict[int, Row], node: int, now: float) -> None:
+        if node not in nodes:
+            raise NodeGone(f"There is no node {node} any more; register anew.")
+        if not holds(nodes[node], now):
+            raise LeaseLapsed(f"The lease of the node {node} is over; renew it.")
+
+
+def holds(row: Row, now: float) -> bool:
+    """Whether the lease of a node holds."""
+    return is_alive(row[6], row[7], now)
+
+
+def shown(row: Row, now: float) -> Node:
+    """Return a node as others see it."""
+    node, name, address, version, load, draining, _, _ = row
+    return Node(
+        node,
+        as_text(name),
+        as_text(address),
+        as_text(version),
+        load,
+        bool(draining),
+        holds(row, now),
+    )
