@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -14,8 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 __all__ = ["Postgres", "missing", "new_server"]
 
@@ -147,16 +146,12 @@ class Postgres:
 
     def _signal(self, number: int) -> None:
         assert self._process is not None
-        try:
-            parent = psutil.Process(self._process.pid)
-            family = [parent, *parent.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return
-        for process in family:
-            try:
-                process.send_signal(number)
-            except psutil.NoSuchProcess:
-                continue
+        # Each of its processes leads a group of its own.
+        parent = str(self._process.pid)
+        found = subprocess.run(["pgrep", "-P", parent], stdout=subprocess.PIPE, check=False)
+        for process in (parent, *found.stdout.decode().split()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(process), number)
 
     def _end(self) -> None:
         assert self._process is not None

@@ -43,16 +43,18 @@ class MemoryTables(MemoryNodes):
     ) -> Claim:
         """See `Engine.claim`."""
         now = self._clock()
-        done = self._done(operation)
-        if done is not None:
-            return self._claimed_before(name, *done)
-        self._require_lease(node, now)
         room = self._rooms.get(name)
         owner = None if room is None else self._nodes.get(room.node)
+        is_found = owner is not None and holds(owner, now)
+        if not is_found or room is None or room.node == node:
+            done = self._done(operation)
+            if done is not None:
+                return self._claimed_before(name, *done)
+            self._require_lease(node, now)
         if room is not None and owner is not None:
-            if holds(owner, now):
-                if not same_password(password, room.password):
-                    return WrongPassword()
+            if is_found and not same_password(password, room.password):
+                return WrongPassword()
+            if is_found:
                 return Found(self._shown(owner, now), room.epoch)
             wait = self._until_settled(now)
             if wait:

@@ -115,7 +115,7 @@ class SQLiteEngine(Engine):
         connection = self._connect()
         with translated_errors("use", self._path):
             statements = SCHEMA.replace("BYTEA", "BLOB").split(";")
-            with self._immediate(connection):
+            with self._immediate(connection, makes_tables=True):
                 for statement in statements:
                     connection.execute(statement)
         self._idle.append(connection)
@@ -204,13 +204,18 @@ class SQLiteEngine(Engine):
 
     @contextlib.contextmanager
     def _immediate(
-        self, connection: sqlite3.Connection, before_commit: Callable[[], None] = lambda: None
+        self,
+        connection: sqlite3.Connection,
+        before_commit: Callable[[], None] = lambda: None,
+        *,
+        makes_tables: bool = False,
     ) -> Iterator[None]:
+        """Keep other writers out for the time of the block, and commit what it changes."""
         connection.execute("BEGIN IMMEDIATE")
         try:
             before = connection.total_changes
             yield
-            if connection.total_changes == before:
+            if connection.total_changes == before and not makes_tables:
                 return
             # A single server can tell by these which log belongs to the file.
             if not has_log(self._path):
