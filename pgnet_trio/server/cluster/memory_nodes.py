@@ -163,7 +163,7 @@ class MemoryNodes(MemoryAccounts):
         return any(row.name == name and holds(row, now) for row in self._nodes.values())
 
     def _note_renewal(self, now: float) -> None:
-        if was_away(self._last_renewal(now), now, self._lease):
+        if was_away(self._last_renewal(now), self._up_since, now, self._lease):
             self._up_since = now
 
     def _last_renewal(self, now: float) -> float | None:

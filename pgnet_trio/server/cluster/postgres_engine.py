@@ -113,9 +113,11 @@ class PostgresEngine(Engine):
                 keepalives_count=3,
                 target_session_attrs="read-write",
             )
-        except psycopg.Error as error:
+        except psycopg.Error:
+            # Its text has a part of what was given, which may be a part of the password.
             raise EngineError(
-                f"expected postgresql://user@host/database: {one_line(error)}"
+                "expected postgresql://user:password@host:port/database, or host=… dbname=…, and "
+                "it is neither; write special characters of the password as %40 and so on"
             ) from None
         self._threads = trio.CapacityLimiter(_CONNECTIONS)
         self._pool: psycopg_pool.ConnectionPool[Connection] | None = None

@@ -60,18 +60,21 @@ def time_until_settled(last: float | None, up_since: float, now: float, lease: f
 
     Args:
         last: When any node has renewed its lease last, not later than now; None for never.
-        up_since: When the engine was last found to have been away.
+        up_since: Since when the engine has been there, as `was_away` found out.
         now: The time.
         lease: Seconds.
     """
-    if was_away(last, now, lease):
+    if was_away(last, up_since, now, lease):
         return lease
-    return min(max(0.0, up_since + lease - now), lease)
+    return max(0.0, up_since + lease - now)
 
 
-def was_away(last: float | None, now: float, lease: float) -> bool:
-    """Whether no node has renewed its lease for so long that the engine must have been away."""
-    return last is None or now - last > lease / 2
+def was_away(last: float | None, up_since: float, now: float, lease: float) -> bool:
+    """Whether no node has renewed its lease for so long that the engine must have been away.
+
+    Or its clock has been set back; whoever renews a lease then notes that it is there since now.
+    """
+    return last is None or now - last > lease / 2 or up_since > now
 
 
 def same_password(given: str | None, password: str) -> bool:

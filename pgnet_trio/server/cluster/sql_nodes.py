@@ -130,7 +130,7 @@ class SQLNodes(SQLOperations):
         return any(holds(row, now) for row in rows)
 
     def _note_renewal(self, now: float) -> None:
-        if was_away(self._last_renewal(now), now, self._lease):
+        if was_away(self._last_renewal(now), self._up_since(now), now, self._lease):
             self._tx.execute(
                 "INSERT INTO settings (name, value) VALUES ('up_since', %s)"
                 " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
@@ -141,10 +141,13 @@ class SQLNodes(SQLOperations):
         (row,) = self._tx.execute("SELECT MAX(renewed) FROM nodes WHERE renewed <= %s", now)
         return None if row[0] is None else float(row[0])
 
-    def _until_settled(self, now: float) -> float:
+    def _up_since(self, now: float) -> float:
         rows = self._tx.execute("SELECT value FROM settings WHERE name = 'up_since'")
-        up_since = rows[0][0] / _MICROSECONDS if rows else now
-        return time_until_settled(self._last_renewal(now), up_since, now, self._lease)
+        return rows[0][0] / _MICROSECONDS if rows else now
+
+    def _until_settled(self, now: float) -> float:
+        last, up_since = self._last_renewal(now), self._up_since(now)
+        return time_until_settled(last, up_since, now, self._lease)
 
     def _locked_nodes(self, ids: Iterable[int]) -> tuple[dict[int, Row], float]:
         """Return nodes that do not change until the transaction ends, and the time then."""
