@@ -86,20 +86,41 @@ class AddressError(PGNetError, ValueError):
     """
 
 
-class ConnectFailed(PGNetError):
-    """There is no connection: the server was not reached, or did not log this client in."""
+class _WithCode(PGNetError):
+    """An error for which the server may have said a `ReasonCode` beside its text."""
+
+    def __init__(self, *args: object, code: str = "") -> None:
+        super().__init__(*args)
+        self.code = code
+
+
+class ConnectFailed(_WithCode):
+    """There is no connection: the server was not reached, or did not log this client in.
+
+    Attributes:
+        code: The server's `ReasonCode`, where it cannot let the client in now, but perhaps later;
+            empty where it has said none.
+    """
 
 
 class LoginRefused(ConnectFailed):
-    """The server was reached and refused the log-in; the message is the server's reason."""
+    """The server was reached and refused the log-in; the message is the server's reason.
+
+    Attributes:
+        code: The `ReasonCode`; empty where the server has said none.
+    """
 
 
 class ServerKeyMismatch(ConnectFailed):
     """The server's public key is not the expected one; nothing secret was sent to it."""
 
 
-class Disconnected(PGNetError):
-    """The connection ended while somebody waited for it; the message says why it ended."""
+class Disconnected(_WithCode):
+    """The connection ended while somebody waited for it; the message says why it ended.
+
+    Attributes:
+        code: The server's `ReasonCode`; empty where it has said none.
+    """
 
 
 class Reject(PGNetError):

@@ -41,6 +41,7 @@ __all__ = [
     "is_gamename_allowed",
     "is_username_allowed",
     "note_cause",
+    "note_code",
     "wall_clock",
 ]
 
@@ -190,10 +191,12 @@ def _named_status(status: int) -> int:
 class _Message:
     """What packets, responses and pushes have in common."""
 
-    # Only a response has a cause, and only inside of the process in which a game raised it.
-    __slots__ = ("_cause",)
+    # Only a response has these: a cause inside of the process in which a game raised it, and a code
+    # if it is a refusal of the server.
+    __slots__ = ("_cause", "_code")
 
     _cause: BaseException | None
+    _code: str
 
     message: str
     payload: dict[str, Any]
@@ -298,6 +301,14 @@ class Response(_Message):
     disconnecting: bool = False
     game: str | None = None
 
+    @property
+    def code(self) -> str:
+        """The `ReasonCode` of a refusal; empty where there is none.
+
+        Only the server sets it, with protocol 2. A response that a game has made itself has none.
+        """
+        return getattr(self, "_code", "")
+
     def raise_for_status(self) -> Self:
         """Return this response if its status is OK.
 
@@ -351,6 +362,12 @@ def cause_of(response: Response) -> BaseException | None:
     return getattr(response, "_cause", None)
 
 
+def note_code(response: Response, code: str) -> Response:
+    """Note the `ReasonCode` of a refusal; return the response."""
+    response._code = code  # type: ignore[misc]  # a slot of the class above
+    return response
+
+
 class RequestFailed(PGNetError):
     """The server answered a request with a status other than OK.
 
@@ -358,11 +375,16 @@ class RequestFailed(PGNetError):
         response: The whole response. Its message is the message of this error, together with the
             status where that is not `Status.UNEXPECTED`. Where a game of `Client.local` raised,
             its exception is the cause of this error.
+
+    Attributes:
+        response: The same.
+        code: The `ReasonCode` of the refusal; empty where there is none.
     """
 
     def __init__(self, response: Response) -> None:
         super().__init__(_refusal(response.message, response.status))
         self.response = response
+        self.code = response.code
         cause = cause_of(response)
         if cause is not None:
             self.__cause__ = cause

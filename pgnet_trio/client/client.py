@@ -265,6 +265,11 @@ class Client(LobbyRequests, GameReading):
         """Why the last session ended; empty before that."""
         return self._run.close_reason
 
+    @property
+    def close_code(self) -> str:
+        """The same for programs: a `ReasonCode`; empty where the server has said none."""
+        return self._run.close_code
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check the names of a subclass, so that a misspelt event shows at once.
 

@@ -9,7 +9,8 @@ import attrs
 import trio
 
 from pgnet_trio.errors import SessionLost
-from pgnet_trio.messages import Response, Status
+from pgnet_trio.messages import Response, Status, note_code
+from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.typed import to_packet
 
 if TYPE_CHECKING:
@@ -105,14 +106,16 @@ class Question(Generic[PromptT_co]):
         if self._owner.is_withdrawn(self):
             # Not sent: a server that was started anew may use the same number for another question.
             await trio.lowlevel.checkpoint()
-            return Response("This question is no longer open.", status=Status.UNEXPECTED)
+            return _closed("")
         try:
             return await self._owner.answer_question(self.id, packet)
         except SessionLost as lost:
-            return Response(
-                f"This question is no longer open: {lost}",
-                status=Status.UNEXPECTED,
-            )
+            return _closed(f": {lost}")
+
+
+def _closed(why: str) -> Response:
+    text = f"This question is no longer open{why or '.'}"
+    return note_code(Response(text, status=Status.UNEXPECTED), ReasonCode.QUESTION_CLOSED)
 
 
 @attrs.define(eq=False)

@@ -40,6 +40,7 @@ from pgnet_trio.messages import (
 )
 from pgnet_trio.protocol.events import ClientEvent, GameChanged, QuietAck, ResponseReceived
 from pgnet_trio.protocol.v2 import TAKEN_OVER
+from pgnet_trio.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
     from pgnet_trio.client.connector import Connector
@@ -94,6 +95,7 @@ class ClientRun:
         game: The name of the game that the user is in, or None.
         status: How things are, for people.
         close_reason: Why the session ended; empty before that.
+        close_code: The server's code for that; empty where it has said none.
         drops: How many connections dropped.
     """
 
@@ -129,7 +131,7 @@ class ClientRun:
         self.online = False
         self.game: str | None = None
         self.status = status
-        self.close_reason = ""
+        self.close_reason = self.close_code = ""
         self.drops = 0
         self._heartbeat_rate = DEFAULT_HEARTBEAT_RATE
         self._game_changed = trio.lowlevel.ParkingLot()
@@ -201,7 +203,7 @@ class ClientRun:
     async def _wait_response(self, request: PendingRequest, *, do_next: bool = False) -> Response:
         if not (self.connected or self._logs_in_again):
             await trio.lowlevel.checkpoint()
-            raise Disconnected(self.close_reason or NOT_CONNECTED)
+            raise Disconnected(self.close_reason or NOT_CONNECTED, code=self.close_code)
         assert request.done is not None
         try:
             # Those who wait one by one are as many as their tasks, so they are not counted.
@@ -245,7 +247,10 @@ class ClientRun:
         """Iterate over what happens in the game; see `Client.events`."""
         is_over = not self.in_use or self.ended.is_set()
         return self.view.events(
-            models, Disconnected(self.close_reason or NOT_CONNECTED) if is_over else None
+            models,
+            Disconnected(self.close_reason or NOT_CONNECTED, code=self.close_code)
+            if is_over
+            else None,
         )
 
     async def wait_out_of_game(self) -> None:
@@ -275,9 +280,9 @@ class ClientRun:
             self.outbox.put(way_back, do_next=True, waiting_callbacks=0)
         self.outbox.is_held = False
 
-    def session_lost(self, reason: str) -> None:
+    def session_lost(self, reason: str, code: str) -> None:
         """Fail all that waits: the server has forgotten it."""
-        error = SessionLost(reason)
+        error = SessionLost(reason, code=code)
         # First of all: an answer within the scope of its question ends with that scope.
         self.view.lose(error)
         self.outbox.fail_all(error)
@@ -302,13 +307,13 @@ class ClientRun:
         else:
             self.set_status("The connection dropped; coming back...")
 
-    def session_ended(self, reason: str, cause: PGNetError | None) -> None:
+    def session_ended(self, reason: str, code: str, cause: PGNetError | None) -> None:
         """Tell everybody who waits that the session is over."""
         self.ended.set()
         self._logs_in_again = False
         self._game_changed.unpark_all()
-        self.close_reason = reason
-        error = Disconnected(reason)
+        self.close_reason, self.close_code = reason, code
+        error = Disconnected(reason, code=code)
         error.__cause__ = cause
         unsent = self.outbox.unsent
         if unsent:
@@ -322,7 +327,9 @@ class ClientRun:
         if self.connected:
             self.connected = False
             self._call(self._hooks.on_connection, False)
-        self.set_status(TAKEN_OVER_STATUS if reason == TAKEN_OVER else f"Disconnected: {reason}")
+        # An older server says no code.
+        is_taken_over = code == ReasonCode.TAKEN_OVER or reason == TAKEN_OVER
+        self.set_status(TAKEN_OVER_STATUS if is_taken_over else f"Disconnected: {reason}")
 
     def take_event(self, event: ClientEvent) -> None:
         """Act on something that the server sent."""

@@ -73,10 +73,14 @@ class SessionOwner(Protocol):
     def session_opened(self, *, again: bool) -> None:
         """Note that the user is logged in; *again* where the server forgot an earlier session."""
 
-    def session_lost(self, reason: str) -> None:
+    def session_lost(self, reason: str, code: str) -> None:
         """Note that the server forgot the session, and all that was under way in it.
 
         The session is about to log in anew.
+
+        Args:
+            reason: Why, for people.
+            code: Why, for programs; empty where the server has not said.
         """
 
     def online_changed(self, *, online: bool, restarting: bool = False) -> None:
@@ -90,11 +94,12 @@ class SessionOwner(Protocol):
     def take_event(self, event: ClientEvent) -> None:
         """Act on something that the server sent."""
 
-    def session_ended(self, reason: str, cause: PGNetError | None) -> None:
+    def session_ended(self, reason: str, code: str, cause: PGNetError | None) -> None:
         """Note that the session is over, and that nothing more will come.
 
         Args:
-            reason: Why.
+            reason: Why, for people.
+            code: Why, for programs; empty where the server has not said.
             cause: What the client has to raise for it; None where nothing.
         """
 
@@ -202,7 +207,7 @@ class ClientSession:
             self._endpoint.request_full_state()
             self.flush()
 
-    def _end(self, reason: str, error: PGNetError | None = None) -> None:
+    def _end(self, reason: str, error: PGNetError | None = None, *, code: str = "") -> None:
         if self.end_reason is not None:
             return
         # First of all: whoever is told below may call `end` again, which has to change nothing.
@@ -213,7 +218,7 @@ class ClientSession:
             self._reading.cancel()
         else:
             self._scope.cancel()
-        self._owner.session_ended(reason, error)
+        self._owner.session_ended(reason, code, error)
 
     async def _come_back(self) -> None:
         """Try to go on over another connection, until that one drops too or time is up."""
@@ -232,8 +237,8 @@ class ClientSession:
             try:
                 await self._run_connection(trio.TASK_STATUS_IGNORED, deadline)
             except LoginRefused as refused:
-                failure, mismatch = str(refused), None
-                break
+                self._end(str(refused), code=refused.code)
+                return
             except ServerKeyMismatch as error:
                 if mismatch is None:
                     mismatched_since = trio.current_time()
@@ -399,14 +404,15 @@ class ClientSession:
                     f"The server did not log this client in: {sentence(error)}"
                 ) from error
             if isinstance(first, LoginRefusal):
-                raise LoginRefused(first.reason)
+                raise LoginRefused(first.reason, code=first.code)
             if isinstance(first, Goodbye | Restarting):
+                code = first.code if isinstance(first, Goodbye) else ""
                 raise ConnectFailed(
-                    f"The server did not log this client in: {sentence(first.reason)}"
+                    f"The server did not log this client in: {sentence(first.reason)}", code=code
                 )
             if isinstance(first, ResumeRefusal) and isinstance(endpoint, v2.ClientProtocol):
                 if self._token:
-                    self._lose_session(first.reason)
+                    self._lose_session(first)
                 else:
                     self._login_token = b""
                 endpoint.log_in(self._delivery)
@@ -428,11 +434,11 @@ class ClientSession:
                 self._backoff.reconnect_for = first.reconnect_for
         return [first, *more]
 
-    def _lose_session(self, reason: str) -> None:
+    def _lose_session(self, refusal: ResumeRefusal) -> None:
         self._token = b""
         self._lost = True
         self._delivery = ClientDelivery(self._outbox.next_request)
-        self._owner.session_lost(reason)
+        self._owner.session_lost(refusal.reason, refusal.code)
 
     def _begin(self, events: list[ClientEvent]) -> None:
         first, *more = events
@@ -450,7 +456,7 @@ class ClientSession:
             while True:
                 for event in await connection.receive():
                     if isinstance(event, Goodbye):
-                        self._end(event.reason)
+                        self._end(event.reason, code=event.code)
                         return
                     if isinstance(event, Restarting):
                         # As after a drop: the client finds its session gone, and logs in anew.

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pgnet_trio.game.checks import check_class
 from pgnet_trio.game.room import Room, current_room
-from pgnet_trio.messages import Packet, Request, Response, Status
+from pgnet_trio.messages import Packet, Request, Response, Status, note_code
+from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.typed import Handler, collect_handlers
 
 __all__ = ["Game"]
@@ -180,10 +181,11 @@ class Game:
             The answer.
         """
         takes = f"; it takes {', '.join(self._handlers)}" if self._handlers else ""
-        return Response(
+        response = Response(
             f"{type(self).__name__} does not handle {packet.message[:60]!r}{takes}.",
             status=Status.UNEXPECTED,
         )
+        return note_code(response, ReasonCode.UNKNOWN_REQUEST)
 
     def handle_heartbeat(self, packet: Packet, /) -> Response | Awaitable[Response]:
         """Called with each heartbeat of a user, `heartbeat_rate` times a second.

@@ -158,9 +158,15 @@ class FullStateRequested:
 
 @attrs.frozen
 class Goodbye:
-    """Either side: the other side ends the session for good."""
+    """Either side: the other side ends the session for good.
+
+    Attributes:
+        reason: Why, for people.
+        code: Why, for programs; a `ReasonCode`, or empty. So it is below.
+    """
 
     reason: str
+    code: str = ""
 
 
 @attrs.frozen
@@ -196,6 +202,7 @@ class LoginRefusal:
     """Client side: the server does not let this client in, and closes."""
 
     reason: str
+    code: str = ""
 
 
 @attrs.frozen
@@ -208,6 +215,7 @@ class ResumeRefusal:
     """Client side: the session is gone, or the token not taken; this client may log in."""
 
     reason: str
+    code: str = ""
 
 
 @attrs.define

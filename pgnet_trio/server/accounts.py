@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal
 
-from pgnet_trio.errors import PGNetError
 from pgnet_trio.messages import ADMIN_USERNAME, is_username_allowed
+from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.refusals import CodedRefusal
 from pgnet_trio.storage.interface import Changes, SavedState, TokenRecord, UserRecord
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["AccountRefusal", "Accounts", "TemporaryRefusal", "TokenRefused"]
 
 
-class AccountRefusal(PGNetError):
+class AccountRefusal(CodedRefusal):
     """A log-in or a change of an account is refused; the message is for the user."""
 
 
@@ -29,6 +30,9 @@ class TemporaryRefusal(AccountRefusal):
 
 class TokenRefused(AccountRefusal):
     """A token does not stand for the user's password, which may be tried instead."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, ReasonCode.TOKEN_NOT_TAKEN)
 
 
 class Accounts:
@@ -122,15 +126,17 @@ class Accounts:
         """
         name = log_in.username
         if not name:
-            raise AccountRefusal("A username is needed to log in.")
+            raise AccountRefusal("A username is needed to log in.", ReasonCode.NAME_NOT_ALLOWED)
         if name == ADMIN_USERNAME:
             if trusted:
                 return "trusted"
             if self._admin is None:
-                raise AccountRefusal("Admin log-in is off: this server has no admin password.")
+                raise AccountRefusal(
+                    "Admin log-in is off: this server has no admin password.", ReasonCode.ADMIN_OFF
+                )
             return self._admin
         if name in self._deleting:
-            raise AccountRefusal("This user is being deleted.")
+            raise AccountRefusal("This user is being deleted.", ReasonCode.USER_DELETED)
         if name in self._users:
             return self._users[name]
         self._check_new(log_in)
@@ -206,9 +212,11 @@ class Accounts:
         """
         name = record.name
         if name in self._deleting:
-            raise AccountRefusal("This user is being deleted.")
+            raise AccountRefusal("This user is being deleted.", ReasonCode.USER_DELETED)
         if (self._admin if name == ADMIN_USERNAME else self._users.get(name)) is not record:
-            raise TemporaryRefusal(f"The user {name!r} has just changed; log in again.")
+            raise TemporaryRefusal(
+                f"The user {name!r} has just changed; log in again.", ReasonCode.BUSY
+            )
 
     @contextlib.contextmanager
     def upgrading(self, record: UserRecord, password: str) -> Iterator[Changes]:
@@ -221,7 +229,7 @@ class Accounts:
         name = record.name
         self.confirm(record)
         if name in self._held or name == ADMIN_USERNAME:
-            raise AccountRefusal(f"The record of {name!r} cannot be replaced now.")
+            raise AccountRefusal(f"The record of {name!r} cannot be replaced now.", ReasonCode.BUSY)
         user = UserRecord(name, "", password)
         self._held.add(name)
         try:
@@ -240,9 +248,9 @@ class Accounts:
             AccountRefusal: That user exists, or could never register.
         """
         if username in self._users or username == ADMIN_USERNAME:
-            raise AccountRefusal(f"There is a user {username!r} already.")
+            raise AccountRefusal(f"There is a user {username!r} already.", ReasonCode.NAME_TAKEN)
         if username and not is_username_allowed(username):
-            raise AccountRefusal(_name_rule(username))
+            raise AccountRefusal(_name_rule(username), ReasonCode.NAME_NOT_ALLOWED)
         self._check_spelling(username)
         yield Changes(invite_codes={code: username})
         self._invite_codes[code] = username
@@ -260,11 +268,13 @@ class Accounts:
             AccountRefusal: It is the admin, there is no such user, or they are being deleted.
         """
         if username == ADMIN_USERNAME:
-            raise AccountRefusal("The admin cannot be deleted.")
+            raise AccountRefusal("The admin cannot be deleted.", ReasonCode.INVALID_ARGUMENT)
         if username not in self._users:
-            raise AccountRefusal(f"There is no user {username[:60]!r}.")
+            raise AccountRefusal(f"There is no user {username[:60]!r}.", ReasonCode.UNKNOWN_USER)
         if username in self._deleting:
-            raise AccountRefusal(f"The user {username!r} is being deleted already.")
+            raise AccountRefusal(
+                f"The user {username!r} is being deleted already.", ReasonCode.USER_DELETED
+            )
 
     @contextlib.contextmanager
     def deleting_user(self, username: str) -> Iterator[Changes]:
@@ -291,17 +301,22 @@ class Accounts:
     def _check_new(self, log_in: LogIn) -> str:
         name = log_in.username
         if name in self._users or name in self._held:
-            raise TemporaryRefusal(f"Somebody else has just registered as {name!r}.")
+            raise TemporaryRefusal(
+                f"Somebody else has just registered as {name!r}.", ReasonCode.NAME_TAKEN
+            )
         self._check_spelling(name)
         code = self._find_code(log_in) if log_in.invite_code else ""
         if not code and not self.registration_enabled:
             raise AccountRefusal(
-                f"There is no user {name[:60]!r}, and new users need an invite code."
+                f"There is no user {name[:60]!r}, and new users need an invite code.",
+                ReasonCode.UNKNOWN_USER,
             )
         if self._require_user_password and not log_in.password:
-            raise AccountRefusal("This server needs a password for each user.")
+            raise AccountRefusal(
+                "This server needs a password for each user.", ReasonCode.PASSWORD_NEEDED
+            )
         if not is_username_allowed(name):
-            raise AccountRefusal(_name_rule(name))
+            raise AccountRefusal(_name_rule(name), ReasonCode.NAME_NOT_ALLOWED)
         return code
 
     def _check_spelling(self, name: str) -> None:
@@ -316,7 +331,8 @@ class Accounts:
         if other is not None:
             raise AccountRefusal(
                 f"There is a user {other[:60]!r} already, and {name[:60]!r} would look like them; "
-                "log in with that spelling, or choose another name."
+                "log in with that spelling, or choose another name.",
+                ReasonCode.NAME_TAKEN,
             )
 
     def _forget_spelling(self, name: str) -> None:
@@ -335,7 +351,9 @@ class Accounts:
                 and code not in self._held_codes
             ):
                 return code
-        raise AccountRefusal("The invite code is not valid, or was used already.")
+        raise AccountRefusal(
+            "The invite code is not valid, or was used already.", ReasonCode.INVALID_INVITE
+        )
 
 
 def _name_rule(name: str) -> str:

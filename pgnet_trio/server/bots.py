@@ -15,12 +15,14 @@ import trio
 from pgnet_trio.connection import Connection
 from pgnet_trio.errors import ConnectFailed, Disconnected, PGNetError, ProtocolError, first_error
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.messages import Packet, Request, Response, Status
+from pgnet_trio.messages import Packet, Request, Response
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.events import LogIn, ServerEvent
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from pgnet_trio.protocol.v2.states import WINDOW
+from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.connections.reader import read_requests
+from pgnet_trio.server.refusals import refused
 from pgnet_trio.server.sessions.handle import ConnectionHandle
 from pgnet_trio.server.sessions.sender import LoggedInClient, SenderV2
 from pgnet_trio.server.sessions.session import Session
@@ -163,7 +165,7 @@ async def _serve(room: RoomTask, username: str, transport: Transport) -> None:
                     connection.flush()
                     await _read(connection, handle, session)
                 except PGNetError as error:
-                    protocol.refuse(str(error))
+                    protocol.refuse(str(error), getattr(error, "code", ""))
                     connection.flush()
                 finally:
                     session.end("The bot has left.")
@@ -189,7 +191,7 @@ async def _carry_out(seat: _Seat, session: Session, packet: Packet) -> Response:
         if seat.leave(session.username) is not None:
             await seat.room.leave(session.username, player=session).wait()
         return Response("You left the game.")
-    return Response(
+    return refused(
         f"{packet.message[:60]!r} is not for bots: they play in their game, and leave it.",
-        status=Status.UNEXPECTED,
+        ReasonCode.UNKNOWN_REQUEST,
     )

@@ -6,6 +6,7 @@ import attrs
 import trio
 
 from pgnet_trio.crypto import KeyPair
+from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts
 from pgnet_trio.server.games.archive import Archive
@@ -72,7 +73,7 @@ class ServerContext:
         """
         # The user cannot log in again before the deletion is on disk, or has failed.
         with self.accounts.deleting_user(username) as changes:
-            await self.sessions.end(username, "This user was deleted.")
+            await self.sessions.end(username, "This user was deleted.", ReasonCode.USER_DELETED)
             await self.archive.write(changes)
 
     def stats(self) -> ServerStats:

@@ -15,6 +15,7 @@ import trio
 from pgnet_trio.crypto import normalize_password
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.foreign_text import one_line
+from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.accounts import TemporaryRefusal
 from pgnet_trio.server.admission import Registrations, WrongGuesses
 from pgnet_trio.server.hash_queue import HashQueue
@@ -106,7 +107,7 @@ class PasswordChecks:
         """
         refusal = self._failed_logins.refuse(username, address, trio.current_time())
         if refusal:
-            raise TooMany(refusal)
+            raise TooMany(refusal, ReasonCode.TOO_MANY_ATTEMPTS)
 
     def note_failure(self, username: str, address: str | None) -> None:
         """Count a log-in that failed; the arguments are those of `check_failures`."""
@@ -164,7 +165,7 @@ class PasswordChecks:
         def check() -> None:
             refusal = self._registrations.refuse(address, trio.current_time())
             if refusal:
-                raise TooMany(refusal)
+                raise TooMany(refusal, ReasonCode.TOO_MANY_REGISTRATIONS)
 
         def count() -> None:
             check()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pgnet_trio.errors import PGNetError, Reject, StorageError, first_error
+from pgnet_trio.messages import Response, Status, note_code
+from pgnet_trio.reason_codes import ReasonCode
 
 __all__ = [
     "ANSWER_FAILED",
@@ -12,6 +14,7 @@ __all__ = [
     "GONE",
     "RESTARTING",
     "SHUTTING_DOWN",
+    "CodedRefusal",
     "JoinRefused",
     "RoomClosed",
     "SaveRefused",
@@ -19,6 +22,8 @@ __all__ = [
     "crashed",
     "not_made",
     "not_taken",
+    "refused",
+    "rejected",
 ]
 
 # The words for programs of why a user is in no game any more: its end, or the server's restart.
@@ -52,8 +57,42 @@ def crash_texts(name: str, error: BaseException) -> tuple[str, ...]:
     return (*texts, not_taken(error)) if isinstance(error, Exception) else texts
 
 
-class RoomClosed(PGNetError):
+def refused(text: str, code: ReasonCode, payload: dict[str, Any] | None = None) -> Response:
+    """Return the response to a request that is not carried out.
+
+    Args:
+        text: Why, for people.
+        code: Why, for programs.
+        payload: What the user's program is told besides.
+    """
+    return note_code(Response(text, payload, Status.UNEXPECTED), code)
+
+
+def rejected(reject: Reject) -> Response:
+    """Return the response to a request that a game rejects."""
+    cannot_save = isinstance(reject, SaveRefused)
+    code = ReasonCode.CANNOT_SAVE if cannot_save else ReasonCode.REJECTED
+    return refused(reject.reason, code, reject.payload)
+
+
+class CodedRefusal(PGNetError):
+    """Something is refused; the message is for the user.
+
+    Args:
+        reason: What the user is told.
+        code: The same for programs; empty for what only protocol 1 is told.
+    """
+
+    def __init__(self, reason: str, code: ReasonCode | None = None) -> None:
+        super().__init__(reason)
+        self.code = code or ""
+
+
+class RoomClosed(CodedRefusal):
     """The room ended before it did what was asked of it; the message says why."""
+
+    def __init__(self, reason: str, code: ReasonCode = ReasonCode.GAME_OVER) -> None:
+        super().__init__(reason, code)
 
 
 class SaveRefused(StorageError, Reject):
@@ -70,14 +109,17 @@ class SaveRefused(StorageError, Reject):
         self.reason = "The game cannot be saved now; try again later."
 
 
-class JoinRefused(PGNetError):
+class JoinRefused(CodedRefusal):
     """The game does not let a user in; the message is for the user.
 
     Args:
         reason: What the user is told.
+        code: The same for programs; None for a client that is told no codes.
         payload: Data for the user's program.
     """
 
-    def __init__(self, reason: str, payload: dict[str, Any] | None = None) -> None:
-        super().__init__(reason)
+    def __init__(
+        self, reason: str, code: ReasonCode | None, payload: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(reason, code)
         self.payload = payload

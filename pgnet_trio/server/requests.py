@@ -11,11 +11,11 @@ import trio
 
 from pgnet_trio.codec import encode_msgpack
 from pgnet_trio.errors import CodecError, StorageError
-from pgnet_trio.messages import Packet, Request, Response, Status
+from pgnet_trio.messages import Packet, Request, Response, Status, note_code
 from pgnet_trio.protocol.v2.features import DIRECTORY, REJOIN
-from pgnet_trio.server.accounts import AccountRefusal
+from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword, check_password
-from pgnet_trio.server.refusals import SHUTTING_DOWN, JoinRefused, RoomClosed
+from pgnet_trio.server.refusals import SHUTTING_DOWN, CodedRefusal, JoinRefused, RoomClosed, refused
 
 if TYPE_CHECKING:
     from pgnet_trio.server.context import ServerContext
@@ -74,25 +74,28 @@ async def carry_out(context: ServerContext, session: Session, packet: Packet) ->
     """
     entry = _handlers.get(packet.message)
     if entry is None:
-        return _unexpected(
+        return refused(
             f"{packet.message[:60]!r} is no request to the server, and you are in no game.",
+            ReasonCode.NOT_IN_GAME,
             {"commands": list(_help(session))},
         )
     if entry.admin and not session.is_admin:
-        return _unexpected(f"Only the admin may request {packet.message!r}.")
+        return refused(f"Only the admin may request {packet.message!r}.", ReasonCode.ADMIN_ONLY)
     wrong = _wrong_argument(packet.payload, entry.arguments)
     if wrong:
-        return _unexpected(wrong)
+        return refused(wrong, ReasonCode.INVALID_ARGUMENT)
     try:
         return await entry.handler(context, session, **{**entry.arguments, **packet.payload})
-    except JoinRefused as refused:
-        return _unexpected(str(refused), refused.payload)
-    except (LobbyRefusal, AccountRefusal, RoomClosed, StorageError) as error:
-        return _unexpected(str(error))
+    except JoinRefused as refusal:
+        return _response(refusal, refusal.payload)
+    except CodedRefusal as refusal:
+        return _response(refusal)
+    except StorageError as error:
+        return refused(str(error), ReasonCode.CANNOT_SAVE)
 
 
-def _unexpected(message: str, payload: dict[str, Any] | None = None) -> Response:
-    return Response(message, payload, Status.UNEXPECTED)
+def _response(refusal: CodedRefusal, payload: dict[str, Any] | None = None) -> Response:
+    return note_code(Response(str(refusal), payload, Status.UNEXPECTED), refusal.code)
 
 
 def _wrong_argument(payload: dict[str, Any], arguments: dict[str, Any]) -> str | None:
@@ -125,10 +128,15 @@ async def _send_help(context: ServerContext, session: Session) -> Response:
 @_request(Request.GAME_DIR, after="", limit=0)
 async def _game_dir(context: ServerContext, session: Session, after: str, limit: int) -> Response:
     if limit < 0:
-        return _unexpected(f"The argument 'limit' has to be 0 (for no limit) or more, not {limit}.")
+        return refused(
+            f"The argument 'limit' has to be 0 (for no limit) or more, not {limit}.",
+            ReasonCode.INVALID_ARGUMENT,
+        )
     most = left = _directory_size(context, session)
     if most < MIN_DIRECTORY_SIZE:
-        return _unexpected("Too much waits until you have acknowledged it; ask again after that.")
+        return refused(
+            "Too much waits until you have acknowledged it; ask again after that.", ReasonCode.BUSY
+        )
     games: dict[str, Any] = {}
     for entry in context.games.lobby.after(after):
         game, size = _describe(entry, most)
@@ -213,7 +221,9 @@ async def _create_game(
     context.games.lobby.check_free(session.username)
     context.games.lobby.check_new(name)
     if context.saves.saved_game(name) is not None:
-        raise LobbyRefusal(f"There is a saved game {name!r}; join it, or take another name.")
+        raise LobbyRefusal(
+            f"There is a saved game {name!r}; join it, or take another name.", ReasonCode.NAME_TAKEN
+        )
     return await _create(context, session, name, password, options)
 
 
@@ -315,7 +325,7 @@ def _check_password(
     username, address = session.username, session.client.address
     refusal = context.passwords.check_guesses(username, address) if password else None
     if refusal:
-        raise LobbyRefusal(refusal)
+        raise LobbyRefusal(refusal, ReasonCode.TOO_MANY_ATTEMPTS)
     try:
         check_password(name, password, given)
     except WrongPassword:
@@ -327,7 +337,7 @@ def _check_password(
 async def _leave_game(context: ServerContext, session: Session) -> Response:
     entry = context.games.lobby.leave(session.username)
     if entry is None:
-        return _unexpected("You are in no game.")
+        return refused("You are in no game.", ReasonCode.NOT_IN_GAME)
     session.budget.charge(entry.room.audience)
     await entry.room.leave(session.username).wait()
     return Response(f"You left the game {entry.name!r}.")
@@ -366,7 +376,7 @@ async def _destroy_game(context: ServerContext, session: Session, name: str) -> 
     if entry is not None:
         entry.room.close("The game was destroyed by the admin.", "destroyed")
     elif context.saves.saved_game(name) is None:
-        return _unexpected(f"There is no game {name[:60]!r}.")
+        return refused(f"There is no game {name[:60]!r}.", ReasonCode.UNKNOWN_GAME)
     context.saves.note_end(name)
     context.games.lobby.forget_creator(name)
     await context.saves.save(context.games.lobby, ask_games=False)

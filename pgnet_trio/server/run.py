@@ -27,6 +27,7 @@ from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import StorageError, bare
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import ADMIN_USERNAME
+from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts, FailedLogins
 from pgnet_trio.server.bots import run_bot
@@ -389,7 +390,9 @@ class Run:
             self._last_turns.deadline = trio.current_time() + self._patience
             await context.games.finish_all()
         context.pages.end()
-        context.sessions.end_all(SHUTTING_DOWN, restarting=self.shutdown.restarting)
+        context.sessions.end_all(
+            SHUTTING_DOWN, ReasonCode.SHUTTING_DOWN, restarting=self.shutdown.restarting
+        )
         self._last_messages = context.connections.cancel_scope
         self._last_messages.deadline = trio.current_time() + self._patience
 

@@ -78,7 +78,7 @@ class Endpoint:
         """Return False: this protocol has no ping, so the transport has to send one."""
         return False
 
-    def goodbye(self, reason: str) -> None:
+    def goodbye(self, reason: str, code: str = "") -> None:
         """Do nothing: this protocol has no goodbye, and the caller closes the connection."""
 
     def restart(self, reason: str) -> None:

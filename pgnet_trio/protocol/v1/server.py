@@ -115,11 +115,12 @@ class ServerProtocol(Endpoint):
         """
         self._tell(MessageKind.ACCEPTANCE, Response(message))
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, reason: str, code: str = "") -> None:
         """Tell the client that it is not let in, and close; also before it has said who it is.
 
         Args:
             reason: What the client is told.
+            code: What a client of protocol 2 is told besides.
 
         Raises:
             RuntimeError: The client was let in already.

@@ -11,7 +11,7 @@ from pgnet_trio.codec import plain
 from pgnet_trio.crypto.noise import NoiseHandshake
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError, ServerKeyMismatch
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.messages import Packet, Push, Response
+from pgnet_trio.messages import Packet, Push, Response, note_code
 from pgnet_trio.protocol.events import (
     MAX_REASON,
     ClientEvent,
@@ -268,6 +268,8 @@ class ClientProtocol(Endpoint):
                 envelope.status,
                 envelope.created_on,
             )
+            if envelope.code:
+                note_code(response, self._check_code(envelope.code))
             return ResponseReceived(envelope.id, response, size)
         if kind is wire.PatchEnvelope or kind is wire.ColumnPatchEnvelope:
             if envelope.base == self._delivery.state_version:
@@ -323,11 +325,11 @@ class ClientProtocol(Endpoint):
             self._delivery.resume(envelope.last_request)
             return Resumed()
         elif kind is wire.SessionGone:
-            return ResumeRefusal(one_line(envelope.reason, MAX_REASON))
+            return ResumeRefusal(*self._reason(envelope))
         elif kind is wire.Refusal:
-            return LoginRefusal(one_line(envelope.reason, MAX_REASON))
+            return LoginRefusal(*self._reason(envelope))
         elif kind is wire.GoodbyeEnvelope:
-            return Goodbye(one_line(envelope.reason, MAX_REASON))
+            return Goodbye(*self._reason(envelope))
         elif kind is wire.RestartEnvelope:
             return Restarting(one_line(envelope.reason, MAX_REASON))
         elif kind is wire.Hello:

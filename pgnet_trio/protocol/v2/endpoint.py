@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pgnet_trio.crypto.noise_states import MAX_PLAINTEXT_BYTES, TAG_BYTES
 from pgnet_trio.errors import CodecError, ProtocolError
+from pgnet_trio.foreign_text import one_line
+from pgnet_trio.protocol.events import MAX_REASON
 from pgnet_trio.protocol.v2 import envelopes as wire
-from pgnet_trio.protocol.v2.features import TOKEN, agree
+from pgnet_trio.protocol.v2.features import CODES, TOKEN, agree
 from pgnet_trio.protocol.v2.states import (
     CLOSED,
     FEATURE_OF,
@@ -23,6 +25,7 @@ from pgnet_trio.protocol.v2.states import (
     State,
     Transitions,
 )
+from pgnet_trio.reason_codes import MAX_REASON_CODE, ReasonCode
 
 if TYPE_CHECKING:
     from pgnet_trio.crypto.noise import NoiseHandshake, NoiseTransport
@@ -133,14 +136,15 @@ class Endpoint(ABC):
         self._control.append(wire.PING)
         return True
 
-    def goodbye(self, reason: str) -> None:
+    def goodbye(self, reason: str, code: str = "") -> None:
         """Queue a goodbye, and close: the session ends for good.
 
         Args:
             reason: Why; the other side is told.
+            code: The same for programs, which the other side is told if the feature is in use.
         """
         if self._state is not HANDSHAKE and self._state is not CLOSED:
-            self._goodbye = wire.encode(wire.GoodbyeEnvelope(wire.cut(reason)))
+            self._goodbye = wire.encode_goodbye(reason, self._known(code))
         self._state = CLOSED
 
     def next_message(self) -> bytes | None:
@@ -224,6 +228,32 @@ class Endpoint(ABC):
         if limit is not None and limit < MAX_FRAME_SIZE:
             self._frame_room = limit - FRAME_OVERHEAD - TAG_BYTES
 
+    def _known(self, code: str) -> str:
+        """Return a code if the other side knows codes, and an empty one otherwise."""
+        return code if CODES in self._features else ""
+
+    def _check_code(self, code: str) -> str:
+        """Check a code that came, and return it.
+
+        Raises:
+            ProtocolError: The feature is not in use, or the code is too long.
+        """
+        if code and CODES not in self._features:
+            raise ProtocolError(f"a code came, and the feature {CODES!r} is not in use")
+        if len(code) > MAX_REASON_CODE:
+            raise ProtocolError(
+                f"expected a code of at most {MAX_REASON_CODE} characters, got one of {len(code)}"
+            )
+        return one_line(code, MAX_REASON_CODE)
+
+    def _reason(self, envelope: Any) -> tuple[str, str]:
+        """Return the reason and the code of an envelope that came.
+
+        Raises:
+            ProtocolError: It may not have this code.
+        """
+        return one_line(envelope.reason, MAX_REASON), self._check_code(envelope.code)
+
     def _check_token(self, token: bytes) -> None:
         """Check a token that stands for a password, which came.
 
@@ -248,7 +278,7 @@ class Endpoint(ABC):
     def _end_session(self, error: ProtocolError | CodecError) -> ProtocolError:
         """Say goodbye to a peer that broke the rules; return the error to raise."""
         reason = wire.cut(str(error))
-        self.goodbye(reason)
+        self.goodbye(reason, ReasonCode.PROTOCOL_ERROR)
         return ProtocolError(reason)
 
     def _close_silently(self) -> None:

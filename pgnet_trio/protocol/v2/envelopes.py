@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
 
 import msgspec
@@ -23,6 +23,7 @@ from pgnet_trio.errors import CodecError, ProtocolError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import PLAYERS, Packet, Push, Response, explicit_time
 from pgnet_trio.protocol.events import FEW_BYTES, MAX_REASON
+from pgnet_trio.protocol.v2.features import CODES
 
 __all__ = [
     "NOT_TOLD",
@@ -62,14 +63,17 @@ __all__ = [
     "encode",
     "encode_answer",
     "encode_game",
+    "encode_goodbye",
     "encode_hello",
     "encode_log_in",
     "encode_lost",
     "encode_patch",
     "encode_push",
     "encode_question",
+    "encode_refusal",
     "encode_request",
     "encode_response",
+    "encode_session_gone",
     "encode_state",
     "encode_token_log_in",
     "encode_welcome",
@@ -157,15 +161,20 @@ class ResumedEnvelope(_Envelope, tag=4, frozen=True):
 
 
 class SessionGone(_Envelope, tag=5, frozen=True):
-    """Server: the session is gone, or the log-in token is not taken; the client may log in."""
+    """Server: the session is gone, or the log-in token is not taken; the client may log in.
+
+    The code, here and below, is of the feature ``codes``.
+    """
 
     reason: str
+    code: str = ""
 
 
 class Refusal(_Envelope, tag=6, frozen=True):
     """Server: the client is not let in, and the connection ends."""
 
     reason: str
+    code: str = ""
 
 
 class RequestEnvelope(_Envelope, tag=7, frozen=True):
@@ -196,6 +205,7 @@ class ResponseEnvelope(_Envelope, tag=8, frozen=True):
     message: str
     payload: dict[str, Any]
     created_on: str | None = None
+    code: str = ""
 
 
 class PushEnvelope(_Envelope, tag=9, frozen=True):
@@ -301,6 +311,7 @@ class GoodbyeEnvelope(_Envelope, tag=21, frozen=True):
     """Either side, last: the session ends for good."""
 
     reason: str
+    code: str = ""
 
 
 class RestartEnvelope(_Envelope, tag=22, frozen=True):
@@ -511,6 +522,26 @@ def encode_welcome(
     return encode((*fields, login_token) if login_token else fields)
 
 
+def encode_session_gone(reason: str, code: str = "") -> bytes:
+    """Encode that the session is gone; without the feature ``codes`` the code has to be empty."""
+    return _encode_reason(SessionGone, reason, code)
+
+
+def encode_refusal(reason: str, code: str = "") -> bytes:
+    """Encode a refusal; as `encode_session_gone`."""
+    return _encode_reason(Refusal, reason, code)
+
+
+def encode_goodbye(reason: str, code: str = "") -> bytes:
+    """Encode a goodbye; as `encode_session_gone`."""
+    return _encode_reason(GoodbyeEnvelope, reason, code)
+
+
+def _encode_reason(kind: type, reason: str, code: str) -> bytes:
+    fields = (_NUMBERS[kind], cut(reason))
+    return encode((*fields, code) if code else fields)
+
+
 def encode_request(packet: Packet, *, quiet: bool = False) -> bytes:
     """Encode a request without its id: `numbered` puts that in when the request leaves.
 
@@ -548,8 +579,13 @@ def _compact(data: bytes) -> bytes:
     return bytes(memoryview(data))
 
 
-def encode_response(id: int, response: Response) -> bytes:
+def encode_response(id: int, response: Response, features: Collection[str] = ()) -> bytes:
     """Encode the response to a request.
+
+    Args:
+        id: The request's id.
+        response: The response.
+        features: The features in use: without ``codes``, the response's code stays here.
 
     Raises:
         CodecError: Something in it cannot travel; the message says where.
@@ -573,6 +609,9 @@ def encode_response(id: int, response: Response) -> bytes:
     time = explicit_time(response)
     if time is not None:
         fields += (_text(time, "created_on"),)
+    # The status comes first: most responses are OK, and have no code.
+    if status and CODES in features and (code := response.code):
+        fields += (None, code) if time is None else (code,)
     try:
         return _compact(encode(fields))
     except UnicodeError:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from pgnet_trio.errors import ProtocolError
 
 __all__ = [
+    "CODES",
     "COLUMNS",
     "DIRECTORY",
     "FEATURES",
@@ -25,6 +26,9 @@ __all__ = [
     "TOKEN",
     "agree",
 ]
+
+CODES = "codes"
+"""Refusals and goodbyes have a code for programs beside their text for people."""
 
 COLUMNS = "columns"
 """Patches may have tables column by column, in an envelope of their own."""
@@ -52,7 +56,7 @@ TOKEN = "token"
 """The server gives the client a token, with which it may log in later instead of the password."""
 
 FEATURES: frozenset[str] = frozenset(
-    {COLUMNS, DIRECTORY, GRACE, LOST, PLAYERS, REJOIN, RESTART, TOKEN}
+    {CODES, COLUMNS, DIRECTORY, GRACE, LOST, PLAYERS, REJOIN, RESTART, TOKEN}
 )
 """The features of this release; docs/protocol.md has a table of them."""
 

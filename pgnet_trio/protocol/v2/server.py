@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 from pgnet_trio.codec import count_nested, plain
 from pgnet_trio.crypto.noise import NoiseHandshake
 from pgnet_trio.errors import CodecError, CryptoError, ProtocolError
-from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import Packet
 from pgnet_trio.protocol.events import (
     FEW_BYTES,
-    MAX_REASON,
     FullStateRequested,
     Goodbye,
     LogIn,
@@ -37,6 +35,7 @@ from pgnet_trio.protocol.v2.states import (
     prologue,
     prove,
 )
+from pgnet_trio.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
     from pgnet_trio.crypto import KeyPair
@@ -146,7 +145,7 @@ class ServerProtocol(Endpoint):
             raise
         except (CodecError, ProtocolError) as error:
             if self._delivery is None:
-                self.refuse(str(error))
+                self.refuse(str(error), ReasonCode.PROTOCOL_ERROR)
             raise self._end_session(error) from None
         others = len(envelopes) - len(events)
         if others > 1 or not events:
@@ -204,20 +203,25 @@ class ServerProtocol(Endpoint):
                 raise ProtocolError("expected the same features as when the session began")
             delivery.resume(received)
         except ProtocolError as error:
-            self.refuse(str(error))
+            self.refuse(str(error), ReasonCode.PROTOCOL_ERROR)
             raise
         self._open(delivery, wire.encode(wire.ResumedEnvelope(delivery.last_request)))
 
-    def refuse_resume(self, reason: str) -> None:
-        """Tell the client that its session is gone, or its token not taken; it may log in."""
+    def refuse_resume(self, reason: str, code: str = "") -> None:
+        """Tell the client that its session is gone, or its token not taken; it may log in.
+
+        Args:
+            reason: Why.
+            code: The same for programs, which the client is told if it knows codes.
+        """
         if self._state is State.VERDICT:
-            self._control.append(wire.encode(wire.SessionGone(wire.cut(reason))))
+            self._control.append(wire.encode_session_gone(reason, self._known(code)))
             self._state = State.LOG_IN
 
-    def refuse(self, reason: str) -> None:
-        """Tell the client that it is not let in, and close."""
+    def refuse(self, reason: str, code: str = "") -> None:
+        """Tell the client that it is not let in, and close; the arguments are as above."""
         if self._state is not CLOSED:
-            self._control.append(wire.encode(wire.Refusal(wire.cut(reason))))
+            self._control.append(wire.encode_refusal(reason, self._known(code)))
             self._state = CLOSED
 
     def restart(self, reason: str) -> None:
@@ -302,7 +306,7 @@ class ServerProtocol(Endpoint):
         elif kind is wire.FullStateRequestEnvelope:
             return FullStateRequested()
         elif kind is wire.GoodbyeEnvelope:
-            return Goodbye(one_line(envelope.reason, MAX_REASON))
+            return Goodbye(*self._reason(envelope))
         elif kind is wire.Hello:
             self._take_hello(envelope)
         elif kind is wire.LogInEnvelope:

@@ -218,7 +218,7 @@ class ServerDelivery:
         """
         quiet = self._quiet
         if id not in quiet:
-            envelope = encode_response(id, response)
+            envelope = encode_response(id, response, self.features)
             if len(envelope) > MAX_ENVELOPE_SIZE:
                 raise CodecError(
                     f"expected a response of at most {MAX_ENVELOPE_SIZE:,} bytes, got one of "

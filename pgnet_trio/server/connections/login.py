@@ -21,6 +21,7 @@ from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.events import Goodbye, LogIn, Resume
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from pgnet_trio.protocol.v2.states import WINDOW
+from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.accounts import AccountRefusal, TemporaryRefusal, TokenRefused
 from pgnet_trio.server.password_checks import TooBusy
 from pgnet_trio.server.refusals import SHUTTING_DOWN
@@ -144,9 +145,9 @@ class Login:
         )
         if isinstance(refusal, TemporaryRefusal) and protocol.version > 1:
             # A goodbye, and no refusal: the client may come back.
-            protocol.goodbye(str(refusal))
+            protocol.goodbye(str(refusal), refusal.code)
         else:
-            protocol.refuse(str(refusal))
+            protocol.refuse(str(refusal), refusal.code)
         self._connection.flush()
 
     async def _wait_in_line(self, protocol: v2.ServerProtocol, event: Resume) -> None:
@@ -171,7 +172,7 @@ class Login:
             raise ProtocolError("expected a log-in with the password, got another token")
         self._tried_token = True
         if isinstance(self._protocol, v2.ServerProtocol):
-            self._protocol.refuse_resume(str(refusal))
+            self._protocol.refuse_resume(str(refusal), refusal.code)
         self._connection.flush()
 
     # No await in here: no other task may see the session with two connections, or with none.
@@ -191,9 +192,9 @@ class Login:
             ):
                 # This client was away during the take-over. Told only that its session is gone,
                 # it would log in again, and throw out the client that the user has turned to.
-                protocol.refuse(v2.TAKEN_OVER)
+                protocol.refuse(v2.TAKEN_OVER, ReasonCode.TAKEN_OVER)
             else:
-                protocol.refuse_resume(SESSION_OVER)
+                protocol.refuse_resume(SESSION_OVER, ReasonCode.SESSION_GONE)
             return None
         protocol.resume(session.client.delivery, event.received)
         session.attach(self._handle)
@@ -208,7 +209,7 @@ class Login:
         """
         context, username = self._context, log_in.username
         if context.shutdown.closing:
-            raise TemporaryRefusal(SHUTTING_DOWN)
+            raise TemporaryRefusal(SHUTTING_DOWN, ReasonCode.SHUTTING_DOWN)
         if log_in.token:
             now = context.options.environment.wall_clock()
             self._token = context.accounts.check_token(log_in, now)
@@ -218,15 +219,17 @@ class Login:
             await session.ended.wait()
             # The user may have been deleted meanwhile.
             if context.accounts.check(log_in, trusted=self._trusted) == "new":
-                raise AccountRefusal("This user was deleted.")
+                raise AccountRefusal("This user was deleted.", ReasonCode.USER_DELETED)
         if context.shutdown.closing:
-            raise TemporaryRefusal(SHUTTING_DOWN)
+            raise TemporaryRefusal(SHUTTING_DOWN, ReasonCode.SHUTTING_DOWN)
         if session is not None and (
             self._protocol.version == 1 or context.options.duplicate_login == "refuse"
         ):
-            raise TemporaryRefusal(f"The user {username!r} is connected already.")
+            raise TemporaryRefusal(
+                f"The user {username!r} is connected already.", ReasonCode.ALREADY_CONNECTED
+            )
         if session is None and context.is_full:
-            raise TemporaryRefusal("The server is full.")
+            raise TemporaryRefusal("The server is full.", ReasonCode.SERVER_FULL)
         # --- No await from here to the end: exactly one client holds the seat at any time. ---
         context.passwords.note_success(username, self._address)
         client = self._accept(username)
@@ -308,7 +311,7 @@ class Login:
                     passwords.is_quick(found), passwords.verify, log_in, found, address
                 )
                 if password is None:
-                    raise AccountRefusal("The password is not right.")
+                    raise AccountRefusal("The password is not right.", ReasonCode.WRONG_PASSWORD)
                 accounts.confirm(found)
                 if passwords.needs_upgrade(found, password):
                     # Beside the log-in: a known user does not wait for the save file.
@@ -320,14 +323,16 @@ class Login:
             raise
         except TooBusy:
             raise TemporaryRefusal(
-                "The server is busy with other log-ins; try again soon."
+                "The server is busy with other log-ins; try again soon.", ReasonCode.BUSY
             ) from None
         except CryptoError as error:
-            raise AccountRefusal(f"This log-in cannot be checked: {error}.") from None
+            raise AccountRefusal(
+                f"This log-in cannot be checked: {error}.", ReasonCode.SERVER_ERROR
+            ) from None
         except StorageError as error:
             logger.error("A registration could not be saved: %s", one_line(error))
             raise TemporaryRefusal(
-                "The server cannot save registrations now; try again later."
+                "The server cannot save registrations now; try again later.", ReasonCode.CANNOT_SAVE
             ) from None
 
     async def _while_connected(

@@ -11,15 +11,16 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from pgnet_trio.crypto import normalize_password
-from pgnet_trio.errors import PGNetError
 from pgnet_trio.messages import is_gamename_allowed
+from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.refusals import CodedRefusal
 
 __all__ = ["GameEntry", "Lobby", "LobbyRefusal", "WrongPassword", "check_password"]
 
 RoomT = TypeVar("RoomT")
 
 
-class LobbyRefusal(PGNetError):
+class LobbyRefusal(CodedRefusal):
     """A game cannot be created or joined; the message is for the user."""
 
 
@@ -107,13 +108,19 @@ class Lobby(Generic[RoomT]):
             LobbyRefusal: The name is not allowed, or taken.
         """
         if not name:
-            raise LobbyRefusal("A game needs a name; give one as 'name'.")
+            raise LobbyRefusal(
+                "A game needs a name; give one as 'name'.", ReasonCode.NAME_NOT_ALLOWED
+            )
         if name in self._games:
-            raise LobbyRefusal(f"There is a game {name!r} already; join it, or take another name.")
+            raise LobbyRefusal(
+                f"There is a game {name!r} already; join it, or take another name.",
+                ReasonCode.NAME_TAKEN,
+            )
         if not is_gamename_allowed(name):
             raise LobbyRefusal(
                 f"A game cannot be named {name[:60]!r}: names have 3 to 50 letters, digits or "
-                "inner spaces, and no 'admin' in them."
+                "inner spaces, and no 'admin' in them.",
+                ReasonCode.NAME_NOT_ALLOWED,
             )
 
     def check_free(self, username: str) -> None:
@@ -124,7 +131,9 @@ class Lobby(Generic[RoomT]):
         """
         entry = self._game_of.get(username)
         if entry is not None:
-            raise LobbyRefusal(f"You are in the game {entry.name!r}; leave it first.")
+            raise LobbyRefusal(
+                f"You are in the game {entry.name!r}; leave it first.", ReasonCode.ALREADY_IN_GAME
+            )
 
     def add(
         self, name: str, password: str, room: RoomT, *, empty_since: int | None = None
@@ -179,7 +188,7 @@ class Lobby(Generic[RoomT]):
         self.check_free(username)
         entry = self._games.get(name)
         if entry is None:
-            raise LobbyRefusal(f"There is no game {name[:60]!r}.")
+            raise LobbyRefusal(f"There is no game {name[:60]!r}.", ReasonCode.UNKNOWN_GAME)
         check_password(name, entry.password, password)
         entry.users.append(username)
         entry.empty_since = None
@@ -223,4 +232,6 @@ def check_password(name: str, password: str, given: str) -> None:
         normalize_password(text).encode("utf-8", "surrogatepass") for text in (password, given)
     )
     if not hmac.compare_digest(one, other):
-        raise WrongPassword(f"The password for the game {name!r} is not right.")
+        raise WrongPassword(
+            f"The password for the game {name!r} is not right.", ReasonCode.WRONG_PASSWORD
+        )

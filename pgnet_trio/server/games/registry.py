@@ -12,6 +12,7 @@ from pgnet_trio.codec import encode_msgpack
 from pgnet_trio.errors import CodecError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import wall_clock
+from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.games.failures import MAX_LOADS, FailedLoads, FailureLog
 from pgnet_trio.server.games.lobby import GameEntry, Lobby, LobbyRefusal
 from pgnet_trio.server.games.saves import unpack
@@ -103,18 +104,25 @@ class GameRegistry:
         try:
             size = len(encode_msgpack(options)) if options else 0
         except CodecError as error:
-            raise LobbyRefusal(f"The options cannot travel: {error}") from None
+            raise LobbyRefusal(
+                f"The options cannot travel: {error}", ReasonCode.INVALID_ARGUMENT
+            ) from None
         if most is not None and size > most:
-            raise LobbyRefusal(f"The options take {size:,} bytes; {most:,} are allowed.")
+            raise LobbyRefusal(
+                f"The options take {size:,} bytes; {most:,} are allowed.", ReasonCode.TOO_LONG
+            )
         most = limits.max_games_per_user
         if most is not None and count >= most:
             raise LobbyRefusal(
                 f"You have created {count:,} games that are not over, and {most:,} are allowed; "
-                "create another one when one of them has ended."
+                "create another one when one of them has ended.",
+                ReasonCode.TOO_MANY_GAMES,
             )
         most = limits.max_games
         if most is not None and self._count_games() >= most:
-            raise LobbyRefusal(f"This server has {most:,} games, and takes no more.")
+            raise LobbyRefusal(
+                f"This server has {most:,} games, and takes no more.", ReasonCode.SERVER_FULL
+            )
 
     def _count_games(self) -> int:
         idle = sum(self.lobby.get(name) is None for name in self._saves.saved_names)
@@ -148,7 +156,7 @@ class GameRegistry:
             JoinRefused: The game's ``__init__`` has refused what it was made with.
         """
         if self._shutdown.closing:
-            raise RoomClosed(SHUTTING_DOWN)
+            raise RoomClosed(SHUTTING_DOWN, ReasonCode.SHUTTING_DOWN)
         room = _GameOwner(self, name, password, save_string, options or {}, empty_since).entry.room
         if creator is not None:
             self.lobby.note_creator(name, creator)
@@ -158,9 +166,9 @@ class GameRegistry:
             room.close("The game was not started.")
             raise
         if room.refusal is not None:
-            raise JoinRefused(room.refusal.reason, room.refusal.payload)
+            raise JoinRefused(room.refusal.reason, ReasonCode.REJECTED, room.refusal.payload)
         if room.crashed:
-            raise RoomClosed(not_made(name))
+            raise RoomClosed(not_made(name), ReasonCode.GAME_FAILED)
         if save_string is not None:
             logger.info("The game %r goes on from its save", name)
             self._note_if_unsaved(name, room)
@@ -184,7 +192,8 @@ class GameRegistry:
         if self._failed_loads.is_aside(game) and not insist:
             raise RoomClosed(
                 f"The saved game {game.name!r} could not be loaded, and is kept aside; the admin "
-                "can join it to try again, or destroy it."
+                "can join it to try again, or destroy it.",
+                ReasonCode.GAME_FAILED,
             )
         save_string, options = unpack(game.data)
         since = game.empty_since

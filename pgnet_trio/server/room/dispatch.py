@@ -19,7 +19,8 @@ from pgnet_trio.errors import CodecError, Reject
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import Response, Status
 from pgnet_trio.protocol.events import MAX_REASON
-from pgnet_trio.server.refusals import not_taken
+from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.refusals import not_taken, refused, rejected
 from pgnet_trio.typed import to_response
 
 if TYPE_CHECKING:
@@ -61,8 +62,9 @@ class Dispatch:
         username = turn.player.username
         member = self._members.get(username)
         if member is None or member.seat is None:
-            text = "You are in no game." if member is None else "You only watch this game."
-            return Response(text, status=Status.UNEXPECTED)
+            if member is None:
+                return refused("You are in no game.", ReasonCode.NOT_IN_GAME)
+            return refused("You only watch this game.", ReasonCode.SPECTATOR)
         if turn.size:
             refusal = instance.refuse_size(turn)
             if refusal is not None:
@@ -81,11 +83,11 @@ class Dispatch:
         try:
             model = from_parsed(packet.payload, model_class)
         except CodecError as error:
-            return Response(str(error), status=Status.UNEXPECTED)
+            return refused(str(error), ReasonCode.INVALID_ARGUMENT)
         try:
             result = handler.function(instance.game, username, model)
         except Reject as reject:
-            return Response(reject.reason, reject.payload, Status.UNEXPECTED)
+            return rejected(reject)
         if result is None:
             return Response("")
         if not isinstance(result, Response) and inspect.isawaitable(result):
@@ -95,8 +97,8 @@ class Dispatch:
     def note_unheard(self, turn: PacketTurn, response: Response) -> None:
         """Log a refusal that nobody gets to see, once for each message."""
         message, unheard = turn.packet.message, self._unheard
-        refused = response.status in (Status.UNEXPECTED, Status.BAD)
-        if refused and message not in unheard and len(unheard) < MAX_UNHEARD:
+        is_refusal = response.status in (Status.UNEXPECTED, Status.BAD)
+        if is_refusal and message not in unheard and len(unheard) < MAX_UNHEARD:
             unheard.add(message)
             # As reprs: no part of them can pass for a line of its own.
             logger.info(
@@ -126,18 +128,18 @@ class Dispatch:
     def _refuse(self, error: Exception) -> Response:
         """Refuse a packet because of what a hook for any packet raised; the game goes on."""
         if isinstance(error, Reject):
-            return Response(error.reason, error.payload, Status.UNEXPECTED)
+            return rejected(error)
         text = not_taken(error)
         self._owner.note_cause(error)
         name = self._instance.name
         self._owner.note_failure(error, f"Game {name!r} raised over a packet, and goes on")
-        return Response(text, status=Status.UNEXPECTED)
+        return refused(text, ReasonCode.GAME_FAILED)
 
     async def _wait_for_handler(self, turn: PacketTurn, handler: Handler, result: Any) -> Response:
         try:
             result = await self._runner.steps_of(result, delayable=turn.quiet)
         except Reject as reject:
-            return Response(reject.reason, reject.payload, Status.UNEXPECTED)
+            return rejected(reject)
         return self._to_response(handler, result)
 
     def _to_response(self, handler: Handler, result: Any) -> Response:
@@ -151,8 +153,8 @@ class Dispatch:
                 self._instance.name,
                 one_line(error),
             )
-            return Response(
-                f"The answer cannot travel: {str(error)[:MAX_REASON]}", status=Status.UNEXPECTED
+            return refused(
+                f"The answer cannot travel: {str(error)[:MAX_REASON]}", ReasonCode.CANNOT_TRAVEL
             )
         except TypeError as error:
             raise TypeError(

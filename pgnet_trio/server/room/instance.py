@@ -13,7 +13,9 @@ import trio
 from pgnet_trio.author_classes import names_used
 from pgnet_trio.codec import encode_json
 from pgnet_trio.game import Declared, Game, RoomBackend, current_room, declared_by
-from pgnet_trio.messages import DEFAULT_HEARTBEAT_RATE, Response, Status
+from pgnet_trio.messages import DEFAULT_HEARTBEAT_RATE, Response
+from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.refusals import refused
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.player import PacketTurn
@@ -171,10 +173,10 @@ class GameInstance:
         """Return the refusal of a packet that is longer than the game takes, or None."""
         if turn.size <= self.max_request_size:
             return None
-        return Response(
+        return refused(
             f"{turn.packet.message[:60]!r} has {turn.size:,} bytes, and this game takes at "
             f"most {self.max_request_size:,} (its max_request_size).",
-            status=Status.UNEXPECTED,
+            ReasonCode.TOO_LONG,
         )
 
     def update_save_string(self) -> None:

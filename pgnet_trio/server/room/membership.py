@@ -9,6 +9,7 @@ import trio
 
 from pgnet_trio.errors import Reject
 from pgnet_trio.foreign_text import one_line
+from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.refusals import JoinRefused, RoomClosed
 from pgnet_trio.server.room.bots import is_bot_name
 from pgnet_trio.server.room.members import Member
@@ -106,7 +107,9 @@ class Membership:
         if self._queue.end_reason is not None and not member.kicked:
             raise RoomClosed(self._queue.end_reason)
         if player.username not in self._members:
-            raise RoomClosed(f"The game {self._instance.name!r} sent you away.")
+            raise RoomClosed(
+                f"The game {self._instance.name!r} sent you away.", ReasonCode.SENT_AWAY
+            )
         self.begun = self.begun or not is_bot_name(player.username)
         return rate
 
@@ -234,15 +237,18 @@ class Membership:
         name = self._instance.name
         if self._instance.needs_pushes and not member.player.takes_pushes:
             raise JoinRefused(
-                f"The game {name!r} needs a client with protocol 2; this one speaks protocol 1."
+                f"The game {name!r} needs a client with protocol 2; this one speaks protocol 1.",
+                None,
             )
         if member.is_spectator:
             return
         if self.locked:
-            raise JoinRefused(f"The game {name!r} takes nobody more now.")
+            raise JoinRefused(f"The game {name!r} takes nobody more now.", ReasonCode.GAME_LOCKED)
         most = self._instance.max_players()
         if most is not None and len(self._members.players) >= most:
-            raise JoinRefused(f"The game {name!r} is full: it takes {most} players.")
+            raise JoinRefused(
+                f"The game {name!r} is full: it takes {most} players.", ReasonCode.GAME_FULL
+            )
 
     def _check_may_watch(self, member: Member) -> None:
         """Refuse a spectator to whom the game shows nothing, and go on with it."""
@@ -253,7 +259,9 @@ class Membership:
                 return
             except Exception as error:
                 self._note_unwatchable(error, declared=allowed is True)
-        raise JoinRefused(f"The game {self._instance.name!r} cannot be watched.")
+        raise JoinRefused(
+            f"The game {self._instance.name!r} cannot be watched.", ReasonCode.NOT_WATCHABLE
+        )
 
     def _note_unwatchable(self, error: Exception, *, declared: bool) -> None:
         # Once: strangers choose how often they ask.
@@ -280,7 +288,7 @@ class Membership:
         try:
             await self._runner.hook(self._instance.game.user_joined(username))
         except Reject as reject:
-            raise JoinRefused(reject.reason, reject.payload) from None
+            raise JoinRefused(reject.reason, ReasonCode.REJECTED, reject.payload) from None
 
     def _take_out(self, username: str, reason: str, message: str) -> Member | None:
         """Take a member out, and return them; None if there is none of that name."""

@@ -13,10 +13,11 @@ import trio
 from pgnet_trio.codec import plain
 from pgnet_trio.errors import CodecError, PlayerLeft, Reject
 from pgnet_trio.game import NoDefault
-from pgnet_trio.messages import Packet, Response, Status, note_cause
+from pgnet_trio.messages import Packet, Response, note_cause
 from pgnet_trio.protocol.v2.envelopes import encode_question
 from pgnet_trio.protocol.v2.states import MAX_ENVELOPE_SIZE
-from pgnet_trio.server.refusals import ANSWER_FAILED
+from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.refusals import ANSWER_FAILED, refused, rejected
 from pgnet_trio.server.room.player import OpenQuestion
 from pgnet_trio.typed import check_answer_model, check_game_message, to_packet
 
@@ -124,21 +125,21 @@ class Questions:
         """Take a player's answer, and return what they are told of it."""
         asked = self._open.get(question_id)
         if asked is None or asked.player != player:
-            return Response("This question is no longer open.", status=Status.UNEXPECTED)
+            return refused("This question is no longer open.", ReasonCode.QUESTION_CLOSED)
         model: type[Any] = asked.model
         try:
             answer = packet.read(model)
             if asked.check is not None:
                 _check(asked.check, answer)
         except Reject as reject:
-            return Response(reject.reason, reject.payload, Status.UNEXPECTED)
+            return rejected(reject)
         except CodecError as error:
-            return Response(str(error), status=Status.UNEXPECTED)
+            return refused(str(error), ReasonCode.INVALID_ARGUMENT)
         except BaseException as error:
             # The check is the game's code: its error is raised where the game waits.
             asked.error = error
             self._settle(asked)
-            response = Response(ANSWER_FAILED, status=Status.UNEXPECTED)
+            response = refused(ANSWER_FAILED, ReasonCode.GAME_FAILED)
             note_cause(response, error)
             return response
         asked.answer = answer

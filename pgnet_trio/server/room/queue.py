@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from pgnet_trio.messages import Response, Status
-from pgnet_trio.server.refusals import GONE, JoinRefused, RoomClosed
+from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.refusals import GONE, JoinRefused, RoomClosed, refused
 from pgnet_trio.server.room.player import PacketTurn
 
 if TYPE_CHECKING:
@@ -153,8 +153,8 @@ class TurnQueue:
     def refuse(self, turn: PacketTurn | Call, reason: str = "") -> None:
         """Tell whoever waits for a turn that it does not run, or not to its end."""
         if isinstance(turn, PacketTurn):
-            text = reason or self.end_reason or GONE
-            turn.player.answer(turn, Response(text, status=Status.UNEXPECTED))
+            code = ReasonCode.GAME_FAILED if reason else ReasonCode.GAME_OVER
+            turn.player.answer(turn, refused(reason or self.end_reason or GONE, code))
             turn.player.flush()
         else:
             turn.done.set()

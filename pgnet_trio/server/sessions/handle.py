@@ -38,7 +38,7 @@ class ConnectionHandle:
         self.end_reason = ""
         self._protocol = protocol
 
-    def end(self, reason: str, *, for_good: bool, restarting: bool = False) -> None:
+    def end(self, reason: str, *, for_good: bool, restarting: bool = False, code: str = "") -> None:
         """Ask for the connection's end: its own task then writes what waits, and closes.
 
         Args:
@@ -46,12 +46,13 @@ class ConnectionHandle:
             for_good: Whether the client is told that its session is over.
             restarting: Whether it is told so because the server restarts, where it understands
                 that.
+            code: A `ReasonCode` for a client whose session is over.
         """
         self.end_reason = self.end_reason or reason
         if for_good and restarting:
             self._protocol.restart(reason)
         elif for_good:
-            self._protocol.goodbye(reason)
+            self._protocol.goodbye(reason, code)
         else:
             self._protocol.detach()
         self.reading.cancel()

@@ -100,22 +100,23 @@ class SessionRegistry:
             session.wake()
         return session
 
-    async def end(self, username: str, reason: str) -> None:
+    async def end(self, username: str, reason: str, code: str) -> None:
         """End a user's session where there is one, and wait until the seat is free."""
         session = self._sessions.get(username)
         if session is not None:
-            session.end(reason)
+            session.end(reason, code)
             await session.ended.wait()
 
-    def end_all(self, reason: str, *, restarting: bool = False) -> None:
+    def end_all(self, reason: str, code: str, *, restarting: bool = False) -> None:
         """End all sessions. Never waits.
 
         Args:
             reason: Why.
+            code: The same for programs: a `ReasonCode`.
             restarting: Whether clients are told that the server restarts.
         """
         for session in list(self._sessions.values()):
-            session.end(reason, restarting=restarting)
+            session.end(reason, code, restarting=restarting)
 
     def stats(self) -> dict[str, SessionStats]:
         """Return the figures of each session."""

@@ -14,12 +14,13 @@ import trio
 
 from pgnet_trio.errors import CodecError
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.messages import ADMIN_USERNAME, Packet, Request, Response, Status
+from pgnet_trio.messages import ADMIN_USERNAME, Packet, Request, Response
 from pgnet_trio.protocol.events import MAX_REASON
 from pgnet_trio.protocol.v2 import TAKEN_OVER
 from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, Snapshot
 from pgnet_trio.protocol.v2.states import WINDOW
-from pgnet_trio.server.refusals import CLOSED, RESTARTING
+from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.refusals import CLOSED, RESTARTING, refused
 from pgnet_trio.server.room.player import PacketTurn
 from pgnet_trio.server.sessions.budget import OWN_REQUEST_COST, RETURN_COST, Budget
 from pgnet_trio.timers import Timer
@@ -203,7 +204,7 @@ class Session:
         """
         before = self._go_online(connection)
         if before is not None:
-            before.end(TAKEN_OVER, for_good=True)
+            before.end(TAKEN_OVER, for_good=True, code=ReasonCode.TAKEN_OVER)
         if self.client.token:
             tokens = (*self._superseded_tokens, self.client.token)
             self._superseded_tokens = tokens[-MAX_SUPERSEDED_TOKENS:]
@@ -288,7 +289,7 @@ class Session:
         )
         entry = self._games.game_of(self.username)
         if entry is None:
-            self.answer(turn, Response("You are in no game.", status=Status.UNEXPECTED))
+            self.answer(turn, refused("You are in no game.", ReasonCode.NOT_IN_GAME))
             self.flush()
         else:
             entry.room.handle_answer(turn, answered.question)
@@ -328,11 +329,7 @@ class Session:
                 logger.error("An answer to %s cannot travel: %s", self.username, one_line(error))
                 sender.respond(
                     turn.request_id,
-                    Response(
-                        f"The answer cannot travel: {str(error)[:MAX_REASON]}",
-                        status=Status.UNEXPECTED,
-                        game=response.game,
-                    ),
+                    _cannot_travel(error, response.game),
                 )
         except DeliveryOverflow as error:
             self._end_slow_reader(error)
@@ -397,7 +394,7 @@ class Session:
                     if self._turns:
                         await trio.lowlevel.checkpoint()
         except BaseException:
-            self.end("The session failed.")
+            self.end("The session failed.", ReasonCode.SERVER_ERROR)
             raise
         finally:
             self._scope = self._turns = None
@@ -406,7 +403,7 @@ class Session:
                 if entry is not None:
                     entry.room.leave(self.username, player=self)
 
-    def end(self, reason: str, *, restarting: bool = False) -> None:
+    def end(self, reason: str, code: str = "", *, restarting: bool = False) -> None:
         """End the session: nothing more is carried out or answered. Idempotent; never waits.
 
         The user leaves their game in the session's own task: a turn of that game may be what ends
@@ -414,6 +411,7 @@ class Session:
 
         Args:
             reason: Why.
+            code: The same for programs: a `ReasonCode`.
             restarting: Whether the client is told that the server restarts.
         """
         if self.end_reason is not None:
@@ -423,7 +421,7 @@ class Session:
         self._wake_waiting()
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.end(reason, for_good=True, restarting=restarting)
+            connection.end(reason, for_good=True, restarting=restarting, code=code)
         if self._scope is not None:
             self._scope.cancel()
         self.wake()
@@ -457,7 +455,7 @@ class Session:
         if self._turns is None:
             self._turns = deque()
         if len(self._turns) >= self._capacity:
-            self.end("Too many requests are under way.")
+            self.end("Too many requests are under way.", ReasonCode.TOO_MANY_REQUESTS)
             return
         self._turns.append(turn)
         self._queued_turns += 1
@@ -474,7 +472,7 @@ class Session:
                 f"More than {self._max_bytes_in_flight:,} bytes of your requests wait to be "
                 "answered; send this again after some of the answers."
             )
-            self.answer(turn, Response(text, status=Status.UNEXPECTED))
+            self.answer(turn, refused(text, ReasonCode.BUSY))
             self.flush()
             return False
         entry = self._games.game_of(self.username)
@@ -524,8 +522,15 @@ class Session:
         except CodecError as error:
             # The message is longer than this client takes. Later ones would leave a gap.
             logger.info("%s cannot be told something: %s", self.username, one_line(error))
-            self.end(f"Something is too long for this client: {error}")
+            self.end(f"Something is too long for this client: {error}", ReasonCode.TOO_LONG)
 
     def _end_slow_reader(self, error: DeliveryOverflow) -> None:
         logger.info("%s reads too slowly, or is away too long: %s", self.username, one_line(error))
-        self.end(str(error))
+        self.end(str(error), ReasonCode.TOO_SLOW)
+
+
+def _cannot_travel(error: CodecError, game: str | None) -> Response:
+    text = f"The answer cannot travel: {str(error)[:MAX_REASON]}"
+    response = refused(text, ReasonCode.CANNOT_TRAVEL)
+    response.game = game
+    return response
