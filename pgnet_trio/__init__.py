@@ -1,8 +1,8 @@
 """Multiplayer games on Trio: a server, a client, and everything between them.
 
-The layers, each of which imports only from those before it: errors, codec, messages, typed,
-crypto, protocol, patch, transport, connection, environment, game, storage, server, client,
-bot, testing, terminal, lines, examples, devclient, cli.
+The layers, each of which imports only from those before it: errors, reason_codes, codec,
+messages, typed, crypto, protocol, patch, transport, connection, environment, game, storage,
+server, client, bot, testing, terminal, lines, examples, devclient, cli.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from pgnet_trio.messages import (
     is_gamename_allowed,
     is_username_allowed,
 )
+from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server import Server, Site
 from pgnet_trio.terminal import ainput
 from pgnet_trio.typed import on
@@ -77,6 +78,7 @@ __all__ = [
     "Push",
     "PushesLost",
     "Question",
+    "ReasonCode",
     "Reject",
     "Request",
     "RequestFailed",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pgnet_trio.client.feeds import ContinuedReader
 from pgnet_trio.errors import Disconnected, SessionLost
-from pgnet_trio.messages import RequestFailed, Response, Status
+from pgnet_trio.messages import RequestFailed, Response, Status, note_code
+from pgnet_trio.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
     from pgnet_trio.client.game_items import Event, Left
@@ -205,13 +206,11 @@ class GameReading:
         if found is not None:
             return found[0]
         if run.ended.is_set():
-            raise Disconnected(run.close_reason)
-        raise RequestFailed(
-            Response(
-                "The user is out of the game, so its state changes no more.",
-                status=Status.UNEXPECTED,
-            )
+            raise Disconnected(run.close_reason, code=run.close_code)
+        response = Response(
+            "The user is out of the game, so its state changes no more.", status=Status.UNEXPECTED
         )
+        raise RequestFailed(note_code(response, ReasonCode.GAME_OVER))
 
     @overload
     def events(self, *, raise_session_lost: bool = False) -> AsyncIterator[Event]: ...

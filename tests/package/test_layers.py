@@ -20,6 +20,7 @@ LAYERS = (
     # JavaScript, and what builds it: nothing of ours imports it, and it imports nothing of ours.
     "web",
     "errors",
+    "reason_codes",
     "foreign_text",
     "author_classes",
     "author_lines",
@@ -60,6 +61,7 @@ EXCEPTIONS = {
 # These never import trio, nor a module of ours that does.
 PURE_LAYERS = {
     "errors",
+    "reason_codes",
     "foreign_text",
     "author_classes",
     "codec",

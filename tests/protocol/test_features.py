@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 from pgnet_trio.errors import ProtocolError
+from pgnet_trio.messages import Packet, Response, Status, explicit_time, note_code
 from pgnet_trio.patch import apply, apply_columns, diff, diff_columns
 from pgnet_trio.protocol.events import (
     Goodbye,
     LoggedIn,
     LogIn,
+    LoginRefusal,
     Patched,
+    ResponseReceived,
     Restarting,
     Resume,
     Resumed,
@@ -30,6 +33,7 @@ from pgnet_trio.protocol.v2 import (
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 from pgnet_trio.protocol.v2.features import (
+    CODES,
     COLUMNS,
     FEATURES,
     GRACE,
@@ -39,6 +43,7 @@ from pgnet_trio.protocol.v2.features import (
     agree,
 )
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
+from pgnet_trio.reason_codes import ReasonCode
 from tests.kit.protocol_pair import (
     SERVER_KEY,
     TOKEN,
@@ -217,6 +222,120 @@ def test_fewer_lost_pushes_than_one_break_the_rules(count: int) -> None:
     log_in(client, server)
     with pytest.raises(ProtocolError, match=f"expected 1 push or more, got {count}"):
         client.receive(ScriptedPeer(None).say(wire.LostEnvelope(count)))
+
+
+# Codes beside texts
+
+CODE = ReasonCode.TAKEN_OVER
+
+
+def refusals(client: Collection[str], server: Collection[str]) -> list[object]:
+    """What a client hears that is refused, in each of the ways."""
+    heard = []
+    for name in ("refuse", "refuse_resume", "goodbye"):
+        pair = make_pair(client=client, server=server, login_token=LOGIN_TOKEN)
+        assert len(exchange(*pair)) == 1
+        getattr(pair[1], name)("no", CODE)
+        heard += exchange(*pair)
+    pair = make_pair(client=client, server=server)
+    log_in(*pair)
+    pair[1].goodbye("no", CODE)
+    return heard + exchange(*pair)
+
+
+def test_each_refusal_has_a_code() -> None:
+    reason = "no", "taken_over"
+    kinds = LoginRefusal, ResumeRefusal, Goodbye, Goodbye
+    assert refusals(FEATURES, FEATURES) == [kind(*reason) for kind in kinds]
+    for pair in [(FEATURES - {CODES}, FEATURES), (FEATURES, FEATURES - {CODES})]:
+        assert refusals(*pair) == [kind("no") for kind in kinds]
+
+
+def refused_response(features: Collection[str], created_on: str | None, code: str) -> Response:
+    requests = Requests()
+    client, server = make_pair(client=features, delivery=ClientDelivery(requests.next))
+    delivery = log_in(client, server)
+    requests.put(Packet("move"))
+    assert len(exchange(client, server)) == 1
+    response = Response("no", {"a": 1}, Status.UNEXPECTED, created_on)
+    delivery.respond(1, note_code(response, code) if code else response)
+    (event,) = exchange(client, server)
+    assert isinstance(event, ResponseReceived)
+    received = event.response
+    assert (received.message, received.payload, received.status) == ("no", {"a": 1}, 2)
+    assert (explicit_time(received) or None) == created_on
+    return received
+
+
+@pytest.mark.parametrize("created_on", [None, "2026-01-01T00:00:00+00:00"])
+@pytest.mark.parametrize("code", ["", CODE])
+def test_a_response_has_a_code(created_on: str | None, code: str) -> None:
+    assert refused_response(FEATURES, created_on, code).code == code
+    assert refused_response(FEATURES - {CODES}, created_on, code).code == ""
+
+
+def test_a_broken_rule_has_its_code() -> None:
+    client, server = make_pair()
+    exchange(client, server)
+    peer = ScriptedPeer.client_of(server := make_pair()[1])
+    with pytest.raises(ProtocolError):
+        server.receive(peer.say([0, None, ["codes"]], [99]))
+    assert peer.hear(server.next_message())[-1][0] == 6
+    peer = ScriptedPeer.client_of(server := make_pair()[1])
+    server.receive(peer.say([0, None, ["codes"]]))
+    with pytest.raises(ProtocolError):
+        server.receive(peer.say([99]))
+    assert peer.hear(server.next_message())[-1][2:] == ["protocol_error"]
+
+
+@pytest.mark.parametrize(
+    ("envelope", "code", "complaint"),
+    [
+        (6, "x" * 41, "a code of at most 40 characters, got one of 41"),
+        (21, "x" * 41, "a code of at most 40 characters, got one of 41"),
+        (6, 5, "expected an array of envelopes"),
+        (21, None, "expected an array of envelopes"),
+        (21, b"taken_over", "expected an array of envelopes"),
+    ],
+)
+def test_what_is_no_code_breaks_the_rules(envelope: int, code: object, complaint: str) -> None:
+    client, _ = make_pair()
+    peer = ScriptedPeer.server_of(client)
+    with pytest.raises(ProtocolError, match=complaint):
+        client.receive(peer.say([envelope, "no", code]))
+    client, _ = make_pair()
+    peer = ScriptedPeer.server_of(client)
+    client.receive(peer.say([3, "Welcome.", TOKEN]))
+    with pytest.raises(ProtocolError, match=complaint):
+        client.receive(peer.say([21, "no", code]))
+
+
+def test_a_code_breaks_the_rules_where_the_feature_is_not_in_use() -> None:
+    for said in ([6, "no", "busy"], [21, "no", "busy"]):
+        client, _ = make_pair(client=FEATURES - {CODES})
+        peer = ScriptedPeer.server_of(client)
+        with pytest.raises(ProtocolError, match="'codes' is not in use"):
+            client.receive(peer.say(said))
+    requests = Requests()
+    client, _ = make_pair(client=FEATURES - {CODES}, delivery=ClientDelivery(requests.next))
+    peer = ScriptedPeer.server_of(client)
+    client.receive(peer.say([3, "Welcome.", TOKEN]))
+    requests.put(Packet("move"))
+    client.next_message()
+    with pytest.raises(ProtocolError, match="'codes' is not in use"):
+        client.receive(peer.say([8, 1, 2, "no", {}, None, "busy"]))
+    _, server = make_pair()
+    peer = ScriptedPeer.client_of(server)
+    with pytest.raises(ProtocolError, match="'codes' is not in use"):
+        server.receive(peer.say([0, None, []], [21, "bye", "busy"]))
+
+
+def test_a_code_is_one_printable_line() -> None:
+    client, _ = make_pair()
+    peer = ScriptedPeer.server_of(client)
+    (event,) = client.receive(peer.say([6, "no", "a\nb\x1b[2J"]))
+    assert isinstance(event, LoginRefusal)
+    assert event.code.isprintable()
 
 
 # How long a session is kept, and how long to try
