@@ -866,7 +866,7 @@ def assert_breaks(session: Session, *envelopes: Any, match: str) -> None:
         session.server.receive(ScriptedPeer(None).say(*envelopes))
     messages = all_of(session.server)
     events = [event for message in messages for event in session.client.receive(message)]
-    assert events[-1] == Goodbye(str(caught.value))
+    assert events[-1] == Goodbye(str(caught.value), "protocol_error")
 
 
 @pytest.mark.parametrize("id", [-1, 0, 2, 2**63, 2**64 - 1])
@@ -935,7 +935,7 @@ def test_a_server_that_breaks_a_rule_is_told_so(envelope: Any, match: str) -> No
     client, peer = client_in(State.OPEN, encrypted=False)
     with pytest.raises(ProtocolError, match=match) as caught:
         client.receive(peer.say(envelope))
-    assert peer.hear(client.next_message()) == [[21, str(caught.value)]]
+    assert peer.hear(client.next_message()) == [[21, str(caught.value), "protocol_error"]]
     assert client.next_message() is None
 
 
