@@ -275,17 +275,17 @@ def test_a_response_has_a_code(created_on: str | None, code: str) -> None:
 
 
 def test_a_broken_rule_has_its_code() -> None:
-    client, server = make_pair()
-    exchange(client, server)
-    peer = ScriptedPeer.client_of(server := make_pair()[1])
-    with pytest.raises(ProtocolError):
-        server.receive(peer.say([0, None, ["codes"]], [99]))
-    assert peer.hear(server.next_message())[-1][0] == 6
-    peer = ScriptedPeer.client_of(server := make_pair()[1])
-    server.receive(peer.say([0, None, ["codes"]]))
-    with pytest.raises(ProtocolError):
-        server.receive(peer.say([99]))
-    assert peer.hear(server.next_message())[-1][2:] == ["protocol_error"]
+    for together, code in ((True, []), (False, ["protocol_error"])):
+        _, server = make_pair()
+        peer = ScriptedPeer.client_of(server)
+        hello = [0, None, ["codes"]]
+        if not together:
+            server.receive(peer.say(hello))
+        # A frame that cannot be read says nothing, and names no features either.
+        with pytest.raises(ProtocolError):
+            server.receive(peer.say(hello, [99]) if together else peer.say([99]))
+        (refusal,) = peer.hear(server.next_message())
+        assert (refusal[0], refusal[2:]) == (6, code)
 
 
 @pytest.mark.parametrize(
