@@ -53,6 +53,8 @@ examples:
   pgnet-trio serve my_game.py:MyGame
   pgnet-trio serve my_package.games:MyGame --listen-globally --save-file my_game.sqlite
   pgnet-trio serve my_game.py:MyGame --site web
+  pgnet-trio serve my_game.py:MyGame --listen-globally --port 443 \\
+      --tls-certificate fullchain.pem --tls-key privkey.pem
   pgnet-trio serve --port 0 --admin-password-prompt --no-registration
 
 The first Ctrl-C shuts the server down in good order: players are told, games are saved. The
@@ -162,6 +164,17 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         help="the trusted proxies begin each connection with the PROXY protocol, version 1 or 2",
     )
     option(
+        "--tls-certificate",
+        metavar="FILE",
+        help="a certificate in PEM: speak TLS, to programs (wss://) and to browsers (https://); a "
+        "renewed file holds for new connections",
+    )
+    option(
+        "--tls-key",
+        metavar="FILE",
+        help="the certificate's private key in PEM (default: in the certificate's file)",
+    )
+    option(
         "--site",
         type=site,
         metavar="FOLDER",
@@ -243,6 +256,8 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:
         # Each limit is right by itself, but they do not fit each other.
         raise PGNetError(str(error)) from error
+    if settings.get("tls_key") and not settings.get("tls_certificate"):
+        raise PGNetError("--tls-key needs the certificate that it belongs to: --tls-certificate")
     if settings.get("proxy_protocol") and not settings.get("trusted_proxies"):
         raise PGNetError("--proxy-protocol needs the proxies' addresses: --trusted-proxies")
     most = limits.max_connections

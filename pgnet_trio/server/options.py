@@ -12,6 +12,7 @@ import attrs
 from pgnet_trio.author_classes import near_miss
 from pgnet_trio.environment import Environment
 from pgnet_trio.game import Game
+from pgnet_trio.server.certificate import Certificate
 from pgnet_trio.server.http.files import Site
 from pgnet_trio.server.http.origins import OriginRule
 from pgnet_trio.server.limits import Limits
@@ -43,6 +44,7 @@ class Options:
         trusted_proxies: The proxies that are believed when they say whose connection they pass on.
         origins: Which pages may open a WebSocket, and by which names browsers may ask.
         site: The author's pages; None for none.
+        certificate: What the server speaks TLS with; None where it does not.
         watchdog: Seconds that a game may block; None for any time.
         watchdog_exit: Seconds of that after which the process ends; None for never.
     """
@@ -68,6 +70,7 @@ class Options:
     proxy_protocol: bool
     origins: OriginRule
     site: Site | None
+    certificate: Certificate | None
     watchdog: float | None
     watchdog_exit: float | None
     limits: Limits

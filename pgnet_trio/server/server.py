@@ -20,6 +20,7 @@ from pgnet_trio.messages import DEFAULT_PORT, check_port
 from pgnet_trio.protocol.v2 import SUBPROTOCOL_2_1
 from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.server.admission import FailedLogins
+from pgnet_trio.server.certificate import Certificate
 from pgnet_trio.server.connections.serving import handle_transport
 from pgnet_trio.server.games.saves import SaveMemory
 from pgnet_trio.server.http.files import Site
@@ -88,12 +89,18 @@ class Server:
             the header is ignored.
         proxy_protocol: Whether the trusted proxies begin each connection with the header of the
             PROXY protocol, version 1 or 2; a connection of theirs without it is closed.
+        tls_certificate: A file with a certificate in PEM, and those of its authorities after it:
+            the server then speaks TLS, to programs (``wss://``) and to browsers (``https://``), and
+            nothing else. Files that are renewed hold for the connections that come then.
+        tls_key: The file with the certificate's private key in PEM, without a password; None where
+            it is in the file with the certificate.
         site: Pages that browsers are shown on the same port, beside the client for browsers.
         allowed_origins: The origins of other pages, such as ``"https://example.org"``, that may
             speak to this server; ``"*"`` for all of them, ``"null"`` for pages that are files. The
             pages of the server itself always may, and so may all programs that are no browsers.
         allowed_hosts: The names of this server, such as ``"play.example.org"``, by which browsers
-            may ask for it, beside its addresses, ``localhost`` and the machine's own name.
+            may ask for it, beside its addresses, ``localhost`` and the machine's own name. With
+            *tls_certificate* any name will do: browsers have compared it with the certificate.
         watchdog: Seconds after which a game that holds up all others, by a call that blocks, is
             named in the log, with the line, and again and again while that lasts; None: it is not
             looked for.
@@ -104,6 +111,7 @@ class Server:
             switches one off.
 
     Raises:
+        ServerError: The certificate for TLS cannot be used.
         StorageError: The key file cannot be used.
         TypeError: An option is of another type, or there is none of that name.
         ValueError: An option makes no sense.
@@ -131,6 +139,8 @@ class Server:
         minimum_protocol: int = 1,
         trusted_proxies: Iterable[str] = (),
         proxy_protocol: bool = False,
+        tls_certificate: str | Path | None = None,
+        tls_key: str | Path | None = None,
         site: Site | None = None,
         allowed_origins: Iterable[str] = (),
         allowed_hosts: Iterable[str] = (),
@@ -169,7 +179,18 @@ class Server:
             raise ValueError("proxy_protocol needs the addresses of the proxies: trusted_proxies.")
         if not (site is None or isinstance(site, Site)):
             raise TypeError(f"site: expected a Site such as Site('web'), or None; got {site!r}.")
-        origins = OriginRule(allowed_origins, allowed_hosts, own_name=socket.gethostname())
+        certificate = None
+        if tls_certificate is not None:
+            key_of_certificate = None if tls_key is None else Path(tls_key)
+            certificate = Certificate(Path(tls_certificate), key_of_certificate)
+        elif tls_key is not None:
+            raise ValueError("tls_key needs the certificate that it belongs to: tls_certificate.")
+        origins = OriginRule(
+            allowed_origins,
+            allowed_hosts,
+            own_name=socket.gethostname(),
+            with_tls=certificate is not None,
+        )
         environment = environment or Environment()
         store = save_file if isinstance(save_file, Store) else None
         save_path = None
@@ -203,6 +224,7 @@ class Server:
             proxy_protocol=proxy_protocol,
             origins=origins,
             site=site,
+            certificate=certificate,
             watchdog=watchdog,
             watchdog_exit=watchdog_exit,
             limits=Limits(**limits),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import ssl
@@ -12,7 +13,7 @@ import trio
 from pgnet_trio.errors import ProtocolError
 from pgnet_trio.transport.proxy_protocol import MAX_HEADER_SIZE, ProxyHeader
 from pgnet_trio.transport.rules import CLOSE_TIMEOUT
-from pgnet_trio.transport.streams import close_at_once
+from pgnet_trio.transport.streams import broken, close_at_once
 
 if TYPE_CHECKING:
     from pgnet_trio.transport.pipes import BytePipe
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TOO_EARLY",
     "HeadEnd",
+    "accept_tls",
     "make_host_header",
     "open_stream",
     "read_proxy_header",
@@ -28,6 +30,12 @@ __all__ = [
 
 TOO_EARLY = "something came with the handshake\n"
 """The answer to a client that sends more than its request before it has the answer."""
+
+NO_TLS = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 53\r\n"
+    b"Connection: close\r\n\r\nThis server speaks TLS: the address begins https://.\n"
+)
+"""The answer to a client that speaks HTTP where TLS was expected."""
 
 # h11 finds the end of the headers in the same way.
 _BLANK_LINE = re.compile(rb"\n\r?\n")
@@ -80,6 +88,38 @@ async def open_stream(host: str, port: int, ssl_context: ssl.SSLContext | None) 
     except BaseException:
         await close_at_once(stream)
         raise
+
+
+async def accept_tls(source: socket.socket, context: ssl.SSLContext) -> trio.abc.Stream:
+    """Shake hands as the server of a TLS connection.
+
+    Nothing here has a deadline: use a cancel scope.
+
+    Args:
+        source: An accepted connection, which this owns. It is closed where there is no handshake.
+        context: Has the certificate.
+
+    Returns:
+        The connection as a stream.
+
+    Raises:
+        trio.BrokenResourceError: The client is gone, or did not agree.
+    """
+    plain = trio.SocketStream(trio.socket.from_stdlib_socket(source))
+    stream = trio.SSLStream(plain, context, server_side=True, https_compatible=True)
+    try:
+        await stream.do_handshake()
+    except trio.BrokenResourceError as error:
+        if getattr(error.__cause__, "reason", None) == "HTTP_REQUEST":
+            # What a browser sends for an address without https://.
+            with trio.move_on_after(CLOSE_TIMEOUT), contextlib.suppress(trio.BrokenResourceError):
+                await plain.send_all(NO_TLS)
+        await close_at_once(plain)
+        raise broken(error) from error
+    except BaseException:
+        await close_at_once(plain)
+        raise
+    return stream
 
 
 async def read_proxy_header(source: socket.socket) -> str | None:

@@ -14,7 +14,8 @@ __all__ = ["broken", "close_at_once", "detach", "helper_nursery", "peer_address"
 def broken(cause: Exception) -> trio.BrokenResourceError:
     """Return the error of a link that a stream or socket has found to be broken."""
     # For a TLS error, the text is in the cause: that of Trio's own error is empty.
-    return trio.BrokenResourceError(f"the link broke: {str(cause) or cause.__cause__}")
+    why = str(cause) or str(cause.__cause__ or "") or "the other end is gone"
+    return trio.BrokenResourceError(f"the link broke: {why}")
 
 
 def detach(stream: trio.SocketStream) -> socket.socket:

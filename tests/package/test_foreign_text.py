@@ -116,6 +116,8 @@ OURS = {
     "self._path": "a path that the host chose",
     "self._path.name": "a path that the host chose",
     "self._path.with_suffix('.sqlite').name": "a path that the host chose",
+    "self._certificate": "a path that the host chose",
+    "self._key": "a path that the host chose",
     "self._log_path": "a path that the host chose",
     "aside.name": "a path that this package chose",
     "old.name": "a path that this package chose",

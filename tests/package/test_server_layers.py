@@ -22,6 +22,7 @@ SERVER_LAYERS = (
     "password_checks",
     "shutdown",
     "proxies",
+    "certificate",
     # Requests that are no WebSockets: the rules first, and then the task.
     "http.answers",
     "http.head",

@@ -47,7 +47,7 @@ from pgnet_trio.transport.frames import frame as make_frame
 from pgnet_trio.transport.handshake import make_host_header
 from pgnet_trio.transport.pipes import SocketPipe
 from pgnet_trio.transport.rules import MAX_FRAGMENTS
-from pgnet_trio.transport.streams import detach
+from pgnet_trio.transport.streams import broken, detach
 from tests.kit import transports
 from tests.kit.tasks import Bystander
 from tests.kit.transports import (
@@ -1515,6 +1515,17 @@ def test_the_host_of_a_request_has_its_port_and_no_zone(
     host: str, port: int, tls: bool, header: str
 ) -> None:
     assert make_host_header(host, port, tls=tls) == header
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (trio.BrokenResourceError("no route"), "the link broke: no route"),
+        (trio.BrokenResourceError(), "the link broke: the other end is gone"),
+    ],
+)
+def test_an_error_of_a_link_says_what_it_knows(error: Exception, says: str) -> None:
+    assert str(broken(error)) == says
 
 
 class TestTheShortWay:

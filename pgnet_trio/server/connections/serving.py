@@ -22,7 +22,7 @@ from pgnet_trio.server.connections.login import Login
 from pgnet_trio.server.connections.place import ConnectionRefused, Place
 from pgnet_trio.server.connections.reader import read_requests
 from pgnet_trio.server.sessions.handle import ConnectionHandle
-from pgnet_trio.transport.handshake import read_proxy_header
+from pgnet_trio.transport.handshake import accept_tls, read_proxy_header
 from pgnet_trio.transport.pipes import open_pipe
 from pgnet_trio.transport.rules import GOING_AWAY, TRY_AGAIN_LATER
 
@@ -126,7 +126,10 @@ async def _accept(
         # Nobody else has the socket yet, who could close it.
         source.close()
         raise
-    async with open_pipe(source, peer) as pipe:
+    stream: socket.socket | trio.abc.Stream = source
+    if options.certificate is not None:
+        stream = await accept_tls(source, options.certificate.context(trio.current_time()))
+    async with open_pipe(stream, peer) as pipe:
         opening = await pages.read_opening(pipe)
         if opening is not None and not opening.asks_for_websocket:
             login_scope.deadline = math.inf

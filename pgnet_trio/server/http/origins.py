@@ -31,6 +31,8 @@ class OriginRule:
             ``"null"`` for pages without an origin.
         allowed_hosts: Names of this server, beside its addresses, ``localhost`` and its own name.
         own_name: The machine's own name.
+        with_tls: Whether the server speaks TLS: browsers then have compared the name that they ask
+            for with the certificate, which no other page's name can pass.
 
     Raises:
         TypeError: They are no lists of texts.
@@ -43,7 +45,9 @@ class OriginRule:
         allowed_hosts: Iterable[str] = (),
         *,
         own_name: str = "",
+        with_tls: bool = False,
     ) -> None:
+        self._with_tls = with_tls
         self._origins = frozenset(
             map(_check_origin, _texts("allowed_origins", allowed_origins, "'https://example.org'"))
         )
@@ -67,7 +71,7 @@ class OriginRule:
         if refusal is not None:
             return refusal
         origin = origin.lower()
-        if ANY in self._origins or origin in self._origins or _is_of_host(origin, host or ""):
+        if ANY in self._origins or origin in self._origins or self._is_own(origin, host or ""):
             return None
         return (
             "pages of this origin may not speak to this server; its host can list it among "
@@ -80,7 +84,7 @@ class OriginRule:
         Args:
             host: What the request says in ``Host``; None where it says nothing, as no browser does.
         """
-        if host is None:
+        if host is None or self._with_tls:
             return None
         match = _HOST.fullmatch(host.lower())
         name = "" if match is None else match["name"].rstrip(".")
@@ -91,13 +95,14 @@ class OriginRule:
             "allowed hosts"
         )
 
-
-def _is_of_host(origin: str, host: str) -> bool:
-    match = _ORIGIN.fullmatch(origin)
-    if match is None or match["scheme"] not in _DEFAULT_PORTS:
-        return False
-    default = _DEFAULT_PORTS[match["scheme"]]
-    return match["authority"].removesuffix(default) == host.lower().removesuffix(default)
+    def _is_own(self, origin: str, host: str) -> bool:
+        match = _ORIGIN.fullmatch(origin)
+        # Behind a proxy with TLS, pages come by https:// too.
+        schemes = ["https"] if self._with_tls else _DEFAULT_PORTS
+        if match is None or match["scheme"] not in schemes:
+            return False
+        default = _DEFAULT_PORTS[match["scheme"]]
+        return match["authority"].removesuffix(default) == host.lower().removesuffix(default)
 
 
 def _is_address(name: str) -> bool:
