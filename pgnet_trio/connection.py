@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
@@ -12,6 +13,7 @@ import trio
 from pgnet_trio.errors import CryptoError, Disconnected, ProtocolError
 from pgnet_trio.timers import Timer
 from pgnet_trio.transport.rules import GOING_AWAY, POLICY_VIOLATION
+from pgnet_trio.transport.streams import close_at_once
 
 if TYPE_CHECKING:
     from pgnet_trio.transport import Transport
@@ -65,7 +67,7 @@ class Connection(Generic[EventT]):
 
     One task reads: it awaits `receive` in a loop. Any task may queue something in the protocol and
     then call `flush`, which writes at once where the transport has room. Most of the time there is
-    no other task: `open` starts one when something has to wait to be written, when the peer is
+    no other task. One is started when something has to wait to be written, when the peer is
     silent, and to close the connection when the protocol has ended.
 
     Args:
@@ -116,37 +118,53 @@ class Connection(Generic[EventT]):
         self._ended = False
         # Whether some task closes the connection already.
         self._closing = False
-        # Where the task that helps is started, and whether it runs.
+        # Where the task that helps is started, and its scope while it runs.
         self._helpers: trio.Nursery | None = None
-        self._helping = False
+        self._help_scope: trio.CancelScope | None = None
+        # Set when that task has ended; made by who waits for that.
+        self._help_ended: trio.Event | None = None
+        # What it raised, though it must not.
+        self._help_failure: Exception | None = None
         # When to look for silence; None where that is never.
         self._timer: Timer | None = None
         self._is_silent = self._pinged = False
         self._heard_before = -math.inf
         self._writable = trio.lowlevel.ParkingLot()
 
-    @contextlib.asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
+    def open(self, helpers: trio.Nursery) -> AbstractAsyncContextManager[object]:
         """Keep the connection alive while the block runs, and close it at the end of the block.
 
         When the block ends, also by an error or a cancellation, the connection is closed and no
         task is left. The end of the connection does not cancel the block: `receive` raises.
+
+        Args:
+            helpers: Where a task is started while one is needed. A nursery of the connection's
+                own, which nobody needs most of the time, would take a kilobyte.
         """
-        async with trio.open_nursery() as nursery:
-            self._helpers = nursery
-            self.transport.on_unsent = self._stall
-            if min(self._ping_interval, self._keepalive_timeout) < math.inf:
-                self._timer = Timer(self._notice_silence)
-                self._set_timer()
-            if self._needs_help:
-                self._call_for_help()
-            try:
-                yield
-            finally:
-                await self.aclose()
-                self.transport.on_unsent = None
-                self._helpers = None
-                nursery.cancel_scope.cancel()
+        self._helpers = helpers
+        return self
+
+    async def __aenter__(self) -> None:
+        self.transport.on_unsent = self._stall
+        if min(self._ping_interval, self._keepalive_timeout) < math.inf:
+            self._timer = Timer(self._notice_silence)
+            self._set_timer()
+        if self._needs_help:
+            self._call_for_help()
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await self.aclose()
+        finally:
+            self.transport.on_unsent = None
+            self._helpers = None
+            if self._help_scope is not None:
+                self._help_ended = trio.Event()
+                self._help_scope.cancel()
+                with trio.CancelScope(shield=True):
+                    await self._help_ended.wait()
+        if self._help_failure is not None:
+            raise self._help_failure
 
     async def receive(self) -> Sequence[EventT]:
         """Wait for the next events; at least one.
@@ -301,9 +319,9 @@ class Connection(Generic[EventT]):
 
     def _call_for_help(self) -> None:
         """Start the task that helps, unless it runs already."""
-        if self._helpers is not None and not (self._helping or self._ended):
-            self._helping = True
-            self._helpers.start_soon(self._help)
+        if self._helpers is not None and self._help_scope is None and not self._ended:
+            self._help_scope = trio.CancelScope()
+            self._helpers.start_soon(self._help_contained, self._help_scope)
 
     @property
     def _needs_help(self) -> bool:
@@ -311,8 +329,24 @@ class Connection(Generic[EventT]):
             self._stalled or self._protocol.closing or self._write_failure or self._is_silent
         )
 
+    async def _help_contained(self, scope: trio.CancelScope) -> None:
+        """Help, in a nursery of others: what goes wrong here is for this connection alone."""
+        try:
+            with scope:
+                await self._help()
+        except Exception as error:
+            self._help_failure = error
+            self._end("an error at this side")
+            # The task that reads finds out by this.
+            await close_at_once(self.transport)
+        finally:
+            self._help_scope = None
+            if self._help_ended is not None:
+                self._help_ended.set()
+
     async def _help(self) -> None:
         """Write what had to wait, ping a silent peer, and close if it stays silent or has ended."""
+        await trio.lowlevel.checkpoint()
         while self._needs_help and not self._ended:
             if self._stalled:
                 await self._write_out()
@@ -332,9 +366,8 @@ class Connection(Generic[EventT]):
         if self._ended:
             await self._close_transport(GOING_AWAY, self.close_reason)
             return
-        self._helping = False
+        # No await from here to the end of this task: what comes up afterwards starts another one.
         self._set_timer()
-        await trio.lowlevel.checkpoint()
 
     def _set_timer(self) -> None:
         """Look for silence when nothing more has been heard for as long as that may be."""
@@ -349,7 +382,7 @@ class Connection(Generic[EventT]):
 
     def _notice_silence(self) -> None:
         # While the task that helps writes, it sees to the timer afterwards.
-        if self._helping:
+        if self._help_scope is not None:
             return
         if self._last_heard > self._heard_before:
             self._set_timer()

@@ -287,7 +287,7 @@ class ClientSession:
                     reached = True
                     endpoint = self._make_endpoint(transport)
                     connection = self._make_connection(transport, endpoint)
-                    async with connection.open():
+                    async with trio.open_nursery() as helpers, connection.open(helpers):
                         events = await self._log_in(connection, endpoint, scope, deadline)
                         scope.deadline = math.inf
                         if self.end_reason is not None:

@@ -137,7 +137,7 @@ async def _serve(room: RoomTask, username: str, transport: Transport) -> None:
     )
     handle = ConnectionHandle(connection, protocol)
     seat = _Seat(room)
-    async with connection.open():
+    async with trio.open_nursery() as helpers, connection.open(helpers):
         with contextlib.suppress(Disconnected):
             await _wait_for_log_in(connection)
             async with trio.open_nursery() as nursery:

@@ -96,8 +96,8 @@ class TaskStats:
     """The tasks that the server runs at the top of its nursery tree.
 
     Attributes:
-        connections: One for each connection, inside the process too.
-        services: One for each game and each session, and the autosave.
+        connections: One for each connection, inside the process too, and those that help them.
+        services: One for each game, and for each session that has something to do; the autosave.
     """
 
     connections: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import trio
 
@@ -25,7 +26,14 @@ def detach(stream: trio.SocketStream) -> socket.socket:
     return socket.socket(family, kind, protocol, fileno=wrapped.detach())
 
 
-async def close_at_once(resource: trio.abc.AsyncResource) -> None:
+class Closable(Protocol):
+    """Anything that is closed by awaiting."""
+
+    def aclose(self) -> Awaitable[None]:
+        """Close; when this is cancelled, at once."""
+
+
+async def close_at_once(resource: Closable) -> None:
     """Close without waiting, and without raising ``trio.Cancelled``, even when cancelled."""
     with trio.CancelScope(shield=True) as scope:
         scope.cancel()

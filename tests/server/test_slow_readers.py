@@ -392,7 +392,7 @@ async def test_bytes_that_trickle_are_progress(autojump_clock: MockClock) -> Non
     transport = Trickle(1, "peer", v2.SUBPROTOCOL)
     protocol = v2.ServerProtocol(None, os.urandom, offered=[v2.SUBPROTOCOL], max_frame_size=None)
     connection = Connection(transport, protocol, ping_interval=None, keepalive_timeout=20)
-    async with connection.open():
+    async with trio.open_nursery() as helpers, connection.open(helpers):
         connection.flush()
         await trio.sleep(110)
         # It was silent all the time, since it was not asked: now it would be, and has time for it.
@@ -489,7 +489,7 @@ async def test_pings_and_pongs_go_over_memory_too(answers: bool, autojump_clock:
                     protocol.accept("", bytes(32), ServerDelivery())
                     connection.flush()
 
-    async with client.open(), server.open():
+    async with trio.open_nursery() as helpers, client.open(helpers), server.open(helpers):
         client.flush()
         with trio.move_on_after(1):
             async with trio.open_nursery() as nursery:

@@ -92,7 +92,7 @@ async def connected(
         connection = Connection(
             transport, protocol, ping_interval=None, keepalive_timeout=keepalive_timeout
         )
-        async with connection.open():
+        async with trio.open_nursery() as helpers, connection.open(helpers):
             yield connection, protocol, peer
 
 
@@ -205,7 +205,7 @@ class Halved(Transport):
 async def test_who_waited_for_room_waits_again_where_that_was_not_enough() -> None:
     transport = Halved(3)
     connection = Connection(transport, Saying(), ping_interval=None, keepalive_timeout=None)
-    async with connection.open():
+    async with trio.open_nursery() as helpers, connection.open(helpers):
         assert transport.on_unsent is not None
         transport.on_unsent()
         await wait_all_tasks_blocked()
@@ -231,7 +231,7 @@ async def test_pings_one_after_the_other_hold_up_nothing_that_is_said(library: s
                 await trio.lowlevel.checkpoint()
 
         with trio.fail_after(20):
-            async with connection.open(), trio.open_nursery() as nursery:
+            async with trio.open_nursery() as nursery, connection.open(nursery):
                 nursery.start_soon(connection.receive)
                 nursery.start_soon(flood)
                 nursery.start_soon(say)

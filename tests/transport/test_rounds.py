@@ -403,7 +403,7 @@ async def listening(
         connection: Connection[bytes] = Connection(
             transport, Words(), ping_interval=None, keepalive_timeout=None
         )
-        async with connection.open(), trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery, connection.open(nursery):
             nursery.start_soon(found.run, connection)
             await wait_all_tasks_blocked()
             yield found, peer

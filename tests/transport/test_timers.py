@@ -127,7 +127,7 @@ async def connected(
     connection = Connection(
         ours, protocol, ping_interval=ping_interval, keepalive_timeout=keepalive_timeout
     )
-    async with connection.open():
+    async with trio.open_nursery() as helpers, connection.open(helpers):
         yield connection, protocol, theirs
     await theirs.aclose()
 
@@ -207,3 +207,56 @@ async def test_idle_connections_have_no_task_of_their_own() -> None:
             await stack.enter_async_context(connected(15, 20))
         await wait_all_tasks_blocked()
         assert len(running_tasks()) == before
+
+
+async def test_a_task_that_helps_and_fails_ends_its_own_connection_alone(
+    autojump_clock: MockClock,
+) -> None:
+    class Faulty(Pinged):
+        def ping(self) -> bool:
+            raise ValueError("a fault of our own")
+
+    faulty, good = memory_pair(), memory_pair()
+    ended: list[float] = []
+    async with trio.open_nursery() as nursery:
+        others = Connection(good[0], Pinged(), ping_interval=None, keepalive_timeout=None)
+        async with others.open(nursery):
+            connection = Connection(faulty[0], Faulty(), ping_interval=5, keepalive_timeout=20)
+            with pytest.raises(ValueError, match="a fault of our own"):
+                async with connection.open(nursery):
+                    await hear(connection, ended)
+            await good[1].send("still here")
+            assert await others.receive() == ["still here"]
+    assert ended == [5]
+    with pytest.raises(trio.EndOfChannel):
+        await faulty[1].receive()
+
+
+async def test_no_task_is_left_of_a_connection_that_was_closed_while_one_helped(
+    autojump_clock: MockClock,
+) -> None:
+    class Full(MemoryTransport):
+        """Never has room."""
+
+        def send_nowait(self, message: str | bytes) -> bool:
+            return False
+
+        async def drain(self) -> None:
+            await trio.sleep_forever()
+
+    class Talking(Pinged):
+        waiting = True
+
+        def next_message(self) -> str | None:  # type: ignore[override]
+            return "something"
+
+    async with trio.open_nursery() as nursery:
+        before = len(nursery.child_tasks)
+        connection = Connection(
+            Full(1, None, None), Talking(), ping_interval=None, keepalive_timeout=None
+        )
+        async with connection.open(nursery):
+            connection.flush()
+            await wait_all_tasks_blocked()
+            assert len(nursery.child_tasks) == before + 1
+        assert len(nursery.child_tasks) == before

@@ -249,7 +249,7 @@ async def _converse(
         pace=None if trusted else _pace_of(protocol, limits.requests_per_second),
     )
     handle = ConnectionHandle(connection, protocol)
-    async with connection.open():
+    async with connection.open(context.connections):
         session = None
         reason, for_good = "", False
         try:
