@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 import trio
 
+from pgnet_trio.server.cluster import engine as engine_module
 from pgnet_trio.server.cluster.errors import (
     Fenced,
     LeaseLapsed,
@@ -544,26 +544,22 @@ async def test_mail_is_there_until_it_is_done(bench: Bench) -> None:
     assert await bench.first.send_mail([second], b"three") == frozenset()
 
 
-async def test_mail_and_arrivals_wake_the_node_they_are_for(bench: Bench) -> None:
+async def test_mail_and_arrivals_wake_the_node_they_are_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "LOOK_INTERVAL", 1000.0)
     first, second = await two_nodes(bench)
     room = await claim(bench.first, first, Created)
-
-    async def woken(engine: Engine, node: int, work: Callable[[], Awaitable[object]]) -> None:
-        while True:
-            start = trio.current_time()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(engine.wait_for_news, node)
-                await work()
-            # Not the look each second.
-            if trio.current_time() - start < 0.9:
-                return
-
-    with trio.fail_after(20):
-        await woken(bench.second, second, lambda: bench.first.send_mail([second], b""))
-        await woken(bench.first, first, lambda: bench.second.ask_to_drain(first))
-        over = RoomSave("table 1", room.epoch)
-        await bench.first.hand_over(over, second, b"")
-        assert await bench.second.next_arrival(second) is not None
+    with trio.fail_after(30):
+        await bench.first.send_mail([second], b"")
+        await bench.second.wait_for_news(second)
+        await bench.second.ask_to_drain(first)
+        await bench.first.wait_for_news(first)
+        await bench.first.hand_over(RoomSave("table 1", room.epoch), second, b"")
+        await bench.second.wait_for_news(second)
+    with trio.move_on_after(0.01) as scope:
+        await bench.second.wait_for_news(second)
+    assert scope.cancelled_caught
 
 
 # Accounts

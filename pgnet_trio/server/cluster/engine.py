@@ -79,6 +79,8 @@ class BaseEngine(ABC):
         self._patience = patience
         self._environment = environment or Environment()
         self._wakeups = Wakeups()
+        # Nodes whose last renewal got no answer that was heard.
+        self._unheard: set[int] = set()
 
     def now(self) -> float:
         """Return the time by the node's own clock, which goes on while the machine sleeps."""
@@ -146,23 +148,27 @@ class BaseEngine(ABC):
         )
 
     async def renew(self, node: int, *, load: float = 0.0) -> Lease:
-        """Renew a node's lease, also one that has lapsed.
+        """Renew a node's lease, also one that has lapsed; not while another call does so.
 
         Args:
             node: The node's id.
             load: How much it has to do now.
 
         Returns:
-            The lease. Where it had lapsed, it says which rooms the node still has.
+            The lease. Where it had lapsed, it says which rooms the node still has. So it does
+            after a renewal whose answer was not heard, since that one may have said so.
 
         Raises:
             NodeGone: The lease was over for too long, and the node has nothing any more.
         """
-        asked = self.now()
-        return self._lease(asked, await self._renew(lambda tables: tables.renew(node, load)))
+        asked, list_rooms = self.now(), node in self._unheard
+        self._unheard.add(node)
+        renewal = await self._renew(lambda tables: tables.renew(node, load, list_rooms=list_rooms))
+        self._unheard.discard(node)
+        return self._lease(asked, renewal)
 
     async def _renew(self, work: Callable[[Tables], Renewal]) -> Renewal:
-        return await self._change(work)
+        return await self._transact(work, writes=True)
 
     def _lease(self, asked: float, renewal: Renewal) -> Lease:
         node, draining, rooms = renewal
@@ -201,7 +207,9 @@ class BaseEngine(ABC):
     ) -> Claim:
         """Find a room, or take it and restore it from its save, or make it, whichever it takes.
 
-        However many nodes ask at once, one of them gets the room, and the others find it there.
+        However many nodes ask at once, one of them gets the room, and the others find it there. An
+        answer that comes after the node's lease has lapsed meanwhile does not count: the lease says
+        which rooms are left.
 
         Args:
             node: Who asks, with a lease that holds.

@@ -100,7 +100,7 @@ class MemoryNodes(MemoryAccounts):
         done = self._done(operation)
         if done is not None:
             (node,) = done
-            return self.renew(node, load)
+            return self.renew(node, load, list_rooms=False)
         now = self._clock()
         if self._is_taken(name, now):
             raise NameInUse(f"There is a node {name!r} already; choose another name.")
@@ -110,7 +110,7 @@ class MemoryNodes(MemoryAccounts):
         self._note(operation, node)
         return node, False, None
 
-    def renew(self, node: int, load: float) -> Renewal:
+    def renew(self, node: int, load: float, *, list_rooms: bool) -> Renewal:
         """See `Engine.renew`."""
         row = self._node(node)
         now = self._clock()
@@ -120,7 +120,7 @@ class MemoryNodes(MemoryAccounts):
         self._note_renewal(now)
         row.renewed, row.expires, row.load = now, now + self._lease, load
         rooms = {name: room.epoch for name, room in self._rooms.items() if room.node == node}
-        return node, row.draining, rooms if lapsed else None
+        return node, row.draining, rooms if lapsed or list_rooms else None
 
     def resign(self, node: int) -> None:
         """See `Engine.resign`."""
@@ -177,7 +177,9 @@ class MemoryNodes(MemoryAccounts):
         try:
             return self._nodes[node]
         except KeyError:
-            raise NodeGone(f"There is no node {node} any more; register anew.") from None
+            raise NodeGone(
+                f"There is no node {node} any more; whoever it was has to register anew."
+            ) from None
 
     def _require_lease(self, node: int, now: float) -> NodeRow:
         row = self._node(node)

@@ -141,7 +141,7 @@ class PostgresEngine(Engine):
 
     def _open(self) -> Connection:
         try:
-            connection = self._connect()
+            connection = self._connect_to_listen()
             version = connection.info.server_version // 10_000
             if version < OLDEST_VERSION:
                 connection.close()
@@ -184,6 +184,11 @@ class PostgresEngine(Engine):
         self._configure(connection)
         return connection
 
+    def _connect_to_listen(self) -> Connection:
+        connection = self._connect()
+        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._schema)))
+        return connection
+
     def _configure(self, connection: Connection) -> None:
         milliseconds = round(self._patience * 1000)
         for name, value in (
@@ -205,10 +210,7 @@ class PostgresEngine(Engine):
         return await self._call(self._threads, self._pooled, work)
 
     async def _renew(self, work: Callable[[Tables], Renewal]) -> Renewal:
-        try:
-            return await self._call(self._lease_thread, self._for_leases, work)
-        except OutcomeUnknown:
-            return await self._call(self._lease_thread, self._for_leases, work)
+        return await self._call(self._lease_thread, self._for_leases, work)
 
     async def _call(
         self,
@@ -325,7 +327,7 @@ class PostgresEngine(Engine):
         while True:
             try:
                 if connection is None:
-                    connection = await trio.to_thread.run_sync(self._connect)
+                    connection = await trio.to_thread.run_sync(self._connect_to_listen)
                 await self._listen_on(connection)
             except (psycopg.Error, OSError) as error:
                 logger.warning("The engine does not wake nodes now: %s", one_line(error))
@@ -336,8 +338,6 @@ class PostgresEngine(Engine):
             await trio.sleep(LOOK_INTERVAL)
 
     async def _listen_on(self, connection: Connection) -> None:
-        channel = sql.SQL("LISTEN {}").format(sql.Identifier(self._schema))
-        await trio.to_thread.run_sync(lambda: connection.execute(channel))
         while True:
             await trio.lowlevel.wait_readable(connection.fileno())
             notes = await trio.to_thread.run_sync(lambda: list(connection.notifies(timeout=0)))

@@ -67,7 +67,7 @@ class Lease:
         deadline: When the right ends, by the node's own clock (`Engine.now`). It is counted from
             before the engine was asked, so it never ends later than the engine thinks.
         draining: Whether the node is to give its rooms away.
-        rooms: None in the ordinary case. Where the lease had lapsed before it was renewed: all
+        rooms: None in the ordinary case. Where the lease may have lapsed before it was renewed: all
             rooms that are still the node's, with their epochs; the others have been taken.
     """
 

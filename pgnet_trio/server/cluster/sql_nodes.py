@@ -45,7 +45,7 @@ class SQLNodes(SQLOperations):
         """See `Engine.register`."""
         done = self._done(operation)
         if done is not None:
-            return self.renew(done[0], load)
+            return self.renew(done[0], load, list_rooms=False)
         self._tx.lock_names()
         now = self._tx.now()
         if self._is_taken(name, now):
@@ -65,10 +65,10 @@ class SQLNodes(SQLOperations):
         self._note(operation, node)
         return node, False, None
 
-    def renew(self, node: int, load: float) -> Renewal:
+    def renew(self, node: int, load: float, *, list_rooms: bool) -> Renewal:
         """See `Engine.renew`."""
         if not self._tx.execute("SELECT id FROM nodes WHERE id = %s FOR UPDATE", node):
-            raise NodeGone(f"There is no node {node} any more; register anew.")
+            raise _gone(node)
         now = self._tx.now()
         (row,) = self._tx.execute(f"{_NODE} WHERE id = %s", node)
         lapsed = not holds(row, now)
@@ -85,7 +85,7 @@ class SQLNodes(SQLOperations):
             load,
             node,
         )
-        if not lapsed:
+        if not (lapsed or list_rooms):
             return node, bool(row[5]), None
         rooms = self._tx.execute("SELECT name, epoch FROM rooms WHERE node = %s", node)
         return node, bool(row[5]), {as_text(name): epoch for name, epoch in rooms}
@@ -107,7 +107,7 @@ class SQLNodes(SQLOperations):
         """See `Engine.ask_to_drain`."""
         statement = "UPDATE nodes SET draining = 1 WHERE id = %s RETURNING id"
         if not self._tx.execute(statement, node):
-            raise NodeGone(f"There is no node {node} any more.")
+            raise _gone(node)
         self._tx.woken.add(node)
 
     def tidy(self) -> None:
@@ -160,9 +160,13 @@ class SQLNodes(SQLOperations):
 
     def _require_lease(self, nodes: dict[int, Row], node: int, now: float) -> None:
         if node not in nodes:
-            raise NodeGone(f"There is no node {node} any more; register anew.")
+            raise _gone(node)
         if not holds(nodes[node], now):
             raise LeaseLapsed(f"The lease of the node {node} is over; renew it.")
+
+
+def _gone(node: int) -> NodeGone:
+    return NodeGone(f"There is no node {node} any more; whoever it was has to register anew.")
 
 
 def holds(row: Row, now: float) -> bool:

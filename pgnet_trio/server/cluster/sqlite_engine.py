@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pgnet_trio.environment import Environment
     from pgnet_trio.server.cluster.tables import Tables
 
-__all__ = ["SQLiteEngine"]
+__all__ = ["SQLiteEngine", "SQLiteTransaction"]
 
 _MOST_THREADS = 4
 _RETRY_OPENING = 0.05
@@ -191,7 +191,7 @@ class SQLiteEngine(Engine):
         *,
         writes: bool,
     ) -> tuple[T, dict[int, str]]:
-        transaction = _SQLiteTransaction(connection, self._clock, self._wake_address)
+        transaction = SQLiteTransaction(connection, self._clock, self._wake_address)
         if not writes:
             connection.execute("BEGIN")
             try:
@@ -253,7 +253,7 @@ class SQLiteEngine(Engine):
                 sender.sendto(str(node).encode(), (_LOOPBACK, int(address)))
 
 
-class _SQLiteTransaction(Transaction):
+class SQLiteTransaction(Transaction):
     """A transaction of SQLite, which lets in one writer at a time."""
 
     def __init__(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Renewal", "Tables"]
 
 Renewal = tuple[int, bool, Mapping[str, int] | None]
-"""A node's id, whether it is being drained, and its rooms where its lease had lapsed."""
+"""A node's id, whether it is being drained, and its rooms where its lease may have lapsed."""
 
 
 class Tables(ABC):
@@ -45,7 +45,7 @@ class Tables(ABC):
         """See `Engine.register`."""
 
     @abstractmethod
-    def renew(self, node: int, load: float) -> Renewal:
+    def renew(self, node: int, load: float, *, list_rooms: bool) -> Renewal:
         """See `Engine.renew`."""
 
     @abstractmethod
