@@ -1,0 +1,359 @@
+"""PostgreSQL that crashes, hangs, is cut off, full or read-only, and calls that are cancelled."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from pgnet_trio.server.cluster import threads
+from pgnet_trio.server.cluster.errors import EngineError, EngineUnavailable, OutcomeUnknown
+from pgnet_trio.server.cluster.records import Created, Found, NewRoom, Restored, RoomSave
+from tests.cluster import postgres
+from tests.cluster.conftest import running
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from pgnet_trio.server.cluster.postgres_engine import PostgresEngine
+    from tests.cluster.postgres import Postgres
+
+pytestmark = pytest.mark.skipif(bool(postgres.missing()), reason=postgres.missing())
+
+ROOM = NewRoom()
+DEADLINE = 30.0
+
+_schemas = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def second_server(postgres_data: Path) -> Iterator[Postgres]:
+    with postgres.new_server(postgres_data) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres(second_server: Postgres) -> Iterator[Postgres]:
+    """A server that the test may stop, and that runs again after it."""
+    yield second_server
+    second_server.resume()
+    second_server.start()
+
+
+def new_engine(conninfo: str, schema: str, *, patience: float = 5.0) -> PostgresEngine:
+    from pgnet_trio.server.cluster.postgres_engine import PostgresEngine
+
+    return PostgresEngine(conninfo, schema=schema, patience=patience)
+
+
+@pytest.fixture
+def schema() -> str:
+    return f"faults{next(_schemas)}"
+
+
+@contextmanager
+def connected(server: Postgres, schema: str) -> Iterator[psycopg.Connection]:
+    """Look at the tables as another program does."""
+    import psycopg
+
+    options = f"-c search_path={schema}"
+    with psycopg.connect(server.conninfo, autocommit=True, options=options) as connection:
+        yield connection
+
+
+async def new_room(engine: PostgresEngine) -> tuple[int, int]:
+    lease = await engine.register("north", "")
+    room = await engine.claim(lease.node, "table 1", new=ROOM)
+    assert isinstance(room, Created)
+    await engine.save([RoomSave("table 1", room.epoch, "board")])
+    return lease.node, room.epoch
+
+
+async def test_a_crash_of_the_server_loses_nothing_and_calls_work_again_at_once(
+    own_postgres: Postgres, schema: str
+) -> None:
+    engine = new_engine(own_postgres.conninfo, schema, patience=1.0)
+    async with running(engine):
+        node, epoch = await new_room(engine)
+        # So that there are several connections, which are all dead then.
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(engine.nodes)
+        await trio.to_thread.run_sync(own_postgres.crash)
+        with pytest.raises(EngineUnavailable), trio.fail_after(DEADLINE):
+            await engine.claim(node, "table 2", new=ROOM)
+        with pytest.raises(EngineUnavailable):
+            await engine.renew(node)
+        await trio.to_thread.run_sync(own_postgres.start)
+        with trio.fail_after(DEADLINE):
+            lease = await engine.renew(node)
+            assert lease.rooms == {"table 1": epoch}
+            again = await engine.claim(node, "table 2", new=ROOM)
+        assert isinstance(again, Created)
+        assert again.epoch > epoch
+
+
+async def test_dead_connections_cost_nobody_an_error(own_postgres: Postgres, schema: str) -> None:
+    engine = new_engine(own_postgres.conninfo, schema)
+    async with running(engine):
+        node, epoch = await new_room(engine)
+        async with trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(engine.nodes)
+        await trio.to_thread.run_sync(own_postgres.crash)
+        await trio.to_thread.run_sync(own_postgres.start)
+        with trio.fail_after(DEADLINE):
+            assert await engine.save([RoomSave("table 1", epoch, "later")]) == frozenset()
+            assert (await engine.renew(node)).node == node
+
+
+async def test_a_server_that_hangs_fails_calls_in_time_and_breaks_nothing(
+    own_postgres: Postgres, schema: str
+) -> None:
+    engine = new_engine(own_postgres.conninfo, schema, patience=0.3)
+    async with running(engine):
+        node, epoch = await new_room(engine)
+        await trio.to_thread.run_sync(own_postgres.pause)
+        errors = 0
+
+        async def fail() -> None:
+            nonlocal errors
+            with pytest.raises((EngineUnavailable, OutcomeUnknown)):
+                await engine.save([RoomSave("table 1", epoch, "hanging")])
+            errors += 1
+
+        with trio.fail_after(DEADLINE):
+            async with trio.open_nursery() as nursery:
+                # More than there are connections.
+                for _ in range(6):
+                    nursery.start_soon(fail)
+                with pytest.raises((EngineUnavailable, OutcomeUnknown)):
+                    await engine.renew(node)
+        assert errors == 6
+        await trio.to_thread.run_sync(own_postgres.resume)
+        # The threads that were left come to their ends, and all connections are there again.
+        with trio.fail_after(DEADLINE):
+            while True:
+                try:
+                    async with trio.open_nursery() as nursery:
+                        for _ in range(4):
+                            nursery.start_soon(engine.nodes)
+                    assert (await engine.renew(node)).node == node
+                    break
+                except* (EngineUnavailable, OutcomeUnknown):
+                    await trio.lowlevel.checkpoint()
+
+
+async def test_a_call_that_is_cancelled_while_it_waits_for_a_lock_changes_nothing(
+    shared_postgres: Postgres, schema: str
+) -> None:
+    engine = new_engine(shared_postgres.conninfo, schema)
+    async with running(engine):
+        node, epoch = await new_room(engine)
+        with connected(shared_postgres, schema) as other, other.transaction():
+            other.execute("SELECT * FROM rooms FOR UPDATE")
+            for number in range(8):
+                # More often than there are connections: none may be lost for good.
+                with trio.move_on_after(0.05) as scope:
+                    await engine.give_back(RoomSave("table 1", epoch, f"cancelled {number}"))
+                assert scope.cancelled_caught
+            assert len(await engine.nodes()) == 1
+        found = await engine.claim(node, "table 1")
+        assert isinstance(found, Found)
+        assert found.epoch == epoch
+        await engine.give_back(RoomSave("table 1", epoch))
+        restored = await engine.claim(node, "table 1")
+        assert isinstance(restored, Restored)
+        assert restored.data == "board"
+
+
+async def test_a_node_that_stops_in_a_transaction_does_not_keep_the_others_waiting(
+    shared_postgres: Postgres, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pgnet_trio.server.cluster import postgres_engine, sql_rooms
+
+    monkeypatch.setattr(postgres_engine, "_IDLE_LIMIT", 0.2)
+    engine = new_engine(shared_postgres.conninfo, schema)
+    stopped = new_engine(shared_postgres.conninfo, schema)
+    go_on = threading.Event()
+    async with running(engine, stopped), trio.open_nursery() as nursery:
+        node, epoch = await new_room(engine)
+        has_lock = trio.Event()
+        token = trio.lowlevel.current_trio_token()
+        end = sql_rooms.SQLRooms.end
+
+        def stop(tables: sql_rooms.SQLRooms, name: str, epoch: int, operation: bytes) -> None:
+            end(tables, name, epoch, operation)
+            token.run_sync_soon(has_lock.set)
+            assert go_on.wait(DEADLINE)
+
+        monkeypatch.setattr(sql_rooms.SQLRooms, "end", stop)
+
+        nursery.start_soon(stopped.end, "table 1", epoch)
+        await has_lock.wait()
+        with trio.fail_after(DEADLINE):
+            found = await engine.claim(node, "table 1")
+            assert isinstance(found, Found)
+            # It finds its transaction gone, and does it anew.
+            go_on.set()
+
+
+async def test_a_database_that_takes_no_writes_says_so(own_postgres: Postgres, schema: str) -> None:
+    engine = new_engine(own_postgres.conninfo, schema, patience=0.7)
+    async with running(engine):
+        node, epoch = await new_room(engine)
+        with connected(own_postgres, schema) as other:
+            other.execute("ALTER ROLE postgres SET default_transaction_read_only = on")
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <>"
+                " pg_backend_pid() AND backend_type = 'client backend'"
+            )
+            with trio.fail_after(DEADLINE):
+                for _ in range(2):
+                    with pytest.raises(EngineUnavailable):
+                        await engine.save([RoomSave("table 1", epoch, "lost")])
+                with pytest.raises(EngineUnavailable):
+                    await engine.renew(node)
+            other.execute("SET default_transaction_read_only = off")
+            other.execute("ALTER ROLE postgres RESET default_transaction_read_only")
+        with trio.fail_after(DEADLINE):
+            assert (await engine.renew(node)).node == node
+            assert await engine.save([RoomSave("table 1", epoch, "kept")]) == frozenset()
+
+
+async def test_a_full_disk_changes_nothing_and_writing_goes_on_later(
+    shared_postgres: Postgres, schema: str
+) -> None:
+    engine = new_engine(shared_postgres.conninfo, schema)
+    async with running(engine):
+        _, epoch = await new_room(engine)
+        save = RoomSave("table 1", epoch, "later", players=3)
+        with connected(shared_postgres, schema) as other:
+            other.execute(
+                "CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                " RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$"
+            )
+            other.execute("CREATE TRIGGER full_disk BEFORE UPDATE ON games EXECUTE FUNCTION fill()")
+            with pytest.raises(EngineUnavailable, match="could not extend file"):
+                await engine.save([save])
+            assert [listing.players for listing in await engine.directory()] == [0]
+            other.execute("DROP TRIGGER full_disk ON games")
+        assert await engine.save([save]) == frozenset()
+
+
+# Answers that are lost on the way
+
+
+class Wire:
+    """Passes bytes on between an engine and PostgreSQL, until it is to swallow an answer.
+
+    Attributes:
+        swallows: The answers to how many commits get lost from now on.
+        cuts: Whether the connection is reset then; it goes silent otherwise.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.swallows = 0
+        self.cuts = True
+        self._target = target
+
+    async def serve(self, client: trio.SocketStream) -> None:
+        server = await trio.open_unix_socket(self._target)
+        silent = trio.Event()
+        async with client, server, trio.open_nursery() as nursery:
+
+            async def back() -> None:
+                async for data in server:
+                    if silent.is_set():
+                        if self.cuts:
+                            nursery.cancel_scope.cancel()
+                        await trio.sleep_forever()
+                    await client.send_all(data)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(back)
+            try:
+                async for data in client:
+                    if b"COMMIT\0" in data and self.swallows:
+                        self.swallows -= 1
+                        silent.set()
+                    await server.send_all(data)
+            except trio.BrokenResourceError:
+                pass
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def wired(server: Postgres) -> AsyncIterator[tuple[Wire, str]]:
+    wire = Wire(server.socket)
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, wire.serve, [listener])
+        port = listener.socket.getsockname()[1]
+        yield wire, f"host=127.0.0.1 port={port} user=postgres dbname=postgres sslmode=disable"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_commit_whose_answer_was_lost_is_read_back(
+    shared_postgres: Postgres, schema: str
+) -> None:
+    async with wired(shared_postgres) as (wire, conninfo):
+        engine = new_engine(conninfo, schema)
+        async with running(engine):
+            node = (await engine.register("north", "")).node
+            wire.swallows = 1
+            room = await engine.claim(node, "table 1", new=ROOM)
+            assert isinstance(room, Created)
+            wire.swallows = 1
+            await engine.send_mail([node], b"once")
+            assert [mail.body for mail in await engine.read_mail(node)] == [b"once"]
+            wire.swallows = 1
+            with pytest.raises(OutcomeUnknown):
+                await engine.renew(node)
+            assert (await engine.renew(node)).rooms == {"table 1": room.epoch}
+
+
+async def test_a_commit_that_is_never_answered_can_be_read_back_by_the_caller(
+    shared_postgres: Postgres, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "COMMIT_GRACE", 0.2)
+    async with wired(shared_postgres) as (wire, conninfo):
+        engine = new_engine(conninfo, schema, patience=0.3)
+        async with running(engine):
+            node = (await engine.register("north", "")).node
+            wire.swallows, wire.cuts = 2, False
+            with pytest.raises(OutcomeUnknown) as caught, trio.fail_after(DEADLINE):
+                await engine.claim(node, "table 1", new=ROOM)
+            wire.swallows = 0
+            operation = caught.value.operation
+            room = await engine.claim(node, "table 1", new=ROOM, operation=operation)
+            assert isinstance(room, Created)
+            with connected(shared_postgres, schema) as other:
+                ((epoch,),) = other.execute("SELECT epoch FROM rooms").fetchall()
+                assert epoch == room.epoch
+
+
+# What cannot be used
+
+
+async def test_a_database_that_is_not_there_is_an_error_in_words(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="cannot be used"):
+        await new_engine(f"host={tmp_path} user=u password=hidden", "x").run()
+
+
+def test_a_wrong_address_is_an_error_that_shows_no_password() -> None:
+    with pytest.raises(EngineError, match="expected postgresql://") as caught:
+        new_engine("postgresql://user:hid den@[::1", "x")
+    assert "hid" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+async def test_a_call_before_it_runs_is_refused(shared_postgres: Postgres) -> None:
+    with pytest.raises(EngineUnavailable, match=r"run\(\)"):
+        await new_engine(shared_postgres.conninfo, "x").nodes()
