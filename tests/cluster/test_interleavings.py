@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pgnet_trio.server.cluster.errors import EngineError
 from pgnet_trio.server.cluster.memory_tables import MemoryTables
@@ -134,6 +134,17 @@ class Cluster(RuleBasedStateMachine):
 
     def ask(self, slot: Slot, work: Work, heard: Callable[[Call, Any], None]) -> None:
         self.calls.append(Call(slot, slot.life, self.time, work, heard))
+
+    @initialize()
+    def begin(self) -> None:
+        """Let all nodes be there, and the first have a room."""
+        for number, slot in enumerate(self.slots):
+            self.register(number)
+            self.do_at_once(0)
+            assert slot.node
+        self.claim(0, "one", makes=True)
+        self.do_at_once(0)
+        assert self.slots[0].rooms
 
     # What the network and the clocks do
 
@@ -393,5 +404,5 @@ class Cluster(RuleBasedStateMachine):
             self.both(work)
 
 
-Cluster.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+Cluster.TestCase.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
 TestInterleavings = Cluster.TestCase

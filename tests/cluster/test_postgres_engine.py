@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.cluster.postgres_engine import PostgresEngine
     from tests.cluster.postgres import Postgres
 
-pytestmark = pytest.mark.skipif(bool(postgres.missing()), reason=postgres.missing())
+pytestmark = pytest.mark.usefixtures("postgres_data")
 
 ROOM = NewRoom()
 DEADLINE = 30.0

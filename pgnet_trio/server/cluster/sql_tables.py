@@ -247,7 +247,9 @@ class SQLTables(SQLRooms, Tables):
             if old not in kept:
                 self._tx.execute("DELETE FROM tokens WHERE digest = %s", old.digest)
         self._tx.execute(
-            "INSERT INTO tokens (digest, username, expires) VALUES (%s, %t, %s)",
+            "INSERT INTO tokens (digest, username, expires) VALUES (%s, %t, %s)"
+            " ON CONFLICT (digest) DO UPDATE SET username = excluded.username,"
+            " expires = excluded.expires",
             token.digest,
             name,
             token.expires,
