@@ -1117,6 +1117,32 @@ class TestHostileClient:
             assert (await raw.read_frame())[0] == CLOSE
 
     @every_library
+    @pytest.mark.parametrize("code", [1000, 1001, 1013, 3000, 3999, 4000, 4999])
+    async def test_close_with_each_code_of_browsers_and_others(
+        self, library: str, code: int
+    ) -> None:
+        async with raw_client(library) as (server, raw):
+            await raw.send(frame(CLOSE, code.to_bytes(2) + b"bye"))
+            assert f"code {code}: bye" in await expect_end(server)
+            assert (await raw.read_close())[0] == code
+
+    @every_library
+    async def test_that_offers_compression_is_answered_without(self, library: str) -> None:
+        offer = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+        async with connected_sockets() as (stream, other):
+            raw = RawPeer(other)
+            await raw.send(REQUEST[:-2] + offer)
+            async with transports.accept(choose(library), stream) as server:
+                head = await raw.read_head()
+                assert b" 101 " in head
+                assert b"extensions" not in head.lower()
+                # Nor does it take what is compressed all the same.
+                await raw.send(frame(BINARY, b"x", bits=0x40))
+                with pytest.raises(trio.BrokenResourceError):
+                    await server.receive()
+                assert (await raw.read_close())[0] == 1002
+
+    @every_library
     async def test_that_pings_and_closes_while_it_is_closed(self, library: str) -> None:
         async with raw_client(library) as (server, raw), trio.open_nursery() as nursery:
             nursery.start_soon(server.aclose)
