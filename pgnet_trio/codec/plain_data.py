@@ -199,8 +199,19 @@ def normalised(value: Any, depth: int = 0) -> Any:
             raise too_deep()
         depth += 1
         pairs = {}
+        # Most items are no dicts or lists. A call for each of them would take longer than the rest.
         for key, item in value.items():
             name = key if type(key) is str and key.isascii() else _key(key)
+            kind = type(item)
+            if (
+                (kind is int and LOWEST_INT <= item <= HIGHEST_INT)
+                or (kind is str and item.isascii())
+                or (kind is float and math.isfinite(item))
+                or item is None
+                or kind is bool
+            ):
+                pairs[name] = item
+                continue
             try:
                 pairs[name] = normalised(item, depth)
             except Fault as error:
@@ -214,6 +225,16 @@ def normalised(value: Any, depth: int = 0) -> Any:
         depth += 1
         items: list[Any] = []
         for index, item in enumerate(value):
+            kind = type(item)
+            if (
+                (kind is int and LOWEST_INT <= item <= HIGHEST_INT)
+                or (kind is str and item.isascii())
+                or (kind is float and math.isfinite(item))
+                or item is None
+                or kind is bool
+            ):
+                items.append(item)
+                continue
             try:
                 items.append(normalised(item, depth))
             except Fault as error:

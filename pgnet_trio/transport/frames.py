@@ -151,8 +151,8 @@ def take_plain(
     return start
 
 
-def only_message(data: bytes, *, limit: int | None, unmask: Mask) -> bytes | None:
-    """Return the message that `data` is, where it is one binary frame of a client and no more.
+def only_message(data: bytes, *, limit: int | None, unmask: Mask) -> str | bytes | None:
+    """Return the message that `data` is, where it is one plain frame of a client and no more.
 
     As nearly all that is read at once from a client. For everything else the answer is None, and
     `take_plain` says what it is.
@@ -163,7 +163,7 @@ def only_message(data: bytes, *, limit: int | None, unmask: Mask) -> bytes | Non
         unmask: Takes the mask off.
     """
     size = len(data)
-    if size < 6 or data[0] != FINAL_BINARY:
+    if size < 6 or data[0] not in _PLAIN:
         return None
     length = data[1] - 0x80
     if length == size - 6 and length < 126:
@@ -174,7 +174,13 @@ def only_message(data: bytes, *, limit: int | None, unmask: Mask) -> bytes | Non
         return None
     if limit is not None and size - start > limit:
         return None
-    return unmask(data[start:], data[start - 4 : start])
+    content = unmask(data[start:], data[start - 4 : start])
+    if data[0] == FINAL_BINARY:
+        return content
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 class FrameWatch:

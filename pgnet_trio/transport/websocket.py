@@ -183,7 +183,11 @@ class WebSocketTransport(Transport):
                 if self._rest:
                     await trio.lowlevel.checkpoint()
                 else:
-                    self._rest = await self._read()
+                    try:
+                        self._rest = await self._pipe.read()
+                    except trio.BrokenResourceError as exc:
+                        self._receive_error = (trio.BrokenResourceError, str(exc), exc.__cause__)
+                        raise
                 if self._closed:
                     # What is left is for `aclose`, which looks for the peer's close in it.
                     raise trio.ClosedResourceError(CLOSED_HERE)
@@ -193,13 +197,6 @@ class WebSocketTransport(Transport):
             return self._messages.pop(0)
         finally:
             self._receiving = False
-
-    async def _read(self) -> bytes:
-        try:
-            return await self._pipe.read()
-        except trio.BrokenResourceError as exc:
-            self._receive_error = (trio.BrokenResourceError, str(exc), exc.__cause__)
-            raise
 
     def send_nowait(self, message: str | bytes) -> bool:
         """Frame a message and write it to the socket at once; see `Transport.send_nowait`."""
@@ -311,11 +308,15 @@ class WebSocketTransport(Transport):
             self._at_end = True
             self._end(trio.BrokenResourceError, "the connection ended without a WebSocket close")
             return
-        watch = self._watch
+        watch, unmask = self._watch, self._unmask
         if watch.between_messages:
-            taken = take_plain(
-                data, self._messages, limit=watch.max_message_size, unmask=self._unmask
-            )
+            limit = watch.max_message_size
+            if unmask is not None:
+                message = only_message(data, limit=limit, unmask=unmask)
+                if message is not None:
+                    self._messages.append(message)
+                    return
+            taken = take_plain(data, self._messages, limit=limit, unmask=unmask)
             if taken == len(data):
                 return
             data = data[taken:]

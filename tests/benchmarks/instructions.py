@@ -31,7 +31,7 @@ from tests.benchmarks.scale import TablePlayer
 from tests.benchmarks.wire import Peer, Protocol1Peer
 from tests.benchmarks.wire2 import Protocol2Peer
 
-__all__ = ["WORKS", "Counter", "Work", "counting", "instructions", "instructions_in"]
+__all__ = ["WORKS", "Counter", "Work", "counting", "instructions", "instructions_in", "name_of"]
 
 # In the tree whose server it is. Callgrind writes down its counts before it enters this function of
 # the C library, which nothing else calls.
@@ -88,13 +88,17 @@ class Work:
     environment: Mapping[str, str] = attrs.field(factory=dict)
 
 
+def name_of(kind: type[Peer], group: str, number: int) -> str:
+    """The username of one of a group, whose class other work at the same server may have too."""
+    return f"{kind.__name__[:8]}{group}n{number}"
+
+
 def _logged_in(
     kind: type[AnyPeer], port: int, count: int, name: str, stack: contextlib.ExitStack
 ) -> list[AnyPeer]:
     peers = []
     for number in range(count):
-        # Other work at the same server may have the same class.
-        peers.append(kind(port, f"{kind.__name__}{name}n{number}"))
+        peers.append(kind(port, name_of(kind, name, number)))
         stack.callback(peers[-1].close)
     return peers
 

@@ -23,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.streams import StreamReader
 
+from pgnet_trio.messages import is_username_allowed
 from pgnet_trio.protocol.v2 import envelopes
 from tests.benchmarks import compare as comparison
 from tests.benchmarks import moves, reconnect, scale
@@ -31,7 +32,7 @@ from tests.benchmarks.columns import columns_benchmark
 from tests.benchmarks.compare import BENCHMARKS, checkout, compare, measure_tree, median_interval
 from tests.benchmarks.diff import diff_benchmark
 from tests.benchmarks.idle import memory_per_connection
-from tests.benchmarks.instructions import counting, instructions, instructions_in
+from tests.benchmarks.instructions import counting, instructions, instructions_in, name_of
 from tests.benchmarks.load import Plan, Result, drive, percentile
 from tests.benchmarks.peers import (
     Contender,
@@ -73,7 +74,7 @@ from tests.benchmarks.wire import (
     frame_length,
     server_payload,
 )
-from tests.benchmarks.wire2 import IdlePeer2
+from tests.benchmarks.wire2 import IdlePeer2, Protocol2Peer
 
 # The benchmarks are tested here, and no part of the package.
 pytestmark = pytest.mark.no_cover
@@ -912,6 +913,10 @@ def test_instructions_are_counted_between_two_moments(repository: Path) -> None:
         start, first, second = (counter.count() for _ in range(3))
     # Nothing but the counting itself.
     assert second < first * 2 < start
+
+
+def test_whoever_is_counted_may_be_called_so() -> None:
+    assert is_username_allowed(name_of(Protocol2Peer, "32x16", 31))
 
 
 def test_a_server_that_cannot_be_counted_says_why(

@@ -191,6 +191,19 @@ def test_a_state_grows_by_no_more_than_its_patch_and_what_is_said(pair: tuple[An
         assert len(encoded(new)) <= len(encoded(old)) + len(encoded(patch)) + growth(patch)
 
 
+@given(PLAYS)
+@example(([{"x": 1}, {"x": 2}], [{"x": 2}, {"x": 3}]))
+@unhurried
+def test_a_patch_that_lets_a_state_grow_no_further_has_no_columns(pair: tuple[Any, Any]) -> None:
+    old, new = pair
+    patch = diff_columns(old, new)
+    if growth(patch):
+        with pytest.raises(CodecError):
+            apply(old, patch)
+    else:
+        assert exact(apply(old, sent(patch))) == exact(new)
+
+
 @given(st.randoms(use_true_random=False), PLAYS)
 @unhurried
 def test_the_order_of_keys_means_nothing(rng: random.Random, pair: tuple[Any, Any]) -> None:

@@ -38,6 +38,7 @@ from wsproto.connection import ConnectionType
 from pgnet_trio.transport import MemoryTransport, Transport, choose, memory_pair
 from pgnet_trio.transport.frames import (
     FINAL_BINARY,
+    FINAL_TEXT,
     FrameWatch,
     apply_mask,
     only_message,
@@ -1635,9 +1636,7 @@ class TestTheShortWay:
         for data in (whole, whole[:end]):
             taken: deque[str | bytes] = deque()
             size = take_plain(data, taken, limit=limit, unmask=apply_mask)
-            is_usual = (
-                len(taken) == 1 and isinstance(taken[0], bytes) and 0 < size == len(data) < 65536
-            )
+            is_usual = len(taken) == 1 and 0 < size == len(data) < 65536
             found = only_message(data, limit=limit, unmask=apply_mask)
             assert found == (taken[0] if is_usual else None)
 
@@ -1647,8 +1646,13 @@ class TestTheShortWay:
         data = make_frame(FINAL_BINARY, payload[:size], key=b"\x01\x80\xff\x7e")
         assert only_message(data, limit=None, unmask=apply_mask) == payload[:size]
         assert only_message(data, limit=size, unmask=apply_mask) == payload[:size]
-        for other in (data[:-1], data + b"\x82", data[:5], b"\x81" + data[1:]):
+        for other in (data[:-1], data + b"\x82", data[:5], b"\x01" + data[1:]):
             assert only_message(other, limit=None, unmask=apply_mask) is None
+        text = make_frame(FINAL_TEXT, b"x" * size, key=b"\x01\x80\xff\x7e")
+        assert only_message(text, limit=None, unmask=apply_mask) == "x" * size
+        no_text = make_frame(FINAL_TEXT, b"\xff" * size, key=b"\x01\x80\xff\x7e")
+        if size:
+            assert only_message(no_text, limit=None, unmask=apply_mask) is None
         if size:
             assert only_message(data, limit=size - 1, unmask=apply_mask) is None
 

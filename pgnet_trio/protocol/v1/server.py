@@ -26,7 +26,6 @@ from pgnet_trio.protocol.v1.states import (
     ANSWER,
     CLOSED,
     OPEN,
-    REQUEST,
     SERVER_TRANSITIONS,
     MessageKind,
     State,
@@ -164,7 +163,7 @@ class ServerProtocol(Endpoint):
         return LogIn(handshake.username, handshake.password, handshake.invite_code)
 
     def _request(self, packet: Packet) -> RequestReceived:
-        self._advance(REQUEST)
+        # No `_advance` for each of them: a request may come in this state, and changes nothing.
         self._received += 1
         return RequestReceived(self._received, packet)
 

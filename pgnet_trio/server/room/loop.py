@@ -87,8 +87,13 @@ class Loop:
                 if queue.end_reason is not None:
                     return
                 in_a_row = 0
-                await self._wait()
                 began = None
+                try:
+                    await queue.wait()
+                finally:
+                    # Also where this is cancelled: the cancellation is for that turn too.
+                    if self._left is not None:
+                        await self._finish_left()
                 continue
             # What several turns say to a player leaves together, if they do not take long.
             if in_a_row:
@@ -194,19 +199,15 @@ class Loop:
         if turn is not None:
             self._queue.refuse(turn, reason)
 
-    async def _wait(self) -> None:
-        """Wait for a turn; first finish one that `take_now` has begun and left to this task."""
-        try:
-            await self._queue.wait()
-        finally:
-            # Also where this is cancelled: that turn has begun, and the cancellation is for it too.
-            left, self._left = self._left, None
-            if isinstance(left, BaseException):
-                raise left
-            if left is not None:
-                await self._finish(*left)
-                if self._runner.deferred.waiting:
-                    self.take_deferred()
+    async def _finish_left(self) -> None:
+        """Finish the turn that `take_now` has begun and left to this task."""
+        left, self._left = self._left, None
+        if isinstance(left, BaseException):
+            raise left
+        assert left is not None
+        await self._finish(*left)
+        if self._runner.deferred.waiting:
+            self.take_deferred()
 
     # Ctrl-C is for a game that does not come to an end, in the reader of sockets as elsewhere.
     @trio.lowlevel.disable_ki_protection

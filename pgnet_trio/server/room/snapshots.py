@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from pgnet_trio.codec import encode_msgpack, to_plain
+from pgnet_trio.codec import encode_plain, to_plain
 from pgnet_trio.errors import CodecError
 from pgnet_trio.patch import diff, diff_columns, growth, is_replacement
 from pgnet_trio.protocol.v2.states import MAX_ENVELOPE_SIZE
@@ -42,13 +42,17 @@ class Snapshot:
     def __init__(self, data: Any, earlier: Snapshot | None = None, patch: Any = None) -> None:
         self.data = data
         self._earlier = earlier
-        # The patch for those who do not know columns is made when one of them needs it.
+        # The patch for those who do not know columns; None until one of them needs it.
         self._patch: bytes | None = None
         self._column_patch = None if earlier is None else _encode_patch(patch)
         self._encoded: bytes | None = None
         self.largest_size = 0
         if earlier is not None and self._column_patch:
-            self.largest_size = earlier.largest_size + len(self._column_patch) + growth(patch)
+            more = growth(patch)
+            if not more:
+                # There are no columns in it, so it is for everybody.
+                self._patch = self._column_patch
+            self.largest_size = earlier.largest_size + len(self._column_patch) + more
         if not 0 < self.largest_size <= MAX_STATE_SIZE:
             self.largest_size = len(self.encoded)
 
@@ -56,7 +60,7 @@ class Snapshot:
     def encoded(self) -> bytes:
         """The whole state, in msgpack."""
         if self._encoded is None:
-            self._encoded = encode_msgpack(self.data)
+            self._encoded = encode_plain(self.data)
         return self._encoded
 
     def patch_from(self, earlier: Snapshot, *, columns: bool) -> bytes | None:
@@ -176,4 +180,4 @@ def _patch(earlier: Snapshot, later: Snapshot, columns: bool) -> bytes | None:
 
 
 def _encode_patch(patch: Any) -> bytes:
-    return b"" if is_replacement(patch) else encode_msgpack(patch)
+    return b"" if is_replacement(patch) else encode_plain(patch)
