@@ -27,6 +27,7 @@ COMMANDS = {
     "push": "one room that pushes to all of its players",
     "stall": "what somebody who reads slowly, or not at all, costs others",
     "reconnect": "connections that come, drop and come back",
+    "pages": "CPU time of a file that a browser asks for",
     "diff": "finding and applying what changed in a state",
     "columns": "the same with tables column by column, beside it",
     "sync": "one room, its state shown to all in each tick, beside Colyseus where it is installed",
@@ -109,6 +110,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             _numbers(command, "--recipients", [100, 500], "numbers of players in the room")
         if name == "sync":
             _numbers(command, "--players", [10, 30, 100, 300], "numbers of players")
+        if name == "pages":
+            command.add_argument(
+                "--requests",
+                type=_positive,
+                default=2000,
+                help="of one measurement (%(default)s)",
+            )
         if name == "scale":
             _numbers(command, "--players", [100, 500, 1000, 2000, 5000], "numbers of players")
         if name == "reconnect":
@@ -242,6 +250,10 @@ def _run_one(options: argparse.Namespace) -> Report:
                 rounds=options.rounds,
                 progress=_progress,
             )
+        case "pages":
+            from tests.benchmarks.pages import pages
+
+            return pages(requests=options.requests, rounds=options.rounds, progress=_progress)
         case "diff":
             from tests.benchmarks.diff import diff_benchmark
 

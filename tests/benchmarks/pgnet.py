@@ -137,13 +137,13 @@ GAMES: dict[str, Callable[..., Game]] = {
 }
 
 
-def open_server(game: Callable[..., Game] = EchoGame, *, transport: str, **limits: Any) -> Server:
+def open_server(game: Callable[..., Game] = EchoGame, *, transport: str, **options: Any) -> Server:
     """A server with all limits off.
 
     Args:
         game: The class of its games.
         transport: Which WebSocket transport it uses.
-        **limits: What is limited nevertheless.
+        **options: Other options, and what is limited nevertheless.
     """
     # 2,000 registrations at 60 ms each would say nothing about idle connections.
     hasher = PasswordHasher(
@@ -171,5 +171,5 @@ def open_server(game: Callable[..., Game] = EchoGame, *, transport: str, **limit
         port=0,
         transport=transport,
         environment=Environment(password_hasher=hasher),
-        **{**off, **limits},
+        **{**off, **options},
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import resource
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -103,18 +103,32 @@ def serve_socketio() -> None:
     asyncio.run(uvicorn.Server(configuration).serve(sockets=[listener]))
 
 
-def serve_pgnet(game: str, transport: str, limits: Mapping[str, int] = {}) -> None:
+def serve_pgnet(game: str, transport: str, **options: Any) -> None:
     import trio
 
     from tests.benchmarks.pgnet import GAMES, open_server
 
-    server = open_server(GAMES[game], transport=transport, **limits)
+    server = open_server(GAMES[game], transport=transport, **options)
 
     async def serve() -> None:
         async with trio.open_nursery() as nursery:
             announce(await nursery.start(server.serve))
 
     trio.run(serve)
+
+
+def serve_site(transport: str) -> None:
+    """A game that has a page."""
+    import tempfile
+    from pathlib import Path
+
+    from pgnet_trio import Site
+    from tests.benchmarks.pages import FILE, SIZE
+
+    with tempfile.TemporaryDirectory() as folder:
+        line = "export const answer = 42;\n"
+        Path(folder, FILE).write_text((line * SIZE)[:SIZE], "utf-8")
+        serve_pgnet("jobs", transport, site=Site(folder), max_http_connections=None)
 
 
 def serve_as_command(game: str, transport: str) -> None:
@@ -147,7 +161,11 @@ SERVERS: dict[str, Callable[[], None]] = {
         for transport in ("websockets", "trio-websocket")
     },
     **{
-        f"limited-{transport}": partial(serve_pgnet, "jobs", transport, UNACKNOWLEDGED)
+        f"site-{transport}": partial(serve_site, transport)
+        for transport in ("websockets", "trio-websocket")
+    },
+    **{
+        f"limited-{transport}": partial(serve_pgnet, "jobs", transport, **UNACKNOWLEDGED)
         for transport in ("websockets", "trio-websocket")
     },
 }

@@ -34,6 +34,7 @@ from tests.benchmarks.diff import diff_benchmark
 from tests.benchmarks.idle import memory_per_connection
 from tests.benchmarks.instructions import counting, instructions, instructions_in, name_of
 from tests.benchmarks.load import Plan, Result, drive, percentile
+from tests.benchmarks.pages import SIZE, PageClient, page_cost, visit_cost
 from tests.benchmarks.peers import (
     Contender,
     IdleResult,
@@ -339,6 +340,15 @@ def test_idle_players_are_measured(jobs: RunningServer, monkeypatch: pytest.Monk
     assert result.each < result.total
 
 
+def test_pages_are_measured() -> None:
+    with running_server("site-trio-websocket") as server:
+        for headers, size in (("", SIZE), ("If-None-Match: *\r\n", 0)):
+            with contextlib.closing(PageClient(server.port, headers)) as client:
+                assert [client.ask(), client.ask()] == [size, size]
+        assert page_cost(server, 10, "") >= 0
+        assert visit_cost(server, 10) >= 0
+
+
 def test_returns_are_measured(table: RunningServer) -> None:
     for cost in (
         reconnect.handshakes(table, 2),
@@ -632,11 +642,14 @@ def measurements_are_fakes(monkeypatch: pytest.MonkeyPatch) -> None:
         "resumes": lambda *_: reconnect.Cost(5e-4, 1e-3),
         "mass_return": lambda *_: reconnect.Cost(5e-4, 1.0),
         "clients_back": fake_times,
+        "page_cost": lambda *_: 4e-4,
+        "visit_cost": lambda *_: 8e-4,
         "moves": fake_times,
         "steps": fake_steps,
         "memory_per_connection": lambda *_: (2048.0, 1 << 25),
     }
-    for name in ("roundtrip", "push", "stall", "reconnect", "moves", "scale", "idle"):
+    names = ("roundtrip", "push", "stall", "reconnect", "pages", "moves", "scale", "idle")
+    for name in names:
         module = importlib.import_module(f"tests.benchmarks.{name}")
         for function, fake in fakes.items():
             if hasattr(module, function) and function != name:
@@ -657,6 +670,7 @@ def measurements_are_fakes(monkeypatch: pytest.MonkeyPatch) -> None:
         ("push", 1),
         ("stall", 4),
         ("reconnect", 2),
+        ("pages", 2),
         ("sync", 4),
         ("scale", 0),
         ("idle", 2),

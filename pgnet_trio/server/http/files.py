@@ -140,6 +140,7 @@ class Folder:
 
     def __init__(self, folder: Path, policy: str = STRICT_POLICY) -> None:
         self._root = os.path.realpath(folder)
+        self._beginning = os.path.join(self._root, "")
         self._policy = policy
         self._lock = threading.Lock()
         # By the name of the file, the one that was asked for latest at the end.
@@ -179,9 +180,8 @@ class Folder:
             OSError: There is nothing that may be shown.
         """
         found = os.path.realpath(file, strict=True)
-        if os.path.commonpath([self._root, found]) != self._root or not all(
-            map(_is_plain, Path(found).relative_to(self._root).parts)
-        ):
+        inside = found.removeprefix(self._beginning)
+        if inside == found or not all(map(_is_plain, inside.split(os.sep))):
             raise FileNotFoundError(file)
         return found
 
