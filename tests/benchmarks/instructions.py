@@ -24,7 +24,6 @@ from typing import TypeVar
 import attrs
 
 from tests.benchmarks.compare import checkout
-from tests.benchmarks.pages import PageClient
 from tests.benchmarks.peers.ours import Broadcast, Player, Return, Visit
 from tests.benchmarks.processes import ROOT
 from tests.benchmarks.report import Report
@@ -151,17 +150,6 @@ def visits(port: int, _: contextlib.ExitStack) -> Lot:
     return lot
 
 
-def files(port: int, stack: contextlib.ExitStack) -> Lot:
-    """Ask for a file over a connection that is kept."""
-    client = PageClient(port)
-    stack.callback(client.close)
-
-    def lot() -> None:
-        client.ask()
-
-    return lot
-
-
 def returns(port: int, stack: contextlib.ExitStack) -> Lot:
     """Lose the connection, connect, resume the session."""
     peer = Return(port, "returning")
@@ -227,7 +215,6 @@ WORKS = {
     "broadcast": Work(f"broadcast to {RECIPIENTS}, a recipient", broadcasts, RECIPIENTS, 40),
     "visit": Work("connect, join, leave, hang up", visits, 1, 30),
     "visit-trio-websocket": Work("the same, trio-websocket", visits, 1, 30, "jobs-trio-websocket"),
-    "page": Work("a file of 10 KB for a browser", files, 1, 100, "site-websockets"),
     "return": Work("drop and come back", returns, 1, 30),
     "protocol-1": Work(
         f"request, {CLIENTS} clients, protocol 1",
