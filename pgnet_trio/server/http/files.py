@@ -136,6 +136,9 @@ class Folder:
     Args:
         folder: The folder.
         policy: The ``Content-Security-Policy`` of its pages.
+
+    Attributes:
+        kept_size: Bytes of the files that are kept in memory.
     """
 
     def __init__(self, folder: Path, policy: str = STRICT_POLICY) -> None:
@@ -145,7 +148,7 @@ class Folder:
         self._lock = threading.Lock()
         # By the name of the file, the one that was asked for latest at the end.
         self._kept: dict[str, _Kept] = {}
-        self._kept_size = 0
+        self.kept_size = 0
 
     def answer(self, path: str, head: RequestHead) -> Answer:
         """Return the file at a path, as an answer. This reads from the disk.
@@ -216,16 +219,16 @@ class Folder:
             if kept is not None and kept.signature == signature:
                 self._kept[file] = kept
                 return kept
-            self._kept_size -= 0 if kept is None else kept.size
+            self.kept_size -= 0 if kept is None else kept.size
         body = Path(file).read_bytes()[: status.st_size]
         kept = _Kept(signature, body, _compress(_type_of(file), body))
         with self._lock:
             before = self._kept.pop(file, None)
-            self._kept_size += kept.size - (0 if before is None else before.size)
+            self.kept_size += kept.size - (0 if before is None else before.size)
             self._kept[file] = kept
-            while self._kept_size > MAX_KEPT:
+            while self.kept_size > MAX_KEPT:
                 oldest = next(iter(self._kept))
-                self._kept_size -= self._kept.pop(oldest).size
+                self.kept_size -= self._kept.pop(oldest).size
         return kept
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 import attrs
 
@@ -24,7 +24,8 @@ __all__ = ["MAX_HEAD_SIZE", "BadRequest", "HeadReader", "RequestHead"]
 MAX_HEAD_SIZE = 16 * 1024
 """Bytes of a request's head; the same as of a WebSocket handshake's."""
 
-_SCHEMES = frozenset({"http", "https"})
+# As proxies are asked; servers have to understand it too (RFC 9112, section 3.2.2).
+_ADDRESS = re.compile(r"https?://(?P<host>[^/?#]+)(?P<path>/.*)?", re.IGNORECASE)
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
 
 
@@ -84,9 +85,8 @@ class RequestHead:
     @property
     def host(self) -> str | None:
         """The host and port that the client asks; None where it does not say, as with HTTP/1.0."""
-        if self.target.startswith("/"):
-            return self.headers.get("host")
-        return urlsplit(self.target).netloc
+        parts = _split(self.target)
+        return self.headers.get("host") if parts is None else parts[0]
 
     def takes_gzip(self) -> bool:
         """Return whether the client takes an answer that is compressed with gzip."""
@@ -102,22 +102,16 @@ class RequestHead:
         Raises:
             BadRequest: The target is no path, or not one that a browser would ask for.
         """
-        target = self.target
-        if not target.startswith("/"):
-            try:
-                parts = urlsplit(target)
-            except ValueError:
-                parts = None
-            if parts is None or parts.scheme.lower() not in _SCHEMES or not parts.netloc:
-                raise BadRequest(400, "expected a path that begins with /")
-            target = target[target.index(parts.netloc) + len(parts.netloc) :] or "/"
-        path, _, _ = target.partition("?")
+        parts = _split(self.target)
+        path, _, _ = (self.target if parts is None else parts[1]).partition("?")
+        if not path.startswith("/"):
+            raise BadRequest(400, "expected a path that begins with /")
         try:
             decoded = unquote_to_bytes(path).decode()
         except UnicodeDecodeError:
             raise BadRequest(400, "expected a path in UTF-8") from None
-        if not decoded.startswith("/") or "#" in path or _CONTROL.search(decoded):
-            raise BadRequest(400, "expected a path without control characters")
+        if "#" in path or _CONTROL.search(decoded):
+            raise BadRequest(400, "expected a path without a fragment or control characters")
         return decoded
 
     def _tokens(self, name: str) -> set[str]:
@@ -162,6 +156,12 @@ class HeadReader:
         if len(self.data) - (len(self.rest) if is_whole else 0) > MAX_HEAD_SIZE:
             raise BadRequest(431, f"more than {MAX_HEAD_SIZE} bytes of headers")
         return _head(event) if isinstance(event, h11.Request) else None
+
+
+def _split(target: str) -> tuple[str, str] | None:
+    """Return the host and the path of a target that is a whole address; None where it is none."""
+    match = _ADDRESS.fullmatch(target)
+    return None if match is None else (match["host"], match["path"] or "/")
 
 
 def _head(request: h11.Request) -> RequestHead:
