@@ -6,6 +6,7 @@ import argparse
 import functools
 import logging
 import signal
+import socket
 from collections.abc import Callable
 
 import attrs
@@ -45,6 +46,9 @@ DEFAULT_GAME = "pgnet_trio.examples:ExampleGame"
 
 OTHER_FILES = 100
 """Open files besides connections: the save file, ports, what the game opens."""
+
+NOWHERE = ("192.0.2.1", 9)
+"""An address of the internet that nobody has (RFC 5737)."""
 
 ADMIN_PASSWORD_VARIABLE = "PGNET_ADMIN_PASSWORD"
 
@@ -278,26 +282,34 @@ def run(options: argparse.Namespace) -> int:
     if not globally and not settings.keys() & {"save_file", "key_file"}:
         settings["key_file"] = keep_local_key(name)
     make_server = functools.partial(Server, game, **settings)
-    return trio.run(functools.partial(_serve, make_server, globally=globally))
+    scheme = "https" if settings.get("tls_certificate") else "http"
+    announce = functools.partial(
+        _Announcement, globally=globally, scheme=scheme if "site" in settings else None
+    )
+    return trio.run(_serve, make_server, announce)
 
 
-async def _serve(make_server: Callable[..., Server], *, globally: bool) -> int:
+async def _serve(
+    make_server: Callable[..., Server], announce: Callable[[Server], _Announcement]
+) -> int:
     with open_signals() as signals:
         while True:
-            exit_code = await _serve_once(make_server, signals, globally=globally)
+            exit_code = await _serve_once(make_server, signals, announce)
             if exit_code != REBOOT:
                 return exit_code
             say("The server asked for a reboot: starting again.")
 
 
 async def _serve_once(
-    make_server: Callable[..., Server], signals: trio.MemoryReceiveChannel[int], *, globally: bool
+    make_server: Callable[..., Server],
+    signals: trio.MemoryReceiveChannel[int],
+    announce: Callable[[Server], _Announcement],
 ) -> int:
     exit_code = 0
     # This process is ours: no game that does not end is to hold it up.
     environment = Environment(end_process=lambda code: end_process(exit_code or code))
     server = make_server(environment=environment)
-    announcement = _Announcement(server, globally=globally)
+    announcement = announce(server)
 
     async def obey_signals() -> None:
         nonlocal exit_code
@@ -327,22 +339,39 @@ async def _serve_once(
 
 
 class _Announcement:
-    """Prints where the server listens, once it does."""
+    """Prints where the server listens, once it does, and where its pages are."""
 
-    def __init__(self, server: Server, *, globally: bool) -> None:
+    def __init__(self, server: Server, *, globally: bool, scheme: str | None) -> None:
         self._server = server
-        self._where = "all addresses" if globally else "localhost"
+        self._globally = globally
+        self._scheme = scheme
         self.was_made = False
 
     def started(self, port: int | None = None) -> None:
         self.was_made = True
         # Flush: a program that reads through a pipe waits for this line.
         pubkey = self._server.pubkey
-        print(
-            f"Listening on {self._where}, port {port}; public key {pubkey}\n"
+        where = "all addresses" if self._globally else "localhost"
+        lines = [
+            f"Listening on {where}, port {port}; public key {pubkey}",
             f"Players are shown the key's fingerprint: {fingerprint(pubkey)}",
-            flush=True,
-        )
+        ]
+        if self._scheme is not None:
+            host = (_own_address() if self._globally else None) or "localhost"
+            lines.append(f"Open {self._scheme}://{host}:{port}/ in a browser")
+        print("\n".join(lines), flush=True)
+
+
+def _own_address() -> str | None:
+    """Return this machine's address in its network; None where it is in none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Nothing is sent: the system only chooses from which address it would be.
+            probe.connect(NOWHERE)
+        except OSError:
+            return None
+        address: str = probe.getsockname()[0]
+        return address
 
 
 def _limit(text: str) -> float | None:

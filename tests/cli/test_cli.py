@@ -27,7 +27,7 @@ from pgnet_trio.client import Client
 from pgnet_trio.errors import LoginRefused, StorageError
 from pgnet_trio.game import Game
 from pgnet_trio.messages import Packet
-from pgnet_trio.server import Server
+from pgnet_trio.server import Server, Site
 from pgnet_trio.server.limits import Limits
 from tests.kit.subprocesses import (
     COMMAND,
@@ -199,6 +199,9 @@ def test_no_secret_is_an_argument(capsys: pytest.CaptureFixture[str], command: s
         ("serve x:Y --savefile=x", "there is no option --savefile; did you mean --save-file?"),
         ("serve --bogus", "there is no option --bogus; pgnet-trio serve --help shows them"),
         ("demo now", "unexpected argument 'now'; pgnet-trio demo --help shows what it takes"),
+        ("serve --site none", "expected a folder, got 'none', which is none"),
+        ("serve --allowed-origin a.example", "expected an origin such as 'https://example.org'"),
+        ("serve --allowed-host a.example:80", "expected a name such as 'play.example.org'"),
         ("serve --port 70000", "expected a port from 0 to 65535, got '70000'"),
         ("serve --port -1", "expected a port from 0 to 65535, got '-1'"),
         ("serve --port x", "expected a port from 0 to 65535, got 'x'"),
@@ -581,6 +584,42 @@ def test_options_reach_the_server(
         "proxy_protocol": True,
     }
     assert capsys.readouterr().out.startswith("Listening on all addresses, port 1234;")
+
+
+def test_pages_are_options_too(
+    servers: list[Observed], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ["--allowed-origin", "https://a.example", "--allowed-origin", "null"]
+    arguments += ["--allowed-host", "play.example.org", "--site", str(tmp_path)]
+    main(["serve", *arguments])
+    (server,) = servers
+    assert server.options["site"] == Site(tmp_path)
+    assert server.options["allowed_origins"] == ["https://a.example", "null"]
+    assert server.options["allowed_hosts"] == ["play.example.org"]
+    out = capsys.readouterr().out.splitlines()
+    assert out[2:] == ["Open http://localhost:1234/ in a browser"]
+
+
+@pytest.mark.parametrize("address", ["192.168.1.20", None])
+def test_pages_for_others_are_at_the_machines_address(
+    servers: list[Observed],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    address: str | None,
+) -> None:
+    class Probe(socket.socket):
+        def connect(self, _: object) -> None:
+            if address is None:
+                raise OSError("there is no network")
+
+        def getsockname(self) -> tuple[str | None, int]:
+            return address, 0
+
+    monkeypatch.setattr("pgnet_trio.cli.serve.socket.socket", Probe)
+    main(["serve", "--listen-globally", "--site", str(tmp_path)])
+    out = capsys.readouterr().out.splitlines()
+    assert out[2:] == [f"Open http://{address or 'localhost'}:1234/ in a browser"]
 
 
 def test_where_the_admin_password_comes_from(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import trio
@@ -145,9 +148,18 @@ async def test_no_link_leads_out_of_the_folder_or_to_what_is_hidden(folder: Path
         assert (await ask(server, "/in.html")).status == 200
 
 
-async def test_what_is_no_file_is_not_opened(folder: Path) -> None:
-    import os
+@pytest.mark.skipif(sys.platform == "win32", reason="no file has such a name there")
+@pytest.mark.parametrize("name", ["a:b", "..\\secret.txt", "what?", 'x"y'])
+async def test_a_name_that_means_something_else_elsewhere_is_shown_nowhere(
+    folder: Path, name: str
+) -> None:
+    (folder / name).write_text("secret", "utf-8")
+    async with showing(folder) as server:
+        assert (await ask(server, f"/{quote(name)}")).status == 404
 
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no named pipes in folders")
+async def test_what_is_no_file_is_not_opened(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     async with showing(folder) as server:
         assert (await ask(server, "/pipe")).status == 404
