@@ -47,7 +47,7 @@ BAD: dict[str, tuple[bytes, set[int]]] = {
     ),
     "a path that is a broken address": (
         b"GET http://[::1/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        {400},
+        {421},
     ),
     "a path without a slash": (b"GET index.html HTTP/1.1\r\nHost: localhost\r\n\r\n", {400}),
     "a star": (b"GET * HTTP/1.1\r\nHost: localhost\r\n\r\n", {400}),

@@ -193,6 +193,19 @@ def test_files_that_are_kept_stay_within_bounds(
     assert folder.kept_size == 100
 
 
+def test_what_many_are_sent_is_in_memory_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgnet_trio.server.http.files.MAX_KEPT", 10_000)
+    folder = Folder(tmp_path)
+    for name in ("a.bin", "b.bin"):
+        (tmp_path / name).write_bytes(bytes(9_000))
+    paths = ["/a.bin", "/b.bin"] * 5
+    on_their_way = [folder.answer(path, head_of()) for path in paths]
+    assert len({id(answer.body) for answer in on_their_way}) == 2
+    assert folder.kept_size <= 10_000
+
+
 HOSTS = st.sampled_from(
     ["localhost", "localhost:80", "127.0.0.1:38929", "evil.example", "good.example", "[::1]", ""]
 ) | st.text(max_size=20)

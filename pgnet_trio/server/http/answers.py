@@ -44,6 +44,7 @@ class Answer:
         body: The content, whole.
         file: A file that is the content instead, too long to be read as a whole.
         size: Bytes of the content.
+        holds: What stays in memory for as long as the answer does.
         policy: The ``Content-Security-Policy``.
     """
 
@@ -53,6 +54,7 @@ class Answer:
     file: File | None = None
     size: int = attrs.field(default=attrs.Factory(lambda self: len(self.body), takes_self=True))
     policy: str = STRICT_POLICY
+    holds: object = None
 
 
 def text_answer(status: int, text: str, headers: Mapping[str, str] | None = None) -> Answer:

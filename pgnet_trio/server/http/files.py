@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 import attrs
 
@@ -148,6 +149,9 @@ class Folder:
         self._lock = threading.Lock()
         # By the name of the file, the one that was asked for latest at the end.
         self._kept: dict[str, _Kept] = {}
+        # Those too that are on their way to somebody: however many read slowly, there is one of
+        # each in memory.
+        self._alive: WeakValueDictionary[str, _Kept] = WeakValueDictionary()
         self.kept_size = 0
 
     def answer(self, path: str, head: RequestHead) -> Answer:
@@ -206,30 +210,30 @@ class Folder:
         headers["Content-Type"] = _type_of(file)
         if is_compressed and compressed is not None:
             headers["Content-Encoding"] = "gzip"
-            return Answer(headers=headers, body=compressed, policy=self._policy)
+            return Answer(headers=headers, body=compressed, policy=self._policy, holds=kept)
         if kept is not None:
-            return Answer(headers=headers, body=kept.body, policy=self._policy)
+            return Answer(headers=headers, body=kept.body, policy=self._policy, holds=kept)
         opened = _LongFile(file, _sign(status))
         return Answer(headers=headers, file=opened, size=status.st_size, policy=self._policy)
 
     def _read(self, file: str, status: os.stat_result) -> _Kept:
         signature = _sign(status)
         with self._lock:
-            kept = self._kept.pop(file, None)
-            if kept is not None and kept.signature == signature:
-                self._kept[file] = kept
-                return kept
-            self.kept_size -= 0 if kept is None else kept.size
-        body = Path(file).read_bytes()[: status.st_size]
-        kept = _Kept(signature, body, _compress(_type_of(file), body))
+            kept = self._alive.get(file)
+        if kept is None or kept.signature != signature:
+            body = Path(file).read_bytes()[: status.st_size]
+            kept = _Kept(signature, body, _compress(_type_of(file), body))
         with self._lock:
-            before = self._kept.pop(file, None)
-            self.kept_size += kept.size - (0 if before is None else before.size)
-            self._kept[file] = kept
-            while self.kept_size > MAX_KEPT:
-                oldest = next(iter(self._kept))
-                self.kept_size -= self._kept.pop(oldest).size
+            self._keep(file, kept)
         return kept
+
+    def _keep(self, file: str, kept: _Kept) -> None:
+        before = self._kept.pop(file, None)
+        self.kept_size += kept.size - (0 if before is None else before.size)
+        self._kept[file] = self._alive[file] = kept
+        while self.kept_size > MAX_KEPT:
+            oldest = next(iter(self._kept))
+            self.kept_size -= self._kept.pop(oldest).size
 
 
 @attrs.frozen

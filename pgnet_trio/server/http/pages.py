@@ -29,11 +29,9 @@ __all__ = ["Pages"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
-READ_SIZE = 256 * 1024
-"""Bytes that are read at once of a file that is too long to be read as a whole."""
-
-WRITE_SIZE = 64 * 1024
-"""Bytes that a client has to take within the time of a log-in, or it is gone."""
+CHUNK_SIZE = 64 * 1024
+"""Bytes that a client has to take within the time of a log-in, or it is gone. No more than that is
+read for it from a long file, nor put into its connection, before it has taken them."""
 
 THREADS = 4
 """How many files are looked for at the same time: a slow disk is not to take all threads."""
@@ -187,10 +185,13 @@ class Pages:
         first = self._encode_head(answer, keeps_alive=keeps_alive)
         if head.method == "HEAD":
             await self._send(pipe, first)
-        else:
-            await self._send(pipe, first + answer.body)
-            if answer.file is not None:
-                await self._send_file(pipe, answer.file, answer.size)
+            return keeps_alive
+        body = answer.body
+        await self._send(pipe, first + body[:CHUNK_SIZE])
+        for start in range(CHUNK_SIZE, len(body), CHUNK_SIZE):
+            await self._send(pipe, body[start : start + CHUNK_SIZE])
+        if answer.file is not None:
+            await self._send_file(pipe, answer.file, answer.size)
         return keeps_alive
 
     async def _find(self, head: RequestHead) -> Answer:
@@ -207,7 +208,7 @@ class Pages:
         position = 0
         while position < size:
             try:
-                part: bytes = await self._run_blocking(file.read, position, READ_SIZE)
+                part: bytes = await self._run_blocking(file.read, position, CHUNK_SIZE)
             except OSError as error:
                 # The length was announced, and so nothing else can be said any more.
                 raise trio.BrokenResourceError(f"a file changed: {one_line(error)}") from error
@@ -215,17 +216,16 @@ class Pages:
             position += len(part)
 
     async def _send(self, pipe: BytePipe, data: bytes) -> None:
-        """Send all of this, to a client that takes some of it in time.
+        """Send a piece of an answer, to a client that takes it in time.
 
         Raises:
             trio.BrokenResourceError: The client is gone, or too slow.
         """
-        for start in range(0, len(data), WRITE_SIZE):
-            with trio.move_on_after(_seconds(self._limits.login_timeout)) as sending:
-                pipe.write_nowait(data[start : start + WRITE_SIZE])
-                await pipe.flush()
-            if sending.cancelled_caught:
-                raise trio.BrokenResourceError("the peer did not read its answer in time")
+        with trio.move_on_after(_seconds(self._limits.login_timeout)) as sending:
+            pipe.write_nowait(data)
+            await pipe.flush()
+        if sending.cancelled_caught:
+            raise trio.BrokenResourceError("the peer did not read its answer in time")
 
     async def _run_blocking(self, function: Callable[..., Any], *args: Any) -> Any:
         return await self._environment.run_blocking(
