@@ -218,5 +218,5 @@ export function byCodePoints(one, other) {
  * @param {number} unit
  */
 function rank(unit) {
-  return unit >= 0xd800 && unit < 0xe000 ? unit + 0x2000 : unit;
+  return unit >= 0xd800 && unit < 0xe000 ? unit + 0x10000 : unit;
 }

@@ -117,7 +117,8 @@ export class Writer {
       throw new CodecError(`${path}: expected an integer of at most 64 bits, got a larger one; send it as text`);
     }
     this.#byte(value < 0n ? 0xd3 : 0xcf);
-    this.#view.setBigInt64(this.#grow(8), value);
+    const at = this.#grow(8);
+    this.#view.setBigInt64(at, value);
     return this;
   }
 
@@ -168,7 +169,8 @@ export class Writer {
       throw new CodecError(`${path}: expected a finite number, got ${value}; send null, or text`);
     }
     this.#byte(0xcb);
-    this.#view.setFloat64(this.#grow(8), value);
+    const at = this.#grow(8);
+    this.#view.setFloat64(at, value);
     return this;
   }
 
@@ -201,7 +203,8 @@ export class Writer {
 
   /** @param {number} value */
   #byte(value) {
-    this.#bytes[this.#grow(1)] = value;
+    const at = this.#grow(1);
+    this.#bytes[at] = value;
   }
 
   /**
@@ -217,7 +220,12 @@ export class Writer {
     else this.#view.setUint32(at + 1, value);
   }
 
-  /** @param {number} size */
+  /**
+   * Make room for some bytes, and return where it is. Call it before the bytes are looked up: they may
+   * be others afterwards.
+   *
+   * @param {number} size
+   */
   #grow(size) {
     const at = this.#size;
     this.#size += size;
