@@ -327,7 +327,9 @@ export class Client {
     const { username, password = "", inviteCode = "", serverKey = "", reconnectFor } = this.#options;
     const account = { url: this.#url, username, password, inviteCode, serverKey };
     return new Run(this.#environment, account, reconnectFor, (event, value) => {
-      for (const listener of this.#listeners.get(event) ?? []) this.#tell(listener, value);
+      const listeners = [...(this.#listeners.get(event) ?? [])];
+      for (const listener of listeners) this.#tell(listener, value);
+      return listeners.length > 0;
     });
   }
 

@@ -65,7 +65,8 @@ export class Connection {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.#open();
     socket.onmessage = (event) => this.#take(event.data);
-    socket.onclose = () => this.#end(new ConnectFailed("the connection was lost"));
+    // An error ends a socket. In a browser its close follows; Node.js leaves that out at times.
+    socket.onclose = socket.onerror = () => this.#end(new ConnectFailed("the connection was lost"));
   }
 
   /** The protocol; null before the socket is open. */
@@ -87,7 +88,7 @@ export class Connection {
     this.#isOver = true;
     this.#stopTimer();
     const socket = this.#socket;
-    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null;
     socket.close(NORMAL);
   }
 

@@ -19,8 +19,11 @@ import { CREATE_GAME, JOIN_GAME, WayBack } from "./way_back.js";
 /** The code of the end that the program itself has wanted. */
 export const CLOSED_HERE = "closed-here";
 
-/** Calls the listeners of an event. */
-/** @typedef {(event: string, value: unknown) => void} Emit */
+/**
+ * Calls the listeners of an event, and says whether there are any.
+ *
+ * @typedef {(event: string, value: unknown) => boolean} Emit
+ */
 
 /** What a client is from one connect to the next: made whole, and used once. */
 export class Run {

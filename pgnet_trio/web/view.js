@@ -28,7 +28,8 @@ const PLAYER_SIZE = 16;
  * What a view needs of the run that it belongs to.
  *
  * @typedef {object} ViewOwner
- * @property {(event: string, value: unknown) => void} emit Calls the listeners of an event.
+ * @property {(event: string, value: unknown) => boolean} emit Calls the listeners of an event, and says
+ *     whether there are any.
  * @property {() => void} requestFullState Asks for the whole state, since a patch does not fit.
  * @property {(question: number, message: string, payload: object) => Promise<Answer>} answer Answers a
  *     question; throws `Rejected` where the game refuses it.
@@ -147,8 +148,7 @@ export class GameView {
         else {
           const push = { message: envelope.message, payload: envelope.payload };
           this.#now.pushes.put(push, size);
-          this.#now.pushesTold = this.#now.pushes.count;
-          this.#owner.emit("push", push);
+          if (this.#owner.emit("push", push)) this.#now.pushesTold = this.#now.pushes.count;
         }
         break;
       case wire.LOST:
