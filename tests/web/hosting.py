@@ -65,7 +65,7 @@ class Table(Game):
     persistent = True
 
     def __init__(self, name: str, save_string: str | None = None) -> None:
-        self.board = [0] * 9
+        self.board = [int(square) for square in save_string or "0" * 9]
         self.table: dict[str, dict[str, float]] = {}
         self.thrown: list[str] = []
         self.calls: list[str] = []
@@ -165,11 +165,13 @@ class Gate(InterceptingProxy):
 
 
 @asynccontextmanager
-async def gated(server: Server) -> AsyncIterator[Gate]:
-    """Run a gate before a server for as long as the block lasts."""
+async def gated(server: Server | None) -> AsyncIterator[Gate]:
+    """Run a gate for as long as the block lasts: before a server, or closed."""
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        gate = Gate(listener.socket.getsockname()[1], server.port or 0)
+        gate = Gate(listener.socket.getsockname()[1], 0, is_closed=True)
+        if server is not None:
+            gate.open(server)
         nursery.start_soon(trio.serve_listeners, gate.serve, [listener])
         yield gate
         nursery.cancel_scope.cancel()

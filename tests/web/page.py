@@ -59,9 +59,13 @@ class Page:
             raise PageError(waiting.outcome["error"])
         return waiting.outcome.get("value")
 
-    async def log_in(self, port: int | None, username: str = "ann", **options: Any) -> None:
-        """Make a client, and connect."""
+    async def log_in(
+        self, port: int | None, username: str = "ann", /, *events: str, **options: Any
+    ) -> None:
+        """Make a client, listen to some events, and connect."""
         await self("new", {"address": f"127.0.0.1:{port}", "username": username, **options})
+        for event in events:
+            await self("on", event)
         await self("connect")
 
     async def read(self) -> None:

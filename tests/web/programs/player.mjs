@@ -106,8 +106,22 @@ const deeds = {
     while (lists.get(name).length < count) await new Promise((resolve) => setTimeout(resolve, 5));
     return lists.get(name);
   },
+  // Asks numbered things all at once, loudly and quietly in turns, and returns what was answered.
+  flood: async (first, count) => {
+    const answers = [];
+    for (let number = first; number < first + count; number++) {
+      answers.push(latest.call("loud", { number, padding: ".".repeat(200) }));
+      latest.tell("quiet", { number: -1 - number });
+    }
+    return (await Promise.all(answers)).map(({ payload }) => payload.number);
+  },
   answer: async (id, message, payload) => await questions.get(id).answer(message, payload),
   question: async (id) => told("question", questions.get(id)),
+  // Waits until a question is no longer open.
+  closed: async (id) => {
+    const { signal } = questions.get(id);
+    if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve));
+  },
   page: async (changes) => Object.assign(page, changes) && undefined,
   tell_page: async (what) => listener[what]?.(),
   sockets: async () => sockets.length,
