@@ -143,7 +143,7 @@ export class Client {
    */
   async connect() {
     if (this.#run.isUsed) {
-      if (!this.#run.endError) throw new PGNetError("this client is connected, or about to be", "connected");
+      if (!this.#run.endError) throw new PGNetError("this client is connected, or about to be", "already_connected");
       this.#run = this.#makeRun();
     }
     await this.#run.connect();

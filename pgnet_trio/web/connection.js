@@ -59,7 +59,7 @@ export class Connection {
       socket = environment.openSocket(url, [SUBPROTOCOL]);
     } catch (error) {
       const { message } = /** @type {Error} */ (error);
-      throw new ConnectFailed(`${url} cannot be connected to: ${message}`, "connect-failed", { cause: error });
+      throw new ConnectFailed(`${url} cannot be connected to: ${message}`, "connect_failed", { cause: error });
     }
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
@@ -106,7 +106,7 @@ export class Connection {
       this.#end(
         new ConnectFailed(
           `the server does not speak ${SUBPROTOCOL}, or somebody between hides it`,
-          "protocol-not-spoken",
+          "protocol_not_spoken",
         ),
       );
       return;

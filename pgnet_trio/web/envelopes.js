@@ -49,9 +49,9 @@ export const COUNTED = new Set([RESPONSE, PUSH, LAST_STATE, QUESTION, WITHDRAWAL
  * @typedef {{kind: 3, message: string, token: Uint8Array, loginToken: Uint8Array,
  *     times: {grace: number, reconnectFor: number} | null}} Welcome
  * @typedef {{kind: 4, lastRequest: number}} Resumed
- * @typedef {{kind: 5 | 6 | 21 | 22, reason: string}} Ending
+ * @typedef {{kind: 5 | 6 | 21 | 22, reason: string, code: string}} Ending
  * @typedef {{kind: 8, id: number, status: number, message: string, payload: any,
- *     createdOn: string | null}} Response
+ *     createdOn: string | null, code: string}} Response
  * @typedef {{kind: 9, message: string, payload: any}} PushEnvelope
  * @typedef {{kind: 10 | 12, version: number, data: any}} StateEnvelope
  * @typedef {{kind: 11 | 24, base: number, version: number, patch: any}} PatchEnvelope
@@ -141,13 +141,18 @@ function readEnvelope(reader) {
     case REFUSAL:
     case GOODBYE:
     case RESTART:
-      expect(1);
-      return { kind, reason: [...reader.text()].slice(0, MAX_REASON).join("") };
+      expect(1, kind === RESTART ? 1 : 2);
+      return {
+        kind,
+        reason: [...reader.text()].slice(0, MAX_REASON).join(""),
+        code: fields < 2 ? "" : reader.text(),
+      };
     case RESPONSE: {
-      expect(4, 5);
+      expect(4, 6);
       const [id, status] = [reader.int(), Number(reader.anyInt())];
       const [message, payload] = [reader.text(), reader.map()];
-      return { kind, id, status, message, payload, createdOn: fields < 5 || reader.nil() ? null : reader.text() };
+      const createdOn = fields < 5 || reader.nil() ? null : reader.text();
+      return { kind, id, status, message, payload, createdOn, code: fields < 6 ? "" : reader.text() };
     }
     case PUSH: {
       expect(2);

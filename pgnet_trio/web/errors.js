@@ -1,5 +1,6 @@
 /**
- * The errors of this client. Each has a `code` for programs beside its message for people.
+ * The errors of this client. Each has a `code` for programs beside its message for people: the
+ * server's own, where it has said one.
  *
  * @module
  */
@@ -13,6 +14,7 @@
  * @property {number} status 0 where the request was carried out, 2 where it was refused; a game may
  *     use other numbers.
  * @property {string | null} createdOn When it was made, where the game has said so: ISO 8601.
+ * @property {string} code What the server says to programs, where it refuses; empty where it says nothing.
  */
 
 /** The root of every error that this client throws on purpose. */
@@ -61,7 +63,7 @@ export class ProtocolError extends PGNetError {
 
   /** @param {string} message What was expected, and what came. */
   constructor(message) {
-    super(message, "protocol");
+    super(message, "protocol_error");
   }
 }
 
@@ -74,7 +76,7 @@ export class ConnectFailed extends PGNetError {
    * @param {string} [code] A word for programs.
    * @param {ErrorOptions} [options] The cause.
    */
-  constructor(message, code = "connect-failed", options) {
+  constructor(message, code = "connect_failed", options) {
     super(message, code, options);
   }
 }
@@ -87,7 +89,7 @@ export class LoginRefused extends ConnectFailed {
    * @param {string} message The server's reason.
    * @param {string} [code] A word for programs.
    */
-  constructor(message, code = "login-refused") {
+  constructor(message, code = "login_refused") {
     super(message, code);
   }
 }
@@ -98,7 +100,7 @@ export class ServerKeyMismatch extends ConnectFailed {
 
   /** @param {string} message Both keys. */
   constructor(message) {
-    super(message, "server-key-mismatch");
+    super(message, "server_key_mismatch");
   }
 }
 
@@ -120,9 +122,12 @@ export class Disconnected extends PGNetError {
 export class SessionLost extends Disconnected {
   name = "SessionLost";
 
-  /** @param {string} message Why. */
-  constructor(message) {
-    super(message, "session-lost");
+  /**
+   * @param {string} message Why.
+   * @param {string} [code] A word for programs.
+   */
+  constructor(message, code = "session_gone") {
+    super(message, code);
   }
 }
 
@@ -132,7 +137,7 @@ export class TakenOver extends Disconnected {
 
   /** @param {string} message What happened. */
   constructor(message) {
-    super(message, "taken-over");
+    super(message, "taken_over");
   }
 }
 
@@ -142,7 +147,7 @@ export class Rejected extends PGNetError {
 
   /** @param {Answer} answer What it said. */
   constructor(answer) {
-    super(answer.message || `refused with status ${answer.status}`, "rejected");
+    super(answer.message || `refused with status ${answer.status}`, answer.code || "rejected");
     /**
      * The whole answer.
      *
@@ -168,7 +173,7 @@ export class ItemsLost extends PGNetError {
 
   /** @param {string} message How many. */
   constructor(message) {
-    super(message, "items-lost");
+    super(message, "items_lost");
   }
 }
 
@@ -178,6 +183,6 @@ export class QueueFull extends PGNetError {
 
   /** @param {string} message How much waits. */
   constructor(message) {
-    super(message, "queue-full");
+    super(message, "queue_full");
   }
 }

@@ -19,7 +19,7 @@ import { Handshake, MAX_PLAINTEXT, OVERHEAD, joined, prove } from "./noise.js";
 export const SUBPROTOCOL = "pgnet.2.1";
 
 /** What this client has beyond `pgnet.2`. */
-export const FEATURES = ["columns", "directory", "grace", "lost", "players", "rejoin", "restart", "token"];
+export const FEATURES = ["codes", "columns", "directory", "grace", "lost", "players", "rejoin", "restart", "token"];
 
 /** The longest frame in bytes that this client takes. */
 export const MAX_MESSAGE = 1024 * 1024;
@@ -30,6 +30,7 @@ const FRAME_OVERHEAD = 5 + 11;
 const TOKEN_SIZE = 32;
 const MAX_FEATURES = 64;
 const MAX_FEATURE_NAME = 40;
+const MAX_CODE = 40;
 
 /**
  * How far a conversation is. The words stand in errors.
@@ -309,6 +310,10 @@ export class Protocol {
     const feature = FEATURE_OF.get(kind);
     if (!EXPECTED[this.#state].has(kind) || (feature && !this.features.has(feature))) {
       throw new ProtocolError(`envelope ${kind} came while the conversation ${this.#state}`);
+    }
+    if ("code" in envelope && envelope.code) {
+      if (!this.features.has("codes")) throw new ProtocolError("a code came that is not in use");
+      if (envelope.code.length > MAX_CODE) throw new ProtocolError("expected a short code, got a long one");
     }
     switch (kind) {
       case wire.HELLO:

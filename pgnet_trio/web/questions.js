@@ -94,5 +94,5 @@ export class Question {
  * @returns {Answer}
  */
 function tooLate(why) {
-  return { message: `This question is no longer open${why}`, payload: {}, status: REFUSED, createdOn: null };
+  return { message: `This question is no longer open${why}`, payload: {}, status: REFUSED, createdOn: null, code: "question_closed" };
 }

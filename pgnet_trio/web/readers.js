@@ -101,7 +101,7 @@ export function itemsOf(feedOf, messages) {
     occupy: (feeds, isBusy) => {
       const { readers } = feedOf(feeds);
       if (isBusy && names.some((name) => readers.has(name))) {
-        throw new PGNetError("another loop waits for the same: only one can have each item", "busy");
+        throw new PGNetError("another loop waits for the same: only one can have each item", "another_loop");
       }
       for (const name of names) {
         if (isBusy) readers.add(name);

@@ -17,7 +17,7 @@ import { GameView } from "./view.js";
 import { CREATE_GAME, JOIN_GAME, WayBack } from "./way_back.js";
 
 /** The code of the end that the program itself has wanted. */
-export const CLOSED_HERE = "closed-here";
+export const CLOSED_HERE = "closed_here";
 
 /**
  * Calls the listeners of an event, and says whether there are any.
@@ -216,8 +216,8 @@ export class Run {
   }
 
   /** @param {Response} envelope */
-  #takeResponse({ id, message, payload, status, createdOn }) {
-    this.#outbox.take(id)?.succeed?.({ message, payload, status, createdOn });
+  #takeResponse({ id, message, payload, status, createdOn, code }) {
+    this.#outbox.take(id)?.succeed?.({ message, payload, status, createdOn, code });
   }
 
   /**
@@ -285,6 +285,6 @@ export class Run {
   #checkConnected() {
     if (this.connected || this.#logsInAgain) return;
     if (this.endError) throw new Disconnected(this.endError.message, this.endError.code, { cause: this.endError });
-    throw new Disconnected("this client is not connected: await connect() first", "not-connected");
+    throw new Disconnected("this client is not connected: await connect() first", "not_connected");
   }
 }

@@ -169,7 +169,7 @@ export class Session {
       // Something before it in the same frame may have ended the session, or the connection.
       if (this.ended || this.#connection !== connection) return;
       if (!this.#isOpen) this.#takeVerdict(sized);
-      else if (sized.envelope.kind === wire.GOODBYE) this.end(endedBy(sized.envelope.reason));
+      else if (sized.envelope.kind === wire.GOODBYE) this.end(endedBy(sized.envelope));
       else if (sized.envelope.kind === wire.RESTART) this.#drop(true);
       else this.#owner.takeEvent(sized);
     }
@@ -235,14 +235,17 @@ export class Session {
     const protocol = /** @type {Protocol} */ (this.#connection?.protocol);
     switch (envelope.kind) {
       case wire.REFUSAL:
-        this.end(envelope.reason === TAKEN_OVER ? endedBy(TAKEN_OVER) : new LoginRefused(envelope.reason));
+        this.end(isTakenOver(envelope) ? endedBy(envelope) : new LoginRefused(envelope.reason, envelope.code || undefined));
         return;
       case wire.GOODBYE:
         this.#connection?.close();
-        this.#fail(new ConnectFailed(`the server cannot let this client in now: ${envelope.reason}`, "not-now"));
+        this.#fail(
+          new ConnectFailed(`the server cannot let this client in now: ${envelope.reason}`, envelope.code || "not_now"),
+          true,
+        );
         return;
       case wire.SESSION_GONE:
-        if (this.#token.length) this.#loseSession(envelope.reason);
+        if (this.#token.length) this.#loseSession(envelope.reason, envelope.code);
         else this.#loginToken = new Uint8Array();
         protocol.logIn(this.#delivery);
         this.#startTimeout(CONNECT_TIMEOUT);
@@ -277,12 +280,15 @@ export class Session {
     if (isResumed || wasLost) this.#owner.onlineChanged(true, false);
   }
 
-  /** @param {string} reason */
-  #loseSession(reason) {
+  /**
+   * @param {string} reason
+   * @param {string} code
+   */
+  #loseSession(reason, code) {
     this.#token = new Uint8Array();
     this.#isLost = true;
     this.#delivery = this.#makeDelivery();
-    this.#owner.sessionLost(new SessionLost(reason));
+    this.#owner.sessionLost(new SessionLost(reason, code || undefined));
   }
 
   #progress() {
@@ -317,12 +323,12 @@ export class Session {
    * Note that a try did not succeed.
    *
    * @param {PGNetError} error
+   * @param {boolean} [isNotNow] Whether the server wants to be asked again.
    */
-  #fail(error) {
+  #fail(error, isNotNow = false) {
     this.#stopTimer();
     this.#connection = null;
-    // A server that cannot let somebody in now wants to be asked again; any other first try has failed.
-    if (!this.#wasOpen && error.code !== "not-now") {
+    if (!this.#wasOpen && !isNotNow) {
       this.end(error instanceof ConnectFailed ? error : new ConnectFailed(error.message, error.code, { cause: error }));
       return;
     }
@@ -372,7 +378,7 @@ export class Session {
     this.#isSuspended = true;
     this.#stopTimer();
     if (this.#isOpen) {
-      this.#drop(false, new ConnectFailed("the page was left", "page-left"));
+      this.#drop(false, new ConnectFailed("the page was left", "page_left"));
     } else {
       this.#connection?.close();
       this.#connection = null;
@@ -399,9 +405,15 @@ export class Session {
   }
 }
 
-/** @param {string} reason */
-function endedBy(reason) {
-  return reason === TAKEN_OVER
+/** @param {{reason: string, code: string}} ending */
+function isTakenOver({ reason, code }) {
+  // Servers without codes say it in these words.
+  return code === "taken_over" || reason === TAKEN_OVER;
+}
+
+/** @param {{reason: string, code: string}} ending */
+function endedBy(ending) {
+  return isTakenOver(ending)
     ? new TakenOver("you logged in from elsewhere; this page is out of the game")
-    : new Disconnected(reason, "goodbye");
+    : new Disconnected(ending.reason, ending.code || "goodbye");
 }

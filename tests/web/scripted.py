@@ -13,11 +13,11 @@ import trio_websocket
 
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.crypto.noise import NoiseHandshake, NoiseTransport
-from pgnet_trio.protocol.v2 import prologue
+from pgnet_trio.protocol.v2 import features, prologue
 
 __all__ = ["HELLO", "WELCOME", "Link", "Script", "scripted"]
 
-FEATURES = ["columns", "directory", "grace", "lost", "players", "rejoin", "restart", "token"]
+FEATURES = sorted(features.FEATURES)
 HELLO = [0, 65_536, FEATURES]
 WELCOME = [3, "hello", bytes(32)]
 

@@ -32,7 +32,7 @@ async def test_a_player_plays() -> None:
         await page("loop", "states")
         await page("loop", "pushes", "Said")
         answer = await page("call", "Move", {"square": 3})
-        assert answer == {"message": "", "payload": {}, "status": 0, "createdOn": None}
+        assert answer == {"message": "", "payload": {}, "status": 0, "createdOn": None, "code": ""}
         board = [*BOARD[:3], 1, *BOARD[4:]]
         assert (await page("get", "state"))["board"] == board
         assert await page("isFrozen")
@@ -56,7 +56,7 @@ async def test_a_refusal_is_an_error_that_says_why() -> None:
         await page.log_in(server.port)
         with pytest.raises(PageError, match="game") as caught:
             await page("call", "Move", {"square": 3})
-        assert (caught.value.name, caught.value.code) == ("Rejected", "rejected")
+        assert (caught.value.name, caught.value.code) == ("Rejected", "not_in_game")
         await page("joinGame", "table 1")
         await page("call", "Move", {"square": 3})
         with pytest.raises(PageError, match=r"^that square is not free$") as caught:
@@ -282,9 +282,9 @@ async def test_a_game_that_puts_its_player_out_says_why_and_can_be_read_to_its_e
 @pytest.mark.parametrize(
     ("options", "name", "code", "message"),
     [
-        ({"password": "wrong"}, "LoginRefused", "login-refused", "password"),
-        ({"serverKey": "A" * 43 + "="}, "ServerKeyMismatch", "server-key-mismatch", "expected AAA"),
-        ({"username": "x y"}, "LoginRefused", "login-refused", "x y"),
+        ({"password": "wrong"}, "LoginRefused", "wrong_password", "password"),
+        ({"serverKey": "A" * 43 + "="}, "ServerKeyMismatch", "server_key_mismatch", "expected AAA"),
+        ({"username": "x y"}, "LoginRefused", "name_not_allowed", "x y"),
     ],
 )
 async def test_who_is_not_let_in_is_told_why(
@@ -312,7 +312,7 @@ async def test_a_server_that_is_not_there_is_an_error() -> None:
     async with open_page() as page:
         with pytest.raises(PageError, match="connection was lost") as caught:
             await page.log_in(port)
-        assert (caught.value.name, caught.value.code) == ("ConnectFailed", "connect-failed")
+        assert (caught.value.name, caught.value.code) == ("ConnectFailed", "connect_failed")
 
 
 async def test_a_client_that_is_not_connected_says_so() -> None:
@@ -320,7 +320,7 @@ async def test_a_client_that_is_not_connected_says_so() -> None:
         await page("new", {"username": "ann", "address": f"127.0.0.1:{server.port}"})
         with pytest.raises(PageError, match="await connect") as caught:
             await page("call", "Move")
-        assert caught.value.code == "not-connected"
+        assert caught.value.code == "not_connected"
         with pytest.raises(PageError, match="await connect"):
             await page("tell", "Move")
         await page("connect")
@@ -415,7 +415,7 @@ async def test_a_call_of_a_forgotten_session_says_that_nobody_knows() -> None:
         async def call() -> None:
             with pytest.raises(PageError) as caught:
                 await page("call", "slow")
-            assert (caught.value.name, caught.value.code) == ("SessionLost", "session-lost")
+            assert (caught.value.name, caught.value.code) == ("SessionLost", "session_gone")
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(call)
@@ -460,9 +460,9 @@ async def test_whoever_logs_in_elsewhere_takes_over() -> None:
         assert await page("get", "game") == "table 1"
         assert (await page("get", "state"))["board"] == BOARD
         [end] = await page("wait", "end", 1)
-        assert (end["name"], end["code"]) == ("TakenOver", "taken-over")
+        assert (end["name"], end["code"]) == ("TakenOver", "taken_over")
         *_, last = await page("wait", "states", 2)
-        assert (last["name"], last["code"]) == ("TakenOver", "taken-over")
+        assert (last["name"], last["code"]) == ("TakenOver", "taken_over")
         await page("use", "old")
         assert not await page("get", "connected")
         assert await page("sockets") == 2
@@ -476,7 +476,7 @@ async def test_whoever_was_away_when_taken_over_hears_of_it() -> None:
         await page.log_in(server.port, name="new")
         proxy.open()
         [end] = await page("wait", "end", 1)
-        assert end["code"] == "taken-over"
+        assert end["code"] == "taken_over"
 
 
 async def test_a_server_that_ends_for_good_ends_the_session() -> None:
@@ -486,6 +486,6 @@ async def test_a_server_that_ends_for_good_ends_the_session() -> None:
         await page("loop", "pushes")
         server.shutdown()
         [end] = await page("wait", "end", 1)
-        assert end["code"] == "goodbye"
+        assert end["code"] == "shutting_down"
         [last] = await page("wait", "pushes", 1)
         assert last["name"] == "Disconnected"

@@ -198,6 +198,9 @@ def compare_patches(javascript: Oracle, old: Any, patch: Any, *, columns: bool) 
         data = encoded(patch)
     except (TypeError, UnicodeError, OverflowError):
         return
+    if not all(type(key) is str for key in keys_of(patch)):
+        # Python makes texts of them, which the protocol does not ask for.
+        return
     expected = None
     with contextlib.suppress(CodecError):
         # Wrapped, because None may be a state.
@@ -303,12 +306,12 @@ def test_what_is_no_frame_of_a_server_is_a_broken_rule_as_in_python(
 ) -> None:
     with pytest.raises(ProtocolError):
         wire.read_from_server(encoded(frame))
-    assert javascript.ask("frame", data=encoded(frame))["code"] == "protocol"
+    assert javascript.ask("frame", data=encoded(frame))["code"] == "protocol_error"
 
 
 def test_a_frame_ends_where_its_array_does(javascript: Oracle) -> None:
-    assert javascript.ask("frame", data=encoded([[19]]) + b"\xc0")["code"] == "protocol"
-    assert javascript.ask("frame", data=encoded([[19], [20]])[:-1])["code"] == "protocol"
+    assert javascript.ask("frame", data=encoded([[19]]) + b"\xc0")["code"] == "protocol_error"
+    assert javascript.ask("frame", data=encoded([[19], [20]])[:-1])["code"] == "protocol_error"
 
 
 def test_players_keep_their_order_whatever_their_names_are(javascript: Oracle) -> None:

@@ -70,7 +70,7 @@ async def test_a_broken_rule_ends_the_session_and_both_sides_hear_of_it(
     async with scripted(script) as server, open_page() as page:
         await page.log_in(server.port, "ann", "end")
         end = await end_of(page)
-        assert (end["name"], end["code"]) == ("ProtocolError", "protocol")
+        assert (end["name"], end["code"]) == ("ProtocolError", "protocol_error")
         assert message in end["message"]
         await heard.wait()
         assert server.connections == 1
@@ -85,7 +85,7 @@ async def test_a_text_breaks_the_rules() -> None:
 
     async with scripted(script) as server, open_page() as page:
         await page.log_in(server.port, "ann", "end")
-        assert (await end_of(page))["code"] == "protocol"
+        assert (await end_of(page))["code"] == "protocol_error"
 
 
 @pytest.mark.parametrize("message", [bytes(40), bytes(5), b"", bytes(1024 * 1024 + 1)], ids=len)
@@ -115,7 +115,7 @@ async def test_a_server_that_closes_every_connection_is_given_up() -> None:
     async with scripted(script) as server, open_page() as page:
         await page.log_in(server.port, "ann", "end", reconnectFor=1)
         end = await end_of(page)
-        assert (end["name"], end["code"]) == ("Disconnected", "connect-failed")
+        assert (end["name"], end["code"]) == ("Disconnected", "connect_failed")
         # The pauses grow.
         assert 2 < server.connections < 30
         assert not await page("get", "connected")
@@ -175,7 +175,7 @@ async def test_not_now_for_too_long_is_an_error() -> None:
     async with scripted(script) as server, open_page() as page:
         with pytest.raises(PageError, match="too many at once") as caught:
             await page.log_in(server.port, reconnectFor=0.5)
-        assert (caught.value.name, caught.value.code) == ("ConnectFailed", "not-now")
+        assert (caught.value.name, caught.value.code) == ("ConnectFailed", "not_now")
 
 
 async def test_not_now_in_the_place_of_the_session_does_not_end_it() -> None:
@@ -210,7 +210,7 @@ async def test_another_key_is_not_trusted_and_nothing_is_told_to_it() -> None:
     async with scripted(script, *keys) as server, open_page(speed=10) as page:
         await page.log_in(server.port, "ann", "end")
         end = await end_of(page)
-        assert (end["name"], end["code"]) == ("ServerKeyMismatch", "server-key-mismatch")
+        assert (end["name"], end["code"]) == ("ServerKeyMismatch", "server_key_mismatch")
         assert server.connections > 2
         assert told == []
 
@@ -238,13 +238,13 @@ async def test_an_odd_hello_is_refused(hello: list[Any]) -> None:
     async with scripted(script, hello=hello) as server, open_page() as page:
         with pytest.raises(PageError) as caught:
             await page.log_in(server.port)
-        assert (caught.value.name, caught.value.code) == ("ConnectFailed", "protocol")
+        assert (caught.value.name, caught.value.code) == ("ConnectFailed", "protocol_error")
 
 
 async def test_without_features_nothing_of_them_is_taken() -> None:
     async with scripted(saying([22, "restart"]), hello=[0, None]) as server, open_page() as page:
         await page.log_in(server.port, "ann", "end")
-        assert (await end_of(page))["code"] == "protocol"
+        assert (await end_of(page))["code"] == "protocol_error"
 
 
 # Bounds.
@@ -266,7 +266,7 @@ async def test_unread_pushes_are_bounded_and_the_loop_is_told() -> None:
         await page("take", 1, "pushes", "last")
         await page("loop", "pushes", "long")
         [lost] = await page("wait", "pushes long", 1)
-        assert (lost["name"], lost["code"]) == ("ItemsLost", "items-lost")
+        assert (lost["name"], lost["code"]) == ("ItemsLost", "items_lost")
         assert "pushes came while nobody read them" in lost["message"]
         first, *_ = await page("take", 7, "pushes", "long")
         assert first["payload"]["number"] == 33
@@ -356,7 +356,7 @@ async def test_too_much_that_waits_to_be_sent_is_refused() -> None:
         with pytest.raises(PageError, match="wait for the server") as caught:
             for _ in range(2000):
                 await page("tell", "x")
-        assert (caught.value.name, caught.value.code) == ("QueueFull", "queue-full")
+        assert (caught.value.name, caught.value.code) == ("QueueFull", "queue_full")
 
 
 async def test_how_long_to_try_is_what_the_server_says() -> None:

@@ -1,0 +1,238 @@
+"""The bundle that ships: what is in it, how large it is, and how it is made and installed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgnet_trio.web import bundling
+from tests.kit.typescript import compile_strictly
+from tests.web.hosting import serving
+from tests.web.node import WEB, needs_node, needs_packages
+from tests.web.page import open_page
+
+KIBIBYTES = 28
+
+needs_bundle = pytest.mark.skipif(
+    not bundling.is_current(WEB),
+    reason="the bundle is tested after `python pgnet_trio/web/bundling.py`",
+)
+
+
+@needs_packages
+def test_the_client_is_free_of_errors_of_types() -> None:
+    compiler = WEB / "node_modules" / "typescript" / "bin" / "tsc"
+    checked = subprocess.run(
+        ["node", str(compiler), "--project", str(WEB)],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (checked.stdout, checked.returncode) == ("", 0)
+
+
+@needs_bundle
+def test_the_bundle_is_small() -> None:
+    data = (WEB / "bundle" / "client.js").read_bytes()
+    assert len(gzip.compress(data, 9)) <= KIBIBYTES * 1024
+    assert b"import" not in re.sub(rb"import\.meta", b"", data)
+
+
+@needs_bundle
+def test_the_types_of_the_bundle_are_those_that_a_page_relies_on(tmp_path: Path) -> None:
+    shutil.copy(WEB / "bundle" / "client.d.ts", tmp_path / "client.d.ts")
+    shutil.copy(Path(__file__).parent / "typed.ts", tmp_path / "typed.ts")
+    assert compile_strictly(tmp_path / "typed.ts") == ""
+
+
+@needs_node
+@needs_bundle
+async def test_the_bundle_plays() -> None:
+    async with serving() as server:
+        async with open_page(str(WEB / "bundle" / "client.js")) as page:
+            await page.log_in(server.port)
+            await page("joinGame", "table 1")
+            await page("loop", "states")
+            await page("call", "Move", {"square": 3})
+            assert (await page("get", "state"))["board"][3] == 1
+            assert (await page("guest", {}, {}, ""))[0]["username"].startswith("guest")
+
+
+def test_the_lock_file_names_no_registry() -> None:
+    lock = json.loads((WEB / "package-lock.json").read_text("utf-8"))
+    packages = {name: each for name, each in lock["packages"].items() if name}
+    assert len(packages) > 5
+    for name, package in packages.items():
+        assert "resolved" not in package, name
+        assert package["integrity"].startswith("sha512-"), name
+
+
+# How it is made. A folder with tools stands in for npm, and counts how often it is called.
+
+TOOL = """#!/bin/sh
+echo "$(basename "$0") $*" >> "{log}"
+{body}
+"""
+
+NPM = 'mkdir -p node_modules/esbuild/bin node_modules/typescript/bin\nsleep "${NPM_SLEEPS:-0}"'
+
+NODE = """
+for argument in "$@"; do
+    case "$argument" in
+        --outfile=*) echo bundled > "${argument#--outfile=}" ;;
+        --outDir) mkdir -p types
+            for name in errors questions types environment guest client; do
+                echo "export declare const $name: 1;" > "types/$name.d.ts"
+            done ;;
+    esac
+done
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A copy of the sources, without what is made of them."""
+    ignored = shutil.ignore_patterns("node_modules", "bundle", "__pycache__")
+    shutil.copytree(WEB, tmp_path / "web", ignore=ignored)
+    return tmp_path / "web"
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The log of what was called."""
+    log, folder = tmp_path / "log", tmp_path / "tools"
+    folder.mkdir()
+    log.touch()
+    for name, body in {"npm": NPM, "node": NODE}.items():
+        (folder / name).write_text(TOOL.format(log=log, body=body), "utf-8")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return log
+
+
+def build(web: Path, made: Path) -> None:
+    made.mkdir()
+    bundling.make_bundle(web, made)
+    bundling.put_in_place(made, web / "bundle")
+
+
+def test_the_bundle_says_what_it_was_made_from(source: Path, tools: Path, tmp_path: Path) -> None:
+    assert not bundling.is_current(source)
+    build(source, tmp_path / "made")
+    types = (source / "bundle" / "client.d.ts").read_text("utf-8")
+    assert types.startswith("/* The client of pgnet_trio; sources ")
+    banner = types.partition("\n")[0] + "\n"
+    (source / "bundle" / "client.js").write_text(banner + "bundled", "utf-8")
+    assert bundling.is_current(source)
+    (source / "address.js").write_text("// other", "utf-8")
+    assert not bundling.is_current(source)
+    [npm, *_] = tools.read_text("utf-8").splitlines()
+    assert npm.startswith("npm ci --ignore-scripts")
+
+
+def test_nothing_is_left_in_the_folder_of_the_sources(
+    source: Path, tools: Path, tmp_path: Path
+) -> None:
+    before = {path.name for path in source.iterdir()}
+    build(source, tmp_path / "made")
+    assert {path.name for path in source.iterdir()} - before == {"bundle"}
+    assert {path.name for path in (source / "bundle").iterdir()} == {*bundling.OUTPUTS}
+
+
+def test_several_builds_may_run_at_the_same_time(source: Path, tools: Path, tmp_path: Path) -> None:
+    threads = [
+        threading.Thread(target=build, args=(source, tmp_path / f"made {number}"))
+        for number in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {path.name for path in (source / "bundle").iterdir()} == {*bundling.OUTPUTS}
+
+
+def test_a_build_that_takes_too_long_is_given_up(
+    source: Path, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NPM_SLEEPS", "100")
+    monkeypatch.setattr(bundling, "TIME_LIMIT", 0.5)
+    with pytest.raises(bundling.BuildError, match=r"longer than 0\.5 s"):
+        build(source, tmp_path / "made")
+    assert not (source / "bundle").exists()
+
+
+def test_a_tool_that_fails_says_why(
+    source: Path, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    npm = tmp_path / "tools" / "npm"
+    npm.write_text("#!/bin/sh\necho 'no such host'\nexit 1\n", "utf-8")
+    with pytest.raises(bundling.BuildError, match="npm failed: no such host"):
+        build(source, tmp_path / "made")
+
+
+def test_without_npm_another_one_is_asked_for_once(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("sys.platform", "linux")
+    assert bundling.needed_node(source) == [bundling.NODE]
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    assert bundling.needed_node(source) == []
+    with pytest.raises(bundling.BuildError, match="there is no npm"):
+        build(source, tmp_path / "made")
+
+
+def test_the_declarations_of_several_modules_become_one() -> None:
+    modules = [
+        '/**\n * About.\n *\n * @import { A } from "./a.js"\n * @module\n */\n'
+        'import type { A } from "./a.js";\nexport type B = A;\n/**\n * @typedef {1} B\n */\n',
+        '/** Kept. */\nexport declare class C {\n    b: import("./b.js").B;\n}\n'
+        'export { A, B, } from "./b.js";\nexport {};\n',
+    ]
+    expected = "export type B = A;\n\n/** Kept. */\nexport declare class C {\n    b: B;\n}\n"
+    assert bundling.joined_types(modules) == expected
+
+
+class FakeApp:
+    """What hatchling shows its messages with."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def display_warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def hook_of(root: Path, target: str = "wheel") -> Any:
+    pytest.importorskip("hatchling", reason="the hook is tested where hatchling is installed")
+    from pgnet_trio.web.hatch_build import BrowserClientHook
+
+    hook = BrowserClientHook(str(root), {}, None, None, str(root), target, None)
+    hook.__dict__["_BuildHookInterface__app"] = FakeApp()
+    return hook
+
+
+def test_where_it_cannot_be_made_the_installation_goes_on_and_says_so(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pgnet_trio").mkdir()
+    source.rename(tmp_path / "pgnet_trio" / "web")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    hook = hook_of(tmp_path)
+    data: dict[str, Any] = {"force_include": {}}
+    hook.initialize("editable", data)
+    hook.finalize("editable", data, "")
+    [warning] = hook.app.warnings
+    assert warning.startswith(
+        "pgnet_trio is built without its client for browsers: there is no npm"
+    )
+    assert "\n" not in warning
