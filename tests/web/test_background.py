@@ -104,7 +104,7 @@ async def test_a_page_that_comes_to_the_front_tries_at_once() -> None:
 
 async def test_a_page_that_comes_to_the_front_looks_whether_the_server_is_there() -> None:
     async with serving() as server, gated(server) as gate:
-        async with open_page(speed=20) as page:
+        async with open_page(speed=5) as page:
             await page.log_in(gate.port, "ann", "online")
             # The network has gone, and nobody has said so.
             gate.to_client = lambda data: b""

@@ -125,7 +125,7 @@ async def test_a_server_that_says_nothing_is_not_waited_for_for_ever() -> None:
     async def script(link: Link, number: int) -> None:
         await trio.sleep_forever()
 
-    async with scripted(script) as server, open_page(speed=50) as page:
+    async with scripted(script) as server, open_page(speed=10) as page:
         with pytest.raises(PageError, match="did not answer within") as caught:
             await page.log_in(server.port)
         assert caught.value.code == "timeout"
@@ -145,7 +145,7 @@ async def test_a_silent_server_is_pinged_and_then_left() -> None:
             await link.send([4, 0])
         await trio.sleep_forever()
 
-    async with scripted(script) as server, open_page(speed=20) as page:
+    async with scripted(script) as server, open_page(speed=5) as page:
         await page.log_in(server.port, "ann", "online")
         assert await page("wait", "online", 2) == [False, True]
         assert pinged.is_set()
