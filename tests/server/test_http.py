@@ -148,6 +148,27 @@ async def test_no_link_leads_out_of_the_folder_or_to_what_is_hidden(folder: Path
         assert (await ask(server, "/in.html")).status == 200
 
 
+async def test_the_folder_itself_may_be_a_link_that_is_changed(
+    folder: Path, tmp_path: Path
+) -> None:
+    current, later = tmp_path / "current", tmp_path / "later"
+    current.symlink_to(folder)
+    later.mkdir()
+    (later / "index.html").write_text("<h1>later</h1>", "utf-8")
+    async with showing(current) as server:
+        assert (await ask(server, "/")).body == b"<h1>play</h1>"
+        current.unlink()
+        current.symlink_to(later)
+        assert (await ask(server, "/")).body == b"<h1>later</h1>"
+
+
+async def test_a_site_without_a_first_page_says_so(folder: Path) -> None:
+    (folder / "index.html").unlink()
+    async with showing(folder) as server:
+        reply = await ask(server, "/")
+        assert (reply.status, reply.body) == (404, b"this site has no index.html\n")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no file has such a name there")
 @pytest.mark.parametrize("name", ["a:b", "..\\secret.txt", "what?", 'x"y'])
 async def test_a_name_that_means_something_else_elsewhere_is_shown_nowhere(

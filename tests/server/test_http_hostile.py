@@ -177,6 +177,17 @@ async def test_a_slow_head_is_dropped_in_time(
         await assert_serves(server)
 
 
+async def test_a_head_of_many_small_pieces_is_refused(server: Server) -> None:
+    async with browsing(server) as browser:
+        for _ in range(70):
+            await browser.try_to_send(b"G")
+            await wait_all_tasks_blocked()
+        reply = await browser.read()
+        assert reply.status == 400
+        assert b"pieces" in reply.body
+        await assert_serves(server)
+
+
 async def test_a_connection_that_asks_no_more_is_closed_in_time(
     folder: Path, socket_clock: trio.testing.MockClock
 ) -> None:
@@ -319,13 +330,14 @@ async def test_who_goes_in_the_middle_of_an_answer_is_forgotten(
     assert_quiet(caplog)
 
 
+@pytest.mark.parametrize("size", [5, 20_000_000], ids=["shorter", "as long"])
 async def test_a_file_that_is_written_to_while_it_is_sent_is_cut_off(
-    server: Server, folder: Path, caplog: pytest.LogCaptureFixture
+    size: int, server: Server, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with browsing(server) as browser:
         await browser.stream.send_all(GET.replace(b"/ ", b"/long.bin ") + b"\r\n")
         await wait_all_tasks_blocked(0.05)
-        (folder / "long.bin").write_bytes(b"short")
+        (folder / "long.bin").write_bytes(b"x" * size)
         with pytest.raises(EOFError):
             await browser.read()
         await assert_serves(server)

@@ -86,6 +86,7 @@ _COMPRESSIBLE = re.compile(
 _ODD = re.compile(r'[\\:*?"<>|]')
 
 NOT_FOUND = "there is nothing here"
+NO_INDEX = f"this site has no {INDEX}"
 
 
 @attrs.frozen
@@ -143,8 +144,7 @@ class Folder:
     """
 
     def __init__(self, folder: Path, policy: str = STRICT_POLICY) -> None:
-        self._root = os.path.realpath(folder)
-        self._beginning = os.path.join(self._root, "")
+        self._folder = folder
         self._policy = policy
         self._lock = threading.Lock()
         # By the name of the file, the one that was asked for latest at the end.
@@ -168,7 +168,7 @@ class Folder:
         if not all(map(_is_plain, names)):
             return text_answer(404, NOT_FOUND)
         try:
-            file = self._resolve(os.path.join(self._root, *names))
+            file = self._resolve(names)
             status = os.stat(file)
             if stat.S_ISDIR(status.st_mode) and not wants_folder:
                 there = quote(f"{path}/")
@@ -178,18 +178,20 @@ class Folder:
         except (OSError, ValueError):
             # It is not there, or may not be read, or no file can have that name.
             pass
-        return text_answer(404, NOT_FOUND)
+        return text_answer(404, NO_INDEX if path == "/" else NOT_FOUND)
 
-    def _resolve(self, file: str) -> str:
-        """Return where a name leads, by whatever links.
+    def _resolve(self, names: list[str]) -> str:
+        """Return where names lead, by whatever links.
 
         Raises:
             OSError: There is nothing that may be shown.
         """
-        found = os.path.realpath(file, strict=True)
-        inside = found.removeprefix(self._beginning)
+        # Each time, since the folder itself may be a link that leads to the latest version.
+        root = os.path.realpath(self._folder)
+        found = os.path.realpath(os.path.join(root, *names), strict=True)
+        inside = found.removeprefix(os.path.join(root, ""))
         if inside == found or not all(map(_is_plain, inside.split(os.sep))):
-            raise FileNotFoundError(file)
+            raise FileNotFoundError(found)
         return found
 
     def _answer_file(self, file: str, status: os.stat_result, head: RequestHead) -> Answer:

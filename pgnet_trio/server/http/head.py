@@ -29,6 +29,11 @@ _ADDRESS = re.compile(r"https?://(?P<host>[^/?#]+)(?P<path>/.*)?", re.IGNORECASE
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
 
 
+MAX_PIECES = 64
+"""Reads until a head has to be whole: each costs as much as a short request. The longest head takes
+half as many of the smallest packets of a network."""
+
+
 class BadRequest(PGNetError):
     """A request that is answered with an error.
 
@@ -132,11 +137,13 @@ class HeadReader:
 
         self.data = b""
         self.rest = b""
+        self._pieces = 0
         self._reader = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_SIZE)
 
     def receive(self, data: bytes) -> None:
         """Take the next bytes, of which there are some."""
         self.data += data
+        self._pieces += 1
         self._reader.receive_data(data)
 
     def take(self) -> RequestHead | None:
@@ -155,6 +162,8 @@ class HeadReader:
         is_whole = isinstance(event, h11.Request)
         if len(self.data) - (len(self.rest) if is_whole else 0) > MAX_HEAD_SIZE:
             raise BadRequest(431, f"more than {MAX_HEAD_SIZE} bytes of headers")
+        if not is_whole and self._pieces >= MAX_PIECES:
+            raise BadRequest(400, f"a head in more than {MAX_PIECES} pieces")
         return _head(event) if isinstance(event, h11.Request) else None
 
 
