@@ -6,7 +6,9 @@
  */
 
 import { CodecError, ProtocolError } from "./errors.js";
-import { Reader, Writer, kindOf } from "./msgpack.js";
+import { Reader } from "./msgpack_reader.js";
+import { Writer } from "./msgpack_writer.js";
+import { kindOf } from "./plain_data.js";
 
 /** The numbers of the kinds. */
 export const HELLO = 0;

@@ -9,7 +9,7 @@
  */
 
 import { CodecError } from "./errors.js";
-import { MAX_DEPTH, WholeFloat, kindOf } from "./msgpack.js";
+import { MAX_DEPTH, WholeFloat, kindOf } from "./plain_data.js";
 
 /** The value of a key that is not there. */
 export const MISSING = Symbol("a new key");

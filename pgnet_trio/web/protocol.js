@@ -12,7 +12,7 @@
 
 import * as wire from "./envelopes.js";
 import { CryptoError, ProtocolError, ServerKeyMismatch } from "./errors.js";
-import { Writer } from "./msgpack.js";
+import { Writer } from "./msgpack_writer.js";
 import { Handshake, MAX_PLAINTEXT, OVERHEAD, joined, prove } from "./noise.js";
 
 /** The WebSocket subprotocol. */

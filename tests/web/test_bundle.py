@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 import re
 import shutil
 import subprocess
+import sys
 import threading
+import types
 from pathlib import Path
 from typing import Any
 
@@ -212,27 +215,75 @@ class FakeApp:
         self.warnings.append(message)
 
 
-def hook_of(root: Path, target: str = "wheel") -> Any:
-    pytest.importorskip("hatchling", reason="the hook is tested where hatchling is installed")
-    from pgnet_trio.web.hatch_build import BrowserClientHook
+class FakeInterface:
+    """What hatchling's class for hooks gives them; a build has the real one."""
 
-    hook = BrowserClientHook(str(root), {}, None, None, str(root), target, None)
-    hook.__dict__["_BuildHookInterface__app"] = FakeApp()
-    return hook
+    def __class_getitem__(cls, item: object) -> type:
+        return cls
+
+    def __init__(self, root: Path, target_name: str = "wheel") -> None:
+        self.root = str(root)
+        self.target_name = target_name
+        self.app = FakeApp()
+
+
+@pytest.fixture
+def hook(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The hook of a project whose sources are a copy."""
+    (tmp_path / "pgnet_trio").mkdir()
+    (tmp_path / "pgnet_trio" / "web").symlink_to(source)
+    name = "hatchling.builders.hooks.plugin.interface"
+    interface = types.ModuleType(name)
+    interface.BuildHookInterface = FakeInterface  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, name, interface)
+    path = WEB / "hatch_build.py"
+    spec = importlib.util.spec_from_file_location("hatch_build_in_test", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.BrowserClientHook(tmp_path)
+
+
+def run_hook(hook: Any, version: str) -> dict[str, Any]:
+    data: dict[str, Any] = {"force_include": {}}
+    hook.initialize(version, data)
+    return data
+
+
+def test_the_hook_makes_the_bundle_beside_its_sources(hook: Any, source: Path, tools: Path) -> None:
+    assert run_hook(hook, "editable") == {"force_include": {}}
+    hook.finalize("editable", {}, "")
+    assert {path.name for path in (source / "bundle").iterdir()} == {*bundling.OUTPUTS}
+    assert hook.app.warnings == []
+
+
+def test_the_hook_leaves_source_distributions_alone(hook: Any, source: Path, tools: Path) -> None:
+    hook.target_name = "sdist"
+    run_hook(hook, "standard")
+    assert hook.dependencies() == []
+    assert not (source / "bundle").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_keeps_the_bundle_out_of_no_wheel(
+    hook: Any, source: Path, tools: Path
+) -> None:
+    # A file in the place of the folder: whoever runs the tests may be allowed everything else.
+    (source / "bundle").touch()
+    included = run_hook(hook, "standard")["force_include"]
+    assert {*included.values()} == {f"pgnet_trio/web/bundle/{name}" for name in bundling.OUTPUTS}
+    assert all(Path(path).is_file() for path in included)
+    hook.finalize("standard", {}, "")
+    assert not any(Path(path).exists() for path in included)
+    assert hook.app.warnings == []
 
 
 def test_where_it_cannot_be_made_the_installation_goes_on_and_says_so(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "pgnet_trio").mkdir()
-    source.rename(tmp_path / "pgnet_trio" / "web")
     monkeypatch.setenv("PATH", str(tmp_path))
-    hook = hook_of(tmp_path)
-    data: dict[str, Any] = {"force_include": {}}
-    hook.initialize("editable", data)
-    hook.finalize("editable", data, "")
+    run_hook(hook, "editable")
+    hook.finalize("editable", {}, "")
     [warning] = hook.app.warnings
-    assert warning.startswith(
-        "pgnet_trio is built without its client for browsers: there is no npm"
-    )
+    assert "without its client for browsers: there is no npm" in warning
     assert "\n" not in warning
