@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from pgnet_trio.server.cluster.accounts import Engine
-from pgnet_trio.server.cluster.engine import LEASE, PATIENCE
+from pgnet_trio.server.cluster.base import LEASE, PATIENCE
+from pgnet_trio.server.cluster.engine import Engine
 from pgnet_trio.server.cluster.errors import EngineUnavailable, OutcomeUnknown
 from pgnet_trio.server.cluster.memory_tables import MemoryTables
 from pgnet_trio.server.cluster.threads import COMMIT_GRACE

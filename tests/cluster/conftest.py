@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from pgnet_trio.environment import Environment
-from pgnet_trio.server.cluster.accounts import Engine
+from pgnet_trio.server.cluster.engine import Engine
 from pgnet_trio.server.cluster.sqlite_engine import SQLiteEngine
 from pgnet_trio.testing.engine import SimulatedDatabase, SimulatedEngine
 from tests.cluster import postgres

@@ -16,7 +16,7 @@ from pgnet_trio.server.cluster.errors import EngineError, NodeGone
 from pgnet_trio.server.cluster.records import Created, NewRoom, Restored, RoomSave
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.cluster.accounts import Engine
+    from pgnet_trio.server.cluster.engine import Engine
 
 ROOM = "table 1"
 PACE = 0.01

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 import trio
 
-from pgnet_trio.server.cluster import engine as engine_module
+from pgnet_trio.server.cluster import base, memory_tables, sql_tables
 from pgnet_trio.server.cluster.errors import (
     Fenced,
     LeaseLapsed,
@@ -33,7 +33,7 @@ from pgnet_trio.storage.interface import TokenRecord, UserRecord
 from tests.cluster.conftest import LEASE, Bench
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.cluster.accounts import Engine
+    from pgnet_trio.server.cluster.engine import Engine
 
 ROOM = NewRoom(password="key", info="{}")
 
@@ -306,6 +306,16 @@ async def test_an_engine_that_was_away_gives_all_one_lease(bench: Bench, jump: f
     await claim(bench.first, first, Created)
 
 
+async def test_a_clock_that_was_wrong_for_a_while_keeps_no_room_for_ever(bench: Bench) -> None:
+    first, second = await two_nodes(bench)
+    await claim(bench.second, second, Created)
+    await bench.advance(40 * LEASE)
+    await bench.first.renew(first)
+    await bench.advance(-40 * LEASE)
+    await lapse(bench, renewing=first)
+    await claim(bench.first, first, Created)
+
+
 # Saves
 
 
@@ -544,10 +554,23 @@ async def test_mail_is_there_until_it_is_done(bench: Bench) -> None:
     assert await bench.first.send_mail([second], b"three") == frozenset()
 
 
+async def test_a_node_that_reads_no_mail_is_sent_no_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (memory_tables, sql_tables):
+        monkeypatch.setattr(module, "MAX_MAIL", 2)
+    first, second = await two_nodes(bench)
+    for _ in range(2):
+        assert await bench.first.send_mail([first, second], b"") == {first, second}
+    first_mail = await bench.first.read_mail(first)
+    await bench.first.read_mail(first, done=[first_mail[0].id])
+    assert await bench.first.send_mail([first, second], b"") == {first}
+
+
 async def test_mail_and_arrivals_wake_the_node_they_are_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "LOOK_INTERVAL", 1000.0)
+    monkeypatch.setattr(base, "LOOK_INTERVAL", 1000.0)
     first, second = await two_nodes(bench)
     room = await claim(bench.first, first, Created)
     with trio.fail_after(30):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from pgnet_trio.server.cluster.engine import LOOK_INTERVAL, PATIENCE
+from pgnet_trio.server.cluster.base import LOOK_INTERVAL, PATIENCE
 from pgnet_trio.server.cluster.errors import EngineUnavailable, OutcomeUnknown
 from pgnet_trio.server.cluster.records import Created, Found, NewRoom, Restored, RoomSave, Unsettled
 from pgnet_trio.testing.engine import SimulatedDatabase, SimulatedEngine

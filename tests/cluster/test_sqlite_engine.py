@@ -11,13 +11,14 @@ import pytest
 import trio
 
 from pgnet_trio.errors import StorageError
-from pgnet_trio.server.cluster import engine as engine_module
+from pgnet_trio.server.cluster import base
 from pgnet_trio.server.cluster.errors import EngineError, EngineUnavailable, SaveDamaged
 from pgnet_trio.server.cluster.records import Created, NewRoom, Restored, RoomSave
 from pgnet_trio.server.cluster.sqlite_engine import SQLiteEngine
 from pgnet_trio.storage import Changes, SavedGame, SavedState, UserRecord
 from pgnet_trio.storage.sqlite import SQLiteStore
 from tests.cluster.conftest import running
+from tests.kit.subprocesses import run_program
 from tests.storage.test_storage import files_limited_to
 from tests.storage.test_storage_sqlite import copy_as_after_a_crash
 
@@ -84,6 +85,18 @@ async def test_what_a_crash_leaves_is_whole_for_a_single_server(path: Path, tmp_
     (tmp_path / "crashed" / "other").replace(copy)
     write(path, Changes())
     assert load(copy).users == {"ann": ANN}
+
+
+async def test_a_backup_can_be_made_meanwhile(path: Path, tmp_path: Path) -> None:
+    engine = SQLiteEngine(path)
+    async with running(engine):
+        _, epoch = await new_room(engine)
+        await engine.save([RoomSave("table 1", epoch, "board")])
+        copy = tmp_path / "backup.sqlite"
+        status, _, problems = await run_program("backup", str(path), str(copy))
+        assert status == 0, problems
+        assert load(copy).games == {"table 1": SavedGame("table 1", "key", "board")}
+        assert await engine.save([RoomSave("table 1", epoch, "later")]) == frozenset()
 
 
 async def test_a_single_server_and_an_engine_keep_each_other_out(path: Path) -> None:
@@ -186,7 +199,7 @@ trio.run(main)
 async def test_another_process_wakes_a_node_by_a_datagram(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "LOOK_INTERVAL", 1000.0)
+    monkeypatch.setattr(base, "LOOK_INTERVAL", 1000.0)
     engine = SQLiteEngine(path)
     async with running(engine):
         node = (await engine.register("north", "")).node
@@ -199,7 +212,7 @@ async def test_another_process_wakes_a_node_by_a_datagram(
 async def test_a_stranger_on_the_loopback_interface_does_no_harm(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "LOOK_INTERVAL", 1000.0)
+    monkeypatch.setattr(base, "LOOK_INTERVAL", 1000.0)
     engine = SQLiteEngine(path)
     async with running(engine):
         node = (await engine.register("north", "")).node

@@ -23,8 +23,8 @@ from psycopg import errors, sql
 from psycopg.conninfo import make_conninfo
 
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.server.cluster.accounts import Engine
-from pgnet_trio.server.cluster.engine import LEASE, LOOK_INTERVAL, PATIENCE
+from pgnet_trio.server.cluster.base import LEASE, LOOK_INTERVAL, PATIENCE
+from pgnet_trio.server.cluster.engine import Engine
 from pgnet_trio.server.cluster.errors import EngineError, EngineUnavailable, OutcomeUnknown
 from pgnet_trio.server.cluster.sql import SCHEMA, RepeatTransaction, Row, Transaction
 from pgnet_trio.server.cluster.sql_tables import SQLTables

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from pgnet_trio.errors import StorageError
-from pgnet_trio.server.cluster.accounts import Engine
-from pgnet_trio.server.cluster.engine import LEASE, PATIENCE
+from pgnet_trio.server.cluster.base import LEASE, PATIENCE
+from pgnet_trio.server.cluster.engine import Engine
 from pgnet_trio.server.cluster.errors import EngineError, EngineUnavailable
 from pgnet_trio.server.cluster.sql import SCHEMA, Row, Transaction, as_text
 from pgnet_trio.server.cluster.sql_tables import SQLTables

@@ -1,0 +1,440 @@
+"""The engine's face but for accounts: nodes, rooms, sessions and mail.
+
+It is a little long: all that a node may ask about rooms stands in one place, with what is promised.
+"""
+
+from __future__ import annotations
+
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from pgnet_trio.environment import Environment
+from pgnet_trio.server.cluster.errors import EngineUnavailable, OutcomeUnknown
+from pgnet_trio.server.cluster.records import (
+    Arrival,
+    Claim,
+    Entered,
+    HandedOver,
+    Lease,
+    Listing,
+    Mail,
+    MovingSession,
+    NewRoom,
+    Node,
+    RoomSave,
+    SessionRow,
+)
+from pgnet_trio.server.cluster.rules import MAX_BODY, OWN_SHARE
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.cluster.tables import Renewal, Tables
+
+__all__ = ["LEASE", "LOOK_INTERVAL", "PATIENCE", "BaseEngine", "Wakeups"]
+
+LEASE = 10.0
+"""Seconds for which a node has its rooms without asking; much shorter ones lapse on a busy
+machine."""
+
+LOOK_INTERVAL = 1.0
+"""Seconds after which a node looks for what is new to it, should the note that wakes it be lost."""
+
+PATIENCE = 5.0
+"""Seconds until a call that the engine does not answer fails."""
+
+T = TypeVar("T")
+
+
+class BaseEngine(ABC):
+    """What the nodes of a cluster share, all of it in one place that they can all reach.
+
+    Every method is one transaction: all of it happens or nothing. Every method may raise
+    `EngineUnavailable` (nothing was changed), and one that changes something `OutcomeUnknown` (it
+    may have been). Methods with an *operation* may be called again with the same one, for
+    `KEEP_OPERATIONS` seconds: they return what they would have returned the first time.
+
+    A call that is cancelled has changed nothing. Where the cancellation comes too late for that,
+    the call returns as if there had been none, and the next checkpoint raises it.
+
+    Args:
+        lease: Seconds of a lease, the same for all nodes.
+        patience: Seconds until a call fails.
+        environment: Says for how long the machine has slept.
+
+    Attributes:
+        lease: The same.
+    """
+
+    def __init__(
+        self,
+        *,
+        lease: float = LEASE,
+        patience: float = PATIENCE,
+        environment: Environment | None = None,
+    ) -> None:
+        self.lease = lease
+        self._patience = patience
+        self._environment = environment or Environment()
+        self._wakeups = Wakeups()
+        # Nodes whose last renewal got no answer that was heard.
+        self._unheard: set[int] = set()
+
+    def now(self) -> float:
+        """Return the time by the node's own clock, which goes on while the machine sleeps."""
+        return trio.current_time() + self._environment.slept()
+
+    @abstractmethod
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Connect, and stay so until cancelled; start this with ``await nursery.start``.
+
+        Raises:
+            EngineError: The engine cannot be used at all; the message says what to change.
+        """
+
+    @abstractmethod
+    async def _transact(self, work: Callable[[Tables], T], *, writes: bool) -> T:
+        """Do something with the tables in one transaction; see the class for what may be raised."""
+
+    async def _read(self, work: Callable[[Tables], T]) -> T:
+        return await self._transact(work, writes=False)
+
+    async def _change(self, work: Callable[[Tables], T], operation: bytes = b"") -> T:
+        """Change something; where the answer is lost, ask for it once more."""
+        try:
+            return await self._transact(work, writes=True)
+        except OutcomeUnknown:
+            try:
+                return await self._transact(work, writes=True)
+            except (EngineUnavailable, OutcomeUnknown) as error:
+                raise OutcomeUnknown(str(error), operation) from error
+
+    # Nodes
+
+    async def register(
+        self,
+        name: str,
+        address: str,
+        *,
+        version: str = "",
+        load: float = 0.0,
+        operation: bytes = b"",
+    ) -> Lease:
+        """Become a node of the cluster.
+
+        Args:
+            name: What its host calls it; free, or that of a node whose lease is over.
+            address: Where clients find it.
+            version: Of which version it is.
+            load: How much it has to do.
+            operation: The call's id; see the class.
+
+        Returns:
+            Its first lease. Its id is new, so it has no rooms: those of an earlier run of the same
+            server are there to be claimed.
+
+        Raises:
+            NameInUse: Another node has the name.
+        """
+        operation = operation or new_operation()
+        asked = self.now()
+        return self._lease(
+            asked,
+            await self._change(
+                lambda tables: tables.register(name, address, version, load, operation), operation
+            ),
+        )
+
+    async def renew(self, node: int, *, load: float = 0.0) -> Lease:
+        """Renew a node's lease, also one that has lapsed; not while another call does so.
+
+        Args:
+            node: The node's id.
+            load: How much it has to do now.
+
+        Returns:
+            The lease. Where it had lapsed, it says which rooms the node still has. So it does
+            after a renewal whose answer was not heard, since that one may have said so.
+
+        Raises:
+            NodeGone: The lease was over for too long, and the node has nothing any more.
+        """
+        asked, list_rooms = self.now(), node in self._unheard
+        self._unheard.add(node)
+        renewal = await self._renew(lambda tables: tables.renew(node, load, list_rooms=list_rooms))
+        self._unheard.discard(node)
+        return self._lease(asked, renewal)
+
+    async def _renew(self, work: Callable[[Tables], Renewal]) -> Renewal:
+        return await self._transact(work, writes=True)
+
+    def _lease(self, asked: float, renewal: Renewal) -> Lease:
+        node, draining, rooms = renewal
+        return Lease(node, asked + self.lease * OWN_SHARE, draining, rooms)
+
+    async def resign(self, node: int) -> None:
+        """Take a node out of the cluster; its rooms may be claimed at once, from their saves."""
+        await self._change(lambda tables: tables.resign(node))
+
+    async def nodes(self) -> list[Node]:
+        """Return all nodes in the order of their ids, those that are silent too."""
+        return await self._read(lambda tables: tables.nodes())
+
+    async def ask_to_drain(self, node: int) -> None:
+        """Have a node give its rooms away; it is told when it renews its lease.
+
+        Raises:
+            NodeGone: There is no such node.
+        """
+        await self._change(lambda tables: tables.ask_to_drain(node))
+
+    async def tidy(self) -> None:
+        """Forget what nobody needs any more; some node has to do this every minute or so."""
+        await self._change(lambda tables: tables.tidy())
+
+    # Rooms
+
+    async def claim(
+        self,
+        node: int,
+        name: str,
+        *,
+        password: str | None = None,
+        new: NewRoom | None = None,
+        operation: bytes = b"",
+    ) -> Claim:
+        """Find a room, or take it and restore it from its save, or make it, whichever it takes.
+
+        However many nodes ask at once, one of them gets the room, and the others find it there. An
+        answer that comes after the node's lease has lapsed meanwhile does not count: the lease says
+        which rooms are left.
+
+        Args:
+            node: Who asks, with a lease that holds.
+            name: The room's name.
+            password: What the joiner gives for one; None to ask for none.
+            new: What to make where there is no such room; None to make none.
+            operation: The call's id; see the class.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            LeaseLapsed: The lease does not hold.
+            SaveDamaged: The room would have to be restored, and cannot be.
+            Fenced: The call was repeated, and the room it had claimed has gone to another node.
+        """
+        operation = operation or new_operation()
+        return await self._change(
+            lambda tables: tables.claim(node, name, password, new, operation), operation
+        )
+
+    async def save(self, saves: Sequence[RoomSave]) -> frozenset[str]:
+        """Write what has changed of rooms; durable when this returns.
+
+        Args:
+            saves: The rooms, each once.
+
+        Returns:
+            The names of those that are not the writer's any more. Nothing was written of these,
+            and everything of the others.
+        """
+        return await self._change(lambda tables: tables.save(saves))
+
+    async def give_back(self, save: RoomSave, *, operation: bytes = b"") -> None:
+        """Save a room, and own it no more: the next claim restores it from there.
+
+        Raises:
+            Fenced: It was not the writer's any more.
+        """
+        operation = operation or new_operation()
+        await self._change(lambda tables: tables.give_back(save, operation), operation)
+
+    async def end(self, name: str, epoch: int, *, operation: bytes = b"") -> None:
+        """Take out a room whose game is over, and its save.
+
+        Raises:
+            Fenced: It was not the caller's any more.
+        """
+        operation = operation or new_operation()
+        await self._change(lambda tables: tables.end(name, epoch, operation), operation)
+
+    async def hand_over(
+        self,
+        save: RoomSave,
+        to: int,
+        packed: bytes,
+        sessions: Sequence[MovingSession] = (),
+        *,
+        operation: bytes = b"",
+    ) -> HandedOver:
+        """Save a room, and give it to another node, with the sessions of its players.
+
+        From here on the room is the other node's, whether or not it knows; it is woken. Until it
+        accepts, `take_back` undoes this.
+
+        Args:
+            save: The room as it is left.
+            to: The id of the node that gets it.
+            packed: What that node needs beside the save.
+            sessions: The sessions that go along.
+            operation: The call's id; see the class.
+
+        Raises:
+            Fenced: The room was not the caller's any more.
+            NodeUnavailable: The other node has gone, is silent, or is being drained.
+        """
+        operation = operation or new_operation()
+        return await self._change(
+            lambda tables: tables.hand_over(save, to, packed, sessions, operation), operation
+        )
+
+    async def next_arrival(self, node: int, *, after: int = 0) -> Arrival | None:
+        """Return a room that was handed over to a node and that it has not accepted.
+
+        Args:
+            node: The node's id.
+            after: The epoch of the arrival before; 0 for the first.
+        """
+        return await self._read(lambda tables: tables.next_arrival(node, after))
+
+    async def accept(self, name: str, epoch: int, *, operation: bytes = b"") -> None:
+        """Note that a room that was handed over is there, and that its players may come.
+
+        Raises:
+            Fenced: It was taken back.
+        """
+        operation = operation or new_operation()
+        await self._change(lambda tables: tables.accept(name, epoch, operation), operation)
+
+    async def take_back(self, node: int, name: str, *, operation: bytes = b"") -> int:
+        """Own a room again that was handed over and was not accepted, and its sessions.
+
+        Args:
+            node: Who handed it over, with a lease that holds.
+            name: The room's name.
+            operation: The call's id; see the class.
+
+        Returns:
+            The new epoch of the room. What was packed up is out of the engine.
+
+        Raises:
+            Fenced: It was accepted, or has gone to a third node.
+            LeaseLapsed: The lease does not hold.
+        """
+        operation = operation or new_operation()
+        return await self._change(lambda tables: tables.take_back(node, name, operation), operation)
+
+    async def directory(self, *, after: str = "", limit: int = 1000) -> list[Listing]:
+        """Return a part of the list of rooms, in the order of their names.
+
+        Those of silent nodes are in it only where they are saved, as rooms that nobody has.
+
+        Args:
+            after: The last name of the part before; empty for the first part.
+            limit: How many lines at most.
+        """
+        return await self._read(lambda tables: tables.directory(after, limit))
+
+    # Users who are there, and mail
+
+    async def enter(
+        self, node: int, username: str, token: bytes, *, operation: bytes = b""
+    ) -> Entered:
+        """Register a user's session, in place of any other that they have.
+
+        Do this before the first request of the session: a late row would undo a hand-over.
+
+        Raises:
+            LeaseLapsed: The node's lease does not hold.
+        """
+        operation = operation or new_operation()
+        return await self._change(
+            lambda tables: tables.enter(node, username, token, operation), operation
+        )
+
+    async def leave(self, username: str, epoch: int) -> None:
+        """Take a session out, unless the user has another one by now."""
+        await self._change(lambda tables: tables.leave(username, epoch))
+
+    async def find_session(self, username: str) -> SessionRow | None:
+        """Return where a user is; None for nowhere, or at a node that is silent."""
+        return await self._read(lambda tables: tables.find_session(username))
+
+    async def online(self, *, after: str = "", limit: int = 1000) -> list[SessionRow]:
+        """Return a part of the list of the users who are there, in the order of their names."""
+        return await self._read(lambda tables: tables.online(after, limit))
+
+    async def send_mail(
+        self, to: Collection[int], body: bytes, *, operation: bytes = b""
+    ) -> frozenset[int]:
+        """Leave mail for nodes, and wake them.
+
+        Args:
+            to: Their ids.
+            body: At most `MAX_BODY` bytes.
+            operation: The call's id; see the class.
+
+        Returns:
+            The ids of those who will get it: who is silent, or has too much mail, gets none.
+        """
+        if len(body) > MAX_BODY:
+            raise ValueError(f"expected mail of at most {MAX_BODY:,} bytes, got {len(body):,}")
+        operation = operation or new_operation()
+        return await self._change(lambda tables: tables.send_mail(to, body, operation), operation)
+
+    async def read_mail(
+        self, node: int, *, done: Collection[int] = (), limit: int = 100
+    ) -> list[Mail]:
+        """Return the oldest mail for a node.
+
+        Mail stays until it is said to be done. Where the answer to that is lost, it comes again,
+        so keep in mind which was done. It need not come in the order of its ids.
+
+        Args:
+            node: The node's id.
+            done: The ids of mail to take out.
+            limit: How many mails at most.
+        """
+        work = lambda tables: tables.read_mail(node, done, limit)  # noqa: E731
+        return await (self._change(work) if done else self._read(work))
+
+    async def wait_for_news(self, node: int) -> None:
+        """Wait until a node is woken, or until it should look by itself, after `LOOK_INTERVAL`.
+
+        To be woken says nothing: look for mail and arrivals, and wait again.
+        """
+        await self._wakeups.wait(node)
+
+
+class Wakeups:
+    """Wakes those who wait for news of a node; pure but for Trio's waiting."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, trio.Event] = {}
+        self._woken: set[int] = set()
+
+    def wake(self, node: int) -> None:
+        """Wake whoever waits for news of a node, or who does so next."""
+        event = self._waiting.pop(node, None)
+        if event is not None:
+            event.set()
+        else:
+            self._woken.add(node)
+
+    async def wait(self, node: int) -> None:
+        """Wait for the next `wake`, at most for `LOOK_INTERVAL`."""
+        if node in self._woken:
+            self._woken.discard(node)
+            await trio.lowlevel.checkpoint()
+            return
+        event = self._waiting.setdefault(node, trio.Event())
+        with trio.move_on_after(LOOK_INTERVAL):
+            await event.wait()
+
+
+def new_operation() -> bytes:
+    """Return an id for a call that nobody else uses."""
+    return secrets.token_bytes(16)
