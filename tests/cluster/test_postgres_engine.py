@@ -129,6 +129,8 @@ async def test_a_server_that_hangs_fails_calls_in_time_and_breaks_nothing(
             errors += 1
 
         with trio.fail_after(DEADLINE):
+            with pytest.raises(EngineUnavailable):
+                await engine.nodes()
             async with trio.open_nursery() as nursery:
                 # More than there are connections.
                 for _ in range(6):
@@ -340,6 +342,16 @@ async def test_a_commit_that_is_never_answered_can_be_read_back_by_the_caller(
 
 
 # What cannot be used
+
+
+async def test_a_server_that_is_too_old_is_refused(
+    shared_postgres: Postgres, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pgnet_trio.server.cluster import postgres_engine
+
+    monkeypatch.setattr(postgres_engine, "OLDEST_VERSION", 99)
+    with pytest.raises(EngineError, match="expected PostgreSQL 99 or later"):
+        await new_engine(shared_postgres.conninfo, schema).run()
 
 
 async def test_a_database_that_is_not_there_is_an_error_in_words(tmp_path: Path) -> None:

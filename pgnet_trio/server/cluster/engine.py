@@ -95,7 +95,7 @@ class Engine(BaseEngine):
         await self._change(lambda tables: tables.add_token(token, instead_of, limit))
 
     async def note_failures(self, keys: Collection[str]) -> None:
-        """Count a failed log-in, once for each key."""
+        """Count a failed log-in, once for each key, or twice where an answer is lost."""
         await self._change(lambda tables: tables.note_failures(keys))
 
     async def count_failures(self, keys: Collection[str], window: float) -> dict[str, int]:

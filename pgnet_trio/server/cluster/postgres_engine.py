@@ -142,33 +142,41 @@ class PostgresEngine(Engine):
     def _open(self) -> Connection:
         try:
             connection = self._connect_to_listen()
-            version = connection.info.server_version // 10_000
-            if version < OLDEST_VERSION:
+            try:
+                self._make_tables(connection)
+                self._pool = self._make_pool()
+            except BaseException:
                 connection.close()
-                raise EngineError(
-                    f"expected PostgreSQL {OLDEST_VERSION} or later, got version {version}"
-                )
-            with connection.transaction():
-                connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_TABLES,))
-                connection.execute(
-                    sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self._schema))
-                )
-                connection.execute(_for_postgres(_TABLES + SCHEMA))
-            self._pool = psycopg_pool.ConnectionPool(
-                self._conninfo,
-                connection_class=Connection,
-                min_size=1,
-                max_size=_CONNECTIONS,
-                open=True,
-                configure=self._configure,
-                # What has not come back by then is asked for anew by whoever needs it: the pool's
-                # own tries get rarer and rarer.
-                reconnect_timeout=LOOK_INTERVAL,
-                kwargs={"autocommit": True},
-            )
+                raise
         except psycopg.Error as error:
             raise EngineError(f"The database cannot be used: {one_line(error)}") from error
         return connection
+
+    def _make_tables(self, connection: Connection) -> None:
+        version = connection.info.server_version // 10_000
+        if version < OLDEST_VERSION:
+            raise EngineError(
+                f"expected PostgreSQL {OLDEST_VERSION} or later, got version {version}"
+            )
+        schema = sql.Identifier(self._schema)
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_TABLES,))
+            connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+            connection.execute(_for_postgres(_TABLES + SCHEMA))
+
+    def _make_pool(self) -> psycopg_pool.ConnectionPool[Connection]:
+        return psycopg_pool.ConnectionPool(
+            self._conninfo,
+            connection_class=Connection,
+            min_size=1,
+            max_size=_CONNECTIONS,
+            open=True,
+            configure=self._configure,
+            # What has not come back by then is asked for anew by whoever needs it: the pool's own
+            # tries get rarer and rarer.
+            reconnect_timeout=LOOK_INTERVAL,
+            kwargs={"autocommit": True},
+        )
 
     def _close(self) -> None:
         if self._pool is not None:
@@ -207,18 +215,26 @@ class PostgresEngine(Engine):
     # Transactions
 
     async def _transact(self, work: Callable[[Tables], T], *, writes: bool) -> T:
-        return await self._call(self._threads, self._pooled, work)
+        return await self._call(self._threads, self._pooled, work, writes=writes)
 
     async def _renew(self, work: Callable[[Tables], Renewal]) -> Renewal:
-        return await self._call(self._lease_thread, self._for_leases, work)
+        return await self._call(self._lease_thread, self._for_leases, work, writes=True)
 
     async def _call(
         self,
         limiter: trio.CapacityLimiter,
         connect: Callable[[], AbstractContextManager[Connection]],
         work: Callable[[Tables], T],
+        *,
+        writes: bool,
     ) -> T:
-        call = ThreadCall[Connection, T](lambda call: self._in_thread(call, connect, work), _cut)
+        carry_out = self._write if writes else self._read_only
+        call = ThreadCall[Connection, T](
+            lambda call: self._in_thread(
+                call, connect, lambda connection: carry_out(call, connection, work)
+            ),
+            _cut,
+        )
         return await call.run(limiter, self._patience)
 
     @contextlib.contextmanager
@@ -242,14 +258,14 @@ class PostgresEngine(Engine):
         self,
         call: ThreadCall[Connection, T],
         connect: Callable[[], AbstractContextManager[Connection]],
-        work: Callable[[Tables], T],
+        carry_out: Callable[[Connection], T],
     ) -> T:
         for _ in range(_MOST_REPEATS):
             try:
                 with connect() as connection:
                     try:
                         call.use(connection)
-                        return self._carry_out(call, connection, work)
+                        return carry_out(connection)
                     finally:
                         call.use(None)
             except RepeatTransaction:
@@ -263,16 +279,34 @@ class PostgresEngine(Engine):
                 raise EngineUnavailable(f"The database fails: {one_line(error)}") from error
         raise EngineUnavailable("Too many transactions want the same rows; try again.")
 
-    def _carry_out(
+    def _read_only(
+        self, call: ThreadCall[Connection, T], connection: Connection, work: Callable[[Tables], T]
+    ) -> T:
+        with self._failures(call, connection):
+            # All statements see the same.
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            result = work(SQLTables(_PostgresTransaction(connection), self.lease))
+        self._roll_back(connection)
+        return result
+
+    def _write(
         self, call: ThreadCall[Connection, T], connection: Connection, work: Callable[[Tables], T]
     ) -> T:
         transaction = _PostgresTransaction(connection)
-        try:
+        with self._failures(call, connection):
             connection.execute("BEGIN")
             result = work(SQLTables(transaction, self.lease))
             for node in transaction.woken:
                 connection.execute("SELECT pg_notify(%s, %s)", (self._schema, str(node)))
             call.begin_commit()
+        self._commit(connection)
+        return result
+
+    @contextlib.contextmanager
+    def _failures(self, call: ThreadCall[Connection, T], connection: Connection) -> Iterator[None]:
+        """Roll back where the block raises, and say where it is worth while to begin anew."""
+        try:
+            yield
         except (errors.UniqueViolation, errors.SerializationFailure, errors.DeadlockDetected):
             self._roll_back(connection)
             raise RepeatTransaction from None
@@ -288,8 +322,6 @@ class PostgresEngine(Engine):
         except BaseException:
             self._roll_back(connection)
             raise
-        self._commit(connection)
-        return result
 
     def _commit(self, connection: Connection) -> None:
         try:
