@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 LEASE = 10.0
 
+# Without PostgreSQL, test_postgres_engine.py says why, in one line.
+ENGINES = ("memory", "sqlite") if postgres.missing() else ("memory", "sqlite", "postgres")
+
 _schemas = itertools.count(1)
 
 
@@ -44,8 +47,6 @@ class Bench:
 @pytest.fixture(scope="session")
 def postgres_data() -> Iterator[Path]:
     """The data of a server of PostgreSQL, to be copied."""
-    if reason := postgres.missing():
-        pytest.skip(reason)
     with postgres.new_data() as data:
         yield data
 
@@ -57,7 +58,7 @@ def shared_postgres(postgres_data: Path) -> Iterator[Postgres]:
         yield server
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=ENGINES)
 def make_bench(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Callable[[], AbstractAsyncContextManager[Bench]]:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def programs() -> Path | None:
     return folder_of_wheel if (folder_of_wheel / "initdb").exists() else None
 
 
+@cache
 def missing() -> str:
     """Return why there is no PostgreSQL here; empty where there is one.
 

@@ -458,6 +458,8 @@ async def test_a_room_goes_to_another_node_with_its_sessions(bench: Bench) -> No
 
 async def test_a_room_can_be_taken_back_until_it_is_accepted(bench: Bench) -> None:
     first, second, epoch = await moving(bench)
+    with pytest.raises(Fenced):
+        await bench.second.take_back(second, "table 1")
     back = await bench.first.take_back(first, "table 1", operation=b"back")
     assert await bench.first.take_back(first, "table 1", operation=b"back") == back
     assert back > epoch

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pgnet_trio.server.cluster.postgres_engine import PostgresEngine
     from tests.cluster.postgres import Postgres
 
-pytestmark = pytest.mark.usefixtures("postgres_data")
+if reason := postgres.missing():
+    pytest.skip(reason, allow_module_level=True)
 
 ROOM = NewRoom()
 DEADLINE = 30.0

@@ -206,7 +206,7 @@ class MemoryTables(MemoryNodes):
             return int(epoch)
         self._require_lease(node, self._clock())
         room = self._rooms.get(name)
-        if room is None or room.packed is None or room.came_from != node:
+        if room is None or room.came_from != node:
             raise Fenced(f"The room {name!r} is with another node by now; let it go.")
         room.node, room.epoch = node, self._next()
         self._move_sessions(name, node)

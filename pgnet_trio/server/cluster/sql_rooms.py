@@ -325,7 +325,7 @@ class SQLRooms(SQLNodes):
         row = self._locked(name)
         nodes, now = self._locked_nodes([node])
         self._require_lease(nodes, node, now)
-        if row is None or row[_PACKED] is None or row[_CAME_FROM] != node:
+        if row is None or row[_CAME_FROM] != node:
             raise Fenced(f"The room {name!r} is with another node by now; let it go.")
         epoch = self._tx.next_number()
         self._tx.execute(
