@@ -779,3 +779,30 @@ async def test_who_is_asked_sees_first_what_led_to_the_question() -> None:
             question = await anext(ann.questions(Choose))
             assert ann.get_state(int) == count
             await question.answer(Throw("rock"))
+
+
+async def test_a_question_whose_check_raised_is_open_no_more(autojump_clock: MockClock) -> None:
+    found: list[str] = []
+
+    async def script(room: Room) -> None:
+        for _ in range(2):
+            try:
+                await room.ask("ann", Choose("x"), Throw, check=_broken)
+            except ValueError as error:
+                found.append(str(error))
+        await trio.sleep_forever()
+
+    async with hosting(scripted(script)) as server, server.client("ann") as ann:
+        await ann.create_game("table 1")
+        await ann.call(Go())
+        asked = []
+        async for question in ann.questions(Choose):
+            asked.append(question)
+            with pytest.raises(RequestFailed, match="could not take this answer"):
+                await question.answer(Throw("rock"))
+            if len(asked) == 2:
+                break
+        await wait_all_tasks_blocked()
+        assert found == ["the check is broken"] * 2
+        assert [question.is_open for question in asked] == [False, False]
+        assert (await asked[0].answer(Throw("rock"))).status == Status.UNEXPECTED

@@ -124,7 +124,7 @@ class Questions:
     def take_answer(self, player: str, question_id: int, packet: Packet) -> Response:
         """Take a player's answer, and return what they are told of it."""
         asked = self._open.get(question_id)
-        if asked is None or asked.player != player:
+        if asked is None or asked.player != player or asked.settled.is_set():
             return refused("This question is no longer open.", ReasonCode.QUESTION_CLOSED)
         model: type[Any] = asked.model
         try:
@@ -137,8 +137,9 @@ class Questions:
             return refused(str(error), ReasonCode.INVALID_ARGUMENT)
         except BaseException as error:
             # The check is the game's code: its error is raised where the game waits.
+            # The question stays in `_open` until then, so that the player is told that it is closed.
             asked.error = error
-            self._settle(asked)
+            asked.settled.set()
             response = refused(ANSWER_FAILED, ReasonCode.GAME_FAILED)
             note_cause(response, error)
             return response
@@ -149,6 +150,8 @@ class Questions:
     def player_left(self, player: str) -> None:
         """Raise PlayerLeft in the tasks that wait for a player's answers."""
         for asked in self.of(player):
+            if asked.settled.is_set():
+                continue
             asked.error = PlayerLeft(f"{player} left the game before the answer")
             self._settle(asked)
 
