@@ -137,7 +137,7 @@ class Questions:
             return refused(str(error), ReasonCode.INVALID_ARGUMENT)
         except BaseException as error:
             # The check is the game's code: its error is raised where the game waits.
-            # The question stays in `_open` until then, so that the player is told that it is closed.
+            # Until then the question stays in `_open`, so that the player is told of its end.
             asked.error = error
             asked.settled.set()
             response = refused(ANSWER_FAILED, ReasonCode.GAME_FAILED)
