@@ -40,6 +40,18 @@ class Say:
 
 
 @attrs.frozen
+class Recent:
+    """From a player's program that has forgotten what was said."""
+
+
+@attrs.frozen
+class Lines:
+    """The answer to that."""
+
+    lines: list[str]
+
+
+@attrs.frozen
 class Said:
     """From the room to everybody in it."""
 
@@ -70,6 +82,10 @@ class ChatRoom(Game):
         if not message.line.isprintable() or len(message.line) > MAX_LINE_LENGTH:
             raise Reject(f"Expected printable text of at most {MAX_LINE_LENGTH} characters.")
         self.tell(f"{player}: {message.line}")
+
+    @on(Recent)
+    def recent(self, player: str, message: Recent) -> Lines:
+        return Lines(list(self.lines))
 
     def tell(self, line: str) -> None:
         self.lines.append(line)

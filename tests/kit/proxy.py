@@ -52,6 +52,7 @@ class InterceptingProxy:
         target: The server's port.
         to_server: Called with what a client sends; returns what to pass on.
         to_client: Called with what the server sends; returns what to pass on.
+        refusing: Whether new connections are closed at once, as if the network were down.
         connections: All connections so far.
     """
 
@@ -59,6 +60,7 @@ class InterceptingProxy:
     target: int
     to_server: Edit = bytes
     to_client: Edit = bytes
+    refusing: bool = False
     connections: list[ProxiedConnection] = attrs.field(factory=list)
 
     async def reset(self) -> None:
@@ -68,6 +70,9 @@ class InterceptingProxy:
 
     async def serve(self, client: trio.SocketStream) -> None:
         """Pass on one connection, until both ends have closed it."""
+        if self.refusing:
+            await trio.aclose_forcefully(client)
+            return
         async with client, await trio.open_tcp_stream("127.0.0.1", self.target) as server:
             connection = ProxiedConnection(client, server)
             self.connections.append(connection)
