@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -331,3 +332,48 @@ def test_a_program_that_fails_says_why(tmp_path: Path) -> None:
     path.write_text("raise SystemExit('out of cheese')", "utf-8")
     run = run_program(path)
     assert (run.returncode, run.stdout.strip()) == (1, "out of cheese")
+
+
+# Pages and scripts for browsers.
+
+SCRIPT = re.compile(
+    r"(?:^<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>js|html)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def all_scripts() -> list[tuple[str, re.Match[str]]]:
+    """Return each block with the place where it stands."""
+    found = []
+    for page in all_pages():
+        text = page.read_text("utf-8")
+        for match in SCRIPT.finditer(text):
+            line = text.count("\n", 0, match.start("text")) + 1
+            found.append((f"{page.relative_to(ROOT).as_posix()}:{line}", match))
+    return found
+
+
+@pytest.mark.parametrize(("place", "block"), all_scripts())
+def test_a_block_for_browsers_is_what_its_file_has(place: str, block: re.Match[str]) -> None:
+    if block["file"] is not None:
+        assert block["text"] == (ROOT / block["file"]).read_text("utf-8")
+
+
+def test_each_block_of_javascript_parses(tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs node")
+    scripts = [(place, block["text"]) for place, block in all_scripts() if block["kind"] == "js"]
+    assert len(scripts) > 5
+    faults = []
+    for number, (place, text) in enumerate(scripts):
+        path = tmp_path / f"{number}.mjs"
+        path.write_text(text, "utf-8")
+        run = subprocess.run([node, "--check", path], stderr=subprocess.PIPE, check=False)
+        if run.returncode:
+            faults.append(f"{place}: {run.stderr.decode()}")
+    assert faults == []
+
+
+def test_the_first_page_shows_a_whole_script() -> None:
+    assert any(place.startswith("README") and block["file"] for place, block in all_scripts())
