@@ -131,7 +131,7 @@ async def test_the_page_of_another_server(
         async with serving(TicTacToe, SITE, allowed_origins=origins) as port:
             tab = await open_page(f"http://127.0.0.1:{other}/")
             found = await tab.evaluate(FOREIGN.strip().replace("PORT", str(port)))
-            assert found == ("in" if allowed else "connect-failed")
+            assert found == ("in" if allowed else "connect_failed")
 
 
 async def test_a_page_that_is_left_and_come_back_to(open_page: OpenPage, browser: Browser) -> None:
