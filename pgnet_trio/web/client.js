@@ -10,7 +10,8 @@
 import { urlOf } from "./address.js";
 import { byCodePoints } from "./columns.js";
 import { browser } from "./environment.js";
-import { Disconnected, PGNetError, ProtocolError, Rejected } from "./errors.js";
+import { encodeLogIn } from "./envelopes.js";
+import { CodecError, Disconnected, PGNetError, ProtocolError, Rejected } from "./errors.js";
 import { itemsOf, latestStates, read } from "./readers.js";
 import { CLOSED_HERE, Run } from "./run.js";
 import { CREATE_GAME, JOIN_GAME } from "./way_back.js";
@@ -56,9 +57,10 @@ export class Client {
   /**
    * @param {ClientOptions} options Who logs in, and where.
    * @param {Environment} [environment] Sockets, clocks and timers, to replace in tests.
+   * @throws {CodecError} One of the options cannot be used.
    */
   constructor(options, environment = browser) {
-    if (typeof options?.username !== "string") throw new TypeError("new Client: expected a username");
+    checkOptions(options);
     this.#options = options;
     this.#environment = environment;
     this.#url = urlOf(options.address);
@@ -142,16 +144,14 @@ export class Client {
    * @throws {ConnectFailed} The server was not reached.
    */
   async connect() {
-    if (this.#run.isUsed) {
-      if (!this.#run.endError) throw new PGNetError("this client is connected, or about to be", "already_connected");
-      this.#run = this.#makeRun();
-    }
+    if (this.#run.endError) this.#run = this.#makeRun();
+    if (this.#run.isUsed) throw new PGNetError("this client is connected, or about to be", "already_connected");
     await this.#run.connect();
   }
 
   /** End the session: the server frees the user's seat. A page that is closed need not do this. */
   disconnect() {
-    this.#run.end(new Disconnected("disconnected by this page", CLOSED_HERE));
+    if (this.#run.isUsed) this.#run.end(new Disconnected("disconnected by this page", CLOSED_HERE));
   }
 
   /**
@@ -276,11 +276,14 @@ export class Client {
   on(event, listener) {
     const listeners = this.#listeners.get(event) ?? new Set();
     this.#listeners.set(event, listeners);
-    // A function of its own, so that one that listens twice is called twice.
-    const own = (/** @type {any} */ value) => listener(value);
+    // The caller gets its way to stop before the first call. What happens meanwhile waits too.
+    let isReady = false;
+    const waiting = /** @type {any[]} */ (this.#run.view.missed(event));
+    const own = (/** @type {any} */ value) => (isReady ? listener(value) : void waiting.push(value));
     listeners.add(own);
     queueMicrotask(() => {
-      for (const value of this.#run.view.missed(event)) if (listeners.has(own)) this.#tell(own, value);
+      isReady = true;
+      for (const value of waiting) if (listeners.has(own)) this.#tell(listener, value);
     });
     return () => void listeners.delete(own);
   }
@@ -353,6 +356,22 @@ export class Client {
   async #enter(message, name, more) {
     const given = Object.entries(more).filter(([, value]) => value !== undefined && value !== "");
     return accepted(await this.#run.request(message, { name, ...Object.fromEntries(given) }, true));
+  }
+}
+
+/**
+ * Find now what would be found when the connection is there, where nobody waits for an error.
+ *
+ * @param {ClientOptions} options
+ */
+function checkOptions(options) {
+  const { username, password = "", inviteCode = "", serverKey, reconnectFor = 0 } = options;
+  encodeLogIn(username, password, inviteCode);
+  if (serverKey !== undefined && !/^[A-Za-z0-9+/]{43}=$/.test(serverKey)) {
+    throw new CodecError("serverKey: expected the base64 of 32 bytes, as the server shows it");
+  }
+  if (!(reconnectFor >= 0)) {
+    throw new CodecError(`reconnectFor: expected seconds, 0 or more, got ${reconnectFor}`);
   }
 }
 

@@ -190,6 +190,7 @@ export class Session {
     this.#isPausing = false;
     this.#triedAt = this.#environment.now();
     if (!this.#wasOpen) this.#owner.setStatus(`Connecting to ${this.#account.url}...`);
+    if (this.ended) return;
     this.#startTimeout(this.#token.length ? this.#backoff.resumeTimeout : CONNECT_TIMEOUT);
     try {
       this.#connection = new Connection(this.#environment, this.#account.url, () => this.#makeProtocol(), {
@@ -247,6 +248,7 @@ export class Session {
       case wire.SESSION_GONE:
         if (this.#token.length) this.#loseSession(envelope.reason, envelope.code);
         else this.#loginToken = new Uint8Array();
+        if (this.ended) return;
         protocol.logIn(this.#delivery);
         this.#startTimeout(CONNECT_TIMEOUT);
         return;
@@ -277,7 +279,8 @@ export class Session {
     const wasLost = this.#isLost;
     this.#isLost = false;
     if (!isResumed) this.#owner.sessionOpened(wasLost);
-    if (isResumed || wasLost) this.#owner.onlineChanged(true, false);
+    // Whoever was told may have ended the session.
+    if (!this.ended && (isResumed || wasLost)) this.#owner.onlineChanged(true, false);
   }
 
   /**

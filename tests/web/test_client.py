@@ -235,6 +235,57 @@ async def test_a_listener_that_is_late_is_told_what_it_has_missed() -> None:
         assert len(await page("list", "first")) == 4
 
 
+async def test_a_listener_that_another_one_adds_is_told_everything_in_order() -> None:
+    async with serving() as server, open_page() as page:
+        await page.log_in(server.port)
+        await page("joinGame", "table 1")
+        await page("call", "Say", {"text": "one"})
+        # The state comes before the push, in the same frame.
+        await page("listen_at", "state", "push")
+        await page("call", "Move", {"square": 0})
+        said = [push["payload"]["text"] for push in await page("wait", "push", 2)]
+        assert said == ["one", "ann takes 0"]
+
+
+@pytest.mark.parametrize("event", ["status", "connection", "online"])
+async def test_a_listener_may_end_the_session(event: str) -> None:
+    async with serving() as server, gated(server) as gate, open_page() as page:
+        address = f"127.0.0.1:{gate.port}"
+        await page("new", {"username": "ann", "address": address})
+        if event == "online":
+            await page("connect")
+            await page("end_at", event)
+            await gate.reset()
+        else:
+            await page("end_at", event)
+            with pytest.raises(PageError, match="disconnected by this page"):
+                await page("connect")
+        await page("on", "end")
+        while (await page("get", "endError")) is None:
+            await trio.lowlevel.checkpoint()
+        assert not await page("get", "connected")
+        assert not await page("get", "online")
+        assert await page("sockets") == (0 if event == "status" else 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"username": None}, "username: expected a text, got null"),
+        ({"username": "\ud800"}, "lone surrogate"),
+        ({"serverKey": "x"}, "serverKey: expected the base64"),
+        ({"reconnectFor": -1}, "reconnectFor: expected seconds"),
+        ({"address": "http://example.org"}, "is no address of a server"),
+    ],
+)
+async def test_options_that_cannot_be_used_are_refused_at_once(
+    options: dict[str, Any], message: str
+) -> None:
+    async with open_page() as page:
+        with pytest.raises(PageError, match=message):
+            await page("new", {"username": "ann", "address": "localhost", **options})
+
+
 async def test_a_listener_that_throws_is_reported_and_harms_nobody() -> None:
     async with serving() as server, open_page() as page:
         await page.log_in(server.port)

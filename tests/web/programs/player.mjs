@@ -78,6 +78,17 @@ const deeds = {
     });
   },
   reported: async () => reported,
+  // Ends the session when something happens.
+  end_at: async (event) => {
+    const client = latest;
+    client.on(event, () => client.disconnect());
+  },
+  // Listens to one thing only when another happens for the second time.
+  listen_at: async (event, other) => {
+    const list = collect(other);
+    let count = 0;
+    latest.on(event, () => ++count === 2 && latest.on(other, (value) => list.push(told(other, value))));
+  },
   // Loops until the iterator ends, and notes how.
   loop: async (what, ...messages) => {
     const list = collect([what, ...messages].join(" "));
