@@ -180,7 +180,7 @@ def _run(command: list[str], folder: Path, deadline: float) -> None:
             raise BuildError(f"it took longer than {TIME_LIMIT:g} s") from None
         raise
     if process.returncode:
-        raise BuildError(f"{Path(command[0]).name} failed: {output.strip()[-300:]}")
+        raise BuildError(f"{Path(command[0]).name} failed: {output.strip()[:300]}")
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
