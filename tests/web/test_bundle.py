@@ -69,6 +69,26 @@ async def test_the_bundle_plays() -> None:
             assert (await page("guest", {}, {}, ""))[0]["username"].startswith("guest")
 
 
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
+
+@needs_node
+def test_what_the_pages_show_is_javascript(tmp_path: Path) -> None:
+    blocks = [
+        block
+        for page in sorted(DOCS.rglob("*.md"))
+        for block in re.findall(r"^```js\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+    ]
+    assert len(blocks) >= 4
+    for number, block in enumerate(blocks):
+        path = tmp_path / f"block{number}.mjs"
+        path.write_text(block, "utf-8")
+        checked = subprocess.run(
+            ["node", "--check", str(path)], capture_output=True, encoding="utf-8", check=False
+        )
+        assert checked.returncode == 0, checked.stderr
+
+
 def test_the_lock_file_names_no_registry() -> None:
     lock = json.loads((WEB / "package-lock.json").read_text("utf-8"))
     packages = {name: each for name, each in lock["packages"].items() if name}
