@@ -51,7 +51,8 @@ class HttpClient:
             head, _, self._came = self._came.partition(b"\r\n\r\n")
             line, *fields = head.decode("latin-1").split("\r\n")
             headers = dict(field.split(": ", 1) for field in fields)
-            size = int(headers.get("Content-Length", "0")) if has_body else 0
+            lengths = [value for name, value in headers.items() if name.lower() == "content-length"]
+            size = int(lengths[0]) if has_body and lengths else 0
             while len(self._came) < size:
                 self._came += await self._more()
         body, self._came = self._came[:size], self._came[size:]

@@ -17,6 +17,7 @@ import pytest
 import trio
 
 import pgnet_trio
+from examples import web_app
 from pgnet_trio import Client, Packet, Request, Response, Server, Status
 from pgnet_trio.examples import ExampleClient, ExampleGame
 from tests.kit.subprocesses import environment
@@ -368,6 +369,31 @@ async def test_nim_is_left_without_a_traceback(way: str) -> None:
         else:
             await nim.end_input()
         assert await nim.read_to_the_end() == (0, "\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process")
+async def test_a_game_inside_a_web_application() -> None:
+    async with run("examples/web_app.py", "--port", "0") as site:
+        line = await site.read_until(r"Open http://\S+\. Ctrl-C ends it\.\n")
+        address = line.removeprefix("Open http://").partition(". ")[0]
+        ann = Client.remote(address=f"ws://{address}/game", username="ann")
+        async with ann:
+            await ann.join_game("table 1")
+            await ann.call(web_app.Click())
+            seen = await ann.wait_state(web_app.Table, lambda table: bool(table.clicks))
+            assert seen.clicks == {"ann": 1}
+            for path, says in ("/tables", '{"table 1":["ann"]}'), ("/", "<button>Click</button>"):
+                assert says in await page(address, path)
+        site.process.send_signal(signal.SIGINT)
+        status, output = await site.read_to_the_end()
+        assert (status, output) == (0, "")
+
+
+async def page(address: str, path: str) -> str:
+    host, _, port = address.rpartition(":")
+    async with await trio.open_tcp_stream(host, int(port)) as stream:
+        await stream.send_all(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        return b"".join([data async for data in stream]).decode()
 
 
 async def test_the_arena_without_a_window() -> None:

@@ -37,6 +37,7 @@ LAYERS = (
     "game",
     "storage",
     "server",
+    "asgi",
     "client",
     "bot",
     "testing",

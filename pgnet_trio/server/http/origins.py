@@ -33,6 +33,7 @@ class OriginRule:
         own_name: The machine's own name.
         with_tls: Whether the server speaks TLS: browsers then have compared the name that they ask
             for with the certificate, which no other page's name can pass.
+        any_host: Whether somebody else sees to the names of this server.
 
     Raises:
         TypeError: They are no lists of texts.
@@ -46,8 +47,10 @@ class OriginRule:
         *,
         own_name: str = "",
         with_tls: bool = False,
+        any_host: bool = False,
     ) -> None:
         self._with_tls = with_tls
+        self._any_host = any_host or with_tls
         self._origins = frozenset(
             map(_check_origin, _texts("allowed_origins", allowed_origins, "'https://example.org'"))
         )
@@ -84,7 +87,7 @@ class OriginRule:
         Args:
             host: What the request says in ``Host``; None where it says nothing, as no browser does.
         """
-        if host is None or self._with_tls:
+        if host is None or self._any_host:
             return None
         match = _HOST.fullmatch(host.lower())
         name = "" if match is None else match["name"].rstrip(".")
