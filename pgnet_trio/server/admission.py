@@ -92,8 +92,14 @@ class ArrivalPace:
         self._rate = rate
         self._buckets: dict[str, TokenBucket] = {}
 
-    def delay(self, address: str | None, now: float) -> float:
-        """Count a connection, and return the seconds that it has to wait."""
+    def delay(self, address: str | None, now: float, cost: float = 1.0) -> float:
+        """Count a connection, and return the seconds that it has to wait.
+
+        Args:
+            address: Where it comes from.
+            now: The time.
+            cost: What it counts as.
+        """
         if address is None or self._rate is None:
             return 0.0
         source = _source(address)
@@ -102,7 +108,7 @@ class ArrivalPace:
         self._buckets[source] = bucket
         if len(self._buckets) > MAX_ADDRESSES:
             del self._buckets[next(iter(self._buckets))]
-        return bucket.delay(now)
+        return bucket.delay(now, cost)
 
     def take_back(self, address: str | None) -> None:
         """Count a connection no more that `delay` has counted."""

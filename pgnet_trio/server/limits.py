@@ -68,9 +68,9 @@ class Limits:
         failed_logins_per_address: Failed log-ins a minute from one address, by whoever has not
             logged in from there before; and wrong passwords of games.
         registrations_per_address: New users an hour from one address.
-        requests_per_second: Requests a second of one user, and as many for pages from one address,
-            with twice that as a burst; what is beyond it waits (Colyseus has the option). A
-            request that costs the server more than others counts as several. What a connection
+        requests_per_second: Requests a second of one user, and a fourth as many for pages from one
+            address, with twice that as a burst; what is beyond it waits (Colyseus has the option).
+            A request that costs the server more than others counts as several. What a connection
             sends beside requests is limited likewise.
         max_requests_in_flight: Unanswered requests of one user. With protocol 1 what is beyond it
             waits; with protocol 2 it ends the session, and there are at least 64, which clients

@@ -42,6 +42,10 @@ TABLES = 200
 PAUSE = 0.05
 """Seconds after a refusal."""
 
+# What has to be looked for on the disk.
+PAGE = b"GET /pgnet/client.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+ANSWER = b"HTTP/1.1 "
+
 # A request is to fit into 64 KiB, ciphertext and WebSocket included.
 _DEEP = b"\x91" * 90 + b"\xc0"
 DEEP = msgspec.Raw(b"\x81\xa4deep\xdc" + (640).to_bytes(2, "big") + _DEEP * 640)
@@ -177,6 +181,27 @@ async def ping_before_log_in(flood: Flood, peer: Peer) -> None:
             flood.ended += 1
 
 
+async def pages(flood: Flood, peer: Peer) -> None:
+    await peer.leave()
+    try:
+        async with await trio.open_tcp_stream(
+            "127.0.0.1", peer.port, local_address=peer.source
+        ) as stream:
+            while True:
+                await stream.send_all(PAGE * IN_FLIGHT)
+                answers, end = 0, b""
+                while answers < IN_FLIGHT:
+                    data = await stream.receive_some()
+                    if not data:
+                        raise ConnectionEnded("the server closed")
+                    seen = end + data
+                    answers += seen.count(ANSWER)
+                    end = seen[-len(ANSWER) + 1 :]
+                flood.done += IN_FLIGHT
+    except (OSError, trio.BrokenResourceError) as error:
+        raise ConnectionEnded(str(error)) from error
+
+
 # Each flood, and where those who do it are: at a table of their own with others, or nowhere.
 FLOODS: dict[str, tuple[Act, bool]] = {
     "ping": (ping, False),
@@ -191,6 +216,7 @@ FLOODS: dict[str, tuple[Act, bool]] = {
     "registration": (register, False),
     "directory": (directory, False),
     "ping before log-in": (ping_before_log_in, False),
+    "pages": (pages, False),
 }
 
 WITH_AUDIENCE = {"join and leave", "drop and resume"}
@@ -221,7 +247,7 @@ async def again_and_again(flood: Flood, peer: Peer, act: Act, *, at_table: bool)
             except* (ConnectionEnded, SessionOver, Refused):
                 flood.ended += 1
             await trio.sleep(PAUSE)
-            if act not in {log_in, register, ping_before_log_in}:
+            if act not in {log_in, register, ping_before_log_in, pages}:
                 await peer.log_in()
                 if at_table:
                     await peer.request("__pgnet__.join_game", {"name": "crowd"})

@@ -48,7 +48,7 @@ async def test_a_game_that_misbehaves_costs_nobody_else_anything(where: Place, n
     assert row.well, row
 
 
-@pytest.mark.parametrize("name", ["deep request", "ping before log-in"])
+@pytest.mark.parametrize("name", ["deep request", "ping before log-in", "pages"])
 async def test_a_flood_leaves_others_their_turn(where: Place, name: str) -> None:
     async with running_server(where, save_file=where.folder / "control.sqlite") as control:
         row = await flood(where, name, seconds=1.0, control=control, accounts=2)
@@ -107,7 +107,7 @@ async def test_a_server_that_does_not_start_is_no_row_of_a_table(where: Place) -
 
 def test_all_kinds_of_games_floods_and_cases_have_their_place() -> None:
     assert len(KINDS) == 61
-    assert len(FLOODS) == 12
+    assert len(FLOODS) == 13
     assert len(CASES) >= 20
     # One case of each place where a game's code runs, at least.
     assert len({name.partition(" ")[0] for name in KINDS}) >= 15

@@ -272,9 +272,10 @@ async def test_an_address_that_asks_too_often_waits(
         browsing(server) as browser,
     ):
         start = trio.current_time()
-        for _ in range(50):
+        for _ in range(25):
             assert (await browser.ask("/")).status == 200
-        assert trio.current_time() - start == pytest.approx(3, abs=0.3)
+        # As a hundred ordinary requests, of which twenty may come at once.
+        assert trio.current_time() - start == pytest.approx(8, abs=0.3)
 
 
 async def test_requests_that_come_together_are_answered_in_turn(server: Server) -> None:

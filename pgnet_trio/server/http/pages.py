@@ -33,6 +33,10 @@ CHUNK_SIZE = 64 * 1024
 """Bytes that a client has to take within the time of a log-in, or it is gone. No more than that is
 read for it from a long file, nor put into its connection, before it has taken them."""
 
+PAGE_COST = 4.0
+"""Ordinary requests to a game that a page counts as; it takes ten times as long as one of them, but
+a browser asks for many at once, and then for none."""
+
 THREADS = 4
 """How many files are looked for at the same time: a slow disk is not to take all threads."""
 
@@ -115,7 +119,8 @@ class Pages:
         while request is not None and request.head is not None:
             if request.asks_for_websocket:
                 return request
-            delay = self._pace.delay(address_of(request.forwarded_for), trio.current_time())
+            address = address_of(request.forwarded_for)
+            delay = self._pace.delay(address, trio.current_time(), PAGE_COST)
             if delay:
                 await trio.sleep(delay)
             if not await self._answer(pipe, request.head):
