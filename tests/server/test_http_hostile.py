@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -14,7 +17,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from pgnet_trio import Server, Site
 from pgnet_trio.testing import HostedServer, hosting
-from tests.kit.hosting import Recorder
+from tests.kit.hosting import Recorder, cheap_environment
 from tests.kit.http_client import HttpClient, ask, browsing
 from tests.kit.transports import REQUEST
 from tests.server.test_hostile import assert_serves
@@ -343,6 +346,23 @@ async def test_a_file_that_is_written_to_while_it_is_sent_is_cut_off(
             await browser.read()
         await assert_serves(server)
     assert_quiet(caplog)
+
+
+async def test_where_no_thread_can_be_started_there_are_no_pages_but_there_are_games(
+    folder: Path,
+) -> None:
+    async def run_blocking(function: Any, *args: Any, **_: Any) -> Any:
+        # What trio raises where the system lets this process have no more threads.
+        if isinstance(function, partial):
+            raise RuntimeError("can't start new thread")
+        return function(*args)
+
+    environment = attrs.evolve(cheap_environment(), run_blocking=run_blocking)
+    async with hosting(Recorder, port=0, site=Site(folder), environment=environment) as server:
+        async with browsing(server) as browser:
+            assert (await browser.ask("/")).status == 503
+            assert (await browser.ask("/healthz")).status == 200
+        await assert_serves(server)
 
 
 async def test_silent_connections_do_not_hold_up_a_shutdown(folder: Path) -> None:

@@ -206,7 +206,11 @@ class Pages:
             answer = text_answer(error.status, str(error))
         if isinstance(answer, Answer):
             return answer
-        found: Answer = await self._run_blocking(answer)
+        try:
+            found: Answer = await self._run_blocking(answer)
+        except RuntimeError as error:
+            logger.error("No thread looks for a page: %s", one_line(error))
+            found = text_answer(503, "the server is too busy to look for this")
         return found
 
     async def _send_file(self, pipe: BytePipe, file: File, size: int) -> None:
@@ -214,9 +218,11 @@ class Pages:
         while position < size:
             try:
                 part: bytes = await self._run_blocking(file.read, position, CHUNK_SIZE)
-            except OSError as error:
+            except (OSError, RuntimeError) as error:
                 # The length was announced, and so nothing else can be said any more.
-                raise trio.BrokenResourceError(f"a file changed: {one_line(error)}") from error
+                raise trio.BrokenResourceError(
+                    f"a file could not be sent to its end: {one_line(error)}"
+                ) from error
             await self._send(pipe, part)
             position += len(part)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -72,10 +73,9 @@ class Router:
         if path == HEALTH:
             return _health_answer(self._health())
         if path.startswith(OURS):
-            return lambda: self._client_answer(path, head)
+            return functools.partial(self._client_answer, path, head)
         if self._site is not None:
-            site = self._site
-            return lambda: site.answer(path, head)
+            return functools.partial(self._site.answer, path, head)
         if path == "/":
             return html_answer("A game server", *WELCOME)
         return text_answer(404, NOT_FOUND)
