@@ -13,6 +13,8 @@ import pytest
 from hypothesis import is_hypothesis_test
 from trio.testing import MockClock
 
+from tests.kit.needed import skip_without
+
 pytest_plugins = ["pgnet_trio.testing.plugin"]
 
 # Beside addresses that are loopback by their number: names of this machine, no name at all
@@ -55,8 +57,9 @@ VIRTUAL_SECONDS = pytest.StashKey[list[float]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Know the marker of pytest-cov where that is not loaded too."""
+    """Know our marker, and that of pytest-cov where that is not loaded too."""
     config.addinivalue_line("markers", "no_cover: do not measure what this test runs.")
+    config.addinivalue_line("markers", "needs(*names): skip where the machine lacks one of these.")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -78,6 +81,13 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests of what this machine has not."""
+    for marker in item.iter_markers("needs"):
+        skip_without(*marker.args)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
-from tests.kit.bidi import Browser, Link, Tab, connected, missing_programs, started
+from tests.kit.bidi import Browser, Link, Tab, connected, started
 
 OpenPage = Callable[..., Awaitable[Tab]]
 
@@ -15,9 +15,6 @@ PHONE = (390, 700)
 
 @pytest.fixture(scope="session", params=["chromium", "firefox"])
 def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
-    missing = missing_programs()
-    if missing:
-        pytest.skip(f"tests in browsers need {', '.join(missing)}; .ci/run installs them")
     with started(request.param) as running:
         yield running
 

@@ -7,11 +7,16 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.browser.test_web_examples import square
+from tests.kit.needed import BROWSERS
 from tests.kit.subprocesses import start_program
 
 if TYPE_CHECKING:
     from tests.browser.conftest import OpenPage
+
+pytestmark = pytest.mark.needs(*BROWSERS)
 
 ROOT = Path(__file__).parents[2]
 

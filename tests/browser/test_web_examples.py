@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from examples.arena import Arena
 from examples.chat import ChatRoom
 from examples.tictactoe import TicTacToe
 from tests.browser.serving import PAGES, serving
+from tests.kit.needed import BROWSERS
 
 if TYPE_CHECKING:
     from tests.browser.conftest import OpenPage
     from tests.kit.bidi import Tab
+
+pytestmark = pytest.mark.needs(*BROWSERS)
 
 
 def test_tic_tac_toe_takes_less_than_forty_lines() -> None:

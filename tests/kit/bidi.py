@@ -15,7 +15,6 @@ import base64
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -37,12 +36,8 @@ __all__ = [
     "Link",
     "Tab",
     "connected",
-    "missing_programs",
     "started",
 ]
-
-PROGRAMS = {"chromium": ("chromium", "chromedriver"), "firefox": ("firefox-esr",)}
-"""What each browser takes, by the names of Debian's programs."""
 
 DEADLINE = 30.0
 """Seconds for anything that a browser does; much more than it takes on a busy machine."""
@@ -82,11 +77,6 @@ FIREFOX = {
     "services.settings.server": "data:,none",
     "toolkit.telemetry.enabled": False,
 }
-
-
-def missing_programs() -> list[str]:
-    """Return the programs that this machine would have to have and has not."""
-    return [it for programs in PROGRAMS.values() for it in programs if shutil.which(it) is None]
 
 
 class BrowserError(Exception):

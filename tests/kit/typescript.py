@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from tests.kit.needed import NODE, PACKAGES, skip_without
 
 COMPILER = Path("pgnet_trio", "web", "node_modules", "typescript", "bin", "tsc")
 
@@ -16,15 +15,13 @@ def compile_strictly(*files: Path) -> str:
 
     The test is skipped where there is no compiler.
     """
-    compiler, node = Path(__file__).parents[2] / COMPILER, shutil.which("node")
-    if node is None or not compiler.exists():
-        pytest.skip("needs node, and what `npm ci` puts into pgnet_trio/web")
+    skip_without(NODE, PACKAGES)
     options = ["--strict", "--noEmit", "--noUncheckedIndexedAccess", "--exactOptionalPropertyTypes"]
     # As in the client's own tsconfig.json.
     options += ["--target", "es2022", "--lib", "es2024,dom,dom.iterable", "--types", ""]
     options += ["--module", "es2022", "--moduleResolution", "bundler", "--allowJs", "--checkJs"]
     compiled = subprocess.run(
-        [node, str(compiler), *options, *map(str, files)],
+        ["node", str(Path(__file__).parents[2] / COMPILER), *options, *map(str, files)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",

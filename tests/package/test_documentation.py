@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -30,6 +29,7 @@ import pytest
 import pgnet_trio
 from pgnet_trio import Bot, Client, Game, Question, Room, Server
 from pgnet_trio.server.limits import Limits
+from tests.kit.needed import NODE
 
 ROOT = Path(__file__).parent.parent.parent
 TIME_LIMIT = 30.0  # seconds; a program takes less than one, but a busy machine may need more
@@ -359,17 +359,15 @@ def test_a_block_for_browsers_is_what_its_file_has(place: str, block: re.Match[s
         assert block["text"] == (ROOT / block["file"]).read_text("utf-8")
 
 
+@pytest.mark.needs(NODE)
 def test_each_block_of_javascript_parses(tmp_path: Path) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("needs node")
     scripts = [(place, block["text"]) for place, block in all_scripts() if block["kind"] == "js"]
     assert len(scripts) > 5
     faults = []
     for number, (place, text) in enumerate(scripts):
         path = tmp_path / f"{number}.mjs"
         path.write_text(text, "utf-8")
-        run = subprocess.run([node, "--check", path], stderr=subprocess.PIPE, check=False)
+        run = subprocess.run(["node", "--check", path], stderr=subprocess.PIPE, check=False)
         if run.returncode:
             faults.append(f"{place}: {run.stderr.decode()}")
     assert faults == []

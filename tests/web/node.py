@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,32 +11,16 @@ from typing import Any
 
 import pytest
 
+from tests.kit.needed import NODE, PACKAGES, node_version
+
 __all__ = ["PROGRAMS", "WEB", "Oracle", "command_of", "needs_node", "needs_packages", "oracle"]
 
 WEB = Path(__file__).parent.parent.parent / "pgnet_trio" / "web"
 PROGRAMS = Path(__file__).parent / "programs"
 
 
-@functools.cache
-def node_version() -> int:
-    """The main version of Node.js; 0 where there is none."""
-    node = shutil.which("node")
-    if node is None:
-        return 0
-    run = subprocess.run([node, "--version"], capture_output=True, encoding="utf-8", check=False)
-    match = re.match(r"v(\d+)", run.stdout)
-    return int(match[1]) if match else 0
-
-
-needs_node = pytest.mark.skipif(
-    node_version() < 20, reason="the client for browsers is tested with Node.js 20 or later"
-)
-
-needs_packages = pytest.mark.skipif(
-    node_version() < 20 or not (WEB / "node_modules").is_dir(),
-    reason="the client for browsers is tested after `npm ci --ignore-scripts` in pgnet_trio/web, "
-    "with Node.js 20 or later",
-)
+needs_node = pytest.mark.needs(NODE)
+needs_packages = pytest.mark.needs(NODE, PACKAGES)
 
 
 def command_of(program: str, *arguments: str) -> Sequence[str]:
