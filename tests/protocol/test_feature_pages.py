@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 import pgnet_trio
+from pgnet_trio.messages import PLAYERS, Push, Response, Status, note_code
+from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.features import FEATURES
 from pgnet_trio.reason_codes import MAX_REASON_CODE, ReasonCode
 
@@ -50,3 +55,30 @@ def test_each_code_is_said_somewhere() -> None:
     package = Path(pgnet_trio.__file__).parent
     source = "".join(path.read_text("utf-8") for path in package.rglob("*.py"))
     assert [code.name for code in ReasonCode if f"ReasonCode.{code.name}" not in source] == []
+
+
+def shown_envelopes() -> list[list[Any]]:
+    """Return the envelopes that the page shows with all features in use."""
+    text = (DOCS / "protocol.md").read_text("utf-8")
+    _, begun, text = text.partition("<!-- The envelopes with features begin. -->")
+    text, ended, _ = text.partition("<!-- The envelopes with features end. -->")
+    assert begun
+    assert ended
+    lines = [line for line in text.splitlines() if line.startswith("[")]
+    found = [json.loads(re.sub("<([0-9a-f]*)>", r'{"bytes": "\1"}', line)) for line in lines]
+    return [
+        [bytes.fromhex(it["bytes"]) if isinstance(it, dict) and "bytes" in it else it for it in one]
+        for one in found
+    ]
+
+
+def test_the_envelopes_with_features_are_those_that_a_server_sends() -> None:
+    hello, welcome, players, response, goodbye = map(msgspec.msgpack.encode, shown_envelopes())
+    token = bytes(range(0x60, 0x80))
+    refused = Response("That square is taken.", status=Status.UNEXPECTED)
+    pushed = {"players": [["ann", True]], "all": True}
+    assert hello == wire.encode_hello(65536, FEATURES)
+    assert welcome == wire.encode_welcome("Welcome, ann.", token, b"", (30.0, 60.0))
+    assert players == wire.encode_push(Push(PLAYERS, pushed))
+    assert response == wire.encode_response(2, note_code(refused, ReasonCode.REJECTED), FEATURES)
+    assert goodbye == wire.encode_goodbye("taken over", ReasonCode.TAKEN_OVER)
