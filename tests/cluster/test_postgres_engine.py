@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString, TypeVar
 
 import pytest
 import trio
@@ -29,6 +29,12 @@ if reason := postgres.missing():
 
 ROOM = NewRoom()
 DEADLINE = 30.0
+NOW = "SELECT EXTRACT(EPOCH FROM clock_timestamp())::DOUBLE PRECISION"
+SOMEBODY_WAITS = (
+    "SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+)
+
+T = TypeVar("T")
 
 _schemas = itertools.count(1)
 
@@ -205,6 +211,99 @@ async def test_a_node_that_stops_in_a_transaction_does_not_keep_the_others_waiti
             assert isinstance(found, Found)
             # It finds its transaction gone, and does it anew.
             go_on.set()
+
+
+# Two transactions at once, in the order in which it matters
+
+
+async def meanwhile(
+    other: psycopg.Connection,
+    statement: LiteralString,
+    node: int,
+    call: Callable[[], Awaitable[T]],
+) -> tuple[T, float]:
+    """Write something, and commit it once the call of an engine waits for that.
+
+    Returns:
+        What the call returned, and the time just before the commit.
+    """
+    results: list[T] = []
+
+    async def make() -> None:
+        results.append(await call())
+
+    with trio.fail_after(DEADLINE):
+        async with trio.open_nursery() as nursery:
+            with other.transaction():
+                other.execute(statement, (node,))
+                nursery.start_soon(make)
+                while True:
+                    if other.execute(SOMEBODY_WAITS).fetchall():
+                        break
+                    await trio.sleep(0.01)
+                ((time,),) = other.execute(NOW).fetchall()
+    return results[0], time
+
+
+async def test_a_lease_is_stamped_after_the_wait_for_its_row(
+    shared_postgres: Postgres, schema: str
+) -> None:
+    engine = new_engine(shared_postgres.conninfo, schema)
+    async with running(engine):
+        node = (await engine.register("north", "")).node
+        with connected(shared_postgres, schema) as other:
+            lock: LiteralString = "SELECT * FROM nodes WHERE id = %s FOR UPDATE"
+            _, time = await meanwhile(other, lock, node, lambda: engine.renew(node))
+            ((renewed,),) = other.execute("SELECT renewed FROM nodes").fetchall()
+        assert renewed >= time
+
+
+async def test_a_claim_waits_for_a_renewal_that_is_under_way(
+    shared_postgres: Postgres, schema: str
+) -> None:
+    engine = new_engine(shared_postgres.conninfo, schema)
+    async with running(engine):
+        first = (await engine.register("north", "")).node
+        second = (await engine.register("south", "")).node
+        room = await engine.claim(second, "table 1", new=ROOM)
+        with connected(shared_postgres, schema) as other:
+            # The second node has been silent for long, and the engine was there all the time.
+            other.execute("UPDATE settings SET value = 1 WHERE name = 'up_since'")
+            other.execute(
+                "UPDATE nodes SET renewed = renewed - 60, expires = expires - 60 WHERE id = %s",
+                (second,),
+            )
+            found, _ = await meanwhile(
+                other,
+                "UPDATE nodes SET renewed = renewed + 60, expires = expires + 60 WHERE id = %s",
+                second,
+                lambda: engine.claim(first, "table 1", new=ROOM),
+            )
+        assert isinstance(room, Created)
+        assert isinstance(found, Found)
+        assert (found.node.id, found.epoch) == (second, room.epoch)
+
+
+async def test_who_makes_a_room_a_moment_later_finds_it(
+    shared_postgres: Postgres, schema: str
+) -> None:
+    engine = new_engine(shared_postgres.conninfo, schema)
+    async with running(engine):
+        first = (await engine.register("north", "")).node
+        second = (await engine.register("south", "")).node
+        with connected(shared_postgres, schema) as other:
+            found, _ = await meanwhile(
+                other,
+                "INSERT INTO rooms (name, node, epoch, password, info, players)"
+                " VALUES ('table 1', %s, 99, '', '', 0)",
+                second,
+                lambda: engine.claim(first, "table 1", new=ROOM),
+            )
+        assert isinstance(found, Found)
+        assert (found.node.id, found.epoch) == (second, 99)
+
+
+# Databases that take no writes
 
 
 async def test_a_database_that_takes_no_writes_says_so(own_postgres: Postgres, schema: str) -> None:
