@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, LiteralString, TypeVar
 import pytest
 import trio
 
-from pgnet_trio.server.cluster import threads
+from pgnet_trio.server.cluster import base, threads
 from pgnet_trio.server.cluster.errors import EngineError, EngineUnavailable, OutcomeUnknown
 from pgnet_trio.server.cluster.records import Created, Found, NewRoom, Restored, RoomSave
 from tests.cluster import postgres
@@ -106,7 +107,17 @@ async def test_a_crash_of_the_server_loses_nothing_and_calls_work_again_at_once(
         assert again.epoch > epoch
 
 
-async def test_dead_connections_cost_nobody_an_error(own_postgres: Postgres, schema: str) -> None:
+async def test_dead_connections_cost_nobody_an_error_and_notes_come_again(
+    own_postgres: Postgres,
+    schema: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from pgnet_trio.server.cluster import postgres_engine
+
+    monkeypatch.setattr(postgres_engine, "LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(base, "LOOK_INTERVAL", 0.05)
+    caplog.set_level(logging.INFO, "pgnet_trio.server")
     engine = new_engine(own_postgres.conninfo, schema)
     async with running(engine):
         node, epoch = await new_room(engine)
@@ -118,6 +129,9 @@ async def test_dead_connections_cost_nobody_an_error(own_postgres: Postgres, sch
         with trio.fail_after(DEADLINE):
             assert await engine.save([RoomSave("table 1", epoch, "later")]) == frozenset()
             assert (await engine.renew(node)).node == node
+            while "come again" not in caplog.text:
+                await engine.wait_for_news(node)
+    assert caplog.text.count("do not come") == 1
 
 
 async def test_a_server_that_hangs_fails_calls_in_time_and_breaks_nothing(

@@ -224,3 +224,7 @@ async def test_a_stranger_on_the_loopback_interface_does_no_harm(
             with trio.fail_after(30):
                 await engine.send_mail([node], b"")
                 await engine.wait_for_news(node)
+        # Nothing is remembered of nodes that are not here.
+        with trio.move_on_after(0.01) as scope:
+            await engine.wait_for_news(999999)
+        assert scope.cancelled_caught

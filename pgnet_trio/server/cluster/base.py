@@ -140,12 +140,11 @@ class BaseEngine(ABC):
         """
         operation = operation or new_operation()
         asked = self.now()
-        return self._lease(
-            asked,
-            await self._change(
-                lambda tables: tables.register(name, address, version, load, operation), operation
-            ),
+        renewal = await self._change(
+            lambda tables: tables.register(name, address, version, load, operation), operation
         )
+        self._wakeups.watch(renewal[0])
+        return self._lease(asked, renewal)
 
     async def renew(self, node: int, *, load: float = 0.0) -> Lease:
         """Renew a node's lease, also one that has lapsed; not while another call does so.
@@ -177,6 +176,8 @@ class BaseEngine(ABC):
     async def resign(self, node: int) -> None:
         """Take a node out of the cluster; its rooms may be claimed at once, from their saves."""
         await self._change(lambda tables: tables.resign(node))
+        self._unheard.discard(node)
+        self._wakeups.forget(node)
 
     async def nodes(self) -> list[Node]:
         """Return all nodes in the order of their ids, those that are silent too."""
@@ -410,29 +411,44 @@ class BaseEngine(ABC):
 
 
 class Wakeups:
-    """Wakes those who wait for news of a node; pure but for Trio's waiting."""
+    """Wakes those who wait for news of a node."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, trio.Event] = {}
         self._woken: set[int] = set()
+        # Notes for other nodes come here too, and are not remembered.
+        self._watched: set[int] = set()
+
+    def watch(self, node: int) -> None:
+        """Remember, from now on, when a node is woken while nobody waits."""
+        self._watched.add(node)
+
+    def forget(self, node: int) -> None:
+        """Remember nothing of a node any more."""
+        self._watched.discard(node)
+        self._woken.discard(node)
 
     def wake(self, node: int) -> None:
         """Wake whoever waits for news of a node, or who does so next."""
         event = self._waiting.pop(node, None)
         if event is not None:
             event.set()
-        else:
+        elif node in self._watched:
             self._woken.add(node)
 
     async def wait(self, node: int) -> None:
         """Wait for the next `wake`, at most for `LOOK_INTERVAL`."""
         if node in self._woken:
-            self._woken.discard(node)
             await trio.lowlevel.checkpoint()
+            self._woken.discard(node)
             return
         event = self._waiting.setdefault(node, trio.Event())
-        with trio.move_on_after(LOOK_INTERVAL):
-            await event.wait()
+        try:
+            with trio.move_on_after(LOOK_INTERVAL):
+                await event.wait()
+        finally:
+            if self._waiting.get(node) is event and not event.statistics().tasks_waiting:
+                del self._waiting[node]
 
 
 def new_operation() -> bytes:

@@ -356,13 +356,18 @@ class PostgresEngine(Engine):
 
     async def _listen(self, connection: Connection | None) -> None:
         """Wake the nodes that PostgreSQL tells of; a look each second makes up for what is lost."""
+        was_told = False
         while True:
             try:
                 if connection is None:
                     connection = await trio.to_thread.run_sync(self._connect_to_listen)
+                    logger.info("The engine's notes come again")
+                    was_told = False
                 await self._listen_on(connection)
             except (psycopg.Error, OSError) as error:
-                logger.warning("The engine does not wake nodes now: %s", one_line(error))
+                if not was_told:
+                    logger.warning("The engine's notes do not come: %s", one_line(error))
+                was_told = True
             finally:
                 if connection is not None:
                     connection.close()

@@ -170,7 +170,10 @@ class SQLiteEngine(Engine):
                     f"{self._path} was deleted or replaced while it was in use, so nothing more "
                     "is written; stop all servers that use it"
                 )
-            connection = self._idle.pop() if self._idle else self._connect()
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._connect()
         except StorageError as error:
             raise EngineUnavailable(str(error)) from error
         try:
