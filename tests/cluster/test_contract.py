@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 import trio
 
-from pgnet_trio.server.cluster import base, memory_tables, sql_tables
+from pgnet_trio.server.cluster import memory_tables, sql_tables, wakeups
 from pgnet_trio.server.cluster.errors import (
     Fenced,
     LeaseLapsed,
@@ -574,7 +574,7 @@ async def test_a_node_that_reads_no_mail_is_sent_no_more(
 async def test_mail_and_arrivals_wake_the_node_they_are_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "LOOK_INTERVAL", 1000.0)
+    monkeypatch.setattr(wakeups, "LOOK_INTERVAL", 1000.0)
     first, second = await two_nodes(bench)
     room = await claim(bench.first, first, Created)
     with trio.fail_after(30):

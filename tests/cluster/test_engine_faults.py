@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from pgnet_trio.server.cluster.base import LOOK_INTERVAL, PATIENCE
+from pgnet_trio.server.cluster.base import PATIENCE
 from pgnet_trio.server.cluster.errors import EngineUnavailable, OutcomeUnknown
 from pgnet_trio.server.cluster.records import Created, Found, NewRoom, Restored, RoomSave, Unsettled
+from pgnet_trio.server.cluster.wakeups import LOOK_INTERVAL
 from pgnet_trio.testing.engine import SimulatedDatabase, SimulatedEngine
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, LiteralString, TypeVar
 import pytest
 import trio
 
-from pgnet_trio.server.cluster import base, threads
+from pgnet_trio.server.cluster import threads, wakeups
 from pgnet_trio.server.cluster.errors import EngineError, EngineUnavailable, OutcomeUnknown
 from pgnet_trio.server.cluster.records import Created, Found, NewRoom, Restored, RoomSave
 from tests.cluster import postgres
@@ -116,7 +116,7 @@ async def test_dead_connections_cost_nobody_an_error_and_notes_come_again(
     from pgnet_trio.server.cluster import postgres_engine
 
     monkeypatch.setattr(postgres_engine, "LOOK_INTERVAL", 0.05)
-    monkeypatch.setattr(base, "LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(wakeups, "LOOK_INTERVAL", 0.05)
     caplog.set_level(logging.INFO, "pgnet_trio.server")
     engine = new_engine(own_postgres.conninfo, schema)
     async with running(engine):

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from pgnet_trio.errors import StorageError
-from pgnet_trio.server.cluster import base
+from pgnet_trio.server.cluster import wakeups
 from pgnet_trio.server.cluster.errors import EngineError, EngineUnavailable, SaveDamaged
 from pgnet_trio.server.cluster.records import Created, NewRoom, Restored, RoomSave
 from pgnet_trio.server.cluster.sqlite_engine import SQLiteEngine
@@ -199,7 +199,7 @@ trio.run(main)
 async def test_another_process_wakes_a_node_by_a_datagram(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "LOOK_INTERVAL", 1000.0)
+    monkeypatch.setattr(wakeups, "LOOK_INTERVAL", 1000.0)
     engine = SQLiteEngine(path)
     async with running(engine):
         node = (await engine.register("north", "")).node
@@ -212,7 +212,7 @@ async def test_another_process_wakes_a_node_by_a_datagram(
 async def test_a_stranger_on_the_loopback_interface_does_no_harm(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "LOOK_INTERVAL", 1000.0)
+    monkeypatch.setattr(wakeups, "LOOK_INTERVAL", 1000.0)
     engine = SQLiteEngine(path)
     async with running(engine):
         node = (await engine.register("north", "")).node

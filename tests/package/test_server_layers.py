@@ -47,6 +47,7 @@ SERVER_LAYERS = (
     "cluster.records",
     "cluster.rules",
     "cluster.tables",
+    "cluster.wakeups",
     "cluster.base",
     "cluster.engine",
     "cluster.memory_accounts",

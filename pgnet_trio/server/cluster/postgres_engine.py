@@ -23,12 +23,13 @@ from psycopg import errors, sql
 from psycopg.conninfo import make_conninfo
 
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.server.cluster.base import LEASE, LOOK_INTERVAL, PATIENCE
+from pgnet_trio.server.cluster.base import LEASE, PATIENCE
 from pgnet_trio.server.cluster.engine import Engine
 from pgnet_trio.server.cluster.errors import EngineError, EngineUnavailable, OutcomeUnknown
 from pgnet_trio.server.cluster.sql import SCHEMA, RepeatTransaction, Row, Transaction
 from pgnet_trio.server.cluster.sql_tables import SQLTables
 from pgnet_trio.server.cluster.threads import Abandoned, ThreadCall
+from pgnet_trio.server.cluster.wakeups import LOOK_INTERVAL
 
 if TYPE_CHECKING:
     from pgnet_trio.environment import Environment
