@@ -835,7 +835,8 @@ class Visit:
         value = self._chance.randrange(1000)
         self._sent[choose.number] = value
         try:
-            await self._life.answered(f"{self._who} answers", question.answer(Choice(value)))
+            told = await self._life.answered(f"{self._who} answers", question.answer(Choice(value)))
+            told.raise_for_status()
         except PGNetError:
             self._life.diary.note("late answers")
             return

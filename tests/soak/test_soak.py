@@ -257,6 +257,7 @@ def test_a_planned_fault_is_counted_and_another_kept() -> None:
                 raise error
             except Exception:
                 logger.exception("a game raised")
+        logger.error("%s at game.py:1 came %d more times", PlannedFault.__name__, 3)
         logger.info("nothing to mind")
     finally:
         complaints.remove()
