@@ -40,6 +40,10 @@ class WireProtocol(Protocol[EventT_co]):
         """Whether there may be something to send, or the connection is to be closed."""
 
     @property
+    def emptied(self) -> bool:
+        """Whether it is known that the latest message took all that waited, as `waiting` says."""
+
+    @property
     def control_waits(self) -> bool:
         """Whether something waits that this side has to say for itself, such as a pong."""
 
@@ -236,7 +240,7 @@ class Connection(Generic[EventT]):
                 if not self.transport.send_nowait(message):
                     self._stall()
                     return
-                if not protocol.waiting:
+                if protocol.emptied or not protocol.waiting:
                     return
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._fail_to_write(error)

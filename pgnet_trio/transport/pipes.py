@@ -241,10 +241,19 @@ class SocketPipe(BytePipe):
         take = self.take_data
         if take is None:
             return False
+        size = self._read_size
         try:
-            data = self._read_once()
-            if data is None:
+            # As `_read_once`, without a call for each message.
+            try:
+                data = self._socket.recv(size)
+            except BlockingIOError:
+                self._readiness.drained()
                 return True
+            except OSError as exc:
+                raise broken(exc) from exc
+            if len(data) < size:
+                self._readiness.drained()
+            self._read_size = _READ_SIZE if len(data) < _READ_SIZE else _LONG_READ_SIZE
             if data and not (data := take(data, round)):
                 return True
             self._left = data

@@ -65,6 +65,7 @@ class Saying:
     closing = False
     private = False
     control_waits = False
+    emptied = False
 
     def __init__(self) -> None:
         self.texts: list[str] = []

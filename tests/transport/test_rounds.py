@@ -353,6 +353,10 @@ class Words:
         return bool(self.answers)
 
     @property
+    def emptied(self) -> bool:
+        return False
+
+    @property
     def control_waits(self) -> bool:
         return b"pong" in self.answers
 

@@ -103,6 +103,7 @@ class Pinged:
     private = False
     waiting = False
     control_waits = False
+    emptied = False
 
     def __init__(self) -> None:
         self.pings: list[float] = []

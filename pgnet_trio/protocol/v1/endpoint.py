@@ -65,6 +65,11 @@ class Endpoint:
         return bool(self._outbox) or self._state is CLOSED
 
     @property
+    def emptied(self) -> bool:
+        """False: `waiting` is as cheap to ask."""
+        return False
+
+    @property
     def control_waits(self) -> bool:
         """False: this protocol says nothing beside answers."""
         return False

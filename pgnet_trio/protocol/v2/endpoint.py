@@ -39,6 +39,9 @@ class Endpoint(ABC):
     """One end of a connection: its state, its encryption, and the envelopes that are its own.
 
     The envelopes of the session are not here: a delivery keeps them, and outlives the connection.
+
+    Attributes:
+        emptied: Whether it is known that the latest message took all that waited.
     """
 
     __slots__ = (
@@ -53,6 +56,7 @@ class Endpoint(ABC):
         "_owes_pong",
         "_peer_limit",
         "_state",
+        "emptied",
     )
 
     version: ClassVar[int] = 2
@@ -79,6 +83,7 @@ class Endpoint(ABC):
         # How many bytes of envelopes go into one frame.
         self._frame_room = MAX_FRAME_SIZE - FRAME_OVERHEAD - TAG_BYTES
         self._owes_pong = False
+        self.emptied = False
 
     @property
     def state(self) -> State:

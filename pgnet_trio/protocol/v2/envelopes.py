@@ -21,7 +21,7 @@ from pgnet_trio.codec import Int64, plain
 from pgnet_trio.codec.plain_data import ShallowDict, collector_paused, is_plain
 from pgnet_trio.errors import CodecError, ProtocolError
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.messages import PLAYERS, Packet, Push, Response, explicit_time
+from pgnet_trio.messages import PLAYERS, Packet, Push, Response, Status, explicit_time
 from pgnet_trio.protocol.events import FEW_BYTES, MAX_REASON
 from pgnet_trio.protocol.v2.features import CODES
 
@@ -599,7 +599,10 @@ def encode_response(id: int, response: Response, features: Collection[str] = ())
     if type(message) is not str or not message.isascii():
         message = _text(message, "message")
     status = response.status
-    if type(status) is not int:
+    if type(status) is Status:
+        # Nearly always; without the checks below.
+        status = int(status)
+    elif type(status) is not int:
         if not isinstance(status, int) or isinstance(status, bool):
             raise CodecError(f"status: expected an int, got {type(status).__name__}")
         status = int(status)

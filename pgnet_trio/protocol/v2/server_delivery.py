@@ -40,7 +40,10 @@ from pgnet_trio.protocol.v2.lost_pushes import (
 from pgnet_trio.protocol.v2.states import ACKNOWLEDGE_AFTER, MAX_ENVELOPE_SIZE, WINDOW
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pgnet_trio.messages import Response
+    from pgnet_trio.protocol.v2.envelopes import ShallowRequest
 
 __all__ = ["DeliveryOverflow", "ServerDelivery", "Snapshot"]
 
@@ -206,6 +209,38 @@ class ServerDelivery:
         if quiet:
             self._quiet[id] = False
 
+    def take_requests(self, requests: Sequence[ShallowRequest], received: int | None) -> bool:
+        """Record requests, and the acknowledgement before them, where no rule is broken.
+
+        Args:
+            requests: The requests, one at least.
+            received: How many counted envelopes the client has; None for no acknowledgement.
+
+        Returns:
+            Whether it was done. If not, nothing was, and `take_request` says why.
+
+        Raises:
+            ProtocolError: The client cannot have received that many.
+        """
+        id = self.last_request
+        unsettled = self._unsettled
+        # As if nothing were acknowledged: this may leave it to the others, and lets nothing pass.
+        oldest = next(iter(unsettled), id + 1)
+        for request in requests:
+            id += 1
+            if request.id != id:
+                return False
+        if self._window is not None and id - oldest >= self._window:
+            return False
+        if received is not None and received != self._acknowledged:
+            self.acknowledge(received)
+        for request in requests:
+            unsettled[request.id] = None
+            if request.quiet:
+                self._quiet[request.id] = False
+        self.last_request = id
+        return True
+
     def respond(self, id: int, response: Response) -> None:
         """Queue the response to a request.
 
@@ -366,14 +401,18 @@ class ServerDelivery:
                 f"{self._acknowledged + self._sent}, got {received}"
             )
         entries, kinds = self._entries, self._kinds
-        for at in range(count):
-            self._bytes -= len(entries[at]) + ENTRY_OVERHEAD
-            kind = kinds[at]
+        for kind in kinds[:count]:
             if kind > 0:
                 del self._unsettled[kind]
             elif kind <= LOST_PUSH:
                 self._stand_ins -= 1
-        del entries[:count], kinds[:count]
+        if count == len(entries):
+            self._bytes = 0
+            entries.clear()
+            kinds.clear()
+        else:
+            self._bytes -= sum(map(len, entries[:count])) + ENTRY_OVERHEAD * count
+            del entries[:count], kinds[:count]
         self._sent -= count
         self._acknowledged = received
 
@@ -392,6 +431,35 @@ class ServerDelivery:
             self._join_stand_ins()
         self._shown = self._too_long = None
         self._carried_out_is_news = self._carried_out > 0
+
+    def take_all(self, size: int) -> list[bytes]:
+        """Return all that waits, as `take` does, where it is the usual: one state, or envelopes.
+
+        Args:
+            size: How many bytes the frame has room for.
+
+        Returns:
+            The envelopes; none, and then nothing was taken, where only `take` can say what is next.
+        """
+        entries, sent = self._entries, self._sent
+        if self._stand_ins:
+            return []
+        if self._snapshot is self._shown:
+            out = entries[sent:]
+            if len(out) > 1 and sum(map(len, out)) > size:
+                return []
+            self._sent = len(entries)
+        elif sent == len(entries) and self._state_waits:
+            envelope = self._next_state()
+            if envelope is None:
+                return []
+            self._note_shown(sent)
+            out = [envelope]
+        else:
+            return []
+        if out and (self._settled or self._carried_out_is_news):
+            out.append(self._acknowledgement())
+        return out
 
     def take(self, size: int, *, joining: bool = False) -> list[bytes]:
         """Return the next envelopes to send, at most *size* bytes of them.
@@ -418,9 +486,7 @@ class ServerDelivery:
                     if size < 0 and (out or joining):
                         break
                     out.append(envelope)
-                    self._version += 1
-                    self._shown = self._snapshot
-                    self._shown_after = self._acknowledged + sent
+                    self._note_shown(sent)
             if sent == len(entries) or (sent >= self._max_stand_ins and self._is_full):
                 break
             envelope = entries[sent]
@@ -434,14 +500,25 @@ class ServerDelivery:
         if (settled or self._carried_out_is_news) and (
             out or joining or len(settled) >= ACKNOWLEDGE_AFTER
         ):
-            if settled:
-                self._carried_out = settled[-1]
-                for id in settled:
-                    del self._unsettled[id]
-                settled.clear()
-            self._carried_out_is_news = False
-            out.append(encode(Acknowledgement(self._carried_out)))
+            out.append(self._acknowledgement())
         return out
+
+    def _acknowledgement(self) -> bytes:
+        """Return what tells the client which quiet requests were carried out."""
+        settled = self._settled
+        if settled:
+            self._carried_out = settled[-1]
+            for id in settled:
+                del self._unsettled[id]
+            settled.clear()
+        self._carried_out_is_news = False
+        return encode(Acknowledgement(self._carried_out))
+
+    def _note_shown(self, sent: int) -> None:
+        """Note that the state that waited leaves behind so many envelopes, not acknowledged yet."""
+        self._version += 1
+        self._shown = self._snapshot
+        self._shown_after = self._acknowledged + sent
 
     def _next_state(self) -> bytes | None:
         """Return an envelope with the state that waits; None where the client has it already.
