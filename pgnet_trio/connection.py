@@ -181,6 +181,8 @@ class Connection(Generic[EventT]):
             ProtocolError: The peer broke the rules. The connection is closed, and the peer knows.
         """
         while True:
+            if self._protocol.closing and not self._closing:
+                self._call_for_help()
             if self._pause:
                 await self._wait_out_pause()
             while self._stalled and not (self._ended or self._reads_while_stalled):
@@ -206,7 +208,8 @@ class Connection(Generic[EventT]):
                 await self.aclose(POLICY_VIOLATION, str(error))
                 raise Disconnected(f"connection lost: {error}") from None
             if self._protocol.waiting:
-                self.flush()
+                # Whoever gets these events closes the connection if they are the last ones.
+                self.flush(closes=not events)
             if self._pace is not None:
                 self._pause = max(self._pause, self._pace())
             if events:
@@ -230,8 +233,12 @@ class Connection(Generic[EventT]):
         finally:
             self.transport.take_message = self._take_events = None
 
-    def flush(self) -> None:
-        """Write what waits in the protocol, as far as the transport has room; never waits."""
+    def flush(self, *, closes: bool = True) -> None:
+        """Write what waits in the protocol, as far as the transport has room; never waits.
+
+        Args:
+            closes: Whether to have the connection closed where the protocol has ended.
+        """
         if self._stalled or self._ended or self._write_failure:
             return
         protocol = self._protocol
@@ -245,7 +252,7 @@ class Connection(Generic[EventT]):
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._fail_to_write(error)
             return
-        if protocol.closing and not self._closing:
+        if closes and protocol.closing and not self._closing:
             self._call_for_help()
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:

@@ -189,7 +189,7 @@ async def _read(
 async def _carry_out(seat: _Seat, session: Session, packet: Packet) -> Response:
     if packet.message == Request.LEAVE_GAME:
         if seat.leave(session.username) is not None:
-            await seat.room.leave(session.username, player=session).wait()
+            await seat.room.leave(session.username, player=session, awaited=True).wait()
         return Response("You left the game.")
     return refused(
         f"{packet.message[:60]!r} is not for bots: they play in their game, and leave it.",

@@ -339,7 +339,7 @@ async def _leave_game(context: ServerContext, session: Session) -> Response:
     if entry is None:
         return refused("You are in no game.", ReasonCode.NOT_IN_GAME)
     session.budget.charge(entry.room.audience)
-    await entry.room.leave(session.username).wait()
+    await entry.room.leave(session.username, awaited=True).wait()
     return Response(f"You left the game {entry.name!r}.")
 
 

@@ -24,6 +24,7 @@ from pgnet_trio import (
     ConnectFailed,
     LoginRefused,
     Packet,
+    Request,
     Response,
     SendQueueFull,
     Server,
@@ -487,7 +488,7 @@ async def test_resets_in_the_middle_of_frames_lose_and_repeat_nothing(
 # Clients of protocol 2 that are logged in, and then break the rules.
 
 
-WELCOME, SESSION_GONE, ANSWER, STATE, GOODBYE = 3, 5, 8, 10, 21
+WELCOME, SESSION_GONE, ANSWER, STATE, GAME, GOODBYE = 3, 5, 8, 10, 16, 21
 """Kinds of envelopes."""
 
 
@@ -624,6 +625,18 @@ async def test_a_broken_frame_ends_the_session_with_a_reason(
         assert server.stats().tasks == tasks
         assert (await eve.request(Packet("hello"))).message == "eve: hello"
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_what_joining_and_leaving_tell_leaves_with_the_answer(server: Server) -> None:
+    async with socket_client(server, "eve") as eve, stranger(server) as bob:
+        await eve.create_game("table 2")
+        for number in (1, 3):
+            await bob.say_envelopes(request(number, Request.JOIN_GAME, {"name": "table 2"}))
+            kinds = [envelope[0] for envelope in await bob.hear()]
+            assert kinds[0] == GAME
+            assert kinds[-1] == ANSWER
+            await bob.say_envelopes(request(number + 1, Request.LEAVE_GAME))
+            assert [envelope[0] for envelope in await bob.hear()] == [GAME, ANSWER]
 
 
 async def test_why_a_connection_ends_is_said_where_nobody_else_can_read_it(

@@ -290,6 +290,9 @@ class Loop:
                 self._owner.note_cause(error)
             raise
         finally:
+            if call.awaited_by is not None:
+                # Their session writes it, with the answer.
+                self._publisher.touched.pop(call.awaited_by, None)
             call.done.set()
 
     def _close_if_empty(self) -> None:

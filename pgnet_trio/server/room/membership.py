@@ -103,7 +103,7 @@ class Membership:
                 self._presence.withdraw_questions(member)
                 raise
 
-        await self._queue.wait_for(self._queue.post(joined))
+        await self._queue.wait_for(self._queue.post(joined, awaited_by=player))
         if self._queue.end_reason is not None and not member.kicked:
             raise RoomClosed(self._queue.end_reason)
         if player.username not in self._members:
@@ -120,6 +120,7 @@ class Membership:
         message: str = "",
         *,
         player: Player | None = None,
+        awaited: bool = False,
     ) -> trio.Event:
         """Tell the game that a user has left; if nobody is in it any more, it may end.
 
@@ -128,6 +129,8 @@ class Membership:
             reason: A word for programs: left, kicked.
             message: Why, for people.
             player: The session that left, if another one of the same user may have come since.
+            awaited: Whether the caller waits in order to answer the user, and then writes all that
+                the user is told.
 
         Returns:
             An event that is set when the game has taken note, or has ended.
@@ -138,7 +141,7 @@ class Membership:
             if player is not None and member is not None and member.player is not player:
                 call.may_be_last = False
                 return
-            member = self._take_out(username, reason, message)
+            member = self._take_out(username, reason, message, awaited=awaited)
             played = username in self._kicked if member is None else not member.is_spectator
             self._kicked.discard(username)
             if played:
@@ -204,6 +207,7 @@ class Membership:
         """Take everybody out of a game that is over; the game does not hear of it."""
         for member in self._members:
             self._presence.farewell(member, reason, message)
+            member.player.flush()
         self._members.clear()
 
     def forget_game(self) -> None:
@@ -290,7 +294,9 @@ class Membership:
         except Reject as reject:
             raise JoinRefused(reject.reason, ReasonCode.REJECTED, reject.payload) from None
 
-    def _take_out(self, username: str, reason: str, message: str) -> Member | None:
+    def _take_out(
+        self, username: str, reason: str, message: str, *, awaited: bool = False
+    ) -> Member | None:
         """Take a member out, and return them; None if there is none of that name."""
         member = self._members.get(username)
         if member is None:
@@ -300,6 +306,10 @@ class Membership:
         self._members.remove(username)
         self._members.bots.pop(username, None)
         self._presence.farewell(member, reason, message)
+        if awaited:
+            self._runner.publisher.touched.pop(member.player, None)
+        else:
+            member.player.flush()
         if not member.is_spectator:
             self._presence.tell_players({username: None})
         return member

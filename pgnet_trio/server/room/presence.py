@@ -74,6 +74,8 @@ class Presence:
     def farewell(self, member: Member, reason: str, message: str) -> None:
         """Tell a member that they are out of the game, as the last thing they hear of it.
 
+        It is written by the player's next flush.
+
         Args:
             member: The member.
             reason: A word for programs: left, kicked, closed, crashed, destroyed.
@@ -82,7 +84,6 @@ class Presence:
         if self._publisher.views is not None:
             self._publisher.views.forget(member)
         member.player.exit_game(reason, message, self._instance.time())
-        member.player.flush()
         self.withdraw_questions(member)
 
     def withdraw_questions(self, member: Member) -> None:

@@ -13,10 +13,11 @@ import trio
 
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.refusals import GONE, JoinRefused, RoomClosed, refused
-from pgnet_trio.server.room.player import PacketTurn
+from pgnet_trio.server.room.player import PacketTurn, Player
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.lateness import Lateness
+
 
 __all__ = ["Call", "TurnQueue", "do_nothing"]
 
@@ -34,6 +35,8 @@ class Call:
         action: The function; it may be async.
         delayable: Whether what it changes of the state may be sent later.
         may_be_last: Whether the game ends after it if no user is in the game any more.
+        awaited_by: Who waits for it in order to answer this player's request: what the player is
+            told in this turn leaves with the answer. None for nobody.
         done: Set when it has run, or was refused.
         ran: Whether it ran to its end.
         failure: Why it did not; empty if the room was closed before.
@@ -43,6 +46,7 @@ class Call:
     action: Callable[[], Awaitable[None] | None]
     delayable: bool = False
     may_be_last: bool = False
+    awaited_by: Player | None = None
     done: trio.Event = attrs.field(factory=trio.Event)
     ran: bool = False
     failure: str = ""
@@ -100,9 +104,10 @@ class TurnQueue:
         *,
         delayable: bool = False,
         may_be_last: bool = False,
+        awaited_by: Player | None = None,
     ) -> Call:
         """Queue a call of a function; see `Call`."""
-        call = Call(action, delayable, may_be_last)
+        call = Call(action, delayable, may_be_last, awaited_by)
         self.put(call)
         return call
 

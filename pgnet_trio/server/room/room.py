@@ -228,9 +228,10 @@ class RoomTask:
         message: str = "",
         *,
         player: Player | None = None,
+        awaited: bool = False,
     ) -> trio.Event:
         """Tell the game that a user has left; see `Membership.leave`."""
-        return self.membership.leave(username, reason, message, player=player)
+        return self.membership.leave(username, reason, message, player=player, awaited=awaited)
 
     def drop(self, username: str) -> None:
         """Tell the game that a player's connection dropped."""
