@@ -188,6 +188,8 @@ class _Types:
     def __init__(self, name: str) -> None:
         self._ways: dict[Any, set[Way]] = {}
         self._names: dict[tuple[Any, Way], str] = {}
+        # Models that are told apart from others in a union, by a field with one value.
+        self._alternatives: set[Any] = set()
         self._taken = {name, *_HELPERS, *_RESERVED}
         self._used: set[str] = set()
 
@@ -203,6 +205,9 @@ class _Types:
         elif is_below(kind, Enum):
             self._ways.setdefault(kind, set()).add("received")
         elif origin(kind) is not Literal:
+            models = [part for part in get_args(kind) if is_model(part)]
+            if is_union(kind) and len(models) > 1:
+                self._alternatives.update(models)
             for part in get_args(kind):
                 if part is not ...:
                     self.note(part, way)
@@ -267,11 +272,12 @@ class _Types:
         comment = _comment(_docstring(origin(kind)))
         if is_below(kind, Enum):
             return f"{comment}export type {name} = {_enum(kind)};\n"
-        lines = [
-            f"  {_key(field)}{'?' if has_default and way == 'sent' else ''}: "
-            f"{self.text_of(inner, way)};\n"
-            for field, inner, has_default in _fields(kind)
-        ]
+        lines = []
+        for field, inner, has_default in _fields(kind):
+            # Left out, a field by which models are told apart would not tell them apart.
+            tells_apart = kind in self._alternatives and origin(inner) is Literal
+            mark = "?" if has_default and way == "sent" and not tells_apart else ""
+            lines.append(f"  {_key(field)}{mark}: {self.text_of(inner, way)};\n")
         if not lines:
             return f"{comment}export type {name} = Record<string, never>;\n"
         return f"{comment}export interface {name} {{\n{''.join(lines)}}}\n"

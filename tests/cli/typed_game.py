@@ -46,6 +46,19 @@ class Point:
     y: float = 0.0
 
 
+@attrs.frozen
+class Step:
+    to: int
+    kind: Literal["step"] = "step"
+    fast: bool = False
+
+
+@attrs.frozen
+class Jump:
+    over: int = 0
+    kind: Literal["jump"] = "jump"
+
+
 @attrs.define
 class Play:
     """A player's move.
@@ -76,6 +89,7 @@ class Play:
     maps: list[dict[str, int]] = attrs.field(factory=list)
     pairs: list[tuple[int, str] | None] = attrs.field(factory=list)
     ways: list[Literal["up", "down"]] = attrs.field(factory=list)
+    moves: list[Step | Jump] = attrs.field(factory=list)
     at: datetime | None = None
     proof: bytes = b""
 

@@ -84,6 +84,7 @@ export interface Play {
   maps?: Record<string, number>[];
   pairs?: ([number, string] | null)[];
   ways?: ("up" | "down")[];
+  moves?: (Step | Jump)[];
   at?: IsoTime | null;
   proof?: Base64;
 }
@@ -109,6 +110,17 @@ export interface Point {
 export type Level = 1 | bigint;
 
 export type Mixed = "a \"b\"" | 5;
+
+export interface Step {
+  to: number;
+  kind: "step";
+  fast?: boolean;
+}
+
+export interface Jump {
+  over?: number;
+  kind: "jump";
+}
 
 /** The answer to a move, and news of it. */
 export interface Played {

@@ -9,6 +9,7 @@ export async function play(): Promise<string> {
   const card: CardInput = { suit: "hearts" };
   const response = await client.call("Play", { card });
   await client.call("Play", { card, where: { x: 1 }, level: 1, how: "fast", by_seat: { 3: [null] } });
+  await client.call("Play", { card, moves: [{ kind: "step", to: 3 }, { kind: "jump" }] });
   await client.call("Nothing");
   await client.call("default", { new: 1, größe: 1.5 });
   client.tell("Tree", { value: 1, children: [{ value: 2 }] });
@@ -29,6 +30,8 @@ export async function play(): Promise<string> {
   await client.call("Bid", {});
   // @ts-expect-error The card is missing.
   await client.call("Play", {});
+  // @ts-expect-error Nothing says that it is a step.
+  await client.call("Play", { card, moves: [{ to: 3 }] });
   // @ts-expect-error There is no such suit.
   await client.call("Play", { card: { suit: "stars" } });
   // @ts-expect-error There is no such field.
