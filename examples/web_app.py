@@ -34,14 +34,18 @@ if TYPE_CHECKING:
 
 PAGE = """\
 <!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Clicks</title>
+<link rel="icon" href="data:,">
 <button>Click</button>
 <pre></pre>
 <script type="module">
   import { Client, guest } from "/pgnet/client.js";
 
   const address = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/game`;
-  const client = new Client({ ...guest(), address });
+  const client = new Client({ ...guest({ storage: sessionStorage }), address });
   client.on("state", ({ clicks }) => {
     document.querySelector("pre").textContent = JSON.stringify(clicks, null, 2);
   });

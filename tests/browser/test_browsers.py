@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trustme
 
 from examples.tictactoe import TicTacToe
 from pgnet_trio import Site
@@ -111,6 +112,20 @@ async def test_an_insecure_context(open_page: OpenPage) -> None:
         await tab.wait_text("#news", "Your turn: X")
         await tab.click(square(5))
         await tab.wait_text("#news", "Your turn: O")
+
+
+async def test_a_page_and_its_game_over_tls(open_page: OpenPage, tmp_path: Path) -> None:
+    certificate = trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem
+    certificate.write_to_path(tmp_path / "certificate.pem")
+    (tmp_path / "certificate.pem").chmod(0o600)
+    async with serving(TicTacToe, SITE, tls_certificate=tmp_path / "certificate.pem") as port:
+        ann = await open_page(f"https://127.0.0.1:{port}/")
+        assert await ann.evaluate("isSecureContext")
+        await ann.wait_text("#X", "you")
+        bob = await open_page(f"https://127.0.0.1:{port}/")
+        await bob.wait_text("#O", "you")
+        await ann.click(square(5))
+        await bob.wait_text("#news", "Your turn: O")
 
 
 FOREIGN = """

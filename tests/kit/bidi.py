@@ -96,6 +96,10 @@ class Browser:
     url: str
 
 
+CAPABILITIES = {"acceptInsecureCerts": True}
+"""Browsers do not know who signs the certificates of tests."""
+
+
 @contextmanager
 def started(name: str) -> Iterator[Browser]:
     """Start a browser with an empty profile; end all that it has started with the block."""
@@ -113,7 +117,7 @@ def _start_chromium(folder: Path) -> Iterator[str]:
         options = {"args": [*CHROMIUM, f"--user-data-dir={folder / 'profile'}"]}
         if os.geteuid() == 0:
             options["args"].append("--no-sandbox")
-        wanted = {"webSocketUrl": True, "goog:chromeOptions": options}
+        wanted = {"webSocketUrl": True, "goog:chromeOptions": options, **CAPABILITIES}
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/session",
             json.dumps({"capabilities": {"alwaysMatch": wanted}}).encode(),
@@ -386,7 +390,7 @@ async def connected(browser: Browser) -> AsyncIterator[Link]:
         nursery.start_soon(link.read)
         if browser.name == "firefox":
             # Its sessions end with their connection; that of Chromium is there from the beginning.
-            await link.command("session.new", capabilities={})
+            await link.command("session.new", capabilities={"alwaysMatch": CAPABILITIES})
         subscribed = await link.command("session.subscribe", events=["log.entryAdded"])
         try:
             yield link
