@@ -385,7 +385,8 @@ class _Library(trio.abc.Stream):
         data, self._read = self._read, b""
         try:
             if data:
-                await trio.lowlevel.checkpoint()
+                # Whoever read this has waited for it.
+                await trio.lowlevel.checkpoint_if_cancelled()
             else:
                 data = await self._pipe.read()
         except trio.BrokenResourceError as exc:
