@@ -267,6 +267,31 @@ async def test_one_address_may_have_so_many_connections_for_pages(folder: Path) 
         assert (await ask(server, "/")).status == 200
 
 
+async def test_connections_that_are_refused_are_paced_like_those_of_players(
+    folder: Path, socket_clock: trio.testing.MockClock
+) -> None:
+    async with (
+        hosting(
+            Recorder,
+            port=0,
+            site=Site(folder),
+            max_http_connections_per_address=1,
+            max_logins_per_address=2,
+            http_keepalive_timeout=None,
+        ) as server,
+        browsing(server) as browser,
+    ):
+        assert (await browser.ask("/")).status == 200
+        start = trio.current_time()
+        for request in (b"nonsense\r\n\r\n", GET + b"\r\n"):
+            for _ in range(6):
+                async with browsing(server) as other:
+                    await other.stream.send_all(request)
+                    assert (await other.read()).status in {400, 503}
+        # Four may come at once, and two a second after that.
+        assert trio.current_time() - start == pytest.approx(4, abs=0.5)
+
+
 async def test_an_address_that_asks_too_often_waits(
     folder: Path, socket_clock: trio.testing.MockClock
 ) -> None:

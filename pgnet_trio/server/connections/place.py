@@ -87,12 +87,13 @@ class Place:
             ConnectionRefused: There are too many of these.
         """
         address = self.peer if self._identified else None
-        self._arrivals.take_back(address)
         self.end()
         refusal = self._counts.admit_http(address)
         if refusal:
             raise ConnectionRefused(refusal)
         self._for_pages, self._pages_address = True, address
+        # Requests for pages have a pace of their own.
+        self._arrivals.take_back(address)
 
     def end_login(self) -> None:
         """Note that the connection is done with logging in, successfully or not."""
