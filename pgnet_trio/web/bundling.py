@@ -18,6 +18,7 @@ import importlib.util
 import os
 import platform
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def put_in_place(made: Path, bundle: Path) -> None:
     """Put the bundle where the package looks for it, each file at once."""
     bundle.mkdir(exist_ok=True)
     for name in OUTPUTS:
-        beside = bundle / f".{name}.{os.getpid()}"
+        beside = bundle / f".{name}.{secrets.token_hex(8)}"
         try:
             shutil.copyfile(made / name, beside)
             os.replace(beside, bundle / name)

@@ -1,8 +1,7 @@
-"""The bundle that ships: what is in it, how large it is, and how it is made and installed."""
+"""How the bundle is made and installed, with programs in the place of npm and Node.js."""
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
 import json
 import re
@@ -17,17 +16,7 @@ from typing import Any
 import pytest
 
 from pgnet_trio.web import bundling
-from tests.kit.typescript import compile_strictly
-from tests.web.hosting import serving
 from tests.web.node import WEB, needs_node, needs_packages
-from tests.web.page import open_page
-
-KIBIBYTES = 28
-
-needs_bundle = pytest.mark.skipif(
-    not bundling.is_current(WEB),
-    reason="the bundle is tested after `python pgnet_trio/web/bundling.py`",
-)
 
 
 @needs_packages
@@ -40,33 +29,6 @@ def test_the_client_is_free_of_errors_of_types() -> None:
         check=False,
     )
     assert (checked.stdout, checked.returncode) == ("", 0)
-
-
-@needs_bundle
-def test_the_bundle_is_small() -> None:
-    data = (WEB / "bundle" / "client.js").read_bytes()
-    assert len(gzip.compress(data, 9)) <= KIBIBYTES * 1024
-    assert b"import" not in re.sub(rb"import\.meta", b"", data)
-
-
-@needs_bundle
-def test_the_types_of_the_bundle_are_those_that_a_page_relies_on(tmp_path: Path) -> None:
-    shutil.copy(WEB / "bundle" / "client.d.ts", tmp_path / "client.d.ts")
-    shutil.copy(Path(__file__).parent / "typed.ts", tmp_path / "typed.ts")
-    assert compile_strictly(tmp_path / "typed.ts") == ""
-
-
-@needs_node
-@needs_bundle
-async def test_the_bundle_plays() -> None:
-    async with serving() as server:
-        async with open_page(str(WEB / "bundle" / "client.js")) as page:
-            await page.log_in(server.port)
-            await page("joinGame", "table 1")
-            await page("loop", "states")
-            await page("call", "Move", {"square": 3})
-            assert (await page("get", "state"))["board"][3] == 1
-            assert (await page("guest", {}, {}, ""))[0]["username"].startswith("guest")
 
 
 DOCS = Path(__file__).parent.parent.parent / "docs"

@@ -1,0 +1,50 @@
+"""The bundle that ships: what is in it, how large it is, and that it plays."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pgnet_trio.web import bundling
+from tests.kit.typescript import compile_strictly
+from tests.web.hosting import serving
+from tests.web.node import WEB, needs_packages
+from tests.web.page import open_page
+
+pytestmark = needs_packages
+
+if not bundling.is_current(WEB):
+    # All of them in one line.
+    pytest.skip("tested after `python pgnet_trio/web/bundling.py`", allow_module_level=True)
+
+BUNDLE = WEB / "bundle"
+KIBIBYTES = 28
+
+
+def test_the_bundle_is_small() -> None:
+    data = (BUNDLE / "client.js").read_bytes()
+    assert len(gzip.compress(data, 9)) <= KIBIBYTES * 1024
+    assert b"import" not in re.sub(rb"import\.meta", b"", data)
+
+
+def test_the_types_of_the_bundle_are_those_that_a_page_relies_on(
+    tmp_path: Path,
+) -> None:
+    shutil.copy(BUNDLE / "client.d.ts", tmp_path / "client.d.ts")
+    shutil.copy(Path(__file__).parent / "typed.ts", tmp_path / "typed.ts")
+    assert compile_strictly(tmp_path / "typed.ts") == ""
+
+
+async def test_the_bundle_plays() -> None:
+    async with serving() as server:
+        async with open_page(str(BUNDLE / "client.js")) as page:
+            await page.log_in(server.port)
+            await page("joinGame", "table 1")
+            await page("loop", "states")
+            await page("call", "Move", {"square": 3})
+            assert (await page("get", "state"))["board"][3] == 1
+            assert (await page("guest", {}, {}, ""))[0]["username"].startswith("guest")
