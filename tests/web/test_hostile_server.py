@@ -343,6 +343,16 @@ async def test_a_last_state_that_is_there_already_is_not_shown_again() -> None:
         assert await page("list", "state") == [{"a": 1}]
 
 
+async def test_a_question_that_nobody_has_read_is_gone_with_its_game() -> None:
+    script = saying([13, 1, "q", {}, None, 0.0], [16, None, 0.0, 0.0, "kicked", "out"])
+    async with scripted(script) as server, open_page() as page:
+        await page.log_in(server.port, "ann", "left", "question")
+        await page("wait", "left", 1)
+        await page("loop", "questions")
+        assert await page("wait", "questions", 1) == ["end"]
+        assert (await page("question", 1))["isOpen"] is False
+
+
 async def test_lost_pushes_are_counted() -> None:
     async with scripted(saying([9, "a", {}], [23, 7], [23, 2])) as server, open_page() as page:
         await page.log_in(server.port, "ann", "lostPushes")
