@@ -6,7 +6,7 @@ import itertools
 import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, LiteralString, TypeVar
 
@@ -176,7 +176,7 @@ async def test_a_server_that_hangs_fails_calls_in_time_and_breaks_nothing(
 async def test_a_call_that_is_cancelled_while_it_waits_for_a_lock_changes_nothing(
     shared_postgres: Postgres, schema: str
 ) -> None:
-    engine = new_engine(shared_postgres.conninfo, schema)
+    engine = new_engine(shared_postgres.conninfo, schema, patience=20.0)
     async with running(engine):
         node, epoch = await new_room(engine)
         with connected(shared_postgres, schema) as other, other.transaction():
@@ -186,7 +186,9 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_a_lock_changes_nothin
                 with trio.move_on_after(0.05) as scope:
                     await engine.give_back(RoomSave("table 1", epoch, f"cancelled {number}"))
                 assert scope.cancelled_caught
-            assert len(await engine.nodes()) == 1
+            # Nor does any of them wait for the lock still.
+            with trio.fail_after(10):
+                assert len(await engine.nodes()) == 1
         found = await engine.claim(node, "table 1")
         assert isinstance(found, Found)
         assert found.epoch == epoch
@@ -317,6 +319,24 @@ async def test_who_makes_a_room_a_moment_later_finds_it(
         assert (found.node.id, found.epoch) == (second, 99)
 
 
+async def test_a_change_that_is_still_under_way_is_not_made_twice(
+    shared_postgres: Postgres, schema: str
+) -> None:
+    engine = new_engine(shared_postgres.conninfo, schema)
+    async with running(engine):
+        node = (await engine.register("north", "")).node
+        with connected(shared_postgres, schema) as other:
+            reached, _ = await meanwhile(
+                other,
+                "INSERT INTO operations (id, time, result)"
+                " SELECT 'twin'::BYTEA, 0, convert_to('[[' || %s::INT || ']]', 'UTF8')",
+                node,
+                lambda: engine.send_mail([node], b"again", operation=b"twin"),
+            )
+        assert reached == {node}
+        assert await engine.read_mail(node) == []
+
+
 # Databases that take no writes
 
 
@@ -341,6 +361,21 @@ async def test_a_database_that_takes_no_writes_says_so(own_postgres: Postgres, s
         with trio.fail_after(DEADLINE):
             assert (await engine.renew(node)).node == node
             assert await engine.save([RoomSave("table 1", epoch, "kept")]) == frozenset()
+
+
+async def test_a_connection_to_what_takes_no_writes_any_more_is_replaced(
+    shared_postgres: Postgres, schema: str
+) -> None:
+    engine = new_engine(shared_postgres.conninfo, schema)
+    async with running(engine):
+        _, epoch = await new_room(engine)
+        pool = engine._pool
+        assert pool is not None
+        with ExitStack() as all_of_them:
+            for _ in range(pool.max_size):
+                connection = all_of_them.enter_context(pool.connection())
+                connection.execute("SET default_transaction_read_only = on")
+        assert await engine.save([RoomSave("table 1", epoch, "kept")]) == frozenset()
 
 
 async def test_a_full_disk_changes_nothing_and_writing_goes_on_later(

@@ -87,6 +87,17 @@ async def test_what_a_crash_leaves_is_whole_for_a_single_server(path: Path, tmp_
     assert load(copy).users == {"ann": ANN}
 
 
+async def test_a_log_that_is_older_than_the_file_is_set_aside(path: Path, tmp_path: Path) -> None:
+    engine = SQLiteEngine(path)
+    async with running(engine):
+        _, epoch = await new_room(engine)
+        await engine.save([RoomSave("table 1", epoch, "board")])
+        crashed = copy_as_after_a_crash(path, tmp_path / "crashed")
+        await engine.save([RoomSave("table 1", epoch, "later")])
+    await trio.Path(path).rename(crashed)
+    assert load(crashed).games == {"table 1": SavedGame("table 1", "key", "later")}
+
+
 async def test_a_backup_can_be_made_meanwhile(path: Path, tmp_path: Path) -> None:
     engine = SQLiteEngine(path)
     async with running(engine):

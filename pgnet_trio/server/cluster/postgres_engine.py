@@ -312,9 +312,10 @@ class PostgresEngine(Engine):
             self._roll_back(connection)
             raise RepeatTransaction from None
         except errors.ReadOnlySqlTransaction:
-            # What takes no writes any more may have a successor that does.
+            # What takes no writes any more may have a successor that does; only that one is
+            # connected to.
             connection.close()
-            raise
+            raise RepeatTransaction from None
         except psycopg.OperationalError:
             if connection.closed and not call.is_abandoned and self._forget_dead_connections():
                 raise RepeatTransaction from None
