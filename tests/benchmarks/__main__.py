@@ -28,6 +28,7 @@ COMMANDS = {
     "stall": "what somebody who reads slowly, or not at all, costs others",
     "reconnect": "connections that come, drop and come back",
     "pages": "CPU time of a file that a browser asks for",
+    "browser": "time of opening a page, and of a move from window to window, in Chromium",
     "diff": "finding and applying what changed in a state",
     "columns": "the same with tables column by column, beside it",
     "sync": "one room, its state shown to all in each tick, beside Colyseus where it is installed",
@@ -254,6 +255,10 @@ def _run_one(options: argparse.Namespace) -> Report:
             from tests.benchmarks.pages import pages
 
             return pages(requests=options.requests, rounds=options.rounds, progress=_progress)
+        case "browser":
+            from tests.benchmarks.browser import browser
+
+            return browser(rounds=options.rounds, progress=_progress)
         case "diff":
             from tests.benchmarks.diff import diff_benchmark
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 
 from pgnet_trio.web import bundling
-from tests.web.node import WEB, needs_node, needs_packages
+from tests.web.node import WEB, needs_packages
 
 
 @needs_packages
@@ -29,26 +28,6 @@ def test_the_client_is_free_of_errors_of_types() -> None:
         check=False,
     )
     assert (checked.stdout, checked.returncode) == ("", 0)
-
-
-DOCS = Path(__file__).parent.parent.parent / "docs"
-
-
-@needs_node
-def test_what_the_pages_show_is_javascript(tmp_path: Path) -> None:
-    blocks = [
-        block
-        for page in sorted(DOCS.rglob("*.md"))
-        for block in re.findall(r"^```js\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
-    ]
-    assert len(blocks) >= 4
-    for number, block in enumerate(blocks):
-        path = tmp_path / f"block{number}.mjs"
-        path.write_text(block, "utf-8")
-        checked = subprocess.run(
-            ["node", "--check", str(path)], capture_output=True, encoding="utf-8", check=False
-        )
-        assert checked.returncode == 0, checked.stderr
 
 
 def test_the_lock_file_names_no_registry() -> None:
