@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -123,15 +124,7 @@ def return_kind(function: Callable[..., Any]) -> Any:
     Raises:
         NameError: The annotation names something that is not there at run time.
     """
-
-    def only() -> None:
-        """Stand for the function: its other annotations may name what is not there."""
-
-    only.__annotations__ = {
-        name: kind for name, kind in function.__annotations__.items() if name == "return"
-    }
-    hints = inspect.get_annotations(only, globals=function.__globals__, eval_str=True)
-    return hints.get("return", Any)
+    return _annotation(function, "return")
 
 
 def _method(method: Callable[..., Any]) -> str:
@@ -140,11 +133,27 @@ def _method(method: Callable[..., Any]) -> str:
 
 
 def _annotations(method: Callable[..., Any]) -> dict[str, Any]:
-    """Return the annotations; as text where one of them names what is not there at run time."""
+    """Return the annotations; as text those that name what is not there at run time."""
     try:
         return inspect.get_annotations(method, eval_str=True)
     except Exception:
-        return inspect.get_annotations(method)
+        found = inspect.get_annotations(method)
+    for name in found:
+        with contextlib.suppress(Exception):
+            found[name] = _annotation(method, name)
+    return found
+
+
+def _annotation(function: Callable[..., Any], name: str) -> Any:
+    """Return one annotation, whatever the others name; Any where there is none."""
+
+    def only() -> None:
+        """Stand for the function."""
+
+    annotations = inspect.get_annotations(function)
+    only.__annotations__ = {name: annotations[name]} if name in annotations else {}
+    hints = inspect.get_annotations(only, globals=function.__globals__, eval_str=True)
+    return hints.get(name, Any)
 
 
 def _may_be_text(annotation: Any) -> bool:
