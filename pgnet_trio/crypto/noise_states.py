@@ -13,7 +13,6 @@ to go on after a failure.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import struct
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeVar
@@ -39,6 +38,7 @@ __all__ = [
 # Sections 12.1 and 12.7.
 DHLEN = 32
 HASHLEN = 32
+BLOCKLEN = 64
 # Section 4.2: what authentication adds to a plaintext.
 TAG_BYTES = 16
 # Section 3: the longest Noise message.
@@ -87,6 +87,10 @@ def dh(key_pair: KeyPair, public_key: bytes) -> bytes:
         raise CryptoError("this public key would make the shared secret public") from error
 
 
+# What HMAC puts over the key, byte by byte.
+_IPAD = bytes(byte ^ 0x36 for byte in range(256))
+_OPAD = bytes(byte ^ 0x5C for byte in range(256))
+
 # The 96-bit nonce of section 12.3: 32 bits of zeros, then n in little-endian order.
 encode_nonce = struct.Struct("<4xQ").pack
 
@@ -97,8 +101,12 @@ def hash_(data: bytes) -> bytes:
 
 
 def hmac_hash(key: bytes, data: bytes) -> bytes:
-    """HMAC-HASH(key, data): section 4.3."""
-    return hmac.digest(key, data, "blake2s")
+    """HMAC-HASH(key, data): section 4.3, as RFC 2104 has it, for keys of at most a block.
+
+    Not by the module hmac, which has OpenSSL look for the hash by its name each time.
+    """
+    key = key.ljust(BLOCKLEN, b"\0")
+    return hash_(key.translate(_OPAD) + hash_(key.translate(_IPAD) + data))
 
 
 def hkdf(chaining_key: bytes, input_key_material: bytes) -> tuple[bytes, bytes]:

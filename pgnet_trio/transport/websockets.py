@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import ssl
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import trio
@@ -53,15 +54,14 @@ _SILENT = logging.getLogger("pgnet_trio.transport.websockets")
 _SILENT.setLevel(logging.CRITICAL + 1)
 
 
-@asynccontextmanager
-async def accept(
+def accept(
     pipe: BytePipe,
     data: bytes,
     upgrade: Upgrade | None = None,
     *,
     subprotocols: Sequence[str] = (),
     max_message_size: int | None,
-) -> AsyncGenerator[Transport, None]:
+) -> AbstractAsyncContextManager[Transport]:
     """Take a client's connection as a WebSocket; it is closed at exit.
 
     Nothing here has a deadline. A client may stop in the middle of the handshake: the caller's
@@ -79,6 +79,34 @@ async def accept(
         trio.BrokenResourceError: The client is gone; or it asked for something that is no
             WebSocket, and got an HTTP error.
     """
+    return _Accepted(functools.partial(_open, pipe, data, upgrade, subprotocols, max_message_size))
+
+
+class _Accepted:
+    """Closes a connection at exit, and holds less for so long than a generator would."""
+
+    __slots__ = ("_opening", "_transport")
+
+    def __init__(self, opening: Callable[[], Awaitable[Transport]]) -> None:
+        self._opening = opening
+
+    async def __aenter__(self) -> Transport:
+        self._transport = await self._opening()
+        # Nobody needs the request any more, for as long as the connection lasts.
+        del self._opening
+        return self._transport
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._transport.aclose()
+
+
+async def _open(
+    pipe: BytePipe,
+    data: bytes,
+    upgrade: Upgrade | None,
+    subprotocols: Sequence[str],
+    max_message_size: int | None,
+) -> Transport:
     if upgrade is None:
         offered, subprotocol = await _accept_with_library(pipe, data, subprotocols)
     else:
@@ -86,7 +114,7 @@ async def accept(
         subprotocol = choose(subprotocols, offered)
         pipe.write_nowait(upgrade.accept(subprotocol, time.time()))
         await pipe.flush()
-    transport = WebsocketsLibraryTransport(
+    return WebsocketsLibraryTransport(
         pipe,
         is_client=False,
         peer=pipe.peer,
@@ -94,10 +122,6 @@ async def accept(
         offered_subprotocols=offered,
         max_message_size=max_message_size,
     )
-    # Nobody needs the request any more, for as long as the connection lasts.
-    del data, upgrade, offered
-    async with transport:
-        yield transport
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import itertools
 import json
 import secrets
@@ -869,3 +870,8 @@ def test_dead_transport_forgets_its_keys() -> None:
         ann.decrypt(bytes(16))
     assert ann._sending is None
     assert ann._receiving is None
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=200))
+def test_hmac_is_that_of_the_standard_library(key: bytes, data: bytes) -> None:
+    assert noise_states.hmac_hash(key, data) == hmac.digest(key, data, "blake2s")

@@ -87,4 +87,6 @@ def agree(own: Collection[str], named: Iterable[str] | None) -> frozenset[str]:
                 f"expected names of features of at most {MAX_FEATURE_NAME} characters, "
                 f"got one of {len(name)}"
             )
-    return frozenset(own).intersection(names)
+    found = frozenset(own).intersection(names)
+    # Nearly always all of them, and then one object for all connections.
+    return FEATURES if found == FEATURES else found
