@@ -23,6 +23,9 @@ __all__ = ["MIN_REQUEST_SIZE", "check_class"]
 MIN_REQUEST_SIZE = 1024
 """The lowest `Game.max_request_size`: shorter requests are not measured that exactly."""
 
+MOST_INPUT_DELAY = 0.005
+"""The highest `Game.input_delay` in seconds: nobody sees so little."""
+
 # The methods that the server calls, and with how many arguments.
 _HOOKS = {
     "user_joined": (1,),
@@ -43,6 +46,7 @@ _SETTINGS = (
     "heartbeat_rate",
     "update_rate",
     "sync_rate",
+    "input_delay",
     "max_players",
     "max_request_size",
     "spectators",
@@ -125,6 +129,12 @@ def _check_settings(cls: type) -> None:
         raise TypeError(
             f"{cls.__name__}.max_request_size: expected at least {MIN_REQUEST_SIZE:,} bytes, "
             f"got {size!r}."
+        )
+    delay = own.get("input_delay", 0)
+    if type(delay) not in (int, float) or not 0 <= delay <= MOST_INPUT_DELAY:
+        raise TypeError(
+            f"{cls.__name__}.input_delay: expected seconds from 0 to {MOST_INPUT_DELAY}, "
+            f"got {delay!r}."
         )
     for name in ("update_rate", "sync_rate"):
         rate = own.get(name, 0)

@@ -39,6 +39,9 @@ class Game:
         update_rate: How many times a second `update` is called; 0 for never.
         sync_rate: How many times a second, at most, the server sends the changes of ticks and of
             messages without an answer. Changes of answered messages and of scripts leave at once.
+        input_delay: How many seconds the server may let sockets wait, 0.005 at most, while nothing
+            comes from them but `client.send` for such games: inputs come in lots then, which cost
+            less. 0 for never.
         max_players: How many players may be in the game; None for any number.
         max_request_size: The longest packet in bytes that a player may send, 1,024 at least. None
             for 4 KiB where the class has only handlers of typed messages, and for no limit but the
@@ -57,6 +60,7 @@ class Game:
 
     update_rate: float = 10
     sync_rate: float = 20
+    input_delay: float = 0
     max_players: int | None = None
     max_request_size: int | None = None
     spectators: Any = None

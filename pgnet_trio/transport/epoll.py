@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import select
 import socket
 import sys
@@ -20,7 +21,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from pgnet_trio.transport.readiness import Readiness
-from pgnet_trio.transport.rounds import MOST_ROOMS, MOST_SOCKETS, Round, are_on
+from pgnet_trio.transport.rounds import (
+    MOST_ROOMS,
+    MOST_SOCKETS,
+    ROUNDS_BEFORE_DELAY,
+    Round,
+    are_on,
+)
 
 assert not TYPE_CHECKING or sys.platform == "linux"
 
@@ -62,6 +69,9 @@ class _Set:
         # The sockets that rounds have to look at, the one that waited longest first.
         self._ready: deque[_Watched] = deque()
         self._waiting = False
+        # How long sockets may wait after the rounds before this one, and after how many in a row.
+        self._delay = 0.0
+        self._delaying_rounds = 0
         self._current_time = trio.lowlevel.current_clock().current_time
 
     @property
@@ -113,6 +123,10 @@ class _Set:
         if self._ready:
             await trio.lowlevel.checkpoint()
             return
+        if self._delaying_rounds >= ROUNDS_BEFORE_DELAY:
+            await trio.sleep(self._delay)
+            if not self._watched:
+                return
         self._waiting = True
         try:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
@@ -149,6 +163,11 @@ class _Set:
                     break
         finally:
             round.flush()
+        if round.delay <= 0:
+            self._delaying_rounds = 0
+        elif round.delay < math.inf:
+            self._delay = round.delay
+            self._delaying_rounds += 1
 
 
 class _Watched(Readiness):
@@ -200,6 +219,8 @@ class _Watched(Readiness):
         if self._task is None or not self.may_read:
             return False
         if self.read_now is None or not self.read_now(round):
+            # Nobody knows what that task is going to do with it.
+            round.delay = 0.0
             self.wake_reader()
             return False
         return self.may_read

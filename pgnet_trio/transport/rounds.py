@@ -6,6 +6,7 @@ plain calls. Each part does at once what it can do without waiting, or leaves it
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ __all__ = [
     "LONGEST_ROUND",
     "MOST_ROOMS",
     "MOST_SOCKETS",
+    "ROUNDS_BEFORE_DELAY",
     "Round",
     "TakeData",
     "TakeMessage",
@@ -23,6 +25,9 @@ __all__ = [
 
 LONGEST_ROUND = 0.0005
 """Seconds after which a round begins nothing more, so that it holds up nobody for 1 ms."""
+
+ROUNDS_BEFORE_DELAY = 3
+"""Rounds in a row that have to let sockets wait, before any does."""
 
 MOST_SOCKETS = 256
 """Sockets that one round reads."""
@@ -42,14 +47,17 @@ class Round:
         until: When its time is up, in seconds of ``time.perf_counter()``. That is real time, also
             under the clock of a test: it is about how long others really wait.
         flushes: What writes what was said, each once.
+        delay: How many seconds all for whom something came let sockets wait after such rounds;
+            infinite where nothing came that somebody has to say that of.
     """
 
-    __slots__ = ("flushes", "now", "until")
+    __slots__ = ("delay", "flushes", "now", "until")
 
     def __init__(self, now: float) -> None:
         self.now = now
         self.until = time.perf_counter() + LONGEST_ROUND
         self.flushes: dict[Callable[[], None], None] = {}
+        self.delay = math.inf
 
     def is_over(self) -> bool:
         """Return whether the time of this round is up: what comes then is left to other tasks."""

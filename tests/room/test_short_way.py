@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from pgnet_trio.server.room.player import PacketTurn
 from pgnet_trio.testing import HostedServer
 from pgnet_trio.transport import rounds
 from pgnet_trio.transport.rounds import Round
-from tests.attacks.misbehaving import KINDS, Kind, Table
+from tests.attacks.misbehaving import KINDS, Kind, Table, at
 from tests.kit.hosting import Raise, socket_client
 from tests.room.test_stack import Listener, make_room
 
@@ -34,6 +35,54 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are 
 SLOW = ("for ever", "threads", "never returns", "shielded", "swallows", "20 tables", "0.4 s")
 LEFT_OUT = (*SLOW, "nursery", "update", "run ")
 KINDS_TO_PLANT = [name for name in KINDS if not any(word in name for word in LEFT_OUT)]
+
+
+async def raises_later(game: Any) -> None:
+    await trio.lowlevel.checkpoint()
+    raise ValueError("on purpose")
+
+
+async def waits_a_little(game: Any) -> Response:
+    await trio.lowlevel.checkpoint()
+    return Response("")
+
+
+def kicks_who_asks(game: Any) -> str:
+    game.room.kick("ann", "too loud")
+    return ""
+
+
+def ends_the_game(game: Any) -> str:
+    game.room.close("over")
+    return ""
+
+
+def kicks_and_raises(game: Any) -> str:
+    kicks_who_asks(game)
+    raise ValueError("on purpose")
+
+
+def closes_and_raises(game: Any) -> str:
+    ends_the_game(game)
+    raise SystemExit("on purpose")
+
+
+# What only handlers do, who may be taken in a round.
+PLANTED = {
+    **{name: KINDS[name] for name in KINDS_TO_PLANT},
+    **{
+        f"{hook} {way.__name__}": Kind(way.__name__, at(hook, way))
+        for hook in ("handler", "typed handler")
+        for way in (
+            raises_later,
+            waits_a_little,
+            kicks_who_asks,
+            ends_the_game,
+            kicks_and_raises,
+            closes_and_raises,
+        )
+    },
+}
 
 
 @pytest.fixture
@@ -98,19 +147,19 @@ async def play(kind: Kind) -> Outcome:
 
 
 @linux
-@pytest.mark.parametrize("name", KINDS_TO_PLANT)
+@pytest.mark.parametrize("name", PLANTED)
 async def test_a_game_that_misbehaves_does_so_as_in_its_own_task(
     name: str, taken: list[PacketTurn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PGNET_SHORT_WAY", raising=False)
     # However busy the machine is.
     monkeypatch.setattr(rounds, "LONGEST_ROUND", 60.0)
-    at_once = await play(KINDS[name])
+    at_once = await play(PLANTED[name])
     # Bob's packets at least, unless his connection's task had just something else to do.
     assert taken
     taken.clear()
     monkeypatch.setenv("PGNET_SHORT_WAY", "0")
-    assert await play(KINDS[name]) == at_once
+    assert await play(PLANTED[name]) == at_once
     assert taken == []
 
 
@@ -280,3 +329,59 @@ async def test_what_all_turns_of_a_round_say_is_written_once(
         assert sorted(flushed) == ["ann", "bob"]
         played.round.flush()
         assert sorted(flushed) == ["ann", "bob"]
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+async def test_a_round_waits_no_longer_than_all_of_its_games_let_it(
+    is_busy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Patient(Echo):
+        input_delay = 0.005
+
+    async with in_room(Patient, monkeypatch, longest=0.0 if is_busy else 60.0) as played:
+        assert played.round.delay == math.inf
+        quiet = played.turn(played.ann, "steer")
+        quiet.quiet = True
+        played.round.delay = 0.002
+        played.room.take_now(quiet, played.round)
+        assert played.round.delay == 0.002
+        played.round.delay = math.inf
+        played.room.take_now(quiet, played.round)
+        assert played.round.delay == 0.005
+        played.take(played.ann, "one")
+        assert played.round.delay == 0.0
+        await wait_all_tasks_blocked()
+
+
+@linux
+async def test_what_is_asked_of_the_server_lets_no_socket_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Patient(Echo):
+        input_delay = 0.005
+
+    monkeypatch.delenv("PGNET_SHORT_WAY", raising=False)
+    monkeypatch.setattr(rounds, "LONGEST_ROUND", 60.0)
+    delays: list[float] = []
+    flush = Round.flush
+
+    def note(self: Round) -> None:
+        delays.append(self.delay)
+        flush(self)
+
+    monkeypatch.setattr(Round, "flush", note)
+    server = HostedServer(Patient, port=0, requests_per_second=None)
+    async with server.running(), socket_client(server, "ann") as ann:
+        await ann.create_game("table")
+        await ann.get_game_dir()
+        assert 0.005 not in delays
+        for _ in range(10):
+            ann.send(Packet("steer"))
+            await wait_all_tasks_blocked(0.01)
+        assert 0.005 in delays
+        for ask in (ann.get_game_dir, functools.partial(ann.request, Packet("one"))):
+            delays.clear()
+            with trio.fail_after(5):
+                await ask()
+            # What comes later is read by the client, which is in this process too.
+            assert delays[0] == 0.0

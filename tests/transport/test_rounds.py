@@ -18,8 +18,11 @@ from pgnet_trio.connection import Connection
 from pgnet_trio.errors import Disconnected, ProtocolError
 from pgnet_trio.transport import rounds
 from pgnet_trio.transport.pipes import SocketPipe
-from pgnet_trio.transport.rounds import MOST_ROOMS, Round
+from pgnet_trio.transport.rounds import MOST_ROOMS, ROUNDS_BEFORE_DELAY, Round
 from tests.kit.transports import RawPeer, frame, raw_client
+
+if sys.platform == "linux":
+    from pgnet_trio.transport import epoll
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no rounds")
 
@@ -335,6 +338,75 @@ async def test_plain_messages_are_taken_and_all_others_received_in_order(library
         await peer.send(frame(BINARY, bytes(1001)))
         await wait_all_tasks_blocked()
     assert len(taken) == 5
+
+
+# Games whose inputs may wait.
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.002])
+async def test_sockets_wait_after_rounds_in_a_row_that_let_them(
+    delay: float, socket_clock: MockClock
+) -> None:
+    let = [delay]
+
+    def take(data: bytes, round: Round) -> bytes:
+        round.delay = min(round.delay, let[0])
+        return b""
+
+    ann = Reader(take)
+    async with reading(ann):
+
+        async def hear(count: int) -> None:
+            ann.peer.send(b"x")
+            await wait_all_tasks_blocked()
+            assert len(ann.taken) == count
+
+        for number in range(ROUNDS_BEFORE_DELAY):
+            await hear(number + 1)
+        if delay:
+            await hear(ROUNDS_BEFORE_DELAY)
+            socket_clock.jump(delay / 2)
+            await hear(ROUNDS_BEFORE_DELAY)
+            let[0] = 0.0
+            socket_clock.jump(delay)
+            await wait_all_tasks_blocked()
+            # All of it at once.
+            assert ann.taken[-1] == b"xx"
+        # Somebody waits for an answer: from now on nobody waits for a round.
+        for number in range(3):
+            await hear(ROUNDS_BEFORE_DELAY + bool(delay) + number + 1)
+    assert ann.read == []
+
+
+async def test_what_a_task_has_to_read_lets_no_socket_wait(socket_clock: MockClock) -> None:
+    def take(data: bytes, round: Round) -> bytes:
+        round.delay = 0.002
+        return data
+
+    ann = Reader(take)
+    async with reading(ann):
+        for _ in range(2 * ROUNDS_BEFORE_DELAY):
+            ann.peer.send(b"x")
+            await wait_all_tasks_blocked()
+    assert ann.read == [b"x"] * 2 * ROUNDS_BEFORE_DELAY
+
+
+async def test_a_set_that_lets_its_sockets_wait_ends_with_the_last(socket_clock: MockClock) -> None:
+    def take(data: bytes, round: Round) -> bytes:
+        round.delay = 0.002
+        return b""
+
+    ann = Reader(take)
+    async with reading(ann):
+        for _ in range(ROUNDS_BEFORE_DELAY):
+            ann.peer.send(b"x")
+            await wait_all_tasks_blocked()
+        watched = epoll._current.get()
+    assert watched is not None
+    assert not watched.ended
+    socket_clock.jump(0.002)
+    await wait_all_tasks_blocked()
+    assert watched.ended
 
 
 # Connections.

@@ -70,6 +70,8 @@ def _take(
             session.request(event, round)
             delay = session.budget.delay(event.cost)
         elif isinstance(event, QuestionAnswered):
+            if round is not None:
+                round.delay = 0.0
             session.answer_question(event)
             delay = session.budget.delay(event.cost)
         elif isinstance(event, FullStateRequested):

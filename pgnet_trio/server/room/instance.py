@@ -62,6 +62,7 @@ class GameInstance:
         has_ticks: Whether it wants to be updated.
         needs_pushes: Whether players with protocol 1 cannot play it.
         max_request_size: The longest packet in bytes that it takes; infinite for any.
+        input_delay: Seconds that its players' unanswered messages may wait to be read.
     """
 
     game: Game
@@ -75,6 +76,7 @@ class GameInstance:
     has_ticks: bool
     needs_pushes: bool
     max_request_size: float
+    input_delay: float = 0.0
 
     def __init__(
         self, name: str, make_game: Callable[[str | None], Game], save_string: str | None
@@ -110,6 +112,7 @@ class GameInstance:
         self.has_script = game_class.run is not Game.run
         self.needs_pushes = not self.has_heartbeat and (self.has_view or _uses_pushes(game_class))
         self.max_request_size = _max_request_size(game_class)
+        self.input_delay = game_class.input_delay
 
     def time(self) -> float:
         """Return the room's time in seconds."""

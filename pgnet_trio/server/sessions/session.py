@@ -274,6 +274,8 @@ class Session:
         # Behind a request that the server carries out itself, even a packet for the game waits:
         # that request may be one to join or to leave.
         if self._queued_turns or not self._take_to_game(turn, round):
+            if round is not None:
+                round.delay = 0.0
             if packet.message in OWN_REQUESTS:
                 self.budget.charge(OWN_REQUEST_COST)
             self._queue(turn)
