@@ -54,9 +54,13 @@ async def test_whoever_only_asks_for_the_key_is_not_worth_a_line(
         assert key.pubkey == server.pubkey
         await wait_all_tasks_blocked(0.01)
         assert log.messages == []
-        # Somebody who is cut off is.
-        stream = await trio.open_tcp_stream("127.0.0.1", server.port or 0)
-        await trio.aclose_forcefully(stream)
+        # Nor is a connection that a browser opens in case it needs one; somebody who is cut off is.
+        for first in (b"", b"GET / HT"):
+            stream = await trio.open_tcp_stream("127.0.0.1", server.port or 0)
+            if first:
+                await stream.send_all(first)
+                await wait_all_tasks_blocked(0.01)
+            await trio.aclose_forcefully(stream)
         await wait_all_tasks_blocked(0.01)
         assert len(log.messages) == 1
 

@@ -647,8 +647,10 @@ class Visit:
             for _ in range(self._chance.randrange(5, 20)):
                 nursery.start_soon(add)
         seat, _ = self._counted
-        # In the order of the game's turns; a game that was made again begins anew with them.
-        for added in sorted(answers, key=lambda each: (each.seat != seat, each.revision)):
+        # In the order of the game's turns; a game that was made again, once or more often, begins
+        # anew with them.
+        seats = list(dict.fromkeys([seat, *(each.seat for each in answers)]))
+        for added in sorted(answers, key=lambda each: (seats.index(each.seat), each.revision)):
             self._count(added)
             self._see(game, added)
 
