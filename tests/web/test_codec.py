@@ -125,7 +125,8 @@ def nested(levels: int) -> Any:
     ids=bytes.hex,
 )
 def test_what_is_no_plain_data_is_refused(javascript: Oracle, data: bytes) -> None:
-    assert javascript.ask("recode", data=data)["code"] == "codec"
+    # Only read: the writer would refuse most of it too.
+    assert javascript.ask("keys", data=data)["code"] == "codec"
 
 
 def test_as_many_levels_as_python_takes_are_taken(javascript: Oracle) -> None:
