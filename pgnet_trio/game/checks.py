@@ -131,7 +131,7 @@ def _check_settings(cls: type) -> None:
             f"got {size!r}."
         )
     delay = own.get("input_delay", 0)
-    if type(delay) not in (int, float) or not 0 <= delay <= MOST_INPUT_DELAY:
+    if type(delay) in (int, float) and not 0 <= delay <= MOST_INPUT_DELAY:
         raise TypeError(
             f"{cls.__name__}.input_delay: expected seconds from 0 to {MOST_INPUT_DELAY}, "
             f"got {delay!r}."

@@ -41,7 +41,7 @@ class Game:
             messages without an answer. Changes of answered messages and of scripts leave at once.
         input_delay: How many seconds the server may let sockets wait, 0.005 at most, while nothing
             comes from them but `client.send` for such games: inputs come in lots then, which cost
-            less. 0 for never.
+            less. 0 for never. A value that is no number means nothing to the server.
         max_players: How many players may be in the game; None for any number.
         max_request_size: The longest packet in bytes that a player may send, 1,024 at least. None
             for 4 KiB where the class has only handlers of typed messages, and for no limit but the

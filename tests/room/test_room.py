@@ -619,7 +619,7 @@ def test_a_name_of_ours_used_otherwise_raises_when_the_class_is_made() -> None:
         ("on_crash", "explode", "'close' or 'restart'"),
         ("sync_rate", "fast", "a number of times a second"),
         ("input_delay", 0.006, "seconds from 0 to 0.005"),
-        ("input_delay", "short", "seconds from 0 to 0.005"),
+        ("input_delay", -1, "seconds from 0 to 0.005"),
         ("update_rate", float("inf"), "a number of times a second"),
     ):
         with pytest.raises(TypeError, match=says):

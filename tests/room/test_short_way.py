@@ -353,6 +353,20 @@ async def test_a_round_waits_no_longer_than_all_of_its_games_let_it(
         await wait_all_tasks_blocked()
 
 
+async def test_an_attribute_of_the_author_s_with_that_name_lets_no_socket_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Own(Echo):
+        input_delay: Any = "a turn"
+
+    async with in_room(Own, monkeypatch) as played:
+        played.round.delay = math.inf
+        quiet = played.turn(played.ann, "steer")
+        quiet.quiet = True
+        played.room.take_now(quiet, played.round)
+        assert played.round.delay == 0.0
+
+
 @linux
 async def test_what_is_asked_of_the_server_lets_no_socket_wait(
     monkeypatch: pytest.MonkeyPatch,

@@ -112,7 +112,7 @@ class GameInstance:
         self.has_script = game_class.run is not Game.run
         self.needs_pushes = not self.has_heartbeat and (self.has_view or _uses_pushes(game_class))
         self.max_request_size = _max_request_size(game_class)
-        self.input_delay = game_class.input_delay
+        self.input_delay = _input_delay(game_class)
 
     def time(self) -> float:
         """Return the room's time in seconds."""
@@ -196,6 +196,12 @@ class GameInstance:
                 )
             save_string = encode_json(save_string)
         self.save_string = save_string
+
+
+def _input_delay(game_class: type[Game]) -> float:
+    """Return how long inputs may wait; a value of another type is the author's own."""
+    delay: object = game_class.input_delay
+    return delay if isinstance(delay, (int, float)) and not isinstance(delay, bool) else 0.0
 
 
 def _max_request_size(game_class: type[Game]) -> float:
