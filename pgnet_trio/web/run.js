@@ -144,6 +144,8 @@ export class Run {
     this.connected = this.online = true;
     this.#logsInAgain = false;
     this.#emit("connection", true);
+    // Whoever was told may have ended the session.
+    if (this.endError) return;
     this.setStatus(`Logged in as ${this.#account.username}.`);
     const payload = again ? this.#wayBack.payload(this.#session.features) : null;
     if (payload) this.#rejoin(payload);
@@ -172,6 +174,7 @@ export class Run {
   onlineChanged(online, restarting) {
     this.online = online;
     this.#emit("online", online);
+    if (this.endError) return;
     if (online) this.setStatus("Online again.");
     else if (restarting) this.setStatus("The server restarts; coming back...");
     else this.setStatus("The connection dropped; coming back...");
@@ -201,12 +204,14 @@ export class Run {
     const ending = error instanceof Disconnected ? error : new Disconnected(error.message, error.code, { cause: error });
     this.#outbox.failAll(ending);
     // A program that wanted the end has lost nothing: its iterators just stop.
+    const { connected, game } = this;
+    const hadPlayers = this.view.players.size > 0;
     this.view.end(isWanted ? null : ending);
     this.game = null;
-    this.online = false;
-    const wasConnected = this.connected;
-    this.connected = false;
-    if (wasConnected) this.#emit("connection", false);
+    this.connected = this.online = false;
+    if (connected) this.#emit("connection", false);
+    if (hadPlayers) this.#emit("players", this.view.players);
+    if (game !== null) this.#emit("game", null);
     this.setStatus(
       error instanceof TakenOver ? "You logged in from elsewhere; this page is out of the game." : `Disconnected: ${error.message}.`,
     );
@@ -279,7 +284,7 @@ export class Run {
     if (game === this.game) return;
     this.game = game;
     this.setStatus(game === null ? "In no game." : `In the game ${game}.`);
-    this.#emit("game", game);
+    if (!this.endError) this.#emit("game", game);
   }
 
   #checkConnected() {

@@ -98,7 +98,8 @@
  * @property {boolean} connection True when the user is logged in, false when the session has ended.
  * @property {boolean} online False when the connection drops, true when it is back.
  * @property {string} status How things are, in words for people.
- * @property {string | null} game The game that was joined, or null when it was left.
+ * @property {string | null} game The game that was joined, or null when it was left, or the session has
+ *     ended.
  * @property {Left} left How the user got out of the last game.
  * @property {ReadonlyMap<string, boolean>} players The players in the order of joining, and whether each
  *     is connected.

@@ -247,6 +247,41 @@ async def test_a_listener_that_another_one_adds_is_told_everything_in_order() ->
         assert said == ["one", "ann takes 0"]
 
 
+async def test_whoever_draws_what_is_so_is_told_of_every_change() -> None:
+    events = {"connected": "connection", "game": "game", "players": "players"}
+    async with serving() as server, gated(server) as gate, open_page() as page:
+        await page("new", {"username": "ann", "address": f"127.0.0.1:{gate.port}"})
+        for event in [*events.values(), "online", "status", "end"]:
+            await page("on", event)
+
+        async def check() -> None:
+            for name, event in events.items():
+                assert (await page("list", event))[-1] == await page("get", name), name
+            assert (await page("list", "status"))[-1] == await page("get", "status")
+
+        await page("connect")
+        await page("joinGame", "table 1")
+        await page("wait", "players", 1)
+        await gate.reset()
+        await page("wait", "online", 2)
+        await check()
+        await page("disconnect")
+        assert await page("get", "game") is None
+        await check()
+        assert len(await page("list", "end")) == 1
+
+
+async def test_a_session_that_a_listener_ends_says_no_more_that_it_is_logged_in() -> None:
+    async with serving() as server, open_page() as page:
+        await page("new", {"username": "ann", "address": f"127.0.0.1:{server.port}"})
+        await page("end_at", "connection")
+        await page("on", "status")
+        with pytest.raises(PageError, match="disconnected by this page"):
+            await page("connect")
+        assert (await page("list", "status"))[-1].startswith("Disconnected")
+        assert await page("get", "status") == (await page("list", "status"))[-1]
+
+
 @pytest.mark.parametrize("event", ["status", "connection", "online"])
 async def test_a_listener_may_end_the_session(event: str) -> None:
     async with serving() as server, gated(server) as gate, open_page() as page:
