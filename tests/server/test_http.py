@@ -192,6 +192,11 @@ async def test_a_folder_itself_leads_to_its_own_page(folder: Path) -> None:
         assert (await ask(server, "/art")).headers["Location"] == "/art/"
         reply = await ask(server, "/%c3%bc%20b")
         assert (reply.status, reply.headers["Location"]) == (308, "/%C3%BC%20b/")
+        # What an address says to the page's script goes along.
+        reply = await ask(server, "/art?table=a%20b&x=/")
+        assert reply.headers["Location"] == "/art/?table=a%20b&x=/"
+        reply = await ask(server, "http://localhost/art?x")
+        assert reply.headers["Location"] == "/art/?x"
         # A folder without a page of its own is not listed.
         assert (await ask(server, "/%c3%bc%20b/")).status == 404
 

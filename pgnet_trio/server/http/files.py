@@ -171,7 +171,8 @@ class Folder:
             file = self._resolve(names)
             status = os.stat(file)
             if stat.S_ISDIR(status.st_mode) and not wants_folder:
-                there = quote(f"{path}/")
+                _, mark, query = head.target.partition("?")
+                there = quote(f"{path}/") + mark + query
                 return text_answer(308, f"this is a folder: {there}", {"Location": there})
             if stat.S_ISREG(status.st_mode):
                 return self._answer_file(file, status, head)
