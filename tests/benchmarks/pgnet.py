@@ -102,6 +102,12 @@ class ArenaGame(Game):
         return self.entities
 
 
+class PatientArenaGame(ArenaGame):
+    """The same, whose inputs are read in lots."""
+
+    input_delay = 0.005
+
+
 @attrs.frozen
 class Place:
     """A move at a table."""
@@ -133,6 +139,7 @@ GAMES: dict[str, Callable[..., Game]] = {
     "pgnet": EchoGame,
     "jobs": JobGame,
     "arena": ArenaGame,
+    "patient": PatientArenaGame,
     "table": TableGame,
 }
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.benchmarks.peers import SyncResult
 
-__all__ = ["OURS", "Broadcast", "Echo", "Ours", "Player", "Return", "Visit", "earlier"]
+__all__ = ["OURS", "PATIENT", "Broadcast", "Echo", "Ours", "Player", "Return", "Visit", "earlier"]
 
 _encode = msgspec.msgpack.Encoder().encode
 _REQUEST = _encode(envelopes.RequestEnvelope(1, "", {}))[1]
@@ -208,6 +208,7 @@ class Ours(LeanContender):
         label: What the tables call it.
         notes: What a reader of its figures has to know.
         tree: The tree whose server it is; by default the one that is measured.
+        arena: The game of `sync`.
     """
 
     encrypted = True
@@ -225,12 +226,14 @@ class Ours(LeanContender):
         label: str,
         notes: dict[str, str],
         tree: Path | None = None,
+        arena: str = "arena",
     ) -> None:
         self.name = name
         self.label = label
         self.notes = notes
         self._transport = transport
         self._tree = tree
+        self._arena = arena
 
     def missing(self) -> str | None:
         package = missing_package(f"jobs-{self._transport}")
@@ -240,7 +243,7 @@ class Ours(LeanContender):
         return self._server("jobs")
 
     def run_sync(self, players: int, seconds: float) -> SyncResult:
-        return sync_result(self._server("arena"), self.players, players, seconds)
+        return sync_result(self._server(self._arena), self.players, players, seconds)
 
     def _server(self, game: str) -> Command:
         program = ["-m", "tests.benchmarks.servers", f"{game}-{self._transport}"]
@@ -264,6 +267,12 @@ OURS = [
     ),
     Ours("trio-websocket", "trio-websocket", "pgnet_trio, trio-websocket", {}),
 ]
+
+
+PATIENT = Ours(
+    "patient", "websockets", "pgnet_trio, `speed`, `input_delay` of 5 ms", {}, arena="patient"
+)
+"""Differs from ours in `sync` alone."""
 
 
 def earlier(revision: str, tree: Path) -> Ours:
