@@ -10,8 +10,9 @@
 import { urlOf } from "./address.js";
 import { byCodePoints } from "./columns.js";
 import { browser } from "./environment.js";
-import { encodeLogIn } from "./envelopes.js";
 import { CodecError, Disconnected, PGNetError, ProtocolError, Rejected } from "./errors.js";
+import { checkClientOptions, checkNames } from "./options.js";
+import { kindOf } from "./plain_data.js";
 import { itemsOf, latestStates, read } from "./readers.js";
 import { CLOSED_HERE, Run } from "./run.js";
 import { CREATE_GAME, JOIN_GAME } from "./way_back.js";
@@ -39,6 +40,21 @@ const GAME_DIR = "__pgnet__.game_dir";
 // Answers that a directory may have: thousands of games, and no more than fits into memory.
 const MAX_PAGES = 100;
 
+/** @satisfies {Record<keyof ClientEvents, true>} */
+const EVENTS = {
+  connection: true,
+  online: true,
+  status: true,
+  game: true,
+  left: true,
+  players: true,
+  state: true,
+  push: true,
+  lostPushes: true,
+  question: true,
+  end: true,
+};
+
 /**
  * A user on a server. Any number of parts of a page may use it at the same time.
  *
@@ -60,7 +76,7 @@ export class Client {
    * @throws {CodecError} One of the options cannot be used.
    */
   constructor(options, environment = browser) {
-    checkOptions(options);
+    checkClientOptions(options);
     this.#options = options;
     this.#environment = environment;
     this.#url = urlOf(options.address);
@@ -180,14 +196,17 @@ export class Client {
    * Create a game and join it.
    *
    * @param {string} name The game's name.
-   * @param {object} [options] What else to say.
-   * @param {string} [options.password] What others need to join it.
-   * @param {Record<string, any>} [options.options] What the game gets as `self.room.options`.
+   * @param {object} [given] What else to say.
+   * @param {string} [given.password] What others need to join it.
+   * @param {Record<string, any>} [given.options] What the game gets as `self.room.options`.
    * @returns {Promise<Answer>}
    * @throws {Rejected} The game cannot be created.
+   * @throws {CodecError} The name is no text, or an option is not known.
    * @throws {Disconnected} There is no connection, or it ended before the answer came.
    */
-  async createGame(name, { password, options } = {}) {
+  async createGame(name, given = {}) {
+    checkNames("createGame", given, ["password", "options"]);
+    const { password, options } = given;
     return await this.#enter(CREATE_GAME, name, { password, options });
   }
 
@@ -195,16 +214,19 @@ export class Client {
    * Join a game; one that does not exist is created.
    *
    * @param {string} name The game's name.
-   * @param {object} [options] What else to say.
-   * @param {string} [options.password] The game's password, if it has one.
-   * @param {boolean} [options.spectate] Whether only to watch.
-   * @param {Record<string, any>} [options.options] What a game that is created gets as
+   * @param {object} [given] What else to say.
+   * @param {string} [given.password] The game's password, if it has one.
+   * @param {boolean} [given.spectate] Whether only to watch.
+   * @param {Record<string, any>} [given.options] What a game that is created gets as
    *     `self.room.options`. One that is there keeps its own.
    * @returns {Promise<Answer>}
    * @throws {Rejected} The game cannot be joined.
+   * @throws {CodecError} The name is no text, or an option is not known.
    * @throws {Disconnected} There is no connection, or it ended before the answer came.
    */
-  async joinGame(name, { password, spectate, options } = {}) {
+  async joinGame(name, given = {}) {
+    checkNames("joinGame", given, ["password", "spectate", "options"]);
+    const { password, spectate, options } = given;
     return await this.#enter(JOIN_GAME, name, { password, spectate: spectate || undefined, options });
   }
 
@@ -272,8 +294,15 @@ export class Client {
    * @param {(value: ClientEvents<G>[E]) => void} listener The function. What it throws is reported as
    *     any other error of the page, and changes nothing here.
    * @returns {() => void} Call it to listen no more.
+   * @throws {CodecError} There is no such event, or the listener is no function.
    */
   on(event, listener) {
+    if (!Object.hasOwn(EVENTS, event)) {
+      throw new CodecError(`on: expected one of the events ${Object.keys(EVENTS).join(", ")}, got ${String(event)}`);
+    }
+    if (typeof listener !== "function") {
+      throw new CodecError(`on: expected a function that listens to ${event}, got ${kindOf(listener)}`);
+    }
     const listeners = this.#listeners.get(event) ?? new Set();
     this.#listeners.set(event, listeners);
     // The caller gets its way to stop before the first call. What happens meanwhile waits too.
@@ -354,24 +383,9 @@ export class Client {
    * @param {Record<string, any>} more
    */
   async #enter(message, name, more) {
+    if (typeof name !== "string") throw new CodecError(`name: expected the name of a game, got ${kindOf(name)}`);
     const given = Object.entries(more).filter(([, value]) => value !== undefined && value !== "");
     return accepted(await this.#run.request(message, { name, ...Object.fromEntries(given) }, true));
-  }
-}
-
-/**
- * Find now what would be found when the connection is there, where nobody waits for an error.
- *
- * @param {ClientOptions} options
- */
-function checkOptions(options) {
-  const { username, password = "", inviteCode = "", serverKey, reconnectFor = 0 } = options;
-  encodeLogIn(username, password, inviteCode);
-  if (serverKey !== undefined && !/^[A-Za-z0-9+/]{43}=$/.test(serverKey)) {
-    throw new CodecError("serverKey: expected the base64 of 32 bytes, as the server shows it");
-  }
-  if (!(reconnectFor >= 0)) {
-    throw new CodecError(`reconnectFor: expected seconds, 0 or more, got ${reconnectFor}`);
   }
 }
 

@@ -12,7 +12,7 @@
 import * as wire from "./envelopes.js";
 import { Disconnected, PGNetError, ProtocolError, Rejected, SessionLost, TakenOver } from "./errors.js";
 import { Outbox } from "./outbox.js";
-import { Session } from "./session.js";
+import { Session, sentence } from "./session.js";
 import { GameView } from "./view.js";
 import { CREATE_GAME, JOIN_GAME, WayBack } from "./way_back.js";
 
@@ -213,7 +213,9 @@ export class Run {
     if (hadPlayers) this.#emit("players", this.view.players);
     if (game !== null) this.#emit("game", null);
     this.setStatus(
-      error instanceof TakenOver ? "You logged in from elsewhere; this page is out of the game." : `Disconnected: ${error.message}.`,
+      error instanceof TakenOver
+        ? "You logged in from elsewhere; this page is out of the game."
+        : sentence(`Disconnected: ${error.message}`),
     );
     this.#connecting?.reject(error);
     this.#connecting = null;

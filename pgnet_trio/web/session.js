@@ -346,7 +346,7 @@ export class Session {
     } else {
       this.#mismatchedSince = Infinity;
     }
-    this.#owner.setStatus(`${this.#wasOpen ? "Not back" : "Not in"} yet: ${error.message}.`);
+    this.#owner.setStatus(sentence(`${this.#wasOpen ? "Not back" : "Not in"} yet: ${error.message}`));
     this.#pause(error);
   }
 
@@ -419,4 +419,13 @@ function endedBy(ending) {
   return isTakenOver(ending)
     ? new TakenOver("you logged in from elsewhere; this page is out of the game")
     : new Disconnected(ending.reason, ending.code || "goodbye");
+}
+
+/**
+ * End a text with a full stop, where it has none: what a server says has one.
+ *
+ * @param {string} text The text.
+ */
+export function sentence(text) {
+  return /[.!?]$/.test(text) ? text : `${text}.`;
 }

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from tests.web.hosting import Table, gated, serving
 from tests.web.node import needs_packages
-from tests.web.page import open_page
+from tests.web.page import PageError, open_page
 
 pytestmark = needs_packages
 
@@ -160,6 +160,7 @@ async def test_guests() -> None:
         named, kept = await page("guest", {"username": "ann"}, kept, "")
         elsewhere, kept = await page("guest", {"address": "example.org"}, kept, "")
         assert named["username"] == "ann"
+        assert elsewhere["address"] == "example.org"
         assert len({each["password"] for each in (guest, named, elsewhere)}) == 3
         for options, expected in (
             ({}, guest),
@@ -171,6 +172,8 @@ async def test_guests() -> None:
         assert (await page("guest", {}, {}, "broken"))[0] != guest
         odd, _ = await page("guest", {}, {"pgnet.guest": "{"}, "")
         assert odd["username"].startswith("guest")
+        with pytest.raises(PageError, match="guest: expected only username, .*, got name"):
+            await page("guest", {"name": "ann"}, {}, "")
 
 
 async def test_sleep_of_the_machine_counts_in_the_clock_of_the_room() -> None:

@@ -69,6 +69,34 @@ async def test_a_refusal_is_an_error_that_says_why() -> None:
             await page("call", "Move", [3])
 
 
+@pytest.mark.parametrize(
+    ("deed", "given", "expected"),
+    [
+        ("on", ["pushes"], r"on: expected one of the events connection, .*, got pushes"),
+        ("joinGame", ["table 1", {"spectator": True}], "joinGame: expected only .*, got spectator"),
+        ("joinGame", ["table 1", True], "joinGame: expected an object of options, got a boolean"),
+        ("joinGame", [{"name": "table 1"}], "expected the name of a game, got an object"),
+        ("createGame", ["table 1", {"max": 2}], "createGame: expected only .*, got max"),
+        ("new", [{"username": "ann", "adress": "::1"}], "new Client: expected only .*, got adress"),
+    ],
+)
+async def test_a_slip_is_an_error_at_once(deed: str, given: list[Any], expected: str) -> None:
+    async with serving() as server, open_page() as page:
+        await page.log_in(server.port)
+        with pytest.raises(PageError, match=expected) as caught:
+            await page(deed, *given)
+        assert caught.value.name == "CodecError"
+        assert await page("get", "game") is None
+
+
+async def test_what_the_server_says_ends_a_status_with_one_full_stop() -> None:
+    async with serving() as server, open_page() as page:
+        with pytest.raises(PageError) as caught:
+            await page.log_in(server.port, "a b")
+        assert str(caught.value).endswith(".")
+        assert await page("get", "status") == f"Disconnected: {caught.value}"
+
+
 async def test_patches_and_columns_make_the_state_that_the_game_has() -> None:
     async with serving() as server, open_page() as page:
         await page.log_in(server.port)
