@@ -172,7 +172,7 @@ async def test_guests() -> None:
         assert (await page("guest", {}, {}, "broken"))[0] != guest
         odd, _ = await page("guest", {}, {"pgnet.guest": "{"}, "")
         assert odd["username"].startswith("guest")
-        with pytest.raises(PageError, match="guest: expected only username, .*, got name"):
+        with pytest.raises(PageError, match=r"guest: expected only username, .*, got name"):
             await page("guest", {"name": "ann"}, {}, "")
 
 
