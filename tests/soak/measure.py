@@ -33,6 +33,8 @@ class Complaints(logging.Handler):
             f"{planned.__name__} at ",
             # Said once: most games of a soak are not persistent, and that is as wanted.
             "is not in the save file",
+            # What a client says whose connection a soak cuts.
+            "of `send` were sent",
             # A busy machine is no fault of the server's.
             "updates were skipped",
         )
