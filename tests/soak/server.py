@@ -103,16 +103,17 @@ async def main(save_file: str, transport: str, grace: float, admin_password: str
         async with trio.lowlevel.FdStream(os.dup(0)) as stream:
             lines = Lines(stream)
             while (line := await lines.next()) is not None:
+                # Without the log beside the file: its size says only when the last autosave was.
                 answer: dict[str, Any] = {
                     **server_figures(server),
-                    **process_figures([save_file, f"{save_file}-wal"]),
+                    **process_figures([save_file]),
                     "planned_faults": complaints.planned_count,
                     "complaints": complaints.take(),
                 }
                 if line == "census":
                     answer["census"] = census()
                     # What was only waiting to be collected is no growth.
-                    answer.update(process_figures([save_file, f"{save_file}-wal"]))
+                    answer.update(process_figures([save_file]))
                 print(json.dumps(answer), flush=True)
         server.shutdown()
     print(json.dumps({"complaints": complaints.take()}), flush=True)
