@@ -172,6 +172,8 @@ def open_server(game: Callable[..., Game] = EchoGame, *, transport: str, **optio
         "max_requests_in_flight": None,
         "max_unacknowledged_messages": None,
         "max_unacknowledged_bytes": None,
+        "max_games": None,
+        "max_games_per_user": None,
     }
     return Server(
         game,
