@@ -26,6 +26,7 @@ __all__ = [
     "cpu_time",
     "divided",
     "missing_package",
+    "on_all_cores",
     "on_server_cores",
     "resident_memory",
     "running_server",
@@ -143,6 +144,17 @@ def on_server_cores() -> Iterator[None]:
     """
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, _ALL_CORES - before or before)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def on_all_cores() -> Iterator[None]:
+    """Have this thread, and what it starts in the block, on all cores: where only time counts."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, _ALL_CORES)
     try:
         yield
     finally:
