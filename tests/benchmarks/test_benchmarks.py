@@ -460,7 +460,8 @@ def test_slow_readers_are_measured(jobs: RunningServer) -> None:
     for slow in (False, True):
         assert slow_reader(jobs, 0.1, slow=slow) > 0
     with running_server("limited-trio-websocket") as server:
-        assert 1 << 19 < held_memory(server, 10_000, 2) < 1 << 23
+        # Some of it may be memory that the server had before.
+        assert 1 << 17 < held_memory(server, 10_000, 4) < 1 << 23
 
 
 def test_a_round_trip_is_reported() -> None:
