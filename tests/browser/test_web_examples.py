@@ -133,13 +133,20 @@ async def test_one_name_in_two_tabs_is_one_player(open_page: OpenPage) -> None:
 
 
 class Corridor(Arena):
-    """An arena whose runners begin in the middle, and whose gems are at the right edge."""
+    """An arena whose runners begin in the middle, and whose gems are at the right edge.
+
+    Gems that were taken come back in a corner, where nobody is.
+    """
+
+    place = (700, 300)
 
     def pick_place(self) -> tuple[int, int]:
-        return (400, 300) if len(getattr(self, "gems", ())) else (700, 300)
+        return self.place
 
     def user_joined(self, username: str) -> None:
+        self.place = (400, 300)
         super().user_joined(username)
+        self.place = (30, 30)
 
 
 async def test_the_arena(open_page: OpenPage) -> None:
