@@ -13,49 +13,14 @@ import { ItemsLost, PGNetError } from "./errors.js";
 export const MAX_UNREAD = 5 * 1024;
 export const MAX_UNREAD_SIZE = 2 * 1024 * 1024;
 
-/** Wakes whoever waits. */
-class Bell {
+/** What readers wait on, until it has ended. */
+class Source {
   /** @type {Set<() => void>} */
   #waiting = new Set();
 
-  ring() {
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    for (const wake of waiting) wake();
-  }
-
-  /** @returns {Promise<void>} */
-  wait() {
-    return new Promise((wake) => this.#waiting.add(wake));
-  }
-}
-
-/**
- * Items in the order of arrival, until somebody reads them; a full feed drops its oldest.
- *
- * @template {{message: string}} T
- */
-export class Feed {
-  #what;
-  /** @type {{item: T, number: number, size: number}[]} */
-  #items = [];
-  #size = 0;
-  // Counted by kind: whoever reads one kind lost nothing when items of another were dropped.
-  /** @type {Map<string, number>} */
-  #lost = new Map();
-  #bell = new Bell();
-
-  /** @param {string} what What errors call the items, in the plural. */
-  constructor(what) {
-    this.#what = what;
-    /** How many items there were. */
+  constructor() {
+    /** How much has come so far. */
     this.count = 0;
-    /**
-     * The kinds that somebody waits for.
-     *
-     * @type {Set<string | null>}
-     */
-    this.readers = new Set();
     /** Whether no more will come. */
     this.ended = false;
     /**
@@ -64,6 +29,59 @@ export class Feed {
      * @type {PGNetError | null}
      */
     this.error = null;
+  }
+
+  /**
+   * Say that no more comes: readers read what is there, and then stop, or throw.
+   *
+   * @param {PGNetError | null} error What they throw.
+   */
+  end(error) {
+    this.ended = true;
+    this.error = error;
+    this.ring();
+  }
+
+  /**
+   * Wait until something has changed.
+   *
+   * @returns {Promise<void>}
+   */
+  wait() {
+    return new Promise((wake) => this.#waiting.add(wake));
+  }
+
+  /** Wake all who wait. */
+  ring() {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const wake of waiting) wake();
+  }
+}
+
+/**
+ * Items in the order of arrival, until somebody reads them; a full feed drops its oldest.
+ *
+ * @template {{message: string}} T
+ */
+export class Feed extends Source {
+  #what;
+  /** @type {{item: T, number: number, size: number}[]} */
+  #items = [];
+  #size = 0;
+  // Counted by kind: whoever reads one kind lost nothing when items of another were dropped.
+  /** @type {Map<string, number>} */
+  #lost = new Map();
+  /** @param {string} what What errors call the items, in the plural. */
+  constructor(what) {
+    super();
+    this.#what = what;
+    /**
+     * The kinds that somebody waits for.
+     *
+     * @type {Set<string | null>}
+     */
+    this.readers = new Set();
     /**
      * The kinds of which a reader has read everything up to the end; null for all of them.
      *
@@ -85,7 +103,7 @@ export class Feed {
       if (first !== undefined && !this.#lost.has(message) && this.#lost.size >= MAX_UNREAD) this.#lost.delete(first);
       this.#lost.set(message, (this.#lost.get(message) ?? 0) + 1);
     }
-    this.#bell.ring();
+    this.ring();
   }
 
   /**
@@ -105,22 +123,6 @@ export class Feed {
    */
   unreadAfter(number) {
     return this.#items.filter((each) => each.number > number).map(({ item }) => item);
-  }
-
-  /**
-   * Say that no more comes: readers read what is there, and then stop, or throw.
-   *
-   * @param {PGNetError | null} error What they throw.
-   */
-  end(error) {
-    this.ended = true;
-    this.error = error;
-    this.#bell.ring();
-  }
-
-  /** Wait until something has changed. */
-  wait() {
-    return this.#bell.wait();
   }
 
   /**
@@ -162,26 +164,15 @@ export class Feed {
 }
 
 /** The latest state, and what its readers wait on. */
-export class LatestFeed {
-  #bell = new Bell();
-
+export class LatestFeed extends Source {
   constructor() {
-    /** How many states there were. */
-    this.count = 0;
+    super();
     /**
      * The latest; undefined where there was none.
      *
      * @type {any}
      */
     this.data = undefined;
-    /** Whether there will be no more. */
-    this.ended = false;
-    /**
-     * What readers get then; null where they just stop.
-     *
-     * @type {PGNetError | null}
-     */
-    this.error = null;
     /** Whether a reader has read everything up to the end. */
     this.endSeen = false;
   }
@@ -190,18 +181,6 @@ export class LatestFeed {
   put(data) {
     this.count++;
     this.data = data;
-    this.#bell.ring();
-  }
-
-  /** @param {PGNetError | null} error What readers throw; null where they just stop. */
-  end(error) {
-    this.ended = true;
-    this.error = error;
-    this.#bell.ring();
-  }
-
-  /** Wait until something has changed. */
-  wait() {
-    return this.#bell.wait();
+    this.ring();
   }
 }
