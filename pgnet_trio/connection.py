@@ -1,4 +1,8 @@
-"""One protocol over one transport: reading, writing several messages at once, keepalive."""
+"""One protocol over one transport: reading, writing several messages at once, keepalive.
+
+It is a little long: reading, writing and silence each end a connection, and which of them ends it
+first is only seen with all three side by side.
+"""
 
 from __future__ import annotations
 

@@ -6,16 +6,15 @@ import dataclasses
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import Enum
 from types import NoneType
-from typing import Any, Literal, Union, get_args
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args
 
 import attrs
 
-from pgnet_trio.cli.author_code import AuthorCodeError
-from pgnet_trio.codec import check_model
+from pgnet_trio.cli.game_messages import GameMessages, Way, messages_of
 from pgnet_trio.codec.checking import model_fields
 from pgnet_trio.codec.faults import kind_name
 from pgnet_trio.codec.kinds import (
@@ -28,10 +27,11 @@ from pgnet_trio.codec.kinds import (
     origin,
     stripped,
 )
-from pgnet_trio.errors import CodecError
-from pgnet_trio.game import Game, declared_by
-from pgnet_trio.messages import Packet, Push, Response
-from pgnet_trio.typed import model_name, return_kind
+from pgnet_trio.messages import Response
+from pgnet_trio.typed import model_name
+
+if TYPE_CHECKING:
+    from pgnet_trio.game import Game
 
 __all__ = ["describe"]
 
@@ -77,9 +77,6 @@ _LINE_LENGTH = 100
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 
-Way = Literal["sent", "received"]
-"""Whether a page sends a model: then it may leave out what has a default."""
-
 
 def describe(game_class: type[Game]) -> str:
     """Return the messages of a game's class, its state, and all that is in them, as TypeScript.
@@ -88,94 +85,12 @@ def describe(game_class: type[Game]) -> str:
         AuthorCodeError: An annotation of the class names what is not there at run time, or the
             state that it names cannot travel.
     """
-    messages = _messages_of(game_class)
+    messages = messages_of(game_class)
     types = _Types(f"{game_class.__name__}Messages")
     for kind, way in messages.kinds():
         types.note(kind, way)
     parts = [_messages_text(game_class, messages, types), *types.texts()]
     return "\n".join([_HEAD.format(game=game_class.__name__), *types.helpers(), *parts])
-
-
-@attrs.frozen
-class _Request:
-    """A message that the game handles: its model, what it may be answered with, and what it does.
-
-    Attributes:
-        answers: Models; None for an empty answer, `Response` for any.
-    """
-
-    model: type[Any]
-    answers: list[Any]
-    comment: str
-
-
-@attrs.frozen
-class _Messages:
-    """What a game's class takes, pushes, asks and shows; see `pgnet_trio.game.Declared`."""
-
-    requests: Mapping[str, _Request]
-    pushes: Mapping[str, type[Any]] | None
-    asks: Mapping[str, tuple[type[Any], type[Any]]] | None
-    state: Any
-
-    def kinds(self) -> Iterator[tuple[Any, Way]]:
-        """Iterate over all types that travel, and which way."""
-        for request in self.requests.values():
-            yield request.model, "sent"
-            for answer in request.answers:
-                if answer not in (None, Response):
-                    yield answer, "received"
-        yield from ((model, "received") for model in (self.pushes or {}).values())
-        for question, answer in (self.asks or {}).values():
-            yield question, "received"
-            yield answer, "sent"
-        if self.state is not None:
-            yield self.state, "received"
-
-
-def _messages_of(game_class: type[Game]) -> _Messages:
-    declared = declared_by(game_class)
-    requests = {
-        message: _Request(
-            handler.model,
-            _answers_of(_kind_returned(game_class, handler.function)),
-            handler.function.__doc__ or "",
-        )
-        for message, handler in game_class._handlers.items()
-    }
-    state = None
-    if game_class.view is not Game.view:
-        view = inspect.getattr_static(game_class, "view")
-        state = _kind_returned(game_class, getattr(view, "__func__", view))
-        state = Any if state is object else state
-        try:
-            check_model(state)
-        except CodecError as error:
-            raise AuthorCodeError(f"{game_class.__name__}.view: {error}") from None
-    return _Messages(requests, declared.pushes, declared.asks, state)
-
-
-def _kind_returned(game_class: type[Game], function: Callable[..., Any]) -> Any:
-    try:
-        kind = return_kind(inspect.unwrap(function))
-    except NameError as error:
-        raise AuthorCodeError(
-            f"{game_class.__name__}.{function.__name__}: its annotation names {error.name}, which "
-            "is not there at run time; import it, or define it, at the top level of the module"
-        ) from None
-    if origin(kind) in (Awaitable, Coroutine):
-        kind = get_args(kind)[-1]
-    return kind
-
-
-def _answers_of(kind: Any) -> list[Any]:
-    kind = stripped(kind)
-    if is_union(kind):
-        return [answer for part in get_args(kind) for answer in _answers_of(part)]
-    if kind is NoneType:
-        return [None]
-    is_answer = attrs.has(origin(kind)) and not is_below(kind, Packet, Push, Response)
-    return [kind if is_answer else Response]
 
 
 class _Types:
@@ -300,7 +215,7 @@ class _Types:
         ]
 
 
-def _messages_text(game_class: type[Game], messages: _Messages, types: _Types) -> str:
+def _messages_text(game_class: type[Game], messages: GameMessages, types: _Types) -> str:
     def response(kind: Any) -> str:
         if kind is None:
             return '{ message: ""; payload: Record<string, never> }'
@@ -363,7 +278,7 @@ def _resolved(kind: Any, variables: dict[Any, Any]) -> Any:
         return kind
     inner = tuple(part if part is ... else _resolved(part, variables) for part in arguments)
     if is_union(kind):
-        return Union[inner]  # noqa: UP007
+        return Union[inner]  # noqa: UP007  # put together at run time
     return origin(kind)[inner if len(inner) > 1 else inner[0]]
 
 

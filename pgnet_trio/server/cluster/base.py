@@ -397,8 +397,8 @@ class BaseEngine(ABC):
             done: The ids of mail to take out.
             limit: How many mails at most.
         """
-        work = lambda tables: tables.read_mail(node, done, limit)  # noqa: E731
-        return await (self._change(work) if done else self._read(work))
+        run = self._change if done else self._read
+        return await run(lambda tables: tables.read_mail(node, done, limit))
 
     async def wait_for_news(self, node: int) -> None:
         """Wait until a node is woken, or until it should look by itself, after `LOOK_INTERVAL`.
