@@ -175,6 +175,7 @@ async def test_a_tab_in_the_background_keeps_its_seat(open_page: OpenPage) -> No
             await open_page(f"http://127.0.0.1:{proxy.port}/", new=it) for it in (False, True)
         ]
         await ann.wait_text("#news", "Your turn: X")
+        await bob.wait_text("#O", "you")
         async with bob.in_background():
             proxy.refusing = True
             await proxy.reset()
