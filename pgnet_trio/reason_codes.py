@@ -54,6 +54,8 @@ class ReasonCode(StrEnum):
     """The server does not know the session any more."""
     TOKEN_NOT_TAKEN = "token_not_taken"
     """The token does not stand for the password any more."""
+    MOVED = "moved"
+    """The session goes on at another address, which this client cannot be told of."""
     TAKEN_OVER = "taken_over"
     """The user has logged in with another client."""
     PROTOCOL_ERROR = "protocol_error"

@@ -33,6 +33,7 @@ from pgnet_trio.protocol.events import (
     Goodbye,
     LoggedIn,
     LoginRefusal,
+    Moved,
     Restarting,
     Resumed,
     ResumeRefusal,
@@ -405,7 +406,7 @@ class ClientSession:
                 ) from error
             if isinstance(first, LoginRefusal):
                 raise LoginRefused(first.reason, code=first.code)
-            if isinstance(first, Goodbye | Restarting):
+            if isinstance(first, Goodbye | Restarting | Moved):
                 code = first.code if isinstance(first, Goodbye) else ""
                 raise ConnectFailed(
                     f"The server did not log this client in: {sentence(first.reason)}", code=code
@@ -461,6 +462,8 @@ class ClientSession:
                     if isinstance(event, Restarting):
                         # As after a drop: the client finds its session gone, and logs in anew.
                         raise _ServerRestarts(event.reason)
+                    if isinstance(event, Moved):
+                        raise Disconnected(event.reason)
                     self._owner.take_event(event)
                 if self.protocol == 1:
                     self.flush()

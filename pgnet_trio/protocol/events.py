@@ -23,6 +23,7 @@ __all__ = [
     "LogIn",
     "LoggedIn",
     "LoginRefusal",
+    "Moved",
     "Patched",
     "Pushed",
     "PushesMissing",
@@ -174,6 +175,22 @@ class Restarting:
     """Client side: the server ends to begin anew; this client may come back."""
 
     reason: str
+
+
+@attrs.frozen
+class Moved:
+    """Client side: the session goes on at another address, to which this client connects at once.
+
+    Attributes:
+        address: Where: host:port, ws://…, wss://…, or a path at the same host.
+        reason: Why, for people.
+        login_token: What this client can log in with there instead of its password; empty where
+            the server has said nothing new of that.
+    """
+
+    address: str
+    reason: str
+    login_token: bytes = attrs.field(default=b"", repr=False)
 
 
 @attrs.frozen
@@ -340,4 +357,5 @@ ClientEvent = (
     | Withdrawn
     | Goodbye
     | Restarting
+    | Moved
 )

@@ -202,6 +202,8 @@ class Values:
                 [19],
                 [20],
                 [21, self.text()],
+                [25, self.rng.choice(["/b", self.text()]), self.text()],
+                [25, "b.example", self.text(), self.rng.choice([TOKEN, b"", b"x"])],
             ]
         )
 
@@ -341,6 +343,8 @@ class Server(Peer):
                     verdict = rng.random()
                     if verdict < 0.05:
                         self.side.refuse("not you")
+                    elif verdict < 0.1:
+                        self.side.moved("/b", "not here")
                     elif verdict < 0.9:
                         self.side.accept("welcome", TOKEN, delivery)
                 elif isinstance(event, Resume):

@@ -25,6 +25,7 @@ from pgnet_trio.protocol.events import (
     FullStateRequested,
     GameChanged,
     LogIn,
+    Moved,
     Patched,
     Pushed,
     PushesMissing,
@@ -422,6 +423,8 @@ class Drops(RuleBasedStateMachine):
         self.newest = 0
         self.thrown_away = False
         self.session_open = False
+        # How many clients that ask to be let in are sent to another address next.
+        self.sent_away = 0
         self.connect()
         if logged_in:
             self.everything_arrives()
@@ -499,6 +502,14 @@ class Drops(RuleBasedStateMachine):
     def ping(self, by_client: bool) -> None:
         (self.client if by_client else self.server).ping()
 
+    # What servers do that look like one.
+
+    @precondition(lambda self: self.server.state is State.OPEN)
+    @rule(then_away=st.integers(0, 2))
+    def move(self, then_away: int) -> None:
+        self.server.moved("/node-2", "moving")
+        self.sent_away = then_away
+
     # What the network does.
 
     @rule(count=st.integers(1, 3))
@@ -519,8 +530,15 @@ class Drops(RuleBasedStateMachine):
     @precondition(lambda self: self.up)
     @rule()
     def arrive_at_the_server(self) -> None:
-        for event in self.server.receive(self.up.popleft()):
-            if isinstance(event, RequestReceived):
+        message = self.up.popleft()
+        if self.server.closing:
+            # It has moved the client, and reads no more.
+            return
+        for event in self.server.receive(message):
+            if isinstance(event, LogIn | Resume) and self.sent_away:
+                self.sent_away -= 1
+                self.server.moved("/node-3", "not here")
+            elif isinstance(event, RequestReceived):
                 self.taken.append(event.packet.payload["number"])
                 self.unanswered.append(event.id)
                 assert event.quiet == self.asked[event.id - 1]
@@ -553,6 +571,10 @@ class Drops(RuleBasedStateMachine):
             elif isinstance(event, Patched):
                 if event.base == self.seen[0]:
                     self.see(event.version, apply(self.seen[1], event.patch))
+            elif isinstance(event, Moved):
+                assert self.client.closing
+                assert not self.down
+                self.connect()
             elif isinstance(event, QuietAck):
                 assert event.id >= self.quiet_done
                 self.quiet_done = event.id

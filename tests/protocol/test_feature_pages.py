@@ -73,7 +73,8 @@ def shown_envelopes() -> list[list[Any]]:
 
 
 def test_the_envelopes_with_features_are_those_that_a_server_sends() -> None:
-    hello, welcome, players, response, goodbye = map(msgspec.msgpack.encode, shown_envelopes())
+    shown = map(msgspec.msgpack.encode, shown_envelopes())
+    hello, welcome, players, response, goodbye, moved = shown
     token = bytes(range(0x60, 0x80))
     refused = Response("That square is taken.", status=Status.UNEXPECTED)
     pushed = {"players": [["ann", True]], "all": True}
@@ -82,3 +83,4 @@ def test_the_envelopes_with_features_are_those_that_a_server_sends() -> None:
     assert players == wire.encode_push(Push(PLAYERS, pushed))
     assert response == wire.encode_response(2, note_code(refused, ReasonCode.REJECTED), FEATURES)
     assert goodbye == wire.encode_goodbye("taken over", ReasonCode.TAKEN_OVER)
+    assert moved == wire.encode_moved("/node-2", "Your game goes on there.")

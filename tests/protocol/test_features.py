@@ -11,10 +11,12 @@ from pgnet_trio.errors import ProtocolError
 from pgnet_trio.messages import Packet, Response, Status, explicit_time, note_code
 from pgnet_trio.patch import apply, apply_columns, diff, diff_columns
 from pgnet_trio.protocol.events import (
+    GameChanged,
     Goodbye,
     LoggedIn,
     LogIn,
     LoginRefusal,
+    Moved,
     Patched,
     ResponseReceived,
     Restarting,
@@ -39,10 +41,12 @@ from pgnet_trio.protocol.v2.features import (
     GRACE,
     MAX_FEATURE_NAME,
     MAX_FEATURES,
+    MOVED,
     RESTART,
     agree,
 )
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
+from pgnet_trio.protocol.v2.states import MAX_ADDRESS
 from pgnet_trio.reason_codes import ReasonCode
 from tests.kit.protocol_pair import (
     SERVER_KEY,
@@ -216,6 +220,142 @@ def test_what_belongs_to_a_feature_breaks_the_rules_where_it_is_not_in_use() -> 
         client.receive(message)
 
 
+# Going to another address
+
+ELSEWHERE = Moved("/node-2", "Your game goes on there.")
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_a_session_goes_on_at_another_address(encrypted: bool) -> None:
+    client_delivery = ClientDelivery(Requests().next)
+    client, server = make_pair(delivery=client_delivery, encrypted=encrypted)
+    delivery = log_in(client, server)
+    delivery.show(Seen({"turn": 1}))
+    server.moved(ELSEWHERE.address, ELSEWHERE.reason)
+    # What waited comes before it.
+    assert exchange(client, server) == [StateShown(1, {"turn": 1}), ELSEWHERE]
+    assert client.closing
+    assert server.closing
+    assert client.next_message() is None
+    # What the session says from here on waits for its next connection.
+    delivery.change_game(wire.GameEnvelope(None, 0.0, 0.0, "left", ""))
+    assert server.next_message() is None
+    assert resume(delivery, client_delivery=client_delivery, features=FEATURES) == [
+        Resumed(),
+        GameChanged(None, 0.0, 0.0, "left", ""),
+    ]
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+@pytest.mark.parametrize(("token", "login_token"), [(b"", b""), (TOKEN, b""), (b"", bytes(32))])
+def test_a_client_is_sent_to_another_address_in_place_of_a_verdict(
+    token: bytes, login_token: bytes, encrypted: bool
+) -> None:
+    client, server = make_pair(encrypted=encrypted, token=token, login_token=login_token)
+    assert len(exchange(client, server)) == 1
+    server.moved("wss://b.example/2", "Your game is there.", bytes(range(32)))
+    (event,) = exchange(client, server)
+    assert event == Moved("wss://b.example/2", "Your game is there.", bytes(range(32)))
+    assert repr(bytes(range(32))) not in repr(event)
+    assert client.closing
+    assert server.closing
+
+
+def test_a_client_without_the_feature_is_told_goodbye() -> None:
+    for features, code in ((FEATURES - {MOVED}, "moved"), ((), "")):
+        pair = make_pair(client=features)
+        exchange(*pair)
+        pair[1].moved("/node-2", "not here", bytes(32))
+        assert exchange(*pair) == [Goodbye("not here", code)]
+        pair = make_pair(client=features)
+        log_in(*pair)
+        pair[1].moved("/node-2", "not here", bytes(32))
+        assert exchange(*pair) == [Goodbye("not here", code)]
+
+
+def test_nobody_is_sent_away_who_has_not_logged_in() -> None:
+    client, server = make_pair(token=TOKEN)
+    exchange(client, server)
+    server.refuse_resume("gone")
+    server.moved("/node-2", "not here")
+    assert exchange(client, server) == [ResumeRefusal("gone"), Goodbye("not here", "moved")]
+    _, server = make_pair()
+    server.moved("/node-2", "not here")
+    assert server.closing
+    assert server.next_message() is None
+
+
+def test_after_the_end_nobody_is_sent_away() -> None:
+    client, server = make_pair()
+    log_in(client, server)
+    server.goodbye("over")
+    server.moved("/node-2", "not here")
+    assert exchange(client, server) == [Goodbye("over")]
+
+
+def test_no_token_goes_along_where_tokens_are_not_known() -> None:
+    client, server = make_pair(client=FEATURES - {"token"})
+    exchange(client, server)
+    server.moved("/node-2", "not here", bytes(32))
+    assert exchange(client, server) == [Moved("/node-2", "not here")]
+
+
+def test_a_move_fits_into_the_shortest_frame() -> None:
+    client, server = make_pair()
+    client = ClientProtocol(
+        username="ann",
+        password="secret",
+        invite_code="",
+        encrypted=True,
+        random_bytes=random_bytes,
+        offered=SUBPROTOCOLS,
+        max_frame_size=1024,
+        subprotocol=SUBPROTOCOL_2_1,
+        delivery=ClientDelivery(Requests().next),
+    )
+    exchange(client, server)
+    address, reason = "x" * MAX_ADDRESS, "\N{SNOWMAN}" * 200
+    server.moved(address, reason, bytes(32))
+    message = server.next_message()
+    assert message is not None
+    assert len(message) <= 1024
+    assert client.receive(message) == [Moved(address, "", bytes(32))]
+
+
+BAD_ADDRESSES = ["", "x" * (MAX_ADDRESS + 1), "a.example\n", "b\xfccher.example", "a\x1b[2J"]
+
+
+@pytest.mark.parametrize("address", BAD_ADDRESSES)
+def test_what_can_be_no_address_is_neither_sent_nor_taken(address: str) -> None:
+    client, server = make_pair(encrypted=False)
+    log_in(client, server)
+    with pytest.raises(ValueError, match="address: expected 1 to 500 printable ASCII characters"):
+        server.moved(address, "not here")
+    assert not server.closing
+    with pytest.raises(ProtocolError, match="expected an address of 1 to 500"):
+        client.receive(ScriptedPeer(None).say([25, address, "not here"]))
+
+
+@pytest.mark.parametrize(
+    ("features", "envelope", "complaint"),
+    [
+        ([], [25, "/b", "why"], "'moved' is not in use"),
+        (["moved"], [25, "/b", "why", bytes(32)], "'token' is not in use"),
+        (["moved", "token"], [25, "/b", "why", bytes(31)], "a log-in token of 32 bytes"),
+        (["moved"], [25, "/b"], "expected an array of envelopes"),
+        (["moved"], [25, "/b", "why", b"", 1], "expected an array of envelopes"),
+        (["moved"], [25, None, "why"], "expected an array of envelopes"),
+    ],
+)
+def test_a_move_that_may_not_come_breaks_the_rules(
+    features: Collection[str], envelope: list[object], complaint: str
+) -> None:
+    client, server = make_pair(server=features, encrypted=False)
+    log_in(client, server)
+    with pytest.raises(ProtocolError, match=complaint):
+        client.receive(ScriptedPeer(None).say(envelope))
+
+
 @pytest.mark.parametrize("count", [0, -1])
 def test_fewer_lost_pushes_than_one_break_the_rules(count: int) -> None:
     client, server = make_pair(encrypted=False)
@@ -383,7 +523,7 @@ def test_a_welcome_with_wrong_times_breaks_the_rules(
 # Tables column by column
 
 SHIPS = {f"ship {number}": {"x": number, "y": number * 3} for number in range(20)}
-MOVED = {key: {"x": ship["x"] + 1, "y": ship["y"] - 2} for key, ship in SHIPS.items()}
+MOVED_SHIPS = {key: {"x": ship["x"] + 1, "y": ship["y"] - 2} for key, ship in SHIPS.items()}
 
 
 def patch_of(features: Collection[str]) -> Patched:
@@ -391,7 +531,7 @@ def patch_of(features: Collection[str]) -> Patched:
     delivery = log_in(client, server)
     delivery.show(Seen(SHIPS))
     assert exchange(client, server) == [StateShown(1, SHIPS)]
-    delivery.show(Seen(MOVED))
+    delivery.show(Seen(MOVED_SHIPS))
     (event,) = exchange(client, server)
     assert isinstance(event, Patched)
     return event
@@ -399,15 +539,15 @@ def patch_of(features: Collection[str]) -> Patched:
 
 def test_a_patch_has_columns_where_both_know_them() -> None:
     event = patch_of(FEATURES)
-    assert event == Patched(1, 2, diff_columns(SHIPS, MOVED), columns=True)
-    assert apply_columns(SHIPS, event.patch) == MOVED
+    assert event == Patched(1, 2, diff_columns(SHIPS, MOVED_SHIPS), columns=True)
+    assert apply_columns(SHIPS, event.patch) == MOVED_SHIPS
 
 
 @pytest.mark.parametrize("features", [(), FEATURES - {COLUMNS}])
 def test_a_patch_has_none_for_who_does_not_know_them(features: Collection[str]) -> None:
     event = patch_of(features)
-    assert event == Patched(1, 2, diff(SHIPS, MOVED), columns=False)
-    assert apply(SHIPS, event.patch) == MOVED
+    assert event == Patched(1, 2, diff(SHIPS, MOVED_SHIPS), columns=False)
+    assert apply(SHIPS, event.patch) == MOVED_SHIPS
 
 
 def test_a_column_patch_breaks_the_rules_where_the_feature_is_not_in_use() -> None:
@@ -417,7 +557,7 @@ def test_a_column_patch_breaks_the_rules_where_the_feature_is_not_in_use() -> No
     delivery.features = FEATURES
     delivery.show(Seen(SHIPS))
     exchange(client, server)
-    delivery.show(Seen(MOVED))
+    delivery.show(Seen(MOVED_SHIPS))
     with pytest.raises(ProtocolError, match="'columns' is not in use"):
         exchange(client, server)
 

@@ -60,6 +60,7 @@ from pgnet_trio.protocol.v2.envelopes import (
     LastState,
     LogInEnvelope,
     LostEnvelope,
+    MovedEnvelope,
     PatchEnvelope,
     Ping,
     Pong,
@@ -723,6 +724,7 @@ FROM_SERVER: dict[type, Any] = {
     GoodbyeEnvelope: GoodbyeEnvelope("bye"),
     RestartEnvelope: RestartEnvelope("restarting"),
     LostEnvelope: LostEnvelope(3),
+    MovedEnvelope: MovedEnvelope("/node-2", "moving"),
 }
 
 

@@ -89,6 +89,9 @@ class Endpoint:
     def restart(self, reason: str) -> None:
         """Do nothing: to a client of this protocol, a restart is as good as an end."""
 
+    def moved(self, address: str, reason: str, login_token: bytes = b"") -> None:
+        """Do nothing: a client of this protocol goes nowhere else, and is disconnected."""
+
     def detach(self) -> None:
         """Do nothing: there is no session to detach from, and the caller closes the connection."""
 

@@ -19,6 +19,7 @@ from pgnet_trio.protocol.events import (
     Goodbye,
     LoggedIn,
     LoginRefusal,
+    Moved,
     Patched,
     Pushed,
     PushesMissing,
@@ -38,10 +39,12 @@ from pgnet_trio.protocol.v2.states import (
     CLIENT_TRANSITIONS,
     COUNTED,
     HANDSHAKE,
+    MAX_ADDRESS,
     OPEN,
     SUBPROTOCOL,
     TOKEN_BYTES,
     State,
+    is_moved_address,
     prologue,
     prove,
 )
@@ -332,11 +335,28 @@ class ClientProtocol(Endpoint):
             return Goodbye(*self._reason(envelope))
         elif kind is wire.RestartEnvelope:
             return Restarting(one_line(envelope.reason, MAX_REASON))
+        elif kind is wire.MovedEnvelope:
+            return self._moved(envelope)
         elif kind is wire.Hello:
             self._take_hello(envelope)
             if self._token:
                 self._state = State.RETURN
         return None
+
+    def _moved(self, moved: wire.MovedEnvelope) -> Moved:
+        """Return the event of a move.
+
+        Raises:
+            ProtocolError: It names no address, or a token that may not come.
+        """
+        if not is_moved_address(moved.address):
+            raise ProtocolError(
+                f"expected an address of 1 to {MAX_ADDRESS} printable ASCII characters, got "
+                f"{one_line(moved.address, MAX_REASON)!r}"
+            )
+        if moved.login_token:
+            self._check_token(moved.login_token)
+        return Moved(moved.address, one_line(moved.reason, MAX_REASON), moved.login_token)
 
     def _logged_in(self, welcome: wire.Welcome) -> LoggedIn:
         """Return the event of a welcome.

@@ -41,6 +41,7 @@ __all__ = [
     "LastState",
     "LogInEnvelope",
     "LostEnvelope",
+    "MovedEnvelope",
     "PatchEnvelope",
     "Ping",
     "Pong",
@@ -67,6 +68,7 @@ __all__ = [
     "encode_hello",
     "encode_log_in",
     "encode_lost",
+    "encode_moved",
     "encode_patch",
     "encode_push",
     "encode_question",
@@ -326,6 +328,17 @@ class LostEnvelope(_Envelope, tag=23, frozen=True):
     count: int
 
 
+class MovedEnvelope(_Envelope, tag=25, frozen=True):
+    """Server, last: the session goes on at this address. Of the feature ``moved``.
+
+    The login token, where there is one, stands for the password there.
+    """
+
+    address: str
+    reason: str
+    login_token: bytes = b""
+
+
 FromClient = (
     Hello
     | LogInEnvelope
@@ -371,6 +384,7 @@ FromServer = (
     | GoodbyeEnvelope
     | RestartEnvelope
     | LostEnvelope
+    | MovedEnvelope
 )
 
 encode = msgspec.msgpack.Encoder().encode
@@ -640,6 +654,18 @@ def is_presence(push: bytes) -> bool:
 def encode_lost(count: int) -> bytes:
     """Encode that so many pushes were dropped."""
     return _compact(encode((_NUMBERS[LostEnvelope], count)))
+
+
+def encode_moved(address: str, reason: str, login_token: bytes = b"") -> bytes:
+    """Encode that the session goes on at another address.
+
+    Args:
+        address: Where.
+        reason: Why, for people.
+        login_token: What stands for the password there; empty for nothing.
+    """
+    fields = (_NUMBERS[MovedEnvelope], address, cut(reason))
+    return encode((*fields, login_token) if login_token else fields)
 
 
 def encode_question(id: int, packet: Packet, deadline: float | None, time: float) -> bytes:

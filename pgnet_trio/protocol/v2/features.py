@@ -20,6 +20,7 @@ __all__ = [
     "LOST",
     "MAX_FEATURES",
     "MAX_FEATURE_NAME",
+    "MOVED",
     "PLAYERS",
     "REJOIN",
     "RESTART",
@@ -43,6 +44,10 @@ come back."""
 LOST = "lost"
 """The server says where it has dropped pushes, of which too many waited, and how many."""
 
+MOVED = "moved"
+"""The server says that the session goes on at another address; the client connects there at once.
+"""
+
 PLAYERS = "players"
 """The push that says who is in the game has a list of the players, in their order, and no map."""
 
@@ -56,7 +61,7 @@ TOKEN = "token"
 """The server gives the client a token, with which it may log in later instead of the password."""
 
 FEATURES: frozenset[str] = frozenset(
-    {CODES, COLUMNS, DIRECTORY, GRACE, LOST, PLAYERS, REJOIN, RESTART, TOKEN}
+    {CODES, COLUMNS, DIRECTORY, GRACE, LOST, MOVED, PLAYERS, REJOIN, RESTART, TOKEN}
 )
 """The features of this release; docs/protocol.md has a table of them."""
 

@@ -24,14 +24,16 @@ from pgnet_trio.protocol.events import (
 )
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.endpoint import ARRAY_OF_ONE, Endpoint
-from pgnet_trio.protocol.v2.features import FEATURES, GRACE, RESTART, TOKEN
+from pgnet_trio.protocol.v2.features import FEATURES, GRACE, MOVED, RESTART, TOKEN
 from pgnet_trio.protocol.v2.states import (
     CLOSED,
     HANDSHAKE,
+    MAX_ADDRESS,
     OPEN,
     SERVER_TRANSITIONS,
     SUBPROTOCOL,
     State,
+    is_moved_address,
     prologue,
     prove,
 )
@@ -237,6 +239,36 @@ class ServerProtocol(Endpoint):
         if self._goodbye is not None and RESTART in self.features:
             self._goodbye = wire.encode(wire.RestartEnvelope(wire.cut(reason)))
 
+    def moved(self, address: str, reason: str, login_token: bytes = b"") -> None:
+        """Send the client to another address, where its session goes on, and close.
+
+        In an open session this is the last envelope, in place of a goodbye. After a log-in or a
+        resume it is the verdict. Where the client has not logged in yet, and where it does not
+        have the feature, it hears a goodbye: for good in an open session, and "not now" before.
+
+        Args:
+            address: Where to: host:port, ws://…, wss://…, or a path that begins with "/", at this
+                host.
+            reason: Why, for people.
+            login_token: What the client can log in with there, where it `takes_tokens`; empty for
+                nothing.
+
+        Raises:
+            ValueError: *address* is no line of 1 to `MAX_ADDRESS` printable ASCII characters.
+        """
+        if not is_moved_address(address):
+            raise ValueError(
+                f"address: expected 1 to {MAX_ADDRESS} printable ASCII characters, got {address!r}"
+            )
+        is_expected = self._state is OPEN or self._state is State.VERDICT
+        self.goodbye(reason, ReasonCode.MOVED)
+        if is_expected and MOVED in self.features:
+            token = login_token if self.takes_tokens else b""
+            goodbye, limit = wire.encode_moved(address, reason, token), self.max_envelope_size
+            if limit is not None and len(goodbye) > limit:
+                goodbye = wire.encode_moved(address, "", token)
+            self._goodbye = goodbye
+
     def detach(self) -> None:
         """Give up the session's delivery and close without a word.
 
@@ -286,7 +318,12 @@ class ServerProtocol(Endpoint):
                 cipher = self._cipher
                 return plaintext if cipher is None else cipher.encrypt_frame(plaintext)
         self.emptied = False
-        return super().next_message()
+        goodbye = self._goodbye
+        message = super().next_message()
+        if goodbye is not None and self._goodbye is None:
+            # It is the last word: what a session that moves says now waits for its next connection.
+            self._delivery = None
+        return message
 
     def _take_usual(self, envelopes: list[Any]) -> list[ServerEvent] | None:
         """Take requests in on the short way; return None, with nothing changed, for the other one.

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from pgnet_trio.protocol.v2 import envelopes as wire
-from pgnet_trio.protocol.v2.features import COLUMNS, LOST, RESTART
+from pgnet_trio.protocol.v2.features import COLUMNS, LOST, MOVED, RESTART
 
 __all__ = [
     "ACKNOWLEDGE_AFTER",
@@ -17,6 +17,7 @@ __all__ = [
     "FEATURE_OF",
     "FRAME_OVERHEAD",
     "HANDSHAKE",
+    "MAX_ADDRESS",
     "MAX_ENVELOPE_SIZE",
     "MAX_FRAME_SIZE",
     "MIN_FRAME_SIZE",
@@ -30,6 +31,7 @@ __all__ = [
     "WINDOW",
     "State",
     "Transitions",
+    "is_moved_address",
     "prologue",
     "prove",
 ]
@@ -72,6 +74,9 @@ MAX_ENVELOPE_SIZE = 900 * 1024
 Clients take 1 MiB as one message. The limit is the same for all of them, so that an author meets it
 at once, and not when somebody comes with another client.
 """
+
+MAX_ADDRESS = 500
+"""Characters of the address that a session moves to: it fits into the shortest frame."""
 
 MIN_FRAME_SIZE = 1024
 """The lowest limit that a side may announce: a refusal and a goodbye fit into it."""
@@ -140,6 +145,7 @@ CLIENT_TRANSITIONS: Transitions = {
         wire.Ping: State.VERDICT,
         wire.Pong: State.VERDICT,
         wire.GoodbyeEnvelope: State.CLOSED,
+        wire.MovedEnvelope: State.CLOSED,
     },
     State.RETURN: {
         wire.ResumedEnvelope: State.OPEN,
@@ -148,6 +154,7 @@ CLIENT_TRANSITIONS: Transitions = {
         wire.Ping: State.RETURN,
         wire.Pong: State.RETURN,
         wire.GoodbyeEnvelope: State.CLOSED,
+        wire.MovedEnvelope: State.CLOSED,
     },
     State.RECOGNITION: {
         wire.Welcome: State.OPEN,
@@ -156,6 +163,7 @@ CLIENT_TRANSITIONS: Transitions = {
         wire.Ping: State.RECOGNITION,
         wire.Pong: State.RECOGNITION,
         wire.GoodbyeEnvelope: State.CLOSED,
+        wire.MovedEnvelope: State.CLOSED,
     },
     State.LOG_IN: {
         wire.Ping: State.LOG_IN,
@@ -177,6 +185,7 @@ CLIENT_TRANSITIONS: Transitions = {
         wire.Pong: State.OPEN,
         wire.GoodbyeEnvelope: State.CLOSED,
         wire.RestartEnvelope: State.CLOSED,
+        wire.MovedEnvelope: State.CLOSED,
         wire.LostEnvelope: State.OPEN,
     },
     State.CLOSED: {},
@@ -187,6 +196,7 @@ FEATURE_OF: Mapping[type, str] = {
     wire.RestartEnvelope: RESTART,
     wire.LostEnvelope: LOST,
     wire.ColumnPatchEnvelope: COLUMNS,
+    wire.MovedEnvelope: MOVED,
 }
 
 # The client counts and acknowledges these; until then, the server keeps them.
@@ -199,6 +209,11 @@ COUNTED = (
     wire.GameEnvelope,
     wire.LostEnvelope,
 )
+
+
+def is_moved_address(address: str) -> bool:
+    """Return whether a text can be the address in a `MovedEnvelope`; who connects reads it."""
+    return 0 < len(address) <= MAX_ADDRESS and address.isascii() and address.isprintable()
 
 
 def prologue(offered: Sequence[str], selected: str = SUBPROTOCOL) -> bytes:
