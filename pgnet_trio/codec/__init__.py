@@ -24,11 +24,13 @@ from pgnet_trio.codec.conversion import (
     to_plain,
 )
 from pgnet_trio.codec.faults import MAX_DEPTH
+from pgnet_trio.codec.packed import Packed, pack, unpack
 from pgnet_trio.codec.plain_data import Int64, ShallowDict, count_nested, is_plain
 
 __all__ = [
     "MAX_DEPTH",
     "Int64",
+    "Packed",
     "ShallowDict",
     "check_model",
     "count_nested",
@@ -41,6 +43,8 @@ __all__ = [
     "from_parsed",
     "from_plain",
     "is_plain",
+    "pack",
     "plain",
     "to_plain",
+    "unpack",
 ]

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from pgnet_trio.codec import pack, unpack
 from pgnet_trio.errors import CodecError, ProtocolError
 from pgnet_trio.messages import PLAYERS, Packet, Push, Response
 from pgnet_trio.patch import apply
@@ -39,6 +40,7 @@ from pgnet_trio.protocol.v2 import ClientProtocol, ServerProtocol, State
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 from pgnet_trio.protocol.v2.features import FEATURES, LOST
+from pgnet_trio.protocol.v2.packed_delivery import PackedDelivery
 from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, ServerDelivery
 from pgnet_trio.protocol.v2.states import WINDOW
 from tests.kit.protocol_pair import TOKEN, Requests, Seen, make_client, make_server
@@ -606,6 +608,22 @@ class Drops(RuleBasedStateMachine):
             self.change_game()
         elif then == "return":
             self.everything_arrives()
+
+    # A game's room goes along, and shows its state anew.
+    @precondition(lambda self: self.session_open)
+    @rule(carried=st.integers(0, 3), arrives=st.booleans())
+    def move(self, carried: int, arrives: bool) -> None:
+        packed = unpack(pack(self.to_client.export(), 1), PackedDelivery, 1)
+        # The server before says what it has, and then where the session is; or it does not get
+        # that far.
+        self.carry(carried)
+        while arrives and self.down:
+            self.arrive_at_the_client()
+        self.to_client = self.make_delivery(WINDOW)
+        self.to_client.adopt(packed)
+        self.connect()
+        if self.shown is not None:
+            self.to_client.show(Seen(self.shown))
 
     @rule()
     def throw_the_state_away(self) -> None:

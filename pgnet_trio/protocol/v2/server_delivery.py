@@ -37,6 +37,7 @@ from pgnet_trio.protocol.v2.lost_pushes import (
     join_stand_ins,
     pushes_to_drop,
 )
+from pgnet_trio.protocol.v2.packed_delivery import PackedDelivery
 from pgnet_trio.protocol.v2.states import ACKNOWLEDGE_AFTER, MAX_ENVELOPE_SIZE, WINDOW
 
 if TYPE_CHECKING:
@@ -156,6 +157,56 @@ class ServerDelivery:
         self._shown_after = 0
         self._state_after = 0
         self._version = 0
+
+    def export(self) -> PackedDelivery:
+        """Return what another server needs to go on; the client resumes the session there.
+
+        Up to there this one may go on sending what it has: all that counts is exported as if it
+        had been sent, and none of it as if it had arrived. A state that waits is dropped, because
+        the other server will use the next version for another state.
+        """
+        self._snapshot = self._shown = self._too_long = None
+        return PackedDelivery(
+            features=tuple(sorted(self.features)),
+            last_request=self.last_request,
+            max_envelope_size=self.max_envelope_size,
+            acknowledged=self._acknowledged,
+            entries=tuple(self._entries),
+            kinds=tuple(self._kinds),
+            unsettled=tuple(self._unsettled),
+            quiet=dict(self._quiet),
+            settled=tuple(self._settled),
+            carried_out=self._carried_out,
+            state_after=self._state_after,
+            version=self._version,
+            dropped=self.dropped,
+        )
+
+    def adopt(self, packed: PackedDelivery) -> None:
+        """Go on with what another server's delivery has exported; this one has to be new.
+
+        Nothing leaves until the client has resumed the session.
+
+        Raises:
+            CodecError: It cannot be a delivery.
+        """
+        packed.check()
+        self.features = frozenset(packed.features)
+        self.last_request = packed.last_request
+        self.max_envelope_size = packed.max_envelope_size
+        self.dropped = packed.dropped
+        self._acknowledged = packed.acknowledged
+        self._entries, self._kinds = list(packed.entries), list(packed.kinds)
+        self._bytes = sum(map(len, packed.entries)) + ENTRY_OVERHEAD * packed.count
+        self._stand_ins = packed.stand_ins
+        # Any of it may have been sent since, and so the client may say that it has it.
+        self._sent = packed.count
+        self._unsettled = dict.fromkeys(packed.unsettled)
+        self._quiet = dict(packed.quiet)
+        self._settled = list(packed.settled)
+        self._carried_out = packed.carried_out
+        self._state_after = packed.state_after
+        self._version = packed.version
 
     @property
     def unacknowledged(self) -> int:
