@@ -1,4 +1,4 @@
-"""Password records: Argon2id, and the SHA-256 records that save files of PGNet 0.2 hold."""
+"""Password records: Argon2id, SHA-256 for random passwords, and the SHA-256 of PGNet 0.2."""
 
 from __future__ import annotations
 
@@ -36,13 +36,16 @@ QUICK_KIBIBYTES = 64
 
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
+RANDOM_PASSWORD = re.compile(r"random:[A-Za-z0-9_-]{43}", re.ASCII)
+RANDOM_RECORD = re.compile(r"\$random\$[0-9a-f]{64}", re.ASCII)
+
 
 class PasswordHasher:
     """Makes password records, and checks passwords against them.
 
     Hashing takes tens of milliseconds and `memlimit` bytes of memory, on purpose: call it in a
     thread, and only a few times at once, unless it `is_quick`. Checking costs what making the
-    record cost.
+    record cost. A random password needs none of that, since nobody can guess it.
 
     Args:
         opslimit: Passes over the memory.
@@ -80,6 +83,8 @@ class PasswordHasher:
         Raises:
             CryptoError: The password is not valid Unicode, or there was not enough memory.
         """
+        if _is_random(password):
+            return _random_record(password)
         secret = _encode(password)
         try:
             record = crypto_pwhash_str_alg(
@@ -107,6 +112,8 @@ class PasswordHasher:
                 raise CryptoError("the password record with a salt is no SHA-256 in hex")
             digest = hashlib.sha256(_encode(salt + password)).hexdigest()
             return hmac.compare_digest(digest, record)
+        if RANDOM_RECORD.fullmatch(record):
+            return hmac.compare_digest(_random_record(password), record)
         if not ARGON2ID.fullmatch(record):
             raise CryptoError("the password record without a salt is none of Argon2id")
         try:
@@ -114,14 +121,16 @@ class PasswordHasher:
         except nacl.exceptions.InvalidkeyError:
             return False
 
-    def is_quick(self, record: str | None = None) -> bool:
+    def is_quick(self, record: str | None = None, *, password: str = "") -> bool:
         """Return whether hashing takes so little time that no thread is worth it.
 
         Args:
             record: The record that a password is to be checked against; None for a new one.
+            password: The password that gets a new record.
         """
         if record is None:
-            return self._memlimit // 1024 * self._opslimit <= QUICK_KIBIBYTES
+            kibibytes = self._memlimit // 1024 * self._opslimit
+            return kibibytes <= QUICK_KIBIBYTES or _is_random(password)
         parameters = ARGON2ID.fullmatch(record)
         # All others take no time: a SHA-256, or no record at all.
         return parameters is None or int(parameters[1]) * int(parameters[2]) <= QUICK_KIBIBYTES
@@ -135,9 +144,26 @@ class PasswordHasher:
         if parameters := ARGON2ID.fullmatch(record):
             kibibytes, passes = map(int, parameters.groups())
             return kibibytes < self._memlimit // 1024 or passes < self._opslimit
+        if RANDOM_RECORD.fullmatch(record):
+            return False
         if SHA256.fullmatch(record):
             return True
         raise CryptoError("the password record is neither of Argon2id nor a SHA-256 in hex")
+
+
+def _is_random(password: str) -> bool:
+    """Return whether a password is one that a program has made: ``random:`` and 43 characters.
+
+    They are those of 32 random bytes in base64url. No person types that, and what is not in this
+    form counts as typed, however long it is.
+    """
+    return RANDOM_PASSWORD.fullmatch(password) is not None
+
+
+def _random_record(password: str) -> str:
+    """Return the record of a random password, of which there are too many to try."""
+    digest = hashlib.sha256(b"pgnet_trio random password\0" + _encode(password))
+    return f"$random${digest.hexdigest()}"
 
 
 def normalize_password(password: str) -> str:

@@ -127,13 +127,15 @@ class PasswordChecks:
 
     # Hashes
 
-    def is_quick(self, record: UserRecord | None = None) -> bool:
+    def is_quick(self, password: str, record: UserRecord | None = None) -> bool:
         """Whether a password is hashed at once, with no thread and no turn to wait for.
 
         Args:
+            password: The password.
             record: The record that it is checked against; None for a new user.
         """
-        return self._hasher.is_quick(None if record is None else record.password)
+        kept = None if record is None else record.password
+        return self._hasher.is_quick(kept, password=password)
 
     async def hash(self, password: str, *, address: str | None = None) -> str:
         """Return the record of a new password.
@@ -150,7 +152,7 @@ class PasswordChecks:
             lambda: None,
             self._hasher.hash,
             normalize_password(password),
-            quick=self.is_quick(),
+            quick=self.is_quick(password),
         )
         return record
 
@@ -173,7 +175,11 @@ class PasswordChecks:
 
         check()
         record: str = await self._run(
-            address, count, self._hasher.hash, normalize_password(password), quick=self.is_quick()
+            address,
+            count,
+            self._hasher.hash,
+            normalize_password(password),
+            quick=self.is_quick(password),
         )
         return record
 
@@ -199,7 +205,7 @@ class PasswordChecks:
                 password,
                 record.salt,
                 record.password,
-                quick=self.is_quick(record),
+                quick=self.is_quick(password, record),
             )
             if right:
                 return password

@@ -33,7 +33,7 @@ const NORMAL = 1000;
 export class Connection {
   #environment;
   #owner;
-  #makeProtocol;
+  #prepared;
   #socket;
   /** @type {Protocol | null} */
   #protocol = null;
@@ -46,13 +46,12 @@ export class Connection {
   /**
    * @param {Environment} environment Sockets, clocks and timers.
    * @param {string} url Where the server is.
-   * @param {() => Protocol} makeProtocol Makes the protocol, once the socket is open.
+   * @param {() => Protocol} makeProtocol Makes the protocol.
    * @param {ConnectionOwner} owner Whom it tells.
    */
   constructor(environment, url, makeProtocol, owner) {
     this.#environment = environment;
     this.#owner = owner;
-    this.#makeProtocol = makeProtocol;
     this.#lastHeard = environment.now();
     let socket;
     try {
@@ -67,6 +66,8 @@ export class Connection {
     socket.onmessage = (event) => this.#take(event.data);
     // An error ends a socket. In a browser its close follows; Node.js leaves that out at times.
     socket.onclose = socket.onerror = () => this.#end(new ConnectFailed("the connection was lost"));
+    // While the browser connects: making the keys takes as long as that does.
+    this.#prepared = makeProtocol();
   }
 
   /** The protocol; null before the socket is open. */
@@ -111,7 +112,7 @@ export class Connection {
       );
       return;
     }
-    this.#protocol = this.#makeProtocol();
+    this.#protocol = this.#prepared;
     this.#lastHeard = this.#environment.now();
     this.#watch();
     this.flush();

@@ -7,7 +7,11 @@
 import { checkNames } from "./options.js";
 
 // A username has 3 to 20 letters or digits. Characters that are read as others are left out.
-const CHARACTERS = "abcdefghjkmnpqrstuvwxyz23456789";
+const READABLE = "abcdefghjkmnpqrstuvwxyz23456789";
+// By this form a server knows a password that nobody can guess, and that it need not make costly.
+const BASE64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+const RANDOM = "random:";
+const RANDOM_LENGTH = 43;
 const KEY = "pgnet.guest";
 
 /**
@@ -40,7 +44,10 @@ export function guest(options = {}) {
   } catch {
     // A browser may refuse its storage, or somebody else may have written there.
   }
-  const made = { username: username ?? `guest${randomText(6)}`, password: randomText(26) };
+  const made = {
+    username: username ?? `guest${randomText(6, READABLE)}`,
+    password: RANDOM + randomText(RANDOM_LENGTH, BASE64URL),
+  };
   try {
     (storage ?? localStorage).setItem(key, JSON.stringify(made));
   } catch {
@@ -49,13 +56,16 @@ export function guest(options = {}) {
   return { ...made, ...where };
 }
 
-/** @param {number} length */
-function randomText(length) {
+/**
+ * @param {number} length
+ * @param {string} characters
+ */
+function randomText(length, characters) {
   let text = "";
   while (text.length < length) {
     for (const byte of crypto.getRandomValues(new Uint8Array(length))) {
       // Each character as often as any other.
-      if (byte < 256 - (256 % CHARACTERS.length) && text.length < length) text += CHARACTERS[byte % CHARACTERS.length];
+      if (byte < 256 - (256 % characters.length) && text.length < length) text += characters[byte % characters.length];
     }
   }
   return text;

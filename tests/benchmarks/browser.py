@@ -68,29 +68,42 @@ async def _play_rally(link: Link, url: str) -> list[float]:
     return max(found, key=lambda times: times[0])[WARM_HITS:]
 
 
+async def _open_by_turns(link: Link, folder: Path, rounds: int) -> tuple[list[float], list[float]]:
+    """Return the times of cold openings of a game's page, and those of a bare one in between."""
+    game = "examples/tictactoe.py:TicTacToe"
+    opened, bare = [], []
+    async with (
+        _serving(game, "examples/web/tictactoe", folder) as url,
+        _serving(game, "tests/benchmarks/bare_page", folder) as bare_url,
+    ):
+        for _ in range(rounds + 1):
+            bare.append(await _open_cold(link, bare_url))
+            opened.append(await _open_cold(link, url))
+    return opened[1:], bare[1:]
+
+
 async def _measure(
     program: Browser, rounds: int, progress: Callable[[str], None]
-) -> tuple[list[float], list[float]]:
+) -> tuple[list[float], list[float], list[float]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with connected(program) as link:
-            progress(f"{rounds} cold openings of tic-tac-toe")
-            table = ("examples/tictactoe.py:TicTacToe", "examples/web/tictactoe")
-            async with _serving(*table, folder) as url:
-                opened = [await _open_cold(link, url) for _ in range(rounds + 1)]
+            progress(f"{rounds} cold openings of tic-tac-toe, and of a bare page")
+            opened, bare = await _open_by_turns(link, folder, rounds)
             progress(f"{HITS} hits between two windows")
             rally = ("tests.benchmarks.rally:Rally", "tests/benchmarks/rally_page")
             async with _serving(*rally, folder) as url:
-                return opened[1:], await _play_rally(link, url)
+                return opened, bare, await _play_rally(link, url)
 
 
 def browser(*, rounds: int, progress: Callable[[str], None]) -> Report:
     """Measure pages in Chromium, with the server in a process of its own."""
     # A browser has some ten processes, which would all be on the core that is left to clients.
     with on_all_cores(), started("chromium") as program:
-        opened, there_and_back = trio.run(_measure, program, rounds, progress)
+        opened, bare, there_and_back = trio.run(_measure, program, rounds, progress)
     moves = [time / 2 for time in there_and_back]
     opening, move = statistics.median(opened), statistics.median(moves)
+    least = statistics.median(bare)
     late = statistics.quantiles(moves, n=100)[98]
     return Report(
         title="Pages in a browser",
@@ -98,17 +111,21 @@ def browser(*, rounds: int, progress: Callable[[str], None]) -> Report:
         head=["what", "p50, ms", "worst, ms"],
         rows=[
             ["opening the page to the first state, cold", f"{opening:.0f}", f"{max(opened):.0f}"],
+            ["a bare page, to its WebSocket, cold", f"{least:.0f}", f"{max(bare):.0f}"],
             ["from a move in one window to the new state in another", f"{move:.2f}", f"{late:.2f}"],
         ],
         notes=[
             "Chromium, headless, over loopback, with the server in another process. Each opening "
             "has a profile of its own, a log-in with a new account, and begins with the first byte "
             "of the page's request; the first one, which warms the browser up, is left out.",
+            "The bare page takes turns with the other. It has nothing but a script of three lines, "
+            "which opens a WebSocket. What the other takes beyond that is the client, the log-in "
+            "and the game; the rest is the browser and the machine.",
             "A move is one that wants an answer; the states that others cause come at most "
             "`sync_rate` times a second. It is half of the way there and back; its worst is the "
             "99th percentile.",
         ],
-        measured={"opened": opened, "moves": moves},
+        measured={"opened": opened, "bare": bare, "moves": moves},
         verdicts=[
             Verdict("opening a page", 300, opening, "ms"),
             Verdict("a move from window to window", 5, move, "ms"),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 
 import nacl.exceptions
+import nacl.pwhash
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -48,6 +50,50 @@ def test_record_holds_neither_the_password_nor_a_salt_that_repeats() -> None:
     assert first != second
     assert first.startswith("$argon2id$")
     assert "correct" not in first
+
+
+def random_password() -> str:
+    return f"random:{secrets.token_urlsafe(32)}"
+
+
+def test_a_random_password_is_hashed_in_no_time() -> None:
+    hasher, password = PasswordHasher(), random_password()
+    record = hasher.hash(password)
+    assert hasher.is_quick(password=password)
+    assert hasher.is_quick(record)
+    assert not hasher.needs_upgrade(record)
+    assert password.removeprefix("random:") not in record
+    assert hasher.verify(password, "", record)
+    for other in (random_password(), password.removeprefix("random:"), ""):
+        assert not hasher.verify(other, "", record)
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "",
+        "random:",
+        f"random:{'a' * 42}",
+        f"random:{'a' * 44}",
+        f"random:{'a' * 43}\n",
+        f"random:{'a' * 42}=",
+        f"random:{'a' * 42}\u0661",
+        f"Random:{'a' * 43}",
+        f" random:{'a' * 43}",
+        "a" * 50,
+    ],
+)
+def test_every_other_password_is_hashed_like_those_that_people_type(password: str) -> None:
+    hasher = PasswordHasher()
+    assert not hasher.is_quick(password=password)
+    assert hasher.hash(password).startswith("$argon2id$v=19$m=65536,t=2,p=1$")
+
+
+def test_a_random_password_that_was_hashed_like_others_still_fits() -> None:
+    password = random_password()
+    record = nacl.pwhash.argon2id.str(password.encode(), opslimit=1, memlimit=8192).decode()
+    assert WEAK.verify(password, "", record)
+    assert not WEAK.verify(random_password(), "", record)
 
 
 def test_default_is_what_libsodium_calls_interactive() -> None:

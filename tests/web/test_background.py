@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
 
+from pgnet_trio.crypto import PasswordHasher
+from tests.kit.hosting import cheap_environment
 from tests.web.hosting import Table, gated, serving
 from tests.web.node import needs_packages
 from tests.web.page import PageError, open_page
@@ -154,7 +159,7 @@ async def test_guests() -> None:
         guest, kept = await page("guest", {}, {}, "")
         assert guest["username"].isalnum()
         assert 3 <= len(guest["username"]) <= 20
-        assert len(guest["password"]) == 26
+        assert re.fullmatch(r"random:[A-Za-z0-9_-]{43}", guest["password"])
         assert [json.loads(text) for text in kept.values()] == [guest]
         # A name of one's own, and another server, each have a password of their own.
         named, kept = await page("guest", {"username": "ann"}, kept, "")
@@ -174,6 +179,22 @@ async def test_guests() -> None:
         assert odd["username"].startswith("guest")
         with pytest.raises(PageError, match=r"guest: expected only username, .*, got name"):
             await page("guest", {"name": "ann"}, {}, "")
+
+
+async def test_the_password_of_a_guest_costs_the_server_nothing() -> None:
+    async def run(function: Any, *args: Any, **options: Any) -> Any:
+        assert not isinstance(getattr(function, "__self__", None), PasswordHasher)
+        return await run_blocking(function, *args, **options)
+
+    run_blocking = cheap_environment().run_blocking
+    environment = attrs.evolve(
+        cheap_environment(), run_blocking=run, password_hasher=PasswordHasher()
+    )
+    async with serving(environment=environment) as server, open_page() as page:
+        guest, _ = await page("guest", {}, {}, "")
+        for _ in range(2):  # a new user, and one that is known
+            await page.log_in(server.port, guest["username"], password=guest["password"])
+            await page("disconnect")
 
 
 async def test_sleep_of_the_machine_counts_in_the_clock_of_the_room() -> None:

@@ -302,13 +302,20 @@ class Login:
             found = accounts.check(log_in, trusted=self._trusted)
             if found == "new":
                 record = await self._while_connected(
-                    passwords.is_quick(), passwords.hash_new, log_in.password, address
+                    passwords.is_quick(log_in.password),
+                    passwords.hash_new,
+                    log_in.password,
+                    address,
                 )
                 with accounts.registering(log_in, record) as changes:
                     await context.archive.write(changes)
             elif isinstance(found, UserRecord):
                 password = await self._while_connected(
-                    passwords.is_quick(found), passwords.verify, log_in, found, address
+                    passwords.is_quick(log_in.password, found),
+                    passwords.verify,
+                    log_in,
+                    found,
+                    address,
                 )
                 if password is None:
                     raise AccountRefusal("The password is not right.", ReasonCode.WRONG_PASSWORD)
