@@ -10,6 +10,7 @@ from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts
 from pgnet_trio.server.games.archive import Archive
+from pgnet_trio.server.games.claims import RoomClaims
 from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import Saves
 from pgnet_trio.server.http.pages import Pages
@@ -34,6 +35,7 @@ class ServerContext:
         archive: The save file.
         saves: What is saved of the games, and when.
         games: The games.
+        claims: Says what becomes of a game that is not in the lobby.
         sessions: The sessions.
         arrivals: How often each address connects.
         counts: The connections that were let in.
@@ -50,6 +52,7 @@ class ServerContext:
     archive: Archive
     saves: Saves
     games: GameRegistry
+    claims: RoomClaims
     sessions: SessionRegistry
     arrivals: ArrivalPace
     counts: ConnectionCounts

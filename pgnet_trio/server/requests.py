@@ -14,6 +14,7 @@ from pgnet_trio.errors import CodecError, StorageError
 from pgnet_trio.messages import Packet, Request, Response, Status, note_code
 from pgnet_trio.protocol.v2.features import DIRECTORY, REJOIN
 from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.games.claims import Elsewhere, Make, Restore
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword, check_password
 from pgnet_trio.server.refusals import SHUTTING_DOWN, CodedRefusal, JoinRefused, RoomClosed, refused
 
@@ -218,13 +219,28 @@ def _size_of(name: str, game: dict[str, Any]) -> float:
 async def _create_game(
     context: ServerContext, session: Session, name: str, password: str, options: dict[str, Any]
 ) -> Response:
-    context.games.lobby.check_free(session.username)
-    context.games.lobby.check_new(name)
-    if context.saves.saved_game(name) is not None:
-        raise LobbyRefusal(
-            f"There is a saved game {name!r}; join it, or take another name.", ReasonCode.NAME_TAKEN
-        )
-    return await _create(context, session, name, password, options)
+    lobby = context.games.lobby
+    lobby.check_free(session.username)
+    lobby.check_new(name)
+    async with context.games.reservations.holding(name):
+        # Another user may have made it while this one waited.
+        lobby.check_new(name)
+        try:
+            claim = await context.claims.claim(name, None, make=True)
+        except WrongPassword:
+            claim = None
+        if isinstance(claim, Elsewhere):
+            raise LobbyRefusal(
+                f"There is a game {name!r} already; join it, or take another name.",
+                ReasonCode.NAME_TAKEN,
+            )
+        if not isinstance(claim, Make):
+            raise LobbyRefusal(
+                f"There is a saved game {name!r}; join it, or take another name.",
+                ReasonCode.NAME_TAKEN,
+            )
+        await _make(context, session, name, password, options)
+    return await _begin(context, session, name, password)
 
 
 @_request(Request.JOIN_GAME, name="", password="", spectate=False, options=_no_options)
@@ -247,34 +263,58 @@ async def _join_game(
         # the game only after it had asked.
         return _joined(session, there, {}, spectate=spectate)
     context.games.lobby.check_free(session.username)
+    if context.games.lobby.get(name) is None:
+        async with context.games.reservations.holding(name):
+            # Another user may have made it while this one waited.
+            if context.games.lobby.get(name) is None:
+                is_new = await _open(context, session, name, password, options)
+                if is_new:
+                    return await _begin(context, session, name, password, spectate=spectate)
     entry = context.games.lobby.get(name)
-    saved = context.saves.saved_game(name) if entry is None else None
     if entry is not None:
         _check_password(context, session, name, entry.password, password)
-    elif saved is not None:
-        # The game crashed, or could not be made when the server started. Nobody has it made who
-        # may not join it.
-        _check_password(context, session, name, saved.password, password)
-        await context.games.open_saved_game(saved, insist=session.is_admin)
-    else:
-        context.games.lobby.check_new(name)
-        return await _create(context, session, name, password, options, spectate=spectate)
     return await _join(context, session, name, password, spectate=spectate)
 
 
-async def _create(
-    context: ServerContext,
-    session: Session,
-    name: str,
-    password: str,
-    options: dict[str, Any],
-    *,
-    spectate: bool = False,
-) -> Response:
+async def _open(
+    context: ServerContext, session: Session, name: str, password: str, options: dict[str, Any]
+) -> bool:
+    """Make a game that is not in the lobby, or go on with its save; return whether it is new."""
+    username, address = session.username, session.client.address
+    unheard = context.passwords.check_guesses(username, address)
+    try:
+        claim = await context.claims.claim(name, None if unheard else password, make=True)
+    except WrongPassword:
+        if unheard:
+            raise LobbyRefusal(unheard, ReasonCode.TOO_MANY_ATTEMPTS) from None
+        context.passwords.note_wrong_guess(username, address)
+        raise
+    if isinstance(claim, Restore):
+        # The game crashed, or could not be made when the server started.
+        await context.games.open_saved_game(claim.game, insist=session.is_admin)
+        return False
+    if isinstance(claim, Elsewhere):
+        raise LobbyRefusal(f"The game {name!r} is at {claim.address}.", ReasonCode.UNKNOWN_GAME)
+    context.games.lobby.check_new(name)
+    await _make(context, session, name, password, options)
+    return True
+
+
+async def _make(
+    context: ServerContext, session: Session, name: str, password: str, options: dict[str, Any]
+) -> None:
+    """Make a new game, whose name this holds."""
     games = context.games
     games.check_quota(session.username, options)
     # No await between the check and the game's place in the lobby.
     await games.open_game(name, password, options=options, creator=session.username)
+
+
+async def _begin(
+    context: ServerContext, session: Session, name: str, password: str, *, spectate: bool = False
+) -> Response:
+    """Let a user into the game that was just made for them."""
+    games = context.games
     entry = games.lobby.get(name)
     try:
         response = await _join(context, session, name, password, spectate=spectate)

@@ -35,6 +35,7 @@ from pgnet_trio.server.connections.listeners import accept_connections, open_lis
 from pgnet_trio.server.connections.serving import handle_socket
 from pgnet_trio.server.context import ServerContext
 from pgnet_trio.server.games.archive import Archive
+from pgnet_trio.server.games.claims import LocalClaims
 from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import SaveMemory, Saves
 from pgnet_trio.server.http.pages import Pages
@@ -363,6 +364,7 @@ class Run:
             archive=loaded.archive,
             saves=saves,
             games=games,
+            claims=LocalClaims(saves),
             sessions=SessionRegistry(options, games.lobby, services),
             arrivals=ArrivalPace(options.limits.max_logins_per_address),
             counts=ConnectionCounts(options.limits),

@@ -39,7 +39,9 @@ SERVER_LAYERS = (
     "games.lobby",
     "games.archive",
     "games.failures",
+    "games.reservations",
     "games.saves",
+    "games.claims",
     "games.registry",
     # What the servers of a cluster share: the interface, then the three engines but that in memory,
     # which is a part of the test kit.

@@ -612,7 +612,7 @@ class Drops(RuleBasedStateMachine):
     # A game's room goes along, and shows its state anew.
     @precondition(lambda self: self.session_open)
     @rule(carried=st.integers(0, 3), arrives=st.booleans())
-    def move(self, carried: int, arrives: bool) -> None:
+    def move_to_another_delivery(self, carried: int, arrives: bool) -> None:
         packed = unpack(pack(self.to_client.export(), 1), PackedDelivery, 1)
         # The server before says what it has, and then where the session is; or it does not get
         # that far.

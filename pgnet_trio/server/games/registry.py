@@ -15,6 +15,7 @@ from pgnet_trio.messages import wall_clock
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.games.failures import MAX_LOADS, FailedLoads, FailureLog
 from pgnet_trio.server.games.lobby import GameEntry, Lobby, LobbyRefusal
+from pgnet_trio.server.games.reservations import Reservations
 from pgnet_trio.server.games.saves import unpack
 from pgnet_trio.server.refusals import (
     CLOSED,
@@ -66,6 +67,7 @@ class GameRegistry:
 
     Attributes:
         lobby: The games, and who is in which.
+        reservations: The names of which somebody decides what becomes of them.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class GameRegistry:
         # Trio's clock goes on steadily, whatever becomes of the system's.
         self._epoch = wall_clock.get()().timestamp() - trio.current_time()
         self.lobby: Lobby[RoomTask] = Lobby(lambda: int(self._now()))
+        self.reservations = Reservations()
         self._options = options
         self._make_room = make_room
         self._saves = saves

@@ -1,0 +1,95 @@
+"""Who may make, restore or find a game here: where one server becomes one of many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import attrs
+import trio
+
+from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.games.lobby import WrongPassword, check_password
+from pgnet_trio.storage.interface import SavedGame
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.games.saves import Saves
+
+__all__ = ["Claim", "Elsewhere", "LocalClaims", "Make", "Nowhere", "Restore", "RoomClaims"]
+
+
+@attrs.frozen
+class Make:
+    """There is no such game: it is the claimer's to make."""
+
+
+@attrs.frozen
+class Restore:
+    """The game is saved: it is the claimer's to go on with.
+
+    Attributes:
+        game: The save.
+    """
+
+    game: SavedGame
+
+
+@attrs.frozen
+class Elsewhere:
+    """Another server has the game.
+
+    Attributes:
+        address: Where clients find that server.
+    """
+
+    address: str
+
+
+@attrs.frozen
+class Nowhere:
+    """There is no such game, and none was to be made."""
+
+
+Claim: TypeAlias = Make | Restore | Elsewhere | Nowhere
+"""What became of a claim."""
+
+
+class RoomClaims(Protocol):
+    """Says of a game that is not in the lobby what is to become of it."""
+
+    async def claim(self, name: str, guess: str | None, *, make: bool) -> Claim:
+        """Claim a game; whoever asks holds its name (see `Reservations`).
+
+        Cancellation claims nothing.
+
+        Args:
+            name: The game's name.
+            guess: What the user gives as its password; None for a user who is not heard any more.
+            make: Whether to make it where there is none.
+
+        Raises:
+            WrongPassword: The game has another one; nothing was claimed.
+        """
+
+
+class LocalClaims:
+    """The claims of a server that shares its games with no other: what is saved is its own.
+
+    Args:
+        saves: Knows the saved games.
+    """
+
+    def __init__(self, saves: Saves) -> None:
+        self._saves = saves
+
+    async def claim(self, name: str, guess: str | None, *, make: bool) -> Claim:
+        """Claim a game; see `RoomClaims.claim`."""
+        await trio.lowlevel.checkpoint()
+        saved = self._saves.saved_game(name)
+        if saved is None:
+            return Make() if make else Nowhere()
+        # Nobody has a game loaded who may not join it.
+        if guess is not None:
+            check_password(name, saved.password, guess)
+        elif saved.password:
+            raise WrongPassword(f"The game {name!r} has a password.", ReasonCode.WRONG_PASSWORD)
+        return Restore(saved)
