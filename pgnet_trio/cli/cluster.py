@@ -63,35 +63,25 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     parser.description = "Look at the servers of a cluster, or have one give its games to others."
     parser.epilog = EXAMPLES
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    status = _add(actions, "status", "show the servers, their leases, rooms and players", _status)
-    drain = _add(actions, "drain", "have a server give its games away, and end", _drain)
-    drain.add_argument("node", metavar="NODE", help="the server's name, address or number")
-    for each in (status, drain):
-        each.add_argument(
+    for name, (summary, action) in _ACTIONS.items():
+        command = actions.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.set_defaults(parser=command, action=action, run=run)
+        if action is _drain:
+            command.add_argument("node", metavar="NODE", help="its name, address or number")
+        command.add_argument(
             "url",
             metavar="URL",
             nargs="?",
             help="the database, as postgresql://user@host/database, or the save file; otherwise "
             f"what is in the environment variable {VARIABLE}",
         )
-
-
-def _add(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    summary: str,
-    action: Callable[[argparse.Namespace], int],
-) -> argparse.ArgumentParser:
-    command = actions.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    command.set_defaults(parser=command, action=action, run=run)
-    return command
 
 
 def run(options: argparse.Namespace) -> int:
@@ -218,3 +208,9 @@ def _row(node: Node, picture: _Picture) -> tuple[str, ...]:
         f"{picture.players[node.id]:,}",
         f"{node.load:g}",
     )
+
+
+_ACTIONS = {
+    "status": ("show the servers, their leases, rooms and players", _status),
+    "drain": ("have a server give its games away, and end", _drain),
+}

@@ -241,7 +241,8 @@ async def test_a_machine_that_has_slept_knows_at_once(
 ) -> None:
     north = Seat(database, "north")
     async with running(north):
-        await trio.sleep(100)
+        # Not while a lease is being renewed.
+        await trio.sleep(101)
         north.sleeps = 60.0
         assert not north.node.holds()
         # The database has not slept.
@@ -362,35 +363,37 @@ async def test_the_engine_is_tidied(
 
 
 async def test_an_answer_from_before_a_lapse_does_not_count(
-    autojump_clock: MockClock, database: SimulatedDatabase
+    autojump_clock: MockClock, database: SimulatedDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     north, south = Seat(database, "north"), Seat(database, "south")
     claims: list[Any] = []
+
+    async def claim() -> None:
+        claims.append(await north.node.claim("table", new=ROOM))
+
+    async def refuse(node: int, *, load: float) -> Any:
+        await trio.lowlevel.checkpoint()
+        raise EngineUnavailable("As the test wants it.")
+
     async with running(north, south) as nursery:
-        north.engine.answer_delay = 0.4
-
-        async def claim() -> None:
-            claims.append(await north.node.claim("table", new=ROOM))
-
-        await trio.sleep(LEASE / 2 + 1)
-        north.engine.answer_delay = 4.0
-        nursery.start_soon(claim)
-        await trio.sleep(0.1)
-        north.engine.answer_delay = 0.4
-        # The machine sleeps before the answer comes, and somebody else gets the room.
-        north.sleeps = 2 * LEASE
-        database.jump(2 * LEASE)
-        await south.engine.renew(south.node.id)
-        await trio.sleep(3 * LEASE)
-        assert north.owner.said == ["hold", "go on"]
-        found = await south.node.claim("table", new=ROOM)
-        if claims:
-            # It has asked again, since the lease was back.
-            (claimed,) = claims
-            assert isinstance(claimed, Created | Found)
-            assert isinstance(found, Found)
-        else:
-            raise AssertionError("the claim was to be asked for again")
+        with monkeypatch.context() as patch:
+            patch.setattr(north.engine, "renew", refuse)
+            await trio.sleep(LEASE - 1)
+            north.engine.answer_delay = 5.0
+            nursery.start_soon(claim)
+            await trio.sleep(0.5)
+            north.engine.answer_delay = 0.0
+            await trio.sleep(1)
+            assert north.owner.said == ["hold"]
+            # Meanwhile another node has the room.
+            assert isinstance(await south.node.claim("table", new=ROOM), Created)
+        await trio.sleep(1)
+        assert north.node.holds()
+        assert claims == []
+        await trio.sleep(LEASE)
+        (found,) = claims
+        assert isinstance(found, Found)
+        assert found.node.id == south.node.id
 
 
 async def test_a_room_that_nobody_here_knows_is_restored(
@@ -577,24 +580,38 @@ async def test_a_session_that_is_somewhere_else_by_now_is_not_taken(
         assert south.owner.sessions == []
 
 
+@pytest.mark.parametrize("is_handed_over", [False, True])
 async def test_a_room_that_comes_while_the_lease_is_renewed_stays(
     autojump_clock: MockClock,
     database: SimulatedDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    is_handed_over: bool,
 ) -> None:
     """A renewal whose answer was lost lists the rooms next time, perhaps too early for this one."""
-    north = Seat(database, "north")
-    async with running(north):
-        await trio.sleep(LEASE)
+    north, south = Seat(database, "north"), Seat(database, "south")
+    async with running(north, south):
+        await south.make("table 1")
+        await trio.sleep(LEASE + 1)
+        # The answer to the next renewal is lost, and that to the one after it is slow.
+        renew = north.engine.renew
+
+        async def renew_slowly(node: int, *, load: float) -> Any:
+            lease = await renew(node, load=load)
+            await trio.sleep(1)
+            return lease
+
+        monkeypatch.setattr(north.engine, "renew", renew_slowly)
         north.engine.lost_answers = 1
+        await trio.sleep(LEASE / RENEWALS - 1 + RETRY + 0.1)
+        # A room comes while it is under way.
+        if is_handed_over:
+            name, epoch = "table 1", await hand_over(south, north, "table 1", [])
+        else:
+            name, epoch = "table 2", await north.make("table 2")
         await trio.sleep(LEASE / RENEWALS)
-        # The next one is slow; a room is made while its answer is under way.
-        north.engine.answer_delay = 1.0
-        await trio.sleep(RETRY + 0.1)
-        north.engine.answer_delay = 0.0
-        epoch = await north.make("table")
-        await trio.sleep(LEASE / RENEWALS)
-        assert north.owner.rooms == {"table": epoch}
-        claim = await north.node.claim("table")
+        assert "go on" in north.owner.said
+        assert north.owner.rooms == {name: epoch}
+        claim = await north.node.claim(name)
         assert isinstance(claim, Found)
         assert claim.epoch == epoch
 
@@ -613,6 +630,29 @@ async def test_what_was_handed_to_a_dead_node_is_here_for_whoever_claims(
         assert isinstance(claim, Found)
         assert claim.node.id == north.node.id
         assert north.owner.opened == {"table": claim.epoch}
+
+
+async def test_what_became_of_a_change_is_found_out_after_an_outage(
+    autojump_clock: MockClock, database: SimulatedDatabase
+) -> None:
+    north = Seat(database, "north")
+
+    async def send(operation: bytes) -> None:
+        await north.engine.send_mail([north.node.id], b"once", operation=operation)
+
+    async with running(north):
+        await trio.sleep(LEASE / RENEWALS + 1)
+        first = north.engine.calls + 1
+        faults = ["lost", "lost", "refused", "refused"]
+        north.engine.faults = dict(enumerate(faults, first))
+        await north.node.settled(send)
+        assert north.owner.mail == []
+        await trio.sleep(1)
+        assert north.owner.mail == [b"once"]
+        # Where nothing can have happened, that is said at once.
+        north.engine.faults = {north.engine.calls + 1: "refused"}
+        with pytest.raises(EngineUnavailable):
+            await north.node.settled(send)
 
 
 async def test_nothing_is_done_twice_when_a_node_is_cut_off_for_an_hour(

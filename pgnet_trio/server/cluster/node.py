@@ -211,7 +211,9 @@ class LocalNode:
     def _begin(self, lease: Lease) -> None:
         self.id = lease.node
         logger.info(
-            "This server is the node %r of its cluster, number %d", self._profile.name, self.id
+            "This server is the node %r of its cluster, number %d",
+            one_line(self._profile.name),
+            lease.node,
         )
         self._note_lease(lease)
 
