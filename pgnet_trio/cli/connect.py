@@ -15,13 +15,11 @@ import trio
 from pgnet_trio import devclient
 from pgnet_trio.cli.arguments import transport_name
 from pgnet_trio.cli.game_class import load_game_class
-from pgnet_trio.cli.known_servers import add_options, known_servers, server_name, trusted_key
+from pgnet_trio.cli.known_servers import add_options, known_servers, server_names, trusted_key
 from pgnet_trio.cli.passwords import find_secret
 from pgnet_trio.cli.serve import DEFAULT_GAME
 from pgnet_trio.client import Client
-from pgnet_trio.client.address import parse_address
 from pgnet_trio.errors import PGNetError
-from pgnet_trio.messages import DEFAULT_PORT
 
 __all__ = ["run", "set_up"]
 
@@ -58,8 +56,8 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         "address",
         nargs="?",
         metavar="ADDRESS",
-        help="host, host:port, [v6]:port, ws://... or wss://...; without it, a server inside "
-        "this process is used",
+        help="host, host:port, [v6]:port, ws://... or wss://...; several with commas between them "
+        "for servers that look like one; without it, a server inside this process is used",
     )
     parser.add_argument(
         "--game",
@@ -103,13 +101,13 @@ def run(options: argparse.Namespace) -> int:
     """
     if options.address is not None:
         try:
-            name = server_name(parse_address(options.address, DEFAULT_PORT))
+            names = server_names(options.address)
         except ValueError as error:
             options.error(str(error))
     if options.forget:
         if options.address is None:
             options.error("--forget needs the ADDRESS to forget")
-        return _forget(options, name)
+        return _forget(options, names)
     client = _make_client(options)
     with _open_console() as console:
         logging.basicConfig(format="%(levelname)s %(message)s")
@@ -118,11 +116,13 @@ def run(options: argparse.Namespace) -> int:
         return trio.run(devclient.run, client, console)
 
 
-def _forget(options: argparse.Namespace, name: str) -> int:
+def _forget(options: argparse.Namespace, names: list[str]) -> int:
     servers = known_servers(options)
-    if not servers.forget(name):
-        raise PGNetError(f"{name} is not among the known servers in {servers.path}")
-    print(f"Forgot {name}; its key will be asked about again.")
+    forgotten = [name for name in names if servers.forget(name)]
+    if not forgotten:
+        raise PGNetError(f"{','.join(names)} is not among the known servers in {servers.path}")
+    for name in forgotten:
+        print(f"Forgot {name}; its key will be asked about again.")
     return 0
 
 

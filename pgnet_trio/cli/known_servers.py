@@ -14,7 +14,7 @@ import attrs
 import trio
 from platformdirs import user_data_path
 
-from pgnet_trio.client.address import Address, parse_address
+from pgnet_trio.client.address import Address, parse_addresses
 from pgnet_trio.client.server_key import ServerKey, fetch_server_key, fingerprint
 from pgnet_trio.errors import CryptoError, PGNetError
 from pgnet_trio.foreign_text import printable
@@ -33,6 +33,7 @@ __all__ = [
     "add_options",
     "public_key",
     "server_name",
+    "server_names",
     "trusted_key",
 ]
 
@@ -62,6 +63,15 @@ def server_name(address: Address, /) -> str:
     """Return a server's name in the file: ``host:port``, and the path where a URL has one."""
     resource = "" if address.resource == "/" else address.resource
     return f"{address}{resource}".replace(" ", "%20")
+
+
+def server_names(addresses: str, /) -> list[str]:
+    """Return the names of the servers at one or several addresses.
+
+    Raises:
+        AddressError: One of the addresses is none.
+    """
+    return [server_name(address) for address in parse_addresses(addresses, DEFAULT_PORT)]
 
 
 class KnownServers:
@@ -260,19 +270,31 @@ def trusted_key(options: argparse.Namespace, ask: Callable[[str], str] | None) -
     if options.verify_server_pubkey:
         return ServerKey(options.verify_server_pubkey, 2)
     servers = known_servers(options)
-    name = server_name(parse_address(options.address, DEFAULT_PORT))
-    known = servers.find(name)
+    names = server_names(options.address)
+    name = ",".join(names)
+    known = {each: found for each in names if (found := servers.find(each)) is not None}
     key = trio.run(_fetch, options)
-    if known is not None:
-        _compare(options, servers, name, known, key)
+    for found in known.values():
+        _compare(options, servers, name, found, key)
+    if len(known) == len(names):
+        return key
+    if known:
+        # They are one server, so the others have this key too, and must have it later.
+        _remember(servers, names, key)
         return key
     if key.protocol < options.minimum_protocol:
         raise UnknownServer(f"{printable(name)} speaks only protocol 1, so nothing was sent to it")
     _accept(options, ask, key, printable(name))
     if key.protocol > 1:
-        servers.add(name, key.pubkey)
-        print(f"Remembered {printable(name)} in {servers.path}", file=sys.stderr)
+        _remember(servers, names, key)
     return key
+
+
+def _remember(servers: KnownServers, names: list[str], key: ServerKey) -> None:
+    for name in names:
+        if servers.find(name) is None:
+            servers.add(name, key.pubkey)
+            print(f"Remembered {printable(name)} in {servers.path}", file=sys.stderr)
 
 
 async def _fetch(options: argparse.Namespace) -> ServerKey:

@@ -21,7 +21,7 @@ from pgnet_trio.cli.load_report import Progress, Report, Threshold, make_report,
 from pgnet_trio.cli.load_run import Bot, LoadClient, LoadRun
 from pgnet_trio.cli.passwords import find_secret
 from pgnet_trio.cli.process import allow_open_files
-from pgnet_trio.client.address import parse_address
+from pgnet_trio.client.address import parse_addresses
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.messages import DEFAULT_PORT, is_username_allowed
 
@@ -160,7 +160,7 @@ def run(options: argparse.Namespace) -> int:
         SystemExit: The arguments make no sense together.
     """
     try:
-        parse_address(options.address, DEFAULT_PORT)
+        parse_addresses(options.address, DEFAULT_PORT)
     except ValueError as error:
         options.error(str(error))
     prefix = f"load{secrets.token_hex(2)}" if options.prefix is None else options.prefix

@@ -8,7 +8,7 @@ import attrs
 
 from pgnet_trio.errors import AddressError
 
-__all__ = ["Address", "parse_address"]
+__all__ = ["Address", "parse_address", "parse_addresses", "redirected"]
 
 
 @attrs.frozen
@@ -55,6 +55,8 @@ def parse_address(address: str, port: int) -> Address:
         raise _wrong(address, f"{parts.scheme}:// is not spoken here")
     if not host or parts.username is not None:
         raise _wrong(address, "it names no host" if not host else "user names do not belong here")
+    if "," in host:
+        raise _wrong(address, "it names several hosts")
     if not is_url and (parts.path or parts.query or parts.fragment):
         raise _wrong(address, "there is something after the port")
     if named_port is None:
@@ -63,6 +65,49 @@ def parse_address(address: str, port: int) -> Address:
         host = _zone_as_it_is(host)
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Address(host, named_port, resource, parts.scheme == "wss")
+
+
+def parse_addresses(addresses: str, port: int) -> tuple[Address, ...]:
+    """Read one address, or several of one server with commas between them.
+
+    Args:
+        addresses: Each as for `parse_address`; a comma in a URL has to be written as ``%2C``.
+        port: The port of those that name none.
+
+    Raises:
+        AddressError: One of them has none of the forms; the message says which.
+    """
+    texts = addresses.split(",")
+    found: dict[Address, None] = {}
+    for number, text in enumerate(texts, 1):
+        try:
+            found[parse_address(text, port)] = None
+        except AddressError as error:
+            if len(texts) == 1:
+                raise
+            raise AddressError(f"Address {number} of {len(texts)}: {error}") from None
+    return tuple(found)
+
+
+def redirected(current: Address, to: str, port: int) -> Address:
+    """Read where a server sends a client.
+
+    Args:
+        current: Where the client is connected.
+        to: An address as for `parse_address`, or a path at the current one, such as ``/node-3``.
+        port: The port, where a host has none.
+
+    Raises:
+        AddressError: It is none of these, or leads from TLS to where there is none.
+    """
+    if to.startswith("/"):
+        if to.startswith("//") or "#" in to:
+            raise AddressError(f"{to!r} is no path at a server")
+        return attrs.evolve(current, resource=to)
+    address = parse_address(to, port)
+    if current.tls and not address.tls:
+        raise AddressError(f"{to!r} is without TLS, and {current} with it")
+    return address
 
 
 def _zone_as_it_is(host: str) -> str:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["CONNECT_TIMEOUT", "LONGEST_PAUSE", "Backoff"]
+__all__ = ["CONNECT_TIMEOUT", "LONGEST_PAUSE", "REACH_TIMEOUT", "Backoff"]
 
 CONNECT_TIMEOUT = 15.0
 """Seconds for connecting and logging in; a busy server may take some for the password."""
+
+REACH_TIMEOUT = 5.0
+"""Seconds until the next of several addresses is tried, where nobody answers at one."""
 
 RESUME_TIMEOUT = 5.0
 """Seconds for one try to come back, which costs the server next to nothing. A try that hangs on a

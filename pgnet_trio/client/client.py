@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 import trio
 
 from pgnet_trio.author_classes import near_miss, near_misses
-from pgnet_trio.client.address import parse_address
+from pgnet_trio.client.address import parse_addresses
 from pgnet_trio.client.callbacks import Hooks
 from pgnet_trio.client.connector import Connector, LocalConnector, LocalServer, RemoteConnector
 from pgnet_trio.client.endpoint import Credentials
 from pgnet_trio.client.lobby import LobbyRequests
 from pgnet_trio.client.reading import GameReading
+from pgnet_trio.client.route import Route
 from pgnet_trio.client.run import CLOSED_HERE, NOT_CONNECTED, ClientRun
 from pgnet_trio.crypto import decode_public_key
 from pgnet_trio.environment import Environment, require_trio
@@ -89,7 +90,8 @@ class Client(LobbyRequests, GameReading):
     def __init__(
         self,
         connector: Connector,
-        *,
+        /,
+        *others: Connector,
         username: str,
         password: str = "",
         invite_code: str = "",
@@ -105,7 +107,8 @@ class Client(LobbyRequests, GameReading):
             raise ValueError(
                 f"reconnect_for: expected seconds, or None for ever; got {reconnect_for!r}."
             )
-        self._connector = connector
+        # Several ways to one server, or to servers that look like one.
+        self._connectors = (connector, *others)
         self._credentials = Credentials(username, password, invite_code, verify_server_pubkey)
         self._minimum_protocol = minimum_protocol
         self._reconnect_for = reconnect_for
@@ -118,7 +121,7 @@ class Client(LobbyRequests, GameReading):
     def _make_run(self, status: str) -> ClientRun:
         return self._run_class(
             self,
-            self._connector,
+            Route(self._connectors, self._environment.random_bytes),
             self._credentials,
             self._environment,
             status=status,
@@ -144,11 +147,13 @@ class Client(LobbyRequests, GameReading):
         """Make a client of a server somewhere else.
 
         Args:
-            address: ``host``, ``host:port``, ``[v6]:port``, ``ws://…`` or ``wss://…``.
+            address: ``host``, ``host:port``, ``[v6]:port``, ``ws://…`` or ``wss://…``. Or several
+                of these with commas between them, for several servers that look like one: the
+                client tries them in random order.
             username: Who logs in; an unknown user is registered, where the server allows it.
             password: The user's password.
             invite_code: A code from the server's admin, for a new user.
-            port: The port, where the address names none.
+            port: The port, where an address names none.
             verify_server_pubkey: The server's public key in base64. The client tells a server with
                 another key nothing secret. Empty: it takes any key.
             minimum_protocol: 2 refuses servers of PGNet, whose protocol has no forward secrecy.
@@ -162,7 +167,8 @@ class Client(LobbyRequests, GameReading):
             environment: Randomness, to replace in tests.
 
         Raises:
-            AddressError: *address* is no address; the error is a ValueError too.
+            AddressError: *address* is no address, or not all of several are; the error is a
+                ValueError too.
             CryptoError: *verify_server_pubkey* is no public key.
             ValueError: There is no such port or transport.
         """
@@ -170,9 +176,10 @@ class Client(LobbyRequests, GameReading):
         if verify_server_pubkey:
             # A key with a mistake would look like another server at each connection.
             decode_public_key(verify_server_pubkey)
-        connector = RemoteConnector(parse_address(address, port), choose(transport))
+        implementation = choose(transport)
+        ways = [RemoteConnector(each, implementation) for each in parse_addresses(address, port)]
         return cls(
-            connector,
+            *ways,
             username=username,
             password=password,
             invite_code=invite_code,
@@ -223,7 +230,8 @@ class Client(LobbyRequests, GameReading):
 
     def __repr__(self) -> str:
         state = "connected" if self._run.connected else "not connected"
-        return f"<{type(self).__name__} {self.username!r} at {self._connector}, {state}>"
+        where = ",".join(map(str, self._connectors))
+        return f"<{type(self).__name__} {self.username!r} at {where}, {state}>"
 
     @property
     def username(self) -> str:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from pgnet_trio.errors import ConnectFailed
+from pgnet_trio.client.address import redirected
+from pgnet_trio.errors import AddressError, ConnectFailed
+from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.protocol.v2 import SUBPROTOCOLS
 
 if TYPE_CHECKING:
@@ -60,6 +62,17 @@ class Connector(ABC):
             trio.BrokenResourceError: Whoever is there does not speak WebSocket.
         """
 
+    def redirected(self, address: str) -> Connector:
+        """Return the way to where a server that was reached this way sends the client.
+
+        Args:
+            address: Where to, as the server says it.
+
+        Raises:
+            AddressError: No way leads there, or none that the client may go.
+        """
+        raise AddressError(f"{address!r}: there is no way to another server from {self}")
+
     def cause_of(self, refusal: str) -> BaseException | None:
         """Return the error of a game behind a refusal, where the server is in this process."""
         return None
@@ -81,7 +94,8 @@ class RemoteConnector(Connector):
         self._subprotocols = subprotocols
 
     def __str__(self) -> str:
-        return str(self._address)
+        resource = self._address.resource
+        return f"{self._address}{'' if resource == '/' else resource}"
 
     def connect(self, max_message_size: int | None) -> Any:
         """Return an async context manager around a WebSocket."""
@@ -92,6 +106,14 @@ class RemoteConnector(Connector):
             ssl_context=ssl.create_default_context() if self._address.tls else None,
             subprotocols=self._subprotocols,
             max_message_size=max_message_size,
+        )
+
+    def redirected(self, address: str) -> RemoteConnector:
+        """Return the way to another address, or to another path at this one."""
+        return RemoteConnector(
+            redirected(self._address, address, DEFAULT_PORT),
+            self._implementation,
+            self._subprotocols,
         )
 
 

@@ -43,8 +43,8 @@ from pgnet_trio.protocol.v2 import TAKEN_OVER
 from pgnet_trio.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
-    from pgnet_trio.client.connector import Connector
     from pgnet_trio.client.endpoint import Credentials
+    from pgnet_trio.client.route import Route
     from pgnet_trio.environment import Environment
 
 __all__ = ["CLOSED_HERE", "NOT_CONNECTED", "ClientRun"]
@@ -75,7 +75,7 @@ class ClientRun:
 
     Args:
         hooks: The events to call, looked up at each call: they may be assigned at any time.
-        connector: The way to the server.
+        route: The ways to the server.
         credentials: Who logs in.
         environment: Randomness.
         status: How things are before the run begins.
@@ -102,7 +102,7 @@ class ClientRun:
     def __init__(
         self,
         hooks: Hooks,
-        connector: Connector,
+        route: Route,
         credentials: Credentials,
         environment: Environment,
         *,
@@ -112,11 +112,11 @@ class ClientRun:
     ) -> None:
         self._hooks = hooks
         self._username = one_line(credentials.username, 100)
-        self._connector = connector
+        self._route = route
         self.callbacks = CallbackQueue()
         self.outbox = self._make_outbox()
         self.session = ClientSession(
-            connector,
+            route,
             credentials,
             environment,
             self.outbox,
@@ -264,7 +264,7 @@ class ClientRun:
     def set_status(self, status: str) -> None:
         """Note how things are."""
         self.status = status = one_line(status, MAX_STATUS)
-        logger.log(self._connector.status_level, "%s: %s", self._username, one_line(status))
+        logger.log(self._route.current.status_level, "%s: %s", self._username, one_line(status))
         self._call(self._hooks.on_status, status, len(status))
 
     def session_opened(self, *, again: bool) -> None:
@@ -274,7 +274,7 @@ class ClientRun:
         protocol = self.session.protocol
         self._heartbeat_rate = DEFAULT_HEARTBEAT_RATE if protocol == 1 else 0.0
         self._call(self._hooks.on_connection, True)
-        self.set_status(f"Logged in as {self._username} at {self._connector}, protocol {protocol}.")
+        self.set_status(f"Logged in as {self._username} at {self._route}, protocol {protocol}.")
         way_back = self._way_back.make_request(self.session.features) if again else None
         if way_back is not None:
             self.outbox.put(way_back, do_next=True, waiting_callbacks=0)
@@ -370,7 +370,7 @@ class ClientRun:
         else:
             response.game = self.game
         if response.status != Status.OK:
-            note_cause(response, self._connector.cause_of(response.message))
+            note_cause(response, self._route.current.cause_of(response.message))
         self._call(request.callback, response, size, is_answer=True)
         if request.question is not None:
             request.was_late = not self.view.is_open(request.question)

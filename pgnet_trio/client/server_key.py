@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from pgnet_trio.client.address import parse_address
+from pgnet_trio.client.address import parse_addresses
 from pgnet_trio.client.backoff import CONNECT_TIMEOUT
 from pgnet_trio.client.connector import (
     MAX_MESSAGE_SIZE,
@@ -22,6 +22,7 @@ from pgnet_trio.client.connector import (
     unreached,
 )
 from pgnet_trio.client.endpoint import Credentials, make_endpoint
+from pgnet_trio.client.route import Route
 from pgnet_trio.crypto import decode_public_key
 from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import ConnectFailed, LoginRefused, PGNetError, first_error
@@ -82,7 +83,7 @@ async def fetch_server_key(
     The server learns nothing by this, not even a username.
 
     Args:
-        address: As for `Client.remote`.
+        address: As for `Client.remote`; of several, the first is asked that answers.
         port: The port, where the address names none.
         transport: The WebSocket library, as for `Client.remote`.
         environment: Randomness, to replace in tests.
@@ -94,8 +95,22 @@ async def fetch_server_key(
         RuntimeError: Trio does not run.
     """
     require_trio()
-    connector = RemoteConnector(parse_address(address, port), choose(transport))
+    implementation = choose(transport)
+    ways = [RemoteConnector(each, implementation) for each in parse_addresses(address, port)]
     environment = environment or Environment()
+    route = Route(ways, environment.random_bytes)
+    while True:
+        try:
+            return await _fetch(route.current, environment)
+        except LoginRefused:
+            raise
+        except ConnectFailed:
+            if not route.has_others:
+                raise
+            route.go_back()
+
+
+async def _fetch(connector: Connector, environment: Environment) -> ServerKey:
     with trio.move_on_after(CONNECT_TIMEOUT):
         try:
             async with connector.connect(MAX_MESSAGE_SIZE) as opened:

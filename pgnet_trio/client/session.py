@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import trio
 
-from pgnet_trio.client.backoff import CONNECT_TIMEOUT, Backoff
+from pgnet_trio.client.backoff import CONNECT_TIMEOUT, LONGEST_PAUSE, REACH_TIMEOUT, Backoff
 from pgnet_trio.client.connector import MAX_MESSAGE_SIZE, unreached
 from pgnet_trio.client.endpoint import ClientEndpoint, Credentials, make_endpoint
 from pgnet_trio.connection import Connection
@@ -41,8 +41,8 @@ from pgnet_trio.protocol.events import (
 from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 
 if TYPE_CHECKING:
-    from pgnet_trio.client.connector import Connector
     from pgnet_trio.client.outbox import Outbox
+    from pgnet_trio.client.route import Route
     from pgnet_trio.environment import Environment
     from pgnet_trio.transport import Transport
 
@@ -109,7 +109,7 @@ class ClientSession:
     """One user's session at one server, over one connection after the other.
 
     Args:
-        connector: The way to the server.
+        route: The ways to the server.
         credentials: Who logs in.
         environment: Randomness.
         outbox: What waits to be sent.
@@ -127,7 +127,7 @@ class ClientSession:
 
     def __init__(
         self,
-        connector: Connector,
+        route: Route,
         credentials: Credentials,
         environment: Environment,
         outbox: Outbox,
@@ -140,7 +140,7 @@ class ClientSession:
         self.end_error: PGNetError | None = None
         self.protocol: int | None = None
         self.server_pubkey: str | None = None
-        self._connector = connector
+        self._route = route
         self._credentials = credentials
         self._environment = environment
         self._outbox = outbox
@@ -154,6 +154,12 @@ class ClientSession:
         self._token = b""
         # Stands for the password, so that a server that was restarted need not hash it.
         self._login_token = b""
+        # The only key that any of the servers may have; empty where it is not known yet.
+        self._known_key = credentials.verify_server_pubkey
+        # Where the server has sent this client; None where it has not.
+        self._moved: Moved | None = None
+        # Whether the owner was told that there is no connection.
+        self._is_offline = False
         # Whether the server forgot the session, and the next log-in has to tell the owner so.
         self._lost = False
         self._drop_reason = ""
@@ -173,9 +179,10 @@ class ClientSession:
             ConnectFailed: The first connection or log-in failed.
         """
         with self._scope:
-            await self._run_connection(task_status)
+            await self._get_in(task_status)
             while self.end_reason is None:
-                await self._come_back()
+                if self._moved is None or not await self._move(self._moved):
+                    await self._come_back()
         if self.protocol is None:
             raise ConnectFailed(f"{self.end_reason} before it was logged in")
 
@@ -221,6 +228,56 @@ class ClientSession:
             self._scope.cancel()
         self._owner.session_ended(reason, code, error)
 
+    async def _get_in(self, task_status: trio.TaskStatus[None]) -> None:
+        """Connect for the first time, at one address after the other.
+
+        Raises:
+            ConnectFailed: The client was let in at none of them.
+        """
+        failures: list[ConnectFailed] = []
+        while True:
+            try:
+                await self._try(task_status)
+                return
+            except LoginRefused:
+                raise
+            except ConnectFailed as failure:
+                failures.append(failure)
+                if not self._route.has_others:
+                    raise all_of(failures) from failure.__cause__
+                if isinstance(failure, ServerKeyMismatch):
+                    self._tell_mismatch(failure, again=False)
+                self._owner.set_status(f"Not yet: {failure}")
+                self._route.go_back()
+
+    async def _move(self, moved: Moved) -> bool:
+        """Go on where the server has sent this client, without a pause.
+
+        Nobody is told of a connection that is gone, unless the client is not let in there.
+
+        Returns:
+            Whether the client was let in, or the session has ended.
+        """
+        self._moved = None
+        self._backoff.note_drop(trio.current_time())
+        try:
+            self._follow(moved)
+            await self._try(trio.TASK_STATUS_IGNORED)
+        except LoginRefused as refused:
+            self._end(str(refused), code=refused.code)
+        except PGNetError as error:
+            self._drop_reason = str(error)
+            if self._reconnect_for <= 0:
+                self._end(str(error))
+            else:
+                self._note_offline()
+                self._owner.set_status(f"Not back yet: {error}")
+                if isinstance(error, ServerKeyMismatch):
+                    self._tell_mismatch(error, again=False)
+                self._route.go_back()
+                return False
+        return True
+
     async def _come_back(self) -> None:
         """Try to go on over another connection, until that one drops too or time is up."""
         self._backoff.note_drop(trio.current_time())
@@ -236,7 +293,7 @@ class ClientSession:
             if trio.current_time() >= deadline:
                 break
             try:
-                await self._run_connection(trio.TASK_STATUS_IGNORED, deadline)
+                await self._try(trio.TASK_STATUS_IGNORED, deadline)
             except LoginRefused as refused:
                 self._end(str(refused), code=refused.code)
                 return
@@ -254,10 +311,11 @@ class ClientSession:
                 self._owner.set_status(f"Not back yet: {failure}")
             else:
                 return
+            self._route.go_back()
         self._end(failure, mismatch)
 
     def _tell_mismatch(self, mismatch: ServerKeyMismatch, *, again: bool) -> None:
-        where = str(self._connector)
+        where = str(self._route)
         logger.log(
             logging.INFO if again else logging.WARNING,
             "%s, at %s: %s. This client told it nothing secret. A server keeps its key over a "
@@ -268,6 +326,31 @@ class ClientSession:
         )
         self._owner.set_status(f"Not back yet: at {where}, {sentence(mismatch)}")
 
+    async def _try(self, task_status: trio.TaskStatus[None], deadline: float = math.inf) -> None:
+        """Connect at the current address, and wherever a server sends this client before it is in.
+
+        Returns once the connection on which the client was let in has ended.
+
+        Raises:
+            ConnectFailed: The client was not logged in.
+        """
+        while True:
+            try:
+                await self._run_connection(task_status, deadline)
+                return
+            except _SentElsewhere as sent:
+                self._follow(sent.moved)
+
+    def _follow(self, moved: Moved) -> None:
+        """Take the way to where the server sends this client.
+
+        Raises:
+            ConnectFailed: It leads nowhere that the client goes.
+        """
+        self._login_token = moved.login_token or self._login_token
+        self._route.follow(moved.address)
+        self._owner.set_status(f"Going on at {self._route}...")
+
     async def _run_connection(
         self, task_status: trio.TaskStatus[None], deadline: float = math.inf
     ) -> None:
@@ -276,16 +359,19 @@ class ClientSession:
         Raises:
             ConnectFailed: The client was not logged in.
         """
-        where = str(self._connector)
+        where, way = str(self._route), self._route.current
         if not self._token:
             self._owner.set_status(f"Connecting to {where}...")
         reached = False
         timeout = self._backoff.resume_timeout if self._token else CONNECT_TIMEOUT
         start = trio.current_time()
-        with trio.CancelScope(deadline=min(start + timeout, deadline)) as scope:
+        # Do not wait long for an address that is silent while there are others.
+        patience = min(timeout, REACH_TIMEOUT) if self._route.has_others else timeout
+        with trio.CancelScope(deadline=min(start + patience, deadline)) as scope:
             try:
-                async with self._connector.connect(MAX_MESSAGE_SIZE) as transport:
+                async with way.connect(MAX_MESSAGE_SIZE) as transport:
                     reached = True
+                    scope.deadline = min(start + timeout, deadline)
                     endpoint = self._make_endpoint(transport)
                     connection = self._make_connection(transport, endpoint)
                     async with trio.open_nursery() as helpers, connection.open(helpers):
@@ -302,7 +388,7 @@ class ClientSession:
             except Exception as error:
                 bare = first_error(error)
                 if not reached and isinstance(bare, (OSError, trio.BrokenResourceError)):
-                    failure = unreached(self._connector, bare)
+                    failure = unreached(way, bare)
                     raise failure from failure.__cause__
                 raise bare from bare.__cause__
             finally:
@@ -332,11 +418,12 @@ class ClientSession:
         except trio.Cancelled:
             self.end("the client's program went on without it")
             raise
+        lasted, progressed = trio.current_time() - since, self._progress != before
         self._backoff.note_connection(
-            trio.current_time() - since,
-            progressed=self._progress != before,
-            unsettled=self._delivery.unsettled > 0,
+            lasted, progressed=progressed, unsettled=self._delivery.unsettled > 0
         )
+        if progressed or lasted >= LONGEST_PAUSE:
+            self._route.note_progress()
         self._connection = self._endpoint = None
         await connection.aclose(reason=self.end_reason or "")
 
@@ -349,7 +436,7 @@ class ClientSession:
     def _make_connection(
         self, transport: Transport, endpoint: ClientEndpoint
     ) -> Connection[ClientEvent]:
-        local = not self._connector.encrypted
+        local = not self._route.current.encrypted
         return Connection(
             transport,
             endpoint,
@@ -360,22 +447,19 @@ class ClientSession:
 
     def _make_endpoint(self, transport: Transport) -> ClientEndpoint:
         who = self._credentials
-        is_first_contact = self.protocol is None
         if transport.subprotocol not in v2.SUBPROTOCOLS and (
-            self._minimum_protocol > 1 or not is_first_contact or who.verify_server_pubkey
+            self._minimum_protocol > 1 or self.protocol is not None or self._known_key
         ):
             raise ConnectFailed(
-                f"The server at {self._connector} does not speak protocol 2, or somebody between "
+                f"The server at {self._route} does not speak protocol 2, or somebody between "
                 "hides it. Protocol 1 is only spoken at a first contact, with no key to verify "
                 "and without minimum_protocol=2."
             )
-        # Once a server has shown a key, no other one will do.
-        known_key = self.server_pubkey or who.verify_server_pubkey
         return make_endpoint(
             transport,
-            attrs.evolve(who, verify_server_pubkey=known_key),
+            attrs.evolve(who, verify_server_pubkey=self._known_key),
             self._delivery,
-            encrypted=self._connector.encrypted,
+            encrypted=self._route.current.encrypted,
             random_bytes=self._environment.random_bytes,
             token=self._token,
             login_token=self._login_token,
@@ -404,13 +488,18 @@ class ClientSession:
                 raise ConnectFailed(
                     f"The server did not log this client in: {sentence(error)}"
                 ) from error
+            finally:
+                # Whoever shows a key hears the password, or a proof: no other one will do now.
+                self._known_key = endpoint.server_pubkey or self._known_key
             if isinstance(first, LoginRefusal):
                 raise LoginRefused(first.reason, code=first.code)
-            if isinstance(first, Goodbye | Restarting | Moved):
+            if isinstance(first, Goodbye | Restarting):
                 code = first.code if isinstance(first, Goodbye) else ""
                 raise ConnectFailed(
                     f"The server did not log this client in: {sentence(first.reason)}", code=code
                 )
+            if isinstance(first, Moved):
+                raise _SentElsewhere(first)
             if isinstance(first, ResumeRefusal) and isinstance(endpoint, v2.ClientProtocol):
                 if self._token:
                     self._lose_session(first)
@@ -447,7 +536,11 @@ class ClientSession:
             self._owner.session_opened(again=self._lost)
         if isinstance(first, Resumed) or self._lost:
             self._lost = False
-            self._owner.online_changed(online=True)
+            if self._is_offline:
+                self._is_offline = False
+                self._owner.online_changed(online=True)
+            elif isinstance(first, Resumed):
+                self._owner.set_status(f"Goes on at {self._route}.")
         for event in more:
             self._owner.take_event(event)
         self.flush()
@@ -463,7 +556,8 @@ class ClientSession:
                         # As after a drop: the client finds its session gone, and logs in anew.
                         raise _ServerRestarts(event.reason)
                     if isinstance(event, Moved):
-                        raise Disconnected(event.reason)
+                        self._moved = event
+                        return
                     self._owner.take_event(event)
                 if self.protocol == 1:
                     self.flush()
@@ -475,13 +569,36 @@ class ClientSession:
                 self._end(str(error))
             else:
                 self._connection = None
-                self._owner.online_changed(
-                    online=False, restarting=isinstance(error, _ServerRestarts)
-                )
+                self._note_offline(restarting=isinstance(error, _ServerRestarts))
+
+    def _note_offline(self, *, restarting: bool = False) -> None:
+        self._is_offline = True
+        self._owner.online_changed(online=False, restarting=restarting)
 
 
 class _ServerRestarts(Disconnected):
     """The server has said that it will be back."""
+
+
+class _SentElsewhere(ConnectFailed):
+    """A server sends this client to another address, instead of letting it in."""
+
+    def __init__(self, moved: Moved) -> None:
+        super().__init__(moved.reason)
+        self.moved = moved
+
+
+def all_of(failures: list[ConnectFailed]) -> ConnectFailed:
+    """Return one error for a client that was let in at none of its addresses."""
+    for failure in failures:
+        # The worst of them: a program must not take it for a server that is away.
+        if isinstance(failure, ServerKeyMismatch):
+            return failure
+    if len(failures) == 1:
+        return failures[0]
+    codes = [failure.code for failure in failures if failure.code]
+    texts = dict.fromkeys(map(sentence, failures))
+    return ConnectFailed(" ".join(texts), code=codes[-1] if codes else "")
 
 
 def sentence(text: object) -> str:

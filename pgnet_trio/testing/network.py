@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from pgnet_trio.client.address import Address, redirected
 from pgnet_trio.client.connector import Connector
 from pgnet_trio.crypto import PasswordHasher
 from pgnet_trio.environment import Environment
 from pgnet_trio.errors import ServerError
+from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.protocol.v2 import SUBPROTOCOLS
 from pgnet_trio.testing.links import Conditions, Link, check_conditions
 
@@ -98,6 +100,8 @@ class SimulatedNetwork:
             Otherwise a test can read the frames, as those of ``Client.local``.
 
     Attributes:
+        addresses: The servers by their addresses, for clients that one of them sends to another;
+            a test may change it at any time. An address without a server refuses connections.
         conditions: The four figures above; a test may assign them at any time, and they hold
             from the next frame on.
         records: The latest things that happened, at most 10,000 of them.
@@ -124,6 +128,7 @@ class SimulatedNetwork:
             raise ValueError(f"bandwidth: expected bytes a second, or None; got {bandwidth!r}")
         self.seed = seed
         self.encrypted = encrypted
+        self.addresses: dict[str, Server] = {}
         self.conditions = Conditions(latency, jitter, bandwidth, drop_rate)
         self.records: deque[Record] = deque(maxlen=MAX_RECORDS)
         self.on_record: Callable[[Record, bytes], None] | None = None
@@ -171,11 +176,11 @@ class SimulatedNetwork:
             **more,
         )
 
-    def connector(self, server: Server, username: str, *, protocol: int = 2) -> Connector:
+    def connector(self, server: Server | str, username: str, *, protocol: int = 2) -> Connector:
         """Return a user's way to a server, for ``Client(connector, username=...)``.
 
         Args:
-            server: A server, which need not run yet.
+            server: A server, which need not run yet; or its address, as in `addresses`.
             username: Whose links these will be.
             protocol: The version of the protocol that the client offers.
         """
@@ -251,7 +256,7 @@ class SimulatedNetwork:
 
     @asynccontextmanager
     async def _connect(
-        self, server: Server, username: str, protocol: int, max_message_size: int | None
+        self, to: Server | str, username: str, protocol: int, max_message_size: int | None
     ) -> AsyncIterator[Transport]:
         place = self._place(username)
         await trio.lowlevel.checkpoint()
@@ -264,6 +269,10 @@ class SimulatedNetwork:
         if not place.reachable:
             self._note(name, "refuse", "")
             raise ConnectionRefusedError("the link is cut, until the network is healed")
+        server = self.addresses.get(to) if isinstance(to, str) else to
+        if server is None:
+            self._note(name, "refuse", "")
+            raise ConnectionRefusedError("nobody is there")
         self._note(name, "connect", "")
         link = Link(
             name,
@@ -309,7 +318,7 @@ class _SimulatedConnector(Connector):
     """A user's way to a server over a simulated network."""
 
     def __init__(
-        self, network: SimulatedNetwork, server: Server, username: str, protocol: int
+        self, network: SimulatedNetwork, server: Server | str, username: str, protocol: int
     ) -> None:
         self.encrypted = network.encrypted
         self._network = network
@@ -318,13 +327,19 @@ class _SimulatedConnector(Connector):
         self._protocol = protocol
 
     def __str__(self) -> str:
-        return "a simulated network"
+        return self._server if isinstance(self._server, str) else "a simulated network"
 
     def connect(self, max_message_size: int | None) -> AbstractAsyncContextManager[Transport]:
         """Return an async context manager around the client's end of a new link."""
         return self._network._connect(
             self._server, self._username, self._protocol, max_message_size
         )
+
+    def redirected(self, address: str) -> Connector:
+        """Return the way to another address of the network."""
+        # What is no address outside of tests is none here.
+        redirected(Address("simulated", DEFAULT_PORT), address, DEFAULT_PORT)
+        return _SimulatedConnector(self._network, address, self._username, self._protocol)
 
 
 async def _run_in_loop(

@@ -367,6 +367,45 @@ async def test_a_changed_key_is_refused_until_it_is_forgotten(path: Path) -> Non
     assert known.pubkey == server.pubkey
 
 
+async def test_several_addresses_are_one_server_with_one_key(path: Path) -> None:
+    file = ("--known-servers", str(path))
+    known = KnownServers(path)
+
+    def pubkey_of(name: str) -> str:
+        found = known.find(name)
+        return found.pubkey if found is not None else ""
+
+    async with hosting(Recorder, port=0) as server:
+        address = f"localhost:{server.port}"
+        # Nobody is there, and the key is that of the server all the same.
+        both = f"127.0.0.1:1,{address}"
+        status, _, err = await run_program(*connect(both, *file), stdin=".game_dir\n")
+        assert status == 1
+        assert f"{both} is not known yet" in err
+        arguments = connect(both, *file, "--accept-new-key")
+        status, out, err = await run_program(*arguments, stdin=".game_dir\n")
+        assert status == 0
+        assert "RECEIVED" in out
+        assert all(pubkey_of(name) == server.pubkey for name in both.split(","))
+        # One more of a server that is known is not asked about, and remembered.
+        arguments = connect(f"{both},127.0.0.1:2", *file)
+        status, _, err = await run_program(*arguments, stdin=".game_dir\n")
+        assert status == 0
+        assert err == f"Remembered 127.0.0.1:2 in {path}\n"
+        # Where one of them had another key, nobody is told anything.
+        known.forget("127.0.0.1:2")
+        known.add("127.0.0.1:2", OTHER)
+        status, _, err = await run_program(*arguments, stdin=".game_dir\n")
+        assert status == 1
+        assert f"the key of {both},127.0.0.1:2 has changed" in err
+        forget = f"connect --forget {both},127.0.0.1:2 --known-servers {path}"
+        assert forget in err
+        status, out, _ = await run_program(*forget.split())
+        assert status == 0
+        assert out.count("Forgot") == 3
+        assert pubkey_of(address) == ""
+
+
 async def test_protocol_1_is_never_spoken_with_a_known_server(path: Path) -> None:
     server = OriginalServer()
     file = ("--known-servers", str(path))
@@ -439,6 +478,7 @@ def test_what_is_not_known_cannot_be_forgotten(
     [
         ("connect --forget", "--forget needs the ADDRESS"),
         ("connect --forget a:b:c:d", "is no address of a server"),
+        ("connect a,b:x", "Address 2 of 2: 'b:x' is no address of a server"),
         ("connect x --verify-server-pubkey AAAA", "expected a public key, 32 bytes in base64"),
         (f"connect x --verify-server-pubkey {KEY} --accept-new-key", "not allowed with"),
     ],

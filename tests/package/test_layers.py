@@ -76,6 +76,7 @@ PURE_MODULES = {
     "pgnet_trio.client.address",
     "pgnet_trio.client.backoff",
     "pgnet_trio.client.room_clock",
+    "pgnet_trio.client.route",
     "pgnet_trio.storage.interface",
     "pgnet_trio.server.games.lobby",
     "pgnet_trio.server.cluster.memory_tables",

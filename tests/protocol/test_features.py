@@ -322,14 +322,21 @@ def test_a_move_fits_into_the_shortest_frame() -> None:
     assert client.receive(message) == [Moved(address, "", bytes(32))]
 
 
-BAD_ADDRESSES = ["", "x" * (MAX_ADDRESS + 1), "a.example\n", "b\xfccher.example", "a\x1b[2J"]
+BAD_ADDRESSES = [
+    "",
+    "a b.example",
+    "x" * (MAX_ADDRESS + 1),
+    "a.example\n",
+    "b\xfccher.example",
+    "a\x1b[2J",
+]
 
 
 @pytest.mark.parametrize("address", BAD_ADDRESSES)
 def test_what_can_be_no_address_is_neither_sent_nor_taken(address: str) -> None:
     client, server = make_pair(encrypted=False)
     log_in(client, server)
-    with pytest.raises(ValueError, match="address: expected 1 to 500 printable ASCII characters"):
+    with pytest.raises(ValueError, match="address: expected 1 to 500 visible ASCII characters"):
         server.moved(address, "not here")
     assert not server.closing
     with pytest.raises(ProtocolError, match="expected an address of 1 to 500"):

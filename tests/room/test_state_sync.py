@@ -23,6 +23,7 @@ from pgnet_trio import (
     on,
 )
 from pgnet_trio.client.connector import Connector
+from pgnet_trio.client.route import Route
 from pgnet_trio.client.run import ClientRun
 from pgnet_trio.codec import encode_plain
 from pgnet_trio.messages import wall_clock
@@ -122,7 +123,7 @@ class Watching(Client):
     def _make_run(self, status: str) -> ClientRun:
         return WatchingRun(
             self,
-            self._connector,
+            Route(self._connectors, self._environment.random_bytes),
             self._credentials,
             self._environment,
             status=status,

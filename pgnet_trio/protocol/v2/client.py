@@ -351,7 +351,7 @@ class ClientProtocol(Endpoint):
         """
         if not is_moved_address(moved.address):
             raise ProtocolError(
-                f"expected an address of 1 to {MAX_ADDRESS} printable ASCII characters, got "
+                f"expected an address of 1 to {MAX_ADDRESS} visible ASCII characters, got "
                 f"{one_line(moved.address, MAX_REASON)!r}"
             )
         if moved.login_token:

@@ -254,11 +254,11 @@ class ServerProtocol(Endpoint):
                 nothing.
 
         Raises:
-            ValueError: *address* is no line of 1 to `MAX_ADDRESS` printable ASCII characters.
+            ValueError: *address* is no line of 1 to `MAX_ADDRESS` visible ASCII characters.
         """
         if not is_moved_address(address):
             raise ValueError(
-                f"address: expected 1 to {MAX_ADDRESS} printable ASCII characters, got {address!r}"
+                f"address: expected 1 to {MAX_ADDRESS} visible ASCII characters, got {address!r}"
             )
         is_expected = self._state is OPEN or self._state is State.VERDICT
         self.goodbye(reason, ReasonCode.MOVED)

@@ -213,7 +213,12 @@ COUNTED = (
 
 def is_moved_address(address: str) -> bool:
     """Return whether a text can be the address in a `MovedEnvelope`; who connects reads it."""
-    return 0 < len(address) <= MAX_ADDRESS and address.isascii() and address.isprintable()
+    return (
+        0 < len(address) <= MAX_ADDRESS
+        and address.isascii()
+        and address.isprintable()
+        and " " not in address
+    )
 
 
 def prologue(offered: Sequence[str], selected: str = SUBPROTOCOL) -> bytes:
