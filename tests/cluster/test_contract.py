@@ -14,6 +14,7 @@ from pgnet_trio.server.cluster.errors import (
     NameInUse,
     NodeGone,
     NodeUnavailable,
+    OtherIdentity,
 )
 from pgnet_trio.server.cluster.records import (
     Absent,
@@ -122,6 +123,26 @@ async def test_a_lapsed_node_learns_which_rooms_it_still_has(bench: Bench) -> No
     await claim(bench.second, second, Created, "two")
     assert (await bench.first.renew(first)).rooms == {"one": one.epoch}
     assert (await bench.first.renew(first)).rooms is None
+
+
+async def test_all_nodes_have_one_identity(bench: Bench) -> None:
+    await bench.first.register("north", "", identity=b"key")
+    with pytest.raises(OtherIdentity, match=r"The node 'north' has another key.*key file"):
+        await bench.second.register("south", "", identity=b"other")
+    await bench.second.register("south", "", identity=b"key")
+    # Once all are gone, they may come back with another one.
+    await bench.advance(LEASE + 1)
+    await bench.second.register("south", "", identity=b"other")
+
+
+async def test_a_node_shows_for_how_long_its_lease_holds(bench: Bench) -> None:
+    await two_nodes(bench)
+    await bench.advance(LEASE / 2)
+    north, south = await bench.first.nodes()
+    assert 0 < south.lease_left <= LEASE / 2
+    await bench.advance(LEASE)
+    north, south = await bench.first.nodes()
+    assert -LEASE < north.lease_left < 0
 
 
 async def test_a_node_that_resigns_leaves_its_rooms_to_the_next(bench: Bench) -> None:
@@ -528,6 +549,89 @@ async def test_the_latest_session_of_a_user_counts(bench: Bench) -> None:
     assert await bench.first.find_session("ann") is None
 
 
+async def test_a_session_goes_to_another_node_alone(bench: Bench) -> None:
+    first, second = await two_nodes(bench)
+    here = await bench.first.enter(first, "ann", b"token")
+    ann = MovingSession("ann", here.epoch, b"packed")
+    epoch = await bench.first.pass_session(ann, second, operation=b"pass")
+    assert epoch > here.epoch
+    assert await bench.first.pass_session(ann, second, operation=b"pass") == epoch
+    (row,) = await bench.second.passed_sessions(second)
+    assert (row.username, row.node, row.epoch) == ("ann", second, epoch)
+    assert (row.token, row.packed) == (b"token", b"packed")
+    assert await bench.second.passed_sessions(second, after=epoch) == []
+    assert await bench.first.passed_sessions(first) == []
+    # It is no part of any room: it neither comes with one nor is taken back with one.
+    assert await bench.second.next_arrival(second) is None
+    found = await bench.first.find_session("ann")
+    assert found == row
+    # What the node before still does with it comes too late.
+    with pytest.raises(Fenced, match="'ann'"):
+        await bench.first.pass_session(ann, first)
+    await bench.first.leave("ann", here.epoch)
+    for _ in range(2):
+        await bench.second.accept_session("ann", epoch, operation=b"accept")
+    assert await bench.second.passed_sessions(second) == []
+    found = await bench.first.find_session("ann")
+    assert found is not None
+    assert (found.node, found.epoch, found.packed) == (second, epoch, None)
+
+
+async def test_whoever_logs_in_elsewhere_meanwhile_has_the_session(bench: Bench) -> None:
+    first, second = await two_nodes(bench)
+    here = await bench.first.enter(first, "ann", b"1")
+    ann = MovingSession("ann", here.epoch, b"packed")
+    epoch = await bench.first.pass_session(ann, second)
+    again = await bench.first.enter(first, "ann", b"2")
+    assert again.before is not None
+    assert (again.before.node, again.before.epoch) == (second, epoch)
+    assert await bench.second.passed_sessions(second) == []
+    with pytest.raises(Fenced):
+        await bench.second.accept_session("ann", epoch)
+    with pytest.raises(Fenced):
+        await bench.first.pass_session(ann, second)
+    with pytest.raises(Fenced):
+        await bench.first.pass_session(MovingSession("bob", 1, b""), second)
+
+
+async def test_sessions_that_were_given_come_in_parts(bench: Bench) -> None:
+    first, second = await two_nodes(bench)
+    for name in ("ann", "bob", "cleo"):
+        entered = await bench.first.enter(first, name, b"t")
+        await bench.first.pass_session(MovingSession(name, entered.epoch, b""), second)
+    part = await bench.second.passed_sessions(second, limit=2)
+    assert [row.username for row in part] == ["ann", "bob"]
+    (rest,) = await bench.second.passed_sessions(second, after=part[-1].epoch)
+    assert rest.username == "cleo"
+
+
+async def test_a_session_goes_to_no_node_that_is_silent(bench: Bench) -> None:
+    first, second = await two_nodes(bench)
+    here = await bench.first.enter(first, "ann", b"t")
+    ann = MovingSession("ann", here.epoch, b"packed")
+    await bench.second.ask_to_drain(second)
+    # A room that this user joins may still be there.
+    epoch = await bench.first.pass_session(ann, second)
+    back = await bench.second.pass_session(MovingSession("ann", epoch, b""), first)
+    await lapse(bench, renewing=first)
+    with pytest.raises(NodeUnavailable):
+        await bench.first.pass_session(MovingSession("ann", back, b""), second)
+    # Nothing of the call that failed was written.
+    assert [row.packed for row in await bench.first.passed_sessions(first)] == [b""]
+
+
+async def test_a_node_that_resigns_takes_the_sessions_that_came_alone_along(
+    bench: Bench,
+) -> None:
+    first, second = await two_nodes(bench)
+    here = await bench.first.enter(first, "ann", b"t")
+    epoch = await bench.first.pass_session(MovingSession("ann", here.epoch, b"packed"), second)
+    await bench.second.resign(second)
+    assert await bench.first.find_session("ann") is None
+    with pytest.raises(Fenced):
+        await bench.second.accept_session("ann", epoch)
+
+
 async def test_who_is_online_comes_in_parts_without_those_of_silent_nodes(bench: Bench) -> None:
     first, second = await two_nodes(bench)
     for name in ("ann", "cleo", "dave"):
@@ -577,8 +681,11 @@ async def test_mail_and_arrivals_wake_the_node_they_are_for(
     monkeypatch.setattr(wakeups, "LOOK_INTERVAL", 1000.0)
     first, second = await two_nodes(bench)
     room = await claim(bench.first, first, Created)
+    ann = await bench.first.enter(first, "ann", b"t")
     with trio.fail_after(30):
         await bench.first.send_mail([second], b"")
+        await bench.second.wait_for_news(second)
+        await bench.first.pass_session(MovingSession("ann", ann.epoch, b""), second)
         await bench.second.wait_for_news(second)
         await bench.second.ask_to_drain(first)
         await bench.first.wait_for_news(first)

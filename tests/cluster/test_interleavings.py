@@ -201,7 +201,9 @@ class Cluster(RuleBasedStateMachine):
                 me.node, me.deadline = answer[0], call.asked + LEASE * OWN_SHARE
 
         if not me.node:
-            self.ask(me, lambda tables: tables.register(f"{slot}", "", "", 0.0, operation), heard)
+            self.ask(
+                me, lambda tables: tables.register(f"{slot}", "", "", b"key", 0.0, operation), heard
+            )
 
     @rule(slot=SLOTS)
     def renew(self, slot: int) -> None:
@@ -336,6 +338,18 @@ class Cluster(RuleBasedStateMachine):
         for _ in range(2):
             self.both(lambda tables: tables.enter(node, username, b"t", operation))
 
+    @rule(to=SLOTS, username=USERS, accepts=st.booleans())
+    def pass_session(self, to: int, username: str, accepts: bool) -> None:
+        node, operation, accepting = self.slots[to].node, self.operation(), self.operation()
+        row = self.both(lambda tables: tables.find_session(username))
+        moving = MovingSession(username, row.epoch if row else 1, b"packed")
+        for _ in range(2):
+            epoch = self.both(lambda tables: tables.pass_session(moving, node, operation))
+        if row and isinstance(epoch, int) and accepts:
+            for _ in range(2):
+                self.both(lambda tables: tables.accept_session(username, epoch, accepting))
+        self.both(lambda tables: tables.accept_session(username, moving.epoch, b"late"))
+
     @rule(slot=SLOTS, body=st.binary(max_size=2))
     def write(self, slot: int, body: bytes) -> None:
         operation = self.operation()
@@ -398,6 +412,7 @@ class Cluster(RuleBasedStateMachine):
             lambda tables: tables.directory("", 10),
             lambda tables: tables.online("", 10),
             lambda tables: tables.find_session("ann"),
+            lambda tables: [tables.passed_sessions(slot.node, 0, 2) for slot in self.slots],
             lambda tables: [tables.find_user(name) for name in tables.usernames("", 9)],
             lambda tables: (tables.invites(), tables.registration()),
         ):

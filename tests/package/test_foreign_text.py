@@ -61,6 +61,7 @@ OURS = {
     "interval": "a number",
     "seconds": "a number",
     "waited": "a number",
+    "lease.node": "a number",
     "turns.longest": "a number",
     "ticks.missed": "a number",
     "ticks.due": "a number",

@@ -52,6 +52,7 @@ SERVER_LAYERS = (
     "cluster.wakeups",
     "cluster.base",
     "cluster.engine",
+    "cluster.node",
     "cluster.memory_accounts",
     "cluster.memory_nodes",
     "cluster.memory_tables",
@@ -62,6 +63,8 @@ SERVER_LAYERS = (
     "cluster.threads",
     "cluster.sqlite_engine",
     "cluster.postgres_engine",
+    "cluster.opening",
+    "cluster.cluster",
     # One user, and then all of them.
     "sessions.handle",
     "sessions.needs",

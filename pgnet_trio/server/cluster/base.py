@@ -117,6 +117,7 @@ class BaseEngine(ABC):
         address: str,
         *,
         version: str = "",
+        identity: bytes = b"",
         load: float = 0.0,
         operation: bytes = b"",
     ) -> Lease:
@@ -126,6 +127,7 @@ class BaseEngine(ABC):
             name: What its host calls it; free, or that of a node whose lease is over.
             address: Where clients find it.
             version: Of which version it is.
+            identity: The public key by which clients know it; all nodes have the same.
             load: How much it has to do.
             operation: The call's id; see the class.
 
@@ -135,11 +137,13 @@ class BaseEngine(ABC):
 
         Raises:
             NameInUse: Another node has the name.
+            OtherIdentity: A node whose lease holds has another key.
         """
         operation = operation or new_operation()
         asked = self.now()
         renewal = await self._change(
-            lambda tables: tables.register(name, address, version, load, operation), operation
+            lambda tables: tables.register(name, address, version, identity, load, operation),
+            operation,
         )
         self._wakeups.watch(renewal[0])
         return self._lease(asked, renewal)
@@ -357,6 +361,54 @@ class BaseEngine(ABC):
     async def leave(self, username: str, epoch: int) -> None:
         """Take a session out, unless the user has another one by now."""
         await self._change(lambda tables: tables.leave(username, epoch))
+
+    async def pass_session(self, session: MovingSession, to: int, *, operation: bytes = b"") -> int:
+        """Give one session to another node, without a room; that node is woken.
+
+        From here on it is the other node's, whether or not that one knows.
+
+        Args:
+            session: The session.
+            to: The id of the node that gets it. It may be one that is being drained.
+            operation: The call's id; see the class.
+
+        Returns:
+            The new epoch of the session.
+
+        Raises:
+            Fenced: The user has logged in elsewhere since.
+            NodeUnavailable: The other node has gone, or is silent.
+        """
+        operation = operation or new_operation()
+        return await self._change(
+            lambda tables: tables.pass_session(session, to, operation), operation
+        )
+
+    async def passed_sessions(
+        self, node: int, *, after: int = 0, limit: int = 100
+    ) -> list[SessionRow]:
+        """Return sessions that were given to a node alone, and that it has not accepted.
+
+        Args:
+            node: The node's id.
+            after: The epoch of the last one before; 0 to begin.
+            limit: How many at most.
+
+        Returns:
+            The sessions, in the order of their epochs.
+        """
+        return await self._read(lambda tables: tables.passed_sessions(node, after, limit))
+
+    async def accept_session(self, username: str, epoch: int, *, operation: bytes = b"") -> None:
+        """Note that a session that was given to a node alone goes on there.
+
+        Raises:
+            Fenced: The user has logged in elsewhere since, or has left.
+        """
+        operation = operation or new_operation()
+        await self._change(
+            lambda tables: tables.accept_session(username, epoch, operation), operation
+        )
 
     async def find_session(self, username: str) -> SessionRow | None:
         """Return where a user is; None for nowhere, or at a node that is silent."""

@@ -11,6 +11,7 @@
         ├── NodeGone                    the node is not registered any more: register anew
         ├── NodeUnavailable             the other node has gone, or is being drained
         ├── NameInUse                   another node has that name
+        ├── OtherIdentity               the other nodes have another key
         └── SaveDamaged                 the checksum of a save does not fit
 """
 
@@ -26,6 +27,7 @@ __all__ = [
     "NameInUse",
     "NodeGone",
     "NodeUnavailable",
+    "OtherIdentity",
     "OutcomeUnknown",
     "SaveDamaged",
 ]
@@ -71,6 +73,10 @@ class NodeUnavailable(EngineError):
 
 class NameInUse(EngineError):
     """A node of that name is registered, and its lease is not over."""
+
+
+class OtherIdentity(EngineError):
+    """The other nodes of the cluster prove with another key who they are."""
 
 
 class SaveDamaged(EngineError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pgnet_trio.server.cluster.errors import LeaseLapsed, NameInUse, NodeGone
+from pgnet_trio.server.cluster.errors import LeaseLapsed, NameInUse, NodeGone, OtherIdentity
 from pgnet_trio.server.cluster.memory_accounts import MemoryAccounts
 from pgnet_trio.server.cluster.records import Node
 from pgnet_trio.server.cluster.rules import (
@@ -15,6 +15,7 @@ from pgnet_trio.server.cluster.rules import (
     FORGET_NODES_AFTER,
     KEEP_OPERATIONS,
     is_alive,
+    other_identity,
     time_until_settled,
     was_away,
 )
@@ -34,6 +35,7 @@ class NodeRow:
     name: str
     address: str
     version: str
+    identity: bytes
     load: float
     renewed: float
     expires: float
@@ -94,7 +96,13 @@ class MemoryNodes(MemoryAccounts):
     # Nodes
 
     def register(
-        self, name: str, address: str, version: str, load: float, operation: bytes
+        self,
+        name: str,
+        address: str,
+        version: str,
+        identity: bytes,
+        load: float,
+        operation: bytes,
     ) -> Renewal:
         """See `Engine.register`."""
         done = self._done(operation)
@@ -104,9 +112,14 @@ class MemoryNodes(MemoryAccounts):
         now = self._clock()
         if self._is_taken(name, now):
             raise NameInUse(f"There is a node {name!r} already; choose another name.")
+        for row in self._nodes.values():
+            if row.identity != identity and holds(row, now):
+                raise OtherIdentity(other_identity(row.name))
         self._note_renewal(now)
         node = self._next()
-        self._nodes[node] = NodeRow(node, name, address, version, load, now, now + self._lease)
+        self._nodes[node] = NodeRow(
+            node, name, address, version, identity, load, now, now + self._lease
+        )
         self._note(operation, node)
         return node, False, None
 
@@ -134,7 +147,7 @@ class MemoryNodes(MemoryAccounts):
         self._sessions = {
             username: session
             for username, session in self._sessions.items()
-            if session.node != node or session.packed is not None
+            if session.node != node or session.room is not None
         }
         self._mail = {number: mail for number, mail in self._mail.items() if mail[0] != node}
 
@@ -188,8 +201,16 @@ class MemoryNodes(MemoryAccounts):
         return row
 
     def _shown(self, row: NodeRow, now: float) -> Node:
-        alive = holds(row, now)
-        return Node(row.id, row.name, row.address, row.version, row.load, row.draining, alive)
+        return Node(
+            row.id,
+            row.name,
+            row.address,
+            row.version,
+            row.load,
+            row.draining,
+            holds(row, now),
+            row.expires - now,
+        )
 
 
 def holds(row: NodeRow, now: float) -> bool:

@@ -27,7 +27,12 @@ from pgnet_trio.server.cluster.records import (
     Unsettled,
     WrongPassword,
 )
-from pgnet_trio.server.cluster.rules import MAX_MAIL, same_password
+from pgnet_trio.server.cluster.rules import (
+    MAX_MAIL,
+    no_such_session,
+    same_password,
+    unavailable,
+)
 from pgnet_trio.storage.interface import SavedGame
 
 __all__ = ["MemoryTables"]
@@ -159,7 +164,7 @@ class MemoryTables(MemoryNodes):
         self._owned(save.name, save.epoch)
         target = self._nodes.get(to)
         if target is None or target.draining or not holds(target, self._clock()):
-            raise NodeUnavailable(f"The node {to} takes no rooms now; choose another.")
+            raise NodeUnavailable(unavailable(to))
         room = self._save(save)
         room.came_from, room.node, room.epoch, room.packed = room.node, to, self._next(), packed
         left = []
@@ -254,6 +259,44 @@ class MemoryTables(MemoryNodes):
         row = self._sessions.get(username)
         if row is not None and row.epoch == epoch:
             del self._sessions[username]
+
+    def pass_session(self, session: MovingSession, to: int, operation: bytes) -> int:
+        """See `Engine.pass_session`."""
+        done = self._done(operation)
+        if done is not None:
+            (epoch,) = done
+            return int(epoch)
+        row = self._session(session.username, session.epoch)
+        if not self._is_alive(to):
+            raise NodeUnavailable(unavailable(to))
+        row.node, row.epoch, row.room, row.packed = to, self._next(), None, session.packed
+        self.woken.add(to)
+        self._note(operation, row.epoch)
+        return row.epoch
+
+    def passed_sessions(self, node: int, after: int, limit: int) -> list[SessionRow]:
+        """See `Engine.passed_sessions`."""
+        passed = [
+            SessionRow(username, row.node, row.epoch, row.token, row.packed)
+            for username, row in self._sessions.items()
+            if row.node == node
+            and row.epoch > after
+            and row.room is None
+            and row.packed is not None
+        ]
+        return sorted(passed, key=lambda row: row.epoch)[:limit]
+
+    def accept_session(self, username: str, epoch: int, operation: bytes) -> None:
+        """See `Engine.accept_session`."""
+        if self._done(operation) is None:
+            self._session(username, epoch).packed = None
+            self._note(operation)
+
+    def _session(self, username: str, epoch: int) -> StoredSession:
+        row = self._sessions.get(username)
+        if row is None or row.epoch != epoch:
+            raise Fenced(no_such_session(username, epoch))
+        return row
 
     def find_session(self, username: str) -> SessionRow | None:
         """See `Engine.find_session`."""

@@ -47,6 +47,8 @@ class Node:
         load: How much it has to do; whoever compares decides what the number means.
         draining: Whether it is to take no rooms any more.
         alive: Whether its lease was not over when this was read.
+        lease_left: For how many seconds from then on its lease held; below 0 for how long it was
+            over.
     """
 
     id: int
@@ -56,6 +58,8 @@ class Node:
     load: float
     draining: bool
     alive: bool
+    # Two who look one after the other see the same node.
+    lease_left: float = attrs.field(default=0.0, eq=False)
 
 
 @attrs.frozen
@@ -151,7 +155,7 @@ class SessionRow:
 
 @attrs.frozen
 class MovingSession:
-    """A session that goes to another node together with its room.
+    """A session that goes to another node, with its room or alone.
 
     Attributes:
         username: Whose.

@@ -15,8 +15,11 @@ __all__ = [
     "MAX_MAIL",
     "OWN_SHARE",
     "is_alive",
+    "no_such_session",
+    "other_identity",
     "same_password",
     "time_until_settled",
+    "unavailable",
     "was_away",
 ]
 
@@ -49,6 +52,24 @@ def is_alive(renewed: float, expires: float, now: float) -> bool:
             nobody knows how old the lease is.
     """
     return renewed - (expires - renewed) / 4 <= now < expires
+
+
+def unavailable(node: int) -> str:
+    """Return what is wrong with a node that is to take something over."""
+    return f"The node {node} takes nothing over now; choose another."
+
+
+def no_such_session(username: str, epoch: int) -> str:
+    """Return what is wrong with the session of a user that is not there any more."""
+    return f"The session {epoch} of {username!r} is over, or has moved; let it go."
+
+
+def other_identity(name: str) -> str:
+    """Return what is wrong with a node whose key is not that of the node of this name."""
+    return (
+        f"The node {name!r} has another key, and clients know all nodes of a cluster by one: copy "
+        "its key file to this machine, and give it as key_file (--key-file)."
+    )
 
 
 def time_until_settled(last: float | None, up_since: float, now: float, lease: float) -> float:

@@ -28,7 +28,7 @@ Row = tuple[Any, ...]
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS nodes (
         id BIGINT NOT NULL PRIMARY KEY, name BYTEA NOT NULL, address BYTEA NOT NULL,
-        version BYTEA NOT NULL, load DOUBLE PRECISION NOT NULL,
+        version BYTEA NOT NULL, identity BYTEA NOT NULL, load DOUBLE PRECISION NOT NULL,
         renewed DOUBLE PRECISION NOT NULL, expires DOUBLE PRECISION NOT NULL,
         draining BIGINT NOT NULL, wake BYTEA NOT NULL
     );

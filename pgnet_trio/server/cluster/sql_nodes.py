@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from pgnet_trio.server.cluster.errors import LeaseLapsed, NameInUse, NodeGone
+from pgnet_trio.server.cluster.errors import LeaseLapsed, NameInUse, NodeGone, OtherIdentity
 from pgnet_trio.server.cluster.records import Node
 from pgnet_trio.server.cluster.rules import (
     FAILURES_KEPT,
     FORGET_NODES_AFTER,
     KEEP_OPERATIONS,
     is_alive,
+    other_identity,
     time_until_settled,
     was_away,
 )
@@ -40,7 +41,13 @@ class SQLNodes(SQLOperations):
         self._lease = lease
 
     def register(
-        self, name: str, address: str, version: str, load: float, operation: bytes
+        self,
+        name: str,
+        address: str,
+        version: str,
+        identity: bytes,
+        load: float,
+        operation: bytes,
     ) -> Renewal:
         """See `Engine.register`."""
         done = self._done(operation)
@@ -50,13 +57,18 @@ class SQLNodes(SQLOperations):
         now = self._tx.now()
         if self._is_taken(name, now):
             raise NameInUse(f"There is a node {name!r} already; choose another name.")
+        for row in self._tx.execute(f"{_NODE} WHERE identity <> %s ORDER BY id", identity):
+            if holds(row, now):
+                raise OtherIdentity(other_identity(as_text(row[1])))
         self._note_renewal(now)
         node = self._tx.next_number()
         self._tx.execute(
-            "INSERT INTO nodes (id, name, address, version, load, renewed, expires, draining, wake)"
-            " VALUES (%s, %t, %t, %t, %s, %s, %s, 0, %t)",
+            "INSERT INTO nodes"
+            " (id, name, address, version, identity, load, renewed, expires, draining, wake)"
+            " VALUES (%s, %t, %t, %t, %s, %s, %s, %s, 0, %t)",
             node,
             *map(as_bytes, (name, address, version)),
+            identity,
             load,
             now,
             now + self._lease,
@@ -95,7 +107,7 @@ class SQLNodes(SQLOperations):
         self._tx.execute("DELETE FROM nodes WHERE id = %s", node)
         # What was on its way to this node goes with the next claim to whoever claims.
         self._tx.execute("DELETE FROM rooms WHERE node = %s AND packed IS NULL", node)
-        self._tx.execute("DELETE FROM sessions WHERE node = %s AND packed IS NULL", node)
+        self._tx.execute("DELETE FROM sessions WHERE node = %s AND room IS NULL", node)
         self._tx.execute("DELETE FROM mail WHERE node = %s", node)
 
     def nodes(self) -> list[Node]:
@@ -176,7 +188,7 @@ def holds(row: Row, now: float) -> bool:
 
 def shown(row: Row, now: float) -> Node:
     """Return a node as others see it."""
-    node, name, address, version, load, draining, _, _ = row
+    node, name, address, version, load, draining, _, expires = row
     return Node(
         node,
         as_text(name),
@@ -185,4 +197,5 @@ def shown(row: Row, now: float) -> Node:
         load,
         bool(draining),
         holds(row, now),
+        expires - now,
     )

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from pgnet_trio.server.cluster.records import Entered, Mail, Registration, SessionRow
-from pgnet_trio.server.cluster.rules import MAX_MAIL
+from pgnet_trio.server.cluster.errors import Fenced, NodeUnavailable
+from pgnet_trio.server.cluster.records import (
+    Entered,
+    Mail,
+    MovingSession,
+    Registration,
+    SessionRow,
+)
+from pgnet_trio.server.cluster.rules import MAX_MAIL, no_such_session, unavailable
 from pgnet_trio.server.cluster.sql import as_bytes, as_text
 from pgnet_trio.server.cluster.sql_nodes import holds
 from pgnet_trio.server.cluster.sql_rooms import SQLRooms
@@ -60,6 +67,58 @@ class SQLTables(SQLRooms, Tables):
         self._tx.execute(
             "DELETE FROM sessions WHERE username = %t AND epoch = %s", as_bytes(username), epoch
         )
+
+    def pass_session(self, session: MovingSession, to: int, operation: bytes) -> int:
+        """See `Engine.pass_session`."""
+        done = self._done(operation)
+        if done is not None:
+            return int(done[0])
+        # The node before the session, as `enter` does: two would wait for each other otherwise.
+        nodes, now = self._locked_nodes([to])
+        self._require_session(session.username, session.epoch)
+        if to not in nodes or not holds(nodes[to], now):
+            raise NodeUnavailable(unavailable(to))
+        epoch = self._tx.next_number()
+        self._tx.execute(
+            "UPDATE sessions SET node = %s, epoch = %s, room = NULL, packed = %s"
+            " WHERE username = %t",
+            to,
+            epoch,
+            session.packed,
+            as_bytes(session.username),
+        )
+        self._tx.woken.add(to)
+        self._note(operation, epoch)
+        return epoch
+
+    def passed_sessions(self, node: int, after: int, limit: int) -> list[SessionRow]:
+        """See `Engine.passed_sessions`."""
+        rows = self._tx.execute(
+            "SELECT username, node, epoch, token, packed FROM sessions"
+            " WHERE node = %s AND epoch > %s AND room IS NULL AND packed IS NOT NULL"
+            " ORDER BY epoch LIMIT %s",
+            node,
+            after,
+            limit,
+        )
+        return [SessionRow(as_text(username), *rest) for username, *rest in rows]
+
+    def accept_session(self, username: str, epoch: int, operation: bytes) -> None:
+        """See `Engine.accept_session`."""
+        if self._done(operation) is None:
+            self._require_session(username, epoch)
+            self._tx.execute(
+                "UPDATE sessions SET packed = NULL WHERE username = %t", as_bytes(username)
+            )
+            self._note(operation)
+
+    def _require_session(self, username: str, epoch: int) -> None:
+        """Lock a user's session, if it still is the one of this epoch."""
+        rows = self._tx.execute(
+            "SELECT epoch FROM sessions WHERE username = %t FOR UPDATE", as_bytes(username)
+        )
+        if not rows or rows[0][0] != epoch:
+            raise Fenced(no_such_session(username, epoch))
 
     def find_session(self, username: str) -> SessionRow | None:
         """See `Engine.find_session`."""

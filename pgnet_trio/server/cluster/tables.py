@@ -40,7 +40,13 @@ class Tables(ABC):
 
     @abstractmethod
     def register(
-        self, name: str, address: str, version: str, load: float, operation: bytes
+        self,
+        name: str,
+        address: str,
+        version: str,
+        identity: bytes,
+        load: float,
+        operation: bytes,
     ) -> Renewal:
         """See `Engine.register`."""
 
@@ -120,6 +126,18 @@ class Tables(ABC):
     @abstractmethod
     def leave(self, username: str, epoch: int) -> None:
         """See `Engine.leave`."""
+
+    @abstractmethod
+    def pass_session(self, session: MovingSession, to: int, operation: bytes) -> int:
+        """See `Engine.pass_session`."""
+
+    @abstractmethod
+    def passed_sessions(self, node: int, after: int, limit: int) -> list[SessionRow]:
+        """See `Engine.passed_sessions`."""
+
+    @abstractmethod
+    def accept_session(self, username: str, epoch: int, operation: bytes) -> None:
+        """See `Engine.accept_session`."""
 
     @abstractmethod
     def find_session(self, username: str) -> SessionRow | None:
