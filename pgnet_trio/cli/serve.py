@@ -213,7 +213,8 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         "--watchdog-exit",
         type=_limit,
         metavar="SECONDS",
-        help="after which such a game ends the process, with status 70, or 'none' (default: none)",
+        help="after which such a game ends the process, with status 70, or 1 where it keeps all "
+        "of Python from running; or 'none' (default: none)",
     )
     option("--transport", type=transport_name, metavar="NAME", help="trio-websocket or websockets")
     parser.add_argument(

@@ -308,6 +308,7 @@ class Run:
                         # List the games before winding down: it takes them out of the lobby, and
                         # they are saved as they were, players included.
                         entries = list(games.lobby)
+                        watchdog.write_last = lambda: saves.write_from_thread(entries)
                         with trio.CancelScope(shield=True):
                             await self._wind_down(context)
             finally:

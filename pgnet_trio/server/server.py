@@ -105,8 +105,9 @@ class Server:
             named in the log, with the line, and again and again while that lasts; None: it is not
             looked for.
         watchdog_exit: Seconds after which such a game ends the whole process, with status 70;
-            another thread writes before what the games last returned as their save strings. None:
-            the process goes on.
+            another thread writes before what the games last returned as their save strings. Where
+            the game keeps all of Python from running, nothing is written, and the status is 1.
+            None: the process goes on.
         limits: Every limit of `Limits` by its name, such as ``max_connections=100``; None
             switches one off.
 

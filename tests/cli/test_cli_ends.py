@@ -14,6 +14,7 @@ from pgnet_trio import Client, Packet
 from tests.kit.subprocesses import Program, start_program
 
 GAME = """\
+import re
 import time
 import trio
 from pgnet_trio import Game, Response
@@ -23,6 +24,7 @@ class Stubborn(Game):
 
     def __init__(self, name, save_string=None):
         self.count = int(save_string or 0)
+        self.last = ""
 
     async def handle_game_packet(self, packet):
         match packet.message:
@@ -38,6 +40,9 @@ class Stubborn(Game):
             case "block":
                 print("begun", flush=True)
                 time.sleep(60)
+            case "match":
+                print("begun", flush=True)
+                re.match(r"(a+)+$", 60 * "a" + "b")
             case "shield":
                 print("begun", flush=True)
                 with trio.CancelScope(shield=True):
@@ -49,10 +54,26 @@ class Stubborn(Game):
                         await trio.sleep_forever()
                     except BaseException:
                         await trio.lowlevel.cancel_shielded_checkpoint()
+            case _:
+                self.last = packet.message
         return Response("")
 
+    async def run(self):
+        try:
+            await trio.sleep_forever()
+        finally:
+            if self.last == "compute in the last step":
+                self.compute()
+
     def get_save_string(self):
+        if self.last == "compute in the last save":
+            self.compute()
         return str(self.count)
+
+    def compute(self):
+        print("begun", flush=True)
+        while True:
+            pass
 """
 
 
@@ -71,7 +92,7 @@ async def port_of(program: Program) -> str:
 
 
 @asynccontextmanager
-async def two_tables(program: Program, bob_says: str, ann_says: str) -> AsyncIterator[None]:
+async def two_tables(program: Program, bob_says: str, ann_says: str) -> AsyncIterator[Client]:
     """Have bob say something at table 2 and, once it is answered, ann something at table 1."""
     port = await port_of(program)
     async with client(port, "ann") as ann, client(port, "bob") as bob:
@@ -79,7 +100,7 @@ async def two_tables(program: Program, bob_says: str, ann_says: str) -> AsyncIte
         await bob.call(Packet(bob_says))
         await ann.join_game("table 1")
         ann.send(Packet(ann_says))
-        yield
+        yield ann
 
 
 def saved_games(save_file: Path) -> dict[str, str]:
@@ -137,3 +158,31 @@ async def test_the_watchdog_ends_the_process_where_it_is_told_to(
     )
     assert "Not saved: 'table 1'" in program.err.text
     assert saved_games(save_file) == {"table 2": "1"}
+
+
+@pytest.mark.parametrize("how", ["compute in the last step", "compute in the last save"])
+async def test_the_watchdog_ends_a_process_that_a_game_does_not_let_end(
+    game: str, how: str, tmp_path: Path
+) -> None:
+    save_file = tmp_path / "save.json"
+    arguments = ("serve", game, "--port", "0", "--save-file", str(save_file))
+    async with start_program(*arguments, "--watchdog-exit", "1") as program:
+        async with two_tables(program, "add and save", how) as ann:
+            await ann.get_game_dir()
+            program.process.send_signal(signal.SIGTERM)
+            assert await program.exit_status() == 70
+    # Both were in the lobby until the server was about to end.
+    assert "Saved, as they were at their last saves: 'table 2'." in program.err.text
+    assert "Not saved: 'table 1'" in program.err.text
+    assert saved_games(save_file) == {"table 2": "1"}
+
+
+async def test_the_watchdog_ends_a_process_in_which_no_python_runs(game: str) -> None:
+    arguments = ("serve", game, "--port", "0", "--watchdog-exit", "1")
+    async with start_program(*arguments) as program:
+        async with client(await port_of(program), "ann") as ann:
+            await ann.join_game("table 1")
+            ann.send(Packet("match"))
+            assert await program.exit_status() == 1
+    assert "stubborn.py" in program.err.text
+    assert "in handle_game_packet" in program.err.text

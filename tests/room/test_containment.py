@@ -18,6 +18,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pgnet_trio import (
+    Bot,
     Client,
     Game,
     Packet,
@@ -843,6 +844,12 @@ class Blocking(Game):
             self.block()
         return ""
 
+    @property
+    def max_players(self) -> int:  # type: ignore[override]
+        if self.where == "max_players":
+            self.block()
+        return 8
+
     @on(Poke)
     async def poke(self, player: str, message: Poke) -> None:
         self.where = message.where
@@ -852,6 +859,15 @@ class Blocking(Game):
             self.block()
         elif message.where == "task":
             self.room.nursery.start_soon(self.task)
+        elif message.where == "child of a handler":
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.task)
+        elif message.where == "child of a task":
+            self.room.nursery.start_soon(self.parent)
+        elif message.where == "bot":
+            self.room.add_bot(BlockingBot("bot 1"))
+        elif message.where == "max_players":
+            return
         else:
             await trio.lowlevel.checkpoint()
             self.block()
@@ -860,8 +876,19 @@ class Blocking(Game):
         await trio.lowlevel.checkpoint()
         self.block()
 
-    def block(self) -> None:
-        assert self.spoken.wait(20)  # the line that blocks
+    async def parent(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.task)
+
+    @classmethod
+    def block(cls, timeout: float = 20) -> None:
+        assert cls.spoken.wait(timeout)  # the line that blocks
+
+
+class BlockingBot(Bot):
+    async def play(self) -> None:
+        await trio.lowlevel.checkpoint()
+        Blocking.block()
 
 
 class _Listener(logging.Handler):
@@ -892,12 +919,26 @@ async def blocked(where: str, *, wanted: int = 1) -> AsyncIterator[_Listener]:
         async with hosting(Blocking, watchdog=0.01) as server, server.client("ann") as ann:
             await ann.create_game("table 1")
             await ann.call(Poke(where))
+            await ann.get_game_dir()
             yield listener
     finally:
         logging.getLogger("pgnet_trio.server").removeHandler(listener)
 
 
-@pytest.mark.parametrize("where", ["handler", "async handler", "task", "view", "lobby info"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "handler",
+        "async handler",
+        "task",
+        "child of a handler",
+        "child of a task",
+        "view",
+        "lobby info",
+        "max_players",
+        "bot",
+    ],
+)
 async def test_a_call_that_blocks_is_named(where: str) -> None:
     async with blocked(where) as listener:
         await wait_all_tasks_blocked()
@@ -914,6 +955,38 @@ async def test_a_call_that_goes_on_blocking_is_named_again_at_the_level_of_error
     async with blocked("handler", wanted=4) as listener:
         pass
     assert listener.levels[:4] == [logging.WARNING, *[logging.ERROR] * 3]
+
+
+async def test_a_hook_of_the_server_that_blocks_is_named() -> None:
+    def block(username: str, online: bool) -> None:
+        if not Blocking.spoken.is_set():
+            Blocking.block()
+
+    Blocking.spoken.clear()
+    listener = _Listener()
+    logging.getLogger("pgnet_trio.server").addHandler(listener)
+    try:
+        async with (
+            hosting(Blocking, watchdog=0.01, on_connection=block) as server,
+            server.client("ann"),
+        ):
+            assert Blocking.spoken.is_set()
+    finally:
+        logging.getLogger("pgnet_trio.server").removeHandler(listener)
+    assert listener.texts[0].startswith("Code beside the games has held up the whole server ")
+
+
+async def test_what_the_program_does_besides_is_not_the_watchdog_s_business() -> None:
+    listener = _Listener()
+    logging.getLogger("pgnet_trio.server").addHandler(listener)
+    try:
+        async with hosting(Blocking, watchdog=0.01):
+            Blocking.spoken.clear()
+            with pytest.raises(AssertionError):
+                Blocking.block(0.2)
+    finally:
+        logging.getLogger("pgnet_trio.server").removeHandler(listener)
+    assert not listener.texts
 
 
 async def test_the_watchdog_can_be_off() -> None:

@@ -28,7 +28,7 @@ from pgnet_trio.server.room.runner import Runner
 from pgnet_trio.server.room.scripts import ScriptNursery
 from pgnet_trio.server.room.stats import RoomStats
 from pgnet_trio.server.room.ticker import Ticker
-from pgnet_trio.server.watchdog import Watchdog
+from pgnet_trio.server.watchdog import Watchdog, game_of_task
 
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
@@ -183,7 +183,8 @@ class RoomTask:
         """What the lobby shows beyond what PGNet has, if it is not the default."""
         extras: dict[str, Any] = {}
         try:
-            most = self.instance.max_players() if self.instance.made else None
+            with self.runner.running(object()):
+                most = self.instance.max_players() if self.instance.made else None
         except BaseException as error:
             self.runner.fail(error)
             most = None
@@ -316,6 +317,7 @@ class RoomTask:
         game was made, or failed to be. Cancellation ends the turn in progress.
         """
         self.queue.serve()
+        game_of_task.set(self.name)
         self.instance.save_string = None
         try:
             with self._loop.scope:
