@@ -149,7 +149,13 @@ def check_hook(name: str, value: object) -> None:
 
 def unknown_options(server: type, unknown: Collection[str]) -> str:
     """Return what is wrong with options that a server does not have."""
-    known = [*inspect.signature(server).parameters, *attrs.fields_dict(Limits)]
+    keywords = [
+        each.name
+        for each in inspect.signature(server).parameters.values()
+        # The limits are given by their own names.
+        if each.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    known = [*keywords, *attrs.fields_dict(Limits)]
     told = []
     for name in sorted(unknown):
         meant = near_miss(name, known)

@@ -28,6 +28,7 @@ import attrs
 import trio
 
 from pgnet_trio.author_lines import LIBRARIES, PACKAGE
+from pgnet_trio.foreign_text import one_line
 
 __all__ = ["EXIT_STATUS", "Watchdog", "Watched", "game_of_task"]
 
@@ -266,7 +267,7 @@ class Watchdog:
             saved = "Nothing is saved" if self.write_last is None else self.write_last()
             logger.critical(
                 "%s has held up the whole server for %.1f s: this process ends with status %d. %s",
-                who,
+                one_line(who),
                 seconds,
                 EXIT_STATUS,
                 saved,
@@ -282,7 +283,7 @@ def _report(level: int, who: str, frames: list[FrameType], seconds: float) -> No
         level,
         "%s has held up the whole server for more than %.2f s, at %s:%d, in %s. Await "
         "what takes long, or have trio.to_thread.run_sync() do it.\n%s",
-        who,
+        one_line(who),
         seconds,
         where.f_code.co_filename,
         where.f_lineno,

@@ -44,6 +44,7 @@ from pgnet_trio.client.connector import RemoteConnector, unreached
 from pgnet_trio.client.outbox import MAX_QUEUED
 from pgnet_trio.client.server_key import fetch_server_key
 from pgnet_trio.protocol.v2.states import WINDOW
+from pgnet_trio.server.limits import Limits
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, hosting
 from pgnet_trio.transport import choose
 from tests.kit.hosting import Recorder, cheap_environment, hosting_faults, socket_client
@@ -689,6 +690,9 @@ def test_a_misspelt_option_or_attribute_of_a_server_is_told_with_the_right_one()
         Server(Recorder, max_conections=5)
     with pytest.raises(TypeError, match=r"no option 'sve_file' \(did you mean 'save_file'\?\)"):
         Server(Recorder, sve_file="a")
+    # Limits are options of the server, each by its name.
+    with pytest.raises(TypeError, match=r"no option 'limits'$"):
+        Server(Recorder, limits=Limits())
     server = Server(Recorder)
     with pytest.raises(AttributeError, match="did you mean registration_enabled"):
         server.registration_enable = False

@@ -140,6 +140,17 @@ async def test_updates_that_take_too_long_are_counted_and_told_once_a_minute(
     )
 
 
+@pytest.mark.parametrize("seconds", [3, 1000])
+async def test_an_update_that_has_not_ended_yet_is_what_keeps_the_next_ones_waiting(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, seconds: float
+) -> None:
+    async with hosting(Ticking) as server, playing(server, "ann", game="table 1") as ann:
+        ann.send(Work(seconds))
+        await trio.sleep(2.5)
+        (line,) = told(caplog, "is late")
+        assert re.search(r"the longest took 1\.\d\d s\. Do less in update\(\), or set", line)
+
+
 async def test_a_hitch_is_no_news(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

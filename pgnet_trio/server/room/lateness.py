@@ -60,6 +60,8 @@ class Lateness:
         self._turns = _Turns()
         self._turns_told = -QUIET_TIME
         self._ticks = _Ticks(trio.current_time())
+        # Since when an update has been running; None for none.
+        self._update_began: float | None = None
 
     def note_turn(self, hook: Coroutine[Any, Any, Any], seconds: float) -> None:
         """Note how long a turn has waited for a hook."""
@@ -83,9 +85,19 @@ class Lateness:
                 more,
             )
 
-    def note_update(self, seconds: float) -> None:
-        """Note how long an update took."""
-        self._ticks.longest = max(self._ticks.longest, seconds)
+    def note_update(self) -> None:
+        """Note that an update begins."""
+        self._update_began = trio.current_time()
+
+    def note_update_end(self) -> None:
+        """Note that it has ended."""
+        self._note_duration()
+        self._update_began = None
+
+    def _note_duration(self) -> None:
+        if self._update_began is not None:
+            seconds = trio.current_time() - self._update_began
+            self._ticks.longest = max(self._ticks.longest, seconds)
 
     def note_ticks(self, due: int, missed: int, rate: float) -> None:
         """Note how many updates were due, and how many of them were skipped.
@@ -100,6 +112,8 @@ class Lateness:
         now = trio.current_time()
         if now >= ticks.since + QUIET_TIME:
             ticks = self._ticks = _Ticks(now)
+        # One that still waits may be what keeps the next ones waiting.
+        self._note_duration()
         ticks.due += due
         ticks.missed += missed
         # A second in a minute: a hitch is no news.

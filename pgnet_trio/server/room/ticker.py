@@ -40,11 +40,11 @@ class Ticker:
             # An update that waited behind the turn that raised is not for the restarted game.
             if game is not instance.game:
                 return None
-            began = trio.current_time()
+            lateness.note_update()
             result = game.update()
             if inspect.isawaitable(result):
-                return self._finish(result, began)
-            lateness.note_update(trio.current_time() - began)
+                return self._finish(result)
+            lateness.note_update_end()
             return None
 
         rate = game.update_rate
@@ -60,6 +60,8 @@ class Ticker:
             if not is_busy:
                 call = queue.post(update, delayable=True)
 
-    async def _finish(self, update: Awaitable[None], began: float) -> None:
-        await self._runner.steps_of(update, delayable=True)
-        self._lateness.note_update(trio.current_time() - began)
+    async def _finish(self, update: Awaitable[None]) -> None:
+        try:
+            await self._runner.steps_of(update, delayable=True)
+        finally:
+            self._lateness.note_update_end()
