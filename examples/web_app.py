@@ -39,7 +39,7 @@ PAGE = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Clicks</title>
 <link rel="icon" href="data:,">
-<button>Click</button>
+<button disabled>Click</button>
 <pre></pre>
 <script type="module">
   import { Client, guest } from "/pgnet/client.js";
@@ -49,9 +49,11 @@ PAGE = """\
   client.on("state", ({ clicks }) => {
     document.querySelector("pre").textContent = JSON.stringify(clicks, null, 2);
   });
-  document.querySelector("button").onclick = () => client.call("Click");
+  const button = document.querySelector("button");
+  button.onclick = () => client.call("Click");
   await client.connect();
   await client.joinGame("table 1");
+  button.disabled = false;
 </script>
 """
 

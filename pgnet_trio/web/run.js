@@ -185,6 +185,7 @@ export class Run {
     try {
       if (envelope.kind === wire.RESPONSE) this.#takeResponse(envelope);
       else this.view.take(envelope, size);
+      if (envelope.kind === wire.PUSH && envelope.message === wire.PLAYERS) this.#noteWatching();
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.end(error);
@@ -285,8 +286,15 @@ export class Run {
   #setGame(game) {
     if (game === this.game) return;
     this.game = game;
-    this.setStatus(game === null ? "In no game." : `In the game ${game}.`);
+    this.setStatus(game === null ? "In no game." : inGame(game));
     if (!this.endError) this.#emit("game", game);
+  }
+
+  /** Say so where the user only watches: the list of the players, which comes next, has not got them. */
+  #noteWatching() {
+    const { game } = this;
+    if (game === null || this.status !== inGame(game) || this.view.players.has(this.#account.username)) return;
+    this.setStatus(`Watching the game ${game}.`);
   }
 
   #checkConnected() {
@@ -294,4 +302,9 @@ export class Run {
     if (this.endError) throw new Disconnected(this.endError.message, this.endError.code, { cause: this.endError });
     throw new Disconnected("this client is not connected: await connect() first", "not_connected");
   }
+}
+
+/** @param {string} game */
+function inGame(game) {
+  return `In the game ${game}.`;
 }

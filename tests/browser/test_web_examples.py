@@ -10,13 +10,13 @@ from examples.arena import Arena
 from examples.chat import ChatRoom
 from examples.tictactoe import TicTacToe
 from tests.browser.serving import PAGES, serving
-from tests.kit.needed import BROWSERS
+from tests.kit.needed import BROWSERS, BUNDLE
 
 if TYPE_CHECKING:
     from tests.browser.conftest import OpenPage
     from tests.kit.bidi import Tab
 
-pytestmark = pytest.mark.needs(*BROWSERS)
+pytestmark = pytest.mark.needs(*BROWSERS, BUNDLE)
 
 
 def test_tic_tac_toe_takes_less_than_forty_lines() -> None:
@@ -64,6 +64,21 @@ async def test_a_third_page_of_tic_tac_toe_watches(open_page: OpenPage) -> None:
         await eve.wait_for("!document.querySelector('#news').textContent.includes('turn')")
         assert (await bob.text("#board")).strip() == "X"
         assert "you" not in await eve.text("h1")
+
+
+async def test_who_watches_tic_tac_toe_takes_a_seat_that_is_free(open_page: OpenPage) -> None:
+    async with serving(TicTacToe, PAGES / "tictactoe", resume_grace=0.0) as port:
+        ann, bob, eve, joe = [await open_page(f"http://127.0.0.1:{port}/") for _ in range(4)]
+        for watcher in eve, joe:
+            await watcher.wait_text("#status", "Watching the game table 1.")
+        # Both at the same time, as when two close their browsers.
+        await ann.open("about:blank")
+        await bob.open("about:blank")
+        for player in eve, joe:
+            await player.wait_text("h1", "you")
+            await player.wait_text("#status", "In the game table 1.")
+        await eve.wait_text("#news", "turn")
+        assert "…" not in await eve.text("h1")
 
 
 async def enter(tab: Tab, name: str) -> None:

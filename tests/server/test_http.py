@@ -284,6 +284,30 @@ async def test_the_client_is_served_once_it_is_built(
         assert (await ask(server, "/pgnet/client.d.ts")).status == 200
 
 
+async def test_pages_without_a_client_are_warned_of(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(router, "BUNDLE", tmp_path / "bundle")
+    for site, count in ((None, 0), (Site(folder), 1)):
+        async with hosting(Recorder, port=0, site=site):
+            assert caplog.text.count("No page can play here: the client for browsers was") == count
+
+
+async def test_a_browser_that_looks_for_an_icon_finds_none_without_an_error(folder: Path) -> None:
+    for site in (None, Site(folder)):
+        async with hosting(Recorder, port=0, site=site) as server:
+            reply = await ask(server, "/favicon.ico")
+            assert (reply.status, reply.body) == (204, b"")
+            assert "Content-Length" not in reply.headers
+            # Another request over the same connection: nothing was left over of this one.
+            async with browsing(server) as browser:
+                assert (await browser.ask("/favicon.ico")).status == 204
+                assert (await browser.ask("/healthz")).status == 200
+    (folder / "favicon.ico").write_bytes(b"icon")
+    async with hosting(Recorder, port=0, site=Site(folder)) as server:
+        assert (await ask(server, "/favicon.ico")).body == b"icon"
+
+
 # Who may ask
 
 

@@ -111,6 +111,21 @@ async def test_patches_and_columns_make_the_state_that_the_game_has() -> None:
                 assert [*state["table"]] == ["ann", "bob"]
 
 
+async def test_the_status_says_who_only_watches() -> None:
+    async with serving() as server, open_page() as page:
+        await page.log_in(server.port, "ann", "status")
+        await page("joinGame", "table 1", {"spectate": True})
+        await page("wait", "status", 4)
+        await page("leaveGame")
+        await page("joinGame", "table 1")
+        assert (await page("wait", "status", 6))[2:] == [
+            "In the game table 1.",
+            "Watching the game table 1.",
+            "In no game.",
+            "In the game table 1.",
+        ]
+
+
 async def test_a_quiet_message_is_carried_out() -> None:
     async with serving() as server, open_page() as page:
         await page.log_in(server.port)

@@ -9,17 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pgnet_trio.web import bundling
+from tests.kit.needed import BUNDLE
 from tests.kit.typescript import compile_strictly
 from tests.web.hosting import serving
 from tests.web.node import WEB, needs_packages
 from tests.web.page import open_page
 
-pytestmark = needs_packages
-
-if not bundling.is_current(WEB):
-    # All of them in one line.
-    pytest.skip("tested after `python pgnet_trio/web/bundling.py`", allow_module_level=True)
+pytestmark = [needs_packages, pytest.mark.needs(BUNDLE)]
 
 BUNDLE = WEB / "bundle"
 KIBIBYTES = 28

@@ -16,11 +16,14 @@ function show({ squares, seats, turn, result }) {
     say(mark, `${mark} ${seats[mark] === client.username ? "you" : (seats[mark] ?? "…")}`);
     page(mark).className = client.players.get(seats[mark]) === false ? "away" : "";
   }
-  const mover = seats[turn] ?? Object.values(seats)[0]; // who is alone plays both sides
+  const names = Object.values(seats); // who is alone plays both sides, and who watches takes a free seat
+  if (names.length < 2 && !names.includes(client.username)) client.leaveGame().then(sit, () => {});
+  const mover = seats[turn] ?? names[0] ?? "nobody";
   say("news", result || (mover === client.username ? `Your turn: ${turn}` : `${mover}'s turn`));
   page("again").hidden = !result;
 }
 await client.connect();
 // A page that is loaded again is in the game still. Where both seats are taken, watch.
 const join = (options) => client.joinGame("table 1", options);
-if (!client.game) await join().catch(() => join({ spectate: true }));
+const sit = () => join().catch(() => join({ spectate: true }));
+if (!client.game) await sit();

@@ -93,10 +93,9 @@ def encode_head(answer: Answer, now: float, *, keeps_alive: bool) -> bytes:
         keeps_alive: Whether the client may send another request over the same connection.
     """
     lines = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
-    # A 304 has no content, and is not to say how long the content would be.
-    length = (
-        "" if answer.status == HTTPStatus.NOT_MODIFIED else (f"Content-Length: {answer.size}\r\n")
-    )
+    # These have no content, and are not to say how long it would be.
+    is_bare = answer.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+    length = "" if is_bare else f"Content-Length: {answer.size}\r\n"
     connection = "keep-alive" if keeps_alive else "close"
     return (
         f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Health", "Router"]
 
+logger = logging.getLogger("pgnet_trio.server")
+
 Health: TypeAlias = Literal["ok", "shutting down", "cannot save"]
 
 BUNDLE = Path(__file__).parent.parent.parent / "web" / "bundle"
@@ -26,6 +30,8 @@ BUNDLE = Path(__file__).parent.parent.parent / "web" / "bundle"
 CLIENT_FILES = {"/pgnet/client.js": "/client.js", "/pgnet/client.d.ts": "/client.d.ts"}
 OURS = "/pgnet/"
 HEALTH = "/healthz"
+ICON = "/favicon.ico"
+"""Browsers ask for it where a page names no icon, and show an error if it is not there."""
 
 NOT_BUILT = (
     "the client for browsers was not built when pgnet_trio was installed: install it again on a "
@@ -54,6 +60,8 @@ class Router:
         self._health = health
         self._site = None if site is None else Folder(site.folder, site.content_security_policy)
         self._bundle = Folder(BUNDLE)
+        if site is not None and not (BUNDLE / "client.js").is_file():
+            logger.warning("No page can play here: %s", NOT_BUILT)
 
     def route(self, head: RequestHead) -> Answer | Callable[[], Answer]:
         """Return the answer, or what finds it on the disk.
@@ -74,6 +82,8 @@ class Router:
             return _health_answer(self._health())
         if path.startswith(OURS):
             return functools.partial(self._client_answer, path, head)
+        if path == ICON:
+            return functools.partial(self._icon_answer, head)
         if self._site is not None:
             return functools.partial(self._site.answer, path, head)
         if path == "/":
@@ -84,7 +94,14 @@ class Router:
         if path not in CLIENT_FILES:
             return text_answer(404, NOT_FOUND)
         answer = self._bundle.answer(CLIENT_FILES[path], head)
-        return text_answer(503, NOT_BUILT) if answer.status == 404 else answer
+        return text_answer(503, NOT_BUILT) if answer.status == HTTPStatus.NOT_FOUND else answer
+
+    def _icon_answer(self, head: RequestHead) -> Answer:
+        if self._site is not None:
+            answer = self._site.answer(ICON, head)
+            if answer.status != HTTPStatus.NOT_FOUND:
+                return answer
+        return Answer(status=HTTPStatus.NO_CONTENT, headers={"Cache-Control": "no-cache"})
 
 
 def _health_answer(health: Health) -> Answer:
