@@ -16,7 +16,7 @@ function show({ squares, seats, turn, result }) {
     say(mark, `${mark} ${seats[mark] === client.username ? "you" : (seats[mark] ?? "…")}`);
     page(mark).className = client.players.get(seats[mark]) === false ? "away" : "";
   }
-  const names = Object.values(seats); // who is alone plays both sides, and who watches takes a free seat
+  const names = Object.values(seats); // who is alone plays both sides; who watches takes a seat
   if (names.length < 2 && !names.includes(client.username)) client.leaveGame().then(sit, () => {});
   const mover = seats[turn] ?? names[0] ?? "nobody";
   say("news", result || (mover === client.username ? `Your turn: ${turn}` : `${mover}'s turn`));
