@@ -111,6 +111,13 @@ async def test_patches_and_columns_make_the_state_that_the_game_has() -> None:
                 assert [*state["table"]] == ["ann", "bob"]
 
 
+async def test_keys_are_made_while_the_browser_connects() -> None:
+    async with serving() as server, open_page() as page:
+        await page.log_in(server.port)
+        connecting = 0
+        assert await page("keysMade") == [connecting]
+
+
 async def test_the_status_says_who_only_watches() -> None:
     async with serving() as server, open_page() as page:
         await page.log_in(server.port, "ann", "status")

@@ -12,6 +12,8 @@ const page = { speed: 1, timers: true, hidden: false, slept: 0, ...JSON.parse(od
 
 const reported = [];
 const sockets = [];
+// The states of the sockets when a key was made for them.
+const keysMade = [];
 /** @type {any} */
 let listener = {};
 
@@ -23,7 +25,10 @@ const environment = {
     const timer = setTimeout(callback, (seconds * 1000) / page.speed);
     return () => clearTimeout(timer);
   },
-  randomBytes: (size) => crypto.getRandomValues(new Uint8Array(size)),
+  randomBytes: (size) => {
+    if (size === 32) keysMade.push(sockets.at(-1).readyState);
+    return crypto.getRandomValues(new Uint8Array(size));
+  },
   openSocket: (url, protocols) => {
     const socket = new WebSocket(url, protocols);
     sockets.push(socket);
@@ -66,6 +71,7 @@ const deeds = {
   },
   use: async (name) => (latest = clients.get(name)),
   get: async (property) => latest[property],
+  keysMade: async () => keysMade,
   time: async () => latest.time(),
   on: async (event, name = event) => {
     const list = collect(name);
