@@ -14,13 +14,13 @@ from pgnet_trio import Site
 from tests.browser.serving import PAGES, make_server, serving, serving_behind_proxy
 from tests.browser.test_web_examples import square
 from tests.kit.bidi import PLAIN_NAME, Browser, Tab
-from tests.kit.needed import BROWSERS, BUNDLE
+from tests.kit.needed import BROWSERS, BUNDLED
 from tests.kit.proxy import intercepting
 
 if TYPE_CHECKING:
     from tests.browser.conftest import OpenPage
 
-pytestmark = pytest.mark.needs(*BROWSERS, BUNDLE)
+pytestmark = pytest.mark.needs(*BROWSERS, BUNDLED)
 
 SITE = PAGES / "tictactoe"
 OFFLINE = "back"

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.test_web_examples import square
-from tests.kit.needed import BROWSERS, BUNDLE
+from tests.kit.needed import BROWSERS, BUNDLED
 from tests.kit.subprocesses import start_program
 
 if TYPE_CHECKING:
     from tests.browser.conftest import OpenPage
 
-pytestmark = pytest.mark.needs(*BROWSERS, BUNDLE)
+pytestmark = pytest.mark.needs(*BROWSERS, BUNDLED)
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,12 +12,12 @@ from hypercorn.trio import serve
 from examples.web_app import Clicks, make_app
 from pgnet_trio import Server
 from tests.kit.hosting import cheap_environment
-from tests.kit.needed import BROWSERS, BUNDLE
+from tests.kit.needed import BROWSERS, BUNDLED
 
 if TYPE_CHECKING:
     from tests.browser.conftest import OpenPage
 
-pytestmark = pytest.mark.needs(*BROWSERS, BUNDLE)
+pytestmark = pytest.mark.needs(*BROWSERS, BUNDLED)
 
 
 async def test_two_pages_of_a_web_application_count_clicks(open_page: OpenPage) -> None:

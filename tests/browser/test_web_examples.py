@@ -10,13 +10,13 @@ from examples.arena import Arena
 from examples.chat import ChatRoom
 from examples.tictactoe import TicTacToe
 from tests.browser.serving import PAGES, serving
-from tests.kit.needed import BROWSERS, BUNDLE
+from tests.kit.needed import BROWSERS, BUNDLED
 
 if TYPE_CHECKING:
     from tests.browser.conftest import OpenPage
     from tests.kit.bidi import Tab
 
-pytestmark = pytest.mark.needs(*BROWSERS, BUNDLE)
+pytestmark = pytest.mark.needs(*BROWSERS, BUNDLED)
 
 
 def test_tic_tac_toe_takes_less_than_forty_lines() -> None:

@@ -16,12 +16,12 @@ import pytest
 
 from pgnet_trio.web import bundling
 
-__all__ = ["BROWSERS", "BUNDLE", "NODE", "PACKAGES", "node_version", "skip_without"]
+__all__ = ["BROWSERS", "BUNDLED", "NODE", "PACKAGES", "node_version", "skip_without"]
 
 NODE = "node, version 20 or later"
 PACKAGES = "`npm ci --ignore-scripts` in pgnet_trio/web"
 BROWSERS = ("chromium", "chromedriver", "firefox-esr")
-BUNDLE = "`python pgnet_trio/web/bundling.py` after each change there"
+BUNDLED = "`python pgnet_trio/web/bundling.py` after each change there"
 
 WEB = Path(__file__).parents[2] / "pgnet_trio" / "web"
 
@@ -42,7 +42,7 @@ def missing() -> tuple[str, ...]:
     """Return what this machine would have to have for all tests."""
     found = {name: shutil.which(name) is not None for name in BROWSERS}
     found |= {NODE: node_version() >= 20, PACKAGES: (WEB / "node_modules").is_dir()}
-    found |= {BUNDLE: bundling.is_current(WEB)}
+    found |= {BUNDLED: bundling.is_current(WEB)}
     return tuple(name for name, is_here in found.items() if not is_here)
 
 

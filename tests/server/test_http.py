@@ -290,7 +290,7 @@ async def test_pages_without_a_client_are_warned_of(
     monkeypatch.setattr(router, "BUNDLE", tmp_path / "bundle")
     for site, count in ((None, 0), (Site(folder), 1)):
         async with hosting(Recorder, port=0, site=site):
-            assert caplog.text.count("No page can play here: the client for browsers was") == count
+            assert caplog.text.count("No page can play here: the client for browsers is") == count
 
 
 async def test_a_browser_that_looks_for_an_icon_finds_none_without_an_error(folder: Path) -> None:

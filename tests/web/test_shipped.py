@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.needed import BUNDLE
+from tests.kit.needed import BUNDLED
 from tests.kit.typescript import compile_strictly
 from tests.web.hosting import serving
 from tests.web.node import WEB, needs_packages
 from tests.web.page import open_page
 
-pytestmark = [needs_packages, pytest.mark.needs(BUNDLE)]
+pytestmark = [needs_packages, pytest.mark.needs(BUNDLED)]
 
 BUNDLE = WEB / "bundle"
 KIBIBYTES = 28

@@ -61,7 +61,7 @@ class Router:
         self._site = None if site is None else Folder(site.folder, site.content_security_policy)
         self._bundle = Folder(BUNDLE)
         if site is not None and not (BUNDLE / "client.js").is_file():
-            logger.warning("No page can play here: %s", NOT_BUILT)
+            logger.warning("No page can play here: the client for browsers is not there")
 
     def route(self, head: RequestHead) -> Answer | Callable[[], Answer]:
         """Return the answer, or what finds it on the disk.
