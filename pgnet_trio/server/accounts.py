@@ -142,8 +142,8 @@ class Accounts:
         self._check_new(log_in)
         return "new"
 
-    def check_token(self, log_in: LogIn, now: float) -> TokenRecord:
-        """Return what is kept of the token of a log-in, which stands for the user's password.
+    def check_token(self, log_in: LogIn, now: float) -> tuple[UserRecord, TokenRecord]:
+        """Return for whose password the token of a log-in stands, and what is kept of it.
 
         Raises:
             TokenRefused: It does not; neither does any for the admin's.
@@ -154,9 +154,9 @@ class Accounts:
         record = None
         if self.tokens is not None and user is not None:
             record = self.tokens.find(user, log_in.token, now)
-        if record is None:
+        if user is None or record is None:
             raise TokenRefused("The token is not valid any more; log in with the password.")
-        return record
+        return user, record
 
     def give_token(
         self, username: str, token: bytes, now: float, *, instead_of: TokenRecord | None
@@ -203,6 +203,10 @@ class Accounts:
             self._held.discard(name)
             self._held_codes.discard(code)
 
+    def registered(self, username: str) -> UserRecord:
+        """Return the record of a user who is registered."""
+        return self._users[username]
+
     def confirm(self, record: UserRecord) -> None:
         """Check that a record from `check` still holds, now that its password was verified.
 
@@ -213,7 +217,10 @@ class Accounts:
         name = record.name
         if name in self._deleting:
             raise AccountRefusal("This user is being deleted.", ReasonCode.USER_DELETED)
-        if (self._admin if name == ADMIN_USERNAME else self._users.get(name)) is not record:
+        now = self._admin if name == ADMIN_USERNAME else self._users.get(name)
+        if now is None:
+            raise AccountRefusal("This user was deleted.", ReasonCode.USER_DELETED)
+        if now is not record:
             raise TemporaryRefusal(
                 f"The user {name!r} has just changed; log in again.", ReasonCode.BUSY
             )

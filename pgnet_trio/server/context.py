@@ -7,9 +7,8 @@ import trio
 
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.accounts import Accounts
+from pgnet_trio.server.account_service import AccountService
 from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts
-from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.games.claims import RoomClaims
 from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import Saves
@@ -30,9 +29,8 @@ class ServerContext:
     Attributes:
         options: What the server was made with.
         key: The server's keys.
-        accounts: The users.
+        accounts: The users, this server's own or those of a cluster.
         passwords: Hashes and checks passwords.
-        archive: The save file.
         saves: What is saved of the games, and when.
         games: The games.
         claims: Says what becomes of a game that is not in the lobby.
@@ -47,9 +45,8 @@ class ServerContext:
 
     options: Options
     key: KeyPair
-    accounts: Accounts
+    accounts: AccountService
     passwords: PasswordChecks
-    archive: Archive
     saves: Saves
     games: GameRegistry
     claims: RoomClaims
@@ -75,9 +72,8 @@ class ServerContext:
             StorageError: It could not be written; the user is out of their session, but is kept.
         """
         # The user cannot log in again before the deletion is on disk, or has failed.
-        with self.accounts.deleting_user(username) as changes:
+        async with self.accounts.deleting_user(username):
             await self.sessions.end(username, "This user was deleted.", ReasonCode.USER_DELETED)
-            await self.archive.write(changes)
 
     def stats(self) -> ServerStats:
         """Return a picture of the server as it is now."""

@@ -391,16 +391,14 @@ async def _shutdown(context: ServerContext, session: Session) -> Response:
 
 @_request(Request.SET_REGISTRATION, admin=True, set_as=False)
 async def _set_registration(context: ServerContext, session: Session, set_as: bool) -> Response:
-    with context.accounts.switching_registration(set_as) as changes:
-        await context.archive.write(changes)
+    await context.accounts.set_registration(set_as)
     return Response(f"Registration of new users is {'on' if set_as else 'off'}.")
 
 
 @_request(Request.CREATE_INVITE, admin=True, username="")
 async def _create_invite(context: ServerContext, session: Session, username: str) -> Response:
     code = context.options.environment.random_bytes(INVITE_CODE_BYTES).hex()
-    with context.accounts.inviting(username, code) as changes:
-        await context.archive.write(changes)
+    await context.accounts.add_invite(username, code)
     return Response(code, {"code": code})
 
 
@@ -438,6 +436,7 @@ async def _set_verbose(context: ServerContext, session: Session, set_as: bool) -
 
 @_request(Request.DEBUG, admin=True)
 async def _debug(context: ServerContext, session: Session) -> Response:
+    accounts = await context.accounts.overview()
     return Response(
         "The state of the server.",
         {
@@ -445,10 +444,10 @@ async def _debug(context: ServerContext, session: Session) -> Response:
             "pubkey": context.key.pubkey,
             "games": [entry.name for entry in context.games.lobby],
             "connected_users": sorted(context.sessions.usernames),
-            "all_users": context.accounts.usernames,
-            "registration": context.accounts.registration_enabled,
-            "invite_codes": context.accounts.invite_codes,
-            "deleted_users": context.accounts.deleting,
+            "all_users": list(accounts.usernames),
+            "registration": accounts.registration_enabled,
+            "invite_codes": dict(accounts.invite_codes),
+            "deleted_users": list(accounts.deleting),
             "verbose": context.options.verbose_logging,
         },
     )

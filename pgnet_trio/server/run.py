@@ -28,6 +28,7 @@ from pgnet_trio.errors import StorageError, bare
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import ADMIN_USERNAME
 from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.account_service import AccountService
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts, FailedLogins
 from pgnet_trio.server.bots import run_bot
@@ -40,6 +41,7 @@ from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import SaveMemory, Saves
 from pgnet_trio.server.http.pages import Pages
 from pgnet_trio.server.http.router import Health, Router
+from pgnet_trio.server.local_accounts import LocalAccounts
 from pgnet_trio.server.password_checks import PasswordChecks
 from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.room.room import RoomTask
@@ -96,6 +98,7 @@ class _Loaded:
     archive: Archive
     saved: SavedState
     accounts: Accounts
+    service: AccountService
     passwords: PasswordChecks
 
 
@@ -204,7 +207,8 @@ class Run:
                 admin=admin,
                 tokens=self._load_tokens(saved) if archive.keeps_tokens else None,
             )
-        return _Loaded(archive, saved, carryover.accounts, passwords)
+        service = LocalAccounts(carryover.accounts, archive, passwords)
+        return _Loaded(archive, saved, carryover.accounts, service, passwords)
 
     def _load_tokens(self, saved: SavedState) -> LoginTokens:
         now = self._options.environment.wall_clock()
@@ -360,9 +364,8 @@ class Run:
         return ServerContext(
             options=options,
             key=self._carryover.key,
-            accounts=loaded.accounts,
+            accounts=loaded.service,
             passwords=loaded.passwords,
-            archive=loaded.archive,
             saves=saves,
             games=games,
             claims=LocalClaims(saves),

@@ -28,7 +28,6 @@ from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.requests import carry_out
 from pgnet_trio.server.sessions.sender import LoggedInClient, SenderV1, SenderV2
 from pgnet_trio.server.tokens import LIFETIME
-from pgnet_trio.storage.interface import TokenRecord, UserRecord
 
 if TYPE_CHECKING:
     from pgnet_trio.connection import Connection
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.context import ServerContext
     from pgnet_trio.server.sessions.handle import ConnectionHandle
     from pgnet_trio.server.sessions.session import Session
+    from pgnet_trio.storage.interface import TokenRecord, UserRecord
 
 __all__ = ["Login"]
 
@@ -83,6 +83,8 @@ class Login:
         # What stood for the password, where something did; None where nothing was taken.
         self._token: TokenRecord | None = None
         self._tried_token = False
+        # The password, where its record is to be made anew; None where not.
+        self._weak_password: str | None = None
 
     async def run(self) -> Session | None:
         """Wait for the client to log in, or to resume its session.
@@ -210,29 +212,26 @@ class Login:
         context, username = self._context, log_in.username
         if context.shutdown.closing:
             raise TemporaryRefusal(SHUTTING_DOWN, ReasonCode.SHUTTING_DOWN)
+        user: UserRecord | None
         if log_in.token:
             now = context.options.environment.wall_clock()
-            self._token = context.accounts.check_token(log_in, now)
+            user, self._token = await context.accounts.find_by_token(log_in, now)
         else:
-            await self._authenticate(log_in)
-        while (session := context.sessions.holder(username)) and session.end_reason is not None:
-            await session.ended.wait()
-            # The user may have been deleted meanwhile.
-            if context.accounts.check(log_in, trusted=self._trusted) == "new":
-                raise AccountRefusal("This user was deleted.", ReasonCode.USER_DELETED)
-        if context.shutdown.closing:
-            raise TemporaryRefusal(SHUTTING_DOWN, ReasonCode.SHUTTING_DOWN)
-        if session is not None and (
-            self._protocol.version == 1 or context.options.duplicate_login == "refuse"
-        ):
-            raise TemporaryRefusal(
-                f"The user {username!r} is connected already.", ReasonCode.ALREADY_CONNECTED
-            )
-        if session is None and context.is_full:
-            raise TemporaryRefusal("The server is full.", ReasonCode.SERVER_FULL)
+            user = await self._authenticate(log_in)
+        login_token: bytes | None = None
+        while True:
+            session = context.sessions.holder(username)
+            if session is not None and session.end_reason is not None:
+                await session.ended.wait()
+                # The user may have been deleted meanwhile.
+                login_token = None
+                continue
+            self._check_seat(username, session)
+            if login_token is not None:
+                break
+            login_token = await self._admit(username, user)
         # --- No await from here to the end: exactly one client holds the seat at any time. ---
-        context.passwords.note_success(username, self._address)
-        client = self._accept(username)
+        client = self._accept(username, login_token)
         if session is not None:
             logger.info("%s took over from %s", username, self._peer)
             session.take_over(self._handle, client)
@@ -248,10 +247,31 @@ class Login:
                     None if self._trusted else context.options.limits.requests_per_second
                 ),
             )
+        if user is not None and self._weak_password is not None:
+            # Beside the log-in: a known user does not wait for the save file.
+            context.services.start_soon(_upgrade, context, user, self._weak_password, self._address)
         self._connection.flush()
         return session
 
-    def _accept(self, username: str) -> LoggedInClient:
+    def _check_seat(self, username: str, session: Session | None) -> None:
+        """Check that a client may take a seat, which nobody holds or whoever has the session.
+
+        Raises:
+            TemporaryRefusal: It may not, now.
+        """
+        context = self._context
+        if context.shutdown.closing:
+            raise TemporaryRefusal(SHUTTING_DOWN, ReasonCode.SHUTTING_DOWN)
+        if session is not None and (
+            self._protocol.version == 1 or context.options.duplicate_login == "refuse"
+        ):
+            raise TemporaryRefusal(
+                f"The user {username!r} is connected already.", ReasonCode.ALREADY_CONNECTED
+            )
+        if session is None and context.is_full:
+            raise TemporaryRefusal("The server is full.", ReasonCode.SERVER_FULL)
+
+    def _accept(self, username: str, login_token: bytes) -> LoggedInClient:
         """Tell the client that it is in; return what outlives this connection."""
         context, protocol = self._context, self._protocol
         if not isinstance(protocol, v2.ServerProtocol):
@@ -266,7 +286,6 @@ class Login:
             window=None if most is None else max(most, WINDOW),
         )
         token = context.options.environment.random_bytes(v2.TOKEN_BYTES)
-        login_token = self._give_token(username) if protocol.takes_tokens else b""
         grace = context.options.resume_grace
         protocol.accept(
             f"Welcome, {username}.",
@@ -277,29 +296,44 @@ class Login:
         )
         return LoggedInClient(SenderV2(delivery), delivery, token, grace, self._address)
 
-    def _give_token(self, username: str) -> bytes:
-        """Return a new token that stands for the user's password; empty where there is none."""
-        context = self._context
-        environment, accounts = context.options.environment, context.accounts
-        now, old = environment.wall_clock(), self._token
-        if self._trusted or (old is not None and old.expires - now > LIFETIME / 2):
-            # The client needs none, or has a good one. That one stays as it is, and so it is in
-            # the save file already when the server is killed once more.
-            return b""
-        token = environment.random_bytes(v2.TOKEN_BYTES)
-        return token if accounts.give_token(username, token, now, instead_of=old) else b""
+    async def _admit(self, username: str, user: UserRecord | None) -> bytes:
+        """Make sure that a user still may log in; nothing has changed since when this returns.
 
-    async def _authenticate(self, log_in: LogIn) -> None:
+        Returns:
+            A new token that stands for the user's password; empty where there is none.
+
+        Raises:
+            AccountRefusal: They may not.
+        """
+        environment, old, token = self._context.options.environment, self._token, b""
+        now = environment.wall_clock()
+        # A client that needs none gets none, and one that has a good one keeps it: so it is in the
+        # save file already when the server is killed once more.
+        has_one = old is not None and old.expires - now > LIFETIME / 2
+        protocol = self._protocol
+        takes_tokens = isinstance(protocol, v2.ServerProtocol) and protocol.takes_tokens
+        if takes_tokens and not self._trusted and not has_one:
+            token = environment.random_bytes(v2.TOKEN_BYTES)
+        is_given = await self._context.accounts.admit(
+            username, user, address=self._address, token=token, now=now, instead_of=old
+        )
+        return token if is_given else b""
+
+    async def _authenticate(self, log_in: LogIn) -> UserRecord | None:
         """Check who logs in, by the password; an unknown user is registered where that is allowed.
+
+        Returns:
+            The user's record; None where no password is needed.
 
         Raises:
             AccountRefusal: It is not them, or the user may not be registered.
         """
         context, address = self._context, self._address
         accounts, passwords = context.accounts, context.passwords
-        passwords.check_failures(log_in.username, address)
         try:
-            found = accounts.check(log_in, trusted=self._trusted)
+            found = await accounts.find(log_in, trusted=self._trusted, address=address)
+            if found == "trusted":
+                return None
             if found == "new":
                 record = await self._while_connected(
                     passwords.is_quick(log_in.password),
@@ -307,26 +341,23 @@ class Login:
                     log_in.password,
                     address,
                 )
-                with accounts.registering(log_in, record) as changes:
-                    await context.archive.write(changes)
-            elif isinstance(found, UserRecord):
-                password = await self._while_connected(
-                    passwords.is_quick(log_in.password, found),
-                    passwords.verify,
-                    log_in,
-                    found,
-                    address,
-                )
-                if password is None:
-                    raise AccountRefusal("The password is not right.", ReasonCode.WRONG_PASSWORD)
-                accounts.confirm(found)
-                if passwords.needs_upgrade(found, password):
-                    # Beside the log-in: a known user does not wait for the save file.
-                    context.services.start_soon(_upgrade, context, found, password, address)
+                return await accounts.register(log_in, record, address=address)
+            password = await self._while_connected(
+                passwords.is_quick(log_in.password, found),
+                passwords.verify,
+                log_in,
+                found,
+                address,
+            )
+            if password is None:
+                raise AccountRefusal("The password is not right.", ReasonCode.WRONG_PASSWORD)
+            if passwords.needs_upgrade(found, password):
+                self._weak_password = password
+            return found
         except TemporaryRefusal:
             raise
         except AccountRefusal:
-            passwords.note_failure(log_in.username, address)
+            await accounts.note_failure(log_in.username, address)
             raise
         except TooBusy:
             raise TemporaryRefusal(
@@ -394,8 +425,7 @@ async def _upgrade(
     """
     try:
         record = await context.passwords.hash(password, address=address)
-        with context.accounts.upgrading(found, record) as changes:
-            await context.archive.write(changes)
+        await context.accounts.upgrade(found, record)
     except (AccountRefusal, TooBusy) as error:
         logger.debug("The password record of %s stays as it is: %s", found.name, one_line(error))
     except Exception as error:

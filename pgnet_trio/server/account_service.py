@@ -1,0 +1,200 @@
+"""What a server asks of its accounts, whether they are its own or those of a cluster.
+
+A log-in takes four steps, and whoever lets clients in takes them one after the other: `find` says
+what a password has to fit, or `find_by_token` whether a token stands for it; the password is
+hashed; an unknown user goes through `register`; and `admit` looks once more, last of all.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from pgnet_trio.protocol.events import LogIn
+    from pgnet_trio.storage.interface import TokenRecord, UserRecord
+
+__all__ = ["AccountService", "AccountsOverview"]
+
+
+@attrs.frozen
+class AccountsOverview:
+    """What the administrator is shown of the accounts.
+
+    Attributes:
+        usernames: Registered users; in a cluster the first thousand of them.
+        registration_enabled: Whether unknown users may register.
+        invite_codes: The unused invite codes, each with the username that it is for, or an empty
+            one.
+        deleting: The users who are being deleted.
+    """
+
+    usernames: Sequence[str]
+    registration_enabled: bool
+    invite_codes: Mapping[str, str] = attrs.field(repr=False)
+    deleting: Sequence[str]
+
+
+class AccountService(ABC):
+    """Users, invite codes, the registration switch, tokens, and failed log-ins.
+
+    Every method may raise `TemporaryRefusal` where the accounts cannot be reached now: nothing is
+    changed then, or it is whole, and whoever comes back finds out. A call that is cancelled has
+    changed nothing, or everything.
+    """
+
+    @property
+    @abstractmethod
+    def user_count(self) -> int:
+        """How many users are registered, as far as this server knows."""
+
+    @property
+    @abstractmethod
+    def invite_code_count(self) -> int:
+        """How many invite codes are unused, as far as this server knows."""
+
+    # Logging in
+
+    @abstractmethod
+    async def find(
+        self, log_in: LogIn, *, trusted: bool, address: str | None
+    ) -> UserRecord | Literal["trusted", "new"]:
+        """Return what the password of a log-in has to fit.
+
+        Args:
+            log_in: The log-in.
+            trusted: Whether it comes from inside this process, where the admin needs no password.
+            address: Where it comes from; None for inside the process, where nothing is counted.
+
+        Returns:
+            The user's record; ``"trusted"`` where no password is needed; ``"new"`` where the
+            user is to be registered.
+
+        Raises:
+            TooMany: Too many log-ins have failed, to this account or from this address.
+            AccountRefusal: The log-in is refused whatever the password.
+        """
+
+    @abstractmethod
+    async def find_by_token(self, log_in: LogIn, now: float) -> tuple[UserRecord, TokenRecord]:
+        """Return whose password the token of a log-in stands for, and what is kept of it.
+
+        Args:
+            log_in: The log-in.
+            now: The time, in seconds since 1970.
+
+        Raises:
+            TokenRefused: It stands for none.
+        """
+
+    @abstractmethod
+    async def register(
+        self, log_in: LogIn, record: str, *, address: str | None = None
+    ) -> UserRecord:
+        """Register a user whose password was hashed since `find`; uses up the invite code.
+
+        Args:
+            log_in: The log-in.
+            record: The record of the password.
+            address: As for `find`.
+
+        Returns:
+            The new user, who is on disk.
+
+        Raises:
+            AccountRefusal: Somebody else took the name or the code meanwhile.
+            StorageError: The user could not be saved, and is not registered.
+        """
+
+    @abstractmethod
+    async def admit(
+        self,
+        username: str,
+        user: UserRecord | None,
+        *,
+        address: str | None,
+        token: bytes,
+        now: float,
+        instead_of: TokenRecord | None,
+    ) -> bool:
+        """Make sure that a user who has proved who they are still may log in.
+
+        When this returns, nothing has changed since it has looked: with no await after it, whoever
+        gets a seat is a user.
+
+        Args:
+            username: Who has logged in.
+            user: What their password, or their token, has fitted; None where none was asked for.
+            address: As for `find`: a place from which the user is known from now on.
+            token: What is to stand for the password from now on; empty for nothing.
+            now: The time, in seconds since 1970.
+            instead_of: The token that the new one replaces; None for none.
+
+        Returns:
+            Whether the token does: there are none for the admin, nor where none are kept.
+
+        Raises:
+            AccountRefusal: The user was deleted meanwhile, or is being deleted, or another log-in
+                changed the record.
+        """
+
+    @abstractmethod
+    async def note_failure(self, username: str, address: str | None) -> None:
+        """Count a log-in that failed; the arguments are those of `find`."""
+
+    @abstractmethod
+    async def upgrade(self, user: UserRecord, record: str) -> None:
+        """Replace a user's record by a stronger one of the same password; their tokens end.
+
+        Raises:
+            AccountRefusal: The record is not to be replaced: it does not hold any more, it is
+                being replaced already, or it is the admin's, which is not saved.
+            StorageError: It could not be saved, and the old record holds.
+        """
+
+    # What the administrator does
+
+    @abstractmethod
+    async def overview(self) -> AccountsOverview:
+        """Return what the administrator is shown."""
+
+    @abstractmethod
+    async def add_invite(self, username: str, code: str) -> None:
+        """Add an invite code, for one username or (empty) for anybody; on disk afterwards.
+
+        Raises:
+            AccountRefusal: That user exists, or could never register.
+            StorageError: It could not be saved, and is not valid.
+        """
+
+    @abstractmethod
+    async def set_registration(self, enabled: bool) -> None:
+        """Set whether unknown users may register; on disk afterwards.
+
+        Raises:
+            StorageError: It could not be saved, and is as it was.
+        """
+
+    @abstractmethod
+    def check_deletable(self, username: str) -> None:
+        """Check, as far as that takes no look elsewhere, that a user can be deleted.
+
+        Raises:
+            AccountRefusal: It is the admin, there is no such user, or they are being deleted.
+        """
+
+    @abstractmethod
+    def deleting_user(self, username: str) -> AbstractAsyncContextManager[None]:
+        """Delete a user; end their session in the block.
+
+        The user cannot log in from the beginning of the block on. After it the deletion is on
+        disk.
+
+        Raises:
+            AccountRefusal: As for `check_deletable`.
+            StorageError: It could not be saved, and the user stays.
+        """
