@@ -30,8 +30,9 @@ class RoomClock:
 
     def time(self) -> float:
         """Return the time in the room, in seconds."""
-        self.note_sleep()
-        return self._now() + self._ahead
+        # A sleep is not noted here: then nobody would set the deadlines of open questions anew.
+        slept = self._slept() - self._slept_before
+        return self._now() + self._ahead + (slept if slept >= MIN_SLEEP else 0.0)
 
     def local(self, time: float) -> float:
         """Return what this machine's clock shows at a time of the room."""

@@ -32,8 +32,9 @@ export class RoomClock {
 
   /** The time in the room, in seconds. */
   time() {
-    this.noteSleep();
-    return this.#now() + this.#ahead;
+    // A sleep is not noted here: then nobody would set the deadlines of open questions anew.
+    const slept = this.#slept() - this.#sleptBefore;
+    return this.#now() + this.#ahead + (slept >= MIN_SLEEP ? slept : 0);
   }
 
   /**

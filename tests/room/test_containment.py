@@ -804,26 +804,44 @@ async def test_mistakes_in_two_lines_are_told_though_the_same_line_of_a_library_
     assert "TypeError came 1 more times" in counted
 
 
+async def go_on() -> None:
+    with trio.CancelScope(shield=True):
+        await trio.sleep(200)  # goes on
+
+
+class StubbornBot(Bot):
+    async def play(self) -> None:
+        await go_on()
+
+
+@pytest.mark.parametrize("where", ["run", "child of run", "bot"])
 async def test_a_game_that_was_destroyed_and_goes_on_is_named_again_and_again(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
     class Stubborn(Game):
         async def run(self) -> None:
-            with trio.CancelScope(shield=True):
-                await trio.sleep(200)  # goes on
+            if where == "run":
+                await go_on()
+            elif where == "bot":
+                self.room.add_bot(StubbornBot("bot 1"))
+                await trio.sleep_forever()
+            else:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(go_on)
 
     async with (
         hosting(Stubborn, admin_password="x") as server,
         server.client("admin", "x") as admin,
     ):
         await admin.create_game("table 1")
+        await wait_all_tasks_blocked()
         await admin.call(Packet(Request.DESTROY_GAME, {"name": "table 1"}))
         await trio.sleep(300)
     found = [line for line in caplog.messages if "does not let itself" in line]
     assert len(found) == 6  # after 5, 15, 35, 75, 135 and 195 s
     with open(__file__) as source:  # noqa: ASYNC230  # a file of this folder
         line = next(n for n, each in enumerate(source, 1) if each.endswith("# goes on\n"))
-    assert f"It waits at {__file__}:{line}, in " in found[0]
+    assert f" at {__file__}:{line}, in go_on" in found[0]
 
 
 # A call that blocks.

@@ -207,3 +207,9 @@ async def test_sleep_of_the_machine_counts_in_the_clock_of_the_room() -> None:
         await page("page", {"slept": 500})
         assert 500 <= await page("time") - before < 510
         assert 90 <= (await page("question", question["id"]))["secondsLeft"] <= 100
+        # The time is up then, also where the page has asked for the time before anything else.
+        await page("page", {"slept": 601})
+        await page("time")
+        await page("call", "Ask", {"seconds": 1200})
+        with trio.fail_after(20):
+            await page("closed", question["id"])

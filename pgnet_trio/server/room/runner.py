@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -235,7 +235,10 @@ class Runner:
 
     def lines(self) -> list[str]:
         """Return where code of the game waits, each as a file, a line and a function."""
-        return sorted(filter(None, set(map(_waiting_line, self.coroutines))))
+        nursery = getattr(self, "nursery", None)
+        # Bots, and what tasks have started in nurseries of their own, take their steps themselves.
+        others = () if nursery is None else (task.coro for task in _tasks_in(nursery))
+        return sorted({*map(_waiting_line, (*self.coroutines, *others))} - {""})
 
     def cancel_scripts(self) -> None:
         """Cancel the game's scripts; its turns go on."""
@@ -292,6 +295,15 @@ def _author_line() -> str:
         # A task within `ask_all`, which has no other caller than Trio.
         return ""
     return f"{frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_qualname}"
+
+
+def _tasks_in(nursery: trio.Nursery) -> Iterator[trio.lowlevel.Task]:
+    """Yield the tasks in a nursery, and those in their own nurseries."""
+    waiting = [nursery]
+    while waiting:
+        for task in waiting.pop().child_tasks:
+            yield task
+            waiting.extend(task.child_nurseries)
 
 
 def _waiting_line(coroutine: Any) -> str:
