@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import os
 import signal
 import sys
 from collections.abc import Generator, Iterator
@@ -60,6 +61,20 @@ def pytest_configure(config: pytest.Config) -> None:
     """Know our marker, and that of pytest-cov where that is not loaded too."""
     config.addinivalue_line("markers", "no_cover: do not measure what this test runs.")
     config.addinivalue_line("markers", "needs(*names): skip where the machine lacks one of these.")
+    keep_what_is_compiled(config)
+
+
+def keep_what_is_compiled(config: pytest.Config) -> None:
+    """Have hundreds of programs not compile every module again where Python is to leave no traces.
+
+    All processes of this run share a folder of pytest's cache, which lies beside no module.
+    """
+    if sys.dont_write_bytecode and config.pluginmanager.has_plugin("cacheprovider"):
+        assert config.cache is not None
+        folder = str(config.cache.mkdir("pycache"))
+        sys.dont_write_bytecode = False
+        sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = folder
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
