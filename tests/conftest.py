@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import is_hypothesis_test
+from hypothesis import is_hypothesis_test, settings
 from trio.testing import MockClock
 
 from tests.kit.needed import skip_without
@@ -53,6 +53,9 @@ sys.addaudithook(_refuse_the_network)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background without Ctrl-C, and what tests start inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# For a night: `--hypothesis-profile=thorough`. Without it each property has a hundred examples.
+settings.register_profile("thorough", max_examples=2000, deadline=None)
 
 VIRTUAL_SECONDS = pytest.StashKey[list[float]]()
 

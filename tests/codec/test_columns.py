@@ -28,7 +28,6 @@ from tests.codec.test_patch import (
     nested,
     sent,
     spoil,
-    thoroughly,
     unhurried,
 )
 
@@ -124,7 +123,7 @@ PLAYS = st.one_of(states_with_tables(), states_with_tables(), PAIRS)
 @example(({"a": {}, "b": {}}, {"a": [], "b": {}}))
 @example(({"a": {"x": 1}, "b": {"x": 1}}, {"a": {"x": 2}, "b": None}))
 @example(([{"x": 1}], [{"x": 1}, {"x": 2}]))
-@thoroughly
+@unhurried
 def test_the_patch_of_two_states_turns_the_first_into_the_second(pair: tuple[Any, Any]) -> None:
     old, new = pair
     patch = sent(diff_columns(old, new))
@@ -136,7 +135,7 @@ def test_the_patch_of_two_states_turns_the_first_into_the_second(pair: tuple[Any
 @given(PLAYS)
 # One byte too many.
 @example(([{"": 0}, {"": 10}, {"": 20}], [{"": 1}, {"": 12}, {"": 23}]))
-@thoroughly
+@unhurried
 def test_a_patch_is_never_larger_than_without_columns(pair: tuple[Any, Any]) -> None:
     old, new = pair
     assert len(encoded(diff_columns(old, new))) <= len(encoded(diff(old, new)))
@@ -402,7 +401,7 @@ def test_whatever_comes_is_a_patch_or_a_codec_error(case: tuple[Any, Any]) -> No
 
 
 @given(STATES, ANYTHING)
-@thoroughly
+@unhurried
 def test_anything_is_a_patch_or_a_codec_error(old: Any, patch: Any) -> None:
     result = None
     with contextlib.suppress(CodecError):

@@ -401,7 +401,7 @@ def outcome(function: Any, *arguments: Any) -> object:
     )
 
 
-@settings(unhurried, max_examples=400)
+@unhurried
 @given(objects | any_json | deep_json, st.sampled_from([Packet, Response]), st.booleans())
 def test_what_arrives_is_taken_and_refused_as_by_the_strict_converter(
     data: object, kind: type[Packet] | type[Response], only_known: bool
@@ -465,7 +465,7 @@ any_object = st.recursive(
 any_payload = st.dictionaries(texts, any_object, max_size=3) | deep_json | any_object
 
 
-@settings(unhurried, max_examples=400)
+@unhurried
 @given(
     st.builds(
         Packet,

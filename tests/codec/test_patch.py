@@ -21,7 +21,6 @@ from pgnet_trio.patch.sizes import packed_size
 
 # A busy machine is no failure.
 unhurried = settings(deadline=None)
-thoroughly = settings(unhurried, max_examples=300)
 
 # Few keys and values, so that two states have much in common; and those that are easily confused
 # with one another, or with the marks of a patch.
@@ -99,7 +98,7 @@ def ordered(state: Any) -> Any:
 @example(({"x": 0.0}, {"x": -0.0}))
 @example(([{"x": 0.0}], [{"x": -0.0}]))
 @example(({"a": [], "b": {}}, {"a": {}, "b": []}))
-@thoroughly
+@unhurried
 def test_the_patch_of_two_states_turns_the_first_into_the_second(pair: tuple[Any, Any]) -> None:
     old, new = pair
     result = apply(old, sent(diff(old, new)))
@@ -270,7 +269,7 @@ def test_the_format(old: Any, new: Any, patch: Any) -> None:
         dict.fromkeys("abcdefghijkl", 2) | {key: {"": 0, "a": 2} for key in "mno"},
     )
 )
-@thoroughly
+@unhurried
 def test_a_patch_is_never_larger_than_the_state_or_is_the_state(pair: tuple[Any, Any]) -> None:
     old, new = pair
     patch = diff(old, new)
@@ -385,7 +384,7 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(STATES, ANYTHING)
-@thoroughly
+@unhurried
 def test_whatever_comes_is_a_patch_or_a_codec_error(old: Any, patch: Any) -> None:
     before = repr(old)
     result = None
@@ -396,7 +395,7 @@ def test_whatever_comes_is_a_patch_or_a_codec_error(old: Any, patch: Any) -> Non
 
 
 @given(steps_of_a_game(), STATES)
-@thoroughly
+@unhurried
 def test_a_patch_for_another_state_is_a_patch_or_a_codec_error(
     pair: tuple[Any, Any], other: Any
 ) -> None:

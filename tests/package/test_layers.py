@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import attrs
@@ -180,6 +181,12 @@ def all_imports(package: Path) -> dict[str, list[Import]]:
         module: list(dict.fromkeys(imports_of(module, tree, modules)))
         for module, tree in trees.items()
     }
+
+
+@cache
+def our_imports() -> dict[str, list[Import]]:
+    """Those of the package itself, read once for all tests."""
+    return all_imports(PACKAGE)
 
 
 def broken_order(imports: dict[str, list[Import]]) -> list[str]:
@@ -371,22 +378,22 @@ def report(problems: list[str]) -> str:
 
 
 def test_a_module_imports_only_from_layers_before_its_own() -> None:
-    problems = broken_order(all_imports(PACKAGE))
+    problems = broken_order(our_imports())
     assert not problems, report(problems)
 
 
 def test_pure_modules_never_reach_trio() -> None:
-    problems = impure_imports(all_imports(PACKAGE))
+    problems = impure_imports(our_imports())
     assert not problems, report(problems)
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    problems = circular_imports(all_imports(PACKAGE))
+    problems = circular_imports(our_imports())
     assert not problems, report(problems)
 
 
 def test_no_folders_import_each_other_in_a_circle() -> None:
-    problems = circular_folders(all_imports(PACKAGE))
+    problems = circular_folders(our_imports())
     assert not problems, report(problems)
 
 
@@ -397,7 +404,7 @@ def test_no_private_name_of_a_dependency_is_used() -> None:
 
 def test_the_names_in_the_rules_exist() -> None:
     # A module that was renamed would otherwise slip out of the rules unnoticed.
-    modules = set(sources(PACKAGE))
+    modules = set(our_imports())
     named = PURE_MODULES | {module for module, _, _ in EXCEPTIONS}
     assert named <= modules, f"not there: {sorted(named - modules)}"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.package.test_layers import PACKAGE, Import, all_imports, build, report
+from tests.package.test_layers import Import, all_imports, build, our_imports, report
 
 # From the bottom up. A module imports only from those before its own; `room` is one of them
 # here, and has an order of its own within.
@@ -133,13 +133,13 @@ def imports_that_run_up(imports: dict[str, list[Import]]) -> list[str]:
 
 
 def test_no_import_runs_up_within_the_server() -> None:
-    problems = imports_that_run_up(all_imports(PACKAGE))
+    problems = imports_that_run_up(our_imports())
     assert not problems, report(problems)
 
 
 def test_every_place_is_that_of_a_module() -> None:
     # A module that was renamed would otherwise slip out of the order unnoticed.
-    places = {place_of(module) for module in all_imports(PACKAGE) if module.startswith(PREFIX)}
+    places = {place_of(module) for module in our_imports() if module.startswith(PREFIX)}
     assert set(SERVER_LAYERS) <= places, f"not there: {sorted(set(SERVER_LAYERS) - places)}"
 
 

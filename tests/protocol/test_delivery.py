@@ -679,7 +679,7 @@ class Drops(RuleBasedStateMachine):
 @pytest.mark.no_cover
 def test_everything_arrives_once_and_in_order_whatever_is_cut() -> None:
     run_state_machine_as_test(
-        Drops, settings=settings(deadline=None, max_examples=200, stateful_step_count=50)
+        Drops, settings=settings(deadline=None, stateful_step_count=50)
     )
 
 

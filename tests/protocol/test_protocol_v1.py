@@ -819,7 +819,7 @@ def test_a_password_in_the_wrong_place_is_not_in_the_reason() -> None:
 
 
 @given(message=noise, state=st.sampled_from(State), in_box=st.booleans())
-@settings(unhurried, max_examples=200)
+@unhurried
 def test_noise_makes_a_server_raise_nothing_but_its_own_errors(
     message: str | bytes, state: State, in_box: bool
 ) -> None:
@@ -839,7 +839,7 @@ def test_noise_makes_a_server_raise_nothing_but_its_own_errors(
     state=st.sampled_from([State.KEY_TRADE, State.VERDICT, State.OPEN, State.CLOSED]),
     in_box=st.booleans(),
 )
-@settings(unhurried, max_examples=200)
+@unhurried
 def test_noise_makes_a_client_raise_nothing_but_its_own_errors(
     message: str | bytes, state: State, in_box: bool
 ) -> None:

@@ -165,7 +165,7 @@ QUIET: tuple[str, Any] = ("request", (0, True, {"x": 1}))
 @example([("read", [QUIET]), ("respond", {}), ("push", {}), ("write", None)], 1024, 8)
 @example([("read", [QUIET]), ("respond", {}), ("show", 1), ("write", None)], 1024, 8)
 @example([("read", [("other", 19)]), ("push", {}), ("write", None)], 1024, 8)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None)
 def test_the_short_way_reads_and_writes_as_the_general_one(
     steps: list[tuple[str, Any]], limit: int, most: int
 ) -> None:

@@ -303,11 +303,11 @@ async def provoke(place: str, server: HostedServer, bob: Client) -> None:
                 assert other.game is None
                 assert other.left is not None
         case "get save string" | "update" | "async update" | "handle heartbeat":
-            await trio.sleep(20)
+            await trio.sleep(5)
         case _:
             bob.on_question = answer
             await bob.request(Packet("Poke", {"where": place}))
-            await trio.sleep(20)
+            await trio.sleep(5)
 
 
 async def answer(question: Question[Any]) -> None:
@@ -334,7 +334,11 @@ async def test_a_fault_anywhere_stays_in_its_game(
 ) -> None:
     FAULT[:] = [fault]
     caplog.set_level(logging.ERROR)
-    options: dict[str, Any] = {"save_file": tmp_path / "save.db", "resume_grace": 30}
+    options: dict[str, Any] = {
+        "save_file": tmp_path / "save.db",
+        "autosave_interval": 2,
+        "resume_grace": 30,
+    }
     async with hosting_faults(Fragile, **options) as server, server.client("ann") as ann:
         await ann.create_game("steady")
         start = trio.current_time()

@@ -17,7 +17,7 @@ from pgnet_trio import Game, Packet, Response, on
 from pgnet_trio.server.refusals import RoomClosed
 from pgnet_trio.server.room.player import OpenQuestion, PacketTurn
 from pgnet_trio.server.room.room import RoomTask
-from tests.package.test_layers import PACKAGE, all_imports
+from tests.package.test_layers import PACKAGE, our_imports
 
 ROOM = "pgnet_trio.server.room"
 
@@ -53,7 +53,7 @@ def test_a_part_imports_only_those_below_it_for_types_too() -> None:
     height = {f"{ROOM}.{part}": at for at, parts in enumerate(STACK) for part in parts}
     wrong = [
         str(found)
-        for module, imports in all_imports(PACKAGE).items()
+        for module, imports in our_imports().items()
         if module in height
         for found in imports
         if found.target.startswith(ROOM) and height.get(found.target, -1) >= height[module]
@@ -65,7 +65,7 @@ def test_a_room_knows_nothing_of_those_who_use_it() -> None:
     allowed = {"pgnet_trio.server.refusals", "pgnet_trio.server.watchdog"}
     wrong = [
         str(found)
-        for module, imports in all_imports(PACKAGE).items()
+        for module, imports in our_imports().items()
         if module.startswith(ROOM)
         for found in imports
         if found.target.startswith("pgnet_trio.server")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from typing import Any
 
@@ -80,7 +79,7 @@ async def test_a_page_whose_timers_are_never_due_keeps_its_seat(
         return data
 
     async with serving(game) as server, gated(server) as gate:
-        async with open_page(deadline=math.inf, timers=False, hidden=True) as page:
+        async with open_page(deadline=200, timers=False, hidden=True) as page:
             await page.log_in(gate.port)
             await page("joinGame", "table 1")
             gate.to_server = listen
