@@ -25,12 +25,16 @@ class Reply:
     body: bytes
 
 
+DEADLINE = 30.0
+"""Seconds for anything that the server does; much more than it takes on a busy machine."""
+
+
 class HttpClient:
     """One connection that asks for pages; it follows no rule by itself."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
-        self._came = b""
+        self._came = bytearray()
 
     async def ask(self, path: str, *headers: str, method: str = "GET") -> Reply:
         lines = [f"{method} {path} HTTP/1.1", *headers]
@@ -45,7 +49,7 @@ class HttpClient:
             await self.stream.send_all(data)
 
     async def read(self, *, has_body: bool = True) -> Reply:
-        with trio.fail_after(5):
+        with trio.fail_after(DEADLINE):
             while b"\r\n\r\n" not in self._came:
                 self._came += await self._more()
             head, _, self._came = self._came.partition(b"\r\n\r\n")
@@ -55,12 +59,12 @@ class HttpClient:
             size = int(lengths[0]) if has_body and lengths else 0
             while len(self._came) < size:
                 self._came += await self._more()
-        body, self._came = self._came[:size], self._came[size:]
+        body, self._came = bytes(self._came[:size]), self._came[size:]
         return Reply(int(line.split()[1]), headers, body)
 
     async def is_closed(self) -> bool:
         """Wait until the server closes the connection; return whether nothing came before."""
-        with trio.fail_after(5):
+        with trio.fail_after(DEADLINE):
             try:
                 return self._came + await self.stream.receive_some() == b""
             except trio.BrokenResourceError:
@@ -74,7 +78,7 @@ class HttpClient:
     async def _more(self) -> bytes:
         data = await self.stream.receive_some()
         if not data:
-            raise EOFError(f"the server closed after {self._came!r}")
+            raise EOFError(f"the server closed after {bytes(self._came)!r}")
         return bytes(data)
 
 
