@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import is_hypothesis_test, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 from trio.testing import MockClock
 
 from tests.kit.needed import skip_without
@@ -54,8 +54,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background without Ctrl-C, and what tests start inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# For a night: `--hypothesis-profile=thorough`. Without it each property has a hundred examples.
-settings.register_profile("thorough", max_examples=2000, deadline=None)
+# A busy machine is no failure. Each property has a hundred examples, and thousands for a night:
+# `--hypothesis-profile=thorough`.
+settings.register_profile(
+    "unhurried",
+    settings.default,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("thorough", settings.get_profile("unhurried"), max_examples=2000)
+settings.load_profile("unhurried")
 
 VIRTUAL_SECONDS = pytest.StashKey[list[float]]()
 

@@ -238,7 +238,7 @@ async def test_an_error_of_the_input_comes_out(in_thread: bool, tmp_path: Path) 
             await reader_of(file.fileno(), in_thread=in_thread).read_line()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     lines=st.lists(st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]))),
     cuts=st.lists(st.integers(min_value=1, max_value=20)),

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -273,7 +273,6 @@ async def test_what_is_no_model_is_refused_at_once(name: str) -> None:
     kinds=st.lists(st.sampled_from("abc"), max_size=20),
     readers=st.lists(st.sets(st.sampled_from("abc"), min_size=1), max_size=20),
 )
-@settings(deadline=None)
 def test_each_reader_gets_its_kinds_in_order(kinds: str, readers: list[set[str]]) -> None:
     feed: Feed[tuple[str, int]] = Feed("items", lambda item: item[0])
     left = list(zip(kinds, range(len(kinds)), strict=True))

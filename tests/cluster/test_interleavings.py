@@ -419,5 +419,5 @@ class Cluster(RuleBasedStateMachine):
             self.both(work)
 
 
-Cluster.TestCase.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+Cluster.TestCase.settings = settings(max_examples=25, stateful_step_count=40)
 TestInterleavings = Cluster.TestCase

@@ -311,7 +311,6 @@ class OldEvent:
 MIN, MAX = -(2**63), 2**63 - 1
 
 # A busy machine is no failure.
-unhurried = settings(deadline=None)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 scalars = (
@@ -351,7 +350,6 @@ def exactly_equal(left: object, right: object) -> bool:
 # Round trips
 
 
-@unhurried
 @given(plain_data)
 def test_plain_data_comes_back_the_same_with_its_types(data: object) -> None:
     text = encode_json(data)
@@ -360,21 +358,18 @@ def test_plain_data_comes_back_the_same_with_its_types(data: object) -> None:
     assert exactly_equal(decode_msgpack(encode_msgpack(data)), data)
 
 
-@unhurried
 @given(plain_data)
 def test_the_text_is_json_for_other_programs_too(data: object) -> None:
     assert exactly_equal(json.loads(encode_json(data)), data)
     assert exactly_equal(decode_json(json.dumps(data), Any), data)
 
 
-@unhurried
 @given(plain_data)
 def test_the_bytes_are_msgpack_for_other_programs_too(data: object) -> None:
     assert exactly_equal(msgspec.msgpack.decode(encode_msgpack(data)), data)
     assert exactly_equal(decode_msgpack(msgspec.msgpack.encode(data)), data)
 
 
-@unhurried
 @given(boards)
 def test_models_come_back_the_same(board: Board) -> None:
     assert exactly_equal(decode_json(encode_json(board), Board), board)
@@ -382,7 +377,6 @@ def test_models_come_back_the_same(board: Board) -> None:
     assert exactly_equal(from_plain(to_plain(board), Board), board)
 
 
-@unhurried
 @given(plain_data)
 def test_plain_gives_an_equal_copy_of_plain_data(data: object) -> None:
     copy = plain(data)
@@ -454,7 +448,6 @@ def test_a_model_without_fields_takes_an_empty_dict_only() -> None:
         from_plain("", Nothing)
 
 
-@unhurried
 @given(
     st.recursive(
         scalars | st.integers() | st.floats() | st.sampled_from([Level.LOW, Color.RED, {1}, b"x"]),
@@ -484,7 +477,6 @@ def test_what_is_called_plain_is_what_comes_back_unchanged(data: object) -> None
 NOT_PLAIN = [2**63, b"x", {1: 2}, {"x": {b"x": 1}}, float("nan"), float("inf")]
 
 
-@unhurried
 @given(
     st.recursive(
         scalars | st.sampled_from(NOT_PLAIN),
@@ -571,7 +563,6 @@ def same(left: object, right: object) -> bool:
     return exactly_equal(left, right)
 
 
-@unhurried
 @given(events)
 def test_times_and_bytes_come_back_the_same(event: Event) -> None:
     assert same(decode_json(encode_json(event), Event), event)
@@ -794,7 +785,6 @@ def test_a_subclass_travels_where_it_is_declared_and_where_it_adds_nothing() -> 
     assert from_plain(to_plain(hands), Hands) == Hands([Card("a")], below=Joker("b", "c"))
 
 
-@unhurried
 @given(st.data())
 def test_a_union_that_passes_the_check_gives_back_what_was_put_in(data: st.DataObject) -> None:
     examples: dict[Any, list[Any]] = {
@@ -1184,7 +1174,6 @@ def test_deep_msgpack_is_refused(levels: int) -> None:
     assert decode_msgpack(b"\x91" * MAX_DEPTH + b"\xc0")
 
 
-@unhurried
 @given(st.binary(max_size=50), st.sampled_from([Any, Board, Choices, Tree, int]))
 def test_random_bytes_never_give_another_error(data: bytes, kind: Any) -> None:
     try:
@@ -1193,7 +1182,6 @@ def test_random_bytes_never_give_another_error(data: bytes, kind: Any) -> None:
         pass
 
 
-@unhurried
 @given(st.binary(max_size=50) | texts, st.sampled_from([Board, Choices, Tree, Pair, int]))
 def test_random_input_never_gives_another_error(text: str | bytes, kind: type) -> None:
     try:
@@ -1202,7 +1190,6 @@ def test_random_input_never_gives_another_error(text: str | bytes, kind: type) -
         pass
 
 
-@unhurried
 @given(plain_data, st.sampled_from([Board, Choices, Tree, Pair, Anything, list[Rock]]))
 def test_random_data_is_refused_or_becomes_what_it_was(data: object, kind: type) -> None:
     try:
@@ -1212,7 +1199,7 @@ def test_random_data_is_refused_or_becomes_what_it_was(data: object, kind: type)
     assert from_plain(to_plain(model), kind) == model
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.dictionaries(
         st.sampled_from([field.name for field in attrs.fields(Choices)]) | texts, plain_data
@@ -1226,7 +1213,6 @@ def test_data_with_the_right_keys_is_refused_or_becomes_what_it_was(data: dict[s
     assert from_plain(to_plain(choices), Choices) == choices
 
 
-@unhurried
 @given(
     st.recursive(
         scalars | st.integers() | st.sampled_from([2**63, 2**64, -(2**63) - 1]),

@@ -28,7 +28,6 @@ from tests.codec.test_patch import (
     nested,
     sent,
     spoil,
-    unhurried,
 )
 
 # Cells that are easily confused, and those whose differences are at some border.
@@ -123,7 +122,6 @@ PLAYS = st.one_of(states_with_tables(), states_with_tables(), PAIRS)
 @example(({"a": {}, "b": {}}, {"a": [], "b": {}}))
 @example(({"a": {"x": 1}, "b": {"x": 1}}, {"a": {"x": 2}, "b": None}))
 @example(([{"x": 1}], [{"x": 1}, {"x": 2}]))
-@unhurried
 def test_the_patch_of_two_states_turns_the_first_into_the_second(pair: tuple[Any, Any]) -> None:
     old, new = pair
     patch = sent(diff_columns(old, new))
@@ -135,14 +133,12 @@ def test_the_patch_of_two_states_turns_the_first_into_the_second(pair: tuple[Any
 @given(PLAYS)
 # One byte too many.
 @example(([{"": 0}, {"": 10}, {"": 20}], [{"": 1}, {"": 12}, {"": 23}]))
-@unhurried
 def test_a_patch_is_never_larger_than_without_columns(pair: tuple[Any, Any]) -> None:
     old, new = pair
     assert len(encoded(diff_columns(old, new))) <= len(encoded(diff(old, new)))
 
 
 @given(PLAYS)
-@unhurried
 def test_no_change_is_none_and_only_that(pair: tuple[Any, Any]) -> None:
     old, new = pair
     assert diff_columns(old, old) is None
@@ -152,7 +148,6 @@ def test_no_change_is_none_and_only_that(pair: tuple[Any, Any]) -> None:
 
 
 @given(PLAYS)
-@unhurried
 def test_the_arguments_are_not_changed(pair: tuple[Any, Any]) -> None:
     old, new = pair
     before = repr(old), repr(new)
@@ -164,7 +159,6 @@ def test_the_arguments_are_not_changed(pair: tuple[Any, Any]) -> None:
 
 
 @given(PLAYS)
-@unhurried
 def test_the_new_state_does_not_follow_changes_of_the_patch(pair: tuple[Any, Any]) -> None:
     old, new = pair
     patch = sent(diff_columns(old, new))
@@ -174,7 +168,6 @@ def test_the_new_state_does_not_follow_changes_of_the_patch(pair: tuple[Any, Any
 
 
 @given(PLAYS)
-@unhurried
 def test_patches_without_columns_are_applied_as_ever(pair: tuple[Any, Any]) -> None:
     old, new = pair
     assert exact(apply_columns(old, sent(diff(old, new)))) == exact(new)
@@ -182,7 +175,6 @@ def test_patches_without_columns_are_applied_as_ever(pair: tuple[Any, Any]) -> N
 
 @given(PLAYS)
 @example(([{"x": 65_535}] * 50, [{"x": 65_536}] * 50))
-@unhurried
 def test_a_state_grows_by_no_more_than_its_patch_and_what_is_said(pair: tuple[Any, Any]) -> None:
     old, new = pair
     patch = diff_columns(old, new)
@@ -192,7 +184,6 @@ def test_a_state_grows_by_no_more_than_its_patch_and_what_is_said(pair: tuple[An
 
 @given(PLAYS)
 @example(([{"x": 1}, {"x": 2}], [{"x": 2}, {"x": 3}]))
-@unhurried
 def test_a_patch_that_lets_a_state_grow_no_further_has_no_columns(pair: tuple[Any, Any]) -> None:
     old, new = pair
     patch = diff_columns(old, new)
@@ -204,7 +195,6 @@ def test_a_patch_that_lets_a_state_grow_no_further_has_no_columns(pair: tuple[An
 
 
 @given(st.randoms(use_true_random=False), PLAYS)
-@unhurried
 def test_the_order_of_keys_means_nothing(rng: random.Random, pair: tuple[Any, Any]) -> None:
     old, new = pair
     patch = sent(diff_columns(shuffled(old, rng), shuffled(new, rng)))
@@ -388,7 +378,6 @@ def damaged(draw: st.DrawFn, value: Any) -> Any:
 
 
 @given(almost_columns())
-@unhurried
 def test_whatever_comes_is_a_patch_or_a_codec_error(case: tuple[Any, Any]) -> None:
     old, patch = case
     before = repr(old)
@@ -401,7 +390,6 @@ def test_whatever_comes_is_a_patch_or_a_codec_error(case: tuple[Any, Any]) -> No
 
 
 @given(STATES, ANYTHING)
-@unhurried
 def test_anything_is_a_patch_or_a_codec_error(old: Any, patch: Any) -> None:
     result = None
     with contextlib.suppress(CodecError):
@@ -410,7 +398,6 @@ def test_anything_is_a_patch_or_a_codec_error(old: Any, patch: Any) -> None:
 
 
 @given(states_with_tables(), states_with_tables())
-@unhurried
 def test_a_patch_for_another_state_is_a_patch_or_a_codec_error(
     pair: tuple[Any, Any], other: tuple[Any, Any]
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgnet_trio.codec import decode_json, encode_json, from_plain, to_plain
@@ -36,7 +36,6 @@ from pgnet_trio.messages import (
 )
 
 # A busy machine is no failure.
-unhurried = settings(deadline=None)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 integers = st.integers(-(2**63), 2**63 - 1)
@@ -127,7 +126,6 @@ def test_created_on_is_the_time_of_making_though_it_is_read_later(
         assert copy.copy(message) == copy.deepcopy(message) == attrs.evolve(message) == message
 
 
-@unhurried
 @given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-3, minutes=-30))])))
 def test_created_on_is_what_isoformat_gives(moment: datetime) -> None:
     with clock_at(moment):
@@ -208,7 +206,6 @@ def test_a_push_is_a_message_with_a_payload_and_shows_both() -> None:
 # Over the wire
 
 
-@unhurried
 @given(packets)
 def test_a_packet_comes_back_the_same(packet: Packet) -> None:
     back = Packet.deserialize(packet.serialize())
@@ -217,7 +214,6 @@ def test_a_packet_comes_back_the_same(packet: Packet) -> None:
     assert Packet.deserialize(packet.serialize().encode()) == packet
 
 
-@unhurried
 @given(responses)
 def test_a_response_comes_back_the_same(response: Response) -> None:
     back = Response.deserialize(response.serialize())
@@ -339,7 +335,6 @@ def test_what_is_no_packet_is_refused(text: str | bytes, message: str) -> None:
         Packet.deserialize(text)
 
 
-@unhurried
 @given(st.binary(max_size=60) | st.text(max_size=60))
 def test_random_input_gives_no_other_error(text: str | bytes) -> None:
     for kind in (Packet, Response):
@@ -401,7 +396,6 @@ def outcome(function: Any, *arguments: Any) -> object:
     )
 
 
-@unhurried
 @given(objects | any_json | deep_json, st.sampled_from([Packet, Response]), st.booleans())
 def test_what_arrives_is_taken_and_refused_as_by_the_strict_converter(
     data: object, kind: type[Packet] | type[Response], only_known: bool
@@ -465,7 +459,6 @@ any_object = st.recursive(
 any_payload = st.dictionaries(texts, any_object, max_size=3) | deep_json | any_object
 
 
-@unhurried
 @given(
     st.builds(
         Packet,

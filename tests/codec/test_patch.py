@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import pgnet_trio.patch.merge
@@ -20,7 +20,6 @@ from pgnet_trio.patch import apply, diff, is_replacement
 from pgnet_trio.patch.sizes import packed_size
 
 # A busy machine is no failure.
-unhurried = settings(deadline=None)
 
 # Few keys and values, so that two states have much in common; and those that are easily confused
 # with one another, or with the marks of a patch.
@@ -98,7 +97,6 @@ def ordered(state: Any) -> Any:
 @example(({"x": 0.0}, {"x": -0.0}))
 @example(([{"x": 0.0}], [{"x": -0.0}]))
 @example(({"a": [], "b": {}}, {"a": {}, "b": []}))
-@unhurried
 def test_the_patch_of_two_states_turns_the_first_into_the_second(pair: tuple[Any, Any]) -> None:
     old, new = pair
     result = apply(old, sent(diff(old, new)))
@@ -107,7 +105,6 @@ def test_the_patch_of_two_states_turns_the_first_into_the_second(pair: tuple[Any
 
 
 @given(PAIRS)
-@unhurried
 def test_no_change_is_none_and_only_that(pair: tuple[Any, Any]) -> None:
     old, new = pair
     assert diff(old, old) is None
@@ -118,7 +115,6 @@ def test_no_change_is_none_and_only_that(pair: tuple[Any, Any]) -> None:
 
 
 @given(PAIRS)
-@unhurried
 def test_the_arguments_are_not_changed(pair: tuple[Any, Any]) -> None:
     old, new = pair
     before = repr(old), repr(new)
@@ -130,7 +126,6 @@ def test_the_arguments_are_not_changed(pair: tuple[Any, Any]) -> None:
 
 
 @given(PAIRS)
-@unhurried
 def test_the_new_state_does_not_follow_changes_of_the_patch(pair: tuple[Any, Any]) -> None:
     old, new = pair
     patch = sent(diff(old, new))
@@ -164,7 +159,6 @@ def test_what_did_not_change_is_shared_with_the_old_state_and_what_did_is_not() 
 
 
 @given(st.lists(STATES, min_size=1, max_size=6))
-@unhurried
 def test_a_chain_of_patches_ends_at_the_last_state(states: list[Any]) -> None:
     held = states[0]
     for old, new in itertools.pairwise(states):
@@ -269,7 +263,6 @@ def test_the_format(old: Any, new: Any, patch: Any) -> None:
         dict.fromkeys("abcdefghijkl", 2) | {key: {"": 0, "a": 2} for key in "mno"},
     )
 )
-@unhurried
 def test_a_patch_is_never_larger_than_the_state_or_is_the_state(pair: tuple[Any, Any]) -> None:
     old, new = pair
     patch = diff(old, new)
@@ -280,7 +273,6 @@ def test_a_patch_is_never_larger_than_the_state_or_is_the_state(pair: tuple[Any,
 
 
 @given(PAIRS)
-@unhurried
 def test_parts_of_a_patch_are_never_larger_than_the_parts(pair: tuple[Any, Any]) -> None:
     def check(change: Any, new: Any) -> None:
         if isinstance(change, dict):
@@ -298,7 +290,6 @@ def test_parts_of_a_patch_are_never_larger_than_the_parts(pair: tuple[Any, Any])
 @example(-(2**63))
 @example([0] * 65_535)
 @example(["k" * size for size in (31, 32, 255, 256, 65_535, 65_536)])
-@unhurried
 def test_sizes_are_counted_as_msgpack_has_them(state: Any) -> None:
     wrapped = {"state": state}
     assert packed_size(wrapped) == len(encoded(wrapped))
@@ -384,7 +375,6 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(STATES, ANYTHING)
-@unhurried
 def test_whatever_comes_is_a_patch_or_a_codec_error(old: Any, patch: Any) -> None:
     before = repr(old)
     result = None
@@ -395,7 +385,6 @@ def test_whatever_comes_is_a_patch_or_a_codec_error(old: Any, patch: Any) -> Non
 
 
 @given(steps_of_a_game(), STATES)
-@unhurried
 def test_a_patch_for_another_state_is_a_patch_or_a_codec_error(
     pair: tuple[Any, Any], other: Any
 ) -> None:
@@ -516,7 +505,6 @@ def test_a_replacement_is_told_from_other_patches() -> None:
 
 
 @given(STATES, STATES, STATES)
-@unhurried
 def test_a_replacement_fits_any_state(old: Any, new: Any, other: Any) -> None:
     patch = diff(old, new)
     if is_replacement(patch):

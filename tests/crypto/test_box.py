@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import nacl.public
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nacl.encoding import Base64Encoder
 
@@ -18,7 +18,6 @@ from pgnet_trio.crypto import Box, KeyPair
 from pgnet_trio.errors import CryptoError
 
 # How long an example takes says nothing on a busy machine.
-unhurried = settings(deadline=None)
 
 ANN = KeyPair(bytes(range(32)))
 BOB = KeyPair(bytes(range(1, 33)))
@@ -68,7 +67,6 @@ def test_private_key_of_another_size_is_refused(size: int) -> None:
 
 
 @given(st.text())
-@unhurried
 def test_what_one_side_encrypts_the_other_decrypts(text: str) -> None:
     ann, bob = boxes()
     assert bob.decrypt(ann.encrypt(text)) == text
@@ -123,7 +121,6 @@ def test_the_same_randomness_gives_the_same_ciphertexts() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-@unhurried
 def test_the_bytes_of_a_text_are_encrypted_like_the_text(text: str) -> None:
     def encrypted(content: str | bytes) -> str:
         return Box(ANN, BOB.pubkey, random.Random(1).randbytes).encrypt(content)
@@ -132,7 +129,6 @@ def test_the_bytes_of_a_text_are_encrypted_like_the_text(text: str) -> None:
 
 
 @given(st.text())
-@unhurried
 def test_box_is_the_one_of_nacl(text: str) -> None:
     ann, bob = boxes()
     theirs = nacl.public.Box(nacl.public.PrivateKey(BOB.private), nacl.public.PublicKey(ANN.public))
@@ -191,7 +187,6 @@ def test_every_flipped_bit_of_the_text_is_noticed_or_means_nothing() -> None:
 
 
 @given(st.integers(0, 200))
-@unhurried
 def test_shortened_ciphertext_is_refused(size: int) -> None:
     ann, bob = boxes()
     data = base64.b64decode(ann.encrypt("x" * 200))
@@ -201,7 +196,6 @@ def test_shortened_ciphertext_is_refused(size: int) -> None:
 
 
 @given(st.text() | st.binary(max_size=100).map(lambda data: base64.b64encode(data).decode()))
-@unhurried
 def test_noise_is_refused(text: str) -> None:
     _, bob = boxes()
     with pytest.raises(CryptoError, match=r"a ciphertext is|was altered"):

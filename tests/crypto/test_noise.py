@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from noise.connection import Keypair, NoiseConnection
 
@@ -29,7 +29,6 @@ from pgnet_trio.crypto.noise_states import (
 from pgnet_trio.errors import CryptoError
 
 # How long an example takes says nothing on a busy machine.
-unhurried = settings(deadline=None)
 
 PROLOGUE = b"pgnet.2"
 SERVER = KeyPair(bytes(range(32)))
@@ -238,7 +237,6 @@ def other_implementation(
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200), st.lists(st.binary(max_size=200)))
-@unhurried
 def test_our_initiator_understands_another_responder(
     first: bytes, second: bytes, messages: list[bytes]
 ) -> None:
@@ -254,7 +252,6 @@ def test_our_initiator_understands_another_responder(
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200), st.lists(st.binary(max_size=200)))
-@unhurried
 def test_our_responder_understands_another_initiator(
     first: bytes, second: bytes, messages: list[bytes]
 ) -> None:
@@ -331,7 +328,6 @@ def test_cipher_state_without_a_key_leaves_messages_as_they_are() -> None:
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300), st.binary(max_size=300))
-@unhurried
 def test_handshake_carries_payloads(prologue: bytes, first: bytes, second: bytes) -> None:
     ann, bob = client(prologue), server(prologue)
     assert bob.read(ann.write(first)) == first
@@ -454,7 +450,6 @@ def test_every_flipped_bit_of_the_second_message_is_noticed() -> None:
 
 
 @given(st.binary(), st.binary())
-@unhurried
 def test_other_prologue_is_refused(one: bytes, other: bytes) -> None:
     ann, bob = client(PROLOGUE + one), server(PROLOGUE + other)
     bob.read(ann.write())
@@ -496,7 +491,6 @@ def test_claiming_the_key_of_another_server_is_refused() -> None:
 
 
 @given(st.binary(max_size=300))
-@unhurried
 def test_any_bytes_are_refused_as_second_message(message: bytes) -> None:
     ann = client()
     ann.write()
@@ -562,7 +556,6 @@ def test_missing_randomness_ends_the_handshake() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.binary())))
-@unhurried
 def test_what_one_side_encrypts_the_other_decrypts(messages: list[tuple[bool, bytes]]) -> None:
     ann, bob = transports()
     for from_ann, plaintext in messages:
@@ -634,7 +627,6 @@ def test_every_truncation_and_extension_of_a_message_is_noticed() -> None:
 
 
 @given(st.permutations(range(4)))
-@unhurried
 def test_reordered_messages_are_refused(order: list[int]) -> None:
     ann, bob = transports()
     ciphertexts = [ann.encrypt(b"message %d" % index) for index in range(4)]
@@ -709,7 +701,6 @@ near_the_borders = st.builds(
 
 
 @given(st.lists(near_the_borders | st.integers(1, 300_000), min_size=1, max_size=3))
-@unhurried
 def test_frames_carry_any_size(sizes: list[int]) -> None:
     ann, bob = transports()
     for index, size in enumerate(sizes):
@@ -721,7 +712,6 @@ def test_frames_carry_any_size(sizes: list[int]) -> None:
 
 
 @given(st.binary(min_size=1, max_size=1000))
-@unhurried
 def test_frames_carry_any_bytes(plaintext: bytes) -> None:
     ann, bob = transports()
     assert bob.decrypt_frame(ann.encrypt_frame(plaintext)) == plaintext
@@ -773,7 +763,6 @@ def test_empty_message_is_no_frame() -> None:
 
 
 @given(st.data())
-@unhurried
 def test_altered_frame_is_refused(data: st.DataObject) -> None:
     ann, bob = transports()
     frame = ann.encrypt_frame(bytes(2 * PIECE + 100))
@@ -812,7 +801,6 @@ def test_frame_cut_between_its_messages_is_two_frames() -> None:
 
 
 @given(st.binary(max_size=300))
-@unhurried
 def test_any_bytes_are_refused_as_frame(frame: bytes) -> None:
     _, bob = transports()
     with pytest.raises(CryptoError):

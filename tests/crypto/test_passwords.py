@@ -9,14 +9,13 @@ import secrets
 import nacl.exceptions
 import nacl.pwhash
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pgnet_trio.crypto import PasswordHasher
 from pgnet_trio.errors import CryptoError
 
 # How long an example takes says nothing on a busy machine.
-unhurried = settings(deadline=None)
 
 # The least that Argon2id takes, so that a test hashes in a fraction of a millisecond.
 WEAK = PasswordHasher(opslimit=1, memlimit=8192)
@@ -30,7 +29,6 @@ def original_record(password: str, salt: str = SALT) -> str:
 
 
 @given(passwords, passwords)
-@unhurried
 def test_only_the_right_password_fits_its_record(password: str, other: str) -> None:
     record = WEAK.hash(password)
     assert WEAK.verify(password, "", record)
@@ -38,7 +36,6 @@ def test_only_the_right_password_fits_its_record(password: str, other: str) -> N
 
 
 @given(passwords, passwords, st.text(min_size=1, max_size=40))
-@unhurried
 def test_records_of_the_original_still_fit(password: str, other: str, salt: str) -> None:
     record = original_record(password, salt)
     assert WEAK.verify(password, salt, record)
@@ -160,14 +157,12 @@ def test_a_record_without_its_salt_is_broken() -> None:
 
 
 @given(st.text(), st.sampled_from(["", SALT]))
-@unhurried
 def test_noise_is_no_record(record: str, salt: str) -> None:
     with pytest.raises(CryptoError):
         WEAK.verify("p", salt, record)
 
 
 @given(st.integers(0, len(RECORD) - 1), st.characters(codec="ascii"))
-@unhurried
 def test_an_altered_record_fits_nobody(index: int, character: str) -> None:
     altered = RECORD[:index] + character + RECORD[index + 1 :]
     assume(altered != RECORD)

@@ -678,9 +678,7 @@ class Drops(RuleBasedStateMachine):
 
 @pytest.mark.no_cover
 def test_everything_arrives_once_and_in_order_whatever_is_cut() -> None:
-    run_state_machine_as_test(
-        Drops, settings=settings(deadline=None, stateful_step_count=50)
-    )
+    run_state_machine_as_test(Drops, settings=settings(stateful_step_count=50))
 
 
 class Overflows(Drops):
@@ -747,6 +745,4 @@ def by_game(items: list[Any]) -> list[list[Any]]:
 def test_all_but_pushes_arrives_once_and_in_order_however_much_is_said(
     machine: type[Drops],
 ) -> None:
-    run_state_machine_as_test(
-        machine, settings=settings(deadline=None, max_examples=60, stateful_step_count=50)
-    )
+    run_state_machine_as_test(machine, settings=settings(max_examples=60, stateful_step_count=50))

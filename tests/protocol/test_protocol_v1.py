@@ -54,7 +54,6 @@ CLIENT_KEY = KeyPair(bytes(range(1, 33)))
 OTHER_KEY = KeyPair(bytes(range(2, 34)))
 
 # How long an example takes says nothing on a busy machine.
-unhurried = settings(deadline=None)
 
 ENCRYPTED = pytest.mark.parametrize("encrypted", [True, False], ids=["encrypted", "clear"])
 
@@ -282,7 +281,6 @@ def test_the_last_answer_ends_it() -> None:
 
 @ENCRYPTED
 @given(payload=payloads)
-@unhurried
 def test_payloads_arrive_as_they_were_sent(encrypted: bool, payload: dict[str, Any]) -> None:
     client, server = logged_in(encrypted=encrypted)
     client.request(Packet("there", payload))
@@ -819,7 +817,6 @@ def test_a_password_in_the_wrong_place_is_not_in_the_reason() -> None:
 
 
 @given(message=noise, state=st.sampled_from(State), in_box=st.booleans())
-@unhurried
 def test_noise_makes_a_server_raise_nothing_but_its_own_errors(
     message: str | bytes, state: State, in_box: bool
 ) -> None:
@@ -839,7 +836,6 @@ def test_noise_makes_a_server_raise_nothing_but_its_own_errors(
     state=st.sampled_from([State.KEY_TRADE, State.VERDICT, State.OPEN, State.CLOSED]),
     in_box=st.booleans(),
 )
-@unhurried
 def test_noise_makes_a_client_raise_nothing_but_its_own_errors(
     message: str | bytes, state: State, in_box: bool
 ) -> None:
@@ -1006,4 +1002,4 @@ class Conversation(RuleBasedStateMachine):
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(unhurried, max_examples=60, stateful_step_count=40)
+TestConversation.settings = settings(max_examples=60, stateful_step_count=40)

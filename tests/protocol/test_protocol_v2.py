@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgnet_trio.crypto import KeyPair
@@ -103,7 +103,6 @@ from tests.protocol.fuzz_protocol import fuzz
 ENCRYPTED = pytest.mark.parametrize("encrypted", [True, False], ids=["encrypted", "clear"])
 
 # How long an example takes says nothing on a busy machine.
-unhurried = settings(deadline=None)
 
 PAGE = protocol_example.PAGE.read_text("utf-8")
 
@@ -248,7 +247,6 @@ def test_only_a_session_that_is_gone_can_be_followed_by_a_log_in() -> None:
 
 
 @given(st.data())
-@unhurried
 def test_many_requests_are_under_way_and_answers_come_in_any_order(data: st.DataObject) -> None:
     session = logged_in(encrypted=False)
     count = data.draw(st.integers(1, WINDOW))
@@ -1044,7 +1042,6 @@ def test_who_breaks_a_rule_before_the_log_in_is_refused(state: State) -> None:
 
 
 @given(st.data())
-@unhurried
 def test_an_altered_frame_leaves_the_session_to_be_resumed(data: st.DataObject) -> None:
     session = logged_in()
     session.requests.put(Packet("first", {"x": 1}))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pgnet_trio.errors import PGNetError
@@ -165,7 +165,6 @@ QUIET: tuple[str, Any] = ("request", (0, True, {"x": 1}))
 @example([("read", [QUIET]), ("respond", {}), ("push", {}), ("write", None)], 1024, 8)
 @example([("read", [QUIET]), ("respond", {}), ("show", 1), ("write", None)], 1024, 8)
 @example([("read", [("other", 19)]), ("push", {}), ("write", None)], 1024, 8)
-@settings(deadline=None)
 def test_the_short_way_reads_and_writes_as_the_general_one(
     steps: list[tuple[str, Any]], limit: int, most: int
 ) -> None:

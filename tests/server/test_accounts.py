@@ -477,4 +477,4 @@ def write(disk: SavedState, changes: Changes) -> None:
 
 
 TestAccountsMachine = AccountsMachine.TestCase
-TestAccountsMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestAccountsMachine.settings = settings(max_examples=60, stateful_step_count=30)

@@ -377,4 +377,4 @@ class CountsMachine(RuleBasedStateMachine):
 
 
 TestCountsMachine = CountsMachine.TestCase
-TestCountsMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestCountsMachine.settings = settings(max_examples=40, stateful_step_count=25)

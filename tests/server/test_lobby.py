@@ -196,4 +196,4 @@ class LobbyMachine(RuleBasedStateMachine):
 
 
 TestLobbyMachine = LobbyMachine.TestCase
-TestLobbyMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestLobbyMachine.settings = settings(max_examples=40, stateful_step_count=25)

@@ -253,7 +253,7 @@ changes = st.builds(
 
 @pytest.mark.parametrize("name", FILE_NAMES)
 @given(sessions=st.lists(st.lists(changes, max_size=4), max_size=3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_file_is_the_sum_of_its_changes(name: str, sessions: list[list[Changes]]) -> None:
     expected = SavedState()
     # A memory file system where there is one: every example waits for its disk many times.

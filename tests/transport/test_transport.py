@@ -1560,7 +1560,7 @@ class TestTheShortWay:
 
     @every_library
     @given(frames=st.lists(FRAMES, max_size=12), cuts=st.lists(st.integers(0, 800), max_size=6))
-    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     async def test_ends_where_the_library_alone_would_end(
         self,
         library: str,

@@ -27,7 +27,6 @@ from tests.codec.test_patch import (
     encoded,
     exact,
     sent,
-    unhurried,
 )
 from tests.web import node
 from tests.web.node import Oracle, needs_node
@@ -73,13 +72,11 @@ def agrees(answer: Any, value: Any) -> bool:
 @example([[0] * 15, [0] * 16, [0] * 70_000])
 @example({f"key {number}": number for number in range(17)})
 @example([-0.0] * 40)
-@unhurried
 def test_data_comes_back_as_it_was(javascript: Oracle, value: Any) -> None:
     assert agrees(javascript.ask("recode", data=encoded(value))["answer"], value)
 
 
 @given(STATES)
-@unhurried
 def test_what_javascript_writes_is_what_python_writes(javascript: Oracle, value: Any) -> None:
     """Byte for byte, but for whole floats, and keys that are digits, which come first."""
     plain = json.loads(json.dumps(value), parse_float=lambda text: as_in_javascript(float(text)))
@@ -144,7 +141,6 @@ def test_as_many_levels_as_python_takes_are_taken(javascript: Oracle) -> None:
 
 
 @given(st.binary(max_size=60))
-@unhurried
 def test_any_bytes_are_data_or_an_error_of_the_codec(javascript: Oracle, data: bytes) -> None:
     reply = javascript.ask("recode", data=data)
     assert reply.get("code", "codec") == "codec"
@@ -174,7 +170,6 @@ def outcome(javascript: Oracle, old: Any, patch: Any, *, columns: bool) -> Any:
 @example(
     ({"10": {"x": 1}, "9": {"x": 1}, "a": {"x": 1}}, {"10": {"x": 7}, "9": {"x": 8}, "a": {"x": 9}})
 )
-@unhurried
 def test_patches_make_the_states_that_python_makes(
     javascript: Oracle, pair: tuple[Any, Any]
 ) -> None:
@@ -189,7 +184,6 @@ def test_patches_make_the_states_that_python_makes(
 
 
 @given(almost_columns())
-@unhurried
 def test_a_patch_that_is_nearly_right_is_refused_as_in_python(
     javascript: Oracle, case: tuple[Any, Any]
 ) -> None:
@@ -199,7 +193,6 @@ def test_a_patch_that_is_nearly_right_is_refused_as_in_python(
 @given(STATES, ANYTHING)
 @example([], ({0: None},))
 @example([], [({"a": ({None: 1},)},)])
-@unhurried
 def test_anything_is_refused_as_in_python(javascript: Oracle, old: Any, patch: Any) -> None:
     compare_patches(javascript, old, patch, columns=True)
     compare_patches(javascript, old, patch, columns=False)
@@ -269,7 +262,6 @@ NAMES = {
 
 
 @given(st.lists(FROM_SERVER, max_size=4))
-@unhurried
 def test_a_frame_of_a_server_is_read_as_in_python(javascript: Oracle, envelopes: list[Any]) -> None:
     frame = wire.array_head(len(envelopes)) + b"".join(map(wire.encode, envelopes))
     read = javascript.ask("frame", data=frame)["answer"]
@@ -333,7 +325,6 @@ def test_players_keep_their_order_whatever_their_names_are(javascript: Oracle) -
 
 
 @given(TEXTS, PAYLOADS, st.booleans(), NUMBERS)
-@unhurried
 def test_requests_are_those_of_python(
     javascript: Oracle, message: str, payload: dict[str, Any], quiet: bool, number: int
 ) -> None:

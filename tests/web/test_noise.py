@@ -14,7 +14,6 @@ from pgnet_trio.crypto import KeyPair
 from pgnet_trio.crypto.noise import NoiseHandshake, NoiseTransport
 from pgnet_trio.errors import CryptoError
 from pgnet_trio.protocol.v2 import SUBPROTOCOL, prologue, prove
-from tests.codec.test_patch import unhurried
 from tests.protocol.protocol_example import (
     BEGIN,
     CLIENT_EPHEMERAL,
@@ -51,7 +50,6 @@ def shake_hands(javascript: Oracle, payload: bytes = b"hello") -> NoiseTransport
 
 
 @given(st.binary(max_size=300), st.lists(st.binary(min_size=1, max_size=200), max_size=4))
-@unhurried
 def test_both_sides_understand_each_other(
     javascript: Oracle, payload: bytes, frames: list[bytes]
 ) -> None:
