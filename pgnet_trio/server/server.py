@@ -106,8 +106,9 @@ class Server:
             looked for.
         watchdog_exit: Seconds after which such a game ends the whole process, with status 70;
             another thread writes before what the games last returned as their save strings. Where
-            the game keeps all of Python from running, nothing is written, and the status is 1.
-            None: the process goes on.
+            the game keeps all of Python from running, nothing is written, and the status is 1; so
+            it is for a process that was stopped for that long (``SIGSTOP``, ``docker pause``), when
+            it goes on. None: the process goes on.
         limits: Every limit of `Limits` by its name, such as ``max_connections=100``; None
             switches one off.
 
