@@ -31,6 +31,7 @@ from pgnet_trio.errors import (
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import (
     DEFAULT_HEARTBEAT_RATE,
+    PLAYERS,
     SERVER_PREFIX,
     Packet,
     Request,
@@ -38,7 +39,13 @@ from pgnet_trio.messages import (
     Status,
     note_cause,
 )
-from pgnet_trio.protocol.events import ClientEvent, GameChanged, QuietAck, ResponseReceived
+from pgnet_trio.protocol.events import (
+    ClientEvent,
+    GameChanged,
+    Pushed,
+    QuietAck,
+    ResponseReceived,
+)
 from pgnet_trio.protocol.v2 import TAKEN_OVER
 from pgnet_trio.reason_codes import ReasonCode
 
@@ -347,6 +354,9 @@ class ClientRun:
             return
         if isinstance(event, QuietAck):
             self._outbox_changed.unpark_all()
+        elif isinstance(event, Pushed):
+            if event.push.message == PLAYERS:
+                self._note_watching()
         elif isinstance(event, GameChanged):
             if event.name is None:
                 self._way_back.forget()
@@ -408,9 +418,16 @@ class ClientRun:
         if game == self.game:
             return
         self.game = game
-        self.set_status(f"In the game {game!r}." if game is not None else "In no game.")
+        self.set_status("In no game." if game is None else _in_game(game))
         self._call(self._hooks.on_game, game, len(game or ""))
         self._game_changed.unpark_all()
+
+    def _note_watching(self) -> None:
+        """Say so where the user only watches: the list of players, which comes next, lacks them."""
+        game = self.game
+        is_news = game is not None and self.status == _in_game(game)
+        if is_news and self._username not in self.view.players:
+            self.set_status(f"Watching the game {game!r}.")
 
     # What the game view asks for: see `GameViewOwner`.
 
@@ -496,6 +513,10 @@ class ClientRun:
             f"more than {MAX_CALLS} calls of events wait, or more than {MAX_CALLS_SIZE} bytes: "
             "they take longer than new ones come"
         )
+
+
+def _in_game(game: str) -> str:
+    return f"In the game {game!r}."
 
 
 def _is_from_game(packet: Packet, response: Response) -> bool:

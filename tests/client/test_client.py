@@ -186,6 +186,31 @@ async def test_events_come_in_the_order_of_the_original() -> None:
         )
 
 
+class Shown(Recorder):
+    """Has something to watch."""
+
+    def view(self) -> dict[str, int]:
+        return {"round": 1}
+
+
+async def test_the_status_says_who_only_watches() -> None:
+    seen: list[str] = []
+    async with hosting(Shown) as server, server.client("ann") as ann, server.client("eve") as eve:
+        await ann.create_game("table 1")
+        eve.on_status = seen.append
+        await eve.join_game("table 1", spectate=True)
+        await wait_all_tasks_blocked()
+        await eve.leave_game()
+        await eve.join_game("table 1")
+        await wait_all_tasks_blocked()
+    assert seen[:4] == [
+        "In the game 'table 1'.",
+        "Watching the game 'table 1'.",
+        "In no game.",
+        "In the game 'table 1'.",
+    ]
+
+
 async def test_queued_forms_of_the_four_requests() -> None:
     got: list[Response] = []
     async with hosting(Recorder) as server, server.client("ann") as ann:
