@@ -41,6 +41,31 @@ export function urlOf(address) {
 }
 
 /**
+ * Return the URLs of one server, or of several that look like one.
+ *
+ * @param {string} [addresses] Each as for `urlOf`, with commas between them.
+ */
+export function urlsOf(addresses) {
+  return addresses === undefined ? [urlOf()] : [...new Set(addresses.split(",").map(urlOf))];
+}
+
+/**
+ * Return the URL to which a server sends a client.
+ *
+ * @param {string} url Where the client is connected.
+ * @param {string} address An address, or a path at this server, such as `/node-3`.
+ * @throws {PGNetError} It is none of these, or leads from TLS to where there is none.
+ */
+export function redirected(url, address) {
+  const { origin, protocol } = new URL(url);
+  const isPath = address.startsWith("/");
+  if (isPath && !/^\/(?!\/)[^#]*$/.test(address)) throw wrong(address, "it is no path");
+  const there = isPath ? new URL(origin + address).href : urlOf(address);
+  if (protocol === "wss:" && !there.startsWith(protocol)) throw wrong(address, "it is without TLS, and this page is with it");
+  return there;
+}
+
+/**
  * @param {string} address
  * @param {string} why
  */

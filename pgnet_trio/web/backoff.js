@@ -8,6 +8,9 @@
 /** Seconds for connecting and logging in; a busy server may take some for the password. */
 export const CONNECT_TIMEOUT = 15;
 
+/** Seconds until the next of several addresses is tried, where nobody answers at one. */
+export const REACH_TIMEOUT = 5;
+
 // Seconds for one try to come back, which costs the server next to nothing.
 const RESUME_TIMEOUT = 5;
 
@@ -71,14 +74,17 @@ export class Backoff {
    * @param {number} lasted Seconds from the log-in, or resume, to the end.
    * @param {boolean} progressed Whether a message was settled in either direction.
    * @param {boolean} unsettled Whether requests wait that the server has not settled.
+   * @returns {boolean} Whether it got something done.
    */
   noteConnection(lasted, progressed, unsettled) {
-    if (progressed || lasted >= LONGEST_PAUSE) {
+    const wasOfUse = progressed || lasted >= LONGEST_PAUSE;
+    if (wasOfUse) {
       this.resumeTimeout = RESUME_TIMEOUT;
       this.#pause = FIRST_PAUSE;
       this.#isStuck = false;
     } else {
       this.#isStuck = unsettled;
     }
+    return wasOfUse;
   }
 }

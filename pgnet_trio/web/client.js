@@ -7,7 +7,7 @@
  * @module
  */
 
-import { urlOf } from "./address.js";
+import { urlsOf } from "./address.js";
 import { byCodePoints } from "./columns.js";
 import { browser } from "./environment.js";
 import { CodecError, Disconnected, PGNetError, ProtocolError, Rejected } from "./errors.js";
@@ -65,7 +65,7 @@ const EVENTS = {
 export class Client {
   #environment;
   #options;
-  #url;
+  #urls;
   /** @type {Map<string, Set<(value: any) => void>>} */
   #listeners = new Map();
   #run;
@@ -79,7 +79,7 @@ export class Client {
     checkClientOptions(options);
     this.#options = options;
     this.#environment = environment;
-    this.#url = urlOf(options.address);
+    this.#urls = urlsOf(options.address);
     this.#run = this.#makeRun();
   }
 
@@ -357,7 +357,7 @@ export class Client {
 
   #makeRun() {
     const { username, password = "", inviteCode = "", serverKey = "", reconnectFor } = this.#options;
-    const account = { url: this.#url, username, password, inviteCode, serverKey };
+    const account = { urls: this.#urls, username, password, inviteCode, serverKey };
     return new Run(this.#environment, account, reconnectFor, (event, value) => {
       const listeners = [...(this.#listeners.get(event) ?? [])];
       for (const listener of listeners) this.#tell(listener, value);

@@ -36,6 +36,7 @@ export const GOODBYE = 21;
 export const RESTART = 22;
 export const LOST = 23;
 export const COLUMN_PATCH = 24;
+export const MOVED = 25;
 
 /** The push that says who is in the game. */
 export const PLAYERS = "__pgnet__.players";
@@ -65,9 +66,10 @@ export const COUNTED = new Set([RESPONSE, PUSH, LAST_STATE, QUESTION, WITHDRAWAL
  * @typedef {{kind: 17, received: number}} Acknowledgement
  * @typedef {{kind: 19 | 20}} PingOrPong
  * @typedef {{kind: 23, count: number}} Lost
+ * @typedef {{kind: 25, address: string, reason: string, loginToken: Uint8Array}} Moved
  * @typedef {Hello | Welcome | Resumed | Ending | Response | PushEnvelope | StateEnvelope
  *     | PatchEnvelope | QuestionEnvelope | Withdrawal | GameEnvelope | Acknowledgement | PingOrPong
- *     | Lost} Envelope
+ *     | Lost | Moved} Envelope
  */
 
 /**
@@ -198,6 +200,14 @@ function readEnvelope(reader) {
     case LOST:
       expect(1);
       return { kind, count: reader.int() };
+    case MOVED:
+      expect(2, 3);
+      return {
+        kind,
+        address: reader.text(),
+        reason: reader.text(),
+        loginToken: fields < 3 ? new Uint8Array() : reader.bin(),
+      };
   }
   throw new ProtocolError(`expected an envelope of a server, got kind ${kind}`);
 }

@@ -19,7 +19,7 @@ import { Handshake, MAX_PLAINTEXT, OVERHEAD, joined, prove } from "./noise.js";
 export const SUBPROTOCOL = "pgnet.2.1";
 
 /** What this client has beyond `pgnet.2`. */
-export const FEATURES = ["codes", "columns", "directory", "grace", "lost", "players", "rejoin", "restart", "token"];
+export const FEATURES = ["codes", "columns", "directory", "grace", "lost", "moved", "players", "rejoin", "restart", "token"];
 
 /** The longest frame in bytes that this client takes. */
 export const MAX_MESSAGE = 1024 * 1024;
@@ -59,9 +59,9 @@ const ALIVE = [wire.PING, wire.PONG, wire.GOODBYE];
 const EXPECTED = {
   [HANDSHAKE]: new Set(),
   [WAITS_HELLO]: new Set([wire.HELLO, wire.REFUSAL]),
-  [VERDICT]: new Set([wire.WELCOME, wire.REFUSAL, ...ALIVE]),
-  [RETURN]: new Set([wire.RESUMED, wire.SESSION_GONE, wire.REFUSAL, ...ALIVE]),
-  [RECOGNITION]: new Set([wire.WELCOME, wire.SESSION_GONE, wire.REFUSAL, ...ALIVE]),
+  [VERDICT]: new Set([wire.WELCOME, wire.REFUSAL, wire.MOVED, ...ALIVE]),
+  [RETURN]: new Set([wire.RESUMED, wire.SESSION_GONE, wire.REFUSAL, wire.MOVED, ...ALIVE]),
+  [RECOGNITION]: new Set([wire.WELCOME, wire.SESSION_GONE, wire.REFUSAL, wire.MOVED, ...ALIVE]),
   [LOG_IN]: new Set(ALIVE),
   [OPEN]: new Set([
     wire.RESPONSE,
@@ -76,6 +76,7 @@ const EXPECTED = {
     wire.ACKNOWLEDGEMENT,
     wire.RESTART,
     wire.LOST,
+    wire.MOVED,
     ...ALIVE,
   ]),
   [CLOSED]: new Set(),
@@ -86,6 +87,7 @@ const FEATURE_OF = new Map([
   [wire.RESTART, "restart"],
   [wire.LOST, "lost"],
   [wire.COLUMN_PATCH, "columns"],
+  [wire.MOVED, "moved"],
 ]);
 
 /**
@@ -321,10 +323,7 @@ export class Protocol {
         return false;
       case wire.WELCOME:
         checkToken(envelope.token);
-        if (envelope.loginToken.length) {
-          if (!this.features.has("token")) throw new ProtocolError("a token came that is not in use");
-          checkToken(envelope.loginToken);
-        }
+        this.#checkLoginToken(envelope.loginToken);
         if (envelope.times) {
           const { grace, reconnectFor } = envelope.times;
           if (!this.features.has("grace")) throw new ProtocolError("a grace came that is not in use");
@@ -338,6 +337,11 @@ export class Protocol {
         return true;
       case wire.SESSION_GONE:
         this.#state = LOG_IN;
+        return true;
+      case wire.MOVED:
+        this.#checkLoginToken(envelope.loginToken);
+        if (!/^[!-~]{1,500}$/.test(envelope.address)) throw new ProtocolError("expected an address, got something else");
+        this.#state = CLOSED;
         return true;
       case wire.REFUSAL:
       case wire.GOODBYE:
@@ -373,6 +377,13 @@ export class Protocol {
         return false;
     }
     return true;
+  }
+
+  /** @param {Uint8Array} token */
+  #checkLoginToken(token) {
+    if (!token.length) return;
+    if (!this.features.has("token")) throw new ProtocolError("a token came that is not in use");
+    checkToken(token);
   }
 
   /** @param {Hello} hello */

@@ -1,14 +1,13 @@
 /**
  * The life of a client's session: connecting, logging in, and coming back after a drop.
  *
- * @import { Sized } from "./envelopes.js"
+ * @import { Moved, Sized } from "./envelopes.js"
  * @import { Environment } from "./environment.js"
- * @import { PGNetError } from "./errors.js"
  * @import { Outbox } from "./outbox.js"
  * @module
  */
 
-import { Backoff, CONNECT_TIMEOUT } from "./backoff.js";
+import { Backoff, CONNECT_TIMEOUT, REACH_TIMEOUT } from "./backoff.js";
 import { Connection } from "./connection.js";
 import { Delivery } from "./delivery.js";
 import * as wire from "./envelopes.js";
@@ -16,12 +15,14 @@ import {
   ConnectFailed,
   Disconnected,
   LoginRefused,
+  PGNetError,
   ProtocolError,
   ServerKeyMismatch,
   SessionLost,
   TakenOver,
 } from "./errors.js";
 import { Protocol } from "./protocol.js";
+import { Route } from "./route.js";
 
 // Seconds for which a client goes on trying while the server shows another key than the first.
 // Whoever can answer every try for this long could as well cut the connection.
@@ -36,7 +37,7 @@ const TAKEN_OVER = "taken over";
  * Who logs in, and where.
  *
  * @typedef {object} Account
- * @property {string} url Where the server is.
+ * @property {string[]} urls Where the server is, or several that look like one.
  * @property {string} username The user.
  * @property {string} password Their password.
  * @property {string} inviteCode An invite for a new user, or empty.
@@ -64,6 +65,7 @@ export class Session {
   #account;
   #outbox;
   #owner;
+  #route;
   // Whether the server says how long to try, and the program does not.
   #isTold;
   #reconnectFor;
@@ -81,6 +83,14 @@ export class Session {
   // Whether this connection is logged in; and whether any was.
   #isOpen = false;
   #wasOpen = false;
+  // Whether the owner was told that there is no connection.
+  #isOffline = false;
+  // The only key that any of the servers may have; empty where it is not known yet.
+  #knownKey;
+  // What went wrong at each address since they were all to be tried, and whether one said "not now".
+  /** @type {PGNetError[]} */
+  #failures = [];
+  #isNotNow = false;
   // Whether the page was left: a page that is kept for its return must not try to come back.
   #isSuspended = false;
   // Whether a timer for the next try runs.
@@ -104,6 +114,8 @@ export class Session {
     this.#account = account;
     this.#outbox = outbox;
     this.#owner = owner;
+    this.#route = new Route(account.urls, environment.randomBytes);
+    this.#knownKey = account.serverKey;
     this.#isTold = reconnectFor === undefined;
     this.#reconnectFor = reconnectFor ?? DEFAULT_RECONNECT;
     this.#backoff = new Backoff(this.#reconnectFor);
@@ -171,6 +183,7 @@ export class Session {
       if (!this.#isOpen) this.#takeVerdict(sized);
       else if (sized.envelope.kind === wire.GOODBYE) this.end(endedBy(sized.envelope));
       else if (sized.envelope.kind === wire.RESTART) this.#drop(true);
+      else if (sized.envelope.kind === wire.MOVED) this.#move(sized.envelope);
       else this.#owner.takeEvent(sized);
     }
   }
@@ -189,40 +202,50 @@ export class Session {
   #try() {
     this.#isPausing = false;
     this.#triedAt = this.#environment.now();
-    if (!this.#wasOpen) this.#owner.setStatus(`Connecting to ${this.#account.url}...`);
+    if (!this.#wasOpen) this.#owner.setStatus(`Connecting to ${this.#route.current}...`);
     if (this.ended) return;
-    this.#startTimeout(this.#token.length ? this.#backoff.resumeTimeout : CONNECT_TIMEOUT);
+    const timeout = this.#token.length ? this.#backoff.resumeTimeout : CONNECT_TIMEOUT;
+    // Do not wait long for an address that is silent while there are others.
+    const first = this.#route.hasOthers ? Math.min(timeout, REACH_TIMEOUT) : timeout;
+    this.#startTimeout(first, timeout - first);
     try {
-      this.#connection = new Connection(this.#environment, this.#account.url, () => this.#makeProtocol(), {
+      this.#connection = new Connection(this.#environment, this.#route.current, () => this.#makeProtocol(), {
         received: (events) => this.#received(events),
         ended: (error) => this.#lost(error),
       });
     } catch (error) {
       if (!(error instanceof ConnectFailed)) throw error;
-      this.end(error);
+      if (this.#route.hasOthers) this.#fail(error);
+      else this.end(error);
     }
   }
 
-  /** @param {number} seconds */
-  #startTimeout(seconds) {
+  /**
+   * @param {number} seconds
+   * @param {number} [more] Seconds more, once the socket is open.
+   */
+  #startTimeout(seconds, more = 0) {
     this.#stopTimer();
     this.#stopTimer = this.#environment.startTimer(seconds, () => {
+      if (more && this.#connection?.protocol) {
+        this.#startTimeout(more);
+        return;
+      }
       this.#backoff.noteTimeout();
       const waited = Math.round(this.#environment.now() - this.#triedAt);
       this.#connection?.close();
-      this.#fail(new ConnectFailed(`${this.#account.url} did not answer within ${waited} s`, "timeout"));
+      this.#fail(new ConnectFailed(`${this.#route.current} did not answer within ${waited} s`, "timeout"));
     });
   }
 
   #makeProtocol() {
-    const { username, password, inviteCode, serverKey } = this.#account;
+    const { username, password, inviteCode } = this.#account;
     return new Protocol(
       {
         username,
         password,
         inviteCode,
-        // Once a server has shown a key, no other one will do.
-        serverKey: this.serverKey || serverKey,
+        serverKey: this.#knownKey,
         token: this.#token,
         loginToken: this.#loginToken,
         randomBytes: this.#environment.randomBytes,
@@ -234,6 +257,7 @@ export class Session {
   /** @param {Sized} sized */
   #takeVerdict({ envelope }) {
     const protocol = /** @type {Protocol} */ (this.#connection?.protocol);
+    this.#noteKey();
     switch (envelope.kind) {
       case wire.REFUSAL:
         this.end(isTakenOver(envelope) ? endedBy(envelope) : new LoginRefused(envelope.reason, envelope.code || undefined));
@@ -244,6 +268,10 @@ export class Session {
           new ConnectFailed(`the server cannot let this client in now: ${envelope.reason}`, envelope.code || "not_now"),
           true,
         );
+        return;
+      case wire.MOVED:
+        this.#connection?.close();
+        this.#follow(envelope);
         return;
       case wire.SESSION_GONE:
         if (this.#token.length) this.#loseSession(envelope.reason, envelope.code);
@@ -280,7 +308,43 @@ export class Session {
     this.#isLost = false;
     if (!isResumed) this.#owner.sessionOpened(wasLost);
     // Whoever was told may have ended the session.
-    if (!this.ended && (isResumed || wasLost)) this.#owner.onlineChanged(true, false);
+    if (this.ended) return;
+    if (this.#isOffline) {
+      this.#isOffline = false;
+      this.#owner.onlineChanged(true, false);
+    } else if (isResumed) {
+      this.#owner.setStatus(`Goes on at ${this.#route.current}.`);
+    }
+  }
+
+  /** Whoever shows a key hears the password, or a proof: from then on no other one will do. */
+  #noteKey() {
+    this.#knownKey ||= this.#connection?.protocol?.serverKey ?? "";
+  }
+
+  /**
+   * Go on where the server sends this client, and tell nobody of a connection that is gone.
+   *
+   * @param {Moved} moved
+   */
+  #move(moved) {
+    this.#leave();
+    this.#backoff.noteDrop(this.#environment.now());
+    this.#follow(moved);
+  }
+
+  /** @param {Moved} moved */
+  #follow({ address, loginToken }) {
+    if (loginToken.length) this.#loginToken = /** @type {Uint8Array<ArrayBuffer>} */ (loginToken);
+    try {
+      this.#route.follow(address);
+    } catch (error) {
+      if (!(error instanceof PGNetError)) throw error;
+      this.#fail(error);
+      return;
+    }
+    this.#owner.setStatus(`Going on at ${this.#route.current}...`);
+    if (!this.ended) this.#try();
   }
 
   /**
@@ -306,20 +370,35 @@ export class Session {
    * @param {PGNetError} [error]
    */
   #drop(restarting, error = new ConnectFailed("the server restarts", "restarting")) {
+    this.#leave();
+    this.#backoff.noteDrop(this.#environment.now());
+    if (this.#tellOffline(error, restarting)) this.#pause(error);
+  }
+
+  /** Judge the connection, and close it. */
+  #leave() {
     this.#connection?.close();
     this.#connection = null;
     this.#isOpen = false;
-    const now = this.#environment.now();
-    const progress = this.#progress();
-    const hasProgressed = progress.some((count, index) => count !== this.#progressBefore[index]);
-    this.#backoff.noteConnection(now - this.#openedAt, hasProgressed, this.#delivery.unsettled > 0);
+    const hasProgressed = this.#progress().some((count, index) => count !== this.#progressBefore[index]);
+    const lasted = this.#environment.now() - this.#openedAt;
+    if (this.#backoff.noteConnection(lasted, hasProgressed, this.#delivery.unsettled > 0)) this.#route.noteProgress();
+  }
+
+  /**
+   * Say that there is no connection, and whether the session goes on all the same.
+   *
+   * @param {PGNetError} error
+   * @param {boolean} restarting
+   */
+  #tellOffline(error, restarting) {
     if (this.#reconnectFor <= 0) {
       this.end(new Disconnected(error.message, error.code, { cause: error }));
-      return;
+    } else {
+      this.#isOffline = true;
+      this.#owner.onlineChanged(false, restarting);
     }
-    this.#backoff.noteDrop(now);
-    this.#owner.onlineChanged(false, restarting);
-    this.#pause(error);
+    return !this.ended;
   }
 
   /**
@@ -330,11 +409,11 @@ export class Session {
    */
   #fail(error, isNotNow = false) {
     this.#stopTimer();
+    this.#noteKey();
     this.#connection = null;
-    if (!this.#wasOpen && !isNotNow) {
-      this.end(error instanceof ConnectFailed ? error : new ConnectFailed(error.message, error.code, { cause: error }));
-      return;
-    }
+    if (!this.#wasOpen && this.#goesOn(error, isNotNow)) return;
+    // It was sent elsewhere, and not let in there.
+    if (this.#wasOpen && !this.#isOffline && !this.#tellOffline(error, false)) return;
     if (error instanceof ServerKeyMismatch) {
       const now = this.#environment.now();
       this.#mismatchedSince = Math.min(this.#mismatchedSince, now);
@@ -347,7 +426,35 @@ export class Session {
       this.#mismatchedSince = Infinity;
     }
     this.#owner.setStatus(sentence(`${this.#wasOpen ? "Not back" : "Not in"} yet: ${error.message}`));
+    this.#route.goBack();
     this.#pause(error);
+  }
+
+  /**
+   * After a first try, go on to the next address, or end where there is none and nobody said "not now".
+   *
+   * @param {PGNetError} error
+   * @param {boolean} isNotNow
+   */
+  #goesOn(error, isNotNow) {
+    this.#failures.push(error);
+    this.#isNotNow ||= isNotNow;
+    if (this.#route.hasOthers) {
+      this.#owner.setStatus(sentence(`Not in yet: ${error.message}`));
+      this.#route.goBack();
+      if (!this.ended) this.#try();
+      return true;
+    }
+    const failures = this.#failures;
+    const asksAgain = this.#isNotNow;
+    this.#failures = [];
+    this.#isNotNow = false;
+    if (asksAgain) return false;
+    const mismatch = failures.find((each) => each instanceof ServerKeyMismatch);
+    if (mismatch) this.end(mismatch);
+    else if (failures.length === 1 && error instanceof ConnectFailed) this.end(error);
+    else this.end(new ConnectFailed(failures.map(({ message }) => message).join("; "), error.code, { cause: error }));
+    return true;
   }
 
   /**

@@ -82,7 +82,8 @@
  * @property {string} [password] The user's password.
  * @property {string} [inviteCode] A code from the server's admin, for a new user.
  * @property {string} [address] `host`, `host:port`, `[v6]:port`, `ws://…` or `wss://…`; by default the
- *     server that the page came from.
+ *     server that the page came from. Several with commas between them, for several servers that look
+ *     like one, are tried in random order.
  * @property {string} [serverKey] The server's public key in base64. The client tells a server with
  *     another key nothing secret. Without it, the first key that the server shows is the only one for
  *     as long as the session lasts.

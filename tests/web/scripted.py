@@ -29,6 +29,7 @@ class Link:
 
     def __init__(self, socket: trio_websocket.WebSocketConnection, cipher: NoiseTransport) -> None:
         self.socket = socket
+        self.path = socket.path or ""
         self.cipher = cipher
         self._waiting: list[Any] = []
 
@@ -36,12 +37,12 @@ class Link:
         """Send a frame."""
         await self.socket.send_message(self.cipher.encrypt_frame(encode(envelopes)))
 
-    async def receive(self, kind: int) -> list[Any]:
-        """Return the next envelope of a kind; others are left out."""
+    async def receive(self, *kinds: int) -> list[Any]:
+        """Return the next envelope of one of these kinds; others are left out."""
         while True:
             while self._waiting:
                 envelope: list[Any] = self._waiting.pop(0)
-                if envelope[0] == kind:
+                if envelope[0] in kinds:
                     return envelope
             message = await _bytes_of(self.socket)
             self._waiting = msgspec.msgpack.decode(self.cipher.decrypt_frame(message))

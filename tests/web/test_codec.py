@@ -250,6 +250,8 @@ FROM_SERVER = st.one_of(
     st.builds(wire.GoodbyeEnvelope, TEXTS),
     st.builds(wire.RestartEnvelope, TEXTS),
     st.builds(wire.LostEnvelope, NUMBERS),
+    st.builds(wire.MovedEnvelope, TEXTS, TEXTS),
+    st.builds(wire.MovedEnvelope, TEXTS, TEXTS, st.binary(max_size=32)),
 )
 
 NAMES = {
@@ -286,7 +288,8 @@ def test_a_frame_of_a_server_is_read_as_in_python(javascript: Oracle, envelopes:
 @pytest.mark.parametrize(
     "frame",
     [
-        [[25]],
+        [[26]],
+        [[25, "m"]],
         [[7, 1, "m", {}]],
         [[19, 1]],
         [[8, 1, 0, "m"]],
@@ -375,3 +378,51 @@ def test_addresses_are_read(javascript: Oracle, address: str, url: str) -> None:
 )
 def test_what_is_no_address_is_refused(javascript: Oracle, address: str) -> None:
     assert javascript.ask("url", address=address)["code"] == "address"
+
+
+def test_several_addresses_are_read(javascript: Oracle) -> None:
+    addresses = "a.example, wss://c.example/x ,[::1]:5,a.example"
+    urls = ["ws://a.example:38929/", "wss://c.example/x", "ws://[::1]:5/"]
+    assert javascript.ask("urls", addresses=addresses)["answer"] == urls
+    for wrong in ("a.example,,b.example", "a.example,", "a.example,b.example:x"):
+        assert javascript.ask("urls", addresses=wrong)["code"] == "address"
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "there"),
+    [
+        ("ws://a.example:5/", "b.example:6", "ws://b.example:6/"),
+        ("ws://a.example:5/", "b.example", "ws://b.example:38929/"),
+        ("ws://a.example:5/x", "/node-3", "ws://a.example:5/node-3"),
+        ("wss://a.example/x", "/node-3?y=1", "wss://a.example/node-3?y=1"),
+        ("ws://a.example/", "wss://b.example/2", "wss://b.example/2"),
+        ("wss://a.example/", "wss://b.example:7/", "wss://b.example:7/"),
+        # No way to another host that looks like a path.
+        ("wss://a.example/", "/\\b.example", "wss://a.example//b.example"),
+        ("wss://a.example/", "/@b.example", "wss://a.example/@b.example"),
+    ],
+)
+def test_where_a_server_may_send_a_page(
+    javascript: Oracle, url: str, address: str, there: str
+) -> None:
+    assert javascript.ask("redirected", url=url, address=address) == {"answer": there}
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "complaint"),
+    [
+        ("wss://a.example/", "ws://a.example", "it is without TLS"),
+        ("wss://a.example/", "a.example:38929", "it is without TLS"),
+        ("ws://a.example/", "//b.example", "it is no path"),
+        ("ws://a.example/", "/x#y", "it is no path"),
+        ("ws://a.example/", "https://b.example", "https:// is not spoken here"),
+        ("ws://a.example/", "ann@b.example", "user names do not belong here"),
+        ("ws://a.example/", "node-3/x", "there is something after the port"),
+    ],
+)
+def test_where_no_server_may_send_a_page(
+    javascript: Oracle, url: str, address: str, complaint: str
+) -> None:
+    refused = javascript.ask("redirected", url=url, address=address)
+    assert refused["code"] == "address"
+    assert complaint in refused["error"]

@@ -41,7 +41,10 @@ def saying(*envelopes: list[Any]) -> Script:
 @pytest.mark.parametrize(
     ("envelope", "message"),
     [
-        ([25], "kind 25"),
+        ([26], "kind 26"),
+        ([25, "a b", "why"], "expected an address"),
+        ([25, "", "why"], "expected an address"),
+        ([25, "/b", "why", bytes(31)], "expected a token of 32 bytes"),
         ([7, 1, "request", {}], "kind 7"),
         ([9, "push"], "envelope 9: expected 2 fields, got 1"),
         ([9, "push", {"x": float("nan")}], "expected a finite number"),

@@ -2,7 +2,7 @@
 
 import { createInterface } from "node:readline";
 
-import { urlOf } from "../../../pgnet_trio/web/address.js";
+import { redirected, urlOf, urlsOf } from "../../../pgnet_trio/web/address.js";
 import { applyColumns, growth } from "../../../pgnet_trio/web/columns.js";
 import * as wire from "../../../pgnet_trio/web/envelopes.js";
 import { decode, encode } from "../../../pgnet_trio/web/msgpack.js";
@@ -46,6 +46,8 @@ const answers = {
     hex(wire.numbered(wire.encodeAnswer(question, message, decode(bytes(payload))), id)),
   logIn: ({ username, password, inviteCode }) => hex(wire.encodeLogIn(username, password, inviteCode)),
   url: ({ address }) => urlOf(address),
+  urls: ({ addresses }) => urlsOf(addresses),
+  redirected: ({ url, address }) => redirected(url, address),
 };
 
 for await (const line of createInterface({ input: process.stdin })) {
