@@ -140,6 +140,40 @@ async def test_a_client_that_is_moved_to_and_fro_has_everything_done_once(
         assert watched.calls == [IN, OUT]
 
 
+@pytest.mark.parametrize("seed", range(6))
+async def test_moves_on_a_network_that_drops_lose_nothing_and_repeat_nothing(
+    seed: int, autojump_clock: MockClock
+) -> None:
+    network = SimulatedNetwork(seed, latency=0.005, jitter=0.02, drop_rate=0.03)
+    async with hosting_nodes(network) as nodes:
+        by_address = {address: nodes.add(address) for address in "abc"}
+        chance = network.random("moves")
+        async with nodes.client("a", "b", "c", reconnect_for=600) as ann:
+            session = nodes.sessions["ann"]
+            is_over = trio.Event()
+
+            async def ask() -> None:
+                for number in range(150):
+                    assert (await ann.request(Packet(f"{number}"))).payload == {"was": f"{number}"}
+                is_over.set()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                while not is_over.is_set():
+                    with trio.move_on_after(chance.random()):
+                        await is_over.wait()
+                    # Some nodes are gone for a while, and some send on who comes by.
+                    for node in by_address.values():
+                        node.is_up = chance.random() < 0.8
+                        node.sends_to = chance.choice("abc") if chance.random() < 0.3 else None
+                    if session.protocol is not None:
+                        session.move(chance.choice("abc"))
+                for node in by_address.values():
+                    node.is_up, node.sends_to = True, None
+        assert session.taken == [f"{number}" for number in range(150)]
+        assert network.dropped > 5
+
+
 async def test_a_client_that_never_comes_back_after_a_drop_goes_where_it_is_sent(
     autojump_clock: MockClock,
 ) -> None:

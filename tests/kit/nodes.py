@@ -15,11 +15,13 @@ from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import Disconnected, ProtocolError, ServerError
 from pgnet_trio.messages import Packet, Push, Response
 from pgnet_trio.protocol.events import LogIn, QuestionAnswered, RequestReceived, Resume, ServerEvent
-from pgnet_trio.protocol.v2 import ServerProtocol
+from pgnet_trio.protocol.v2 import SUBPROTOCOLS, ServerProtocol
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.features import FEATURES
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from pgnet_trio.testing import SimulatedNetwork
+from pgnet_trio.transport import choose
+from tests.kit.transports import accept
 
 if TYPE_CHECKING:
     from pgnet_trio.transport import Transport
@@ -86,6 +88,7 @@ class Node:
         is_silent: Whether the node says nothing to new connections.
         sends_to: Where to who logs in or resumes is sent; None where they are let in.
         sends_on: Where to who is let in is sent at once.
+        answers_with_move: Where to a client is sent that asks something, instead of an answer.
         says_later: The reason of the "not now" that it says to all; empty for none.
         refuses: The reason why it refuses all; empty for none.
         features: What it names in its hello.
@@ -98,6 +101,7 @@ class Node:
         self.is_silent = False
         self.sends_to: str | None = None
         self.sends_on: str | None = None
+        self.answers_with_move: str | None = None
         self.says_later = ""
         self.refuses = ""
         self.features: Collection[str] = FEATURES
@@ -108,6 +112,17 @@ class Node:
         if not self.is_up:
             raise ServerError("this node is down")
         self._nodes.nursery.start_soon(self._serve, transport)
+
+    async def listen(self) -> int:
+        """Serve clients at a port of this machine too; return it."""
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self._nodes.nursery.start_soon(trio.serve_listeners, self._serve_stream, [listener])
+        port: int = listener.socket.getsockname()[1]
+        return port
+
+    async def _serve_stream(self, stream: trio.SocketStream) -> None:
+        async with accept(choose(None), stream, SUBPROTOCOLS) as transport:
+            await self._serve(transport)
 
     async def _serve(self, transport: Transport) -> None:
         if self.is_silent:
@@ -142,7 +157,11 @@ class Node:
         elif isinstance(event, RequestReceived | QuestionAnswered):
             session = next(it for it in self._nodes.sessions.values() if it.protocol is protocol)
             session.taken.append(event.packet.message)
-            if session.answers:
+            if self.answers_with_move is not None:
+                # Whatever is not answered yet is answered there.
+                session.move(self.answers_with_move)
+                session.respond(event)
+            elif session.answers:
                 session.respond(event)
             elif isinstance(event, RequestReceived):
                 session.unanswered.append(event)
@@ -177,9 +196,8 @@ class Node:
             else:
                 session = NodeSession(event.username, nodes.random.randbytes(32), ServerDelivery())
                 nodes.sessions[event.username] = session
-                protocol.accept(
-                    "Welcome.", session.token, session.delivery, nodes.new_login_token()
-                )
+                token = nodes.new_login_token() if protocol.takes_tokens else b""
+                protocol.accept("Welcome.", session.token, session.delivery, token)
             session.protocol, session.connection = protocol, connection
             if self.sends_on is not None:
                 session.move(self.sends_on)
