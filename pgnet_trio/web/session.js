@@ -215,8 +215,7 @@ export class Session {
       });
     } catch (error) {
       if (!(error instanceof ConnectFailed)) throw error;
-      if (this.#route.hasOthers) this.#fail(error);
-      else this.end(error);
+      this.#fail(error);
     }
   }
 

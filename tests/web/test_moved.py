@@ -326,6 +326,25 @@ async def test_a_page_comes_back_at_another_of_its_addresses() -> None:
             assert {*dead, *resumes} == {"one", "other"}
 
 
+async def test_an_address_to_which_the_page_may_not_connect_is_one_that_does_not_answer() -> None:
+    for _ in range(6):
+        receiver = Receiver()
+
+        async def script(link: Link, number: int, receiver: Receiver = receiver) -> None:
+            if number == 0:
+                await link.receive(1)
+                await link.send(WELCOME)
+            elif number > 1:
+                await receiver(link, number)
+
+        async with scripted(script, KEY) as server, open_page(blocked="b.example") as page:
+            address = f"{address_of(server)},wss://b.example"
+            await page("new", {"address": address, "username": "ann"})
+            await page("connect")
+            await page("call", "ask", {})
+            assert receiver.asked == ["ask"]
+
+
 async def test_an_address_that_is_silent_does_not_take_long() -> None:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     with listener.socket:

@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 const [path, oddities = "{}"] = process.argv.slice(2);
 const { Client, guest } = await import(path);
 
-// `speed` lets time pass faster; without `timers` none is ever due; `slept` is for how long.
+// `speed` lets time pass faster; no socket opens to what is `blocked`; without `timers` none is ever due; `slept` is for how long.
 const page = { speed: 1, timers: true, hidden: false, slept: 0, ...JSON.parse(oddities) };
 
 const reported = [];
@@ -30,6 +30,7 @@ const environment = {
     return crypto.getRandomValues(new Uint8Array(size));
   },
   openSocket: (url, protocols) => {
+    if (page.blocked && url.includes(page.blocked)) throw new Error("this page may not connect there");
     const socket = new WebSocket(url, protocols);
     sockets.push(socket);
     return socket;
