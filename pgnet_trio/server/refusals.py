@@ -12,8 +12,10 @@ __all__ = [
     "ANSWER_FAILED",
     "CLOSED",
     "GONE",
+    "MOVED_ON",
     "RESTARTING",
     "SHUTTING_DOWN",
+    "CannotMove",
     "CodedRefusal",
     "JoinRefused",
     "RoomClosed",
@@ -31,6 +33,7 @@ CLOSED = "closed"
 RESTARTING = "restarting"
 
 GONE = "The game is over."
+MOVED_ON = "The game goes on at another server."
 SHUTTING_DOWN = "The server is shutting down."
 ANSWER_FAILED = "The game could not take this answer: its check raised an error."
 
@@ -93,6 +96,10 @@ class RoomClosed(CodedRefusal):
 
     def __init__(self, reason: str, code: ReasonCode = ReasonCode.GAME_OVER) -> None:
         super().__init__(reason, code)
+
+
+class CannotMove(PGNetError):
+    """A game cannot go to another server, and goes on here; the message says why."""
 
 
 class SaveRefused(StorageError, Reject):

@@ -13,7 +13,6 @@ while rooms still answer, and rooms, sessions and autosave go last. See ``docs/d
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -44,6 +43,7 @@ from pgnet_trio.server.http.router import Health, Router
 from pgnet_trio.server.local_accounts import LocalAccounts
 from pgnet_trio.server.password_checks import PasswordChecks
 from pgnet_trio.server.refusals import SHUTTING_DOWN
+from pgnet_trio.server.room.player import question_ids
 from pgnet_trio.server.room.room import RoomTask
 from pgnet_trio.server.sessions.registry import SessionRegistry
 from pgnet_trio.server.shutdown import Shutdown
@@ -87,7 +87,7 @@ class Carryover:
     key_is_new: bool
     failed_logins: FailedLogins
     saves: SaveMemory
-    question_ids: Iterator[int] = attrs.field(factory=lambda: itertools.count(1))
+    question_ids: Iterator[int] = attrs.field(factory=question_ids)
     accounts: Accounts | None = None
 
 

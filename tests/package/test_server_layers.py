@@ -72,11 +72,13 @@ SERVER_LAYERS = (
     "sessions.needs",
     "sessions.sender",
     "sessions.budget",
+    "sessions.packed",
     "sessions.session",
     "sessions.registry",
     # What they share, and those who use it.
     "context",
     "requests",
+    "moving",
     "connections.listeners",
     "connections.place",
     "connections.reader",
@@ -88,7 +90,7 @@ SERVER_LAYERS = (
 )
 
 # All that others see of a room. A session does not know its class.
-ROOM_FACE = {"player", "owner", "room", "stats"}
+ROOM_FACE = {"player", "owner", "room", "stats", "frozen"}
 FACE_FOR_SESSIONS = {"player"}
 
 PREFIX = "pgnet_trio.server."

@@ -29,7 +29,7 @@ from pgnet_trio import (
     on,
 )
 from pgnet_trio.server.refusals import crashed
-from pgnet_trio.server.room.room import RESTARTS
+from pgnet_trio.server.room.restarts import RESTARTS
 from pgnet_trio.storage.interface import SavedGame
 from pgnet_trio.testing import HostedServer, MemoryStore, hosting
 from tests.kit.hosting import hosting_faults

@@ -19,8 +19,6 @@ from pgnet_trio.errors import (
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.events import Goodbye, LogIn, Resume
-from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
-from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.accounts import AccountRefusal, TemporaryRefusal, TokenRefused
 from pgnet_trio.server.password_checks import TooBusy
@@ -52,6 +50,7 @@ RESTART_TIME = 30.0
 """Seconds beyond the grace for which they are told to: whoever is too late for their session may
 find their game, also after a restart."""
 
+SESSION_MOVED = "Your session goes on at another server."
 SESSION_OVER = "The server was restarted, or you were away for too long."
 
 
@@ -124,7 +123,8 @@ class Login:
                         return session
                     if protocol.closing:
                         logger.info(
-                            "%s was away at %s when another client took over, and stays out",
+                            "%s does not go on here from %s: another client took over, or the "
+                            "session has moved",
                             event.username,
                             self._peer,
                         )
@@ -182,6 +182,10 @@ class Login:
         """Take a session back for its client; return None where it cannot have it."""
         context = self._context
         session = context.sessions.holder(event.username)
+        departed = context.sessions.departed(event.username) if session is None else None
+        if departed is not None and protocol.proves(event.proof, departed.token):
+            protocol.moved(departed.address, SESSION_MOVED)
+            return None
         if (
             session is None
             or session.client.delivery is None
@@ -189,7 +193,8 @@ class Login:
             or context.shutdown.closing
             or not protocol.proves(event.proof, session.client.token)
         ):
-            if session is not None and session.was_taken_over(
+            known = session or departed
+            if known is not None and known.was_taken_over(
                 functools.partial(protocol.proves, event.proof)
             ):
                 # This client was away during the take-over. Told only that its session is gone,
@@ -221,6 +226,10 @@ class Login:
         login_token: bytes | None = None
         while True:
             session = context.sessions.holder(username)
+            if session is not None and session.is_packed:
+                await session.wait_settled()
+                login_token = None
+                continue
             if session is not None and session.end_reason is not None:
                 await session.ended.wait()
                 # The user may have been deleted meanwhile.
@@ -277,14 +286,7 @@ class Login:
         if not isinstance(protocol, v2.ServerProtocol):
             protocol.accept(f"Welcome, {username}.")
             return LoggedInClient(SenderV1(protocol), address=self._address)
-        limits = context.options.limits
-        # Clients rely on a window of at least `WINDOW`.
-        most = limits.max_requests_in_flight
-        delivery = ServerDelivery(
-            max_messages=limits.max_unacknowledged_messages,
-            max_bytes=limits.max_unacknowledged_bytes,
-            window=None if most is None else max(most, WINDOW),
-        )
+        delivery = context.sessions.make_delivery()
         token = context.options.environment.random_bytes(v2.TOKEN_BYTES)
         grace = context.options.resume_grace
         protocol.accept(

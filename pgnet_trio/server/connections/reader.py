@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["read_requests"]
 
 
+PACKED_PAUSE = 0.1
+"""Seconds from one message to the next while a session moves to another server."""
+
+
 async def read_requests(
     connection: Connection[ServerEvent], handle: ConnectionHandle, session: Session
 ) -> None:
@@ -82,6 +86,9 @@ def _take(
             return 0.0
         else:
             raise ProtocolError(f"expected a request, got {type(event).__name__}")
+    if session.is_packed:
+        # What comes is kept until the session has moved, or not; it must not become much.
+        delay = max(delay, PACKED_PAUSE)
     delivery = session.client.delivery
     if shows_again and delivery is not None:
         delay = session.budget.delay(1 + delivery.show_again() // 1024)

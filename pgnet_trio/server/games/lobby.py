@@ -157,6 +157,10 @@ class Lobby(Generic[RoomT]):
         """Return how many games a user has created that are not over."""
         return self._created.get(username, 0)
 
+    def creator_of(self, name: str) -> str | None:
+        """Return as whose game one counts; None for nobody's."""
+        return self._creators.get(name)
+
     def note_creator(self, name: str, username: str) -> None:
         """Let a game count as one of a user's, until `forget_creator`."""
         self._creators[name] = username
@@ -190,12 +194,16 @@ class Lobby(Generic[RoomT]):
         if entry is None:
             raise LobbyRefusal(f"There is no game {name[:60]!r}.", ReasonCode.UNKNOWN_GAME)
         check_password(name, entry.password, password)
+        self.seat(username, entry, spectate=spectate)
+        return entry
+
+    def seat(self, username: str, entry: GameEntry[RoomT], *, spectate: bool) -> None:
+        """Put a user who is in no game into one, without a question."""
         entry.users.append(username)
         entry.empty_since = None
         if spectate:
             entry.spectators.add(username)
         self._game_of[username] = entry
-        return entry
 
     def leave(self, username: str) -> GameEntry[RoomT] | None:
         """Take a user out of their game, and return that game; None where they were in none."""

@@ -1,9 +1,12 @@
-"""The games of one run of a server: made, loaded, ended."""
+"""The games of one run of a server: made, loaded, gone on with, ended.
+
+It is a little long: all ways in which a game comes and goes are side by side.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -26,6 +29,7 @@ from pgnet_trio.server.refusals import (
     crash_texts,
     not_made,
 )
+from pgnet_trio.server.room.frozen import Thawing
 from pgnet_trio.server.room.room import RoomTask
 from pgnet_trio.server.shutdown import raised_by_signal
 from pgnet_trio.server.stats import GameStats
@@ -34,7 +38,9 @@ if TYPE_CHECKING:
     from pgnet_trio.game import BotPlayer
     from pgnet_trio.server.games.saves import Saves
     from pgnet_trio.server.options import Options
+    from pgnet_trio.server.room.frozen import FrozenRoom
     from pgnet_trio.server.room.owner import RoomOwner
+    from pgnet_trio.server.room.player import Player
     from pgnet_trio.server.shutdown import Shutdown
     from pgnet_trio.storage.interface import SavedGame, SavedState
 
@@ -160,9 +166,17 @@ class GameRegistry:
         """
         if self._shutdown.closing:
             raise RoomClosed(SHUTTING_DOWN, ReasonCode.SHUTTING_DOWN)
-        room = _GameOwner(self, name, password, save_string, options or {}, empty_since).entry.room
+        owner = _GameOwner(self, name, password, save_string, options or {}, empty_since)
         if creator is not None:
             self.lobby.note_creator(name, creator)
+        await self.start(owner.entry)
+        if save_string is not None:
+            logger.info("The game %r goes on from its save", name)
+            self._note_if_unsaved(name, owner.entry.room)
+
+    async def start(self, entry: GameEntry[RoomTask]) -> None:
+        """Start the room of a game that is in the lobby; errors are as of `open_game`."""
+        room = entry.room
         try:
             await self._services.start(room.run)
         except BaseException:
@@ -171,10 +185,48 @@ class GameRegistry:
         if room.refusal is not None:
             raise JoinRefused(room.refusal.reason, ReasonCode.REJECTED, room.refusal.payload)
         if room.crashed:
-            raise RoomClosed(not_made(name), ReasonCode.GAME_FAILED)
-        if save_string is not None:
-            logger.info("The game %r goes on from its save", name)
-            self._note_if_unsaved(name, room)
+            raise RoomClosed(not_made(entry.name), ReasonCode.GAME_FAILED)
+
+    def thaw(
+        self,
+        name: str,
+        password: str,
+        save_string: str,
+        options: dict[str, Any],
+        room: FrozenRoom,
+        players: Mapping[str, Player],
+        *,
+        creator: str | None,
+    ) -> GameEntry[RoomTask]:
+        """Put a game that was frozen into the lobby, with its users; `start` it. Never waits.
+
+        Args:
+            name: The game's name, which must be free.
+            password: What joining takes.
+            save_string: What the game was saved as when it was frozen.
+            options: What it was created with.
+            room: Its room.
+            players: The sessions of its users, none of whom is in a game. Who has none is not in
+                this game any more.
+            creator: As whose game it counts; None for nobody's.
+        """
+        thawing = Thawing(room, players)
+        entry = _GameOwner(self, name, password, save_string, options, None, thawing).entry
+        for member in room.members:
+            if member.username in players:
+                self.lobby.seat(member.username, entry, spectate=member.is_spectator)
+        if creator is not None:
+            self.lobby.note_creator(name, creator)
+        return entry
+
+    def note_departure(self, entry: GameEntry[RoomTask]) -> None:
+        """Take a game out of the lobby that goes on somewhere else. What is saved of it stays."""
+        logger.info("The game %r is on its way to another server", entry.name)
+        # Nothing that its code still does may be saved.
+        entry.over = True
+        self.lobby.remove(entry)
+        self.lobby.forget_creator(entry.name)
+        self._services.start_soon(self._see_off, entry.room)
 
     def note_begin(self, entry: GameEntry[RoomTask]) -> None:
         """Note that a new game has let in whoever created it."""
@@ -266,7 +318,12 @@ class GameRegistry:
     # What the owners of the rooms do.
 
     def new_room(
-        self, owner: RoomOwner, name: str, save_string: str | None, options: dict[str, Any]
+        self,
+        owner: RoomOwner,
+        name: str,
+        save_string: str | None,
+        options: dict[str, Any],
+        thawing: Thawing | None,
     ) -> RoomTask:
         """Return the room of a game, not started yet."""
         make_game = self._options.make_game
@@ -276,6 +333,7 @@ class GameRegistry:
             options=options,
             seed=self._options.environment.random_bytes(16),
             save_string=save_string,
+            thawing=thawing,
             owner=owner,
         )
 
@@ -394,6 +452,7 @@ class _GameOwner:
         save_string: What the game was last saved as; None for a new game.
         options: What the game is created with.
         empty_since: When a saved game's last user left; None for now.
+        thawing: What the game goes on with that was frozen; None for nothing.
 
     Attributes:
         entry: The game's place in the lobby.
@@ -407,9 +466,10 @@ class _GameOwner:
         save_string: str | None,
         options: dict[str, Any],
         empty_since: int | None,
+        thawing: Thawing | None = None,
     ) -> None:
         self._registry = registry
-        room = registry.new_room(self, name, save_string, options)
+        room = registry.new_room(self, name, save_string, options, thawing)
         self.entry = registry.lobby.add(name, password, room, empty_since=empty_since)
 
     def is_empty(self) -> bool:

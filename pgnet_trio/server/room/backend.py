@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.members import Members
     from pgnet_trio.server.room.membership import Membership
     from pgnet_trio.server.room.owner import RoomOwner
+    from pgnet_trio.server.room.player import PacketTurn
     from pgnet_trio.server.room.publisher import Publisher
     from pgnet_trio.server.room.questions import Questions
     from pgnet_trio.server.room.runner import Runner
@@ -57,6 +58,9 @@ class RoomParts(Protocol):
     membership: Membership
     bots: Bots
     scripts: ScriptNursery
+
+    def handle_answer(self, turn: PacketTurn, question_id: int, /) -> None:
+        """Take the answer to a question."""
 
 
 class ServerRoom:
@@ -179,6 +183,8 @@ class ServerRoom:
             asked = room.questions.put(
                 member, player, question, answer, timeout=timeout, check=check
             )
+            for turn in room.questions.take_early(asked):
+                room.handle_answer(turn, asked.id)
         except Exception as error:
             self.note_failed_call(error)
             raise

@@ -42,6 +42,7 @@ class GameInstance:
         name: The game's name.
         make_game: Makes the game, from a save string or None.
         save_string: What the game was last saved as; None for a new game.
+        time: The room's time: 0 for a new game.
 
     Attributes:
         name: The game's name.
@@ -79,10 +80,14 @@ class GameInstance:
     input_delay: float = 0.0
 
     def __init__(
-        self, name: str, make_game: Callable[[str | None], Game], save_string: str | None
+        self,
+        name: str,
+        make_game: Callable[[str | None], Game],
+        save_string: str | None,
+        time: float = 0.0,
     ) -> None:
         self.name = name
-        self.start = trio.current_time()
+        self.start = trio.current_time() - time
         self.made = False
         # Before the game is made, nobody is here to whom its `__init__` could push anything.
         self.declared: Declared = declared_by(Game)
@@ -123,7 +128,7 @@ class GameInstance:
         rate = self.game.heartbeat_rate
         if not isinstance(rate, int | float) or math.isinf(rate):
             raise TypeError(
-                f"{self._class_name}.heartbeat_rate has to be a number of times a second; it is "
+                f"{self.class_name}.heartbeat_rate has to be a number of times a second; it is "
                 f"{reprlib.repr(rate)}."
             )
         return float(rate) if rate > 0 else DEFAULT_HEARTBEAT_RATE
@@ -136,7 +141,7 @@ class GameInstance:
         ):
             return most
         raise TypeError(
-            f"{self._class_name}.max_players has to be None, or an int over 0 of at most 64 bits; "
+            f"{self.class_name}.max_players has to be None, or an int over 0 of at most 64 bits; "
             f"it is {reprlib.repr(most)}."
         )
 
@@ -145,21 +150,38 @@ class GameInstance:
         info: object = self.game.get_lobby_info()
         if not isinstance(info, str):
             raise TypeError(
-                f"{self._class_name}.get_lobby_info() has to return a str; it returned "
+                f"{self.class_name}.get_lobby_info() has to return a str; it returned "
                 f"{reprlib.repr(info)}."
             )
         try:
             size = len(info.encode())
         except UnicodeEncodeError as error:
             raise TypeError(
-                f"{self._class_name}.get_lobby_info() returned a text that cannot travel: {error}"
+                f"{self.class_name}.get_lobby_info() returned a text that cannot travel: {error}"
             ) from None
         if size > MAX_INFO_SIZE:
             raise ValueError(
-                f"{self._class_name}.get_lobby_info() returned {size:,} bytes; the lobby takes at "
+                f"{self.class_name}.get_lobby_info() returned {size:,} bytes; the lobby takes at "
                 f"most {MAX_INFO_SIZE:,}. Say less."
             )
         return info
+
+    def check_class(self, name: str) -> None:
+        """Check that a game that goes on here is of the class that it was of.
+
+        Raises:
+            RuntimeError: It is not.
+        """
+        if self.class_name != name:
+            raise RuntimeError(
+                f"the game {self.name!r} was frozen as a {name}, and is a {self.class_name} here: "
+                "servers that hand games over to each other need the same games"
+            )
+
+    @property
+    def class_name(self) -> str:
+        """The name of the game's class."""
+        return type(self.game).__name__
 
     @property
     def may_be_watched(self) -> bool | None:
@@ -167,10 +189,6 @@ class GameInstance:
         # An author may have given this name to something else.
         declared = getattr(type(self.game), "spectators", None)
         return declared if isinstance(declared, bool) else None
-
-    @property
-    def _class_name(self) -> str:
-        return type(self.game).__name__
 
     def refuse_size(self, turn: PacketTurn) -> Response | None:
         """Return the refusal of a packet that is longer than the game takes, or None."""

@@ -190,13 +190,17 @@ class Loop:
                 name = self._instance.name
                 self._owner.note_failure(error, f"Game {name!r} raised while it was closed")
         queue.end_reason = reason
-        self.scope.deadline = trio.current_time() + TURN_DEADLINE
         self._owner.room_ended(reason)
         # Before the members are dismissed: the scripts of a game that is over need not see them go.
         if self._instance.made:
             runner.cancel_scripts()
         self._membership.dismiss_all(kind, reason)
-        queue.wake()
+        self.stop()
+
+    def stop(self) -> None:
+        """Let the room's task end: its queue takes no more turns already."""
+        self.scope.deadline = trio.current_time() + TURN_DEADLINE
+        self._queue.wake()
 
     def refuse_unanswered(self, reason: str = "") -> None:
         """Refuse the packet of a turn that did not run to its end."""

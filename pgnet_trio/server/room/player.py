@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import trio
 
-from pgnet_trio.codec import decode_plain
+from pgnet_trio.codec import Packed, decode_msgpack, decode_plain, encode_plain
 from pgnet_trio.messages import Packet
 
 if TYPE_CHECKING:
     from pgnet_trio.messages import Response
     from pgnet_trio.protocol.v2.server_delivery import Snapshot
 
-__all__ = ["OpenQuestion", "PacketTurn", "Player", "Sender"]
+__all__ = ["HeldRequest", "OpenQuestion", "PacketTurn", "Player", "Sender", "question_ids"]
+
+
+MAX_NODES = 2**20
+"""How many servers of a cluster, one after the other, have question ids of their own."""
+
+IDS_OF_A_NODE = 2**32
+
+
+def question_ids(node: int = 0) -> Iterator[int]:
+    """Yield ids for all questions of a server, which no other one of its cluster yields.
+
+    They are at most 53 bits long, for clients in JavaScript.
+
+    Args:
+        node: The server's number in its cluster; 0 without one.
+    """
+    return itertools.count(node % MAX_NODES * IDS_OF_A_NODE + 1)
 
 
 @attrs.define(eq=False)
@@ -33,6 +51,7 @@ class OpenQuestion:
         settled: Set when there is an answer or an error.
         answer: The answer that came.
         error: What to raise where the game waits; None for nothing.
+        is_adopted: Whether it was open when the game moved here, and was asked again since.
     """
 
     id: int
@@ -45,6 +64,7 @@ class OpenQuestion:
     settled: trio.Event = attrs.field(factory=trio.Event)
     answer: Any = None
     error: BaseException | None = None
+    is_adopted: bool = False
 
 
 class Sender(Protocol):
@@ -113,6 +133,12 @@ class Player(Protocol):
     def answer(self, turn: PacketTurn, response: Response, /) -> None:
         """Answer one of the player's requests."""
 
+    def waits_for(self, turn: PacketTurn, /) -> bool:
+        """Return whether the player's client has sent this: another one may have come since."""
+
+    def retake(self, held: HeldRequest, /) -> PacketTurn:
+        """Return a request that waited in a room that was frozen, so that it waits here."""
+
     def enter_game(self, name: str, heartbeat_rate: float, time: float, /) -> None:
         """Tell the player that they are in the game."""
 
@@ -172,3 +198,57 @@ class PacketTurn:
         """Give the packet its payload back, if it is packed."""
         if self.packed is not None:
             self.packet.payload, self.packed = decode_plain(self.packed), None
+
+    def hold(self) -> HeldRequest:
+        """Return the request as it travels to another server."""
+        payload = encode_plain(self.packet.payload) if self.packed is None else self.packed
+        return HeldRequest(
+            self.player.username,
+            self.request_id if self.player.waits_for(self) else 0,
+            self.packet.message,
+            payload,
+            self.packet.created_on,
+            self.quiet,
+            self.size,
+        )
+
+
+class HeldRequest(Packed, frozen=True):
+    """A request that was taken in and not begun with, as it travels to another server.
+
+    Attributes:
+        player: Who sent it.
+        id: Which of their requests it is; 0 where nobody waits for the answer any more, because
+            another client has taken over.
+        message: The packet's message.
+        payload: Its payload in msgpack.
+        created_on: When it was made, as the client says.
+        quiet: Whether nobody waits for the answer.
+        size: How many bytes it is; 0 for few.
+    """
+
+    player: str
+    id: int
+    message: str
+    payload: bytes
+    created_on: str | None
+    quiet: bool
+    size: int
+
+    def check(self) -> None:
+        """Check that this can be a request.
+
+        Raises:
+            CodecError: It cannot.
+        """
+        decode_msgpack(self.payload, dict)
+
+    def release(self, player: Player, sender: Sender) -> PacketTurn:
+        """Return the request as a turn of a player who is here."""
+        packet = Packet(self.message, {}, self.created_on, player.username)
+        turn = PacketTurn(player, sender, self.id, packet, self.quiet, self.size)
+        if self.size:
+            turn.packed = self.payload
+        else:
+            packet.payload = decode_plain(self.payload)
+        return turn

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import math
 import reprlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
+import attrs
 import trio
 
 from pgnet_trio.codec import plain
@@ -18,10 +19,13 @@ from pgnet_trio.protocol.v2.envelopes import encode_question
 from pgnet_trio.protocol.v2.states import MAX_ENVELOPE_SIZE
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.refusals import ANSWER_FAILED, refused, rejected
-from pgnet_trio.server.room.player import OpenQuestion
+from pgnet_trio.server.room.player import OpenQuestion, PacketTurn
 from pgnet_trio.typed import check_answer_model, check_game_message, to_packet
 
-__all__ = ["Asker", "Questions"]
+__all__ = ["ADOPTION_TIME", "Asker", "Questions"]
+
+ADOPTION_TIME = 5.0
+"""Seconds in which a game that has moved may ask again what it was asking."""
 
 AnswerT = TypeVar("AnswerT")
 
@@ -49,13 +53,90 @@ class Questions:
         self._start = start
         self._ids = ids
         self._open: dict[int, OpenQuestion] = {}
+        # Those that the game had open when it moved here, and has not asked again; and the answers
+        # to them that have come already.
+        self._remembered: dict[int, OpenQuestion] = {}
+        self._early: dict[int, list[PacketTurn]] = {}
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._open) + len(self._remembered)
 
     def of(self, player: str) -> Iterator[OpenQuestion]:
         """Return the open questions of a player, in the order of asking."""
-        return iter([each for each in self._open.values() if each.player == player])
+        found = [
+            each
+            for each in (*self._remembered.values(), *self._open.values())
+            if each.player == player
+        ]
+        return iter(sorted(found, key=lambda each: each.time))
+
+    @property
+    def pending(self) -> list[OpenQuestion]:
+        """The questions that still wait for an answer, and those that are remembered."""
+        return [
+            each
+            for each in (*self._remembered.values(), *self._open.values())
+            if not each.settled.is_set()
+        ]
+
+    @property
+    def remembered(self) -> list[OpenQuestion]:
+        """The questions of a game that has moved here, which it has not asked again."""
+        return list(self._remembered.values())
+
+    @property
+    def early_answers(self) -> list[tuple[int, PacketTurn]]:
+        """The answers that came before their questions were asked again, and to which."""
+        return [(id, turn) for id, turns in self._early.items() for turn in turns]
+
+    def remember(self, questions: Iterable[OpenQuestion]) -> None:
+        """Keep questions open that a game is expected to ask again."""
+        self._remembered.update((each.id, each) for each in questions)
+
+    def clear(self) -> None:
+        """Forget all questions without a word."""
+        self._open.clear()
+        self._remembered.clear()
+        self._early.clear()
+
+    def keep_answer(self, turn: PacketTurn, question_id: int) -> bool:
+        """Keep an answer to a question that is to be asked again; return whether it is one."""
+        remembered = self._remembered.get(question_id)
+        if remembered is None or remembered.player != turn.player.username:
+            return False
+        self._early.setdefault(question_id, []).append(turn)
+        return True
+
+    def take_early(self, asked: OpenQuestion) -> list[PacketTurn]:
+        """Return the answers that came before the question was asked again."""
+        return self._early.pop(asked.id, [])
+
+    def withdraw_remembered(self, asker: Asker | None, player: str) -> None:
+        """Give up questions of a player that the game has not asked again.
+
+        Args:
+            asker: The way to the player; None for one who is gone.
+            player: The player.
+        """
+        for each in [each for each in self._remembered.values() if each.player == player]:
+            del self._remembered[each.id]
+            if asker is not None:
+                asker.withdraw(each)
+            for turn in self._early.pop(each.id, []):
+                turn.player.answer(turn, _no_longer_open())
+                turn.player.flush()
+
+    def _adopt(self, player: str, packet: Packet, deadline: float | None) -> OpenQuestion | None:
+        """Return the remembered question that is asked again, and forget it."""
+        for each in self._remembered.values():
+            if (
+                each.player == player
+                and each.packet.message == packet.message
+                and each.packet.payload == packet.payload
+                and (each.deadline is None) == (deadline is None)
+            ):
+                return self._remembered.pop(each.id)
+        return None
 
     def put(
         self,
@@ -83,15 +164,19 @@ class Questions:
         deadline = min(
             trio.current_effective_deadline(), math.inf if timeout is None else now + timeout
         )
-        asked = OpenQuestion(
-            next(self._ids),
-            player,
-            packet,
-            None if deadline == math.inf else max(deadline, now) - self._start,
-            now - self._start,
-            model,
-            check,
-        )
+        ends = None if deadline == math.inf else max(deadline, now) - self._start
+        found = self._adopt(player, packet, ends) if self._remembered else None
+        if found is not None:
+            # The player has seen it, with this id and this deadline.
+            asked = attrs.evolve(
+                found, model=model, check=check, settled=trio.Event(), is_adopted=True
+            )
+            self._open[asked.id] = asked
+            return asked
+        if self._remembered:
+            # The game has gone on: it does not ask what it was asking.
+            self.withdraw_remembered(asker, player)
+        asked = OpenQuestion(next(self._ids), player, packet, ends, now - self._start, model, check)
         self._open[asked.id] = asked
         asker.ask(asked)
         return asked
@@ -106,8 +191,11 @@ class Questions:
     ) -> AnswerT:
         """Wait for the answer to a question that was just put. Cancellation withdraws it."""
         try:
-            start = trio.current_time()
-            with trio.move_on_at(math.inf if timeout is None else start + timeout):
+            end = math.inf if timeout is None else trio.current_time() + timeout
+            if asked.is_adopted and asked.deadline is not None:
+                # The player was told so, before the game moved.
+                end = min(end, self._start + asked.deadline)
+            with trio.move_on_at(end):
                 await asked.settled.wait()
         finally:
             if self._open.pop(asked.id, None) is not None:
@@ -125,7 +213,7 @@ class Questions:
         """Take a player's answer, and return what they are told of it."""
         asked = self._open.get(question_id)
         if asked is None or asked.player != player or asked.settled.is_set():
-            return refused("This question is no longer open.", ReasonCode.QUESTION_CLOSED)
+            return _no_longer_open()
         model: type[Any] = asked.model
         try:
             answer = packet.read(model)
@@ -149,6 +237,7 @@ class Questions:
 
     def player_left(self, player: str) -> None:
         """Raise PlayerLeft in the tasks that wait for a player's answers."""
+        self.withdraw_remembered(None, player)
         for asked in self.of(player):
             if asked.settled.is_set():
                 continue
@@ -158,6 +247,10 @@ class Questions:
     def _settle(self, asked: OpenQuestion) -> None:
         del self._open[asked.id]
         asked.settled.set()
+
+
+def _no_longer_open() -> Response:
+    return refused("This question is no longer open.", ReasonCode.QUESTION_CLOSED)
 
 
 def _check(check: Callable[[Any], Any], answer: object) -> None:

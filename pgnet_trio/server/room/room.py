@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,11 @@ import trio
 
 from pgnet_trio.errors import Reject, bare
 from pgnet_trio.messages import cause_of
-from pgnet_trio.server.refusals import CLOSED, GONE, SHUTTING_DOWN, SaveRefused, crashed
+from pgnet_trio.server.refusals import CLOSED, GONE, SHUTTING_DOWN, crashed
 from pgnet_trio.server.room.backend import ServerRoom
 from pgnet_trio.server.room.bots import Bots
 from pgnet_trio.server.room.dispatch import Dispatch
+from pgnet_trio.server.room.freezing import Freezer
 from pgnet_trio.server.room.instance import GameInstance
 from pgnet_trio.server.room.lateness import Lateness
 from pgnet_trio.server.room.loop import Loop
@@ -24,6 +24,7 @@ from pgnet_trio.server.room.presence import Presence
 from pgnet_trio.server.room.publisher import Publisher
 from pgnet_trio.server.room.questions import Questions
 from pgnet_trio.server.room.queue import TurnQueue
+from pgnet_trio.server.room.restarts import Restarts
 from pgnet_trio.server.room.runner import Runner
 from pgnet_trio.server.room.scripts import ScriptNursery
 from pgnet_trio.server.room.stats import RoomStats
@@ -32,17 +33,13 @@ from pgnet_trio.server.watchdog import Watchdog, game_of_task
 
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
+    from pgnet_trio.server.room.freezing import Mover
+    from pgnet_trio.server.room.frozen import Thawing
     from pgnet_trio.server.room.owner import RoomOwner
     from pgnet_trio.server.room.player import PacketTurn, Player
     from pgnet_trio.transport.rounds import Round
 
-__all__ = ["RESTARTS", "RoomTask"]
-
-RESTARTS = 3
-"""How often a game that raises is restarted within `RESTART_WINDOW`, before it is closed."""
-
-RESTART_WINDOW = 60.0
-"""Seconds."""
+__all__ = ["RoomTask"]
 
 
 class RoomTask:
@@ -57,6 +54,7 @@ class RoomTask:
         options: What the game was created with.
         seed: Seeds the game's randomness.
         save_string: What the game was last saved as; None for a new game.
+        thawing: What the game goes on with that comes from another server; None for nothing.
         question_ids: Yields the ids of all questions of the server's games.
         owner: Lists, saves and closes the game.
         watchdog: Is told whose code runs.
@@ -91,6 +89,7 @@ class RoomTask:
         options: Mapping[str, Any] = MappingProxyType({}),
         seed: int | bytes | None = None,
         save_string: str | None = None,
+        thawing: Thawing | None = None,
         question_ids: Iterator[int],
         owner: RoomOwner,
         watchdog: Watchdog | None = None,
@@ -103,25 +102,32 @@ class RoomTask:
         self.ended = trio.Event()
         # Bottom up: each part is handed only parts that stand above it here.
         self.members = Members()
-        self.instance = GameInstance(name, make_game, save_string)
+        self._thawing = thawing
+        time = 0.0 if thawing is None else thawing.room.time
+        self.instance = GameInstance(name, make_game, save_string, time)
         self._lateness = Lateness(name)
         self.queue = TurnQueue(name, self._lateness)
         self.questions = Questions(self.instance.start, question_ids)
         self.publisher = Publisher(self.instance, self.members, self.queue)
         self.runner = Runner(self.instance, self.queue, self.publisher, watchdog or Watchdog(None))
         self.bots = Bots(self.members, self.runner, owner)
+        self._restarts = Restarts(self.instance, owner)
         self._ticker = Ticker(self.runner, self._lateness)
         dispatch = Dispatch(self.runner, self.members, owner)
         self._presence = Presence(self.runner, self.members, self.questions)
         self.membership = Membership(self.runner, self.members, self._presence, owner)
         self._loop = Loop(self.runner, dispatch, self.membership, owner)
+        self._freezer = Freezer(
+            self.runner, self.members, self.questions, self.membership, self._loop
+        )
         self._backend = ServerRoom(self, seed)
+        if thawing is not None:
+            self._backend.random = self._freezer.thaw(thawing)
         # Hot path: `put` itself, bound here instead of a method, is one call less for each packet.
         self.handle: Callable[[PacketTurn], None] = self.queue.put
         self.take_now: Callable[[PacketTurn, Round], None] = self._loop.take_now
         self._started = False
         self._saves_at_end = False
-        self._crashes: deque[float] = deque(maxlen=RESTARTS)
 
     # What the server's other tasks read.
 
@@ -167,11 +173,6 @@ class RoomTask:
     def was_entered(self) -> bool:
         """Whether anybody has ever been in the game since it was loaded."""
         return self.membership.was_entered
-
-    @property
-    def missed_ticks(self) -> int:
-        """How many updates were skipped because the one before was late."""
-        return self._lateness.missed_ticks
 
     @property
     def busy(self) -> object:
@@ -256,6 +257,8 @@ class RoomTask:
 
     def handle_answer(self, turn: PacketTurn, question_id: int) -> None:
         """Take the answer to a question; this goes round the queue, and never waits."""
+        if self.questions.keep_answer(turn, question_id):
+            return
         response = self.instance.refuse_size(turn) if turn.size else None
         if response is None:
             with self.runner.running(turn):
@@ -278,6 +281,10 @@ class RoomTask:
             RoomClosed: The game ended before that.
         """
         await self.queue.wait_for(self.queue.post(self.instance.update_save_string))
+
+    async def freeze(self, mover: Mover) -> bool:
+        """Let the room go to another server; see `Freezer.freeze`."""
+        return await self._freezer.freeze(mover, self._backend.random)
 
     def close(self, reason: str, kind: str = CLOSED) -> None:
         """Take no more turns; the one in progress gets a short time to end. Idempotent.
@@ -374,14 +381,20 @@ class RoomTask:
             instance.make(self._backend)
             publisher.begin()
             instance.made = True
+            goes_on = self._started or self._thawing is not None
             if not self._started:
-                runner.publish()
+                if self._thawing is not None:
+                    instance.check_class(self._thawing.room.game_class)
+                else:
+                    runner.publish()
                 self._started = True
                 task_status.started()
-            else:
-                await self.membership.rejoin_all()
+            if goes_on:
+                await self._freezer.rejoin_all()
                 runner.publish()
                 self._loop.take_deferred()
+            if self.questions.remembered:
+                nursery.start_soon(self._freezer.withdraw_remembered)
             if instance.has_ticks:
                 nursery.start_soon(self._ticker.run)
             if instance.has_view:
@@ -404,7 +417,8 @@ class RoomTask:
             self.refusal, self.crashed = error, True
             self._loop.close(error.reason, publish=False)
             return False
-        again = self._may_restart(error)
+        over = not self._started or self.queue.end_reason is not None
+        again = not over and self._restarts.may_restart(error)
         what = "restarted from its last save" if again else "closed"
         self.owner.note_cause(error)
         self.owner.note_failure(error, f"Game {self.name!r} raised, and is {what}")
@@ -416,21 +430,6 @@ class RoomTask:
             self._loop.close(crashed(self.name), "crashed", publish=False)
         self._loop.refuse_unanswered(crashed(self.name))
         return again
-
-    def _may_restart(self, error: BaseException) -> bool:
-        if not self._started or self.queue.end_reason is not None:
-            return False
-        try:
-            # A script that a refused save has ended goes on from what was to be saved.
-            if self.instance.game.on_crash != "restart" and not isinstance(error, SaveRefused):
-                return False
-        except BaseException as another:
-            self.owner.note_failure(another, f"Game {self.name!r} raised when it had crashed")
-            return False
-        now = trio.current_time()
-        too_many = len(self._crashes) == RESTARTS and self._crashes[0] > now - RESTART_WINDOW
-        self._crashes.append(now)
-        return not too_many
 
 
 async def _hold_nursery(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:

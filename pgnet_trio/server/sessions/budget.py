@@ -33,6 +33,11 @@ class Budget:
         self._bucket = None if rate is None else TokenBucket(rate, trio.current_time())
         self._weight = 1.0 if rate is None else min(1.0, rate / FULL_RATE)
 
+    @property
+    def limited(self) -> bool:
+        """Whether anything is counted."""
+        return self._bucket is not None
+
     def delay(self, cost: float = 1.0) -> float:
         """Count a request, and return the seconds that the next one has to wait.
 

@@ -56,3 +56,9 @@ class ConnectionHandle:
         else:
             self._protocol.detach()
         self.reading.cancel()
+
+    def send_away(self, address: str, reason: str) -> None:
+        """Ask for the connection's end, as `end`; the client goes on at another address."""
+        self.end_reason = self.end_reason or reason
+        self._protocol.moved(address, reason)
+        self.reading.cancel()

@@ -6,11 +6,16 @@ import contextvars
 import inspect
 import logging
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import attrs
 import trio
 
 from pgnet_trio.foreign_text import one_line
+from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
+from pgnet_trio.protocol.v2.states import WINDOW
+from pgnet_trio.server.sessions.sender import LoggedInClient, SenderV2
 from pgnet_trio.server.sessions.session import CarryOut, Session
 from pgnet_trio.server.stats import SessionStats
 
@@ -18,11 +23,36 @@ if TYPE_CHECKING:
     from pgnet_trio.server.options import Options
     from pgnet_trio.server.sessions.handle import ConnectionHandle
     from pgnet_trio.server.sessions.needs import Games
-    from pgnet_trio.server.sessions.sender import LoggedInClient
+    from pgnet_trio.server.sessions.packed import PackedSession
 
 __all__ = ["SessionRegistry"]
 
 logger = logging.getLogger("pgnet_trio.server")
+
+
+REMEMBERED_FOR = 60.0
+"""Seconds beyond its grace for which a session that has moved is remembered here."""
+
+
+@attrs.frozen
+class Departed:
+    """A session that has moved to another server.
+
+    Attributes:
+        address: Where to.
+        token: What its client resumes it with.
+        superseded_tokens: Those of clients that another one has superseded.
+        until: When it is forgotten, on Trio's clock.
+    """
+
+    address: str
+    token: bytes = attrs.field(repr=False)
+    superseded_tokens: tuple[bytes, ...] = attrs.field(repr=False)
+    until: float
+
+    def was_taken_over(self, proves: Callable[[bytes], bool]) -> bool:
+        """Whether another client has superseded one; see `Session.was_taken_over`."""
+        return any(map(proves, self.superseded_tokens))
 
 
 class SessionRegistry:
@@ -43,6 +73,8 @@ class SessionRegistry:
         self._games = games
         self._services = services
         self._sessions: dict[str, Session] = {}
+        # In the order in which they are forgotten, more or less.
+        self._departed: dict[str, Departed] = {}
         # Of whom `on_connection` has not heard yet.
         self._unannounced: set[Session] = set()
         # For the sessions' tasks, whoever wakes them: a game's own variables are no part of it.
@@ -82,7 +114,23 @@ class SessionRegistry:
             carry_out: Carries out what is not for a game.
             requests_per_second: How many requests a second are taken; None for any number.
         """
-        session = Session(
+        session = self._make(username, client, carry_out, requests_per_second)
+        self._sessions[username] = session
+        session.attach(connection)
+        if self._options.on_connection is not None:
+            self._unannounced.add(session)
+            session.wake()
+        return session
+
+    def _make(
+        self,
+        username: str,
+        client: LoggedInClient,
+        carry_out: CarryOut,
+        requests_per_second: float | None,
+    ) -> Session:
+        self._departed.pop(username, None)
+        return Session(
             username,
             client,
             games=self._games,
@@ -93,12 +141,70 @@ class SessionRegistry:
             settings=self._options,
             owner=self,
         )
-        self._sessions[username] = session
-        session.attach(connection)
-        if self._options.on_connection is not None:
-            self._unannounced.add(session)
-            session.wake()
+
+    def make_delivery(self) -> ServerDelivery:
+        """Return a new delivery, with the server's limits."""
+        limits = self._options.limits
+        # Clients rely on a window of at least `WINDOW`.
+        most = limits.max_requests_in_flight
+        return ServerDelivery(
+            max_messages=limits.max_unacknowledged_messages,
+            max_bytes=limits.max_unacknowledged_bytes,
+            window=None if most is None else max(most, WINDOW),
+        )
+
+    def take_in(self, packed: PackedSession, *, carry_out: CarryOut) -> Session:
+        """Go on with a session of another server, whose client is on its way here. Never waits.
+
+        The user is in no game yet, and `on_connection` does not hear of it: they were here before.
+        The requests that came along wait until `Session.go_on`.
+
+        Args:
+            packed: The session; nobody may hold its user's seat.
+            carry_out: Carries out what is not for a game.
+        """
+        delivery = self.make_delivery()
+        delivery.adopt(packed.delivery)
+        client = LoggedInClient(
+            SenderV2(delivery), delivery, packed.token, packed.grace, packed.address
+        )
+        rate = self._options.limits.requests_per_second if packed.limited else None
+        session = self._make(packed.username, client, carry_out, rate)
+        self._sessions[packed.username] = session
+        session.hold()
+        session.arrive(packed)
         return session
+
+    def send_away(self, session: Session, address: str, reason: str) -> None:
+        """End a session here that goes on at another server. Never waits.
+
+        Its client is told so, now or when it comes to resume it.
+
+        Args:
+            session: The session, which is packed up.
+            address: Where clients find the other server.
+            reason: Why, for people.
+        """
+        now = trio.current_time()
+        for username, departed in list(self._departed.items()):
+            if departed.until > now:
+                break
+            del self._departed[username]
+        client = session.client
+        session.moved(address, reason)
+        if self._sessions.get(session.username) is session:
+            del self._sessions[session.username]
+        self._departed.pop(session.username, None)
+        self._departed[session.username] = Departed(
+            address, client.token, session.tokens_before, now + client.grace + REMEMBERED_FOR
+        )
+        session.ended.set()
+        logger.info("%s goes on at %s: %s", session.username, one_line(address), one_line(reason))
+
+    def departed(self, username: str) -> Departed | None:
+        """Return where the session of a user has moved; None where that is not known."""
+        departed = self._departed.get(username)
+        return departed if departed and departed.until > trio.current_time() else None
 
     async def end(self, username: str, reason: str, code: str) -> None:
         """End a user's session where there is one, and wait until the seat is free."""

@@ -15,25 +15,28 @@ import trio
 from pgnet_trio.errors import CodecError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import ADMIN_USERNAME, Packet, Request, Response
-from pgnet_trio.protocol.events import MAX_REASON
+from pgnet_trio.protocol.events import MAX_REASON, QuestionAnswered
 from pgnet_trio.protocol.v2 import TAKEN_OVER
-from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, Snapshot
+from pgnet_trio.protocol.v2.features import MOVED
+from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, ServerDelivery, Snapshot
 from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.refusals import CLOSED, RESTARTING, refused
 from pgnet_trio.server.room.player import PacketTurn
 from pgnet_trio.server.sessions.budget import OWN_REQUEST_COST, RETURN_COST, Budget
+from pgnet_trio.server.sessions.packed import PackedSession
+from pgnet_trio.server.sessions.sender import SenderV2
 from pgnet_trio.timers import Timer
 
 if TYPE_CHECKING:
-    from pgnet_trio.protocol.events import QuestionAnswered, RequestReceived
-    from pgnet_trio.server.room.player import OpenQuestion
+    from pgnet_trio.protocol.events import RequestReceived
+    from pgnet_trio.server.room.player import HeldRequest, OpenQuestion
     from pgnet_trio.server.sessions.handle import ConnectionHandle
     from pgnet_trio.server.sessions.needs import Games, Settings
     from pgnet_trio.server.sessions.sender import LoggedInClient
     from pgnet_trio.transport.rounds import Round
 
-__all__ = ["CarryOut", "Session", "SessionOwner"]
+__all__ = ["SILENT", "CarryOut", "Session", "SessionOwner"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -51,7 +54,15 @@ MAX_SUPERSEDED_TOKENS = 16
 """How many superseded resume tokens a session remembers. A client whose token is forgotten finds
 its session gone, as after a restart."""
 
+MOST_WAIT = 10.0
+"""Seconds in which a connected client whose session has moved here is to be here too, before its
+game hears that it is away."""
+
 NOT_RESUMED = "The connection was lost, and the client did not come back in time."
+
+
+SILENT = SenderV2(ServerDelivery())
+"""The sender of requests to which nobody waits for the answer any more."""
 
 
 class SessionOwner(Protocol):
@@ -129,6 +140,13 @@ class Session:
         self._superseded_tokens: tuple[bytes, ...] = ()
         # The turns for the session's own task; None while there are none, as in most sessions.
         self._turns: deque[PacketTurn] | None = None
+        # Whether it begins with no more of these, because it may move; and what has come since it
+        # was packed up, None before.
+        self._is_held = False
+        self._since_packed: list[RequestReceived | QuestionAnswered] | None = None
+        self._settled: trio.Event | None = None
+        # Until a client that was connected elsewhere has to be here; None for the others.
+        self._arrival: Timer | None = None
         # Twice what one client may have under way: another client may have taken over from it.
         self._capacity = 2 * max(max_in_flight, WINDOW) + 2
 
@@ -145,8 +163,8 @@ class Session:
 
     @property
     def online(self) -> bool:
-        """Whether the user has a connection now."""
-        return self._connection is not None
+        """Whether the user has a connection now, or is on the way here with one."""
+        return self._connection is not None or self._arrival is not None
 
     @property
     def ended(self) -> trio.Event:
@@ -174,6 +192,11 @@ class Session:
     def superseded_tokens(self) -> int:
         """How many resume tokens of earlier clients the session remembers."""
         return len(self._superseded_tokens)
+
+    @property
+    def tokens_before(self) -> tuple[bytes, ...]:
+        """The resume tokens of earlier clients that the session remembers."""
+        return self._superseded_tokens
 
     # What connections do.
 
@@ -260,6 +283,9 @@ class Session:
         """
         if self.end_reason is not None:
             return
+        if self._since_packed is not None:
+            self._since_packed.append(asked)
+            return
         packet = asked.packet
         packet.username = self.username
         if self._settings.verbose_logging:
@@ -283,6 +309,9 @@ class Session:
     def answer_question(self, answered: QuestionAnswered) -> None:
         """Take the answer to a question in. Never waits."""
         if self.end_reason is not None:
+            return
+        if self._since_packed is not None:
+            self._since_packed.append(answered)
             return
         self._unanswered += 1
         self._unanswered_bytes += answered.size
@@ -314,7 +343,7 @@ class Session:
         if self._answered is not None:
             self._wake_waiting()
         sender = turn.sender
-        # A client that took over since has not asked this.
+        # As `waits_for`, without a call for each answer.
         if self.end_reason is not None or sender is not self.client.sender:
             return
         if sender.answers_in_order:
@@ -376,7 +405,7 @@ class Session:
 
     def wake(self) -> None:
         """Start the session's own task, unless it runs already."""
-        if self._scope is None:
+        if self._scope is None and (not self._is_held or self.end_reason is not None):
             self._scope = trio.CancelScope()
             self._owner.start(self)
 
@@ -390,7 +419,7 @@ class Session:
         try:
             with self._scope:
                 await trio.lowlevel.checkpoint()
-                while self._turns:
+                while self._turns and not self._is_held:
                     await self._do(self._turns.popleft())
                     self._queued_turns -= 1
                     if self._turns:
@@ -399,7 +428,10 @@ class Session:
             self.end("The session failed.", ReasonCode.SERVER_ERROR)
             raise
         finally:
-            self._scope = self._turns = None
+            self._scope = None
+            if not self._turns or self.end_reason is not None:
+                self._turns = None
+            self._wake_waiting()
             if self.end_reason is not None:
                 entry = self._games.leave(self.username)
                 if entry is not None:
@@ -419,8 +451,10 @@ class Session:
         if self.end_reason is not None:
             return
         self.end_reason = reason
+        self._since_packed = None
         self._stop_waiting()
         self._wake_waiting()
+        self._settle()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.end(reason, for_good=True, restarting=restarting, code=code)
@@ -428,19 +462,169 @@ class Session:
             self._scope.cancel()
         self.wake()
 
+    # Moving to another server, and from one; see `pgnet_trio.server.moving`.
+
+    @property
+    def may_move(self) -> bool:
+        """Whether the client can go on with the session at another server."""
+        delivery = self.client.delivery
+        return (
+            bool(self.client.token)
+            and self.client.grace > 0
+            and delivery is not None
+            and MOVED in delivery.features
+        )
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is on its way, and not known yet whether it arrives."""
+        return self._since_packed is not None
+
+    def hold(self) -> None:
+        """Begin no more of the requests that the session carries out itself."""
+        self._is_held = True
+
+    def is_at_rest(self, waiting: int) -> bool:
+        """Return whether all requests that are not answered wait.
+
+        Args:
+            waiting: How many wait in the room of the user's game.
+        """
+        return self._scope is None and self._unanswered == self._queued_turns + waiting
+
+    def next_answer(self) -> trio.Event:
+        """Return what is set when something is answered, or the session's own task has ended."""
+        if self._answered is None:
+            self._answered = trio.Event()
+        return self._answered
+
+    def pack(self) -> PackedSession:
+        """Return what another server needs to go on; what comes from now on is kept, and waits.
+
+        It ends with `moved` or `go_on`. Only for a session that `may_move`.
+        """
+        client = self.client
+        delivery = client.delivery
+        assert delivery is not None
+        grace = self._grace
+        left = None if grace is None or self._arrival else grace.deadline - trio.current_time()
+        packed = PackedSession(
+            self.username,
+            client.token,
+            self._superseded_tokens,
+            client.grace,
+            left if left is None else min(max(left, 0.0), client.grace),
+            client.address,
+            self.budget.limited,
+            delivery.export(),
+            tuple(turn.hold() for turn in self._turns or ()),
+        )
+        self.stop()
+        return packed
+
+    def stop(self) -> None:
+        """Keep what comes from now on, and let it wait, until `moved`, `go_on` or the end."""
+        self._since_packed = []
+        self._settled = trio.Event()
+        # What waits in the room is counted anew where it waits next.
+        self._unanswered = self._queued_turns
+        self._unanswered_bytes = sum(turn.size for turn in self._turns or ())
+
+    def go_on(self) -> None:
+        """Go on here after all, with all that has come meanwhile. Idempotent."""
+        self._is_held = False
+        came, self._since_packed = self._since_packed, None
+        self._settle()
+        for each in came or ():
+            if isinstance(each, QuestionAnswered):
+                self.answer_question(each)
+            else:
+                self.request(each)
+        if self._turns:
+            self.wake()
+
+    def moved(self, address: str, reason: str) -> None:
+        """End here, because the session goes on at another server.
+
+        The user stays in their game, which moves too, and nobody hears that they are gone.
+        """
+        self.end_reason = reason
+        self._stop_waiting()
+        self._wake_waiting()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.send_away(address, reason)
+        self._turns = None
+        self._settle()
+
+    async def wait_settled(self) -> None:
+        """Wait until it is known whether a session that was packed up has moved."""
+        if self._settled is None:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._settled.wait()
+
+    def arrive(self, packed: PackedSession) -> None:
+        """Go on with a session of another server: its client will come, or be away for too long.
+
+        Never waits. The session has to be new.
+        """
+        self._superseded_tokens = packed.superseded_tokens
+        now = trio.current_time()
+        left = packed.grace if packed.grace_left is None else packed.grace_left
+        self._grace = Timer(self._end_away)
+        self._grace.set(now + left)
+        self._owner.note_away(True)
+        if packed.grace_left is None:
+            self._arrival = Timer(self._note_absence)
+            self._arrival.set(now + min(MOST_WAIT, left / 2))
+        for request in packed.requests:
+            self._queue(self.retake(request))
+
+    def waits_for(self, turn: PacketTurn) -> bool:
+        """Return whether the user's client has sent this: one that took over since has not."""
+        return turn.sender is self.client.sender
+
+    def retake(self, held: HeldRequest) -> PacketTurn:
+        """Return a request that waited at another server, so that it waits here."""
+        # Nobody waits for the answer to one of a client that was superseded.
+        sender = self.client.sender if held.id else SILENT
+        turn = held.release(self, sender)
+        self._unanswered += 1
+        self._unanswered_bytes += turn.size
+        return turn
+
+    def _settle(self) -> None:
+        settled, self._settled = self._settled, None
+        if settled is not None:
+            settled.set()
+
+    def _note_absence(self) -> None:
+        """Tell the game that a client has not come that was to come here."""
+        arrival, self._arrival = self._arrival, None
+        if arrival is not None:
+            arrival.close()
+            entry = self._games.game_of(self.username)
+            if entry is not None:
+                entry.room.drop(self.username)
+
     def _go_online(self, connection: ConnectionHandle) -> ConnectionHandle | None:
         """Go on over this connection; return the one before, which the caller closes."""
         before, self._connection = self._connection, connection
         return before
 
     def _tell_return(self) -> None:
-        if self._stop_waiting():
+        arrives = self._arrival is not None
+        if self._stop_waiting() and not arrives:
             entry = self._games.game_of(self.username)
             if entry is not None:
                 entry.room.resume(self.username)
 
     def _stop_waiting(self) -> bool:
         """Wait for no connection any more; return whether the session did."""
+        arrival, self._arrival = self._arrival, None
+        if arrival is not None:
+            arrival.close()
         grace, self._grace = self._grace, None
         if grace is None:
             return False
@@ -505,9 +689,7 @@ class Session:
         return True
 
     async def _wait_for_answer(self) -> None:
-        if self._answered is None:
-            self._answered = trio.Event()
-        await self._answered.wait()
+        await self.next_answer().wait()
 
     def _wake_waiting(self) -> None:
         answered, self._answered = self._answered, None
