@@ -377,7 +377,7 @@ class Cluster(RuleBasedStateMachine):
         operation = self.operation()
         token = TokenRecord(name, bytes([number]), 100 + number)
         for work in (
-            lambda tables: tables.register_user(user, code, number > 0, operation),
+            lambda tables: tables.register_user(user, code, number > 0, [code], operation),
             lambda tables: tables.add_token(token, b"\2", 2),
             lambda tables: tables.tokens_of(name),
             lambda tables: tables.replace_user(user, UserRecord(name, "s", "new")),
@@ -385,7 +385,7 @@ class Cluster(RuleBasedStateMachine):
             lambda tables: tables.note_failures([name, code]),
             lambda tables: tables.count_failures([name, code, "?"], 60.0),
             lambda tables: tables.set_registration(number > 1),
-            lambda tables: number == 3 and tables.delete_user(name, operation),
+            lambda tables: number == 3 and tables.delete_user(name, b"note", operation),
         ):
             self.both(work)
 

@@ -61,6 +61,7 @@ SERVER_LAYERS = (
     "cluster.sql",
     "cluster.sql_nodes",
     "cluster.sql_rooms",
+    "cluster.sql_accounts",
     "cluster.sql_tables",
     "cluster.threads",
     "cluster.sqlite_engine",

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from pgnet_trio.server.cluster.base import BaseEngine, new_operation
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.cluster.records import Registration
+    from pgnet_trio.server.cluster.records import (
+        Admission,
+        Admitted,
+        Lookup,
+        NotAdmitted,
+        Registration,
+    )
     from pgnet_trio.storage.interface import TokenRecord, UserRecord
 
 __all__ = ["Engine"]
@@ -16,6 +22,48 @@ __all__ = ["Engine"]
 
 class Engine(BaseEngine):
     """An engine with everything that it does; `BaseEngine` has the rest of its methods."""
+
+    async def look_up(
+        self,
+        name: str,
+        *,
+        code: str = "",
+        keys: Mapping[str, float] | None = None,
+        registration_enabled: bool = False,
+    ) -> Lookup:
+        """Return all that a node has to know of whoever logs in.
+
+        Args:
+            name: The username.
+            code: An invite code; empty for none.
+            keys: What to count, each with the seconds for which it counts; see `note_failures`.
+            registration_enabled: As for `register_user`.
+        """
+        wanted = keys or {}
+        return await self._read(
+            lambda tables: tables.look_up(name, code, wanted, registration_enabled)
+        )
+
+    async def admit(
+        self, admission: Admission, *, limit: int, operation: bytes = b""
+    ) -> Admitted | NotAdmitted:
+        """Let a user in who has proved who they are, if that still holds.
+
+        All of it in one transaction, so that a deletion comes before it or after it: before, and
+        nobody is let in; after, and it finds the session that is to end.
+
+        Args:
+            admission: Who, and what is to be kept of it.
+            limit: How many tokens the user may have, as for `add_token`.
+            operation: The call's id; see `BaseEngine`.
+
+        Raises:
+            LeaseLapsed: A session was to be registered, and the node's lease does not hold.
+        """
+        operation = operation or new_operation()
+        return await self._change(
+            lambda tables: tables.admit(admission, limit, operation), operation
+        )
 
     async def find_user(self, name: str) -> UserRecord | None:
         """Return a registered user; None where there is none."""
@@ -31,6 +79,7 @@ class Engine(BaseEngine):
         code: str,
         *,
         registration_enabled: bool,
+        counted: Collection[str] = (),
         operation: bytes = b"",
     ) -> Registration:
         """Register a user, and use up an invite code, if it is allowed.
@@ -39,11 +88,14 @@ class Engine(BaseEngine):
             user: The new user.
             code: An invite code; empty for none.
             registration_enabled: Whether it takes no code, as long as the switch was never set.
+            counted: Keys for which to count the registration, as `note_failures` does.
             operation: The call's id; see `BaseEngine`.
         """
         operation = operation or new_operation()
         return await self._change(
-            lambda tables: tables.register_user(user, code, registration_enabled, operation),
+            lambda tables: tables.register_user(
+                user, code, registration_enabled, counted, operation
+            ),
             operation,
         )
 
@@ -55,10 +107,32 @@ class Engine(BaseEngine):
         """
         return await self._change(lambda tables: tables.replace_user(old, new))
 
-    async def delete_user(self, name: str, *, operation: bytes = b"") -> bool:
-        """Delete a user, and their tokens; return whether there was one."""
+    async def delete_user(self, name: str, *, note: bytes = b"", operation: bytes = b"") -> bool:
+        """Delete a user, their tokens, and the places from which they are known.
+
+        Nobody registers by that name as long as the user has a session at a node that is not
+        silent.
+
+        Args:
+            name: The username.
+            note: Mail for the node where the user has a session; empty for none. It is left in the
+                same transaction, so no deletion goes without.
+            operation: The call's id; see `BaseEngine`.
+
+        Returns:
+            Whether there was such a user.
+        """
         operation = operation or new_operation()
-        return await self._change(lambda tables: tables.delete_user(name, operation), operation)
+        return await self._change(
+            lambda tables: tables.delete_user(name, note, operation), operation
+        )
+
+    async def count_accounts(self) -> tuple[int, int]:
+        """Return how many users are registered, and how many invite codes are unused.
+
+        It takes the longer the more there are; do not ask for it at each log-in.
+        """
+        return await self._read(lambda tables: tables.count_accounts())
 
     async def add_invite(self, code: str, username: str) -> Registration:
         """Add an invite code, for one username or (empty) for anybody.

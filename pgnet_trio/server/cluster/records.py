@@ -12,8 +12,12 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from pgnet_trio.storage.interface import TokenRecord, UserRecord
+
 __all__ = [
     "Absent",
+    "Admission",
+    "Admitted",
     "Arrival",
     "Claim",
     "Created",
@@ -22,10 +26,12 @@ __all__ = [
     "HandedOver",
     "Lease",
     "Listing",
+    "Lookup",
     "Mail",
     "MovingSession",
     "NewRoom",
     "Node",
+    "NotAdmitted",
     "Registration",
     "Restored",
     "RoomSave",
@@ -282,6 +288,79 @@ class Mail:
     body: bytes = attrs.field(repr=False)
 
 
-Registration: TypeAlias = Literal["done", "taken", "too similar", "bad code", "code needed"]
+Registration: TypeAlias = Literal[
+    "done", "taken", "too similar", "leaving", "bad code", "code needed"
+]
 """What became of a registration: another user has the name, or one that differs in upper and lower
-case only; the invite code is not valid for it; or there is none, and it takes one."""
+case only; somebody of that name was deleted and has a session yet; the invite code is not valid
+for it; or there is none, and it takes one."""
+
+
+@attrs.frozen
+class Lookup:
+    """What is known of whoever logs in, all of it at one moment.
+
+    Attributes:
+        user: The registered user; None where there is none.
+        tokens: What stands for the user's password, as `Engine.tokens_of` returns it.
+        registration: What would become of a registration by this name, with this code.
+        similar: The user whose name is too similar; empty where there is none.
+        places: From where the user has logged in, the latest last.
+        counts: How often each key was counted.
+        session: Where the user is; None for nowhere, or at a node that is silent.
+        node: The node of that session.
+    """
+
+    user: UserRecord | None
+    tokens: tuple[TokenRecord, ...]
+    registration: Registration
+    similar: str
+    places: tuple[str, ...]
+    counts: Mapping[str, int]
+    session: SessionRow | None
+    node: Node | None
+
+
+@attrs.frozen
+class Admission:
+    """A user who has proved who they are, and is to be let in.
+
+    Attributes:
+        username: Who.
+        user: What they have proved to be; None for whoever has no record in the engine.
+        place: From where they are known from now on; empty for no place.
+        token: What stands for their password from now on; None for nothing new.
+        instead_of: The digest of a token that is to go.
+        node: The id of the node that has their session; None to register none.
+        session_token: What the session is known by.
+    """
+
+    username: str
+    user: UserRecord | None
+    place: str = ""
+    token: TokenRecord | None = None
+    instead_of: bytes = attrs.field(default=b"", repr=False)
+    node: int | None = None
+    session_token: bytes = attrs.field(default=b"", repr=False)
+
+
+@attrs.frozen
+class Admitted:
+    """A user is let in.
+
+    Attributes:
+        entered: Their session; None where none was to be registered.
+    """
+
+    entered: Entered | None = None
+
+
+@attrs.frozen
+class NotAdmitted:
+    """A user is not what they have proved to be any more; nothing was changed.
+
+    Attributes:
+        user: What they are now; None where they were deleted.
+    """
+
+    user: UserRecord | None

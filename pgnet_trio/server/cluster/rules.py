@@ -12,6 +12,7 @@ __all__ = [
     "FORGET_NODES_AFTER",
     "KEEP_OPERATIONS",
     "MAX_BODY",
+    "MAX_FAILURES_KEPT",
     "MAX_MAIL",
     "OWN_SHARE",
     "is_alive",
@@ -34,6 +35,9 @@ KEEP_OPERATIONS = 600.0
 
 FAILURES_KEPT = 3600.0
 """Seconds for which failed log-ins are counted, whatever the window of whoever asks."""
+
+MAX_FAILURES_KEPT = 200_000
+"""How many failed log-ins are kept when the engine is tidied; the oldest go."""
 
 MAX_MAIL = 10_000
 """How many mails may wait for one node; it is not sent more until it has read some."""

@@ -57,6 +57,10 @@ SCHEMA = """
     );
     CREATE INDEX IF NOT EXISTS failures_by_key ON failures (key, time);
     CREATE INDEX IF NOT EXISTS failures_by_time ON failures (time);
+    CREATE TABLE IF NOT EXISTS places (
+        username BYTEA NOT NULL, place BYTEA NOT NULL, number BIGINT NOT NULL,
+        PRIMARY KEY (username, place)
+    );
 """
 """What a cluster needs beside the tables of a save file (`pgnet_trio.storage.sqlite_schema`)."""
 

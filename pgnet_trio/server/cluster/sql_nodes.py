@@ -11,6 +11,7 @@ from pgnet_trio.server.cluster.rules import (
     FAILURES_KEPT,
     FORGET_NODES_AFTER,
     KEEP_OPERATIONS,
+    MAX_FAILURES_KEPT,
     is_alive,
     other_identity,
     time_until_settled,
@@ -136,6 +137,11 @@ class SQLNodes(SQLOperations):
                 self.resign(node)
         self._tx.execute("DELETE FROM operations WHERE time <= %s", now - KEEP_OPERATIONS)
         self._tx.execute("DELETE FROM failures WHERE time <= %s", now - FAILURES_KEPT)
+        self._tx.execute(
+            "DELETE FROM failures WHERE time <="
+            " (SELECT time FROM failures ORDER BY time DESC LIMIT 1 OFFSET %s)",
+            MAX_FAILURES_KEPT,
+        )
 
     def _is_taken(self, name: str, now: float) -> bool:
         rows = self._tx.execute(f"{_NODE} WHERE name = %t", as_bytes(name))

@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pgnet_trio.server.cluster.records import (
+        Admission,
+        Admitted,
         Arrival,
         Claim,
         Entered,
         HandedOver,
         Listing,
+        Lookup,
         Mail,
         MovingSession,
         NewRoom,
         Node,
+        NotAdmitted,
         Registration,
         RoomSave,
         SessionRow,
@@ -158,6 +162,16 @@ class Tables(ABC):
     # Accounts
 
     @abstractmethod
+    def look_up(
+        self, name: str, code: str, keys: Mapping[str, float], registration_enabled: bool
+    ) -> Lookup:
+        """See `Engine.look_up`."""
+
+    @abstractmethod
+    def admit(self, admission: Admission, limit: int, operation: bytes) -> Admitted | NotAdmitted:
+        """See `Engine.admit`."""
+
+    @abstractmethod
     def find_user(self, name: str) -> UserRecord | None:
         """See `Engine.find_user`."""
 
@@ -167,7 +181,12 @@ class Tables(ABC):
 
     @abstractmethod
     def register_user(
-        self, user: UserRecord, code: str, registration_enabled: bool, operation: bytes
+        self,
+        user: UserRecord,
+        code: str,
+        registration_enabled: bool,
+        counted: Collection[str],
+        operation: bytes,
     ) -> Registration:
         """See `Engine.register_user`."""
 
@@ -176,8 +195,12 @@ class Tables(ABC):
         """See `Engine.replace_user`."""
 
     @abstractmethod
-    def delete_user(self, name: str, operation: bytes) -> bool:
+    def delete_user(self, name: str, note: bytes, operation: bytes) -> bool:
         """See `Engine.delete_user`."""
+
+    @abstractmethod
+    def count_accounts(self) -> tuple[int, int]:
+        """See `Engine.count_accounts`."""
 
     @abstractmethod
     def add_invite(self, code: str, username: str) -> Registration:
