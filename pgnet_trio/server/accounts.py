@@ -8,9 +8,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal
 
-from pgnet_trio.messages import ADMIN_USERNAME, is_username_allowed
+from pgnet_trio.messages import ADMIN_USERNAME
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.refusals import CodedRefusal
+from pgnet_trio.server.account_refusals import (
+    AccountRefusal,
+    TemporaryRefusal,
+    TokenRefused,
+    bad_code,
+    changed,
+    check_invitable,
+    check_new,
+    check_not_admin,
+    check_special,
+    code_needed,
+    just_taken,
+    no_such_user,
+    not_replaced,
+    too_similar,
+)
 from pgnet_trio.storage.interface import Changes, SavedState, TokenRecord, UserRecord
 
 if TYPE_CHECKING:
@@ -18,21 +33,6 @@ if TYPE_CHECKING:
     from pgnet_trio.server.tokens import LoginTokens
 
 __all__ = ["AccountRefusal", "Accounts", "TemporaryRefusal", "TokenRefused"]
-
-
-class AccountRefusal(CodedRefusal):
-    """A log-in or a change of an account is refused; the message is for the user."""
-
-
-class TemporaryRefusal(AccountRefusal):
-    """A refusal that will pass; a client that comes back may retry."""
-
-
-class TokenRefused(AccountRefusal):
-    """A token does not stand for the user's password, which may be tried instead."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason, ReasonCode.TOKEN_NOT_TAKEN)
 
 
 class Accounts:
@@ -125,16 +125,8 @@ class Accounts:
             AccountRefusal: The log-in is refused whatever the password.
         """
         name = log_in.username
-        if not name:
-            raise AccountRefusal("A username is needed to log in.", ReasonCode.NAME_NOT_ALLOWED)
-        if name == ADMIN_USERNAME:
-            if trusted:
-                return "trusted"
-            if self._admin is None:
-                raise AccountRefusal(
-                    "Admin log-in is off: this server has no admin password.", ReasonCode.ADMIN_OFF
-                )
-            return self._admin
+        if not name or name == ADMIN_USERNAME:
+            return check_special(log_in, self._admin, trusted=trusted)
         if name in self._deleting:
             raise AccountRefusal("This user is being deleted.", ReasonCode.USER_DELETED)
         if name in self._users:
@@ -155,7 +147,7 @@ class Accounts:
         if self.tokens is not None and user is not None:
             record = self.tokens.find(user, log_in.token, now)
         if user is None or record is None:
-            raise TokenRefused("The token is not valid any more; log in with the password.")
+            raise TokenRefused
         return user, record
 
     def give_token(
@@ -218,12 +210,8 @@ class Accounts:
         if name in self._deleting:
             raise AccountRefusal("This user is being deleted.", ReasonCode.USER_DELETED)
         now = self._admin if name == ADMIN_USERNAME else self._users.get(name)
-        if now is None:
-            raise AccountRefusal("This user was deleted.", ReasonCode.USER_DELETED)
         if now is not record:
-            raise TemporaryRefusal(
-                f"The user {name!r} has just changed; log in again.", ReasonCode.BUSY
-            )
+            raise changed(name, now)
 
     @contextlib.contextmanager
     def upgrading(self, record: UserRecord, password: str) -> Iterator[Changes]:
@@ -236,7 +224,7 @@ class Accounts:
         name = record.name
         self.confirm(record)
         if name in self._held or name == ADMIN_USERNAME:
-            raise AccountRefusal(f"The record of {name!r} cannot be replaced now.", ReasonCode.BUSY)
+            raise not_replaced(name)
         user = UserRecord(name, "", password)
         self._held.add(name)
         try:
@@ -254,10 +242,7 @@ class Accounts:
         Raises:
             AccountRefusal: That user exists, or could never register.
         """
-        if username in self._users or username == ADMIN_USERNAME:
-            raise AccountRefusal(f"There is a user {username!r} already.", ReasonCode.NAME_TAKEN)
-        if username and not is_username_allowed(username):
-            raise AccountRefusal(_name_rule(username), ReasonCode.NAME_NOT_ALLOWED)
+        check_invitable(username, is_taken=username in self._users)
         self._check_spelling(username)
         yield Changes(invite_codes={code: username})
         self._invite_codes[code] = username
@@ -274,10 +259,9 @@ class Accounts:
         Raises:
             AccountRefusal: It is the admin, there is no such user, or they are being deleted.
         """
-        if username == ADMIN_USERNAME:
-            raise AccountRefusal("The admin cannot be deleted.", ReasonCode.INVALID_ARGUMENT)
+        check_not_admin(username)
         if username not in self._users:
-            raise AccountRefusal(f"There is no user {username[:60]!r}.", ReasonCode.UNKNOWN_USER)
+            raise no_such_user(username)
         if username in self._deleting:
             raise AccountRefusal(
                 f"The user {username!r} is being deleted already.", ReasonCode.USER_DELETED
@@ -308,22 +292,12 @@ class Accounts:
     def _check_new(self, log_in: LogIn) -> str:
         name = log_in.username
         if name in self._users or name in self._held:
-            raise TemporaryRefusal(
-                f"Somebody else has just registered as {name!r}.", ReasonCode.NAME_TAKEN
-            )
+            raise just_taken(name)
         self._check_spelling(name)
         code = self._find_code(log_in) if log_in.invite_code else ""
         if not code and not self.registration_enabled:
-            raise AccountRefusal(
-                f"There is no user {name[:60]!r}, and new users need an invite code.",
-                ReasonCode.UNKNOWN_USER,
-            )
-        if self._require_user_password and not log_in.password:
-            raise AccountRefusal(
-                "This server needs a password for each user.", ReasonCode.PASSWORD_NEEDED
-            )
-        if not is_username_allowed(name):
-            raise AccountRefusal(_name_rule(name), ReasonCode.NAME_NOT_ALLOWED)
+            raise code_needed(name)
+        check_new(log_in, require_password=self._require_user_password)
         return code
 
     def _check_spelling(self, name: str) -> None:
@@ -336,11 +310,7 @@ class Accounts:
         held = (other for other in self._held if other != name and other.lower() == lower)
         other = self._spellings.get(lower) or next(held, None)
         if other is not None:
-            raise AccountRefusal(
-                f"There is a user {other[:60]!r} already, and {name[:60]!r} would look like them; "
-                "log in with that spelling, or choose another name.",
-                ReasonCode.NAME_TAKEN,
-            )
+            raise too_similar(name, other)
 
     def _forget_spelling(self, name: str) -> None:
         lower = name.lower()
@@ -358,13 +328,4 @@ class Accounts:
                 and code not in self._held_codes
             ):
                 return code
-        raise AccountRefusal(
-            "The invite code is not valid, or was used already.", ReasonCode.INVALID_INVITE
-        )
-
-
-def _name_rule(name: str) -> str:
-    return (
-        f"A user cannot be named {name[:60]!r}: names have 3 to 20 letters or digits, and no "
-        "'admin' in them."
-    )
+        raise bad_code()

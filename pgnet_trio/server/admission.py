@@ -175,16 +175,25 @@ class FailedLogins:
         # Where users have logged in from, the latest last.
         self._known: dict[str, tuple[str, ...]] = {}
 
+    @property
+    def window(self) -> float:
+        """Seconds for which a failure counts."""
+        return self._counts.window
+
     def refuse(self, account: str, address: str | None, now: float) -> str | None:
         """Return the reason to refuse a log-in unheard, or None."""
-        if address is None or not self._counts.reached(self._limits(account, address), now):
+        if address is None or not self._counts.reached(self.current_limits(account, address), now):
             return None
-        return f"Too many failed log-ins; try again in {self._counts.window:g} seconds."
+        return self.reason()
+
+    def reason(self) -> str:
+        """Return what is said to whoever is refused."""
+        return f"Too many failed log-ins; try again in {self.window:g} seconds."
 
     def record(self, account: str, address: str | None, now: float) -> None:
         """Count a failed log-in."""
         if address is not None:
-            for key in self._limits(account, address):
+            for key in self.current_limits(account, address):
                 self._counts.add(key, now)
 
     def record_success(self, account: str, address: str | None) -> None:
@@ -198,11 +207,23 @@ class FailedLogins:
         if len(self._known) > MAX_KNOWN_ACCOUNTS:
             del self._known[next(iter(self._known))]
 
-    def _limits(self, account: str, address: str) -> dict[tuple[str, ...], int]:
+    def current_limits(self, account: str, address: str) -> dict[tuple[str, ...], int]:
+        """Return `limits` for whoever is known here by what was recorded."""
+        account = account[:_MAX_ACCOUNT_LENGTH]
+        is_known = sources(address)[1] in self._known.get(account, ())
+        return self.limits(account, address, is_known=is_known)
+
+    def limits(self, account: str, address: str, *, is_known: bool) -> dict[tuple[str, ...], int]:
+        """Return what counts for a log-in, and how many of each there may be in the window.
+
+        Args:
+            account: The username.
+            address: Where the log-in comes from.
+            is_known: Whether the user has logged in from there.
+        """
         account = account[:_MAX_ACCOUNT_LENGTH]
         _, source = sources(address)
         limits: dict[tuple[str, ...], int] = {}
-        is_known = source in self._known.get(account, ())
         if self._per_account is not None:
             limits["account", account, source] = self._per_account
             if not is_known:
@@ -257,18 +278,27 @@ class Registrations:
         self._per_address = per_address
         self._counts = _Counts(window, MAX_FAILURES)
 
+    @property
+    def window(self) -> float:
+        """Seconds for which a new user counts."""
+        return self._counts.window
+
     def refuse(self, address: str | None, now: float) -> str | None:
         """Return the reason not to register another user, or None."""
-        limits = {} if address is None else _address_limits(address, self._per_address)
-        if not self._counts.reached(limits, now):
-            return None
+        return self.reason() if self._counts.reached(self.limits(address), now) else None
+
+    def reason(self) -> str:
+        """Return what is said to whoever is refused."""
         return "Too many new users from your address; try again later."
 
     def record(self, address: str | None, now: float) -> None:
         """Count a new user."""
-        if address is not None:
-            for key in _address_limits(address, self._per_address):
-                self._counts.add(key, now)
+        for key in self.limits(address):
+            self._counts.add(key, now)
+
+    def limits(self, address: str | None) -> dict[tuple[str, ...], int]:
+        """Return what counts for a new user, and how many of each there may be in the window."""
+        return {} if address is None else _address_limits(address, self._per_address)
 
 
 class ConnectionCounts:

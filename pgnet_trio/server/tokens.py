@@ -20,7 +20,7 @@ from pgnet_trio.storage.interface import TokenRecord
 if TYPE_CHECKING:
     from pgnet_trio.storage.interface import UserRecord
 
-__all__ = ["LIFETIME", "MAX_TOKENS", "LoginTokens"]
+__all__ = ["LIFETIME", "MAX_TOKENS", "LoginTokens", "find_token", "token_record"]
 
 LIFETIME = 30 * 24 * 3600
 """Seconds for which a token stands for its user's password."""
@@ -71,18 +71,14 @@ class LoginTokens:
             self._remove(instead_of)
         while len(records) >= MAX_TOKENS:
             self._remove(records.pop(0))
-        record = TokenRecord(user.name, self._digest(user, token), int(now) + LIFETIME)
+        record = token_record(user, token, self._server_key, now)
         records.append(record)
         self._unsaved[record.digest] = record
 
     def find(self, user: UserRecord, token: bytes, now: float) -> TokenRecord | None:
         """Return what is kept of a token; None where it does not stand for a user's password."""
         self._forget_late(user.name, now)
-        digest = self._digest(user, token)
-        for record in self._tokens.get(user.name, ()):
-            if hmac.compare_digest(record.digest, digest):
-                return record
-        return None
+        return find_token(self._tokens.get(user.name, ()), user, token, self._server_key)
 
     def revoke(self, username: str) -> None:
         """Let no token stand for a user's password any more."""
@@ -117,15 +113,39 @@ class LoginTokens:
         else:
             self._unsaved[record.digest] = None
 
-    def _digest(self, user: UserRecord, token: bytes) -> bytes:
-        digest = hashlib.sha256()
-        texts = (user.name, user.salt, user.password)
-        for part in (
-            b"pgnet_trio log-in token",
-            self._server_key,
-            *(text.encode("utf-8", "surrogatepass") for text in texts),
-            token,
-        ):
-            digest.update(len(part).to_bytes(8, "big"))
-            digest.update(part)
-        return digest.digest()
+
+def token_record(user: UserRecord, token: bytes, server_key: bytes, now: float) -> TokenRecord:
+    """Return what is kept of a new token.
+
+    Args:
+        user: Whose password it stands for.
+        token: The token.
+        server_key: The server's public key.
+        now: The time.
+    """
+    return TokenRecord(user.name, _digest(user, token, server_key), int(now) + LIFETIME)
+
+
+def find_token(
+    records: Iterable[TokenRecord], user: UserRecord, token: bytes, server_key: bytes
+) -> TokenRecord | None:
+    """Return what is kept of a token; None where it does not stand for a user's password."""
+    digest = _digest(user, token, server_key)
+    for record in records:
+        if hmac.compare_digest(record.digest, digest):
+            return record
+    return None
+
+
+def _digest(user: UserRecord, token: bytes, server_key: bytes) -> bytes:
+    digest = hashlib.sha256()
+    texts = (user.name, user.salt, user.password)
+    for part in (
+        b"pgnet_trio log-in token",
+        server_key,
+        *(text.encode("utf-8", "surrogatepass") for text in texts),
+        token,
+    ):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.digest()

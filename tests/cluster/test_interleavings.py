@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pgnet_trio.server.cluster.errors import EngineError
 from pgnet_trio.server.cluster.memory_tables import MemoryTables
 from pgnet_trio.server.cluster.records import (
+    Admission,
     Arrival,
     Created,
     HandedOver,
@@ -26,6 +27,7 @@ from pgnet_trio.server.cluster.records import (
     NewRoom,
     Restored,
     RoomSave,
+    SessionRow,
 )
 from pgnet_trio.server.cluster.rules import OWN_SHARE
 from pgnet_trio.server.cluster.sql import SCHEMA
@@ -42,6 +44,10 @@ PICKS = st.integers(0, 1000)
 USERS = st.sampled_from(["ann", "ANN", "bob"])
 
 Work = Callable[[Tables], Any]
+
+
+def token_of(session: SessionRow) -> bytes:
+    return session.token
 
 
 @attrs.define(eq=False)
@@ -337,6 +343,11 @@ class Cluster(RuleBasedStateMachine):
         node, operation = self.slots[slot].node, self.operation()
         for _ in range(2):
             self.both(lambda tables: tables.enter(node, username, b"t", operation))
+        user, token = UserRecord(username, "", "1"), TokenRecord(username, b"\7", 107)
+        admission = Admission(username, user, f"{slot}", token, b"\2", node or None, b"t2")
+        other = self.operation()
+        for _ in range(2):
+            self.both(lambda tables: tables.admit(admission, 2, other))
 
     @rule(to=SLOTS, username=USERS, accepts=st.booleans())
     def pass_session(self, to: int, username: str, accepts: bool) -> None:
@@ -385,7 +396,9 @@ class Cluster(RuleBasedStateMachine):
             lambda tables: tables.note_failures([name, code]),
             lambda tables: tables.count_failures([name, code, "?"], 60.0),
             lambda tables: tables.set_registration(number > 1),
-            lambda tables: number == 3 and tables.delete_user(name, b"note", operation),
+            lambda tables: (
+                number == 3 and tables.delete_user(name, lambda row: row.token, operation)
+            ),
         ):
             self.both(work)
 

@@ -16,6 +16,7 @@ SERVER_LAYERS = (
     "limits",
     "admission",
     "tokens",
+    "account_refusals",
     "accounts",
     "account_service",
     "hash_queue",
@@ -66,6 +67,8 @@ SERVER_LAYERS = (
     "cluster.threads",
     "cluster.sqlite_engine",
     "cluster.postgres_engine",
+    "cluster.notes",
+    "cluster.shared_accounts",
     "cluster.opening",
     "cluster.cluster",
     # One user, and then all of them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from pgnet_trio.server.cluster.base import BaseEngine, new_operation
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Lookup,
         NotAdmitted,
         Registration,
+        SessionRow,
     )
     from pgnet_trio.storage.interface import TokenRecord, UserRecord
 
@@ -107,7 +108,13 @@ class Engine(BaseEngine):
         """
         return await self._change(lambda tables: tables.replace_user(old, new))
 
-    async def delete_user(self, name: str, *, note: bytes = b"", operation: bytes = b"") -> bool:
+    async def delete_user(
+        self,
+        name: str,
+        *,
+        note: Callable[[SessionRow], bytes] | None = None,
+        operation: bytes = b"",
+    ) -> bool:
         """Delete a user, their tokens, and the places from which they are known.
 
         Nobody registers by that name as long as the user has a session at a node that is not
@@ -115,8 +122,8 @@ class Engine(BaseEngine):
 
         Args:
             name: The username.
-            note: Mail for the node where the user has a session; empty for none. It is left in the
-                same transaction, so no deletion goes without.
+            note: Returns the mail for the node where the user has a session; None for no mail. It
+                is left in the same transaction, so no deletion goes without.
             operation: The call's id; see `BaseEngine`.
 
         Returns:

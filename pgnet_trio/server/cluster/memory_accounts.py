@@ -11,7 +11,7 @@ from pgnet_trio.server.cluster.rules import MAX_FAILURES_KEPT
 from pgnet_trio.server.cluster.tables import Tables
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.cluster.records import Registration
+    from pgnet_trio.server.cluster.records import Registration, SessionRow
     from pgnet_trio.storage.interface import TokenRecord, UserRecord
 
 __all__ = ["MemoryAccounts"]
@@ -147,7 +147,9 @@ class MemoryAccounts(Tables):
         self._revoke(old.name)
         return True
 
-    def delete_user(self, name: str, note: bytes, operation: bytes) -> bool:
+    def delete_user(
+        self, name: str, note: Callable[[SessionRow], bytes] | None, operation: bytes
+    ) -> bool:
         """See `Engine.delete_user`."""
         if self._done(operation) is not None:
             return True
@@ -156,8 +158,8 @@ class MemoryAccounts(Tables):
         self._revoke(name)
         self._places.pop(name, None)
         session = self.find_session(name)
-        if note and session is not None:
-            self.send_mail([session.node], note, operation + b" mail")
+        if note is not None and session is not None:
+            self.send_mail([session.node], note(session), operation + b" mail")
         self._note(operation)
         return True
 

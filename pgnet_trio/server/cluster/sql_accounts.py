@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from pgnet_trio.server.admission import MAX_KNOWN_ADDRESSES
 from pgnet_trio.server.cluster.records import (
@@ -11,6 +11,7 @@ from pgnet_trio.server.cluster.records import (
     Lookup,
     NotAdmitted,
     Registration,
+    SessionRow,
 )
 from pgnet_trio.server.cluster.sql import as_bytes, as_text
 from pgnet_trio.server.cluster.sql_rooms import SQLRooms
@@ -171,7 +172,9 @@ class SQLAccounts(SQLRooms, Tables):
         self._tx.execute("DELETE FROM tokens WHERE username = %t", as_bytes(old.name))
         return True
 
-    def delete_user(self, name: str, note: bytes, operation: bytes) -> bool:
+    def delete_user(
+        self, name: str, note: Callable[[SessionRow], bytes] | None, operation: bytes
+    ) -> bool:
         """See `Engine.delete_user`."""
         if self._done(operation) is not None:
             return True
@@ -182,8 +185,8 @@ class SQLAccounts(SQLRooms, Tables):
             self._tx.execute(f"DELETE FROM {table} WHERE username = %t", as_bytes(name))  # noqa: S608 - a constant
         # A log-in at the same time was committed before, or will find nobody.
         session = self.find_session(name)
-        if note and session is not None:
-            self.send_mail([session.node], note, operation + b" mail")
+        if note is not None and session is not None:
+            self.send_mail([session.node], note(session), operation + b" mail")
         self._note(operation)
         return True
 

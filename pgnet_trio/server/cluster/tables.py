@@ -7,7 +7,7 @@ out, and the engines decide where and when. A method that raises changes nothing
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -195,7 +195,9 @@ class Tables(ABC):
         """See `Engine.replace_user`."""
 
     @abstractmethod
-    def delete_user(self, name: str, note: bytes, operation: bytes) -> bool:
+    def delete_user(
+        self, name: str, note: Callable[[SessionRow], bytes] | None, operation: bytes
+    ) -> bool:
         """See `Engine.delete_user`."""
 
     @abstractmethod

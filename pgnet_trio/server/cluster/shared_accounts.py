@@ -1,0 +1,412 @@
+"""The accounts of a cluster: each look and each change goes to the engine, at whatever node."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import attrs
+import trio
+
+from pgnet_trio.foreign_text import one_line
+from pgnet_trio.messages import ADMIN_USERNAME
+from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.account_refusals import (
+    AccountRefusal,
+    TemporaryRefusal,
+    TokenRefused,
+    bad_code,
+    changed,
+    check_invitable,
+    check_new,
+    check_not_admin,
+    check_special,
+    code_needed,
+    just_taken,
+    no_such_user,
+    not_replaced,
+    too_similar,
+)
+from pgnet_trio.server.account_service import AccountService, AccountsOverview
+from pgnet_trio.server.admission import FailedLogins, Registrations, sources
+from pgnet_trio.server.cluster.base import new_operation
+from pgnet_trio.server.cluster.errors import EngineError, OutcomeUnknown
+from pgnet_trio.server.cluster.notes import EndSession
+from pgnet_trio.server.cluster.records import Admission, NotAdmitted, Registration
+from pgnet_trio.server.password_checks import TooMany
+from pgnet_trio.server.tokens import MAX_TOKENS, find_token, token_record
+from pgnet_trio.storage.interface import UserRecord
+
+if TYPE_CHECKING:
+    from pgnet_trio.crypto import KeyPair
+    from pgnet_trio.protocol.events import LogIn
+    from pgnet_trio.server.cluster.engine import Engine
+    from pgnet_trio.server.cluster.records import Lookup, SessionRow
+    from pgnet_trio.storage.interface import TokenRecord
+
+__all__ = ["AccountRules", "SharedAccounts"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+UNREACHABLE = "The servers' database cannot be reached now; try again in a moment."
+UNKNOWN_OUTCOME = "The servers' database has not said what became of this; look, and try again."
+LEAVING = "A user of this name was deleted just now, and has not left yet; try again."
+DELETED = "This user was deleted."
+
+READ_BACK_PAUSE = 1.0
+"""Seconds after which a change whose answer was lost is asked for once more."""
+
+MOST_SHOWN = 1000
+"""How many users the administrator is shown."""
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class AccountRules:
+    """What the host of a node has said about accounts.
+
+    Attributes:
+        registration_enabled: Whether unknown users may register, as long as the switch of the
+            cluster was never set.
+        require_user_password: Whether an empty password is refused at registration.
+        admin: The admin's record; None where admin log-in is off.
+    """
+
+    registration_enabled: bool
+    require_user_password: bool
+    admin: UserRecord | None
+
+
+class SharedAccounts(AccountService):
+    """Accounts that all nodes of a cluster have together.
+
+    Nothing is kept here that another node could change, so a change holds everywhere as soon as it
+    is committed. Addresses, and the names under which failures are counted, get to the engine as
+    keyed digests alone.
+
+    Args:
+        engine: What the nodes share, running.
+        rules: What the host has said.
+        key: The servers' key, the same at all nodes.
+        failed_logins: How many failures are too many. It also counts those of this node, for
+            log-ins that wait for their hash.
+        registrations: How many new users are too many.
+
+    Attributes:
+        registration_enabled: What the switch was when this node looked last.
+        user_count: How many users there were when this node counted last; see `refresh`.
+        invite_code_count: The same for unused invite codes.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        rules: AccountRules,
+        key: KeyPair,
+        failed_logins: FailedLogins,
+        registrations: Registrations,
+    ) -> None:
+        self.registration_enabled = rules.registration_enabled
+        self._engine = engine
+        self._rules = rules
+        self._public_key = key.public
+        # Whoever reads the database, and not the key file, cannot try all addresses.
+        self._secret = hashlib.blake2s(b"pgnet_trio account keys", key=key.private).digest()
+        self._failed_logins = failed_logins
+        self._registrations = registrations
+        self._user_count = 0
+        self._invite_code_count = 0
+
+    @property
+    def user_count(self) -> int:
+        """How many users there were when this node counted last."""
+        return self._user_count
+
+    @property
+    def invite_code_count(self) -> int:
+        """How many unused invite codes there were when this node counted last."""
+        return self._invite_code_count
+
+    async def refresh(self) -> None:
+        """Count the users and the codes, and look at the switch; a failure is logged.
+
+        Every minute or so: with many users it takes a while.
+        """
+        try:
+            self._user_count, self._invite_code_count = await self._engine.count_accounts()
+            self._note_switch(await self._engine.registration())
+        except EngineError as error:
+            logger.debug("The accounts were not counted: %s", one_line(error))
+
+    # Logging in
+
+    async def find(
+        self, log_in: LogIn, *, trusted: bool, address: str | None
+    ) -> UserRecord | Literal["trusted", "new"]:
+        """See `AccountService.find`."""
+        name, rules = log_in.username, self._rules
+        if trusted and name == ADMIN_USERNAME:
+            # Also where the engine is away: it is needed to see why.
+            await trio.lowlevel.checkpoint()
+            return "trusted"
+        lookup = await self._look_up(log_in, address)
+        self._check_failures(lookup, name, address)
+        if not name or name == ADMIN_USERNAME:
+            return check_special(log_in, rules.admin, trusted=trusted)
+        if lookup.user is not None:
+            return lookup.user
+        refusal = self._refusal(log_in, lookup.registration, lookup.similar)
+        if refusal is not None:
+            raise refusal
+        check_new(log_in, require_password=rules.require_user_password)
+        if self._is_reached(lookup, self._registrations.limits(address)):
+            raise TooMany(self._registrations.reason(), ReasonCode.TOO_MANY_REGISTRATIONS)
+        return "new"
+
+    async def _look_up(self, log_in: LogIn, address: str | None) -> Lookup:
+        name = log_in.username
+        windows: dict[str, float] = {}
+        if address is not None:
+            failures = self._failed_logins
+            for limits, window in (
+                (failures.limits(name, address, is_known=False), failures.window),
+                (self._registrations.limits(address), self._registrations.window),
+            ):
+                windows |= {self._key(*key): window for key in limits}
+        return await self._asked(
+            self._engine.look_up(
+                name,
+                code=log_in.invite_code,
+                keys=windows,
+                registration_enabled=self._rules.registration_enabled,
+            )
+        )
+
+    def _check_failures(self, lookup: Lookup, name: str, address: str | None) -> None:
+        if address is None:
+            return
+        failures = self._failed_logins
+        is_known = self._place(name, address) in lookup.places
+        if is_known:
+            # This node counts too, and must not take whoever is known elsewhere for a stranger.
+            failures.record_success(name, address)
+        limits = failures.limits(name, address, is_known=is_known)
+        here = failures.refuse(name, address, trio.current_time())
+        if here is not None or self._is_reached(lookup, limits):
+            raise TooMany(failures.reason(), ReasonCode.TOO_MANY_ATTEMPTS)
+
+    def _is_reached(self, lookup: Lookup, limits: dict[tuple[str, ...], int]) -> bool:
+        return any(lookup.counts[self._key(*key)] >= most for key, most in limits.items())
+
+    def _refusal(self, log_in: LogIn, found: Registration, other: str) -> AccountRefusal | None:
+        name = log_in.username
+        if found == "taken":
+            return just_taken(name)
+        if found == "too similar":
+            return too_similar(name, other)
+        if found == "leaving":
+            return TemporaryRefusal(LEAVING, ReasonCode.NAME_TAKEN)
+        if found == "bad code":
+            return bad_code()
+        return code_needed(name) if found == "code needed" else None
+
+    async def find_by_token(self, log_in: LogIn, now: float) -> tuple[UserRecord, TokenRecord]:
+        """See `AccountService.find_by_token`."""
+        lookup = await self._asked(self._engine.look_up(log_in.username))
+        user = lookup.user
+        # The admin is not among the users, whatever the tables hold.
+        if user is not None and user.name != ADMIN_USERNAME:
+            fresh = (token for token in lookup.tokens if token.expires > now)
+            record = find_token(fresh, user, log_in.token, self._public_key)
+            if record is not None:
+                return user, record
+        raise TokenRefused
+
+    async def register(
+        self, log_in: LogIn, record: str, *, address: str | None = None
+    ) -> UserRecord:
+        """See `AccountService.register`."""
+        user = UserRecord(log_in.username, "", record)
+        counted = [self._key(*key) for key in self._registrations.limits(address)]
+        found = await self._settled(
+            lambda operation: self._engine.register_user(
+                user,
+                log_in.invite_code,
+                registration_enabled=self._rules.registration_enabled,
+                counted=counted,
+                operation=operation,
+            )
+        )
+        other = ""
+        if found == "too similar":
+            other = (await self._asked(self._engine.look_up(log_in.username))).similar
+        refusal = self._refusal(log_in, found, other)
+        if refusal is not None:
+            raise refusal
+        return user
+
+    async def admit(
+        self,
+        username: str,
+        user: UserRecord | None,
+        *,
+        address: str | None,
+        token: bytes,
+        now: float,
+        instead_of: TokenRecord | None,
+    ) -> bool:
+        """See `AccountService.admit`.
+
+        A user who is deleted at another node from then on is put out by it.
+        """
+        is_user = user is not None and username != ADMIN_USERNAME
+        place = "" if address is None else self._place(username, address)
+        record = None
+        if is_user and user is not None and token:
+            record = token_record(user, token, self._public_key, now)
+        admission = Admission(
+            username,
+            user if is_user else None,
+            place=place,
+            token=record,
+            instead_of=b"" if instead_of is None else instead_of.digest,
+        )
+        result = await self._settled(
+            lambda operation: self._engine.admit(admission, limit=MAX_TOKENS, operation=operation)
+        )
+        if isinstance(result, NotAdmitted):
+            raise changed(username, result.user)
+        self._failed_logins.record_success(username, address)
+        return record is not None
+
+    async def note_failure(self, username: str, address: str | None) -> None:
+        """See `AccountService.note_failure`; where the engine is away, it counts at this node."""
+        if address is None:
+            await trio.lowlevel.checkpoint()
+            return
+        limits = self._failed_logins.current_limits(username, address)
+        self._failed_logins.record(username, address, trio.current_time())
+        try:
+            await self._engine.note_failures([self._key(*key) for key in limits])
+        except EngineError as error:
+            logger.warning("A failed log-in counts at this node only: %s", one_line(error))
+
+    async def upgrade(self, user: UserRecord, record: str) -> None:
+        """See `AccountService.upgrade`."""
+        if user.name == ADMIN_USERNAME:
+            await trio.lowlevel.checkpoint()
+            raise not_replaced(user.name)
+        stronger = UserRecord(user.name, "", record)
+        if not await self._asked(self._engine.replace_user(user, stronger)):
+            raise not_replaced(user.name)
+
+    # What the administrator does
+
+    async def overview(self) -> AccountsOverview:
+        """See `AccountService.overview`."""
+        engine = self._engine
+        usernames = await self._asked(engine.usernames(limit=MOST_SHOWN))
+        self._note_switch(await self._asked(engine.registration()))
+        codes = await self._asked(engine.invites())
+        return AccountsOverview(usernames, self.registration_enabled, codes, [])
+
+    async def add_invite(self, username: str, code: str) -> None:
+        """See `AccountService.add_invite`."""
+        check_invitable(username, is_taken=False)
+        found = await self._settled(lambda _: self._engine.add_invite(code, username))
+        if found == "too similar":
+            lookup = await self._asked(self._engine.look_up(username))
+            raise too_similar(username, lookup.similar)
+        check_invitable(username, is_taken=found == "taken")
+
+    async def set_registration(self, enabled: bool) -> None:
+        """See `AccountService.set_registration`."""
+        await self._settled(lambda _: self._engine.set_registration(enabled))
+        self.registration_enabled = enabled
+
+    def _note_switch(self, enabled: bool | None) -> None:
+        default = self._rules.registration_enabled
+        self.registration_enabled = default if enabled is None else enabled
+
+    def check_deletable(self, username: str) -> None:
+        """See `AccountService.check_deletable`; whether there is such a user takes a look."""
+        check_not_admin(username)
+
+    @asynccontextmanager
+    async def deleting_user(self, username: str) -> AsyncIterator[None]:
+        """See `AccountService.deleting_user`.
+
+        The deletion is committed before the block. A node elsewhere that has the user's session
+        gets mail, and puts them out; nobody registers by that name until then.
+        """
+        check_not_admin(username)
+
+        def note(session: SessionRow) -> bytes:
+            return EndSession(
+                username, session.epoch, DELETED, str(ReasonCode.USER_DELETED)
+            ).packed()
+
+        was_there = await self._settled(
+            lambda operation: self._engine.delete_user(username, note=note, operation=operation)
+        )
+        if not was_there:
+            raise no_such_user(username)
+        yield
+
+    # The way to the engine
+
+    async def _asked(self, call: Awaitable[T]) -> T:
+        """Wait for a call.
+
+        Raises:
+            TemporaryRefusal: The engine cannot be reached, or has lost the answer.
+        """
+        with _translated():
+            return await call
+
+    async def _settled(self, call: Callable[[bytes], Awaitable[T]]) -> T:
+        """Make a change; where its outcome is unknown, read it back.
+
+        Raises:
+            TemporaryRefusal: The engine cannot be reached, or does not say what became of it.
+        """
+        operation = new_operation()
+        with _translated():
+            try:
+                return await call(operation)
+            except OutcomeUnknown:
+                await trio.sleep(READ_BACK_PAUSE)
+            try:
+                return await call(operation)
+            except EngineError as error:
+                # Not what came of the second call: the first may have changed something.
+                raise OutcomeUnknown(str(error), operation) from error
+        raise AssertionError
+
+    def _place(self, username: str, address: str) -> str:
+        return self._key("place", sources(address)[1], username)
+
+    def _key(self, *parts: str) -> str:
+        """Return what stands in the engine for something that is counted or known."""
+        digest = hashlib.blake2s(key=self._secret, digest_size=16)
+        for part in parts:
+            data = part.encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8, "big"))
+            digest.update(data)
+        return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except EngineError as error:
+        logger.warning("The accounts cannot be used now: %s", one_line(error))
+        is_unknown = isinstance(error, OutcomeUnknown)
+        reason = UNKNOWN_OUTCOME if is_unknown else UNREACHABLE
+        raise TemporaryRefusal(reason, ReasonCode.BUSY) from error
