@@ -49,6 +49,11 @@ class AccountService(ABC):
 
     @property
     @abstractmethod
+    def registration_enabled(self) -> bool:
+        """Whether unknown users may register, as far as this server knows."""
+
+    @property
+    @abstractmethod
     def user_count(self) -> int:
         """How many users are registered, as far as this server knows."""
 

@@ -35,6 +35,11 @@ class LocalAccounts(AccountService):
         self._passwords = passwords
 
     @property
+    def registration_enabled(self) -> bool:
+        """Whether unknown users may register."""
+        return self._accounts.registration_enabled
+
+    @property
     def user_count(self) -> int:
         """How many users are registered."""
         return self._accounts.user_count

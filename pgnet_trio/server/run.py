@@ -29,8 +29,15 @@ from pgnet_trio.messages import ADMIN_USERNAME
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.account_service import AccountService
 from pgnet_trio.server.accounts import Accounts
-from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts, FailedLogins
+from pgnet_trio.server.admission import (
+    ArrivalPace,
+    ConnectionCounts,
+    FailedLogins,
+    Registrations,
+)
 from pgnet_trio.server.bots import run_bot
+from pgnet_trio.server.cluster.engine import Engine
+from pgnet_trio.server.cluster.shared_accounts import AccountRules, SharedAccounts
 from pgnet_trio.server.connections.listeners import accept_connections, open_listeners
 from pgnet_trio.server.connections.serving import handle_socket
 from pgnet_trio.server.context import ServerContext
@@ -81,6 +88,8 @@ class Carryover:
         question_ids: Yields the ids of all questions of all games: a late answer to a game of an
             earlier run fits no question of this one.
         accounts: The users; None before the first run. A save file replaces them at each run.
+        engine: What the servers of a cluster share, running, whose users count instead; None for a
+            server alone.
     """
 
     key: KeyPair
@@ -89,6 +98,7 @@ class Carryover:
     saves: SaveMemory
     question_ids: Iterator[int] = attrs.field(factory=question_ids)
     accounts: Accounts | None = None
+    engine: Engine | None = None
 
 
 @attrs.frozen(eq=False)
@@ -207,8 +217,22 @@ class Run:
                 admin=admin,
                 tokens=self._load_tokens(saved) if archive.keeps_tokens else None,
             )
-        service = LocalAccounts(carryover.accounts, archive, passwords)
+        service: AccountService
+        if carryover.engine is None:
+            service = LocalAccounts(carryover.accounts, archive, passwords)
+        else:
+            service = self._share_accounts(carryover.engine, admin)
         return _Loaded(archive, saved, carryover.accounts, service, passwords)
+
+    def _share_accounts(self, engine: Engine, admin: UserRecord | None) -> SharedAccounts:
+        options, carryover = self._options, self._carryover
+        rules = AccountRules(
+            options.registration_enabled,
+            require_user_password=options.require_user_password,
+            admin=admin,
+        )
+        registrations = Registrations(options.limits.registrations_per_address)
+        return SharedAccounts(engine, rules, carryover.key, carryover.failed_logins, registrations)
 
     def _load_tokens(self, saved: SavedState) -> LoginTokens:
         now = self._options.environment.wall_clock()
@@ -349,6 +373,8 @@ class Run:
         watchdog.write_last = lambda: saves.write_from_thread(list(games.lobby))
         await games.open_saved_games(loaded.saved)
         services.start_soon(saves.autosave, games.lobby, options.autosave_interval)
+        if isinstance(loaded.service, SharedAccounts):
+            services.start_soon(loaded.service.keep_count)
         return saves, games
 
     def _make_context(

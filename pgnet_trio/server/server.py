@@ -1,4 +1,7 @@
-"""`Server`: the options of a server, and the methods that a program calls."""
+"""`Server`: the options of a server, and the methods that a program calls.
+
+It is a little long: most of it says what each option means.
+"""
 
 from __future__ import annotations
 
@@ -272,7 +275,8 @@ class Server:
     @property
     def registration_enabled(self) -> bool:
         """Whether unknown users may register; may be assigned at any time."""
-        accounts = self._carryover.accounts
+        context = None if self._run is None else self._run.context
+        accounts = self._carryover.accounts if context is None else context.accounts
         if accounts is None:
             return self._options.registration_enabled
         return accounts.registration_enabled
@@ -283,6 +287,9 @@ class Server:
         self._options.registration_enabled = enabled
         if self._carryover.accounts is not None:
             self._carryover.accounts.registration_enabled = enabled
+        context = None if self._run is None else self._run.context
+        if context is not None and self._carryover.engine is not None:
+            context.services.start_soon(_set_registration, context, enabled)
 
     @property
     def verbose_logging(self) -> bool:
@@ -438,6 +445,13 @@ class Server:
         if run is None or run.context is None or not run.accepting:
             raise ServerError("The server is not running; start it before connecting to it.")
         return run.context
+
+
+async def _set_registration(context: ServerContext, enabled: bool) -> None:
+    try:
+        await context.accounts.set_registration(enabled)
+    except AccountRefusal as error:
+        logger.error("The registration switch was not set: %s", one_line(error))
 
 
 async def _delete_user(context: ServerContext, username: str) -> None:

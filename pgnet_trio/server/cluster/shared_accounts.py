@@ -60,6 +60,9 @@ DELETED = "This user was deleted."
 READ_BACK_PAUSE = 1.0
 """Seconds after which a change whose answer was lost is asked for once more."""
 
+COUNT_INTERVAL = 60.0
+"""Seconds after which a node counts the users again, for its figures."""
+
 MOST_SHOWN = 1000
 """How many users the administrator is shown."""
 
@@ -97,10 +100,6 @@ class SharedAccounts(AccountService):
             log-ins that wait for their hash.
         registrations: How many new users are too many.
 
-    Attributes:
-        registration_enabled: What the switch was when this node looked last.
-        user_count: How many users there were when this node counted last; see `refresh`.
-        invite_code_count: The same for unused invite codes.
     """
 
     def __init__(
@@ -111,7 +110,7 @@ class SharedAccounts(AccountService):
         failed_logins: FailedLogins,
         registrations: Registrations,
     ) -> None:
-        self.registration_enabled = rules.registration_enabled
+        self._registration_enabled = rules.registration_enabled
         self._engine = engine
         self._rules = rules
         self._public_key = key.public
@@ -123,6 +122,11 @@ class SharedAccounts(AccountService):
         self._invite_code_count = 0
 
     @property
+    def registration_enabled(self) -> bool:
+        """What the switch was when this node looked last."""
+        return self._registration_enabled
+
+    @property
     def user_count(self) -> int:
         """How many users there were when this node counted last."""
         return self._user_count
@@ -132,10 +136,18 @@ class SharedAccounts(AccountService):
         """How many unused invite codes there were when this node counted last."""
         return self._invite_code_count
 
+    # Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
+    @trio.lowlevel.enable_ki_protection
+    async def keep_count(self) -> None:
+        """Count every `COUNT_INTERVAL` seconds, until cancelled."""
+        while True:
+            await self.refresh()
+            await trio.sleep(COUNT_INTERVAL)
+
     async def refresh(self) -> None:
         """Count the users and the codes, and look at the switch; a failure is logged.
 
-        Every minute or so: with many users it takes a while.
+        Not often: with many users it takes a while.
         """
         try:
             self._user_count, self._invite_code_count = await self._engine.count_accounts()
@@ -327,11 +339,11 @@ class SharedAccounts(AccountService):
     async def set_registration(self, enabled: bool) -> None:
         """See `AccountService.set_registration`."""
         await self._settled(lambda _: self._engine.set_registration(enabled))
-        self.registration_enabled = enabled
+        self._registration_enabled = enabled
 
     def _note_switch(self, enabled: bool | None) -> None:
         default = self._rules.registration_enabled
-        self.registration_enabled = default if enabled is None else enabled
+        self._registration_enabled = default if enabled is None else enabled
 
     def check_deletable(self, username: str) -> None:
         """See `AccountService.check_deletable`; whether there is such a user takes a look."""
