@@ -14,11 +14,42 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from pgnet_trio.storage.interface import UserRecord
+
 if TYPE_CHECKING:
     from pgnet_trio.protocol.events import LogIn
-    from pgnet_trio.storage.interface import TokenRecord, UserRecord
+    from pgnet_trio.storage.interface import TokenRecord
 
-__all__ = ["AccountService", "AccountsOverview"]
+__all__ = ["AccountRules", "AccountService", "AccountsOverview", "Seat"]
+
+
+@attrs.frozen
+class Seat:
+    """What a user has who is let in.
+
+    Attributes:
+        token_stands: Whether the new token stands for the password.
+        epoch: Which of the user's sessions in the cluster this is; 0 where no other node knows.
+    """
+
+    token_stands: bool
+    epoch: int = 0
+
+
+@attrs.frozen
+class AccountRules:
+    """What the host of a node has said about accounts.
+
+    Attributes:
+        registration_enabled: Whether unknown users may register, as long as the switch of the
+            cluster was never set.
+        require_user_password: Whether an empty password is refused at registration.
+        admin: The admin's record; None where admin log-in is off.
+    """
+
+    registration_enabled: bool
+    require_user_password: bool
+    admin: UserRecord | None
 
 
 @attrs.frozen
@@ -125,7 +156,8 @@ class AccountService(ABC):
         token: bytes,
         now: float,
         instead_of: TokenRecord | None,
-    ) -> bool:
+        session_token: bytes = b"",
+    ) -> Seat:
         """Make sure that a user who has proved who they are still may log in.
 
         When this returns, nothing has changed since it has looked: with no await after it, whoever
@@ -138,9 +170,10 @@ class AccountService(ABC):
             token: What is to stand for the password from now on; empty for nothing.
             now: The time, in seconds since 1970.
             instead_of: The token that the new one replaces; None for none.
+            session_token: What the session is resumed with; for the other nodes of a cluster.
 
         Returns:
-            Whether the token does: there are none for the admin, nor where none are kept.
+            What the user has. No token stands for the admin's password, nor where none are kept.
 
         Raises:
             AccountRefusal: The user was deleted meanwhile, or is being deleted, or another log-in

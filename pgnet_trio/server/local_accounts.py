@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from pgnet_trio.server.account_service import AccountService, AccountsOverview
+from pgnet_trio.server.account_service import AccountService, AccountsOverview, Seat
 
 if TYPE_CHECKING:
     from pgnet_trio.protocol.events import LogIn
@@ -80,7 +80,8 @@ class LocalAccounts(AccountService):
         token: bytes,
         now: float,
         instead_of: TokenRecord | None,
-    ) -> bool:
+        session_token: bytes = b"",
+    ) -> Seat:
         """See `AccountService.admit`."""
         # Before the look, and not after it: the caller relies on what is found here.
         await trio.lowlevel.checkpoint()
@@ -88,8 +89,8 @@ class LocalAccounts(AccountService):
             self._accounts.confirm(user)
         self._passwords.note_success(username, address)
         if not token:
-            return False
-        return self._accounts.give_token(username, token, now, instead_of=instead_of)
+            return Seat(token_stands=False)
+        return Seat(self._accounts.give_token(username, token, now, instead_of=instead_of))
 
     async def note_failure(self, username: str, address: str | None) -> None:
         """See `AccountService.note_failure`."""

@@ -27,7 +27,7 @@ from pgnet_trio.errors import StorageError, bare
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import ADMIN_USERNAME
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.account_service import AccountService
+from pgnet_trio.server.account_service import AccountRules, AccountService
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.admission import (
     ArrivalPace,
@@ -37,7 +37,7 @@ from pgnet_trio.server.admission import (
 )
 from pgnet_trio.server.bots import run_bot
 from pgnet_trio.server.cluster.engine import Engine
-from pgnet_trio.server.cluster.shared_accounts import AccountRules, SharedAccounts
+from pgnet_trio.server.cluster.shared_accounts import SharedAccounts
 from pgnet_trio.server.connections.listeners import accept_connections, open_listeners
 from pgnet_trio.server.connections.serving import handle_socket
 from pgnet_trio.server.context import ServerContext

@@ -12,10 +12,12 @@ import trio
 
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.server.account_refusals import AccountRefusal, TemporaryRefusal
+from pgnet_trio.server.account_service import AccountRules
 from pgnet_trio.server.admission import FailedLogins, Registrations
 from pgnet_trio.server.cluster.base import PATIENCE
+from pgnet_trio.server.cluster.digests import Digests
 from pgnet_trio.server.cluster.records import Admission
-from pgnet_trio.server.cluster.shared_accounts import READ_BACK_PAUSE, AccountRules, SharedAccounts
+from pgnet_trio.server.cluster.shared_accounts import READ_BACK_PAUSE, SharedAccounts
 from pgnet_trio.server.password_checks import TooMany
 from pgnet_trio.server.tokens import token_record
 from pgnet_trio.storage import UserRecord
@@ -51,7 +53,12 @@ class Node:
     accounts: SharedAccounts
 
 
-def node_of(database: SimulatedDatabase, key: KeyPair = KEY) -> Node:
+def node_of(
+    database: SimulatedDatabase,
+    key: KeyPair = KEY,
+    *,
+    node: Callable[[], int | None] = lambda: None,
+) -> Node:
     engine = SimulatedEngine(database)
     accounts = SharedAccounts(
         engine,
@@ -59,6 +66,7 @@ def node_of(database: SimulatedDatabase, key: KeyPair = KEY) -> Node:
         key,
         FailedLogins(PER_ACCOUNT, PER_ADDRESS),
         Registrations(2),
+        node,
     )
     return Node(engine, accounts)
 
@@ -327,3 +335,58 @@ async def test_the_figures_are_those_of_the_last_count(
     here.engine.cut = True
     await accounts.refresh()
     assert accounts.user_count == 1
+
+
+async def test_a_session_is_registered_with_the_log_in_and_found_at_other_nodes(
+    autojump_clock: MockClock, database: SimulatedDatabase, there: Node
+) -> None:
+    lease = await there.engine.register("north", "n.example:1")
+    here = node_of(database, node=lambda: lease.node)
+    ann = await register(here.accounts, "ann")
+    assert await there.accounts.whereabouts("ann") is None
+    seat = await here.accounts.admit(
+        "ann", ann, address=HOME, token=b"", now=NOW, instead_of=None, session_token=TOKEN
+    )
+    found = await there.accounts.whereabouts("ann")
+    assert found is not None
+    assert (found.node.address, found.node.id) == ("n.example:1", lease.node)
+    assert (found.session.epoch, found.session.token) == (seat.epoch, TOKEN)
+    # The admin has no account, and a session all the same.
+    root = await here.accounts.admit(
+        "admin", None, address=None, token=b"", now=NOW, instead_of=None
+    )
+    assert root.epoch > seat.epoch
+    later = await here.accounts.admit("ann", ann, address=HOME, token=b"", now=NOW, instead_of=None)
+    await here.accounts.leave("ann", seat.epoch)
+    assert await there.accounts.whereabouts("ann") is not None
+    here.engine.cut = True
+    await here.accounts.leave("ann", later.epoch)
+    here.engine.cut = False
+    await here.accounts.leave("ann", later.epoch)
+    assert await there.accounts.whereabouts("ann") is None
+
+
+async def test_a_node_whose_lease_is_over_lets_nobody_in(
+    autojump_clock: MockClock, database: SimulatedDatabase, there: Node
+) -> None:
+    lease = await there.engine.register("north", "n.example:1")
+    here = node_of(database, node=lambda: lease.node)
+    ann = await register(here.accounts, "ann")
+    await trio.sleep(11)
+    with pytest.raises(TemporaryRefusal, match="cannot be reached now"):
+        await admit(here.accounts, ann, token=TOKEN)
+    assert not await is_good(there.accounts, "ann", TOKEN)
+
+
+def test_a_digest_tells_texts_and_keys_apart() -> None:
+    digests = Digests(KEY.private)
+    made = {
+        digests.of("a", "bc"),
+        digests.of("ab", "c"),
+        digests.of("abc"),
+        digests.of("abc", ""),
+        digests.of("\ud800"),
+        Digests(bytes(32)).of("abc"),
+    }
+    assert len(made) == 6
+    assert digests.of("a", "bc") == Digests(KEY.private).of("a", "bc")

@@ -18,10 +18,10 @@ from pgnet_trio.crypto import KeyPair
 from pgnet_trio.environment import Environment
 from pgnet_trio.protocol.events import LogIn
 from pgnet_trio.server.account_refusals import AccountRefusal, TemporaryRefusal, TokenRefused
-from pgnet_trio.server.account_service import AccountService
+from pgnet_trio.server.account_service import AccountRules, AccountService
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.admission import STRANGERS, FailedLogins, Registrations
-from pgnet_trio.server.cluster.shared_accounts import AccountRules, SharedAccounts
+from pgnet_trio.server.cluster.shared_accounts import SharedAccounts
 from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.local_accounts import LocalAccounts
@@ -157,9 +157,10 @@ async def admit(
     token: bytes = b"",
     now: float = NOW,
 ) -> bool:
-    return await accounts.admit(
+    seat = await accounts.admit(
         user.name, user, address=address, token=token, now=now, instead_of=None
     )
+    return seat.token_stands
 
 
 async def is_good(accounts: AccountService, name: str, token: bytes, now: float = NOW) -> bool:
@@ -334,7 +335,8 @@ async def test_the_admin_needs_a_password_but_inside_the_process(nodes: Nodes) -
         await find(off, "admin")
     inside = await off.find(log_in("admin", ""), trusted=True, address=None)
     assert inside == "trusted"
-    assert not await off.admit("admin", None, address=None, token=b"", now=NOW, instead_of=None)
+    seat = await off.admit("admin", None, address=None, token=b"", now=NOW, instead_of=None)
+    assert not seat.token_stands
 
 
 async def test_the_admin_gets_no_token_and_is_not_saved(nodes: Nodes) -> None:
@@ -385,9 +387,10 @@ async def test_a_token_takes_the_place_of_the_one_that_was_used(nodes: Nodes) ->
     ann = await register(nodes.first, "ann")
     await admit(nodes.first, ann, token=TOKEN)
     _, old = await nodes.second.find_by_token(log_in("ann", "", token=TOKEN), NOW)
-    assert await nodes.second.admit(
+    seat = await nodes.second.admit(
         "ann", ann, address=HOME, token=OTHER_TOKEN, now=NOW, instead_of=old
     )
+    assert seat.token_stands
     assert not await is_good(nodes.first, "ann", TOKEN)
     assert await is_good(nodes.first, "ann", OTHER_TOKEN)
 

@@ -80,6 +80,7 @@ PURE_MODULES = {
     "pgnet_trio.client.route",
     "pgnet_trio.storage.interface",
     "pgnet_trio.server.games.lobby",
+    "pgnet_trio.server.cluster.digests",
     "pgnet_trio.server.cluster.memory_tables",
     "pgnet_trio.server.cluster.notes",
     "pgnet_trio.server.cluster.rules",

@@ -68,6 +68,7 @@ SERVER_LAYERS = (
     "cluster.sqlite_engine",
     "cluster.postgres_engine",
     "cluster.notes",
+    "cluster.digests",
     "cluster.shared_accounts",
     "cluster.opening",
     "cluster.cluster",

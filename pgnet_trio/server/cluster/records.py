@@ -37,6 +37,7 @@ __all__ = [
     "RoomSave",
     "SessionRow",
     "Unsettled",
+    "Whereabouts",
     "WrongPassword",
 ]
 
@@ -319,6 +320,19 @@ class Lookup:
     counts: Mapping[str, int]
     session: SessionRow | None
     node: Node | None
+
+
+@attrs.frozen
+class Whereabouts:
+    """Where a user is.
+
+    Attributes:
+        session: Their session, with the token that it is resumed with.
+        node: The node that has it, with its address.
+    """
+
+    session: SessionRow
+    node: Node
 
 
 @attrs.frozen

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-import attrs
 import trio
 
 from pgnet_trio.foreign_text import one_line
@@ -31,12 +29,19 @@ from pgnet_trio.server.account_refusals import (
     not_replaced,
     too_similar,
 )
-from pgnet_trio.server.account_service import AccountService, AccountsOverview
+from pgnet_trio.server.account_service import AccountRules, AccountService, AccountsOverview, Seat
 from pgnet_trio.server.admission import FailedLogins, Registrations, sources
 from pgnet_trio.server.cluster.base import new_operation
+from pgnet_trio.server.cluster.digests import Digests
 from pgnet_trio.server.cluster.errors import EngineError, OutcomeUnknown
 from pgnet_trio.server.cluster.notes import EndSession
-from pgnet_trio.server.cluster.records import Admission, NotAdmitted, Registration
+from pgnet_trio.server.cluster.records import (
+    Admission,
+    NotAdmitted,
+    Registration,
+    SessionRow,
+    Whereabouts,
+)
 from pgnet_trio.server.password_checks import TooMany
 from pgnet_trio.server.tokens import MAX_TOKENS, find_token, token_record
 from pgnet_trio.storage.interface import UserRecord
@@ -45,10 +50,10 @@ if TYPE_CHECKING:
     from pgnet_trio.crypto import KeyPair
     from pgnet_trio.protocol.events import LogIn
     from pgnet_trio.server.cluster.engine import Engine
-    from pgnet_trio.server.cluster.records import Lookup, SessionRow
+    from pgnet_trio.server.cluster.records import Lookup
     from pgnet_trio.storage.interface import TokenRecord
 
-__all__ = ["AccountRules", "SharedAccounts"]
+__all__ = ["SharedAccounts"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -69,20 +74,8 @@ MOST_SHOWN = 1000
 T = TypeVar("T")
 
 
-@attrs.frozen
-class AccountRules:
-    """What the host of a node has said about accounts.
-
-    Attributes:
-        registration_enabled: Whether unknown users may register, as long as the switch of the
-            cluster was never set.
-        require_user_password: Whether an empty password is refused at registration.
-        admin: The admin's record; None where admin log-in is off.
-    """
-
-    registration_enabled: bool
-    require_user_password: bool
-    admin: UserRecord | None
+def _no_node() -> None:
+    """Return no node: sessions are this server's own."""
 
 
 class SharedAccounts(AccountService):
@@ -99,6 +92,7 @@ class SharedAccounts(AccountService):
         failed_logins: How many failures are too many. It also counts those of this node, for
             log-ins that wait for their hash.
         registrations: How many new users are too many.
+        node: Returns the id of this node, whose sessions are registered; None where they are not.
 
     """
 
@@ -109,15 +103,16 @@ class SharedAccounts(AccountService):
         key: KeyPair,
         failed_logins: FailedLogins,
         registrations: Registrations,
+        node: Callable[[], int | None] = _no_node,
     ) -> None:
         self._registration_enabled = rules.registration_enabled
         self._engine = engine
         self._rules = rules
         self._public_key = key.public
-        # Whoever reads the database, and not the key file, cannot try all addresses.
-        self._secret = hashlib.blake2s(b"pgnet_trio account keys", key=key.private).digest()
+        self._digests = Digests(key.private)
         self._failed_logins = failed_logins
         self._registrations = registrations
+        self._node = node
         self._user_count = 0
         self._invite_code_count = 0
 
@@ -189,7 +184,7 @@ class SharedAccounts(AccountService):
                 (failures.limits(name, address, is_known=False), failures.window),
                 (self._registrations.limits(address), self._registrations.window),
             ):
-                windows |= {self._key(*key): window for key in limits}
+                windows |= {self._digests.of(*key): window for key in limits}
         return await self._asked(
             self._engine.look_up(
                 name,
@@ -213,7 +208,7 @@ class SharedAccounts(AccountService):
             raise TooMany(failures.reason(), ReasonCode.TOO_MANY_ATTEMPTS)
 
     def _is_reached(self, lookup: Lookup, limits: dict[tuple[str, ...], int]) -> bool:
-        return any(lookup.counts[self._key(*key)] >= most for key, most in limits.items())
+        return any(lookup.counts[self._digests.of(*key)] >= most for key, most in limits.items())
 
     def _refusal(self, log_in: LogIn, found: Registration, other: str) -> AccountRefusal | None:
         name = log_in.username
@@ -244,7 +239,7 @@ class SharedAccounts(AccountService):
     ) -> UserRecord:
         """See `AccountService.register`."""
         user = UserRecord(log_in.username, "", record)
-        counted = [self._key(*key) for key in self._registrations.limits(address)]
+        counted = [self._digests.of(*key) for key in self._registrations.limits(address)]
         found = await self._settled(
             lambda operation: self._engine.register_user(
                 user,
@@ -271,10 +266,13 @@ class SharedAccounts(AccountService):
         token: bytes,
         now: float,
         instead_of: TokenRecord | None,
-    ) -> bool:
+        session_token: bytes = b"",
+    ) -> Seat:
         """See `AccountService.admit`.
 
-        A user who is deleted at another node from then on is put out by it.
+        Where this server is a node, the user's session is registered too, before its first request:
+        call `leave` when it has ended, or where it does not come about. A user who is deleted from
+        then on is put out by mail.
         """
         is_user = user is not None and username != ADMIN_USERNAME
         place = "" if address is None else self._place(username, address)
@@ -287,6 +285,8 @@ class SharedAccounts(AccountService):
             place=place,
             token=record,
             instead_of=b"" if instead_of is None else instead_of.digest,
+            node=self._node(),
+            session_token=session_token,
         )
         result = await self._settled(
             lambda operation: self._engine.admit(admission, limit=MAX_TOKENS, operation=operation)
@@ -294,7 +294,30 @@ class SharedAccounts(AccountService):
         if isinstance(result, NotAdmitted):
             raise changed(username, result.user)
         self._failed_logins.record_success(username, address)
-        return record is not None
+        epoch = 0 if result.entered is None else result.entered.epoch
+        return Seat(record is not None, epoch)
+
+    async def whereabouts(self, username: str) -> Whereabouts | None:
+        """Return where a user has a session, at this node or another one; None for nowhere.
+
+        For whoever wants to resume one that is not here. A log-in need not ask: what has proved
+        itself is let in here, or is sent where `whereabouts` says.
+        """
+        found = await self._asked(self._engine.look_up(username))
+        if found.session is None or found.node is None:
+            return None
+        return Whereabouts(found.session, found.node)
+
+    async def leave(self, username: str, epoch: int) -> None:
+        """Take out a session that `admit` has registered, unless the user has another one by now.
+
+        A failure is logged: the row of a session that is not there misleads nobody for long, since
+        the node that it names takes a log-in itself.
+        """
+        try:
+            await self._engine.leave(username, epoch)
+        except EngineError as error:
+            logger.warning("A session that has ended is still registered: %s", one_line(error))
 
     async def note_failure(self, username: str, address: str | None) -> None:
         """See `AccountService.note_failure`; where the engine is away, it counts at this node."""
@@ -304,7 +327,7 @@ class SharedAccounts(AccountService):
         limits = self._failed_logins.current_limits(username, address)
         self._failed_logins.record(username, address, trio.current_time())
         try:
-            await self._engine.note_failures([self._key(*key) for key in limits])
+            await self._engine.note_failures([self._digests.of(*key) for key in limits])
         except EngineError as error:
             logger.warning("A failed log-in counts at this node only: %s", one_line(error))
 
@@ -401,16 +424,7 @@ class SharedAccounts(AccountService):
         raise AssertionError
 
     def _place(self, username: str, address: str) -> str:
-        return self._key("place", sources(address)[1], username)
-
-    def _key(self, *parts: str) -> str:
-        """Return what stands in the engine for something that is counted or known."""
-        digest = hashlib.blake2s(key=self._secret, digest_size=16)
-        for part in parts:
-            data = part.encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "big"))
-            digest.update(data)
-        return digest.hexdigest()
+        return self._digests.of("place", sources(address)[1], username)
 
 
 @contextlib.contextmanager

@@ -82,6 +82,7 @@ class Login:
         # What stood for the password, where something did; None where nothing was taken.
         self._token: TokenRecord | None = None
         self._tried_token = False
+        self._session_token = b""
         # The password, where its record is to be made anew; None where not.
         self._weak_password: str | None = None
 
@@ -287,7 +288,7 @@ class Login:
             protocol.accept(f"Welcome, {username}.")
             return LoggedInClient(SenderV1(protocol), address=self._address)
         delivery = context.sessions.make_delivery()
-        token = context.options.environment.random_bytes(v2.TOKEN_BYTES)
+        token = self._session_token
         grace = context.options.resume_grace
         protocol.accept(
             f"Welcome, {username}.",
@@ -316,10 +317,18 @@ class Login:
         takes_tokens = isinstance(protocol, v2.ServerProtocol) and protocol.takes_tokens
         if takes_tokens and not self._trusted and not has_one:
             token = environment.random_bytes(v2.TOKEN_BYTES)
-        is_given = await self._context.accounts.admit(
-            username, user, address=self._address, token=token, now=now, instead_of=old
+        if isinstance(protocol, v2.ServerProtocol):
+            self._session_token = environment.random_bytes(v2.TOKEN_BYTES)
+        seat = await self._context.accounts.admit(
+            username,
+            user,
+            address=self._address,
+            token=token,
+            now=now,
+            instead_of=old,
+            session_token=self._session_token,
         )
-        return token if is_given else b""
+        return token if seat.token_stands else b""
 
     async def _authenticate(self, log_in: LogIn) -> UserRecord | None:
         """Check who logs in, by the password; an unknown user is registered where that is allowed.
