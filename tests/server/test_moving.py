@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pgnet_trio.server.context import ServerContext
 
-HERE = "/here"
+HERE = "here.example:38929"
 
 
 @attrs.define
@@ -126,6 +126,7 @@ def context_of(server: HostedServer) -> ServerContext:
 
 async def move(server: HostedServer, name: str = "table 1") -> None:
     """Have a server hand a game to itself."""
+    server.network.addresses[HERE] = server
     context = context_of(server)
     async with moving_game(context, name) as game:
         game.moved(HERE)
@@ -260,6 +261,8 @@ async def test_nobody_hears_of_a_game_that_moves(autojump_clock: MockClock) -> N
         assert not any(connected for _, connected in told[12:])
         check_all(server, players)
         assert all(list(player.present.values()) == [True] * 6 for player in players)
+        # Nor do the users: their clients go on at once.
+        assert [player.offline for player in players] == [0] * 12
 
 
 @pytest.mark.parametrize(
