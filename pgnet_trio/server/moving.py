@@ -26,6 +26,7 @@ from pgnet_trio.codec import Packed, pack, unpack
 from pgnet_trio.errors import StorageError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol.v2.states import is_moved_address
+from pgnet_trio.server.context import ServerContext
 from pgnet_trio.server.games.saves import pack as pack_save
 from pgnet_trio.server.games.saves import unpack as unpack_save
 from pgnet_trio.server.refusals import CannotMove, JoinRefused, RoomClosed
@@ -35,12 +36,19 @@ from pgnet_trio.server.sessions.packed import pack_session, unpack_session
 from pgnet_trio.server.sessions.session import Session
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.context import ServerContext
     from pgnet_trio.server.games.lobby import GameEntry
     from pgnet_trio.server.room.player import Player
     from pgnet_trio.server.room.room import RoomTask
 
-__all__ = ["FREEZE_PATIENCE", "MovingGame", "moving_game", "receive_game"]
+__all__ = [
+    "FREEZE_PATIENCE",
+    "MovingGame",
+    "MovingSession",
+    "moving_game",
+    "moving_session",
+    "receive_game",
+    "receive_session",
+]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -187,6 +195,101 @@ def _take_in(context: ServerContext, game: MovingGame) -> GameEntry[RoomTask]:
     return entry
 
 
+@attrs.define(eq=False)
+class MovingSession:
+    """A session on its way, whose user is in no game.
+
+    Attributes:
+        username: The user.
+        packed: What the other server needs.
+    """
+
+    username: str
+    packed: bytes = attrs.field(repr=False)
+    _context: ServerContext = attrs.field(repr=False)
+    _session: Session = attrs.field(repr=False)
+
+    def moved(self, address: str) -> bool:
+        """Note that the session is another server's, and send the user there. Never waits.
+
+        Args:
+            address: Where clients find the other server; see `ServerProtocol.moved`.
+
+        Returns:
+            Whether the user is still here; if not, the other server should end the session.
+
+        Raises:
+            ValueError: That is no address; nothing has changed.
+        """
+        _check_address(address)
+        if self._session.end_reason is not None:
+            return False
+        self._context.sessions.send_away(self._session, address, MOVED_REASON)
+        return True
+
+
+@asynccontextmanager
+async def moving_session(
+    context: ServerContext, username: str, *, patience: float = FREEZE_PATIENCE
+) -> AsyncIterator[MovingSession]:
+    """Have a session ready for another server around the block, whose user is in no game.
+
+    For the task of the session itself, while it carries out a request of the user: that one goes
+    along, and is carried out at the other server. Where the block ends before
+    `MovingSession.moved` was called, the session goes on here, and so does the request.
+
+    Args:
+        context: What the server's tasks share.
+        username: The user.
+        patience: Seconds that games which the user has left get to answer what they were asked.
+
+    Raises:
+        CannotMove: The session cannot go anywhere: it goes on here.
+    """
+    await trio.lowlevel.checkpoint()
+    session = context.sessions.holder(username)
+    if session is None or not session.may_move or context.games.lobby.game_of(username):
+        raise CannotMove("This session cannot go to another server.")
+    session.hold()
+    try:
+        with trio.move_on_after(patience):
+            while not session.is_alone:
+                await session.next_answer().wait()
+        if not session.is_alone:
+            raise CannotMove(f"A game did not answer within {patience:g} s.")
+        packed = pack_session(session.pack())
+        yield MovingSession(username, packed, context=context, session=session)
+    finally:
+        if session.end_reason is None:
+            session.go_on()
+
+
+def receive_session(context: ServerContext, data: bytes) -> bool:
+    """Go on with a session of another server, whose user is in no game. Never waits.
+
+    Args:
+        context: What the server's tasks share.
+        data: The session, as `MovingSession.packed`.
+
+    Returns:
+        Whether it was done; not where the user has logged in here meanwhile.
+
+    Raises:
+        CodecError: It cannot be read; nothing was done.
+    """
+    packed = unpack_session(data)
+    if context.sessions.holder(packed.username) is not None:
+        return False
+    do = functools.partial(carry_out, context)
+    context.sessions.take_in(packed, carry_out=do).go_on()
+    return True
+
+
+def _check_address(address: str) -> None:
+    if not is_moved_address(address):
+        raise ValueError(f"address: expected one of a server, got {address!r}")
+
+
 class _Move:
     """Takes one game away; see `pgnet_trio.server.room.freezing.Mover`."""
 
@@ -261,8 +364,7 @@ class _Move:
     # How it ends.
 
     def send_away(self, address: str) -> frozenset[str]:
-        if not is_moved_address(address):
-            raise ValueError(f"address: expected one of a server, got {address!r}")
+        _check_address(address)
         self._has_moved = True
         gone = set()
         for session in self._sessions:

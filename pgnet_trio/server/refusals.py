@@ -99,7 +99,7 @@ class RoomClosed(CodedRefusal):
 
 
 class CannotMove(PGNetError):
-    """A game cannot go to another server, and goes on here; the message says why."""
+    """A game or a session cannot go to another server, and goes on here; the message says why."""
 
 
 class SaveRefused(StorageError, Reject):

@@ -16,7 +16,14 @@ from pgnet_trio.protocol.v2.features import DIRECTORY, REJOIN
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.games.claims import Elsewhere, Make, Restore
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword, check_password
-from pgnet_trio.server.refusals import SHUTTING_DOWN, CodedRefusal, JoinRefused, RoomClosed, refused
+from pgnet_trio.server.refusals import (
+    SHUTTING_DOWN,
+    CannotMove,
+    CodedRefusal,
+    JoinRefused,
+    RoomClosed,
+    refused,
+)
 
 if TYPE_CHECKING:
     from pgnet_trio.server.context import ServerContext
@@ -91,6 +98,8 @@ async def carry_out(context: ServerContext, session: Session, packet: Packet) ->
         return _response(refusal, refusal.payload)
     except CodedRefusal as refusal:
         return _response(refusal)
+    except CannotMove as error:
+        return refused(str(error), ReasonCode.BUSY)
     except StorageError as error:
         return refused(str(error), ReasonCode.CANNOT_SAVE)
 
@@ -268,6 +277,9 @@ async def _join_game(
             # Another user may have made it while this one waited.
             if context.games.lobby.get(name) is None:
                 is_new = await _open(context, session, name, password, options)
+                if is_new is None:
+                    # Nobody gets this: the session goes on where the game is.
+                    return Response("")
                 if is_new:
                     return await _begin(context, session, name, password, spectate=spectate)
     entry = context.games.lobby.get(name)
@@ -278,8 +290,12 @@ async def _join_game(
 
 async def _open(
     context: ServerContext, session: Session, name: str, password: str, options: dict[str, Any]
-) -> bool:
-    """Make a game that is not in the lobby, or go on with its save; return whether it is new."""
+) -> bool | None:
+    """Make a game that is not in the lobby, or go on with its save.
+
+    Returns:
+        Whether it is new; None where the user was sent to the server that has it.
+    """
     username, address = session.username, session.client.address
     unheard = context.passwords.check_guesses(username, address)
     try:
@@ -294,7 +310,11 @@ async def _open(
         await context.games.open_saved_game(claim.game, insist=session.is_admin)
         return False
     if isinstance(claim, Elsewhere):
-        raise LobbyRefusal(f"The game {name!r} is at {claim.address}.", ReasonCode.UNKNOWN_GAME)
+        if claim.send is None or not session.may_move:
+            text = f"The game {name!r} is at {claim.address}, and your client cannot be sent there."
+            raise LobbyRefusal(text, ReasonCode.UNKNOWN_GAME)
+        await claim.send(username)
+        return None
     context.games.lobby.check_new(name)
     await _make(context, session, name, password, options)
     return True

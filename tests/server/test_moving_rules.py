@@ -18,13 +18,22 @@ from trio.testing import wait_all_tasks_blocked
 
 from pgnet_trio import Client, CodecError, Game, Packet, Request, RequestFailed, Response, on
 from pgnet_trio.codec import unpack
-from pgnet_trio.server import moving
-from pgnet_trio.server.moving import MovingGame, PackedGame, moving_game, receive_game
+from pgnet_trio.server import moving, run
+from pgnet_trio.server.games.claims import Claim, Elsewhere, LocalClaims
+from pgnet_trio.server.moving import (
+    MovingGame,
+    PackedGame,
+    moving_game,
+    moving_session,
+    receive_game,
+    receive_session,
+)
 from pgnet_trio.server.refusals import CannotMove
 from pgnet_trio.server.room.player import question_ids
 from pgnet_trio.server.sessions.packed import unpack_session
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, playing
 from tests.server.test_moving import HERE, Arena, context_of, move
+from tests.server.test_moving import Add as AddToArena
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,12 +130,12 @@ TWO = "two.example:38929"
 
 
 @asynccontextmanager
-async def two_servers(game: Callable[..., Game] = Table) -> AsyncIterator[Any]:
+async def two_servers(game: Callable[..., Game] = Table, **options: Any) -> AsyncIterator[Any]:
     """Run two servers of one cluster: they have one key."""
     network = SimulatedNetwork(latency=0.01)
     async with (
-        HostedServer(game, network=network).running() as one,
-        HostedServer(game, network=network).running() as two,
+        HostedServer(game, network=network, **options).running() as one,
+        HostedServer(game, network=network, **options).running() as two,
     ):
         network.addresses[TWO] = two
         yield one, two
@@ -560,6 +569,59 @@ async def test_a_wrong_address_changes_nothing(autojump_clock: MockClock) -> Non
             async with moving_game(context_of(server), "table 1") as game:
                 game.moved("")
         await ann.call(Add(1))
+
+
+# A user who joins a game of another server
+
+
+@pytest.mark.parametrize("has_moved", [True, False])
+async def test_who_joins_a_game_of_another_server_is_sent_there(
+    has_moved: bool, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    places: list[Any] = []
+
+    class Directory(LocalClaims):
+        """Says that all games are at the second server."""
+
+        async def claim(self, name: str, guess: str | None, *, make: bool) -> Claim:
+            if not places:
+                return await super().claim(name, guess, make=make)
+            await trio.lowlevel.checkpoint()
+            return Elsewhere(TWO, send)
+
+    async def send(username: str) -> None:
+        one, two = map(context_of, places)
+        async with moving_session(one, username) as session:
+            await trio.sleep(1)
+            if has_moved:
+                assert receive_session(two, session.packed)
+                assert session.moved(TWO)
+                return
+        raise CannotMove("No commit.")
+
+    told: list[tuple[str, bool]] = []
+    monkeypatch.setattr(run, "LocalClaims", Directory)
+    async with two_servers(Arena, on_connection=lambda *each: told.append(each)) as (one, two):
+        async with one.client("ann") as ann, two.client("bob") as bob:
+            await bob.join_game("table 1")
+            places += [one, two]
+            asked = Asked(ann)
+            async with trio.open_nursery() as nursery:
+                if has_moved:
+                    nursery.start_soon(ann.join_game, "table 1")
+                else:
+                    with pytest.raises(RequestFailed, match="No commit"):
+                        await ann.join_game("table 1")
+                await trio.sleep(0.5)
+                nursery.start_soon(ann.request, Packet(Request.HELP))
+            assert ann.game == ("table 1" if has_moved else None)
+            assert (context_of(one).sessions.holder("ann") is None) == has_moved
+            assert asked.offline == 0
+            assert told == [("ann", True), ("bob", True)]
+            if has_moved:
+                await ann.call(AddToArena(1))
+                assert two.games["table 1"].saved.added == [["ann", 1]]
+                assert list(ann.players) == ["bob", "ann"]
 
 
 # What is no game, and no session

@@ -92,7 +92,10 @@ async def test_a_game_that_is_elsewhere_is_not_made_here(
 
     monkeypatch.setattr(run, "LocalClaims", Far)
     async with hosting(Table) as server, playing(server, "ann") as ann:
-        with pytest.raises(RequestFailed, match=r"'table 1' is at b\.example:38929"):
+        with pytest.raises(
+            RequestFailed,
+            match=r"'table 1' is at b\.example:38929",
+        ):
             await ann.join_game("table 1")
         with pytest.raises(RequestFailed, match="There is a game 'table 1' already"):
             await ann.create_game("table 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
@@ -39,9 +40,13 @@ class Elsewhere:
 
     Attributes:
         address: Where clients find that server.
+        send: Sends a user there, with the request that is carried out for them now; see
+            `pgnet_trio.server.moving.moving_session`. What it raises, the user is refused with.
+            None where nobody can be sent.
     """
 
     address: str
+    send: Callable[[str], Awaitable[None]] | None = None
 
 
 @attrs.frozen

@@ -253,7 +253,8 @@ class SessionRegistry:
             logger.exception("The session of %s failed, and has ended", session.username)
             self._options.environment.note_failure(error)
         finally:
-            if session.end_reason is not None:
+            # One that has moved is out already, and its user is not.
+            if session.end_reason is not None and not session.has_moved:
                 logger.info("%s is out: %s", session.username, one_line(session.end_reason))
                 if self._sessions.get(session.username) is session:
                     del self._sessions[session.username]

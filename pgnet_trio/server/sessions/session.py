@@ -100,6 +100,7 @@ class Session:
         username: Who it is.
         client: The program that the user has logged in with last.
         end_reason: Why the session ended; None while it lasts.
+        has_moved: Whether it has ended here because it goes on at another server.
         budget: What the user may cost the server.
     """
 
@@ -119,6 +120,7 @@ class Session:
         self.username = username
         self.client = client
         self.end_reason: str | None = None
+        self.has_moved = False
         self.budget = Budget(requests_per_second)
         self._games = games
         self._carry_out = carry_out
@@ -140,6 +142,8 @@ class Session:
         self._superseded_tokens: tuple[bytes, ...] = ()
         # The turns for the session's own task; None while there are none, as in most sessions.
         self._turns: deque[PacketTurn] | None = None
+        # The one that is carried out now.
+        self._current: PacketTurn | None = None
         # Whether it begins with no more of these, because it may move; and what has come since it
         # was packed up, None before.
         self._is_held = False
@@ -420,7 +424,9 @@ class Session:
             with self._scope:
                 await trio.lowlevel.checkpoint()
                 while self._turns and not self._is_held:
-                    await self._do(self._turns.popleft())
+                    self._current = self._turns.popleft()
+                    await self._do(self._current)
+                    self._current = None
                     self._queued_turns -= 1
                     if self._turns:
                         await trio.lowlevel.checkpoint()
@@ -428,7 +434,7 @@ class Session:
             self.end("The session failed.", ReasonCode.SERVER_ERROR)
             raise
         finally:
-            self._scope = None
+            self._scope = self._current = None
             if not self._turns or self.end_reason is not None:
                 self._turns = None
             self._wake_waiting()
@@ -492,6 +498,11 @@ class Session:
         """
         return self._scope is None and self._unanswered == self._queued_turns + waiting
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether no room has to answer anything: the session's own task may have it packed up."""
+        return self._unanswered == self._queued_turns
+
     def next_answer(self) -> trio.Event:
         """Return what is set when something is answered, or the session's own task has ended."""
         if self._answered is None:
@@ -501,7 +512,8 @@ class Session:
     def pack(self) -> PackedSession:
         """Return what another server needs to go on; what comes from now on is kept, and waits.
 
-        It ends with `moved` or `go_on`. Only for a session that `may_move`.
+        It ends with `moved` or `go_on`. Only for a session that `may_move`. A request that the
+        session's own task carries out now is begun with anew at the other server.
         """
         client = self.client
         delivery = client.delivery
@@ -517,7 +529,7 @@ class Session:
             client.address,
             self.budget.limited,
             delivery.export(),
-            tuple(turn.hold() for turn in self._turns or ()),
+            tuple(turn.hold() for turn in self._waiting_turns),
         )
         self.stop()
         return packed
@@ -528,7 +540,13 @@ class Session:
         self._settled = trio.Event()
         # What waits in the room is counted anew where it waits next.
         self._unanswered = self._queued_turns
-        self._unanswered_bytes = sum(turn.size for turn in self._turns or ())
+        self._unanswered_bytes = sum(turn.size for turn in self._waiting_turns)
+
+    @property
+    def _waiting_turns(self) -> list[PacketTurn]:
+        """The requests that the session carries out itself, with the one that it has begun with."""
+        current = [] if self._current is None else [self._current]
+        return [*current, *(self._turns or ())]
 
     def go_on(self) -> None:
         """Go on here after all, with all that has come meanwhile. Idempotent."""
@@ -548,7 +566,8 @@ class Session:
 
         The user stays in their game, which moves too, and nobody hears that they are gone.
         """
-        self.end_reason = reason
+        self.end_reason, self.has_moved = reason, True
+        self._since_packed = None
         self._stop_waiting()
         self._wake_waiting()
         connection, self._connection = self._connection, None
