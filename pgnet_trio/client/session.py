@@ -158,6 +158,8 @@ class ClientSession:
         self._known_key = credentials.verify_server_pubkey
         # Where the server has sent this client; None where it has not.
         self._moved: Moved | None = None
+        # Whether a server has sent this client to another address since the addresses were tried.
+        self._was_sent = False
         # Whether the owner was told that there is no connection.
         self._is_offline = False
         # Whether the server forgot the session, and the next log-in has to tell the owner so.
@@ -231,10 +233,14 @@ class ClientSession:
     async def _get_in(self, task_status: trio.TaskStatus[None]) -> None:
         """Connect for the first time, at one address after the other.
 
+        A server may send this client to one that is gone, until it learns of that. So then all of
+        them are tried again, with pauses as after a drop.
+
         Raises:
             ConnectFailed: The client was let in at none of them.
         """
         failures: list[ConnectFailed] = []
+        give_up_at = trio.current_time() + min(self._reconnect_for, DEFAULT_RECONNECT)
         while True:
             try:
                 await self._try(task_status)
@@ -243,12 +249,19 @@ class ClientSession:
                 raise
             except ConnectFailed as failure:
                 failures.append(failure)
-                if not self._route.has_others:
-                    raise all_of(failures) from failure.__cause__
-                if isinstance(failure, ServerKeyMismatch):
+                is_last = not self._route.has_others
+                if is_last:
+                    error = all_of(failures)
+                    is_final = isinstance(error, ServerKeyMismatch) or not self._was_sent
+                    if is_final or trio.current_time() >= give_up_at:
+                        raise error from failure.__cause__
+                    failures, self._was_sent = [], False
+                elif isinstance(failure, ServerKeyMismatch):
                     self._tell_mismatch(failure, again=False)
                 self._owner.set_status(f"Not yet: {failure}")
-                self._route.go_back()
+            if is_last:
+                await self._pause(give_up_at)
+            self._route.go_back()
 
     async def _move(self, moved: Moved) -> bool:
         """Go on where the server has sent this client, without a pause.
@@ -287,9 +300,7 @@ class ClientSession:
         mismatched_since = math.inf
         is_told = False
         while self.end_reason is None and trio.current_time() < deadline:
-            share = int.from_bytes(self._environment.random_bytes(4)) / 2**32
-            pause = self._backoff.next_pause(share)
-            await trio.sleep_until(min(trio.current_time() + pause, deadline))
+            await self._pause(deadline)
             if trio.current_time() >= deadline:
                 break
             try:
@@ -313,6 +324,12 @@ class ClientSession:
                 return
             self._route.go_back()
         self._end(failure, mismatch)
+
+    async def _pause(self, deadline: float) -> None:
+        """Wait before the next try, until *deadline* at most."""
+        share = int.from_bytes(self._environment.random_bytes(4)) / 2**32
+        pause = self._backoff.next_pause(share)
+        await trio.sleep_until(min(trio.current_time() + pause, deadline))
 
     def _tell_mismatch(self, mismatch: ServerKeyMismatch, *, again: bool) -> None:
         where = str(self._route)
@@ -347,6 +364,7 @@ class ClientSession:
         Raises:
             ConnectFailed: It leads nowhere that the client goes.
         """
+        self._was_sent = True
         self._login_token = moved.login_token or self._login_token
         self._route.follow(moved.address)
         self._owner.set_status(f"Going on at {self._route}...")

@@ -87,7 +87,8 @@ export class Session {
   #isOffline = false;
   // The only key that any of the servers may have; empty where it is not known yet.
   #knownKey;
-  // What went wrong at each address since they were all to be tried, and whether one said "not now".
+  // What went wrong at each address since they were all to be tried, and whether to ask again: one said
+  // "not now", or sent this client to where nobody let it in.
   /** @type {PGNetError[]} */
   #failures = [];
   #isNotNow = false;
@@ -334,6 +335,7 @@ export class Session {
 
   /** @param {Moved} moved */
   #follow({ address, loginToken }) {
+    this.#isNotNow = true;
     if (loginToken.length) this.#loginToken = /** @type {Uint8Array<ArrayBuffer>} */ (loginToken);
     try {
       this.#route.follow(address);
@@ -448,8 +450,8 @@ export class Session {
     const asksAgain = this.#isNotNow;
     this.#failures = [];
     this.#isNotNow = false;
-    if (asksAgain) return false;
     const mismatch = failures.find((each) => each instanceof ServerKeyMismatch);
+    if (asksAgain && !mismatch) return false;
     if (mismatch) this.end(mismatch);
     else if (failures.length === 1 && error instanceof ConnectFailed) this.end(error);
     else this.end(new ConnectFailed(failures.map(({ message }) => message).join("; "), error.code, { cause: error }));

@@ -389,9 +389,36 @@ async def test_log_ins_that_are_sent_around_end(autojump_clock: MockClock) -> No
         nodes.add("a").sends_to = "b"
         nodes.add("b").sends_to = "a"
         with pytest.raises(ConnectFailed, match="from one address to the next 8 times, and then"):
-            async with nodes.client("a"):
+            async with nodes.client("a", reconnect_for=0):
                 pass
         assert len(nodes.log) == MAX_MOVES + 1
+
+
+async def test_a_client_that_is_sent_to_a_node_that_is_gone_asks_again_where_it_belongs(
+    autojump_clock: MockClock,
+) -> None:
+    async with hosting_nodes() as nodes:
+        a, b = nodes.add("a"), nodes.add("b")
+        a.sends_to, b.is_up = "b", False
+        since = trio.current_time()
+        with pytest.raises(ConnectFailed, match="No server was reached at b"):
+            async with nodes.client("a"):
+                pass
+        assert 59 < trio.current_time() - since < 61
+        # The pauses grow.
+        assert 10 < len(nodes.log) < 60
+
+        async def let_the_other_one_take_over() -> None:
+            await trio.sleep(10)
+            a.sends_to = None
+
+        nodes.log.clear()
+        nodes.nursery.start_soon(let_the_other_one_take_over)
+        async with nodes.client("a") as ann:
+            assert ann.status == "Logged in as ann at a, protocol 2."
+            # The password is said once.
+            assert nodes.log[0] == "a password"
+            assert set(nodes.log[1:]) == {"a token"}
 
 
 @pytest.mark.parametrize("pinned", [True, False])
@@ -418,7 +445,7 @@ async def test_no_older_protocol_is_spoken_where_a_client_is_sent(
         older = nodes.network.connector("b", "ann", protocol=1)
         connector.redirected = lambda address: older  # type: ignore[method-assign]
         with pytest.raises(ConnectFailed, match="does not speak protocol 2"):
-            async with Client(connector, username="ann"):
+            async with Client(connector, username="ann", reconnect_for=0):
                 pass
         assert nodes.log == ["a password"]
 

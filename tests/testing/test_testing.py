@@ -20,6 +20,7 @@ from pgnet_trio import (
     Bot,
     Client,
     CodecError,
+    ConnectFailed,
     Disconnected,
     Game,
     Packet,
@@ -158,6 +159,19 @@ async def test_a_server_restarts_from_its_save(
 
 
 # Servers.
+
+
+async def test_servers_have_addresses_in_a_network(autojump_clock: Any) -> None:
+    network = SimulatedNetwork()
+    async with hosting(Counter, network=network) as server:
+        network.addresses["a.example"] = server
+        ways = [network.connector(address, "ann") for address in ("b.example", "a.example")]
+        async with Client(*ways, username="ann", environment=network.environment("ann")) as ann:
+            assert ann.status == "Logged in as ann at a.example, protocol 2."
+        del network.addresses["a.example"]
+        with pytest.raises(ConnectFailed, match=r"reached at b\.example: nobody is there"):
+            async with Client(*ways, username="ann"):
+                pass
 
 
 async def test_who_waits_during_a_crash_is_told(autojump_clock: Any) -> None:

@@ -211,9 +211,25 @@ async def test_a_log_in_at_the_wrong_server_leads_to_the_right_one() -> None:
 async def test_log_ins_that_are_sent_around_end() -> None:
     async with scripted(sending_on("/"), KEY) as server, open_page() as page:
         with pytest.raises(PageError, match="from one address to the next 8 times") as caught:
-            await page.log_in(server.port)
+            await page.log_in(server.port, reconnectFor=0)
         assert caught.value.name == "ConnectFailed"
         assert server.connections == 9
+
+
+async def test_a_page_that_is_sent_to_a_server_that_is_gone_asks_again_where_it_belongs() -> None:
+    async def script(link: Link, number: int) -> None:
+        log_in = await link.receive(1)
+        if number < 3:
+            await link.send([25, NOWHERE, "why", LOGIN_TOKEN])
+        else:
+            assert log_in == [1, "ann", "", "", LOGIN_TOKEN]
+            await link.send(WELCOME)
+            await trio.sleep_forever()
+
+    async with scripted(script, KEY) as server, open_page() as page:
+        await page.log_in(server.port, "ann", "status")
+        assert "Not in yet: the connection was lost." in await page("list", "status")
+        assert server.connections == 4
 
 
 async def test_only_the_key_that_sent_a_page_away_is_taken_there() -> None:
