@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pgnet_trio import Client, Game, Packet, Request, Response, Status
 from pgnet_trio.codec import encode_msgpack
@@ -96,7 +96,7 @@ async def test_the_arguments_of_the_directory() -> None:
             assert (await ask(ann, **wrong)).status == Status.UNEXPECTED
 
 
-async def test_looking_again_and_again_at_much_ends_no_session() -> None:
+async def test_looking_again_and_again_at_much_ends_no_session(autojump_clock: MockClock) -> None:
     # As a release without quotas may have saved them.
     store = full_store(20, {"text": "x" * 60_000})
     async with hosting(Table, store=store) as server, server.client("ann") as ann:

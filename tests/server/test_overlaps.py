@@ -283,7 +283,7 @@ async def test_no_game_is_made_during_the_shutdown(autojump_clock: MockClock) ->
         assert set(server.store.state.games) == {"table 1"}
 
 
-async def test_a_store_that_raises_what_it_likes_costs_no_game() -> None:
+async def test_a_store_that_raises_what_it_likes_costs_no_game(autojump_clock: MockClock) -> None:
     class Away(Nowhere):
         def write(self, changes: Changes) -> None:
             raise ConnectionError("the database is away")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import trio
+from trio.testing import MockClock
 
 from pgnet_trio import Client, Game, Packet, RequestFailed, Response, on
 from pgnet_trio.messages import wall_clock
@@ -132,7 +133,7 @@ async def test_options_have_a_largest_size() -> None:
         assert list(await ann.get_game_dir()) == ["table 1"]
 
 
-async def test_no_limit_at_all() -> None:
+async def test_no_limit_at_all(autojump_clock: MockClock) -> None:
     options = dict.fromkeys(("max_games", "max_games_per_user", "max_options_size"))
     async with (
         hosting(Table, empty_games_expire_after=None, **options) as server,

@@ -445,7 +445,7 @@ async def test_idle_connections_stay_over_sockets(transport: str, socket_clock: 
             ann = socket_client(server, "ann", protocol=protocol)
             ann.on_online = online.append
             async with ann:
-                await trio.sleep(200)
+                await trio.sleep(65)
                 assert ann.online
     assert online == []
 

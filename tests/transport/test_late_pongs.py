@@ -98,7 +98,9 @@ async def connected(
 
 
 @every_library
-async def test_a_pong_comes_once_there_is_room_for_it(library: str) -> None:
+async def test_a_pong_comes_once_there_is_room_for_it(
+    library: str, autojump_clock: MockClock
+) -> None:
     async with connected(library) as (connection, _, peer), trio.open_nursery() as nursery:
         nursery.start_soon(connection.receive)
         for number in range(10):
@@ -113,7 +115,9 @@ async def test_a_pong_comes_once_there_is_room_for_it(library: str) -> None:
 
 
 @every_library
-async def test_hundreds_of_pings_in_one_read_let_others_run_meanwhile(library: str) -> None:
+async def test_hundreds_of_pings_in_one_read_let_others_run_meanwhile(
+    library: str, autojump_clock: MockClock
+) -> None:
     bystander = Bystander()
     async with connected(library) as (connection, _, peer):
         peer.room.set()
@@ -135,7 +139,9 @@ async def test_hundreds_of_pings_in_one_read_let_others_run_meanwhile(library: s
 
 
 @every_library
-async def test_what_is_said_meanwhile_comes_behind_it(library: str) -> None:
+async def test_what_is_said_meanwhile_comes_behind_it(
+    library: str, autojump_clock: MockClock
+) -> None:
     async with connected(library) as (connection, protocol, peer):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(connection.receive)
