@@ -311,7 +311,9 @@ async def receiving(
 
 @pytest.mark.usefixtures("_unhurried")
 @pytest.mark.parametrize("library", ["websockets", "trio-websocket"])
-async def test_plain_messages_are_taken_and_all_others_received_in_order(library: str) -> None:
+async def test_plain_messages_are_taken_and_all_others_received_in_order(
+    library: str, socket_clock: MockClock
+) -> None:
     taken: list[str | bytes] = []
 
     def take(message: str | bytes, _: Round) -> bool:
