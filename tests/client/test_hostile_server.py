@@ -186,6 +186,7 @@ async def grows_its_numbers(send: Send) -> None:
         (grows_its_numbers, f"bytes of a state: expected at most {MAX_STATE_SIZE}, got "),
     ],
 )
+@pytest.mark.no_cover
 async def test_what_no_game_needs_ends_the_session(
     script: Callable[[Send], Awaitable[None]],
     reason: str,

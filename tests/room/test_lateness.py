@@ -151,6 +151,7 @@ async def test_an_update_that_has_not_ended_yet_is_what_keeps_the_next_ones_wait
         assert re.search(r"the longest took 1\.\d\d s\. Do less in update\(\), or set", line)
 
 
+@pytest.mark.no_cover
 async def test_a_hitch_is_no_news(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

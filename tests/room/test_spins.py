@@ -119,6 +119,7 @@ async def test_a_loop_over_calls_that_fail_at_once_is_ended_as_a_crash_of_its_ga
     assert "in Spinning." in caplog.text
 
 
+@pytest.mark.no_cover
 async def test_a_script_that_waits_in_between_goes_on(autojump_clock: MockClock) -> None:
     rounds = 0
 

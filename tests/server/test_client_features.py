@@ -133,6 +133,7 @@ async def come_back_after(seconds: float, client: Client, network: Any) -> bool:
         (1000.0, False, 85, False),
     ],
 )
+@pytest.mark.no_cover
 async def test_a_client_tries_for_as_long_as_the_server_says(
     grace: float,
     told: bool,

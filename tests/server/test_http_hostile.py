@@ -207,6 +207,7 @@ async def test_a_connection_that_asks_no_more_is_closed_in_time(
         assert trio.current_time() - start <= 1.5
 
 
+@pytest.mark.no_cover
 async def test_players_are_served_beside_a_thousand_connections_that_ask_no_more(
     folder: Path, socket_clock: trio.testing.MockClock
 ) -> None:

@@ -188,6 +188,7 @@ async def test_what_was_asked_while_offline_is_asked_then_and_once(
 
 
 @pytest.mark.parametrize("seed", range(6))
+@pytest.mark.no_cover
 async def test_whatever_is_under_way_at_a_drop_happens_once_and_in_order(
     seed: int, autojump_clock: MockClock
 ) -> None:
@@ -230,6 +231,7 @@ async def test_whatever_is_under_way_at_a_drop_happens_once_and_in_order(
 
 
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.no_cover
 async def test_frames_may_break_at_any_point_from_the_handshake_on(
     seed: int, autojump_clock: MockClock
 ) -> None:
@@ -391,6 +393,7 @@ async def test_who_drops_while_joining_is_not_away_in_their_own_eyes(
 
 
 @pytest.mark.parametrize("seed", range(10))
+@pytest.mark.no_cover
 async def test_everybody_knows_who_is_there_whatever_drops(
     seed: int, autojump_clock: MockClock
 ) -> None:

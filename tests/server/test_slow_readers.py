@@ -128,6 +128,7 @@ async def test_who_is_away_keeps_the_seat_whatever_others_say(
 
 
 @pytest.mark.parametrize("fault", ["cut", "stall"])
+@pytest.mark.no_cover
 async def test_one_talker_at_the_default_rate_takes_nobody_s_seat(
     fault: str, autojump_clock: MockClock
 ) -> None:
@@ -321,6 +322,7 @@ async def test_what_a_stalled_client_costs_is_its_limit_and_little_more(
 
 
 @pytest.mark.parametrize("transport", IMPLEMENTATIONS)
+@pytest.mark.no_cover
 async def test_both_sides_may_have_much_to_say_at_once(
     transport: str, socket_clock: MockClock
 ) -> None:

@@ -811,6 +811,7 @@ def writer(path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+@pytest.mark.no_cover
 def test_killed_in_the_middle_of_writes_nothing_acknowledged_is_lost(path: Path) -> None:
     acknowledged = 0
     for lines in (3, 15, 7):

@@ -173,6 +173,7 @@ def test_a_server_of_version_0_1_that_runs_keeps_others_away(path: Path) -> None
     assert list(load(path).users) == ["ann"]
 
 
+@pytest.mark.no_cover
 def test_of_servers_that_start_at_once_one_has_the_new_file(path: Path) -> None:
     processes = [start_holder(path) for _ in range(4)]
     try:

@@ -631,6 +631,7 @@ settings.load_profile("few")
 
 
 @pytest.mark.parametrize(("name", "count"), [("testing", 9), ("properties", 5)])
+@pytest.mark.no_cover
 def test_the_tests_of_the_guides_pass_in_trio_mode(tmp_path: Path, name: str, count: int) -> None:
     page = (ROOT / "docs" / "how-to" / f"{name}.md").read_text("utf-8")
     blocks = [block.text for block in blocks_of(f"{name}.md", page)]

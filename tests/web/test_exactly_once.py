@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 import trio
 
 from pgnet_trio import Game, Packet, Response
@@ -12,7 +13,7 @@ from tests.web.hosting import serving
 from tests.web.node import needs_packages
 from tests.web.page import open_page
 
-pytestmark = needs_packages
+pytestmark = [needs_packages, pytest.mark.no_cover]
 
 CUTS = 60
 
