@@ -563,6 +563,34 @@ async def test_a_shutdown_in_the_middle_saves_the_game(autojump_clock: MockClock
     assert server.store.state.games["table 1"].data == "+"
 
 
+async def test_who_leaves_meanwhile_is_named(autojump_clock: MockClock) -> None:
+    async with hosting_here(Arena) as server, playing(server, "ann", game="table 1"):
+        async with server.client("bob") as bob:
+            await bob.join_game("table 1")
+            async with moving_game(context_of(server), "table 1") as game:
+                bob.disconnect()
+                await trio.sleep(1)
+                assert game.moved(HERE) == {"bob"}
+                await receive_game(context_of(server), game)
+        await context_of(server).sessions.end("bob", "The user has left.", "")
+        await wait_all_tasks_blocked()
+        assert server.games["table 1"].heard == ["bob left"]
+
+
+async def test_a_game_is_received_whole_though_somebody_is_cancelled(
+    autojump_clock: MockClock,
+) -> None:
+    async with hosting_here() as server, playing(server, "ann", game="table 1") as ann:
+        await trio.sleep(1)
+        with trio.CancelScope() as scope:
+            async with moving_game(context_of(server), "table 1") as game:
+                game.moved(HERE)
+                scope.cancel()
+                await receive_game(context_of(server), game)
+        await ann.call(Add(1))
+        assert game_of(server).heard == ["ann joined", ("ann", 1)]
+
+
 async def test_a_wrong_address_changes_nothing(autojump_clock: MockClock) -> None:
     async with hosting_here(Table) as server, playing(server, "ann", game="table 1") as ann:
         with pytest.raises(ValueError, match="expected one of a server"):
