@@ -86,7 +86,7 @@ def _take(
             return 0.0
         else:
             raise ProtocolError(f"expected a request, got {type(event).__name__}")
-    if session.is_packed:
+    if not session.is_open:
         # What comes is kept until the session has moved, or not; it must not become much.
         delay = max(delay, PACKED_PAUSE)
     delivery = session.client.delivery

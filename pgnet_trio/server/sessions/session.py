@@ -101,6 +101,7 @@ class Session:
         client: The program that the user has logged in with last.
         end_reason: Why the session ended; None while it lasts.
         has_moved: Whether it has ended here because it goes on at another server.
+        is_open: Whether it begins with what comes: it is neither over nor packed up.
         budget: What the user may cost the server.
     """
 
@@ -121,6 +122,7 @@ class Session:
         self.client = client
         self.end_reason: str | None = None
         self.has_moved = False
+        self.is_open = True
         self.budget = Budget(requests_per_second)
         self._games = games
         self._carry_out = carry_out
@@ -285,10 +287,8 @@ class Session:
             asked: The request.
             round: The round of reading that it came in: a game that is idle answers it at once.
         """
-        if self.end_reason is not None:
-            return
-        if self._since_packed is not None:
-            self._since_packed.append(asked)
+        if not self.is_open:
+            self._keep(asked)
             return
         packet = asked.packet
         packet.username = self.username
@@ -312,10 +312,8 @@ class Session:
 
     def answer_question(self, answered: QuestionAnswered) -> None:
         """Take the answer to a question in. Never waits."""
-        if self.end_reason is not None:
-            return
-        if self._since_packed is not None:
-            self._since_packed.append(answered)
+        if not self.is_open:
+            self._keep(answered)
             return
         self._unanswered += 1
         self._unanswered_bytes += answered.size
@@ -456,7 +454,7 @@ class Session:
         """
         if self.end_reason is not None:
             return
-        self.end_reason = reason
+        self.end_reason, self.is_open = reason, False
         self._since_packed = None
         self._stop_waiting()
         self._wake_waiting()
@@ -536,6 +534,7 @@ class Session:
 
     def stop(self) -> None:
         """Keep what comes from now on, and let it wait, until `moved`, `go_on` or the end."""
+        self.is_open = False
         self._since_packed = []
         self._settled = trio.Event()
         # What waits in the room is counted anew where it waits next.
@@ -552,6 +551,7 @@ class Session:
         """Go on here after all, with all that has come meanwhile. Idempotent."""
         self._is_held = False
         came, self._since_packed = self._since_packed, None
+        self.is_open = self.end_reason is None
         self._settle()
         for each in came or ():
             if isinstance(each, QuestionAnswered):
@@ -566,7 +566,7 @@ class Session:
 
         The user stays in their game, which moves too, and nobody hears that they are gone.
         """
-        self.end_reason, self.has_moved = reason, True
+        self.end_reason, self.has_moved, self.is_open = reason, True, False
         self._since_packed = None
         self._stop_waiting()
         self._wake_waiting()
@@ -612,6 +612,11 @@ class Session:
         self._unanswered += 1
         self._unanswered_bytes += turn.size
         return turn
+
+    def _keep(self, asked: RequestReceived | QuestionAnswered) -> None:
+        """Keep what comes while it is not known whether the session moves; forget it at the end."""
+        if self._since_packed is not None:
+            self._since_packed.append(asked)
 
     def _settle(self) -> None:
         settled, self._settled = self._settled, None
