@@ -234,7 +234,9 @@ class _Message:
 
 
 # Converters run when an instance is made and not at each assignment, because assignments have to be
-# cheap. The codec checks all types anyway when the instance is sent.
+# cheap. The codec checks all types anyway when the instance is sent. Both classes have an
+# ``__init__`` that does what attrs would, without a call for each converter: there is a packet and
+# a response for each request. A subclass gets the one that attrs makes.
 @_formats_its_time_late
 @attrs.define(on_setattr=attrs.setters.NO_OP)
 class Packet(_Message):
@@ -251,6 +253,18 @@ class Packet(_Message):
     payload: dict[str, Any] = attrs.field(factory=dict, converter=_payload_or_empty, repr=False)
     created_on: str | None = attrs.field(default=None, converter=_time_or_now)
     username: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        payload: dict[str, Any] | None = None,
+        created_on: str | None = None,
+        username: str | None = None,
+    ) -> None:
+        self.message = message
+        self.payload = {} if payload is None else payload
+        self._held_time = _time_or_now(created_on)
+        self.username = username
 
     def serialize(self) -> str:
         """Return the JSON text that goes over the wire.
@@ -300,6 +314,22 @@ class Response(_Message):
     created_on: str | None = attrs.field(default=None, converter=_time_or_now)
     disconnecting: bool = False
     game: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        payload: dict[str, Any] | None = None,
+        status: int = Status.OK,
+        created_on: str | None = None,
+        disconnecting: bool = False,
+        game: str | None = None,
+    ) -> None:
+        self.message = message
+        self.payload = {} if payload is None else payload
+        self.status = status if type(status) is Status else _named_status(status)
+        self._held_time = _time_or_now(created_on)
+        self.disconnecting = disconnecting
+        self.game = game
 
     @property
     def code(self) -> str:
