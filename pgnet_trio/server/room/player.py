@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
+import msgspec
 import trio
 
 from pgnet_trio.codec import Packed, decode_msgpack, decode_plain, encode_plain
@@ -161,8 +162,8 @@ class Player(Protocol):
         """Write what waits, as far as the connection has room."""
 
 
-@attrs.define(eq=False)
-class PacketTurn:
+# A Struct, because there is one for each packet: msgspec makes it in C.
+class PacketTurn(msgspec.Struct, eq=False):
     """A packet that waits for the game, and the way back for its answer.
 
     Attributes:
