@@ -48,8 +48,8 @@ class WireProtocol(Protocol[EventT_co]):
         """Whether it is known that the latest message took all that waited, as `waiting` says."""
 
     @property
-    def control_waits(self) -> bool:
-        """Whether something waits that this side has to say for itself, such as a pong."""
+    def control(self) -> Sequence[object]:
+        """What this side has to say for itself, such as a pong; empty for nothing."""
 
     @property
     def private(self) -> bool:
@@ -301,7 +301,7 @@ class Connection(Generic[EventT]):
             events = self._protocol.receive(message)
             pause = take(events, round) if events else 0.0
             self._pause = pause if self._pace is None else max(pause, self._pace())
-            if not (self._pause or self._protocol.control_waits):
+            if not (self._pause or self._protocol.control):
                 return True
         except BaseException as error:
             # For the task in `receive`: the one that reads the sockets has no part in this.

@@ -260,7 +260,7 @@ async def converse(server: HostedServer, username: str, reason: str, *, log_in: 
             protocol.receive(await transport.receive())
         else:
             # The log-in would follow the hello in one frame.
-            protocol._control = protocol._control[:1]
+            protocol.control = protocol.control[:1]
         protocol.goodbye(reason)
         await flush(transport, protocol)
         await wait_all_tasks_blocked()

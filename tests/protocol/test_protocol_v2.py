@@ -828,7 +828,7 @@ def test_a_client_takes_what_its_table_says(encrypted: bool, state: State, kind:
 def test_a_handshake_carries_a_hello_or_a_refusal_and_nothing_else(kind: type) -> None:
     client, server = make_client(), make_server()
     # What stands in the handshake's second message is this, in the place of the hello.
-    server._control[:] = [msgpack(FROM_SERVER[kind])]
+    server.control[:] = [msgpack(FROM_SERVER[kind])]
     server.receive(take(client))
     after = CLIENT_TRANSITIONS[State.HELLO].get(kind)
     if after is None:

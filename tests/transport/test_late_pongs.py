@@ -64,7 +64,7 @@ class Saying:
 
     closing = False
     private = False
-    control_waits = False
+    control = ()
     emptied = False
 
     def __init__(self) -> None:

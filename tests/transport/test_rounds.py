@@ -431,8 +431,8 @@ class Words:
         return False
 
     @property
-    def control_waits(self) -> bool:
-        return b"pong" in self.answers
+    def control(self) -> list[bytes]:
+        return [answer for answer in self.answers if answer == b"pong"]
 
     def receive(self, message: str | bytes) -> list[bytes]:
         assert isinstance(message, bytes)

@@ -102,7 +102,7 @@ class Pinged:
     closing = False
     private = False
     waiting = False
-    control_waits = False
+    control = ()
     emptied = False
 
     def __init__(self) -> None:

@@ -70,9 +70,9 @@ class Endpoint:
         return False
 
     @property
-    def control_waits(self) -> bool:
-        """False: this protocol says nothing beside answers."""
-        return False
+    def control(self) -> tuple[()]:
+        """Empty: this protocol says nothing beside answers."""
+        return ()
 
     @property
     def private(self) -> bool:

@@ -201,24 +201,24 @@ class ClientProtocol(Endpoint):
         """Ask for the whole state, because a patch does not fit the state that the client has."""
         self._delivery.state_version = 0
         if self._state is OPEN:
-            self._control.append(wire.encode(wire.FullStateRequestEnvelope()))
+            self.control.append(wire.encode(wire.FullStateRequestEnvelope()))
 
     def _log_in_or_resume(self) -> None:
         if self._token:
             proof = prove(self._token, self.handshake_hash)
             received = self._delivery.received
-            self._control.append(wire.encode(wire.ResumeEnvelope(self._username, proof, received)))
+            self.control.append(wire.encode(wire.ResumeEnvelope(self._username, proof, received)))
         else:
             self._queue_log_in()
 
     def _queue_log_in(self) -> None:
         # Before the server's hello, which is where nothing is encrypted, no feature is in use.
         if self._login_token and TOKEN in self._features:
-            self._control.append(wire.encode_token_log_in(self._username, self._login_token))
+            self.control.append(wire.encode_token_log_in(self._username, self._login_token))
             self._login_token = b""
             self._state = State.RECOGNITION
         else:
-            self._control.append(self._login_envelope)
+            self.control.append(self._login_envelope)
 
     def _decode(self, plaintext: bytes) -> list[Any]:
         return wire.read_from_server(plaintext)

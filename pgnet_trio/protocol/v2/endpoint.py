@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Endpoint"]
 
-ARRAY_OF_ONE = wire.array_head(1)
-
 
 class Endpoint(ABC):
     """One end of a connection: its state, its encryption, and the envelopes that are its own.
@@ -41,12 +39,12 @@ class Endpoint(ABC):
     The envelopes of the session are not here: a delivery keeps them, and outlives the connection.
 
     Attributes:
+        control: The envelopes of this side's own that wait, such as a pong.
         emptied: Whether it is known that the latest message took all that waited.
     """
 
     __slots__ = (
         "_cipher",
-        "_control",
         "_features",
         "_frame_room",
         "_goodbye",
@@ -56,6 +54,7 @@ class Endpoint(ABC):
         "_owes_pong",
         "_peer_limit",
         "_state",
+        "control",
         "emptied",
     )
 
@@ -77,7 +76,7 @@ class Endpoint(ABC):
         # What this side names in its hello; None where the subprotocol has no features.
         self._named_features = features if subprotocol == SUBPROTOCOL_2_1 else None
         self._features: frozenset[str] = frozenset()
-        self._control = [wire.encode_hello(max_frame_size, self._named_features)]
+        self.control = [wire.encode_hello(max_frame_size, self._named_features)]
         self._goodbye: bytes | None = None
         self._peer_limit: int | None = None
         # How many bytes of envelopes go into one frame.
@@ -104,11 +103,6 @@ class Endpoint(ABC):
     def waiting(self) -> bool:
         """Whether there may be something to send, or the connection is to be closed."""
         return True
-
-    @property
-    def control_waits(self) -> bool:
-        """Whether something waits that this side has to say for itself, such as a pong."""
-        return bool(self._control)
 
     @property
     def private(self) -> bool:
@@ -138,7 +132,7 @@ class Endpoint(ABC):
         """
         if self._state is HANDSHAKE or self._state is CLOSED:
             return False
-        self._control.append(wire.PING)
+        self.control.append(wire.PING)
         return True
 
     def goodbye(self, reason: str, code: str = "") -> None:
@@ -161,7 +155,7 @@ class Endpoint(ABC):
             return self._handshake_messages.pop(0)
         if self._cipher is None and self._handshake is not None:
             return None
-        size, control = self._frame_room, self._control
+        size, control = self._frame_room, self.control
         if control:
             room = size - sum(map(len, control))
             out = [*control, *self._take_from_delivery(room, joining=True)]
@@ -173,9 +167,7 @@ class Endpoint(ABC):
             if self._goodbye is None:
                 return None
             out, self._goodbye = [self._goodbye], None
-        plaintext = (
-            ARRAY_OF_ONE + out[0] if len(out) == 1 else wire.array_head(len(out)) + b"".join(out)
-        )
+        plaintext = wire.frame_of(out)
         return plaintext if self._cipher is None else self._cipher.encrypt_frame(plaintext)
 
     @abstractmethod
@@ -277,8 +269,8 @@ class Endpoint(ABC):
         this side with pings does not make the queue grow.
         """
         self._owes_pong = False
-        if wire.PONG not in self._control:
-            self._control.append(wire.PONG)
+        if wire.PONG not in self.control:
+            self.control.append(wire.PONG)
 
     def _end_session(self, error: ProtocolError | CodecError) -> ProtocolError:
         """Say goodbye to a peer that broke the rules; return the error to raise."""
@@ -290,5 +282,5 @@ class Endpoint(ABC):
         """Close without another word; the session, if there is one, goes on elsewhere."""
         self._state = CLOSED
         self._goodbye = None
-        self._control.clear()
+        self.control.clear()
         self._handshake_messages.clear()

@@ -79,6 +79,7 @@ __all__ = [
     "encode_state",
     "encode_token_log_in",
     "encode_welcome",
+    "frame_of",
     "is_presence",
     "numbered",
     "read_from_client",
@@ -474,6 +475,14 @@ def array_head(count: int) -> bytes:
 
 
 _SHORT_HEADS = [bytes((0x90 | count,)) for count in range(16)]
+_ARRAY_OF_ONE = _SHORT_HEADS[1]
+
+
+def frame_of(envelopes: list[bytes]) -> bytes:
+    """Return the array of encoded envelopes, one at least, that a frame is before encryption."""
+    if len(envelopes) == 1:
+        return _ARRAY_OF_ONE + envelopes[0]
+    return array_head(len(envelopes)) + b"".join(envelopes)
 
 
 def numbered(body: bytes, id: int) -> bytes:

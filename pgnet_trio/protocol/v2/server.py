@@ -23,7 +23,8 @@ from pgnet_trio.protocol.events import (
     weigh,
 )
 from pgnet_trio.protocol.v2 import envelopes as wire
-from pgnet_trio.protocol.v2.endpoint import ARRAY_OF_ONE, Endpoint
+from pgnet_trio.protocol.v2.endpoint import Endpoint
+from pgnet_trio.protocol.v2.envelopes import Acknowledgement, ShallowRequest
 from pgnet_trio.protocol.v2.features import FEATURES, GRACE, MOVED, RESTART, TOKEN
 from pgnet_trio.protocol.v2.states import (
     CLOSED,
@@ -49,7 +50,7 @@ _REPEATABLE = frozenset({wire.Ping, wire.Pong, wire.FullStateRequestEnvelope})
 
 # What the parser has checked already comes where the same envelope may come unchecked.
 _CHECKED: dict[type, type] = {
-    wire.ShallowRequest: wire.RequestEnvelope,
+    ShallowRequest: wire.RequestEnvelope,
     wire.ShallowAnswer: wire.AnswerEnvelope,
 }
 
@@ -115,33 +116,28 @@ class ServerProtocol(Endpoint):
             return []
         events: list[ServerEvent] = []
         before: type | None = None
+        # None unless the session is open. Only `_handle` changes that.
+        delivery = self._delivery if self._state is OPEN else None
         try:
             envelopes = self._read(message)
-            if self._state is OPEN and len(message) <= FEW_BYTES and envelopes:
-                usual = self._take_usual(envelopes)
-                if usual is not None:
-                    return usual
             for envelope in envelopes:
                 kind = type(envelope)
                 # As in `_handle`, for the two kinds that come most often: the table of transitions
-                # allows both of them in this state.
-                if self._state is OPEN and (delivery := self._delivery) is not None:
-                    if kind is wire.ShallowRequest:
-                        id = envelope.id
-                        delivery.take_request(id, envelope.quiet)
-                        packet = Packet(envelope.message, envelope.payload, envelope.created_on)
-                        events.append(RequestReceived(id, packet, envelope.quiet))
-                        continue
-                    if kind is wire.Acknowledgement:
-                        delivery.acknowledge(envelope.received)
-                        continue
+                # allows both of them in an open session.
+                if kind is ShallowRequest and delivery is not None:
+                    id, quiet = envelope.id, envelope.quiet
+                    delivery.take_request(id, quiet)
+                    packet = Packet(envelope.message, envelope.payload, envelope.created_on)
+                    events.append(RequestReceived(id, packet, quiet))
+                elif kind is Acknowledgement and delivery is not None:
+                    delivery.acknowledge(envelope.received)
                 # A second one in a row changes nothing, and may come wherever the first one may.
-                if kind is before and kind in _REPEATABLE:
-                    continue
-                before = kind
-                event = self._handle(envelope)
-                if event is not None:
-                    events.append(event)
+                elif kind is not before or kind not in _REPEATABLE:
+                    before = kind
+                    event = self._handle(envelope)
+                    delivery = self._delivery if self._state is OPEN else None
+                    if event is not None:
+                        events.append(event)
             if len(message) > FEW_BYTES:
                 for weighed in events:
                     if isinstance(weighed, RequestReceived | QuestionAnswered):
@@ -221,13 +217,13 @@ class ServerProtocol(Endpoint):
             code: The same for programs, which the client is told if it knows codes.
         """
         if self._state is State.VERDICT:
-            self._control.append(wire.encode_session_gone(reason, self._known(code)))
+            self.control.append(wire.encode_session_gone(reason, self._known(code)))
             self._state = State.LOG_IN
 
     def refuse(self, reason: str, code: str = "") -> None:
         """Tell the client that it is not let in, and close; the arguments are as above."""
         if self._state is not CLOSED:
-            self._control.append(wire.encode_refusal(reason, self._known(code)))
+            self.control.append(wire.encode_refusal(reason, self._known(code)))
             self._state = CLOSED
 
     def restart(self, reason: str) -> None:
@@ -285,7 +281,7 @@ class ServerProtocol(Endpoint):
     def _open(self, delivery: ServerDelivery, envelope: bytes) -> None:
         if self._state is not State.VERDICT:
             return
-        self._control.append(envelope)
+        self.control.append(envelope)
         self._state = OPEN
         delivery.max_envelope_size = self.max_envelope_size
         self._delivery = delivery
@@ -296,7 +292,7 @@ class ServerProtocol(Endpoint):
         delivery = self._delivery
         if self._state is not OPEN or delivery is None:
             return True
-        return bool(self._control) or delivery.waiting
+        return bool(self.control) or delivery.waiting
 
     def _take_from_delivery(self, size: int, *, joining: bool) -> list[bytes]:
         delivery = self._delivery
@@ -305,16 +301,11 @@ class ServerProtocol(Endpoint):
     def next_message(self) -> bytes | None:
         """Return the next message to write, or None; see `Endpoint.next_message`."""
         delivery = self._delivery
-        if self._state is OPEN and delivery is not None and not self._control:
+        if self._state is OPEN and delivery is not None and not self.control:
             # The short way: nothing waits but what the session has to say, and all of that fits.
-            out = delivery.take_all(self._frame_room)
-            if out:
+            plaintext = delivery.take_all(self._frame_room)
+            if plaintext:
                 self.emptied = True
-                plaintext = (
-                    ARRAY_OF_ONE + out[0]
-                    if len(out) == 1
-                    else wire.array_head(len(out)) + b"".join(out)
-                )
                 cipher = self._cipher
                 return plaintext if cipher is None else cipher.encrypt_frame(plaintext)
         self.emptied = False
@@ -325,30 +316,6 @@ class ServerProtocol(Endpoint):
             self._delivery = None
         return message
 
-    def _take_usual(self, envelopes: list[Any]) -> list[ServerEvent] | None:
-        """Take requests in on the short way; return None, with nothing changed, for the other one.
-
-        It is for requests, and for an acknowledgement with requests behind it. The parser has
-        checked their payloads, and the table of transitions allows both kinds in this state.
-        """
-        delivery = self._delivery
-        if delivery is None:
-            return None
-        first = envelopes[0]
-        if type(first) is wire.Acknowledgement:
-            received, requests = first.received, envelopes[1:]
-        else:
-            received, requests = None, envelopes
-        events: list[ServerEvent] = []
-        for request in requests:
-            if type(request) is not wire.ShallowRequest:
-                return None
-            packet = Packet(request.message, request.payload, request.created_on)
-            events.append(RequestReceived(request.id, packet, request.quiet))
-        if not events or not delivery.take_requests(requests, received):
-            return None
-        return events
-
     def _shake_hands(self, message: str | bytes) -> None:
         handshake = self._handshake
         assert handshake is not None
@@ -357,7 +324,7 @@ class ServerProtocol(Endpoint):
                 raise ProtocolError("expected a binary message, got a text")
             if handshake.read(message):
                 raise ProtocolError("something came with the first message, where all can read it")
-            hello = wire.array_head(1) + self._control.pop()
+            hello = wire.array_head(1) + self.control.pop()
             self._handshake_messages.append(handshake.write(hello))
         except (CryptoError, ProtocolError) as error:
             self._close_silently()
@@ -374,7 +341,7 @@ class ServerProtocol(Endpoint):
             nested = _check(envelope.payload)
             packet = Packet(envelope.message, envelope.payload, envelope.created_on)
             return RequestReceived(envelope.id, packet, envelope.quiet, cost=cost_of(nested))
-        if kind is wire.Acknowledgement:
+        if kind is Acknowledgement:
             assert self._delivery is not None
             self._delivery.acknowledge(envelope.received)
         elif kind is wire.Ping:

@@ -25,6 +25,7 @@ from pgnet_trio.protocol.v2.envelopes import (
     encode_patch,
     encode_response,
     encode_state,
+    frame_of,
     is_presence,
 )
 from pgnet_trio.protocol.v2.features import COLUMNS, LOST
@@ -41,10 +42,7 @@ from pgnet_trio.protocol.v2.packed_delivery import PackedDelivery
 from pgnet_trio.protocol.v2.states import ACKNOWLEDGE_AFTER, MAX_ENVELOPE_SIZE, WINDOW
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pgnet_trio.messages import Response
-    from pgnet_trio.protocol.v2.envelopes import ShallowRequest
 
 __all__ = ["DeliveryOverflow", "ServerDelivery", "Snapshot"]
 
@@ -127,7 +125,7 @@ class ServerDelivery:
         self.max_envelope_size: int | None = None
         self._max_messages = math.inf if max_messages is None else max_messages
         self._max_bytes = math.inf if max_bytes is None else max_bytes
-        self._window = window
+        self._window = math.inf if window is None else window
         # The envelopes that are not acknowledged, and what each is. Two lists take less memory
         # than one of pairs, and than a deque, which is big even while nothing is in it.
         self._entries: list[bytes] = []
@@ -250,7 +248,7 @@ class ServerDelivery:
         if id != self.last_request + 1:
             raise ProtocolError(f"expected request {self.last_request + 1}, got request {id}")
         waiting = self._unsettled
-        if self._window is not None and waiting and id - next(iter(waiting)) >= self._window:
+        if waiting and id - next(iter(waiting)) >= self._window:
             raise ProtocolError(
                 f"request {id} came while {next(iter(waiting))} is not settled; "
                 f"at most {self._window} may be under way"
@@ -259,38 +257,6 @@ class ServerDelivery:
         waiting[id] = None
         if quiet:
             self._quiet[id] = False
-
-    def take_requests(self, requests: Sequence[ShallowRequest], received: int | None) -> bool:
-        """Record requests, and the acknowledgement before them, where no rule is broken.
-
-        Args:
-            requests: The requests, one at least.
-            received: How many counted envelopes the client has; None for no acknowledgement.
-
-        Returns:
-            Whether it was done. If not, nothing was, and `take_request` says why.
-
-        Raises:
-            ProtocolError: The client cannot have received that many.
-        """
-        id = self.last_request
-        unsettled = self._unsettled
-        # As if nothing were acknowledged: this may leave it to the others, and lets nothing pass.
-        oldest = next(iter(unsettled), id + 1)
-        for request in requests:
-            id += 1
-            if request.id != id:
-                return False
-        if self._window is not None and id - oldest >= self._window:
-            return False
-        if received is not None and received != self._acknowledged:
-            self.acknowledge(received)
-        for request in requests:
-            unsettled[request.id] = None
-            if request.quiet:
-                self._quiet[request.id] = False
-        self.last_request = id
-        return True
 
     def respond(self, id: int, response: Response) -> None:
         """Queue the response to a request.
@@ -452,12 +418,13 @@ class ServerDelivery:
                 f"{self._acknowledged + self._sent}, got {received}"
             )
         entries, kinds = self._entries, self._kinds
-        for kind in kinds[:count]:
+        everything = count == len(entries)
+        for kind in kinds if everything else kinds[:count]:
             if kind > 0:
                 del self._unsettled[kind]
             elif kind <= LOST_PUSH:
                 self._stand_ins -= 1
-        if count == len(entries):
+        if everything:
             self._bytes = 0
             entries.clear()
             kinds.clear()
@@ -483,34 +450,35 @@ class ServerDelivery:
         self._shown = self._too_long = None
         self._carried_out_is_news = self._carried_out > 0
 
-    def take_all(self, size: int) -> list[bytes]:
+    def take_all(self, size: int) -> bytes:
         """Return all that waits, as `take` does, where it is the usual: one state, or envelopes.
 
         Args:
             size: How many bytes the frame has room for.
 
         Returns:
-            The envelopes; none, and then nothing was taken, where only `take` can say what is next.
+            The envelopes as an array. Empty where only `take` can say what is next; then nothing
+            was taken.
         """
         entries, sent = self._entries, self._sent
         if self._stand_ins:
-            return []
+            return b""
         if self._snapshot is self._shown:
             out = entries[sent:]
-            if len(out) > 1 and sum(map(len, out)) > size:
-                return []
+            if not out or (len(out) > 1 and sum(map(len, out)) > size):
+                return b""
             self._sent = len(entries)
         elif sent == len(entries) and self._state_waits:
             envelope = self._next_state()
             if envelope is None:
-                return []
+                return b""
             self._note_shown(sent)
             out = [envelope]
         else:
-            return []
-        if out and (self._settled or self._carried_out_is_news):
+            return b""
+        if self._settled or self._carried_out_is_news:
             out.append(self._acknowledgement())
-        return out
+        return frame_of(out)
 
     def take(self, size: int, *, joining: bool = False) -> list[bytes]:
         """Return the next envelopes to send, at most *size* bytes of them.
