@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from pgnet_trio.transport.readiness import Readiness
+from pgnet_trio.transport.readiness import LONG_READ_SIZE, READ_SIZE, Readiness
 from pgnet_trio.transport.rounds import (
     MOST_ROOMS,
     MOST_SOCKETS,
@@ -28,6 +28,7 @@ from pgnet_trio.transport.rounds import (
     Round,
     are_on,
 )
+from pgnet_trio.transport.streams import broken
 
 assert not TYPE_CHECKING or sys.platform == "linux"
 
@@ -218,12 +219,31 @@ class _Watched(Readiness):
         # A task that does not wait, because it was cancelled, say, reads for itself.
         if self._task is None or not self.may_read:
             return False
-        if self.read_now is None or not self.read_now(round):
-            # Nobody knows what that task is going to do with it.
-            round.delay = 0.0
-            self.wake_reader()
-            return False
-        return self.may_read
+        take = self.take_data
+        if take is not None:
+            try:
+                # As `read_once`, without a call for each message.
+                size = self._read_size
+                try:
+                    data = self._socket.recv(size)
+                except BlockingIOError:
+                    self.may_read = self.ended
+                    return self.may_read
+                except OSError as exc:
+                    raise broken(exc) from exc
+                if len(data) < size:
+                    self.may_read = self.ended
+                self._read_size = READ_SIZE if len(data) < READ_SIZE else LONG_READ_SIZE
+                if data and not (data := take(data, round)):
+                    return self.may_read
+                self.left = data
+            except BaseException as exc:
+                # For the task that reads: here it would end the reading of all sockets.
+                self.left = exc
+        # Nobody knows what that task is going to do with it.
+        round.delay = 0.0
+        self.wake_reader()
+        return False
 
     def leave_to_trio(self) -> None:
         """Let Trio itself wait from now on, because the set has ended."""

@@ -151,7 +151,7 @@ def take_plain(
     return start
 
 
-def only_message(data: bytes, *, limit: int | None, unmask: Mask) -> str | bytes | None:
+def only_message(data: bytes, limit: int | None, unmask: Mask) -> str | bytes | None:
     """Return the message that `data` is, where it is one plain frame of a client and no more.
 
     As nearly all that is read at once from a client. For everything else the answer is None, and
@@ -163,19 +163,21 @@ def only_message(data: bytes, *, limit: int | None, unmask: Mask) -> str | bytes
         unmask: Takes the mask off.
     """
     size = len(data)
-    if size < 6 or data[0] not in _PLAIN:
+    if size < 6:
         return None
-    length = data[1] - 0x80
-    if length == size - 6 and length < 126:
+    # The bit of the mask is set, so that a length below 126 is this byte less 128.
+    length = data[1]
+    if length == size + 122 and length < 254:
         start = 6
-    elif length == 126 and 126 <= size - 8 == data[2] << 8 | data[3]:
+    elif length == 254 and 134 <= size == (data[2] << 8 | data[3]) + 8:
         start = 8
     else:
         return None
-    if limit is not None and size - start > limit:
+    first = data[0]
+    if first not in _PLAIN or (limit is not None and size - start > limit):
         return None
     content = unmask(data[start:], data[start - 4 : start])
-    if data[0] == FINAL_BINARY:
+    if first == FINAL_BINARY:
         return content
     try:
         return content.decode()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from pgnet_trio.transport.readiness import LONG_READ_SIZE
 from pgnet_trio.transport.rules import CLOSED_HERE
 from pgnet_trio.transport.streams import (
     broken,
@@ -30,7 +31,7 @@ else:
     watch = Readiness
 
 if TYPE_CHECKING:
-    from pgnet_trio.transport.rounds import Round, TakeData
+    from pgnet_trio.transport.rounds import TakeData
 
 __all__ = [
     "BytePipe",
@@ -38,17 +39,6 @@ __all__ = [
     "StreamPipe",
     "open_pipe",
 ]
-
-_READ_SIZE = 4096
-"""Bytes to ask for where little is expected, which is nearly always.
-
-Python allocates as many bytes as it asks for, and then shrinks the object in place: with more, the
-heap gets full of holes.
-"""
-
-_LONG_READ_SIZE = 65536
-"""Bytes to ask for in the middle of something long."""
-
 
 class BytePipe(ABC):
     """Bytes both ways. One task reads. Writing never waits: the pipe keeps what does not go out.
@@ -132,11 +122,7 @@ class SocketPipe(BytePipe):
         self._socket = source
         source.setblocking(False)
         self._readiness = watch(self._socket)
-        self._readiness.read_now = self._read_now
-        self._read_size = _READ_SIZE
         self._unsent: memoryview | None = None
-        # What a round of reading has left to the task that reads: bytes, or an error to raise.
-        self._left: bytes | BaseException | None = None
         self._interrupts = 0
         self._flushing = 0
         self._closed = False
@@ -146,22 +132,31 @@ class SocketPipe(BytePipe):
         """Whether bytes wait inside the pipe to be sent."""
         return self._unsent is not None
 
+    @property
+    def take_data(self) -> TakeData | None:
+        """What takes bytes in rounds of reading; see `BytePipe`."""
+        return self._readiness.take_data
+
+    @take_data.setter
+    def take_data(self, take: TakeData | None) -> None:
+        self._readiness.take_data = take
+
     async def read(self) -> bytes:
         """Wait for bytes; see `BytePipe.read`."""
-        interrupts = self._interrupts
+        interrupts, readiness = self._interrupts, self._readiness
         while True:
             if self._closed:
                 raise trio.ClosedResourceError(CLOSED_HERE)
-            if self._left is None:
-                await self._readiness.wait()
+            if readiness.left is None:
+                await readiness.wait()
             else:
                 await trio.lowlevel.checkpoint()
             if self._interrupts != interrupts:
                 raise trio.ClosedResourceError(CLOSED_HERE)
-            left, self._left = self._left, None
+            left, readiness.left = readiness.left, None
             if isinstance(left, BaseException):
                 raise left
-            data = self._read_once() if left is None else left
+            data = readiness.read_once() if left is None else left
             if data is not None:
                 return data
 
@@ -217,50 +212,9 @@ class SocketPipe(BytePipe):
         if not self._closed:
             self._closed = True
             self._readiness.close()
-            # They hold each other: without this the garbage collector would have to find them.
-            self._readiness.read_now = None
+            # It holds those above, who hold it: or the garbage collector would have to find them.
+            self._readiness.take_data = None
             self._socket.close()
-
-    def _read_once(self) -> bytes | None:
-        """Return what has come, empty at the end; None where nothing has."""
-        size = self._read_size
-        try:
-            data = self._socket.recv(size)
-        except BlockingIOError:
-            self._readiness.drained()
-            return None
-        except OSError as exc:
-            raise broken(exc) from exc
-        if len(data) < size:
-            self._readiness.drained()
-        self._read_size = _READ_SIZE if len(data) < _READ_SIZE else _LONG_READ_SIZE
-        return data
-
-    def _read_now(self, round: Round) -> bool:
-        """Read in a round, for the task in `read`; return whether that task may wait on."""
-        take = self.take_data
-        if take is None:
-            return False
-        size = self._read_size
-        try:
-            # As `_read_once`, without a call for each message.
-            try:
-                data = self._socket.recv(size)
-            except BlockingIOError:
-                self._readiness.drained()
-                return True
-            except OSError as exc:
-                raise broken(exc) from exc
-            if len(data) < size:
-                self._readiness.drained()
-            self._read_size = _READ_SIZE if len(data) < _READ_SIZE else _LONG_READ_SIZE
-            if data and not (data := take(data, round)):
-                return True
-            self._left = data
-        except BaseException as exc:
-            # For the task that reads: here it would end the reading of all sockets.
-            self._left = exc
-        return False
 
     def _send_unsent(self) -> bool:
         if self._unsent is not None:
@@ -329,7 +283,7 @@ class StreamPipe(BytePipe):
         self._read_ended = read_ended = trio.Event()
         try:
             with trio.CancelScope() as self._reading:
-                return bytes(await self._stream.receive_some(_LONG_READ_SIZE))
+                return bytes(await self._stream.receive_some(LONG_READ_SIZE))
         except trio.BrokenResourceError as exc:
             raise broken(exc) from exc
         finally:

@@ -312,7 +312,7 @@ class WebSocketTransport(Transport):
         if watch.between_messages:
             limit = watch.max_message_size
             if unmask is not None:
-                message = only_message(data, limit=limit, unmask=unmask)
+                message = only_message(data, limit, unmask)
                 if message is not None:
                     self._messages.append(message)
                     return
@@ -343,7 +343,7 @@ class WebSocketTransport(Transport):
         self.last_received = round.now
         limit = watch.max_message_size
         if unmask is not None:
-            message = only_message(data, limit=limit, unmask=unmask)
+            message = only_message(data, limit, unmask)
             if message is not None:
                 return b"" if take(message, round) else data
         messages: deque[str | bytes] = deque()

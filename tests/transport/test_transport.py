@@ -1637,24 +1637,24 @@ class TestTheShortWay:
             taken: deque[str | bytes] = deque()
             size = take_plain(data, taken, limit=limit, unmask=apply_mask)
             is_usual = len(taken) == 1 and 0 < size == len(data) < 65536
-            found = only_message(data, limit=limit, unmask=apply_mask)
+            found = only_message(data, limit, apply_mask)
             assert found == (taken[0] if is_usual else None)
 
     @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535])
     def test_the_short_reading_takes_every_length_of_a_usual_message(self, size: int) -> None:
         payload = bytes(range(256)) * (size // 256 + 1)
         data = make_frame(FINAL_BINARY, payload[:size], key=b"\x01\x80\xff\x7e")
-        assert only_message(data, limit=None, unmask=apply_mask) == payload[:size]
-        assert only_message(data, limit=size, unmask=apply_mask) == payload[:size]
+        assert only_message(data, None, apply_mask) == payload[:size]
+        assert only_message(data, size, apply_mask) == payload[:size]
         for other in (data[:-1], data + b"\x82", data[:5], b"\x01" + data[1:]):
-            assert only_message(other, limit=None, unmask=apply_mask) is None
+            assert only_message(other, None, apply_mask) is None
         text = make_frame(FINAL_TEXT, b"x" * size, key=b"\x01\x80\xff\x7e")
-        assert only_message(text, limit=None, unmask=apply_mask) == "x" * size
+        assert only_message(text, None, apply_mask) == "x" * size
         no_text = make_frame(FINAL_TEXT, b"\xff" * size, key=b"\x01\x80\xff\x7e")
         if size:
-            assert only_message(no_text, limit=None, unmask=apply_mask) is None
+            assert only_message(no_text, None, apply_mask) is None
         if size:
-            assert only_message(data, limit=size - 1, unmask=apply_mask) is None
+            assert only_message(data, size - 1, apply_mask) is None
 
     def test_takes_nothing_of_an_unmasked_message_from_a_client(self) -> None:
         taken: deque[str | bytes] = deque()
