@@ -298,11 +298,14 @@ class Connection(Generic[EventT]):
         if take is None or self._taken or self._pause or self._stalled or self._ended:
             return False
         try:
-            events = self._protocol.receive(message)
+            protocol = self._protocol
+            events = protocol.receive(message)
             pause = take(events, round) if events else 0.0
-            self._pause = pause if self._pace is None else max(pause, self._pace())
-            if not (self._pause or self._protocol.control):
+            if self._pace is not None:
+                pause = max(pause, self._pace())
+            if not (pause or protocol.control):
                 return True
+            self._pause = pause
         except BaseException as error:
             # For the task in `receive`: the one that reads the sockets has no part in this.
             self._taking_failed = error

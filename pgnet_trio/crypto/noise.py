@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pgnet_trio.crypto.aead import DECRYPTION_ERRORS
 from pgnet_trio.crypto.noise_states import (
     MAX_MESSAGE_BYTES,
     MAX_PLAINTEXT_BYTES,
     NX,
+    RESERVED_NONCE,
     TAG_BYTES,
     CipherState,
     HandshakeState,
+    altered,
+    encode_nonce,
     too_long,
 )
 from pgnet_trio.errors import CryptoError
@@ -226,17 +230,16 @@ class NoiseTransport:
             CryptoError: The object is dead.
             ValueError: The plaintext is empty.
         """
-        size = len(plaintext)
+        size, sending = len(plaintext), self._sending
+        if 0 < size <= MAX_PLAINTEXT_BYTES and sending is not None:
+            key, n = sending.k, sending.n
+            if key is not None and n < RESERVED_NONCE:
+                # As `encrypt`, without two calls for each frame: nearly all are this short.
+                ciphertext = key.encrypt(encode_nonce(n), plaintext, b"")
+                sending.n = n + 1
+                return ciphertext
         if not size:
             raise ValueError("plaintext: expected at least one byte, got none")
-        sending = self._sending
-        if size <= MAX_PLAINTEXT_BYTES and sending is not None:
-            # Nearly every frame is this short, so the checks of `encrypt` are not repeated.
-            try:
-                return sending.encrypt_with_ad(b"", plaintext)
-            except CryptoError:
-                self._die()
-                raise
         return b"".join(
             self.encrypt(plaintext[start : start + MAX_PLAINTEXT_BYTES])
             for start in range(0, size, MAX_PLAINTEXT_BYTES)
@@ -252,14 +255,18 @@ class NoiseTransport:
         Raises:
             CryptoError: It is not the peer's next frame, or the object is dead.
         """
-        size = len(frame)
-        receiving = self._receiving
+        size, receiving = len(frame), self._receiving
         if TAG_BYTES < size <= MAX_MESSAGE_BYTES and receiving is not None:
-            try:
-                return receiving.decrypt_with_ad(b"", frame)
-            except CryptoError:
-                self._die()
-                raise
+            key, n = receiving.k, receiving.n
+            if key is not None and n < RESERVED_NONCE:
+                # As `decrypt`, without two calls for each frame.
+                try:
+                    plaintext = key.decrypt(encode_nonce(n), frame, b"")
+                except DECRYPTION_ERRORS as error:
+                    self._die()
+                    raise altered() from error
+                receiving.n = n + 1
+                return plaintext
         if not size or 0 < size % MAX_MESSAGE_BYTES <= TAG_BYTES:
             self._die()
             raise CryptoError(f"no frame is {size} bytes long")

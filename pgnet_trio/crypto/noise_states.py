@@ -28,10 +28,13 @@ __all__ = [
     "MAX_MESSAGE_BYTES",
     "MAX_PLAINTEXT_BYTES",
     "NX",
+    "RESERVED_NONCE",
     "TAG_BYTES",
     "CipherState",
     "HandshakePattern",
     "HandshakeState",
+    "altered",
+    "encode_nonce",
     "too_long",
 ]
 
@@ -173,9 +176,7 @@ class CipherState:
         try:
             plaintext = k.decrypt(encode_nonce(n), ciphertext, ad)
         except DECRYPTION_ERRORS as error:
-            raise CryptoError(
-                "the ciphertext is not the peer's next one, or was altered"
-            ) from error
+            raise altered() from error
         self.n = n + 1
         return plaintext
 
@@ -371,6 +372,11 @@ def take(message: bytes, size: int) -> tuple[bytes, bytes]:
     if len(message) < size:
         raise CryptoError("the handshake message is too short")
     return message[:size], message[size:]
+
+
+def altered() -> CryptoError:
+    """Return the error for a ciphertext that does not decrypt."""
+    return CryptoError("the ciphertext is not the peer's next one, or was altered")
 
 
 def too_long(message: bytes) -> CryptoError:

@@ -40,6 +40,7 @@ __all__ = [
     "open_pipe",
 ]
 
+
 class BytePipe(ABC):
     """Bytes both ways. One task reads. Writing never waits: the pipe keeps what does not go out.
 

@@ -119,7 +119,12 @@ class ServerProtocol(Endpoint):
         # None unless the session is open. Only `_handle` changes that.
         delivery = self._delivery if self._state is OPEN else None
         try:
-            envelopes = self._read(message)
+            cipher = self._cipher
+            if cipher is not None and type(message) is bytes:
+                # As `_read`, without a call for each frame.
+                envelopes = self._decode(cipher.decrypt_frame(message))
+            else:
+                envelopes = self._read(message)
             for envelope in envelopes:
                 kind = type(envelope)
                 # As in `_handle`, for the two kinds that come most often: the table of transitions

@@ -353,17 +353,15 @@ class ServerDelivery:
                 f"expected at most {limit} bytes, which is what this client takes, "
                 f"got {len(envelope)}"
             )
+        entries = self._entries
         if at is None:
-            self._entries.append(envelope)
+            entries.append(envelope)
             self._kinds.append(kind)
         else:
-            self._entries.insert(at, envelope)
+            entries.insert(at, envelope)
             self._kinds.insert(at, kind)
-        self._bytes += len(envelope) + ENTRY_OVERHEAD
-        if (
-            self._bytes > self._max_bytes
-            or len(self._entries) - self._stand_ins > self._max_messages
-        ):
+        self._bytes = size = self._bytes + len(envelope) + ENTRY_OVERHEAD
+        if size > self._max_bytes or len(entries) - self._stand_ins > self._max_messages:
             self._drop_pushes()
             # Where nothing older can be dropped, a game's push is dropped itself.
             if kind != PUSH or is_presence(envelope):

@@ -70,7 +70,7 @@ def _take(
     """
     delay, shows_again = 0.0, False
     for event in events:
-        if isinstance(event, RequestReceived):
+        if type(event) is RequestReceived:
             session.request(event, round)
             delay = session.budget.delay(event.cost)
         elif isinstance(event, QuestionAnswered):
@@ -89,8 +89,7 @@ def _take(
     if not session.is_open:
         # What comes is kept until the session has moved, or not; it must not become much.
         delay = max(delay, PACKED_PAUSE)
-    delivery = session.client.delivery
-    if shows_again and delivery is not None:
+    if shows_again and (delivery := session.client.delivery) is not None:
         delay = session.budget.delay(1 + delivery.show_again() // 1024)
         connection.flush()
     return delay

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Runner", "Running", "stepped"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 MAX_FAILED_CALLS = 1_000
 """Calls of room methods in a row that may fail at once before the game is ended as crashed."""
@@ -122,6 +123,16 @@ class Runner:
         running.busy = what
         self._watchdog.room = running
         return running
+
+    def call(self, function: Callable[[T], U], what: T) -> U:
+        """Call a function with what runs: ``with running(what)``, in one call for each packet."""
+        running = self._running
+        outer, running.busy = running.busy, what
+        self._watchdog.room = running
+        try:
+            return function(what)
+        finally:
+            running.busy = outer
 
     def stop_watching(self) -> None:
         """Let the watchdog forget this game, which would otherwise stay in memory after its end."""

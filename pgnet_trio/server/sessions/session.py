@@ -23,6 +23,7 @@ from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.refusals import CLOSED, RESTARTING, refused
 from pgnet_trio.server.room.player import PacketTurn
+from pgnet_trio.server.room.queue import do_nothing
 from pgnet_trio.server.sessions.budget import OWN_REQUEST_COST, RETURN_COST, Budget
 from pgnet_trio.server.sessions.packed import PackedSession
 from pgnet_trio.server.sessions.sender import SenderV2
@@ -103,6 +104,8 @@ class Session:
         has_moved: Whether it has ended here because it goes on at another server.
         is_open: Whether it begins with what comes: it is neither over nor packed up.
         budget: What the user may cost the server.
+        flush: Writes what waits, as far as the link has room. The connection's own function: it is
+            called for each message.
     """
 
     def __init__(
@@ -134,6 +137,7 @@ class Session:
         # When a session that waits for its user has waited for long enough; None for the others.
         self._grace: Timer | None = None
         self._connection: ConnectionHandle | None = None
+        self.flush: Callable[[], None] = do_nothing
         self._unanswered = 0
         self._unanswered_bytes = 0
         self._queued_turns = 0
@@ -264,7 +268,7 @@ class Session:
         """
         if self._connection is not connection:
             return
-        self._connection = None
+        self._go_offline()
         if for_good or self.client.grace <= 0:
             self.end(reason)
             return
@@ -293,22 +297,29 @@ class Session:
         packet = asked.packet
         packet.username = self.username
         if self._settings.verbose_logging:
-            own = packet.message in OWN_REQUESTS
             # The payload of a request to the server may hold a password or an invite code.
-            shown = repr(packet) if own else packet.debug_repr
+            shown = repr(packet) if packet.message in OWN_REQUESTS else packet.debug_repr
             logger.info("from %s: %s", self.username, one_line(shown, MAX_VERBOSE))
         self._unanswered += 1
         turn = PacketTurn(self, self.client.sender, asked.id, packet, asked.quiet)
         if asked.size and not self._take_size(turn, asked.size, asked.packed):
             return
+        own = packet.message in OWN_REQUESTS
         # Behind a request that the server carries out itself, even a packet for the game waits:
         # that request may be one to join or to leave.
-        if self._queued_turns or not self._take_to_game(turn, round):
-            if round is not None:
-                round.delay = 0.0
-            if packet.message in OWN_REQUESTS:
-                self.budget.charge(OWN_REQUEST_COST)
-            self._queue(turn)
+        if not (own or self._queued_turns):
+            entry = self._games.game_of(self.username)
+            if entry is not None:
+                if round is None:
+                    entry.room.handle(turn)
+                else:
+                    entry.room.take_now(turn, round)
+                return
+        if round is not None:
+            round.delay = 0.0
+        if own:
+            self.budget.charge(OWN_REQUEST_COST)
+        self._queue(turn)
 
     def answer_question(self, answered: QuestionAnswered) -> None:
         """Take the answer to a question in. Never waits."""
@@ -398,11 +409,6 @@ class Session:
         self._tell(self.client.sender.withdraw, question)
         self.flush()
 
-    def flush(self) -> None:
-        """Write what waits, as far as the link has room."""
-        if self._connection is not None:
-            self._connection.flush()
-
     # The session's own life.
 
     def wake(self) -> None:
@@ -459,7 +465,7 @@ class Session:
         self._stop_waiting()
         self._wake_waiting()
         self._settle()
-        connection, self._connection = self._connection, None
+        connection = self._go_offline()
         if connection is not None:
             connection.end(reason, for_good=True, restarting=restarting, code=code)
         if self._scope is not None:
@@ -635,6 +641,13 @@ class Session:
     def _go_online(self, connection: ConnectionHandle) -> ConnectionHandle | None:
         """Go on over this connection; return the one before, which the caller closes."""
         before, self._connection = self._connection, connection
+        self.flush = connection.flush
+        return before
+
+    def _go_offline(self) -> ConnectionHandle | None:
+        """Go on without a connection; return the one before."""
+        before, self._connection = self._connection, None
+        self.flush = do_nothing
         return before
 
     def _tell_return(self) -> None:
@@ -691,7 +704,9 @@ class Session:
         return True
 
     async def _do(self, turn: PacketTurn) -> None:
-        if self._take_to_game(turn):
+        entry = self._games.game_of(self.username)
+        if entry is not None and turn.packet.message not in OWN_REQUESTS:
+            entry.room.handle(turn)
             return
         turn.unpack()
         # Where answers leave in the order of the requests, the game answers its own first.
@@ -699,18 +714,6 @@ class Session:
             await self._wait_for_answer()
         self.answer(turn, await self._carry_out(self, turn.packet))
         self.flush()
-
-    def _take_to_game(self, turn: PacketTurn, round: Round | None = None) -> bool:
-        if turn.packet.message in OWN_REQUESTS:
-            return False
-        entry = self._games.game_of(self.username)
-        if entry is None:
-            return False
-        if round is None:
-            entry.room.handle(turn)
-        else:
-            entry.room.take_now(turn, round)
-        return True
 
     async def _wait_for_answer(self) -> None:
         await self.next_answer().wait()
