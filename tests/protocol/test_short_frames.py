@@ -41,7 +41,7 @@ class GeneralDelivery(ServerDelivery):
 
     __slots__ = ()
 
-    def take_all(self, size: int) -> bytes:
+    def take_all(self, size: int) -> bytes | None:
         return b""
 
 

@@ -26,6 +26,7 @@ from pgnet_trio.protocol.events import FEW_BYTES, MAX_REASON
 from pgnet_trio.protocol.v2.features import CODES
 
 __all__ = [
+    "ARRAY_OF_ONE",
     "NOT_TOLD",
     "PING",
     "PONG",
@@ -476,13 +477,13 @@ def array_head(count: int) -> bytes:
 
 
 _SHORT_HEADS = [bytes((0x90 | count,)) for count in range(16)]
-_ARRAY_OF_ONE = _SHORT_HEADS[1]
+ARRAY_OF_ONE = _SHORT_HEADS[1]
 
 
 def frame_of(envelopes: list[bytes]) -> bytes:
     """Return the array of encoded envelopes, one at least, that a frame is before encryption."""
     if len(envelopes) == 1:
-        return _ARRAY_OF_ONE + envelopes[0]
+        return ARRAY_OF_ONE + envelopes[0]
     return array_head(len(envelopes)) + b"".join(envelopes)
 
 

@@ -313,6 +313,8 @@ class ServerProtocol(Endpoint):
                 self.emptied = True
                 cipher = self._cipher
                 return plaintext if cipher is None else cipher.encrypt_frame(plaintext)
+            if plaintext is None:
+                return None
         self.emptied = False
         goodbye = self._goodbye
         message = super().next_message()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pgnet_trio.errors import CodecError, PGNetError, ProtocolError
 from pgnet_trio.protocol.v2.envelopes import (
+    ARRAY_OF_ONE,
     Acknowledgement,
     GameEnvelope,
     encode,
@@ -448,25 +449,27 @@ class ServerDelivery:
         self._shown = self._too_long = None
         self._carried_out_is_news = self._carried_out > 0
 
-    def take_all(self, size: int) -> bytes:
+    def take_all(self, size: int) -> bytes | None:
         """Return all that waits, as `take` does, where it is the usual: one state, or envelopes.
 
         Args:
             size: How many bytes the frame has room for.
 
         Returns:
-            The envelopes as an array. Empty where only `take` can say what is next; then nothing
-            was taken.
+            The envelopes as an array; None where nothing is to be sent. Empty where only `take` can
+            say what is next; then nothing was taken.
         """
         entries, sent = self._entries, self._sent
         if self._stand_ins:
             return b""
         if self._snapshot is self._shown:
             out = entries[sent:]
-            if not out or (len(out) > 1 and sum(map(len, out)) > size):
+            if not out:
+                return None if len(self._settled) < ACKNOWLEDGE_AFTER else b""
+            if len(out) > 1 and sum(map(len, out)) > size:
                 return b""
             self._sent = len(entries)
-        elif sent == len(entries) and self._state_waits:
+        elif sent == len(entries) and self._snapshot is not self._too_long:
             envelope = self._next_state()
             if envelope is None:
                 return b""
@@ -476,7 +479,7 @@ class ServerDelivery:
             return b""
         if self._settled or self._carried_out_is_news:
             out.append(self._acknowledgement())
-        return frame_of(out)
+        return ARRAY_OF_ONE + out[0] if len(out) == 1 else frame_of(out)
 
     def take(self, size: int, *, joining: bool = False) -> list[bytes]:
         """Return the next envelopes to send, at most *size* bytes of them.

@@ -244,7 +244,8 @@ class Loop:
     def _answer(self, turn: PacketTurn, response: Response) -> None:
         """Make known what a packet has changed, and answer it."""
         publisher = self._publisher
-        if turn.quiet:
+        # A status that is not 0 is no `Status.OK`.
+        if turn.quiet and response.status:
             self._dispatch.note_unheard(turn, response)
         if response.disconnecting:
             response = self._kick_sender(turn, response)

@@ -61,6 +61,7 @@ class Publisher:
         pushes: What was pushed since they were last sent, and to whom.
         touched: The players who were told something since the last `flush`.
         unseeing: The spectators to whom the game could not show its state the last time.
+        state_is_delayed: Whether `pace` is going to have the state shown, soon.
     """
 
     def __init__(self, instance: GameInstance, members: Members, queue: TurnQueue) -> None:
@@ -72,6 +73,7 @@ class Publisher:
         self._instance = instance
         self._members = members
         self._queue = queue
+        self.state_is_delayed = False
         self._viewed_at = -math.inf
         self._state_delayed = trio.Event()
         self._said_unwatchable = False
@@ -142,6 +144,7 @@ class Publisher:
             now = trio.current_time()
             # The same sum as in `pace`: another one could be rounded differently.
             if delayable and now < self._viewed_at + self._sync_interval():
+                self.state_is_delayed = True
                 self._state_delayed.set()
             else:
                 self._viewed_at = now
@@ -180,6 +183,7 @@ class Publisher:
             await self._state_delayed.wait()
             await trio.sleep_until(self._viewed_at + self._sync_interval())
             self._state_delayed = trio.Event()
+            self.state_is_delayed = False
             self._queue.post(do_nothing, delayable=True)
 
     def _note_unwatchable(self, error: Exception) -> None:

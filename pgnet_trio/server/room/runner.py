@@ -175,7 +175,9 @@ class Runner:
             delayable: Whether the state is delayed if it was sent a moment ago.
         """
         publisher, instance = self.publisher, self.instance
-        if publisher.views is not None or instance.has_info:
+        if instance.has_info or not (
+            publisher.views is None or (delayable and publisher.state_is_delayed)
+        ):
             # While it runs, pushes only queue: they leave after the state.
             with self.running(object()):
                 publisher.refresh(delayable=delayable)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pgnet_trio.codec import encode_plain, to_plain
@@ -100,24 +100,25 @@ class Views:
         self._snapshots: dict[str | None, Snapshot] = {}
         self.failure: Exception | None = None
 
-    def refresh(self, viewers: Iterable[Member]) -> list[Member]:
+    def refresh(self, viewers: Sequence[Member]) -> list[Member]:
         """Look for changes, and show them to the viewers whom they concern.
 
         Returns:
             The viewers who were shown something.
         """
-        latest: dict[str | None, Snapshot | None] = {}
+        shared = self._shared
+        common = self._latest_snapshot(None) if shared and viewers else None
+        for_spectators: list[Snapshot | None] = []
         shown = []
         for viewer in viewers:
-            seat = None if self._shared else viewer.seat
-            if seat not in latest:
-                look_as = (
-                    self._latest_snapshot
-                    if self._shared or seat is not None
-                    else self._look_as_spectator
-                )
-                latest[seat] = look_as(seat)
-            snapshot = latest[seat]
+            if shared:
+                snapshot = common
+            elif viewer.seat is not None:
+                snapshot = self._latest_snapshot(viewer.seat)
+            else:
+                if not for_spectators:
+                    for_spectators.append(self._look_as_spectator(None))
+                snapshot = for_spectators[0]
             # A viewer who has just entered may have been shown it before the others.
             if snapshot is not viewer.shown and snapshot is not None:
                 viewer.show(snapshot)

@@ -393,7 +393,12 @@ class Session:
 
     def push(self, envelope: bytes) -> None:
         """Send the user an encoded push."""
-        self._tell(self.client.sender.push, envelope)
+        # As `_tell`, without a call for each recipient.
+        if self.end_reason is None:
+            try:
+                self.client.sender.push(envelope)
+            except (DeliveryOverflow, CodecError) as error:
+                self._end_untold(error)
 
     def show(self, snapshot: Snapshot) -> None:
         """Have a state sent to the user."""
@@ -728,10 +733,15 @@ class Session:
             return
         try:
             function(*args)
-        except DeliveryOverflow as error:
+        except (DeliveryOverflow, CodecError) as error:
+            self._end_untold(error)
+
+    def _end_untold(self, error: DeliveryOverflow | CodecError) -> None:
+        """End the session, whose client cannot be told something: later ones would leave a gap."""
+        if isinstance(error, DeliveryOverflow):
             self._end_slow_reader(error)
-        except CodecError as error:
-            # The message is longer than this client takes. Later ones would leave a gap.
+        else:
+            # The message is longer than this client takes.
             logger.info("%s cannot be told something: %s", self.username, one_line(error))
             self.end(f"Something is too long for this client: {error}", ReasonCode.TOO_LONG)
 
