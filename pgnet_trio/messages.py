@@ -126,21 +126,16 @@ def _payload_or_empty(payload: dict[str, Any] | None) -> dict[str, Any]:
     return {} if payload is None else payload
 
 
-class _Reading(float):
-    """A reading of the clock, in seconds. Its type tells it from a float that somebody passed."""
-
-    __slots__ = ()
+def _text_or_none(text: str | None) -> str | None:
+    return text or None
 
 
-def _time_or_now(created_on: str | None) -> str | _Reading | datetime:
-    # Most times that nobody set are never read, and formatting one is slow: keep the reading.
-    if created_on:
-        return created_on
+def _read_clock() -> float | datetime:
     clock = wall_clock.get()
-    return _Reading(time()) if clock is _utc_now else clock()
+    return time() if clock is _utc_now else clock()
 
 
-def _iso_8601(reading: _Reading | datetime) -> str:
+def _iso_8601(reading: float | datetime) -> str:
     moment = reading if isinstance(reading, datetime) else datetime.fromtimestamp(reading, UTC)
     # The same text as that of `isoformat`, in a third of the time.
     if moment.tzinfo is UTC:
@@ -148,24 +143,29 @@ def _iso_8601(reading: _Reading | datetime) -> str:
     return moment.isoformat()
 
 
-# The types that `_time_or_now` returns for a time that nobody set.
-_READINGS = (_Reading, datetime)
-
-
 def _formats_its_time_late(kind: type[T]) -> type[T]:
-    """Make ``created_on`` of a class a text for everybody, though it may hold a clock's reading.
+    """Make ``created_on`` of a class a text for everybody, though it may be a clock's reading.
 
-    attrs, cattrs and the users of the class all use the attribute, so none of them notices.
+    Most times that nobody set are never read, and formatting one is slow. attrs, cattrs and the
+    users of the class all use the attribute, so none of them notices.
     """
-    slot = kind.__dict__["created_on"]
 
     def created_on(self: Packet | Response) -> str | None:
-        held = self._held_time
-        return _iso_8601(held) if isinstance(held, _READINGS) else held
+        reading = self._reading
+        return self._set_time if reading is None else _iso_8601(reading)
+
+    def set_created_on(self: Packet | Response, text: str | None) -> None:
+        self._set_time, self._reading = text, None
+
+    def read_clock(self: Packet | Response) -> None:
+        if self._set_time is None:
+            self._reading = _read_clock()
 
     for name, value in {
-        "_held_time": slot,
-        "created_on": property(created_on, slot.__set__),
+        "_set_time": kind.__dict__["created_on"],
+        "created_on": property(created_on, set_created_on),
+        # For subclasses.
+        "__attrs_post_init__": read_clock,
     }.items():
         setattr(kind, name, value)
     return kind
@@ -176,8 +176,7 @@ def explicit_time(message: Packet | Response) -> str | None:
 
     None where the message took the time from the clock.
     """
-    held = message._held_time
-    return None if isinstance(held, _READINGS) else held
+    return message._set_time
 
 
 _statuses = {int(status): status for status in Status}
@@ -191,19 +190,21 @@ def _named_status(status: int) -> int:
 class _Message:
     """What packets, responses and pushes have in common."""
 
-    # Only a response has these: a cause inside of the process in which a game raised it, and a code
-    # if it is a refusal of the server.
-    __slots__ = ("_cause", "_code")
+    # Only a response has the first two: a cause inside of the process in which a game raised it,
+    # and a code if it is a refusal of the server. A push has none of the three. The reading of the
+    # clock, in seconds or as another clock returns it, is there where nobody has set a time.
+    __slots__ = ("_cause", "_code", "_reading")
 
     _cause: BaseException | None
     _code: str
+    _reading: float | datetime | None
 
     message: str
     payload: dict[str, Any]
 
     if TYPE_CHECKING:
         # Only classes with `_formats_its_time_late` have it.
-        _held_time: str | _Reading | datetime | None
+        _set_time: str | None
 
     @overload
     def read(self, model: type[T], /) -> T: ...
@@ -251,7 +252,7 @@ class Packet(_Message):
 
     message: str
     payload: dict[str, Any] = attrs.field(factory=dict, converter=_payload_or_empty, repr=False)
-    created_on: str | None = attrs.field(default=None, converter=_time_or_now)
+    created_on: str | None = attrs.field(default=None, converter=_text_or_none)
     username: str | None = None
 
     def __init__(
@@ -263,7 +264,8 @@ class Packet(_Message):
     ) -> None:
         self.message = message
         self.payload = {} if payload is None else payload
-        self._held_time = _time_or_now(created_on)
+        self._set_time = created_on or None  # type: ignore[misc]  # a slot; see above
+        self._reading = None if created_on else _read_clock()  # type: ignore[misc]  # as above
         self.username = username
 
     def serialize(self) -> str:
@@ -311,7 +313,7 @@ class Response(_Message):
     message: str
     payload: dict[str, Any] = attrs.field(factory=dict, converter=_payload_or_empty, repr=False)
     status: int = attrs.field(default=Status.OK, converter=_named_status)
-    created_on: str | None = attrs.field(default=None, converter=_time_or_now)
+    created_on: str | None = attrs.field(default=None, converter=_text_or_none)
     disconnecting: bool = False
     game: str | None = None
 
@@ -327,7 +329,8 @@ class Response(_Message):
         self.message = message
         self.payload = {} if payload is None else payload
         self.status = status if type(status) is Status else _named_status(status)
-        self._held_time = _time_or_now(created_on)
+        self._set_time = created_on or None  # type: ignore[misc]  # a slot; see above
+        self._reading = None if created_on else _read_clock()  # type: ignore[misc]  # as above
         self.disconnecting = disconnecting
         self.game = game
 

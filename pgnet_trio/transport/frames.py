@@ -165,15 +165,16 @@ def only_message(data: bytes, limit: int | None, unmask: Mask) -> str | bytes | 
     size = len(data)
     if size < 6:
         return None
-    # The bit of the mask is set, so that a length below 126 is this byte less 128.
-    length = data[1]
-    if length == size + 122 and length < 254:
-        start = 6
-    elif length == 254 and 134 <= size == (data[2] << 8 | data[3]) + 8:
+    first, length = data[0], data[1]
+    # The highest bit says that there is a mask.
+    if length == 254:
         start = 8
+        if size < 134 or (data[2] << 8 | data[3]) + 8 != size:
+            return None
+    elif length < 254 and length == size + 122:
+        start = 6
     else:
         return None
-    first = data[0]
     if first not in _PLAIN or (limit is not None and size - start > limit):
         return None
     content = unmask(data[start:], data[start - 4 : start])

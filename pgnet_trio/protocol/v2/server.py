@@ -115,6 +115,7 @@ class ServerProtocol(Endpoint):
             self._shake_hands(message)
             return []
         events: list[ServerEvent] = []
+        envelope: Any
         before: type | None = None
         # None unless the session is open. Only `_handle` changes that.
         delivery = self._delivery if self._state is OPEN else None
@@ -144,9 +145,7 @@ class ServerProtocol(Endpoint):
                     if event is not None:
                         events.append(event)
             if len(message) > FEW_BYTES:
-                for weighed in events:
-                    if isinstance(weighed, RequestReceived | QuestionAnswered):
-                        weigh(weighed)
+                _weigh_all(events)
         except CryptoError:
             self.detach()
             raise
@@ -157,11 +156,12 @@ class ServerProtocol(Endpoint):
         others = len(envelopes) - len(events)
         if others > 1 or not events:
             self.uncharged += others or 1
-        if self._state is CLOSED and self._delivery is None:
-            # The client said goodbye in the frame in which it logged in: only the goodbye counts.
-            del events[:-1]
-        if self._owes_pong:
-            self._queue_pong()
+        if before is not None:
+            if self._state is CLOSED and self._delivery is None:
+                # The client said goodbye in the frame in which it logged in: only that counts.
+                del events[:-1]
+            if self._owes_pong:
+                self._queue_pong()
         return events
 
     @property
@@ -373,6 +373,12 @@ class ServerProtocol(Endpoint):
         elif kind is wire.ResumeEnvelope:
             return Resume(envelope.username, envelope.proof, envelope.received)
         return None
+
+
+def _weigh_all(events: list[ServerEvent]) -> None:
+    for event in events:
+        if isinstance(event, RequestReceived | QuestionAnswered):
+            weigh(event)
 
 
 def _check(payload: dict[str, Any]) -> int:

@@ -410,11 +410,11 @@ class ServerDelivery:
         Raises:
             ProtocolError: It cannot have received that many.
         """
-        count = received - self._acknowledged
-        if not 0 <= count <= self._sent:
+        count, sent = received - self._acknowledged, self._sent
+        if count < 0 or count > sent:
             raise ProtocolError(
                 f"expected an acknowledgement from {self._acknowledged} to "
-                f"{self._acknowledged + self._sent}, got {received}"
+                f"{self._acknowledged + sent}, got {received}"
             )
         entries, kinds = self._entries, self._kinds
         everything = count == len(entries)
@@ -430,7 +430,7 @@ class ServerDelivery:
         else:
             self._bytes -= sum(map(len, entries[:count])) + ENTRY_OVERHEAD * count
             del entries[:count], kinds[:count]
-        self._sent -= count
+        self._sent = sent - count
         self._acknowledged = received
 
     def resume(self, received: int) -> None:
