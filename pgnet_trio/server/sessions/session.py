@@ -23,7 +23,6 @@ from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.refusals import CLOSED, RESTARTING, refused
 from pgnet_trio.server.room.player import PacketTurn
-from pgnet_trio.server.room.queue import do_nothing
 from pgnet_trio.server.sessions.budget import OWN_REQUEST_COST, RETURN_COST, Budget
 from pgnet_trio.server.sessions.packed import PackedSession
 from pgnet_trio.server.sessions.sender import SenderV2
@@ -64,6 +63,10 @@ NOT_RESUMED = "The connection was lost, and the client did not come back in time
 
 SILENT = SenderV2(ServerDelivery())
 """The sender of requests to which nobody waits for the answer any more."""
+
+
+def _do_nothing() -> None:
+    """Write nothing: there is no connection."""
 
 
 class SessionOwner(Protocol):
@@ -137,7 +140,7 @@ class Session:
         # When a session that waits for its user has waited for long enough; None for the others.
         self._grace: Timer | None = None
         self._connection: ConnectionHandle | None = None
-        self.flush: Callable[[], None] = do_nothing
+        self.flush: Callable[[], None] = _do_nothing
         self._unanswered = 0
         self._unanswered_bytes = 0
         self._queued_turns = 0
@@ -581,7 +584,7 @@ class Session:
         self._since_packed = None
         self._stop_waiting()
         self._wake_waiting()
-        connection, self._connection = self._connection, None
+        connection = self._go_offline()
         if connection is not None:
             connection.send_away(address, reason)
         self._turns = None
@@ -652,7 +655,7 @@ class Session:
     def _go_offline(self) -> ConnectionHandle | None:
         """Go on without a connection; return the one before."""
         before, self._connection = self._connection, None
-        self.flush = do_nothing
+        self.flush = _do_nothing
         return before
 
     def _tell_return(self) -> None:
