@@ -126,8 +126,8 @@ def _payload_or_empty(payload: dict[str, Any] | None) -> dict[str, Any]:
     return {} if payload is None else payload
 
 
-def _text_or_none(text: str | None) -> str | None:
-    return text or None
+def _time_or_now(created_on: str | None) -> str | datetime:
+    return created_on or wall_clock.get()()
 
 
 def _read_clock() -> float | datetime:
@@ -154,18 +154,15 @@ def _formats_its_time_late(kind: type[T]) -> type[T]:
         reading = self._reading
         return self._set_time if reading is None else _iso_8601(reading)
 
-    def set_created_on(self: Packet | Response, text: str | None) -> None:
-        self._set_time, self._reading = text, None
-
-    def read_clock(self: Packet | Response) -> None:
-        if self._set_time is None:
-            self._reading = _read_clock()
+    def set_created_on(self: Packet | Response, time: str | datetime | None) -> None:
+        if isinstance(time, datetime):
+            self._set_time, self._reading = None, time
+        else:
+            self._set_time, self._reading = time, None
 
     for name, value in {
         "_set_time": kind.__dict__["created_on"],
         "created_on": property(created_on, set_created_on),
-        # For subclasses.
-        "__attrs_post_init__": read_clock,
     }.items():
         setattr(kind, name, value)
     return kind
@@ -252,7 +249,7 @@ class Packet(_Message):
 
     message: str
     payload: dict[str, Any] = attrs.field(factory=dict, converter=_payload_or_empty, repr=False)
-    created_on: str | None = attrs.field(default=None, converter=_text_or_none)
+    created_on: str | None = attrs.field(default=None, converter=_time_or_now)
     username: str | None = None
 
     def __init__(
@@ -313,7 +310,7 @@ class Response(_Message):
     message: str
     payload: dict[str, Any] = attrs.field(factory=dict, converter=_payload_or_empty, repr=False)
     status: int = attrs.field(default=Status.OK, converter=_named_status)
-    created_on: str | None = attrs.field(default=None, converter=_text_or_none)
+    created_on: str | None = attrs.field(default=None, converter=_time_or_now)
     disconnecting: bool = False
     game: str | None = None
 

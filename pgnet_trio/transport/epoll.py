@@ -231,9 +231,10 @@ class _Watched(Readiness):
                     return self.may_read
                 except OSError as exc:
                     raise broken(exc) from exc
-                if len(data) < size:
+                count = len(data)
+                if count < size:
                     self.may_read = self.ended
-                self._read_size = READ_SIZE if len(data) < READ_SIZE else LONG_READ_SIZE
+                self._read_size = READ_SIZE if count < READ_SIZE else LONG_READ_SIZE
                 if data and not (data := take(data, round)):
                     return self.may_read
                 self.left = data

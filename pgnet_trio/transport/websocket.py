@@ -342,10 +342,8 @@ class WebSocketTransport(Transport):
             return data
         self.last_received = round.now
         limit = watch.max_message_size
-        if unmask is not None:
-            message = only_message(data, limit, unmask)
-            if message is not None:
-                return b"" if take(message, round) else data
+        if unmask is not None and (message := only_message(data, limit, unmask)) is not None:
+            return b"" if take(message, round) else data
         messages: deque[str | bytes] = deque()
         for _ in range(MESSAGES_PER_PASS):
             taken = take_plain(data, messages, limit=limit, unmask=unmask, most=1)

@@ -157,12 +157,18 @@ def test_a_packet_of_an_authors_own_class_still_tells_its_time_and_travels() -> 
     class Move(Packet):
         row: int = 0
 
-    move = Move("move", row=3)
+        def __attrs_post_init__(self) -> None:
+            self.row += 1
+
+    move = Move("move", row=2)
     assert explicit_time(move) is None
+    with clock_at(datetime(2030, 1, 2, tzinfo=UTC)):
+        assert Move("move").created_on == "2030-01-02T00:00:00+00:00"
     assert explicit_time(Move("move", created_on="then")) == "then"
     back = Move.deserialize(move.serialize())
+    assert back.row == 4
+    back.row = 3
     assert back == move
-    assert back.row == 3
 
 
 def test_they_are_mutable_and_compare_by_value() -> None:

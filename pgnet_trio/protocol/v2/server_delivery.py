@@ -463,12 +463,13 @@ class ServerDelivery:
         if self._stand_ins:
             return b""
         if self._snapshot is self._shown:
+            count = len(entries)
             out = entries[sent:]
-            if not out:
+            if count == sent:
                 return None if len(self._settled) < ACKNOWLEDGE_AFTER else b""
-            if len(out) > 1 and sum(map(len, out)) > size:
+            if count - sent > 1 and sum(map(len, out)) > size:
                 return b""
-            self._sent = len(entries)
+            self._sent = count
         elif sent == len(entries) and self._snapshot is not self._too_long:
             envelope = self._next_state()
             if envelope is None:
