@@ -286,7 +286,7 @@ async def test_what_a_stalled_client_costs_is_its_limit_and_little_more(
         deliveries.append(ServerDelivery(**options))
         return deliveries[-1]
 
-    monkeypatch.setattr("pgnet_trio.server.connections.login.ServerDelivery", make_delivery)
+    monkeypatch.setattr("pgnet_trio.server.sessions.registry.ServerDelivery", make_delivery)
     async with hosting(
         Loud,
         port=0,
