@@ -49,7 +49,7 @@ from pgnet_trio.messages import (
     is_username_allowed,
 )
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server import Server, Site
+from pgnet_trio.server import Cluster, Server, Site
 from pgnet_trio.terminal import ainput
 from pgnet_trio.typed import on
 
@@ -59,6 +59,7 @@ __all__ = [
     "AddressError",
     "Bot",
     "Client",
+    "Cluster",
     "CodecError",
     "ConnectFailed",
     "CryptoError",

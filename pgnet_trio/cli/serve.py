@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 import trio
@@ -36,7 +38,7 @@ from pgnet_trio.client.server_key import fingerprint
 from pgnet_trio.environment import Environment
 from pgnet_trio.errors import PGNetError, StorageError
 from pgnet_trio.messages import DEFAULT_PORT
-from pgnet_trio.server import Server
+from pgnet_trio.server import Cluster, Server
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.shutdown import REBOOT
 
@@ -50,6 +52,7 @@ OTHER_FILES = 100
 NOWHERE = ("192.0.2.1", 9)
 """An address of the internet that nobody has (RFC 5737)."""
 
+CLUSTER_VARIABLE = "PGNET_CLUSTER"
 ADMIN_PASSWORD_VARIABLE = "PGNET_ADMIN_PASSWORD"
 
 EXAMPLES = """\
@@ -216,6 +219,28 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         help="after which such a game ends the process, with status 70, or 1 where it keeps all "
         "of Python from running; or 'none' (default: none)",
     )
+    option(
+        "--cluster",
+        nargs="?",
+        const="",
+        metavar="URL",
+        help="make this server one of several that look like one: what they share, as "
+        "postgresql://user@host/database or a save file; without URL, what is in the environment "
+        f"variable {CLUSTER_VARIABLE}. All need the same --key-file",
+    )
+    option(
+        "--node-address",
+        metavar="ADDRESS",
+        help="where clients find this server of the cluster: host:port, wss://host/path, or /path",
+    )
+    option("--node-name", metavar="NAME", help="what it is called (default: its address)")
+    option(
+        "--drain-wait",
+        type=not_negative,
+        metavar="SECONDS",
+        help="in which games that are not saved may come to their end when it gives its games to "
+        "the others (default: 0)",
+    )
     option("--transport", type=transport_name, metavar="NAME", help="trio-websocket or websockets")
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="log more, every packet and response too"
@@ -265,6 +290,7 @@ def run(options: argparse.Namespace) -> int:
         raise PGNetError("--tls-key needs the certificate that it belongs to: --tls-certificate")
     if settings.get("proxy_protocol") and not settings.get("trusted_proxies"):
         raise PGNetError("--proxy-protocol needs the proxies' addresses: --trusted-proxies")
+    _use_cluster(settings)
     most = limits.max_connections
     pages = limits.max_http_connections
     allow_open_files(None if most is None or pages is None else most + pages + OTHER_FILES)
@@ -288,6 +314,40 @@ def run(options: argparse.Namespace) -> int:
         _Announcement, globally=globally, scheme=scheme if "site" in settings else None
     )
     return trio.run(_serve, make_server, announce)
+
+
+def _use_cluster(settings: dict[str, Any]) -> None:
+    """Put a `Cluster` in the place of what was said of it.
+
+    Raises:
+        PGNetError: It makes no sense.
+    """
+    about = {
+        argument: settings.pop(option)
+        for option, argument in (
+            ("node_address", "node_address"),
+            ("node_name", "name"),
+            ("drain_wait", "drain_wait"),
+        )
+        if option in settings
+    }
+    if "cluster" not in settings:
+        if about:
+            raise PGNetError("--node-address, --node-name and --drain-wait are for --cluster")
+        return
+    url = settings["cluster"] or os.environ.get(CLUSTER_VARIABLE, "")
+    if not url:
+        raise PGNetError(f"--cluster: there is nothing in the variable {CLUSTER_VARIABLE}")
+    if "node_address" not in about:
+        raise PGNetError("--cluster needs to know where clients find this server: --node-address")
+    if "save_file" in settings:
+        raise PGNetError("--cluster takes the place of --save-file")
+    if settings.setdefault("minimum_protocol", 2) != 2:
+        raise PGNetError("--cluster needs --minimum-protocol 2")
+    try:
+        settings["cluster"] = Cluster(url, **about)
+    except ValueError as error:
+        raise PGNetError(str(error)) from None
 
 
 async def _serve(

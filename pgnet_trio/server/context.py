@@ -13,6 +13,7 @@ from pgnet_trio.server.games.claims import RoomClaims
 from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import Saves
 from pgnet_trio.server.http.pages import Pages
+from pgnet_trio.server.node.member import ClusterMember
 from pgnet_trio.server.options import Options
 from pgnet_trio.server.password_checks import PasswordChecks
 from pgnet_trio.server.sessions.registry import SessionRegistry
@@ -41,6 +42,7 @@ class ServerContext:
         shutdown: Whether the server is to end, and is closing.
         services: The nursery of rooms and sessions.
         connections: The nursery of connections, within.
+        cluster: The server as a member of its cluster; None where it is alone.
     """
 
     options: Options
@@ -57,6 +59,7 @@ class ServerContext:
     shutdown: Shutdown
     services: trio.Nursery
     connections: trio.Nursery
+    cluster: ClusterMember | None = None
 
     @property
     def is_full(self) -> bool:

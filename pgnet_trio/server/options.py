@@ -13,6 +13,7 @@ from pgnet_trio.author_classes import near_miss
 from pgnet_trio.environment import Environment
 from pgnet_trio.game import Game
 from pgnet_trio.server.certificate import Certificate
+from pgnet_trio.server.cluster.cluster import Cluster
 from pgnet_trio.server.http.files import Site
 from pgnet_trio.server.http.origins import OriginRule
 from pgnet_trio.server.limits import Limits
@@ -22,6 +23,7 @@ from pgnet_trio.transport import WebSocketImplementation
 
 __all__ = [
     "Options",
+    "check_cluster",
     "check_game",
     "check_hook",
     "check_switch",
@@ -47,6 +49,7 @@ class Options:
         certificate: What the server speaks TLS with; None where it does not.
         watchdog: Seconds that a game may block; None for any time.
         watchdog_exit: Seconds of that after which the process ends; None for never.
+        cluster: How the server finds the others; None where there are none.
     """
 
     make_game: Callable[..., Game]
@@ -74,6 +77,7 @@ class Options:
     watchdog: float | None
     watchdog_exit: float | None
     limits: Limits
+    cluster: Cluster | None = None
 
 
 def check_game(game: Any) -> None:
@@ -145,6 +149,29 @@ def check_hook(name: str, value: object) -> None:
     """
     if not (value is None or callable(value)):
         raise TypeError(f"{name}: expected something to call, or None; got {value!r}.")
+
+
+def check_cluster(cluster: object, *, save_file: object, minimum_protocol: int) -> None:
+    """Check what makes a server one of several.
+
+    Raises:
+        TypeError: It is no `Cluster`, and not None.
+        ValueError: It does not go together with the other options.
+    """
+    if cluster is None:
+        return
+    if not isinstance(cluster, Cluster):
+        raise TypeError(
+            "cluster: expected a Cluster such as Cluster('postgresql://…', "
+            f"node_address='a.example:38929'), or None; got an object of {type(cluster).__name__}."
+        )
+    if save_file is not None:
+        raise ValueError("cluster takes the place of save_file: what it shares has the saves too.")
+    if minimum_protocol != 2:
+        raise ValueError(
+            "cluster needs minimum_protocol=2 (--minimum-protocol 2): clients of PGNet cannot be "
+            "sent to another server."
+        )
 
 
 def unknown_options(server: type, unknown: Collection[str]) -> str:

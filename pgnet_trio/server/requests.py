@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
-from pgnet_trio.codec import encode_msgpack
-from pgnet_trio.errors import CodecError, StorageError
+from pgnet_trio.errors import StorageError
 from pgnet_trio.messages import Packet, Request, Response, Status, note_code
-from pgnet_trio.protocol.v2.features import DIRECTORY, REJOIN
+from pgnet_trio.protocol.v2.features import REJOIN
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.games.claims import Elsewhere, Make, Restore
+from pgnet_trio.server.directory import list_games, uses
+from pgnet_trio.server.games.claims import Elsewhere, Here, Make, Restore
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword, check_password
 from pgnet_trio.server.refusals import (
     SHUTTING_DOWN,
@@ -38,15 +38,6 @@ MAX_SLEEP = 5.0
 
 LONGEST_END = 1.0
 """Seconds that a game which refused its creator may take to end, before they hear of it."""
-
-MAX_DIRECTORY_SIZE = 256 * 1024
-"""Bytes of the games in one answer; `max_unacknowledged_bytes` has room for several of these."""
-
-MIN_DIRECTORY_SIZE = 512
-"""Bytes of the games without which there is no answer: one game fits, without what it says."""
-
-DIRECTORY_OVERHEAD = 300
-"""Bytes of that answer around its games: the message, and the heads of the envelope."""
 
 INVITE_CODE_BYTES = 16
 """Random bytes in an invite code: nobody guesses 128 bits."""
@@ -137,91 +128,7 @@ async def _send_help(context: ServerContext, session: Session) -> Response:
 
 @_request(Request.GAME_DIR, after="", limit=0)
 async def _game_dir(context: ServerContext, session: Session, after: str, limit: int) -> Response:
-    if limit < 0:
-        return refused(
-            f"The argument 'limit' has to be 0 (for no limit) or more, not {limit}.",
-            ReasonCode.INVALID_ARGUMENT,
-        )
-    most = left = _directory_size(context, session)
-    if most < MIN_DIRECTORY_SIZE:
-        return refused(
-            "Too much waits until you have acknowledged it; ask again after that.", ReasonCode.BUSY
-        )
-    games: dict[str, Any] = {}
-    for entry in context.games.lobby.after(after):
-        game, size = _describe(entry, most)
-        if game is None:
-            continue
-        if size > left or (limit and len(games) == limit):
-            break
-        games[entry.name] = game
-        left -= size
-    else:
-        session.budget.charge(len(games) / 10)
-        return Response("The games on this server.", {"games": games})
-    session.budget.charge(len(games) / 10)
-    payload: dict[str, Any] = {"games": games}
-    if _uses(session, DIRECTORY):
-        payload["more"] = True
-    return Response(
-        f"{len(games):,} of the {len(context.games.lobby):,} games on this server. There are more "
-        f"after {next(reversed(games), after)!r}: ask for them with 'after'.",
-        payload,
-    )
-
-
-def _uses(session: Session, feature: str) -> bool:
-    """Return whether a feature is in use with a session's client."""
-    delivery = session.client.delivery
-    return delivery is not None and feature in delivery.features
-
-
-def _directory_size(context: ServerContext, session: Session) -> float:
-    """Return how many bytes of games an answer to this session may have."""
-    most: float = MAX_DIRECTORY_SIZE
-    waiting = context.options.limits.max_unacknowledged_bytes
-    if waiting is not None:
-        most = min(most, waiting / 4)
-    delivery = session.client.delivery
-    if delivery is not None:
-        if delivery.max_envelope_size is not None:
-            most = min(most, delivery.max_envelope_size - DIRECTORY_OVERHEAD)
-        if waiting is not None:
-            # A client may ask again before it has acknowledged an answer, and lose nothing by it.
-            most = min(most, (waiting - delivery.unacknowledged_bytes) / 2)
-    return most
-
-
-def _describe(entry: GameEntry[RoomTask], most: float) -> tuple[dict[str, Any] | None, float]:
-    """Return a game as the directory shows it, and its size in bytes; None if it cannot travel.
-
-    A game of more than *most* bytes, or that cannot travel whole, is shown without what it says of
-    itself.
-    """
-    game = {
-        "name": entry.name,
-        "users": entry.player_count,
-        "password_protected": bool(entry.password),
-        "info": entry.room.info,
-        **entry.room.lobby_extras,
-    }
-    # Encoding takes longer than comparing, and most games have not changed.
-    if entry.described is None or entry.described[0] != game:
-        entry.described = (game, _size_of(entry.name, game))
-    if entry.described[1] <= most:
-        return entry.described
-    plainly = {key: game[key] for key in ("name", "users", "password_protected")}
-    plainly["info"] = ""
-    size = _size_of(entry.name, plainly)
-    return (plainly, size) if size <= most else (None, 0)
-
-
-def _size_of(name: str, game: dict[str, Any]) -> float:
-    """Return the bytes that a game takes in the directory; infinite if it cannot travel."""
-    try:
-        return len(encode_msgpack({name: game}))
-    except CodecError:
-        return math.inf
+    return await list_games(context, session, after, limit)
 
 
 @_request(Request.CREATE_GAME, name="", password="", options=_no_options)
@@ -231,14 +138,14 @@ async def _create_game(
     lobby = context.games.lobby
     lobby.check_free(session.username)
     lobby.check_new(name)
-    async with context.games.reservations.holding(name):
+    async with _claiming(context, name):
         # Another user may have made it while this one waited.
         lobby.check_new(name)
         try:
-            claim = await context.claims.claim(name, None, make=True)
+            claim = await context.claims.claim(name, None, make=True, password=password)
         except WrongPassword:
             claim = None
-        if isinstance(claim, Elsewhere):
+        if isinstance(claim, Elsewhere | Here):
             raise LobbyRefusal(
                 f"There is a game {name!r} already; join it, or take another name.",
                 ReasonCode.NAME_TAKEN,
@@ -273,7 +180,7 @@ async def _join_game(
         return _joined(session, there, {}, spectate=spectate)
     context.games.lobby.check_free(session.username)
     if context.games.lobby.get(name) is None:
-        async with context.games.reservations.holding(name):
+        async with _claiming(context, name):
             # Another user may have made it while this one waited.
             if context.games.lobby.get(name) is None:
                 is_new = await _open(context, session, name, password, options)
@@ -288,6 +195,18 @@ async def _join_game(
     return await _join(context, session, name, password, spectate=spectate)
 
 
+@asynccontextmanager
+async def _claiming(context: ServerContext, name: str) -> AsyncIterator[None]:
+    """Hold a name around the block, and give up what was claimed and did not become a game."""
+    async with context.games.reservations.holding(name):
+        try:
+            yield
+        finally:
+            if context.games.lobby.get(name) is None:
+                with trio.CancelScope(shield=True):
+                    await context.claims.release(name)
+
+
 async def _open(
     context: ServerContext, session: Session, name: str, password: str, options: dict[str, Any]
 ) -> bool | None:
@@ -299,12 +218,16 @@ async def _open(
     username, address = session.username, session.client.address
     unheard = context.passwords.check_guesses(username, address)
     try:
-        claim = await context.claims.claim(name, None if unheard else password, make=True)
+        claim = await context.claims.claim(
+            name, None if unheard else password, make=True, password=password
+        )
     except WrongPassword:
         if unheard:
             raise LobbyRefusal(unheard, ReasonCode.TOO_MANY_ATTEMPTS) from None
         context.passwords.note_wrong_guess(username, address)
         raise
+    if isinstance(claim, Here):
+        return False
     if isinstance(claim, Restore):
         # The game crashed, or could not be made when the server started.
         await context.games.open_saved_game(claim.game, insist=session.is_admin)
@@ -371,7 +294,7 @@ def _joined(
     session: Session, entry: GameEntry[RoomTask], payload: dict[str, Any], *, spectate: bool
 ) -> Response:
     options = entry.room.lobby_extras.get("options")
-    if options and _uses(session, REJOIN):
+    if options and uses(session, REJOIN):
         payload["options"] = options
     name = entry.name
     text = f"You watch the game {name!r}." if spectate else f"You are in the game {name!r}."

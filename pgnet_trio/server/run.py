@@ -12,11 +12,12 @@ while rooms still answer, and rooms, sessions and autosave go last. See ``docs/d
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import attrs
@@ -37,7 +38,9 @@ from pgnet_trio.server.admission import (
 )
 from pgnet_trio.server.bots import run_bot
 from pgnet_trio.server.cluster.engine import Engine
+from pgnet_trio.server.cluster.errors import EngineError
 from pgnet_trio.server.cluster.shared_accounts import SharedAccounts
+from pgnet_trio.server.clustering import ClusterHost
 from pgnet_trio.server.connections.listeners import accept_connections, open_listeners
 from pgnet_trio.server.connections.serving import handle_socket
 from pgnet_trio.server.context import ServerContext
@@ -48,6 +51,7 @@ from pgnet_trio.server.games.saves import SaveMemory, Saves
 from pgnet_trio.server.http.pages import Pages
 from pgnet_trio.server.http.router import Health, Router
 from pgnet_trio.server.local_accounts import LocalAccounts
+from pgnet_trio.server.node.link import ClusterLink
 from pgnet_trio.server.password_checks import PasswordChecks
 from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.room.player import question_ids
@@ -60,6 +64,7 @@ from pgnet_trio.storage import keep_key, open_store
 from pgnet_trio.storage.interface import SavedState, UserRecord
 
 if TYPE_CHECKING:
+    from pgnet_trio.server.node.member import ClusterMember
     from pgnet_trio.server.options import Options
 
 __all__ = ["Carryover", "Run"]
@@ -110,6 +115,7 @@ class _Loaded:
     accounts: Accounts
     service: AccountService
     passwords: PasswordChecks
+    link: ClusterLink | None
 
 
 class Run:
@@ -138,6 +144,7 @@ class Run:
         self._wanted_port = port
         # How long each part of the ending may take, and the scopes that cut it short.
         self._patience = SHUTDOWN_DEADLINE
+        self._draining = trio.CancelScope()
         self._last_turns = trio.CancelScope()
         self._last_messages = trio.CancelScope()
         self._finished = trio.Event()
@@ -217,12 +224,17 @@ class Run:
                 admin=admin,
                 tokens=self._load_tokens(saved) if archive.keeps_tokens else None,
             )
+        link = None
+        engine = carryover.engine
+        if options.cluster is not None:
+            engine = options.cluster.open(options.environment)
+            link = ClusterLink(options.cluster, engine, carryover.key)
         service: AccountService
-        if carryover.engine is None:
+        if engine is None:
             service = LocalAccounts(carryover.accounts, archive, passwords)
         else:
-            service = self._share_accounts(carryover.engine, admin)
-        return _Loaded(archive, saved, carryover.accounts, service, passwords)
+            service = self._share_accounts(engine, admin)
+        return _Loaded(archive, saved, carryover.accounts, service, passwords, link)
 
     def _share_accounts(self, engine: Engine, admin: UserRecord | None) -> SharedAccounts:
         options, carryover = self._options, self._carryover
@@ -279,10 +291,12 @@ class Run:
         """Shut down with less patience, and with none where that is under way already."""
         if self.shutdown.requested.is_set():
             self._patience = 0.0
+            self._draining.cancel()
             self._last_turns.cancel()
             self._last_messages.deadline = trio.current_time()
         else:
             self._patience = CANCELLED_DEADLINE
+            self._draining.cancel()
             self.shutdown.request(0)
 
     # Ctrl-C is for whoever runs the server, or for a game that does not come to an end, but not
@@ -299,7 +313,7 @@ class Run:
         watchdog.start()
         try:
             with trio.CancelScope(shield=True):
-                async with trio.open_nursery() as ending:
+                async with trio.open_nursery() as ending, _connected(loaded.link):
                     await self._host_games(loaded, listeners, started, watchdog, ending)
                     ending.cancel_scope.cancel()
             logger.info("Stopped with exit code %d", self.shutdown.exit_code)
@@ -316,6 +330,7 @@ class Run:
         watchdog: Watchdog,
         ending: trio.Nursery,
     ) -> None:
+        options = self._options
         async with trio.open_nursery() as services:
             saves, games = await self._open_games(loaded, watchdog, services)
             entries = []
@@ -324,12 +339,19 @@ class Run:
             try:
                 async with trio.open_nursery() as connections:
                     context = self._make_context(loaded, saves, games, services, connections)
+                    host = None
+                    if loaded.link is not None and context.cluster is not None:
+                        host = ClusterHost(context, loaded.link, context.cluster)
+                        await services.start(self._run_node, loaded.link, context.cluster, host)
                     self.context, self.accepting = context, True
                     try:
                         async with trio.open_nursery() as accept:
                             accept.start_soon(self._accept, context, listeners)
                             started(self.port)
                             await self.shutdown.requested.wait()
+                            if host is not None and options.cluster is not None:
+                                with self._draining:
+                                    await host.give_all_away(options.cluster.drain_wait)
                             accept.cancel_scope.cancel()
                     finally:
                         self.accepting = False
@@ -346,6 +368,33 @@ class Run:
             self.context = None
             ending.start_soon(self._see_off, games)
             services.cancel_scope.cancel()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run_node(
+        self,
+        link: ClusterLink,
+        member: ClusterMember,
+        host: ClusterHost,
+        *,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        """Be a node; where that is over, end the server in order.
+
+        Raises:
+            EngineError: It could not become one.
+        """
+        started = _Started(task_status)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(link.games.run)
+                nursery.start_soon(member.run)
+                await link.node.run(host, task_status=started)
+        except BaseExceptionGroup as group:
+            error = bare(group)
+            if not (isinstance(error, EngineError) and started.was_called):
+                raise error from None
+            logger.error("This server is no part of its cluster any more: %s", one_line(error))
+            self.shutdown.request_by(error)
 
     @trio.lowlevel.enable_ki_protection
     async def _see_off(self, games: GameRegistry) -> None:
@@ -365,7 +414,8 @@ class Run:
     ) -> tuple[Saves, GameRegistry]:
         """Start the rooms of all saved games, and the autosave."""
         options, carryover = self._options, self._carryover
-        saves = Saves(loaded.archive, loaded.accounts, carryover.saves)
+        store = loaded.archive if loaded.link is None else loaded.link.games
+        saves = Saves(store, loaded.accounts, carryover.saves)
         make_room = functools.partial(
             RoomTask, question_ids=carryover.question_ids, watchdog=watchdog
         )
@@ -385,7 +435,9 @@ class Run:
         services: trio.Nursery,
         connections: trio.Nursery,
     ) -> ServerContext:
-        options = self._options
+        options, link = self._options, loaded.link
+        note_end = None if link is None else link.note_end
+        sessions = SessionRegistry(options, games.lobby, services, note_end)
         router = Router(options.site, options.origins, functools.partial(self._health, saves))
         return ServerContext(
             options=options,
@@ -394,14 +446,15 @@ class Run:
             passwords=loaded.passwords,
             saves=saves,
             games=games,
-            claims=LocalClaims(saves),
-            sessions=SessionRegistry(options, games.lobby, services),
+            claims=LocalClaims(saves) if link is None else link.games,
+            sessions=sessions,
             arrivals=ArrivalPace(options.limits.max_logins_per_address),
             counts=ConnectionCounts(options.limits),
             pages=Pages(router, options.limits, options.environment),
             shutdown=self.shutdown,
             services=services,
             connections=connections,
+            cluster=None if link is None else link.join(games, sessions),
         )
 
     def _health(self, saves: Saves) -> Health:
@@ -427,6 +480,27 @@ class Run:
         )
         self._last_messages = context.connections.cancel_scope
         self._last_messages.deadline = trio.current_time() + self._patience
+
+
+class _Started:
+    """Notes that a task has said that it has started.
+
+    Args:
+        task_status: Is told too.
+    """
+
+    def __init__(self, task_status: trio.TaskStatus[None]) -> None:
+        self.was_called = False
+        self._task_status = task_status
+
+    def started(self, value: None = None) -> None:
+        """Note it."""
+        self.was_called = True
+        self._task_status.started(value)
+
+
+def _connected(link: ClusterLink | None) -> AbstractAsyncContextManager[None]:
+    return contextlib.nullcontext() if link is None else link.connected()
 
 
 def _switch(enabled: bool | None) -> str:

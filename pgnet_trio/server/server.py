@@ -31,6 +31,7 @@ from pgnet_trio.server.http.origins import OriginRule
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.options import (
     Options,
+    check_cluster,
     check_game,
     check_hook,
     check_switch,
@@ -45,6 +46,7 @@ from pgnet_trio.transport import Transport, choose, memory_pair
 
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
+    from pgnet_trio.server.cluster.cluster import Cluster
     from pgnet_trio.server.context import ServerContext
     from pgnet_trio.server.stats import ServerStats
 
@@ -112,6 +114,9 @@ class Server:
             the game keeps all of Python from running, nothing is written, and the status is 1; so
             it is for a process that was stopped for that long (``SIGSTOP``, ``docker pause``), when
             it goes on. None: the process goes on.
+        cluster: Makes this server one of several that look like one: what they share, and where
+            clients find this one. It takes the place of *save_file*, and needs
+            ``minimum_protocol=2``; all of the servers need the same *key_file*.
         limits: Every limit of `Limits` by its name, such as ``max_connections=100``; None
             switches one off.
 
@@ -151,6 +156,7 @@ class Server:
         allowed_hosts: Iterable[str] = (),
         watchdog: float | None = 0.25,
         watchdog_exit: float | None = None,
+        cluster: Cluster | None = None,
         **limits: Any,
     ) -> None:
         unknown = limits.keys() - {field.name for field in Limits.__attrs_attrs__}
@@ -178,6 +184,7 @@ class Server:
             raise ValueError(f"watchdog_exit has to be over 0 s, or None; got {watchdog_exit!r}.")
         if minimum_protocol not in (1, 2):
             raise ValueError(f"minimum_protocol: expected 1 or 2, got {minimum_protocol!r}.")
+        check_cluster(cluster, save_file=save_file, minimum_protocol=minimum_protocol)
         proxies = TrustedProxies(trusted_proxies)
         check_switch("proxy_protocol", proxy_protocol)
         if proxy_protocol and not proxies:
@@ -233,6 +240,7 @@ class Server:
             watchdog=watchdog,
             watchdog_exit=watchdog_exit,
             limits=Limits(**limits),
+            cluster=cluster,
         )
         self._carryover = Carryover(
             key=key or KeyPair.generate(environment.random_bytes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgnet_trio.testing.clusters import HostedCluster, HostedNode, cluster
 from pgnet_trio.testing.detached import detached
 from pgnet_trio.testing.exploring import explore
 from pgnet_trio.testing.hosting import HostedServer, Kit, hosting, playing
@@ -18,6 +19,8 @@ __all__ = [
     "Conditions",
     "Exploration",
     "Faults",
+    "HostedCluster",
+    "HostedNode",
     "HostedServer",
     "Kit",
     "MemoryStore",
@@ -28,6 +31,7 @@ __all__ = [
     "SimulatedNetwork",
     "Table",
     "assert_hidden",
+    "cluster",
     "detached",
     "explore",
     "hosting",

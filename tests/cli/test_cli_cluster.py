@@ -117,3 +117,28 @@ def test_no_password_is_shown(
     pytest.importorskip("psycopg")
     monkeypatch.setenv("PGNET_CLUSTER", "postgresql://ann:secret@127.0.0.1:1/game?password=secret")
     assert "secret" not in complaint(capsys, "status")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--node-address", "a:1"], "are for --cluster"),
+        (["--cluster", "x.sqlite"], "--node-address"),
+        (["--cluster", "--node-address", "a:1"], "PGNET_CLUSTER"),
+        (["--cluster", "x.sqlite", "--node-address", "a"], "expected where clients"),
+        (["--cluster", "x", "--node-address", "a:1", "--save-file", "y"], "--save-file"),
+        (
+            ["--cluster", "x", "--node-address", "a:1", "--minimum-protocol", "1"],
+            "--minimum-protocol 2",
+        ),
+    ],
+)
+def test_what_is_said_of_a_cluster_has_to_fit(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    problem: str,
+) -> None:
+    monkeypatch.delenv("PGNET_CLUSTER", raising=False)
+    assert main(["serve", *arguments]) == 1
+    assert problem in capsys.readouterr().err

@@ -49,13 +49,10 @@ class Owner:
     """Notes what the node says, and has the rooms that it is given."""
 
     rooms: dict[str, int] = attrs.field(factory=dict)
-    opened: dict[str, int] = attrs.field(factory=dict)
-    dropped: list[str] = attrs.field(factory=list)
     sessions: list[str] = attrs.field(factory=list)
     mail: list[bytes] = attrs.field(factory=list)
     said: list[str] = attrs.field(factory=list)
     holding: bool = False
-    busy: float = 0.0
 
     def load(self) -> float:
         return float(len(self.rooms))
@@ -69,12 +66,10 @@ class Owner:
         self.holding = False
         if rooms is not None:
             self.rooms = {n: e for n, e in self.rooms.items() if rooms.get(n) == e}
-            self.opened = {n: e for n, e in self.opened.items() if rooms.get(n) == e}
 
     def start_over(self) -> None:
         self.said.append("start over")
         self.rooms.clear()
-        self.opened.clear()
 
     def drain(self) -> None:
         self.said.append("drain")
@@ -86,21 +81,12 @@ class Owner:
         return self.rooms.get(name) == epoch
 
     async def take_room(self, arrival: Arrival) -> None:
-        await trio.sleep(self.busy)
+        await trio.lowlevel.checkpoint()
         self.rooms[arrival.name] = arrival.room.epoch
         self.said.append(f"take {arrival.name}")
 
-    def open_room(self, name: str, epoch: int) -> None:
-        if self.has_room(name, epoch):
-            self.opened[name] = epoch
-            self.said.append(f"open {name}")
-
-    def drop_room(self, name: str, epoch: int) -> None:
-        if self.has_room(name, epoch):
-            del self.rooms[name]
-        self.dropped.append(name)
-
-    def take_session(self, row: SessionRow) -> None:
+    async def take_session(self, row: SessionRow) -> None:
+        await trio.lowlevel.checkpoint()
         self.sessions.append(row.username)
 
 
@@ -155,7 +141,7 @@ class Seat:
     def __attrs_post_init__(self) -> None:
         self.engine = FaultyEngine(self.database, slept=lambda: self.sleeps)
         profile = NodeProfile(self.name, f"{self.name}.example:1", "1", b"key")
-        self.node = LocalNode(self.engine, profile, self.owner)
+        self.node = LocalNode(self.engine, profile)
 
     async def make(self, name: str) -> int:
         """Have a room made here, with a save."""
@@ -175,7 +161,7 @@ async def database() -> SimulatedDatabase:
 async def running(*seats: Seat) -> AsyncIterator[trio.Nursery]:
     async with trio.open_nursery() as nursery:
         for seat in seats:
-            await nursery.start(seat.node.run)
+            await nursery.start(seat.node.run, seat.owner)
         yield nursery
         nursery.cancel_scope.cancel()
 
@@ -284,7 +270,7 @@ async def test_a_node_whose_name_was_taken_meanwhile_ends(
         async with running(north) as nursery:
             north.engine.cut = True
             await trio.sleep(2 * LEASE)
-            await nursery.start(other.node.run)
+            await nursery.start(other.node.run, other.owner)
             north.engine.cut = False
             await trio.sleep(5 * LEASE)
     assert caught.group_contains(NameInUse)
@@ -308,7 +294,7 @@ async def test_a_second_node_of_one_name_does_not_start(
     north, other = Seat(database, "north"), Seat(database, "north")
     async with running(north) as nursery:
         with pytest.raises(NameInUse):
-            await nursery.start(other.node.run)
+            await nursery.start(other.node.run, other.owner)
         assert north.node.holds()
 
 
@@ -316,10 +302,10 @@ async def test_a_node_with_another_key_does_not_start(
     autojump_clock: MockClock, database: SimulatedDatabase
 ) -> None:
     north, south = Seat(database, "north"), Seat(database, "south")
-    south.node = LocalNode(south.engine, NodeProfile("south", "", "", b"other"), south.owner)
+    south.node = LocalNode(south.engine, NodeProfile("south", "", "", b"other"))
     async with running(north) as nursery:
         with pytest.raises(OtherIdentity, match="'north'"):
-            await nursery.start(south.node.run)
+            await nursery.start(south.node.run, south.owner)
 
 
 async def test_a_node_that_is_to_drain_is_told_once(
@@ -540,8 +526,8 @@ async def test_rooms_and_sessions_arrive_once_whatever_becomes_of_a_call(
             await north.engine.pass_session(moving, south.node.id)
             await trio.sleep(2 * LEASE)
             said = [each for each in south.owner.said if each != "go on"]
-            assert said == [f"take {one}", f"open {one}", f"take {two}", f"open {two}"]
-            assert south.owner.opened == epochs
+            assert said == [f"take {one}", f"take {two}"]
+            assert south.owner.rooms == epochs
             assert south.owner.sessions == ["cleo"]
             assert await south.engine.next_arrival(south.node.id) is None
             assert await south.engine.passed_sessions(south.node.id) == []
@@ -556,16 +542,16 @@ async def test_a_room_that_was_taken_back_meanwhile_is_dropped(
     database: SimulatedDatabase,
 ) -> None:
     north, south = Seat(database, "north"), Seat(database, "south")
-    south.owner.busy = 1.0
     async with running(north, south):
         await north.make("table")
+        south.engine.request_delay = 1.0
+        await trio.sleep(2)
         await hand_over(north, south, "table", ["ann"])
-        await trio.sleep(0.5)
+        await trio.sleep(1.5)
         await north.engine.take_back(north.node.id, "table")
         await trio.sleep(LEASE)
-        assert south.owner.said == ["take table"]
-        assert south.owner.dropped == ["table"]
-        assert south.owner.opened == south.owner.rooms == {}
+        assert south.owner.said == []
+        assert south.owner.rooms == {}
 
 
 async def test_a_session_that_is_somewhere_else_by_now_is_not_taken(
@@ -633,7 +619,7 @@ async def test_what_was_handed_to_a_dead_node_is_here_for_whoever_claims(
         claim = await north.node.claim("table", new=ROOM)
         assert isinstance(claim, Found)
         assert claim.node.id == north.node.id
-        assert north.owner.opened == {"table": claim.epoch}
+        assert north.owner.rooms == {"table": claim.epoch}
 
 
 async def test_what_became_of_a_change_is_found_out_after_an_outage(

@@ -62,6 +62,7 @@ OURS = {
     "seconds": "a number",
     "waited": "a number",
     "lease.node": "a number",
+    "drain_wait": "a number",
     "turns.longest": "a number",
     "ticks.missed": "a number",
     "ticks.due": "a number",

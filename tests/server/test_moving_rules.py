@@ -611,7 +611,9 @@ async def test_who_joins_a_game_of_another_server_is_sent_there(
     class Directory(LocalClaims):
         """Says that all games are at the second server."""
 
-        async def claim(self, name: str, guess: str | None, *, make: bool) -> Claim:
+        async def claim(
+            self, name: str, guess: str | None, *, make: bool, password: str = ""
+        ) -> Claim:
             if not places:
                 return await super().claim(name, guess, make=make)
             await trio.lowlevel.checkpoint()

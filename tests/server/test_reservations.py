@@ -37,7 +37,7 @@ def nothing_made() -> None:
 class SlowClaims(LocalClaims):
     """Claims as of a directory that is a second away."""
 
-    async def claim(self, name: str, guess: str | None, *, make: bool) -> Claim:
+    async def claim(self, name: str, guess: str | None, *, make: bool, password: str = "") -> Claim:
         await trio.sleep(1)
         return await super().claim(name, guess, make=make)
 
@@ -86,7 +86,9 @@ async def test_a_game_that_is_elsewhere_is_not_made_here(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     class Far(LocalClaims):
-        async def claim(self, name: str, guess: str | None, *, make: bool) -> Claim:
+        async def claim(
+            self, name: str, guess: str | None, *, make: bool, password: str = ""
+        ) -> Claim:
             await trio.lowlevel.checkpoint()
             return Elsewhere("b.example:38929")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import attrs
 import trio
 
+from pgnet_trio.errors import bare
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.cluster.base import new_operation
 from pgnet_trio.server.cluster.errors import (
@@ -54,7 +55,7 @@ RETRY = 0.5
 TIDY_INTERVAL = 60.0
 """Seconds from one tidying of the engine to the next, by each node."""
 
-RESIGN_DEADLINE = 2.0
+RESIGN_DEADLINE = 0.8
 """Seconds that a node tries to resign; one that cannot is silent from then on, which is as good
 after a lease."""
 
@@ -79,7 +80,7 @@ class NodeProfile:
 
 
 class NodeOwner(Protocol):
-    """Whoever owns the rooms and the sessions of a node. Only `take_room` may wait."""
+    """Whoever owns the rooms and the sessions of a node. Only `take_…` may wait."""
 
     def load(self) -> float:
         """Return how much there is to do: the other nodes give rooms to those with little."""
@@ -107,22 +108,16 @@ class NodeOwner(Protocol):
         """Take a mail of another node; each comes once."""
 
     def has_room(self, name: str, epoch: int, /) -> bool:
-        """Return whether a room of this epoch is here, open or not."""
+        """Return whether a room of this epoch is here."""
 
     async def take_room(self, arrival: Arrival, /) -> None:
-        """Start a room that another node has handed over; nothing of it may leave yet.
+        """Go on with a room that another node has handed over, and that is this node's now.
 
-        Nothing may come out of this: a game that cannot be made is one that has crashed.
+        No error may come out of this: a game that cannot be made is one that has crashed.
         """
 
-    def open_room(self, name: str, epoch: int, /) -> None:
-        """Let a room go on that `take_room` has started, unless it was given up meanwhile."""
-
-    def drop_room(self, name: str, epoch: int, /) -> None:
-        """Forget a room that `take_room` has started: the other node has taken it back."""
-
-    def take_session(self, row: SessionRow, /) -> None:
-        """Take a session that another node has given."""
+    async def take_session(self, row: SessionRow, /) -> None:
+        """Go on with a session that another node has given, and that is this node's now."""
 
 
 class LocalNode:
@@ -131,19 +126,20 @@ class LocalNode:
     Args:
         engine: What the nodes share, running.
         profile: What it says of itself.
-        owner: Whoever has its rooms.
 
     Attributes:
         id: Its id; 0 before it is registered, and another one after it was forgotten.
         draining: Whether it is to give its rooms away.
     """
 
-    def __init__(self, engine: Engine, profile: NodeProfile, owner: NodeOwner) -> None:
+    # There from the beginning of `run` on: the owner's parts need the node first.
+    _owner: NodeOwner
+
+    def __init__(self, engine: Engine, profile: NodeProfile) -> None:
         self.id = 0
         self.draining = False
         self._engine = engine
         self._profile = profile
-        self._owner = owner
         self._deadline = 0.0
         self._renewed = trio.Event()
         self._is_lapsed = False
@@ -163,16 +159,26 @@ class LocalNode:
         """
         return self._engine.now() < self._deadline
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(
+        self,
+        owner: NodeOwner,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
         """Register, and be a node until cancelled; then resign.
 
         A node of the same name whose lease is not over yet, as that of a process that was killed
         just now, is waited for.
 
+        Args:
+            owner: Whoever has its rooms.
+            task_status: Started when it is registered.
+
         Raises:
             EngineError: The node cannot be one, or not any more: its name was taken meanwhile, or
                 the others have another key.
         """
+        self._owner = owner
         self._begin(await self._register())
         try:
             async with trio.open_nursery() as nursery:
@@ -181,6 +187,8 @@ class LocalNode:
                 nursery.start_soon(self._look_for_news)
                 nursery.start_soon(self._tidy)
                 task_status.started()
+        except BaseExceptionGroup as group:
+            raise bare(group) from None
         finally:
             await self._resign()
 
@@ -347,18 +355,17 @@ class LocalNode:
                 after = rows[-1].epoch
 
     async def _take_room(self, arrival: Arrival) -> None:
-        owner, name, epoch = self._owner, arrival.name, arrival.room.epoch
-        if not owner.has_room(name, epoch):
-            await owner.take_room(arrival)
+        name, epoch, losses = arrival.name, arrival.room.epoch, self._losses
         try:
             await self.settled(
                 lambda operation: self._engine.accept(name, epoch, operation=operation)
             )
         except Fenced:
-            owner.drop_room(name, epoch)
+            # The other node has taken it back.
             return
-        self._just_come[name] = epoch
-        owner.open_room(name, epoch)
+        if losses == self._losses:
+            self._just_come[name] = epoch
+            await self._owner.take_room(arrival)
 
     async def _take_session(self, row: SessionRow) -> None:
         try:
@@ -369,8 +376,7 @@ class LocalNode:
             )
         except Fenced:
             return
-        # No await between the two: nobody else takes it from now on.
-        self._owner.take_session(row)
+        await self._owner.take_session(row)
 
     async def _tidy(self) -> None:
         while True:

@@ -21,6 +21,15 @@ from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.events import Goodbye, LogIn, Resume
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.accounts import AccountRefusal, TemporaryRefusal, TokenRefused
+from pgnet_trio.server.connections.entering import (
+    AT_ANOTHER_SERVER,
+    AtAnotherServer,
+    enter,
+    find_elsewhere,
+    undo_entry,
+)
+from pgnet_trio.server.connections.gate import GatedConnection
+from pgnet_trio.server.node.member import NotNow
 from pgnet_trio.server.password_checks import TooBusy
 from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.requests import carry_out
@@ -82,7 +91,8 @@ class Login:
         # What stood for the password, where something did; None where nothing was taken.
         self._token: TokenRecord | None = None
         self._tried_token = False
-        self._session_token = b""
+        # What the client will resume its session with.
+        self._resume_token = context.options.environment.random_bytes(v2.TOKEN_BYTES)
         # The password, where its record is to be made anew; None where not.
         self._weak_password: str | None = None
 
@@ -115,6 +125,8 @@ class Login:
             for event in events:
                 if isinstance(event, Resume) and isinstance(protocol, v2.ServerProtocol):
                     await self._wait_in_line(protocol, event)
+                    if await self._send_away(protocol, event):
+                        return None
                     try:
                         session = self._resume(protocol, event)
                     finally:
@@ -133,6 +145,9 @@ class Login:
                 elif isinstance(event, LogIn):
                     try:
                         return await self._seat(event)
+                    except AtAnotherServer as found:
+                        self._redirect(event.username, found.address, found.login_token)
+                        return None
                     except TokenRefused as refusal:
                         self._refuse_token(refusal)
                     except AccountRefusal as refusal:
@@ -204,6 +219,7 @@ class Login:
             else:
                 protocol.refuse_resume(SESSION_OVER, ReasonCode.SESSION_GONE)
             return None
+        self._guard(event.username)
         protocol.resume(session.client.delivery, event.received)
         session.attach(self._handle)
         session.charge_return()
@@ -224,6 +240,35 @@ class Login:
             user, self._token = await context.accounts.find_by_token(log_in, now)
         else:
             user = await self._authenticate(log_in)
+        if context.cluster is None:
+            session, login_token = await self._wait_for_seat(username, user)
+            return self._sit(username, user, session, login_token)
+        async with context.cluster.entering.holding(username):
+            where = await find_elsewhere(context.cluster, username)
+            if where is not None:
+                raise AtAnotherServer(where.address, await self._admit(username, user))
+            epoch = await enter(context.cluster, username, self._resume_token)
+            try:
+                session, login_token = await self._wait_for_seat(username, user)
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    await undo_entry(context, username, epoch)
+                raise
+            context.cluster.note_seat(username, epoch)
+            return self._sit(username, user, session, login_token)
+
+    async def _wait_for_seat(
+        self, username: str, user: UserRecord | None
+    ) -> tuple[Session | None, bytes]:
+        """Wait until a user may have the seat, which they may when this returns.
+
+        Returns:
+            The session that the user has already, and a token that stands for the password.
+
+        Raises:
+            AccountRefusal: They may not; the message is for the user.
+        """
+        context = self._context
         login_token: bytes | None = None
         while True:
             session = context.sessions.holder(username)
@@ -238,9 +283,16 @@ class Login:
                 continue
             self._check_seat(username, session)
             if login_token is not None:
-                break
+                return session, login_token
             login_token = await self._admit(username, user)
-        # --- No await from here to the end: exactly one client holds the seat at any time. ---
+
+    # No await in here: exactly one client holds the seat at any time.
+    def _sit(
+        self, username: str, user: UserRecord | None, session: Session | None, login_token: bytes
+    ) -> Session:
+        """Give a client the seat, which nobody holds or whoever has the session."""
+        context = self._context
+        self._guard(username)
         client = self._accept(username, login_token)
         if session is not None:
             logger.info("%s took over from %s", username, self._peer)
@@ -262,6 +314,37 @@ class Login:
             context.services.start_soon(_upgrade, context, user, self._weak_password, self._address)
         self._connection.flush()
         return session
+
+    # In a cluster.
+
+    def _guard(self, username: str) -> None:
+        """Let nothing leave, from now on, that may not."""
+        cluster, connection = self._context.cluster, self._connection
+        if cluster is not None and isinstance(connection, GatedConnection):
+            connection.guard(username, cluster)
+
+    def _redirect(self, username: str, address: str, login_token: bytes = b"") -> None:
+        """Send a client that has proved whose it is to the server that has the session."""
+        logger.info("%s goes on at %s, from %s", username, one_line(address), self._peer)
+        self._protocol.moved(address, AT_ANOTHER_SERVER, login_token)
+        self._connection.flush()
+
+    async def _send_away(self, protocol: v2.ServerProtocol, event: Resume) -> bool:
+        """Say where a session is that a client wants to resume here; return whether that is it."""
+        context, username = self._context, event.username
+        if context.cluster is None or context.sessions.holder(username) is not None:
+            return False
+        try:
+            where = await context.cluster.find(username)
+        except NotNow as error:
+            protocol.goodbye(str(error), error.code)
+            self._connection.flush()
+            return True
+        # Whoever cannot prove that it is theirs does not learn where it is.
+        if where is None or not protocol.proves(event.proof, where.row.token):
+            return False
+        self._redirect(username, where.address)
+        return True
 
     def _check_seat(self, username: str, session: Session | None) -> None:
         """Check that a client may take a seat, which nobody holds or whoever has the session.
@@ -288,7 +371,7 @@ class Login:
             protocol.accept(f"Welcome, {username}.")
             return LoggedInClient(SenderV1(protocol), address=self._address)
         delivery = context.sessions.make_delivery()
-        token = self._session_token
+        token = self._resume_token
         grace = context.options.resume_grace
         protocol.accept(
             f"Welcome, {username}.",
@@ -317,8 +400,6 @@ class Login:
         takes_tokens = isinstance(protocol, v2.ServerProtocol) and protocol.takes_tokens
         if takes_tokens and not self._trusted and not has_one:
             token = environment.random_bytes(v2.TOKEN_BYTES)
-        if isinstance(protocol, v2.ServerProtocol):
-            self._session_token = environment.random_bytes(v2.TOKEN_BYTES)
         seat = await self._context.accounts.admit(
             username,
             user,
@@ -326,7 +407,7 @@ class Login:
             token=token,
             now=now,
             instead_of=old,
-            session_token=self._session_token,
+            session_token=self._resume_token,
         )
         return token if seat.token_stands else b""
 

@@ -18,6 +18,7 @@ from pgnet_trio.errors import Disconnected, ProtocolError, bare
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol import v1, v2
 from pgnet_trio.server.admission import TokenBucket
+from pgnet_trio.server.connections.gate import GatedConnection
 from pgnet_trio.server.connections.login import Login
 from pgnet_trio.server.connections.place import ConnectionRefused, Place
 from pgnet_trio.server.connections.reader import read_requests
@@ -241,7 +242,10 @@ async def _converse(
     trusted = transport.inside_process
     limits = context.options.limits
     protocol = _choose_protocol(context, transport)
-    connection: Connection[ServerEvent] = Connection(
+    kind: type[Connection[ServerEvent]] = Connection
+    if context.cluster is not None:
+        kind = GatedConnection
+    connection = kind(
         transport,
         protocol,
         ping_interval=None if trusted else limits.ping_interval,

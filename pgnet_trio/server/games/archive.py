@@ -116,6 +116,9 @@ class Archive:
         async with self._turn_until(deadline):
             await self._write(changes, deadline)
 
+    def let_go(self, name: str, *, over: bool) -> None:
+        """Do nothing: the save file holds it until it is saved that it is over."""
+
     async def save_games(
         self,
         games: dict[str, SavedGame],

@@ -15,7 +15,7 @@ from pgnet_trio.storage.interface import SavedGame
 if TYPE_CHECKING:
     from pgnet_trio.server.games.saves import Saves
 
-__all__ = ["Claim", "Elsewhere", "LocalClaims", "Make", "Nowhere", "Restore", "RoomClaims"]
+__all__ = ["Claim", "Elsewhere", "Here", "LocalClaims", "Make", "Nowhere", "Restore", "RoomClaims"]
 
 
 @attrs.frozen
@@ -50,18 +50,23 @@ class Elsewhere:
 
 
 @attrs.frozen
+class Here:
+    """The game has come here meanwhile, and is in the lobby."""
+
+
+@attrs.frozen
 class Nowhere:
     """There is no such game, and none was to be made."""
 
 
-Claim: TypeAlias = Make | Restore | Elsewhere | Nowhere
+Claim: TypeAlias = Make | Restore | Elsewhere | Here | Nowhere
 """What became of a claim."""
 
 
 class RoomClaims(Protocol):
     """Says of a game that is not in the lobby what is to become of it."""
 
-    async def claim(self, name: str, guess: str | None, *, make: bool) -> Claim:
+    async def claim(self, name: str, guess: str | None, *, make: bool, password: str = "") -> Claim:
         """Claim a game; whoever asks holds its name (see `Reservations`).
 
         Cancellation claims nothing.
@@ -70,10 +75,15 @@ class RoomClaims(Protocol):
             name: The game's name.
             guess: What the user gives as its password; None for a user who is not heard any more.
             make: Whether to make it where there is none.
+            password: What joining takes then.
 
         Raises:
+            CodedRefusal: It cannot be found out now what becomes of the game.
             WrongPassword: The game has another one; nothing was claimed.
         """
+
+    async def release(self, name: str) -> None:
+        """Give up a claim of which no game in the lobby came; idempotent."""
 
 
 class LocalClaims:
@@ -86,7 +96,7 @@ class LocalClaims:
     def __init__(self, saves: Saves) -> None:
         self._saves = saves
 
-    async def claim(self, name: str, guess: str | None, *, make: bool) -> Claim:
+    async def claim(self, name: str, guess: str | None, *, make: bool, password: str = "") -> Claim:
         """Claim a game; see `RoomClaims.claim`."""
         await trio.lowlevel.checkpoint()
         saved = self._saves.saved_game(name)
@@ -98,3 +108,7 @@ class LocalClaims:
         elif saved.password:
             raise WrongPassword(f"The game {name!r} has a password.", ReasonCode.WRONG_PASSWORD)
         return Restore(saved)
+
+    async def release(self, name: str) -> None:
+        """Do nothing: nobody else would get the game."""
+        await trio.lowlevel.checkpoint()

@@ -354,6 +354,7 @@ class GameRegistry:
             return
         if entry.room.crashed:
             self._note_crash(entry)
+            self._saves.note_crash(entry.name)
         elif self._saves.enabled:
             entry.over = True
             self._failed_loads.forget(entry.name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import trio
@@ -24,11 +24,11 @@ from pgnet_trio.storage.interface import SavedGame
 
 if TYPE_CHECKING:
     from pgnet_trio.server.accounts import Accounts
-    from pgnet_trio.server.games.archive import Archive
     from pgnet_trio.server.games.lobby import GameEntry
     from pgnet_trio.server.room.room import RoomTask
+    from pgnet_trio.storage.interface import TokenRecord
 
-__all__ = ["LAST_WRITE_DEADLINE", "SaveMemory", "Saves", "pack", "unpack"]
+__all__ = ["LAST_WRITE_DEADLINE", "GameStore", "SaveMemory", "Saves", "pack", "unpack"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -94,16 +94,66 @@ class SaveMemory:
     ended: dict[str, object] = attrs.field(factory=dict)
 
 
+class GameStore(Protocol):
+    """Where games are saved: a save file, or what the servers of a cluster share."""
+
+    @property
+    def has_store(self) -> bool:
+        """Whether there is anywhere to save."""
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a write did not end in time, and has not ended since."""
+
+    @property
+    def game_count(self) -> int:
+        """How many games are saved."""
+
+    @property
+    def game_names(self) -> set[str]:
+        """The names of the games that are saved."""
+
+    def saved_game(self, name: str, /) -> SavedGame | None:
+        """Return the game of this name as it was last saved; None where it was not."""
+
+    async def save_games(
+        self,
+        games: dict[str, SavedGame],
+        gone: set[str],
+        registration: bool,
+        tokens: Mapping[bytes, TokenRecord | None],
+        *,
+        patience: float = ...,
+    ) -> None:
+        """Save the games that have changed; see `Archive.save_games`."""
+
+    def let_go(self, name: str, /, *, over: bool) -> None:
+        """Note that a game is in the lobby no more. Never waits.
+
+        Args:
+            name: The game's name.
+            over: Whether it is over, and not to be made from its save any more.
+        """
+
+    async def sync(self) -> None:
+        """Have all that was saved be where it may be copied from."""
+
+    def write_from_thread(
+        self, games: dict[str, SavedGame], gone: set[str], timeout: float, /
+    ) -> None:
+        """Write games from another thread; see `Archive.write_from_thread`."""
+
+
 class Saves:
     """Decides what is saved of the games, and writes it.
 
     Args:
-        archive: The save file.
+        archive: Where to save.
         accounts: Has the registration switch and the tokens, which are saved beside the games.
         memory: What the runs before have left to save.
     """
 
-    def __init__(self, archive: Archive, accounts: Accounts, memory: SaveMemory) -> None:
+    def __init__(self, archive: GameStore, accounts: Accounts, memory: SaveMemory) -> None:
         self._archive = archive
         self._accounts = accounts
         self._memory = memory
@@ -131,8 +181,13 @@ class Saves:
         """The names of the games that the save file holds and that are not over."""
         return self._archive.game_names - self._memory.ended.keys()
 
+    def note_crash(self, name: str) -> None:
+        """Note that a game is in the lobby no more, and that its save stays."""
+        self._archive.let_go(name, over=False)
+
     def note_end(self, name: str) -> None:
         """Have the next save take out a game that is over."""
+        self._archive.let_go(name, over=True)
         # Without a save file, nothing would ever take the name out of memory again.
         if self.enabled:
             self._memory.ended[name] = object()

@@ -62,13 +62,21 @@ class SessionRegistry:
         options: The server's.
         games: Knows which game a user is in.
         services: The nursery in which the sessions run.
+        note_end: Called with the username of each session that has ended.
 
     Attributes:
         away: How many sessions wait for their user to come back.
     """
 
-    def __init__(self, options: Options, games: Games, services: trio.Nursery) -> None:
+    def __init__(
+        self,
+        options: Options,
+        games: Games,
+        services: trio.Nursery,
+        note_end: Callable[[str], None] | None = None,
+    ) -> None:
         self.away = 0
+        self._note_end = note_end
         self._options = options
         self._games = games
         self._services = services
@@ -258,6 +266,8 @@ class SessionRegistry:
                 logger.info("%s is out: %s", session.username, one_line(session.end_reason))
                 if self._sessions.get(session.username) is session:
                     del self._sessions[session.username]
+                    if self._note_end is not None:
+                        self._note_end(session.username)
                 session.ended.set()
                 await self._tell(session.username, False)
 

@@ -480,6 +480,16 @@ class Session:
             self._scope.cancel()
         self.wake()
 
+    def drop(self, reason: str) -> None:
+        """End the session without a word to its client, of which nothing that waits leaves.
+
+        To the client, the connection is lost. Idempotent; never waits.
+        """
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.end(reason, for_good=False)
+        self.end(reason)
+
     # Moving to another server, and from one; see `pgnet_trio.server.moving`.
 
     @property

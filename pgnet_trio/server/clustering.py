@@ -1,0 +1,343 @@
+"""Games and sessions that go from one server of a cluster to another, and those that come."""
+
+from __future__ import annotations
+
+import json
+import logging
+import struct
+from typing import TYPE_CHECKING
+
+import trio
+
+from pgnet_trio.errors import CodecError
+from pgnet_trio.foreign_text import one_line
+from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.cluster.errors import (
+    EngineError,
+    EngineUnavailable,
+    Fenced,
+    NodeUnavailable,
+)
+from pgnet_trio.server.cluster.node import RETRY
+from pgnet_trio.server.cluster.notes import read_note
+from pgnet_trio.server.cluster.records import Arrival, MovingSession, Node, RoomSave, SessionRow
+from pgnet_trio.server.moving import (
+    MovingGame,
+    moving_game,
+    moving_session,
+    receive_game,
+    receive_session,
+)
+from pgnet_trio.server.node.member import ELSEWHERE, ClusterMember, NotNow
+from pgnet_trio.server.refusals import CannotMove, JoinRefused, RoomClosed
+from pgnet_trio.storage.interface import SavedGame
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.context import ServerContext
+    from pgnet_trio.server.node.link import ClusterLink
+
+__all__ = ["ClusterHost"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+ARRIVAL_PATIENCE = 3.0
+"""Seconds that a server gets to take a game, before it is taken back."""
+
+PACE = 0.02
+"""Seconds from one game to the next that is given away: the others need time for their players."""
+
+TRIES = 5
+"""How often a server tries to give its games away, before it ends with those that are left."""
+
+_GIVER = struct.Struct(">Q")
+
+
+class ClusterHost:
+    """What a node asks of the server that it is, see `NodeOwner`; and what leaves that server.
+
+    Args:
+        context: What the server's tasks share.
+        link: What ties it to the cluster.
+        member: The server as a member of its cluster.
+    """
+
+    def __init__(self, context: ServerContext, link: ClusterLink, member: ClusterMember) -> None:
+        self._context = context
+        self._link = link
+        self._member = member
+        # Set when the other server has taken what this one gives it, by name and epoch.
+        self._arrivals: dict[tuple[str, int], trio.Event] = {}
+        # How many users were given to each node since its load was told.
+        self._given: dict[int, float] = {}
+        self._has_others = True
+        link.host(self.send)
+        self.load = member.load
+        self.hold = member.hold
+        self.go_on = member.go_on
+        self.start_over = member.start_over
+        self.has_room = member.has_room
+
+    def drain(self) -> None:
+        """Give the rooms away, and end."""
+        logger.info("This server is to give its games to the others, and to end")
+        self._context.shutdown.request(0, restarting=True)
+
+    def take_mail(self, body: bytes) -> None:
+        """Do what another node asks for."""
+        note = read_note(body)
+        if note is not None:
+            self._member.end_session(note.username, note.epoch, note.reason, note.code)
+            return
+        try:
+            mail = json.loads(body)
+            if mail["do"] == "arrived":
+                arrived = self._arrivals.get((mail["name"], mail["epoch"]))
+                if arrived is not None:
+                    arrived.set()
+            else:
+                logger.warning("Another server asks for something that this one does not know")
+        except (ValueError, KeyError, TypeError) as error:
+            logger.warning("Another server has sent what is no mail: %s", one_line(error))
+
+    # What comes
+
+    async def take_room(self, arrival: Arrival) -> None:
+        """Go on with a room that another node has handed over."""
+        name, room = arrival.name, arrival.room
+        game = SavedGame(name, room.password, room.data, room.empty_since)
+        self._link.games.take(name, room.epoch, game)
+        giver, packed = 0, room.packed or b""
+        if len(packed) >= _GIVER.size:
+            (giver,), packed = _GIVER.unpack_from(packed), packed[_GIVER.size :]
+        for row in room.sessions:
+            await self._make_room_for(row)
+        sessions = {row.username: row.packed or b"" for row in room.sessions}
+        moving = MovingGame(name, room.password, room.data, packed, sessions)
+        try:
+            # Nobody else makes a game of this name: whoever holds it asks this node, and waits.
+            await receive_game(self._context, moving)
+        except (CodecError, CannotMove) as error:
+            logger.error("A game is restored from its save, and alone: %s", one_line(error))
+            self._link.games.let_go(name, over=False)
+        except (RoomClosed, JoinRefused) as error:
+            logger.error("A game that came here could not go on: %s", one_line(error))
+        for row in room.sessions:
+            self._note_seat(row)
+        if giver:
+            body = json.dumps({"do": "arrived", "name": name, "epoch": room.epoch}).encode()
+            self._context.services.start_soon(self._member.tell, giver, body)
+
+    async def take_session(self, row: SessionRow) -> None:
+        """Go on with a session that another node has given."""
+        await self._make_room_for(row)
+        try:
+            receive_session(self._context, row.packed or b"")
+        except CodecError as error:
+            logger.error("A session cannot go on here: %s", one_line(error))
+        self._note_seat(row)
+
+    async def _make_room_for(self, row: SessionRow) -> None:
+        """End what another program of a user has here: the cluster knows the one that comes."""
+        session = self._context.sessions.holder(row.username)
+        if session is None:
+            await trio.lowlevel.checkpoint()
+            return
+        self._member.forget_session(row.username)
+        session.end(ELSEWHERE, ReasonCode.TAKEN_OVER)
+        await session.ended.wait()
+
+    def _note_seat(self, row: SessionRow) -> None:
+        self._member.note_seat(row.username, row.epoch)
+        if self._context.sessions.holder(row.username) is None:
+            self._member.note_end(row.username)
+
+    # Sessions that go
+
+    async def send(self, username: str, node: int, address: str) -> None:
+        """Send a user to another server, with the request that is carried out for them now.
+
+        For the task of the user's session. Cancellation sends them, or does not.
+
+        Args:
+            username: The user, who is in no game.
+            node: The number of that server.
+            address: Where clients find it.
+
+        Raises:
+            CannotMove: They cannot be sent.
+            NotNow: They cannot be sent now.
+        """
+        link, member = self._link, self._member
+        epoch = member.epoch_of(username)
+        if epoch is None:
+            await trio.lowlevel.checkpoint()
+            raise NotNow
+        async with moving_session(self._context, username) as moving:
+            passed = MovingSession(username, epoch, moving.packed)
+            try:
+                new = await link.node.settled(
+                    lambda operation: link.engine.pass_session(passed, node, operation=operation)
+                )
+            except Fenced:
+                member.end_session(username, epoch, ELSEWHERE, ReasonCode.TAKEN_OVER)
+                raise CannotMove(ELSEWHERE) from None
+            except EngineError as error:
+                logger.warning("A session stays here for now: %s", one_line(error))
+                raise NotNow from None
+            # No await from here on: it is the other server's.
+            member.forget_session(username)
+            is_here = moving.moved(address)
+        if not is_here:
+            # The user has left meanwhile.
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + ARRIVAL_PATIENCE):
+                await member.end_elsewhere(node, username, new)
+
+    # Games that go
+
+    async def give_all_away(self, drain_wait: float) -> None:
+        """Give the games to the other nodes, one after the other; those that cannot go stay.
+
+        Args:
+            drain_wait: Seconds in which games that are not persistent may come to their end.
+        """
+        games = self._context.games
+        stays: set[str] = set()
+        for number in range(TRIES):
+            if number:
+                await trio.sleep(RETRY)
+            if not await self._tell_that_it_ends():
+                continue
+            while names := [entry.name for entry in games.lobby if entry.name not in stays]:
+                for name in names:
+                    if not await self._give_away(name):
+                        stays.add(name)
+                    await trio.sleep(PACE)
+            # Those that could go, but for something that may be over by now.
+            later = [each for each in games.lobby if each.room.is_persistent]
+            if not later or not self._has_others:
+                break
+            stays.difference_update(each.name for each in later)
+        ends = [
+            entry.room.ended
+            for entry in self._context.games.lobby
+            if not entry.room.is_persistent and entry.users
+        ]
+        if ends and drain_wait:
+            logger.info("Waiting for the end of games that are not saved, at most %g s", drain_wait)
+            with trio.move_on_after(drain_wait):
+                for end in ends:
+                    await end.wait()
+
+    async def _tell_that_it_ends(self) -> bool:
+        """Have the others give this node nothing any more; return whether they know.
+
+        Two that end at once would give their games to each other for ever.
+        """
+        try:
+            await self._link.engine.ask_to_drain(self._link.node.id)
+        except EngineError as error:
+            logger.warning("The games stay here for now: %s", one_line(error))
+            return False
+        return True
+
+    async def _give_away(self, name: str) -> bool:
+        """Give a game to the node with the least to do; return whether it has gone."""
+        entry = self._context.games.lobby.get(name)
+        if entry is None:
+            return True
+        if not entry.room.is_persistent:
+            return False
+        try:
+            targets = await self._targets()
+            self._has_others = bool(targets)
+            if not targets:
+                return False
+            async with moving_game(self._context, name) as game:
+                for target in targets:
+                    if await self._hand_over(game, target):
+                        return True
+        except (CannotMove, RoomClosed) as error:
+            logger.warning("A game stays here: %s", one_line(error))
+        except Fenced:
+            self._member.give_up(name)
+            return True
+        except EngineError as error:
+            logger.warning("A game stays here: %s", one_line(error))
+        return False
+
+    async def _targets(self) -> list[Node]:
+        """Return the nodes that take rooms, those with the least to do first."""
+        nodes = [
+            node
+            for node in await self._link.engine.nodes()
+            if node.alive and not node.draining and node.id != self._link.node.id
+        ]
+        return sorted(nodes, key=lambda node: node.load + self._given.get(node.id, 0.0))
+
+    async def _hand_over(self, game: MovingGame, target: Node) -> bool:
+        """Hand a frozen game over; return whether the other node has it.
+
+        Raises:
+            EngineError: It has not, and the game may still be this node's or not.
+        """
+        link, member = self._link, self._member
+        epoch = link.games.epochs.get(game.name)
+        if epoch is None:
+            raise Fenced(f"The game {game.name!r} is not here any more.")
+        sessions = [
+            MovingSession(username, known, packed)
+            for username, packed in game.sessions.items()
+            for known in [member.epoch_of(username)]
+            if known is not None
+        ]
+        save = RoomSave(game.name, epoch, game.data, len(sessions), link.games.info(game.name))
+        packed = _GIVER.pack(link.node.id) + game.packed
+        try:
+            over = await link.node.settled(
+                lambda operation: link.engine.hand_over(
+                    save, target.id, packed, sessions, operation=operation
+                )
+            )
+        except NodeUnavailable:
+            return False
+        with trio.CancelScope(shield=True):
+            if not await self._has_arrived(game.name, over.epoch):
+                return False
+        link.games.forget(game.name)
+        epochs = {each.username: each.epoch for each in sessions}
+        for username in epochs:
+            member.forget_session(username)
+        self._given[target.id] = self._given.get(target.id, 0.0) + len(sessions)
+        # No await between the forgetting and this.
+        gone = game.moved(target.address)
+        for username in gone & epochs.keys():
+            await member.end_elsewhere(target.id, username, epochs[username])
+        return True
+
+    async def _has_arrived(self, name: str, epoch: int) -> bool:
+        """Wait until the other node has a game, or take the game back; return whether it has."""
+        arrived = self._arrivals[name, epoch] = trio.Event()
+        link = self._link
+        try:
+            with trio.move_on_after(ARRIVAL_PATIENCE):
+                await arrived.wait()
+                return True
+            while True:
+                try:
+                    back = await link.node.settled(
+                        lambda operation: link.engine.take_back(
+                            link.node.id, name, operation=operation
+                        )
+                    )
+                except Fenced:
+                    # It has it, and could not say so.
+                    return True
+                except EngineUnavailable as error:
+                    logger.warning("Nobody has the game %r now: %s", name, one_line(error))
+                    await trio.sleep(RETRY)
+                    continue
+                logger.warning("The game %r was not taken, and goes on here", name)
+                link.games.take(name, back)
+                return False
+        finally:
+            del self._arrivals[name, epoch]

@@ -1,0 +1,323 @@
+"""The games of one node as the engine knows them: claimed, saved, and let go of.
+
+To the parts of a server that save games it is the save file, and to those that make games it says
+what becomes of a name. Every write names the epoch in which the game is the node's.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from pgnet_trio.crypto import normalize_password
+from pgnet_trio.errors import StorageError
+from pgnet_trio.foreign_text import one_line
+from pgnet_trio.messages import is_gamename_allowed
+from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.cluster.errors import (
+    EngineError,
+    EngineUnavailable,
+    Fenced,
+    OutcomeUnknown,
+    SaveDamaged,
+)
+from pgnet_trio.server.cluster.node import RETRY, LocalNode
+from pgnet_trio.server.cluster.records import (
+    Absent,
+    Created,
+    Found,
+    NewRoom,
+    Restored,
+    RoomSave,
+)
+from pgnet_trio.server.cluster.records import WrongPassword as OtherPassword
+from pgnet_trio.server.games.claims import Claim, Elsewhere, Here, Make, Nowhere, Restore
+from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword
+from pgnet_trio.server.refusals import RoomClosed
+from pgnet_trio.storage.interface import SavedGame
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.cluster.engine import Engine
+
+__all__ = ["ClusterGames", "Described", "info_of", "shown_info"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+NOT_NOW = "The servers cannot agree on this game now; try again in a moment."
+
+Described = tuple[int, str]
+"""How many users are in a game, and what the list of games says of it, from `info_of`."""
+
+
+@attrs.define(eq=False)
+class _Leaving:
+    """A game that is not here any more, of which the engine has still to hear."""
+
+    epoch: int
+    is_over: bool
+    done: trio.Event = attrs.field(factory=trio.Event)
+
+
+class ClusterGames:
+    """Claims, saves and ends the games of a node.
+
+    Args:
+        node: The node.
+        engine: What it shares.
+        describe: Returns what others are shown of a game; None where it is not here.
+        give_up: Ends a game here that another node has by now.
+        send: Sends a user to another node, by its number and address.
+    """
+
+    has_store = True
+    hangs = False
+    keeps_tokens = True
+
+    def __init__(
+        self,
+        node: LocalNode,
+        engine: Engine,
+        describe: Callable[[str], Described | None],
+        give_up: Callable[[str], None],
+        send: Callable[[str, int, str], Awaitable[None]],
+    ) -> None:
+        self._node = node
+        self._engine = engine
+        self._describe = describe
+        self._give_up = give_up
+        self._send = send
+        self._epochs: dict[str, int] = {}
+        self._saved: dict[str, SavedGame] = {}
+        self._shown: dict[str, tuple[Described, int | None]] = {}
+        self._leaving: dict[str, _Leaving] = {}
+        self._wanted = trio.Event()
+
+    @property
+    def epochs(self) -> Mapping[str, int]:
+        """The epochs of the games that are here."""
+        return self._epochs
+
+    def has(self, name: str, epoch: int) -> bool:
+        """Return whether a game of this epoch is here, or on its way out."""
+        leaving = self._leaving.get(name)
+        return self._epochs.get(name) == epoch or (leaving is not None and leaving.epoch == epoch)
+
+    def info(self, name: str) -> str:
+        """Return what others were last shown of a game beside its users."""
+        shown = self._shown.get(name)
+        return "" if shown is None else shown[0][1]
+
+    def take(self, name: str, epoch: int, saved: SavedGame | None = None) -> None:
+        """Note that a game is here."""
+        self._epochs[name] = epoch
+        if saved is not None:
+            self._saved[name] = saved
+
+    def forget(self, name: str) -> int | None:
+        """Note that a game is not here any more, as the engine knows; return its epoch."""
+        self._saved.pop(name, None)
+        self._shown.pop(name, None)
+        return self._epochs.pop(name, None)
+
+    # What becomes of a name; see `pgnet_trio.server.games.claims.RoomClaims`.
+
+    async def claim(self, name: str, guess: str | None, *, make: bool, password: str = "") -> Claim:
+        """Claim a game; see `RoomClaims.claim`."""
+        await trio.lowlevel.checkpoint()
+        while (leaving := self._leaving.get(name)) is not None:
+            await leaving.done.wait()
+        new = NewRoom(normalize_password(password)) if make and is_gamename_allowed(name) else None
+        # Nobody guesses this one, so it fits those games only that have none.
+        given = "" if guess is None else normalize_password(guess)
+        try:
+            found = await self._node.claim(name, password=given, new=new)
+        except SaveDamaged as error:
+            logger.error("A game is not restored: %s", one_line(error))
+            raise RoomClosed(str(error), ReasonCode.GAME_FAILED) from None
+        except EngineError as error:
+            logger.warning("The game %r was not claimed: %s", one_line(name), one_line(error))
+            raise LobbyRefusal(NOT_NOW, ReasonCode.BUSY) from None
+        if isinstance(found, Created):
+            self.take(name, found.epoch)
+            return Make()
+        if isinstance(found, Restored):
+            game = SavedGame(name, found.password, found.data, found.empty_since)
+            self.take(name, found.epoch, game)
+            return Restore(game)
+        if isinstance(found, OtherPassword):
+            raise WrongPassword(
+                f"The password for the game {name!r} is not right.", ReasonCode.WRONG_PASSWORD
+            )
+        if isinstance(found, Found) and found.node.id == self._node.id:
+            return Here()
+        if isinstance(found, Found):
+            node, address = found.node.id, found.node.address
+            return Elsewhere(address, lambda username: self._send(username, node, address))
+        assert isinstance(found, Absent)
+        return Nowhere()
+
+    async def release(self, name: str) -> None:
+        """Give up a claim of which no game came; see `RoomClaims.release`."""
+        await trio.lowlevel.checkpoint()
+        self.let_go(name, over=False)
+
+    def let_go(self, name: str, *, over: bool) -> None:
+        """Have the engine hear that a game is not here any more. Never waits.
+
+        Args:
+            name: The game's name.
+            over: Whether its save goes too; otherwise whoever joins it restores it.
+        """
+        has_save = name in self._saved
+        epoch = self.forget(name)
+        if epoch is not None:
+            self._leaving[name] = _Leaving(epoch, over or not has_save)
+            self._wanted.set()
+
+    async def run(self) -> None:
+        """Tell the engine of the games that have ended, until cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted = trio.Event()
+            while self._leaving:
+                name, leaving = next(iter(self._leaving.items()))
+                try:
+                    await self._leave(name, leaving)
+                except (EngineUnavailable, OutcomeUnknown) as error:
+                    logger.debug("The end of a game is told later: %s", one_line(error))
+                    await trio.sleep(RETRY)
+                    continue
+                del self._leaving[name]
+                leaving.done.set()
+
+    async def _leave(self, name: str, leaving: _Leaving) -> None:
+        engine, epoch = self._engine, leaving.epoch
+        try:
+            if leaving.is_over:
+                await self._node.settled(
+                    lambda operation: engine.end(name, epoch, operation=operation)
+                )
+            else:
+                save = RoomSave(name, epoch)
+                await self._node.settled(
+                    lambda operation: engine.give_back(save, operation=operation)
+                )
+        except Fenced:
+            logger.debug("The game %r has been taken meanwhile", one_line(name))
+
+    # What is saved; see `pgnet_trio.server.games.saves.GameStore`.
+
+    @property
+    def game_count(self) -> int:
+        """How many games of this node are saved."""
+        return len(self._saved)
+
+    @property
+    def game_names(self) -> set[str]:
+        """The names of the games of this node that are saved."""
+        return set(self._saved)
+
+    def saved_game(self, name: str) -> SavedGame | None:
+        """Return the game of this name as it was last saved here; None where it was not."""
+        return self._saved.get(name)
+
+    async def save_games(
+        self,
+        games: dict[str, SavedGame],
+        gone: set[str],
+        registration: bool,
+        tokens: Mapping[bytes, Any],
+        *,
+        patience: float = 0.0,
+    ) -> None:
+        """Save the games that have changed, and what others are shown of all of them.
+
+        Args:
+            games: The games as they are now; one of them that is not among them stays as it is.
+            gone: The names of games that are not saved any more.
+            registration: Not for here: the engine has it.
+            tokens: The same.
+            patience: The same; the engine has its own.
+
+        Raises:
+            StorageError: Nothing is known to be written.
+        """
+        saves = [
+            save
+            for name, epoch in list(self._epochs.items())
+            for save in [self._save_of(name, epoch, games.get(name), gone)]
+            if save is not None
+        ]
+        if not saves:
+            await trio.lowlevel.checkpoint()
+            return
+        try:
+            fenced = await self._engine.save(saves)
+        except EngineError as error:
+            raise StorageError(f"The database of the cluster takes no saves: {error}") from error
+        for save in saves:
+            if save.name in fenced:
+                if self._epochs.get(save.name) == save.epoch:
+                    logger.error("The game %r is at another node by now", one_line(save.name))
+                    self._give_up(save.name)
+            elif self._epochs.get(save.name) == save.epoch:
+                self._shown[save.name] = (save.players, save.info), save.empty_since
+                if save.data == "":
+                    self._saved.pop(save.name, None)
+                elif save.data is not None:
+                    self._saved[save.name] = games[save.name]
+
+    def _save_of(
+        self, name: str, epoch: int, game: SavedGame | None, gone: set[str]
+    ) -> RoomSave | None:
+        """Return what is new of a game; None for nothing."""
+        described = self._describe(name)
+        if described is None and game is None:
+            return None
+        before, since = self._shown.get(name, ((0, ""), None))
+        players, info = described or before
+        data = None
+        if game is not None and self._saved.get(name) != game:
+            data, since = game.data, game.empty_since
+        elif game is None and name in gone and name in self._saved:
+            data = ""
+        if data is None and (players, info) == before:
+            return None
+        return RoomSave(name, epoch, data, players, info, since)
+
+    async def sync(self) -> None:
+        """Do nothing: what the engine has is there for all."""
+        await trio.lowlevel.checkpoint()
+
+    def write_from_thread(
+        self, games: dict[str, SavedGame], gone: set[str], timeout: float
+    ) -> None:
+        """Write nothing: a blocked server reaches no engine.
+
+        Raises:
+            StorageError: Always.
+        """
+        raise StorageError("a server that is blocked cannot write to the database of its cluster")
+
+
+def info_of(shown: Mapping[str, Any]) -> str:
+    """Return what the list of games says of a game beside its name and users, as a text."""
+    try:
+        return json.dumps(dict(shown), separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError):
+        # Options may hold bytes.
+        return json.dumps({"info": shown.get("info", "")})
+
+
+def shown_info(info: str) -> dict[str, Any]:
+    """Return what `info_of` was given."""
+    try:
+        shown = json.loads(info) if info else {}
+    except (ValueError, RecursionError):
+        shown = {}
+    return {"info": "", **shown} if isinstance(shown, dict) else {"info": ""}

@@ -1,0 +1,284 @@
+"""A server as a member of its cluster: whose session is where, and what becomes of its rooms."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from pgnet_trio.foreign_text import one_line
+from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.cluster.errors import EngineError, EngineUnavailable, OutcomeUnknown
+from pgnet_trio.server.cluster.node import RETRY
+from pgnet_trio.server.cluster.notes import EndSession
+from pgnet_trio.server.cluster.records import SessionRow
+from pgnet_trio.server.games.reservations import Reservations
+from pgnet_trio.server.refusals import MOVED_ON, CodedRefusal
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.cluster.engine import Engine
+    from pgnet_trio.server.cluster.node import LocalNode
+    from pgnet_trio.server.cluster.records import Listing
+    from pgnet_trio.server.games.registry import GameRegistry
+    from pgnet_trio.server.node.games import ClusterGames
+    from pgnet_trio.server.sessions.registry import SessionRegistry
+
+__all__ = ["ClusterMember", "NotNow", "Whereabouts"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+NOT_NOW = "The servers cannot reach each other now; try again in a moment."
+DIRECTORY_PART = 1000
+"""Games that are looked up at once for whoever asks for the list."""
+
+ELSEWHERE = "You have logged in at another server."
+
+
+class NotNow(CodedRefusal):
+    """What the servers share does not answer now; the message is for the user."""
+
+    def __init__(self) -> None:
+        super().__init__(NOT_NOW, ReasonCode.BUSY)
+
+
+@attrs.frozen
+class Whereabouts:
+    """At which other server a user's session is.
+
+    Attributes:
+        address: Where clients find that server.
+        row: The session.
+    """
+
+    address: str
+    row: SessionRow
+
+
+class ClusterMember:
+    """Keeps the sessions and rooms of this server in step with the cluster.
+
+    Args:
+        node: The node that this server is.
+        engine: What the servers share.
+        games: The games of this node, as the engine knows them.
+        registry: The games themselves.
+        sessions: The sessions.
+
+    Attributes:
+        entering: The usernames of which somebody is about to get a seat.
+    """
+
+    def __init__(
+        self,
+        node: LocalNode,
+        engine: Engine,
+        games: ClusterGames,
+        registry: GameRegistry,
+        sessions: SessionRegistry,
+    ) -> None:
+        self.entering = Reservations()
+        self._node = node
+        self._engine = engine
+        self._games = games
+        self._registry = registry
+        self._sessions = sessions
+        # In which epoch each session here is its user's.
+        self._epochs: dict[str, int] = {}
+        # Sessions that have ended, of which the engine has still to hear.
+        self._left: dict[str, int] = {}
+        self._wanted = trio.Event()
+        self._addresses: dict[int, str] = {}
+
+    # What log-ins ask for
+
+    async def find(self, username: str) -> Whereabouts | None:
+        """Return at which other server a user's session is; None for here, or nowhere.
+
+        Raises:
+            NotNow: That cannot be found out.
+        """
+        try:
+            row = await self._engine.find_session(username)
+            if row is None:
+                return None
+            if row.node == self._node.id:
+                if self._sessions.holder(username) is None:
+                    # It may be on its way here, and its client was quicker.
+                    await self._node.look()
+                return None
+            address = await self._address_of(row.node)
+        except EngineError as error:
+            logger.warning("It is not known where a user is: %s", one_line(error))
+            raise NotNow from None
+        return None if address is None else Whereabouts(address, row)
+
+    async def enter(self, username: str, token: bytes) -> int:
+        """Note that a user's session is here from now on; hold `entering` until they have a seat.
+
+        Args:
+            username: Who has proved who they are.
+            token: What the client will resume the session with.
+
+        Returns:
+            The epoch, for `note_seat`.
+
+        Raises:
+            NotNow: It could not be noted.
+        """
+        node = self._node.id
+        try:
+            entered = await self._node.settled(
+                lambda operation: self._engine.enter(node, username, token, operation=operation)
+            )
+        except EngineError as error:
+            logger.warning("A log-in is refused for now: %s", one_line(error))
+            raise NotNow from None
+        before = entered.before
+        if before is not None and before.node != node:
+            # It has come there after it was looked for.
+            await self.end_elsewhere(before.node, username, before.epoch)
+        return entered.epoch
+
+    def note_seat(self, username: str, epoch: int) -> None:
+        """Note in which epoch a user has the seat. Never waits."""
+        self._left.pop(username, None)
+        self._epochs[username] = epoch
+
+    def note_end(self, username: str) -> None:
+        """Note that a session here has ended. Never waits."""
+        epoch = self._epochs.pop(username, None)
+        if epoch is not None:
+            self._left[username] = epoch
+            self._wanted.set()
+
+    def epoch_of(self, username: str) -> int | None:
+        """Return in which epoch the session here is its user's; None where there is none."""
+        return self._epochs.get(username)
+
+    def forget_session(self, username: str) -> int | None:
+        """Note that a session has gone to another server, as the engine knows; return its epoch."""
+        return self._epochs.pop(username, None)
+
+    def may_send(self, username: str) -> bool:
+        """Return whether something may leave for a user: nothing of a room that may be lost."""
+        if self._node.holds():
+            return True
+        entry = self._registry.lobby.game_of(username)
+        return entry is None or not entry.room.is_persistent
+
+    @property
+    def node(self) -> int:
+        """The number of this server in the cluster."""
+        return self._node.id
+
+    async def directory(self, after: str) -> tuple[list[Listing], bool]:
+        """Return the games of all servers after a name, and whether these are all of them.
+
+        Raises:
+            NotNow: That cannot be found out.
+        """
+        try:
+            listings = await self._engine.directory(after=after, limit=DIRECTORY_PART)
+        except EngineError as error:
+            logger.warning("The list of games is not known: %s", one_line(error))
+            raise NotNow from None
+        return listings, len(listings) < DIRECTORY_PART
+
+    async def _address_of(self, node: int) -> str | None:
+        if node not in self._addresses:
+            self._addresses = {each.id: each.address for each in await self._engine.nodes()}
+        return self._addresses.get(node)
+
+    # Tasks of its own
+
+    async def run(self) -> None:
+        """Tell the engine of the sessions that have ended, until cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted = trio.Event()
+            while self._left:
+                username, epoch = next(iter(self._left.items()))
+                try:
+                    await self._engine.leave(username, epoch)
+                except (EngineUnavailable, OutcomeUnknown) as error:
+                    logger.debug("The end of a session is told later: %s", one_line(error))
+                    await trio.sleep(RETRY)
+                    continue
+                if self._left.get(username) == epoch:
+                    del self._left[username]
+
+    async def tell(self, node: int, body: bytes) -> None:
+        """Leave mail for another node; a failure is logged."""
+        try:
+            await self._node.settled(
+                lambda operation: self._engine.send_mail([node], body, operation=operation)
+            )
+        except EngineError as error:
+            logger.warning("Another server was not told something: %s", one_line(error))
+
+    async def end_elsewhere(self, node: int, username: str, epoch: int) -> None:
+        """Have another node end a session that is not its user's any more."""
+        note = EndSession(username, epoch, ELSEWHERE, str(ReasonCode.TAKEN_OVER))
+        await self.tell(node, note.packed())
+
+    # What the node asks for, but for what arrives; see `pgnet_trio.server.cluster.node.NodeOwner`.
+
+    def load(self) -> float:
+        """Return how many users are here."""
+        return float(len(self._epochs))
+
+    def hold(self) -> None:
+        """Do nothing: `may_send` has known before."""
+
+    def go_on(self, rooms: Mapping[str, int] | None) -> None:
+        """Give up the rooms that others have, and let go what had to wait."""
+        if rooms is not None:
+            for name, epoch in list(self._games.epochs.items()):
+                if rooms.get(name) != epoch:
+                    self.give_up(name)
+        # Only once the lease is noted may anything leave.
+        trio.lowlevel.current_trio_token().run_sync_soon(self._flush_all)
+
+    def start_over(self) -> None:
+        """Give up all rooms, and end all sessions: they are nobody's any more."""
+        for name in list(self._games.epochs):
+            self.give_up(name)
+        for username in self._sessions.usernames:
+            self._drop(username)
+        self._epochs.clear()
+        self._left.clear()
+
+    def give_up(self, name: str) -> None:
+        """End a room that another node has by now, without a word to anybody in it."""
+        self._games.forget(name)
+        entry = self._registry.lobby.get(name)
+        if entry is None:
+            return
+        logger.warning("The game %r goes on at another server", entry.name)
+        for username in list(entry.users):
+            self._drop(username)
+        entry.room.close(MOVED_ON)
+
+    def _drop(self, username: str) -> None:
+        session = self._sessions.holder(username)
+        if session is not None:
+            session.drop(MOVED_ON)
+
+    def _flush_all(self) -> None:
+        for username in self._sessions.usernames:
+            session = self._sessions.holder(username)
+            if session is not None:
+                session.flush()
+
+    def end_session(self, username: str, epoch: int, reason: str, code: str) -> None:
+        """End a session as another node asks, if it is the one of this epoch."""
+        session = self._sessions.holder(username)
+        if session is not None and self._epochs.get(username) == epoch:
+            session.end(reason, code)
+
+    def has_room(self, name: str, epoch: int) -> bool:
+        """Return whether a room is here."""
+        return self._games.has(name, epoch)

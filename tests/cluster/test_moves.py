@@ -1,0 +1,279 @@
+"""Games and players that go from one server of a cluster to another, with faults at each step."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+import trio
+
+from pgnet_trio import Client, RequestFailed
+from pgnet_trio.server.cluster.errors import EngineUnavailable, OutcomeUnknown
+from pgnet_trio.testing.clusters import HostedCluster, cluster
+from tests.cluster.test_servers import Counter, count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio.testing import MockClock
+
+    from pgnet_trio.server.cluster.tables import Tables
+    from pgnet_trio.testing.engine import SimulatedEngine
+
+LEASE = 10.0
+T = TypeVar("T")
+
+
+class Brief(Counter):
+    """Is not saved."""
+
+    persistent = False
+
+
+def where(servers: HostedCluster, game: str) -> list[str]:
+    """At which servers a game is."""
+    return [name for name, node in servers.nodes.items() if game in node.stats().games]
+
+
+def fail_at(
+    engine: SimulatedEngine, number: int, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let one of the calls of an engine fail that come from now on."""
+    transact = engine._transact
+    calls = 0
+
+    async def fail(work: Callable[[Tables], T], *, writes: bool) -> T:
+        nonlocal calls
+        calls += 1
+        if calls != number:
+            return await transact(work, writes=writes)
+        if fault == "refused":
+            await trio.lowlevel.checkpoint()
+            raise EngineUnavailable("As the test wants it.")
+        result = await transact(work, writes=writes)
+        if fault == "late":
+            with trio.CancelScope(shield=True):
+                await trio.sleep(4)
+            return result
+        raise OutcomeUnknown("As the test wants it.") if writes else EngineUnavailable("So.")
+
+    monkeypatch.setattr(engine, "_transact", fail)
+
+
+class Players:
+    """Count, all of them at once, until told to stop."""
+
+    def __init__(self, clients: list[Client]) -> None:
+        self.answers: list[int] = []
+        self.offline: list[str] = []
+        self._clients = clients
+        self._stopping = False
+        for client in clients:
+            client.on_online = lambda online, name=client: (
+                None if online else self.offline.append(str(name))
+            )
+
+    async def play(self, client: Client) -> None:
+        while not self._stopping:
+            self.answers.append(await count(client))
+            await trio.sleep(0.05)
+
+    async def run(self, seconds: float) -> None:
+        async with trio.open_nursery() as nursery:
+            for client in self._clients:
+                nursery.start_soon(self.play, client)
+            await trio.sleep(seconds)
+            self._stopping = True
+
+    def check(self) -> None:
+        """Each request was carried out once, and answered once."""
+        assert sorted(self.answers) == list(range(1, len(self.answers) + 1))
+
+
+# Joining a game of another server
+
+
+async def test_players_of_two_servers_play_one_game(autojump_clock: MockClock) -> None:
+    async with cluster(Counter) as servers:
+        ann = await servers.play("ann", node="a", game="table")
+        bob = await servers.play("bob", node="b")
+        online: list[bool] = []
+        bob.on_online = online.append
+        await bob.join_game("table")
+        assert [await count(ann), await count(bob), await count(ann)] == [1, 2, 3]
+        assert online == []
+        assert where(servers, "table") == ["a"]
+        assert sorted(servers.nodes["a"].stats().sessions) == ["ann", "bob"]
+        assert servers.nodes["b"].stats().sessions == {}
+        await bob.leave_game()
+        await bob.join_game("another")
+        assert where(servers, "another") == ["a"]
+
+
+async def test_a_wrong_password_leads_nowhere(autojump_clock: MockClock) -> None:
+    async with cluster(Counter) as servers:
+        ann = await servers.play("ann", node="a")
+        await ann.create_game("table", password="key")
+        bob = await servers.play("bob", node="b")
+        with pytest.raises(RequestFailed, match="password"):
+            await bob.join_game("table", password="no")
+        assert list(servers.nodes["b"].stats().sessions) == ["bob"]
+        await bob.join_game("table", password="key")
+        assert await count(bob) == 1
+
+
+async def test_the_list_of_games_has_those_of_all_servers(autojump_clock: MockClock) -> None:
+    async with cluster(Counter) as servers:
+        for name, node in (("one", "a"), ("two", "b"), ("three", "c")):
+            await servers.play(name, node=node, game=f"table of {name}")
+        await trio.sleep(11)
+        ann = await servers.play("ann", node="a")
+        games = await ann.get_game_dir()
+        assert list(games) == ["table of one", "table of three", "table of two"]
+        assert {game.users for game in games.values()} == {1}
+        assert {game.info for game in games.values()} == {"at 0"}
+
+
+@pytest.mark.parametrize("fault", ["refused", "lost", "late"])
+@pytest.mark.parametrize("at", ["a", "b"])
+@pytest.mark.parametrize("number", range(1, 9))
+async def test_a_player_joins_elsewhere_once_whatever_becomes_of_a_call(
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    at: str,
+    number: int,
+) -> None:
+    async with cluster(Counter, lease=60.0) as servers:
+        ann = await servers.play("ann", "secret", node="a", game="table")
+        bob = await servers.play("bob", "secret", node="b")
+        assert await count(ann) == 1
+        fail_at(servers.nodes[at].engine, number, fault, monkeypatch)
+        with contextlib.suppress(RequestFailed):
+            await bob.join_game("table")
+        if bob.game is None:
+            # It was refused, and told so.
+            assert fault != "late"
+            await bob.join_game("table")
+        assert [await count(bob), await count(ann)] == [2, 3]
+        assert where(servers, "table") == ["a"]
+        holders = [name for name, node in servers.nodes.items() if "bob" in node.stats().sessions]
+        assert holders == ["a"]
+        row = await servers.nodes["c"].engine.find_session("bob")
+        assert row is not None
+        assert row.packed is None
+
+
+# Draining
+
+
+async def test_a_server_that_stops_gives_its_games_away_while_they_are_played(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(Counter) as servers:
+        clients = [
+            await servers.play(name, "secret", node="a", game="table") for name in ("ann", "bob")
+        ]
+        players = Players(clients)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(players.run, 5.0)
+            await trio.sleep(1)
+            await servers.stop("a")
+        players.check()
+        assert len(players.answers) > 50
+        assert players.offline == []
+        (there,) = where(servers, "table")
+        assert there in ("b", "c")
+
+
+async def test_games_go_to_the_servers_with_the_least_to_do(autojump_clock: MockClock) -> None:
+    async with cluster(Counter) as servers:
+        for number in range(8):
+            await servers.play(f"user{number}", node="a", game=f"table {number}")
+        await servers.stop("a")
+        assert sorted(len(node.stats().games) for node in servers.nodes.values()) == [4, 4]
+
+
+async def test_a_server_drains_when_the_cluster_says_so(autojump_clock: MockClock) -> None:
+    async with cluster(Counter, lease=LEASE) as servers:
+        ann = await servers.play("ann", "secret", node="a", game="table")
+        a = servers.nodes.pop("a")
+        node = next(each for each in await a.engine.nodes() if each.name == "a")
+        await servers.nodes["b"].engine.ask_to_drain(node.id)
+        await a.stopped.wait()
+        assert await count(ann) == 1
+        assert where(servers, "table") != []
+
+
+async def test_a_server_alone_restarts_and_its_players_are_back(autojump_clock: MockClock) -> None:
+    async with cluster(Counter, nodes=1) as servers:
+        ann = await servers.play("ann", "secret", game="table")
+        assert await count(ann) == 1
+        online: list[bool] = []
+        ann.on_online = online.append
+        await servers.stop("a")
+        await servers.start("a")
+        while True not in online:  # noqa: ASYNC110 - in virtual time
+            await trio.sleep(0.1)
+        assert await count(ann) == 2
+
+
+async def test_games_that_are_not_saved_may_come_to_their_end(autojump_clock: MockClock) -> None:
+    async with cluster(Brief, drain_wait=60.0) as servers:
+        ann = await servers.play("ann", "secret", node="a", game="table")
+        a = servers.nodes["a"]
+        start = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(servers.stop, "a")
+            await trio.sleep(20)
+            assert not a.stopped.is_set()
+            assert await count(ann) == 1
+            await ann.leave_game()
+        assert 20 <= trio.current_time() - start < 30
+
+
+@pytest.mark.parametrize("fault", ["refused", "lost", "late"])
+@pytest.mark.parametrize("at", ["a", "b"])
+@pytest.mark.parametrize("number", range(1, 9))
+async def test_a_game_moves_once_whatever_becomes_of_a_call(
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    at: str,
+    number: int,
+) -> None:
+    async with cluster(Counter, nodes=2, lease=60.0) as servers:
+        clients = [
+            await servers.play(name, "secret", node="a", game="table") for name in ("ann", "bob")
+        ]
+        players = Players(clients)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(players.run, 12.0)
+            await trio.sleep(1)
+            fail_at(servers.nodes[at].engine, number, fault, monkeypatch)
+            await servers.stop("a")
+        players.check()
+        assert where(servers, "table") == ["b"]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.001, 0.3, 1.0, 2.9, 3.1])
+async def test_a_server_that_dies_while_it_gets_a_game_gives_it_back(
+    autojump_clock: MockClock, delay: float
+) -> None:
+    async with cluster(Counter, nodes=2, lease=LEASE) as servers:
+        ann = await servers.play("ann", "secret", game="table")
+        assert await count(ann) == 1
+        (here,) = where(servers, "table")
+        there = "b" if here == "a" else "a"
+        servers.nodes[there].engine.request_delay = 0.5
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(servers.stop, here)
+            await trio.sleep(delay)
+            servers.kill(there)
+        await servers.start(there)
+        with trio.fail_after(60):
+            while ann.game is None or not ann.online:  # noqa: ASYNC110 - in virtual time
+                await trio.sleep(0.1)
+        assert await count(ann) == 2
+        assert where(servers, "table") == [there]

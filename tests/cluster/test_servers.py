@@ -1,0 +1,172 @@
+"""Several servers that look like one, in virtual time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from pgnet_trio import Client, Game, LoginRefused, Packet, RequestFailed, Response, SessionLost
+from pgnet_trio.testing.clusters import cluster
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+LEASE = 10.0
+
+
+class Counter(Game):
+    """Counts, and saves what it has counted."""
+
+    persistent = True
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.count = int(save_string or 0)
+
+    def get_save_string(self) -> str:
+        return str(self.count)
+
+    def get_lobby_info(self) -> str:
+        return f"at {self.count}"
+
+    def handle_game_packet(self, packet: Packet) -> Response:
+        self.count += 1
+        return Response(str(self.count))
+
+
+async def count(client: Client) -> int:
+    return int((await client.request(Packet("count"))).message)
+
+
+async def count_again(client: Client) -> int:
+    """Count, once more where it is not known what became of it, and wait for the game to be there.
+
+    What a player does whose server has died.
+    """
+    while True:
+        try:
+            return await count(client)
+        except SessionLost:
+            while client.game is None:  # noqa: ASYNC110 - in virtual time
+                await trio.sleep(0.05)
+
+
+async def test_a_game_of_one_server_is_made_there_once(autojump_clock: MockClock) -> None:
+    async with cluster(Counter) as servers:
+        ann = await servers.play("ann", node="a", game="table")
+        assert await count(ann) == 1
+        assert list(servers.nodes["a"].games) == ["table"]
+
+
+async def test_a_user_who_logs_in_at_another_server_takes_over_where_they_are(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(Counter) as servers:
+        ann = await servers.play("ann", "secret", node="a", game="table")
+        assert await count(ann) == 1
+        again = await servers.play("ann", "secret", node="b")
+        assert again.game == "table"
+        assert await count(again) == 2
+        assert not ann.connected
+        assert servers.nodes["b"].stats().sessions == {}
+
+
+async def test_a_session_is_resumed_where_it_is(autojump_clock: MockClock) -> None:
+    async with cluster(Counter) as servers:
+        # A balancer leads to the first server, and then to another one.
+        servers.network.addresses["lb"] = servers.nodes["a"]
+        ann = await servers.play("ann", address="lb", game="table")
+        assert await count(ann) == 1
+        servers.network.addresses["lb"] = servers.nodes["b"]
+        servers.network.drop("ann")
+        assert await count(ann) == 2
+        assert list(servers.nodes["a"].stats().sessions) == ["ann"]
+
+
+async def test_a_game_goes_on_elsewhere_when_its_server_dies(autojump_clock: MockClock) -> None:
+    async with cluster(Counter, lease=LEASE) as servers:
+        ann = await servers.play("ann", "secret", game="table")
+        (first,) = [name for name, node in servers.nodes.items() if node.games]
+        for number in range(5):
+            assert await count(ann) == number + 1
+        await trio.sleep(30)
+        servers.kill(first)
+        died = trio.current_time()
+        assert await count_again(ann) == 6
+        assert trio.current_time() - died < LEASE + 1
+        (second,) = [name for name, node in servers.nodes.items() if node.games]
+        assert second != first
+
+
+async def test_a_server_that_is_cut_off_says_nothing_more(autojump_clock: MockClock) -> None:
+    async with cluster(Counter, lease=LEASE) as servers:
+        ann = await servers.play("ann", "secret", node="a", game="table")
+        assert await count(ann) == 1
+        await trio.sleep(20)
+        servers.nodes["a"].engine.cut = True
+        await trio.sleep(LEASE)
+        bob = await servers.play("bob", "secret", node="b", game="table")
+        assert await count(bob) == 2
+        with trio.move_on_after(5) as scope:
+            await count(ann)
+        assert scope.cancelled_caught
+        servers.nodes["a"].engine.cut = False
+        assert await count_again(ann) == 3
+        assert servers.nodes["a"].stats().games == {}
+
+
+async def test_two_who_make_a_game_at_once_are_in_one(autojump_clock: MockClock) -> None:
+    async with cluster(Counter) as servers:
+        bob = await servers.play("bob", node="b")
+        ann = await servers.play("ann", node="a")
+        errors: list[str] = []
+
+        async def make(client: Client) -> None:
+            try:
+                await client.create_game("table")
+            except RequestFailed as error:
+                errors.append(str(error))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(make, ann)
+            nursery.start_soon(make, bob)
+        assert len(errors) == 1
+        assert "There is a game 'table' already" in errors[0]
+
+
+async def test_a_game_that_is_over_is_over_everywhere(autojump_clock: MockClock) -> None:
+    class Brief(Counter):
+        def handle_game_packet(self, packet: Packet) -> Response:
+            self.room.close("done")
+            return Response("done")
+
+    async with cluster(Brief) as servers:
+        ann = await servers.play("ann", node="a", game="table")
+        await trio.sleep(30)
+        await ann.request(Packet("end"))
+        await trio.sleep(1)
+        bob = await servers.play("bob", node="b", game="table")
+        assert servers.nodes["b"].games["table"].count == 0
+        assert bob.game == "table"
+
+
+async def test_a_user_who_is_deleted_is_out_wherever_they_are(autojump_clock: MockClock) -> None:
+    async with cluster(Counter, admin_password="secret") as servers:
+        ann = await servers.play("ann", "secret", node="a", game="table")
+        servers.nodes["b"].delete_user("ann")
+        await trio.sleep(2)
+        assert not ann.connected
+        assert servers.nodes["a"].stats().sessions == {}
+        # Whoever takes the name then is somebody else.
+        await servers.play("ann", "another", node="c")
+
+
+async def test_a_user_registers_once_for_all_servers(autojump_clock: MockClock) -> None:
+    async with cluster(Counter) as servers:
+        ann = await servers.play("ann", "secret", node="a")
+        ann.disconnect()
+        await trio.sleep(2)
+        with pytest.raises(LoginRefused, match="password"):
+            await servers.client("ann", "other", node="b").run()
+        await servers.play("ann", "secret", node="c")
