@@ -88,6 +88,12 @@ def keep_what_is_compiled(config: pytest.Config) -> None:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """Run one process more than pytest-xdist would: some wait for programs, or for time to pass."""
+    return (yield) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave what Hypothesis calls a hundred times out of what is measured.
 
