@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _refuse(options.parser, unknown)
     # It is no option, and what is in there becomes the server's options.
     del options.parser
+    options.arguments = arguments
     try:
         status = _run_bare(options)
         sys.stdout.flush()

@@ -6,9 +6,7 @@ import argparse
 import functools
 import logging
 import os
-import signal
-import socket
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -23,24 +21,21 @@ from pgnet_trio.cli.arguments import (
     site,
     transport_name,
     trusted_proxies,
+    whole,
 )
 from pgnet_trio.cli.game_class import load_game_class
+from pgnet_trio.cli.hosting import Announcement, host
 from pgnet_trio.cli.local_key import keep_local_key
 from pgnet_trio.cli.passwords import find_secret
-from pgnet_trio.cli.process import (
-    allow_open_files,
-    end_process,
-    rare_full_collections,
-    say,
-)
-from pgnet_trio.cli.signals import open_signals
-from pgnet_trio.client.server_key import fingerprint
-from pgnet_trio.environment import Environment
-from pgnet_trio.errors import PGNetError, StorageError
+from pgnet_trio.cli.process import allow_open_files, rare_full_collections
+from pgnet_trio.cli.supervisor import Supervisor, check_options
+from pgnet_trio.cli.worker import WorkerProcess
+from pgnet_trio.errors import PGNetError
 from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.server import Cluster, Server
 from pgnet_trio.server.limits import Limits
-from pgnet_trio.server.shutdown import REBOOT
+from pgnet_trio.server.workers.passing import node_path
+from pgnet_trio.storage import key_file_of
 
 __all__ = ["DEFAULT_GAME", "run", "set_up"]
 
@@ -48,9 +43,6 @@ DEFAULT_GAME = "pgnet_trio.examples:ExampleGame"
 
 OTHER_FILES = 100
 """Open files besides connections: the save file, ports, what the game opens."""
-
-NOWHERE = ("192.0.2.1", 9)
-"""An address of the internet that nobody has (RFC 5737)."""
 
 CLUSTER_VARIABLE = "PGNET_CLUSTER"
 ADMIN_PASSWORD_VARIABLE = "PGNET_ADMIN_PASSWORD"
@@ -60,6 +52,7 @@ examples:
   pgnet-trio serve my_game.py:MyGame
   pgnet-trio serve my_package.games:MyGame --listen-globally --save-file my_game.sqlite
   pgnet-trio serve my_game.py:MyGame --site web
+  pgnet-trio serve my_game.py:MyGame --workers 4 --minimum-protocol 2 --save-file my_game.sqlite
   pgnet-trio serve my_game.py:MyGame --listen-globally --port 443 \\
       --tls-certificate fullchain.pem --tls-key privkey.pem
   pgnet-trio serve --port 0 --admin-password-prompt --no-registration
@@ -243,6 +236,15 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     )
     option("--transport", type=transport_name, metavar="NAME", help="trio-websocket or websockets")
     parser.add_argument(
+        "--workers",
+        type=whole,
+        metavar="NUMBER",
+        help="use as many processes, to use as many cores: players see one server, on one port; "
+        "needs --minimum-protocol 2, and --save-file with a file of SQLite",
+    )
+    # For the processes that this starts: the open file by which they hear from this one.
+    parser.add_argument("--worker", type=whole, help=argparse.SUPPRESS)
+    parser.add_argument(
         "-v", "--verbose", action="store_true", help="log more, every packet and response too"
     )
     admin = parser.add_argument_group(
@@ -294,26 +296,53 @@ def run(options: argparse.Namespace) -> int:
     most = limits.max_connections
     pages = limits.max_http_connections
     allow_open_files(None if most is None or pages is None else most + pages + OTHER_FILES)
-    name = settings.pop("game")
-    game = load_game_class(name)
-    settings["admin_password"] = find_secret(
-        file, ADMIN_PASSWORD_VARIABLE, "Password for admin: " if asks else None
-    )
+    arguments, count = settings.pop("arguments"), settings.pop("workers")
+    descriptor = settings.pop("worker")
+    worker = None if descriptor is None else WorkerProcess.open(descriptor)
+    if count is not None:
+        check_options(count, settings)
+    if worker is not None:
+        settings["admin_password"] = worker.orders.admin_password
+    else:
+        settings["admin_password"] = find_secret(
+            file, ADMIN_PASSWORD_VARIABLE, "Password for admin: " if asks else None
+        )
     if settings["admin_password"] == "":
         raise PGNetError("expected a password for admin, got an empty one")
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(message)s",
-    )
-    logging.getLogger("pgnet_trio").setLevel(logging.DEBUG if verbose else logging.INFO)
     globally = settings.get("listen_globally", False)
+    scheme = None
+    if "site" in settings:
+        scheme = "https" if settings.get("tls_certificate") else "http"
+    if count is not None and worker is None:
+        supervisor = Supervisor(arguments, count, settings["admin_password"])
+        return trio.run(
+            functools.partial(
+                supervisor.run, settings.get("port", DEFAULT_PORT), globally=globally, scheme=scheme
+            )
+        )
+    name = settings.pop("game")
+    game = load_game_class(name)
+    process = "" if worker is None else f"worker {worker.orders.number} "
+    logging.basicConfig(format=f"%(asctime)s {process}%(levelname)s %(message)s")
+    logging.getLogger("pgnet_trio").setLevel(logging.DEBUG if verbose else logging.INFO)
+    if worker is not None:
+        _share(settings, worker.orders.number)
+        make_server = functools.partial(Server, game, **settings)
+        return worker.run(make_server)
     if not globally and not settings.keys() & {"save_file", "key_file"}:
         settings["key_file"] = keep_local_key(name)
     make_server = functools.partial(Server, game, **settings)
-    scheme = "https" if settings.get("tls_certificate") else "http"
-    announce = functools.partial(
-        _Announcement, globally=globally, scheme=scheme if "site" in settings else None
+    announce = functools.partial(Announcement, globally=globally, scheme=scheme)
+    return trio.run(host, make_server, announce)
+
+
+def _share(settings: dict[str, Any], number: int) -> None:
+    """Have a worker share the save file with the others."""
+    save_file = settings.pop("save_file")
+    settings.setdefault("key_file", key_file_of(Path(save_file)))
+    settings["cluster"] = Cluster(
+        save_file, node_address=node_path(number), name=f"worker {number}"
     )
-    return trio.run(_serve, make_server, announce)
 
 
 def _use_cluster(settings: dict[str, Any]) -> None:
@@ -348,91 +377,6 @@ def _use_cluster(settings: dict[str, Any]) -> None:
         settings["cluster"] = Cluster(url, **about)
     except ValueError as error:
         raise PGNetError(str(error)) from None
-
-
-async def _serve(
-    make_server: Callable[..., Server], announce: Callable[[Server], _Announcement]
-) -> int:
-    with open_signals() as signals:
-        while True:
-            exit_code = await _serve_once(make_server, signals, announce)
-            if exit_code != REBOOT:
-                return exit_code
-            say("The server asked for a reboot: starting again.")
-
-
-async def _serve_once(
-    make_server: Callable[..., Server],
-    signals: trio.MemoryReceiveChannel[int],
-    announce: Callable[[Server], _Announcement],
-) -> int:
-    exit_code = 0
-    # This process is ours: no game that does not end is to hold it up.
-    environment = Environment(end_process=lambda code: end_process(exit_code or code))
-    server = make_server(environment=environment)
-    announcement = announce(server)
-
-    async def obey_signals() -> None:
-        nonlocal exit_code
-        number = await signals.receive()
-        if announcement.was_made:
-            say("Shutting down; once more to stop at once.")
-            # Ctrl-C is somebody's who is done with it; a service manager starts it again.
-            server.shutdown(restarting=number != signal.SIGINT)
-            number = await signals.receive()
-        scope.cancel()
-        exit_code = 128 + number
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(obey_signals)
-        with trio.CancelScope() as scope:
-            try:
-                result = await server.serve(task_status=announcement)
-            except StorageError as error:
-                if not announcement.was_made:
-                    raise
-                # A write to the save file hangs, and all else has ended.
-                say(f"pgnet-trio: {error}")
-                end_process(exit_code or 1)
-            exit_code = exit_code or result
-        nursery.cancel_scope.cancel()
-    return exit_code
-
-
-class _Announcement:
-    """Prints where the server listens, once it does, and where its pages are."""
-
-    def __init__(self, server: Server, *, globally: bool, scheme: str | None) -> None:
-        self._server = server
-        self._globally = globally
-        self._scheme = scheme
-        self.was_made = False
-
-    def started(self, port: int | None = None) -> None:
-        self.was_made = True
-        # Flush: a program that reads through a pipe waits for this line.
-        pubkey = self._server.pubkey
-        where = "all addresses" if self._globally else "localhost"
-        lines = [
-            f"Listening on {where}, port {port}; public key {pubkey}",
-            f"Players are shown the key's fingerprint: {fingerprint(pubkey)}",
-        ]
-        if self._scheme is not None:
-            host = (_own_address() if self._globally else None) or "localhost"
-            lines.append(f"Open {self._scheme}://{host}:{port}/ in a browser")
-        print("\n".join(lines), flush=True)
-
-
-def _own_address() -> str | None:
-    """Return this machine's address in its network; None where it is in none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Nothing is sent: the system only chooses from which address it would be.
-            probe.connect(NOWHERE)
-        except OSError:
-            return None
-        address: str = probe.getsockname()[0]
-        return address
 
 
 def _limit(text: str) -> float | None:

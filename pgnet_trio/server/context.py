@@ -19,6 +19,7 @@ from pgnet_trio.server.password_checks import PasswordChecks
 from pgnet_trio.server.sessions.registry import SessionRegistry
 from pgnet_trio.server.shutdown import Shutdown
 from pgnet_trio.server.stats import ConnectionStats, ServerStats, TaskStats
+from pgnet_trio.server.workers.passing import Workers
 
 __all__ = ["ServerContext"]
 
@@ -39,6 +40,7 @@ class ServerContext:
         arrivals: How often each address connects.
         counts: The connections that were let in.
         pages: Answers those that ask for pages.
+        workers: The processes that look like one server with this one; None where it is alone.
         shutdown: Whether the server is to end, and is closing.
         services: The nursery of rooms and sessions.
         connections: The nursery of connections, within.
@@ -56,6 +58,7 @@ class ServerContext:
     arrivals: ArrivalPace
     counts: ConnectionCounts
     pages: Pages
+    workers: Workers | None = None
     shutdown: Shutdown
     services: trio.Nursery
     connections: trio.Nursery

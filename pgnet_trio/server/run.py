@@ -42,7 +42,7 @@ from pgnet_trio.server.cluster.errors import EngineError
 from pgnet_trio.server.cluster.shared_accounts import SharedAccounts
 from pgnet_trio.server.clustering import ClusterHost
 from pgnet_trio.server.connections.listeners import accept_connections, open_listeners
-from pgnet_trio.server.connections.serving import handle_socket
+from pgnet_trio.server.connections.serving import handle_passed, handle_socket
 from pgnet_trio.server.context import ServerContext
 from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.games.claims import LocalClaims
@@ -66,6 +66,7 @@ from pgnet_trio.storage.interface import SavedState, UserRecord
 if TYPE_CHECKING:
     from pgnet_trio.server.node.member import ClusterMember
     from pgnet_trio.server.options import Options
+    from pgnet_trio.server.workers.passing import Workers
 
 __all__ = ["Carryover", "Run"]
 
@@ -125,6 +126,8 @@ class Run:
         options: What the server was made with.
         carryover: What the runs before have left, and this one leaves.
         port: The port to listen on; 0 for any that is free, None for none.
+        workers: The processes that look like one server with this one, and what they listen on,
+            instead of a port; None where it is alone.
 
     Attributes:
         shutdown: Whether the run is to end, and is ending.
@@ -134,7 +137,13 @@ class Run:
         accepting: Whether clients may connect.
     """
 
-    def __init__(self, options: Options, carryover: Carryover, port: int | None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        carryover: Carryover,
+        port: int | None,
+        workers: Workers | None = None,
+    ) -> None:
         self.shutdown = Shutdown()
         self.port: int | None = None
         self.context: ServerContext | None = None
@@ -142,6 +151,7 @@ class Run:
         self._options = options
         self._carryover = carryover
         self._wanted_port = port
+        self._workers = workers
         # How long each part of the ending may take, and the scopes that cut it short.
         self._patience = SHUTDOWN_DEADLINE
         self._draining = trio.CancelScope()
@@ -170,6 +180,8 @@ class Run:
                 await self._host_shielded(loaded, listeners, started)
             finally:
                 # Also where this was cancelled meanwhile: it is for the whole program.
+                if self._workers is not None:
+                    self._workers.note_end(restarting=self.shutdown.restarting)
                 if self.shutdown.error is not None:
                     raise self.shutdown.error
         return self.shutdown.exit_code
@@ -254,7 +266,13 @@ class Run:
         if self._wanted_port is None:
             return []
         options = self._options
-        listeners = await open_listeners(self._wanted_port, listen_globally=options.listen_globally)
+        if self._workers is None:
+            listeners = await open_listeners(
+                self._wanted_port, listen_globally=options.listen_globally
+            )
+        else:
+            await trio.lowlevel.checkpoint()
+            listeners = self._workers.open_listeners()
         self.port = listeners[0].getsockname()[1]
         if options.listen_globally and options.key_file is None:
             logger.warning(
@@ -347,9 +365,11 @@ class Run:
                     try:
                         async with trio.open_nursery() as accept:
                             accept.start_soon(self._accept, context, listeners)
+                            if self._workers is not None:
+                                await accept.start(self._receive, context, self._workers)
                             started(self.port)
                             await self.shutdown.requested.wait()
-                            if host is not None and options.cluster is not None:
+                            if self._may_drain and host is not None and options.cluster is not None:
                                 with self._draining:
                                     await host.give_all_away(options.cluster.drain_wait)
                             accept.cancel_scope.cancel()
@@ -451,11 +471,17 @@ class Run:
             arrivals=ArrivalPace(options.limits.max_logins_per_address),
             counts=ConnectionCounts(options.limits),
             pages=Pages(router, options.limits, options.environment),
+            workers=self._workers,
             shutdown=self.shutdown,
             services=services,
             connections=connections,
             cluster=None if link is None else link.join(games, sessions),
         )
+
+    @property
+    def _may_drain(self) -> bool:
+        """Whether other servers may be there that could go on with the games."""
+        return self._workers is None or not self._workers.all_end
 
     def _health(self, saves: Saves) -> Health:
         if self.shutdown.requested.is_set():
@@ -465,6 +491,16 @@ class Run:
     async def _accept(self, context: ServerContext, listeners: list[socket.socket]) -> None:
         handle = functools.partial(handle_socket, context, self._options.implementation)
         await accept_connections(listeners, handle, context.connections)
+
+    async def _receive(
+        self,
+        context: ServerContext,
+        workers: Workers,
+        *,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        handle = functools.partial(handle_passed, context, self._options.implementation)
+        await workers.receive(handle, context.connections, task_status=task_status)
 
     # The end: games finish and are asked for their save strings, then sessions end, and then
     # connections have time for their last messages.

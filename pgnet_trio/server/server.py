@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.cluster.cluster import Cluster
     from pgnet_trio.server.context import ServerContext
     from pgnet_trio.server.stats import ServerStats
+    from pgnet_trio.server.workers.passing import Workers
 
 __all__ = ["Server"]
 
@@ -402,6 +403,7 @@ class Server:
         self,
         *,
         port: int | EllipsisType | None = ...,
+        workers: Workers | None = None,
         task_status: trio.TaskStatus[int | None] = trio.TASK_STATUS_IGNORED,
     ) -> int:
         """Host games until `shutdown` is called, or the admin requests it.
@@ -411,6 +413,8 @@ class Server:
 
         Args:
             port: For this run, another port than the constructor was given, or None for none.
+            workers: The processes that listen together with this one, on sockets that are open
+                already; for the command line.
             task_status: Started with the port.
 
         Returns:
@@ -435,7 +439,7 @@ class Server:
             task_status.started(port)
             logger.info("Serving: %r", self)
 
-        self._run = Run(self._options, self._carryover, port)
+        self._run = Run(self._options, self._carryover, port, workers)
         try:
             return await self._run.serve(started)
         finally:

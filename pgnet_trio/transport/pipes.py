@@ -58,6 +58,11 @@ class BytePipe(ABC):
     take_data: TakeData | None = None
 
     @property
+    def source(self) -> socket.socket | None:
+        """The connection itself, which the pipe owns; None where its bytes are not the pipe's."""
+        return None
+
+    @property
     @abstractmethod
     def unsent(self) -> bool:
         """Whether bytes wait inside the pipe to be sent."""
@@ -127,6 +132,11 @@ class SocketPipe(BytePipe):
         self._interrupts = 0
         self._flushing = 0
         self._closed = False
+
+    @property
+    def source(self) -> socket.socket:
+        """The connection itself."""
+        return self._socket
 
     @property
     def unsent(self) -> bool:

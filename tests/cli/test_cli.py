@@ -616,7 +616,7 @@ def test_pages_for_others_are_at_the_machines_address(
         def getsockname(self) -> tuple[str | None, int]:
             return address, 0
 
-    monkeypatch.setattr("pgnet_trio.cli.serve.socket.socket", Probe)
+    monkeypatch.setattr("pgnet_trio.cli.hosting.socket.socket", Probe)
     main(["serve", "--listen-globally", "--site", str(tmp_path)])
     out = capsys.readouterr().out.splitlines()
     assert out[2:] == [f"Open http://{address or 'localhost'}:1234/ in a browser"]

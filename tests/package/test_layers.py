@@ -99,6 +99,7 @@ PURE_MODULES = {
     "pgnet_trio.server.limits",
     "pgnet_trio.server.proxies",
     "pgnet_trio.server.tokens",
+    "pgnet_trio.server.workers.passed",
     "pgnet_trio.transport.proxy_protocol",
     "pgnet_trio.transport.upgrade",
 }

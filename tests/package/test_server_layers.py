@@ -25,6 +25,9 @@ SERVER_LAYERS = (
     "shutdown",
     "proxies",
     "certificate",
+    # The processes of one machine that look like one server.
+    "workers.passed",
+    "workers.passing",
     # Requests that are no WebSockets: the rules first, and then the task.
     "http.answers",
     "http.head",

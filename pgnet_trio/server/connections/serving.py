@@ -23,6 +23,8 @@ from pgnet_trio.server.connections.login import Login
 from pgnet_trio.server.connections.place import ConnectionRefused, Place
 from pgnet_trio.server.connections.reader import read_requests
 from pgnet_trio.server.sessions.handle import ConnectionHandle
+from pgnet_trio.server.workers.passed import PassedConnection
+from pgnet_trio.server.workers.passing import NotPassed
 from pgnet_trio.transport.handshake import accept_tls, read_proxy_header
 from pgnet_trio.transport.pipes import open_pipe
 from pgnet_trio.transport.rules import GOING_AWAY, TRY_AGAIN_LATER
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from pgnet_trio.transport import Transport, WebSocketImplementation
     from pgnet_trio.transport.pipes import BytePipe
 
-__all__ = ["handle_socket", "handle_transport"]
+__all__ = ["handle_passed", "handle_socket", "handle_transport"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -65,6 +67,29 @@ async def handle_socket(
     place = Place(context.counts, context.arrivals, address)
     login_scope = _scope_for_login(context)
     opening = _accept(context, implementation, source, place, login_scope)
+    await _serve(context, opening, place, login_scope)
+
+
+async def handle_passed(
+    context: ServerContext,
+    implementation: WebSocketImplementation,
+    source: socket.socket,
+    connection: PassedConnection,
+) -> None:
+    """Serve one TCP connection that another process has accepted, and has read a request of.
+
+    No error of the connection comes out, and the connection is closed when this returns.
+
+    Args:
+        context: What the server's tasks share.
+        implementation: Makes a WebSocket of the connection.
+        source: The connection, which this owns.
+        connection: What is known of it.
+    """
+    place = Place(context.counts, context.arrivals, connection.peer)
+    login_scope = _scope_for_login(context)
+    login_scope.deadline = min(login_scope.deadline, trio.current_time() + connection.seconds)
+    opening = _accept(context, implementation, source, place, login_scope, connection.data)
     await _serve(context, opening, place, login_scope)
 
 
@@ -101,11 +126,21 @@ async def _accept(
     source: socket.socket,
     place: Place,
     login_scope: trio.CancelScope,
+    data: bytes = b"",
 ) -> AsyncGenerator[Transport | None, None]:
     """Open the WebSocket, and learn whose it is: a trusted proxy passes on those of others.
 
     A client that asks for pages gets them here. There is no WebSocket where it asks for nothing
-    else, nor where it leaves without a word, as browsers do that connect before they need to.
+    else, nor where it leaves without a word, as browsers do that connect before they need to, nor
+    where it asks for another process of this server, which then serves it.
+
+    Args:
+        context: What the server's tasks share.
+        implementation: Makes a WebSocket of the connection.
+        source: The connection, which this owns.
+        place: Its place in the counts.
+        login_scope: Ends when the time for the log-in is over.
+        data: What another process has read of it, before that one passed it on.
 
     Raises:
         ConnectionRefused: There are too many connections, or it is a page's that may not connect.
@@ -115,7 +150,7 @@ async def _accept(
     proxies = options.trusted_proxies
     try:
         place.begin()
-        if peer in proxies and options.proxy_protocol:
+        if peer in proxies and options.proxy_protocol and not data:
             peer = await read_proxy_header(source) or peer
         by_header = peer in proxies
         if not by_header:
@@ -131,7 +166,7 @@ async def _accept(
     if options.certificate is not None:
         stream = await accept_tls(source, options.certificate.context(trio.current_time()))
     async with open_pipe(stream, peer) as pipe:
-        opening = await pages.read_opening(pipe)
+        opening = await pages.read_opening(pipe, data)
         if opening is not None and not opening.asks_for_websocket:
             login_scope.deadline = math.inf
             async with _refusing(pages, pipe):
@@ -144,6 +179,12 @@ async def _accept(
                     delay = place.turn_to_player()
                 await trio.sleep(delay)
         if opening is None:
+            yield None
+            return
+        workers = context.workers
+        other = None if data or workers is None else workers.find_other(opening.path)
+        if other is not None:
+            await _pass_on(context, pipe, opening, other, login_scope)
             yield None
             return
         await _check_origin(context, pipe, opening)
@@ -163,6 +204,31 @@ async def _accept(
             if by_header:
                 await _identify(transport, place)
             yield transport
+
+
+async def _pass_on(
+    context: ServerContext,
+    pipe: BytePipe,
+    opening: Opening,
+    other: int,
+    login_scope: trio.CancelScope,
+) -> None:
+    """Have another process of this server serve a connection.
+
+    Raises:
+        ConnectionRefused: It does not, and the client has been told, where that is possible.
+        trio.BrokenResourceError: It does not, and the client is gone too.
+    """
+    assert context.workers is not None
+    assert pipe.source is not None
+    seconds = login_scope.deadline - trio.current_time()
+    connection = PassedConnection(pipe.peer, seconds, opening.data)
+    try:
+        await context.workers.pass_on(other, pipe.source, connection)
+    except NotPassed as error:
+        if error.is_untouched:
+            await context.pages.refuse(pipe, 503, str(error))
+        raise ConnectionRefused(f"it asked for process {other}: {error}") from error
 
 
 @contextlib.asynccontextmanager

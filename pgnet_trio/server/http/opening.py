@@ -32,6 +32,12 @@ class Opening:
         return self.head is None or self.head.asks_for_websocket
 
     @property
+    def path(self) -> str:
+        """The path that is asked for, as it came, without what follows a question mark."""
+        target = self.data.split(b" ", 2)[1].decode() if self.head is None else self.head.target
+        return target.partition("?")[0]
+
+    @property
     def host(self) -> str | None:
         """The host and port that the client asks; None where it does not say."""
         return self._request.host

@@ -69,10 +69,14 @@ class Pages:
         for pipe in self._silent:
             pipe.interrupt()
 
-    async def read_opening(self, pipe: BytePipe) -> Opening | None:
+    async def read_opening(self, pipe: BytePipe, data: bytes = b"") -> Opening | None:
         """Read the first request of a connection; answer what is no request.
 
         Nothing here has a deadline: use a cancel scope.
+
+        Args:
+            pipe: The connection.
+            data: What was read of it already.
 
         Returns:
             The request; None where the client has left, or the server ends, before any.
@@ -80,7 +84,10 @@ class Pages:
         Raises:
             trio.BrokenResourceError: The client is gone, or has got an HTTP error.
         """
-        data = await self._read_first(pipe)
+        if data:
+            await trio.lowlevel.checkpoint()
+        else:
+            data = await self._read_first(pipe)
         upgrade = read_upgrade(data)
         if upgrade is not None:
             return Opening(data, upgrade)

@@ -1,0 +1,336 @@
+"""``pgnet-trio serve --workers``: starts the processes, starts them again, and ends them in order.
+
+The first worker starts alone. What is wrong with the game, or with the save file, is said once, by
+that one, and nothing else is started. Each worker is a new process, and is told the open files of
+the sockets that all of them listen on. It hears from its supervisor by a pair of sockets: the end
+of that is the end of the supervisor, however it came about.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from pgnet_trio.cli.hosting import describe
+from pgnet_trio.cli.process import say
+from pgnet_trio.cli.signals import open_signals
+from pgnet_trio.cli.worker import Orders
+from pgnet_trio.errors import PGNetError
+from pgnet_trio.server.connections.listeners import open_listeners
+from pgnet_trio.server.workers.passing import CAN_PASS
+
+__all__ = ["Supervisor", "check_options"]
+
+MOST_WORKERS = 512
+
+SHORTEST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+"""Seconds from the end of a worker that nobody wanted to its next start; each failure in a row
+doubles them."""
+
+GOOD_AFTER = 60.0
+"""Seconds after which a worker that ends has not failed at its start."""
+
+LONGEST_REPORT = 1.0
+"""Seconds until what a worker said at its end has to be there; a program that it has started may
+keep its pair of sockets open."""
+
+MAX_REPORT = 4096
+"""Bytes of what a worker tells at once."""
+
+
+def check_options(count: int, settings: Mapping[str, Any]) -> None:
+    """Check what several processes need.
+
+    Args:
+        count: How many there are to be.
+        settings: The options that were given.
+
+    Raises:
+        PGNetError: Something is missing, or does not go together.
+    """
+    if not 1 <= count <= MOST_WORKERS:
+        raise PGNetError(f"--workers: expected 1 to {MOST_WORKERS} processes, got {count}")
+    if not CAN_PASS:
+        raise PGNetError(
+            "--workers needs a system whose processes can pass connections to each other, such as "
+            "Linux or macOS"
+        )
+    if settings.get("minimum_protocol") != 2:
+        raise PGNetError(
+            "--workers needs --minimum-protocol 2: clients of PGNet cannot be sent from one "
+            "process to another"
+        )
+    if "cluster" in settings:
+        raise PGNetError("--workers does not go together with --cluster: its save file is one")
+    save_file = settings.get("save_file")
+    if save_file is None or str(save_file).endswith(".json"):
+        raise PGNetError(
+            "--workers needs a save file of SQLite, which the processes share, such as "
+            f"--save-file game.sqlite; got {'none' if save_file is None else 'one of JSON'}"
+        )
+    if settings.get("tls_certificate"):
+        raise PGNetError(
+            "--workers does not go together with --tls-certificate: an encrypted connection cannot "
+            "be passed to another process; let a proxy speak TLS, and name it by --trusted-proxies"
+        )
+
+
+class Supervisor:
+    """Starts workers, and ends with them.
+
+    Args:
+        arguments: Those of the command line, which each worker gets too.
+        count: How many workers there are.
+        admin_password: The password of the user ``admin``.
+    """
+
+    def __init__(self, arguments: Sequence[str], count: int, admin_password: str | None) -> None:
+        self._arguments = list(arguments)
+        self._count = count
+        self._admin_password = admin_password
+        self._listeners: list[socket.socket] = []
+        self._lives: dict[int, _Life] = {}
+        self._ending = trio.Event()
+        self._exit_code: int | None = None
+        self._folder = Path()
+        self._pubkey = ""
+
+    async def run(self, port: int, *, globally: bool, scheme: str | None) -> int:
+        """Start the workers, and wait until all of them have ended.
+
+        Args:
+            port: The port; 0 for any that is free.
+            globally: Whether to listen on all addresses.
+            scheme: That of the pages; None where there are none.
+
+        Returns:
+            0 where all has gone well; else the exit code of the worker that went first, or, where
+            a second signal ended all, what shells report for that.
+
+        Raises:
+            ServerError: The port cannot be listened on.
+        """
+        with open_signals() as signals, _private_folder() as self._folder:
+            with contextlib.ExitStack() as stack:
+                for listener in await open_listeners(port, listen_globally=globally):
+                    self._listeners.append(stack.enter_context(listener))
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._obey, signals)
+                    async with trio.open_nursery() as workers:
+                        if await workers.start(self._keep, 1):
+                            number = self._listeners[0].getsockname()[1]
+                            note = f", {self._count} processes"
+                            print(
+                                describe(
+                                    self._pubkey,
+                                    number,
+                                    globally=globally,
+                                    scheme=scheme,
+                                    note=note,
+                                ),
+                                flush=True,
+                            )
+                            for other in range(2, self._count + 1):
+                                workers.start_soon(self._keep, other)
+                    nursery.cancel_scope.cancel()
+        return self._exit_code or 0
+
+    async def _obey(self, signals: trio.MemoryReceiveChannel[int]) -> None:
+        """Pass on each signal to all workers; the first one is the end."""
+        number = await signals.receive()
+        say("Shutting down; once more to stop at once.")
+        self._end(number)
+        number = await signals.receive()
+        self._exit_code = 128 + number
+        for life in self._lives.values():
+            life.send_signal(number)
+
+    def _end(self, number: int) -> None:
+        """Have all workers end in good order, as they do at a signal."""
+        self._ending.set()
+        for life in self._lives.values():
+            life.end(number)
+
+    async def _keep(
+        self, number: int, *, task_status: trio.TaskStatus[bool] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Have a worker of this number until the end.
+
+        Args:
+            number: The number.
+            task_status: Started with whether the first process of this number has started.
+        """
+        failures = 0
+        is_first = True
+        while not self._ending.is_set():
+            life = self._lives[number] = _Life()
+            begun = trio.current_time()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._run_one, number, life)
+                await life.started.wait()
+                self._pubkey = life.pubkey or self._pubkey
+                if is_first:
+                    task_status.started(bool(life.pubkey))
+                if is_first and number == 1 and not life.pubkey:
+                    # It has said why.
+                    self._note_end(number, life.status, is_wanted=self._ending.is_set())
+                    self._ending.set()
+            is_first = False
+            if self._ending.is_set():
+                self._note_end(number, life.status, is_wanted=True)
+                return
+            if life.ended is not None and not life.is_restarting:
+                say(f"Worker {number} was told to shut the server down.")
+                self._exit_code = life.ended
+                self._end(signal.SIGINT)
+                return
+            if life.status == 0:
+                say(f"Worker {number} has ended, and is started again.")
+                failures = 0
+                continue
+            failures = 1 if trio.current_time() - begun > GOOD_AFTER else failures + 1
+            pause = min(SHORTEST_PAUSE * math.ldexp(1.0, min(failures, 20) - 1), LONGEST_PAUSE)
+            say(
+                f"Worker {number} has ended with {_described(life.status)}; it is started again in "
+                f"{pause:g} s."
+            )
+            with trio.move_on_after(pause):
+                await self._ending.wait()
+
+    def _note_end(self, number: int, status: int, *, is_wanted: bool) -> None:
+        if status == 0 or self._exit_code is not None:
+            return
+        self._exit_code = status if status > 0 else 128 - status
+        if is_wanted:
+            say(f"Worker {number} has ended with {_described(status)}.")
+
+    async def _run_one(self, number: int, life: _Life) -> None:
+        """Run one process to its end, and note what becomes of it."""
+        ours, theirs = socket.socketpair()
+        listeners = [listener.fileno() for listener in self._listeners]
+        orders = Orders(
+            number=number,
+            count=self._count,
+            folder=str(self._folder),
+            listeners=listeners,
+            admin_password=self._admin_password,
+        )
+        try:
+            with ours, theirs:
+                ours.sendall(orders.encode())
+                process = await trio.lowlevel.open_process(
+                    [
+                        *(sys.executable, "-m", "pgnet_trio", *self._arguments),
+                        *("--worker", str(theirs.fileno())),
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno(), *listeners],
+                    # Ctrl-C in a terminal is for this process, which passes it on.
+                    start_new_session=True,
+                )
+                theirs.close()
+                life.process, life.link = process, ours
+                if self._ending.is_set():
+                    # The signal has come meanwhile.
+                    life.end(signal.SIGTERM)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(life.listen, ours)
+                    life.status = await process.wait()
+                    nursery.cancel_scope.deadline = trio.current_time() + LONGEST_REPORT
+        finally:
+            life.process = life.link = None
+            life.started.set()
+
+
+class _Life:
+    """What is known of one process.
+
+    Attributes:
+        started: Set once it serves clients, or has ended before.
+        pubkey: The server's public key; empty until it serves clients.
+        status: How it has ended.
+        ended: The exit code of a server that has ended without a signal; None for no such one.
+        is_restarting: Whether that one is to be started again.
+        process: The process, while it runs.
+        link: Leads to it.
+    """
+
+    def __init__(self) -> None:
+        self.process: trio.Process | None = None
+        self.link: socket.socket | None = None
+        self.started = trio.Event()
+        self.pubkey = ""
+        self.status = 0
+        self.ended: int | None = None
+        self.is_restarting = False
+
+    def end(self, number: int) -> None:
+        """Have the process end as it does at a signal, and know that all others end too."""
+        if self.started.is_set() and self.link is not None:
+            # It sends itself the signal, and knows by then from whom that comes.
+            with contextlib.suppress(OSError):
+                self.link.send(bytes([number]))
+        else:
+            self.send_signal(number)
+
+    def send_signal(self, number: int) -> None:
+        """Send the process a signal."""
+        if self.process is not None:
+            self.process.send_signal(number)
+
+    async def listen(self, link: socket.socket) -> None:
+        """Take what the process tells, until it has ended."""
+        link.setblocking(False)
+        received = b""
+        while len(received) < MAX_REPORT:
+            await trio.lowlevel.wait_readable(link)
+            try:
+                data = link.recv(MAX_REPORT)
+            except BlockingIOError:
+                continue
+            except ConnectionError:
+                return
+            if not data:
+                return
+            *lines, received = (received + data).split(b"\n")
+            for line in lines:
+                self._take(json.loads(line))
+
+    def _take(self, report: dict[str, Any]) -> None:
+        if "started" in report:
+            self.pubkey = report["started"]
+            self.started.set()
+        else:
+            self.ended, self.is_restarting = report["ended"], report["restarting"]
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[Path]:
+    """Make a folder that only this user may enter, and remove it at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="pgnet-trio-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _described(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"signal {signal.Signals(-status).name}"
+    except ValueError:
+        return f"signal {-status}"
