@@ -95,7 +95,9 @@ def open_signals() -> Iterator[trio.MemoryReceiveChannel[int]]:
 
 def _give_up(number: int) -> None:
     # Nothing that takes a lock: a game may hold it.
-    os.write(2, b"Stopped at once; what was not saved yet is lost.\n")
+    with contextlib.suppress(OSError):
+        # Perhaps nobody reads it any more.
+        os.write(2, b"Stopped at once; what was not saved yet is lost.\n")
     os._exit(128 + number)
 
 

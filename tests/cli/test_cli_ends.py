@@ -186,3 +186,17 @@ async def test_the_watchdog_ends_a_process_in_which_no_python_runs(game: str) ->
             assert await program.exit_status() == 1
     assert "stubborn.py" in program.err.text
     assert "in handle_game_packet" in program.err.text
+
+
+async def test_the_second_signal_ends_a_process_whose_words_nobody_reads(game: str) -> None:
+    async with start_program("serve", game, "--port", "0") as program:
+        async with client(await port_of(program), "ann") as ann:
+            await ann.join_game("table 1")
+            ann.send(Packet("compute"))
+            await program.out.wait_for("begun")
+            assert program.process.stderr is not None
+            await program.process.stderr.aclose()
+            program.process.send_signal(signal.SIGTERM)
+            program.process.send_signal(signal.SIGINT)
+            status = await program.exit_status()
+    assert status in (128 + signal.SIGINT, 128 + signal.SIGTERM)
