@@ -108,12 +108,12 @@ async def test_the_chat(open_page: OpenPage) -> None:
         await ann.reload()
         await ann.wait_text("#lines", "bobI am")
         await bob.wait_text("#lines", "ann is back")
-        assert await bob.text("#people") == "annbob"
+        await bob.wait_for("document.querySelector('#people').textContent === 'annbob'")
         await say(ann, "good bye")
         await bob.wait_text("#lines", "good bye")
         await ann.close()
         await bob.wait_text("#lines", "ann has lost the connection")
-        assert await bob.text("#people .away") == "ann"
+        await bob.wait_for("document.querySelector('#people .away')?.textContent === 'ann'")
 
 
 async def test_the_chat_says_what_is_refused(open_page: OpenPage) -> None:
