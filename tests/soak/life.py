@@ -66,6 +66,9 @@ REFUSALS = (
 )
 """How a log-in may be refused that was right."""
 
+NO_ACCOUNT = "new users need an invite code"
+"""How a guest may be refused, too: the admin deletes guests, and at times lets nobody register."""
+
 TAKE_OVERS = 3
 """Clients of one user that come one after the other, each in the place of the one before."""
 
@@ -429,7 +432,8 @@ class Life:
 
     def check_refusal(self, who: str, error: Exception) -> None:
         """Write down a log-in that was refused without a reason."""
-        if isinstance(error, LoginRefused) and not any(each in str(error) for each in REFUSALS):
+        right = (*REFUSALS, NO_ACCOUNT) if who.startswith("guest") else REFUSALS
+        if isinstance(error, LoginRefused) and not any(each in str(error) for each in right):
             self.diary.wrong(f"{who} was not let in: {error}")
         else:
             self.diary.note(type(error).__name__)
@@ -534,7 +538,9 @@ class Visit:
         self._said = ("", 0)
         self._nudged = 0
         self._stream = f"{self._chance.getrandbits(64):x}"
-        self._sent: dict[int, int] = {}
+        # By the seat and the number of the question: a game that crashed asks from 1 again, while
+        # an answer to it may still be on its way.
+        self._sent: dict[tuple[str, int], int] = {}
         self._accepted: set[int] = set()
         self._asked_in = ""
         self._revision = ("", 0)
@@ -814,9 +820,8 @@ class Visit:
             self._said = said.seat, said.number
         elif push.message == model_name(Heard):
             heard = push.read(Heard)
-            if self._sent.get(heard.number, heard.value) != heard.value:
+            if self._sent.pop((heard.seat, heard.number), heard.value) != heard.value:
                 self._wrong(f"question {heard.number}: another answer was heard")
-            self._sent.pop(heard.number, None)
             self._accepted.discard(heard.number)
 
     def _check_heard(self, question: Question[Packet]) -> None:
@@ -835,7 +840,7 @@ class Visit:
             return
         await trio.sleep(self._life.world.pace * self._chance.uniform(0, 2))
         value = self._chance.randrange(1000)
-        self._sent[choose.number] = value
+        self._sent[choose.seat, choose.number] = value
         try:
             told = await self._life.answered(f"{self._who} answers", question.answer(Choice(value)))
             told.raise_for_status()
@@ -843,5 +848,5 @@ class Visit:
             self._life.diary.note("late answers")
             return
         self._life.diary.note("answers")
-        if choose.seat == self._asked_in and choose.number in self._sent:
+        if choose.seat == self._asked_in and (choose.seat, choose.number) in self._sent:
             self._accepted.add(choose.number)
