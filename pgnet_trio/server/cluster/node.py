@@ -6,6 +6,7 @@ node decides nothing about a game.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -435,20 +436,16 @@ class LocalNode:
             SaveDamaged: The room would have to be restored, and cannot be.
         """
         engine = self._engine
+
+        async def ask(node: int, operation: bytes) -> Claim:
+            return await engine.claim(node, name, password=password, new=new, operation=operation)
+
         while True:
             if not self.holds():
                 raise LeaseLapsed("The lease of this node is over; it takes no rooms now.")
             node, losses = self.id, self._losses
             try:
-                found = await self.settled(
-                    lambda operation: engine.claim(
-                        node,  # noqa: B023 - called before the next turn of the loop
-                        name,
-                        password=password,
-                        new=new,
-                        operation=operation,
-                    )
-                )
+                found = await self.settled(functools.partial(ask, node))
             except Fenced:
                 continue
             if losses != self._losses or not self.holds():
