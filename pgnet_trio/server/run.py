@@ -16,28 +16,17 @@ import contextlib
 import functools
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
-import attrs
 import trio
 
-from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import StorageError, bare
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.messages import ADMIN_USERNAME
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.account_service import AccountRules, AccountService
-from pgnet_trio.server.accounts import Accounts
-from pgnet_trio.server.admission import (
-    ArrivalPace,
-    ConnectionCounts,
-    FailedLogins,
-    Registrations,
-)
+from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts
 from pgnet_trio.server.bots import run_bot
-from pgnet_trio.server.cluster.engine import Engine
 from pgnet_trio.server.cluster.errors import EngineError
 from pgnet_trio.server.cluster.shared_accounts import SharedAccounts
 from pgnet_trio.server.clustering import ClusterHost
@@ -47,28 +36,25 @@ from pgnet_trio.server.context import ServerContext
 from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.games.claims import LocalClaims
 from pgnet_trio.server.games.registry import GameRegistry
-from pgnet_trio.server.games.saves import SaveMemory, Saves
+from pgnet_trio.server.games.saves import Saves
 from pgnet_trio.server.http.pages import Pages
 from pgnet_trio.server.http.router import Health, Router
-from pgnet_trio.server.local_accounts import LocalAccounts
-from pgnet_trio.server.node.link import ClusterLink
-from pgnet_trio.server.password_checks import PasswordChecks
+from pgnet_trio.server.preparation import Carryover, Prepared, prepare
 from pgnet_trio.server.refusals import SHUTTING_DOWN
-from pgnet_trio.server.room.player import question_ids
 from pgnet_trio.server.room.room import RoomTask
 from pgnet_trio.server.sessions.registry import SessionRegistry
 from pgnet_trio.server.shutdown import Shutdown
-from pgnet_trio.server.tokens import LoginTokens
 from pgnet_trio.server.watchdog import Watchdog
-from pgnet_trio.storage import keep_key, open_store
-from pgnet_trio.storage.interface import SavedState, UserRecord
+from pgnet_trio.storage import open_store
 
 if TYPE_CHECKING:
+    from pgnet_trio.server.node.link import ClusterLink
     from pgnet_trio.server.node.member import ClusterMember
     from pgnet_trio.server.options import Options
     from pgnet_trio.server.workers.passing import Workers
+    from pgnet_trio.storage.interface import SavedState
 
-__all__ = ["Carryover", "Run"]
+__all__ = ["Run"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -80,43 +66,6 @@ CANCELLED_DEADLINE = 2.0
 
 LONGEST_END = 1.0
 """Seconds that games get to end when everything is saved, before the log says that they do not."""
-
-
-@attrs.define(eq=False, kw_only=True)
-class Carryover:
-    """What a server keeps from one run to the next.
-
-    Attributes:
-        key: The server's keys.
-        key_is_new: Whether the key file has still to be written.
-        failed_logins: Counts the log-ins that failed.
-        saves: What is left to save.
-        question_ids: Yields the ids of all questions of all games: a late answer to a game of an
-            earlier run fits no question of this one.
-        accounts: The users; None before the first run. A save file replaces them at each run.
-        engine: What the servers of a cluster share, running, whose users count instead; None for a
-            server alone.
-    """
-
-    key: KeyPair
-    key_is_new: bool
-    failed_logins: FailedLogins
-    saves: SaveMemory
-    question_ids: Iterator[int] = attrs.field(factory=question_ids)
-    accounts: Accounts | None = None
-    engine: Engine | None = None
-
-
-@attrs.frozen(eq=False)
-class _Loaded:
-    """What a run has before it hosts anything."""
-
-    archive: Archive
-    saved: SavedState
-    accounts: Accounts
-    service: AccountService
-    passwords: PasswordChecks
-    link: ClusterLink | None
 
 
 class Run:
@@ -174,10 +123,10 @@ class Run:
             StorageError: The save file hangs, and everything else has ended.
         """
         async with self._open_archive() as (archive, saved):
-            loaded = await self._set_up(archive, saved)
+            prepared = await prepare(self._options, self._carryover, archive, saved)
             listeners = await self._listen()
             try:
-                await self._host_shielded(loaded, listeners, started)
+                await self._host_shielded(prepared, listeners, started)
             finally:
                 # Also where this was cancelled meanwhile: it is for the whole program.
                 if self._workers is not None:
@@ -211,57 +160,6 @@ class Run:
             f"{', '.join(map(repr, self._unsaved)) or 'no game'}"
         )
 
-    async def _set_up(self, archive: Archive, saved: SavedState) -> _Loaded:
-        options, carryover = self._options, self._carryover
-        if carryover.key_is_new and options.key_file is not None:
-            carryover.key = await options.environment.run_blocking(
-                keep_key,
-                options.key_file,
-                carryover.key,
-                abandon_on_cancel=False,
-                limiter=trio.CapacityLimiter(1),
-            )
-            carryover.key_is_new = False
-        if saved.registration not in (None, options.registration_enabled):
-            logger.info("Registration is %s, as it was saved", _switch(saved.registration))
-        passwords = PasswordChecks(options.environment, carryover.failed_logins, options.limits)
-        admin = None
-        if options.admin_password is not None:
-            admin = UserRecord(ADMIN_USERNAME, "", await passwords.hash(options.admin_password))
-        if carryover.accounts is None or archive.has_store:
-            carryover.accounts = Accounts(
-                saved,
-                registration_enabled=options.registration_enabled,
-                require_user_password=options.require_user_password,
-                admin=admin,
-                tokens=self._load_tokens(saved) if archive.keeps_tokens else None,
-            )
-        link = None
-        engine = carryover.engine
-        if options.cluster is not None:
-            engine = options.cluster.open(options.environment)
-            link = ClusterLink(options.cluster, engine, carryover.key)
-        service: AccountService
-        if engine is None:
-            service = LocalAccounts(carryover.accounts, archive, passwords)
-        else:
-            service = self._share_accounts(engine, admin)
-        return _Loaded(archive, saved, carryover.accounts, service, passwords, link)
-
-    def _share_accounts(self, engine: Engine, admin: UserRecord | None) -> SharedAccounts:
-        options, carryover = self._options, self._carryover
-        rules = AccountRules(
-            options.registration_enabled,
-            require_user_password=options.require_user_password,
-            admin=admin,
-        )
-        registrations = Registrations(options.limits.registrations_per_address)
-        return SharedAccounts(engine, rules, carryover.key, carryover.failed_logins, registrations)
-
-    def _load_tokens(self, saved: SavedState) -> LoginTokens:
-        now = self._options.environment.wall_clock()
-        return LoginTokens(saved.tokens.values(), self._carryover.key.public, now)
-
     async def _listen(self) -> list[socket.socket]:
         if self._wanted_port is None:
             return []
@@ -286,14 +184,14 @@ class Run:
 
     async def _host_shielded(
         self,
-        loaded: _Loaded,
+        prepared: Prepared,
         listeners: list[socket.socket],
         started: Callable[[int | None], None],
     ) -> None:
         """Host games in a task that no cancellation reaches: it asks for a shutdown instead."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._host, loaded, listeners, started)
+                nursery.start_soon(self._host, prepared, listeners, started)
                 try:
                     await self._finished.wait()
                 finally:
@@ -322,7 +220,7 @@ class Run:
     @trio.lowlevel.enable_ki_protection
     async def _host(
         self,
-        loaded: _Loaded,
+        prepared: Prepared,
         listeners: list[socket.socket],
         started: Callable[[int | None], None],
     ) -> None:
@@ -331,8 +229,8 @@ class Run:
         watchdog.start()
         try:
             with trio.CancelScope(shield=True):
-                async with trio.open_nursery() as ending, _connected(loaded.link):
-                    await self._host_games(loaded, listeners, started, watchdog, ending)
+                async with trio.open_nursery() as ending, _connected(prepared.link):
+                    await self._host_games(prepared, listeners, started, watchdog, ending)
                     ending.cancel_scope.cancel()
             logger.info("Stopped with exit code %d", self.shutdown.exit_code)
         finally:
@@ -342,7 +240,7 @@ class Run:
 
     async def _host_games(
         self,
-        loaded: _Loaded,
+        prepared: Prepared,
         listeners: list[socket.socket],
         started: Callable[[int | None], None],
         watchdog: Watchdog,
@@ -350,17 +248,17 @@ class Run:
     ) -> None:
         options = self._options
         async with trio.open_nursery() as services:
-            saves, games = await self._open_games(loaded, watchdog, services)
+            saves, games = await self._open_games(prepared, watchdog, services)
             entries = []
             # A Ctrl-C that strikes a connection's task ends the server through these nurseries,
             # and the games are saved all the same.
             try:
                 async with trio.open_nursery() as connections:
-                    context = self._make_context(loaded, saves, games, services, connections)
+                    context = self._make_context(prepared, saves, games, services, connections)
                     host = None
-                    if loaded.link is not None and context.cluster is not None:
-                        host = ClusterHost(context, loaded.link, context.cluster)
-                        await services.start(self._run_node, loaded.link, context.cluster, host)
+                    if prepared.link is not None and context.cluster is not None:
+                        host = ClusterHost(context, prepared.link, context.cluster)
+                        await services.start(self._run_node, prepared.link, context.cluster, host)
                     self.context, self.accepting = context, True
                     try:
                         async with trio.open_nursery() as accept:
@@ -430,40 +328,40 @@ class Run:
             end_process(self.shutdown.exit_code)
 
     async def _open_games(
-        self, loaded: _Loaded, watchdog: Watchdog, services: trio.Nursery
+        self, prepared: Prepared, watchdog: Watchdog, services: trio.Nursery
     ) -> tuple[Saves, GameRegistry]:
         """Start the rooms of all saved games, and the autosave."""
         options, carryover = self._options, self._carryover
-        store = loaded.archive if loaded.link is None else loaded.link.games
-        saves = Saves(store, loaded.accounts, carryover.saves)
+        store = prepared.archive if prepared.link is None else prepared.link.games
+        saves = Saves(store, prepared.accounts, carryover.saves)
         make_room = functools.partial(
             RoomTask, question_ids=carryover.question_ids, watchdog=watchdog
         )
         games = GameRegistry(options, make_room, saves, services, self.shutdown, run_bot)
         watchdog.write_last = lambda: saves.write_from_thread(list(games.lobby))
-        await games.open_saved_games(loaded.saved)
+        await games.open_saved_games(prepared.saved)
         services.start_soon(saves.autosave, games.lobby, options.autosave_interval)
-        if isinstance(loaded.service, SharedAccounts):
-            services.start_soon(loaded.service.keep_count)
+        if isinstance(prepared.service, SharedAccounts):
+            services.start_soon(prepared.service.keep_count)
         return saves, games
 
     def _make_context(
         self,
-        loaded: _Loaded,
+        prepared: Prepared,
         saves: Saves,
         games: GameRegistry,
         services: trio.Nursery,
         connections: trio.Nursery,
     ) -> ServerContext:
-        options, link = self._options, loaded.link
+        options, link = self._options, prepared.link
         note_end = None if link is None else link.note_end
         sessions = SessionRegistry(options, games.lobby, services, note_end)
         router = Router(options.site, options.origins, functools.partial(self._health, saves))
         return ServerContext(
             options=options,
             key=self._carryover.key,
-            accounts=loaded.service,
-            passwords=loaded.passwords,
+            accounts=prepared.service,
+            passwords=prepared.passwords,
             saves=saves,
             games=games,
             claims=LocalClaims(saves) if link is None else link.games,
@@ -537,7 +435,3 @@ class _Started:
 
 def _connected(link: ClusterLink | None) -> AbstractAsyncContextManager[None]:
     return contextlib.nullcontext() if link is None else link.connected()
-
-
-def _switch(enabled: bool | None) -> str:
-    return "on" if enabled else "off"

@@ -38,8 +38,9 @@ from pgnet_trio.server.options import (
     check_text,
     unknown_options,
 )
+from pgnet_trio.server.preparation import Carryover
 from pgnet_trio.server.proxies import TrustedProxies
-from pgnet_trio.server.run import Carryover, Run
+from pgnet_trio.server.run import Run
 from pgnet_trio.storage import key_file_of, read_key
 from pgnet_trio.storage.interface import Store
 from pgnet_trio.transport import Transport, choose, memory_pair

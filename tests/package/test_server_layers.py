@@ -101,6 +101,7 @@ SERVER_LAYERS = (
     "connections.login",
     "connections.serving",
     "bots",
+    "preparation",
     "run",
     "server",
 )

@@ -1,0 +1,144 @@
+"""What a run of a server has before it hosts anything: users, keys, and the tie to a cluster."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from pgnet_trio.crypto import KeyPair
+from pgnet_trio.messages import ADMIN_USERNAME
+from pgnet_trio.server.account_service import AccountRules, AccountService
+from pgnet_trio.server.accounts import Accounts
+from pgnet_trio.server.admission import FailedLogins, Registrations
+from pgnet_trio.server.cluster.engine import Engine
+from pgnet_trio.server.cluster.shared_accounts import SharedAccounts
+from pgnet_trio.server.games.archive import Archive
+from pgnet_trio.server.games.saves import SaveMemory
+from pgnet_trio.server.local_accounts import LocalAccounts
+from pgnet_trio.server.node.link import ClusterLink
+from pgnet_trio.server.password_checks import PasswordChecks
+from pgnet_trio.server.room.player import question_ids
+from pgnet_trio.server.tokens import LoginTokens
+from pgnet_trio.storage import keep_key
+from pgnet_trio.storage.interface import SavedState, UserRecord
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.options import Options
+
+__all__ = ["Carryover", "Prepared", "prepare"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+
+@attrs.define(eq=False, kw_only=True)
+class Carryover:
+    """What a server keeps from one run to the next.
+
+    Attributes:
+        key: The server's keys.
+        key_is_new: Whether the key file has still to be written.
+        failed_logins: Counts the log-ins that failed.
+        saves: What is left to save.
+        question_ids: Yields the ids of all questions of all games: a late answer to a game of an
+            earlier run fits no question of this one.
+        accounts: The users; None before the first run. A save file replaces them at each run.
+        engine: What the servers of a cluster share, running, whose users count instead; None for a
+            server alone.
+    """
+
+    key: KeyPair
+    key_is_new: bool
+    failed_logins: FailedLogins
+    saves: SaveMemory
+    question_ids: Iterator[int] = attrs.field(factory=question_ids)
+    accounts: Accounts | None = None
+    engine: Engine | None = None
+
+
+@attrs.frozen(eq=False)
+class Prepared:
+    """What a run has before it hosts anything."""
+
+    archive: Archive
+    saved: SavedState
+    accounts: Accounts
+    service: AccountService
+    passwords: PasswordChecks
+    link: ClusterLink | None
+
+
+async def prepare(
+    options: Options, carryover: Carryover, archive: Archive, saved: SavedState
+) -> Prepared:
+    """Have ready what a run needs beside its games; write a new key.
+
+    Args:
+        options: What the server was made with.
+        carryover: What the runs before have left; gets the users of the save file.
+        archive: The save file.
+        saved: What was in there.
+
+    Raises:
+        EngineError: The address of the cluster stands for no engine.
+        StorageError: The key file cannot be written.
+    """
+    await trio.lowlevel.checkpoint()
+    if carryover.key_is_new and options.key_file is not None:
+        carryover.key = await options.environment.run_blocking(
+            keep_key,
+            options.key_file,
+            carryover.key,
+            abandon_on_cancel=False,
+            limiter=trio.CapacityLimiter(1),
+        )
+        carryover.key_is_new = False
+    if saved.registration not in (None, options.registration_enabled):
+        logger.info("Registration is %s, as it was saved", _switch(saved.registration))
+    passwords = PasswordChecks(options.environment, carryover.failed_logins, options.limits)
+    admin = None
+    if options.admin_password is not None:
+        admin = UserRecord(ADMIN_USERNAME, "", await passwords.hash(options.admin_password))
+    if carryover.accounts is None or archive.has_store:
+        carryover.accounts = Accounts(
+            saved,
+            registration_enabled=options.registration_enabled,
+            require_user_password=options.require_user_password,
+            admin=admin,
+            tokens=_load_tokens(options, carryover, saved) if archive.keeps_tokens else None,
+        )
+    link = None
+    engine = carryover.engine
+    if options.cluster is not None:
+        engine = options.cluster.open(options.environment)
+        link = ClusterLink(options.cluster, engine, carryover.key)
+    service: AccountService
+    if engine is None:
+        service = LocalAccounts(carryover.accounts, archive, passwords)
+    else:
+        service = _share_accounts(options, carryover, engine, admin)
+    return Prepared(archive, saved, carryover.accounts, service, passwords, link)
+
+
+def _share_accounts(
+    options: Options, carryover: Carryover, engine: Engine, admin: UserRecord | None
+) -> SharedAccounts:
+    rules = AccountRules(
+        options.registration_enabled,
+        require_user_password=options.require_user_password,
+        admin=admin,
+    )
+    registrations = Registrations(options.limits.registrations_per_address)
+    return SharedAccounts(engine, rules, carryover.key, carryover.failed_logins, registrations)
+
+
+def _load_tokens(options: Options, carryover: Carryover, saved: SavedState) -> LoginTokens:
+    now = options.environment.wall_clock()
+    return LoginTokens(saved.tokens.values(), carryover.key.public, now)
+
+
+def _switch(enabled: bool | None) -> str:
+    return "on" if enabled else "off"
