@@ -54,17 +54,22 @@ IN = ("connection", True)
 OUT = ("connection", False)
 
 
+@asynccontextmanager
+async def watching(client: Client) -> AsyncIterator[tuple[Client, Watched]]:
+    """Log a client in for the time of the block, and note what its program is told."""
+    watched = Watched(client)
+    async with client:
+        yield client, watched
+
+
 # In an open session
 
 
 async def test_a_client_goes_where_its_session_goes_and_nobody_notices(
     autojump_clock: MockClock,
 ) -> None:
-    async with hosting_nodes(SimulatedNetwork(latency=0.01)) as nodes:
-        nodes.add("a")
-        nodes.add("b")
-        watched = Watched(nodes.client("a"))
-        async with watched.client as ann:
+    async with hosting_nodes("a", "b", network=SimulatedNetwork(latency=0.01)) as nodes:
+        async with watching(nodes.client("a")) as (ann, watched):
             session = nodes.sessions["ann"]
             session.join("table")
             session.ask(5, "choose")
@@ -92,9 +97,7 @@ async def test_a_request_in_flight_is_taken_once(
     step: int, answers: bool, autojump_clock: MockClock
 ) -> None:
     """It is on its way to the node, or its answer is on its way back, or not there yet."""
-    async with hosting_nodes(SimulatedNetwork(latency=0.01)) as nodes:
-        nodes.add("a")
-        nodes.add("b")
+    async with hosting_nodes("a", "b", network=SimulatedNetwork(latency=0.01)) as nodes:
         async with nodes.client("a") as ann, trio.open_nursery() as nursery:
             session = nodes.sessions["ann"]
             session.answers = answers
@@ -116,12 +119,8 @@ async def test_a_client_that_is_moved_to_and_fro_has_everything_done_once(
     autojump_clock: MockClock,
 ) -> None:
     network = SimulatedNetwork(latency=0.005, jitter=0.02)
-    async with hosting_nodes(network) as nodes:
-        for address in "abc":
-            nodes.add(address)
-        ann = nodes.client("a")
-        watched = Watched(ann)
-        async with ann:
+    async with hosting_nodes("a", "b", "c", network=network) as nodes:
+        async with watching(nodes.client("a")) as (ann, watched):
             session = nodes.sessions["ann"]
 
             async def ask() -> None:
@@ -145,8 +144,7 @@ async def test_moves_on_a_network_that_drops_lose_nothing_and_repeat_nothing(
     seed: int, autojump_clock: MockClock
 ) -> None:
     network = SimulatedNetwork(seed, latency=0.005, jitter=0.02, drop_rate=0.03)
-    async with hosting_nodes(network) as nodes:
-        by_address = {address: nodes.add(address) for address in "abc"}
+    async with hosting_nodes("a", "b", "c", network=network) as nodes:
         chance = network.random("moves")
         async with nodes.client("a", "b", "c", reconnect_for=600) as ann:
             session = nodes.sessions["ann"]
@@ -163,12 +161,12 @@ async def test_moves_on_a_network_that_drops_lose_nothing_and_repeat_nothing(
                     with trio.move_on_after(chance.random()):
                         await is_over.wait()
                     # Some nodes are gone for a while, and some send on who comes by.
-                    for node in by_address.values():
+                    for node in nodes.at.values():
                         node.is_up = chance.random() < 0.8
                         node.sends_to = chance.choice("abc") if chance.random() < 0.3 else None
                     if session.protocol is not None:
                         session.move(chance.choice("abc"))
-                for node in by_address.values():
+                for node in nodes.at.values():
                     node.is_up, node.sends_to = True, None
         assert session.taken == [f"{number}" for number in range(150)]
         assert network.dropped > 5
@@ -177,11 +175,8 @@ async def test_moves_on_a_network_that_drops_lose_nothing_and_repeat_nothing(
 async def test_a_client_that_never_comes_back_after_a_drop_goes_where_it_is_sent(
     autojump_clock: MockClock,
 ) -> None:
-    async with hosting_nodes() as nodes:
-        nodes.add("a")
-        nodes.add("b")
-        watched = Watched(nodes.client("a", reconnect_for=0))
-        async with watched.client as ann:
+    async with hosting_nodes("a", "b") as nodes:
+        async with watching(nodes.client("a", reconnect_for=0)) as (ann, watched):
             nodes.sessions["ann"].move("b")
             await ann.request(Packet("ask"))
             nodes.sessions["ann"].move("nowhere")
@@ -204,13 +199,11 @@ async def test_a_client_that_never_comes_back_after_a_drop_goes_where_it_is_sent
 async def test_a_client_that_is_not_let_in_where_it_is_sent_goes_back(
     target: str, why: str, at_once: bool, autojump_clock: MockClock
 ) -> None:
-    async with hosting_nodes() as nodes:
-        nodes.add("a")
-        nodes.add("silent").is_silent = True
-        nodes.add("busy").says_later = "later"
+    async with hosting_nodes("a", "silent", "busy") as nodes:
+        nodes.at["silent"].is_silent = True
+        nodes.at["busy"].says_later = "later"
         other = nodes.add("other", OTHER_KEY)
-        watched = Watched(nodes.client("a"))
-        async with watched.client as ann:
+        async with watching(nodes.client("a")) as (ann, watched):
             session = nodes.sessions["ann"]
             since = trio.current_time()
             session.move(target)
@@ -227,11 +220,8 @@ async def test_a_client_that_is_not_let_in_where_it_is_sent_goes_back(
 async def test_a_session_that_is_not_known_where_it_should_be_begins_anew(
     autojump_clock: MockClock,
 ) -> None:
-    async with hosting_nodes() as nodes:
-        nodes.add("a")
-        nodes.add("b")
-        watched = Watched(nodes.client("a"))
-        async with watched.client as ann:
+    async with hosting_nodes("a", "b") as nodes:
+        async with watching(nodes.client("a")) as (ann, watched):
             nodes.sessions["ann"].token = bytes(32)
             nodes.sessions["ann"].move("b")
             await trio.sleep(1)
@@ -241,9 +231,7 @@ async def test_a_session_that_is_not_known_where_it_should_be_begins_anew(
 
 
 async def test_a_login_token_that_comes_with_a_move_is_used(autojump_clock: MockClock) -> None:
-    async with hosting_nodes() as nodes:
-        nodes.add("a")
-        nodes.add("b")
+    async with hosting_nodes("a", "b") as nodes:
         async with nodes.client("a"):
             session = nodes.sessions["ann"]
             session.token = bytes(32)
@@ -254,9 +242,8 @@ async def test_a_login_token_that_comes_with_a_move_is_used(autojump_clock: Mock
 
 
 async def test_who_is_refused_where_they_are_sent_is_out(autojump_clock: MockClock) -> None:
-    async with hosting_nodes() as nodes:
-        nodes.add("a")
-        nodes.add("b").refuses = "You are banned."
+    async with hosting_nodes("a", "b") as nodes:
+        nodes.at["b"].refuses = "You are banned."
         async with nodes.client("a") as ann:
             nodes.sessions["ann"].move("b")
             with pytest.raises(Disconnected, match=r"You are banned\."):
@@ -266,10 +253,9 @@ async def test_who_is_refused_where_they_are_sent_is_out(autojump_clock: MockClo
 async def test_nodes_that_pass_a_client_on_without_an_end_are_not_followed_without_a_pause(
     autojump_clock: MockClock,
 ) -> None:
-    async with hosting_nodes() as nodes:
-        a, b = nodes.add("a"), nodes.add("b")
-        watched = Watched(nodes.client("a"))
-        async with watched.client as ann:
+    async with hosting_nodes("a", "b") as nodes:
+        a, b = nodes.at["a"], nodes.at["b"]
+        async with watching(nodes.client("a")) as (ann, watched):
             session = nodes.sessions["ann"]
             a.sends_on, b.sends_on = "b", "a"
             session.move("b")
@@ -287,11 +273,8 @@ async def test_nodes_that_pass_a_client_on_without_an_end_are_not_followed_witho
 async def test_many_moves_are_followed_where_something_is_done_between(
     autojump_clock: MockClock,
 ) -> None:
-    async with hosting_nodes() as nodes:
-        nodes.add("a")
-        nodes.add("b")
-        watched = Watched(nodes.client("a"))
-        async with watched.client as ann:
+    async with hosting_nodes("a", "b") as nodes:
+        async with watching(nodes.client("a")) as (ann, watched):
             for _ in range(3 * MAX_MOVES):
                 nodes.sessions["ann"].move("b")
                 await ann.request(Packet("ask"))
@@ -302,11 +285,8 @@ async def test_many_moves_are_followed_where_something_is_done_between(
 async def test_a_client_may_go_away_while_it_is_moved(
     delay: int, autojump_clock: MockClock
 ) -> None:
-    async with hosting_nodes(SimulatedNetwork(latency=0.01)) as nodes:
-        nodes.add("a")
-        nodes.add("b")
-        watched = Watched(nodes.client("a"))
-        async with watched.client as ann:
+    async with hosting_nodes("a", "b", network=SimulatedNetwork(latency=0.01)) as nodes:
+        async with watching(nodes.client("a")) as (ann, watched):
             nodes.sessions["ann"].move("b")
             await trio.sleep(delay / 1000)
             ann.disconnect()
@@ -316,9 +296,8 @@ async def test_a_client_may_go_away_while_it_is_moved(
 
 
 async def test_a_move_may_be_cancelled(autojump_clock: MockClock) -> None:
-    async with hosting_nodes() as nodes:
-        nodes.add("a")
-        nodes.add("b").is_silent = True
+    async with hosting_nodes("a", "b") as nodes:
+        nodes.at["b"].is_silent = True
         with trio.move_on_after(1) as scope:
             async with nodes.client("a"):
                 nodes.sessions["ann"].move("b")
@@ -327,9 +306,7 @@ async def test_a_move_may_be_cancelled(autojump_clock: MockClock) -> None:
 
 
 async def test_a_link_in_memory_leads_nowhere_else(autojump_clock: MockClock) -> None:
-    async with hosting_nodes(SimulatedNetwork(encrypted=False)) as nodes:
-        nodes.add("a")
-        nodes.add("b")
+    async with hosting_nodes("a", "b", network=SimulatedNetwork(encrypted=False)) as nodes:
         async with nodes.client("a") as ann:
             nodes.sessions["ann"].move("b")
             await ann.request(Packet("ask"))
@@ -342,12 +319,10 @@ async def test_a_link_in_memory_leads_nowhere_else(autojump_clock: MockClock) ->
 async def test_a_log_in_at_the_wrong_node_leads_to_the_right_one(
     autojump_clock: MockClock,
 ) -> None:
-    async with hosting_nodes() as nodes:
-        nodes.add("a").sends_to = "b"
-        nodes.add("b").sends_to = "c"
-        nodes.add("c")
-        watched = Watched(nodes.client("a"))
-        async with watched.client as ann:
+    async with hosting_nodes("a", "b", "c") as nodes:
+        nodes.at["a"].sends_to = "b"
+        nodes.at["b"].sends_to = "c"
+        async with watching(nodes.client("a")) as (ann, watched):
             # The password goes to one node alone.
             assert nodes.log == ["a password", "b token", "c token"]
             assert len(set(nodes.times)) == 1
@@ -356,11 +331,9 @@ async def test_a_log_in_at_the_wrong_node_leads_to_the_right_one(
 
 
 async def test_a_client_comes_back_by_way_of_another_node(autojump_clock: MockClock) -> None:
-    async with hosting_nodes() as nodes:
-        a, b = nodes.add("a"), nodes.add("b")
-        nodes.add("c")
-        watched = Watched(nodes.client("a"))
-        async with watched.client as ann:
+    async with hosting_nodes("a", "b", "c") as nodes:
+        a, b = nodes.at["a"], nodes.at["b"]
+        async with watching(nodes.client("a")) as (ann, watched):
             await ann.request(Packet("first"))
             a.sends_to, b.sends_to = "b", "c"
             nodes.network.drop()
@@ -370,8 +343,8 @@ async def test_a_client_comes_back_by_way_of_another_node(autojump_clock: MockCl
 
 
 async def test_after_a_drop_a_client_asks_first_where_it_was(autojump_clock: MockClock) -> None:
-    async with hosting_nodes() as nodes:
-        a, b = nodes.add("a"), nodes.add("b")
+    async with hosting_nodes("a", "b") as nodes:
+        a, b = nodes.at["a"], nodes.at["b"]
         a.sends_to = "b"
         async with nodes.client("a") as ann:
             nodes.network.drop()
@@ -385,9 +358,9 @@ async def test_after_a_drop_a_client_asks_first_where_it_was(autojump_clock: Moc
 
 
 async def test_log_ins_that_are_sent_around_end(autojump_clock: MockClock) -> None:
-    async with hosting_nodes() as nodes:
-        nodes.add("a").sends_to = "b"
-        nodes.add("b").sends_to = "a"
+    async with hosting_nodes("a", "b") as nodes:
+        nodes.at["a"].sends_to = "b"
+        nodes.at["b"].sends_to = "a"
         with pytest.raises(ConnectFailed, match="from one address to the next 8 times, and then"):
             async with nodes.client("a", reconnect_for=0):
                 pass
@@ -397,8 +370,8 @@ async def test_log_ins_that_are_sent_around_end(autojump_clock: MockClock) -> No
 async def test_a_client_that_is_sent_to_a_node_that_is_gone_asks_again_where_it_belongs(
     autojump_clock: MockClock,
 ) -> None:
-    async with hosting_nodes() as nodes:
-        a, b = nodes.add("a"), nodes.add("b")
+    async with hosting_nodes("a", "b") as nodes:
+        a, b = nodes.at["a"], nodes.at["b"]
         a.sends_to, b.is_up = "b", False
         since = trio.current_time()
         with pytest.raises(ConnectFailed, match="No server was reached at b"):
@@ -425,8 +398,8 @@ async def test_a_client_that_is_sent_to_a_node_that_is_gone_asks_again_where_it_
 async def test_only_the_key_that_sent_a_client_away_is_taken_there(
     pinned: bool, autojump_clock: MockClock
 ) -> None:
-    async with hosting_nodes() as nodes:
-        nodes.add("a").sends_to = "b"
+    async with hosting_nodes("a") as nodes:
+        nodes.at["a"].sends_to = "b"
         nodes.add("b", OTHER_KEY)
         known = nodes.key.pubkey if pinned else ""
         with pytest.raises(ServerKeyMismatch, match=f"expected {nodes.key.pubkey}"):
@@ -438,9 +411,8 @@ async def test_only_the_key_that_sent_a_client_away_is_taken_there(
 async def test_no_older_protocol_is_spoken_where_a_client_is_sent(
     autojump_clock: MockClock,
 ) -> None:
-    async with hosting_nodes() as nodes:
-        nodes.add("a").sends_to = "b"
-        nodes.add("b")
+    async with hosting_nodes("a", "b") as nodes:
+        nodes.at["a"].sends_to = "b"
         connector = nodes.network.connector("a", "ann")
         older = nodes.network.connector("b", "ann", protocol=1)
         connector.redirected = lambda address: older  # type: ignore[method-assign]
@@ -454,9 +426,7 @@ async def test_no_older_protocol_is_spoken_where_a_client_is_sent(
 
 
 async def first_tried(seed: int) -> str:
-    async with hosting_nodes(SimulatedNetwork(seed)) as nodes:
-        for address in "abc":
-            nodes.add(address)
+    async with hosting_nodes("a", "b", "c", network=SimulatedNetwork(seed)) as nodes:
         async with nodes.client("a", "b", "c"):
             return nodes.log[0]
 
@@ -470,11 +440,10 @@ async def test_addresses_are_tried_in_random_order(autojump_clock: MockClock) ->
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_client_gets_in_where_it_can(seed: int, autojump_clock: MockClock) -> None:
-    async with hosting_nodes(SimulatedNetwork(seed)) as nodes:
-        nodes.add("a").is_up = False
-        nodes.add("b").says_later = "later"
+    async with hosting_nodes("a", "b", "d", network=SimulatedNetwork(seed)) as nodes:
+        nodes.at["a"].is_up = False
+        nodes.at["b"].says_later = "later"
         nodes.add("c", OTHER_KEY)
-        nodes.add("d")
         key = nodes.key.pubkey
         async with nodes.client("a", "b", "c", "d", verify_server_pubkey=key) as ann:
             assert ann.status == "Logged in as ann at d, protocol 2."
@@ -506,8 +475,7 @@ async def test_an_address_that_does_not_answer_does_not_take_long(
 ) -> None:
     took = set()
     for seed in range(8):
-        async with hosting_nodes(SimulatedNetwork(seed)) as nodes:
-            nodes.add("a")
+        async with hosting_nodes("a", network=SimulatedNetwork(seed)) as nodes:
             since = trio.current_time()
             environment = nodes.network.environment("client")
             way = nodes.network.connector("a", "ann")
@@ -517,8 +485,8 @@ async def test_an_address_that_does_not_answer_does_not_take_long(
 
 
 async def test_where_nobody_answers_the_error_names_all(autojump_clock: MockClock) -> None:
-    async with hosting_nodes() as nodes:
-        nodes.add("b").says_later = "later"
+    async with hosting_nodes("b") as nodes:
+        nodes.at["b"].says_later = "later"
         with pytest.raises(ConnectFailed) as caught:
             async with nodes.client("a", "b", "c"):
                 pass
@@ -533,8 +501,8 @@ async def test_where_nobody_answers_the_error_names_all(autojump_clock: MockCloc
 
 
 async def test_all_addresses_have_the_key_that_answered_first(autojump_clock: MockClock) -> None:
-    async with hosting_nodes() as nodes:
-        nodes.add("a").says_later = "later"
+    async with hosting_nodes("a") as nodes:
+        nodes.at["a"].says_later = "later"
         nodes.add("b", OTHER_KEY).says_later = "later"
         with pytest.raises(ServerKeyMismatch):
             async with nodes.client("a", "b"):
@@ -557,10 +525,9 @@ async def test_who_is_refused_at_one_address_is_refused(autojump_clock: MockCloc
 async def test_a_client_comes_back_at_another_of_its_addresses(
     seed: int, autojump_clock: MockClock
 ) -> None:
-    async with hosting_nodes(SimulatedNetwork(seed)) as nodes:
-        by_address = {address: nodes.add(address) for address in "abc"}
-        watched = Watched(nodes.client("a", "b", "c"))
-        async with watched.client as ann:
+    async with hosting_nodes("a", "b", "c", network=SimulatedNetwork(seed)) as nodes:
+        by_address = dict(nodes.at)
+        async with watching(nodes.client("a", "b", "c")) as (ann, watched):
             first = nodes.log[0][0]
             by_address.pop(first).is_up = False
             nodes.network.drop()

@@ -151,10 +151,28 @@ class Seat:
         assert not await self.engine.save([RoomSave(name, claim.epoch, "board")])
         return claim.epoch
 
+    async def take_over(self, name: str) -> None:
+        """Claim a room until no other node has it."""
+        claim = await self.node.claim(name)
+        while isinstance(claim, Found):
+            await trio.sleep(0.1)
+            claim = await self.node.claim(name)
+        assert isinstance(claim, Restored)
+
 
 @pytest.fixture
 async def database() -> SimulatedDatabase:
     return SimulatedDatabase(lease=LEASE)
+
+
+@pytest.fixture
+async def north(database: SimulatedDatabase) -> Seat:
+    return Seat(database, "north")
+
+
+@pytest.fixture
+async def south(database: SimulatedDatabase) -> Seat:
+    return Seat(database, "south")
 
 
 @asynccontextmanager
@@ -167,9 +185,8 @@ async def running(*seats: Seat) -> AsyncIterator[trio.Nursery]:
 
 
 async def test_a_node_keeps_its_lease_for_hours(
-    autojump_clock: MockClock, database: SimulatedDatabase
+    autojump_clock: MockClock, north: Seat, south: Seat
 ) -> None:
-    north, south = Seat(database, "north"), Seat(database, "south")
     async with running(north, south):
         await north.make("table")
         for _ in range(3600):
@@ -184,19 +201,13 @@ async def test_a_node_keeps_its_lease_for_hours(
 
 
 async def test_a_node_that_is_cut_off_holds_its_rooms_before_another_has_them(
-    autojump_clock: MockClock,
-    database: SimulatedDatabase,
+    autojump_clock: MockClock, north: Seat, south: Seat
 ) -> None:
-    north, south = Seat(database, "north"), Seat(database, "south")
     async with running(north, south):
         epoch = await north.make("table")
         await trio.sleep(100)
         north.engine.cut = True
-        claim = await south.node.claim("table")
-        while isinstance(claim, Found):
-            await trio.sleep(0.1)
-            claim = await south.node.claim("table")
-        assert isinstance(claim, Restored)
+        await south.take_over("table")
         assert not north.node.holds()
         assert north.owner.said == ["hold"]
         assert north.owner.rooms == {"table": epoch}
@@ -211,9 +222,8 @@ async def test_a_node_that_is_cut_off_holds_its_rooms_before_another_has_them(
 
 
 async def test_rooms_go_on_that_nobody_has_taken_meanwhile(
-    autojump_clock: MockClock, database: SimulatedDatabase
+    autojump_clock: MockClock, database: SimulatedDatabase, north: Seat
 ) -> None:
-    north = Seat(database, "north")
     async with running(north):
         epoch = await north.make("table")
         database.stop()
@@ -227,9 +237,8 @@ async def test_rooms_go_on_that_nobody_has_taken_meanwhile(
 
 
 async def test_a_machine_that_has_slept_knows_at_once(
-    autojump_clock: MockClock, database: SimulatedDatabase
+    autojump_clock: MockClock, database: SimulatedDatabase, north: Seat
 ) -> None:
-    north = Seat(database, "north")
     async with running(north):
         # Not while a lease is being renewed.
         await trio.sleep(101)
@@ -243,9 +252,8 @@ async def test_a_machine_that_has_slept_knows_at_once(
 
 
 async def test_a_node_that_was_forgotten_starts_over(
-    autojump_clock: MockClock, database: SimulatedDatabase
+    autojump_clock: MockClock, north: Seat, south: Seat
 ) -> None:
-    north, south = Seat(database, "north"), Seat(database, "south")
     async with running(north, south):
         await north.make("table")
         before = north.node.id
@@ -263,9 +271,9 @@ async def test_a_node_that_was_forgotten_starts_over(
 
 
 async def test_a_node_whose_name_was_taken_meanwhile_ends(
-    autojump_clock: MockClock, database: SimulatedDatabase
+    autojump_clock: MockClock, database: SimulatedDatabase, north: Seat
 ) -> None:
-    north, other = Seat(database, "north"), Seat(database, "north")
+    other = Seat(database, "north")
     with pytest.raises(BaseExceptionGroup) as caught:
         async with running(north) as nursery:
             north.engine.cut = True
@@ -289,9 +297,9 @@ async def test_a_server_that_was_killed_is_back_once_its_old_lease_is_over(
 
 
 async def test_a_second_node_of_one_name_does_not_start(
-    autojump_clock: MockClock, database: SimulatedDatabase
+    autojump_clock: MockClock, database: SimulatedDatabase, north: Seat
 ) -> None:
-    north, other = Seat(database, "north"), Seat(database, "north")
+    other = Seat(database, "north")
     async with running(north) as nursery:
         with pytest.raises(NameInUse):
             await nursery.start(other.node.run, other.owner)
@@ -299,19 +307,15 @@ async def test_a_second_node_of_one_name_does_not_start(
 
 
 async def test_a_node_with_another_key_does_not_start(
-    autojump_clock: MockClock, database: SimulatedDatabase
+    autojump_clock: MockClock, north: Seat, south: Seat
 ) -> None:
-    north, south = Seat(database, "north"), Seat(database, "south")
     south.node = LocalNode(south.engine, NodeProfile("south", "", "", b"other"))
     async with running(north) as nursery:
         with pytest.raises(OtherIdentity, match="'north'"):
             await nursery.start(south.node.run, south.owner)
 
 
-async def test_a_node_that_is_to_drain_is_told_once(
-    autojump_clock: MockClock, database: SimulatedDatabase
-) -> None:
-    north = Seat(database, "north")
+async def test_a_node_that_is_to_drain_is_told_once(autojump_clock: MockClock, north: Seat) -> None:
     async with running(north):
         await north.engine.ask_to_drain(north.node.id)
         await trio.sleep(10 * LEASE)
@@ -320,9 +324,8 @@ async def test_a_node_that_is_to_drain_is_told_once(
 
 
 async def test_a_node_ends_though_the_engine_does_not_answer(
-    autojump_clock: MockClock, database: SimulatedDatabase
+    autojump_clock: MockClock, north: Seat
 ) -> None:
-    north = Seat(database, "north")
     async with running(north):
         north.engine.cut = True
         start = trio.current_time()
@@ -331,10 +334,9 @@ async def test_a_node_ends_though_the_engine_does_not_answer(
 
 
 async def test_the_engine_is_tidied(
-    autojump_clock: MockClock, database: SimulatedDatabase, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock, north: Seat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = []
-    north = Seat(database, "north")
 
     async def tidy() -> None:
         await trio.lowlevel.checkpoint()
@@ -353,9 +355,8 @@ async def test_the_engine_is_tidied(
 
 
 async def test_an_answer_from_before_a_lapse_does_not_count(
-    autojump_clock: MockClock, database: SimulatedDatabase, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock, north: Seat, south: Seat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    north, south = Seat(database, "north"), Seat(database, "south")
     claims: list[Any] = []
 
     async def claim() -> None:
@@ -387,9 +388,8 @@ async def test_an_answer_from_before_a_lapse_does_not_count(
 
 
 async def test_a_room_that_nobody_here_knows_is_restored(
-    autojump_clock: MockClock, database: SimulatedDatabase
+    autojump_clock: MockClock, north: Seat, south: Seat
 ) -> None:
-    north, south = Seat(database, "north"), Seat(database, "south")
     async with running(north, south):
         epoch = await north.make("table")
         # As where the answer to the claim was dropped.
@@ -402,28 +402,21 @@ async def test_a_room_that_nobody_here_knows_is_restored(
 
 
 async def test_a_room_of_a_node_that_died_is_waited_for(
-    autojump_clock: MockClock, database: SimulatedDatabase
+    autojump_clock: MockClock, north: Seat, south: Seat
 ) -> None:
-    north, south = Seat(database, "north"), Seat(database, "south")
     async with running(south):
         async with running(north) as nursery:
             await north.make("table")
             north.engine.cut = True
             nursery.cancel_scope.cancel()
         died = trio.current_time()
-        claim = await south.node.claim("table")
-        while isinstance(claim, Found):
-            await trio.sleep(0.1)
-            claim = await south.node.claim("table")
-        assert isinstance(claim, Restored)
+        await south.take_over("table")
         assert trio.current_time() - died <= LEASE + 0.2
 
 
 async def test_rooms_are_there_again_after_all_nodes_and_the_engine_were_away(
-    autojump_clock: MockClock,
-    database: SimulatedDatabase,
+    autojump_clock: MockClock, north: Seat, south: Seat
 ) -> None:
-    north, south = Seat(database, "north"), Seat(database, "south")
     async with running(north):
         await north.make("table")
         north.engine.cut = True
@@ -482,9 +475,8 @@ async def test_mail_comes_once_and_in_order_whatever_becomes_of_a_call(
 
 
 async def test_much_mail_comes_without_a_pause(
-    autojump_clock: MockClock, database: SimulatedDatabase
+    autojump_clock: MockClock, north: Seat, south: Seat
 ) -> None:
-    north, south = Seat(database, "north"), Seat(database, "south")
     async with running(north, south):
         for number in range(350):
             await north.engine.send_mail([south.node.id], b"%d" % number)
@@ -538,10 +530,8 @@ async def test_rooms_and_sessions_arrive_once_whatever_becomes_of_a_call(
 
 
 async def test_a_room_that_was_taken_back_meanwhile_is_dropped(
-    autojump_clock: MockClock,
-    database: SimulatedDatabase,
+    autojump_clock: MockClock, north: Seat, south: Seat
 ) -> None:
-    north, south = Seat(database, "north"), Seat(database, "south")
     async with running(north, south):
         await north.make("table")
         south.engine.request_delay = 1.0
@@ -555,10 +545,8 @@ async def test_a_room_that_was_taken_back_meanwhile_is_dropped(
 
 
 async def test_a_session_that_is_somewhere_else_by_now_is_not_taken(
-    autojump_clock: MockClock,
-    database: SimulatedDatabase,
+    autojump_clock: MockClock, north: Seat, south: Seat
 ) -> None:
-    north, south = Seat(database, "north"), Seat(database, "south")
     async with running(north, south):
         ann = await north.engine.enter(north.node.id, "ann", b"1")
         south.engine.pause()
@@ -573,12 +561,12 @@ async def test_a_session_that_is_somewhere_else_by_now_is_not_taken(
 @pytest.mark.parametrize("is_handed_over", [False, True])
 async def test_a_room_that_comes_while_the_lease_is_renewed_stays(
     autojump_clock: MockClock,
-    database: SimulatedDatabase,
+    north: Seat,
+    south: Seat,
     monkeypatch: pytest.MonkeyPatch,
     is_handed_over: bool,
 ) -> None:
     """A renewal whose answer was lost lists the rooms next time, perhaps too early for this one."""
-    north, south = Seat(database, "north"), Seat(database, "south")
     async with running(north, south):
         await south.make("table 1")
         await trio.sleep(LEASE + 1)
@@ -607,10 +595,8 @@ async def test_a_room_that_comes_while_the_lease_is_renewed_stays(
 
 
 async def test_what_was_handed_to_a_dead_node_is_here_for_whoever_claims(
-    autojump_clock: MockClock,
-    database: SimulatedDatabase,
+    autojump_clock: MockClock, north: Seat, south: Seat
 ) -> None:
-    north, south = Seat(database, "north"), Seat(database, "south")
     async with running(north, south):
         await north.make("table")
         south.engine.cut = True
@@ -623,10 +609,8 @@ async def test_what_was_handed_to_a_dead_node_is_here_for_whoever_claims(
 
 
 async def test_what_became_of_a_change_is_found_out_after_an_outage(
-    autojump_clock: MockClock, database: SimulatedDatabase
+    autojump_clock: MockClock, north: Seat
 ) -> None:
-    north = Seat(database, "north")
-
     async def send(operation: bytes) -> None:
         await north.engine.send_mail([north.node.id], b"once", operation=operation)
 
@@ -648,10 +632,8 @@ async def test_what_became_of_a_change_is_found_out_after_an_outage(
 
 
 async def test_nothing_is_done_twice_when_a_node_is_cut_off_for_an_hour(
-    autojump_clock: MockClock,
-    database: SimulatedDatabase,
+    autojump_clock: MockClock, north: Seat
 ) -> None:
-    north = Seat(database, "north")
     async with running(north):
         north.engine.lost_answers = 1_000_000
         with trio.move_on_after(3600), pytest.raises(OutcomeUnknown):

@@ -208,6 +208,7 @@ class Nodes:
     """Servers that look like one: they share their sessions, and their key.
 
     Attributes:
+        at: The nodes by their addresses.
         log: Who came where, and how: ``"a resume"``.
         times: When that was.
         sessions: The sessions by their users.
@@ -218,6 +219,7 @@ class Nodes:
         self.nursery = nursery
         self.random = network.random("nodes")
         self.key = KeyPair(bytes(range(32)))
+        self.at: dict[str, Node] = {}
         self.log: list[str] = []
         self.times: list[float] = []
         self.sessions: dict[str, NodeSession] = {}
@@ -226,7 +228,7 @@ class Nodes:
 
     def add(self, address: str, key: KeyPair | None = None) -> Node:
         """Put a node up at an address of the network."""
-        node = Node(self, address, key or self.key)
+        node = self.at[address] = Node(self, address, key or self.key)
         self.network.addresses[address] = node  # type: ignore[assignment]
         return node
 
@@ -248,8 +250,13 @@ class Nodes:
 
 
 @asynccontextmanager
-async def hosting_nodes(network: SimulatedNetwork | None = None) -> AsyncIterator[Nodes]:
-    """Let nodes run around the block."""
+async def hosting_nodes(
+    *addresses: str, network: SimulatedNetwork | None = None
+) -> AsyncIterator[Nodes]:
+    """Let nodes run around the block, with those that it wants from the beginning."""
     async with trio.open_nursery() as nursery:
-        yield Nodes(SimulatedNetwork() if network is None else network, nursery)
+        nodes = Nodes(SimulatedNetwork() if network is None else network, nursery)
+        for address in addresses:
+            nodes.add(address)
+        yield nodes
         nursery.cancel_scope.cancel()
