@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.games.lobby import GameEntry
     from pgnet_trio.server.room.player import Player
     from pgnet_trio.server.room.room import RoomTask
+    from pgnet_trio.server.sessions.hold import SessionHold
 
 __all__ = [
     "FREEZE_PATIENCE",
@@ -248,16 +249,16 @@ async def moving_session(
     """
     await trio.lowlevel.checkpoint()
     session = context.sessions.holder(username)
-    if session is None or not session.may_move or context.games.lobby.game_of(username):
+    if session is None or not session.client.may_move or context.games.lobby.game_of(username):
         raise CannotMove("This session cannot go to another server.")
-    session.hold()
+    hold = session.hold()
     try:
         with trio.move_on_after(patience):
-            while not session.is_alone:
+            while not hold.is_alone:
                 await session.next_answer().wait()
-        if not session.is_alone:
+        if not hold.is_alone:
             raise CannotMove(f"A game did not answer within {patience:g} s.")
-        packed = pack_session(session.pack())
+        packed = pack_session(hold.pack())
         yield MovingSession(username, packed, context=context, session=session)
     finally:
         if session.end_reason is None:
@@ -298,7 +299,7 @@ class _Move:
         self._entry = entry
         self._creator = context.games.lobby.creator_of(entry.name)
         # All that were held, and those of the users who are in the game when it stops.
-        self._held: dict[Session, None] = {}
+        self._held: dict[Session, SessionHold] = {}
         self._sessions: list[Session] = []
         self._room: FrozenRoom | None = None
         self._save_string = ""
@@ -341,23 +342,25 @@ class _Move:
     def is_ready(self, players: list[Player], waiting: Mapping[Player, int]) -> bool:
         sessions = [player for player in players if isinstance(player, Session)]
         for session in sessions:
-            self._held[session] = None
-            session.hold()
-        restless = [each for each in sessions if not each.is_at_rest(waiting.get(each, 0))]
+            self._held[session] = session.hold()
+        restless = [
+            each for each in sessions if not self._held[each].is_at_rest(waiting.get(each, 0))
+        ]
         self._restless = restless[0].next_answer() if restless else None
         self._sessions = sessions
         return not restless
 
     def take(self, room: FrozenRoom, save_string: str) -> None:
-        going = {session.username for session in self._sessions if session.may_move}
+        going = {session.username for session in self._sessions if session.client.may_move}
         travelling = PackedGame(_only(room, going), self._creator)
         # First what may fail.
         self._packed = pack(travelling, VERSION)
         for session in self._sessions:
-            if session.may_move:
-                self._packed_sessions[session.username] = pack_session(session.pack())
+            hold = self._held[session]
+            if session.client.may_move:
+                self._packed_sessions[session.username] = pack_session(hold.pack())
             else:
-                session.stop()
+                hold.stop()
         self._save_string, self._room = save_string, room
         self._context.games.note_departure(self._entry)
 

@@ -233,7 +233,7 @@ async def _open(
         await context.games.open_saved_game(claim.game, insist=session.is_admin)
         return False
     if isinstance(claim, Elsewhere):
-        if claim.send is None or not session.may_move:
+        if claim.send is None or not session.client.may_move:
             text = f"The game {name!r} is at {claim.address}, and your client cannot be sent there."
             raise LobbyRefusal(text, ReasonCode.UNKNOWN_GAME)
         await claim.send(username)

@@ -83,6 +83,8 @@ SERVER_LAYERS = (
     "sessions.sender",
     "sessions.budget",
     "sessions.packed",
+    "sessions.absence",
+    "sessions.hold",
     "sessions.session",
     "sessions.registry",
     "node.member",

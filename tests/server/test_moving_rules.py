@@ -344,7 +344,7 @@ async def test_a_client_that_cannot_follow_hears_that_its_session_is_over(
             assert session is not None
             assert session.client.delivery is not None
             session.client.delivery.features -= {"moved"}
-            assert not session.may_move
+            assert not session.client.may_move
             async with moving_game(context_of(server), "table 1") as game:
                 assert game.sessions == {}
                 game.moved(HERE)

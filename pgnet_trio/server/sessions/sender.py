@@ -12,7 +12,7 @@ from pgnet_trio.protocol.v2.envelopes import (
     encode,
     encode_question,
 )
-from pgnet_trio.protocol.v2.features import PLAYERS, RESTART
+from pgnet_trio.protocol.v2.features import MOVED, PLAYERS, RESTART
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from pgnet_trio.server.room.player import Sender
 
@@ -47,6 +47,17 @@ class LoggedInClient:
         """Whether the client comes back by itself where it is told that the server restarts."""
         delivery = self.delivery
         return bool(self.token) and delivery is not None and RESTART in delivery.features
+
+    @property
+    def may_move(self) -> bool:
+        """Whether the client can go on with the session at another server."""
+        delivery = self.delivery
+        return (
+            bool(self.token)
+            and self.grace > 0
+            and delivery is not None
+            and MOVED in delivery.features
+        )
 
 
 class SenderV1:

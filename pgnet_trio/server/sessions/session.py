@@ -15,24 +15,24 @@ import trio
 from pgnet_trio.errors import CodecError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import ADMIN_USERNAME, Packet, Request, Response
-from pgnet_trio.protocol.events import MAX_REASON, QuestionAnswered
+from pgnet_trio.protocol.events import MAX_REASON
 from pgnet_trio.protocol.v2 import TAKEN_OVER
-from pgnet_trio.protocol.v2.features import MOVED
 from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, ServerDelivery, Snapshot
 from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.refusals import CLOSED, RESTARTING, refused
 from pgnet_trio.server.room.player import PacketTurn
+from pgnet_trio.server.sessions.absence import Absence
 from pgnet_trio.server.sessions.budget import OWN_REQUEST_COST, RETURN_COST, Budget
-from pgnet_trio.server.sessions.packed import PackedSession
+from pgnet_trio.server.sessions.hold import SessionHold
 from pgnet_trio.server.sessions.sender import SenderV2
-from pgnet_trio.timers import Timer
 
 if TYPE_CHECKING:
-    from pgnet_trio.protocol.events import RequestReceived
+    from pgnet_trio.protocol.events import QuestionAnswered, RequestReceived
     from pgnet_trio.server.room.player import HeldRequest, OpenQuestion
     from pgnet_trio.server.sessions.handle import ConnectionHandle
     from pgnet_trio.server.sessions.needs import Games, Settings
+    from pgnet_trio.server.sessions.packed import PackedSession
     from pgnet_trio.server.sessions.sender import LoggedInClient
     from pgnet_trio.transport.rounds import Round
 
@@ -137,8 +137,8 @@ class Session:
         self._settings = settings
         self._owner = owner
         self._ended: trio.Event | None = None
-        # When a session that waits for its user has waited for long enough; None for the others.
-        self._grace: Timer | None = None
+        # The wait for a user who has no connection here; None while they have one.
+        self._absence: Absence | None = None
         self._connection: ConnectionHandle | None = None
         self.flush: Callable[[], None] = _do_nothing
         self._unanswered = 0
@@ -153,13 +153,8 @@ class Session:
         self._turns: deque[PacketTurn] | None = None
         # The one that is carried out now.
         self._current: PacketTurn | None = None
-        # Whether it begins with no more of these, because it may move; and what has come since it
-        # was packed up, None before.
-        self._is_held = False
-        self._since_packed: list[RequestReceived | QuestionAnswered] | None = None
-        self._settled: trio.Event | None = None
-        # Until a client that was connected elsewhere has to be here; None for the others.
-        self._arrival: Timer | None = None
+        # Because of which it begins with no more of these: it may move. None while it does not.
+        self._hold: SessionHold | None = None
         # Twice what one client may have under way: another client may have taken over from it.
         self._capacity = 2 * max(max_in_flight, WINDOW) + 2
 
@@ -177,7 +172,8 @@ class Session:
     @property
     def online(self) -> bool:
         """Whether the user has a connection now, or is on the way here with one."""
-        return self._connection is not None or self._arrival is not None
+        absence = self._absence
+        return self._connection is not None or (absence is not None and absence.is_arrival)
 
     @property
     def ended(self) -> trio.Event:
@@ -215,7 +211,7 @@ class Session:
 
     def end_if_late(self) -> None:
         """End a session whose grace has just run out, though nobody was told so yet."""
-        if self._grace is not None and self._grace.deadline <= trio.current_time():
+        if self._absence is not None and self._absence.left <= 0:
             self._end_away()
 
     def attach(self, connection: ConnectionHandle) -> None:
@@ -275,9 +271,7 @@ class Session:
         if for_good or self.client.grace <= 0:
             self.end(reason)
             return
-        self._grace = Timer(self._end_away)
-        self._grace.set(trio.current_time() + self.client.grace)
-        self._owner.note_away(True)
+        self._wait_for_user(self.client.grace)
         entry = self._games.game_of(self.username)
         if entry is not None:
             entry.room.drop(self.username)
@@ -421,7 +415,7 @@ class Session:
 
     def wake(self) -> None:
         """Start the session's own task, unless it runs already."""
-        if self._scope is None and (not self._is_held or self.end_reason is not None):
+        if self._scope is None and (self._hold is None or self.end_reason is not None):
             self._scope = trio.CancelScope()
             self._owner.start(self)
 
@@ -435,7 +429,7 @@ class Session:
         try:
             with self._scope:
                 await trio.lowlevel.checkpoint()
-                while self._turns and not self._is_held:
+                while self._turns and self._hold is None:
                     self._current = self._turns.popleft()
                     await self._do(self._current)
                     self._current = None
@@ -469,7 +463,6 @@ class Session:
         if self.end_reason is not None:
             return
         self.end_reason, self.is_open = reason, False
-        self._since_packed = None
         self._stop_waiting()
         self._wake_waiting()
         self._settle()
@@ -490,40 +483,39 @@ class Session:
             connection.end(reason, for_good=False)
         self.end(reason)
 
-    # Moving to another server, and from one; see `pgnet_trio.server.moving`.
+    # Moving to another server, and from one; see `pgnet_trio.server.sessions.hold`.
 
-    @property
-    def may_move(self) -> bool:
-        """Whether the client can go on with the session at another server."""
-        delivery = self.client.delivery
-        return (
-            bool(self.client.token)
-            and self.client.grace > 0
-            and delivery is not None
-            and MOVED in delivery.features
-        )
+    def hold(self) -> SessionHold:
+        """Begin no more of the requests that the session carries out itself; idempotent.
+
+        It ends with `moved` or `go_on`.
+        """
+        if self._hold is None:
+            self._hold = SessionHold(self)
+        return self._hold
 
     @property
     def is_packed(self) -> bool:
         """Whether it is on its way, and not known yet whether it arrives."""
-        return self._since_packed is not None
-
-    def hold(self) -> None:
-        """Begin no more of the requests that the session carries out itself."""
-        self._is_held = True
-
-    def is_at_rest(self, waiting: int) -> bool:
-        """Return whether all requests that are not answered wait.
-
-        Args:
-            waiting: How many wait in the room of the user's game.
-        """
-        return self._scope is None and self._unanswered == self._queued_turns + waiting
+        return self._hold is not None and self._hold.is_packed
 
     @property
-    def is_alone(self) -> bool:
-        """Whether no room has to answer anything: the session's own task may have it packed up."""
-        return self._unanswered == self._queued_turns
+    def is_busy(self) -> bool:
+        """Whether it has a task of its own now."""
+        return self._scope is not None
+
+    @property
+    def own_turns(self) -> list[PacketTurn]:
+        """The requests that the session carries out itself, with the one that it has begun with."""
+        current = [] if self._current is None else [self._current]
+        return [*current, *(self._turns or ())]
+
+    @property
+    def grace_left(self) -> float | None:
+        """Seconds that the session waits for its user; None where they count as connected."""
+        if self._absence is None or self._absence.is_arrival:
+            return None
+        return min(max(self._absence.left, 0.0), self.client.grace)
 
     def next_answer(self) -> trio.Event:
         """Return what is set when something is answered, or the session's own task has ended."""
@@ -531,57 +523,26 @@ class Session:
             self._answered = trio.Event()
         return self._answered
 
-    def pack(self) -> PackedSession:
-        """Return what another server needs to go on; what comes from now on is kept, and waits.
-
-        It ends with `moved` or `go_on`. Only for a session that `may_move`. A request that the
-        session's own task carries out now is begun with anew at the other server.
-        """
-        client = self.client
-        delivery = client.delivery
-        assert delivery is not None
-        grace = self._grace
-        left = None if grace is None or self._arrival else grace.deadline - trio.current_time()
-        packed = PackedSession(
-            self.username,
-            client.token,
-            self._superseded_tokens,
-            client.grace,
-            left if left is None else min(max(left, 0.0), client.grace),
-            client.address,
-            self.budget.limited,
-            delivery.export(),
-            tuple(turn.hold() for turn in self._waiting_turns),
-        )
-        self.stop()
-        return packed
-
-    def stop(self) -> None:
-        """Keep what comes from now on, and let it wait, until `moved`, `go_on` or the end."""
+    def close(self) -> None:
+        """Begin with nothing of what comes, until `go_on`; for `SessionHold`."""
         self.is_open = False
-        self._since_packed = []
-        self._settled = trio.Event()
         # What waits in the room is counted anew where it waits next.
         self._unanswered = self._queued_turns
-        self._unanswered_bytes = sum(turn.size for turn in self._waiting_turns)
+        self._unanswered_bytes = sum(turn.size for turn in self.own_turns)
 
-    @property
-    def _waiting_turns(self) -> list[PacketTurn]:
-        """The requests that the session carries out itself, with the one that it has begun with."""
-        current = [] if self._current is None else [self._current]
-        return [*current, *(self._turns or ())]
+    async def wait_settled(self) -> None:
+        """Wait until it is known whether a session that was packed up has moved."""
+        if self._hold is None:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._hold.wait_settled()
 
     def go_on(self) -> None:
         """Go on here after all, with all that has come meanwhile. Idempotent."""
-        self._is_held = False
-        came, self._since_packed = self._since_packed, None
+        hold, self._hold = self._hold, None
         self.is_open = self.end_reason is None
-        self._settle()
-        for each in came or ():
-            if isinstance(each, QuestionAnswered):
-                self.answer_question(each)
-            else:
-                self.request(each)
+        if hold is not None:
+            hold.replay()
         if self._turns:
             self.wake()
 
@@ -591,7 +552,6 @@ class Session:
         The user stays in their game, which moves too, and nobody hears that they are gone.
         """
         self.end_reason, self.has_moved, self.is_open = reason, True, False
-        self._since_packed = None
         self._stop_waiting()
         self._wake_waiting()
         connection = self._go_offline()
@@ -600,27 +560,16 @@ class Session:
         self._turns = None
         self._settle()
 
-    async def wait_settled(self) -> None:
-        """Wait until it is known whether a session that was packed up has moved."""
-        if self._settled is None:
-            await trio.lowlevel.checkpoint()
-        else:
-            await self._settled.wait()
-
     def arrive(self, packed: PackedSession) -> None:
         """Go on with a session of another server: its client will come, or be away for too long.
 
         Never waits. The session has to be new.
         """
         self._superseded_tokens = packed.superseded_tokens
-        now = trio.current_time()
         left = packed.grace if packed.grace_left is None else packed.grace_left
-        self._grace = Timer(self._end_away)
-        self._grace.set(now + left)
-        self._owner.note_away(True)
+        absence = self._wait_for_user(left)
         if packed.grace_left is None:
-            self._arrival = Timer(self._note_absence)
-            self._arrival.set(now + min(MOST_WAIT, left / 2))
+            absence.begin_with_arrival(min(MOST_WAIT, left / 2), self._note_absence)
         for request in packed.requests:
             self._queue(self.retake(request))
 
@@ -639,22 +588,18 @@ class Session:
 
     def _keep(self, asked: RequestReceived | QuestionAnswered) -> None:
         """Keep what comes while it is not known whether the session moves; forget it at the end."""
-        if self._since_packed is not None:
-            self._since_packed.append(asked)
+        if self._hold is not None:
+            self._hold.keep(asked)
 
     def _settle(self) -> None:
-        settled, self._settled = self._settled, None
-        if settled is not None:
-            settled.set()
+        if self._hold is not None:
+            self._hold.settle()
 
     def _note_absence(self) -> None:
         """Tell the game that a client has not come that was to come here."""
-        arrival, self._arrival = self._arrival, None
-        if arrival is not None:
-            arrival.close()
-            entry = self._games.game_of(self.username)
-            if entry is not None:
-                entry.room.drop(self.username)
+        entry = self._games.game_of(self.username)
+        if entry is not None:
+            entry.room.drop(self.username)
 
     def _go_online(self, connection: ConnectionHandle) -> ConnectionHandle | None:
         """Go on over this connection; return the one before, which the caller closes."""
@@ -669,21 +614,24 @@ class Session:
         return before
 
     def _tell_return(self) -> None:
-        arrives = self._arrival is not None
+        arrives = self._absence is not None and self._absence.is_arrival
         if self._stop_waiting() and not arrives:
             entry = self._games.game_of(self.username)
             if entry is not None:
                 entry.room.resume(self.username)
 
+    def _wait_for_user(self, grace: float) -> Absence:
+        """Go on without a connection for so many seconds at most."""
+        absence = self._absence = Absence(grace, self._end_away)
+        self._owner.note_away(True)
+        return absence
+
     def _stop_waiting(self) -> bool:
         """Wait for no connection any more; return whether the session did."""
-        arrival, self._arrival = self._arrival, None
-        if arrival is not None:
-            arrival.close()
-        grace, self._grace = self._grace, None
-        if grace is None:
+        absence, self._absence = self._absence, None
+        if absence is None:
             return False
-        grace.close()
+        absence.close()
         self._owner.note_away(False)
         return True
 
