@@ -321,7 +321,7 @@ class Run:
         logger.error(
             "The server has saved its games and ended, but for code that does not let itself be "
             "cancelled: %s",
-            one_line(games.describe_unended()),
+            one_line(games.unended.describe()),
         )
         end_process = self._options.environment.end_process
         if end_process is not None:

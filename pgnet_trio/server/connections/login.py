@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import trio
 
-from pgnet_trio.errors import (
-    CryptoError,
-    Disconnected,
-    PGNetError,
-    ProtocolError,
-    StorageError,
-)
+from pgnet_trio.errors import Disconnected, ProtocolError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.events import Goodbye, LogIn, Resume
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.accounts import AccountRefusal, TemporaryRefusal, TokenRefused
+from pgnet_trio.server.connections.authentication import Authentication
 from pgnet_trio.server.connections.entering import (
     AT_ANOTHER_SERVER,
     AtAnotherServer,
@@ -30,7 +24,6 @@ from pgnet_trio.server.connections.entering import (
 )
 from pgnet_trio.server.connections.gate import GatedConnection
 from pgnet_trio.server.node.member import NotNow
-from pgnet_trio.server.password_checks import TooBusy
 from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.requests import carry_out
 from pgnet_trio.server.sessions.sender import LoggedInClient, SenderV1, SenderV2
@@ -48,8 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Login"]
 
 logger = logging.getLogger("pgnet_trio.server")
-
-ResultT = TypeVar("ResultT")
 
 TOO_OLD = "This server speaks protocol 2 and later, and your client does not; update it."
 MIN_RECONNECT = 60.0
@@ -88,13 +79,14 @@ class Login:
         # The admin needs no password inside the process, and nothing is limited there.
         self._trusted = connection.transport.inside_process
         self._address = None if self._trusted else self._peer
+        self._authentication = Authentication(
+            context, connection, protocol, self._address, trusted=self._trusted
+        )
         # What stood for the password, where something did; None where nothing was taken.
         self._token: TokenRecord | None = None
         self._tried_token = False
         # What the client will resume its session with.
         self._resume_token = context.options.environment.random_bytes(v2.TOKEN_BYTES)
-        # The password, where its record is to be made anew; None where not.
-        self._weak_password: str | None = None
 
     async def run(self) -> Session | None:
         """Wait for the client to log in, or to resume its session.
@@ -239,7 +231,7 @@ class Login:
             now = context.options.environment.wall_clock()
             user, self._token = await context.accounts.find_by_token(log_in, now)
         else:
-            user = await self._authenticate(log_in)
+            user = await self._authentication.run(log_in)
         if context.cluster is None:
             session, login_token = await self._wait_for_seat(username, user)
             return self._sit(username, user, session, login_token)
@@ -309,9 +301,9 @@ class Login:
                     None if self._trusted else context.options.limits.requests_per_second
                 ),
             )
-        if user is not None and self._weak_password is not None:
+        if user is not None and self._authentication.has_weak_record:
             # Beside the log-in: a known user does not wait for the save file.
-            context.services.start_soon(_upgrade, context, user, self._weak_password, self._address)
+            context.services.start_soon(self._authentication.upgrade, user)
         self._connection.flush()
         return session
 
@@ -410,117 +402,3 @@ class Login:
             session_token=self._resume_token,
         )
         return token if seat.token_stands else b""
-
-    async def _authenticate(self, log_in: LogIn) -> UserRecord | None:
-        """Check who logs in, by the password; an unknown user is registered where that is allowed.
-
-        Returns:
-            The user's record; None where no password is needed.
-
-        Raises:
-            AccountRefusal: It is not them, or the user may not be registered.
-        """
-        context, address = self._context, self._address
-        accounts, passwords = context.accounts, context.passwords
-        try:
-            found = await accounts.find(log_in, trusted=self._trusted, address=address)
-            if found == "trusted":
-                return None
-            if found == "new":
-                record = await self._while_connected(
-                    passwords.is_quick(log_in.password),
-                    passwords.hash_new,
-                    log_in.password,
-                    address,
-                )
-                return await accounts.register(log_in, record, address=address)
-            password = await self._while_connected(
-                passwords.is_quick(log_in.password, found),
-                passwords.verify,
-                log_in,
-                found,
-                address,
-            )
-            if password is None:
-                raise AccountRefusal("The password is not right.", ReasonCode.WRONG_PASSWORD)
-            if passwords.needs_upgrade(found, password):
-                self._weak_password = password
-            return found
-        except TemporaryRefusal:
-            raise
-        except AccountRefusal:
-            await accounts.note_failure(log_in.username, address)
-            raise
-        except TooBusy:
-            raise TemporaryRefusal(
-                "The server is busy with other log-ins; try again soon.", ReasonCode.BUSY
-            ) from None
-        except CryptoError as error:
-            raise AccountRefusal(
-                f"This log-in cannot be checked: {error}.", ReasonCode.SERVER_ERROR
-            ) from None
-        except StorageError as error:
-            logger.error("A registration could not be saved: %s", one_line(error))
-            raise TemporaryRefusal(
-                "The server cannot save registrations now; try again later.", ReasonCode.CANNOT_SAVE
-            ) from None
-
-    async def _while_connected(
-        self, quick: bool, check: Callable[..., Awaitable[ResultT]], *args: Any
-    ) -> ResultT:
-        """Check a password; do not begin with it if the client has left before.
-
-        Args:
-            quick: Whether the check takes no time, so that there is nothing to watch for.
-            check: Checks it.
-            *args: The arguments of the check.
-
-        Raises:
-            Disconnected: The client has left.
-            ProtocolError: The client broke the rules.
-            PGNetError: What the check raises.
-        """
-        if quick or not isinstance(self._protocol, v2.ServerProtocol):
-            # With protocol 1 nothing can be read before the answer.
-            return await check(*args)
-        results: list[ResultT] = []
-        errors: list[PGNetError] = []
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._note_departure, errors, nursery.cancel_scope)
-            try:
-                results.append(await check(*args))
-            except PGNetError as error:
-                errors.append(error)
-            nursery.cancel_scope.cancel()
-        if errors:
-            raise errors[0]
-        return results[0]
-
-    async def _note_departure(self, errors: list[PGNetError], scope: trio.CancelScope) -> None:
-        """Read until the client leaves; it may say nothing else before it is let in."""
-        try:
-            while True:
-                for event in await self._connection.receive():
-                    if isinstance(event, Goodbye):
-                        raise Disconnected(f"the client has left: {event.reason}")
-        except (Disconnected, ProtocolError) as error:
-            errors.append(error)
-            scope.cancel()
-
-
-async def _upgrade(
-    context: ServerContext, found: UserRecord, password: str, address: str | None
-) -> None:
-    """Replace a password record by a stronger one of the same password.
-
-    Where that fails, the old record still works, and the next log-in tries again.
-    """
-    try:
-        record = await context.passwords.hash(password, address=address)
-        await context.accounts.upgrade(found, record)
-    except (AccountRefusal, TooBusy) as error:
-        logger.debug("The password record of %s stays as it is: %s", found.name, one_line(error))
-    except Exception as error:
-        logger.error("A stronger password record could not be saved: %s", one_line(error))
-        if not isinstance(error, PGNetError):
-            context.options.environment.note_failure(error)

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from pgnet_trio.codec import encode_msgpack
-from pgnet_trio.errors import CodecError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import wall_clock
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.games.failures import MAX_LOADS, FailedLoads, FailureLog
-from pgnet_trio.server.games.lobby import GameEntry, Lobby, LobbyRefusal
+from pgnet_trio.server.games.lobby import GameEntry, Lobby
+from pgnet_trio.server.games.quotas import check_quota
 from pgnet_trio.server.games.reservations import Reservations
 from pgnet_trio.server.games.saves import unpack
+from pgnet_trio.server.games.unended import UnendedRooms
 from pgnet_trio.server.refusals import (
     CLOSED,
     RESTARTING,
@@ -50,12 +50,6 @@ logger = logging.getLogger("pgnet_trio.server")
 
 _EXPIRED = "Nobody was in it for too long."
 
-LONGEST_END = 5.0
-"""Seconds that a game may take to end before the log says that it goes on."""
-
-MOST_SILENCE = 60.0
-"""Seconds after which the log says it again, at the latest."""
-
 RunBot = Callable[[RoomTask, "BotPlayer", Callable[[BaseException], None]], Awaitable[None]]
 """Has a bot join a game and play; the last argument takes what the bot raises."""
 
@@ -74,6 +68,7 @@ class GameRegistry:
     Attributes:
         lobby: The games, and who is in which.
         reservations: The names of which somebody decides what becomes of them.
+        unended: The games that are over, and whose code goes on.
     """
 
     def __init__(
@@ -89,6 +84,7 @@ class GameRegistry:
         self._epoch = wall_clock.get()().timestamp() - trio.current_time()
         self.lobby: Lobby[RoomTask] = Lobby(lambda: int(self._now()))
         self.reservations = Reservations()
+        self.unended = UnendedRooms()
         self._options = options
         self._make_room = make_room
         self._saves = saves
@@ -99,8 +95,6 @@ class GameRegistry:
         # The latest only: an error keeps alive what its traceback has.
         self._last_cause: tuple[str, BaseException] | None = None
         self._failed_loads = FailedLoads()
-        # The rooms that take no more turns, and whose tasks go on.
-        self._unended: set[RoomTask] = set()
 
     def check_quota(self, username: str, options: dict[str, Any]) -> None:
         """Check that a user may create one more game, with these options.
@@ -108,34 +102,7 @@ class GameRegistry:
         Raises:
             LobbyRefusal: They may not; the message says how many there are, or how long those are.
         """
-        limits, count = self._options.limits, self.lobby.created_by(username)
-        most = limits.max_options_size
-        try:
-            size = len(encode_msgpack(options)) if options else 0
-        except CodecError as error:
-            raise LobbyRefusal(
-                f"The options cannot travel: {error}", ReasonCode.INVALID_ARGUMENT
-            ) from None
-        if most is not None and size > most:
-            raise LobbyRefusal(
-                f"The options take {size:,} bytes; {most:,} are allowed.", ReasonCode.TOO_LONG
-            )
-        most = limits.max_games_per_user
-        if most is not None and count >= most:
-            raise LobbyRefusal(
-                f"You have created {count:,} games that are not over, and {most:,} are allowed; "
-                "create another one when one of them has ended.",
-                ReasonCode.TOO_MANY_GAMES,
-            )
-        most = limits.max_games
-        if most is not None and self._count_games() >= most:
-            raise LobbyRefusal(
-                f"This server has {most:,} games, and takes no more.", ReasonCode.SERVER_FULL
-            )
-
-    def _count_games(self) -> int:
-        idle = sum(self.lobby.get(name) is None for name in self._saves.saved_names)
-        return len(self.lobby) + idle
+        check_quota(self._options.limits, self.lobby, self._saves.saved_names, username, options)
 
     async def open_game(
         self,
@@ -226,7 +193,7 @@ class GameRegistry:
         entry.over = True
         self.lobby.remove(entry)
         self.lobby.forget_creator(entry.name)
-        self._services.start_soon(self._see_off, entry.room)
+        self._services.start_soon(self.unended.see_off, entry.room)
 
     def note_begin(self, entry: GameEntry[RoomTask]) -> None:
         """Note that a new game has let in whoever created it."""
@@ -349,7 +316,7 @@ class GameRegistry:
         self.lobby.remove(entry)
         if not entry.room.crashed or self._saves.saved_game(entry.name) is None:
             self.lobby.forget_creator(entry.name)
-        self._services.start_soon(self._see_off, entry.room)
+        self._services.start_soon(self.unended.see_off, entry.room)
         if self._shutdown.closing:
             return
         if entry.room.crashed:
@@ -405,42 +372,12 @@ class GameRegistry:
                 MAX_LOADS,
             )
 
-    async def _see_off(self, room: RoomTask) -> None:
-        """Name a game in the log, again and again, that is over and whose code goes on."""
-        since = trio.current_time()
-        wait = LONGEST_END
-        self._unended.add(room)
-        while True:
-            with trio.move_on_after(wait):
-                await room.ended.wait()
-                self._unended.discard(room)
-                return
-            logger.error(
-                "The game %r is over, and its code has gone on for %.0f s since: it does not let "
-                "itself be cancelled. %s",
-                room.name,
-                trio.current_time() - since,
-                one_line(_where(room)),
-            )
-            wait = min(2 * wait, MOST_SILENCE)
-
-    def describe_unended(self) -> str:
-        """Return which games have not ended although they are over, and where they wait."""
-        return "; ".join(
-            f"{room.name!r}: {_where(room)}" for room in self._unended if not room.ended.is_set()
-        )
-
     def stats(self) -> dict[str, GameStats]:
         """Return the figures of each game."""
         return {
             entry.name: GameStats(users=len(entry.users), room=entry.room.stats())
             for entry in self.lobby
         }
-
-
-def _where(room: RoomTask) -> str:
-    lines = room.lines()
-    return f"It waits at {'; at '.join(lines)}" if lines else "None of its code waits"
 
 
 class _GameOwner:

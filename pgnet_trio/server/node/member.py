@@ -224,7 +224,7 @@ class ClusterMember:
         note = EndSession(username, epoch, ELSEWHERE, str(ReasonCode.TAKEN_OVER))
         await self.tell(node, note.packed())
 
-    # What the node asks for, but for what arrives; see `pgnet_trio.server.cluster.node.NodeOwner`.
+    # What the node asks for, but for what arrives; see `pgnet_trio.server.cluster.owner.NodeOwner`.
 
     def load(self) -> float:
         """Return how many users are here."""

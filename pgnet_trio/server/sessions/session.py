@@ -172,8 +172,9 @@ class Session:
     @property
     def online(self) -> bool:
         """Whether the user has a connection now, or is on the way here with one."""
-        absence = self._absence
-        return self._connection is not None or (absence is not None and absence.is_arrival)
+        return self._connection is not None or (
+            self._absence is not None and self._absence.is_arrival
+        )
 
     @property
     def ended(self) -> trio.Event:
