@@ -5,9 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
-import os
-from pathlib import Path
-from typing import Any
 
 import attrs
 import trio
@@ -23,19 +20,19 @@ from pgnet_trio.cli.arguments import (
     trusted_proxies,
     whole,
 )
+from pgnet_trio.cli.cluster_options import CLUSTER_VARIABLE, use_cluster
 from pgnet_trio.cli.game_class import load_game_class
 from pgnet_trio.cli.hosting import Announcement, host
 from pgnet_trio.cli.local_key import keep_local_key
 from pgnet_trio.cli.passwords import find_secret
 from pgnet_trio.cli.process import allow_open_files, rare_full_collections
-from pgnet_trio.cli.supervisor import Supervisor, check_options
+from pgnet_trio.cli.supervisor import Supervisor
 from pgnet_trio.cli.worker import WorkerProcess
+from pgnet_trio.cli.worker_plan import make_plan
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.messages import DEFAULT_PORT
-from pgnet_trio.server import Cluster, Server
+from pgnet_trio.server import Server
 from pgnet_trio.server.limits import Limits
-from pgnet_trio.server.workers.passing import node_path
-from pgnet_trio.storage import key_file_of
 
 __all__ = ["DEFAULT_GAME", "run", "set_up"]
 
@@ -44,7 +41,6 @@ DEFAULT_GAME = "pgnet_trio.examples:ExampleGame"
 OTHER_FILES = 100
 """Open files besides connections: the save file, ports, what the game opens."""
 
-CLUSTER_VARIABLE = "PGNET_CLUSTER"
 ADMIN_PASSWORD_VARIABLE = "PGNET_ADMIN_PASSWORD"
 
 EXAMPLES = """\
@@ -52,7 +48,7 @@ examples:
   pgnet-trio serve my_game.py:MyGame
   pgnet-trio serve my_package.games:MyGame --listen-globally --save-file my_game.sqlite
   pgnet-trio serve my_game.py:MyGame --site web
-  pgnet-trio serve my_game.py:MyGame --workers 4 --minimum-protocol 2 --save-file my_game.sqlite
+  pgnet-trio serve my_game.py:MyGame --workers 4 --save-file my_game.sqlite
   pgnet-trio serve my_game.py:MyGame --listen-globally --port 443 \\
       --tls-certificate fullchain.pem --tls-key privkey.pem
   pgnet-trio serve --port 0 --admin-password-prompt --no-registration
@@ -149,7 +145,8 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         "--minimum-protocol",
         type=int,
         choices=[1, 2],
-        help="2 refuses clients of PGNet, whose protocol has no forward secrecy (default: 1)",
+        help="2 refuses clients of PGNet, whose protocol has no forward secrecy (default: 1; with "
+        "--cluster and --workers 2)",
     )
     option(
         "--trusted-proxies",
@@ -224,7 +221,8 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     option(
         "--node-address",
         metavar="ADDRESS",
-        help="where clients find this server of the cluster: host:port, wss://host/path, or /path",
+        help="where clients find this server of the cluster: host:port, wss://host/path, or /path; "
+        "with --worker-ports, host is enough",
     )
     option("--node-name", metavar="NAME", help="what it is called (default: its address)")
     option(
@@ -240,7 +238,13 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         type=whole,
         metavar="NUMBER",
         help="use as many processes, to use as many cores: players see one server, on one port; "
-        "needs --minimum-protocol 2, and --save-file with a file of SQLite",
+        "needs --save-file with a file of SQLite, or --cluster",
+    )
+    option(
+        "--worker-ports",
+        action="store_true",
+        help="give each of these processes a port of its own, from --port on: for TLS, and where "
+        "processes cannot pass connections to each other",
     )
     # For the processes that this starts: the open file by which they hear from this one.
     parser.add_argument("--worker", type=whole, help=argparse.SUPPRESS)
@@ -292,15 +296,17 @@ def run(options: argparse.Namespace) -> int:
         raise PGNetError("--tls-key needs the certificate that it belongs to: --tls-certificate")
     if settings.get("proxy_protocol") and not settings.get("trusted_proxies"):
         raise PGNetError("--proxy-protocol needs the proxies' addresses: --trusted-proxies")
-    _use_cluster(settings)
+    count = settings.pop("workers")
+    plan = None if count is None else make_plan(count, settings)
+    if plan is None and settings.get("worker_ports"):
+        raise PGNetError("--worker-ports is for --workers")
+    descriptor = settings.pop("worker")
+    worker = None if descriptor is None else WorkerProcess.open(descriptor)
+    use_cluster(settings, plan, worker)
     most = limits.max_connections
     pages = limits.max_http_connections
     allow_open_files(None if most is None or pages is None else most + pages + OTHER_FILES)
-    arguments, count = settings.pop("arguments"), settings.pop("workers")
-    descriptor = settings.pop("worker")
-    worker = None if descriptor is None else WorkerProcess.open(descriptor)
-    if count is not None:
-        check_options(count, settings)
+    arguments = settings.pop("arguments")
     if worker is not None:
         settings["admin_password"] = worker.orders.admin_password
     else:
@@ -313,8 +319,8 @@ def run(options: argparse.Namespace) -> int:
     scheme = None
     if "site" in settings:
         scheme = "https" if settings.get("tls_certificate") else "http"
-    if count is not None and worker is None:
-        supervisor = Supervisor(arguments, count, settings["admin_password"])
+    if plan is not None and worker is None:
+        supervisor = Supervisor(arguments, plan, settings["admin_password"])
         return trio.run(
             functools.partial(
                 supervisor.run, settings.get("port", DEFAULT_PORT), globally=globally, scheme=scheme
@@ -326,7 +332,6 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(format=f"%(asctime)s {process}%(levelname)s %(message)s")
     logging.getLogger("pgnet_trio").setLevel(logging.DEBUG if verbose else logging.INFO)
     if worker is not None:
-        _share(settings, worker.orders.number)
         make_server = functools.partial(Server, game, **settings)
         return worker.run(make_server)
     if not globally and not settings.keys() & {"save_file", "key_file"}:
@@ -334,49 +339,6 @@ def run(options: argparse.Namespace) -> int:
     make_server = functools.partial(Server, game, **settings)
     announce = functools.partial(Announcement, globally=globally, scheme=scheme)
     return trio.run(host, make_server, announce)
-
-
-def _share(settings: dict[str, Any], number: int) -> None:
-    """Have a worker share the save file with the others."""
-    save_file = settings.pop("save_file")
-    settings.setdefault("key_file", key_file_of(Path(save_file)))
-    settings["cluster"] = Cluster(
-        save_file, node_address=node_path(number), name=f"worker {number}"
-    )
-
-
-def _use_cluster(settings: dict[str, Any]) -> None:
-    """Put a `Cluster` in the place of what was said of it.
-
-    Raises:
-        PGNetError: It makes no sense.
-    """
-    about = {
-        argument: settings.pop(option)
-        for option, argument in (
-            ("node_address", "node_address"),
-            ("node_name", "name"),
-            ("drain_wait", "drain_wait"),
-        )
-        if option in settings
-    }
-    if "cluster" not in settings:
-        if about:
-            raise PGNetError("--node-address, --node-name and --drain-wait are for --cluster")
-        return
-    url = settings["cluster"] or os.environ.get(CLUSTER_VARIABLE, "")
-    if not url:
-        raise PGNetError(f"--cluster: there is nothing in the variable {CLUSTER_VARIABLE}")
-    if "node_address" not in about:
-        raise PGNetError("--cluster needs to know where clients find this server: --node-address")
-    if "save_file" in settings:
-        raise PGNetError("--cluster takes the place of --save-file")
-    if settings.setdefault("minimum_protocol", 2) != 2:
-        raise PGNetError("--cluster needs --minimum-protocol 2")
-    try:
-        settings["cluster"] = Cluster(url, **about)
-    except ValueError as error:
-        raise PGNetError(str(error)) from None
 
 
 def _limit(text: str) -> float | None:

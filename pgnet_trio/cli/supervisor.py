@@ -2,7 +2,7 @@
 
 The first worker starts alone. What is wrong with the game, or with the save file, is said once, by
 that one, and nothing else is started. Each worker is a new process, and is told the open files of
-the sockets that all of them listen on. It hears from its supervisor by a pair of sockets: the end
+the sockets that it listens on. It hears from its supervisor by a pair of sockets: the end
 of that is the end of the supervisor, however it came about.
 """
 
@@ -11,15 +11,12 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -27,13 +24,13 @@ from pgnet_trio.cli.hosting import describe
 from pgnet_trio.cli.process import say
 from pgnet_trio.cli.signals import open_signals
 from pgnet_trio.cli.worker import Orders
-from pgnet_trio.errors import PGNetError
+from pgnet_trio.cli.worker_folder import WorkerFolder, open_folder
 from pgnet_trio.server.connections.listeners import open_listeners
-from pgnet_trio.server.workers.passing import CAN_PASS
 
-__all__ = ["Supervisor", "check_options"]
+if TYPE_CHECKING:
+    from pgnet_trio.cli.worker_plan import WorkerPlan
 
-MOST_WORKERS = 512
+__all__ = ["Supervisor"]
 
 SHORTEST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
@@ -51,68 +48,34 @@ MAX_REPORT = 4096
 """Bytes of what a worker tells at once."""
 
 
-def check_options(count: int, settings: Mapping[str, Any]) -> None:
-    """Check what several processes need.
-
-    Args:
-        count: How many there are to be.
-        settings: The options that were given.
-
-    Raises:
-        PGNetError: Something is missing, or does not go together.
-    """
-    if not 1 <= count <= MOST_WORKERS:
-        raise PGNetError(f"--workers: expected 1 to {MOST_WORKERS} processes, got {count}")
-    if not CAN_PASS:
-        raise PGNetError(
-            "--workers needs a system whose processes can pass connections to each other, such as "
-            "Linux or macOS"
-        )
-    if settings.get("minimum_protocol") != 2:
-        raise PGNetError(
-            "--workers needs --minimum-protocol 2: clients of PGNet cannot be sent from one "
-            "process to another"
-        )
-    if "cluster" in settings:
-        raise PGNetError("--workers does not go together with --cluster: its save file is one")
-    save_file = settings.get("save_file")
-    if save_file is None or str(save_file).endswith(".json"):
-        raise PGNetError(
-            "--workers needs a save file of SQLite, which the processes share, such as "
-            f"--save-file game.sqlite; got {'none' if save_file is None else 'one of JSON'}"
-        )
-    if settings.get("tls_certificate"):
-        raise PGNetError(
-            "--workers does not go together with --tls-certificate: an encrypted connection cannot "
-            "be passed to another process; let a proxy speak TLS, and name it by --trusted-proxies"
-        )
-
-
 class Supervisor:
     """Starts workers, and ends with them.
 
     Args:
         arguments: Those of the command line, which each worker gets too.
-        count: How many workers there are.
+        plan: What to start.
         admin_password: The password of the user ``admin``.
     """
 
-    def __init__(self, arguments: Sequence[str], count: int, admin_password: str | None) -> None:
+    def __init__(
+        self, arguments: Sequence[str], plan: WorkerPlan, admin_password: str | None
+    ) -> None:
         self._arguments = list(arguments)
-        self._count = count
+        self._plan = plan
         self._admin_password = admin_password
-        self._listeners: list[socket.socket] = []
+        # Of each worker; all have the same ones where they share a port.
+        self._listeners: dict[int, list[socket.socket]] = {}
         self._lives: dict[int, _Life] = {}
         self._ending = trio.Event()
         self._exit_code: int | None = None
-        self._folder = Path()
+        self._folder: WorkerFolder | None = None
         self._pubkey = ""
 
     async def run(self, port: int, *, globally: bool, scheme: str | None) -> int:
         """Start the workers, and wait until all of them have ended.
 
         Args:
-            port: The port; 0 for any that is free.
+            port: The port, or the first of them; 0 for any that is free.
             globally: Whether to listen on all addresses.
             scheme: That of the pages; None where there are none.
 
@@ -123,30 +86,45 @@ class Supervisor:
         Raises:
             ServerError: The port cannot be listened on.
         """
-        with open_signals() as signals, _private_folder() as self._folder:
-            with contextlib.ExitStack() as stack:
-                for listener in await open_listeners(port, listen_globally=globally):
-                    self._listeners.append(stack.enter_context(listener))
+        plan = self._plan
+        with open_signals() as signals, contextlib.ExitStack() as stack:
+            if not plan.own_ports:
+                self._folder = stack.enter_context(open_folder())
+            with contextlib.ExitStack() as ports:
+                await self._listen(ports, port, globally=globally)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._obey, signals)
                     async with trio.open_nursery() as workers:
                         if await workers.start(self._keep, 1):
-                            number = self._listeners[0].getsockname()[1]
-                            note = f", {self._count} processes"
+                            last = _port_of(self._listeners[plan.count])
+                            note = f", {plan.count} processes"
+                            if plan.own_ports and plan.count > 1:
+                                note = f" to {last}{note}"
                             print(
                                 describe(
                                     self._pubkey,
-                                    number,
+                                    _port_of(self._listeners[1]),
                                     globally=globally,
                                     scheme=scheme,
                                     note=note,
                                 ),
                                 flush=True,
                             )
-                            for other in range(2, self._count + 1):
+                            for other in range(2, plan.count + 1):
                                 workers.start_soon(self._keep, other)
                     nursery.cancel_scope.cancel()
         return self._exit_code or 0
+
+    async def _listen(self, stack: contextlib.ExitStack, port: int, *, globally: bool) -> None:
+        """Open the ports: one for all workers, or one for each, in a row."""
+        for number in range(1, self._plan.count + 1):
+            if number > 1 and not self._plan.own_ports:
+                self._listeners[number] = self._listeners[1]
+                continue
+            wanted = port and port + number - 1
+            self._listeners[number] = []
+            for listener in await open_listeners(wanted, listen_globally=globally):
+                self._listeners[number].append(stack.enter_context(listener))
 
     async def _obey(self, signals: trio.MemoryReceiveChannel[int]) -> None:
         """Pass on each signal to all workers; the first one is the end."""
@@ -173,13 +151,13 @@ class Supervisor:
             number: The number.
             task_status: Started with whether the first process of this number has started.
         """
-        failures = 0
+        failures = node = 0
         is_first = True
         while not self._ending.is_set():
             life = self._lives[number] = _Life()
             begun = trio.current_time()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._run_one, number, life)
+                nursery.start_soon(self._run_one, number, life, node)
                 await life.started.wait()
                 self._pubkey = life.pubkey or self._pubkey
                 if is_first:
@@ -189,8 +167,11 @@ class Supervisor:
                     self._note_end(number, life.status, is_wanted=self._ending.is_set())
                     self._ending.set()
             is_first = False
+            # It has ended for certain, so that the next one may take its place.
+            node = life.node or node
             if self._ending.is_set():
-                self._note_end(number, life.status, is_wanted=True)
+                if life.status not in life.when_cut_short:
+                    self._note_end(number, life.status, is_wanted=True)
                 return
             if life.ended is not None and not life.is_restarting:
                 say(f"Worker {number} was told to shut the server down.")
@@ -217,15 +198,20 @@ class Supervisor:
         if is_wanted:
             say(f"Worker {number} has ended with {_described(status)}.")
 
-    async def _run_one(self, number: int, life: _Life) -> None:
+    async def _run_one(self, number: int, life: _Life, node: int) -> None:
         """Run one process to its end, and note what becomes of it."""
         ours, theirs = socket.socketpair()
-        listeners = [listener.fileno() for listener in self._listeners]
+        plan, folder = self._plan, self._folder
+        listeners = [listener.fileno() for listener in self._listeners[number]]
         orders = Orders(
             number=number,
-            count=self._count,
-            folder=str(self._folder),
+            count=plan.count,
+            folder="" if folder is None else str(folder.path),
+            lock=-1 if folder is None else folder.lock,
             listeners=listeners,
+            address=plan.address(number, _port_of(self._listeners[number])),
+            node=node,
+            is_alone=plan.is_alone,
             admin_password=self._admin_password,
         )
         try:
@@ -237,7 +223,11 @@ class Supervisor:
                         *("--worker", str(theirs.fileno())),
                     ],
                     stdin=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno(), *listeners],
+                    pass_fds=[
+                        theirs.fileno(),
+                        *listeners,
+                        *([] if folder is None else [folder.lock]),
+                    ],
                     # Ctrl-C in a terminal is for this process, which passes it on.
                     start_new_session=True,
                 )
@@ -261,7 +251,9 @@ class _Life:
     Attributes:
         started: Set once it serves clients, or has ended before.
         pubkey: The server's public key; empty until it serves clients.
+        node: Its number as a node of the cluster; 0 until it is one.
         status: How it has ended.
+        when_cut_short: How it may end where it was told to before it served anybody.
         ended: The exit code of a server that has ended without a signal; None for no such one.
         is_restarting: Whether that one is to be started again.
         process: The process, while it runs.
@@ -273,7 +265,9 @@ class _Life:
         self.link: socket.socket | None = None
         self.started = trio.Event()
         self.pubkey = ""
+        self.node = 0
         self.status = 0
+        self.when_cut_short: tuple[int, ...] = ()
         self.ended: int | None = None
         self.is_restarting = False
 
@@ -284,6 +278,8 @@ class _Life:
             with contextlib.suppress(OSError):
                 self.link.send(bytes([number]))
         else:
+            # It has not begun to serve, and a signal ends it at once.
+            self.when_cut_short = (-number, 128 + number)
             self.send_signal(number)
 
     def send_signal(self, number: int) -> None:
@@ -313,18 +309,15 @@ class _Life:
         if "started" in report:
             self.pubkey = report["started"]
             self.started.set()
+        elif "node" in report:
+            self.node = report["node"]
         else:
             self.ended, self.is_restarting = report["ended"], report["restarting"]
 
 
-@contextlib.contextmanager
-def _private_folder() -> Iterator[Path]:
-    """Make a folder that only this user may enter, and remove it at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="pgnet-trio-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _port_of(listeners: Sequence[socket.socket]) -> int:
+    port: int = listeners[0].getsockname()[1]
+    return port
 
 
 def _described(status: int) -> str:

@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from pgnet_trio.cli.hosting import host
+from pgnet_trio.cli.worker_folder import remove_if_unused
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.server.workers.passing import Workers
 
@@ -39,15 +40,24 @@ class Orders:
     Attributes:
         number: Which one it is, from 1 on.
         count: How many there are.
-        folder: Where their Unix sockets are.
-        listeners: The open files of the sockets that they listen on together.
+        folder: Where their Unix sockets are; empty where each has a port of its own.
+        lock: The open file that keeps this folder from being removed; -1 for none.
+        listeners: The open files of the sockets that they listen on together, or this one alone.
+        address: Where clients find it.
+        node: The number, as a node of the cluster, of the process before this one, which has ended;
+            0 for none.
+        is_alone: Whether these processes are the whole cluster.
         admin_password: The password of the user ``admin``.
     """
 
     number: int
     count: int
     folder: str
+    lock: int
     listeners: list[int]
+    address: str
+    node: int
+    is_alone: bool
     admin_password: str | None = attrs.field(repr=False)
 
     def encode(self) -> bytes:
@@ -80,7 +90,9 @@ class WorkerProcess:
     def __init__(self, link: socket.socket, orders: Orders) -> None:
         self.orders = orders
         self._link = link
-        self._is_alone = False
+        self._is_orphan = False
+        # Whether the server has been told to end by a signal; set by one thread, read by another.
+        self._is_ending = False
 
     @classmethod
     def open(cls, descriptor: int) -> WorkerProcess:
@@ -112,11 +124,21 @@ class WorkerProcess:
             The exit code.
         """
         orders = self.orders
+        if orders.folder:
+            # Not for programs that a game starts.
+            os.set_inheritable(orders.lock, False)
         listeners = []
         for descriptor in orders.listeners:
             os.set_inheritable(descriptor, False)
             listeners.append(socket.socket(fileno=descriptor))
-        workers = Workers(orders.number, orders.count, Path(orders.folder), listeners)
+        workers = Workers(
+            orders.number,
+            orders.count,
+            Path(orders.folder) if orders.folder else None,
+            listeners,
+            node=orders.node,
+            tell_node=lambda node: self.tell({"node": node}),
+        )
         threading.Thread(
             target=self._watch, args=[workers], name="pgnet_trio parent", daemon=True
         ).start()
@@ -124,26 +146,35 @@ class WorkerProcess:
         try:
             return trio.run(host, make_server, announce, workers)
         finally:
-            if self._is_alone:
-                # The last worker finds it empty.
-                with contextlib.suppress(OSError):
-                    os.rmdir(orders.folder)
+            if self._is_orphan and orders.folder:
+                os.close(orders.lock)
+                remove_if_unused(Path(orders.folder))
 
     def tell(self, report: dict[str, Any]) -> None:
         """Tell whoever has started this process; where nobody is left, go on without."""
         with contextlib.suppress(OSError):
             self._link.sendall(json.dumps(report).encode() + b"\n")
 
+    def note_signal(self) -> None:
+        """Note that a signal has told the server to end."""
+        self._is_ending = True
+
     def _watch(self, workers: Workers) -> None:
         """Take the signal that ends all workers; where this one is left alone, end it anyway."""
         with contextlib.suppress(OSError):
             while number := self._link.recv(1):
-                workers.all_end = True
-                os.kill(os.getpid(), number[0])
-        self._is_alone = workers.all_end = True
-        os.kill(os.getpid(), signal.SIGTERM)
+                self._end(workers, number[0])
+        self._is_orphan = True
+        self._end(workers, signal.SIGTERM)
         threading.Event().wait(LONGEST_END)
         os.kill(os.getpid(), signal.SIGTERM)
+
+    def _end(self, workers: Workers, number: int) -> None:
+        if self.orders.is_alone:
+            workers.note_all_end()
+        # One that drains is ending already: for it, a second signal would mean at once.
+        if not self._is_ending:
+            os.kill(os.getpid(), number)
 
 
 class _Report:
@@ -160,7 +191,8 @@ class _Report:
         self._worker.tell({"started": self._server.pubkey})
 
     def ending(self) -> None:
-        """Do nothing: whoever has sent the signal says so."""
+        """Note it; whoever has sent the signal says so."""
+        self._worker.note_signal()
 
     def ended(self, exit_code: int) -> None:
         self._worker.tell({"ended": exit_code, "restarting": self._workers.is_restarting})

@@ -28,6 +28,7 @@ from pgnet_trio.storage.interface import SavedState, UserRecord
 
 if TYPE_CHECKING:
     from pgnet_trio.server.options import Options
+    from pgnet_trio.server.workers.passing import Workers
 
 __all__ = ["Carryover", "Prepared", "prepare"]
 
@@ -72,7 +73,11 @@ class Prepared:
 
 
 async def prepare(
-    options: Options, carryover: Carryover, archive: Archive, saved: SavedState
+    options: Options,
+    carryover: Carryover,
+    archive: Archive,
+    saved: SavedState,
+    workers: Workers | None,
 ) -> Prepared:
     """Have ready what a run needs beside its games; write a new key.
 
@@ -81,6 +86,7 @@ async def prepare(
         carryover: What the runs before have left; gets the users of the save file.
         archive: The save file.
         saved: What was in there.
+        workers: The processes that look like one server with this one; None where it is alone.
 
     Raises:
         EngineError: The address of the cluster stands for no engine.
@@ -114,7 +120,7 @@ async def prepare(
     engine = carryover.engine
     if options.cluster is not None:
         engine = options.cluster.open(options.environment)
-        link = ClusterLink(options.cluster, engine, carryover.key)
+        link = ClusterLink(options.cluster, engine, carryover.key, workers)
     service: AccountService
     if engine is None:
         service = LocalAccounts(carryover.accounts, archive, passwords)

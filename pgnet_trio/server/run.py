@@ -123,7 +123,7 @@ class Run:
             StorageError: The save file hangs, and everything else has ended.
         """
         async with self._open_archive() as (archive, saved):
-            prepared = await prepare(self._options, self._carryover, archive, saved)
+            prepared = await prepare(self._options, self._carryover, archive, saved, self._workers)
             listeners = await self._listen()
             try:
                 await self._host_shielded(prepared, listeners, started)
@@ -268,6 +268,8 @@ class Run:
                             started(self.port)
                             await self.shutdown.requested.wait()
                             if self._may_drain and host is not None and options.cluster is not None:
+                                if self._workers is not None:
+                                    self._workers.watch_end(self._draining.cancel)
                                 with self._draining:
                                     await host.give_all_away(options.cluster.drain_wait)
                             accept.cancel_scope.cancel()

@@ -78,8 +78,8 @@ class Server:
         verbose_logging: Whether to log every packet and response.
         save_file: Where to save: the original's JSON where the name ends in ``.json``, SQLite
             otherwise. A store of your own may stand for the file. None: nothing is saved.
-        key_file: Where the server's private key lies; by default ``<save_file>.key``. With
-            neither, the key is new for each server.
+        key_file: Where the server's private key lies; by default ``<save_file>.key``, also where a
+            *cluster* has the save file. With neither, the key is new for each server.
         autosave_interval: Seconds from one save of the games to the next.
         transport: The WebSocket library: ``"trio-websocket"``, ``"websockets"``, or None for the
             fastest that is installed.
@@ -211,8 +211,9 @@ class Server:
         if save_file is not None and not isinstance(save_file, Store):
             save_path = Path(save_file)
         key_path = None if key_file is None else Path(key_file)
-        if key_path is None and save_path is not None:
-            key_path = key_file_of(save_path)
+        shared_file = save_path if cluster is None else cluster.save_file
+        if key_path is None and shared_file is not None:
+            key_path = key_file_of(shared_file)
         # A new key is written when the server runs: one that never runs leaves no file.
         key = None if key_path is None else read_key(key_path)
         self._options = Options(

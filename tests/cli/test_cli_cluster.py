@@ -129,7 +129,7 @@ def test_no_password_is_shown(
         (["--cluster", "x", "--node-address", "a:1", "--save-file", "y"], "--save-file"),
         (
             ["--cluster", "x", "--node-address", "a:1", "--minimum-protocol", "1"],
-            "--minimum-protocol 2",
+            "does not go together with --minimum-protocol 1",
         ),
     ],
 )

@@ -9,12 +9,15 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 import trio
 
 from pgnet_trio import Client, Packet, SessionLost
+from pgnet_trio.cli.worker_plan import WorkerPlan
+from pgnet_trio.protocol.v2.states import is_moved_address
 from pgnet_trio.server.workers.passing import CAN_PASS
 from tests.kit.subprocesses import Program, run_program, start_program
 
@@ -24,6 +27,7 @@ GAME = """\
 import os
 import signal
 from pgnet_trio import Game, Response
+
 
 class Counter(Game):
     persistent = True
@@ -46,8 +50,12 @@ class Counter(Game):
                     pass
         self.count += 1
         return Response(str(self.count))
+
+class Brief(Counter):
+    persistent = False
 """
 
+CERTIFICATE = Path(__file__).parents[1] / "kit" / "certificate.pem"
 READY = r"worker (\d) INFO Serving"
 
 
@@ -73,13 +81,16 @@ def game(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def workers(game: Path, count: int = 2, *options: str) -> AsyncIterator[Pool]:
+async def workers(
+    game: Path, count: int = 2, *options: str, name: str = "Counter", **others: Any
+) -> AsyncIterator[Pool]:
     async with start_program(
-        *("serve", f"{game}:Counter", "--workers", str(count), "--port", "0"),
-        *("--minimum-protocol", "2", "--save-file", str(game.with_suffix(".sqlite"))),
+        *("serve", f"{game}:{name}", "--workers", str(count), "--port", "0"),
+        *("--save-file", str(game.with_suffix(".sqlite"))),
         *options,
+        **others,
     ) as program:
-        port = (await program.out.wait_for(rf"port (\d+), {count} processes;"))[1]
+        port = (await program.out.wait_for(rf"port (\d+)(?: to \d+)?, {count} processes;"))[1]
         for _ in range(count):
             await program.err.wait_for(READY)
         try:
@@ -147,6 +158,109 @@ async def test_one_that_dies_is_started_again_and_its_game_goes_on(game: Path) -
             assert await count(bob) == 1
             match = await pool.program.err.wait_for(READY)
             assert match[1] == "1"
+        # Its end was seen, so nobody waited for the end of its lease.
+        assert "Waiting for the end of an earlier lease" not in pool.program.err.text
+
+
+async def test_after_the_death_of_all_they_are_back_at_once(game: Path, tmp_path: Path) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    env = {"TMPDIR": str(place)}
+    async with workers(game, env=env) as pool:
+        async with pool.client("ann", 1) as ann, pool.client("bob", 2) as bob:
+            await ann.join_game("table")
+            await bob.join_game("another")
+            assert await count(ann) == 1
+            processes = [await process_of(ann), await process_of(bob)]
+            # Before its workers, who would end in good order without it.
+            for process in processes:
+                os.kill(process, signal.SIGSTOP)
+            pool.program.process.kill()
+            for process in processes:
+                os.kill(process, signal.SIGKILL)
+            assert await pool.program.exit_status() == -signal.SIGKILL
+    (left,) = place.iterdir()
+    async with workers(game, env=env) as pool:
+        # The game that was made just now may not have been saved.
+        (folder,) = place.iterdir()
+        assert folder != left
+        async with pool.client("eve", 2) as eve:
+            await eve.join_game("table")
+            assert await count(eve) in (1, 2)
+        assert "Waiting for the end of an earlier lease" not in pool.program.err.text
+    assert list(place.iterdir()) == [folder]
+
+
+async def test_a_signal_ends_one_too_that_is_giving_its_games_away(game: Path) -> None:
+    async with workers(game, 2, "--drain-wait", "600", name="Brief") as pool:
+        async with pool.client("ann", 1) as ann:
+            await ann.join_game("table")
+            os.kill(await process_of(ann), signal.SIGTERM)
+            await pool.program.err.wait_for("Waiting for the end of games that are not saved")
+            assert await count(ann) == 1
+            pool.program.process.send_signal(signal.SIGTERM)
+            assert await pool.program.exit_status() == 0
+        assert pool.program.err.text.count("Stopped with exit code 0") == 2
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+async def test_each_may_have_a_port_of_its_own(
+    game: Path, has_tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = ["--tls-certificate", str(CERTIFICATE)] if has_tls else []
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    scheme = "wss" if has_tls else "ws"
+    async with workers(game, 2, "--worker-ports", *tls) as pool:
+        _, ports = pool.program.out.text.split("port ", 1)
+        first, last = (int(port) for port in ports.split(",")[0].split(" to "))
+
+        def client(username: str, port: int) -> Client:
+            return Client.remote(address=f"{scheme}://localhost:{port}", username=username)
+
+        async with client("ann", first) as ann, client("bob", last) as bob:
+            await ann.join_game("ann 1")
+            await bob.join_game("bob 1")
+            before = await process_of(bob)
+            assert await process_of(ann) != before
+            await bob.leave_game()
+            await bob.join_game("ann 1")
+            assert await process_of(bob) == await process_of(ann)
+            assert [await count(ann), await count(bob)] == [1, 2]
+            os.kill(await process_of(ann), signal.SIGTERM)
+            await pool.program.err.wait_for("Worker 1 has ended, and is started again")
+            assert await count(ann) == 3
+            assert await process_of(ann) == before
+        pool.program.process.send_signal(signal.SIGTERM)
+        assert await pool.program.exit_status() == 0
+
+
+@pytest.mark.parametrize(
+    ("plan", "addresses"),
+    [
+        (WorkerPlan(count=2), ["/node-1", "/node-2"]),
+        (WorkerPlan(count=2, own_ports=True), ["localhost:5001", "localhost:5002"]),
+        (
+            WorkerPlan(count=2, own_ports=True, has_tls=True, base="a.example"),
+            ["wss://a.example:5001", "wss://a.example:5002"],
+        ),
+        (
+            WorkerPlan(count=2, own_ports=True, base="[2001:db8::1]:7000"),
+            ["[2001:db8::1]:7000", "[2001:db8::1]:7001"],
+        ),
+        (
+            WorkerPlan(count=2, is_alone=False, base="a.example:38929"),
+            ["ws://a.example:38929/node-1", "ws://a.example:38929/node-2"],
+        ),
+        (
+            WorkerPlan(count=2, is_alone=False, base="wss://play.example/a/"),
+            ["wss://play.example/a/node-1", "wss://play.example/a/node-2"],
+        ),
+        (WorkerPlan(count=2, is_alone=False, base="/a"), ["/a/node-1", "/a/node-2"]),
+    ],
+)
+def test_clients_find_each_by_an_address(plan: WorkerPlan, addresses: list[str]) -> None:
+    assert [plan.address(number, 5000 + number) for number in (1, 2)] == addresses
+    assert all(is_moved_address(address) for address in addresses)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
@@ -197,8 +311,8 @@ async def test_the_death_of_the_program_ends_them_in_good_order(game: Path) -> N
 async def test_a_mistake_in_the_game_is_told_once(game: Path) -> None:
     await trio.Path(game).write_text("class Counter(:\n", "utf-8")
     status, out, err = await run_program(
-        *("serve", f"{game}:Counter", "--workers", "3", "--port", "0"),
-        *("--minimum-protocol", "2", "--save-file", str(game.with_suffix(".sqlite"))),
+        *("serve", f"{game}:Counter", "--workers", "3", "--port", "0", "--minimum-protocol", "2"),
+        *("--save-file", str(game.with_suffix(".sqlite"))),
     )
     assert status == 1
     assert out == ""
@@ -220,17 +334,29 @@ async def test_the_admin_ends_all_of_them(game: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--save-file", "x.sqlite"], "--workers needs --minimum-protocol 2"),
-        (["--minimum-protocol", "2"], "--workers needs a save file of SQLite"),
-        (["--minimum-protocol", "2", "--save-file", "x.json"], "got one of JSON"),
+        (["--save-file", "x.sqlite", "--minimum-protocol", "1"], "clients of PGNet cannot be sent"),
+        ([], "--workers needs a save file of SQLite"),
+        (["--save-file", "x.json"], "got one of JSON"),
         (
-            [
-                *("--minimum-protocol", "2", "--save-file", "x.sqlite"),
-                *("--tls-certificate", "x.pem"),
-            ],
-            "let a proxy speak TLS",
+            ["--save-file", "x.sqlite", "--tls-certificate", "x.pem"],
+            "needs --worker-ports: an encrypted connection cannot be passed",
         ),
         (["--workers", "0"], "expected 1 to 512 processes, got 0"),
+        (["--save-file", "x.sqlite", "--node-address", "a"], "--node-address is for"),
+        (["--save-file", "x.sqlite", "--node-name", "a"], "--node-name is for --cluster"),
+        (
+            ["--save-file", "x.sqlite", "--worker-ports", "--listen-globally"],
+            "such as --node-address play.example.org",
+        ),
+        (
+            ["--save-file", "x.sqlite", "--worker-ports", "--node-address", "/a"],
+            "got '/a'",
+        ),
+        (
+            ["--save-file", "x.sqlite", "--worker-ports", "--site", "."],
+            "let a proxy show the pages",
+        ),
+        (["--cluster", "x.sqlite"], "--node-address"),
     ],
 )
 async def test_what_they_need_is_said_at_the_start(

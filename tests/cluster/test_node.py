@@ -296,6 +296,31 @@ async def test_a_server_that_was_killed_is_back_once_its_old_lease_is_over(
         assert LEASE <= trio.current_time() - start <= LEASE + RETRY
 
 
+async def test_a_node_whose_end_was_seen_is_replaced_at_once_and_so_are_its_rooms(
+    autojump_clock: MockClock,
+    database: SimulatedDatabase,
+) -> None:
+    engine = SimulatedEngine(database)
+    north, south = Seat(database, "north"), Seat(database, "south")
+    async with running(south):
+        dead = await engine.register("north", "", identity=b"key")
+        claim = await engine.claim(dead.node, "table", new=ROOM)
+        assert isinstance(claim, Created)
+        assert not await engine.save([RoomSave("table", claim.epoch, "board")])
+        registered: list[int] = []
+        profile = NodeProfile("north", "", "1", b"key", replaces=dead.node)
+        north.node = LocalNode(north.engine, profile, registered.append)
+        start = trio.current_time()
+        async with running(north):
+            found = await south.node.claim("table")
+            assert isinstance(found, Restored)
+            assert trio.current_time() - start < 1
+            assert registered == [north.node.id]
+            # Whatever the dead one has still under way is late.
+            late = RoomSave("table", claim.epoch, "late")
+            assert await engine.save([late]) == {"table"}
+
+
 async def test_a_second_node_of_one_name_does_not_start(
     autojump_clock: MockClock, database: SimulatedDatabase, north: Seat
 ) -> None:

@@ -98,6 +98,27 @@ async def test_a_log_that_is_older_than_the_file_is_set_aside(path: Path, tmp_pa
     assert load(crashed).games == {"table 1": SavedGame("table 1", "key", "later")}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="its lock is not shared elsewhere")
+async def test_nodes_have_ended_for_certain_where_nobody_has_the_file_open(path: Path) -> None:
+    import fcntl
+
+    engine = SQLiteEngine(path)
+    async with running(engine):
+        assert engine.ended == frozenset()
+        node, _ = await new_room(engine)
+    with path.open("rb") as file:
+        # As another process of the cluster has it open.
+        fcntl.flock(file, fcntl.LOCK_SH)
+        engine = SQLiteEngine(path)
+        async with running(engine):
+            assert engine.ended == frozenset()
+    engine = SQLiteEngine(path)
+    async with running(engine):
+        assert engine.ended == {node}
+        # Whoever only looks has changed nothing.
+        assert [each.id for each in await engine.nodes()] == [node]
+
+
 async def test_a_backup_can_be_made_meanwhile(path: Path, tmp_path: Path) -> None:
     engine = SQLiteEngine(path)
     async with running(engine):

@@ -64,7 +64,10 @@ class BaseEngine(ABC):
 
     Attributes:
         lease: The same.
+        ended: Nodes whose processes had ended for certain when this one connected.
     """
+
+    ended: frozenset[int] = frozenset()
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from os import PathLike, fspath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -108,6 +109,11 @@ class Cluster:
     def __repr__(self) -> str:
         where = shown(self.engine) if isinstance(self.engine, str) else type(self.engine).__name__
         return f"Cluster({where!r}, node_address={self.node_address!r}, name={self.name!r})"
+
+    @property
+    def save_file(self) -> Path | None:
+        """The save file that the servers of one machine share; None for a database."""
+        return is_file(self.engine) if isinstance(self.engine, str) else None
 
     def open(self, environment: Environment) -> Engine:
         """Return the engine, which is to run.

@@ -73,12 +73,16 @@ class NodeProfile:
         address: Where clients find it.
         version: Of which version it is, for those who look.
         identity: The public key by which clients know it.
+        replaces: The number of a node that has ended for certain: whoever has started its process
+            has seen the end of that. It is taken out of the cluster, and nobody waits for the end
+            of its lease. 0 for none.
     """
 
     name: str
     address: str
     version: str = ""
     identity: bytes = attrs.field(default=b"", repr=False)
+    replaces: int = 0
 
 
 class LocalNode:
@@ -87,6 +91,7 @@ class LocalNode:
     Args:
         engine: What the nodes share, running.
         profile: What it says of itself.
+        registered: Called with its id whenever it has registered; None for nobody.
 
     Attributes:
         id: Its id; 0 before it is registered, and another one after it was forgotten.
@@ -96,11 +101,17 @@ class LocalNode:
     # There from the beginning of `run` on: the owner's parts need the node first.
     _owner: NodeOwner
 
-    def __init__(self, engine: Engine, profile: NodeProfile) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        profile: NodeProfile,
+        registered: Callable[[int], None] | None = None,
+    ) -> None:
         self.id = 0
         self.draining = False
         self._engine = engine
         self._profile = profile
+        self._registered = registered
         self._deadline = 0.0
         self._renewed = trio.Event()
         self._is_lapsed = False
@@ -140,6 +151,7 @@ class LocalNode:
                 the others have another key.
         """
         self._owner = owner
+        await self._end_others()
         self._begin(await self._register())
         try:
             async with trio.open_nursery() as nursery:
@@ -154,6 +166,15 @@ class LocalNode:
             await self._resign()
 
     # The lease
+
+    async def _end_others(self) -> None:
+        """Take out of the cluster what has ended for certain: nobody waits for those leases."""
+        ended = {self._profile.replaces, *self._engine.ended} - {0}
+        for node in sorted(ended):
+            await self.settled(functools.partial(self._end_other, node))
+
+    async def _end_other(self, node: int, operation: bytes) -> None:
+        await self._engine.resign(node)
 
     async def _register(self) -> Lease:
         profile, engine = self._profile, self._engine
@@ -179,6 +200,8 @@ class LocalNode:
 
     def _begin(self, lease: Lease) -> None:
         self.id = lease.node
+        if self._registered is not None:
+            self._registered(lease.node)
         logger.info(
             "This server is the node %r of its cluster, number %d",
             one_line(self._profile.name),

@@ -111,14 +111,37 @@ class SQLiteEngine(Engine):
             store = SQLiteStore(self._path)
             store.load()
             store.close()
+        self.ended = self._find_ended()
         self._lock.acquire(self._refuse_to_make, shared=True)
-        connection = self._connect()
-        with translated_errors("use", self._path):
-            statements = SCHEMA.replace("BYTEA", "BLOB").split(";")
-            with self._immediate(connection, makes_tables=True):
-                for statement in statements:
-                    connection.execute(statement)
-        self._idle.append(connection)
+        self._idle.append(self._connect())
+
+    def _find_ended(self) -> frozenset[int]:
+        """Make the tables; where nobody has the file open, return all nodes that are left in it.
+
+        The system lets go of a lock when a process ends, however it ends. So whoever has the file
+        alone knows that all of its nodes have ended.
+        """
+        is_alone = True
+        try:
+            self._lock.acquire(self._refuse_to_make)
+        except FileInUse:
+            is_alone = False
+            self._lock.acquire(self._refuse_to_make, shared=True)
+        try:
+            with contextlib.closing(self._connect()) as connection:
+                nodes = self._prepare(connection)
+        finally:
+            self._lock.release()
+        return nodes if is_alone else frozenset()
+
+    def _prepare(self, connection: sqlite3.Connection) -> frozenset[int]:
+        with (
+            translated_errors("use", self._path),
+            self._immediate(connection, makes_tables=True),
+        ):
+            for statement in SCHEMA.replace("BYTEA", "BLOB").split(";"):
+                connection.execute(statement)
+            return frozenset(node for (node,) in connection.execute("SELECT id FROM nodes"))
 
     def _refuse_to_make(self) -> None:
         raise StorageError(f"cannot use {self._path}: it was deleted just now")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.cluster.engine import Engine
     from pgnet_trio.server.games.registry import GameRegistry
     from pgnet_trio.server.sessions.registry import SessionRegistry
+    from pgnet_trio.server.workers.passing import Workers
 
 __all__ = ["ClusterLink"]
 
@@ -30,6 +31,8 @@ class ClusterLink:
         cluster: How the server finds the others.
         engine: What they share.
         key: The server's keys.
+        workers: The processes of this machine that look like one server with this one; None where
+            it is alone.
 
     Attributes:
         engine: The same.
@@ -42,11 +45,16 @@ class ClusterLink:
     _registry: GameRegistry
     _send: Callable[[str, int, str], Awaitable[None]]
 
-    def __init__(self, cluster: Cluster, engine: Engine, key: KeyPair) -> None:
+    def __init__(
+        self, cluster: Cluster, engine: Engine, key: KeyPair, workers: Workers | None = None
+    ) -> None:
         version = importlib.metadata.version("pgnet_trio")
-        profile = NodeProfile(cluster.name, cluster.node_address, version, key.public)
+        replaces = 0 if workers is None else workers.node
+        profile = NodeProfile(
+            cluster.name, cluster.node_address, version, key.public, replaces=replaces
+        )
         self.engine = engine
-        self.node = LocalNode(engine, profile)
+        self.node = LocalNode(engine, profile, None if workers is None else workers.note_node)
         self.games = ClusterGames(self.node, engine, self._describe, self._give_up, self._send_user)
 
     @asynccontextmanager

@@ -95,22 +95,36 @@ class Workers:
     Args:
         number: Which of them this is, from 1 on.
         count: How many there are.
-        folder: Where their Unix sockets are, so that nobody else may enter it.
-        listeners: The sockets that they listen on together; they stay open.
+        folder: Where their Unix sockets are, so that nobody else may enter it; None where each
+            listens on a port of its own, and passes nothing on.
+        listeners: The sockets that they listen on together, or this one alone; they stay open.
+        node: The number, as a node of the cluster, of the process whose place this one takes, and
+            whose end was seen; 0 for none.
+        tell_node: Called with the number of this one whenever it has become a node.
 
     Attributes:
         number: The same.
-        all_end: Whether all of them are to end, so that none is of help to the games of another;
-            may be set by a thread, before this one is told to end.
+        node: The number of this one as a node; before it is one, as above.
+        all_end: Whether all of them are to end, so that none is of help to the games of another.
         is_restarting: Whether the last run of a server ended to be followed by another.
     """
 
     def __init__(
-        self, number: int, count: int, folder: Path, listeners: Sequence[socket.socket]
+        self,
+        number: int,
+        count: int,
+        folder: Path | None,
+        listeners: Sequence[socket.socket],
+        *,
+        node: int = 0,
+        tell_node: Callable[[int], None] | None = None,
     ) -> None:
         self.number = number
+        self.node = node
         self.all_end = False
         self.is_restarting = False
+        self._tell_node = tell_node
+        self._noted_end: Callable[[], object] | None = None
         self._count = count
         self._folder = folder
         self._listeners = list(listeners)
@@ -127,8 +141,32 @@ class Workers:
         """Note how a run of a server has ended."""
         self.is_restarting = restarting
 
+    def note_node(self, node: int) -> None:
+        """Note the number of this process as a node."""
+        self.node = node
+        if self._tell_node is not None:
+            self._tell_node(node)
+
+    def note_all_end(self) -> None:
+        """Note that all are to end. For any thread, before this one is told to end."""
+        self.all_end = True
+        noted = self._noted_end
+        if noted is not None:
+            with contextlib.suppress(trio.RunFinishedError):
+                noted()
+
+    def watch_end(self, note: Callable[[], object]) -> None:
+        """Have a function called in this run of Trio as soon as all are to end."""
+        token = trio.lowlevel.current_trio_token()
+        self._noted_end = lambda: token.run_sync_soon(note)
+        # Looked at after that is set: a thread sets this first.
+        if self.all_end:
+            note()
+
     def find_other(self, path: str) -> int | None:
         """Return the number of the process that a path asks for; None where this one will do."""
+        if self._folder is None:
+            return None
         match = _PATH.fullmatch(path)
         number = 0 if match is None else int(match[1])
         return number if 0 < number <= self._count and number != self.number else None
@@ -173,7 +211,7 @@ class Workers:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Take connections that other processes pass on, until cancelled.
+        """Take connections that other processes pass on, until cancelled; none where none pass any.
 
         Args:
             handle: Serves a connection.
@@ -184,6 +222,9 @@ class Workers:
             ServerError: This process cannot be reached.
         """
         await trio.lowlevel.checkpoint()
+        if self._folder is None:
+            task_status.started()
+            return
         address = self._address(self.number)
         listener = _listen(address)
         slots = trio.Semaphore(MOST_AT_ONCE)
@@ -199,6 +240,7 @@ class Workers:
             address.unlink(missing_ok=True)
 
     def _address(self, number: int) -> Path:
+        assert self._folder is not None
         return self._folder / str(number)
 
     async def _hand(self, link: socket.socket, message: bytes, source: socket.socket) -> None:
