@@ -23,6 +23,10 @@ it for the next one, up to `CONNECT_TIMEOUT`: a slow network needs it."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between tries to come back, at most: full jitter, so that many do not come at once."""
 
+LONGEST_PAUSE_WHEN_SENT = 2.5
+"""The same where a server has sent this client to another one that did not let it in: that one may
+be dead, which the first one will soon know, and then have this client wait there."""
+
 
 class Backoff:
     """The patience of one session, kept over its connections.
@@ -51,16 +55,19 @@ class Backoff:
         if not self._is_stuck:
             self.give_up_at = now + self.reconnect_for
 
-    def next_pause(self, share: float) -> float:
+    def next_pause(self, share: float, *, sent_after: float | None = None) -> float:
         """Return the seconds until the next try, and lengthen the pause after it.
 
         Args:
             share: A random number from 0 to 1, by which clients that dropped together come back
                 one by one.
+            sent_after: Seconds after which a server has sent the client to where the last try
+                failed, which count as a pause too; None where none has.
         """
-        pause = share * self._pause
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
-        return pause
+        longest = LONGEST_PAUSE if sent_after is None else LONGEST_PAUSE_WHEN_SENT
+        pause = share * min(self._pause, longest)
+        self._pause = min(2 * self._pause, longest)
+        return max(0.0, pause - (sent_after or 0.0))
 
     def note_timeout(self) -> None:
         """Allow the next try more time: this one took longer than it may."""

@@ -160,6 +160,11 @@ class ClientSession:
         self._moved: Moved | None = None
         # Whether a server has sent this client to another address since the addresses were tried.
         self._was_sent = False
+        # When the last try began, after how many seconds a server sent the client on, None where
+        # none did, and whether nobody was reached at all.
+        self._tried_at = 0.0
+        self._sent_after: float | None = None
+        self._was_in_vain = False
         # Whether the owner was told that there is no connection.
         self._is_offline = False
         # Whether the server forgot the session, and the next log-in has to tell the owner so.
@@ -299,10 +304,14 @@ class ClientSession:
         mismatch: ServerKeyMismatch | None = None
         mismatched_since = math.inf
         is_told = False
+        has_others = False
         while self.end_reason is None and trio.current_time() < deadline:
-            await self._pause(deadline)
+            # An address at which nobody is costs no pause as long as there are others.
+            if not (self._was_in_vain and has_others):
+                await self._pause(deadline)
             if trio.current_time() >= deadline:
                 break
+            has_others = self._route.has_others
             try:
                 await self._try(trio.TASK_STATUS_IGNORED, deadline)
             except LoginRefused as refused:
@@ -328,7 +337,7 @@ class ClientSession:
     async def _pause(self, deadline: float) -> None:
         """Wait before the next try, until *deadline* at most."""
         share = int.from_bytes(self._environment.random_bytes(4)) / 2**32
-        pause = self._backoff.next_pause(share)
+        pause = self._backoff.next_pause(share, sent_after=self._sent_after)
         await trio.sleep_until(min(trio.current_time() + pause, deadline))
 
     def _tell_mismatch(self, mismatch: ServerKeyMismatch, *, again: bool) -> None:
@@ -351,6 +360,7 @@ class ClientSession:
         Raises:
             ConnectFailed: The client was not logged in.
         """
+        self._tried_at, self._sent_after = trio.current_time(), None
         while True:
             try:
                 await self._run_connection(task_status, deadline)
@@ -366,7 +376,9 @@ class ClientSession:
         """
         self._was_sent = True
         self._login_token = moved.login_token or self._login_token
+        self._sent_after = None
         self._route.follow(moved.address)
+        self._sent_after = trio.current_time() - self._tried_at
         self._owner.set_status(f"Going on at {self._route}...")
 
     async def _run_connection(
@@ -381,6 +393,7 @@ class ClientSession:
         if not self._token:
             self._owner.set_status(f"Connecting to {where}...")
         reached = False
+        self._was_in_vain = self._sent_after is None
         timeout = self._backoff.resume_timeout if self._token else CONNECT_TIMEOUT
         start = trio.current_time()
         # Do not wait long for an address that is silent while there are others.
@@ -388,7 +401,7 @@ class ClientSession:
         with trio.CancelScope(deadline=min(start + patience, deadline)) as scope:
             try:
                 async with way.connect(MAX_MESSAGE_SIZE) as transport:
-                    reached = True
+                    reached, self._was_in_vain = True, False
                     scope.deadline = min(start + timeout, deadline)
                     endpoint = self._make_endpoint(transport)
                     connection = self._make_connection(transport, endpoint)

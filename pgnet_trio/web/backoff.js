@@ -18,6 +18,10 @@ const RESUME_TIMEOUT = 5;
 const FIRST_PAUSE = 0.1;
 const LONGEST_PAUSE = 5;
 
+// The same where a server has sent this client to another one that did not let it in: that one may be
+// dead, which the first one will soon know, and then have this client wait there.
+const LONGEST_PAUSE_WHEN_SENT = 2.5;
+
 /**
  * The patience of one session, kept over its connections.
  *
@@ -51,11 +55,14 @@ export class Backoff {
    * Return the seconds until the next try, and lengthen the pause after it.
    *
    * @param {number} share A random number from 0 to 1.
+   * @param {number} sentAfter Seconds after which a server has sent the client to where the last try
+   *   failed, which count as a pause too; -1 where none has.
    */
-  nextPause(share) {
-    const pause = share * this.#pause;
-    this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE);
-    return pause;
+  nextPause(share, sentAfter) {
+    const longest = sentAfter < 0 ? LONGEST_PAUSE : LONGEST_PAUSE_WHEN_SENT;
+    const pause = share * Math.min(this.#pause, longest);
+    this.#pause = Math.min(2 * this.#pause, longest);
+    return Math.max(0, pause - Math.max(0, sentAfter));
   }
 
   /** Begin with short pauses again: something has changed for the better. */

@@ -92,6 +92,8 @@ export class Session {
   /** @type {PGNetError[]} */
   #failures = [];
   #isNotNow = false;
+  // After how many seconds a server has sent this client to where the last try was; -1 where none has.
+  #sentAfter = -1;
   // Whether the page was left: a page that is kept for its return must not try to come back.
   #isSuspended = false;
   // Whether a timer for the next try runs.
@@ -345,6 +347,7 @@ export class Session {
       return;
     }
     this.#owner.setStatus(`Going on at ${this.#route.current}...`);
+    this.#sentAfter = this.#environment.now() - this.#triedAt;
     if (!this.ended) this.#try();
   }
 
@@ -411,6 +414,7 @@ export class Session {
   #fail(error, isNotNow = false) {
     this.#stopTimer();
     this.#noteKey();
+    const wasInVain = !this.#connection?.protocol && this.#sentAfter < 0;
     this.#connection = null;
     if (!this.#wasOpen && this.#goesOn(error, isNotNow)) return;
     // It was sent elsewhere, and not let in there.
@@ -427,8 +431,11 @@ export class Session {
       this.#mismatchedSince = Infinity;
     }
     this.#owner.setStatus(sentence(`${this.#wasOpen ? "Not back" : "Not in"} yet: ${error.message}`));
+    // An address at which nobody is costs no pause as long as there are others.
+    const goesOn = wasInVain && this.#route.hasOthers && !this.#isSuspended;
     this.#route.goBack();
-    this.#pause(error);
+    if (goesOn) this.#try();
+    else this.#pause(error);
   }
 
   /**
@@ -473,7 +480,8 @@ export class Session {
       return;
     }
     const [high = 0, low = 0] = this.#environment.randomBytes(2);
-    const pause = this.#backoff.nextPause((high * 256 + low) / 65536);
+    const pause = this.#backoff.nextPause((high * 256 + low) / 65536, this.#sentAfter);
+    this.#sentAfter = -1;
     // A page in the background may have to wait a minute for any timer, which would cost its seat.
     if (this.#environment.hidden() && pause <= 0.1) {
       this.#try();

@@ -542,6 +542,40 @@ async def test_a_client_comes_back_at_another_of_its_addresses(
         assert watched.calls == [IN, *[("online", False), ("online", True)] * 2, OUT]
 
 
+@pytest.mark.parametrize("seed", range(4))
+async def test_an_address_at_which_nobody_is_costs_no_pause_as_long_as_there_are_others(
+    seed: int, autojump_clock: MockClock
+) -> None:
+    names = list("abcdefgh")
+    async with hosting_nodes(*names, network=SimulatedNetwork(seed, latency=0.01)) as nodes:
+        async with nodes.client(*names) as ann:
+            first = nodes.log[0][0]
+            last = next(name for name in names if name != first)
+            for name in names:
+                nodes.at[name].is_up = name == last
+            nodes.network.drop()
+            since = trio.current_time()
+            await ann.request(Packet("ask"))
+            assert trio.current_time() - since < 0.5
+
+
+async def test_who_is_sent_to_a_node_that_is_gone_asks_again_every_few_seconds(
+    autojump_clock: MockClock,
+) -> None:
+    async with hosting_nodes("a", "b") as nodes:
+        async with nodes.client("a") as ann:
+            nodes.at["a"].sends_to, nodes.at["b"].is_up = "b", False
+            nodes.network.drop()
+            start = len(nodes.log)
+            await trio.sleep(50)
+            times = nodes.times[start:]
+            assert max(later - time for time, later in itertools.pairwise(times)) < 2.6
+            # It does not ask more often than it has to.
+            assert len(times) < 60
+            nodes.at["a"].sends_to = None
+            await ann.request(Packet("ask"))
+
+
 # What is an address, and what leads where
 
 

@@ -19,7 +19,7 @@ from pgnet_trio.server.cluster.errors import (
     OtherIdentity,
     OutcomeUnknown,
 )
-from pgnet_trio.server.cluster.node import RENEWALS, RETRY, TIDY_INTERVAL, LocalNode, NodeProfile
+from pgnet_trio.server.cluster.node import RETRY, TIDY_INTERVAL, LocalNode, NodeProfile
 from pgnet_trio.server.cluster.records import (
     Arrival,
     Created,
@@ -30,7 +30,7 @@ from pgnet_trio.server.cluster.records import (
     RoomSave,
     SessionRow,
 )
-from pgnet_trio.server.cluster.rules import FORGET_NODES_AFTER
+from pgnet_trio.server.cluster.rules import FORGET_NODES_AFTER, RENEWALS
 from pgnet_trio.testing.engine import SimulatedDatabase, SimulatedEngine
 
 if TYPE_CHECKING:

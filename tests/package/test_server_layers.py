@@ -90,6 +90,7 @@ SERVER_LAYERS = (
     "sessions.hold",
     "sessions.session",
     "sessions.registry",
+    "node.watch",
     "node.member",
     "node.link",
     # What they share, and those who use it.

@@ -342,6 +342,23 @@ async def test_a_page_comes_back_at_another_of_its_addresses() -> None:
             assert {*dead, *resumes} == {"one", "other"}
 
 
+async def test_an_address_at_which_nobody_is_costs_no_pause_as_long_as_there_are_others() -> None:
+    async def script(link: Link, number: int) -> None:
+        kind, *_ = await link.receive(1, 2)
+        await link.send(WELCOME if kind == 1 else [4, 0])
+        if kind == 2:
+            await trio.sleep_forever()
+
+    async with scripted(script, KEY) as server, open_page() as page:
+        nobody = ",".join([NOWHERE] * 40)
+        await page("new", {"address": f"{nobody},{address_of(server)}", "username": "ann"})
+        await page("on", "online")
+        await page("connect")
+        # With a pause after each of them, this would most likely take a minute.
+        with trio.fail_after(10):
+            assert await page("wait", "online", 2) == [False, True]
+
+
 async def test_an_address_to_which_the_page_may_not_connect_is_one_that_does_not_answer() -> None:
     for _ in range(6):
         receiver = Receiver()

@@ -38,18 +38,15 @@ from pgnet_trio.server.cluster.records import (
     SessionRow,
     Unsettled,
 )
-from pgnet_trio.server.cluster.rules import KEEP_OPERATIONS
+from pgnet_trio.server.cluster.rules import KEEP_OPERATIONS, RENEWALS, is_silent
 
 if TYPE_CHECKING:
     from pgnet_trio.server.cluster.engine import Engine
     from pgnet_trio.server.cluster.owner import NodeOwner
 
-__all__ = ["LocalNode", "NodeProfile"]
+__all__ = ["LocalNode", "NodeProfile", "until_next_look"]
 
 logger = logging.getLogger("pgnet_trio.server")
-
-RENEWALS = 4
-"""How often a lease is renewed while it lasts."""
 
 RETRY = 0.5
 """Seconds from a call that failed to the next try."""
@@ -61,7 +58,15 @@ RESIGN_DEADLINE = 0.8
 """Seconds that a node tries to resign; one that cannot is silent from then on, which is as good
 after a lease."""
 
+LEAST_WAIT = 0.01
+"""Seconds until a silent node is looked at again, at least."""
+
 T = TypeVar("T")
+
+
+def until_next_look(lease_left: float, lease: float) -> float:
+    """Return the seconds to wait until it is worth while to look at a silent node again."""
+    return max(LEAST_WAIT, min(lease_left, lease / RENEWALS))
 
 
 @attrs.frozen
@@ -442,6 +447,9 @@ class LocalNode:
             elif isinstance(found, Found) and found.node.id == node:
                 if await self._is_here(name, found.epoch):
                     return found
+            elif isinstance(found, Found) and is_silent(found.node.lease_left, engine.lease):
+                # Whoever is sent there would most likely find nobody.
+                await trio.sleep(until_next_look(found.node.lease_left, engine.lease))
             else:
                 if isinstance(found, Created | Restored):
                     self._just_come[name] = found.epoch

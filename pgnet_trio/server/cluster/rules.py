@@ -15,7 +15,9 @@ __all__ = [
     "MAX_FAILURES_KEPT",
     "MAX_MAIL",
     "OWN_SHARE",
+    "RENEWALS",
     "is_alive",
+    "is_silent",
     "no_such_session",
     "other_identity",
     "same_password",
@@ -23,6 +25,12 @@ __all__ = [
     "unavailable",
     "was_away",
 ]
+
+RENEWALS = 4
+"""How often a lease is renewed while it lasts."""
+
+LATE_SHARE = 0.15
+"""Which part of a lease a renewal may be late by, before its node counts as silent."""
 
 OWN_SHARE = 0.99
 """Which part of a lease a node takes for its own, should the two clocks not run equally fast."""
@@ -56,6 +64,16 @@ def is_alive(renewed: float, expires: float, now: float) -> bool:
             nobody knows how old the lease is.
     """
     return renewed - (expires - renewed) / 4 <= now < expires
+
+
+def is_silent(lease_left: float, lease: float) -> bool:
+    """Whether a node should have renewed its lease by now: it may well be dead.
+
+    Args:
+        lease_left: For how many seconds its lease still holds.
+        lease: Seconds of a lease.
+    """
+    return lease_left < lease * (1 - 1 / RENEWALS - LATE_SHARE)
 
 
 def unavailable(node: int) -> str:

@@ -191,7 +191,9 @@ class Login:
         context = self._context
         session = context.sessions.holder(event.username)
         departed = context.sessions.departed(event.username) if session is None else None
-        if departed is not None and protocol.proves(event.proof, departed.token):
+        # A cluster knows better where it is by now, and was asked before this.
+        is_alone = context.cluster is None
+        if is_alone and departed is not None and protocol.proves(event.proof, departed.token):
             protocol.moved(departed.address, SESSION_MOVED)
             return None
         if (

@@ -16,6 +16,7 @@ from pgnet_trio.server.cluster.node import RETRY
 from pgnet_trio.server.cluster.notes import EndSession
 from pgnet_trio.server.cluster.records import SessionRow
 from pgnet_trio.server.games.reservations import Reservations
+from pgnet_trio.server.node.watch import NodeWatch
 from pgnet_trio.server.refusals import MOVED_ON, CodedRefusal
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ logger = logging.getLogger("pgnet_trio.server")
 NOT_NOW = "The servers cannot reach each other now; try again in a moment."
 DIRECTORY_PART = 1000
 """Games that are looked up at once for whoever asks for the list."""
+
+SILENCE_PATIENCE = 4.0
+"""Seconds that whoever has a session at a silent node waits for that, at most: a client that tries
+to come back does not wait much longer."""
 
 ELSEWHERE = "You have logged in at another server."
 
@@ -85,35 +90,41 @@ class ClusterMember:
         self._games = games
         self._registry = registry
         self._sessions = sessions
+        self._watch = NodeWatch(engine)
         # In which epoch each session here is its user's.
         self._epochs: dict[str, int] = {}
         # Sessions that have ended, of which the engine has still to hear.
         self._left: dict[str, int] = {}
         self._wanted = trio.Event()
-        self._addresses: dict[int, str] = {}
 
     # What log-ins ask for
 
     async def find(self, username: str) -> Whereabouts | None:
         """Return at which other server a user's session is; None for here, or nowhere.
 
+        Where that server is silent, it may be dead: this waits until that is known, but not for
+        long.
+
         Raises:
             NotNow: That cannot be found out.
         """
+        before: SessionRow | None = None
         try:
-            row = await self._engine.find_session(username)
-            if row is None:
-                return None
-            if row.node == self._node.id:
-                if self._sessions.holder(username) is None:
-                    # It may be on its way here, and its client was quicker.
-                    await self._node.look()
-                return None
-            address = await self._address_of(row.node)
+            while (row := await self._engine.find_session(username)) not in (None, before):
+                if row.node == self._node.id:
+                    if self._sessions.holder(username) is None:
+                        # It may be on its way here, and its client was quicker.
+                        await self._node.look()
+                    return None
+                node = await self._watch.wait_for_life(row.node, SILENCE_PATIENCE)
+                if node is not None:
+                    return Whereabouts(node.address, row)
+                # That server is dead; but the session may have gone on from there.
+                before = row
+            return None
         except EngineError as error:
             logger.warning("It is not known where a user is: %s", one_line(error))
             raise NotNow from None
-        return None if address is None else Whereabouts(address, row)
 
     async def enter(self, username: str, token: bytes) -> int:
         """Note that a user's session is here from now on; hold `entering` until they have a seat.
@@ -186,11 +197,6 @@ class ClusterMember:
             logger.warning("The list of games is not known: %s", one_line(error))
             raise NotNow from None
         return listings, len(listings) < DIRECTORY_PART
-
-    async def _address_of(self, node: int) -> str | None:
-        if node not in self._addresses:
-            self._addresses = {each.id: each.address for each in await self._engine.nodes()}
-        return self._addresses.get(node)
 
     # Tasks of its own
 
