@@ -9,7 +9,7 @@ floats are read as such, and a value in double quotes is text whatever it looks 
 shows what may be meant; a leading ``//`` stands for a literal slash.
 
 The client shows what the game sends unasked as it comes: pushes, questions, who joins, leaves,
-drops and is back, and why the user is out of the game.
+drops and is back, why the user is out of the game, and what whoever runs the server announces.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class DevClient:
     Args:
         client: A client that is not connected yet. This takes over its ``on_connection``,
             ``on_online``, ``on_status``, ``on_game``, ``on_players``, ``on_push``,
-            ``on_lost_pushes``, ``on_question`` and ``on_state``.
+            ``on_lost_pushes``, ``on_question``, ``on_state`` and ``on_announcement``.
         console: Where to read and to show; standard input and output if None.
     """
 
@@ -117,6 +117,7 @@ class DevClient:
         client.on_status = self._on_status
         client.on_game = self._on_game
         client.on_players = self._on_players
+        client.on_announcement = self._on_announcement
         client.on_push = self._on_push
         client.on_lost_pushes = self._on_lost_pushes
         client.on_question = self._on_question
@@ -190,6 +191,9 @@ class DevClient:
 
     def _on_push(self, push: Push) -> None:
         self._console.show_note(f"Push: {_describe(Packet(push.message, push.payload))}")
+
+    def _on_announcement(self, text: str) -> None:
+        self._console.show_note(f"Announcement: {printable(text[:MAX_NOTE_LENGTH])}")
 
     def _on_lost_pushes(self, count: int) -> None:
         self._console.show_note(f"Pushes lost: {count}, since too many waited")

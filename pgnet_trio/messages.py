@@ -23,6 +23,7 @@ from pgnet_trio.foreign_text import printable
 
 __all__ = [
     "ADMIN_USERNAME",
+    "ANNOUNCEMENT",
     "DEFAULT_HEARTBEAT_RATE",
     "DEFAULT_PORT",
     "PLAYERS",
@@ -63,6 +64,9 @@ SERVER_PREFIX = "__pgnet__."
 
 PLAYERS = f"{SERVER_PREFIX}players"
 """The push that says who is in the game, and which of them are connected."""
+
+ANNOUNCEMENT = f"{SERVER_PREFIX}announcement"
+"""The push with what whoever runs the server says to its users."""
 
 
 def _utc_now() -> datetime:
@@ -114,6 +118,14 @@ class Request(StrEnum):
     """Admin: end a game."""
     SAVE = "__pgnet__.save"
     """Admin: write the save file now."""
+    USERS = "__pgnet__.users"
+    """Admin: list the users who are logged in, at whatever server of a cluster."""
+    NODES = "__pgnet__.nodes"
+    """Admin: list the servers that look like one, with what they have to do."""
+    ANNOUNCE = "__pgnet__.announce"
+    """Admin: say something to all users, or to those in a game."""
+    KICK = "__pgnet__.kick"
+    """Admin: end the session of a user, and tell them why."""
     SET_VERBOSE = "__pgnet__.set_verbose"
     """Admin: start or stop logging every packet and response."""
     DEBUG = "__pgnet__.debug"

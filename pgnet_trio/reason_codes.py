@@ -58,6 +58,8 @@ class ReasonCode(StrEnum):
     """The session goes on at another address, which this client cannot be told of."""
     TAKEN_OVER = "taken_over"
     """The user has logged in with another client."""
+    KICKED = "kicked"
+    """Whoever runs the server has put the user out; the reason says why."""
     PROTOCOL_ERROR = "protocol_error"
     """The client broke the rules of the protocol."""
     TOO_SLOW = "too_slow"

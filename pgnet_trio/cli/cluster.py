@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-import attrs
 import trio
 
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.foreign_text import printable
 from pgnet_trio.server.cluster.opening import is_file, open_engine, shown
-from pgnet_trio.server.cluster.records import Node
 
 if TYPE_CHECKING:
     from pgnet_trio.server.cluster.engine import Engine
+    from pgnet_trio.server.cluster.records import Node, Survey
 
 __all__ = ["run", "set_up"]
 
@@ -35,27 +33,13 @@ Other users of this machine see the arguments of a program. A password belongs i
 variable {VARIABLE}, or in a file that PGPASSFILE names.
 """
 
-PART = 1000
-
-_HEADINGS = ("NODE", "NUMBER", "ADDRESS", "VERSION", "STATE", "LEASE", "ROOMS", "PLAYERS", "LOAD")
-_NUMBERS = frozenset({"NUMBER", "LEASE", "ROOMS", "PLAYERS", "LOAD"})
+_HEADINGS = (
+    *("NODE", "NUMBER", "ADDRESS", "VERSION", "STATE"),
+    *("LEASE", "ROOMS", "PLAYERS", "LOAD", "LAG"),
+)
+_NUMBERS = frozenset({"NUMBER", "LEASE", "ROOMS", "PLAYERS", "LOAD", "LAG"})
 
 T = TypeVar("T")
-
-
-@attrs.frozen
-class _Picture:
-    """A cluster as it was read.
-
-    Attributes:
-        nodes: The nodes, those that are silent too.
-        rooms: How many rooms each node has; at None, how many are only saved.
-        players: How many users are at each node.
-    """
-
-    nodes: list[Node]
-    rooms: Counter[int | None]
-    players: Counter[int | None]
 
 
 def set_up(parser: argparse.ArgumentParser) -> None:
@@ -99,13 +83,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     url = _url(options)
-    picture = _ask(url, _look)
+    survey = _ask(url, lambda engine: engine.survey())
     print(f"The cluster of {printable(shown(url))}")
-    if picture.nodes:
-        print(_table(picture))
+    if survey.nodes:
+        print(_table(survey))
     else:
         print("No server is there.")
-    saved = picture.rooms[None]
+    saved = survey.saved
     if saved:
         print(f"Saved, and at no server now: {saved:,} {'room' if saved == 1 else 'rooms'}")
     return 0
@@ -167,24 +151,8 @@ def _ask(url: str, question: Callable[[Engine], Awaitable[T]]) -> T:
     return trio.run(main)
 
 
-async def _look(engine: Engine) -> _Picture:
-    rooms: Counter[int | None] = Counter()
-    name: str | None = ""
-    while name is not None:
-        listings = await engine.directory(after=name, limit=PART)
-        rooms.update(listing.node for listing in listings)
-        name = listings[-1].name if len(listings) == PART else None
-    players: Counter[int | None] = Counter()
-    name = ""
-    while name is not None:
-        sessions = await engine.online(after=name, limit=PART)
-        players.update(row.node for row in sessions)
-        name = sessions[-1].username if len(sessions) == PART else None
-    return _Picture(await engine.nodes(), rooms, players)
-
-
-def _table(picture: _Picture) -> str:
-    rows = [_HEADINGS, *(_row(node, picture) for node in picture.nodes)]
+def _table(survey: Survey) -> str:
+    rows = [_HEADINGS, *(_row(node, survey) for node in survey.nodes)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     return "\n".join(
         "  ".join(
@@ -195,7 +163,7 @@ def _table(picture: _Picture) -> str:
     )
 
 
-def _row(node: Node, picture: _Picture) -> tuple[str, ...]:
+def _row(node: Node, survey: Survey) -> tuple[str, ...]:
     state = "silent" if not node.alive else "draining" if node.draining else "ready"
     return (
         printable(node.name),
@@ -204,9 +172,10 @@ def _row(node: Node, picture: _Picture) -> tuple[str, ...]:
         printable(node.version) or "-",
         state,
         f"{node.lease_left:.1f} s" if node.alive else "over",
-        f"{picture.rooms[node.id]:,}",
-        f"{picture.players[node.id]:,}",
+        f"{survey.rooms.get(node.id, 0):,}",
+        f"{survey.users.get(node.id, 0):,}",
         f"{node.load:g}",
+        f"{survey.lags.get(node.id, 0.0) * 1000:.0f} ms" if node.alive else "-",
     )
 
 

@@ -38,9 +38,9 @@ from pgnet_trio.client.limits import (
 from pgnet_trio.client.players import players_size, read_players
 from pgnet_trio.client.questions import OpenQuestion, Question
 from pgnet_trio.codec import plain
-from pgnet_trio.errors import CodecError, PGNetError
+from pgnet_trio.errors import CodecError, PGNetError, ProtocolError
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.messages import PLAYERS, Packet, Push, Response
+from pgnet_trio.messages import ANNOUNCEMENT, PLAYERS, SERVER_PREFIX, Packet, Push, Response
 from pgnet_trio.protocol.events import (
     ClientEvent,
     GameChanged,
@@ -388,13 +388,23 @@ class GameView:
             self._owner.request_full_state()
 
     def _take_push(self, push: Push, size: int) -> None:
-        if push.message == PLAYERS:
-            self._take_players(push.payload)
+        if push.message.startswith(SERVER_PREFIX):
+            self._take_reserved(push, size)
             return
         self._now.pushes.put(push, size)
         self._put_event(push, size)
         if self._hooks.on_push is not None:
             self._tell_push(self._now, push, size)
+
+    def _take_reserved(self, push: Push, size: int) -> None:
+        """Take in a push of the server's own; one that is not known means nothing."""
+        if push.message == PLAYERS:
+            self._take_players(push.payload)
+        elif push.message == ANNOUNCEMENT:
+            text = push.payload.get("text")
+            if not isinstance(text, str):
+                raise ProtocolError("an announcement has to have a text")
+            self._owner.call_hook(self._hooks.on_announcement, text, size)
 
     def _tell_push(self, feeds: GameFeeds, push: Push, size: int) -> None:
         feeds.pushes_told = feeds.pushes.count

@@ -23,6 +23,7 @@ from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.connections.reader import read_requests
 from pgnet_trio.server.refusals import refused
+from pgnet_trio.server.sessions.announcements import Announcement
 from pgnet_trio.server.sessions.handle import ConnectionHandle
 from pgnet_trio.server.sessions.sender import LoggedInClient, SenderV2
 from pgnet_trio.server.sessions.session import Session
@@ -106,6 +107,7 @@ class _Owner:
     """Runs the tasks of a bot's session, which never waits for a connection."""
 
     nursery: trio.Nursery
+    announcements: tuple[Announcement, ...] = ()
 
     def start(self, session: Session) -> None:
         self.nursery.start_soon(session.run)

@@ -19,7 +19,7 @@ from pgnet_trio.server.cluster.errors import (
     NodeUnavailable,
 )
 from pgnet_trio.server.cluster.node import RETRY
-from pgnet_trio.server.cluster.notes import read_note
+from pgnet_trio.server.cluster.notes import EndSession, read_note
 from pgnet_trio.server.cluster.records import Arrival, MovingSession, Node, RoomSave, SessionRow
 from pgnet_trio.server.moving import (
     MovingGame,
@@ -30,6 +30,7 @@ from pgnet_trio.server.moving import (
 )
 from pgnet_trio.server.node.member import ELSEWHERE, ClusterMember, NotNow
 from pgnet_trio.server.refusals import CannotMove, JoinRefused, RoomClosed
+from pgnet_trio.server.users import UserNotes
 from pgnet_trio.storage.interface import SavedGame
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class ClusterHost:
         self._context = context
         self._link = link
         self._member = member
+        self._notes = UserNotes(context)
         # Set when the other server has taken what this one gives it, by name and epoch.
         self._arrivals: dict[tuple[str, int], trio.Event] = {}
         # How many users were given to each node since its load was told.
@@ -85,8 +87,11 @@ class ClusterHost:
     def take_mail(self, body: bytes) -> None:
         """Do what another node asks for."""
         note = read_note(body)
-        if note is not None:
+        if isinstance(note, EndSession):
             self._member.end_session(note.username, note.epoch, note.reason, note.code)
+            return
+        if note is not None:
+            self._notes.take(note)
             return
         try:
             mail = json.loads(body)

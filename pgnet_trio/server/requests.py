@@ -1,29 +1,29 @@
-"""The requests that the server answers itself."""
+"""The requests that the server answers itself; those of the admin are in `admin_requests`."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import trio
 
 from pgnet_trio.errors import StorageError
 from pgnet_trio.messages import Packet, Request, Response, Status, note_code
 from pgnet_trio.protocol.v2.features import REJOIN
 from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.admin_requests import ADMIN_REQUESTS
 from pgnet_trio.server.directory import list_games, uses
 from pgnet_trio.server.games.claims import Elsewhere, Here, Make, Restore
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword, check_password
 from pgnet_trio.server.refusals import (
-    SHUTTING_DOWN,
     CannotMove,
     CodedRefusal,
     JoinRefused,
     RoomClosed,
     refused,
 )
+from pgnet_trio.server.request_table import RequestTable
 
 if TYPE_CHECKING:
     from pgnet_trio.server.context import ServerContext
@@ -33,37 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = ["carry_out"]
 
-MAX_SLEEP = 5.0
-"""Seconds that the ``sleep`` request takes at most."""
-
 LONGEST_END = 1.0
 """Seconds that a game which refused its creator may take to end, before they hear of it."""
 
-INVITE_CODE_BYTES = 16
-"""Random bytes in an invite code: nobody guesses 128 bits."""
-
-_Handler = Callable[..., Coroutine[Any, Any, Response]]
-
-
-@attrs.frozen
-class _Entry:
-    handler: _Handler
-    arguments: dict[str, Any]
-    admin: bool
-
-
-_handlers: dict[str, _Entry] = {}
+_lobby = RequestTable()
 _no_options: dict[str, Any] = {}
-
-
-def _request(name: Request, /, *, admin: bool = False, **arguments: Any) -> Callable[..., _Handler]:
-    """Register a handler; *arguments* are the keys of the payload, with their defaults."""
-
-    def enter(handler: _Handler) -> _Handler:
-        _handlers[name] = _Entry(handler, arguments, admin)
-        return handler
-
-    return enter
 
 
 async def carry_out(context: ServerContext, session: Session, packet: Packet) -> Response:
@@ -71,7 +45,8 @@ async def carry_out(context: ServerContext, session: Session, packet: Packet) ->
 
     Cancellation leaves a change that was under way either whole or not made at all.
     """
-    entry = _handlers.get(packet.message)
+    message = packet.message
+    entry = _lobby.entries.get(message) or ADMIN_REQUESTS.entries.get(message)
     if entry is None:
         return refused(
             f"{packet.message[:60]!r} is no request to the server, and you are in no game.",
@@ -114,24 +89,24 @@ def _wrong_argument(payload: dict[str, Any], arguments: dict[str, Any]) -> str |
 
 
 def _help(session: Session) -> dict[str, dict[str, str]]:
+    entries = _lobby.entries | (ADMIN_REQUESTS.entries if session.is_admin else {})
     return {
         name: {key: type(value).__name__ for key, value in entry.arguments.items()}
-        for name, entry in _handlers.items()
-        if session.is_admin or not entry.admin
+        for name, entry in entries.items()
     }
 
 
-@_request(Request.HELP)
+@_lobby.request(Request.HELP)
 async def _send_help(context: ServerContext, session: Session) -> Response:
     return Response("The requests, and the arguments that they take.", _help(session))
 
 
-@_request(Request.GAME_DIR, after="", limit=0)
+@_lobby.request(Request.GAME_DIR, after="", limit=0)
 async def _game_dir(context: ServerContext, session: Session, after: str, limit: int) -> Response:
     return await list_games(context, session, after, limit)
 
 
-@_request(Request.CREATE_GAME, name="", password="", options=_no_options)
+@_lobby.request(Request.CREATE_GAME, name="", password="", options=_no_options)
 async def _create_game(
     context: ServerContext, session: Session, name: str, password: str, options: dict[str, Any]
 ) -> Response:
@@ -159,7 +134,7 @@ async def _create_game(
     return await _begin(context, session, name, password)
 
 
-@_request(Request.JOIN_GAME, name="", password="", spectate=False, options=_no_options)
+@_lobby.request(Request.JOIN_GAME, name="", password="", spectate=False, options=_no_options)
 async def _join_game(
     context: ServerContext,
     session: Session,
@@ -316,7 +291,7 @@ def _check_password(
         raise
 
 
-@_request(Request.LEAVE_GAME)
+@_lobby.request(Request.LEAVE_GAME)
 async def _leave_game(context: ServerContext, session: Session) -> Response:
     entry = context.games.lobby.leave(session.username)
     if entry is None:
@@ -324,80 +299,3 @@ async def _leave_game(context: ServerContext, session: Session) -> Response:
     session.budget.charge(entry.room.audience)
     await entry.room.leave(session.username, awaited=True).wait()
     return Response(f"You left the game {entry.name!r}.")
-
-
-@_request(Request.SHUTDOWN, admin=True)
-async def _shutdown(context: ServerContext, session: Session) -> Response:
-    context.shutdown.request(0)
-    return Response(SHUTTING_DOWN)
-
-
-@_request(Request.SET_REGISTRATION, admin=True, set_as=False)
-async def _set_registration(context: ServerContext, session: Session, set_as: bool) -> Response:
-    await context.accounts.set_registration(set_as)
-    return Response(f"Registration of new users is {'on' if set_as else 'off'}.")
-
-
-@_request(Request.CREATE_INVITE, admin=True, username="")
-async def _create_invite(context: ServerContext, session: Session, username: str) -> Response:
-    code = context.options.environment.random_bytes(INVITE_CODE_BYTES).hex()
-    await context.accounts.add_invite(username, code)
-    return Response(code, {"code": code})
-
-
-@_request(Request.DELETE_USER, admin=True, username="")
-async def _delete_user(context: ServerContext, session: Session, username: str) -> Response:
-    await context.delete_user(username)
-    return Response(f"The user {username!r} is deleted.")
-
-
-@_request(Request.DESTROY_GAME, admin=True, name="")
-async def _destroy_game(context: ServerContext, session: Session, name: str) -> Response:
-    entry = context.games.lobby.get(name)
-    if entry is not None:
-        entry.room.close("The game was destroyed by the admin.", "destroyed")
-    elif context.saves.saved_game(name) is None:
-        return refused(f"There is no game {name[:60]!r}.", ReasonCode.UNKNOWN_GAME)
-    context.saves.note_end(name)
-    context.games.lobby.forget_creator(name)
-    await context.saves.save(context.games.lobby, ask_games=False)
-    return Response(f"The game {name!r} is destroyed.")
-
-
-@_request(Request.SAVE, admin=True)
-async def _save(context: ServerContext, session: Session) -> Response:
-    await context.saves.save(context.games.lobby)
-    enabled = context.saves.enabled
-    return Response("Everything is saved." if enabled else "This server has no save file.")
-
-
-@_request(Request.SET_VERBOSE, admin=True, set_as=False)
-async def _set_verbose(context: ServerContext, session: Session, set_as: bool) -> Response:
-    context.options.verbose_logging = set_as
-    return Response(f"Verbose logging is {'on' if set_as else 'off'}.")
-
-
-@_request(Request.DEBUG, admin=True)
-async def _debug(context: ServerContext, session: Session) -> Response:
-    accounts = await context.accounts.overview()
-    return Response(
-        "The state of the server.",
-        {
-            "packet": f"{Request.DEBUG} from {session.username}",
-            "pubkey": context.key.pubkey,
-            "games": [entry.name for entry in context.games.lobby],
-            "connected_users": sorted(context.sessions.usernames),
-            "all_users": list(accounts.usernames),
-            "registration": accounts.registration_enabled,
-            "invite_codes": dict(accounts.invite_codes),
-            "deleted_users": list(accounts.deleting),
-            "verbose": context.options.verbose_logging,
-        },
-    )
-
-
-@_request(Request.SLEEP, admin=True, seconds=1.0)
-async def _sleep(context: ServerContext, session: Session, seconds: float) -> Response:
-    seconds = min(max(seconds, 0.0), MAX_SLEEP)
-    await trio.sleep(seconds)
-    return Response(f"Slept for {seconds:g} seconds.")

@@ -22,6 +22,7 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import DEFAULT_PORT, check_port
 from pgnet_trio.protocol.v2 import SUBPROTOCOL_2_1
 from pgnet_trio.server.accounts import AccountRefusal
+from pgnet_trio.server.administration import Administration
 from pgnet_trio.server.admission import FailedLogins
 from pgnet_trio.server.certificate import Certificate
 from pgnet_trio.server.connections.serving import handle_transport
@@ -59,7 +60,7 @@ logger = logging.getLogger("pgnet_trio.server")
 _ASSIGNABLE = ("registration_enabled", "verbose_logging", "on_connection")
 
 
-class Server:
+class Server(Administration):
     """Hosts games of one class for users who connect to it.
 
     ``trio.run(server.serve)`` runs it, and ``port = await nursery.start(server.serve)`` runs it

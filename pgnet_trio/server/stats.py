@@ -9,6 +9,7 @@ from pgnet_trio.server.room.stats import RoomStats
 __all__ = [
     "ConnectionStats",
     "GameStats",
+    "NodeStats",
     "RoomStats",
     "SaveStats",
     "ServerStats",
@@ -102,6 +103,36 @@ class TaskStats:
 
     connections: int
     services: int
+
+
+@attrs.frozen(kw_only=True)
+class NodeStats:
+    """One of the servers that look like one; a server alone is the only one.
+
+    Attributes:
+        name: What its host calls it; empty for a server alone.
+        number: Its number in the cluster, another one after each restart; 0 for a server alone.
+        address: Where clients find it; empty for a server alone.
+        version: Of which version of pgnet_trio it is.
+        alive: Whether its lease was not over; if not, nothing else of it need be so any more.
+        draining: Whether it is to give its games away, and to end.
+        lease_left: For how many seconds its lease held; below 0 for how long it was over, and
+            None for a server alone.
+        rooms: How many games it has.
+        users: How many users are logged in there.
+        lag: By how many seconds its event loop was late, when it looked last.
+    """
+
+    name: str
+    number: int
+    address: str
+    version: str
+    alive: bool
+    draining: bool
+    lease_left: float | None
+    rooms: int
+    users: int
+    lag: float
 
 
 @attrs.frozen(kw_only=True)

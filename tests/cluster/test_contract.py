@@ -675,6 +675,45 @@ async def test_a_node_that_reads_no_mail_is_sent_no_more(
     assert await bench.first.send_mail([first, second], b"") == {first}
 
 
+async def test_the_bytes_of_the_mail_that_waits_are_limited(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (memory_tables, sql_tables):
+        monkeypatch.setattr(module, "MAX_MAIL_SIZE", 100)
+    first, second = await two_nodes(bench)
+    assert await bench.first.send_mail([first, second], bytes(60)) == {first, second}
+    assert await bench.first.send_mail([second], bytes(41)) == frozenset()
+    assert await bench.first.send_mail([second], bytes(40)) == {second}
+    mail = await bench.second.read_mail(second)
+    await bench.second.read_mail(second, done=[one.id for one in mail])
+    assert await bench.first.send_mail([second], bytes(41)) == {second}
+
+
+async def test_a_survey_counts_what_each_node_has(bench: Bench) -> None:
+    first, second = await two_nodes(bench)
+    for name in ("one", "two"):
+        room = await claim(bench.first, first, Created, name)
+        await bench.first.save([RoomSave(name, room.epoch, "board")])
+    await claim(bench.second, second, Created, "three")
+    for name in ("ann", "bob"):
+        await bench.second.enter(second, name, b"")
+    await bench.first.renew(first, lag=0.25)
+    survey = await bench.second.survey()
+    assert list(survey.nodes) == await bench.second.nodes()
+    assert survey.rooms == {first: 2, second: 1}
+    assert survey.users == {second: 2}
+    assert survey.lags == {first: 0.25}
+    assert survey.saved == 0
+    # Those of a node that is silent are only saved.
+    await lapse(bench, renewing=second)
+    assert (await bench.second.survey()).saved == 2
+    await bench.second.resign(second)
+    survey = await bench.first.survey()
+    assert [node.id for node in survey.nodes] == [first]
+    assert survey.users == {}
+    assert list(survey.lags) == [first]
+
+
 async def test_mail_and_arrivals_wake_the_node_they_are_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -228,7 +228,7 @@ class Cluster(RuleBasedStateMachine):
 
         if node and not any(call.slot is me and call.renews for call in self.calls):
             me.unheard = True
-            self.ask(me, lambda tables: tables.renew(node, 0.0, list_rooms=list_rooms), heard)
+            self.ask(me, lambda tables: tables.renew(node, 0.0, 0.5, list_rooms=list_rooms), heard)
             self.calls[-1].renews = True
 
     @rule()
@@ -422,6 +422,7 @@ class Cluster(RuleBasedStateMachine):
     def both_show_the_same(self) -> None:
         for work in (
             lambda tables: tables.nodes(),
+            lambda tables: tables.survey(),
             lambda tables: tables.directory("", 10),
             lambda tables: tables.online("", 10),
             lambda tables: tables.find_session("ann"),

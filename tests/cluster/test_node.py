@@ -387,7 +387,7 @@ async def test_an_answer_from_before_a_lapse_does_not_count(
     async def claim() -> None:
         claims.append(await north.node.claim("table", new=ROOM))
 
-    async def refuse(node: int, *, load: float) -> Any:
+    async def refuse(node: int, **figures: float) -> Any:
         await trio.lowlevel.checkpoint()
         raise EngineUnavailable("As the test wants it.")
 
@@ -598,8 +598,8 @@ async def test_a_room_that_comes_while_the_lease_is_renewed_stays(
         # The answer to the next renewal is lost, and that to the one after it is slow.
         renew = north.engine.renew
 
-        async def renew_slowly(node: int, *, load: float) -> Any:
-            lease = await renew(node, load=load)
+        async def renew_slowly(node: int, **figures: float) -> Any:
+            lease = await renew(node, **figures)
             await trio.sleep(1)
             return lease
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from pgnet_trio.errors import ProtocolError
 
 __all__ = [
+    "ANNOUNCEMENTS",
     "CODES",
     "COLUMNS",
     "DIRECTORY",
@@ -27,6 +28,9 @@ __all__ = [
     "TOKEN",
     "agree",
 ]
+
+ANNOUNCEMENTS = "announcements"
+"""What whoever runs the server says to its users comes as a push of the server's own."""
 
 CODES = "codes"
 """Refusals and goodbyes have a code for programs beside their text for people."""
@@ -61,7 +65,7 @@ TOKEN = "token"
 """The server gives the client a token, with which it may log in later instead of the password."""
 
 FEATURES: frozenset[str] = frozenset(
-    {CODES, COLUMNS, DIRECTORY, GRACE, LOST, MOVED, PLAYERS, REJOIN, RESTART, TOKEN}
+    {ANNOUNCEMENTS, CODES, COLUMNS, DIRECTORY, GRACE, LOST, MOVED, PLAYERS, REJOIN, RESTART, TOKEN}
 )
 """The features of this release; docs/protocol.md has a table of them."""
 

@@ -27,6 +27,7 @@ from pgnet_trio.server.cluster.records import (
     Node,
     RoomSave,
     SessionRow,
+    Survey,
 )
 from pgnet_trio.server.cluster.rules import MAX_BODY, OWN_SHARE
 from pgnet_trio.server.cluster.wakeups import Wakeups
@@ -151,12 +152,13 @@ class BaseEngine(ABC):
         self._wakeups.watch(renewal[0])
         return self._lease(asked, renewal)
 
-    async def renew(self, node: int, *, load: float = 0.0) -> Lease:
+    async def renew(self, node: int, *, load: float = 0.0, lag: float = 0.0) -> Lease:
         """Renew a node's lease, also one that has lapsed; not while another call does so.
 
         Args:
             node: The node's id.
             load: How much it has to do now.
+            lag: By how many seconds its event loop is late.
 
         Returns:
             The lease. Where it had lapsed, it says which rooms the node still has. So it does
@@ -167,7 +169,9 @@ class BaseEngine(ABC):
         """
         asked, list_rooms = self.now(), node in self._unheard
         self._unheard.add(node)
-        renewal = await self._renew(lambda tables: tables.renew(node, load, list_rooms=list_rooms))
+        renewal = await self._renew(
+            lambda tables: tables.renew(node, load, lag, list_rooms=list_rooms)
+        )
         self._unheard.discard(node)
         return self._lease(asked, renewal)
 
@@ -187,6 +191,13 @@ class BaseEngine(ABC):
     async def nodes(self) -> list[Node]:
         """Return all nodes in the order of their ids, those that are silent too."""
         return await self._read(lambda tables: tables.nodes())
+
+    async def survey(self) -> Survey:
+        """Return all nodes, and count what they have.
+
+        It takes the longer the more there is; do not ask for it at each log-in.
+        """
+        return await self._read(lambda tables: tables.survey())
 
     async def ask_to_drain(self, node: int) -> None:
         """Have a node give its rooms away; it is told when it renews its lease.
@@ -432,7 +443,8 @@ class BaseEngine(ABC):
             operation: The call's id; see the class.
 
         Returns:
-            The ids of those who will get it: who is silent, or has too much mail, gets none.
+            The ids of those who will get it: who is silent, or has too much mail, gets none. That
+            is `MAX_MAIL`, or `MAX_MAIL_SIZE` bytes.
         """
         if len(body) > MAX_BODY:
             raise ValueError(f"expected mail of at most {MAX_BODY:,} bytes, got {len(body):,}")

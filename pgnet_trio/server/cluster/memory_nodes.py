@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import attrs
 
 from pgnet_trio.server.cluster.errors import LeaseLapsed, NameInUse, NodeGone, OtherIdentity
 from pgnet_trio.server.cluster.memory_accounts import MemoryAccounts
-from pgnet_trio.server.cluster.records import Node
+from pgnet_trio.server.cluster.records import Node, Survey
 from pgnet_trio.server.cluster.rules import (
     FAILURES_KEPT,
     FORGET_NODES_AFTER,
@@ -40,6 +41,7 @@ class NodeRow:
     renewed: float
     expires: float
     draining: bool = False
+    lag: float | None = None
 
 
 @attrs.define
@@ -108,7 +110,7 @@ class MemoryNodes(MemoryAccounts):
         done = self._done(operation)
         if done is not None:
             (node,) = done
-            return self.renew(node, load, list_rooms=False)
+            return self.renew(node, load, 0.0, list_rooms=False)
         now = self._clock()
         if self._is_taken(name, now):
             raise NameInUse(f"There is a node {name!r} already; choose another name.")
@@ -123,7 +125,7 @@ class MemoryNodes(MemoryAccounts):
         self._note(operation, node)
         return node, False, None
 
-    def renew(self, node: int, load: float, *, list_rooms: bool) -> Renewal:
+    def renew(self, node: int, load: float, lag: float, *, list_rooms: bool) -> Renewal:
         """See `Engine.renew`."""
         row = self._node(node)
         now = self._clock()
@@ -131,7 +133,7 @@ class MemoryNodes(MemoryAccounts):
         if lapsed and self._is_taken(row.name, now):
             raise NodeGone(f"Another node is called {row.name!r} by now; register anew.")
         self._note_renewal(now)
-        row.renewed, row.expires, row.load = now, now + self._lease, load
+        row.renewed, row.expires, row.load, row.lag = now, now + self._lease, load, lag
         rooms = {name: room.epoch for name, room in self._rooms.items() if room.node == node}
         return node, row.draining, rooms if lapsed or list_rooms else None
 
@@ -155,6 +157,19 @@ class MemoryNodes(MemoryAccounts):
         """See `Engine.nodes`."""
         now = self._clock()
         return [self._shown(row, now) for row in self._nodes.values()]
+
+    def survey(self) -> Survey:
+        """See `Engine.survey`."""
+        now = self._clock()
+        alive = {row.id for row in self._nodes.values() if holds(row, now)}
+        had = {name for name, room in self._rooms.items() if room.node in alive}
+        return Survey(
+            tuple(self.nodes()),
+            dict(Counter(room.node for room in self._rooms.values())),
+            dict(Counter(session.node for session in self._sessions.values())),
+            {row.id: row.lag for row in self._nodes.values() if row.lag is not None},
+            sum(name not in had for name in self._games),
+        )
 
     def ask_to_drain(self, node: int) -> None:
         """See `Engine.ask_to_drain`."""

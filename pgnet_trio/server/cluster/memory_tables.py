@@ -29,6 +29,7 @@ from pgnet_trio.server.cluster.records import (
 )
 from pgnet_trio.server.cluster.rules import (
     MAX_MAIL,
+    MAX_MAIL_SIZE,
     no_such_session,
     same_password,
     unavailable,
@@ -332,8 +333,7 @@ class MemoryTables(MemoryNodes):
             reached = sorted(
                 node
                 for node in set(to)
-                if self._is_alive(node)
-                and sum(mail[0] == node for mail in self._mail.values()) < MAX_MAIL
+                if self._is_alive(node) and self._has_space(node, len(body))
             )
             for node in reached:
                 self._mail[self._next()] = node, body
@@ -342,6 +342,10 @@ class MemoryTables(MemoryNodes):
         else:
             (reached,) = done
         return frozenset(reached)
+
+    def _has_space(self, node: int, size: int) -> bool:
+        waiting = [len(body) for to, body in self._mail.values() if to == node]
+        return len(waiting) < MAX_MAIL and sum(waiting) + size <= MAX_MAIL_SIZE
 
     def read_mail(self, node: int, done: Collection[int], limit: int) -> list[Mail]:
         """See `Engine.read_mail`."""

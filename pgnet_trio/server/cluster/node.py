@@ -219,12 +219,14 @@ class LocalNode:
         engine = self._engine
         pause = engine.lease / RENEWALS
         while True:
+            due = trio.current_time() + pause
             await trio.sleep(pause)
+            lag = max(0.0, trio.current_time() - due)
             pause = RETRY
             asked = engine.now()
             self._just_come.clear()
             try:
-                self._note_lease(await engine.renew(self.id, load=self._owner.load()))
+                self._note_lease(await engine.renew(self.id, load=self._owner.load(), lag=lag))
             except (EngineUnavailable, OutcomeUnknown) as error:
                 if not self.holds():
                     logger.warning("The lease is over, and not renewed: %s", one_line(error))

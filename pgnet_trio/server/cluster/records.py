@@ -36,6 +36,7 @@ __all__ = [
     "Restored",
     "RoomSave",
     "SessionRow",
+    "Survey",
     "Unsettled",
     "Whereabouts",
     "WrongPassword",
@@ -67,6 +68,26 @@ class Node:
     alive: bool
     # Two who look one after the other see the same node.
     lease_left: float = attrs.field(default=0.0, eq=False)
+
+
+@attrs.frozen
+class Survey:
+    """All nodes with what they have, all of it at one moment.
+
+    Attributes:
+        nodes: The nodes, in the order of their ids, those that are silent too.
+        rooms: How many rooms each node has, by its id; those that have none are left out.
+        users: How many users each node has, likewise.
+        lags: By how many seconds the event loop of each node was late, when it renewed its lease
+            last, likewise.
+        saved: How many rooms are only saved: no node that is not silent has them.
+    """
+
+    nodes: tuple[Node, ...]
+    rooms: Mapping[int, int]
+    users: Mapping[int, int]
+    lags: Mapping[int, float]
+    saved: int
 
 
 @attrs.frozen

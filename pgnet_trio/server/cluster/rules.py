@@ -14,6 +14,7 @@ __all__ = [
     "MAX_BODY",
     "MAX_FAILURES_KEPT",
     "MAX_MAIL",
+    "MAX_MAIL_SIZE",
     "OWN_SHARE",
     "RENEWALS",
     "is_alive",
@@ -49,6 +50,9 @@ MAX_FAILURES_KEPT = 200_000
 
 MAX_MAIL = 10_000
 """How many mails may wait for one node; it is not sent more until it has read some."""
+
+MAX_MAIL_SIZE = 16 * 1024 * 1024
+"""Bytes of the mails that may wait for one node."""
 
 MAX_BODY = 65_536
 """Bytes of one mail."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pgnet_trio.server.cluster.errors import LeaseLapsed, NameInUse, NodeGone, OtherIdentity
-from pgnet_trio.server.cluster.records import Node
+from pgnet_trio.server.cluster.records import Node, Survey
 from pgnet_trio.server.cluster.rules import (
     FAILURES_KEPT,
     FORGET_NODES_AFTER,
@@ -27,6 +27,14 @@ __all__ = ["SQLNodes", "holds", "shown"]
 _COLUMNS = "id, name, address, version, load, draining, renewed, expires"
 _NODE = f"SELECT {_COLUMNS} FROM nodes"  # noqa: S608 - a constant
 _MICROSECONDS = 1_000_000
+_COUNT = "SELECT node, COUNT(*) FROM {} GROUP BY node"
+_SAVED = """
+    SELECT COUNT(*) FROM games WHERE NOT EXISTS (
+        SELECT 1 FROM rooms JOIN nodes ON nodes.id = rooms.node
+        WHERE rooms.name = games.name AND expires > %s
+        AND renewed - (expires - renewed) / 4 <= %s
+    )
+"""
 
 
 class SQLNodes(SQLOperations):
@@ -53,7 +61,7 @@ class SQLNodes(SQLOperations):
         """See `Engine.register`."""
         done = self._done(operation)
         if done is not None:
-            return self.renew(done[0], load, list_rooms=False)
+            return self.renew(done[0], load, 0.0, list_rooms=False)
         self._tx.lock_names()
         now = self._tx.now()
         if self._is_taken(name, now):
@@ -78,7 +86,7 @@ class SQLNodes(SQLOperations):
         self._note(operation, node)
         return node, False, None
 
-    def renew(self, node: int, load: float, *, list_rooms: bool) -> Renewal:
+    def renew(self, node: int, load: float, lag: float, *, list_rooms: bool) -> Renewal:
         """See `Engine.renew`."""
         if not self._tx.execute("SELECT id FROM nodes WHERE id = %s FOR UPDATE", node):
             raise _gone(node)
@@ -98,6 +106,12 @@ class SQLNodes(SQLOperations):
             load,
             node,
         )
+        self._tx.execute(
+            "INSERT INTO lags (node, seconds) VALUES (%s, %s)"
+            " ON CONFLICT (node) DO UPDATE SET seconds = excluded.seconds",
+            node,
+            lag,
+        )
         if not (lapsed or list_rooms):
             return node, bool(row[5]), None
         rooms = self._tx.execute("SELECT name, epoch FROM rooms WHERE node = %s", node)
@@ -109,12 +123,25 @@ class SQLNodes(SQLOperations):
         # What was on its way to this node goes with the next claim to whoever claims.
         self._tx.execute("DELETE FROM rooms WHERE node = %s AND packed IS NULL", node)
         self._tx.execute("DELETE FROM sessions WHERE node = %s AND room IS NULL", node)
-        self._tx.execute("DELETE FROM mail WHERE node = %s", node)
+        for table in ("mail", "lags"):
+            self._tx.execute(f"DELETE FROM {table} WHERE node = %s", node)  # noqa: S608 - a constant
 
     def nodes(self) -> list[Node]:
         """See `Engine.nodes`."""
         now = self._tx.now()
         return [shown(row, now) for row in self._tx.execute(f"{_NODE} ORDER BY id")]
+
+    def survey(self) -> Survey:
+        """See `Engine.survey`."""
+        now = self._tx.now()
+        ((saved,),) = self._tx.execute(_SAVED, now, now)
+        return Survey(
+            tuple(self.nodes()),
+            dict(self._tx.execute(_COUNT.format("rooms"))),
+            dict(self._tx.execute(_COUNT.format("sessions"))),
+            dict(self._tx.execute("SELECT node, seconds FROM lags")),
+            saved,
+        )
 
     def ask_to_drain(self, node: int) -> None:
         """See `Engine.ask_to_drain`."""

@@ -12,13 +12,14 @@ from pgnet_trio.server.cluster.records import (
     MovingSession,
     SessionRow,
 )
-from pgnet_trio.server.cluster.rules import MAX_MAIL, no_such_session, unavailable
+from pgnet_trio.server.cluster.rules import MAX_MAIL, MAX_MAIL_SIZE, no_such_session, unavailable
 from pgnet_trio.server.cluster.sql import as_bytes, as_text
 from pgnet_trio.server.cluster.sql_accounts import SQLAccounts
 from pgnet_trio.server.cluster.sql_nodes import holds
 
 __all__ = ["SQLTables"]
 
+_MAIL_OF = "SELECT COUNT(*), COALESCE(SUM(LENGTH(body)), 0) FROM mail WHERE node = %s"
 _LEASE_OF = "SELECT renewed, expires FROM nodes WHERE id = %s"
 
 
@@ -156,8 +157,9 @@ class SQLTables(SQLAccounts):
             return frozenset(done[0])
         reached = []
         for node in sorted(set(to)):
-            (row,) = self._tx.execute("SELECT COUNT(*) FROM mail WHERE node = %s", node)
-            if row[0] < MAX_MAIL and self._alive(node):
+            ((count, size),) = self._tx.execute(_MAIL_OF, node)
+            has_space = count < MAX_MAIL and size + len(body) <= MAX_MAIL_SIZE
+            if has_space and self._alive(node):
                 self._tx.execute(
                     "INSERT INTO mail (id, node, body) VALUES (%s, %s, %s)",
                     self._tx.next_number(),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Registration,
         RoomSave,
         SessionRow,
+        Survey,
     )
     from pgnet_trio.storage.interface import TokenRecord, UserRecord
 
@@ -55,7 +56,7 @@ class Tables(ABC):
         """See `Engine.register`."""
 
     @abstractmethod
-    def renew(self, node: int, load: float, *, list_rooms: bool) -> Renewal:
+    def renew(self, node: int, load: float, lag: float, *, list_rooms: bool) -> Renewal:
         """See `Engine.renew`."""
 
     @abstractmethod
@@ -65,6 +66,10 @@ class Tables(ABC):
     @abstractmethod
     def nodes(self) -> list[Node]:
         """See `Engine.nodes`."""
+
+    @abstractmethod
+    def survey(self) -> Survey:
+        """See `Engine.survey`."""
 
     @abstractmethod
     def ask_to_drain(self, node: int) -> None:

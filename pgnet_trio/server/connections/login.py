@@ -128,8 +128,8 @@ class Login:
                         return session
                     if protocol.closing:
                         logger.info(
-                            "%s does not go on here from %s: another client took over, or the "
-                            "session has moved",
+                            "%s does not go on here from %s: another client took over, the session "
+                            "has moved, or was ended by the admin",
                             event.username,
                             self._peer,
                         )
@@ -191,6 +191,11 @@ class Login:
         context = self._context
         session = context.sessions.holder(event.username)
         departed = context.sessions.departed(event.username) if session is None else None
+        put_out = context.sessions.put_out(event.username)
+        if put_out is not None and protocol.proves(event.proof, put_out.token):
+            # It would log in again otherwise, and its user would not read why.
+            protocol.refuse(put_out.reason, ReasonCode.KICKED)
+            return None
         # A cluster knows better where it is by now, and was asked before this.
         is_alone = context.cluster is None
         if is_alone and departed is not None and protocol.proves(event.proof, departed.token):

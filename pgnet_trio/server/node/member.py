@@ -16,8 +16,9 @@ from pgnet_trio.server.cluster.node import RETRY
 from pgnet_trio.server.cluster.notes import EndSession
 from pgnet_trio.server.cluster.records import SessionRow
 from pgnet_trio.server.games.reservations import Reservations
+from pgnet_trio.server.node.users import ClusterUsers, NotNow
 from pgnet_trio.server.node.watch import NodeWatch
-from pgnet_trio.server.refusals import MOVED_ON, CodedRefusal
+from pgnet_trio.server.refusals import MOVED_ON
 
 if TYPE_CHECKING:
     from pgnet_trio.server.cluster.engine import Engine
@@ -31,7 +32,6 @@ __all__ = ["ClusterMember", "NotNow", "Whereabouts"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
-NOT_NOW = "The servers cannot reach each other now; try again in a moment."
 DIRECTORY_PART = 1000
 """Games that are looked up at once for whoever asks for the list."""
 
@@ -40,13 +40,6 @@ SILENCE_PATIENCE = 4.0
 to come back does not wait much longer."""
 
 ELSEWHERE = "You have logged in at another server."
-
-
-class NotNow(CodedRefusal):
-    """What the servers share does not answer now; the message is for the user."""
-
-    def __init__(self) -> None:
-        super().__init__(NOT_NOW, ReasonCode.BUSY)
 
 
 @attrs.frozen
@@ -74,6 +67,7 @@ class ClusterMember:
 
     Attributes:
         entering: The usernames of which somebody is about to get a seat.
+        users: The users of all servers.
     """
 
     def __init__(
@@ -85,6 +79,7 @@ class ClusterMember:
         sessions: SessionRegistry,
     ) -> None:
         self.entering = Reservations()
+        self.users = ClusterUsers(node, engine)
         self._node = node
         self._engine = engine
         self._games = games

@@ -29,6 +29,7 @@ class HeldSession(Protocol):
     username: str
     client: LoggedInClient
     budget: Budget
+    announced: tuple[str, ...]
 
     @property
     def unanswered(self) -> int:
@@ -113,6 +114,7 @@ class SessionHold:
             session.budget.limited,
             delivery.export(),
             tuple(turn.hold() for turn in session.own_turns),
+            session.announced,
         )
         self.stop()
         return packed

@@ -29,6 +29,7 @@ class PackedSession(Packed, frozen=True):
         limited: Whether its requests are limited.
         delivery: What was asked, and what is not acknowledged.
         requests: The requests that the session itself has not begun with.
+        announcements: The ids of the latest announcements that the user was told.
     """
 
     username: str
@@ -40,6 +41,7 @@ class PackedSession(Packed, frozen=True):
     limited: bool
     delivery: PackedDelivery
     requests: tuple[HeldRequest, ...]
+    announcements: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Check that this can be a session.

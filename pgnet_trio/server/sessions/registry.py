@@ -7,7 +7,7 @@ import inspect
 import logging
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 import trio
@@ -15,6 +15,8 @@ import trio
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from pgnet_trio.protocol.v2.states import WINDOW
+from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.sessions.announcements import Announcement, Announcements
 from pgnet_trio.server.sessions.sender import LoggedInClient, SenderV2
 from pgnet_trio.server.sessions.session import CarryOut, Session
 from pgnet_trio.server.stats import SessionStats
@@ -30,8 +32,14 @@ __all__ = ["SessionRegistry"]
 logger = logging.getLogger("pgnet_trio.server")
 
 
+RememberedT = TypeVar("RememberedT", "Departed", "PutOut")
+
 REMEMBERED_FOR = 60.0
 """Seconds beyond its grace for which a session that has moved is remembered here."""
+
+
+ANNOUNCED_AT_ONCE = 100
+"""How many users are told something before others have a turn."""
 
 
 @attrs.frozen
@@ -55,6 +63,21 @@ class Departed:
         return any(map(proves, self.superseded_tokens))
 
 
+@attrs.frozen
+class PutOut:
+    """A session that whoever runs the server has ended; its client may not have heard why.
+
+    Attributes:
+        reason: Why, for people.
+        token: What its client would resume it with.
+        until: When it is forgotten, on Trio's clock.
+    """
+
+    reason: str
+    token: bytes = attrs.field(repr=False)
+    until: float
+
+
 class SessionRegistry:
     """Opens and runs sessions. A user who has a session in here holds their seat.
 
@@ -66,6 +89,7 @@ class SessionRegistry:
 
     Attributes:
         away: How many sessions wait for their user to come back.
+        announcements: The latest announcements.
     """
 
     def __init__(
@@ -76,6 +100,7 @@ class SessionRegistry:
         note_end: Callable[[str], None] | None = None,
     ) -> None:
         self.away = 0
+        self.announcements = Announcements()
         self._note_end = note_end
         self._options = options
         self._games = games
@@ -83,6 +108,7 @@ class SessionRegistry:
         self._sessions: dict[str, Session] = {}
         # In the order in which they are forgotten, more or less.
         self._departed: dict[str, Departed] = {}
+        self._put_out: dict[str, PutOut] = {}
         # Of whom `on_connection` has not heard yet.
         self._unannounced: set[Session] = set()
         # For the sessions' tasks, whoever wakes them: a game's own variables are no part of it.
@@ -123,6 +149,8 @@ class SessionRegistry:
             requests_per_second: How many requests a second are taken; None for any number.
         """
         session = self._make(username, client, carry_out, requests_per_second)
+        # They were for those who were there.
+        session.announced = tuple(each.id for each in self.announcements)
         self._sessions[username] = session
         session.attach(connection)
         if self._options.on_connection is not None:
@@ -138,6 +166,7 @@ class SessionRegistry:
         requests_per_second: float | None,
     ) -> Session:
         self._departed.pop(username, None)
+        self._put_out.pop(username, None)
         return Session(
             username,
             client,
@@ -194,10 +223,7 @@ class SessionRegistry:
             reason: Why, for people.
         """
         now = trio.current_time()
-        for username, departed in list(self._departed.items()):
-            if departed.until > now:
-                break
-            del self._departed[username]
+        _forget_until(self._departed, now)
         client = session.client
         session.moved(address, reason)
         if self._sessions.get(session.username) is session:
@@ -213,6 +239,33 @@ class SessionRegistry:
         """Return where the session of a user has moved; None where that is not known."""
         departed = self._departed.get(username)
         return departed if departed and departed.until > trio.current_time() else None
+
+    def kick(self, session: Session, reason: str) -> None:
+        """End a session because whoever runs the server says so. Never waits.
+
+        A client that is away is told why when it comes to resume the session.
+        """
+        now, client = trio.current_time(), session.client
+        session.end(reason, ReasonCode.KICKED)
+        _forget_until(self._put_out, now)
+        if client.token:
+            self._put_out.pop(session.username, None)
+            until = now + client.grace + REMEMBERED_FOR
+            self._put_out[session.username] = PutOut(reason, client.token, until)
+
+    def put_out(self, username: str) -> PutOut | None:
+        """Return the session of a user that `kick` has ended; None where that is not known."""
+        found = self._put_out.get(username)
+        return found if found and found.until > trio.current_time() else None
+
+    async def announce(self, announcement: Announcement) -> None:
+        """Tell all users who are here something, each once; cancellation leaves some untold."""
+        self.announcements.add(announcement)
+        for number, session in enumerate(list(self._sessions.values())):
+            if number % ANNOUNCED_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+            session.announce(announcement)
+        await trio.lowlevel.checkpoint()
 
     async def end(self, username: str, reason: str, code: str) -> None:
         """End a user's session where there is one, and wait until the seat is free."""
@@ -284,6 +337,14 @@ class SessionRegistry:
         except BaseException as error:
             logger.exception("on_connection raised for %s", username)
             self._options.environment.note_failure(error)
+
+
+def _forget_until(remembered: dict[str, RememberedT], now: float) -> None:
+    """Forget the oldest of what is remembered until then."""
+    for username, each in list(remembered.items()):
+        if each.until > now:
+            break
+        del remembered[username]
 
 
 def _stats_of(session: Session) -> SessionStats:

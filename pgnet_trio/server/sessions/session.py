@@ -17,19 +17,24 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import ADMIN_USERNAME, Packet, Request, Response
 from pgnet_trio.protocol.events import MAX_REASON
 from pgnet_trio.protocol.v2 import TAKEN_OVER
+from pgnet_trio.protocol.v2.features import ANNOUNCEMENTS
 from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, ServerDelivery, Snapshot
 from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.refusals import CLOSED, RESTARTING, refused
 from pgnet_trio.server.room.player import PacketTurn
 from pgnet_trio.server.sessions.absence import Absence
+from pgnet_trio.server.sessions.announcements import MOST_REMEMBERED
 from pgnet_trio.server.sessions.budget import OWN_REQUEST_COST, RETURN_COST, Budget
 from pgnet_trio.server.sessions.hold import SessionHold
 from pgnet_trio.server.sessions.sender import SenderV2
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pgnet_trio.protocol.events import QuestionAnswered, RequestReceived
     from pgnet_trio.server.room.player import HeldRequest, OpenQuestion
+    from pgnet_trio.server.sessions.announcements import Announcement
     from pgnet_trio.server.sessions.handle import ConnectionHandle
     from pgnet_trio.server.sessions.needs import Games, Settings
     from pgnet_trio.server.sessions.packed import PackedSession
@@ -72,6 +77,10 @@ def _do_nothing() -> None:
 class SessionOwner(Protocol):
     """What a session needs of whoever keeps it. Nothing here waits."""
 
+    @property
+    def announcements(self) -> Iterable[Announcement]:
+        """The latest announcements: a session that was on its way has not been told."""
+
     def start(self, session: Session, /) -> None:
         """Have `Session.run` run in a task of its own."""
 
@@ -107,6 +116,7 @@ class Session:
         has_moved: Whether it has ended here because it goes on at another server.
         is_open: Whether it begins with what comes: it is neither over nor packed up.
         budget: What the user may cost the server.
+        announced: The ids of the latest announcements that the user was told.
         flush: Writes what waits, as far as the link has room. The connection's own function: it is
             called for each message.
     """
@@ -130,6 +140,7 @@ class Session:
         self.has_moved = False
         self.is_open = True
         self.budget = Budget(requests_per_second)
+        self.announced: tuple[str, ...] = ()
         self._games = games
         self._carry_out = carry_out
         self._max_in_flight = max_in_flight
@@ -398,6 +409,23 @@ class Session:
             except (DeliveryOverflow, CodecError) as error:
                 self._end_untold(error)
 
+    def announce(self, announcement: Announcement) -> None:
+        """Tell the user what whoever runs the server says, once. Never waits.
+
+        A session that is packed up tells it when it goes on, here or elsewhere.
+        """
+        delivery = self.client.delivery
+        if (
+            not self.is_open
+            or announcement.id in self.announced
+            or announcement.game not in ("", self.game)
+        ):
+            return
+        self.announced = (*self.announced, announcement.id)[-MOST_REMEMBERED:]
+        if delivery is not None and ANNOUNCEMENTS in delivery.features:
+            self.push(announcement.envelope)
+            self.flush()
+
     def show(self, snapshot: Snapshot) -> None:
         """Have a state sent to the user."""
         self.client.sender.show(snapshot)
@@ -544,6 +572,8 @@ class Session:
         self.is_open = self.end_reason is None
         if hold is not None:
             hold.replay()
+        for announcement in self._owner.announcements:
+            self.announce(announcement)
         if self._turns:
             self.wake()
 
@@ -567,6 +597,7 @@ class Session:
         Never waits. The session has to be new.
         """
         self._superseded_tokens = packed.superseded_tokens
+        self.announced = packed.announcements
         left = packed.grace if packed.grace_left is None else packed.grace_left
         absence = self._wait_for_user(left)
         if packed.grace_left is None:

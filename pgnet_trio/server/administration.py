@@ -1,0 +1,186 @@
+"""What a program does with the users of its server, and of all that look like one with it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+
+from pgnet_trio.errors import ServerError
+from pgnet_trio.protocol.events import MAX_REASON
+from pgnet_trio.server.node.users import NotNow
+from pgnet_trio.server.users import (
+    DEFAULT_REASON,
+    MAX_ANNOUNCEMENT,
+    MOST_LISTED,
+    OnlineUser,
+    announce,
+    kick,
+    list_nodes,
+    list_users,
+    push,
+)
+from pgnet_trio.typed import check_game_message, to_push
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.context import ServerContext
+    from pgnet_trio.server.stats import NodeStats
+
+__all__ = ["Administration", "ServerCluster"]
+
+T = TypeVar("T")
+
+
+class ServerCluster:
+    """The servers that look like one; a server alone is the only one of its cluster.
+
+    Args:
+        get_context: Returns what a running server's tasks share; it is told what for.
+    """
+
+    def __init__(self, get_context: Callable[[str], ServerContext]) -> None:
+        self._get_context = get_context
+
+    async def nodes(self) -> list[NodeStats]:
+        """Return the servers with what they have to do, those that are silent too.
+
+        Returns:
+            The servers in the order in which they have started, as their database knows them now:
+            figures of another server may be a quarter of its lease old.
+
+        Raises:
+            ServerError: The server is not running, or the database of the cluster does not answer.
+        """
+        return await _asked(lambda: list_nodes(self._get_context("its cluster is there")))
+
+
+class Administration:
+    """What `Server` does for its host: push, kick, announce, and see who is there."""
+
+    @abstractmethod
+    def _context(self, what: str) -> ServerContext:
+        """Return what a running server's tasks share; *what* says what is possible then."""
+
+    @property
+    def cluster(self) -> ServerCluster:
+        """The servers that look like one with this one; it is there without a cluster too."""
+        return ServerCluster(self._context)
+
+    async def push(
+        self, username: str, message: object, payload: dict[str, Any] | None = None, /
+    ) -> bool:
+        """Push something to a user who is logged in, at whatever server of the cluster.
+
+        Their client gets it as it gets what a game pushes, in a game or not. It arrives once or
+        not at all: it is lost when a server dies that has it, and dropped as other pushes are when
+        too much waits for the client. A user who moves to another server meanwhile gets it there.
+
+        It takes two calls of the database where the user is at another server, so it is for what
+        happens now and then. A game has `room.push` for its players.
+
+        Args:
+            username: Who.
+            message: An attrs model, a push, a packet, or the text of a message.
+            payload: What belongs to a text.
+
+        Returns:
+            Whether the user is logged in, with a client that takes pushes, as far as this server
+            knows. It does not say that they have got it.
+
+        Raises:
+            CodecError: It cannot travel, or takes more than 32 KiB.
+            TypeError: It is none of these.
+            ValueError: The message is one of the server's own.
+            ServerError: The server is not running, or the database of the cluster does not answer.
+        """
+        try:
+            pushed = to_push(message, payload)
+            check_game_message(pushed.message)
+        except Exception:
+            await trio.lowlevel.checkpoint()
+            raise
+        return await _asked(lambda: push(self._context("it pushes"), username, pushed))
+
+    async def kick(self, username: str, reason: str = "", /) -> bool:
+        """End a user's session, at whatever server of the cluster; they may log in again.
+
+        Their client is told why, with the code `ReasonCode.KICKED`, and does not come back by
+        itself. One that is away just now is told when it comes back to the same server.
+
+        Args:
+            username: Who.
+            reason: What they read, at most 200 characters; empty for a sentence that says no more.
+
+        Returns:
+            Whether they were logged in.
+
+        Raises:
+            ValueError: The reason is too long.
+            ServerError: The server is not running, or the database of the cluster does not answer.
+        """
+        if len(reason) > MAX_REASON:
+            await trio.lowlevel.checkpoint()
+            raise ValueError(
+                f"reason: expected at most {MAX_REASON} characters, got {len(reason):,}"
+            )
+        why = reason or DEFAULT_REASON
+        return await _asked(lambda: kick(self._context("it kicks"), username, why))
+
+    async def announce(self, text: str, /, *, game: str = "") -> None:
+        """Tell all users something, at all servers of the cluster; or those in one game.
+
+        Clients call `on_announcement`; those without the feature ``announcements`` are not told.
+        Each user is told once or not at all: not where their server dies or is silent just then,
+        and not who logs in afterwards. Cancellation leaves some untold.
+
+        Args:
+            text: What to say, 1 to 1,000 characters.
+            game: The name of a game, whose users alone are told; empty for everybody.
+
+        Raises:
+            CodecError: The text cannot travel.
+            ValueError: It is empty, or too long.
+            ServerError: The server is not running, or the database of the cluster does not answer.
+        """
+        if not 0 < len(text) <= MAX_ANNOUNCEMENT:
+            await trio.lowlevel.checkpoint()
+            raise ValueError(
+                f"text: expected 1 to {MAX_ANNOUNCEMENT:,} characters, got {len(text):,}"
+            )
+        await _asked(lambda: announce(self._context("it announces"), text, game))
+
+    async def users(self, *, after: str = "", limit: int = MOST_LISTED) -> list[OnlineUser]:
+        """Return a part of the list of users who are logged in, in the order of their names.
+
+        It spans the cluster. Who has just come or gone at another server may be missing, or still
+        be there, for a moment; and for a lease, who was at a server that has died.
+
+        Args:
+            after: The last name of the part before; empty for the first.
+            limit: How many at most, 1 to 1,000.
+
+        Raises:
+            ValueError: There is no such limit.
+            ServerError: The server is not running, or the database of the cluster does not answer.
+        """
+        if not 1 <= limit <= MOST_LISTED:
+            await trio.lowlevel.checkpoint()
+            raise ValueError(f"limit: expected 1 to {MOST_LISTED:,}, got {limit!r}")
+        return await _asked(lambda: list_users(self._context("its users are there"), after, limit))
+
+
+async def _asked(call: Callable[[], Awaitable[T]]) -> T:
+    """Wait for something that a running server is asked; every way out is a checkpoint.
+
+    Raises:
+        ServerError: The server is not running, or cannot do it now.
+    """
+    try:
+        return await call()
+    except NotNow as error:
+        raise ServerError(str(error)) from None
+    except Exception:
+        await trio.lowlevel.checkpoint()
+        raise
