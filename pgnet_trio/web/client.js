@@ -45,6 +45,7 @@ const EVENTS = {
   connection: true,
   online: true,
   status: true,
+  announcement: true,
   game: true,
   left: true,
   players: true,

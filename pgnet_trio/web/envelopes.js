@@ -38,8 +38,14 @@ export const LOST = 23;
 export const COLUMN_PATCH = 24;
 export const MOVED = 25;
 
+/** The beginning of the pushes that are the server's own; one that is not known means nothing. */
+export const RESERVED = "__pgnet__.";
+
 /** The push that says who is in the game. */
-export const PLAYERS = "__pgnet__.players";
+export const PLAYERS = RESERVED + "players";
+
+/** The push with what whoever runs the server says to its users. */
+export const ANNOUNCEMENT = RESERVED + "announcement";
 
 /** Characters of a reason, which is a text for people. */
 export const MAX_REASON = 200;

@@ -99,6 +99,7 @@
  * @property {boolean} connection True when the user is logged in, false when the session has ended.
  * @property {boolean} online False when the connection drops, true when it is back.
  * @property {string} status How things are, in words for people.
+ * @property {string} announcement What whoever runs the server says to its users.
  * @property {string | null} game The game that was joined, or null when it was left, or the session has
  *     ended.
  * @property {Left} left How the user got out of the last game.

@@ -145,7 +145,10 @@ export class GameView {
         break;
       case wire.PUSH:
         if (envelope.message === wire.PLAYERS) this.#takePlayers(envelope.payload);
-        else {
+        else if (envelope.message.startsWith(wire.RESERVED)) {
+          const { text } = envelope.payload;
+          if (envelope.message === wire.ANNOUNCEMENT) this.#owner.emit("announcement", String(text));
+        } else {
           const push = { message: envelope.message, payload: envelope.payload };
           this.#now.pushes.put(push, size);
           if (this.#owner.emit("push", push)) this.#now.pushesTold = this.#now.pushes.count;

@@ -363,6 +363,18 @@ async def test_lost_pushes_are_counted() -> None:
         assert await page("get", "lostPushes") == 9
 
 
+async def test_announcements_are_told_and_unknown_pushes_of_the_server_are_ignored() -> None:
+    script = saying(
+        [9, "__pgnet__.announcement", {"text": "hello"}],
+        [9, "__pgnet__.tomorrow", {}],
+        [9, "a", {}],
+    )
+    async with scripted(script) as server, open_page() as page:
+        await page.log_in(server.port, "ann", "announcement", "push")
+        assert await page("wait", "push", 1) == [{"message": "a", "payload": {}}]
+        assert await page("list", "announcement") == ["hello"]
+
+
 async def test_too_much_that_waits_to_be_sent_is_refused() -> None:
     async with scripted(saying()) as server, open_page() as page:
         await page.log_in(server.port)
