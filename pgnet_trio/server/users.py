@@ -303,7 +303,7 @@ def _carry_out(context: ServerContext, note: UserNote) -> bool:
     if session is None or not session.is_open:
         return False
     if isinstance(note, KickUser):
-        logger.info("%s is kicked: %s", note.username, one_line(note.reason))
+        logger.info("%s is kicked: %s", session.username, one_line(note.reason))
         context.sessions.kick(session, note.reason)
     else:
         _push(session, note.envelope)
