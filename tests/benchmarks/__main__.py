@@ -31,6 +31,7 @@ COMMANDS = {
     "browser": "time of opening a page, and of a move from window to window, in Chromium",
     "diff": "finding and applying what changed in a state",
     "columns": "the same with tables column by column, beside it",
+    "matchmaking": "a look at a queue of 10,000 tickets",
     "sync": "one room, its state shown to all in each tick, beside Colyseus where it is installed",
     "scale": "memory, CPU time and latency with more and more players",
     "idle": "memory of idle logged-in connections",
@@ -38,7 +39,7 @@ COMMANDS = {
 }
 TIMED = {"roundtrip", "local", "latency", "move", "handler", "push", "stall", "sync", "scale"}
 ONCE = {"idle", "scale"}
-REPEATED = {"import", "diff", "columns"}
+REPEATED = {"import", "diff", "columns", "matchmaking"}
 
 # What a process costs once has to be drowned by what is measured.
 MOST_IMPORTS_AND_DIFFS = 15
@@ -263,6 +264,10 @@ def _run_one(options: argparse.Namespace) -> Report:
             from tests.benchmarks.diff import diff_benchmark
 
             return diff_benchmark(rounds=options.rounds, progress=_progress)
+        case "matchmaking":
+            from tests.benchmarks.matchmaking import matchmaking_benchmark
+
+            return matchmaking_benchmark(rounds=options.rounds, progress=_progress)
         case "columns":
             from tests.benchmarks.columns import columns_benchmark
 

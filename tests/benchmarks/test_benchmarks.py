@@ -34,6 +34,8 @@ from tests.benchmarks.diff import diff_benchmark
 from tests.benchmarks.idle import memory_per_connection
 from tests.benchmarks.instructions import counting, instructions, instructions_in, name_of
 from tests.benchmarks.load import Plan, Result, drive, percentile
+from tests.benchmarks.matchmaking import CASES as QUEUES
+from tests.benchmarks.matchmaking import look
 from tests.benchmarks.pages import SIZE, PageClient, page_cost, visit_cost
 from tests.benchmarks.peers import (
     Contender,
@@ -400,6 +402,12 @@ def test_columns_are_measured() -> None:
 def test_diffs_are_measured() -> None:
     report = diff_benchmark(rounds=1, progress=lambda _: None)
     assert len(report.verdicts) == 1
+
+
+def test_looks_at_queues_are_measured() -> None:
+    steps, matched = look(QUEUES["duels in three modes"], 1200)
+    assert len(steps) > 2
+    assert 1150 < matched <= 1200
 
 
 @pytest.mark.parametrize("name", COMMANDS)

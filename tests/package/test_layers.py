@@ -35,6 +35,7 @@ LAYERS = (
     "timers",
     "connection",
     "environment",
+    "matchmaking",
     "game",
     "storage",
     "server",
@@ -72,6 +73,7 @@ PURE_LAYERS = {
     "crypto",
     "protocol",
     "patch",
+    "matchmaking",
 }
 PURE_MODULES = {
     "pgnet_trio.client.address",

@@ -1,0 +1,106 @@
+"""How long a look at a long queue takes, and how long its longest step."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from pgnet_trio.matchmaking import Pool, Queue, play_round
+from tests.benchmarks.report import Report, Verdict
+
+__all__ = ["look", "matchmaking_benchmark"]
+
+TICKETS = 10_000
+
+
+@attrs.frozen
+class Case:
+    """A queue, and who waits in it.
+
+    Attributes:
+        spread: How far ratings are from each other.
+        waited: The longest that anybody has waited, in seconds.
+        modes: How many kinds of games people look for.
+    """
+
+    queue: Queue
+    spread: float
+    waited: float
+    modes: int = 1
+
+
+CASES: Mapping[str, Case] = {
+    "duels, all find somebody": Case(Queue(), 300, 60),
+    "duels in three modes": Case(Queue(), 300, 60, modes=3),
+    "duels, hardly anybody finds anybody": Case(Queue(within=1), 1e8, 5),
+    "eight players, all find somebody": Case(Queue(size=8), 300, 60),
+    "eight players, nobody finds anybody": Case(Queue(size=8, within=1), 1e8, 5),
+    "without ratings": Case(Queue(), 0, 60),
+}
+
+
+def matchmaking_benchmark(*, rounds: int, progress: Callable[[str], None]) -> Report:
+    """Measure looks at queues of 10,000 tickets."""
+    rows, measured, totals, steps = [], [], [], []
+    for name, case in CASES.items():
+        progress(f"{name}, {rounds} rounds")
+        looks = [look(case, TICKETS) for _ in range(rounds)]
+        total = statistics.median(sum(each) for each, _ in looks)
+        longest = statistics.median(max(each) for each, _ in looks)
+        matched = looks[0][1]
+        rows.append([name, f"{matched:,}", f"{total:.1f}", f"{longest:.1f}"])
+        measured.append(
+            {"case": name, "matched": matched, "milliseconds": [each for each, _ in looks]}
+        )
+        totals.append(total)
+        steps.append(longest)
+    return Report(
+        title="Matchmaking",
+        command=f"python -m tests.benchmarks matchmaking --rounds {rounds}",
+        head=["queue", "matched", "look, ms", "longest step, ms"],
+        rows=rows,
+        notes=[
+            f"{TICKETS:,} tickets; the processor's time, medians of {rounds} rounds. A step is "
+            "what runs before other tasks have their turn. The budgets are for the slowest queue.",
+        ],
+        measured=measured,
+        verdicts=[
+            Verdict(f"a look at {TICKETS:,} tickets", 50, max(totals), "ms"),
+            Verdict("its longest step", 5, max(steps), "ms"),
+        ],
+    )
+
+
+def look(case: Case, count: int) -> tuple[list[float], int]:
+    """Look at a queue once, as a server does.
+
+    Returns:
+        The processor's time of each step in milliseconds, and how many tickets are in a match.
+    """
+    randomness = random.Random(1)
+    pool = Pool()
+    for number in range(count):
+        wanted: dict[str, Any] = {}
+        if case.modes > 1:
+            wanted = {"mode": f"mode {randomness.randrange(case.modes)}"}
+        since = -case.waited * (1 - number / count)
+        pool.add(f"user{number}", randomness.gauss(1500, case.spread), wanted, since)
+    steps, matched = [], 0
+    start = time.thread_time()
+    round = play_round(case.queue, pool.tickets(0.0))
+    while True:
+        try:
+            found = next(round)
+        except StopIteration:
+            steps.append((time.thread_time() - start) * 1000)
+            return steps, matched
+        if found is None:
+            steps.append((time.thread_time() - start) * 1000)
+            start = time.thread_time()
+        else:
+            matched += len(found)
