@@ -71,7 +71,7 @@ class AccountsOverview:
 
 
 class AccountService(ABC):
-    """Users, invite codes, the registration switch, tokens, and failed log-ins.
+    """Users, invite codes, the registration switch, tokens, and what is guessed wrong.
 
     Every method may raise `TemporaryRefusal` where the accounts cannot be reached now: nothing is
     changed then, or it is whole, and whoever comes back finds out. A call that is cancelled has
@@ -183,6 +183,20 @@ class AccountService(ABC):
     @abstractmethod
     async def note_failure(self, username: str, address: str | None) -> None:
         """Count a log-in that failed; the arguments are those of `find`."""
+
+    @abstractmethod
+    async def check_guess(self, username: str, address: str | None, password: str) -> str | None:
+        """Return why a user may not give a game's password now, or None.
+
+        Args:
+            username: Who.
+            address: As for `find`.
+            password: What they give; empty for none.
+        """
+
+    @abstractmethod
+    async def note_wrong_guess(self, username: str, address: str | None) -> None:
+        """Count a wrong password of a game."""
 
     @abstractmethod
     async def upgrade(self, user: UserRecord, record: str) -> None:

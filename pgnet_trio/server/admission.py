@@ -10,6 +10,8 @@ import ipaddress
 from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
+import attrs
+
 if TYPE_CHECKING:
     from pgnet_trio.server.limits import Limits
 
@@ -247,19 +249,29 @@ class WrongGuesses:
         self._per_address = per_address
         self._counts = _Counts(window, MAX_FAILURES)
 
+    @property
+    def window(self) -> float:
+        """Seconds for which a wrong password counts."""
+        return self._counts.window
+
     def refuse(self, username: str, address: str | None, now: float) -> str | None:
         """Return the reason to refuse a password unheard, or None."""
-        if address is None or not self._counts.reached(self._limits(username, address), now):
-            return None
-        return f"Too many wrong passwords; try again in {self._counts.window:g} seconds."
+        limits = self.limits(username, address)
+        return self.reason() if self._counts.reached(limits, now) else None
+
+    def reason(self) -> str:
+        """Return what is said to whoever is refused."""
+        return f"Too many wrong passwords; try again in {self.window:g} seconds."
 
     def record(self, username: str, address: str | None, now: float) -> None:
         """Count a wrong password."""
-        if address is not None:
-            for key in self._limits(username, address):
-                self._counts.add(key, now)
+        for key in self.limits(username, address):
+            self._counts.add(key, now)
 
-    def _limits(self, username: str, address: str) -> dict[tuple[str, ...], int]:
+    def limits(self, username: str, address: str | None) -> dict[tuple[str, ...], int]:
+        """Return what counts for a password, and how many of each there may be in the window."""
+        if address is None:
+            return {}
         limits = _address_limits(address, self._per_address)
         if self._per_user is not None:
             limits["user", username] = self._per_user
@@ -299,6 +311,21 @@ class Registrations:
     def limits(self, address: str | None) -> dict[tuple[str, ...], int]:
         """Return what counts for a new user, and how many of each there may be in the window."""
         return {} if address is None else _address_limits(address, self._per_address)
+
+
+@attrs.frozen
+class Attempts:
+    """What a server counts of those who try to get in.
+
+    Attributes:
+        failed_logins: The log-ins that failed.
+        registrations: The new users.
+        wrong_guesses: The wrong passwords of games.
+    """
+
+    failed_logins: FailedLogins
+    registrations: Registrations
+    wrong_guesses: WrongGuesses
 
 
 class ConnectionCounts:

@@ -97,6 +97,16 @@ class LocalAccounts(AccountService):
         self._passwords.note_failure(username, address)
         await trio.lowlevel.checkpoint()
 
+    async def check_guess(self, username: str, address: str | None, password: str) -> str | None:
+        """See `AccountService.check_guess`."""
+        await trio.lowlevel.checkpoint()
+        return self._passwords.check_guesses(username, address)
+
+    async def note_wrong_guess(self, username: str, address: str | None) -> None:
+        """See `AccountService.note_wrong_guess`."""
+        self._passwords.note_wrong_guess(username, address)
+        await trio.lowlevel.checkpoint()
+
     async def upgrade(self, user: UserRecord, record: str) -> None:
         """See `AccountService.upgrade`."""
         await trio.lowlevel.checkpoint()

@@ -13,7 +13,7 @@ from pgnet_trio.crypto import KeyPair
 from pgnet_trio.messages import ADMIN_USERNAME
 from pgnet_trio.server.account_service import AccountRules, AccountService
 from pgnet_trio.server.accounts import Accounts
-from pgnet_trio.server.admission import FailedLogins, Registrations
+from pgnet_trio.server.admission import Attempts, FailedLogins, Registrations, WrongGuesses
 from pgnet_trio.server.cluster.engine import Engine
 from pgnet_trio.server.cluster.shared_accounts import SharedAccounts
 from pgnet_trio.server.games.archive import Archive
@@ -137,8 +137,13 @@ def _share_accounts(
         require_user_password=options.require_user_password,
         admin=admin,
     )
-    registrations = Registrations(options.limits.registrations_per_address)
-    return SharedAccounts(engine, rules, carryover.key, carryover.failed_logins, registrations)
+    limits = options.limits
+    attempts = Attempts(
+        carryover.failed_logins,
+        Registrations(limits.registrations_per_address),
+        WrongGuesses(limits.failed_logins_per_account, limits.failed_logins_per_address),
+    )
+    return SharedAccounts(engine, rules, carryover.key, attempts)
 
 
 def _load_tokens(options: Options, carryover: Carryover, saved: SavedState) -> LoginTokens:

@@ -165,8 +165,11 @@ async def _join_game(
                 if is_new:
                     return await _begin(context, session, name, password, spectate=spectate)
     entry = context.games.lobby.get(name)
-    if entry is not None:
-        _check_password(context, session, name, entry.password, password)
+    if entry is not None and entry.password:
+        await _check_password(context, session, name, entry.password, password)
+        if context.games.lobby.get(name) is not entry:
+            # It has ended meanwhile, or gone to another server.
+            return await _join_game(context, session, name, password, spectate, options)
     return await _join(context, session, name, password, spectate=spectate)
 
 
@@ -191,7 +194,7 @@ async def _open(
         Whether it is new; None where the user was sent to the server that has it.
     """
     username, address = session.username, session.client.address
-    unheard = context.passwords.check_guesses(username, address)
+    unheard = await context.accounts.check_guess(username, address, password)
     try:
         claim = await context.claims.claim(
             name, None if unheard else password, make=True, password=password
@@ -199,7 +202,7 @@ async def _open(
     except WrongPassword:
         if unheard:
             raise LobbyRefusal(unheard, ReasonCode.TOO_MANY_ATTEMPTS) from None
-        context.passwords.note_wrong_guess(username, address)
+        await context.accounts.note_wrong_guess(username, address)
         raise
     if isinstance(claim, Here):
         return False
@@ -276,18 +279,18 @@ def _joined(
     return Response(text, payload)
 
 
-def _check_password(
+async def _check_password(
     context: ServerContext, session: Session, name: str, password: str, given: str
 ) -> None:
     """Check what a user gives as a game's password, unheard after too many wrong ones."""
     username, address = session.username, session.client.address
-    refusal = context.passwords.check_guesses(username, address) if password else None
+    refusal = await context.accounts.check_guess(username, address, given)
     if refusal:
         raise LobbyRefusal(refusal, ReasonCode.TOO_MANY_ATTEMPTS)
     try:
         check_password(name, password, given)
     except WrongPassword:
-        context.passwords.note_wrong_guess(username, address)
+        await context.accounts.note_wrong_guess(username, address)
         raise
 
 

@@ -13,7 +13,7 @@ import trio
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.server.account_refusals import AccountRefusal, TemporaryRefusal
 from pgnet_trio.server.account_service import AccountRules
-from pgnet_trio.server.admission import FailedLogins, Registrations
+from pgnet_trio.server.admission import Attempts, FailedLogins, Registrations, WrongGuesses
 from pgnet_trio.server.cluster.base import PATIENCE
 from pgnet_trio.server.cluster.digests import Digests
 from pgnet_trio.server.cluster.records import Admission
@@ -64,8 +64,11 @@ def node_of(
         engine,
         AccountRules(registration_enabled=True, require_user_password=False, admin=ADMIN),
         key,
-        FailedLogins(PER_ACCOUNT, PER_ADDRESS),
-        Registrations(2),
+        Attempts(
+            FailedLogins(PER_ACCOUNT, PER_ADDRESS),
+            Registrations(2),
+            WrongGuesses(PER_ACCOUNT, PER_ADDRESS),
+        ),
         node,
     )
     return Node(engine, accounts)

@@ -20,7 +20,13 @@ from pgnet_trio.protocol.events import LogIn
 from pgnet_trio.server.account_refusals import AccountRefusal, TemporaryRefusal, TokenRefused
 from pgnet_trio.server.account_service import AccountRules, AccountService
 from pgnet_trio.server.accounts import Accounts
-from pgnet_trio.server.admission import STRANGERS, FailedLogins, Registrations
+from pgnet_trio.server.admission import (
+    STRANGERS,
+    Attempts,
+    FailedLogins,
+    Registrations,
+    WrongGuesses,
+)
 from pgnet_trio.server.cluster.shared_accounts import SharedAccounts
 from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.limits import Limits
@@ -114,8 +120,11 @@ async def local_nodes(clock: MockClock) -> Nodes:
             tokens=LoginTokens(saved.tokens.values(), KEY.public, NOW),
         )
         failed_logins = FailedLogins(PER_ACCOUNT, PER_ADDRESS)
+        limits = Limits(
+            failed_logins_per_account=PER_ACCOUNT, failed_logins_per_address=PER_ADDRESS
+        )
         return LocalAccounts(
-            accounts, archive, PasswordChecks(Environment(), failed_logins, Limits())
+            accounts, archive, PasswordChecks(Environment(), failed_logins, limits)
         )
 
     async def advance(seconds: float) -> None:
@@ -127,8 +136,12 @@ async def local_nodes(clock: MockClock) -> Nodes:
 
 
 def shared(bench: Bench, its: AccountRules) -> SharedAccounts:
-    failed_logins = FailedLogins(PER_ACCOUNT, PER_ADDRESS)
-    return SharedAccounts(bench.first, its, KEY, failed_logins, Registrations(PER_ADDRESS))
+    attempts = Attempts(
+        FailedLogins(PER_ACCOUNT, PER_ADDRESS),
+        Registrations(PER_ADDRESS),
+        WrongGuesses(PER_ACCOUNT, PER_ADDRESS),
+    )
+    return SharedAccounts(bench.first, its, KEY, attempts)
 
 
 def log_in(
@@ -509,9 +522,46 @@ async def test_who_was_here_keeps_their_place_at_all_nodes_whoever_guesses(nodes
         assert await find(accounts, "ann", address=HOME) == ann
 
 
+async def test_failures_from_an_address_count_for_a_minute(
+    nodes: Nodes, mock_clock: MockClock
+) -> None:
+    """And not for the hour for which new users count."""
+    for number in range(PER_ADDRESS):
+        await fail(nodes.first, f"bob{number}", CAFE)
+    with pytest.raises(TooMany, match="60 seconds"):
+        await find(nodes.second, "cleo", address=CAFE)
+    await nodes.advance(61)
+    assert await find(nodes.second, "cleo", address=CAFE) == "new"
+
+
+async def test_new_users_are_no_failures(nodes: Nodes) -> None:
+    for number in range(PER_ADDRESS - 1):
+        await nodes.first.register(log_in(f"ann{number}"), "$argon2id$", address=CAFE)
+    await fail(nodes.first, "bob", CAFE)
+    assert await find(nodes.second, "cleo", address=CAFE) == "new"
+
+
+async def test_whoever_guesses_the_password_of_a_game_is_refused_at_all_nodes(
+    nodes: Nodes, mock_clock: MockClock
+) -> None:
+    for _ in range(PER_ACCOUNT):
+        assert await nodes.first.check_guess("ann", CAFE, "guess") is None
+        await nodes.first.note_wrong_guess("ann", CAFE)
+    for accounts in (nodes.first, nodes.second):
+        refusal = await accounts.check_guess("ann", CAFE, "guess")
+        assert refusal == "Too many wrong passwords; try again in 60 seconds."
+        # Somebody else may, and so may the same user log in.
+        assert await accounts.check_guess("bob", CAFE, "guess") is None
+        assert await find(accounts, "ann", address=CAFE) == "new"
+    await nodes.advance(61)
+    assert await nodes.second.check_guess("ann", CAFE, "guess") is None
+
+
 async def test_nothing_counts_inside_the_process(nodes: Nodes) -> None:
     for _ in range(2 * PER_ADDRESS):
         await nodes.first.note_failure("ann", None)
+        await nodes.first.note_wrong_guess("ann", None)
+    assert await nodes.first.check_guess("ann", None, "guess") is None
     assert await find(nodes.first, "ann", address=None) == "new"
 
 
@@ -534,6 +584,10 @@ async def test_every_call_is_a_checkpoint_and_changes_nothing_where_it_is_cancel
         lambda: admit(accounts, ann, token=OTHER_TOKEN),
         lambda: accounts.note_failure("ann", HOME),
         lambda: accounts.note_failure("ann", None),
+        lambda: accounts.check_guess("ann", HOME, "guess"),
+        lambda: accounts.check_guess("ann", HOME, ""),
+        lambda: accounts.note_wrong_guess("ann", HOME),
+        lambda: accounts.note_wrong_guess("ann", None),
         lambda: accounts.upgrade(ann, "$argon2id$stronger"),
         lambda: accounts.upgrade(ADMIN, "$argon2id$stronger"),
         accounts.overview,

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from pgnet_trio import Client, Game, LoginRefused, Packet, RequestFailed, Response, SessionLost
+from pgnet_trio import (
+    Client,
+    Game,
+    LoginRefused,
+    Packet,
+    ReasonCode,
+    RequestFailed,
+    Response,
+    SessionLost,
+)
 from pgnet_trio.testing.clusters import cluster
 
 if TYPE_CHECKING:
@@ -170,3 +179,27 @@ async def test_a_user_registers_once_for_all_servers(autojump_clock: MockClock) 
         with pytest.raises(LoginRefused, match="password"):
             await servers.client("ann", "other", node="b").run()
         await servers.play("ann", "secret", node="c")
+
+
+async def test_whoever_guesses_a_games_password_is_refused_at_all_servers(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(Counter, failed_logins_per_account=5) as servers:
+        ann = await servers.play("ann", node="a")
+        await ann.create_game("table", password="right")
+        codes = []
+        for node in "abc":
+            bob = await servers.play("bob", "secret", node=node)
+            for _ in range(2):
+                with pytest.raises(RequestFailed) as refused:
+                    await bob.join_game("table", password="wrong")
+                codes.append(refused.value.response.code)
+            if node != "c":
+                bob.disconnect()
+                await trio.sleep(2)
+        assert codes == [ReasonCode.WRONG_PASSWORD] * 5 + [ReasonCode.TOO_MANY_ATTEMPTS]
+        with pytest.raises(RequestFailed, match="Too many wrong passwords"):
+            await bob.join_game("table", password="right")
+        await trio.sleep(61)
+        await bob.join_game("table", password="right")
+        assert bob.game == "table"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -30,7 +30,7 @@ from pgnet_trio.server.account_refusals import (
     too_similar,
 )
 from pgnet_trio.server.account_service import AccountRules, AccountService, AccountsOverview, Seat
-from pgnet_trio.server.admission import FailedLogins, Registrations, sources
+from pgnet_trio.server.admission import sources
 from pgnet_trio.server.cluster.base import new_operation
 from pgnet_trio.server.cluster.digests import Digests
 from pgnet_trio.server.cluster.errors import EngineError, OutcomeUnknown
@@ -49,6 +49,7 @@ from pgnet_trio.storage.interface import UserRecord
 if TYPE_CHECKING:
     from pgnet_trio.crypto import KeyPair
     from pgnet_trio.protocol.events import LogIn
+    from pgnet_trio.server.admission import Attempts
     from pgnet_trio.server.cluster.engine import Engine
     from pgnet_trio.server.cluster.records import Lookup
     from pgnet_trio.storage.interface import TokenRecord
@@ -61,6 +62,9 @@ UNREACHABLE = "The servers' database cannot be reached now; try again in a momen
 UNKNOWN_OUTCOME = "The servers' database has not said what became of this; look, and try again."
 LEAVING = "A user of this name was deleted just now, and has not left yet; try again."
 DELETED = "This user was deleted."
+
+# What is counted.
+FAILURE, REGISTRATION, GUESS = "failed log-in", "registration", "wrong guess"
 
 READ_BACK_PAUSE = 1.0
 """Seconds after which a change whose answer was lost is asked for once more."""
@@ -89,9 +93,9 @@ class SharedAccounts(AccountService):
         engine: What the nodes share, running.
         rules: What the host has said.
         key: The servers' key, the same at all nodes.
-        failed_logins: How many failures are too many. It also counts those of this node, for
-            log-ins that wait for their hash.
-        registrations: How many new users are too many.
+        attempts: How many failures, new users and wrong passwords of games are too many. They count
+            those of this node too: for log-ins that wait for their hash, and where the engine is
+            away.
         node: Returns the id of this node, whose sessions are registered; None where they are not.
 
     """
@@ -101,8 +105,7 @@ class SharedAccounts(AccountService):
         engine: Engine,
         rules: AccountRules,
         key: KeyPair,
-        failed_logins: FailedLogins,
-        registrations: Registrations,
+        attempts: Attempts,
         node: Callable[[], int | None] = _no_node,
     ) -> None:
         self._registration_enabled = rules.registration_enabled
@@ -110,8 +113,7 @@ class SharedAccounts(AccountService):
         self._rules = rules
         self._public_key = key.public
         self._digests = Digests(key.private)
-        self._failed_logins = failed_logins
-        self._registrations = registrations
+        self._attempts = attempts
         self._node = node
         self._user_count = 0
         self._invite_code_count = 0
@@ -171,20 +173,21 @@ class SharedAccounts(AccountService):
         if refusal is not None:
             raise refusal
         check_new(log_in, require_password=rules.require_user_password)
-        if self._is_reached(lookup, self._registrations.limits(address)):
-            raise TooMany(self._registrations.reason(), ReasonCode.TOO_MANY_REGISTRATIONS)
+        registrations = self._attempts.registrations
+        if _is_reached(lookup.counts, self._keys(REGISTRATION, registrations.limits(address))):
+            raise TooMany(registrations.reason(), ReasonCode.TOO_MANY_REGISTRATIONS)
         return "new"
 
     async def _look_up(self, log_in: LogIn, address: str | None) -> Lookup:
         name = log_in.username
         windows: dict[str, float] = {}
         if address is not None:
-            failures = self._failed_logins
-            for limits, window in (
-                (failures.limits(name, address, is_known=False), failures.window),
-                (self._registrations.limits(address), self._registrations.window),
+            failures, registrations = self._attempts.failed_logins, self._attempts.registrations
+            for kind, limits, window in (
+                (FAILURE, failures.limits(name, address, is_known=False), failures.window),
+                (REGISTRATION, registrations.limits(address), registrations.window),
             ):
-                windows |= {self._digests.of(*key): window for key in limits}
+                windows |= dict.fromkeys(self._keys(kind, limits), window)
         return await self._asked(
             self._engine.look_up(
                 name,
@@ -197,18 +200,22 @@ class SharedAccounts(AccountService):
     def _check_failures(self, lookup: Lookup, name: str, address: str | None) -> None:
         if address is None:
             return
-        failures = self._failed_logins
+        failures = self._attempts.failed_logins
         is_known = self._place(name, address) in lookup.places
         if is_known:
             # This node counts too, and must not take whoever is known elsewhere for a stranger.
             failures.record_success(name, address)
         limits = failures.limits(name, address, is_known=is_known)
         here = failures.refuse(name, address, trio.current_time())
-        if here is not None or self._is_reached(lookup, limits):
+        if here is not None or _is_reached(lookup.counts, self._keys(FAILURE, limits)):
             raise TooMany(failures.reason(), ReasonCode.TOO_MANY_ATTEMPTS)
 
-    def _is_reached(self, lookup: Lookup, limits: dict[tuple[str, ...], int]) -> bool:
-        return any(lookup.counts[self._digests.of(*key)] >= most for key, most in limits.items())
+    def _keys(self, kind: str, limits: dict[tuple[str, ...], int]) -> dict[str, int]:
+        """Return the keys in the engine for what is counted, each with how many there may be.
+
+        What is of two kinds is counted apart, though it may be for the same address.
+        """
+        return {self._digests.of(kind, *key): most for key, most in limits.items()}
 
     def _refusal(self, log_in: LogIn, found: Registration, other: str) -> AccountRefusal | None:
         name = log_in.username
@@ -239,7 +246,7 @@ class SharedAccounts(AccountService):
     ) -> UserRecord:
         """See `AccountService.register`."""
         user = UserRecord(log_in.username, "", record)
-        counted = [self._digests.of(*key) for key in self._registrations.limits(address)]
+        counted = [*self._keys(REGISTRATION, self._attempts.registrations.limits(address))]
         found = await self._settled(
             lambda operation: self._engine.register_user(
                 user,
@@ -293,7 +300,7 @@ class SharedAccounts(AccountService):
         )
         if isinstance(result, NotAdmitted):
             raise changed(username, result.user)
-        self._failed_logins.record_success(username, address)
+        self._attempts.failed_logins.record_success(username, address)
         epoch = 0 if result.entered is None else result.entered.epoch
         return Seat(record is not None, epoch)
 
@@ -324,12 +331,41 @@ class SharedAccounts(AccountService):
         if address is None:
             await trio.lowlevel.checkpoint()
             return
-        limits = self._failed_logins.current_limits(username, address)
-        self._failed_logins.record(username, address, trio.current_time())
+        failures = self._attempts.failed_logins
+        limits = failures.current_limits(username, address)
+        failures.record(username, address, trio.current_time())
+        await self._count(self._keys(FAILURE, limits))
+
+    async def check_guess(self, username: str, address: str | None, password: str) -> str | None:
+        """See `AccountService.check_guess`; where the engine is away, this node's count."""
+        guesses = self._attempts.wrong_guesses
+        refusal = guesses.refuse(username, address, trio.current_time())
+        keys = self._keys(GUESS, guesses.limits(username, address))
+        # Most games have none, and who gives none guesses nothing.
+        if refusal is not None or not password or not keys:
+            await trio.lowlevel.checkpoint()
+            return refusal
         try:
-            await self._engine.note_failures([self._digests.of(*key) for key in limits])
+            counts = await self._engine.count_failures(list(keys), guesses.window)
         except EngineError as error:
-            logger.warning("A failed log-in counts at this node only: %s", one_line(error))
+            logger.warning("Wrong passwords of games are not known: %s", one_line(error))
+            return None
+        return guesses.reason() if _is_reached(counts, keys) else None
+
+    async def note_wrong_guess(self, username: str, address: str | None) -> None:
+        """See `AccountService.note_wrong_guess`; where the engine is away, it counts here."""
+        guesses = self._attempts.wrong_guesses
+        guesses.record(username, address, trio.current_time())
+        await self._count(self._keys(GUESS, guesses.limits(username, address)))
+
+    async def _count(self, keys: Collection[str]) -> None:
+        if not keys:
+            await trio.lowlevel.checkpoint()
+            return
+        try:
+            await self._engine.note_failures(keys)
+        except EngineError as error:
+            logger.warning("Somebody's failure counts at this node only: %s", one_line(error))
 
     async def upgrade(self, user: UserRecord, record: str) -> None:
         """See `AccountService.upgrade`."""
@@ -425,6 +461,10 @@ class SharedAccounts(AccountService):
 
     def _place(self, username: str, address: str) -> str:
         return self._digests.of("place", sources(address)[1], username)
+
+
+def _is_reached(counts: Mapping[str, int], keys: Mapping[str, int]) -> bool:
+    return any(counts[key] >= most for key, most in keys.items())
 
 
 @contextlib.contextmanager
