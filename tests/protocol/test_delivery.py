@@ -160,7 +160,7 @@ def test_nothing_but_pushes_is_dropped() -> None:
     delivery = limited(10)
     asked(delivery, 2)
     delivery.push(push(0))
-    delivery.respond(1, Response("yes"))
+    assert delivery.respond(1, Response("yes"))
     delivery.add(question())
     delivery.push(wire.encode_push(Push(PLAYERS, {"players": {"bob": True}, "all": True})))
     for number in range(1, 101):
@@ -301,9 +301,9 @@ def test_an_answer_that_cannot_travel_leaves_the_request_open() -> None:
 def test_quiet_requests_are_acknowledged_in_order_and_only_once() -> None:
     delivery = ServerDelivery()
     asked(delivery, 3, quiet=True)
-    delivery.respond(2, Response("ignored"))
+    assert not delivery.respond(2, Response("ignored"))
     assert delivery.take(LARGE, joining=True) == []
-    delivery.respond(1, Response("ignored"))
+    assert not delivery.respond(1, Response("ignored"))
     assert delivery.take(LARGE, joining=True) == [wire.encode(wire.Acknowledgement(2))]
     assert delivery.take(LARGE, joining=True) == []
 
@@ -312,9 +312,9 @@ def test_half_a_window_of_done_quiet_requests_is_made_known_by_itself() -> None:
     delivery = ServerDelivery()
     asked(delivery, WINDOW, quiet=True)
     for id in range(1, WINDOW // 2):
-        delivery.respond(id, Response("ignored"))
+        assert not delivery.respond(id, Response("ignored"))
         assert delivery.take(LARGE) == []
-    delivery.respond(WINDOW // 2, Response("ignored"))
+    assert delivery.respond(WINDOW // 2, Response("ignored"))
     assert delivery.take(LARGE) == [wire.encode(wire.Acknowledgement(WINDOW // 2))]
 
 

@@ -331,6 +331,23 @@ async def test_what_all_turns_of_a_round_say_is_written_once(
         assert sorted(flushed) == ["ann", "bob"]
 
 
+async def test_nothing_is_written_for_packets_that_nobody_wants_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flushed: list[str] = []
+    monkeypatch.setattr(Listener, "flush", lambda self: flushed.append(self.username))
+    async with in_room(Echo, monkeypatch) as played:
+        flushed.clear()
+        for message in ("steer", "steer again"):
+            quiet = played.turn(played.ann, message)
+            quiet.quiet = True
+            played.room.take_now(quiet, played.round)
+        played.take(played.bob, "ask")
+        played.round.flush()
+        assert played.ann.heard == ["steer", "steer again"]
+        assert flushed == ["bob"]
+
+
 @pytest.mark.parametrize("is_busy", [False, True])
 async def test_a_round_waits_no_longer_than_all_of_its_games_let_it(
     is_busy: bool, monkeypatch: pytest.MonkeyPatch

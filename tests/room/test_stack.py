@@ -148,8 +148,9 @@ class Listener:
     takes_player_lists: bool = True
     heard: list[str] = attrs.field(factory=list)
 
-    def answer(self, turn: PacketTurn, response: Response, /) -> None:
+    def answer(self, turn: PacketTurn, response: Response, /) -> bool:
         self.heard.append(response.message)
+        return not turn.quiet
 
     def waits_for(self, turn: PacketTurn, /) -> bool:
         return True

@@ -968,3 +968,25 @@ async def test_verbose_logging_shows_packets_but_no_secrets(
     assert "over here" in caplog.text
     for secret in ("hunter2", "swordfish", code):
         assert secret not in caplog.text
+
+
+async def test_verbose_logging_names_no_answers_that_nobody_gets(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Takes(Game):
+        def handle_game_packet(self, packet: Packet, /) -> Response:
+            return Response(packet.message, status=2 if packet.message == "refused" else 0)
+
+    caplog.set_level(logging.DEBUG)
+    async with (
+        hosting(Takes, verbose_logging=True, port=0) as server,
+        socket_client(server, "ann") as ann,
+    ):
+        await ann.create_game("table 1")
+        caplog.clear()
+        ann.send(Packet("taken"))
+        ann.send(Packet("refused"))
+        await ann.request(Packet("answered"))
+    heard = [line for line in caplog.messages if line.startswith("to ann")]
+    assert ["refused" in heard[0], "answered" in heard[1]] == [True, True]
+    assert len(heard) == 2

@@ -126,12 +126,15 @@ class ServerProtocol(Endpoint):
         """
         self._tell(MessageKind.REFUSAL, Response(reason, status=Status.BAD, disconnecting=True))
 
-    def respond(self, id: int, response: Response) -> None:
+    def respond(self, id: int, response: Response) -> bool:
         """Answer a request.
 
         Args:
             id: The request's id. Requests are answered in the order of their ids.
             response: The answer. One that says `disconnecting` ends the conversation.
+
+        Returns:
+            True: there is always something to send.
 
         Raises:
             RuntimeError: Another request has to be answered first, or there is no such request.
@@ -145,6 +148,7 @@ class ServerProtocol(Endpoint):
             )
         self._tell(MessageKind.LAST_ANSWER if response.disconnecting else ANSWER, response)
         self._answered = id
+        return True
 
     def _tell(self, kind: MessageKind, response: Response) -> None:
         if self._state is not CLOSED:

@@ -259,10 +259,14 @@ class ServerDelivery:
         if quiet:
             self._quiet[id] = False
 
-    def respond(self, id: int, response: Response) -> None:
+    def respond(self, id: int, response: Response) -> bool:
         """Queue the response to a request.
 
-        A quiet request gets none: the client only learns that it was carried out.
+        A quiet request gets none: the client only learns that it was carried out, after many of
+        them, or with the next frame.
+
+        Returns:
+            Whether there is something to send now.
 
         Raises:
             CodecError: The response cannot travel, or it is too long; the request still waits for
@@ -278,11 +282,18 @@ class ServerDelivery:
                     f"{len(envelope):,}"
                 )
             self._append(envelope, id)
-            return
-        quiet[id] = True
-        while quiet and quiet[first := next(iter(quiet))]:
-            del quiet[first]
-            self._settled.append(first)
+            return True
+        settled = self._settled
+        if len(quiet) == 1:
+            # As below, without a loop: nearly always the one before was carried out.
+            quiet.clear()
+            settled.append(id)
+        else:
+            quiet[id] = True
+            while quiet and quiet[first := next(iter(quiet))]:
+                del quiet[first]
+                settled.append(first)
+        return len(settled) >= ACKNOWLEDGE_AFTER
 
     def change_game(self, game: GameEnvelope) -> None:
         """Tell the client that the user is in another game now, or in none.

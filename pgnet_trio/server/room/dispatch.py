@@ -38,6 +38,8 @@ MAX_UNHEARD = 20
 """Messages of a game whose unheard refusals are logged: players choose the messages, and a log must
 not grow by what players do."""
 
+_UNHEARD = Response("")
+
 
 class Dispatch:
     """Gets a game's answers to packets.
@@ -89,7 +91,8 @@ class Dispatch:
         except Reject as reject:
             return rejected(reject)
         if result is None:
-            return Response("")
+            # Nobody hears this one, so it need not be made anew each time.
+            return _UNHEARD if turn.quiet else Response("")
         if not isinstance(result, Response) and inspect.isawaitable(result):
             return self._wait_for_handler(turn, handler, result)
         return self._to_response(handler, result)

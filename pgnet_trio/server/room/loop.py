@@ -243,20 +243,24 @@ class Loop:
 
     def _answer(self, turn: PacketTurn, response: Response) -> None:
         """Make known what a packet has changed, and answer it."""
-        publisher = self._publisher
+        publisher, quiet = self._publisher, turn.quiet
         # A status that is not 0 is no `Status.OK`.
-        if turn.quiet and response.status:
+        if quiet and response.status:
             self._dispatch.note_unheard(turn, response)
         if response.disconnecting:
             response = self._kick_sender(turn, response)
+        # As `publish`, which does nothing else for a state that is shown later anyway.
         if (
-            publisher.pushes or publisher.views is not None or self._instance.has_info
+            publisher.pushes
+            or not (publisher.views is None or (quiet and publisher.state_is_delayed))
+            or self._instance.has_info
         ) and self._queue.end_reason is None:
-            self._runner.publish(delayable=turn.quiet)
+            self._runner.publish(delayable=quiet)
         # After the state: whoever has the answer has seen what the packet changed.
         self._unanswered = None
-        turn.player.answer(turn, response)
-        publisher.touched[turn.player] = None
+        player = turn.player
+        if player.answer(turn, response):
+            publisher.touched[player] = None
 
     def _flush_after_round(self) -> None:
         publisher = self._publisher

@@ -83,8 +83,11 @@ class Sender(Protocol):
     def takes_player_lists(self) -> bool:
         """Whether the client takes the players as a list, and not as a map."""
 
-    def respond(self, request_id: int, response: Response, /) -> None:
+    def respond(self, request_id: int, response: Response, /) -> bool:
         """Answer a request.
+
+        Returns:
+            Whether there is something to write now.
 
         Raises:
             CodecError: The answer cannot travel.
@@ -131,8 +134,8 @@ class Player(Protocol):
     def takes_player_lists(self) -> bool:
         """Whether the user's client takes the players as a list, and not as a map."""
 
-    def answer(self, turn: PacketTurn, response: Response, /) -> None:
-        """Answer one of the player's requests."""
+    def answer(self, turn: PacketTurn, response: Response, /) -> bool:
+        """Answer one of the player's requests; return whether `flush` has something to write."""
 
     def waits_for(self, turn: PacketTurn, /) -> bool:
         """Return whether the player's client has sent this: another one may have come since."""

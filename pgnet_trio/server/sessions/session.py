@@ -357,8 +357,11 @@ class Session:
 
     # What rooms do; see `pgnet_trio.server.room.player.Player`.
 
-    def answer(self, turn: PacketTurn, response: Response) -> None:
-        """Answer a request; `flush` writes the answer."""
+    def answer(self, turn: PacketTurn, response: Response) -> bool:
+        """Answer a request; return whether `flush` has something to write.
+
+        That an unanswered request was carried out is told with the next frame, or after many.
+        """
         self._unanswered -= 1
         if turn.size:
             self._unanswered_bytes -= turn.size
@@ -367,25 +370,27 @@ class Session:
         sender = turn.sender
         # As `waits_for`, without a call for each answer.
         if self.end_reason is not None or sender is not self.client.sender:
-            return
+            return False
         if sender.answers_in_order:
             response.game = self.game
-        if self._settings.verbose_logging:
+        # Where nobody waits for an answer, only a refusal is worth a line.
+        if self._settings.verbose_logging and (response.status or not turn.quiet):
             # What the server answers itself may hold invite codes.
             own = turn.packet.message in OWN_REQUESTS
             shown = f"status {int(response.status)}" if own else response.debug_repr
             logger.info("to %s: %s", self.username, one_line(shown, MAX_VERBOSE))
         try:
             try:
-                sender.respond(turn.request_id, response)
+                return sender.respond(turn.request_id, response)
             except CodecError as error:
                 logger.error("An answer to %s cannot travel: %s", self.username, one_line(error))
-                sender.respond(
+                return sender.respond(
                     turn.request_id,
                     _cannot_travel(error, response.game),
                 )
         except DeliveryOverflow as error:
             self._end_slow_reader(error)
+            return False
 
     def enter_game(self, name: str, heartbeat_rate: float, time: float) -> None:
         """Tell the user that they are in a game."""
