@@ -29,6 +29,9 @@ ORDERLY_END = 20.0
 SECOND_SIGNAL = 3.0
 """Seconds for the end after a second signal."""
 
+SHORT_WAY = "PGNET_SHORT_WAY"
+"""Says whether servers read in rounds; see `pgnet_trio.transport.rounds.are_on`."""
+
 KEPT_OF_LOG = 64 * 1024
 
 _ANNOUNCEMENT = re.compile(rb"Listening on localhost, port (\d+);")
@@ -54,7 +57,12 @@ class Place:
 
     def environment(self, changes: Mapping[str, str]) -> dict[str, str]:
         """The environment of a program."""
-        names = {name: value for name, value in os.environ.items() if not name.startswith("PGNET_")}
+        names = {
+            name: value
+            for name, value in os.environ.items()
+            # Options of the command line, but for one that is none, and is meant for tests.
+            if not name.startswith("PGNET_") or name == SHORT_WAY
+        }
         path = os.pathsep.join([str(self.folder / "package"), str(TREE)])
         # What the command line keeps for a user goes with the folder.
         return {**names, "PYTHONPATH": path, "XDG_DATA_HOME": str(self.folder), **changes}

@@ -113,6 +113,16 @@ def test_all_kinds_of_games_floods_and_cases_have_their_place() -> None:
     assert len({name.partition(" ")[0] for name in KINDS}) >= 15
 
 
+def test_servers_read_in_rounds_or_not_as_this_process_is_told(
+    where: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGNET_SHORT_WAY", "0")
+    monkeypatch.setenv("PGNET_PORT", "1")
+    environment = where.environment({})
+    assert environment["PGNET_SHORT_WAY"] == "0"
+    assert "PGNET_PORT" not in environment
+
+
 def test_each_client_comes_from_an_address_of_its_own_on_loopback() -> None:
     addresses = {address(number) for number in range(5_000)}
     assert len(addresses) == 5_000
