@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgnet_trio.game.checks import tells_why
 from pgnet_trio.game.declared import Declared, declared_by
 from pgnet_trio.game.game import Game
 from pgnet_trio.game.room import (
@@ -23,4 +24,5 @@ __all__ = [
     "RoomBackend",
     "current_room",
     "declared_by",
+    "tells_why",
 ]

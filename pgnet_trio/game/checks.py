@@ -18,7 +18,7 @@ from pgnet_trio.game.asking import NO_DEFAULT, NoDefault
 from pgnet_trio.game.declared import declared_by
 from pgnet_trio.typed import handles_model, return_annotation
 
-__all__ = ["MIN_REQUEST_SIZE", "check_class"]
+__all__ = ["MIN_REQUEST_SIZE", "check_class", "tells_why"]
 
 MIN_REQUEST_SIZE = 1024
 """The lowest `Game.max_request_size`: shorter requests are not measured that exactly."""
@@ -29,7 +29,7 @@ MOST_INPUT_DELAY = 0.005
 # The methods that the server calls, and with how many arguments.
 _HOOKS = {
     "user_joined": (1,),
-    "user_left": (1,),
+    "user_left": (1, 2),
     "player_dropped": (1,),
     "player_resumed": (1,),
     "handle_packet": (1,),
@@ -63,6 +63,7 @@ _NEARLY_HOOKS = {
         ("resume[sd]?|reconnect(?:s|ed)?", "player_resumed"),
     )
 }
+_ARGUMENTS = ("(self)", "(self, player)", "(self, player, reason)")
 _PLAIN_FUNCTIONS = ("view", "get_save_string", "get_lobby_info")
 
 
@@ -167,13 +168,29 @@ def _check_hook(cls: type, name: str, value: Any, counts: tuple[int, ...]) -> No
     signature = inspect.signature(function)
     first = 0 if isinstance(value, staticmethod) else 1
     if not any(_takes(signature, first + count) for count in counts):
-        takes = " or ".join("(self)" if count == 0 else "(self, player)" for count in counts)
+        takes = " or ".join(_ARGUMENTS[count] for count in counts)
         if name.startswith("handle_"):
             takes = "(self, packet)"
         raise TypeError(
             f"{cls.__name__}.{name} has to take {takes}, as the server calls it; it takes "
             f"{signature}. Use another name for anything else."
         )
+
+
+def tells_why(function: Any) -> bool:
+    """Return whether a game's ``user_left`` is to be told why.
+
+    A second argument with a default and another name is the author's own.
+
+    Args:
+        function: The method of an object.
+    """
+    named = list(inspect.signature(function).parameters.values())[1:2]
+    return any(
+        each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+        and (each.name == "reason" or each.default is each.empty)
+        for each in named
+    )
 
 
 def _takes(signature: inspect.Signature, count: int) -> bool:

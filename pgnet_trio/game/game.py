@@ -136,11 +136,20 @@ class Game:
         """
         return None
 
-    def user_left(self, username: str, /) -> Any:
+    # Any arguments, so that type checkers take an override with one argument and with two.
+    def user_left(self, *args: Any, **kwargs: Any) -> Any:
         """Called when a user has left, or their session has ended. May be async.
 
-        Args:
-            username: Who left.
+        Override it as ``def user_left(self, username)``, or as
+        ``def user_left(self, username, reason)`` to be told why:
+
+        - ``"left"``: they wanted to leave.
+        - ``"kicked"``: the game, or whoever runs the server, has put them out.
+        - ``"grace_over"``: they did not come back in time after their connection had dropped, or
+          their client had to be disconnected.
+        - ``"banned"``: they may not come back.
+
+        There may be more reasons in a later version.
         """
         return None
 

@@ -10,8 +10,12 @@ from pgnet_trio.reason_codes import ReasonCode
 
 __all__ = [
     "ANSWER_FAILED",
+    "BANNED",
     "CLOSED",
     "GONE",
+    "GRACE_OVER",
+    "KICKED",
+    "LEFT",
     "MOVED_ON",
     "RESTARTING",
     "SHUTTING_DOWN",
@@ -22,6 +26,7 @@ __all__ = [
     "SaveRefused",
     "crash_texts",
     "crashed",
+    "departure",
     "not_made",
     "not_taken",
     "refused",
@@ -32,10 +37,30 @@ __all__ = [
 CLOSED = "closed"
 RESTARTING = "restarting"
 
+# Those of why a user is in the game no more, where it is not the game's end.
+LEFT = "left"
+KICKED = "kicked"
+GRACE_OVER = "grace_over"
+BANNED = "banned"
+
+_DEPARTURES = {
+    "": LEFT,
+    ReasonCode.TAKEN_OVER: LEFT,
+    ReasonCode.USER_DELETED: BANNED,
+    # Codes of servers that have such requests.
+    "kicked": KICKED,
+    "banned": BANNED,
+}
+
 GONE = "The game is over."
 MOVED_ON = "The game goes on at another server."
 SHUTTING_DOWN = "The server is shutting down."
 ANSWER_FAILED = "The game could not take this answer: its check raised an error."
+
+
+def departure(code: str) -> str:
+    """Return the word by which a game is told of a user whose session has ended with a code."""
+    return _DEPARTURES.get(code, GRACE_OVER)
 
 
 def crashed(name: str) -> str:

@@ -12,7 +12,7 @@ import trio
 
 from pgnet_trio.codec import decode_json, encode_json, plain
 from pgnet_trio.errors import Reject
-from pgnet_trio.game import Declared, Game, NoDefault, current_room, declared_by
+from pgnet_trio.game import Declared, Game, NoDefault, current_room, declared_by, tells_why
 from pgnet_trio.protocol.v2.envelopes import encode_push
 from pgnet_trio.server.room.members import Members
 from pgnet_trio.server.room.publisher import check_size
@@ -155,7 +155,8 @@ class _DetachedRoom:
         """Let a player leave, now."""
         if player in self._players:
             self._players.remove(player)
-            _finish(self.game.user_left(player), "user_left")
+            why = ("kicked",) if tells_why(self.game.user_left) else ()
+            _finish(self.game.user_left(player, *why), "user_left")
 
     def end(self, reason: str = "") -> None:
         """Do nothing: there is nobody who would return to a lobby."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
 from pgnet_trio.author_classes import names_used
 from pgnet_trio.codec import encode_json
-from pgnet_trio.game import Declared, Game, RoomBackend, current_room, declared_by
+from pgnet_trio.game import Declared, Game, RoomBackend, current_room, declared_by, tells_why
 from pgnet_trio.messages import DEFAULT_HEARTBEAT_RATE, Response
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.refusals import refused
@@ -62,6 +62,7 @@ class GameInstance:
         has_script: Whether it has a ``run``.
         has_ticks: Whether it wants to be updated.
         needs_pushes: Whether players with protocol 1 cannot play it.
+        tells_why: Whether its ``user_left`` is told why.
         max_request_size: The longest packet in bytes that it takes; infinite for any.
         input_delay: Seconds that its players' unanswered messages may wait to be read.
     """
@@ -76,6 +77,7 @@ class GameInstance:
     has_script: bool
     has_ticks: bool
     needs_pushes: bool
+    tells_why: bool
     max_request_size: float
     input_delay: float = 0.0
 
@@ -116,6 +118,7 @@ class GameInstance:
         self.has_view = game_class.view is not Game.view
         self.has_script = game_class.run is not Game.run
         self.needs_pushes = not self.has_heartbeat and (self.has_view or _uses_pushes(game_class))
+        self.tells_why = tells_why(self.game.user_left)
         self.max_request_size = _max_request_size(game_class)
         self.input_delay = _input_delay(game_class)
 
@@ -165,6 +168,12 @@ class GameInstance:
                 f"most {MAX_INFO_SIZE:,}. Say less."
             )
         return info
+
+    def user_left(self, username: str, reason: str) -> Any:
+        """Call the game's ``user_left``, and return what it returned."""
+        if self.tells_why:
+            return self.game.user_left(username, reason)
+        return self.game.user_left(username)
 
     def check_class(self, name: str) -> None:
         """Check that a game that goes on here is of the class that it was of.

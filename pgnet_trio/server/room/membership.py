@@ -10,7 +10,7 @@ import trio
 from pgnet_trio.errors import Reject
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.refusals import JoinRefused, RoomClosed
+from pgnet_trio.server.refusals import KICKED, LEFT, JoinRefused, RoomClosed
 from pgnet_trio.server.room.bots import is_bot_name
 from pgnet_trio.server.room.members import Member
 from pgnet_trio.server.room.queue import do_nothing
@@ -59,8 +59,8 @@ class Membership:
         self._members = members
         self._presence = presence
         self._owner = owner
-        # Players that were kicked, of whom the game has not heard yet.
-        self._kicked: set[str] = set()
+        # Players that were kicked, of whom the game has not heard yet, and the word for why.
+        self._kicked: dict[str, str] = {}
         self._joined = trio.lowlevel.ParkingLot()
         self._said_unwatchable = False
 
@@ -116,7 +116,7 @@ class Membership:
     def leave(
         self,
         username: str,
-        reason: str = "left",
+        reason: str = LEFT,
         message: str = "",
         *,
         player: Player | None = None,
@@ -126,7 +126,7 @@ class Membership:
 
         Args:
             username: The user.
-            reason: A word for programs: left, kicked.
+            reason: A word for programs: left, kicked, grace_over, banned.
             message: Why, for people.
             player: The session that left, if another one of the same user may have come since.
             awaited: Whether the caller waits in order to answer the user, and then writes all that
@@ -142,10 +142,9 @@ class Membership:
                 call.may_be_last = False
                 return
             member = self._take_out(username, reason, message, awaited=awaited)
-            played = username in self._kicked if member is None else not member.is_spectator
-            self._kicked.discard(username)
-            if played:
-                await self._runner.hook(self._instance.game.user_left(username))
+            kicked = self._kicked.pop(username, None)
+            if kicked is not None or (member is not None and not member.is_spectator):
+                await self._runner.hook(self._instance.user_left(username, kicked or reason))
 
         call = self._queue.post(left, may_be_last=True)
         return call.done
@@ -195,11 +194,11 @@ class Membership:
 
     def kick(self, username: str, reason: str) -> None:
         """Take a member out of the game now; the game hears of it in a turn of its own."""
-        member = self._take_out(username, "kicked", reason)
+        member = self._take_out(username, KICKED, reason)
         if member is not None:
             member.kicked = True
             if not member.is_spectator:
-                self._kicked.add(username)
+                self._kicked[username] = KICKED
             self._owner.user_left(username)
             self.leave(username)
 

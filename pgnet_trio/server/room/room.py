@@ -10,7 +10,7 @@ import trio
 
 from pgnet_trio.errors import Reject, bare
 from pgnet_trio.messages import cause_of
-from pgnet_trio.server.refusals import CLOSED, GONE, SHUTTING_DOWN, crashed
+from pgnet_trio.server.refusals import CLOSED, GONE, LEFT, SHUTTING_DOWN, crashed
 from pgnet_trio.server.room.backend import ServerRoom
 from pgnet_trio.server.room.bots import Bots
 from pgnet_trio.server.room.dispatch import Dispatch
@@ -226,7 +226,7 @@ class RoomTask:
     def leave(
         self,
         username: str,
-        reason: str = "left",
+        reason: str = LEFT,
         message: str = "",
         *,
         player: Player | None = None,

@@ -31,8 +31,8 @@ class SessionRoom(Protocol):
     def handle_answer(self, turn: PacketTurn, question_id: int, /) -> None:
         """Take the answer to a question."""
 
-    def leave(self, username: str, /, *, player: Player | None = None) -> object:
-        """Tell the game that a user has left."""
+    def leave(self, username: str, reason: str, /, *, player: Player | None = None) -> object:
+        """Tell the game that a user has left, and why, in a word for programs."""
 
     def drop(self, username: str, /) -> None:
         """Tell the game that a player's connection dropped."""

@@ -21,7 +21,14 @@ from pgnet_trio.protocol.v2.features import ANNOUNCEMENTS
 from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, ServerDelivery, Snapshot
 from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.refusals import CLOSED, RESTARTING, refused
+from pgnet_trio.server.refusals import (
+    CLOSED,
+    GRACE_OVER,
+    LEFT,
+    RESTARTING,
+    departure,
+    refused,
+)
 from pgnet_trio.server.room.player import PacketTurn
 from pgnet_trio.server.sessions.absence import Absence
 from pgnet_trio.server.sessions.announcements import MOST_REMEMBERED
@@ -113,6 +120,7 @@ class Session:
         username: Who it is.
         client: The program that the user has logged in with last.
         end_reason: Why the session ended; None while it lasts.
+        departure: The word by which the user's game is told why they are gone.
         has_moved: Whether it has ended here because it goes on at another server.
         is_open: Whether it begins with what comes: it is neither over nor packed up.
         budget: What the user may cost the server.
@@ -137,6 +145,7 @@ class Session:
         self.username = username
         self.client = client
         self.end_reason: str | None = None
+        self.departure = LEFT
         self.has_moved = False
         self.is_open = True
         self.budget = Budget(requests_per_second)
@@ -281,6 +290,7 @@ class Session:
             return
         self._go_offline()
         if for_good or self.client.grace <= 0:
+            self.departure = LEFT if for_good else GRACE_OVER
             self.end(reason)
             return
         self._wait_for_user(self.client.grace)
@@ -481,7 +491,7 @@ class Session:
             if self.end_reason is not None:
                 entry = self._games.leave(self.username)
                 if entry is not None:
-                    entry.room.leave(self.username, player=self)
+                    entry.room.leave(self.username, self.departure, player=self)
 
     def end(self, reason: str, code: str = "", *, restarting: bool = False) -> None:
         """End the session: nothing more is carried out or answered. Idempotent; never waits.
@@ -497,6 +507,8 @@ class Session:
         if self.end_reason is not None:
             return
         self.end_reason, self.is_open = reason, False
+        if code:
+            self.departure = departure(code)
         self._stop_waiting()
         self._wake_waiting()
         self._settle()
@@ -674,6 +686,7 @@ class Session:
 
     def _end_away(self) -> None:
         """End the session, because nobody has come back in time."""
+        self.departure = GRACE_OVER
         self.end(NOT_RESUMED)
 
     def _queue(self, turn: PacketTurn) -> None:
