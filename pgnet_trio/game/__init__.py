@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from pgnet_trio.game.asking import NO_DEFAULT, NoDefault
+from pgnet_trio.game.backend import BotPlayer, RoomBackend, current_room
 from pgnet_trio.game.checks import tells_why
 from pgnet_trio.game.declared import Declared, declared_by
 from pgnet_trio.game.game import Game
-from pgnet_trio.game.room import (
-    NO_DEFAULT,
-    BotPlayer,
-    NoDefault,
-    Room,
-    RoomBackend,
-    current_room,
-)
+from pgnet_trio.game.ready import Readiness
+from pgnet_trio.game.ready_state import Ready, ReadyCheck, ReadyState
+from pgnet_trio.game.room import Room
+from pgnet_trio.game.seat_plan import Seat, SeatPlan, seats_of
+from pgnet_trio.game.seats import Seats
 
 __all__ = [
     "NO_DEFAULT",
@@ -20,9 +19,17 @@ __all__ = [
     "Declared",
     "Game",
     "NoDefault",
+    "Readiness",
+    "Ready",
+    "ReadyCheck",
+    "ReadyState",
     "Room",
     "RoomBackend",
+    "Seat",
+    "SeatPlan",
+    "Seats",
     "current_room",
     "declared_by",
+    "seats_of",
     "tells_why",
 ]

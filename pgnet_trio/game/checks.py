@@ -52,6 +52,7 @@ _SETTINGS = (
     "spectators",
     "pushes",
     "asks",
+    "seats",
     "on_crash",
 )
 _NEARLY_HOOKS = {

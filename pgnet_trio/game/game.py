@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pgnet_trio.game.backend import current_room
 from pgnet_trio.game.checks import check_class
-from pgnet_trio.game.room import Room, current_room
+from pgnet_trio.game.room import Room
+from pgnet_trio.game.seat_plan import seats_of
 from pgnet_trio.messages import Packet, Request, Response, Status, note_code
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.typed import Handler, collect_handlers
@@ -54,6 +56,8 @@ class Game:
         asks: What games of this class ask, as in ``asks = {Choose: Throw}``: each question's model,
             and that of its answer. Another question raises TypeError. Without such a dict the class
             does not say.
+        seats: How many seats ``room.seats`` has, or their names, as in ``seats = ("north",
+            "south")``. Without either there are as many as `max_players`, or any number.
         on_crash: What the server does when the game raises: ``"close"`` it, or ``"restart"`` it
             from its last save, with the same players.
     """
@@ -67,6 +71,7 @@ class Game:
     # An author's attribute of such a name may be anything.
     pushes: Any = ()
     asks: Any = MappingProxyType({})
+    seats: Any = None
     on_crash: Literal["close", "restart"] = "close"
 
     _handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType({})
@@ -90,7 +95,11 @@ class Game:
     def __new__(cls, *args: Any, **kwargs: Any) -> Game:
         """Set the game's room before its own ``__init__`` runs."""
         game = super().__new__(cls)
-        game._room = Room(current_room.get())
+        backend = current_room.get()
+        if backend is not None:
+            # Before ``__init__``, which may go through the seats.
+            backend.declare_seats(seats_of(cls))
+        game._room = Room(backend)
         return game
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -1,11 +1,9 @@
-"""What a game sees of the server around it, `Room`, and what the server puts behind it."""
+"""What a game sees of the server around it: `Room`."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from pgnet_trio.errors import PlayerLeft
 from pgnet_trio.game.asking import (
@@ -16,124 +14,20 @@ from pgnet_trio.game.asking import (
     check_player,
     check_players,
 )
+from pgnet_trio.game.ready import Readiness
+from pgnet_trio.game.seats import Seats
 
 if TYPE_CHECKING:
+    import random
+
     import trio
 
-    from pgnet_trio.transport import Transport
+    from pgnet_trio.game.backend import BotPlayer, Nursery, RoomBackend
 
-__all__ = [
-    "NO_DEFAULT",
-    "BotPlayer",
-    "NoDefault",
-    "Room",
-    "RoomBackend",
-    "current_room",
-]
+__all__ = ["Room"]
 
 AnswerT = TypeVar("AnswerT")
 ModelT = TypeVar("ModelT")
-
-
-class Nursery(Protocol):
-    """What a game may use of its nursery: a part of `trio.Nursery`."""
-
-    cancel_scope: trio.CancelScope
-
-    def start_soon(self, async_fn: Callable[..., Awaitable[Any]], /, *args: Any) -> None:
-        """Start a task."""
-
-    async def start(self, async_fn: Callable[..., Awaitable[Any]], /, *args: Any) -> Any:
-        """Start a task, and wait until it says that it has started."""
-
-
-class BotPlayer(Protocol):
-    """What a room needs of a bot; `pgnet_trio.Bot` is one."""
-
-    @property
-    def username(self) -> str:
-        """The bot's name as a player."""
-
-    async def take_seat(self, transport: Transport, /) -> None:
-        """Play over a transport to the game, until the bot is out of the game."""
-
-
-class RoomBackend(Protocol):
-    """What a `Room` passes its calls on to: the server's task that owns the game.
-
-    The methods are documented at `Room`.
-    """
-
-    name: str
-    options: Mapping[str, Any]
-    locked: bool
-    random: random.Random
-
-    @property
-    def players(self) -> list[str]:
-        """The players in the order of joining."""
-
-    @property
-    def nursery(self) -> Nursery:
-        """The nursery of the game's tasks."""
-
-    def time(self) -> float:
-        """The room's time in seconds."""
-
-    def push(
-        self,
-        message: object,
-        payload: dict[str, Any] | None,
-        to: str | Iterable[str] | None,
-        exclude: str | Iterable[str],
-    ) -> None:
-        """Send players something unasked."""
-
-    def kick(self, player: str, reason: str) -> None:
-        """Remove a player after the turn in progress."""
-
-    def end(self, reason: str) -> None:
-        """End the game after the turn in progress."""
-
-    def sync(self) -> None:
-        """Send what has changed of the state now."""
-
-    def saved(self, model: type[ModelT]) -> ModelT | None:
-        """Return the save string as a model."""
-
-    def refuse_in_turn(self, what: str) -> None:
-        """Raise RuntimeError in a turn: waiting for another turn there would never end.
-
-        Args:
-            what: The name of the method that was called.
-        """
-
-    def note_failed_call(self, error: Exception) -> None:
-        """Count a call that came to nothing at once: a game that does nothing else is ended."""
-
-    async def ask(
-        self,
-        player: str,
-        question: object,
-        answer: type[AnswerT],
-        timeout: float | None,
-        default: AnswerT | NoDefault,
-        check: Callable[[AnswerT], None] | None,
-    ) -> AnswerT:
-        """Ask a player something, and wait for the answer."""
-
-    async def wait_players(self, count: int) -> list[str]:
-        """Wait for players."""
-
-    async def save(self) -> None:
-        """Save this game now."""
-
-    def add_bot(self, bot: BotPlayer) -> None:
-        """Have a bot join."""
-
-
-current_room: ContextVar[RoomBackend | None] = ContextVar("current_room", default=None)
-"""The room that is making its game just now; `Game` takes it from here."""
 
 
 class Room:
@@ -176,6 +70,45 @@ class Room:
     @locked.setter
     def locked(self, locked: bool) -> None:
         self._attached.locked = locked
+
+    @property
+    def unlisted(self) -> bool:
+        """Whether the directory of games leaves this one out. May be assigned at any time.
+
+        Whoever has its name, or its code, can join.
+        """
+        return self._attached.unlisted
+
+    @unlisted.setter
+    def unlisted(self, unlisted: bool) -> None:
+        if type(unlisted) is not bool:
+            raise TypeError(f"room.unlisted: expected True or False, got {unlisted!r}")
+        self._attached.unlisted = unlisted
+
+    @property
+    def host(self) -> str | None:
+        """The player whose table it is: who created the game, at first. May be assigned.
+
+        When the host leaves, it is the player who is connected and has been in the game for
+        longest. After a restart of the server it is the same one as before, once they are back; who
+        has been here for longest stands in. None where nobody has joined yet, and nobody's program
+        has created the game. A bot is never host, and no spectator is.
+        """
+        return self._attached.host
+
+    @host.setter
+    def host(self, name: str) -> None:
+        self._attached.host = name
+
+    @property
+    def seats(self) -> Seats:
+        """The seats, each with who has it; see `Seats`."""
+        return Seats(self._attached)
+
+    @property
+    def ready(self) -> Readiness:
+        """The ready check; see `Readiness`."""
+        return Readiness(self._attached)
 
     @property
     def random(self) -> random.Random:
@@ -232,6 +165,21 @@ class Room:
             reason: What everybody is told.
         """
         self._attached.end(reason)
+
+    def rematch(self) -> None:
+        """Begin a new game after this turn, with the same people, under the same name.
+
+        The server makes a new object of the class, with the same options and without a save string,
+        and calls its ``user_joined`` for each player. Host and seats stay; `locked` and the ready
+        check begin anew, and so do bots, which the new object adds again. Tasks of this game are
+        cancelled, its questions withdrawn, and packets that wait are refused. Nobody is told that
+        they have left: they see the state of the new game in the place of the old one.
+
+        Raises:
+            RuntimeError: The game has not begun itself: this was called in ``__init__``, or while
+                it is told who is there at its beginning.
+        """
+        self._attached.rematch()
 
     def sync(self) -> None:
         """Send what has changed of the state now.

@@ -12,7 +12,17 @@ import trio
 
 from pgnet_trio.codec import decode_json, encode_json, plain
 from pgnet_trio.errors import Reject
-from pgnet_trio.game import Declared, Game, NoDefault, current_room, declared_by, tells_why
+from pgnet_trio.game import (
+    Declared,
+    Game,
+    NoDefault,
+    ReadyState,
+    Seat,
+    SeatPlan,
+    current_room,
+    declared_by,
+    tells_why,
+)
 from pgnet_trio.protocol.v2.envelopes import encode_push
 from pgnet_trio.server.room.members import Members
 from pgnet_trio.server.room.publisher import check_size
@@ -39,11 +49,12 @@ def detached(
     """Make a game without a server: to call its methods in a test, a thousand times a second.
 
     ``game = detached(Cards, players=["ann", "bob"], seed=1)`` makes the game and lets the players
-    join, as a server would. Its room has a name, options, players, seeded ``random`` and
-    ``locked``. ``room.time()`` is 0, or, where Trio runs, goes on from there. A push is checked,
-    and reaches nobody. ``room.kick`` takes effect at once, since there are no turns, and so does
-    the leaving that follows it. What needs a server raises RuntimeError: ``ask``, ``ask_all``,
-    ``wait_players``, ``nursery``, ``add_bot`` and ``save``. ``run`` and ``update`` are not called.
+    join, as a server would. Its room has a name, options, players, seeded ``random``, ``locked``,
+    a host and seats. ``room.time()`` is 0, or, where Trio runs, goes on from there. A push is
+    checked, and reaches nobody. ``room.kick`` takes effect at once, since there are no turns, and
+    so does the leaving that follows it. What needs a server raises RuntimeError: ``ask``,
+    ``ask_all``, ``wait_players``, ``seats.wait_player``, ``ready.check``, ``rematch``, ``nursery``,
+    ``add_bot`` and ``save``. ``run`` and ``update`` are not called.
 
     Args:
         game: The class of the game.
@@ -92,6 +103,9 @@ class _DetachedRoom:
         game: The game, once it is made.
         declared: What its class declares that it pushes.
         locked: Whether nobody more may join, which is nobody's concern here.
+        unlisted: Whether it is in no directory; the same.
+        seats: Who has which seat.
+        ready: Who is ready: nobody is ever asked.
         players: Who has joined.
     """
 
@@ -109,6 +123,11 @@ class _DetachedRoom:
         self.random = random
         self.locked = False
         self.declared: Declared = declared_by(Game)
+        self.unlisted = False
+        self.seats = SeatPlan()
+        self.ready = ReadyState()
+        self._has_seats = False
+        self._host: str | None = None
         self._players: list[str] = []
         self._save_string = save_string
         self._start = _now()
@@ -116,11 +135,43 @@ class _DetachedRoom:
     def join(self, player: str) -> None:
         """Let a player join; raises Reject where the game refuses them."""
         self._players.append(player)
+        self._host = self._host or player
         try:
             _finish(self.game.user_joined(player), "user_joined")
         except Reject:
-            self._players.remove(player)
+            self._remove(player)
             raise
+
+    def _remove(self, player: str) -> None:
+        self._players.remove(player)
+        self.seats.leave(player)
+        if self._host == player:
+            self._host = next(iter(self._players), None)
+
+    @property
+    def users(self) -> list[str]:
+        """The players: there are no bots."""
+        return self.players
+
+    @property
+    def host(self) -> str | None:
+        """Whose table it is: the first player's."""
+        return self._host
+
+    @host.setter
+    def host(self, name: str) -> None:
+        if name not in self._players:
+            raise ValueError(f"room.host: expected a user who plays here, got {name!r}")
+        self._host = name
+
+    def declare_seats(self, seats: tuple[Seat, ...] | None) -> None:
+        """Set which seats there are."""
+        if not self._has_seats:
+            self._has_seats = True
+            self.seats.declare(seats)
+
+    def note_seated(self, player: str) -> None:
+        """Do nothing: there are no substitutes."""
 
     @property
     def players(self) -> list[str]:
@@ -154,7 +205,7 @@ class _DetachedRoom:
     def kick(self, player: str, reason: str = "") -> None:
         """Let a player leave, now."""
         if player in self._players:
-            self._players.remove(player)
+            self._remove(player)
             why = ("kicked",) if tells_why(self.game.user_left) else ()
             _finish(self.game.user_left(player, *why), "user_left")
 
@@ -194,6 +245,14 @@ class _DetachedRoom:
     async def save(self) -> None:
         """Refuse: there is no save file."""
         raise _needs_server("save")
+
+    async def wait_player(self, seat: Seat) -> str:
+        """Refuse: nobody else joins."""
+        raise _needs_server("seats.wait_player")
+
+    def rematch(self) -> None:
+        """Refuse: whoever wants another game makes one."""
+        raise _needs_server("rematch")
 
     def add_bot(self, bot: object) -> None:
         """Refuse: a bot plays over a link to a server."""

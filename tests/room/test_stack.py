@@ -24,7 +24,7 @@ ROOM = "pgnet_trio.server.room"
 
 # From the bottom up; those in one line know nothing of each other.
 STACK = [
-    {"player", "owner", "stats", "deferred", "lateness"},
+    {"player", "owner", "stats", "deferred", "lateness", "host", "kept"},
     {"queue", "instance", "members", "questions", "frozen"},
     {"snapshots"},
     {"publisher"},
@@ -41,7 +41,7 @@ MOST_COLLABORATORS = 5
 
 # Classes that hold parts of a room, and the options among what they are handed.
 OPTIONS = {
-    "RoomTask": {"name", "options", "seed", "save_string", "thawing"},
+    "RoomTask": {"name", "options", "seed", "save_string", "kept", "thawing"},
     "ServerRoom": {"seed"},
     "GameInstance": {"time"},
 }
@@ -52,6 +52,7 @@ RECORDS = {
     "FrozenRoom",
     "HeldAnswer",
     "HeldRequest",
+    "Kept",
     "Member",
     "OpenQuestion",
     "PacketTurn",

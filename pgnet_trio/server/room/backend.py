@@ -12,13 +12,14 @@ import trio
 from pgnet_trio.codec import decode_json
 from pgnet_trio.errors import PlayerLeft, StorageError
 from pgnet_trio.foreign_text import one_line
+from pgnet_trio.game import ReadyCheck
 from pgnet_trio.protocol.v2.envelopes import encode_push
 from pgnet_trio.server.refusals import SaveRefused
 from pgnet_trio.server.room.deferred import in_turn
 from pgnet_trio.typed import check_game_message, to_push
 
 if TYPE_CHECKING:
-    from pgnet_trio.game import BotPlayer, NoDefault
+    from pgnet_trio.game import BotPlayer, NoDefault, ReadyState, Seat, SeatPlan
     from pgnet_trio.server.room.bots import Bots
     from pgnet_trio.server.room.instance import GameInstance
     from pgnet_trio.server.room.members import Members
@@ -81,6 +82,7 @@ class ServerRoom:
         self.options = room.options
         self.random = random.Random(seed)
         self._room = room
+        self._has_seats = False
 
     @property
     def players(self) -> list[str]:
@@ -100,6 +102,54 @@ class ServerRoom:
     @locked.setter
     def locked(self, locked: bool) -> None:
         self._room.membership.locked = locked
+
+    @property
+    def unlisted(self) -> bool:
+        """Whether the directory of games leaves this one out."""
+        return self._room.members.unlisted
+
+    @unlisted.setter
+    def unlisted(self, unlisted: bool) -> None:
+        self._room.members.unlisted = unlisted
+
+    @property
+    def users(self) -> list[str]:
+        """The players who are no bots, and were told that they are in."""
+        entered = set(self._room.members.entered_players)
+        return [name for name in self._room.members.users if name in entered]
+
+    @property
+    def host(self) -> str | None:
+        """Whose table it is."""
+        host = self._room.members.host
+        host.is_used = True
+        return host.current(self._room.members.users)
+
+    @host.setter
+    def host(self, name: str) -> None:
+        members = self._room.members
+        if name not in members.users:
+            raise ValueError(f"room.host: expected a user who plays here, got {name!r}")
+        members.host.is_used = True
+        members.host.name = name
+
+    @property
+    def seats(self) -> SeatPlan:
+        """Who has which seat."""
+        return self._room.members.seats
+
+    def declare_seats(self, seats: tuple[Seat, ...] | None) -> None:
+        """Set which seats there are, for a game that is being made."""
+        instance = self._room.instance
+        # A game of the author's that this one makes for itself has no room.
+        if instance.is_making and not self._has_seats:
+            self._has_seats = True
+            self._room.members.seats.declare(seats)
+
+    @property
+    def ready(self) -> ReadyState:
+        """Who is ready."""
+        return self._room.members.ready
 
     def time(self) -> float:
         """Return the room's time in seconds."""
@@ -135,6 +185,16 @@ class ServerRoom:
     def end(self, reason: str = "") -> None:
         """End the game after this turn."""
         self._room.runner.defer_end(reason)
+
+    def rematch(self) -> None:
+        """Let a new game begin after this turn."""
+        room = self._room
+        if not room.instance.made or room.instance.is_making or room.membership.is_beginning:
+            raise RuntimeError(
+                "room.rematch() was called before the game has begun itself: in __init__, or in "
+                "user_joined for those who were there already. Call it when the game is over."
+            )
+        room.runner.defer_rematch()
 
     def sync(self) -> None:
         """Make known what has changed, now."""
@@ -173,7 +233,9 @@ class ServerRoom:
         self.refuse_in_turn("ask")
         room = self._room
         try:
-            room.instance.declared.check_question(question, answer)
+            if not isinstance(question, ReadyCheck):
+                # That one is the room's own.
+                room.instance.declared.check_question(question, answer)
             member = room.members.get(player)
             if member is None or member.is_spectator:
                 raise PlayerLeft(f"{player!r} cannot be asked: no such player is in the game.")
@@ -206,9 +268,20 @@ class ServerRoom:
         self._room.runner.note_call()
         return found
 
+    async def wait_player(self, seat: Seat) -> str:
+        """Wait until somebody plays in a seat."""
+        self.refuse_in_turn("seats.wait_player")
+        found = await self._room.membership.wait_player(seat)
+        self._room.runner.note_call()
+        return found
+
     def add_bot(self, bot: BotPlayer) -> None:
         """Let a bot join."""
         self._room.bots.add(bot)
+
+    def note_seated(self, player: str) -> None:
+        """Note that a player plays in a seat of theirs themselves."""
+        self._room.membership.note_seated(player)
 
     async def save(self) -> None:
         """Save this game; on disk when this returns."""

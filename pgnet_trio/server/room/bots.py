@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import trio
+
 from pgnet_trio.messages import ADMIN_USERNAME
 from pgnet_trio.messages import is_username_allowed as could_be_a_user
 from pgnet_trio.server.room.deferred import in_turn
@@ -33,6 +35,7 @@ class Bots:
         self._members = members
         self._runner = runner
         self._owner = owner
+        self._scopes: dict[str, trio.CancelScope] = {}
 
     def add(self, bot: BotPlayer) -> None:
         """Let a bot join and play, in a task of its own, unless the game is over.
@@ -46,16 +49,28 @@ class Bots:
             raise ValueError(f"{bot.username!r} is in the game {name!r} already")
         if self._runner.queue.end_reason is None:
             self._members.bots[bot.username] = bot
-            self._runner.nursery.start_soon(self._run, bot)
+            scope = self._scopes[bot.username] = trio.CancelScope()
+            self._runner.nursery.start_soon(self._run, bot, scope)
 
-    async def _run(self, bot: BotPlayer) -> None:
+    def dismiss(self, name: str, reason: str) -> None:
+        """Send a bot away after this turn, whether or not it has joined yet."""
+        if name in self._members:
+            self._runner.defer_kick(name, reason)
+        elif name in self._scopes:
+            self._scopes[name].cancel()
+
+    async def _run(self, bot: BotPlayer, scope: trio.CancelScope) -> None:
         in_turn.set(False)
+        name = bot.username
         try:
-            await self._owner.run_bot(bot)
+            with scope:
+                await self._owner.run_bot(bot)
         finally:
             # Another bot may have come under its name since.
-            if self._members.bots.get(bot.username) is bot:
-                del self._members.bots[bot.username]
+            if self._members.bots.get(name) is bot:
+                del self._members.bots[name]
+            if self._scopes.get(name) is scope:
+                del self._scopes[name]
 
 
 def check_bot_name(name: str) -> None:

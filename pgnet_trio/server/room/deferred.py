@@ -21,14 +21,16 @@ class Wanted:
     Attributes:
         kicks: Whom to kick, and why.
         end: Why to end the game; None for not to.
+        rematch: Whether to begin a new one.
     """
 
     kicks: dict[str, str] = attrs.field(factory=dict)
     end: str | None = None
+    rematch: bool = False
 
 
 class Deferred:
-    """Keeps kicks and the end of the game until the turn, or the script's step, is over.
+    """Keeps kicks, a rematch and the end of the game until the turn, or the script's step, is over.
 
     Attributes:
         waiting: Whether there may be something to do.
@@ -47,16 +49,21 @@ class Deferred:
         self._wanted().kicks[username] = reason
 
     def end(self, reason: str) -> bool:
-        """Ask for the game to be ended; the first reason counts.
+        """Ask for the game to be ended; the first reason counts, and so does an earlier rematch.
 
         Returns:
             Whether this was the first time.
         """
         wanted = self._wanted()
-        if wanted.end is not None:
+        if wanted.end is not None or wanted.rematch:
             return False
         wanted.end = reason or GONE
         return True
+
+    def rematch(self) -> None:
+        """Ask for a new game, unless the end was asked for before."""
+        wanted = self._wanted()
+        wanted.rematch = wanted.end is None
 
     def clear(self) -> None:
         """Forget everything: the game that asked for it is gone."""

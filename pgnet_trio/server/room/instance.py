@@ -49,6 +49,7 @@ class GameInstance:
         start: When the room's time began, on Trio's clock.
         game: The author's object.
         made: Whether there is one: from the first time that it was made.
+        is_making: Whether it is being made just now.
         loaded: The save string that the game is made from.
         save_string: The game's last save string; None before it was asked for one, empty if it
             is not persistent.
@@ -91,6 +92,7 @@ class GameInstance:
         self.name = name
         self.start = trio.current_time() - time
         self.made = False
+        self.is_making = False
         # Before the game is made, nobody is here to whom its `__init__` could push anything.
         self.declared: Declared = declared_by(Game)
         self.loaded = save_string
@@ -100,10 +102,12 @@ class GameInstance:
     def make(self, backend: RoomBackend) -> None:
         """Make the game, with *backend* behind its room, and see what it makes use of."""
         token = current_room.set(backend)
+        self.is_making = True
         try:
             self.game = self._make_game(self.loaded)
         finally:
             current_room.reset(token)
+            self.is_making = False
         game_class = type(self.game)
         self.declared = declared_by(game_class)
         self.is_persistent = bool(self.game.persistent)

@@ -50,12 +50,14 @@ class Loop:
 
     Attributes:
         scope: What the room's task runs under; from the end on, its deadline is `TURN_DEADLINE`.
+        rematch: Whether it stops for a new game, which takes the turns from then on.
     """
 
     def __init__(
         self, runner: Runner, dispatch: Dispatch, membership: Membership, owner: RoomOwner
     ) -> None:
         self.scope = trio.CancelScope()
+        self.rematch = False
         self._runner = runner
         self._instance = runner.instance
         self._queue = runner.queue
@@ -72,7 +74,7 @@ class Loop:
         self._flush = self._flush_after_round
 
     async def run(self) -> None:
-        """Take turns until the game is closed. What the game raises comes out."""
+        """Take turns until the game is closed, or another begins. What it raises comes out."""
         in_turn.set(True)
         queue, publisher, runner = self._queue, self._publisher, self._runner
         turns, deferred = queue.turns, runner.deferred
@@ -85,7 +87,7 @@ class Loop:
             if not turns:
                 # Flush before the wait: what was said must not wait for the next turn.
                 publisher.flush()
-                if queue.end_reason is not None:
+                if queue.end_reason is not None or self.rematch:
                     return
                 in_a_row = 0
                 began = None
@@ -127,6 +129,9 @@ class Loop:
             # After the answer: a player who is kicked still gets it.
             if deferred.waiting:
                 self.take_deferred()
+                if self.rematch:
+                    publisher.flush()
+                    return
             # Otherwise the last turn would stay in memory while the room waits.
             del turn
 
@@ -332,5 +337,14 @@ class Loop:
             kicks, wanted.kicks = wanted.kicks, {}
             for username, reason in kicks.items():
                 self._membership.kick(username, reason)
-        if wanted.end is not None:
+        if self.rematch:
+            # The game is over already: what it returns now means nothing.
+            return
+        if wanted.rematch:
+            wanted.rematch = False
+            self.rematch = True
+            # Where the room's task is about to take a turn already, it stops after that.
+            self._runner.deferred.waiting = True
+            self._queue.wake()
+        elif wanted.end is not None:
             self.close(wanted.end)

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from pgnet_trio.game import ReadyState, SeatPlan
+from pgnet_trio.server.room.host import Host
+from pgnet_trio.server.room.kept import NOTHING_KEPT, Kept
+
 if TYPE_CHECKING:
     from pgnet_trio.game import BotPlayer
     from pgnet_trio.protocol.v2.server_delivery import Snapshot
@@ -66,14 +70,27 @@ class Member:
 
 
 class Members:
-    """The members of a game, by username.
+    """The members of a game, by username, and who of them is what.
+
+    Args:
+        kept: What an earlier room of the game had; for a new game, who creates it.
 
     Attributes:
+        unlisted: Whether it is only for those who know its name.
+        host: Whose table it is.
+        seats: Who has which seat.
+        ready: Who is ready.
         bots: The bots that are in the game, or about to join: their names are taken.
         get: Returns a member by name; None if there is none of that name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Kept = NOTHING_KEPT) -> None:
+        self.host = Host(kept.host)
+        self.seats = SeatPlan()
+        self.seats.holders.update(kept.seats)
+        self.ready = ReadyState()
+        self.ready.remembered = frozenset(kept.ready)
+        self.unlisted = kept.unlisted
         self.bots: dict[str, BotPlayer] = {}
         self._by_name: dict[str, Member] = {}
         # Hot path: the dict's own method, which saves a call for each packet.
@@ -112,6 +129,15 @@ class Members:
         }
 
     @property
+    def users(self) -> dict[str, bool]:
+        """Whether each player is connected, of those who are no bots."""
+        return {
+            name: member.player.online
+            for name, member in self._by_name.items()
+            if member.seat is not None and name not in self.bots
+        }
+
+    @property
     def entered(self) -> list[Member]:
         """The members who were told that they are in."""
         return [member for member in self._by_name.values() if member.entered]
@@ -127,6 +153,19 @@ class Members:
     def clear(self) -> None:
         """Remove everybody."""
         self._by_name.clear()
+
+    def kept(self, *, moves: bool = False) -> Kept:
+        """Return what the next room of this game is to have too.
+
+        Args:
+            moves: Whether the game goes on at once, at another server.
+        """
+        return Kept(
+            host=self.host.name if moves or self.host.is_used else None,
+            seats=tuple(self.seats.holders.items()),
+            unlisted=self.unlisted,
+            ready=self.ready.ready if moves and self.ready.is_open else (),
+        )
 
     def select(self, to: str | Iterable[str] | None, exclude: str | Iterable[str]) -> list[Member]:
         """Return the members that are named and not excluded.

@@ -10,13 +10,15 @@ import trio
 from pgnet_trio.errors import Reject
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.refusals import KICKED, LEFT, JoinRefused, RoomClosed
+from pgnet_trio.server.refusals import BANNED, KICKED, LEFT, JoinRefused, RoomClosed
 from pgnet_trio.server.room.bots import is_bot_name
 from pgnet_trio.server.room.members import Member
 from pgnet_trio.server.room.queue import do_nothing
 from pgnet_trio.server.room.snapshots import UNWATCHABLE
 
 if TYPE_CHECKING:
+    from pgnet_trio.game import Seat
+    from pgnet_trio.server.room.bots import Bots
     from pgnet_trio.server.room.members import Members
     from pgnet_trio.server.room.owner import RoomOwner
     from pgnet_trio.server.room.player import Player
@@ -38,19 +40,22 @@ class Membership:
         runner: Runs the game's hooks, and queues the turns in which they are called.
         members: The members.
         presence: Tells the members.
+        bots: Is told which bots are to go.
         owner: Is told which users the game has kicked.
 
     Attributes:
         locked: Whether nobody more may join.
+        is_beginning: Whether a game that was made again is being told who is in it.
         begun: Whether the game has let a user in, or was loaded. One that has not goes with those
             whom it refuses.
         was_entered: Whether anybody has ever been in the game since it was loaded.
     """
 
     def __init__(
-        self, runner: Runner, members: Members, presence: Presence, owner: RoomOwner
+        self, runner: Runner, members: Members, presence: Presence, bots: Bots, owner: RoomOwner
     ) -> None:
         self.locked = False
+        self.is_beginning = False
         self.was_entered = False
         self._runner = runner
         self._instance = runner.instance
@@ -58,6 +63,7 @@ class Membership:
         self._queue = runner.queue
         self._members = members
         self._presence = presence
+        self._bots = bots
         self._owner = owner
         # Players that were kicked, of whom the game has not heard yet, and the word for why.
         self._kicked: dict[str, str] = {}
@@ -87,7 +93,11 @@ class Membership:
             if spectate:
                 self._check_may_watch(member)
             rate = self._instance.heartbeat_rate()
-            self._members.add(member)
+            members, username = self._members, player.username
+            had_seat = members.seats.seat_of(username) is not None
+            members.add(member)
+            if username in members.users:
+                members.host.note_joined(username)
             try:
                 if not spectate:
                     await self._ask_to_let_in(player.username)
@@ -96,10 +106,15 @@ class Membership:
                     self._presence.welcome(member, rate)
                     self.was_entered = True
                     if not spectate:
-                        self._joined.unpark_all()
+                        self.note_seated(username)
+                        if username in members.users:
+                            members.ready.note_joined(username)
             except BaseException:
                 # This undoes the room's part of the join; `requests._join` undoes the lobby's.
-                self._members.remove(player.username)
+                members.remove(username)
+                members.host.note_left(username, members.users)
+                if not had_seat:
+                    members.seats.leave(username)
                 self._presence.withdraw_questions(member)
                 raise
 
@@ -143,6 +158,8 @@ class Membership:
                 return
             member = self._take_out(username, reason, message, awaited=awaited)
             kicked = self._kicked.pop(username, None)
+            if reason == BANNED:
+                self._free_seat(username)
             if kicked is not None or (member is not None and not member.is_spectator):
                 await self._runner.hook(self._instance.user_left(username, kicked or reason))
 
@@ -197,6 +214,7 @@ class Membership:
         member = self._take_out(username, KICKED, reason)
         if member is not None:
             member.kicked = True
+            self._free_seat(username)
             if not member.is_spectator:
                 self._kicked[username] = KICKED
             self._owner.user_left(username)
@@ -210,23 +228,29 @@ class Membership:
         self._members.clear()
 
     def forget_game(self) -> None:
-        """Forget what is gone with a game that raised: its bots, its kicks, its lock."""
+        """Forget what is gone with a game that is made again: its bots, its kicks, its lock."""
         self.locked = False
         self._kicked.clear()
+        self._members.seats.forget_bots()
+        self._members.ready.forget()
         for name in [name for name in self._members.players if is_bot_name(name)]:
             self._members.remove(name)
             self._presence.tell_players({name: None})
 
     async def rejoin_all(self) -> None:
         """Tell a game that was made again who is in it; those whom it refuses are kicked."""
-        for member in self._members:
-            if member.seat is None:
-                continue
-            with self._runner.running(member):
-                try:
-                    await self._runner.hook(self._instance.game.user_joined(member.seat))
-                except Reject as reject:
-                    self._runner.defer_kick(member.seat, reject.reason)
+        self.is_beginning = True
+        try:
+            for member in self._members:
+                if member.seat is None:
+                    continue
+                with self._runner.running(member):
+                    try:
+                        await self._runner.hook(self._instance.game.user_joined(member.seat))
+                    except Reject as reject:
+                        self._runner.defer_kick(member.seat, reject.reason)
+        finally:
+            self.is_beginning = False
         self._joined.unpark_all()
 
     async def wait_players(self, count: int) -> list[str]:
@@ -235,6 +259,24 @@ class Membership:
         while len(players := self._members.entered_players) < count:
             await self._joined.park()
         return players
+
+    async def wait_player(self, seat: Seat) -> str:
+        """Wait until somebody plays in a seat, and return who."""
+        members = self._members
+        while (player := members.seats.player_in(seat, members.entered_players)) is None:
+            await self._joined.park()
+        return player
+
+    def note_seated(self, player: str) -> None:
+        """Note that a player plays in a seat of theirs: no substitute does any more."""
+        bot = self._members.seats.end_substitution(player)
+        if bot is not None:
+            self._bots.dismiss(bot, f"{player} plays again.")
+        self._joined.unpark_all()
+
+    def _free_seat(self, username: str) -> None:
+        self.note_seated(username)
+        self._members.seats.leave(username)
 
     def _check_may_join(self, member: Member) -> None:
         name = self._instance.name
@@ -245,10 +287,11 @@ class Membership:
             )
         if member.is_spectator:
             return
-        if self.locked:
+        seats, username = self._members.seats, member.player.username
+        if self.locked and seats.seat_of(username) is None:
             raise JoinRefused(f"The game {name!r} takes nobody more now.", ReasonCode.GAME_LOCKED)
         most = self._instance.max_players()
-        if most is not None and len(self._members.players) >= most:
+        if most is not None and not seats.has_place_for(username, self._members.players, most):
             raise JoinRefused(
                 f"The game {name!r} is full: it takes {most} players.", ReasonCode.GAME_FULL
             )
@@ -303,6 +346,9 @@ class Membership:
         # Before they are out: what has changed until now is the last that they are told.
         self._runner.publish()
         self._members.remove(username)
+        if username not in self._members.bots:
+            self._members.host.note_left(username, self._members.users)
+            self._members.ready.note_left(username)
         self._members.bots.pop(username, None)
         self._presence.farewell(member, reason, message)
         if awaited:
@@ -319,6 +365,8 @@ class Membership:
             if member is None or member.is_spectator:
                 return
             self._presence.tell_players({username: online}, exclude=member)
+            if online:
+                self.note_seated(username)
             game = self._instance.game
             hook = game.player_resumed if online else game.player_dropped
             await self._runner.hook(hook(username))

@@ -164,6 +164,16 @@ class TurnQueue:
         else:
             turn.done.set()
 
+    def refuse_packets(self) -> None:
+        """Refuse the packets that wait, and keep the calls: the game that they are for is over."""
+        packets = [turn for turn in self.turns if isinstance(turn, PacketTurn)]
+        calls = [turn for turn in self.turns if not isinstance(turn, PacketTurn)]
+        self.turns.clear()
+        self.turns.extend(calls)
+        for turn in packets:
+            turn.player.answer(turn, refused(GONE, ReasonCode.GAME_OVER))
+            turn.player.flush()
+
     def refuse_all(self) -> None:
         """Refuse all turns that wait."""
         while self.turns:

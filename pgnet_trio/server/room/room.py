@@ -16,6 +16,7 @@ from pgnet_trio.server.room.bots import Bots
 from pgnet_trio.server.room.dispatch import Dispatch
 from pgnet_trio.server.room.freezing import Freezer
 from pgnet_trio.server.room.instance import GameInstance
+from pgnet_trio.server.room.kept import NOTHING_KEPT, Kept
 from pgnet_trio.server.room.lateness import Lateness
 from pgnet_trio.server.room.loop import Loop
 from pgnet_trio.server.room.members import Members
@@ -26,7 +27,7 @@ from pgnet_trio.server.room.questions import Questions
 from pgnet_trio.server.room.queue import TurnQueue
 from pgnet_trio.server.room.restarts import Restarts
 from pgnet_trio.server.room.runner import Runner
-from pgnet_trio.server.room.scripts import ScriptNursery
+from pgnet_trio.server.room.scripts import ScriptNursery, hold_nursery
 from pgnet_trio.server.room.stats import RoomStats
 from pgnet_trio.server.room.ticker import Ticker
 from pgnet_trio.server.watchdog import Watchdog, game_of_task
@@ -54,6 +55,7 @@ class RoomTask:
         options: What the game was created with.
         seed: Seeds the game's randomness.
         save_string: What the game was last saved as; None for a new game.
+        kept: What an earlier room of the game had; for a new game, who creates it.
         thawing: What the game goes on with that comes from another server; None for nothing.
         question_ids: Yields the ids of all questions of the server's games.
         owner: Lists, saves and closes the game.
@@ -89,6 +91,7 @@ class RoomTask:
         options: Mapping[str, Any] = MappingProxyType({}),
         seed: int | bytes | None = None,
         save_string: str | None = None,
+        kept: Kept = NOTHING_KEPT,
         thawing: Thawing | None = None,
         question_ids: Iterator[int],
         owner: RoomOwner,
@@ -101,7 +104,8 @@ class RoomTask:
         self.refusal: Reject | None = None
         self.ended = trio.Event()
         # Bottom up: each part is handed only parts that stand above it here.
-        self.members = Members()
+        self.members = Members(kept)
+        self.members.host.is_used = save_string is not None and kept.host is not None
         self._thawing = thawing
         time = 0.0 if thawing is None else thawing.room.time
         self.instance = GameInstance(name, make_game, save_string, time)
@@ -115,7 +119,7 @@ class RoomTask:
         self._ticker = Ticker(self.runner, self._lateness)
         dispatch = Dispatch(self.runner, self.members, owner)
         self._presence = Presence(self.runner, self.members, self.questions)
-        self.membership = Membership(self.runner, self.members, self._presence, owner)
+        self.membership = Membership(self.runner, self.members, self._presence, self.bots, owner)
         self._loop = Loop(self.runner, dispatch, self.membership, owner)
         self._freezer = Freezer(
             self.runner, self.members, self.questions, self.membership, self._loop
@@ -344,10 +348,11 @@ class RoomTask:
             task_status.started()
 
     async def _play_to_the_end(self, task_status: trio.TaskStatus[None]) -> bool:
-        """Make the game and play it; return False if it raised and is to be made again."""
+        """Make the game and play it; return False if it is to be made again."""
         again = False
         try:
             await self._play(task_status)
+            again = self._begin_rematch()
         except* trio.Cancelled:
             raise
         except* BaseException as group:
@@ -372,7 +377,7 @@ class RoomTask:
         async with trio.open_nursery() as nursery:
             # Before the first await: an error that another task finds has to end this game.
             runner.begin(nursery)
-            scripts = await nursery.start(_hold_nursery)
+            scripts = await nursery.start(hold_nursery)
             # If whoever wanted the game is gone already, that nursery takes no tasks any more.
             await trio.lowlevel.checkpoint_if_cancelled()
             runner.begin_scripts(scripts.cancel_scope)
@@ -410,6 +415,17 @@ class RoomTask:
                 "not keep one and raise it later"
             )
 
+    def _begin_rematch(self) -> bool:
+        """Forget a game that is over, if another one is to begin; return whether it is."""
+        wanted, self._loop.rematch = self._loop.rematch, False
+        if not wanted or self.queue.end_reason is not None:
+            return False
+        self.runner.deferred.clear()
+        self.queue.refuse_packets()
+        self.membership.forget_game()
+        self.instance.loaded = self.instance.save_string = None
+        return True
+
     def _crash(self, error: BaseException) -> bool:
         """Forget a game that raised; return whether it is to be made again."""
         if isinstance(error, Reject) and not self.instance.made:
@@ -417,6 +433,7 @@ class RoomTask:
             self.refusal, self.crashed = error, True
             self._loop.close(error.reason, publish=False)
             return False
+        self._loop.rematch = False
         over = not self._started or self.queue.end_reason is not None
         again = not over and self._restarts.may_restart(error)
         what = "restarted from its last save" if again else "closed"
@@ -430,10 +447,3 @@ class RoomTask:
             self._loop.close(crashed(self.name), "crashed", publish=False)
         self._loop.refuse_unanswered(crashed(self.name))
         return again
-
-
-async def _hold_nursery(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
-    """Keep a nursery open until it is cancelled: it can be cancelled apart from the outer one."""
-    async with trio.open_nursery() as nursery:
-        task_status.started(nursery)
-        await trio.sleep_forever()

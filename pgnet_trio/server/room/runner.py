@@ -216,6 +216,11 @@ class Runner:
         if self.deferred.end(reason):
             self.ensure_turn()
 
+    def defer_rematch(self) -> None:
+        """Ask the loop to let a new game begin after this turn or step."""
+        self.deferred.rematch()
+        self.ensure_turn()
+
     def ensure_turn(self) -> None:
         """Have the after-turn work done: queue an empty turn, unless game code runs anyway."""
         if not self._running.busy:

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from pgnet_trio.errors import PlayerLeft, bare
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.refusals import SaveRefused
@@ -14,13 +16,11 @@ from pgnet_trio.server.room.runner import stepped
 from pgnet_trio.typed import finish
 
 if TYPE_CHECKING:
-    import trio
-
     from pgnet_trio.server.room.loop import Loop
     from pgnet_trio.server.room.membership import Membership
     from pgnet_trio.server.room.runner import Runner
 
-__all__ = ["ScriptNursery", "in_turn"]
+__all__ = ["ScriptNursery", "hold_nursery", "in_turn"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -113,3 +113,10 @@ class ScriptNursery:
                 "self.room.wait_players(2)."
             ) from left
         self._runner.defer_end("" if left is None else str(left))
+
+
+async def hold_nursery(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """Keep a nursery open until it is cancelled: it can be cancelled apart from the outer one."""
+    async with trio.open_nursery() as nursery:
+        task_status.started(nursery)
+        await trio.sleep_forever()

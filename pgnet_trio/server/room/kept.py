@@ -1,0 +1,74 @@
+"""What is kept of a room beside its game's save string."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from pgnet_trio.game import Seat
+
+__all__ = ["NOTHING_KEPT", "Kept", "kept_of"]
+
+__all__ = ["Kept", "kept_of"]
+
+MAX_SEATS = 10_000
+"""Seats that a save may have: a file that somebody has written by hand must not fill memory."""
+
+
+@attrs.frozen
+class Kept:
+    """What a room had, which the next one of its game has too.
+
+    Attributes:
+        host: Who is host; None for whoever joins first.
+        seats: The seats that are taken, each with who has it.
+        unlisted: Whether it is not in the directory.
+        ready: Who was ready in a check that went on when the game moved.
+    """
+
+    host: str | None = None
+    seats: tuple[tuple[Seat, str], ...] = ()
+    unlisted: bool = False
+    ready: tuple[str, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """Return this as plain data for `kept_of`; empty for nothing."""
+        found: dict[str, Any] = {
+            "host": self.host,
+            "seats": [[*each] for each in self.seats],
+            "unlisted": self.unlisted,
+            "ready": [*self.ready],
+        }
+        return {name: value for name, value in found.items() if value}
+
+
+NOTHING_KEPT = Kept()
+"""What a new game of nobody's has."""
+
+
+def kept_of(data: object) -> Kept:
+    """Return what `Kept.plain` has returned; without what is no such thing, as in an edited file.
+
+    Args:
+        data: Anything.
+    """
+    found = data if isinstance(data, dict) else {}
+    host, seats, ready = found.get("host"), found.get("seats"), found.get("ready")
+    return Kept(
+        host=host if isinstance(host, str) else None,
+        seats=tuple(filter(None, map(_seat, _list(seats)[:MAX_SEATS]))),
+        unlisted=found.get("unlisted") is True,
+        ready=tuple(name for name in _list(ready) if isinstance(name, str)),
+    )
+
+
+def _list(data: object) -> list[Any]:
+    return data if isinstance(data, list) else []
+
+
+def _seat(data: object) -> tuple[Seat, str] | None:
+    match data:
+        case [int() | str() as seat, str() as holder] if not isinstance(seat, bool):
+            return seat, holder
+    return None
