@@ -27,11 +27,12 @@ from pgnet_trio.errors import StorageError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol.v2.states import is_moved_address
 from pgnet_trio.server.context import ServerContext
+from pgnet_trio.server.games.opening import Opening, opening_of
 from pgnet_trio.server.games.saves import pack as pack_save
-from pgnet_trio.server.games.saves import unpack as unpack_save
 from pgnet_trio.server.refusals import CannotMove, JoinRefused, RoomClosed
 from pgnet_trio.server.requests import carry_out
 from pgnet_trio.server.room.frozen import FrozenRoom  # noqa: TC001  # msgspec reads it
+from pgnet_trio.server.room.kept import NOTHING_KEPT
 from pgnet_trio.server.sessions.packed import pack_session, unpack_session
 from pgnet_trio.server.sessions.session import Session
 
@@ -181,16 +182,8 @@ def _take_in(context: ServerContext, game: MovingGame) -> GameEntry[RoomTask]:
         for each in arriving
         if context.sessions.holder(each.username) is None
     }
-    save_string, options = unpack_save(game.data)
-    entry = context.games.thaw(
-        game.name,
-        game.password,
-        save_string,
-        options,
-        packed.room,
-        sessions,
-        creator=packed.creator,
-    )
+    opening = opening_of(game.name, game.password, game.data)
+    entry = context.games.thaw(opening, packed.room, sessions, creator=packed.creator)
     for session in sessions.values():
         session.go_on()
     return entry
@@ -303,6 +296,7 @@ class _Move:
         self._sessions: list[Session] = []
         self._room: FrozenRoom | None = None
         self._save_string = ""
+        self._kept = NOTHING_KEPT
         self._packed = b""
         self._packed_sessions: dict[str, bytes] = {}
         self._restless: trio.Event | None = None
@@ -327,7 +321,7 @@ class _Move:
         # Those who have left the game since they were held stay here.
         for session in self._held.keys() - set(self._sessions):
             session.go_on()
-        data = pack_save(self._save_string, room.options)
+        data = pack_save(self._save_string, room.options, self._kept)
         return MovingGame(
             room.name,
             self._entry.password,
@@ -362,6 +356,7 @@ class _Move:
             else:
                 hold.stop()
         self._save_string, self._room = save_string, room
+        self._kept = self._entry.room.members.kept(moves=True)
         self._context.games.note_departure(self._entry)
 
     # How it ends.
@@ -388,15 +383,15 @@ class _Move:
             return
         old = self._entry
         players = {each.username: each for each in self._sessions if each.end_reason is None}
-        entry = games.thaw(
-            old.name,
-            old.password,
-            self._save_string,
-            dict(old.room.options),
-            room,
-            players,
-            creator=self._creator,
+        opening = Opening(
+            name=old.name,
+            password=old.password,
+            save_string=self._save_string,
+            options=old.room.options,
+            kept=self._kept,
+            stays=old.stays,
         )
+        entry = games.thaw(opening, room, players, creator=self._creator)
         if self._context.shutdown.closing:
             # The other games have ended already, and are in the last save.
             await self._save(entry)

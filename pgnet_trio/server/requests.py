@@ -16,6 +16,7 @@ from pgnet_trio.server.admin_requests import ADMIN_REQUESTS
 from pgnet_trio.server.directory import list_games, uses
 from pgnet_trio.server.games.claims import Elsewhere, Here, Make, Restore
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword, check_password
+from pgnet_trio.server.games.opening import Opening
 from pgnet_trio.server.refusals import (
     CannotMove,
     CodedRefusal,
@@ -24,6 +25,7 @@ from pgnet_trio.server.refusals import (
     refused,
 )
 from pgnet_trio.server.request_table import RequestTable
+from pgnet_trio.server.room.kept import Kept
 
 if TYPE_CHECKING:
     from pgnet_trio.server.context import ServerContext
@@ -228,7 +230,9 @@ async def _make(
     games = context.games
     games.check_quota(session.username, options)
     # No await between the check and the game's place in the lobby.
-    await games.open_game(name, password, options=options, creator=session.username)
+    kept = Kept(host=session.username)
+    opening = Opening(name=name, password=password, options=options, kept=kept)
+    await games.open_game(opening, creator=session.username)
 
 
 async def _begin(

@@ -75,6 +75,7 @@ SERVER_LAYERS = (
     "games.reservations",
     "games.saves",
     "games.claims",
+    "games.opening",
     "games.quotas",
     "games.unended",
     "games.registry",
@@ -120,7 +121,7 @@ SERVER_LAYERS = (
 )
 
 # All that others see of a room. A session does not know its class.
-ROOM_FACE = {"player", "owner", "room", "stats", "frozen"}
+ROOM_FACE = {"player", "owner", "room", "stats", "frozen", "kept"}
 FACE_FOR_SESSIONS = {"player"}
 
 PREFIX = "pgnet_trio.server."

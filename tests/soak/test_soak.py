@@ -18,6 +18,7 @@ from pgnet_trio import Game, Packet, Request, RequestFailed, on
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.bots import run_bot
 from pgnet_trio.server.games.archive import Archive
+from pgnet_trio.server.games.opening import Opening
 from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import SaveMemory, Saves
 from pgnet_trio.server.room.room import RoomTask
@@ -361,7 +362,7 @@ async def test_a_game_that_has_ended_is_let_go() -> None:
     watchdog = Watchdog(None)
     async with trio.open_nursery() as nursery:
         games = make_games(Waits, nursery, watchdog)
-        await games.open_game("one game", "")
+        await games.open_game(Opening(name="one game"))
         (entry,) = games.lobby
         entry.room.close_if_empty()
         await entry.room.ended.wait()
@@ -413,7 +414,7 @@ async def test_a_game_whose_creator_leaves_while_it_is_made_has_done_nothing_wro
         games = make_games(Waits, services, Watchdog(None), failures.append)
         for number in range(400):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(games.open_game, f"game {number}", "")
+                nursery.start_soon(games.open_game, Opening(name=f"game {number}"))
                 # Somewhere in the steps that it takes; which task comes first is chance.
                 for _ in range(number % 8):
                     await trio.lowlevel.checkpoint()

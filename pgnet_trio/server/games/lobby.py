@@ -38,6 +38,7 @@ class GameEntry(Generic[RoomT]):
         room: Who runs the game.
         users: Who is in it, spectators too, in the order of joining.
         spectators: Which of them only watch.
+        stays: Whether it goes on while nobody is in it, although it is not persistent.
         over: Whether it has ended in good order, so that it is saved no more.
         empty_since: When its last user left, or it was made, in seconds since 1970; None while
             somebody is in it.
@@ -49,6 +50,7 @@ class GameEntry(Generic[RoomT]):
     room: RoomT
     users: list[str] = attrs.field(factory=list)
     spectators: set[str] = attrs.field(factory=set)
+    stays: bool = False
     over: bool = False
     empty_since: int | None = None
     described: tuple[dict[str, Any], float] | None = None

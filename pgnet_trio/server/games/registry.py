@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import trio
 
 from pgnet_trio.foreign_text import one_line
@@ -16,9 +17,9 @@ from pgnet_trio.messages import wall_clock
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.games.failures import MAX_LOADS, FailedLoads, FailureLog
 from pgnet_trio.server.games.lobby import GameEntry, Lobby
+from pgnet_trio.server.games.opening import Opening, opening_of
 from pgnet_trio.server.games.quotas import check_quota
 from pgnet_trio.server.games.reservations import Reservations
-from pgnet_trio.server.games.saves import unpack
 from pgnet_trio.server.games.unended import UnendedRooms
 from pgnet_trio.server.refusals import (
     CLOSED,
@@ -104,27 +105,14 @@ class GameRegistry:
         """
         check_quota(self._options.limits, self.lobby, self._saves.saved_names, username, options)
 
-    async def open_game(
-        self,
-        name: str,
-        password: str,
-        save_string: str | None = None,
-        options: dict[str, Any] | None = None,
-        *,
-        creator: str | None = None,
-        empty_since: int | None = None,
-    ) -> None:
+    async def open_game(self, opening: Opening, *, creator: str | None = None) -> None:
         """Start the room of a new or saved game; nobody is in it yet.
 
         Cancellation leaves no game behind.
 
         Args:
-            name: The game's name, which must be free.
-            password: What joining takes; empty for nothing.
-            save_string: What the game was last saved as; None for a new game.
-            options: What the game is created with.
+            opening: What it is opened with. Its name must be free.
             creator: As whose game it counts; None for nobody's.
-            empty_since: When a saved game's last user left; None for now.
 
         Raises:
             RoomClosed: The game could not be made, and the error that it raised is in the log;
@@ -133,13 +121,13 @@ class GameRegistry:
         """
         if self._shutdown.closing:
             raise RoomClosed(SHUTTING_DOWN, ReasonCode.SHUTTING_DOWN)
-        owner = _GameOwner(self, name, password, save_string, options or {}, empty_since)
+        owner = _GameOwner(self, opening)
         if creator is not None:
-            self.lobby.note_creator(name, creator)
+            self.lobby.note_creator(opening.name, creator)
         await self.start(owner.entry)
-        if save_string is not None:
-            logger.info("The game %r goes on from its save", name)
-            self._note_if_unsaved(name, owner.entry.room)
+        if opening.save_string is not None:
+            logger.info("The game %r goes on from its save", opening.name)
+            self._note_if_unsaved(opening.name, owner.entry.room)
 
     async def start(self, entry: GameEntry[RoomTask]) -> None:
         """Start the room of a game that is in the lobby; errors are as of `open_game`."""
@@ -156,10 +144,7 @@ class GameRegistry:
 
     def thaw(
         self,
-        name: str,
-        password: str,
-        save_string: str,
-        options: dict[str, Any],
+        opening: Opening,
         room: FrozenRoom,
         players: Mapping[str, Player],
         *,
@@ -168,22 +153,18 @@ class GameRegistry:
         """Put a game that was frozen into the lobby, with its users; `start` it. Never waits.
 
         Args:
-            name: The game's name, which must be free.
-            password: What joining takes.
-            save_string: What the game was saved as when it was frozen.
-            options: What it was created with.
+            opening: What it is opened with, but for the room. Its name must be free.
             room: Its room.
             players: The sessions of its users, none of whom is in a game. Who has none is not in
                 this game any more.
             creator: As whose game it counts; None for nobody's.
         """
-        thawing = Thawing(room, players)
-        entry = _GameOwner(self, name, password, save_string, options, None, thawing).entry
+        entry = _GameOwner(self, attrs.evolve(opening, thawing=Thawing(room, players))).entry
         for member in room.members:
             if member.username in players:
                 self.lobby.seat(member.username, entry, spectate=member.is_spectator)
         if creator is not None:
-            self.lobby.note_creator(name, creator)
+            self.lobby.note_creator(opening.name, creator)
         return entry
 
     def note_departure(self, entry: GameEntry[RoomTask]) -> None:
@@ -217,12 +198,14 @@ class GameRegistry:
                 "can join it to try again, or destroy it.",
                 ReasonCode.GAME_FAILED,
             )
-        save_string, options = unpack(game.data)
+        opening = opening_of(game.name, game.password, game.data)
         since = game.empty_since
         if since is not None:
             # A clock that was wrong then must not keep the game for years.
             since = min(since, int(self._now()))
-        await self.open_game(game.name, game.password, save_string, options, empty_since=since)
+        # Who was ready a moment ago need not be so by now.
+        kept = attrs.evolve(opening.kept, ready=())
+        await self.open_game(attrs.evolve(opening, kept=kept, empty_since=since))
 
     async def open_saved_games(self, saved: SavedState) -> None:
         """Start the rooms of all games in the save file; one that cannot be made is logged.
@@ -256,12 +239,12 @@ class GameRegistry:
             left = [
                 entry.empty_since + expire_after - self._now()
                 for entry in self.lobby
-                if entry.empty_since is not None
+                if entry.empty_since is not None and not entry.stays
             ]
             # Whichever game becomes empty meanwhile has all of its time before it.
             await trio.sleep(max(0, min(left, default=max(expire_after, 1.0))))
             for entry in self.lobby:
-                if self._is_over_age(entry.empty_since, expire_after):
+                if not entry.stays and self._is_over_age(entry.empty_since, expire_after):
                     entry.room.close(_EXPIRED)
 
     def _is_over_age(self, empty_since: int | None, expire_after: float) -> bool:
@@ -284,23 +267,17 @@ class GameRegistry:
 
     # What the owners of the rooms do.
 
-    def new_room(
-        self,
-        owner: RoomOwner,
-        name: str,
-        save_string: str | None,
-        options: dict[str, Any],
-        thawing: Thawing | None,
-    ) -> RoomTask:
+    def new_room(self, owner: RoomOwner, opening: Opening) -> RoomTask:
         """Return the room of a game, not started yet."""
         make_game = self._options.make_game
         return self._make_room(
-            name,
-            lambda save_string: make_game(name, save_string=save_string),
-            options=options,
+            opening.name,
+            lambda save_string: make_game(opening.name, save_string=save_string),
+            options=opening.options,
             seed=self._options.environment.random_bytes(16),
-            save_string=save_string,
-            thawing=thawing,
+            save_string=opening.save_string,
+            kept=opening.kept,
+            thawing=opening.thawing,
             owner=owner,
         )
 
@@ -385,34 +362,23 @@ class _GameOwner:
 
     Args:
         registry: Knows all games.
-        name: The game's name.
-        password: What joining takes.
-        save_string: What the game was last saved as; None for a new game.
-        options: What the game is created with.
-        empty_since: When a saved game's last user left; None for now.
-        thawing: What the game goes on with that was frozen; None for nothing.
+        opening: What the game is opened with.
 
     Attributes:
         entry: The game's place in the lobby.
     """
 
-    def __init__(
-        self,
-        registry: GameRegistry,
-        name: str,
-        password: str,
-        save_string: str | None,
-        options: dict[str, Any],
-        empty_since: int | None,
-        thawing: Thawing | None = None,
-    ) -> None:
+    def __init__(self, registry: GameRegistry, opening: Opening) -> None:
         self._registry = registry
-        room = registry.new_room(self, name, save_string, options, thawing)
-        self.entry = registry.lobby.add(name, password, room, empty_since=empty_since)
+        room = registry.new_room(self, opening)
+        self.entry = registry.lobby.add(
+            opening.name, opening.password, room, empty_since=opening.empty_since
+        )
+        self.entry.stays = opening.stays
 
     def is_empty(self) -> bool:
         """Whether no user is in the game any more; bots do not count."""
-        return not self.entry.users
+        return not (self.entry.users or self.entry.stays)
 
     def user_left(self, username: str) -> None:
         """Take a user out of the lobby whom the game has sent away."""

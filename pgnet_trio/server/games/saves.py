@@ -1,8 +1,8 @@
 """What is saved of a server's games, and when.
 
 A save file holds one text for each game. Neither format of save files has a place for a game's
-options, and both keep their shape: a game without options is saved just as PGNet would save it.
-A game with options is saved as JSON that holds both.
+options, or for what is kept of its room, and both keep their shape: a game with neither is saved
+just as PGNet would save it. Another is saved as JSON that holds all of it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pgnet_trio.errors import StorageError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.games.archive import WRITE_DEADLINE
 from pgnet_trio.server.refusals import RoomClosed
+from pgnet_trio.server.room.kept import NOTHING_KEPT, Kept, kept_of
 from pgnet_trio.server.stats import SaveStats
 from pgnet_trio.storage.interface import SavedGame
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.room import RoomTask
     from pgnet_trio.storage.interface import TokenRecord
 
-__all__ = ["LAST_WRITE_DEADLINE", "GameStore", "SaveMemory", "Saves", "pack", "unpack"]
+__all__ = ["LAST_WRITE_DEADLINE", "GameStore", "SaveMemory", "Saves", "kept_in", "pack", "unpack"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -50,34 +51,50 @@ THREAD_WRITE_TIMEOUT = 10.0
 """Seconds that another write may still take, before the process is ended without it."""
 
 _OPTIONS = "__pgnet__.options"
+_KEPT = "room"
 _BEGINNING = f'{{"{_OPTIONS}":'
 
 
-def pack(save_string: str, options: Mapping[str, Any]) -> str:
+def pack(save_string: str, options: Mapping[str, Any], kept: Kept = NOTHING_KEPT) -> str:
     """Return what the save file holds of a game.
 
     Args:
         save_string: The game's own save string.
         options: What the game was created with; plain data.
+        kept: What its next room is to have.
     """
-    if not options and not save_string.startswith(_BEGINNING):
+    room = kept.plain()
+    if not options and not room and not save_string.startswith(_BEGINNING):
         return save_string
     # Not with the codec: an old save string may hold text that is no valid Unicode.
-    content = {_OPTIONS: dict(options), "save_string": save_string}
+    content: dict[str, Any] = {_OPTIONS: dict(options), "save_string": save_string}
+    if room:
+        content[_KEPT] = room
     return json.dumps(content, separators=(",", ":"))
 
 
 def unpack(data: str) -> tuple[str, dict[str, Any]]:
     """Return the save string and the options of what `pack` returned, or PGNet saved."""
-    if data.startswith(_BEGINNING):
-        try:
-            content = json.loads(data)
-            save_string, options = content["save_string"], content[_OPTIONS]
-        except (ValueError, KeyError):
-            return data, {}
-        if isinstance(save_string, str) and isinstance(options, dict):
-            return save_string, options
-    return data, {}
+    content = _content(data)
+    return (data, {}) if content is None else (content["save_string"], content[_OPTIONS])
+
+
+def kept_in(data: str) -> Kept:
+    """Return what is kept of the room, of what `pack` returned, or PGNet saved."""
+    content = _content(data)
+    return NOTHING_KEPT if content is None else kept_of(content.get(_KEPT))
+
+
+def _content(data: str) -> dict[str, Any] | None:
+    """Return what `pack` has put beside a save string; None where the data is one alone."""
+    if not data.startswith(_BEGINNING):
+        return None
+    try:
+        content = json.loads(data)
+        save_string, options = content["save_string"], content[_OPTIONS]
+    except (ValueError, KeyError):
+        return None
+    return content if isinstance(save_string, str) and isinstance(options, dict) else None
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -351,7 +368,7 @@ class Saves:
             # Read once: another thread may do this while the event loop runs.
             save_string = entry.room.save_string
             if save_string and not entry.over:
-                data = pack(save_string, entry.room.options)
+                data = pack(save_string, entry.room.options, entry.room.members.kept())
                 games[entry.name] = SavedGame(entry.name, entry.password, data, entry.empty_since)
         return games
 

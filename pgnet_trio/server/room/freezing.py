@@ -246,5 +246,6 @@ class Freezer:
     async def withdraw_remembered(self) -> None:
         """Withdraw, after `ADOPTION_TIME`, what the game has not asked again."""
         await trio.sleep(ADOPTION_TIME)
+        self._members.ready.remembered = frozenset()
         for question in self._questions.remembered:
             self._questions.withdraw_remembered(self._members.get(question.player), question.player)

@@ -398,7 +398,7 @@ class RoomTask:
                 await self._freezer.rejoin_all()
                 runner.publish()
                 self._loop.take_deferred()
-            if self.questions.remembered:
+            if self.questions.remembered or self.members.ready.remembered:
                 nursery.start_soon(self._freezer.withdraw_remembered)
             if instance.has_ticks:
                 nursery.start_soon(self._ticker.run)
