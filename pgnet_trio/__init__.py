@@ -34,7 +34,7 @@ from pgnet_trio.errors import (
 )
 from pgnet_trio.examples import ExampleClient, ExampleGame
 from pgnet_trio.foreign_text import make_tracebacks_printable
-from pgnet_trio.game import Game, Room
+from pgnet_trio.game import Game, Readiness, Ready, ReadyCheck, Room, Seats
 from pgnet_trio.messages import (
     ADMIN_USERNAME,
     DEFAULT_PORT,
@@ -79,12 +79,16 @@ __all__ = [
     "Push",
     "PushesLost",
     "Question",
+    "Readiness",
+    "Ready",
+    "ReadyCheck",
     "ReasonCode",
     "Reject",
     "Request",
     "RequestFailed",
     "Response",
     "Room",
+    "Seats",
     "SendQueueFull",
     "Server",
     "ServerError",

@@ -91,9 +91,9 @@ def test_who_is_connected_follows_before_who_is_longer_there() -> None:
     host.note_left("cat", {"bob": False})
     assert host.name == "bob"
     host.note_left("bob", {})
-    assert host.name is None
+    assert host.current({}) is None
     host.note_joined("dan")
-    assert host.name == "dan"
+    assert host.current({}) == "dan"
 
 
 # Seats
@@ -172,6 +172,10 @@ class SeatMachine(RuleBasedStateMachine):
 TestSeats = SeatMachine.TestCase
 
 
+def method(self: Any) -> int:
+    return 2
+
+
 def test_which_seats_a_class_declares() -> None:
     def seats(**names: Any) -> tuple[Seat, ...] | None:
         return seats_of(type("Cards", (Game,), names))
@@ -182,9 +186,12 @@ def test_which_seats_a_class_declares() -> None:
     assert seats(max_players=3, seats=2) == (0, 1)
     assert seats() is None
     # Of another type, it is the author's own.
-    for own in ({}, [], (), True, 0, -1, (1, 2), "ns", lambda self: 2, property(lambda self: 2)):
+    for own in _OWN:
         assert seats(seats=own) is None
     assert seats(max_players=property(lambda self: 2)) is None
+
+
+_OWN: list[Any] = [{}, [], (), True, 0, -1, (1, 2), "ns", method, property(method)]
 
 
 def test_a_seat_is_one_place_also_while_nobody_is_in_it() -> None:
@@ -247,7 +254,7 @@ def test_a_check_that_has_moved_goes_on_once_with_the_answers_so_far() -> None:
     assert state.ready == ("ann",)
     state.end()
     state.begin(["ann", "bob"], lambda: None)
-    assert state.ready == ()
+    assert not state.ready
 
 
 # What is kept
