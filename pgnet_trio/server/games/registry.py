@@ -126,7 +126,7 @@ class GameRegistry:
             self.lobby.note_creator(opening.name, creator)
         await self.start(owner.entry)
         if opening.save_string is not None:
-            logger.info("The game %r goes on from its save", opening.name)
+            logger.info("The game %r goes on from its save", one_line(opening.name))
             self._note_if_unsaved(opening.name, owner.entry.room)
 
     async def start(self, entry: GameEntry[RoomTask]) -> None:
