@@ -30,10 +30,12 @@ class Seat:
     Attributes:
         token_stands: Whether the new token stands for the password.
         epoch: Which of the user's sessions in the cluster this is; 0 where no other node knows.
+        replaced: The node and the epoch of the session whose place this one takes; None for none.
     """
 
     token_stands: bool
     epoch: int = 0
+    replaced: tuple[int, int] | None = None
 
 
 @attrs.frozen
@@ -170,7 +172,8 @@ class AccountService(ABC):
             token: What is to stand for the password from now on; empty for nothing.
             now: The time, in seconds since 1970.
             instead_of: The token that the new one replaces; None for none.
-            session_token: What the session is resumed with; for the other nodes of a cluster.
+            session_token: What the session is resumed with, for the other nodes of a cluster; empty
+                where the user gets none here.
 
         Returns:
             What the user has. No token stands for the admin's password, nor where none are kept.

@@ -88,7 +88,7 @@ class ClusterHost:
         """Do what another node asks for."""
         note = read_note(body)
         if isinstance(note, EndSession):
-            self._member.end_session(note.username, note.epoch, note.reason, note.code)
+            self._member.end_session(note)
             return
         if note is not None:
             self._notes.take(note)
@@ -184,7 +184,9 @@ class ClusterHost:
                     lambda operation: link.engine.pass_session(passed, node, operation=operation)
                 )
             except Fenced:
-                member.end_session(username, epoch, ELSEWHERE, ReasonCode.TAKEN_OVER)
+                member.end_session(
+                    EndSession(username, epoch, ELSEWHERE, str(ReasonCode.TAKEN_OVER))
+                )
                 raise CannotMove(ELSEWHERE) from None
             except EngineError as error:
                 logger.warning("A session stays here for now: %s", one_line(error))

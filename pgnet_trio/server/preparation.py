@@ -125,12 +125,16 @@ async def prepare(
     if engine is None:
         service = LocalAccounts(carryover.accounts, archive, passwords)
     else:
-        service = _share_accounts(options, carryover, engine, admin)
+        service = _share_accounts(options, carryover, engine, admin, link)
     return Prepared(archive, saved, carryover.accounts, service, passwords, link)
 
 
 def _share_accounts(
-    options: Options, carryover: Carryover, engine: Engine, admin: UserRecord | None
+    options: Options,
+    carryover: Carryover,
+    engine: Engine,
+    admin: UserRecord | None,
+    link: ClusterLink | None,
 ) -> SharedAccounts:
     rules = AccountRules(
         options.registration_enabled,
@@ -143,7 +147,11 @@ def _share_accounts(
         Registrations(limits.registrations_per_address),
         WrongGuesses(limits.failed_logins_per_account, limits.failed_logins_per_address),
     )
-    return SharedAccounts(engine, rules, carryover.key, attempts)
+
+    def node() -> int | None:
+        return None if link is None else link.node.id
+
+    return SharedAccounts(engine, rules, carryover.key, attempts, node)
 
 
 def _load_tokens(options: Options, carryover: Carryover, saved: SavedState) -> LoginTokens:

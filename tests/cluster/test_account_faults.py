@@ -12,7 +12,7 @@ import trio
 
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.server.account_refusals import AccountRefusal, TemporaryRefusal
-from pgnet_trio.server.account_service import AccountRules
+from pgnet_trio.server.account_service import AccountRules, Seat
 from pgnet_trio.server.admission import Attempts, FailedLogins, Registrations, WrongGuesses
 from pgnet_trio.server.cluster.base import PATIENCE
 from pgnet_trio.server.cluster.digests import Digests
@@ -346,27 +346,33 @@ async def test_a_session_is_registered_with_the_log_in_and_found_at_other_nodes(
     lease = await there.engine.register("north", "n.example:1")
     here = node_of(database, node=lambda: lease.node)
     ann = await register(here.accounts, "ann")
-    assert await there.accounts.whereabouts("ann") is None
-    seat = await here.accounts.admit(
-        "ann", ann, address=HOME, token=b"", now=NOW, instead_of=None, session_token=TOKEN
-    )
-    found = await there.accounts.whereabouts("ann")
+    assert await there.engine.find_session("ann") is None
+
+    async def enter(name: str, user: UserRecord | None, session_token: bytes = TOKEN) -> Seat:
+        return await here.accounts.admit(
+            name,
+            user,
+            address=HOME,
+            token=b"",
+            now=NOW,
+            instead_of=None,
+            session_token=session_token,
+        )
+
+    seat = await enter("ann", ann)
+    found = await there.engine.find_session("ann")
     assert found is not None
-    assert (found.node.address, found.node.id) == ("n.example:1", lease.node)
-    assert (found.session.epoch, found.session.token) == (seat.epoch, TOKEN)
+    assert (found.node, found.epoch, found.token) == (lease.node, seat.epoch, TOKEN)
+    assert seat.replaced is None
     # The admin has no account, and a session all the same.
-    root = await here.accounts.admit(
-        "admin", None, address=None, token=b"", now=NOW, instead_of=None
-    )
-    assert root.epoch > seat.epoch
-    later = await here.accounts.admit("ann", ann, address=HOME, token=b"", now=NOW, instead_of=None)
-    await here.accounts.leave("ann", seat.epoch)
-    assert await there.accounts.whereabouts("ann") is not None
-    here.engine.cut = True
-    await here.accounts.leave("ann", later.epoch)
-    here.engine.cut = False
-    await here.accounts.leave("ann", later.epoch)
-    assert await there.accounts.whereabouts("ann") is None
+    assert (await enter("admin", None)).epoch > seat.epoch
+    later = await enter("ann", ann)
+    assert later.replaced == (lease.node, seat.epoch)
+    # Who is sent elsewhere gets none here.
+    assert (await enter("ann", ann, b"")).epoch == 0
+    found = await there.engine.find_session("ann")
+    assert found is not None
+    assert found.epoch == later.epoch
 
 
 async def test_a_node_whose_lease_is_over_lets_nobody_in(
@@ -377,7 +383,15 @@ async def test_a_node_whose_lease_is_over_lets_nobody_in(
     ann = await register(here.accounts, "ann")
     await trio.sleep(11)
     with pytest.raises(TemporaryRefusal, match="cannot be reached now"):
-        await admit(here.accounts, ann, token=TOKEN)
+        await here.accounts.admit(
+            "ann",
+            ann,
+            address=HOME,
+            token=TOKEN,
+            now=NOW,
+            instead_of=None,
+            session_token=TOKEN,
+        )
     assert not await is_good(there.accounts, "ann", TOKEN)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
 from pgnet_trio import (
     Client,
+    ConnectFailed,
     Game,
     LoginRefused,
     Packet,
@@ -203,3 +204,79 @@ async def test_whoever_guesses_a_games_password_is_refused_at_all_servers(
         await trio.sleep(61)
         await bob.join_game("table", password="right")
         assert bob.game == "table"
+
+
+async def test_a_user_who_is_deleted_while_they_log_in_is_not_in(
+    autojump_clock: MockClock,
+) -> None:
+    """The mail about it may come before the answer that lets them in."""
+    async with cluster(Counter, nodes=2) as servers:
+        (await servers.play("ann", "secret", node="a")).disconnect()
+        await trio.sleep(2)
+        engine = servers.nodes["a"].engine
+        admit = engine.admit
+
+        async def admit_slowly(*args: Any, **options: Any) -> Any:
+            admitted = await admit(*args, **options)
+            servers.nodes["b"].delete_user("ann")
+            await trio.sleep(3)
+            return admitted
+
+        engine.admit = admit_slowly  # type: ignore[method-assign]
+        client = servers.client("ann", "secret", node="a")
+        with trio.fail_after(60):
+            await client.run()
+        assert client.close_code == ReasonCode.USER_DELETED
+        assert servers.nodes["a"].stats().sessions == {}
+        await trio.sleep(2)
+        assert await servers.nodes["b"].users() == []
+
+
+@pytest.mark.parametrize("fault", ["lost", "late"])
+async def test_a_log_in_that_comes_to_nothing_leaves_nothing(
+    autojump_clock: MockClock, fault: str
+) -> None:
+    """Nobody is shown as there, and sent there, whom an unknown outcome has let in."""
+    async with cluster(Counter, nodes=2, login_timeout=2.0) as servers:
+        (await servers.play("ann", "secret", node="a")).disconnect()
+        await trio.sleep(2)
+        server = servers.nodes["a"]
+        admit = server.engine.admit
+
+        async def admit_in_vain(*args: Any, **options: Any) -> Any:
+            if fault == "late":
+                admitted = await admit(*args, **options)
+                await trio.sleep(3)
+                return admitted
+            server.engine.lost_answers = 10
+            return await admit(*args, **options)
+
+        server.engine.admit = admit_in_vain  # type: ignore[method-assign]
+        client = servers.client("ann", "secret", node="a", reconnect_for=0)
+        with pytest.raises(ConnectFailed):
+            await client.run()
+        server.engine.lost_answers = 0
+        server.engine.admit = admit  # type: ignore[method-assign]
+        await trio.sleep(15)
+        assert await servers.nodes["b"].users() == []
+        again = await servers.play("ann", "secret", node="b")
+        assert list(servers.nodes["b"].stats().sessions) == ["ann"]
+        assert again.connected
+
+
+async def test_a_log_in_is_one_change(autojump_clock: MockClock) -> None:
+    async with cluster(Counter, nodes=2) as servers:
+        (await servers.play("ann", "secret", node="a")).disconnect()
+        await trio.sleep(2)
+        changes = []
+        database = servers.database
+        carry_out = database.carry_out
+
+        def counting(work: Any, *, writes: bool) -> Any:
+            if writes:
+                changes.append(work)
+            return carry_out(work, writes=writes)
+
+        database.carry_out = counting  # type: ignore[method-assign]
+        await servers.play("ann", "secret", node="b")
+        assert len(changes) == 1

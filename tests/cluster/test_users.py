@@ -265,7 +265,7 @@ async def test_the_users_of_one_game_are_told(autojump_clock: MockClock) -> None
         assert (heard, unheard) == (["This table closes."], [])
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0])
+@pytest.mark.parametrize("pause", [-0.6, -0.4, -0.2, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0])
 async def test_a_user_who_moves_meanwhile_is_told_once(
     autojump_clock: MockClock, pause: float
 ) -> None:
@@ -277,9 +277,14 @@ async def test_a_user_who_moves_meanwhile_is_told_once(
         for name in "ab":
             servers.nodes[name].engine.answer_delay = 0.3
             servers.nodes[name].engine.request_delay = 0.2
+
+        async def join() -> None:
+            await trio.sleep(max(0.0, -pause))
+            await ann.join_game("table")
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(ann.join_game, "table")
-            await trio.sleep(pause)
+            nursery.start_soon(join)
+            await trio.sleep(max(0.0, pause))
             await servers.nodes["c"].announce("hello")
         await trio.sleep(10)
         assert texts == ["hello"]

@@ -38,7 +38,6 @@ __all__ = [
     "SessionRow",
     "Survey",
     "Unsettled",
-    "Whereabouts",
     "WrongPassword",
 ]
 
@@ -341,19 +340,6 @@ class Lookup:
     counts: Mapping[str, int]
     session: SessionRow | None
     node: Node | None
-
-
-@attrs.frozen
-class Whereabouts:
-    """Where a user is.
-
-    Attributes:
-        session: Their session, with the token that it is resumed with.
-        node: The node that has it, with its address.
-    """
-
-    session: SessionRow
-    node: Node
 
 
 @attrs.frozen

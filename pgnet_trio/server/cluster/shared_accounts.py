@@ -40,7 +40,6 @@ from pgnet_trio.server.cluster.records import (
     NotAdmitted,
     Registration,
     SessionRow,
-    Whereabouts,
 )
 from pgnet_trio.server.password_checks import TooMany
 from pgnet_trio.server.tokens import MAX_TOKENS, find_token, token_record
@@ -277,9 +276,9 @@ class SharedAccounts(AccountService):
     ) -> Seat:
         """See `AccountService.admit`.
 
-        Where this server is a node, the user's session is registered too, before its first request:
-        call `leave` when it has ended, or where it does not come about. A user who is deleted from
-        then on is put out by mail.
+        Where this server is a node, the user's session is registered too, before its first request;
+        whoever is given the seat has to note its epoch, and that it has ended. A user who is
+        deleted from then on is put out by mail, which may be here before this returns.
         """
         is_user = user is not None and username != ADMIN_USERNAME
         place = "" if address is None else self._place(username, address)
@@ -292,7 +291,7 @@ class SharedAccounts(AccountService):
             place=place,
             token=record,
             instead_of=b"" if instead_of is None else instead_of.digest,
-            node=self._node(),
+            node=self._node() if session_token else None,
             session_token=session_token,
         )
         result = await self._settled(
@@ -301,30 +300,12 @@ class SharedAccounts(AccountService):
         if isinstance(result, NotAdmitted):
             raise changed(username, result.user)
         self._attempts.failed_logins.record_success(username, address)
-        epoch = 0 if result.entered is None else result.entered.epoch
-        return Seat(record is not None, epoch)
-
-    async def whereabouts(self, username: str) -> Whereabouts | None:
-        """Return where a user has a session, at this node or another one; None for nowhere.
-
-        For whoever wants to resume one that is not here. A log-in need not ask: what has proved
-        itself is let in here, or is sent where `whereabouts` says.
-        """
-        found = await self._asked(self._engine.look_up(username))
-        if found.session is None or found.node is None:
-            return None
-        return Whereabouts(found.session, found.node)
-
-    async def leave(self, username: str, epoch: int) -> None:
-        """Take out a session that `admit` has registered, unless the user has another one by now.
-
-        A failure is logged: the row of a session that is not there misleads nobody for long, since
-        the node that it names takes a log-in itself.
-        """
-        try:
-            await self._engine.leave(username, epoch)
-        except EngineError as error:
-            logger.warning("A session that has ended is still registered: %s", one_line(error))
+        entered = result.entered
+        if entered is None:
+            return Seat(record is not None)
+        before = entered.before
+        replaced = None if before is None else (before.node, before.epoch)
+        return Seat(record is not None, entered.epoch, replaced)
 
     async def note_failure(self, username: str, address: str | None) -> None:
         """See `AccountService.note_failure`; where the engine is away, it counts at this node."""

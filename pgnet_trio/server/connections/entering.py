@@ -1,8 +1,7 @@
-"""What a log-in asks a cluster: where the user is already, and that they are here from now on."""
+"""What a log-in asks a cluster: where the user is already."""
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from pgnet_trio.reason_codes import ReasonCode
@@ -10,10 +9,9 @@ from pgnet_trio.server.accounts import TemporaryRefusal
 from pgnet_trio.server.node.member import NotNow
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.context import ServerContext
     from pgnet_trio.server.node.member import ClusterMember, Whereabouts
 
-__all__ = ["AT_ANOTHER_SERVER", "AtAnotherServer", "enter", "find_elsewhere", "undo_entry"]
+__all__ = ["AT_ANOTHER_SERVER", "AtAnotherServer", "find_elsewhere"]
 
 AT_ANOTHER_SERVER = "Your session is at another server."
 
@@ -42,27 +40,3 @@ async def find_elsewhere(cluster: ClusterMember, username: str) -> Whereabouts |
         return await cluster.find(username)
     except NotNow as error:
         raise TemporaryRefusal(str(error), ReasonCode.BUSY) from None
-
-
-async def enter(cluster: ClusterMember, username: str, token: bytes) -> int:
-    """Note that a user is here from now on; see `ClusterMember.enter`.
-
-    Raises:
-        TemporaryRefusal: It could not be noted.
-    """
-    try:
-        return await cluster.enter(username, token)
-    except NotNow as error:
-        raise TemporaryRefusal(str(error), ReasonCode.BUSY) from None
-
-
-async def undo_entry(context: ServerContext, username: str, epoch: int) -> None:
-    """Have the cluster know again what it knew before a log-in that came to nothing."""
-    cluster, session = context.cluster, context.sessions.holder(username)
-    assert cluster is not None
-    if session is not None and session.end_reason is None:
-        with contextlib.suppress(NotNow):
-            cluster.note_seat(username, await cluster.enter(username, session.client.token))
-            return
-    cluster.note_seat(username, epoch)
-    cluster.note_end(username)

@@ -18,9 +18,7 @@ from pgnet_trio.server.connections.authentication import Authentication
 from pgnet_trio.server.connections.entering import (
     AT_ANOTHER_SERVER,
     AtAnotherServer,
-    enter,
     find_elsewhere,
-    undo_entry,
 )
 from pgnet_trio.server.connections.gate import GatedConnection
 from pgnet_trio.server.node.member import NotNow
@@ -85,6 +83,9 @@ class Login:
         # What stood for the password, where something did; None where nothing was taken.
         self._token: TokenRecord | None = None
         self._tried_token = False
+        # In a cluster: which of the user's sessions this is to be, and whether it was asked for.
+        self._epoch = 0
+        self._has_asked_to_enter = False
         # What the client will resume its session with.
         self._resume_token = context.options.environment.random_bytes(v2.TOKEN_BYTES)
 
@@ -245,16 +246,18 @@ class Login:
         async with context.cluster.entering.holding(username):
             where = await find_elsewhere(context.cluster, username)
             if where is not None:
-                raise AtAnotherServer(where.address, await self._admit(username, user))
-            epoch = await enter(context.cluster, username, self._resume_token)
+                login_token = await self._admit(username, user, enters=False)
+                raise AtAnotherServer(where.address, login_token)
             try:
                 session, login_token = await self._wait_for_seat(username, user)
             except BaseException:
-                with trio.CancelScope(shield=True):
-                    await undo_entry(context, username, epoch)
+                if self._has_asked_to_enter:
+                    context.services.start_soon(context.cluster.correct, username)
                 raise
-            context.cluster.note_seat(username, epoch)
-            return self._sit(username, user, session, login_token)
+            context.cluster.note_seat(username, self._epoch)
+            session = self._sit(username, user, session, login_token)
+            context.cluster.end_as_told(username)
+            return session
 
     async def _wait_for_seat(
         self, username: str, user: UserRecord | None
@@ -381,8 +384,13 @@ class Login:
         )
         return LoggedInClient(SenderV2(delivery), delivery, token, grace, self._address)
 
-    async def _admit(self, username: str, user: UserRecord | None) -> bytes:
+    async def _admit(self, username: str, user: UserRecord | None, *, enters: bool = True) -> bytes:
         """Make sure that a user still may log in; nothing has changed since when this returns.
+
+        Args:
+            username: Who.
+            user: What they have proved to be; None for whoever has no record.
+            enters: Whether they get the seat here, which the servers of a cluster hear of.
 
         Returns:
             A new token that stands for the user's password; empty where there is none.
@@ -399,6 +407,7 @@ class Login:
         takes_tokens = isinstance(protocol, v2.ServerProtocol) and protocol.takes_tokens
         if takes_tokens and not self._trusted and not has_one:
             token = environment.random_bytes(v2.TOKEN_BYTES)
+        self._has_asked_to_enter = enters
         seat = await self._context.accounts.admit(
             username,
             user,
@@ -406,6 +415,13 @@ class Login:
             token=token,
             now=now,
             instead_of=old,
-            session_token=self._resume_token,
+            session_token=self._resume_token if enters else b"",
         )
+        cluster = self._context.cluster
+        if cluster is not None and seat.epoch:
+            self._epoch = seat.epoch
+            if seat.replaced is not None and seat.replaced[0] != cluster.node:
+                # It has come there after it was looked for. Not awaited: nothing may change now.
+                node, epoch = seat.replaced
+                self._context.services.start_soon(cluster.end_elsewhere, node, username, epoch)
         return token if seat.token_stands else b""

@@ -35,6 +35,9 @@ logger = logging.getLogger("pgnet_trio.server")
 DIRECTORY_PART = 1000
 """Games that are looked up at once for whoever asks for the list."""
 
+TRIES = 20
+"""How often it is tried to correct where a user is."""
+
 SILENCE_PATIENCE = 4.0
 """Seconds that whoever has a session at a silent node waits for that, at most: a client that tries
 to come back does not wait much longer."""
@@ -91,6 +94,8 @@ class ClusterMember:
         # Sessions that have ended, of which the engine has still to hear.
         self._left: dict[str, int] = {}
         self._wanted = trio.Event()
+        # Sessions whose end was told before they had their seat.
+        self._told_to_end: dict[str, EndSession] = {}
 
     # What log-ins ask for
 
@@ -121,32 +126,39 @@ class ClusterMember:
             logger.warning("It is not known where a user is: %s", one_line(error))
             raise NotNow from None
 
-    async def enter(self, username: str, token: bytes) -> int:
-        """Note that a user's session is here from now on; hold `entering` until they have a seat.
+    async def correct(self, username: str) -> None:
+        """Have the cluster know again where a user is, after a log-in here that came to nothing.
 
-        Args:
-            username: Who has proved who they are.
-            token: What the client will resume the session with.
-
-        Returns:
-            The epoch, for `note_seat`.
-
-        Raises:
-            NotNow: It could not be noted.
+        It may have been noted that they are here, and nobody has said so.
         """
+        async with self.entering.holding(username):
+            self._told_to_end.pop(username, None)
+            for _ in range(TRIES):
+                try:
+                    await self._correct(username)
+                    return
+                except EngineError as error:
+                    logger.debug("It is corrected later where a user is: %s", one_line(error))
+                    await trio.sleep(RETRY)
+            logger.warning("A user may be shown as here who is not")
+
+    async def _correct(self, username: str) -> None:
         node = self._node.id
-        try:
+        row = await self._engine.find_session(username)
+        # One that has been accepted just now is not among the sessions yet.
+        await self._node.look()
+        session = self._sessions.holder(username)
+        is_ours = row is not None and row.node == node and row.packed is None
+        if session is None or session.end_reason is not None:
+            if row is not None and is_ours:
+                await self._engine.leave(username, row.epoch)
+        elif row is not None and is_ours and row.epoch != self._epochs.get(username):
+            # Their other program goes on here.
+            token = session.client.token
             entered = await self._node.settled(
                 lambda operation: self._engine.enter(node, username, token, operation=operation)
             )
-        except EngineError as error:
-            logger.warning("A log-in is refused for now: %s", one_line(error))
-            raise NotNow from None
-        before = entered.before
-        if before is not None and before.node != node:
-            # It has come there after it was looked for.
-            await self.end_elsewhere(before.node, username, before.epoch)
-        return entered.epoch
+            self.note_seat(username, entered.epoch)
 
     def note_seat(self, username: str, epoch: int) -> None:
         """Note in which epoch a user has the seat. Never waits."""
@@ -274,11 +286,21 @@ class ClusterMember:
             if session is not None:
                 session.flush()
 
-    def end_session(self, username: str, epoch: int, reason: str, code: str) -> None:
+    def end_session(self, note: EndSession) -> None:
         """End a session as another node asks, if it is the one of this epoch."""
+        username = note.username
         session = self._sessions.holder(username)
-        if session is not None and self._epochs.get(username) == epoch:
-            session.end(reason, code)
+        if session is not None and self._epochs.get(username) == note.epoch:
+            session.end(note.reason, note.code)
+        elif username in self.entering:
+            # It is noted that they are here, and they have no seat yet.
+            self._told_to_end[username] = note
+
+    def end_as_told(self, username: str) -> None:
+        """End a session that has just got its seat, where that was asked for before."""
+        note = self._told_to_end.pop(username, None)
+        if note is not None:
+            self.end_session(note)
 
     def has_room(self, name: str, epoch: int) -> bool:
         """Return whether a room is here."""
