@@ -49,15 +49,18 @@ random_bytes = seeded_bytes(1)
 class Seen:
     """A state as the server encodes it: a `Snapshot`."""
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, data: Any, number: int = 0) -> None:
         self.data = data
+        self.number = number
         self.encoded = msgpack(data)
 
-    def patch_from(self, earlier: Seen, *, columns: bool) -> bytes | None:
+    def patch_from(self, earlier: Seen, base: int, *, columns: bool) -> bytes | None:
         patch = (diff_columns if columns else diff)(earlier.data, self.data)
         if patch is None:
             return None
-        return b"" if is_replacement(patch) else msgpack(patch)
+        if is_replacement(patch):
+            return b""
+        return wire.encode_patch(base, base + 1, msgpack(patch), columns=columns)
 
 
 class Requests:

@@ -442,6 +442,22 @@ def test_a_state_comes_whole_and_then_as_patches() -> None:
     assert session.exchange() == []
 
 
+def test_a_whole_state_has_its_number_in_the_game_as_its_version() -> None:
+    session = logged_in()
+    first, second = {"board": "x" * 50, "turn": 1}, {"board": "x" * 50, "turn": 2}
+    session.to_client.show(Seen(first, number=70))
+    assert session.exchange() == [StateShown(70, first)]
+    # A patch is for the next version, whether or not states were left out.
+    session.to_client.show(Seen(second, number=75))
+    (patched,) = session.exchange()
+    assert isinstance(patched, Patched)
+    assert (patched.base, patched.version) == (70, 71)
+    # But no version comes twice, nor a lower one.
+    session.to_client.change_game(LOBBY)
+    session.to_client.show(Seen(first, number=3))
+    assert session.exchange()[-1] == StateShown(72, first)
+
+
 def test_only_the_latest_state_is_sent() -> None:
     session = logged_in()
     for turn in range(10):

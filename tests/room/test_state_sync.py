@@ -37,6 +37,7 @@ from pgnet_trio.protocol.events import (
     StateShown,
 )
 from pgnet_trio.protocol.v2 import ClientProtocol
+from pgnet_trio.protocol.v2.envelopes import encode_patch
 from pgnet_trio.protocol.v2.features import COLUMNS, FEATURES
 from pgnet_trio.server.room.snapshots import Snapshot
 from pgnet_trio.testing import HostedServer, hosting
@@ -546,6 +547,38 @@ async def test_what_all_see_is_encoded_once_in_each_form(
         # A patch that has no columns is for older clients too.
         assert counts == {"encode": forms, "diff": forms - 1, "diff_columns": 1}
         assert all(client.get_state(dict)["numbers"] == [5] for client in clients)
+        for client in clients:
+            client.disconnect()
+
+
+async def test_who_came_at_different_times_gets_the_same_envelopes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[tuple[int, int]] = []
+
+    def note(base: int, version: int, patch: bytes, *, columns: bool) -> bytes:
+        made.append((base, version))
+        return encode_patch(base, version, patch, columns=columns)
+
+    monkeypatch.setattr("pgnet_trio.server.room.snapshots.encode_patch", note)
+    async with hosting(Adding) as server, trio.open_nursery() as nursery:
+        clients = [server.client(f"user{number}") for number in range(5)]
+        for number, client in enumerate(clients):
+            await nursery.start(client.run)
+            if number == 4:
+                # The versions of this one are ahead of the game's, and stay so.
+                await client.join_game("table 2")
+                for _ in range(20):
+                    await client.call(Add(1))
+                await client.leave_game()
+            await client.join_game("table 1")
+            await clients[0].call(Add(number))
+        await wait_all_tasks_blocked()
+        made.clear()
+        await clients[0].call(Add(5))
+        await wait_all_tasks_blocked()
+        assert sorted(made) == [(10, 11), (23, 24)]
+        assert all(client.get_state(dict)["numbers"] == [*range(6)] for client in clients)
         for client in clients:
             client.disconnect()
 

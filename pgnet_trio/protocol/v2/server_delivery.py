@@ -23,7 +23,6 @@ from pgnet_trio.protocol.v2.envelopes import (
     GameEnvelope,
     encode,
     encode_game,
-    encode_patch,
     encode_response,
     encode_state,
     frame_of,
@@ -53,18 +52,33 @@ class DeliveryOverflow(PGNetError):
 
 
 class Snapshot(Protocol):
-    """The state of a game, as one group of users may see it."""
+    """The state of a game, as one group of users may see it.
+
+    Attributes:
+        number: How many states of this game the group has seen by now. A whole state gets this as
+            its version where it can, so that all who see the same have the same versions, and the
+            same envelopes.
+    """
+
+    number: int
 
     @property
     def encoded(self) -> bytes:
         """The whole state, in msgpack."""
 
-    def patch_from(self, earlier: Any, /, *, columns: bool) -> bytes | None:
-        """Return how it differs from an earlier snapshot, in msgpack.
+    def patch_from(self, earlier: Any, base: int, /, *, columns: bool) -> bytes | None:
+        """Return the envelope that tells how it differs from an earlier snapshot.
 
         The patch is one of `patch.diff_columns` or, without columns, of `patch.diff`.
 
-        None where nothing differs; empty where the whole state is shorter than the patch.
+        Args:
+            earlier: The snapshot that the client has.
+            base: Its version; that of this snapshot is the next one.
+            columns: Whether the patch may have columns.
+
+        Returns:
+            The envelope; None where nothing differs; empty where the whole state is shorter than
+            the patch.
         """
 
 
@@ -95,6 +109,7 @@ class ServerDelivery:
         "_max_bytes",
         "_max_messages",
         "_max_stand_ins",
+        "_next_version",
         "_quiet",
         "_sent",
         "_settled",
@@ -155,7 +170,9 @@ class ServerDelivery:
         # have to be sent before the next state.
         self._shown_after = 0
         self._state_after = 0
+        # The version of the last state, and of the one that `_next_state` has returned last.
         self._version = 0
+        self._next_version = 0
 
     def export(self) -> PackedDelivery:
         """Return what another server needs to go on; the client resumes the session there.
@@ -485,7 +502,12 @@ class ServerDelivery:
             envelope = self._next_state()
             if envelope is None:
                 return b""
-            self._note_shown(sent)
+            # As `_note_shown`, without a call for each state.
+            self._version = self._next_version
+            self._shown = self._snapshot
+            self._shown_after = self._acknowledged + sent
+            if not (self._settled or self._carried_out_is_news):
+                return ARRAY_OF_ONE + envelope
             out = [envelope]
         else:
             return b""
@@ -548,7 +570,7 @@ class ServerDelivery:
 
     def _note_shown(self, sent: int) -> None:
         """Note that the state that waited leaves behind so many envelopes, not acknowledged yet."""
-        self._version += 1
+        self._version = self._next_version
         self._shown = self._snapshot
         self._shown_after = self._acknowledged + sent
 
@@ -557,17 +579,17 @@ class ServerDelivery:
 
         The envelope may still have to wait for room, so it counts as sent only when `take` says so.
         """
-        snapshot, shown = self._snapshot, self._shown
+        snapshot, shown, version = self._snapshot, self._shown, self._version
         assert snapshot is not None
-        columns = COLUMNS in self.features
-        patch = b"" if shown is None else snapshot.patch_from(shown, columns=columns)
-        if patch is None:
-            self._shown = snapshot
-            return None
-        version = self._version + 1
-        if patch:
-            envelope = encode_patch(self._version, version, patch, columns=columns)
-        else:
+        envelope: bytes | None = b""
+        if shown is not None:
+            envelope = snapshot.patch_from(shown, version, columns=COLUMNS in self.features)
+            if envelope is None:
+                self._shown = snapshot
+                return None
+        self._next_version = version + 1
+        if not envelope:
+            self._next_version = version = max(version + 1, snapshot.number)
             envelope = encode_state(version, snapshot.encoded)
         limit = self.max_envelope_size
         if limit is not None and len(envelope) > limit:

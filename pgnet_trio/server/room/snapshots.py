@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pgnet_trio.codec import encode_plain, to_plain
 from pgnet_trio.errors import CodecError
 from pgnet_trio.patch import diff, diff_columns, growth, is_replacement
+from pgnet_trio.protocol.v2.envelopes import encode_patch
 from pgnet_trio.protocol.v2.states import MAX_ENVELOPE_SIZE
 
 if TYPE_CHECKING:
@@ -35,13 +36,26 @@ class Snapshot:
         data: The state.
         largest_size: The most that the encoded state can take, in bytes. It is the size of an
             earlier snapshot plus the patches since: that is cheaper to know than its own size.
+        number: How many snapshots there are up to this one.
     """
 
-    __slots__ = ("_column_patch", "_earlier", "_encoded", "_patch", "data", "largest_size")
+    __slots__ = (
+        "_column_patch",
+        "_earlier",
+        "_encoded",
+        "_envelope",
+        "_patch",
+        "data",
+        "largest_size",
+        "number",
+    )
 
     def __init__(self, data: Any, earlier: Snapshot | None = None, patch: Any = None) -> None:
         self.data = data
+        self.number: int = 1 if earlier is None else earlier.number + 1
         self._earlier = earlier
+        # The envelope with the column patch, for all whose versions are these numbers.
+        self._envelope: bytes | None = None
         # The patch for those who do not know columns; None until one of them needs it.
         self._patch: bytes | None = None
         self._column_patch = None if earlier is None else _encode_patch(patch)
@@ -63,11 +77,24 @@ class Snapshot:
             self._encoded = encode_plain(self.data)
         return self._encoded
 
-    def patch_from(self, earlier: Snapshot, *, columns: bool) -> bytes | None:
-        """Return the patch from an earlier snapshot to this one, in msgpack.
+    def patch_from(self, earlier: Snapshot, base: int, *, columns: bool) -> bytes | None:
+        """Return the envelope with the patch from an earlier snapshot to this one.
 
         See `pgnet_trio.protocol.v2.server_delivery.Snapshot`.
         """
+        # Nearly all whose states have had the game's numbers have also seen each of them.
+        is_usual = columns and base + 1 == self.number and earlier is self._earlier
+        if is_usual and self._envelope is not None:
+            return self._envelope
+        patch = self._patch_from(earlier, columns)
+        if not patch:
+            return patch
+        envelope = encode_patch(base, base + 1, patch, columns=columns)
+        if is_usual:
+            self._envelope = envelope
+        return envelope
+
+    def _patch_from(self, earlier: Snapshot, columns: bool) -> bytes | None:
         if earlier is not self._earlier:
             return _patch(earlier, self, columns)
         if columns:
@@ -78,7 +105,7 @@ class Snapshot:
 
     def forget_earlier(self) -> None:
         """Let go of the previous snapshot; there is a later one now."""
-        self._earlier = self._patch = self._column_patch = None
+        self._earlier = self._patch = self._column_patch = self._envelope = None
 
 
 class Views:
@@ -121,7 +148,9 @@ class Views:
                 snapshot = for_spectators[0]
             # A viewer who has just entered may have been shown it before the others.
             if snapshot is not viewer.shown and snapshot is not None:
-                viewer.show(snapshot)
+                # As its `show`, without a call for each viewer.
+                viewer.shown = snapshot
+                viewer.player.show(snapshot)
                 shown.append(viewer)
         return shown
 
