@@ -28,6 +28,7 @@ from pgnet_trio.server.moving import (
     receive_game,
     receive_session,
 )
+from pgnet_trio.server.moving import MovingSession as IdleSession
 from pgnet_trio.server.node.member import ELSEWHERE, ClusterMember, NotNow
 from pgnet_trio.server.refusals import CannotMove, JoinRefused, RoomClosed
 from pgnet_trio.server.users import UserNotes
@@ -44,11 +45,9 @@ logger = logging.getLogger("pgnet_trio.server")
 ARRIVAL_PATIENCE = 3.0
 """Seconds that a server gets to take a game, before it is taken back."""
 
-PACE = 0.02
-"""Seconds from one game to the next that is given away: the others need time for their players."""
-
-TRIES = 5
-"""How often a server tries to give its games away, before it ends with those that are left."""
+REST_PATIENCE = 1.0
+"""Seconds that what a user asks of the server gets, before their session goes without it or stays.
+A game gets longer: more are in it."""
 
 _GIVER = struct.Struct(">Q")
 
@@ -69,9 +68,6 @@ class ClusterHost:
         self._notes = UserNotes(context)
         # Set when the other server has taken what this one gives it, by name and epoch.
         self._arrivals: dict[tuple[str, int], trio.Event] = {}
-        # How many users were given to each node since its load was told.
-        self._given: dict[int, float] = {}
-        self._has_others = True
         link.host(self.send)
         self.load = member.load
         self.hold = member.hold
@@ -172,114 +168,84 @@ class ClusterHost:
             CannotMove: They cannot be sent.
             NotNow: They cannot be sent now.
         """
-        link, member = self._link, self._member
-        epoch = member.epoch_of(username)
+        epoch = self._member.epoch_of(username)
         if epoch is None:
             await trio.lowlevel.checkpoint()
             raise NotNow
         async with moving_session(self._context, username) as moving:
-            passed = MovingSession(username, epoch, moving.packed)
-            try:
-                new = await link.node.settled(
-                    lambda operation: link.engine.pass_session(passed, node, operation=operation)
-                )
-            except Fenced:
-                member.end_session(
-                    EndSession(username, epoch, ELSEWHERE, str(ReasonCode.TAKEN_OVER))
-                )
-                raise CannotMove(ELSEWHERE) from None
-            except EngineError as error:
-                logger.warning("A session stays here for now: %s", one_line(error))
-                raise NotNow from None
-            # No await from here on: it is the other server's.
-            member.forget_session(username)
-            is_here = moving.moved(address)
-        if not is_here:
+            await self._pass(moving, epoch, node, address)
+
+    async def _pass(self, moving: IdleSession, epoch: int, node: int, address: str) -> None:
+        """Make a session that is ready to go another node's, and send its user there.
+
+        Raises:
+            CannotMove: It is not this node's any more.
+            NotNow: It cannot go now.
+        """
+        link, member, username = self._link, self._member, moving.username
+        passed = MovingSession(username, epoch, moving.packed)
+        try:
+            new = await link.node.settled(
+                lambda operation: link.engine.pass_session(passed, node, operation=operation)
+            )
+        except Fenced:
+            member.end_session(EndSession(username, epoch, ELSEWHERE, str(ReasonCode.TAKEN_OVER)))
+            raise CannotMove(ELSEWHERE) from None
+        except EngineError as error:
+            logger.warning("A session stays here for now: %s", one_line(error))
+            raise NotNow from None
+        # No await from here on: it is the other server's.
+        member.forget_session(username)
+        if not moving.moved(address):
             # The user has left meanwhile.
             with trio.CancelScope(shield=True, deadline=trio.current_time() + ARRIVAL_PATIENCE):
                 await member.end_elsewhere(node, username, new)
 
-    # Games that go
+    async def give_session(self, username: str, target: Node) -> bool:
+        """Give a session whose user is in no game to another node; return whether it has gone.
 
-    async def give_all_away(self, drain_wait: float) -> None:
-        """Give the games to the other nodes, one after the other; those that cannot go stay.
-
-        Args:
-            drain_wait: Seconds in which games that are not persistent may come to their end.
+        Cancellation gives it, or does not.
         """
-        games = self._context.games
-        stays: set[str] = set()
-        for number in range(TRIES):
-            if number:
-                await trio.sleep(RETRY)
-            if not await self._tell_that_it_ends():
-                continue
-            while names := [entry.name for entry in games.lobby if entry.name not in stays]:
-                for name in names:
-                    if not await self._give_away(name):
-                        stays.add(name)
-                    await trio.sleep(PACE)
-            # Those that could go, but for something that may be over by now.
-            later = [each for each in games.lobby if each.room.is_persistent]
-            if not later or not self._has_others:
-                break
-            stays.difference_update(each.name for each in later)
-        ends = [
-            entry.room.ended
-            for entry in self._context.games.lobby
-            if not entry.room.is_persistent and entry.users
-        ]
-        if ends and drain_wait:
-            logger.info("Waiting for the end of games that are not saved, at most %g s", drain_wait)
-            with trio.move_on_after(drain_wait):
-                for end in ends:
-                    await end.wait()
-
-    async def _tell_that_it_ends(self) -> bool:
-        """Have the others give this node nothing any more; return whether they know.
-
-        Two that end at once would give their games to each other for ever.
-        """
+        member = self._member
+        epoch = member.epoch_of(username)
+        if epoch is None:
+            await trio.lowlevel.checkpoint()
+            return False
         try:
-            await self._link.engine.ask_to_drain(self._link.node.id)
-        except EngineError as error:
-            logger.warning("The games stay here for now: %s", one_line(error))
+            async with moving_session(
+                self._context, username, patience=REST_PATIENCE, in_own_task=False
+            ) as moving:
+                await self._pass(moving, epoch, target.id, target.address)
+        except (CannotMove, NotNow) as error:
+            logger.debug("A session stays here: %s", one_line(error))
             return False
         return True
 
-    async def _give_away(self, name: str) -> bool:
-        """Give a game to the node with the least to do; return whether it has gone."""
-        entry = self._context.games.lobby.get(name)
-        if entry is None:
-            return True
-        if not entry.room.is_persistent:
-            return False
+    # Games that go
+
+    async def give_game(self, name: str, targets: list[Node]) -> Node | None:
+        """Give a game to the first of these nodes that takes it.
+
+        Args:
+            name: The game's name.
+            targets: The nodes.
+
+        Returns:
+            That node; None where the game stays here, or is not here any more.
+
+        Raises:
+            CannotMove: It cannot go now.
+            RoomClosed: It has ended.
+            EngineError: It could not go now, and may still be this node's or not.
+        """
         try:
-            targets = await self._targets()
-            self._has_others = bool(targets)
-            if not targets:
-                return False
             async with moving_game(self._context, name) as game:
                 for target in targets:
                     if await self._hand_over(game, target):
-                        return True
-        except (CannotMove, RoomClosed) as error:
-            logger.warning("A game stays here: %s", one_line(error))
+                        return target
         except Fenced:
             self._member.give_up(name)
-            return True
-        except EngineError as error:
-            logger.warning("A game stays here: %s", one_line(error))
-        return False
-
-    async def _targets(self) -> list[Node]:
-        """Return the nodes that take rooms, those with the least to do first."""
-        nodes = [
-            node
-            for node in await self._link.engine.nodes()
-            if node.alive and not node.draining and node.id != self._link.node.id
-        ]
-        return sorted(nodes, key=lambda node: node.load + self._given.get(node.id, 0.0))
+        return None
 
     async def _hand_over(self, game: MovingGame, target: Node) -> bool:
         """Hand a frozen game over; return whether the other node has it.
@@ -314,7 +280,6 @@ class ClusterHost:
         epochs = {each.username: each.epoch for each in sessions}
         for username in epochs:
             member.forget_session(username)
-        self._given[target.id] = self._given.get(target.id, 0.0) + len(sessions)
         # No await between the forgetting and this.
         gone = game.moved(target.address)
         for username in gone & epochs.keys():

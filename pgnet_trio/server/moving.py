@@ -224,37 +224,47 @@ class MovingSession:
 
 @asynccontextmanager
 async def moving_session(
-    context: ServerContext, username: str, *, patience: float = FREEZE_PATIENCE
+    context: ServerContext,
+    username: str,
+    *,
+    patience: float = FREEZE_PATIENCE,
+    in_own_task: bool = True,
 ) -> AsyncIterator[MovingSession]:
     """Have a session ready for another server around the block, whose user is in no game.
 
-    For the task of the session itself, while it carries out a request of the user: that one goes
-    along, and is carried out at the other server. Where the block ends before
-    `MovingSession.moved` was called, the session goes on here, and so does the request.
+    Where the block ends before `MovingSession.moved` was called, the session goes on here.
 
     Args:
         context: What the server's tasks share.
         username: The user.
-        patience: Seconds that games which the user has left get to answer what they were asked.
+        patience: Seconds that what the user has asked gets to be answered: by games that they have
+            left, and by the server.
+        in_own_task: Whether this is the task of the session itself, while it carries out a request
+            of the user. That one goes along, and is carried out at the other server; where the
+            session stays, it is carried out here.
 
     Raises:
         CannotMove: The session cannot go anywhere: it goes on here.
     """
     await trio.lowlevel.checkpoint()
     session = context.sessions.holder(username)
-    if session is None or not session.client.may_move or context.games.lobby.game_of(username):
+    if session is None or not _may_go_alone(context, session):
         raise CannotMove("This session cannot go to another server.")
     hold = session.hold()
     try:
         with trio.move_on_after(patience):
-            while not hold.is_alone:
+            while not hold.may_be_packed(in_own_task=in_own_task):
                 await session.next_answer().wait()
-        if not hold.is_alone:
-            raise CannotMove(f"A game did not answer within {patience:g} s.")
+        if not hold.may_be_packed(in_own_task=in_own_task):
+            raise CannotMove(f"What was asked was not answered within {patience:g} s.")
+        has_left = session.end_reason is not None or session.held_by is not hold
+        if has_left or not _may_go_alone(context, session):
+            raise CannotMove("The user has left, or has joined a game.")
         packed = pack_session(hold.pack())
         yield MovingSession(username, packed, context=context, session=session)
     finally:
-        if session.end_reason is None:
+        # Its own task may have moved it meanwhile, or given that up.
+        if session.end_reason is None and session.held_by is hold:
             session.go_on()
 
 
@@ -277,6 +287,11 @@ def receive_session(context: ServerContext, data: bytes) -> bool:
     do = functools.partial(carry_out, context)
     context.sessions.take_in(packed, carry_out=do).go_on()
     return True
+
+
+def _may_go_alone(context: ServerContext, session: Session) -> bool:
+    """Whether a session is in no game, and its client can be sent anywhere."""
+    return session.client.may_move and context.games.lobby.game_of(session.username) is None
 
 
 def _check_address(address: str) -> None:

@@ -33,6 +33,7 @@ from pgnet_trio.server.clustering import ClusterHost
 from pgnet_trio.server.connections.listeners import accept_connections, open_listeners
 from pgnet_trio.server.connections.serving import handle_passed, handle_socket
 from pgnet_trio.server.context import ServerContext
+from pgnet_trio.server.draining import Drain
 from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.games.claims import LocalClaims
 from pgnet_trio.server.games.registry import GameRegistry
@@ -255,10 +256,11 @@ class Run:
             try:
                 async with trio.open_nursery() as connections:
                     context = self._make_context(prepared, saves, games, services, connections)
-                    host = None
+                    drain = None
                     if prepared.link is not None and context.cluster is not None:
                         host = ClusterHost(context, prepared.link, context.cluster)
                         await services.start(self._run_node, prepared.link, context.cluster, host)
+                        drain = Drain(context, prepared.link, host)
                     self.context, self.accepting = context, True
                     try:
                         async with trio.open_nursery() as accept:
@@ -267,11 +269,15 @@ class Run:
                                 await accept.start(self._receive, context, self._workers)
                             started(self.port)
                             await self.shutdown.requested.wait()
-                            if self._may_drain and host is not None and options.cluster is not None:
+                            if (
+                                self._may_drain
+                                and drain is not None
+                                and options.cluster is not None
+                            ):
                                 if self._workers is not None:
                                     self._workers.watch_end(self._draining.cancel)
                                 with self._draining:
-                                    await host.give_all_away(options.cluster.drain_wait)
+                                    await drain.run(options.cluster.drain_wait)
                             accept.cancel_scope.cancel()
                     finally:
                         self.accepting = False

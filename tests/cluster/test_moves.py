@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -10,6 +11,8 @@ import trio
 
 from pgnet_trio import Client, RequestFailed
 from pgnet_trio.server.cluster.errors import EngineUnavailable, OutcomeUnknown
+from pgnet_trio.server.cluster.records import Node
+from pgnet_trio.server.node.shares import Shares, takers
 from pgnet_trio.testing.clusters import HostedCluster, cluster
 from tests.cluster.test_servers import Counter, count
 
@@ -231,6 +234,114 @@ async def test_games_that_are_not_saved_may_come_to_their_end(autojump_clock: Mo
             assert await count(ann) == 1
             await ann.leave_game()
         assert 20 <= trio.current_time() - start < 30
+
+
+async def test_servers_that_stop_at_once_give_each_other_nothing(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "pgnet_trio.server")
+    async with cluster(Counter, nodes=3) as servers:
+        clients = [
+            await servers.play(
+                f"user{node}{number}", "secret", node=node, game=f"table {node}{number}"
+            )
+            for node in "ab"
+            for number in range(10)
+        ]
+        async with trio.open_nursery() as nursery:
+            for node in "ab":
+                nursery.start_soon(servers.stop, node)
+        assert len(servers.nodes["c"].games) == 20
+        left = [record for record in caplog.records if "is on its way" in record.message]
+        assert len(left) == 20
+        assert [await count(client) for client in clients] == [1] * 20
+
+
+async def test_who_is_in_no_game_goes_to_another_server_too(autojump_clock: MockClock) -> None:
+    async with cluster(Counter) as servers:
+        clients = [await servers.play(f"user{n}", "secret", node="a") for n in range(20)]
+        online: list[bool] = []
+        for client in clients:
+            client.on_online = online.append
+        directories: list[int] = []
+
+        async def look(client: Client) -> None:
+            directories.append(len(await client.get_game_dir()))
+
+        async with trio.open_nursery() as nursery:
+            # On its way while they go.
+            for client in clients:
+                nursery.start_soon(look, client)
+            await servers.stop("a")
+        assert directories == [0] * 20
+        await clients[0].create_game("table")
+        assert await count(clients[0]) == 1
+        assert online == []
+        assert sorted(len(node.stats().sessions) for node in servers.nodes.values()) == [10, 10]
+
+
+async def test_a_server_that_stops_makes_no_games_while_there_are_others(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(Brief, drain_wait=60.0) as servers:
+        ann = await servers.play("ann", "secret", node="a", game="table")
+        bob = await servers.play("bob", "secret", node="a", game="table")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(servers.stop, "a")
+            await trio.sleep(5)
+            await bob.leave_game()
+            await bob.create_game("another")
+            assert await count(bob) == 1
+            (there,) = where(servers, "another")
+            assert there != "a"
+            await ann.leave_game()
+
+
+async def test_a_join_and_a_drain_move_a_session_once(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The join asks the engine for so long that the drain wants the session meanwhile.
+    for delay in (0.0, 0.01, 0.3, 0.9, 1.5):
+        async with cluster(Counter, lease=60.0) as servers:
+            ann = await servers.play("ann", "secret", node="a", game="table")
+            bob = await servers.play("bob", "secret", node="b")
+            assert await count(ann) == 1
+            servers.nodes["b"].engine.request_delay = delay
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(bob.join_game, "table")
+                await trio.sleep(0.01)
+                await servers.stop("b")
+            assert [await count(bob), await count(ann)] == [2, 3]
+
+
+def test_the_next_game_goes_to_who_has_least_with_what_was_given() -> None:
+    def node(number: int, load: float) -> Node:
+        return Node(number, f"n{number}", "", "", load, False, True, 10.0)
+
+    shares, nodes = Shares(), [node(1, 0.0), node(2, 3.0)]
+    given = []
+    for _ in range(5):
+        first, _ = shares.in_order(nodes)
+        shares.note(first, 2)
+        given.append(first.id)
+    assert given == [1, 1, 2, 1, 2]
+    # A load that was told anew counts what was given before.
+    assert shares.in_order([node(1, 6.0), node(2, 3.5)])[0].id == 2
+
+
+def test_only_nodes_that_are_heard_of_take_games() -> None:
+    def node(number: int, left: float, *, draining: bool = False, alive: bool = True) -> Node:
+        return Node(number, f"n{number}", "", "", 10.0 - number, draining, alive, left)
+
+    nodes = [
+        node(1, 9.0),
+        node(2, 9.0),
+        node(3, 9.0, draining=True),
+        node(4, 5.0),
+        node(5, -1.0, alive=False),
+        node(6, 8.0),
+    ]
+    assert [each.id for each in takers(nodes, 1, 10.0)] == [6, 2]
 
 
 @pytest.mark.parametrize("fault", ["refused", "lost", "late"])

@@ -80,6 +80,7 @@ SERVER_LAYERS = (
     "games.unended",
     "games.registry",
     # The games of a server that is one of several.
+    "node.shares",
     "node.games",
     # One user, and then all of them.
     "sessions.handle",
@@ -105,6 +106,7 @@ SERVER_LAYERS = (
     "requests",
     "moving",
     "clustering",
+    "draining",
     "connections.listeners",
     "connections.place",
     "connections.gate",

@@ -404,6 +404,15 @@ class LocalNode:
                 raise unknown
             await trio.sleep(RETRY)
 
+    async def begin_drain(self) -> None:
+        """Have the others give this node nothing any more, from now on; it takes no new rooms.
+
+        Raises:
+            EngineError: They may not know of it; it takes none all the same.
+        """
+        self.draining = True
+        await self._engine.ask_to_drain(self.id)
+
     async def claim(
         self, name: str, *, password: str | None = None, new: NewRoom | None = None
     ) -> Claim:

@@ -38,11 +38,13 @@ from pgnet_trio.server.cluster.records import (
 from pgnet_trio.server.cluster.records import WrongPassword as OtherPassword
 from pgnet_trio.server.games.claims import Claim, Elsewhere, Here, Make, Nowhere, Restore
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword
+from pgnet_trio.server.node.shares import takers
 from pgnet_trio.server.refusals import RoomClosed
 from pgnet_trio.storage.interface import SavedGame
 
 if TYPE_CHECKING:
     from pgnet_trio.server.cluster.engine import Engine
+    from pgnet_trio.server.cluster.records import Node
 
 __all__ = ["ClusterGames", "Described", "info_of", "shown_info"]
 
@@ -131,6 +133,9 @@ class ClusterGames:
         await trio.lowlevel.checkpoint()
         while (leaving := self._leaving.get(name)) is not None:
             await leaving.done.wait()
+        if self._node.draining and (other := await self._find_taker()) is not None:
+            # It would have to go there anyway, and this server is to end soon.
+            return self._elsewhere(other)
         new = NewRoom(normalize_password(password)) if make and is_gamename_allowed(name) else None
         # Nobody guesses this one, so it fits those games only that have none.
         given = "" if guess is None else normalize_password(guess)
@@ -156,10 +161,22 @@ class ClusterGames:
         if isinstance(found, Found) and found.node.id == self._node.id:
             return Here()
         if isinstance(found, Found):
-            node, address = found.node.id, found.node.address
-            return Elsewhere(address, lambda username: self._send(username, node, address))
+            return self._elsewhere(found.node)
         assert isinstance(found, Absent)
         return Nowhere()
+
+    def _elsewhere(self, node: Node) -> Elsewhere:
+        number, address = node.id, node.address
+        return Elsewhere(address, lambda username: self._send(username, number, address))
+
+    async def _find_taker(self) -> Node | None:
+        """Return the node with the least to do; None where there is none, or that is not known."""
+        try:
+            nodes = takers(await self._engine.nodes(), self._node.id, self._engine.lease)
+        except EngineError as error:
+            logger.warning("The other servers are not known: %s", one_line(error))
+            return None
+        return nodes[0] if nodes else None
 
     async def release(self, name: str) -> None:
         """Give up a claim of which no game came; see `RoomClaims.release`."""

@@ -80,10 +80,15 @@ class SessionHold:
         """Whether it is on its way, and not known yet whether it arrives."""
         return self._came is not None
 
-    @property
-    def is_alone(self) -> bool:
-        """Whether no room has to answer anything: the session's own task may have it packed up."""
-        return self._session.unanswered == len(self._session.own_turns)
+    def may_be_packed(self, *, in_own_task: bool) -> bool:
+        """Return whether nothing is under way of a user who is in no game.
+
+        Args:
+            in_own_task: Whether the session's own task asks: what it has begun with is begun with
+                anew at the other server.
+        """
+        session = self._session
+        return session.unanswered == len(session.own_turns) and (in_own_task or not session.is_busy)
 
     def is_at_rest(self, waiting: int) -> bool:
         """Return whether all requests that are not answered wait.

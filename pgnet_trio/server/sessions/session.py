@@ -541,6 +541,11 @@ class Session:
         return self._hold
 
     @property
+    def held_by(self) -> SessionHold | None:
+        """What holds it now; None where nobody wants to move it."""
+        return self._hold
+
+    @property
     def is_packed(self) -> bool:
         """Whether it is on its way, and not known yet whether it arrives."""
         return self._hold is not None and self._hold.is_packed
