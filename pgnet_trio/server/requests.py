@@ -122,6 +122,8 @@ async def _create_game(
             claim = await context.claims.claim(name, None, make=True, password=password)
         except WrongPassword:
             claim = None
+        if isinstance(claim, Elsewhere) and not claim.is_there:
+            return await _send_away(session, name, claim)
         if isinstance(claim, Elsewhere | Here):
             raise LobbyRefusal(
                 f"There is a game {name!r} already; join it, or take another name.",
@@ -161,9 +163,8 @@ async def _join_game(
             # Another user may have made it while this one waited.
             if context.games.lobby.get(name) is None:
                 is_new = await _open(context, session, name, password, options)
-                if is_new is None:
-                    # Nobody gets this: the session goes on where the game is.
-                    return Response("")
+                if isinstance(is_new, Response):
+                    return is_new
                 if is_new:
                     return await _begin(context, session, name, password, spectate=spectate)
     entry = context.games.lobby.get(name)
@@ -189,11 +190,11 @@ async def _claiming(context: ServerContext, name: str) -> AsyncIterator[None]:
 
 async def _open(
     context: ServerContext, session: Session, name: str, password: str, options: dict[str, Any]
-) -> bool | None:
+) -> bool | Response:
     """Make a game that is not in the lobby, or go on with its save.
 
     Returns:
-        Whether it is new; None where the user was sent to the server that has it.
+        Whether it is new; the response where the user was sent to the server that has it.
     """
     username, address = session.username, session.client.address
     unheard = await context.accounts.check_guess(username, address, password)
@@ -213,14 +214,20 @@ async def _open(
         await context.games.open_saved_game(claim.game, insist=session.is_admin)
         return False
     if isinstance(claim, Elsewhere):
-        if claim.send is None or not session.client.may_move:
-            text = f"The game {name!r} is at {claim.address}, and your client cannot be sent there."
-            raise LobbyRefusal(text, ReasonCode.UNKNOWN_GAME)
-        await claim.send(username)
-        return None
+        return await _send_away(session, name, claim)
     context.games.lobby.check_new(name)
     await _make(context, session, name, password, options)
     return True
+
+
+async def _send_away(session: Session, name: str, claim: Elsewhere) -> Response:
+    """Send a user to another server, which begins anew with what is carried out for them now."""
+    if claim.send is None or not session.client.may_move:
+        text = f"The game {name!r} is at {claim.address}, and your client cannot be sent there."
+        raise LobbyRefusal(text, ReasonCode.UNKNOWN_GAME)
+    await claim.send(session.username)
+    # Nobody gets this: the session goes on there.
+    return Response("")
 
 
 async def _make(

@@ -36,17 +36,20 @@ class Restore:
 
 @attrs.frozen
 class Elsewhere:
-    """Another server has the game.
+    """Another server has the game, or decides what becomes of it.
 
     Attributes:
         address: Where clients find that server.
         send: Sends a user there, with the request that is carried out for them now; see
             `pgnet_trio.server.moving.moving_session`. What it raises, the user is refused with.
             None where nobody can be sent.
+        is_there: Whether the game is known to be there. Where it is not, this server takes no
+            games any more, and that one makes it where there is none.
     """
 
     address: str
     send: Callable[[str], Awaitable[None]] | None = None
+    is_there: bool = True
 
 
 @attrs.frozen

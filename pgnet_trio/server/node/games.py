@@ -133,9 +133,9 @@ class ClusterGames:
         await trio.lowlevel.checkpoint()
         while (leaving := self._leaving.get(name)) is not None:
             await leaving.done.wait()
-        if self._node.draining and (other := await self._find_taker()) is not None:
-            # It would have to go there anyway, and this server is to end soon.
-            return self._elsewhere(other)
+        if make and self._node.draining and (other := await self._find_taker()) is not None:
+            # It would have to go there soon in any case.
+            return self._elsewhere(other, is_there=False)
         new = NewRoom(normalize_password(password)) if make and is_gamename_allowed(name) else None
         # Nobody guesses this one, so it fits those games only that have none.
         given = "" if guess is None else normalize_password(guess)
@@ -165,9 +165,9 @@ class ClusterGames:
         assert isinstance(found, Absent)
         return Nowhere()
 
-    def _elsewhere(self, node: Node) -> Elsewhere:
+    def _elsewhere(self, node: Node, *, is_there: bool = True) -> Elsewhere:
         number, address = node.id, node.address
-        return Elsewhere(address, lambda username: self._send(username, number, address))
+        return Elsewhere(address, lambda username: self._send(username, number, address), is_there)
 
     async def _find_taker(self) -> Node | None:
         """Return the node with the least to do; None where there is none, or that is not known."""
