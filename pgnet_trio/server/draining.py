@@ -58,27 +58,32 @@ class Drain:
         Args:
             drain_wait: Seconds in which games that are not persistent may come to their end.
         """
+        lobby = self._context.games.lobby
         for number in range(TRIES):
             if number:
                 await trio.sleep(RETRY)
             try:
                 await self._link.node.begin_drain()
-                if not await self._give_games():
-                    break
+                has_others = await self._give_games() and await self._give_sessions()
             except EngineError as error:
                 logger.warning("The games stay here for now: %s", one_line(error))
-        await self._give_sessions()
-        lobby = self._context.games.lobby
+                continue
+            # Some could not go, or were made meanwhile.
+            if not has_others or not any(entry.room.is_persistent for entry in lobby):
+                break
         ends = [entry.room.ended for entry in lobby if not entry.room.is_persistent and entry.users]
         if ends and drain_wait:
             logger.info("Waiting for the end of games that are not saved, at most %g s", drain_wait)
             with trio.move_on_after(drain_wait):
                 for end in ends:
                     await end.wait()
-            await self._give_sessions()
+            try:
+                await self._give_sessions()
+            except EngineError as error:
+                logger.warning("The sessions stay here: %s", one_line(error))
 
     async def _give_games(self) -> bool:
-        """Give each game away that can go; return whether to try again with what is left.
+        """Give each game away that can go; return whether there are other nodes.
 
         Raises:
             EngineError: The other nodes are not known.
@@ -95,7 +100,7 @@ class Drain:
                     return False
                 if not await self._give_game(name, targets):
                     stays.add(name)
-        return any(entry.room.is_persistent for entry in lobby)
+        return True
 
     async def _give_game(self, name: str, targets: list[Node]) -> bool:
         """Give a game to the first of these nodes that takes it; return whether it is gone."""
@@ -114,22 +119,23 @@ class Drain:
         await self._pause(users + 1, targets)
         return True
 
-    async def _give_sessions(self) -> None:
-        """Give each session away whose user is in no game."""
+    async def _give_sessions(self) -> bool:
+        """Give each session away whose user is in no game; return whether there are other nodes.
+
+        Raises:
+            EngineError: The other nodes are not known.
+        """
         context = self._context
         for username in context.sessions.usernames:
             if context.games.lobby.game_of(username) is not None:
                 continue
-            try:
-                targets = await self._targets()
-            except EngineError as error:
-                logger.warning("The sessions stay here: %s", one_line(error))
-                return
+            targets = await self._targets()
             if not targets:
-                return
+                return False
             if await self._host.give_session(username, targets[0]):
                 self._shares.note(targets[0], 1)
                 await self._pause(1, targets)
+        return True
 
     async def _pause(self, users: int, targets: list[Node]) -> None:
         """Let users arrive, before more are given to the same nodes."""

@@ -288,7 +288,7 @@ async def test_a_server_that_stops_makes_no_games_while_there_are_others(
         bob = await servers.play("bob", "secret", node="a", game="table")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(servers.stop, "a")
-            await trio.sleep(5)
+            await trio.sleep(0.5)
             await bob.leave_game()
             await bob.create_game("another")
             assert await count(bob) == 1
@@ -312,6 +312,24 @@ async def test_a_join_and_a_drain_move_a_session_once(
                 await trio.sleep(0.01)
                 await servers.stop("b")
             assert [await count(bob), await count(ann)] == [2, 3]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.3, 0.9, 1.5])
+async def test_what_is_asked_of_a_server_that_ends_is_done_once(
+    delay: float, autojump_clock: MockClock
+) -> None:
+    async with cluster(Counter, nodes=2, lease=60.0) as servers:
+        bob = await servers.play("bob", "secret", node="b")
+        servers.nodes["b"].engine.request_delay = delay
+        online: list[bool] = []
+        bob.on_online = online.append
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bob.create_game, "table")
+            await trio.sleep(0.01)
+            await servers.stop("b")
+        assert await count(bob) == 1
+        assert where(servers, "table") == ["a"]
+        assert online == []
 
 
 def test_the_next_game_goes_to_who_has_least_with_what_was_given() -> None:
