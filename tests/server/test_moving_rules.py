@@ -654,6 +654,50 @@ async def test_who_joins_a_game_of_another_server_is_sent_there(
                 assert list(ann.players) == ["bob", "ann"]
 
 
+@pytest.mark.parametrize("gives_up", [True, False])
+async def test_a_session_goes_once_what_was_asked_of_the_server_is_answered(
+    gives_up: bool, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    here: list[HostedServer] = []
+
+    class Directory(LocalClaims):
+        async def claim(
+            self, name: str, guess: str | None, *, make: bool, password: str = ""
+        ) -> Claim:
+            await trio.sleep(0.5)
+            return Elsewhere(TWO, send) if gives_up else await super().claim(name, guess, make=make)
+
+    async def send(username: str) -> None:
+        # It wants to move too, and gives that up.
+        async with moving_session(context_of(here[0]), username):
+            await trio.sleep(0.1)
+        raise CannotMove("No commit.")
+
+    async def join(client: Client) -> None:
+        try:
+            await client.join_game("table 1")
+        except RequestFailed as error:
+            outcomes.append(str(error))
+        else:
+            outcomes.append("joined")
+
+    outcomes: list[str] = []
+    monkeypatch.setattr(run, "LocalClaims", Directory)
+    async with hosting_here(Arena) as server, server.client("ann") as ann:
+        here.append(server)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(join, ann)
+            await trio.sleep(0.1)
+            with pytest.raises(CannotMove, match="has left, or has joined a game"):
+                async with moving_session(context_of(server), "ann", in_own_task=False):
+                    pass
+        assert outcomes == ["No commit." if gives_up else "joined"]
+        await ann.request(Packet(Request.HELP))
+        if gives_up:
+            async with moving_session(context_of(server), "ann", in_own_task=False) as session:
+                assert unpack_session(session.packed).requests == ()
+
+
 # What is no game, and no session
 
 
