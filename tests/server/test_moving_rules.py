@@ -20,6 +20,7 @@ from pgnet_trio import Client, CodecError, Game, Packet, Request, RequestFailed,
 from pgnet_trio.codec import unpack
 from pgnet_trio.server import moving, run
 from pgnet_trio.server.games.claims import Claim, Elsewhere, LocalClaims
+from pgnet_trio.server.games.saves import unpack as unpack_save
 from pgnet_trio.server.moving import (
     MovingGame,
     PackedGame,
@@ -560,7 +561,7 @@ async def test_a_shutdown_in_the_middle_saves_the_game(autojump_clock: MockClock
             with pytest.raises(CannotMove):
                 async with moving_game(context, "table 1"):
                     pass
-    assert server.store.state.games["table 1"].data == "+"
+    assert unpack_save(server.store.state.games["table 1"].data)[0] == "+"
 
 
 async def test_who_leaves_meanwhile_is_named(autojump_clock: MockClock) -> None:
