@@ -12,6 +12,7 @@ import trio
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.foreign_text import printable
 from pgnet_trio.server.cluster.opening import is_file, open_engine, shown
+from pgnet_trio.server.cluster.versions import NodeVersion
 
 if TYPE_CHECKING:
     from pgnet_trio.server.cluster.engine import Engine
@@ -34,7 +35,7 @@ variable {VARIABLE}, or in a file that PGPASSFILE names.
 """
 
 _HEADINGS = (
-    *("NODE", "NUMBER", "ADDRESS", "VERSION", "STATE"),
+    *("NODE", "NUMBER", "ADDRESS", "VERSION", "GAME", "STATE"),
     *("LEASE", "ROOMS", "PLAYERS", "LOAD", "LAG"),
 )
 _NUMBERS = frozenset({"NUMBER", "LEASE", "ROOMS", "PLAYERS", "LOAD", "LAG"})
@@ -164,12 +165,16 @@ def _table(survey: Survey) -> str:
 
 
 def _row(node: Node, survey: Survey) -> tuple[str, ...]:
+    version = NodeVersion.decode(node.version)
+    # The version of its saves, where the game says one.
+    game = f"{version.game} {version.saves}" if version.saves else version.game
     state = "silent" if not node.alive else "draining" if node.draining else "ready"
     return (
         printable(node.name),
         str(node.id),
         printable(node.address) or "-",
-        printable(node.version) or "-",
+        printable(version.package) or "-",
+        printable(game) or "-",
         state,
         f"{node.lease_left:.1f} s" if node.alive else "over",
         f"{survey.rooms.get(node.id, 0):,}",

@@ -23,6 +23,8 @@ __all__ = ["MIN_REQUEST_SIZE", "check_class", "tells_why"]
 MIN_REQUEST_SIZE = 1024
 """The lowest `Game.max_request_size`: shorter requests are not measured that exactly."""
 
+MOST_SAVE_VERSION = 1_000_000_000
+
 MOST_INPUT_DELAY = 0.005
 """The highest `Game.input_delay` in seconds: nobody sees so little."""
 
@@ -54,6 +56,7 @@ _SETTINGS = (
     "asks",
     "seats",
     "on_crash",
+    "save_version",
 )
 _NEARLY_HOOKS = {
     re.compile(rf"(?:on_)?(?:user|player)_(?:{verb})"): meant
@@ -131,6 +134,11 @@ def _check_settings(cls: type) -> None:
         raise TypeError(
             f"{cls.__name__}.max_request_size: expected at least {MIN_REQUEST_SIZE:,} bytes, "
             f"got {size!r}."
+        )
+    version = own.get("save_version", 0)
+    if not (type(version) is int and 0 <= version < MOST_SAVE_VERSION):
+        raise TypeError(
+            f"{cls.__name__}.save_version: expected a whole number from 0 on, got {version!r}."
         )
     delay = own.get("input_delay", 0)
     if type(delay) in (int, float) and not 0 <= delay <= MOST_INPUT_DELAY:

@@ -60,6 +60,9 @@ class Game:
             "south")``. Without either there are as many as `max_players`, or any number.
         on_crash: What the server does when the game raises: ``"close"`` it, or ``"restart"`` it
             from its last save, with the same players.
+        save_version: The version of what `get_save_string` returns. Put it up with a change after
+            which the class of before could not load it. A server does not load a save of a higher
+            version than its class has, and leaves it as it is.
     """
 
     update_rate: float = 10
@@ -73,6 +76,7 @@ class Game:
     asks: Any = MappingProxyType({})
     seats: Any = None
     on_crash: Literal["close", "restart"] = "close"
+    save_version: int = 0
 
     _handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType({})
     _room: Room

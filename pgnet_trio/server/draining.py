@@ -14,6 +14,7 @@ import trio
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.cluster.errors import EngineError
 from pgnet_trio.server.cluster.node import RETRY
+from pgnet_trio.server.cluster.versions import NodeVersion
 from pgnet_trio.server.node.shares import Shares, takers
 from pgnet_trio.server.refusals import CannotMove, RoomClosed
 
@@ -49,6 +50,7 @@ class Drain:
         self._link = link
         self._host = host
         self._shares = Shares()
+        self._knows_of_versions = False
 
     async def run(self, drain_wait: float) -> None:
         """Give away what can go; the rest stays.
@@ -95,7 +97,7 @@ class Drain:
             entry.name for entry in lobby if entry.room.is_persistent and entry.name not in stays
         ]:
             for name in names:
-                targets = await self._targets()
+                targets = await self._targets(for_games=True)
                 if not targets:
                     return False
                 if not await self._give_game(name, targets):
@@ -129,7 +131,7 @@ class Drain:
         for username in context.sessions.usernames:
             if context.games.lobby.game_of(username) is not None:
                 continue
-            targets = await self._targets()
+            targets = await self._targets(for_games=False)
             if not targets:
                 return False
             if await self._host.give_session(username, targets[0]):
@@ -141,7 +143,22 @@ class Drain:
         """Let users arrive, before more are given to the same nodes."""
         await trio.sleep(users / RATE / len(targets))
 
-    async def _targets(self) -> list[Node]:
-        engine = self._link.engine
-        nodes = takers(await engine.nodes(), self._link.node.id, engine.lease)
+    async def _targets(self, *, for_games: bool) -> list[Node]:
+        """Return the nodes that can go on with what is here, those with the least to do first."""
+        engine, version = self._link.engine, self._link.version
+        others = takers(await engine.nodes(), self._link.node.id, engine.lease)
+        nodes = []
+        for node in others:
+            other = NodeVersion.decode(node.version)
+            if other.takes_over(version) if for_games else other.reads(version):
+                nodes.append(node)
+        if others and not nodes and not self._knows_of_versions:
+            self._knows_of_versions = True
+            logger.warning(
+                "No other server can go on with what is here, since all are of other versions: "
+                "games are saved, and go on where they can be loaded. This one is: %s; the others "
+                "are: %s",
+                one_line(version.encode()),
+                one_line(", ".join(sorted({node.version for node in others}))),
+            )
         return self._shares.in_order(nodes)

@@ -29,6 +29,7 @@ from pgnet_trio.protocol.v2.states import is_moved_address
 from pgnet_trio.server.context import ServerContext
 from pgnet_trio.server.games.opening import Opening, opening_of
 from pgnet_trio.server.games.saves import pack as pack_save
+from pgnet_trio.server.games.saves import too_new
 from pgnet_trio.server.refusals import CannotMove, JoinRefused, RoomClosed
 from pgnet_trio.server.requests import carry_out
 from pgnet_trio.server.room.frozen import FrozenRoom  # noqa: TC001  # msgspec reads it
@@ -176,6 +177,9 @@ def _take_in(context: ServerContext, game: MovingGame) -> GameEntry[RoomTask]:
     arriving = [unpack_session(data) for data in game.sessions.values()]
     if context.games.lobby.get(game.name) is not None:
         raise CannotMove(f"There is a game {game.name[:60]!r} here already.")
+    problem = too_new(game.name, game.data, context.options.save_version)
+    if problem:
+        raise CannotMove(problem)
     do = functools.partial(carry_out, context)
     sessions = {
         each.username: context.sessions.take_in(each, carry_out=do)
@@ -336,7 +340,7 @@ class _Move:
         # Those who have left the game since they were held stay here.
         for session in self._held.keys() - set(self._sessions):
             session.go_on()
-        data = pack_save(self._save_string, room.options, self._kept)
+        data = pack_save(self._save_string, room.options, self._kept, room.save_version)
         return MovingGame(
             room.name,
             self._entry.password,

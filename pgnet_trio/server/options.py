@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -78,6 +79,22 @@ class Options:
     watchdog_exit: float | None
     limits: Limits
     cluster: Cluster | None = None
+
+    @property
+    def game_class(self) -> type[Game] | None:
+        """The class of the games; None where only a function knows."""
+        make_game: Any = self.make_game
+        while not isinstance(make_game, type):
+            is_partial = isinstance(make_game, functools.partial)
+            make_game = getattr(make_game, "func" if is_partial else "__wrapped__", None)
+            if make_game is None:
+                return None
+        return make_game
+
+    @property
+    def save_version(self) -> int | None:
+        """The version of the games' saves; None where only a function knows."""
+        return None if self.game_class is None else self.game_class.save_version
 
 
 def check_game(game: Any) -> None:

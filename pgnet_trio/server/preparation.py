@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -16,12 +17,15 @@ from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.admission import Attempts, FailedLogins, Registrations, WrongGuesses
 from pgnet_trio.server.cluster.engine import Engine
 from pgnet_trio.server.cluster.shared_accounts import SharedAccounts
+from pgnet_trio.server.cluster.versions import NodeVersion
 from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.games.saves import SaveMemory
 from pgnet_trio.server.local_accounts import LocalAccounts
+from pgnet_trio.server.moving import VERSION as GAME_FORMAT
 from pgnet_trio.server.node.link import ClusterLink
 from pgnet_trio.server.password_checks import PasswordChecks
 from pgnet_trio.server.room.player import question_ids
+from pgnet_trio.server.sessions.packed import VERSION as SESSION_FORMAT
 from pgnet_trio.server.tokens import LoginTokens
 from pgnet_trio.storage import keep_key
 from pgnet_trio.storage.interface import SavedState, UserRecord
@@ -33,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["Carryover", "Prepared", "prepare"]
 
 logger = logging.getLogger("pgnet_trio.server")
+
+FORMATS = f"{SESSION_FORMAT}.{GAME_FORMAT}"
+"""The versions of what servers pack up for each other."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -120,13 +127,25 @@ async def prepare(
     engine = carryover.engine
     if options.cluster is not None:
         engine = options.cluster.open(options.environment)
-        link = ClusterLink(options.cluster, engine, carryover.key, workers)
+        link = ClusterLink(
+            options.cluster, engine, carryover.key, version=_version(options), workers=workers
+        )
     service: AccountService
     if engine is None:
         service = LocalAccounts(carryover.accounts, archive, passwords)
     else:
         service = _share_accounts(options, carryover, engine, admin, link)
     return Prepared(archive, saved, carryover.accounts, service, passwords, link)
+
+
+def _version(options: Options) -> NodeVersion:
+    game = options.game_class
+    return NodeVersion(
+        importlib.metadata.version("pgnet_trio"),
+        FORMATS,
+        "" if game is None else game.__name__,
+        options.save_version,
+    )
 
 
 def _share_accounts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -70,6 +71,9 @@ class HostedServer(Server):
         def make_game(name: str, save_string: str | None = None) -> Game:
             made = self.games[name] = game(name, save_string=save_string)
             return made
+
+        # The server asks the class of what its games are.
+        functools.update_wrapper(make_game, game, updated=())
 
         environment = self.network.environment("server", self._note_failure)
         defaults: dict[str, Any] = {

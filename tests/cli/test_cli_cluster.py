@@ -12,6 +12,7 @@ import trio
 from pgnet_trio.cli import main
 from pgnet_trio.server.cluster.records import Created, NewRoom, RoomSave
 from pgnet_trio.server.cluster.sqlite_engine import SQLiteEngine
+from pgnet_trio.server.cluster.versions import NodeVersion
 
 if TYPE_CHECKING:
     from pgnet_trio.server.cluster.engine import Engine
@@ -34,7 +35,8 @@ def in_engine(path: Path, work: Callable[[Engine], Awaitable[None]]) -> None:
 
 
 async def fill(engine: Engine) -> None:
-    north = await engine.register("north", "n.example:1", version="2.0", load=3.0)
+    version = NodeVersion("2.0", "1.1", "Table", 3).encode()
+    north = await engine.register("north", "n.example:1", version=version, load=3.0)
     south = await engine.register("south\x1b[2J", "", version="")
     for name in ("one", "two"):
         room = await engine.claim(north.node, name, new=NewRoom())
@@ -55,9 +57,11 @@ def test_the_status_is_a_table_of_nodes(
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == f"The cluster of sqlite:{path}"
     heading, north, south, last = lines
-    assert heading.split()[:5] == ["NODE", "NUMBER", "ADDRESS", "VERSION", "STATE"]
-    name, number, address, version, state, seconds, unit, *figures = north.split()
-    assert (name, number, address, version, state) == ("north", "1", "n.example:1", "2.0", "ready")
+    assert heading.split()[:6] == ["NODE", "NUMBER", "ADDRESS", "VERSION", "GAME", "STATE"]
+    name, number, address, version, game, saves, state, seconds, *rest = north.split()
+    unit, *figures = rest
+    assert (name, number, address, state) == ("north", "1", "n.example:1", "ready")
+    assert (version, game, saves) == ("2.0", "Table", "3")
     assert figures == ["2", "0", "3", "0", "ms"]
     assert 0 < float(seconds) <= 60
     assert unit == "s"

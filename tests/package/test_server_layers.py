@@ -41,6 +41,7 @@ SERVER_LAYERS = (
     "cluster.errors",
     "cluster.records",
     "cluster.rules",
+    "cluster.versions",
     "cluster.tables",
     "cluster.wakeups",
     "cluster.base",

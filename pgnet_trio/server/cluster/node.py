@@ -39,6 +39,7 @@ from pgnet_trio.server.cluster.records import (
     Unsettled,
 )
 from pgnet_trio.server.cluster.rules import KEEP_OPERATIONS, RENEWALS, is_silent
+from pgnet_trio.server.cluster.versions import NodeVersion
 
 if TYPE_CHECKING:
     from pgnet_trio.server.cluster.engine import Engine
@@ -76,7 +77,7 @@ class NodeProfile:
     Attributes:
         name: What its host calls it.
         address: Where clients find it.
-        version: Of which version it is, for those who look.
+        version: Of which version it is, as `NodeVersion.encode` returns it.
         identity: The public key by which clients know it.
         replaces: The number of a node that has ended for certain: whoever has started its process
             has seen the end of that. It is taken out of the cluster, and nobody waits for the end
@@ -127,6 +128,11 @@ class LocalNode:
         # Mail that was taken, until the engine has said that it keeps it no more.
         self._taken: set[int] = set()
         self._arriving = trio.Lock()
+
+    @property
+    def version(self) -> NodeVersion:
+        """Of which version it is."""
+        return NodeVersion.decode(self._profile.version)
 
     def holds(self) -> bool:
         """Return whether the lease holds, and what the node says about its rooms is so.

@@ -26,7 +26,15 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.cluster.base import LEASE, PATIENCE
 from pgnet_trio.server.cluster.engine import Engine
 from pgnet_trio.server.cluster.errors import EngineError, EngineUnavailable, OutcomeUnknown
-from pgnet_trio.server.cluster.sql import SCHEMA, RepeatTransaction, Row, Transaction
+from pgnet_trio.server.cluster.sql import (
+    READ_VERSION,
+    SCHEMA,
+    WRITE_VERSION,
+    RepeatTransaction,
+    Row,
+    Transaction,
+    check_version,
+)
 from pgnet_trio.server.cluster.sql_tables import SQLTables
 from pgnet_trio.server.cluster.threads import Abandoned, ThreadCall
 from pgnet_trio.server.cluster.wakeups import LOOK_INTERVAL
@@ -48,6 +56,11 @@ _IDLE_LIMIT = 2.0
 """Seconds after which PostgreSQL ends a transaction whose node does nothing: one that is stopped
 half-way must not keep the others from its rows for longer than a lease."""
 
+# Made first: it says of which version the others are.
+_SETTINGS = (
+    "CREATE TABLE IF NOT EXISTS settings (name TEXT NOT NULL PRIMARY KEY, value BIGINT NOT NULL)"
+)
+
 # What a save file has too, see `pgnet_trio.storage.sqlite_schema`; and what PostgreSQL has instead
 # of settings that count.
 _TABLES = """
@@ -62,7 +75,6 @@ _TABLES = """
     CREATE TABLE IF NOT EXISTS invite_codes (
         code BYTEA NOT NULL PRIMARY KEY, username BYTEA NOT NULL
     );
-    CREATE TABLE IF NOT EXISTS settings (name TEXT NOT NULL PRIMARY KEY, value BIGINT NOT NULL);
     CREATE TABLE IF NOT EXISTS tokens (
         digest BYTEA NOT NULL PRIMARY KEY, username BYTEA NOT NULL, expires BIGINT NOT NULL
     );
@@ -163,7 +175,10 @@ class PostgresEngine(Engine):
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_TABLES,))
             connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+            connection.execute(_SETTINGS)
+            check_version(connection.execute(READ_VERSION).fetchall())
             connection.execute(_for_postgres(_TABLES + SCHEMA))
+            connection.execute(WRITE_VERSION)
 
     def _make_pool(self) -> psycopg_pool.ConnectionPool[Connection]:
         return psycopg_pool.ConnectionPool(

@@ -11,16 +11,23 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
+from pgnet_trio.server.cluster.errors import EngineError
+
 __all__ = [
+    "READ_VERSION",
     "SCHEMA",
+    "SCHEMA_VERSION",
+    "WRITE_VERSION",
     "RepeatTransaction",
     "Row",
     "SQLOperations",
     "Transaction",
     "as_bytes",
     "as_text",
+    "check_version",
 ]
 
 Row = tuple[Any, ...]
@@ -66,6 +73,33 @@ SCHEMA = """
     );
 """
 """What a cluster needs beside the tables of a save file (`pgnet_trio.storage.sqlite_schema`)."""
+
+
+SCHEMA_VERSION = 1
+"""Which of these tables there are, and what they mean; in the database as ``cluster_version``. It
+goes up with a change that servers of the version before could not live with."""
+
+READ_VERSION = "SELECT value FROM settings WHERE name = 'cluster_version'"
+WRITE_VERSION = (  # of a constant
+    f"INSERT INTO settings (name, value) VALUES ('cluster_version', {SCHEMA_VERSION})"  # noqa: S608
+    " ON CONFLICT (name) DO NOTHING"
+)
+
+
+def check_version(rows: Sequence[Row]) -> None:
+    """Check that this package knows the tables that are there.
+
+    Args:
+        rows: What `READ_VERSION` has found.
+
+    Raises:
+        EngineError: It does not.
+    """
+    if rows and rows[0][0] > SCHEMA_VERSION:
+        raise EngineError(
+            f"expected a cluster of version {SCHEMA_VERSION} or older, and it is of version "
+            f"{rows[0][0]}; use a version of pgnet_trio that knows it, as its other servers do"
+        )
 
 
 class RepeatTransaction(Exception):

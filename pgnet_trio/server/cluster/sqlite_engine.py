@@ -23,7 +23,15 @@ from pgnet_trio.errors import StorageError
 from pgnet_trio.server.cluster.base import LEASE, PATIENCE
 from pgnet_trio.server.cluster.engine import Engine
 from pgnet_trio.server.cluster.errors import EngineError, EngineUnavailable
-from pgnet_trio.server.cluster.sql import SCHEMA, Row, Transaction, as_text
+from pgnet_trio.server.cluster.sql import (
+    READ_VERSION,
+    SCHEMA,
+    WRITE_VERSION,
+    Row,
+    Transaction,
+    as_text,
+    check_version,
+)
 from pgnet_trio.server.cluster.sql_tables import SQLTables
 from pgnet_trio.server.cluster.threads import ThreadCall
 from pgnet_trio.storage.locks import DatabaseLock, FileInUse
@@ -139,8 +147,10 @@ class SQLiteEngine(Engine):
             translated_errors("use", self._path),
             self._immediate(connection, makes_tables=True),
         ):
+            check_version(connection.execute(READ_VERSION).fetchall())
             for statement in SCHEMA.replace("BYTEA", "BLOB").split(";"):
                 connection.execute(statement)
+            connection.execute(WRITE_VERSION)
             return frozenset(node for (node,) in connection.execute("SELECT id FROM nodes"))
 
     def _refuse_to_make(self) -> None:

@@ -20,6 +20,7 @@ from pgnet_trio.server.games.lobby import GameEntry, Lobby
 from pgnet_trio.server.games.opening import Opening, opening_of
 from pgnet_trio.server.games.quotas import check_quota
 from pgnet_trio.server.games.reservations import Reservations
+from pgnet_trio.server.games.saves import too_new
 from pgnet_trio.server.games.unended import UnendedRooms
 from pgnet_trio.server.refusals import (
     CLOSED,
@@ -198,6 +199,9 @@ class GameRegistry:
                 "can join it to try again, or destroy it.",
                 ReasonCode.GAME_FAILED,
             )
+        problem = too_new(game.name, game.data, self._options.save_version)
+        if problem:
+            raise RoomClosed(problem, ReasonCode.GAME_FAILED)
         opening = opening_of(game.name, game.password, game.data)
         since = game.empty_since
         if since is not None:

@@ -29,7 +29,17 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.room import RoomTask
     from pgnet_trio.storage.interface import TokenRecord
 
-__all__ = ["LAST_WRITE_DEADLINE", "GameStore", "SaveMemory", "Saves", "kept_in", "pack", "unpack"]
+__all__ = [
+    "LAST_WRITE_DEADLINE",
+    "GameStore",
+    "SaveMemory",
+    "Saves",
+    "kept_in",
+    "pack",
+    "too_new",
+    "unpack",
+    "version_of",
+]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -51,25 +61,31 @@ THREAD_WRITE_TIMEOUT = 10.0
 """Seconds that another write may still take, before the process is ended without it."""
 
 _OPTIONS = "__pgnet__.options"
+_VERSION = "save_version"
 _KEPT = "room"
 _BEGINNING = f'{{"{_OPTIONS}":'
 
 
-def pack(save_string: str, options: Mapping[str, Any], kept: Kept = NOTHING_KEPT) -> str:
+def pack(
+    save_string: str, options: Mapping[str, Any], kept: Kept = NOTHING_KEPT, version: int = 0
+) -> str:
     """Return what the save file holds of a game.
 
     Args:
         save_string: The game's own save string.
         options: What the game was created with; plain data.
         kept: What its next room is to have.
+        version: The `Game.save_version` of its class.
     """
     room = kept.plain()
-    if not options and not room and not save_string.startswith(_BEGINNING):
+    if not (options or room or version) and not save_string.startswith(_BEGINNING):
         return save_string
     # Not with the codec: an old save string may hold text that is no valid Unicode.
     content: dict[str, Any] = {_OPTIONS: dict(options), "save_string": save_string}
     if room:
         content[_KEPT] = room
+    if version:
+        content[_VERSION] = version
     return json.dumps(content, separators=(",", ":"))
 
 
@@ -83,6 +99,30 @@ def kept_in(data: str) -> Kept:
     """Return what is kept of the room, of what `pack` returned, or PGNet saved."""
     content = _content(data)
     return NOTHING_KEPT if content is None else kept_of(content.get(_KEPT))
+
+
+def version_of(data: str) -> int:
+    """Return the `Game.save_version` of the class that has saved what `pack` returned."""
+    content = _content(data)
+    version = 0 if content is None else content.get(_VERSION, 0)
+    return version if type(version) is int else 0
+
+
+def too_new(name: str, data: str, known: int | None) -> str:
+    """Return why a game cannot be loaded, as its class is too old; empty where it can.
+
+    Args:
+        name: The game's name.
+        data: What the save file holds of it.
+        known: The `Game.save_version` of the class here; None where nobody knows.
+    """
+    version = version_of(data)
+    if known is None or version <= known:
+        return ""
+    return (
+        f"The game {name!r} was saved by a newer version of its rules, with save_version "
+        f"{version}, and this server knows {known}."
+    )
 
 
 def _content(data: str) -> dict[str, Any] | None:
@@ -368,7 +408,8 @@ class Saves:
             # Read once: another thread may do this while the event loop runs.
             save_string = entry.room.save_string
             if save_string and not entry.over:
-                data = pack(save_string, entry.room.options, entry.room.members.kept())
+                room = entry.room
+                data = pack(save_string, room.options, room.members.kept(), room.save_version)
                 games[entry.name] = SavedGame(entry.name, entry.password, data, entry.empty_since)
         return games
 

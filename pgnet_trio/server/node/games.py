@@ -32,12 +32,15 @@ from pgnet_trio.server.cluster.records import (
     Created,
     Found,
     NewRoom,
+    Node,
     Restored,
     RoomSave,
 )
 from pgnet_trio.server.cluster.records import WrongPassword as OtherPassword
+from pgnet_trio.server.cluster.versions import NodeVersion
 from pgnet_trio.server.games.claims import Claim, Elsewhere, Here, Make, Nowhere, Restore
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword
+from pgnet_trio.server.games.saves import too_new, version_of
 from pgnet_trio.server.node.shares import takers
 from pgnet_trio.server.refusals import RoomClosed
 from pgnet_trio.storage.interface import SavedGame
@@ -51,6 +54,10 @@ __all__ = ["ClusterGames", "Described", "info_of", "shown_info"]
 logger = logging.getLogger("pgnet_trio.server")
 
 NOT_NOW = "The servers cannot agree on this game now; try again in a moment."
+
+OTHER_VERSION = (
+    "This game is at a server of another version; the servers are being upgraded. Try again later."
+)
 
 Described = tuple[int, str]
 """How many users are in a game, and what the list of games says of it, from `info_of`."""
@@ -153,7 +160,8 @@ class ClusterGames:
         if isinstance(found, Restored):
             game = SavedGame(name, found.password, found.data, found.empty_since)
             self.take(name, found.epoch, game)
-            return Restore(game)
+            problem = too_new(name, found.data, self._node.version.saves)
+            return await self._pass_by(name, found.data, problem) if problem else Restore(game)
         if isinstance(found, OtherPassword):
             raise WrongPassword(
                 f"The password for the game {name!r} is not right.", ReasonCode.WRONG_PASSWORD
@@ -166,17 +174,42 @@ class ClusterGames:
         return Nowhere()
 
     def _elsewhere(self, node: Node, *, is_there: bool = True) -> Elsewhere:
+        if not NodeVersion.decode(node.version).reads(self._node.version):
+            raise LobbyRefusal(OTHER_VERSION, ReasonCode.BUSY)
         number, address = node.id, node.address
         return Elsewhere(address, lambda username: self._send(username, number, address), is_there)
 
-    async def _find_taker(self) -> Node | None:
-        """Return the node with the least to do; None where there is none, or that is not known."""
+    async def _find_taker(self, version: int = 0) -> Node | None:
+        """Return the node with the least to do; None where there is none, or that is not known.
+
+        Args:
+            version: The version of a save that it has to load.
+        """
         try:
             nodes = takers(await self._engine.nodes(), self._node.id, self._engine.lease)
         except EngineError as error:
             logger.warning("The other servers are not known: %s", one_line(error))
             return None
-        return nodes[0] if nodes else None
+        for node in nodes:
+            other = NodeVersion.decode(node.version)
+            if other.reads(self._node.version) and other.loads(version):
+                return node
+        return None
+
+    async def _pass_by(self, name: str, data: str, problem: str) -> Elsewhere:
+        """Leave a game to a node that can load it.
+
+        Raises:
+            LobbyRefusal: There is none now.
+        """
+        self.let_go(name, over=False)
+        # Until then that node would find it here.
+        await self._leaving[name].done.wait()
+        taker = await self._find_taker(version_of(data))
+        if taker is None:
+            logger.error("%s No other server is there that does", one_line(problem))
+            raise LobbyRefusal(problem, ReasonCode.GAME_FAILED)
+        return self._elsewhere(taker)
 
     async def release(self, name: str) -> None:
         """Give up a claim of which no game came; see `RoomClaims.release`."""

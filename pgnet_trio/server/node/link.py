@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from pgnet_trio.crypto import KeyPair
     from pgnet_trio.server.cluster.cluster import Cluster
     from pgnet_trio.server.cluster.engine import Engine
+    from pgnet_trio.server.cluster.versions import NodeVersion
     from pgnet_trio.server.games.registry import GameRegistry
     from pgnet_trio.server.sessions.registry import SessionRegistry
     from pgnet_trio.server.workers.passing import Workers
@@ -31,11 +31,13 @@ class ClusterLink:
         cluster: How the server finds the others.
         engine: What they share.
         key: The server's keys.
+        version: Of which version this server is.
         workers: The processes of this machine that look like one server with this one; None where
             it is alone.
 
     Attributes:
         engine: The same.
+        version: The same.
         node: This server.
         games: Its games, as the engine knows them.
     """
@@ -46,14 +48,20 @@ class ClusterLink:
     _send: Callable[[str, int, str], Awaitable[None]]
 
     def __init__(
-        self, cluster: Cluster, engine: Engine, key: KeyPair, workers: Workers | None = None
+        self,
+        cluster: Cluster,
+        engine: Engine,
+        key: KeyPair,
+        *,
+        version: NodeVersion,
+        workers: Workers | None = None,
     ) -> None:
-        version = importlib.metadata.version("pgnet_trio")
         replaces = 0 if workers is None else workers.node
         profile = NodeProfile(
-            cluster.name, cluster.node_address, version, key.public, replaces=replaces
+            cluster.name, cluster.node_address, version.encode(), key.public, replaces=replaces
         )
         self.engine = engine
+        self.version = version
         self.node = LocalNode(engine, profile, None if workers is None else workers.note_node)
         self.games = ClusterGames(self.node, engine, self._describe, self._give_up, self._send_user)
 

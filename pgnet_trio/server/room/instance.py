@@ -55,6 +55,7 @@ class GameInstance:
             is not persistent.
         is_persistent: Whether it wanted to be saved when it was made.
         gives_save: Whether its class says what to save.
+        save_version: The version of its saves, as its class says.
         handlers: The handlers of typed messages.
         declared: What its class declares that it pushes and asks.
         has_info: Whether it describes itself to the lobby.
@@ -71,6 +72,7 @@ class GameInstance:
     game: Game
     is_persistent: bool
     gives_save: bool
+    save_version: int
     handlers: Mapping[str, Handler]
     has_info: bool
     has_heartbeat: bool
@@ -112,6 +114,7 @@ class GameInstance:
         self.declared = declared_by(game_class)
         self.is_persistent = bool(self.game.persistent)
         self.gives_save = game_class.get_save_string is not Game.get_save_string
+        self.save_version = game_class.save_version
         self.handlers = game_class._handlers
         self.has_info = game_class.get_lobby_info is not Game.get_lobby_info
         self.has_heartbeat = (

@@ -164,6 +164,11 @@ class RoomTask:
         return self.instance.is_persistent
 
     @property
+    def save_version(self) -> int:
+        """The version of the game's saves, as its class says."""
+        return self.instance.save_version
+
+    @property
     def gives_save(self) -> bool:
         """Whether the game's class says what to save."""
         return self.instance.gives_save
