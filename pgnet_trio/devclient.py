@@ -94,7 +94,7 @@ class DevClient:
         self._players: dict[str, bool] = {}
         self._questions: list[Question[Any]] = []
         self._knows_of_state = False
-        self._status = ""
+        self._statuses: set[str] = set()
         # The packet to show as sent once there is a connection again, and when the last was sent.
         self._waiting: Packet | None = None
         self._sent_at = 0.0
@@ -157,9 +157,14 @@ class DevClient:
             self._show_sent(self._waiting)
 
     def _on_status(self, status: str) -> None:
-        # `run` shows why the connection ended. Several tries to come back show the same status.
-        if not self._client.close_reason and status != self._status:
-            self._status = status
+        # `run` shows why the connection ended.
+        if self._client.close_reason:
+            return
+        # The tries to come back have the same few statuses again and again, one for each address.
+        if self._client.online:
+            self._statuses.clear()
+        if status not in self._statuses:
+            self._statuses.add(status)
             self._console.show_note(status)
 
     def _on_game(self, game: str | None) -> None:

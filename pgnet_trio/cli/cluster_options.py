@@ -83,11 +83,13 @@ def _engine(settings: dict[str, Any], about: dict[str, Any]) -> str:
     url: str = settings["cluster"] or os.environ.get(CLUSTER_VARIABLE, "")
     if not url:
         raise PGNetError(f"--cluster: there is nothing in the variable {CLUSTER_VARIABLE}")
-    if "node_address" not in about:
+    number = settings.get("port", DEFAULT_PORT)
+    if "node_address" not in about and (settings.get("listen_globally") or not number):
         raise PGNetError(
-            "--cluster needs to know where clients find this server, such as "
-            f"--node-address localhost:{settings.get('port') or DEFAULT_PORT}"
+            "--cluster needs to know where clients find this server, such as --node-address "
+            f"play.example.org:{number or DEFAULT_PORT}"
         )
+    about.setdefault("node_address", f"localhost:{number}")
     if "save_file" in settings:
         raise PGNetError("--cluster takes the place of --save-file")
     if settings.get("minimum_protocol") == 1:

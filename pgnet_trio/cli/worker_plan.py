@@ -105,6 +105,11 @@ def make_plan(count: int, settings: Mapping[str, Any]) -> WorkerPlan:
             "be passed to another process, so each needs a port of its own; or let a proxy speak "
             "TLS, and name it by --trusted-proxies"
         )
+    elif not (base or is_alone):
+        raise PGNetError(
+            "--workers with --cluster needs to know where clients find this machine, such as "
+            "--node-address a.example:38929"
+        )
     elif base and is_alone:
         raise PGNetError(
             "--node-address is for --worker-ports, and for --cluster: these processes are found by "

@@ -127,7 +127,12 @@ def test_no_password_is_shown(
     ("arguments", "problem"),
     [
         (["--node-address", "a:1"], "are for --cluster"),
-        (["--cluster", "x.sqlite"], "--node-address"),
+        (["--cluster", "x.sqlite", "--listen-globally"], "--node-address play.example.org:38929"),
+        (["--cluster", "x.sqlite", "--port", "0"], "--node-address"),
+        (
+            ["--cluster", "postgresql://h/d", "--listen-globally", "--node-address", "a:1"],
+            "same --key-file",
+        ),
         (["--cluster", "--node-address", "a:1"], "PGNET_CLUSTER"),
         (["--cluster", "x.sqlite", "--node-address", "a"], "expected where clients"),
         (["--cluster", "x", "--node-address", "a:1", "--save-file", "y"], "--save-file"),
