@@ -18,6 +18,7 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import ANNOUNCEMENT, Push
 from pgnet_trio.protocol.v2.envelopes import encode_push
 from pgnet_trio.server.cluster.notes import MAX_HOPS, MAX_PUSH, Announce, KickUser, PushToUser
+from pgnet_trio.server.cluster.versions import NodeVersion
 from pgnet_trio.server.node.users import NotNow
 from pgnet_trio.server.sessions.announcements import Announcement
 from pgnet_trio.server.stats import NodeStats
@@ -177,7 +178,7 @@ async def list_nodes(context: ServerContext) -> list[NodeStats]:
             name=node.name,
             number=node.id,
             address=node.address,
-            version=node.version,
+            version=NodeVersion.decode(node.version).package,
             alive=node.alive,
             draining=node.draining,
             lease_left=node.lease_left,
