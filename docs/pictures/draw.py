@@ -339,6 +339,61 @@ def lobby() -> Picture:
     return picture
 
 
+def handoff() -> Picture:
+    """A game that goes from one server to another while it is played."""
+    picture = Picture(
+        960,
+        560,
+        "A game goes to another server while it is played",
+        "Server A stops the game between two turns, one transaction makes it server B's, B goes on "
+        "with it and says so, and A sends the players there.",
+    )
+    lines = {"player": 90, "A": 330, "engine": 590, "B": 850}
+    heads = {
+        "player": "a player",
+        "A": "server A, which ends",
+        "engine": "the engine",
+        "B": "server B",
+    }
+    for name, x in lines.items():
+        picture.text(x, 32, heads[name], kind="head mid")
+        picture.edge((x, 42), (x, 500), kind="dashed", tip=False)
+
+    def arrow(y: float, begin: str, end: str, words: str) -> None:
+        first, last = lines[begin], lines[end]
+        step = 6 if last > first else -6
+        picture.edge((first + step, y), (last - step, y))
+        picture.text((first + last) / 2, y - 7, words, kind="mid")
+
+    def bar(name: str, begin: float, end: float, kind: str) -> None:
+        picture.box(lines[name] - 6, begin, 12, end - begin, kind=kind)
+
+    # Who plays the game, and when nobody does.
+    bar("A", 48, 128, "good")
+    bar("A", 128, 384, "wait")
+    bar("B", 300, 496, "good")
+    arrow(76, "player", "A", "a move")
+    arrow(104, "A", "player", "its answer")
+    picture.text(
+        lines["A"] + 14, 142, "stops between two turns; packs up\nsave, players, questions", kind=""
+    )
+    arrow(178, "player", "A", "another move: it waits")
+    arrow(204, "A", "engine", "the game is B's: one commit")
+    arrow(238, "engine", "B", "wakes")
+    arrow(264, "B", "engine", "accepts it")
+    picture.text(lines["B"] - 14 - 236, 296, "makes the game from the save,", kind="faint")
+    picture.text(lines["B"] - 14 - 236, 296 + LINE, "with its players and questions", kind="faint")
+    arrow(352, "B", "A", "goes on here")
+    arrow(384, "A", "player", "moved: go to B")
+    arrow(424, "player", "B", "comes back, and says what has arrived; asks again")
+    arrow(456, "B", "player", "the answer to the other move, once")
+    picture.box(20, 516, 12, 24, kind="good")
+    picture.text(40, 533, "plays the game")
+    picture.box(180, 516, 12, 24, kind="wait")
+    picture.text(200, 533, "keeps what comes, and begins with none of it; some milliseconds")
+    return picture
+
+
 def demo() -> Picture:
     """A terminal, in which ``pgnet-trio demo`` has run."""
     run = subprocess.run(
@@ -366,6 +421,7 @@ PICTURES: dict[str, Callable[[], Picture]] = {
     "session": session,
     "turn": turn,
     "lobby": lobby,
+    "handoff": handoff,
     "demo": demo,
 }
 

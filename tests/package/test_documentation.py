@@ -17,7 +17,9 @@ line before the block (an empty line between does no harm):
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -28,6 +30,7 @@ import pytest
 
 import pgnet_trio
 from pgnet_trio import Bot, Client, Game, Question, Room, Server
+from pgnet_trio.cli import _make_parser as make_parser
 from pgnet_trio.server.limits import Limits
 from tests.kit.needed import NODE
 
@@ -165,6 +168,56 @@ def test_every_public_name_is_in_the_reference() -> None:
 def test_every_limit_is_in_the_reference() -> None:
     page = (ROOT / "docs" / "reference" / "server.md").read_text("utf-8")
     assert not {option.name for option in attrs.fields(Limits)} - set(re.findall(r"\w+", page))
+
+
+# Commands.
+
+NOTHING = contextlib.nullcontext()
+CONSOLE = re.compile(r"^([ ]*)```console\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+
+
+def command_of(line: str) -> list[str] | None:
+    """Return the arguments of `pgnet-trio` in a line for a shell; None where it is another one."""
+    words = shlex.split(line, comments=True)
+    if "pgnet-trio" not in words[:3]:
+        return None
+    words = words[words.index("pgnet-trio") + 1 :]
+    # What comes after a pipe or goes into a file is not for the program.
+    ends = [words.index(each) for each in ("|", ">", "<", "&&", "&") if each in words]
+    return words[: min(ends, default=len(words))]
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    blocks = "\n".join(text for _, text in CONSOLE.findall(page.read_text("utf-8")))
+    lines = re.findall(r"^ *\$ (.*)$", blocks.replace("\\\n", " "), re.MULTILINE)
+    return [words for line in lines if (words := command_of(line)) is not None]
+
+
+COMMANDS = [
+    pytest.param(words, id=f"{page.relative_to(ROOT).as_posix()} {' '.join(words)}")
+    for page in all_pages()
+    for words in commands_of(page)
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_command_of_a_page_is_one_that_the_program_takes(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The folders that the pages speak of.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "index.html").touch()
+    unknown: list[str] = []
+    # Where it shows its version or its help, and ends.
+    with contextlib.suppress(SystemExit) if {"--version", "--help"} & set(words) else NOTHING:
+        _, unknown = make_parser(words).parse_known_args(words)
+    assert unknown == []
+
+
+def test_the_commands_of_the_pages_are_found() -> None:
+    assert len(COMMANDS) > 30
 
 
 # Links, and what a reader without Sphinx sees.
