@@ -43,10 +43,9 @@ async def test_one_look_says_all_about_a_log_in(bench: Bench) -> None:
     assert (look.user, look.tokens, look.places) == (ANN, (TOKEN,), ("home",))
     assert look.registration == "taken"
     assert look.counts == {"key": 1, "other": 0}
-    assert look.session == SessionRow("ann", first, admitted.entered.epoch, b"resume")
-    assert look.node is not None
-    assert look.node.address == "n.example:1"
-    nobody = Lookup(None, (), "code needed", "", (), {}, None, None)
+    session = await bench.second.find_session("ann")
+    assert session == SessionRow("ann", first, admitted.entered.epoch, b"resume")
+    nobody = Lookup(None, (), "code needed", "", (), {})
     assert await bench.second.look_up("bob") == nobody
 
 
@@ -84,13 +83,12 @@ async def test_anybody_may_be_looked_up_and_anything_counted(bench: Bench, text:
     assert look.places == (text or "somewhere",)
 
 
-async def test_a_look_shows_no_session_of_a_silent_node(bench: Bench) -> None:
+async def test_a_session_of_a_silent_node_is_not_found(bench: Bench) -> None:
     await add_ann(bench)
     first, second = await two_nodes(bench)
     await bench.second.admit(Admission("ann", ANN, node=second), limit=4)
     await lapse(bench, renewing=first)
-    look = await bench.first.look_up("ann")
-    assert (look.session, look.node) == (None, None)
+    assert await bench.first.find_session("ann") is None
 
 
 async def test_only_who_still_is_what_they_have_proved_to_be_is_admitted(bench: Bench) -> None:
@@ -103,7 +101,7 @@ async def test_only_who_still_is_what_they_have_proved_to_be_is_admitted(bench: 
     await bench.second.delete_user("ann")
     assert await bench.first.admit(admission, limit=4) == NotAdmitted(None)
     look = await bench.first.look_up("ann", registration_enabled=True)
-    assert look == Lookup(None, (), "done", "", (), {}, None, None)
+    assert look == Lookup(None, (), "done", "", (), {})
 
 
 async def test_an_admission_that_is_repeated_is_made_once(bench: Bench) -> None:
@@ -137,7 +135,8 @@ async def test_without_a_lease_nobody_is_admitted(bench: Bench) -> None:
         gone = Admission("ann", ANN, "home", TOKEN, node=first + second + 1000)
         await bench.first.admit(gone, limit=4)
     look = await bench.first.look_up("ann")
-    assert (look.tokens, look.places, look.session) == ((), (), None)
+    assert (look.tokens, look.places) == ((), ())
+    assert await bench.first.find_session("ann") is None
 
 
 async def test_a_user_is_known_from_a_few_places_the_latest_last(bench: Bench) -> None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pgnet_trio.server.admission import MAX_KNOWN_ADDRESSES
-from pgnet_trio.server.cluster.records import Admission, Admitted, Lookup, NotAdmitted
+from pgnet_trio.server.cluster.account_tables import AccountTables
 from pgnet_trio.server.cluster.rules import MAX_FAILURES_KEPT
-from pgnet_trio.server.cluster.tables import Tables
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.cluster.records import Registration, SessionRow
     from pgnet_trio.storage.interface import TokenRecord, UserRecord
 
 __all__ = ["MemoryAccounts"]
 
 
-class MemoryAccounts(Tables):
+class MemoryAccounts(AccountTables):
     """Users, invite codes, tokens and failed log-ins, in dictionaries.
 
     Args:
@@ -32,10 +29,9 @@ class MemoryAccounts(Tables):
         self._registration: bool | None = None
         self._tokens: dict[bytes, TokenRecord] = {}
         self._failures: list[tuple[float, str]] = []
-        self._places: dict[str, list[str]] = {}
+        self._known: dict[str, list[str]] = {}
 
     def _done(self, operation: bytes) -> tuple[Any, ...] | None:
-        """Return what was noted of a change; None where it was not made."""
         return self._operations.get(operation, (0, None))[1]
 
     def _note(self, operation: bytes, *result: Any) -> None:
@@ -48,44 +44,13 @@ class MemoryAccounts(Tables):
         kept = [event for event in self._failures if event[0] > failures]
         self._failures = kept[-MAX_FAILURES_KEPT:]
 
-    def look_up(
-        self, name: str, code: str, keys: Mapping[str, float], registration_enabled: bool
-    ) -> Lookup:
-        """See `Engine.look_up`."""
-        session = self.find_session(name)
-        node = None
-        if session is not None:
-            (node,) = (one for one in self.nodes() if one.id == session.node)
-        counts: dict[str, int] = {}
-        for key, window in keys.items():
-            counts |= self.count_failures([key], window)
-        return Lookup(
-            self.find_user(name),
-            tuple(self.tokens_of(name)),
-            self._refusal(name) or self._code_refusal(name, code, registration_enabled) or "done",
-            self._similar(name),
-            tuple(self._places.get(name, ())),
-            counts,
-            session,
-            node,
-        )
+    def _lock_names(self) -> None:
+        """Do nothing: there is one transaction at a time."""
 
-    def admit(self, admission: Admission, limit: int, operation: bytes) -> Admitted | NotAdmitted:
-        """See `Engine.admit`."""
-        name, node = admission.username, admission.node
-        if node is not None and self._done(operation) is not None:
-            return Admitted(self.enter(node, name, admission.session_token, operation))
-        if admission.user is not None and self._users.get(name) != admission.user:
-            return NotAdmitted(self._users.get(name))
-        entered = None
-        if node is not None:
-            entered = self.enter(node, name, admission.session_token, operation)
-        if admission.place:
-            others = [place for place in self._places.get(name, ()) if place != admission.place]
-            self._places[name] = [*others, admission.place][-MAX_KNOWN_ADDRESSES:]
-        if admission.token is not None:
-            self.add_token(admission.token, admission.instead_of, limit)
-        return Admitted(entered)
+    def _lock_user(self, name: str) -> None:
+        """Do nothing, for the same reason."""
+
+    # Users
 
     def find_user(self, name: str) -> UserRecord | None:
         """See `Engine.find_user`."""
@@ -95,95 +60,44 @@ class MemoryAccounts(Tables):
         """See `Engine.usernames`."""
         return sorted(name for name in self._users if name > after)[:limit]
 
-    def register_user(
-        self,
-        user: UserRecord,
-        code: str,
-        registration_enabled: bool,
-        counted: Collection[str],
-        operation: bytes,
-    ) -> Registration:
-        """See `Engine.register_user`."""
-        if self._done(operation) is not None:
-            return "done"
-        refusal = self._refusal(user.name) or self._code_refusal(
-            user.name, code, registration_enabled
-        )
-        if refusal is not None:
-            return refusal
-        self._invites.pop(code, None)
-        self._users[user.name] = user
-        self.note_failures(counted)
-        self._note(operation)
-        return "done"
-
-    def _refusal(self, name: str) -> Registration | None:
-        if name in self._users:
-            return "taken"
-        if self._similar(name):
-            return "too similar"
-        return "leaving" if self.find_session(name) is not None else None
+    def count_accounts(self) -> tuple[int, int]:
+        """See `Engine.count_accounts`."""
+        return len(self._users), len(self._invites)
 
     def _similar(self, name: str) -> str:
         lower = name.lower()
         others = (other for other in self._users if other.lower() == lower and other != name)
         return min(others, default="")
 
-    def _code_refusal(
-        self, name: str, code: str, registration_enabled: bool
-    ) -> Registration | None:
-        if code:
-            return None if self._invites.get(code) in ("", name) else "bad code"
-        enabled = registration_enabled if self._registration is None else self._registration
-        return None if enabled else "code needed"
+    def _write_user(self, user: UserRecord) -> None:
+        self._users[user.name] = user
 
-    def replace_user(self, old: UserRecord, new: UserRecord) -> bool:
-        """See `Engine.replace_user`."""
-        if self._users.get(new.name) == new:
-            return True
-        if self._users.get(old.name) != old:
-            return False
-        self._users[old.name] = new
-        self._revoke(old.name)
-        return True
+    def _remove_user(self, name: str) -> bool:
+        self._remove_tokens(name)
+        self._known.pop(name, None)
+        return self._users.pop(name, None) is not None
 
-    def delete_user(
-        self, name: str, note: Callable[[SessionRow], bytes] | None, operation: bytes
-    ) -> bool:
-        """See `Engine.delete_user`."""
-        if self._done(operation) is not None:
-            return True
-        if self._users.pop(name, None) is None:
-            return False
-        self._revoke(name)
-        self._places.pop(name, None)
-        session = self.find_session(name)
-        if note is not None and session is not None:
-            self.send_mail([session.node], note(session), operation + b" mail")
-        self._note(operation)
-        return True
+    def _places(self, name: str) -> list[str]:
+        return self._known.get(name, [])
 
-    def count_accounts(self) -> tuple[int, int]:
-        """See `Engine.count_accounts`."""
-        return len(self._users), len(self._invites)
+    def _write_place(self, name: str, place: str, gone: Sequence[str]) -> None:
+        others = (other for other in self._places(name) if other not in (place, *gone))
+        self._known[name] = [*others, place]
 
-    def _revoke(self, username: str) -> None:
-        self._tokens = {
-            digest: token for digest, token in self._tokens.items() if token.username != username
-        }
-
-    def add_invite(self, code: str, username: str) -> Registration:
-        """See `Engine.add_invite`."""
-        refusal = self._refusal(username) if username else None
-        # Who was deleted is gone when the code is used.
-        if refusal is None or refusal == "leaving":
-            self._invites[code] = username
-            return "done"
-        return refusal
+    # Invite codes, and the switch
 
     def invites(self) -> dict[str, str]:
         """See `Engine.invites`."""
         return dict(self._invites)
+
+    def _code_is_for(self, code: str) -> str | None:
+        return self._invites.get(code)
+
+    def _write_code(self, code: str, username: str) -> None:
+        self._invites[code] = username
+
+    def _remove_code(self, code: str) -> None:
+        del self._invites[code]
 
     def registration(self) -> bool | None:
         """See `Engine.registration`."""
@@ -193,35 +107,28 @@ class MemoryAccounts(Tables):
         """See `Engine.set_registration`."""
         self._registration = enabled
 
+    # Tokens, and failures
+
     def tokens_of(self, username: str) -> list[TokenRecord]:
         """See `Engine.tokens_of`."""
         mine = (token for token in self._tokens.values() if token.username == username)
         return sorted(mine, key=lambda token: (token.expires, token.digest))
 
-    def add_token(self, token: TokenRecord, instead_of: bytes, limit: int) -> None:
-        """See `Engine.add_token`."""
-        if token.username not in self._users:
-            return
-        mine = {one.digest for one in self.tokens_of(token.username)}
-        if instead_of in mine:
-            del self._tokens[instead_of]
-        self._tokens.pop(token.digest, None)
-        rest = self.tokens_of(token.username)
-        for old in rest[: max(0, len(rest) - limit + 1)]:
-            del self._tokens[old.digest]
+    def _write_token(self, token: TokenRecord, gone: Sequence[bytes]) -> None:
+        for digest in gone:
+            del self._tokens[digest]
         self._tokens[token.digest] = token
+
+    def _remove_tokens(self, name: str) -> None:
+        self._tokens = {
+            digest: token for digest, token in self._tokens.items() if token.username != name
+        }
 
     def note_failures(self, keys: Collection[str]) -> None:
         """See `Engine.note_failures`."""
         now = self._clock()
         self._failures += [(now, key) for key in keys]
 
-    def count_failures(self, keys: Collection[str], window: float) -> dict[str, int]:
-        """See `Engine.count_failures`."""
+    def _count(self, key: str, window: float) -> int:
         now = self._clock()
-        counts = dict.fromkeys(keys, 0)
-        for when, key in self._failures:
-            # One that is still to come was counted before the clock was set back.
-            if now - window < when <= now and key in counts:
-                counts[key] += 1
-        return counts
+        return sum(now - window < when <= now and key == each for when, each in self._failures)

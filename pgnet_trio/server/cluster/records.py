@@ -328,8 +328,6 @@ class Lookup:
         similar: The user whose name is too similar; empty where there is none.
         places: From where the user has logged in, the latest last.
         counts: How often each key was counted.
-        session: Where the user is; None for nowhere, or at a node that is silent.
-        node: The node of that session.
     """
 
     user: UserRecord | None
@@ -338,8 +336,6 @@ class Lookup:
     similar: str
     places: tuple[str, ...]
     counts: Mapping[str, int]
-    session: SessionRow | None
-    node: Node | None
 
 
 @attrs.frozen

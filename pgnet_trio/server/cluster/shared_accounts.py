@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -30,7 +30,6 @@ from pgnet_trio.server.account_refusals import (
     too_similar,
 )
 from pgnet_trio.server.account_service import AccountRules, AccountService, AccountsOverview, Seat
-from pgnet_trio.server.admission import sources
 from pgnet_trio.server.cluster.base import new_operation
 from pgnet_trio.server.cluster.digests import Digests
 from pgnet_trio.server.cluster.errors import EngineError, OutcomeUnknown
@@ -41,7 +40,7 @@ from pgnet_trio.server.cluster.records import (
     Registration,
     SessionRow,
 )
-from pgnet_trio.server.password_checks import TooMany
+from pgnet_trio.server.cluster.shared_attempts import SharedAttempts
 from pgnet_trio.server.tokens import MAX_TOKENS, find_token, token_record
 from pgnet_trio.storage.interface import UserRecord
 
@@ -61,9 +60,6 @@ UNREACHABLE = "The servers' database cannot be reached now; try again in a momen
 UNKNOWN_OUTCOME = "The servers' database has not said what became of this; look, and try again."
 LEAVING = "A user of this name was deleted just now, and has not left yet; try again."
 DELETED = "This user was deleted."
-
-# What is counted.
-FAILURE, REGISTRATION, GUESS = "failed log-in", "registration", "wrong guess"
 
 READ_BACK_PAUSE = 1.0
 """Seconds after which a change whose answer was lost is asked for once more."""
@@ -111,8 +107,7 @@ class SharedAccounts(AccountService):
         self._engine = engine
         self._rules = rules
         self._public_key = key.public
-        self._digests = Digests(key.private)
-        self._attempts = attempts
+        self._attempts = SharedAttempts(engine, Digests(key.private), attempts)
         self._node = node
         self._user_count = 0
         self._invite_code_count = 0
@@ -163,7 +158,7 @@ class SharedAccounts(AccountService):
             await trio.lowlevel.checkpoint()
             return "trusted"
         lookup = await self._look_up(log_in, address)
-        self._check_failures(lookup, name, address)
+        self._attempts.check_failures(lookup, name, address)
         if not name or name == ADMIN_USERNAME:
             return check_special(log_in, rules.admin, trusted=trusted)
         if lookup.user is not None:
@@ -172,49 +167,18 @@ class SharedAccounts(AccountService):
         if refusal is not None:
             raise refusal
         check_new(log_in, require_password=rules.require_user_password)
-        registrations = self._attempts.registrations
-        if _is_reached(lookup.counts, self._keys(REGISTRATION, registrations.limits(address))):
-            raise TooMany(registrations.reason(), ReasonCode.TOO_MANY_REGISTRATIONS)
+        self._attempts.check_registrations(lookup, address)
         return "new"
 
     async def _look_up(self, log_in: LogIn, address: str | None) -> Lookup:
-        name = log_in.username
-        windows: dict[str, float] = {}
-        if address is not None:
-            failures, registrations = self._attempts.failed_logins, self._attempts.registrations
-            for kind, limits, window in (
-                (FAILURE, failures.limits(name, address, is_known=False), failures.window),
-                (REGISTRATION, registrations.limits(address), registrations.window),
-            ):
-                windows |= dict.fromkeys(self._keys(kind, limits), window)
         return await self._asked(
             self._engine.look_up(
-                name,
+                log_in.username,
                 code=log_in.invite_code,
-                keys=windows,
+                keys=self._attempts.windows(log_in.username, address),
                 registration_enabled=self._rules.registration_enabled,
             )
         )
-
-    def _check_failures(self, lookup: Lookup, name: str, address: str | None) -> None:
-        if address is None:
-            return
-        failures = self._attempts.failed_logins
-        is_known = self._place(name, address) in lookup.places
-        if is_known:
-            # This node counts too, and must not take whoever is known elsewhere for a stranger.
-            failures.record_success(name, address)
-        limits = failures.limits(name, address, is_known=is_known)
-        here = failures.refuse(name, address, trio.current_time())
-        if here is not None or _is_reached(lookup.counts, self._keys(FAILURE, limits)):
-            raise TooMany(failures.reason(), ReasonCode.TOO_MANY_ATTEMPTS)
-
-    def _keys(self, kind: str, limits: dict[tuple[str, ...], int]) -> dict[str, int]:
-        """Return the keys in the engine for what is counted, each with how many there may be.
-
-        What is of two kinds is counted apart, though it may be for the same address.
-        """
-        return {self._digests.of(kind, *key): most for key, most in limits.items()}
 
     def _refusal(self, log_in: LogIn, found: Registration, other: str) -> AccountRefusal | None:
         name = log_in.username
@@ -245,7 +209,7 @@ class SharedAccounts(AccountService):
     ) -> UserRecord:
         """See `AccountService.register`."""
         user = UserRecord(log_in.username, "", record)
-        counted = [*self._keys(REGISTRATION, self._attempts.registrations.limits(address))]
+        counted = self._attempts.of_registration(address)
         found = await self._settled(
             lambda operation: self._engine.register_user(
                 user,
@@ -281,7 +245,7 @@ class SharedAccounts(AccountService):
         deleted from then on is put out by mail, which may be here before this returns.
         """
         is_user = user is not None and username != ADMIN_USERNAME
-        place = "" if address is None else self._place(username, address)
+        place = "" if address is None else self._attempts.place(username, address)
         record = None
         if is_user and user is not None and token:
             record = token_record(user, token, self._public_key, now)
@@ -299,7 +263,7 @@ class SharedAccounts(AccountService):
         )
         if isinstance(result, NotAdmitted):
             raise changed(username, result.user)
-        self._attempts.failed_logins.record_success(username, address)
+        self._attempts.note_success(username, address)
         entered = result.entered
         if entered is None:
             return Seat(record is not None)
@@ -309,44 +273,15 @@ class SharedAccounts(AccountService):
 
     async def note_failure(self, username: str, address: str | None) -> None:
         """See `AccountService.note_failure`; where the engine is away, it counts at this node."""
-        if address is None:
-            await trio.lowlevel.checkpoint()
-            return
-        failures = self._attempts.failed_logins
-        limits = failures.current_limits(username, address)
-        failures.record(username, address, trio.current_time())
-        await self._count(self._keys(FAILURE, limits))
+        await self._attempts.note_failure(username, address)
 
     async def check_guess(self, username: str, address: str | None, password: str) -> str | None:
         """See `AccountService.check_guess`; where the engine is away, this node's count."""
-        guesses = self._attempts.wrong_guesses
-        refusal = guesses.refuse(username, address, trio.current_time())
-        keys = self._keys(GUESS, guesses.limits(username, address))
-        # Most games have none, and who gives none guesses nothing.
-        if refusal is not None or not password or not keys:
-            await trio.lowlevel.checkpoint()
-            return refusal
-        try:
-            counts = await self._engine.count_failures(list(keys), guesses.window)
-        except EngineError as error:
-            logger.warning("Wrong passwords of games are not known: %s", one_line(error))
-            return None
-        return guesses.reason() if _is_reached(counts, keys) else None
+        return await self._attempts.check_guess(username, address, password)
 
     async def note_wrong_guess(self, username: str, address: str | None) -> None:
         """See `AccountService.note_wrong_guess`; where the engine is away, it counts here."""
-        guesses = self._attempts.wrong_guesses
-        guesses.record(username, address, trio.current_time())
-        await self._count(self._keys(GUESS, guesses.limits(username, address)))
-
-    async def _count(self, keys: Collection[str]) -> None:
-        if not keys:
-            await trio.lowlevel.checkpoint()
-            return
-        try:
-            await self._engine.note_failures(keys)
-        except EngineError as error:
-            logger.warning("Somebody's failure counts at this node only: %s", one_line(error))
+        await self._attempts.note_wrong_guess(username, address)
 
     async def upgrade(self, user: UserRecord, record: str) -> None:
         """See `AccountService.upgrade`."""
@@ -439,13 +374,6 @@ class SharedAccounts(AccountService):
                 # Not what came of the second call: the first may have changed something.
                 raise OutcomeUnknown(str(error), operation) from error
         raise AssertionError
-
-    def _place(self, username: str, address: str) -> str:
-        return self._digests.of("place", sources(address)[1], username)
-
-
-def _is_reached(counts: Mapping[str, int], keys: Mapping[str, int]) -> bool:
-    return any(counts[key] >= most for key, most in keys.items())
 
 
 @contextlib.contextmanager
