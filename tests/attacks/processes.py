@@ -22,7 +22,7 @@ __all__ = ["End", "Place", "ServerProcess", "StartFailed", "place", "running_ser
 TREE = Path(__file__).parents[2]
 
 START_TIMEOUT = 30.0
-SERVE = ("pgnet_trio", "serve", "tests.attacks.misbehaving:Games")
+SERVE = ("serve", "tests.attacks.misbehaving:Games")
 ORDERLY_END = 20.0
 """Seconds for a shutdown: those that games, connections and the last write get, and some more."""
 
@@ -49,11 +49,13 @@ class Place:
         folder: A temporary folder; the current one of the programs.
         python: The interpreter.
         options: What is given to each server beside its own options.
+        module: The command line that serves, as a module to run.
     """
 
     folder: Path
     python: str
     options: tuple[str, ...] = ()
+    module: str = "pgnet_trio"
 
     def environment(self, changes: Mapping[str, str]) -> dict[str, str]:
         """The environment of a program."""
@@ -70,7 +72,10 @@ class Place:
 
 @contextmanager
 def place(
-    server_path: Path = TREE, python: str = sys.executable, options: Sequence[str] = ()
+    server_path: Path = TREE,
+    python: str = sys.executable,
+    options: Sequence[str] = (),
+    module: str = "pgnet_trio",
 ) -> Iterator[Place]:
     """Make a place for servers while the block lasts.
 
@@ -79,6 +84,7 @@ def place(
             its own tree all the same.
         python: Their interpreter.
         options: Options of ``pgnet-trio serve`` that all of them get.
+        module: The command line that serves, as a module to run.
     """
     package = server_path.resolve() / "pgnet_trio"
     if not package.is_dir():
@@ -87,7 +93,7 @@ def place(
         link = Path(folder, "package")
         link.mkdir()
         (link / "pgnet_trio").symlink_to(package)
-        yield Place(Path(folder), python, tuple(options))
+        yield Place(Path(folder), python, tuple(options), module)
 
 
 @attrs.define
@@ -229,7 +235,7 @@ async def running_server(
     Raises:
         StartFailed: It did not start.
     """
-    command = ["tests.attacks.server"] if cheap else [*SERVE, *where.options]
+    command = ["tests.attacks.server"] if cheap else [where.module, *SERVE, *where.options]
     saving = [] if save_file is None else ["--save-file", str(save_file)]
     descriptor, log_file = tempfile.mkstemp(suffix=".log", dir=where.folder)
     try:

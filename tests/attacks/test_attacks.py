@@ -22,7 +22,7 @@ pytestmark = pytest.mark.no_cover
 
 @pytest.fixture
 def where() -> Iterator[Place]:
-    with place() as found:
+    with place(module="tests.kit.command") as found:
         yield found
 
 
@@ -51,7 +51,7 @@ async def test_a_game_that_misbehaves_costs_nobody_else_anything(where: Place, n
 @pytest.mark.parametrize("name", ["deep request", "ping before log-in", "pages"])
 async def test_a_flood_leaves_others_their_turn(where: Place, name: str) -> None:
     async with running_server(where, save_file=where.folder / "control.sqlite") as control:
-        row = await flood(where, name, seconds=1.0, control=control, accounts=2)
+        row = await flood(where, name, seconds=0.5, control=control, accounts=2)
     assert row.lived
     # Far more than the goal, since a machine that tests have others on is no place to measure;
     # far less than what this flood made of it.

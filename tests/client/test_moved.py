@@ -28,6 +28,7 @@ from pgnet_trio.crypto import KeyPair
 from pgnet_trio.testing import SimulatedNetwork
 from pgnet_trio.transport import choose
 from tests.kit.nodes import hosting_nodes
+from tests.kit.seeds import seeds
 
 if TYPE_CHECKING:
     from pgnet_trio.transport import Transport
@@ -139,7 +140,7 @@ async def test_a_client_that_is_moved_to_and_fro_has_everything_done_once(
         assert watched.calls == [IN, OUT]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(3))
 async def test_moves_on_a_network_that_drops_lose_nothing_and_repeat_nothing(
     seed: int, autojump_clock: MockClock
 ) -> None:
@@ -432,10 +433,10 @@ async def first_tried(seed: int) -> str:
 
 
 async def test_addresses_are_tried_in_random_order(autojump_clock: MockClock) -> None:
-    tried = [await first_tried(seed) for seed in range(30)]
-    assert tried == [await first_tried(seed) for seed in range(30)]
+    tried = [await first_tried(seed) for seed in range(12)]
+    assert tried[:4] == [await first_tried(seed) for seed in range(4)]
     for address in "abc":
-        assert tried.count(f"{address} password") >= 4
+        assert tried.count(f"{address} password") >= 2
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -65,12 +65,18 @@ def fail_at(
 
 
 class Players:
-    """Count, all of them at once, until told to stop."""
+    """Count, all of them at once, until told to stop.
 
-    def __init__(self, clients: list[Client]) -> None:
+    Args:
+        clients: Theirs.
+        pause: Seconds from an answer to the next request.
+    """
+
+    def __init__(self, clients: list[Client], *, pause: float = 0.05) -> None:
         self.answers: list[int] = []
         self.offline: list[str] = []
         self._clients = clients
+        self._pause = pause
         self._stopping = False
         for client in clients:
             client.on_online = lambda online, name=client: (
@@ -80,7 +86,7 @@ class Players:
     async def play(self, client: Client) -> None:
         while not self._stopping:
             self.answers.append(await count(client))
-            await trio.sleep(0.05)
+            await trio.sleep(self._pause)
 
     async def run(self, seconds: float) -> None:
         async with trio.open_nursery() as nursery:
@@ -376,7 +382,7 @@ async def test_a_game_moves_once_whatever_becomes_of_a_call(
         clients = [
             await servers.play(name, "secret", node="a", game="table") for name in ("ann", "bob")
         ]
-        players = Players(clients)
+        players = Players(clients, pause=0.2)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(players.run, 12.0)
             await trio.sleep(1)

@@ -184,12 +184,10 @@ async def running(*seats: Seat) -> AsyncIterator[trio.Nursery]:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_node_keeps_its_lease_for_hours(
-    autojump_clock: MockClock, north: Seat, south: Seat
-) -> None:
+async def test_a_node_keeps_its_lease(autojump_clock: MockClock, north: Seat, south: Seat) -> None:
     async with running(north, south):
         await north.make("table")
-        for _ in range(3600):
+        for _ in range(900):
             await trio.sleep(1)
             assert north.node.holds()
         (shown, _) = await south.engine.nodes()

@@ -27,7 +27,8 @@ __all__ = [
 DEADLINE = 30.0
 """Seconds for anything that a program does; much more than it takes on a busy machine."""
 
-COMMAND = (sys.executable, "-m", "pgnet_trio")
+COMMAND = (sys.executable, "-m", "tests.kit.command")
+"""``pgnet-trio``; but passwords cost it next to nothing."""
 
 WITHOUT_EXTRAS = (
     sys.executable,

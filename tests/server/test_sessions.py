@@ -35,6 +35,7 @@ from pgnet_trio.client.connector import Connector
 from pgnet_trio.protocol.events import RequestReceived
 from pgnet_trio.server.room.player import PacketTurn
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, playing
+from tests.kit.seeds import seeds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -187,7 +188,7 @@ async def test_what_was_asked_while_offline_is_asked_then_and_once(
         assert table.notes == [answer.payload["n"] for answer in answers] == list(range(100))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(3))
 @pytest.mark.no_cover
 async def test_whatever_is_under_way_at_a_drop_happens_once_and_in_order(
     seed: int, autojump_clock: MockClock
@@ -230,7 +231,7 @@ async def test_whatever_is_under_way_at_a_drop_happens_once_and_in_order(
         n.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", seeds(8))
 @pytest.mark.no_cover
 async def test_frames_may_break_at_any_point_from_the_handshake_on(
     seed: int, autojump_clock: MockClock
@@ -392,7 +393,7 @@ async def test_who_drops_while_joining_is_not_away_in_their_own_eyes(
         assert (ann.game, ann.players) == ("table 1", {"ann": True})
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(4))
 @pytest.mark.no_cover
 async def test_everybody_knows_who_is_there_whatever_drops(
     seed: int, autojump_clock: MockClock
@@ -1258,7 +1259,7 @@ async def test_protocol_1_never_takes_over(autojump_clock: MockClock) -> None:
                 assert not older.connected
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(3))
 async def test_of_many_log_ins_at_once_one_holds_the_seat_in_the_end(
     seed: int, autojump_clock: MockClock
 ) -> None:
