@@ -48,12 +48,14 @@ class Place:
     Attributes:
         folder: A temporary folder; the current one of the programs.
         python: The interpreter.
+        path: Where programs look for modules.
         options: What is given to each server beside its own options.
         module: The command line that serves, as a module to run.
     """
 
     folder: Path
     python: str
+    path: tuple[Path, ...]
     options: tuple[str, ...] = ()
     module: str = "pgnet_trio"
 
@@ -65,7 +67,7 @@ class Place:
             # Options of the command line, but for one that is none, and is meant for tests.
             if not name.startswith("PGNET_") or name == SHORT_WAY
         }
-        path = os.pathsep.join([str(self.folder / "package"), str(TREE)])
+        path = os.pathsep.join(map(str, self.path))
         # What the command line keeps for a user goes with the folder.
         return {**names, "PYTHONPATH": path, "XDG_DATA_HOME": str(self.folder), **changes}
 
@@ -90,10 +92,14 @@ def place(
     if not package.is_dir():
         raise ValueError(f"expected a folder with the package pgnet_trio in it, got {server_path}")
     with tempfile.TemporaryDirectory(prefix="attacks-") as folder:
-        link = Path(folder, "package")
-        link.mkdir()
-        (link / "pgnet_trio").symlink_to(package)
-        yield Place(Path(folder), python, tuple(options), module)
+        # Without need no folder of its own, in which Python would compile everything anew.
+        path: tuple[Path, ...] = (TREE,)
+        if package.parent != TREE:
+            link = Path(folder, "package")
+            link.mkdir()
+            (link / "pgnet_trio").symlink_to(package)
+            path = (link, TREE)
+        yield Place(Path(folder), python, path, tuple(options), module)
 
 
 @attrs.define

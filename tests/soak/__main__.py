@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import os
 import random
@@ -317,6 +318,7 @@ class Soak:
         world: Where it takes place.
         life: What goes on there.
         seconds: How long.
+        requests: How many requests there are at least; a busy machine takes longer for them.
         seed: Decides when the server is restarted.
         progress: Called with a line of text now and then.
     """
@@ -327,12 +329,14 @@ class Soak:
         life: Life,
         *,
         seconds: float,
+        requests: int,
         seed: int,
         progress: Callable[[str], None],
     ) -> None:
         self._world = world
         self._life = life
         self._seconds = seconds
+        self._requests = requests
         self._seed = seed
         self._chance = random.Random(f"{seed} restarts")
         self._progress = progress
@@ -404,10 +408,12 @@ class Soak:
         await self._check_ebb("the base")
         self._part = "long"
         times = max(1, round(seconds / EBB_INTERVAL))
-        for number in range(times):
+        for number in itertools.count(1):
             await self._life.flow(seconds / times)
             await self._life.gather()
-            await self._check_ebb(f"ebb {number + 1} of {times}")
+            await self._check_ebb(f"ebb {number} of {times}")
+            if number >= times and self._life.diary.counts["requests"] >= self._requests:
+                break
         self._part = ""
 
     async def _check_ebb(self, name: str) -> None:
@@ -528,6 +534,7 @@ async def soak(
     *,
     seconds: float,
     seed: int,
+    requests: int = 0,
     players: int = PLAYERS,
     grace: float = RESUME_GRACE,
     progress: Callable[[str], None] = lambda _: None,
@@ -538,6 +545,7 @@ async def soak(
         folder: An empty folder to work in.
         seconds: How long; the ebbs come on top of it.
         seed: Decides what everybody does.
+        requests: How many requests there are at least; a busy machine takes longer for them.
         players: How many there are, beside guests.
         grace: Seconds that a session outlives its connection.
         progress: Called with a line of text every few seconds.
@@ -554,7 +562,9 @@ async def soak(
     try:
         async with _proxies(world, seed, slots):
             life = Life(world, diary, players=players, seed=seed, admin_password=admin_password)
-            run = Soak(world, life, seconds=seconds, seed=seed, progress=progress)
+            run = Soak(
+                world, life, seconds=seconds, requests=requests, seed=seed, progress=progress
+            )
             await run.run()
     finally:
         complaints.remove()

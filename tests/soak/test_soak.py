@@ -68,10 +68,9 @@ def test_an_hour_of_play_leaves_nothing_behind(pytestconfig: pytest.Config) -> N
 
 @pytest.mark.no_cover
 async def test_a_real_server_comes_back_to_its_base(tmp_path: Path) -> None:
-    outcome = await soak(tmp_path, seconds=2.0, seed=1, players=6, grace=0.5)
+    outcome = await soak(tmp_path, seconds=2.0, requests=20, seed=1, players=6, grace=0.5)
     assert outcome.problems == []
     assert outcome.counts["restarts"] + outcome.counts.get("kills", 0) >= 2
-    assert outcome.counts["requests"] > 20
     parts = [sample["part"] for sample in outcome.samples]
     assert {"fresh", "restarts", "ebb"} <= set(parts)
 
