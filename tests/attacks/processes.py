@@ -50,14 +50,14 @@ class Place:
         python: The interpreter.
         path: Where programs look for modules.
         options: What is given to each server beside its own options.
-        module: The command line that serves, as a module to run.
+        command: The command line that serves, as arguments of Python.
     """
 
     folder: Path
     python: str
     path: tuple[Path, ...]
     options: tuple[str, ...] = ()
-    module: str = "pgnet_trio"
+    command: Sequence[str] = ("-m", "pgnet_trio")
 
     def environment(self, changes: Mapping[str, str]) -> dict[str, str]:
         """The environment of a program."""
@@ -77,7 +77,7 @@ def place(
     server_path: Path = TREE,
     python: str = sys.executable,
     options: Sequence[str] = (),
-    module: str = "pgnet_trio",
+    command: Sequence[str] = ("-m", "pgnet_trio"),
 ) -> Iterator[Place]:
     """Make a place for servers while the block lasts.
 
@@ -86,7 +86,7 @@ def place(
             its own tree all the same.
         python: Their interpreter.
         options: Options of ``pgnet-trio serve`` that all of them get.
-        module: The command line that serves, as a module to run.
+        command: The command line that serves, as arguments of Python.
     """
     package = server_path.resolve() / "pgnet_trio"
     if not package.is_dir():
@@ -99,7 +99,7 @@ def place(
             link.mkdir()
             (link / "pgnet_trio").symlink_to(package)
             path = (link, TREE)
-        yield Place(Path(folder), python, path, tuple(options), module)
+        yield Place(Path(folder), python, path, tuple(options), command)
 
 
 @attrs.define
@@ -241,12 +241,13 @@ async def running_server(
     Raises:
         StartFailed: It did not start.
     """
-    command = ["tests.attacks.server"] if cheap else [where.module, *SERVE, *where.options]
+    ordinary = [*where.command, *SERVE, *where.options]
+    command = ["-m", "tests.attacks.server"] if cheap else ordinary
     saving = [] if save_file is None else ["--save-file", str(save_file)]
     descriptor, log_file = tempfile.mkstemp(suffix=".log", dir=where.folder)
     try:
         process = await trio.lowlevel.open_process(
-            [where.python, "-m", *command, "--port", "0", *saving, *options],
+            [where.python, *command, "--port", "0", *saving, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=descriptor,

@@ -16,13 +16,14 @@ from tests.attacks.games import try_game
 from tests.attacks.misbehaving import KINDS
 from tests.attacks.peer import Peer, Refused, SessionOver
 from tests.attacks.processes import Place, StartFailed, place, running_server
+from tests.kit.subprocesses import CHEAP_PASSWORDS
 
 pytestmark = pytest.mark.no_cover
 
 
 @pytest.fixture
 def where() -> Iterator[Place]:
-    with place(module="tests.kit.command") as found:
+    with place(command=(*CHEAP_PASSWORDS, "-m", "pgnet_trio")) as found:
         yield found
 
 

@@ -14,6 +14,7 @@ import attrs
 import trio
 
 __all__ = [
+    "CHEAP_PASSWORDS",
     "COMMAND",
     "DEADLINE",
     "WITHOUT_EXTRAS",
@@ -27,7 +28,10 @@ __all__ = [
 DEADLINE = 30.0
 """Seconds for anything that a program does; much more than it takes on a busy machine."""
 
-COMMAND = (sys.executable, "-m", "tests.kit.command")
+CHEAP_PASSWORDS = ("-m", "tests.kit.cheap_passwords")
+"""Arguments of Python before those of a program."""
+
+COMMAND = (sys.executable, *CHEAP_PASSWORDS, "-m", "pgnet_trio")
 """``pgnet-trio``; but passwords cost it next to nothing."""
 
 WITHOUT_EXTRAS = (

@@ -33,6 +33,7 @@ from pgnet_trio import Bot, Client, Game, Question, Room, Server
 from pgnet_trio.cli import _make_parser as make_parser
 from pgnet_trio.server.limits import Limits
 from tests.kit.needed import NODE
+from tests.kit.subprocesses import CHEAP_PASSWORDS
 
 ROOT = Path(__file__).parent.parent.parent
 TIME_LIMIT = 30.0  # seconds; a program takes less than one, but a busy machine may need more
@@ -91,7 +92,7 @@ def all_blocks() -> list[Block]:
 
 def run_program(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error", str(path)],
+        [sys.executable, "-W", "error", *CHEAP_PASSWORDS, str(path)],
         cwd=path.parent,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -20,7 +20,7 @@ import pgnet_trio
 from examples import web_app
 from pgnet_trio import Client, Packet, Request, Response, Server, Status
 from pgnet_trio.examples import ExampleClient, ExampleGame
-from tests.kit.subprocesses import environment
+from tests.kit.subprocesses import CHEAP_PASSWORDS, environment
 
 FOLDER = Path(__file__).parent.parent.parent / "examples"
 
@@ -72,7 +72,7 @@ async def run(*arguments: str, folder: Path | None = None) -> AsyncIterator[Prog
         async with trio.open_nursery() as nursery:
             start = functools.partial(
                 trio.run_process,
-                [sys.executable, "-W", "error", *arguments],
+                [sys.executable, "-W", "error", *CHEAP_PASSWORDS, *arguments],
                 cwd=folder or own_folder,
                 # What they run of the package is measured where it is tested.
                 env=environment({"COVERAGE_PROCESS_CONFIG": None}),

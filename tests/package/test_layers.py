@@ -154,6 +154,14 @@ def sources(package: Path) -> dict[str, ast.Module]:
     }
 
 
+def last_name(node: ast.expr) -> str:
+    """The name, or the last one behind dots; empty for what is none."""
+    match node:
+        case ast.Name(name) | ast.Attribute(attr=name):
+            return name
+    return ""
+
+
 def imports_of(module: str, tree: ast.Module, modules: set[str]) -> Iterator[Import]:
     def walk(node: ast.AST, kind: str) -> Iterator[Import]:
         if isinstance(node, ast.Import):
@@ -166,7 +174,7 @@ def imports_of(module: str, tree: ast.Module, modules: set[str]) -> Iterator[Imp
                 # `from pgnet_trio import codec` imports a module, not a name.
                 inner = f"{node.module}.{alias.name}"
                 yield Import(module, node.lineno, inner if inner in modules else node.module, kind)
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        elif isinstance(node, ast.If) and last_name(node.test) == "TYPE_CHECKING":
             for statement in node.body:
                 yield from walk(statement, "type")
             for statement in node.orelse:
@@ -373,9 +381,10 @@ def private_names(trees: dict[str, ast.Module]) -> list[str]:
                 root = node.value
                 while isinstance(root, ast.Attribute):
                     root = root.value
-                known = ast.unparse(node) in DOCUMENTED_NAMES
-                if isinstance(root, ast.Name) and root.id in foreign and not known:
-                    wrong.append(f"{module}, line {node.lineno}, uses {ast.unparse(node)}")
+                if isinstance(root, ast.Name) and root.id in foreign:
+                    name = ast.unparse(node)
+                    if name not in DOCUMENTED_NAMES:
+                        wrong.append(f"{module}, line {node.lineno}, uses {name}")
     return wrong
 
 
@@ -422,7 +431,7 @@ def imports_by_computed_name(trees: dict[str, ast.Module]) -> list[str]:
         for module, tree in trees.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
-        and ast.unparse(node.func).split(".")[-1] in {"import_module", "__import__"}
+        and last_name(node.func) in {"import_module", "__import__"}
         and not isinstance(node.args[0], ast.Constant)
     ]
 

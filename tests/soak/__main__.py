@@ -408,12 +408,15 @@ class Soak:
         await self._check_ebb("the base")
         self._part = "long"
         times = max(1, round(seconds / EBB_INTERVAL))
+        span = seconds / times
         for number in itertools.count(1):
-            await self._life.flow(seconds / times)
+            await self._life.flow(span)
             await self._life.gather()
             await self._check_ebb(f"ebb {number} of {times}")
-            if number >= times and self._life.diary.counts["requests"] >= self._requests:
-                break
+            if number >= times:
+                if self._life.diary.counts["requests"] >= self._requests:
+                    break
+                span *= 2
         self._part = ""
 
     async def _check_ebb(self, name: str) -> None:
