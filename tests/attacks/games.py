@@ -205,6 +205,7 @@ async def _torment(
     kind: Kind,
     sessions_ended: list[str],
     *,
+    turn: trio.Lock | None = None,
     name: str = "bad1",
     insist: bool = False,
 ) -> bool:
@@ -214,6 +215,7 @@ async def _torment(
         server: Where.
         kind: The kind.
         sessions_ended: Why sessions end is noted here.
+        turn: Whoever holds it keeps the occasions waiting.
         name: Who plays it.
         insist: Whether to try and join again and again, too.
 
@@ -221,12 +223,14 @@ async def _torment(
         Whether there is a table although its creation was refused.
     """
     peer = Peer(server.port, name)
+    turn = turn or trio.Lock()
     left_over = False
 
     async def try_to(what: Callable[[], Awaitable[Any]], seconds: float = STEP) -> None:
         try:
-            with trio.fail_after(seconds):
-                await what()
+            async with turn:
+                with trio.fail_after(seconds):
+                    await what()
             return
         except SessionOver as over:
             sessions_ended.append(str(over))
@@ -296,8 +300,10 @@ async def _torment(
     return left_over
 
 
-async def _look_around(server: ServerProcess, sessions_ended: list[str]) -> tuple[bool, bool, bool]:
-    """Have a newcomer log in, look for games, and watch.
+async def _look_around(
+    server: ServerProcess, sessions_ended: list[str], turn: trio.Lock
+) -> tuple[bool, bool, bool]:
+    """Have a newcomer log in, look for games, and watch one that nobody leaves meanwhile.
 
     Returns:
         Whether the first worked, whether the second did, and whether the last ended the game.
@@ -310,11 +316,13 @@ async def _look_around(server: ServerProcess, sessions_ended: list[str]) -> tupl
                 for _ in range(2):
                     answer = await peer.request("__pgnet__.game_dir")
                     directory = TABLE in answer.payload.get("games", ())
-            with trio.move_on_after(STEP):
-                if "bad" in answer.payload.get("games", ()):
-                    await join(peer, "bad", spectate=True)
+            async with turn:
+                with trio.move_on_after(STEP):
                     answer = await peer.request("__pgnet__.game_dir")
-                    ended = "bad" not in answer.payload.get("games", ())
+                    if "bad" in answer.payload.get("games", ()):
+                        await join(peer, "bad", spectate=True)
+                        answer = await peer.request("__pgnet__.game_dir")
+                        ended = "bad" not in answer.payload.get("games", ())
     except SessionOver as over:
         sessions_ended.append(str(over))
     except ENDS:
@@ -356,13 +364,15 @@ async def try_game(
             async def look_around() -> None:
                 nonlocal newcomer, directory, ended_by_watching
                 await trio.sleep(seconds / 2)
-                newcomer, directory, ended_by_watching = await _look_around(server, sessions_ended)
+                newcomer, directory, ended_by_watching = await _look_around(
+                    server, sessions_ended, turn
+                )
 
             async def torment() -> None:
                 nonlocal left_over
-                left_over = await _torment(server, kind, sessions_ended)
+                left_over = await _torment(server, kind, sessions_ended, turn=turn)
 
-            over = trio.Event()
+            over, turn = trio.Event(), trio.Lock()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(play_on)
                 async with trio.open_nursery() as mischief:

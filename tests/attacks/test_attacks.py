@@ -55,8 +55,8 @@ async def test_a_flood_leaves_others_their_turn(where: Place, name: str) -> None
         row = await flood(where, name, seconds=0.5, control=control, accounts=2)
     assert row.lived
     # Far more than the goal, since a machine that tests have others on is no place to measure;
-    # far less than what this flood made of it.
-    assert row.played.p50 < 250, row
+    # far less than what this flood made of it. What the others did is in the control too.
+    assert row.played.p50 < max(250, 10 * row.control.p50), row
 
 
 @pytest.mark.parametrize(
