@@ -13,7 +13,7 @@ OpenPage = Callable[..., Awaitable[Tab]]
 PHONE = (390, 700)
 
 
-@pytest.fixture(scope="session", params=["chromium", "firefox"])
+@pytest.fixture(scope="package", params=["chromium", "firefox"])
 def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
     with started(request.param) as running:
         yield running

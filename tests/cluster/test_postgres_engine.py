@@ -187,7 +187,7 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_a_lock_changes_nothin
                     await engine.give_back(RoomSave("table 1", epoch, f"cancelled {number}"))
                 assert scope.cancelled_caught
             # Nor does any of them wait for the lock still.
-            with trio.fail_after(10):
+            with trio.fail_after(DEADLINE):
                 assert len(await engine.nodes()) == 1
         found = await engine.claim(node, "table 1")
         assert isinstance(found, Found)

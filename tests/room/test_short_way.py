@@ -24,6 +24,7 @@ from pgnet_trio.transport import rounds
 from pgnet_trio.transport.rounds import Round
 from tests.attacks.misbehaving import KINDS, Kind, Table, at
 from tests.kit.hosting import Raise, socket_client
+from tests.kit.subprocesses import DEADLINE
 from tests.room.test_stack import Listener, make_room
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Outcome:
 
     async def note(self, what: Callable[[], Awaitable[Any]]) -> None:
         try:
-            with trio.fail_after(5):
+            with trio.fail_after(DEADLINE):
                 result = await what()
         except Exception as error:
             self.heard.append(f"{type(error).__name__}: {error}")

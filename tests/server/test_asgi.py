@@ -22,6 +22,7 @@ from pgnet_trio.testing import HostedServer, hosting
 from tests.kit.hosting import Recorder
 from tests.kit.http_client import HttpClient, Reply
 from tests.kit.proxy import intercepting
+from tests.kit.subprocesses import DEADLINE
 from tests.kit.transports import REQUEST
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ async def test_a_player_who_lost_the_connection_comes_back() -> None:
             again = trio.Event()
             ann.on_online = lambda online: again.set() if online else None
             await proxy.connections[-1].reset()
-            with trio.fail_after(10):
+            with trio.fail_after(DEADLINE):
                 await again.wait()
             assert (await ann.request(Packet("hello"))).message == "ann: hello"
             assert (ann.game, site.server.stats().away) == ("table 1", 0)
@@ -157,7 +158,7 @@ async def test_players_wait_for_a_server_that_restarts() -> None:
     async with running() as site, site.client("ann") as ann:
         await ann.create_game("table 1")
         site.server.shutdown(restarting=True)
-        with trio.fail_after(10):
+        with trio.fail_after(DEADLINE):
             while ann.online:
                 await trio.testing.wait_all_tasks_blocked(0.01)
         assert ann.connected
@@ -167,7 +168,7 @@ async def test_an_application_that_ends_drops_its_players() -> None:
     async with running() as site, site.client("ann") as ann:
         await ann.create_game("table 1")
         site.nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True), trio.fail_after(10):
+        with trio.CancelScope(shield=True), trio.fail_after(DEADLINE):
             while site.server.stats().away == 0:
                 await trio.testing.wait_all_tasks_blocked(0.01)
             assert site.server.stats().connections.total == 0

@@ -10,6 +10,7 @@ import trio
 
 from pgnet_trio.server.connections import listeners
 from pgnet_trio.server.connections.listeners import accept_connections
+from tests.kit.subprocesses import DEADLINE
 
 if TYPE_CHECKING:
     import pytest
@@ -51,7 +52,7 @@ async def test_no_failure_to_accept_ends_the_listening(
         ConnectionAbortedError(),
         OSError(errno.EMFILE, "Too many open files"),
     )
-    with trio.fail_after(10), socket.create_connection(listener.getsockname()):
+    with trio.fail_after(DEADLINE), socket.create_connection(listener.getsockname()):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(accept_connections, [listener], serve, nursery)
             await done.wait()

@@ -267,7 +267,7 @@ async def test_nobody_hears_of_a_game_that_moves(autojump_clock: MockClock) -> N
 
 @pytest.mark.no_cover
 @pytest.mark.parametrize(
-    ("seed", "games", "count", "seconds"), [(0, 10, 20, 1.5), (1, 4, 5, 4.0), (2, 2, 6, 6.0)]
+    ("seed", "games", "count", "seconds"), [(0, 10, 20, 0.8), (1, 4, 5, 3.0), (2, 2, 6, 5.0)]
 )
 async def test_nothing_is_lost_or_done_twice_whatever_breaks_off(
     seed: int, games: int, count: int, seconds: float, autojump_clock: MockClock

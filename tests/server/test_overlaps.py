@@ -27,6 +27,7 @@ from pgnet_trio.client.limits import MAX_CALLS
 from pgnet_trio.storage import Changes, SavedState, Store
 from pgnet_trio.testing import SimulatedNetwork, hosting, playing
 from tests.kit.hosting import Raise, in_the_clear
+from tests.kit.subprocesses import DEADLINE
 
 
 class Saved(Game):
@@ -89,7 +90,7 @@ async def test_a_shutdown_while_the_server_starts_is_kept() -> None:
     async def serve() -> None:
         codes.append(await server.serve())
 
-    with trio.fail_after(5):
+    with trio.fail_after(DEADLINE):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)
             await loading.wait()

@@ -29,6 +29,7 @@ from pgnet_trio.server.workers.passed import (
 )
 from pgnet_trio.server.workers.passing import CAN_PASS, NotPassed, Workers, node_path
 from tests.kit.hosting import Recorder, cheap_environment
+from tests.kit.subprocesses import DEADLINE
 from tests.kit.transports import REQUEST, UNUSUAL_REQUEST
 
 pytestmark = pytest.mark.skipif(not CAN_PASS, reason="this system passes no sockets")
@@ -136,7 +137,7 @@ async def receiving(folder: Path) -> AsyncIterator[Receiver]:
 async def test_a_socket_comes_with_all_that_was_read_of_it(tmp_path: Path) -> None:
     connection = PassedConnection("2001:db8::1", float("inf"), bytes(range(256)) * 400)
     before = open_files()
-    with trio.fail_after(10):
+    with trio.fail_after(DEADLINE):
         async with receiving(tmp_path) as receiver:
             source, client = tcp_pair()
             with source, client:
@@ -153,7 +154,7 @@ async def test_what_a_killed_process_has_left_is_in_nobodys_way(tmp_path: Path) 
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / "2"))
     source, client = tcp_pair()
-    with trio.fail_after(10), source, client:
+    with trio.fail_after(DEADLINE), source, client:
         with pytest.raises(NotPassed, match="not there") as caught:
             await Workers(1, 2, tmp_path, []).pass_on(2, source, HELLO)
         assert caught.value.is_untouched
@@ -194,7 +195,7 @@ async def test_no_message_costs_an_open_file_or_another_message(
 ) -> None:
     before = open_files()
     source, client = tcp_pair()
-    with trio.fail_after(10), source, client:
+    with trio.fail_after(DEADLINE), source, client:
         async with receiving(tmp_path) as receiver:
             with send_raw(tmp_path, message, *count * [source.fileno()], pieces=pieces) as link:
                 link.setblocking(False)
@@ -212,7 +213,7 @@ async def test_what_is_no_socket_is_refused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = open_files()
-    with trio.fail_after(10):
+    with trio.fail_after(DEADLINE):
         async with receiving(tmp_path) as receiver:
             # A file of its own, that is open already.
             listing = os.open(tmp_path, os.O_RDONLY)
@@ -313,7 +314,7 @@ async def test_a_cancellation_at_any_await_leaves_no_open_file(
         before = open_files()
         source, client = tcp_pair()
         source.setblocking(False)
-        with trio.fail_after(10), source, client:
+        with trio.fail_after(DEADLINE), source, client:
             receiver = Receiver(Workers(2, 2, tmp_path, []))
             async with trio.open_nursery() as connections, trio.open_nursery() as accept:
                 await accept.start(receiver.workers.receive, receiver.handle, connections)

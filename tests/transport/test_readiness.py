@@ -15,6 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 from pgnet_trio.transport import pipes
 from pgnet_trio.transport.pipes import SocketPipe
 from pgnet_trio.transport.readiness import Readiness
+from tests.kit.subprocesses import DEADLINE
 
 
 @pytest.fixture(params=["here", "anywhere"])
@@ -45,7 +46,7 @@ async def test_the_end_that_came_with_the_last_bytes_is_read_after_them() -> Non
     theirs.send(b"last")
     theirs.close()
     assert await pipe.read() == b"last"
-    with trio.fail_after(5):
+    with trio.fail_after(DEADLINE):
         assert await pipe.read() == b""
         assert await pipe.read() == b""
     await pipe.close()
@@ -56,7 +57,7 @@ async def test_all_of_something_long_is_read(size: int) -> None:
     pipe, theirs = _pair()
     theirs.sendall(bytes(size))
     read = 0
-    with trio.fail_after(5):
+    with trio.fail_after(DEADLINE):
         while read < size:
             read += len(await pipe.read())
     assert read == size
@@ -123,7 +124,7 @@ async def test_one_that_never_reads_keeps_nobody_from_reading() -> None:
     silent_peer.send(b"for nobody")
     await wait_all_tasks_blocked()
     theirs.send(b"for us")
-    with trio.fail_after(5):
+    with trio.fail_after(DEADLINE):
         assert await pipe.read() == b"for us"
     for each in (silent, pipe):
         await each.close()
@@ -200,7 +201,7 @@ def test_what_outlives_the_main_task_reads_to_its_end(made: str, others: int) ->
         try:
             yield
         finally:
-            with trio.CancelScope(shield=True), trio.fail_after(5):
+            with trio.CancelScope(shield=True), trio.fail_after(DEADLINE):
                 pipe, theirs = early or _pair()
                 theirs.send(b"last words")
                 read.append(await pipe.read())

@@ -19,6 +19,7 @@ from pgnet_trio.errors import Disconnected, ProtocolError
 from pgnet_trio.transport import rounds
 from pgnet_trio.transport.pipes import SocketPipe
 from pgnet_trio.transport.rounds import MOST_ROOMS, ROUNDS_BEFORE_DELAY, Round
+from tests.kit.subprocesses import DEADLINE
 from tests.kit.transports import RawPeer, frame, raw_client
 
 if sys.platform == "linux":
@@ -221,7 +222,7 @@ async def test_who_always_has_more_to_read_keeps_nobody_from_being_read() -> Non
         flood.peer.send(bytes(4096))
         await trio.lowlevel.checkpoint()
         ann.peer.send(b"one")
-        with trio.fail_after(5):
+        with trio.fail_after(DEADLINE):
             while not ann.taken:
                 await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
@@ -518,7 +519,7 @@ async def test_an_error_is_raised_in_the_task_of_its_connection(word: bytes) -> 
         if word == b"bad":
             assert str(found.error) == "on purpose"
         else:
-            with trio.fail_after(5):
+            with trio.fail_after(DEADLINE):
                 assert await peer.read_close() == (1008, "expected another word")
             await peer.stream.aclose()
         await wait_all_tasks_blocked()
@@ -531,7 +532,7 @@ async def test_a_pong_leaves_at_once_and_what_comes_next_is_taken_again() -> Non
     async with listening() as (found, peer):
         await peer.send(frame(BINARY, b"one"))
         await peer.send(frame(BINARY, b"ping"))
-        with trio.fail_after(5):
+        with trio.fail_after(DEADLINE):
             assert await peer.read_frame() == (BINARY, b"pong")
         await wait_all_tasks_blocked()
         await peer.send(frame(BINARY, b"two"))
