@@ -55,8 +55,10 @@ async def test_a_flood_leaves_others_their_turn(where: Place, name: str) -> None
         row = await flood(where, name, seconds=0.5, control=control, accounts=2)
     assert row.lived
     # Far more than the goal, since a machine that tests have others on is no place to measure;
-    # far less than what this flood made of it. What the others did is in the control too.
-    assert row.played.p50 < max(250, 10 * row.control.p50), row
+    # far less than what this flood made of it. Where others leave next to nothing of the machine,
+    # the time counts that the server had, and who is not flooded waits for it too.
+    played, control = row.played.p50, row.control.p50
+    assert played < 250 or (played * row.cpu < 250 and played < 30 * control), row
 
 
 @pytest.mark.parametrize(
