@@ -32,6 +32,9 @@ LOG_IN_TIMEOUT = 5.0
 SET_UP_TIMEOUT = 20.0
 """Seconds for a log-in before anything was attacked: the machine may be busy."""
 
+UNTIL_NEXT_TRY = 0.25
+"""Seconds until the next log-in of somebody whom the server has told to try again soon."""
+
 
 LONGEST_PLAY = 60.0
 
@@ -165,13 +168,24 @@ def _status(status: int | None) -> str:
     return "" if status in (0, None) else f", status {status}"
 
 
+async def _log_in(peer: Peer) -> None:
+    """Log in, as soon as the server is no longer busy with the passwords of others."""
+    while True:
+        try:
+            return await peer.log_in()
+        except SessionOver as busy:
+            if "try again soon" not in str(busy):
+                raise
+        await trio.sleep(UNTIL_NEXT_TRY)
+
+
 @contextlib.asynccontextmanager
 async def user(port: int, name: str, timeout: float = SET_UP_TIMEOUT) -> AsyncIterator[Peer]:
     """Log somebody in for the time of the block."""
     peer = Peer(port, name)
     try:
         with trio.fail_after(timeout):
-            await peer.log_in()
+            await _log_in(peer)
         yield peer
     finally:
         peer.drop()

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.attacks.__main__ import parse
 from tests.attacks.comeback import address, come_back
 from tests.attacks.disk import CASES, try_disk
 from tests.attacks.flooder import FLOODS
 from tests.attacks.floods import flood
-from tests.attacks.games import try_game
+from tests.attacks.games import try_game, user
 from tests.attacks.misbehaving import KINDS
 from tests.attacks.peer import Peer, Refused, SessionOver
 from tests.attacks.processes import Place, StartFailed, place, running_server
@@ -114,6 +115,24 @@ def test_all_kinds_of_games_floods_and_cases_have_their_place() -> None:
     assert len(CASES) >= 20
     # One case of each place where a game's code runs, at least.
     assert len({name.partition(" ")[0] for name in KINDS}) >= 15
+
+
+async def test_who_is_honest_logs_in_again_while_the_server_is_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reasons = iter(["The server is busy with other log-ins; try again soon.", ""])
+
+    async def log_in(self: Peer) -> None:
+        await trio.lowlevel.checkpoint()
+        if reason := next(reasons, "The server is full."):
+            raise SessionOver(reason)
+
+    monkeypatch.setattr(Peer, "log_in", log_in)
+    async with user(0, "ann"):
+        pass
+    with pytest.raises(SessionOver, match="full"):
+        async with user(0, "bob"):
+            pass
 
 
 def test_servers_read_in_rounds_or_not_as_this_process_is_told(
