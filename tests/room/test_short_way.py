@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -162,6 +164,52 @@ async def test_a_game_that_misbehaves_does_so_as_in_its_own_task(
     monkeypatch.setenv("PGNET_SHORT_WAY", "0")
     assert await play(PLANTED[name]) == at_once
     assert taken == []
+
+
+class Patience(logging.Handler):
+    """Lets a game go on that blocks, once the log has named it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_over = threading.Event()
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        # On a busy machine, other turns may seem long too.
+        if "held up" in text and "Patience.wait" in text:
+            self.text = text
+            self.is_over.set()
+
+    def wait(self) -> None:
+        assert self.is_over.wait(20)
+
+
+@linux
+async def test_a_handler_that_blocks_in_a_round_is_named(
+    taken: list[PacketTurn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience = Patience()
+
+    class Blocks(Game):
+        def handle_game_packet(self, packet: Packet, /) -> Response:
+            patience.wait()
+            return Response("")
+
+    monkeypatch.delenv("PGNET_SHORT_WAY", raising=False)
+    monkeypatch.setattr(rounds, "LONGEST_ROUND", 60.0)
+    logger = logging.getLogger("pgnet_trio.server")
+    logger.addHandler(patience)
+    server = HostedServer(Blocks, port=0, watchdog=0.01)
+    try:
+        async with server.running(), socket_client(server, "ann") as ann:
+            await ann.create_game("table 1")
+            await wait_all_tasks_blocked()
+            await ann.request(Packet("block"))
+    finally:
+        logger.removeHandler(patience)
+    assert len(taken) == 1
+    assert patience.text.startswith("Game 'table 1' has held up the whole server for more than ")
 
 
 # In a room alone.
