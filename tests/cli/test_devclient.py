@@ -337,6 +337,16 @@ async def test_requests_of_the_admin_are_the_servers_to_refuse() -> None:
     assert script.responses[0].message == "Only the admin may request '__pgnet__.shutdown'."
 
 
+async def test_the_admin_announces_and_sees_who_is_there() -> None:
+    status, script = await play(
+        ".users", ".nodes", ".announce;text=at ten\x1b", Note("Announcement: "), username="admin"
+    )
+    assert status == 0
+    assert script.responses[0].payload["users"] == {"admin": ""}
+    assert script.responses[1].payload["nodes"][0]["users"] == 1
+    assert "Announcement: at ten\\x1b" in script.notes
+
+
 async def test_the_help_lists_requests_as_they_are_typed() -> None:
     _, script = await play(".help")
     (response,) = script.responses
