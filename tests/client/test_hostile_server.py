@@ -25,7 +25,7 @@ from pgnet_trio.client.limits import (
     MAX_UNREAD,
     MAX_UNREAD_SIZE,
 )
-from pgnet_trio.messages import PLAYERS
+from pgnet_trio.messages import ANNOUNCEMENT, PLAYERS
 from pgnet_trio.protocol.v2.client import SHARED_SIZE
 from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.transport.memory import memory_pair
@@ -310,6 +310,26 @@ async def test_players_that_are_no_list_of_pairs_end_the_session(
 
     async with client_of(script, features=["players"]) as ann:
         assert (await ended(ann)).startswith(f"players: {complaint}")
+
+
+async def test_pushes_of_the_server_that_are_not_known_are_ignored(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def script(send: Send) -> None:
+        await send([PUSH, "__pgnet__.tomorrow", {}], [PUSH, "news", {}])
+
+    async with client_of(script) as ann:
+        assert (await anext(ann.pushes())).message == "news"
+
+
+async def test_an_announcement_without_a_text_ends_the_session(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def script(send: Send) -> None:
+        await send([PUSH, ANNOUNCEMENT, {"text": 7}])
+
+    async with client_of(script, features=["announcements"]) as ann:
+        assert "an announcement has to have a text" in await ended(ann)
 
 
 @pytest.mark.parametrize("rate", [-1.0, -1e308, 1e-320])

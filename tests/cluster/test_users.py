@@ -164,6 +164,36 @@ async def test_a_server_that_cannot_ask_the_others_says_so(autojump_clock: MockC
         assert await server.push("ann", "two")
 
 
+async def test_a_server_that_pauses_for_a_moment_has_its_mail_afterwards(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(Table, lease=LEASE) as servers:
+        ann = await servers.play("ann", node="a")
+        texts = note_announcements(ann)
+        await trio.sleep(LEASE)
+        servers.nodes["a"].engine.pause()
+        assert await servers.nodes["b"].push("ann", "hello")
+        await servers.nodes["b"].announce("We close.")
+        await trio.sleep(3)
+        assert texts == []
+        servers.nodes["a"].engine.resume()
+        assert (await next_push(ann)).message == "hello"
+        await wait_until(lambda: texts == ["We close."])
+
+
+async def test_nobody_is_reached_at_a_server_that_is_silent(autojump_clock: MockClock) -> None:
+    async with cluster(Table, lease=LEASE) as servers:
+        await servers.play("ann", node="a")
+        servers.nodes["a"].engine.cut = True
+        await trio.sleep(LEASE + 1)
+        assert not await servers.nodes["b"].push("ann", "hello")
+        assert not await servers.nodes["b"].kick("ann")
+        assert await servers.nodes["b"].users() == []
+        await servers.nodes["b"].announce("We close.")
+        nodes = await servers.nodes["b"].cluster.nodes()
+        assert [node.alive for node in nodes] == [False, True, True]
+
+
 async def test_a_push_that_is_too_long_is_refused(autojump_clock: MockClock) -> None:
     async with cluster(Table, nodes=2) as servers:
         ann = await servers.play("ann", node="a")
