@@ -58,8 +58,8 @@ async def test_a_flood_leaves_others_their_turn(where: Place, name: str) -> None
     # Far more than the goal, since a machine that tests have others on is no place to measure;
     # far less than what this flood made of it. Where others leave next to nothing of the machine,
     # the time counts that the server had, and who is not flooded waits for it too.
-    played, control = row.played.p50, row.control.p50
-    assert played < 250 or (played * row.cpu < 250 and played < 30 * control), row
+    played, alone = row.played.p50, row.control.p50
+    assert played < 250 or (played * row.cpu < 250 and played < 30 * alone), row
 
 
 @pytest.mark.parametrize(
