@@ -92,6 +92,11 @@ def make_plan(count: int, settings: Mapping[str, Any]) -> WorkerPlan:
             "sent from one process to another"
         )
     is_alone = "cluster" not in settings
+    if is_alone and sys.platform != "linux":
+        raise PGNetError(
+            "--workers needs Linux, where several processes can lock one save file; elsewhere let "
+            "them share a database: --cluster postgresql://…"
+        )
     if is_alone:
         _check_save_file(settings.get("save_file"))
     base = str(settings.get("node_address", ""))
@@ -132,7 +137,7 @@ def _check_own_ports(base: str, settings: Mapping[str, Any]) -> None:
     if "site" in settings:
         raise PGNetError(
             "--worker-ports does not go together with --site: a page speaks to the port only that "
-            "it came from; let a proxy show the pages"
+            "it came from; leave --worker-ports out, and let a proxy speak TLS"
         )
     if base and _PLACE.fullmatch(base) is None:
         raise PGNetError(

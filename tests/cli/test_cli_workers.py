@@ -354,7 +354,7 @@ async def test_the_admin_ends_all_of_them(game: Path) -> None:
         ),
         (
             ["--save-file", "x.sqlite", "--worker-ports", "--site", "."],
-            "let a proxy show the pages",
+            "let a proxy speak TLS",
         ),
         (["--cluster", "x.sqlite"], "--node-address"),
     ],
