@@ -6,6 +6,7 @@ import logging
 import os
 import stat
 import sys
+import time
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,18 @@ from pathlib import Path
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import CryptoError, StorageError
 from pgnet_trio.storage.files import cannot, free_name, is_there, replace_file
-from pgnet_trio.storage.locks import FileLock
+from pgnet_trio.storage.locks import FileInUse, FileLock
 
 __all__ = ["DamagedKey", "keep_key", "key_file_of", "read_key", "replace_key"]
 
 logger = logging.getLogger("pgnet_trio.storage")
 
+
+PATIENCE = 5.0
+"""Seconds that another server gets to make or replace the file."""
+
+PAUSE = 0.02
+"""Seconds from one look to the next whether it has."""
 
 MAX_SIZE = 1024
 """Bytes that a key file may have; it needs 45."""
@@ -107,7 +114,15 @@ def replace_key(path: Path, key: KeyPair) -> Path:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     lock = FileLock(path)
-    lock.acquire()
+    deadline = time.monotonic() + PATIENCE
+    while not lock.held:
+        try:
+            lock.acquire()
+        except FileInUse:
+            # Of servers that start at once, each wants to make it. That takes a moment.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE)
     try:
         yield
     finally:

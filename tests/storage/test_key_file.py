@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,9 @@ import trio
 from pgnet_trio import Server
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import StorageError
-from pgnet_trio.storage import keep_key, key_file_of, read_key, replace_key
+from pgnet_trio.storage import keep_key, key_file, key_file_of, read_key, replace_key
+from pgnet_trio.storage.key_file import PAUSE
+from pgnet_trio.storage.locks import FileLock
 from pgnet_trio.testing import HostedServer
 from tests.kit.hosting import Recorder
 
@@ -114,6 +116,34 @@ def test_a_folder_is_refused(path: Path) -> None:
     path.mkdir()
     with pytest.raises(StorageError, match="it is a folder"):
         read_key(path)
+
+
+async def test_servers_that_start_at_once_have_one_key(path: Path) -> None:
+    lock = FileLock(path)
+    lock.acquire()
+    found: list[KeyPair] = []
+
+    async def keep() -> None:
+        found.append(await trio.to_thread.run_sync(keep_key, path, OTHER))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep)
+        await trio.sleep(3 * PAUSE)
+        # As another server does it.
+        await trio.Path(path).write_bytes(b2a_base64(KEY.private))
+        lock.release()
+    assert found == [KEY]
+
+
+def test_a_key_that_stays_locked_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_file, "PATIENCE", 0.0)
+    lock = FileLock(path)
+    lock.acquire()
+    try:
+        with pytest.raises(StorageError, match="another server is using it"):
+            keep_key(path, KEY)
+    finally:
+        lock.release()
 
 
 def test_a_missing_folder_is_named(path: Path) -> None:
