@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgnet_trio import examples
 from pgnet_trio.bot import Bot
-from pgnet_trio.client import Client, Entered, Left, LostPushes, Question, StateChanged
+from pgnet_trio.client import Client, Entered, Left, LostPushes, Question, Search, StateChanged
 from pgnet_trio.errors import (
     AddressError,
     CodecError,
@@ -35,6 +35,7 @@ from pgnet_trio.errors import (
 from pgnet_trio.examples import ExampleClient, ExampleGame
 from pgnet_trio.foreign_text import make_tracebacks_printable
 from pgnet_trio.game import Game, Readiness, Ready, ReadyCheck, Room, Seats
+from pgnet_trio.matchmaking import Queue, Ticket
 from pgnet_trio.messages import (
     ADMIN_USERNAME,
     DEFAULT_PORT,
@@ -79,6 +80,7 @@ __all__ = [
     "Push",
     "PushesLost",
     "Question",
+    "Queue",
     "Readiness",
     "Ready",
     "ReadyCheck",
@@ -88,6 +90,7 @@ __all__ = [
     "RequestFailed",
     "Response",
     "Room",
+    "Search",
     "Seats",
     "SendQueueFull",
     "Server",
@@ -98,6 +101,7 @@ __all__ = [
     "StateChanged",
     "Status",
     "StorageError",
+    "Ticket",
     "ainput",
     "devclient",
     "enable_logging",

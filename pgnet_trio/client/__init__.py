@@ -5,5 +5,6 @@ from __future__ import annotations
 from pgnet_trio.client.client import Client
 from pgnet_trio.client.game_items import Entered, Left, LostPushes, StateChanged
 from pgnet_trio.client.questions import Question
+from pgnet_trio.client.search import Search
 
-__all__ = ["Client", "Entered", "Left", "LostPushes", "Question", "StateChanged"]
+__all__ = ["Client", "Entered", "Left", "LostPushes", "Question", "Search", "StateChanged"]

@@ -32,6 +32,7 @@ from pgnet_trio.typed import to_packet, whats_given
 
 if TYPE_CHECKING:
     from pgnet_trio.client.outbox import Callback
+    from pgnet_trio.client.search import Search
     from pgnet_trio.game import Game
 
 __all__ = ["Client"]
@@ -394,6 +395,11 @@ class Client(LobbyRequests, GameReading):
                 f"request() takes a Packet, got {whats_given(given)}; use call() for typed messages"
             )
         return await self._run.request(given)
+
+    def _look_for_game(
+        self, queue: str, properties: dict[str, Any] | None, *, accept: bool
+    ) -> AbstractAsyncContextManager[Search]:
+        return self._run.look_for_game(queue, properties, accept=accept)
 
     async def _request_next(self, packet: Packet) -> Response:
         return await self._run.request(packet, do_next=True)

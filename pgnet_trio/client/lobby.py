@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,6 +17,7 @@ from pgnet_trio.messages import GameInfo, Packet, Request, Response
 
 if TYPE_CHECKING:
     from pgnet_trio.client.outbox import Callback
+    from pgnet_trio.client.search import Search
 
 __all__ = ["LobbyRequests"]
 
@@ -34,6 +36,12 @@ class LobbyRequests:
 
     async def _request_next(self, packet: Packet) -> Response:
         """Send a packet before all others that wait, and return its response."""
+        raise NotImplementedError
+
+    def _look_for_game(
+        self, queue: str, properties: dict[str, Any] | None, *, accept: bool
+    ) -> AbstractAsyncContextManager[Search]:
+        """Look for a game around a block."""
         raise NotImplementedError
 
     def send(
@@ -187,6 +195,40 @@ class LobbyRequests:
             Disconnected: There is no connection, or it ended before the response came.
         """
         return self._ask(Request.LEAVE_GAME, {}, callback)
+
+    def find_game(
+        self,
+        queue: str = "",
+        /,
+        *,
+        properties: dict[str, Any] | None = None,
+        accept: bool = True,
+    ) -> AbstractAsyncContextManager[Search]:
+        """Look for a game with others in a queue of the server; use it as ``async with``.
+
+        Inside the block the user is in the queue, and the `Search` shows how it goes. The end of
+        the block waits until they are in a game, unless `Search.cancel` was called. A block that is
+        left by an error or a cancellation leaves nothing behind: the user is out of the queue, and
+        out of the game too if there was one already. Whoever was to play with them keeps their
+        place in the queue.
+
+        A connection that drops keeps the place. After a lost session the client looks again by
+        itself, and the waiting begins anew.
+
+        Args:
+            queue: The queue's name; empty where the game has only one.
+            properties: What the user looks for; plain data of 1 KiB at most.
+            accept: Whether the client confirms a match by itself. Otherwise `Search.is_found` says
+                that there is one, and the program calls `Search.accept` in time.
+
+        Raises:
+            RequestFailed: The server refused, or put the user out of the queue, as one who has not
+                confirmed a match in time. The block is not cancelled: the error comes at its end,
+                or from `Search`.
+            Disconnected: There is no connection, or it ended first.
+            RuntimeError: This client looks for a game already.
+        """
+        return self._look_for_game(queue, properties, accept=accept)
 
     def _ask(
         self, message: str, payload: dict[str, Any], callback: Callback | EllipsisType | None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from pgnet_trio.client.game_view import GameView
 from pgnet_trio.client.limits import MAX_CALLS, MAX_CALLS_SIZE, MAX_STATUS
 from pgnet_trio.client.outbox import Callback, Outbox, PendingRequest
 from pgnet_trio.client.room_clock import RoomClock
+from pgnet_trio.client.search import Search, searching
 from pgnet_trio.client.session import ClientSession
 from pgnet_trio.client.way_back import JOINING, WayBack
 from pgnet_trio.errors import (
@@ -45,8 +46,10 @@ from pgnet_trio.protocol.events import (
     Pushed,
     QuietAck,
     ResponseReceived,
+    SearchTold,
 )
 from pgnet_trio.protocol.v2 import TAKEN_OVER
+from pgnet_trio.protocol.v2.features import FEATURES
 from pgnet_trio.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
@@ -144,6 +147,9 @@ class ClientRun:
         self._game_changed = trio.lowlevel.ParkingLot()
         self._outbox_changed = trio.lowlevel.ParkingLot()
         self._way_back = WayBack()
+        # The search for a game that goes on, and how many there were.
+        self._search: Search | None = None
+        self._searches = 0
         self._logs_in_again = False
 
     def _make_outbox(self) -> Outbox:
@@ -245,6 +251,48 @@ class ClientRun:
         )
         self.session.flush()
 
+    def look_for_game(
+        self, queue: str, properties: dict[str, Any] | None, *, accept: bool
+    ) -> AbstractAsyncContextManager[Search]:
+        """Look for a game around a block; see `Client.find_game`."""
+        self._searches += 1
+        search = Search(self, self._searches, queue, properties, accepts=accept)
+        return searching(self, search)
+
+    # What a search asks for: see `SearchOwner`.
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """The features that this connection does not have; none while there is no connection."""
+        return FEATURES - self.features if self.online else frozenset()
+
+    def tell_server(self, packet: Packet) -> None:
+        """Queue a packet before all others, whose response nobody needs; never waits or raises."""
+        if not (self.connected or self._logs_in_again):
+            return
+        try:
+            self.outbox.put(PendingRequest(packet), do_next=True, waiting_callbacks=0)
+        except SendQueueFull:
+            # The server puts out whoever confirms nothing.
+            logger.warning("%s could not tell the server: %.300r", self._username, packet)
+            return
+        self.session.flush()
+
+    def begin_search(self, search: Search) -> None:
+        """Have a search told what the server says of it, until `end_search`.
+
+        Raises:
+            RuntimeError: There is one already.
+        """
+        if self._search is not None:
+            raise RuntimeError("This client looks for a game already: one search at a time.")
+        self._search = search
+
+    def end_search(self, search: Search) -> None:
+        """Tell a search nothing more."""
+        if self._search is search:
+            self._search = None
+
     def tell_current(self, hook: str) -> None:
         """Call an event that was assigned only now with what it has missed."""
         if self.in_use and self.connected:
@@ -285,6 +333,9 @@ class ClientRun:
         way_back = self._way_back.make_request(self.session.features) if again else None
         if way_back is not None:
             self.outbox.put(way_back, do_next=True, waiting_callbacks=0)
+        search = self._search
+        if again and search is not None and not search.is_over and search.is_begun:
+            self.outbox.put(PendingRequest(search.wish), do_next=True, waiting_callbacks=0)
         self.outbox.is_held = False
 
     def session_lost(self, reason: str, code: str) -> None:
@@ -293,6 +344,8 @@ class ClientRun:
         # First of all: an answer within the scope of its question ends with that scope.
         self.view.lose(error)
         self.outbox.fail_all(error)
+        if self._search is not None:
+            self._search.forget()
         self.connected = False
         self._logs_in_again = True
         # The request that leads back into the game goes before all that is asked from here on.
@@ -327,6 +380,8 @@ class ClientRun:
             logger.warning("Disconnected before %d messages of `send` were sent", unsent)
         self.outbox.fail_all(error)
         self._outbox_changed.unpark_all()
+        if self._search is not None:
+            self._search.fail(error)
         # A program that wanted the end has lost nothing: its iterators just stop.
         self.view.end(None if reason == CLOSED_HERE else error)
         self.game = None
@@ -346,6 +401,9 @@ class ClientRun:
         if isinstance(event, ResponseReceived):
             self._take_response(self.outbox.take(event.id), event.response, event.size)
             self._outbox_changed.unpark_all()
+            return
+        if isinstance(event, SearchTold):
+            self._take_search(event)
             return
         try:
             self.view.take(event)
@@ -367,6 +425,8 @@ class ClientRun:
 
     def _take_response(self, request: PendingRequest, response: Response, size: int) -> None:
         packet = request.packet
+        if self._search is not None and packet is self._search.wish and request.done is None:
+            self._search.note_response(response)
         if packet.message in JOINING and response.status == Status.OK:
             self._way_back.note_joined(packet, response, self.session.features)
         elif self._way_back.is_request(request):
@@ -391,6 +451,16 @@ class ClientRun:
             self.view.close_question(request.question)
         if response.disconnecting:
             self.session.end(one_line(response.message))
+
+    def _take_search(self, told: SearchTold) -> None:
+        search = self._search
+        if told.state == "joined" and self.game is not None:
+            self._way_back.note_seated(self.game, told.options)
+        if search is not None and search.id == told.id and not search.is_over:
+            search.take(told, self.game)
+        elif told.state == "found":
+            # Nobody waits for that match: its others need not wait either.
+            self.tell_server(Packet(Request.LEAVE_QUEUE, {"id": told.id}))
 
     def _be_put_out(self, message: str, size: int = 0) -> None:
         self._way_back.forget()

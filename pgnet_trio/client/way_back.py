@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from pgnet_trio.client.outbox import PendingRequest
 from pgnet_trio.messages import Packet, Request, Response
@@ -42,6 +43,18 @@ class WayBack:
             # The game that is joined has none, whatever a new one would have got.
             payload.pop("options", None)
         self.way_in = Packet(packet.message, payload)
+
+    def note_seated(self, game: str, options: dict[str, Any]) -> None:
+        """Note that a search has led into a game.
+
+        Args:
+            game: Its name.
+            options: With what it would be made anew.
+        """
+        payload: dict[str, Any] = {"name": game}
+        if options:
+            payload["options"] = options
+        self.way_in = Packet(Request.JOIN_GAME, payload)
 
     def forget(self) -> None:
         """Forget the way into a game that the user is out of."""

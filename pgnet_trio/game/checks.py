@@ -16,6 +16,7 @@ from pgnet_trio.codec import check_model
 from pgnet_trio.errors import CodecError
 from pgnet_trio.game.asking import NO_DEFAULT, NoDefault
 from pgnet_trio.game.declared import declared_by
+from pgnet_trio.matchmaking import queues_of
 from pgnet_trio.typed import handles_model, return_annotation
 
 __all__ = ["MIN_REQUEST_SIZE", "check_class", "tells_why"]
@@ -54,6 +55,7 @@ _SETTINGS = (
     "spectators",
     "pushes",
     "asks",
+    "matchmaking",
     "seats",
     "on_crash",
     "save_version",
@@ -84,6 +86,7 @@ def check_class(cls: type, game: type) -> None:
     _check_names(cls, game)
     _check_settings(cls)
     declared_by(cls)
+    _check_queues(cls)
     for name, counts in _HOOKS.items():
         value = inspect.getattr_static(cls, name)
         if value is not vars(game)[name]:
@@ -153,6 +156,17 @@ def _check_settings(cls: type) -> None:
         ):
             raise TypeError(
                 f"{cls.__name__}.{name}: expected a number of times a second, got {rate!r}."
+            )
+
+
+def _check_queues(cls: type) -> None:
+    most = inspect.getattr_static(cls, "max_players", None)
+    for name, queue in queues_of(cls).items():
+        if type(most) is int and queue.rule is None and queue.size > most:
+            which = f"[{name!r}]" if name else ""
+            raise TypeError(
+                f"{cls.__name__}.matchmaking{which}: expected matches of at most {most} users, "
+                f"which is max_players, got Queue(size={queue.size})."
             )
 
 

@@ -58,6 +58,9 @@ class Game:
             does not say.
         seats: How many seats ``room.seats`` has, or their names, as in ``seats = ("north",
             "south")``. Without either there are as many as `max_players`, or any number.
+        matchmaking: The `Queue` in which users look for a game of this class, or several by name,
+            as in ``matchmaking = {"ranked": Queue(size=2)}``. Anything else means nothing to the
+            server.
         on_crash: What the server does when the game raises: ``"close"`` it, or ``"restart"`` it
             from its last save, with the same players.
         save_version: The version of what `get_save_string` returns. Put it up with a change after
@@ -75,6 +78,7 @@ class Game:
     pushes: Any = ()
     asks: Any = MappingProxyType({})
     seats: Any = None
+    matchmaking: Any = None
     on_crash: Literal["close", "restart"] = "close"
     save_version: int = 0
 

@@ -36,6 +36,15 @@ class Entry:
     is_away: bool = False
     offer: Offer | None = None
 
+    def ticket(self, now: float) -> Ticket:
+        """Return the user as a rule sees them now."""
+        return Ticket(
+            username=self.username,
+            waited=now - self.since,
+            rating=self.rating,
+            properties=self.properties,
+        )
+
 
 @attrs.define(eq=False)
 class Offer:
@@ -47,6 +56,7 @@ class Offer:
         deadline: Until when they have to confirm.
         missing: Who has not confirmed yet.
         is_open: Whether it can still be made: nobody of it has gone, and time is not up.
+        is_begun: Whether it is being made: the last one has confirmed.
     """
 
     id: int
@@ -54,6 +64,7 @@ class Offer:
     deadline: float
     missing: set[str]
     is_open: bool = True
+    is_begun: bool = False
 
 
 class Pool:
@@ -112,12 +123,7 @@ class Pool:
     def tickets(self, now: float) -> list[Ticket]:
         """Return those who can be put into a match as a rule sees them now, in order of coming."""
         return [
-            Ticket(
-                username=each.username,
-                waited=now - each.since,
-                rating=each.rating,
-                properties=each.properties,
-            )
+            each.ticket(now)
             for each in self._entries.values()
             if each.offer is None and not each.is_away
         ]
@@ -180,6 +186,17 @@ class Pool:
         for entry in self._end(offer):
             del self._entries[entry.username]
 
+    def put_back(self, entry: Entry) -> None:
+        """Let a user wait in their old place again whose match was made, and came to nothing.
+
+        They must not be in the pool.
+        """
+        if entry.username in self._entries:
+            raise ValueError(f"{entry.username!r} is in this queue already")
+        entries = [*self._entries.values(), entry]
+        # Stable, so that whoever came at the same time stays in the same order.
+        self._entries = {each.username: each for each in sorted(entries, key=_since)}
+
     def _end(self, offer: Offer) -> list[Entry]:
         """Close an offer, and return those of it who are still here."""
         if not offer.is_open:
@@ -189,3 +206,7 @@ class Pool:
         for entry in offer.entries:
             entry.offer = None
         return [each for each in offer.entries if self._entries.get(each.username) is each]
+
+
+def _since(entry: Entry) -> float:
+    return entry.since

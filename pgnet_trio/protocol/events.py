@@ -37,6 +37,7 @@ __all__ = [
     "Resume",
     "ResumeRefusal",
     "Resumed",
+    "SearchTold",
     "ServerEvent",
     "StateShown",
     "Withdrawn",
@@ -350,6 +351,33 @@ class Withdrawn:
     id: int
 
 
+@attrs.frozen(kw_only=True)
+class SearchTold:
+    """Client side: how a search for a game goes.
+
+    Attributes:
+        id: Which search of this client's it is.
+        state: waiting, found, joined or over; another one, of a later server, means nothing.
+        position: Which place the user has among those who wait; 1 is the first.
+        waited: For how many seconds they have waited.
+        match: The number of a match that is found.
+        seconds: In how many seconds to confirm that.
+        reason: Why the search is over without a game, for people.
+        code: The same for programs: a `ReasonCode`, or empty.
+        options: Those of the game that is joined.
+    """
+
+    id: int
+    state: str
+    position: int = 0
+    waited: float = 0.0
+    match: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+    code: str = ""
+    options: dict[str, Any] = attrs.field(factory=dict, repr=False)
+
+
 ServerEvent = LogIn | Resume | RequestReceived | QuestionAnswered | FullStateRequested | Goodbye
 ClientEvent = (
     LoggedIn
@@ -368,4 +396,5 @@ ClientEvent = (
     | Goodbye
     | Restarting
     | Moved
+    | SearchTold
 )

@@ -13,6 +13,7 @@ from pgnet_trio.server.games.claims import RoomClaims
 from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import Saves
 from pgnet_trio.server.http.pages import Pages
+from pgnet_trio.server.matchmaking import Matchmaker
 from pgnet_trio.server.node.member import ClusterMember
 from pgnet_trio.server.options import Options
 from pgnet_trio.server.password_checks import PasswordChecks
@@ -37,6 +38,7 @@ class ServerContext:
         games: The games.
         claims: Says what becomes of a game that is not in the lobby.
         sessions: The sessions.
+        matchmaker: Looks for games for users.
         arrivals: How often each address connects.
         counts: The connections that were let in.
         pages: Answers those that ask for pages.
@@ -55,6 +57,7 @@ class ServerContext:
     games: GameRegistry
     claims: RoomClaims
     sessions: SessionRegistry
+    matchmaker: Matchmaker
     arrivals: ArrivalPace
     counts: ConnectionCounts
     pages: Pages

@@ -148,6 +148,9 @@ class JoinRefused(CodedRefusal):
         reason: What the user is told.
         code: The same for programs; None for a client that is told no codes.
         payload: Data for the user's program.
+
+    Attributes:
+        username: Which of several users the game refuses, where they were to join together.
     """
 
     def __init__(
@@ -155,3 +158,4 @@ class JoinRefused(CodedRefusal):
     ) -> None:
         super().__init__(reason, code)
         self.payload = payload
+        self.username = ""

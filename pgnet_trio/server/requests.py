@@ -17,6 +17,7 @@ from pgnet_trio.server.directory import list_games, uses
 from pgnet_trio.server.games.claims import Elsewhere, Here, Make, Restore
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword, check_password
 from pgnet_trio.server.games.opening import Opening
+from pgnet_trio.server.queue_requests import QUEUE_REQUESTS, stop_searching
 from pgnet_trio.server.refusals import (
     CannotMove,
     CodedRefusal,
@@ -48,7 +49,7 @@ async def carry_out(context: ServerContext, session: Session, packet: Packet) ->
     Cancellation leaves a change that was under way either whole or not made at all.
     """
     message = packet.message
-    entry = _lobby.entries.get(message) or ADMIN_REQUESTS.entries.get(message)
+    entry = _entries.get(message)
     if entry is None:
         return refused(
             f"{packet.message[:60]!r} is no request to the server, and you are in no game.",
@@ -91,10 +92,10 @@ def _wrong_argument(payload: dict[str, Any], arguments: dict[str, Any]) -> str |
 
 
 def _help(session: Session) -> dict[str, dict[str, str]]:
-    entries = _lobby.entries | (ADMIN_REQUESTS.entries if session.is_admin else {})
     return {
         name: {key: type(value).__name__ for key, value in entry.arguments.items()}
-        for name, entry in entries.items()
+        for name, entry in _entries.items()
+        if session.is_admin or not entry.admin
     }
 
 
@@ -114,6 +115,7 @@ async def _create_game(
 ) -> Response:
     lobby = context.games.lobby
     lobby.check_free(session.username)
+    stop_searching(session)
     lobby.check_new(name)
     async with _claiming(context, name):
         # Another user may have made it while this one waited.
@@ -158,6 +160,7 @@ async def _join_game(
         # the game only after it had asked.
         return _joined(session, there, {}, spectate=spectate)
     context.games.lobby.check_free(session.username)
+    stop_searching(session)
     if context.games.lobby.get(name) is None:
         async with _claiming(context, name):
             # Another user may have made it while this one waited.
@@ -313,3 +316,6 @@ async def _leave_game(context: ServerContext, session: Session) -> Response:
     session.budget.charge(entry.room.audience)
     await entry.room.leave(session.username, awaited=True).wait()
     return Response(f"You left the game {entry.name!r}.")
+
+
+_entries = {**_lobby.entries, **QUEUE_REQUESTS.entries, **ADMIN_REQUESTS.entries}

@@ -2,7 +2,7 @@
 
 ::
 
-    services            autosave; one task for each room; sessions that have something to do
+    services            autosave; the queues; one task for each room; sessions at work
     └ connections       one task for each connection
       └ accept          the listeners
 
@@ -40,6 +40,7 @@ from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import Saves
 from pgnet_trio.server.http.pages import Pages
 from pgnet_trio.server.http.router import Health, Router
+from pgnet_trio.server.matchmaking import Matchmaker
 from pgnet_trio.server.preparation import Carryover, Prepared, prepare
 from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.room.room import RoomTask
@@ -256,6 +257,8 @@ class Run:
             try:
                 async with trio.open_nursery() as connections:
                     context = self._make_context(prepared, saves, games, services, connections)
+                    if context.matchmaker.has_queues:
+                        services.start_soon(context.matchmaker.run)
                     drain = None
                     if prepared.link is not None and context.cluster is not None:
                         host = ClusterHost(context, prepared.link, context.cluster)
@@ -374,6 +377,7 @@ class Run:
             games=games,
             claims=LocalClaims(saves) if link is None else link.games,
             sessions=sessions,
+            matchmaker=Matchmaker(games, options, self.shutdown),
             arrivals=ArrivalPace(options.limits.max_logins_per_address),
             counts=ConnectionCounts(options.limits),
             pages=Pages(router, options.limits, options.environment),

@@ -100,12 +100,15 @@ SERVER_LAYERS = (
     "node.watch",
     "node.member",
     "node.link",
+    # Those who look for a game.
+    "matchmaking",
     # What they share, and those who use it.
     "context",
     "users",
     "directory",
     "request_table",
     "admin_requests",
+    "queue_requests",
     "requests",
     "moving",
     "clustering",

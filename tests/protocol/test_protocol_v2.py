@@ -72,6 +72,7 @@ from pgnet_trio.protocol.v2.envelopes import (
     RestartEnvelope,
     ResumedEnvelope,
     ResumeEnvelope,
+    SearchEnvelope,
     SessionGone,
     StateEnvelope,
     Welcome,
@@ -740,6 +741,7 @@ FROM_SERVER: dict[type, Any] = {
     RestartEnvelope: RestartEnvelope("restarting"),
     LostEnvelope: LostEnvelope(3),
     MovedEnvelope: MovedEnvelope("/node-2", "moving"),
+    SearchEnvelope: SearchEnvelope(1, "waiting", 3, 4.5),
 }
 
 

@@ -29,6 +29,7 @@ from pgnet_trio.protocol.events import (
     Restarting,
     Resumed,
     ResumeRefusal,
+    SearchTold,
     StateShown,
     Withdrawn,
 )
@@ -309,6 +310,18 @@ class ClientProtocol(Endpoint):
             if envelope.count < 1:
                 raise ProtocolError(f"lost: expected 1 push or more, got {envelope.count}")
             return PushesMissing(envelope.count)
+        elif kind is wire.SearchEnvelope:
+            return SearchTold(
+                id=envelope.id,
+                state=envelope.state,
+                position=envelope.position,
+                waited=envelope.waited,
+                match=envelope.match,
+                seconds=envelope.seconds,
+                reason=one_line(envelope.reason, MAX_REASON),
+                code=envelope.code,
+                options=plain(envelope.options, "options"),
+            )
         elif kind is wire.GameEnvelope:
             return GameChanged(
                 envelope.name,

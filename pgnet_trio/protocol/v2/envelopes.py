@@ -54,6 +54,7 @@ __all__ = [
     "RestartEnvelope",
     "ResumeEnvelope",
     "ResumedEnvelope",
+    "SearchEnvelope",
     "SessionGone",
     "ShallowAnswer",
     "ShallowRequest",
@@ -341,6 +342,24 @@ class MovedEnvelope(_Envelope, tag=25, frozen=True):
     login_token: bytes = b""
 
 
+class SearchEnvelope(_Envelope, tag=26, frozen=True):
+    """Server: how a search for a game goes. Of the feature ``matchmaking``.
+
+    The state is one of "waiting" (which place, and for how many seconds), "found" (a match, to be
+    confirmed in so many seconds), "joined" (a game with these options) and "over" (without a game).
+    """
+
+    id: int
+    state: str
+    position: int = 0
+    waited: Finite = 0.0
+    match: int = 0
+    seconds: Finite = 0.0
+    reason: str = ""
+    code: str = ""
+    options: ShallowDict = {}
+
+
 FromClient = (
     Hello
     | LogInEnvelope
@@ -387,6 +406,7 @@ FromServer = (
     | RestartEnvelope
     | LostEnvelope
     | MovedEnvelope
+    | SearchEnvelope
 )
 
 encode = msgspec.msgpack.Encoder().encode

@@ -19,6 +19,7 @@ __all__ = [
     "FEATURES",
     "GRACE",
     "LOST",
+    "MATCHMAKING",
     "MAX_FEATURES",
     "MAX_FEATURE_NAME",
     "MOVED",
@@ -48,6 +49,9 @@ come back."""
 LOST = "lost"
 """The server says where it has dropped pushes, of which too many waited, and how many."""
 
+MATCHMAKING = "matchmaking"
+"""The server puts those who look for a game into one, and tells them how the search goes."""
+
 MOVED = "moved"
 """The server says that the session goes on at another address; the client connects there at once.
 """
@@ -65,7 +69,20 @@ TOKEN = "token"
 """The server gives the client a token, with which it may log in later instead of the password."""
 
 FEATURES: frozenset[str] = frozenset(
-    {ANNOUNCEMENTS, CODES, COLUMNS, DIRECTORY, GRACE, LOST, MOVED, PLAYERS, REJOIN, RESTART, TOKEN}
+    {
+        ANNOUNCEMENTS,
+        CODES,
+        COLUMNS,
+        DIRECTORY,
+        GRACE,
+        LOST,
+        MATCHMAKING,
+        MOVED,
+        PLAYERS,
+        REJOIN,
+        RESTART,
+        TOKEN,
+    }
 )
 """The features of this release; docs/protocol.md has a table of them."""
 

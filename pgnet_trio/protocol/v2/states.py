@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from pgnet_trio.protocol.v2 import envelopes as wire
-from pgnet_trio.protocol.v2.features import COLUMNS, LOST, MOVED, RESTART
+from pgnet_trio.protocol.v2.features import COLUMNS, LOST, MATCHMAKING, MOVED, RESTART
 
 __all__ = [
     "ACKNOWLEDGE_AFTER",
@@ -187,6 +187,7 @@ CLIENT_TRANSITIONS: Transitions = {
         wire.RestartEnvelope: State.CLOSED,
         wire.MovedEnvelope: State.CLOSED,
         wire.LostEnvelope: State.OPEN,
+        wire.SearchEnvelope: State.OPEN,
     },
     State.CLOSED: {},
 }
@@ -197,6 +198,7 @@ FEATURE_OF: Mapping[type, str] = {
     wire.LostEnvelope: LOST,
     wire.ColumnPatchEnvelope: COLUMNS,
     wire.MovedEnvelope: MOVED,
+    wire.SearchEnvelope: MATCHMAKING,
 }
 
 # The client counts and acknowledges these; until then, the server keeps them.
@@ -208,6 +210,7 @@ COUNTED = (
     wire.WithdrawalEnvelope,
     wire.GameEnvelope,
     wire.LostEnvelope,
+    wire.SearchEnvelope,
 )
 
 

@@ -13,7 +13,7 @@ from pgnet_trio.server.games.lobby import Lobby, LobbyRefusal
 if TYPE_CHECKING:
     from pgnet_trio.server.limits import Limits
 
-__all__ = ["check_quota"]
+__all__ = ["check_count", "check_quota"]
 
 
 def check_quota(
@@ -53,6 +53,15 @@ def check_quota(
             "create another one when one of them has ended.",
             ReasonCode.TOO_MANY_GAMES,
         )
+    check_count(limits, lobby, saved)
+
+
+def check_count(limits: Limits, lobby: Lobby[Any], saved: Iterable[str]) -> None:
+    """Check that there may be one more game, whoever's; the arguments are as above.
+
+    Raises:
+        LobbyRefusal: There may not.
+    """
     most = limits.max_games
     if most is not None and _count_games(lobby, saved) >= most:
         raise LobbyRefusal(

@@ -18,7 +18,7 @@ from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.games.failures import MAX_LOADS, FailedLoads, FailureLog
 from pgnet_trio.server.games.lobby import GameEntry, Lobby
 from pgnet_trio.server.games.opening import Opening, opening_of
-from pgnet_trio.server.games.quotas import check_quota
+from pgnet_trio.server.games.quotas import check_count, check_quota
 from pgnet_trio.server.games.reservations import Reservations
 from pgnet_trio.server.games.saves import too_new
 from pgnet_trio.server.games.unended import UnendedRooms
@@ -105,6 +105,14 @@ class GameRegistry:
             LobbyRefusal: They may not; the message says how many there are, or how long those are.
         """
         check_quota(self._options.limits, self.lobby, self._saves.saved_names, username, options)
+
+    def check_count(self) -> None:
+        """Check that there may be one more game, whoever's.
+
+        Raises:
+            LobbyRefusal: There may not; the message says how many there are.
+        """
+        check_count(self._options.limits, self.lobby, self._saves.saved_names)
 
     async def open_game(self, opening: Opening, *, creator: str | None = None) -> None:
         """Start the room of a new or saved game; nobody is in it yet.

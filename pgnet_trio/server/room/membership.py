@@ -17,6 +17,8 @@ from pgnet_trio.server.room.queue import do_nothing
 from pgnet_trio.server.room.snapshots import UNWATCHABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pgnet_trio.game import Seat
     from pgnet_trio.server.room.bots import Bots
     from pgnet_trio.server.room.members import Members
@@ -106,9 +108,7 @@ class Membership:
                     self._presence.welcome(member, rate)
                     self.was_entered = True
                     if not spectate:
-                        self.note_seated(username)
-                        if username in members.users:
-                            members.ready.note_joined(username)
+                        self._note_entered(username)
             except BaseException:
                 # This undoes the room's part of the join; `requests._join` undoes the lobby's.
                 members.remove(username)
@@ -127,6 +127,67 @@ class Membership:
             )
         self.begun = self.begun or not is_bot_name(player.username)
         return rate
+
+    async def join_together(self, players: Sequence[Player]) -> None:
+        """Let several users into a new game, in one turn: all of them, or none.
+
+        Nobody else may join it, unless the game allows that: it is locked before the first of them
+        joins. Where one is refused, the game has heard of those before; close it. Cancellation does
+        not take it back: the game is still told.
+
+        Args:
+            players: Who, in the order in which they join.
+
+        Raises:
+            RoomClosed: The game ended before that.
+            JoinRefused: The game does not let one of them in; the error names them.
+        """
+        members = [Member(player) for player in players]
+
+        async def joined() -> None:
+            rate = self._instance.heartbeat_rate()
+            for member in members:
+                self._check_may_join(member)
+            self.locked = True
+            try:
+                for member in members:
+                    await self._let_in(member)
+                for member in members:
+                    # They may have been kicked while the game thought about the others.
+                    if self._members.get(member.player.username) is member:
+                        self._presence.welcome(member, rate)
+                        self._note_entered(member.player.username)
+            except BaseException:
+                for member in members:
+                    if not member.entered:
+                        self._members.remove(member.player.username)
+                        self._presence.withdraw_questions(member)
+                raise
+
+        await self._queue.wait_for(self._queue.post(joined))
+        if self._queue.end_reason is not None:
+            raise RoomClosed(self._queue.end_reason)
+        self.begun = True
+
+    async def _let_in(self, member: Member) -> None:
+        """Take in one of several, of whom nobody is told anything yet."""
+        members, username = self._members, member.player.username
+        try:
+            # Again: those before them are in by now.
+            self._check_room(username)
+            members.add(member)
+            members.host.note_joined(username)
+            await self._ask_to_let_in(username)
+        except JoinRefused as refusal:
+            refusal.username = username
+            raise
+
+    def _note_entered(self, username: str) -> None:
+        """Note that a player was told that they are in."""
+        self.was_entered = True
+        self.note_seated(username)
+        if username in self._members.users:
+            self._members.ready.note_joined(username)
 
     def leave(
         self,
@@ -290,7 +351,12 @@ class Membership:
         seats, username = self._members.seats, member.player.username
         if self.locked and seats.seat_of(username) is None:
             raise JoinRefused(f"The game {name!r} takes nobody more now.", ReasonCode.GAME_LOCKED)
-        most = self._instance.max_players()
+        self._check_room(username)
+
+    def _check_room(self, username: str) -> None:
+        """Check that there is a place for a player."""
+        name, most = self._instance.name, self._instance.max_players()
+        seats = self._members.seats
         if most is not None and not seats.has_place_for(username, self._members.players, most):
             raise JoinRefused(
                 f"The game {name!r} is full: it takes {most} players.", ReasonCode.GAME_FULL

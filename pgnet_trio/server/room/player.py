@@ -111,6 +111,9 @@ class Sender(Protocol):
     def withdraw(self, question: OpenQuestion, /) -> None:
         """Tell the client that a question is no longer open."""
 
+    def tell_search(self, envelope: bytes, /) -> None:
+        """Tell the client how the user's search for a game goes."""
+
 
 class Player(Protocol):
     """What a room needs of a user's session.

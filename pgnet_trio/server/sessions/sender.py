@@ -92,6 +92,9 @@ class SenderV1:
     def withdraw(self, question: OpenQuestion) -> None:
         """Do nothing: there was no question."""
 
+    def tell_search(self, envelope: bytes) -> None:
+        """Do nothing: nobody with protocol 1 looks for a game."""
+
 
 class SenderV2:
     """Sends by protocol 2: everything, through the delivery.
@@ -130,3 +133,7 @@ class SenderV2:
     def withdraw(self, question: OpenQuestion) -> None:
         """Tell the client that a question is no longer open."""
         self._delivery.add(encode(WithdrawalEnvelope(question.id)))
+
+    def tell_search(self, envelope: bytes) -> None:
+        """Tell the client how the user's search for a game goes."""
+        self._delivery.add(envelope)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.player import HeldRequest, OpenQuestion
     from pgnet_trio.server.sessions.announcements import Announcement
     from pgnet_trio.server.sessions.handle import ConnectionHandle
-    from pgnet_trio.server.sessions.needs import Games, Settings
+    from pgnet_trio.server.sessions.needs import Games, SessionSearch, Settings
     from pgnet_trio.server.sessions.packed import PackedSession
     from pgnet_trio.server.sessions.sender import LoggedInClient
     from pgnet_trio.transport.rounds import Round
@@ -125,6 +125,7 @@ class Session:
         is_open: Whether it begins with what comes: it is neither over nor packed up.
         budget: What the user may cost the server.
         announced: The ids of the latest announcements that the user was told.
+        search: The user's latest search for a game; None where there was none.
         flush: Writes what waits, as far as the link has room. The connection's own function: it is
             called for each message.
     """
@@ -150,6 +151,7 @@ class Session:
         self.is_open = True
         self.budget = Budget(requests_per_second)
         self.announced: tuple[str, ...] = ()
+        self.search: SessionSearch | None = None
         self._games = games
         self._carry_out = carry_out
         self._max_in_flight = max_in_flight
@@ -247,6 +249,8 @@ class Session:
         if entry is not None:
             entry.room.catch_up(self)
         self._tell_return()
+        if self.search is not None:
+            self.search.note_online(True)
 
     def take_over(self, connection: ConnectionHandle, client: LoggedInClient) -> None:
         """Go on with another client of the user, which is shown everything afresh. Never waits.
@@ -258,6 +262,7 @@ class Session:
         before = self._go_online(connection)
         if before is not None:
             before.end(TAKEN_OVER, for_good=True, code=ReasonCode.TAKEN_OVER)
+        self._stop_search()
         if self.client.token:
             tokens = (*self._superseded_tokens, self.client.token)
             self._superseded_tokens = tokens[-MAX_SUPERSEDED_TOKENS:]
@@ -297,6 +302,8 @@ class Session:
         entry = self._games.game_of(self.username)
         if entry is not None:
             entry.room.drop(self.username)
+        if self.search is not None:
+            self.search.note_online(False)
 
     def charge_return(self) -> None:
         """Count what it costs that the user is back: it is told to everybody in their game."""
@@ -455,6 +462,11 @@ class Session:
         self._tell(self.client.sender.withdraw, question)
         self.flush()
 
+    def tell_search(self, envelope: bytes) -> None:
+        """Tell the user how their search for a game goes."""
+        self._tell(self.client.sender.tell_search, envelope)
+        self.flush()
+
     # The session's own life.
 
     def wake(self) -> None:
@@ -509,6 +521,7 @@ class Session:
         self.end_reason, self.is_open = reason, False
         if code:
             self.departure = departure(code)
+        self._stop_search()
         self._stop_waiting()
         self._wake_waiting()
         self._settle()
@@ -605,6 +618,7 @@ class Session:
         The user stays in their game, which moves too, and nobody hears that they are gone.
         """
         self.end_reason, self.has_moved, self.is_open = reason, True, False
+        self._stop_search()
         self._stop_waiting()
         self._wake_waiting()
         connection = self._go_offline()
@@ -648,6 +662,11 @@ class Session:
     def _settle(self) -> None:
         if self._hold is not None:
             self._hold.settle()
+
+    def _stop_search(self) -> None:
+        search, self.search = self.search, None
+        if search is not None:
+            search.stop()
 
     def _note_absence(self) -> None:
         """Tell the game that a client has not come that was to come here."""

@@ -1,0 +1,593 @@
+"""Looks for games for users: one task owns the queues, looks at them, and has matches made.
+
+::
+
+    waiting  ->  found  ->  seated  ->  in a game
+        ^          |           |
+        +----------+-----------+        somebody did not confirm, has gone, or is refused
+
+A match is made in one step, in which nothing waits: all of its users have confirmed it and are in
+no game, and from there on they are in that game, as if each had joined it. Before that step nobody
+is in it, and whoever goes calls it off for all others, who wait in their old places again.
+
+The file is a little long: each way in which a search ends is seen beside the others.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import trio
+
+from pgnet_trio.codec import encode_msgpack, from_plain, plain
+from pgnet_trio.errors import CodecError
+from pgnet_trio.matchmaking import Queue, play_round, queues_of
+from pgnet_trio.matchmaking.pool import Entry, Offer, Pool
+from pgnet_trio.protocol.v2.envelopes import SearchEnvelope, cut, encode
+from pgnet_trio.protocol.v2.features import MATCHMAKING
+from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.games.lobby import LobbyRefusal
+from pgnet_trio.server.games.opening import Opening
+from pgnet_trio.server.refusals import CodedRefusal, JoinRefused, RoomClosed
+from pgnet_trio.server.sessions.session import Session
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.games.lobby import GameEntry
+    from pgnet_trio.server.games.registry import GameRegistry
+    from pgnet_trio.server.options import Options
+    from pgnet_trio.server.room.room import RoomTask
+    from pgnet_trio.server.shutdown import Shutdown
+
+__all__ = ["Matchmaker", "Search"]
+
+logger = logging.getLogger("pgnet_trio.server")
+
+REST = 4.0
+"""How many times as long as a look takes, the queue is left alone after it: a look at a long queue
+may take no more than a fifth of the server's time."""
+
+LEAST_PAUSE = 0.02
+"""Seconds that a queue is left alone at least where nobody has come or gone: times are rounded."""
+
+REPORT_PAUSE = 1.0
+"""Seconds from one report of the places in a queue to the next."""
+
+FEW_AHEAD = 20
+"""Places at the front of a queue of which each change is told. Further behind a user is told when
+their place is a tenth better."""
+
+STRIDE = 512
+"""Users of a queue who are looked at, or told something, from one pause to the next."""
+
+MAX_PROPERTIES_SIZE = 1024
+"""Bytes of what a user looks for."""
+
+NOT_IN_CLUSTER = (
+    "This server is one of several that look like one, and these have no matchmaking: users of one "
+    "would not meet those of the others."
+)
+
+
+@attrs.define(eq=False)
+class Search:
+    """One search of a user; to their session it is a `SessionSearch`.
+
+    Attributes:
+        session: The user's session.
+        id: What their client calls the search.
+        line: The queue in which they look.
+        entry: Their place in it.
+        state: Whether they are in the pool, are on the way into a game, or look no more.
+        game: The game that was found; empty for none.
+        told: Which place they were told last; 0 for none.
+    """
+
+    matchmaker: Matchmaker = attrs.field(repr=False)
+    session: Session
+    id: int
+    line: _Line
+    entry: Entry
+    state: Literal["in the pool", "seated", "over"] = "in the pool"
+    game: str = ""
+    told: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the user still looks for a game."""
+        return self.state != "over"
+
+    def note_online(self, online: bool) -> None:
+        """Keep the place of a user who is away, but put them into no match."""
+        self.matchmaker.note_online(self, online)
+
+    def stop(self) -> None:
+        """Look no more, and tell the user nothing."""
+        self.matchmaker.stop(self)
+
+    def tell(self, state: str, **fields: Any) -> None:
+        """Tell the user how the search goes."""
+        self.session.tell_search(encode(SearchEnvelope(self.id, state, **fields)))
+
+
+@attrs.define(eq=False)
+class _Line:
+    """A queue of this server.
+
+    Attributes:
+        name: Its name; empty for the only one.
+        queue: What the game's class says of it.
+        pool: Who is in it.
+        searches: The searches, by username.
+        has_changed: Whether somebody came, went, or may be put into a match again.
+        look_at: When to look again though nothing has changed.
+        rests_until: Before when not to look in any case.
+        reported_at: When the places were told last.
+        has_moved: Whether places have changed since.
+    """
+
+    name: str
+    queue: Queue
+    pool: Pool = attrs.field(factory=Pool)
+    searches: dict[str, Search] = attrs.field(factory=dict)
+    has_changed: bool = False
+    look_at: float = math.inf
+    rests_until: float = -math.inf
+    reported_at: float = -math.inf
+    has_moved: bool = False
+
+    @property
+    def next_look(self) -> float:
+        """When to look at it."""
+        return max(self.rests_until, -math.inf if self.has_changed else self.look_at)
+
+    @property
+    def next_report(self) -> float:
+        """When to tell the places."""
+        return self.reported_at + REPORT_PAUSE if self.has_moved else math.inf
+
+    @property
+    def next_deadline(self) -> float:
+        """When the time to confirm a match is up."""
+        deadline = self.pool.deadline
+        return math.inf if deadline is None else deadline
+
+
+class Matchmaker:
+    """Owns the queues of one run of a server.
+
+    The methods but `find` never wait; any task may call them.
+
+    Args:
+        games: Makes the tables, and knows who is in a game.
+        options: The server's; the games' class declares the queues.
+        shutdown: Says whether the server is closing.
+    """
+
+    def __init__(self, games: GameRegistry, options: Options, shutdown: Shutdown) -> None:
+        queues = queues_of(options.game_class or options.make_game)
+        self._lines = {name: _Line(name, queue) for name, queue in queues.items()}
+        self._games = games
+        self._options = options
+        self._shutdown = shutdown
+        self._changed = trio.Event()
+        self._nursery: trio.Nursery | None = None
+        if queues and options.cluster is not None:
+            logger.warning(
+                "The game has queues, and nobody is let into them: servers that look like one have "
+                "no matchmaking"
+            )
+
+    @property
+    def has_queues(self) -> bool:
+        """Whether there is anything to look at."""
+        return bool(self._lines)
+
+    # What sessions and requests ask for.
+
+    async def find(
+        self, session: Session, id: int, queue: str, properties: dict[str, Any]
+    ) -> Search:
+        """Put a user into a queue. Cancellation puts them into none.
+
+        Args:
+            session: The user's session, which is in no game.
+            id: What their client calls the search.
+            queue: The queue's name.
+            properties: What they look for.
+
+        Raises:
+            LobbyRefusal: They are not let in; the message says why.
+        """
+        line = self._line(session, queue)
+        self._games.lobby.check_free(session.username)
+        before = session.search
+        if isinstance(before, Search) and before.is_open and before.id == id:
+            raise LobbyRefusal(
+                f"You look for a game already{_in_queue(before.line.name)}; stop that first.",
+                ReasonCode.ALREADY_SEARCHING,
+            )
+        _check_properties(line.queue, properties)
+        client = session.client
+        rating = await self._rating(line.queue, session.username, properties)
+        if session.end_reason is not None or session.client is not client:
+            # Nobody waits for the answer any more.
+            raise LobbyRefusal("Your client has gone.", ReasonCode.SESSION_GONE)
+        if before is not None:
+            # The client has given that one up: it has one search at a time.
+            before.stop()
+        entry = line.pool.add(session.username, rating, properties, trio.current_time())
+        search = Search(self, session, id, line, entry)
+        session.search = line.searches[session.username] = search
+        if not session.online:
+            entry.is_away = True
+        self._note_change(line)
+        return search
+
+    def confirm(self, session: Session, id: int, match: int) -> None:
+        """Note that a user is there for a match, and make it where all of them are.
+
+        Raises:
+            LobbyRefusal: They are offered no such match, or not any more.
+        """
+        search = session.search
+        offer = None
+        if isinstance(search, Search) and search.id == id and search.state == "in the pool":
+            offer = search.line.pool.confirm(session.username, match)
+        if offer is None or not isinstance(search, Search):
+            raise LobbyRefusal("There is no such match any more.", ReasonCode.NOT_SEARCHING)
+        if not (offer.missing or offer.is_begun) and self._nursery is not None:
+            offer.is_begun = True
+            self._nursery.start_soon(self._make, search.line, offer)
+
+    def position(self, search: Search) -> int:
+        """Return which place a user has in their queue; 1 is the first."""
+        for place, entry in enumerate(search.line.pool, 1):
+            if entry is search.entry:
+                return place
+        return 0
+
+    def stop(self, search: Search) -> None:
+        """End a search; a match that is not made yet is called off for all of its users."""
+        if search.state == "in the pool":
+            line = search.line
+            offer = line.pool.remove(search.session.username)
+            line.searches.pop(search.session.username, None)
+            if offer is not None:
+                self._tell_waiting(line, offer)
+            self._note_change(line)
+        search.state = "over"
+
+    def note_online(self, search: Search, online: bool) -> None:
+        """Put a user who is away into no match, and tell one who is back how things are."""
+        if search.state != "in the pool":
+            return
+        search.entry.is_away = not online
+        if online and search.entry.offer is None:
+            self._tell_place(search, self.position(search))
+            self._note_change(search.line)
+
+    # The task.
+
+    # Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
+    @trio.lowlevel.enable_ki_protection
+    async def run(self) -> None:
+        """Look at the queues whenever somebody has come or gone, or a window has opened.
+
+        Cancellation ends all searches without a word: the server ends.
+        """
+        async with trio.open_nursery() as self._nursery:
+            while True:
+                times = [
+                    time
+                    for line in self._lines.values()
+                    for time in (line.next_look, line.next_report, line.next_deadline)
+                ]
+                with trio.move_on_at(max(min(times, default=math.inf), trio.current_time())):
+                    await self._changed.wait()
+                self._changed = trio.Event()
+                for line in self._lines.values():
+                    self._expire(line)
+                    if line.next_look <= trio.current_time():
+                        await self._look(line)
+                    if line.next_report <= trio.current_time():
+                        await self._report(line)
+
+    def _note_change(self, line: _Line) -> None:
+        line.has_changed = line.has_moved = True
+        self._changed.set()
+
+    async def _look(self, line: _Line) -> None:
+        """Have a queue's rule find matches, and offer them."""
+        now = trio.current_time()
+        line.has_changed = False
+        due = math.inf
+        tickets = line.pool.tickets(now)
+        if tickets:
+            round = play_round(line.queue, tickets)
+            try:
+                while True:
+                    match = next(round)
+                    if match is None:
+                        await trio.lowlevel.checkpoint()
+                    else:
+                        self._offer(line, [ticket.username for ticket in match])
+            except StopIteration as over:
+                due = over.value
+            except Exception as error:
+                self._note_failure(line, error, "rule")
+                due = line.queue.every
+            finally:
+                round.close()
+        line.look_at = now + max(due, LEAST_PAUSE)
+        end = trio.current_time()
+        line.rests_until = end + REST * (end - now)
+
+    def _offer(self, line: _Line, usernames: list[str]) -> None:
+        """Offer a match to its users, if all of them are still there."""
+        offer = line.pool.propose(usernames, trio.current_time() + line.queue.confirm)
+        if offer is None:
+            line.has_changed = True
+            return
+        for username in usernames:
+            search = line.searches[username]
+            search.told = 0
+            search.tell("found", match=offer.id, seconds=line.queue.confirm)
+
+    def _expire(self, line: _Line) -> None:
+        """Put those out who have not confirmed a match in time."""
+        for offer in line.pool.overdue(trio.current_time()):
+            line.pool.call_off(offer, offer.missing)
+            for username in offer.missing:
+                self._put_out(
+                    line,
+                    username,
+                    "You did not confirm in time that you are there for a match.",
+                    ReasonCode.NOT_CONFIRMED,
+                )
+            self._tell_waiting(line, offer)
+            self._note_change(line)
+
+    def _put_out(self, line: _Line, username: str, reason: str, code: str) -> None:
+        """End the search of a user who is not in the pool any more, and tell them why."""
+        search = line.searches.pop(username, None)
+        if search is not None and search.is_open:
+            search.state = "over"
+            search.tell("over", reason=cut(reason), code=code)
+
+    def _tell_waiting(self, line: _Line, offer: Offer) -> None:
+        """Tell those of a match that is called off that they wait again."""
+        for entry in offer.entries:
+            search = line.searches.get(entry.username)
+            if search is not None and search.entry is entry and entry.offer is None:
+                self._tell_place(search, self.position(search))
+
+    def _tell_place(self, search: Search, place: int) -> None:
+        search.told = place
+        waited = trio.current_time() - search.entry.since
+        search.tell("waiting", position=place, waited=waited)
+
+    async def _report(self, line: _Line) -> None:
+        """Tell users which place they have, where it is better than they know."""
+        line.reported_at, line.has_moved = trio.current_time(), False
+        for place, entry in enumerate(line.pool, 1):
+            search = line.searches.get(entry.username)
+            if search is None or entry.is_away or entry.offer is not None:
+                continue
+            if place < search.told and (place <= FEW_AHEAD or place <= 0.9 * search.told):
+                self._tell_place(search, place)
+            if not place % STRIDE:
+                await trio.lowlevel.checkpoint()
+
+    # The making of a match, in a task of its own: code of the author's may take its time.
+
+    @trio.lowlevel.enable_ki_protection
+    async def _make(self, line: _Line, offer: Offer) -> None:
+        """Make the table of a match that all have confirmed, and let them in."""
+        try:
+            entry = await self._open_table(line, offer)
+        except CodedRefusal as refusal:
+            if not self._shutdown.closing:
+                self._end_all(line, offer, str(refusal), refusal.code)
+            return
+        searches = self._take(line, offer, entry)
+        if searches is None:
+            entry.room.close("The match was called off.")
+            return
+        try:
+            await entry.room.membership.join_together([search.session for search in searches])
+        except JoinRefused as refusal:
+            self._undo(line, entry, searches)
+            self._take_back(line, searches, refusal)
+        except RoomClosed as error:
+            self._undo(line, entry, searches)
+            for search in searches:
+                line.searches[search.session.username] = search
+                self._put_out(line, search.session.username, str(error), error.code)
+        else:
+            self._games.note_begin(entry)
+            options = dict(entry.room.options)
+            for search in searches:
+                if search.is_open:
+                    search.state = "over"
+                    search.tell("joined", options=options)
+
+    async def _open_table(self, line: _Line, offer: Offer) -> GameEntry[RoomTask]:
+        """Make the game of a match; nobody is in it yet.
+
+        Raises:
+            CodedRefusal: It cannot be made.
+        """
+        await trio.lowlevel.checkpoint()
+        options = self._table_options(line, offer)
+        lobby = self._games.lobby
+        prefix = line.name or "match"
+        name = f"{prefix} {self._options.environment.random_bytes(5).hex()}"
+        self._games.check_count()
+        async with self._games.reservations.holding(name):
+            await self._games.open_game(Opening(name=name, options=options))
+        entry = lobby.get(name)
+        if entry is None:
+            raise RoomClosed("The game was over before anybody was in it.")
+        return entry
+
+    def _table_options(self, line: _Line, offer: Offer) -> dict[str, Any]:
+        """Return the options of a match's table.
+
+        Raises:
+            RoomClosed: The author's function raised, or returned what cannot be options.
+        """
+        choose = line.queue.options
+        if choose is None:
+            return {"queue": line.name}
+        now = trio.current_time()
+        try:
+            options = plain(choose([entry.ticket(now) for entry in offer.entries]))
+            if not isinstance(options, dict):
+                raise TypeError(f"expected a dict of options, got {type(options).__name__}")
+        except Exception as error:
+            self._note_failure(line, error, "options")
+            raise RoomClosed(
+                "The table could not be made: the game's function for its options raised an error.",
+                ReasonCode.GAME_FAILED,
+            ) from None
+        return options
+
+    def _take(self, line: _Line, offer: Offer, entry: GameEntry[RoomTask]) -> list[Search] | None:
+        """Put all users of a match into its game, in one step; None if it was called off."""
+        if not offer.is_open or entry.room.ended.is_set():
+            if line.pool.call_off(offer):
+                self._tell_waiting(line, offer)
+                self._note_change(line)
+            return None
+        searches = [line.searches.pop(each.username) for each in offer.entries]
+        line.pool.take(offer)
+        for search in searches:
+            search.state, search.game = "seated", entry.name
+            self._games.lobby.seat(search.session.username, entry, spectate=False)
+        line.has_moved = True
+        return searches
+
+    def _undo(self, line: _Line, entry: GameEntry[RoomTask], searches: list[Search]) -> None:
+        """Take the users of a match out of its game, which is over."""
+        for search in searches:
+            username = search.session.username
+            search.game = ""
+            if self._games.lobby.game_of(username) is entry:
+                self._games.lobby.leave(username)
+        entry.room.close("The match was called off.")
+
+    def _take_back(self, line: _Line, searches: list[Search], refusal: JoinRefused) -> None:
+        """Let those wait again whose match came to nothing because the game refuses one of them."""
+        for search in searches:
+            username = search.session.username
+            if not search.is_open or self._games.lobby.game_of(username) is not None:
+                search.state = "over"
+                continue
+            line.searches[username] = search
+            if username == refusal.username:
+                self._put_out(line, username, str(refusal), refusal.code)
+                continue
+            search.state = "in the pool"
+            search.entry.is_away = not search.session.online
+            line.pool.put_back(search.entry)
+            self._tell_place(search, self.position(search))
+        self._note_change(line)
+
+    def _end_all(self, line: _Line, offer: Offer, reason: str, code: str) -> None:
+        """Put all users of a match out, because no table can be made for them."""
+        line.pool.call_off(offer, [entry.username for entry in offer.entries])
+        for entry in offer.entries:
+            search = line.searches.get(entry.username)
+            if search is not None and search.entry is entry:
+                self._put_out(line, entry.username, reason, code)
+        self._note_change(line)
+
+    # Checks, and what authors say.
+
+    def _line(self, session: Session, queue: str) -> _Line:
+        delivery = session.client.delivery
+        if delivery is None or MATCHMAKING not in delivery.features:
+            raise LobbyRefusal(
+                "Your client cannot look for a game: it does not know how the server would tell it "
+                "of a match.",
+                ReasonCode.UNKNOWN_QUEUE,
+            )
+        if self._options.cluster is not None:
+            raise LobbyRefusal(NOT_IN_CLUSTER, ReasonCode.UNKNOWN_QUEUE)
+        line = self._lines.get(queue)
+        if line is None and not queue and len(self._lines) == 1:
+            return next(iter(self._lines.values()))
+        if line is None:
+            names = ", ".join(map(repr, filter(None, self._lines))) or "one without a name"
+            known = f"the queues are: {names}" if self._lines else "this game has no queues"
+            raise LobbyRefusal(
+                f"There is no queue {queue[:60]!r}; {known}.", ReasonCode.UNKNOWN_QUEUE
+            )
+        return line
+
+    async def _rating(self, queue: Queue, username: str, properties: dict[str, Any]) -> float:
+        """Return how well a user plays: the one place where ratings come from.
+
+        A property that is a rating is taken out of the properties.
+
+        Raises:
+            LobbyRefusal: There is none.
+        """
+        await trio.lowlevel.checkpoint()
+        source = queue.rating
+        if source is None:
+            return 0.0
+        if isinstance(source, str):
+            rating = properties.pop(source, None)
+            if type(rating) not in (int, float):
+                raise LobbyRefusal(
+                    f"This queue needs a property {source!r}, a number.",
+                    ReasonCode.INVALID_ARGUMENT,
+                )
+            return float(rating)
+        try:
+            found = source(username)
+            rating = float(await found if inspect.isawaitable(found) else found)
+            if not math.isfinite(rating):
+                raise ValueError(f"expected a finite rating, got {rating!r}")
+        except Exception as error:
+            self._games.note_failure(error, f"The rating of {username} could not be found")
+            raise LobbyRefusal(
+                "Your rating could not be found; the server's log says why.",
+                ReasonCode.GAME_FAILED,
+            ) from None
+        return rating
+
+    def _note_failure(self, line: _Line, error: Exception, what: str) -> None:
+        self._games.note_failure(error, f"The {what} of the queue{_named(line.name)} raised")
+
+
+def _check_properties(queue: Queue, properties: dict[str, Any]) -> None:
+    """Check what a user looks for.
+
+    Raises:
+        LobbyRefusal: It is no such thing, or too much.
+    """
+    try:
+        size = len(encode_msgpack(properties)) if properties else 0
+        if queue.properties is not None:
+            from_plain(properties, queue.properties)
+    except CodecError as error:
+        raise LobbyRefusal(f"The properties: {error}", ReasonCode.INVALID_ARGUMENT) from None
+    if size > MAX_PROPERTIES_SIZE:
+        raise LobbyRefusal(
+            f"The properties take {size:,} bytes; {MAX_PROPERTIES_SIZE:,} are allowed.",
+            ReasonCode.TOO_LONG,
+        )
+
+
+def _named(name: str) -> str:
+    return f" {name!r}" if name else ""
+
+
+def _in_queue(name: str) -> str:
+    return f", in the queue {name!r}" if name else ""

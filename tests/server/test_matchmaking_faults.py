@@ -1,0 +1,212 @@
+"""Whatever happens in the middle of a search, nobody is left in half a match."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from pgnet_trio import Client, Game, Queue, RequestFailed
+from pgnet_trio.testing import HostedServer, SimulatedNetwork, hosting, playing
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from trio.testing import MockClock
+
+    from pgnet_trio.testing.network import Record
+
+
+class Duel(Game):
+    matchmaking = Queue(confirm=10)
+    max_players = 2
+
+    def view(self) -> dict[str, Any]:
+        return {"players": self.room.players}
+
+
+class _Cancelling(trio.abc.Instrument):
+    """Cancels a scope before the step of a task with this number."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.steps = 0
+        self.scope = trio.CancelScope()
+        self.task: trio.lowlevel.Task | None = None
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self.task:
+            self.steps += 1
+            if self.steps == self.number:
+                self.scope.cancel()
+
+
+async def find(client: Client) -> None:
+    async with client.find_game():
+        pass
+
+
+async def check_whole(server: HostedServer, *clients: Client) -> None:
+    """Whoever is in a game is so at both ends, and nobody is left behind in a queue."""
+    stats = server.stats()
+    for client in clients:
+        assert stats.sessions[client.username].game == client.game
+    for name, game in stats.games.items():
+        assert sorted(game.room.players) == sorted(
+            client.username for client in clients if client.game == name
+        )
+
+
+async def play_again(server: HostedServer, ann: Client, bob: Client) -> None:
+    """The two find each other now, whatever was before."""
+    for client in (ann, bob):
+        if client.game is not None:
+            await client.leave_game()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(find, ann)
+        nursery.start_soon(find, bob)
+    assert ann.game == bob.game is not None
+    await check_whole(server, ann, bob)
+
+
+async def cancel_at(number: int, *, message: bool) -> bool:
+    """Play one duel, in which ann gives up at one step of her task, or at one message.
+
+    Returns:
+        Whether there was such a step, or message.
+    """
+    network = SimulatedNetwork(number, latency=0.05)
+    async with hosting(Duel, network=network) as server:
+        async with playing(server, "ann", "bob") as (ann, bob):
+            cancelling = _Cancelling(0 if message else number)
+            left = number
+
+            def note(record: Record, frame: bytes) -> None:
+                nonlocal left
+                left -= 1
+                if not left:
+                    cancelling.scope.cancel()
+
+            async def give_up() -> None:
+                cancelling.task = trio.lowlevel.current_task()
+                with cancelling.scope:
+                    await find(ann)
+                cancelling.task = None
+
+            async with trio.open_nursery() as nursery:
+                trio.lowlevel.add_instrument(cancelling)
+                network.on_record = note if message else None
+                nursery.start_soon(give_up)
+                with trio.move_on_after(30):
+                    await find(bob)
+                trio.lowlevel.remove_instrument(cancelling)
+                network.on_record = None
+            await trio.sleep(1)
+            await check_whole(server, ann, bob)
+            if cancelling.scope.cancelled_caught:
+                # Bob waits for another one, or is in a game that ann has left.
+                assert ann.game is None
+            else:
+                assert ann.game == bob.game is not None
+            await play_again(server, ann, bob)
+    return cancelling.scope.cancel_called
+
+
+async def test_a_search_can_be_cancelled_at_each_of_its_awaits(autojump_clock: MockClock) -> None:
+    number = 1
+    while await cancel_at(number, message=False):
+        number += 1
+    assert number > 3
+
+
+async def test_a_search_can_be_cancelled_at_each_message(autojump_clock: MockClock) -> None:
+    number = 1
+    while await cancel_at(number, message=True):
+        number += 1
+    assert number > 8
+
+
+async def drop_at(number: int, *, crash: bool) -> bool:
+    """Play one duel, in which a connection drops at one message, or the server crashes.
+
+    Returns:
+        Whether there was such a message.
+    """
+    network = SimulatedNetwork(number, latency=0.05)
+    async with hosting(Duel, network=network) as server:
+        async with playing(server, "ann", "bob") as (ann, bob):
+            left = number
+            dropped = trio.Event()
+
+            def note(record: Record, frame: bytes) -> None:
+                nonlocal left
+                left -= 1
+                if not left:
+                    dropped.set()
+
+            async def drop() -> None:
+                await dropped.wait()
+                with trio.CancelScope(shield=True):
+                    if crash:
+                        await server.restart(crash=True)
+                    else:
+                        network.drop("ann" if number % 2 else "bob")
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(drop)
+                network.on_record = note
+                async with trio.open_nursery() as finding:
+                    finding.start_soon(find, ann)
+                    finding.start_soon(find, bob)
+                network.on_record = None
+                nursery.cancel_scope.cancel()
+            await trio.sleep(5)
+            assert ann.game == bob.game
+            await check_whole(server, ann, bob)
+            await play_again(server, ann, bob)
+    return dropped.is_set()
+
+
+async def test_a_connection_may_drop_at_each_message_of_a_search(autojump_clock: MockClock) -> None:
+    number = 1
+    while await drop_at(number, crash=False):
+        number += 1
+    assert number > 8
+
+
+async def test_the_server_may_crash_at_each_message_of_a_search(autojump_clock: MockClock) -> None:
+    number = 1
+    while await drop_at(number, crash=True):
+        number += 1
+    assert number > 8
+
+
+async def come_and_go(client: Client, randomness: Random) -> None:
+    for _ in range(4):
+        with trio.move_on_after(randomness.uniform(0.05, 4)):
+            await find(client)
+            await trio.sleep(randomness.uniform(0, 1))
+        if client.game is not None:
+            # A search that was cancelled may be about to take the user out of its game.
+            with suppress(RequestFailed):
+                await client.leave_game()
+        await trio.sleep(randomness.uniform(0, 1))
+
+
+async def test_many_who_come_and_go_are_never_in_half_a_match(autojump_clock: MockClock) -> None:
+    for seed in range(5):
+        network = SimulatedNetwork(seed, latency=0.02, jitter=0.05)
+        randomness = network.random("players")
+        async with hosting(Duel, network=network) as server:
+            names = [f"player{number}" for number in range(8)]
+            async with playing(server, *names, reconnect_for=None) as clients:
+                network.conditions.drop_rate = 0.01
+                async with trio.open_nursery() as nursery:
+                    for client in clients:
+                        nursery.start_soon(come_and_go, client, randomness)
+                network.conditions.drop_rate = 0.0
+                await trio.sleep(30)
+                await check_whole(server, *clients)
+                assert server.stats().games == {}
+                await play_again(server, clients[0], clients[1])
