@@ -406,6 +406,7 @@ class _Move:
             name=old.name,
             password=old.password,
             save_string=self._save_string,
+            save_version=old.room.save_version,
             options=old.room.options,
             kept=self._kept,
             stays=old.stays,

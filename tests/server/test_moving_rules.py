@@ -21,6 +21,7 @@ from pgnet_trio.codec import unpack
 from pgnet_trio.server import moving, run
 from pgnet_trio.server.games.claims import Claim, Elsewhere, LocalClaims
 from pgnet_trio.server.games.saves import unpack as unpack_save
+from pgnet_trio.server.games.saves import version_of
 from pgnet_trio.server.moving import (
     MovingGame,
     PackedGame,
@@ -544,7 +545,10 @@ async def test_whoever_is_cancelled_anywhere_leaves_a_game_that_goes_on(
 
 
 async def test_a_shutdown_in_the_middle_saves_the_game(autojump_clock: MockClock) -> None:
-    server = HostedServer(Table)
+    class Newer(Table):
+        save_version = 2
+
+    server = HostedServer(Newer)
     async with server.running(), trio.open_nursery() as nursery:
         async with playing(server, "ann", game="table 1"):
             context = context_of(server)
@@ -561,7 +565,9 @@ async def test_a_shutdown_in_the_middle_saves_the_game(autojump_clock: MockClock
             with pytest.raises(CannotMove):
                 async with moving_game(context, "table 1"):
                     pass
-    assert unpack_save(server.store.state.games["table 1"].data)[0] == "+"
+    data = server.store.state.games["table 1"].data
+    assert unpack_save(data)[0] == "+"
+    assert version_of(data) == 2
 
 
 async def test_who_leaves_meanwhile_is_named(autojump_clock: MockClock) -> None:

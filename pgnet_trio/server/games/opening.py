@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from pgnet_trio.server.games.saves import kept_in, unpack
+from pgnet_trio.server.games.saves import kept_in, unpack, version_of
 from pgnet_trio.server.room.frozen import Thawing
 from pgnet_trio.server.room.kept import NOTHING_KEPT, Kept
 
@@ -22,6 +22,7 @@ class Opening:
         name: The game's name.
         password: What joining takes; empty for nothing.
         save_string: What the game was last saved as; None for a new game.
+        save_version: The version of that save.
         options: What it is, or was, created with.
         kept: What an earlier room of it had; for a new game, who creates it.
         empty_since: When a saved game's last user left, in seconds since 1970; None for now.
@@ -32,6 +33,7 @@ class Opening:
     name: str
     password: str = attrs.field(default="", repr=False)
     save_string: str | None = attrs.field(default=None, repr=False)
+    save_version: int = 0
     options: Mapping[str, Any] = attrs.field(factory=dict)
     kept: Kept = NOTHING_KEPT
     empty_since: int | None = None
@@ -49,5 +51,10 @@ def opening_of(name: str, password: str, data: str) -> Opening:
     """
     save_string, options = unpack(data)
     return Opening(
-        name=name, password=password, save_string=save_string, options=options, kept=kept_in(data)
+        name=name,
+        password=password,
+        save_string=save_string,
+        save_version=version_of(data),
+        options=options,
+        kept=kept_in(data),
     )

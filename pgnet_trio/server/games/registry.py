@@ -288,6 +288,7 @@ class GameRegistry:
             options=opening.options,
             seed=self._options.environment.random_bytes(16),
             save_string=opening.save_string,
+            save_version=opening.save_version,
             kept=opening.kept,
             thawing=opening.thawing,
             owner=owner,

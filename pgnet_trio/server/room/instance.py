@@ -55,7 +55,7 @@ class GameInstance:
             is not persistent.
         is_persistent: Whether it wanted to be saved when it was made.
         gives_save: Whether its class says what to save.
-        save_version: The version of its saves, as its class says.
+        save_version: The version of its saves, as its class says; before it is made, of `loaded`.
         handlers: The handlers of typed messages.
         declared: What its class declares that it pushes and asks.
         has_info: Whether it describes itself to the lobby.
@@ -72,7 +72,6 @@ class GameInstance:
     game: Game
     is_persistent: bool
     gives_save: bool
-    save_version: int
     handlers: Mapping[str, Handler]
     has_info: bool
     has_heartbeat: bool
@@ -89,6 +88,7 @@ class GameInstance:
         name: str,
         make_game: Callable[[str | None], Game],
         save_string: str | None,
+        save_version: int = 0,
         time: float = 0.0,
     ) -> None:
         self.name = name
@@ -99,6 +99,7 @@ class GameInstance:
         self.declared: Declared = declared_by(Game)
         self.loaded = save_string
         self.save_string = save_string
+        self.save_version = save_version
         self._make_game = make_game
 
     def make(self, backend: RoomBackend) -> None:

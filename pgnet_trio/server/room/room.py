@@ -55,6 +55,7 @@ class RoomTask:
         options: What the game was created with.
         seed: Seeds the game's randomness.
         save_string: What the game was last saved as; None for a new game.
+        save_version: The version of that save.
         kept: What an earlier room of the game had; for a new game, who creates it.
         thawing: What the game goes on with that comes from another server; None for nothing.
         question_ids: Yields the ids of all questions of the server's games.
@@ -91,6 +92,7 @@ class RoomTask:
         options: Mapping[str, Any] = MappingProxyType({}),
         seed: int | bytes | None = None,
         save_string: str | None = None,
+        save_version: int = 0,
         kept: Kept = NOTHING_KEPT,
         thawing: Thawing | None = None,
         question_ids: Iterator[int],
@@ -108,7 +110,7 @@ class RoomTask:
         self.members.host.is_used = save_string is not None and kept.host is not None
         self._thawing = thawing
         time = 0.0 if thawing is None else thawing.room.time
-        self.instance = GameInstance(name, make_game, save_string, time)
+        self.instance = GameInstance(name, make_game, save_string, save_version, time)
         self._lateness = Lateness(name)
         self.queue = TurnQueue(name, self._lateness)
         self.questions = Questions(self.instance.start, question_ids)
@@ -165,7 +167,7 @@ class RoomTask:
 
     @property
     def save_version(self) -> int:
-        """The version of the game's saves, as its class says."""
+        """The version of its saves: its class's, or before it is made, that of the save."""
         return self.instance.save_version
 
     @property
