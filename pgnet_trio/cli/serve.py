@@ -232,6 +232,20 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         help="in which games that are not saved may come to their end when it gives its games to "
         "the others (default: 0)",
     )
+    option(
+        "--room",
+        dest="rooms",
+        action="append",
+        metavar="NAME",
+        help="a game that the server makes itself, which stays when nobody is in it; may be given "
+        "several times",
+    )
+    option(
+        "--no-creating",
+        dest="players_create",
+        action="store_false",
+        help="let players create no games: there are those that are saved, and --room",
+    )
     option("--transport", type=transport_name, metavar="NAME", help="trio-websocket or websockets")
     parser.add_argument(
         "--workers",

@@ -76,37 +76,43 @@ class LobbyRequests:
     @overload
     def create_game(
         self,
-        name: str,
+        name: str = "",
         /,
         *,
         password: str | None = None,
         options: dict[str, Any] | None = None,
+        unlisted: bool = False,
     ) -> Coroutine[Any, Any, Response]: ...
     @overload
     def create_game(
         self,
-        name: str,
+        name: str = "",
         /,
         *,
         password: str | None = None,
         options: dict[str, Any] | None = None,
+        unlisted: bool = False,
         callback: Callback | None,
     ) -> None: ...
     def create_game(
         self,
-        name: str,
+        name: str = "",
         /,
         *,
         password: str | None = None,
         options: dict[str, Any] | None = None,
+        unlisted: bool = False,
         callback: Callback | EllipsisType | None = ...,
     ) -> Any:
         """Create a game and join it.
 
         Args:
-            name: The game's name.
+            name: The game's name. Without one, the server calls it by a code of four letters, which
+                `game` is then; a server without the feature ``tables`` refuses that.
             password: What others need to join it; empty for nothing.
             options: What the game gets as ``self.room.options``; plain data.
+            unlisted: Whether the directory leaves it out: only who has its name or code joins it.
+                A server without the feature ``tables`` refuses that.
             callback: Called with the response; then this never waits, as `send`.
 
         Returns:
@@ -119,6 +125,8 @@ class LobbyRequests:
         payload = _game_payload(name, password)
         if options:
             payload["options"] = options
+        if unlisted:
+            payload["unlisted"] = True
         return self._ask(Request.CREATE_GAME, payload, callback)
 
     @overload
@@ -152,10 +160,10 @@ class LobbyRequests:
         options: dict[str, Any] | None = None,
         callback: Callback | EllipsisType | None = ...,
     ) -> Any:
-        """Join a game; one that does not exist is created.
+        """Join a game; one that does not exist is created, unless its name is a code.
 
         Args:
-            name: The game's name.
+            name: The game's name, or its code, in capitals or not.
             password: The game's password, if it has one.
             spectate: Whether only to watch.
             options: What a game that is created gets as ``self.room.options``; plain data. One that

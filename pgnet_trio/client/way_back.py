@@ -7,7 +7,7 @@ from typing import Any
 
 from pgnet_trio.client.outbox import PendingRequest
 from pgnet_trio.messages import Packet, Request, Response
-from pgnet_trio.protocol.v2.features import REJOIN
+from pgnet_trio.protocol.v2.features import REJOIN, TABLES
 
 __all__ = ["JOINING", "WayBack"]
 
@@ -42,6 +42,10 @@ class WayBack:
         elif REJOIN in features:
             # The game that is joined has none, whatever a new one would have got.
             payload.pop("options", None)
+        if TABLES in features:
+            payload.pop("unlisted", None)
+            told = ("name", "unlisted")
+            payload |= {key: response.payload[key] for key in told if key in response.payload}
         self.way_in = Packet(packet.message, payload)
 
     def note_seated(self, game: str, options: dict[str, Any]) -> None:
@@ -68,6 +72,11 @@ class WayBack:
         if REJOIN not in features:
             # This server takes options for a new game only; this one may be there.
             payload.pop("options", None)
+        if TABLES in features:
+            # A game whose name is a code is made for nobody else.
+            payload["rejoin"] = True
+        else:
+            payload.pop("unlisted", None)
         self._rejoining = PendingRequest(Packet(Request.JOIN_GAME, payload))
         return self._rejoining
 

@@ -236,7 +236,7 @@ class FailedLogins:
 
 
 class WrongGuesses:
-    """Counts wrong passwords of games, and says when one user or address has given too many.
+    """Counts wrong passwords and codes of games, and says when one user or address gave too many.
 
     Args:
         per_user: How many a window of one user; None for any number.
@@ -261,7 +261,7 @@ class WrongGuesses:
 
     def reason(self) -> str:
         """Return what is said to whoever is refused."""
-        return f"Too many wrong passwords; try again in {self.window:g} seconds."
+        return f"Too many wrong passwords or codes; try again in {self.window:g} seconds."
 
     def record(self, username: str, address: str | None, now: float) -> None:
         """Count a wrong password."""

@@ -11,6 +11,7 @@ from pgnet_trio.errors import CodecError
 from pgnet_trio.messages import Response
 from pgnet_trio.protocol.v2.features import DIRECTORY
 from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.games.codes import as_code
 from pgnet_trio.server.node.games import shown_info
 from pgnet_trio.server.refusals import refused
 
@@ -87,6 +88,8 @@ async def list_games(context: ServerContext, session: Session, after: str, limit
 def _here(context: ServerContext, after: str, most: float) -> Iterator[Described]:
     """Return the games of this server alone; nothing may await meanwhile."""
     for entry in context.games.lobby.after(after):
+        if entry.room.members.unlisted:
+            continue
         game, size = _describe(entry, most)
         if game is not None:
             yield entry.name, game, size
@@ -109,6 +112,8 @@ def _merged(
         for listing in listings
         # This server knows its own better.
         if listing.name not in names and listing.node != node
+        # Nobody knows of one that is only saved whether it is listed, and codes are for friends.
+        if listing.node is not None or as_code(listing.name) is None
         for game in [
             {
                 "name": listing.name,
@@ -117,6 +122,7 @@ def _merged(
                 **shown_info(listing.info),
             }
         ]
+        if "unlisted" not in game
     ]
     part = [game for game in here if end is None or game[0] <= end]
     return iter(sorted(part + elsewhere, key=lambda game: game[0]))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import attrs
 
 from pgnet_trio.author_classes import near_miss
+from pgnet_trio.codec import plain
 from pgnet_trio.environment import Environment
+from pgnet_trio.errors import CodecError
 from pgnet_trio.game import Game
+from pgnet_trio.messages import is_gamename_allowed
 from pgnet_trio.server.certificate import Certificate
 from pgnet_trio.server.cluster.cluster import Cluster
 from pgnet_trio.server.http.files import Site
@@ -27,6 +31,7 @@ __all__ = [
     "check_cluster",
     "check_game",
     "check_hook",
+    "check_rooms",
     "check_switch",
     "check_text",
     "unknown_options",
@@ -51,6 +56,8 @@ class Options:
         watchdog: Seconds that a game may block; None for any time.
         watchdog_exit: Seconds of that after which the process ends; None for never.
         cluster: How the server finds the others; None where there are none.
+        rooms: The games that the server makes itself, by name, and their options.
+        players_create: Whether players may create games.
     """
 
     make_game: Callable[..., Game]
@@ -79,6 +86,8 @@ class Options:
     watchdog_exit: float | None
     limits: Limits
     cluster: Cluster | None = None
+    rooms: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    players_create: bool = True
 
     @property
     def game_class(self) -> type[Game] | None:
@@ -156,6 +165,34 @@ def check_text(name: str, value: object) -> None:
     """
     if not (value is None or isinstance(value, str)):
         raise TypeError(f"{name}: expected a str or None, got an object of {type(value).__name__}.")
+
+
+def check_rooms(rooms: object) -> dict[str, dict[str, Any]]:
+    """Return the games that a server makes itself, by name, and the options of each.
+
+    Args:
+        rooms: Names, or a mapping from names to options.
+
+    Raises:
+        TypeError: It is neither, or the options cannot travel.
+        ValueError: A game cannot have such a name.
+    """
+    if isinstance(rooms, str) or not isinstance(rooms, Iterable):
+        raise TypeError(
+            f"rooms: expected names, or a dict from names to options, got {type(rooms).__name__}."
+        )
+    found = dict(rooms) if isinstance(rooms, Mapping) else {name: {} for name in rooms}
+    for name, options in found.items():
+        if not (isinstance(name, str) and is_gamename_allowed(name)):
+            raise ValueError(
+                f"rooms: a game cannot be named {name!r}: names have 3 to 50 letters, digits or "
+                "inner spaces, and no 'admin' in them."
+            )
+        try:
+            found[name] = plain(dict(options), f"rooms[{name!r}]")
+        except (CodecError, ValueError) as error:
+            raise TypeError(f"rooms: expected options that can travel: {error}") from None
+    return found
 
 
 def check_hook(name: str, value: object) -> None:

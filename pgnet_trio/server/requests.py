@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from pgnet_trio.errors import StorageError
 from pgnet_trio.messages import Packet, Request, Response, Status, note_code
-from pgnet_trio.protocol.v2.features import REJOIN
+from pgnet_trio.protocol.v2.features import REJOIN, TABLES
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.admin_requests import ADMIN_REQUESTS
 from pgnet_trio.server.directory import list_games, uses
-from pgnet_trio.server.games.claims import Elsewhere, Here, Make, Restore
+from pgnet_trio.server.games.claims import Elsewhere, Here, Nowhere, Restore
+from pgnet_trio.server.games.codes import as_code
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword, check_password
 from pgnet_trio.server.games.opening import Opening
+from pgnet_trio.server.making import claiming, make_game, make_table
 from pgnet_trio.server.queue_requests import QUEUE_REQUESTS, stop_searching
 from pgnet_trio.server.refusals import (
     CannotMove,
@@ -109,38 +109,84 @@ async def _game_dir(context: ServerContext, session: Session, after: str, limit:
     return await list_games(context, session, after, limit)
 
 
-@_lobby.request(Request.CREATE_GAME, name="", password="", options=_no_options)
+@_lobby.request(Request.CREATE_GAME, name="", password="", options=_no_options, unlisted=False)
 async def _create_game(
-    context: ServerContext, session: Session, name: str, password: str, options: dict[str, Any]
+    context: ServerContext,
+    session: Session,
+    name: str,
+    password: str,
+    options: dict[str, Any],
+    unlisted: bool,
 ) -> Response:
-    lobby = context.games.lobby
-    lobby.check_free(session.username)
+    username = session.username
+    context.games.lobby.check_free(username)
     stop_searching(session)
-    lobby.check_new(name)
-    async with _claiming(context, name):
-        # Another user may have made it while this one waited.
-        lobby.check_new(name)
+    _check_may_create(context, session)
+    name = _canonical(context, name)
+    opening = Opening(
+        name=name,
+        password=password,
+        options=options,
+        kept=Kept(host=username, unlisted=unlisted),
+    )
+    sent: Elsewhere | None
+    if not name and uses(session, TABLES):
+        name, sent = await make_table(context, opening, creator=username)
+    else:
+        await _check_codes(context, session, name)
         try:
-            claim = await context.claims.claim(name, None, make=True, password=password)
-        except WrongPassword:
-            claim = None
-        if isinstance(claim, Elsewhere) and not claim.is_there:
-            return await _send_away(session, name, claim)
-        if isinstance(claim, Elsewhere | Here):
-            raise LobbyRefusal(
-                f"There is a game {name!r} already; join it, or take another name.",
-                ReasonCode.NAME_TAKEN,
-            )
-        if not isinstance(claim, Make):
-            raise LobbyRefusal(
-                f"There is a saved game {name!r}; join it, or take another name.",
-                ReasonCode.NAME_TAKEN,
-            )
-        await _make(context, session, name, password, options)
+            sent = await make_game(context, opening, creator=username)
+        except LobbyRefusal as refusal:
+            if refusal.code == ReasonCode.NAME_TAKEN:
+                await _note_if_code(context, session, name)
+            raise
+    if sent is not None:
+        return await _send_away(session, name, sent)
     return await _begin(context, session, name, password)
 
 
-@_lobby.request(Request.JOIN_GAME, name="", password="", spectate=False, options=_no_options)
+def _check_may_create(context: ServerContext, session: Session) -> None:
+    if not (context.options.players_create or session.is_admin):
+        raise LobbyRefusal(
+            "Players create no games here; join one of the list.", ReasonCode.CREATION_OFF
+        )
+
+
+def _canonical(context: ServerContext, name: str) -> str:
+    """Return the name of the game that somebody means: a code is one however it is written.
+
+    A game that was saved under another spelling keeps it.
+    """
+    code = as_code(name)
+    if code is None or context.games.lobby.get(name) or context.saves.saved_game(name):
+        return name
+    return code
+
+
+async def _check_codes(context: ServerContext, session: Session, name: str) -> None:
+    """Refuse a code unheard, right or wrong, after too many wrong ones."""
+    if as_code(name) is None:
+        return
+    refusal = await context.accounts.check_guess(session.username, session.client.address, name)
+    if refusal:
+        raise LobbyRefusal(refusal, ReasonCode.TOO_MANY_ATTEMPTS)
+
+
+async def _note_if_code(context: ServerContext, session: Session, name: str) -> None:
+    """Count a name that tells whether there is a table, if it is a code."""
+    if as_code(name) is not None:
+        await context.accounts.note_wrong_guess(session.username, session.client.address)
+
+
+@_lobby.request(
+    Request.JOIN_GAME,
+    name="",
+    password="",
+    spectate=False,
+    options=_no_options,
+    unlisted=False,
+    rejoin=False,
+)
 async def _join_game(
     context: ServerContext,
     session: Session,
@@ -148,7 +194,10 @@ async def _join_game(
     password: str,
     spectate: bool,
     options: dict[str, Any],
+    unlisted: bool,
+    rejoin: bool,
 ) -> Response:
+    name = _canonical(context, name)
     there = context.games.lobby.game_of(session.username)
     if (
         session.takes_pushes
@@ -161,11 +210,13 @@ async def _join_game(
         return _joined(session, there, {}, spectate=spectate)
     context.games.lobby.check_free(session.username)
     stop_searching(session)
+    await _check_codes(context, session, name)
     if context.games.lobby.get(name) is None:
-        async with _claiming(context, name):
+        async with claiming(context, name):
             # Another user may have made it while this one waited.
             if context.games.lobby.get(name) is None:
-                is_new = await _open(context, session, name, password, options)
+                opening = _opening_for(context, session, name, password, options, unlisted)
+                is_new = await _open(context, session, opening, rejoin=rejoin)
                 if isinstance(is_new, Response):
                     return is_new
                 if is_new:
@@ -175,35 +226,50 @@ async def _join_game(
         await _check_password(context, session, name, entry.password, password)
         if context.games.lobby.get(name) is not entry:
             # It has ended meanwhile, or gone to another server.
-            return await _join_game(context, session, name, password, spectate, options)
+            return await _join_game(
+                context, session, name, password, spectate, options, unlisted, rejoin
+            )
     return await _join(context, session, name, password, spectate=spectate)
 
 
-@asynccontextmanager
-async def _claiming(context: ServerContext, name: str) -> AsyncIterator[None]:
-    """Hold a name around the block, and give up what was claimed and did not become a game."""
-    async with context.games.reservations.holding(name):
-        try:
-            yield
-        finally:
-            if context.games.lobby.get(name) is None:
-                with trio.CancelScope(shield=True):
-                    await context.claims.release(name)
+def _opening_for(
+    context: ServerContext,
+    session: Session,
+    name: str,
+    password: str,
+    options: dict[str, Any],
+    unlisted: bool,
+) -> Opening:
+    """Return what a game is opened with that a user joins, where there is none of that name."""
+    room = context.options.rooms.get(name)
+    if room is not None:
+        return Opening(name=name, options=room, stays=True)
+    kept = Kept(host=session.username, unlisted=unlisted)
+    return Opening(name=name, password=password, options=options, kept=kept)
 
 
 async def _open(
-    context: ServerContext, session: Session, name: str, password: str, options: dict[str, Any]
+    context: ServerContext, session: Session, opening: Opening, *, rejoin: bool
 ) -> bool | Response:
     """Make a game that is not in the lobby, or go on with its save.
 
     Returns:
         Whether it is new; the response where the user was sent to the server that has it.
     """
+    name, password = opening.name, opening.password
     username, address = session.username, session.client.address
+    is_code = as_code(name) is not None
+    may_create = context.options.players_create or session.is_admin
+    # A code is of a table that is there, but for those who had one before the server restarted.
+    make = opening.stays or (may_create and (rejoin or not is_code))
     unheard = await context.accounts.check_guess(username, address, password)
     try:
         claim = await context.claims.claim(
-            name, None if unheard else password, make=True, password=password
+            name,
+            None if unheard else password,
+            make=make,
+            password=password,
+            unlisted=opening.kept.unlisted,
         )
     except WrongPassword:
         if unheard:
@@ -218,8 +284,19 @@ async def _open(
         return False
     if isinstance(claim, Elsewhere):
         return await _send_away(session, name, claim)
-    context.games.lobby.check_new(name)
-    await _make(context, session, name, password, options)
+    if is_code and not opening.stays:
+        await context.accounts.note_wrong_guess(username, address)
+    if isinstance(claim, Nowhere):
+        what = "There is no table with the code" if is_code else "There is no game"
+        raise LobbyRefusal(f"{what} {name[:60]!r}.", ReasonCode.UNKNOWN_GAME)
+    games = context.games
+    games.lobby.check_new(name)
+    if opening.stays:
+        await games.open_game(opening)
+    else:
+        games.check_quota(username, dict(opening.options))
+        # No await between the check and the game's place in the lobby.
+        await games.open_game(opening, creator=username)
     return True
 
 
@@ -231,18 +308,6 @@ async def _send_away(session: Session, name: str, claim: Elsewhere) -> Response:
     await claim.send(session.username)
     # Nobody gets this: the session goes on there.
     return Response("")
-
-
-async def _make(
-    context: ServerContext, session: Session, name: str, password: str, options: dict[str, Any]
-) -> None:
-    """Make a new game, whose name this holds."""
-    games = context.games
-    games.check_quota(session.username, options)
-    # No await between the check and the game's place in the lobby.
-    kept = Kept(host=session.username)
-    opening = Opening(name=name, password=password, options=options, kept=kept)
-    await games.open_game(opening, creator=session.username)
 
 
 async def _begin(
@@ -289,6 +354,11 @@ def _joined(
     if options and uses(session, REJOIN):
         payload["options"] = options
     name = entry.name
+    if uses(session, TABLES):
+        # What joins it again: it may have been asked for without a name, or in small letters.
+        payload["name"] = name
+        if entry.room.members.unlisted:
+            payload["unlisted"] = True
     text = f"You watch the game {name!r}." if spectate else f"You are in the game {name!r}."
     return Response(text, payload)
 

@@ -40,6 +40,7 @@ from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import Saves
 from pgnet_trio.server.http.pages import Pages
 from pgnet_trio.server.http.router import Health, Router
+from pgnet_trio.server.making import keep_rooms
 from pgnet_trio.server.matchmaking import Matchmaker
 from pgnet_trio.server.preparation import Carryover, Prepared, prepare
 from pgnet_trio.server.refusals import SHUTTING_DOWN
@@ -264,6 +265,7 @@ class Run:
                         host = ClusterHost(context, prepared.link, context.cluster)
                         await services.start(self._run_node, prepared.link, context.cluster, host)
                         drain = Drain(context, prepared.link, host)
+                    await services.start(keep_rooms, context)
                     self.context, self.accepting = context, True
                     try:
                         async with trio.open_nursery() as accept:

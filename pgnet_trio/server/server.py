@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import trio
 
 from pgnet_trio.author_classes import near_miss
+from pgnet_trio.codec import plain
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import ServerError, StorageError
@@ -26,21 +27,27 @@ from pgnet_trio.server.administration import Administration
 from pgnet_trio.server.admission import FailedLogins
 from pgnet_trio.server.certificate import Certificate
 from pgnet_trio.server.connections.serving import handle_transport
+from pgnet_trio.server.games.codes import as_code
+from pgnet_trio.server.games.lobby import LobbyRefusal
+from pgnet_trio.server.games.opening import Opening
 from pgnet_trio.server.games.saves import SaveMemory
 from pgnet_trio.server.http.files import Site
 from pgnet_trio.server.http.origins import OriginRule
 from pgnet_trio.server.limits import Limits
+from pgnet_trio.server.making import make_game, make_table
 from pgnet_trio.server.options import (
     Options,
     check_cluster,
     check_game,
     check_hook,
+    check_rooms,
     check_switch,
     check_text,
     unknown_options,
 )
 from pgnet_trio.server.preparation import Carryover
 from pgnet_trio.server.proxies import TrustedProxies
+from pgnet_trio.server.room.kept import Kept
 from pgnet_trio.server.run import Run
 from pgnet_trio.storage import key_file_of, read_key
 from pgnet_trio.storage.interface import Store
@@ -120,6 +127,11 @@ class Server(Administration):
         cluster: Makes this server one of several that look like one: what they share, and where
             clients find this one. It takes the place of *save_file*, and needs
             ``minimum_protocol=2``; all of the servers need the same *key_file*.
+        rooms: The games that the server makes itself: their names, or a dict from each name to what
+            it gets as ``self.room.options``. They are there from the start, stay when nobody is in
+            them, and are made again when they are over.
+        players_create: Whether players may create games. If not, there are those that are saved,
+            *rooms*, and what `open_game` makes; the admin may create games in any case.
         limits: Every limit of `Limits` by its name, such as ``max_connections=100``; None
             switches one off.
 
@@ -160,6 +172,8 @@ class Server(Administration):
         watchdog: float | None = 0.25,
         watchdog_exit: float | None = None,
         cluster: Cluster | None = None,
+        rooms: Iterable[str] | Mapping[str, Mapping[str, Any]] = (),
+        players_create: bool = True,
         **limits: Any,
     ) -> None:
         unknown = limits.keys() - {field.name for field in Limits.__attrs_attrs__}
@@ -188,6 +202,8 @@ class Server(Administration):
         if minimum_protocol not in (1, 2):
             raise ValueError(f"minimum_protocol: expected 1 or 2, got {minimum_protocol!r}.")
         check_cluster(cluster, save_file=save_file, minimum_protocol=minimum_protocol)
+        rooms = check_rooms(rooms)
+        check_switch("players_create", players_create)
         proxies = TrustedProxies(trusted_proxies)
         check_switch("proxy_protocol", proxy_protocol)
         if proxy_protocol and not proxies:
@@ -245,6 +261,8 @@ class Server(Administration):
             watchdog_exit=watchdog_exit,
             limits=Limits(**limits),
             cluster=cluster,
+            rooms=rooms,
+            players_create=players_create,
         )
         self._carryover = Carryover(
             key=key or KeyPair.generate(environment.random_bytes),
@@ -348,6 +366,56 @@ class Server(Administration):
         check_switch("restarting", restarting)
         if self._run is not None:
             self._run.shutdown.request(result, restarting=restarting)
+
+    async def open_game(
+        self,
+        name: str = "",
+        /,
+        *,
+        password: str = "",
+        options: Mapping[str, Any] | None = None,
+        unlisted: bool = False,
+        stays: bool = False,
+    ) -> str:
+        """Make a game of the server's own, which nobody is in yet; only while the server runs.
+
+        Its host is whoever joins it first. It ends as any other: when its last user has left, say.
+        Cancellation leaves no game behind.
+
+        Args:
+            name: The game's name; without one, it is called by a code.
+            password: What joining takes; empty for nothing.
+            options: What the game gets as ``self.room.options``; plain data.
+            unlisted: Whether the directory leaves it out.
+            stays: Whether it goes on while nobody is in it.
+
+        Returns:
+            The game's name.
+
+        Raises:
+            ServerError: The server is not running; or the name is taken, or is none.
+            PGNetError: The game could not be made, or its ``__init__`` has refused its options.
+        """
+        await trio.lowlevel.checkpoint()
+        context = self._accepting_context()
+        opening = Opening(
+            name=as_code(name) or name,
+            password=password,
+            options=plain(dict(options or {}), "options"),
+            kept=Kept(unlisted=unlisted),
+            stays=stays,
+        )
+        try:
+            if name:
+                name = opening.name
+                elsewhere = await make_game(context, opening, creator=None)
+            else:
+                name, elsewhere = await make_table(context, opening, creator=None)
+        except LobbyRefusal as refusal:
+            raise ServerError(str(refusal)) from None
+        if elsewhere is not None:
+            raise ServerError(f"This server is about to end; make it at {elsewhere.address}.")
+        return name
 
     def delete_user(self, username: str) -> None:
         """Disconnect and delete a user; soon after this returns, the name is free again.

@@ -196,25 +196,26 @@ export class Client {
   /**
    * Create a game and join it.
    *
-   * @param {string} name The game's name.
+   * @param {string} [name] The game's name; without one, it is a code of four letters.
    * @param {object} [given] What else to say.
    * @param {string} [given.password] What others need to join it.
    * @param {Record<string, any>} [given.options] What the game gets as `self.room.options`.
+   * @param {boolean} [given.unlisted] Whether the directory leaves it out.
    * @returns {Promise<Answer>}
    * @throws {Rejected} The game cannot be created.
    * @throws {CodecError} The name is no text, or an option is not known.
    * @throws {Disconnected} There is no connection, or it ended before the answer came.
    */
-  async createGame(name, given = {}) {
-    checkNames("createGame", given, ["password", "options"]);
-    const { password, options } = given;
-    return await this.#enter(CREATE_GAME, name, { password, options });
+  async createGame(name = "", given = {}) {
+    checkNames("createGame", given, ["password", "options", "unlisted"]);
+    const { password, options, unlisted } = given;
+    return await this.#enter(CREATE_GAME, name, { password, options, unlisted: unlisted || undefined });
   }
 
   /**
-   * Join a game; one that does not exist is created.
+   * Join a game; one that does not exist is created, unless its name is a code.
    *
-   * @param {string} name The game's name.
+   * @param {string} name The game's name, or its code, in capitals or not.
    * @param {object} [given] What else to say.
    * @param {string} [given.password] The game's password, if it has one.
    * @param {boolean} [given.spectate] Whether only to watch.

@@ -19,7 +19,7 @@ import { Handshake, MAX_PLAINTEXT, OVERHEAD, joined, prove } from "./noise.js";
 export const SUBPROTOCOL = "pgnet.2.1";
 
 /** What this client has beyond `pgnet.2`. */
-export const FEATURES = ["announcements", "codes", "columns", "directory", "grace", "lost", "moved", "players", "rejoin", "restart", "token"];
+export const FEATURES = ["announcements", "codes", "columns", "directory", "grace", "lost", "moved", "players", "rejoin", "restart", "tables", "token"];
 
 /** The longest frame in bytes that this client takes. */
 export const MAX_MESSAGE = 1024 * 1024;

@@ -27,9 +27,10 @@ export class WayBack {
    * @param {Set<string>} features The features in use.
    */
   noteJoined(payload, answer, features) {
-    const { options: asked, ...rest } = payload;
-    const options = answer.payload.options ?? (features.has("rejoin") ? undefined : asked);
-    this.#payload = options === undefined ? rest : { ...rest, options };
+    // A server with codes says what the game is called: no name may have been given.
+    const { options: asked, unlisted: _, ...rest } = payload;
+    const { name = rest.name, options = features.has("rejoin") ? undefined : asked, unlisted } = answer.payload;
+    this.#payload = { ...rest, name, ...(options && { options }), ...(unlisted && { unlisted }) };
   }
 
   /** Forget the way into a game that the user is out of. */
@@ -43,9 +44,11 @@ export class WayBack {
    * @param {Set<string>} features The features in use.
    */
   payload(features) {
-    if (!this.#payload || features.has("rejoin")) return this.#payload;
-    // This server takes options for a new game only, and the game may be there.
-    const { options: _, ...rest } = this.#payload;
+    if (!this.#payload) return null;
+    const { options, unlisted, ...rest } = this.#payload;
+    // Another server takes options for a new game only, and the game may be there.
+    if (options && features.has("rejoin")) rest.options = options;
+    if (features.has("tables")) Object.assign(rest, { rejoin: true }, unlisted && { unlisted });
     return rest;
   }
 }

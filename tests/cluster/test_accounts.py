@@ -549,7 +549,7 @@ async def test_whoever_guesses_the_password_of_a_game_is_refused_at_all_nodes(
         await nodes.first.note_wrong_guess("ann", CAFE)
     for accounts in (nodes.first, nodes.second):
         refusal = await accounts.check_guess("ann", CAFE, "guess")
-        assert refusal == "Too many wrong passwords; try again in 60 seconds."
+        assert refusal == "Too many wrong passwords or codes; try again in 60 seconds."
         # Somebody else may, and so may the same user log in.
         assert await accounts.check_guess("bob", CAFE, "guess") is None
         assert await find(accounts, "ann", address=CAFE) == "new"

@@ -78,6 +78,7 @@ SERVER_LAYERS = (
     "games.reservations",
     "games.saves",
     "games.claims",
+    "games.codes",
     "games.opening",
     "games.quotas",
     "games.unended",
@@ -104,6 +105,7 @@ SERVER_LAYERS = (
     "matchmaking",
     # What they share, and those who use it.
     "context",
+    "making",
     "users",
     "directory",
     "request_table",

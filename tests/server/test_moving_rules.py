@@ -619,7 +619,13 @@ async def test_who_joins_a_game_of_another_server_is_sent_there(
         """Says that all games are at the second server."""
 
         async def claim(
-            self, name: str, guess: str | None, *, make: bool, password: str = ""
+            self,
+            name: str,
+            guess: str | None,
+            *,
+            make: bool,
+            password: str = "",
+            unlisted: bool = False,
         ) -> Claim:
             if not places:
                 return await super().claim(name, guess, make=make)

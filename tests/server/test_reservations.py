@@ -37,7 +37,15 @@ def nothing_made() -> None:
 class SlowClaims(LocalClaims):
     """Claims as of a directory that is a second away."""
 
-    async def claim(self, name: str, guess: str | None, *, make: bool, password: str = "") -> Claim:
+    async def claim(
+        self,
+        name: str,
+        guess: str | None,
+        *,
+        make: bool,
+        password: str = "",
+        unlisted: bool = False,
+    ) -> Claim:
         await trio.sleep(1)
         return await super().claim(name, guess, make=make)
 
@@ -87,7 +95,13 @@ async def test_a_game_that_is_elsewhere_is_not_made_here(
 ) -> None:
     class Far(LocalClaims):
         async def claim(
-            self, name: str, guess: str | None, *, make: bool, password: str = ""
+            self,
+            name: str,
+            guess: str | None,
+            *,
+            make: bool,
+            password: str = "",
+            unlisted: bool = False,
         ) -> Claim:
             await trio.lowlevel.checkpoint()
             return Elsewhere("b.example:38929")

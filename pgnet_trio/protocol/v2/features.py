@@ -26,6 +26,7 @@ __all__ = [
     "PLAYERS",
     "REJOIN",
     "RESTART",
+    "TABLES",
     "TOKEN",
     "agree",
 ]
@@ -65,6 +66,10 @@ REJOIN = "rejoin"
 RESTART = "restart"
 """The server says that it restarts, instead of a goodbye; the client comes back by itself."""
 
+TABLES = "tables"
+"""A game may be created without a name, and is called by a code then; the answer to joining a game
+says what it is called, and whether it is unlisted; a client that joins again says so."""
+
 TOKEN = "token"
 """The server gives the client a token, with which it may log in later instead of the password."""
 
@@ -81,6 +86,7 @@ FEATURES: frozenset[str] = frozenset(
         PLAYERS,
         REJOIN,
         RESTART,
+        TABLES,
         TOKEN,
     }
 )

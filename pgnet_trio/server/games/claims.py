@@ -69,7 +69,15 @@ Claim: TypeAlias = Make | Restore | Elsewhere | Here | Nowhere
 class RoomClaims(Protocol):
     """Says of a game that is not in the lobby what is to become of it."""
 
-    async def claim(self, name: str, guess: str | None, *, make: bool, password: str = "") -> Claim:
+    async def claim(
+        self,
+        name: str,
+        guess: str | None,
+        *,
+        make: bool,
+        password: str = "",
+        unlisted: bool = False,
+    ) -> Claim:
         """Claim a game; whoever asks holds its name (see `Reservations`).
 
         Cancellation claims nothing.
@@ -79,6 +87,7 @@ class RoomClaims(Protocol):
             guess: What the user gives as its password; None for a user who is not heard any more.
             make: Whether to make it where there is none.
             password: What joining takes then.
+            unlisted: Whether the directory leaves it out then.
 
         Raises:
             CodedRefusal: It cannot be found out now what becomes of the game.
@@ -99,7 +108,15 @@ class LocalClaims:
     def __init__(self, saves: Saves) -> None:
         self._saves = saves
 
-    async def claim(self, name: str, guess: str | None, *, make: bool, password: str = "") -> Claim:
+    async def claim(
+        self,
+        name: str,
+        guess: str | None,
+        *,
+        make: bool,
+        password: str = "",
+        unlisted: bool = False,
+    ) -> Claim:
         """Claim a game; see `RoomClaims.claim`."""
         await trio.lowlevel.checkpoint()
         saved = self._saves.saved_game(name)

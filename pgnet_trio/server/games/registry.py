@@ -70,6 +70,7 @@ class GameRegistry:
     Attributes:
         lobby: The games, and who is in which.
         reservations: The names of which somebody decides what becomes of them.
+        rooms: The games that the server makes itself.
         unended: The games that are over, and whose code goes on.
     """
 
@@ -87,6 +88,7 @@ class GameRegistry:
         self.lobby: Lobby[RoomTask] = Lobby(lambda: int(self._now()))
         self.reservations = Reservations()
         self.unended = UnendedRooms()
+        self.rooms = options.rooms
         self._options = options
         self._make_room = make_room
         self._saves = saves
@@ -387,7 +389,7 @@ class _GameOwner:
         self.entry = registry.lobby.add(
             opening.name, opening.password, room, empty_since=opening.empty_since
         )
-        self.entry.stays = opening.stays
+        self.entry.stays = opening.stays or opening.name in registry.rooms
 
     def is_empty(self) -> bool:
         """Whether no user is in the game any more; bots do not count."""

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.cluster.engine import Engine
     from pgnet_trio.server.cluster.records import Node
 
-__all__ = ["ClusterGames", "Described", "info_of", "shown_info"]
+__all__ = ["UNLISTED", "ClusterGames", "Described", "info_of", "shown_info"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -58,6 +58,8 @@ NOT_NOW = "The servers cannot agree on this game now; try again in a moment."
 OTHER_VERSION = (
     "This game is at a server of another version; the servers are being upgraded. Try again later."
 )
+UNLISTED = '{"unlisted":true}'
+"""What the others are shown of a game that is in no list; see `info_of`."""
 
 Described = tuple[int, str]
 """How many users are in a game, and what the list of games says of it, from `info_of`."""
@@ -135,7 +137,15 @@ class ClusterGames:
 
     # What becomes of a name; see `pgnet_trio.server.games.claims.RoomClaims`.
 
-    async def claim(self, name: str, guess: str | None, *, make: bool, password: str = "") -> Claim:
+    async def claim(
+        self,
+        name: str,
+        guess: str | None,
+        *,
+        make: bool,
+        password: str = "",
+        unlisted: bool = False,
+    ) -> Claim:
         """Claim a game; see `RoomClaims.claim`."""
         await trio.lowlevel.checkpoint()
         while (leaving := self._leaving.get(name)) is not None:
@@ -143,7 +153,9 @@ class ClusterGames:
         if make and self._node.draining and (other := await self._find_taker()) is not None:
             # It would have to go there soon in any case.
             return self._elsewhere(other, is_there=False)
-        new = NewRoom(normalize_password(password)) if make and is_gamename_allowed(name) else None
+        new = None
+        if make and is_gamename_allowed(name):
+            new = NewRoom(normalize_password(password), UNLISTED if unlisted else "")
         # Nobody guesses this one, so it fits those games only that have none.
         given = "" if guess is None else normalize_password(guess)
         try:

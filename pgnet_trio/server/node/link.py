@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from pgnet_trio.server.cluster.node import LocalNode, NodeProfile
-from pgnet_trio.server.node.games import ClusterGames, Described, info_of
+from pgnet_trio.server.node.games import UNLISTED, ClusterGames, Described, info_of
 from pgnet_trio.server.node.member import ClusterMember
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class ClusterLink:
         if entry is None:
             return None
         room = entry.room
+        if room.members.unlisted:
+            return entry.player_count, UNLISTED
         return entry.player_count, info_of({"info": room.info, **room.lobby_extras})
 
     def _give_up(self, name: str) -> None:
