@@ -47,6 +47,9 @@ __all__ = ["LineHistory", "PromptConsole", "RequestCompleter", "is_confidential"
 MAX_HISTORY_LINES = 1000
 """Lines of older sessions that the history keeps."""
 
+COMMANDS = ("/state", "/answer", "/answer Ready")
+"""What the prompt does itself, and the answer to the ready check of any game."""
+
 _SECRET_WORDS = re.compile("pass|secret|token|code|key|pin", re.IGNORECASE)
 
 
@@ -139,8 +142,9 @@ class RequestCompleter(Completer):
             line = "." + message.removeprefix(SERVER_PREFIX)
             if text and line.startswith(text):
                 yield Completion(line, -len(text), display_meta=" ".join(arguments))
-        if text and "quit".startswith(text):
-            yield Completion("quit", -len(text))
+        for command in (*COMMANDS, "quit"):
+            if text and command.startswith(text):
+                yield Completion(command, -len(text))
 
 
 class PromptConsole:
@@ -213,7 +217,7 @@ class PromptConsole:
         return False
 
     def offer(self, signatures: Signatures) -> None:
-        """Complete these requests."""
+        """Complete these requests, beside the commands of the prompt."""
         self._completer.signatures = signatures
         self._history.signatures = signatures
 
