@@ -96,8 +96,6 @@ class Readiness:
                         if player not in asked:
                             asked.add(player)
                             nursery.start_soon(partial(self._ask, player, deadline))
-                    # This is a task in between the game's steps: nothing else makes it known.
-                    backend.sync()
                     await changed.wait()
                 nursery.cancel_scope.cancel()
         finally:

@@ -64,7 +64,7 @@ async def test_a_code_is_found_from_every_server(autojump_clock: MockClock) -> N
         await ann.call(Take(2))
         assert bob.get_state(dict) == {"host": "ann", "seats": [None, None, "ann"]}
         eve = await servers.play("eve", node="b")
-        with pytest.raises(RequestFailed, match="a game .* already"):
+        with pytest.raises(RequestFailed, match=r"a game .* already"):
             await eve.create_game(code.lower())
         with pytest.raises(RequestFailed, match="no table with the code"):
             await eve.join_game("QQQQ" if code != "QQQQ" else "QQQW")

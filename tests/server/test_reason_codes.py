@@ -240,7 +240,7 @@ async def test_a_refused_request_has_a_code() -> None:
         assert (await ann.request(packet)).code == ReasonCode.INVALID_ARGUMENT
         assert await code_of(ann.leave_game) == ReasonCode.NOT_IN_GAME
         assert await code_of(ann.create_game, "x") == ReasonCode.NAME_NOT_ALLOWED
-        assert await code_of(ann.create_game, "") == ReasonCode.NAME_NOT_ALLOWED
+        assert await code_of(ann.join_game, "QQQQ") == ReasonCode.UNKNOWN_GAME
         too_long = {"text": "x" * 20_000}
         assert await code_of(ann.create_game, "table 1", options=too_long) == ReasonCode.TOO_LONG
         options = {"refused": True}
