@@ -675,7 +675,13 @@ async def test_a_session_goes_once_what_was_asked_of_the_server_is_answered(
 
     class Directory(LocalClaims):
         async def claim(
-            self, name: str, guess: str | None, *, make: bool, password: str = ""
+            self,
+            name: str,
+            guess: str | None,
+            *,
+            make: bool,
+            password: str = "",
+            unlisted: bool = False,
         ) -> Claim:
             await trio.sleep(0.5)
             return Elsewhere(TWO, send) if gives_up else await super().claim(name, guess, make=make)
