@@ -586,6 +586,35 @@ async def test_a_restarted_server_is_joined_again_without_hashing_the_password(
         assert "The server restarts; coming back..." in await page("list", "status")
 
 
+async def test_a_table_is_found_by_its_code_and_is_there_again_after_a_restart(
+    tmp_path: object,
+) -> None:
+    options: dict[str, Any] = {"key_file": f"{tmp_path}/key"}
+    async with open_page() as page, gated(None) as gate:
+        async with serving(**options) as server:
+            gate.open(server)
+            await page.log_in(gate.port)
+            answer = await page("createGame", "", {"unlisted": True, "options": {"size": 4}})
+            code = await page("get", "game")
+            assert (len(code), answer["payload"]["name"]) == (4, code)
+            assert await games(page) == []
+            await page("leaveGame")
+            with pytest.raises(PageError, match="no table with the code"):
+                await page("joinGame", "QQQQ" if code != "QQQQ" else "QQQW")
+            await page("joinGame", code.lower())
+            assert await page("get", "game") == code
+            await page("on", "online")
+            gate.is_closed = True
+            server.shutdown(restarting=True)
+            await page("wait", "online", 1)
+        async with serving(**options) as again:
+            gate.open(again)
+            await page("wait", "online", 2)
+            await page("call", "Move", {"square": 3})
+            assert await page("get", "game") == code
+            assert await games(page) == []
+
+
 async def test_whoever_logs_in_elsewhere_takes_over() -> None:
     async with serving() as server, open_page() as page:
         await page.log_in(server.port, name="old")
