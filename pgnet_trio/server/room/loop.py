@@ -169,6 +169,11 @@ class Loop:
                 # Never raise here: a suspended coroutine would be left behind.
                 runner.fail(error)
 
+    def take_rematch(self) -> bool:
+        """Return whether the loop stops for a new game, and forget it."""
+        wanted, self.rematch = self.rematch, False
+        return wanted
+
     def take_deferred(self) -> None:
         """Carry out the kicks, and the end of the game, that it has asked for."""
         deferred = self._runner.deferred

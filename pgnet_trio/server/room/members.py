@@ -138,6 +138,11 @@ class Members:
         }
 
     @property
+    def spectators(self) -> list[str]:
+        """The names of those who only watch."""
+        return [name for name, member in self._by_name.items() if member.is_spectator]
+
+    @property
     def entered(self) -> list[Member]:
         """The members who were told that they are in."""
         return [member for member in self._by_name.values() if member.entered]

@@ -57,7 +57,7 @@ class RoomTask:
         save_string: What the game was last saved as; None for a new game.
         save_version: The version of that save.
         kept: What an earlier room of the game had; for a new game, who creates it.
-        thawing: What the game goes on with that comes from another server; None for nothing.
+        thawing: What the game goes on with that has moved here; None for nothing.
         question_ids: Yields the ids of all questions of the server's games.
         owner: Lists, saves and closes the game.
         watchdog: Is told whose code runs.
@@ -214,9 +214,7 @@ class RoomTask:
         return RoomStats(
             name=self.name,
             players=tuple(self.members.players),
-            spectators=tuple(
-                member.player.username for member in self.members if member.is_spectator
-            ),
+            spectators=tuple(self.members.spectators),
             bots=tuple(self.members.bots),
             open_questions=len(self.questions),
             waiting_turns=len(self.queue),
@@ -276,8 +274,7 @@ class RoomTask:
                 response = self.questions.take_answer(
                     turn.player.username, question_id, turn.packet
                 )
-            cause = cause_of(response)
-            if cause is not None:
+            if (cause := cause_of(response)) is not None:
                 self.owner.note_cause(cause)
         turn.player.answer(turn, response)
         turn.player.flush()
@@ -424,8 +421,7 @@ class RoomTask:
 
     def _begin_rematch(self) -> bool:
         """Forget a game that is over, if another one is to begin; return whether it is."""
-        wanted, self._loop.rematch = self._loop.rematch, False
-        if not wanted or self.queue.end_reason is not None:
+        if not self._loop.take_rematch() or self.queue.end_reason is not None:
             return False
         self.runner.deferred.clear()
         self.queue.refuse_packets()
@@ -440,12 +436,12 @@ class RoomTask:
             self.refusal, self.crashed = error, True
             self._loop.close(error.reason, publish=False)
             return False
-        self._loop.rematch = False
-        over = not self._started or self.queue.end_reason is not None
-        again = not over and self._restarts.may_restart(error)
+        goes_on = self._started and self.queue.end_reason is None
+        again = goes_on and self._restarts.may_restart(error)
         what = "restarted from its last save" if again else "closed"
         self.owner.note_cause(error)
         self.owner.note_failure(error, f"Game {self.name!r} raised, and is {what}")
+        self._loop.take_rematch()
         self.publisher.pushes.clear()
         self.runner.deferred.clear()
         self.membership.forget_game()
