@@ -65,13 +65,15 @@ async def _delete_user(context: ServerContext, session: Session, username: str) 
 
 @ADMIN_REQUESTS.request(Request.DESTROY_GAME, name="")
 async def _destroy_game(context: ServerContext, session: Session, name: str) -> Response:
-    entry = context.games.lobby.get(name)
-    if entry is not None:
-        entry.room.close("The game was destroyed by the admin.", "destroyed")
-    elif context.saves.saved_game(name) is None:
-        return refused(f"There is no game {name[:60]!r}.", ReasonCode.UNKNOWN_GAME)
-    context.saves.note_end(name)
-    context.games.lobby.forget_creator(name)
+    # Not while it is on its way somewhere: what is in no lobby could not be ended.
+    async with context.games.reservations.holding(name):
+        entry = context.games.lobby.get(name)
+        if entry is not None:
+            entry.room.close("The game was destroyed by the admin.", "destroyed")
+        elif context.saves.saved_game(name) is None:
+            return refused(f"There is no game {name[:60]!r}.", ReasonCode.UNKNOWN_GAME)
+        context.saves.note_end(name)
+        context.games.lobby.forget_creator(name)
     await context.saves.save(context.games.lobby, ask_games=False)
     return Response(f"The game {name!r} is destroyed.")
 

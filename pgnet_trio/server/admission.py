@@ -82,6 +82,11 @@ class TokenBucket:
         """Count one request less."""
         self._tokens = min(self._burst, self._tokens + 1.0)
 
+    def spent(self, now: float) -> float:
+        """Return what was counted, and is not made up for by time yet."""
+        self.delay(now, 0.0)
+        return self._burst - self._tokens
+
 
 class ArrivalPace:
     """Says how long a new connection has to wait, by how often its address has connected.

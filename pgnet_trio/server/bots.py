@@ -24,6 +24,7 @@ from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.connections.reader import read_requests
 from pgnet_trio.server.refusals import refused
 from pgnet_trio.server.sessions.announcements import Announcement
+from pgnet_trio.server.sessions.budget import Budget
 from pgnet_trio.server.sessions.handle import ConnectionHandle
 from pgnet_trio.server.sessions.sender import LoggedInClient, SenderV2
 from pgnet_trio.server.sessions.session import Session
@@ -153,7 +154,7 @@ async def _serve(room: RoomTask, username: str, transport: Transport) -> None:
                     carry_out=functools.partial(_carry_out, seat),
                     max_in_flight=WINDOW,
                     max_bytes_in_flight=math.inf,
-                    requests_per_second=None,
+                    budget=Budget(None),
                     settings=_Silent(),
                     owner=_Owner(nursery),
                 )

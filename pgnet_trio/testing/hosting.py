@@ -206,7 +206,8 @@ class HostedServer(Server):
         try:
             yield found
         finally:
-            self._expected.remove(entry)
+            # This very one: blocks within each other may expect the same, and have found the same.
+            self._expected[:] = [each for each in self._expected if each is not entry]
 
     def _note_failure(self, error: BaseException) -> None:
         for classes, found in self._expected:

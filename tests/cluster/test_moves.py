@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import attrs
 import pytest
 import trio
 
-from pgnet_trio import Client, RequestFailed
+from pgnet_trio import Client, Game, Question, RequestFailed
 from pgnet_trio.server.cluster.errors import EngineUnavailable, OutcomeUnknown
 from pgnet_trio.server.cluster.records import Node
 from pgnet_trio.server.node.shares import Shares, takers
+from pgnet_trio.testing import SimulatedNetwork
 from pgnet_trio.testing.clusters import HostedCluster, cluster
 from tests.cluster.test_servers import Counter, count
 
@@ -194,6 +197,71 @@ async def test_a_server_that_stops_gives_its_games_away_while_they_are_played(
         assert players.offline == []
         (there,) = where(servers, "table")
         assert there in ("b", "c")
+
+
+@attrs.define
+class Choose:
+    """What ann is asked."""
+
+
+@attrs.define
+class Chosen:
+    """What she says."""
+
+    hand: str
+
+
+class Asking(Game):
+    """Asks ann, who has 20 s, and saves what she has said."""
+
+    persistent = True
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.said: tuple[str, float] | None = json.loads(save_string or "null")
+
+    def get_save_string(self) -> str:
+        return json.dumps(self.said)
+
+    async def run(self) -> None:
+        await self.room.wait_players(1)
+        if self.said is not None:
+            await trio.sleep_forever()
+        answer = await self.room.ask("ann", Choose(), Chosen, timeout=20.0, default=Chosen("none"))
+        self.said = answer.hand, self.room.time()
+        await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("when", [None, -0.5, 0.0, 0.01, 0.02, 0.05, 0.1, 0.5])
+async def test_a_question_goes_along_with_its_time_and_its_answer(
+    when: float | None, autojump_clock: MockClock
+) -> None:
+    async with cluster(Asking, network=SimulatedNetwork(latency=0.01)) as servers:
+        ann = await servers.play("ann", "secret", node="a", game="table")
+        asked: list[Question[Any]] = []
+        ann.on_question = asked.append
+        await trio.sleep(5)
+        (question,) = asked
+        left = question.seconds_left
+        async with trio.open_nursery() as nursery:
+            if when is not None and when < 0:
+                await question.answer(Chosen("rock"))
+            nursery.start_soon(servers.stop, "a")
+            if when is not None and when >= 0:
+                # At some step of the move.
+                await trio.sleep(when)
+                assert question.is_open
+                await question.answer(Chosen("rock"))
+        if when is None:
+            # Nobody sees the question twice, nor hears that it was asked again.
+            assert question.is_open
+            assert question.seconds_left == pytest.approx(left, abs=1.5)
+        await trio.sleep(25)
+        assert asked == [question]
+        (there,) = where(servers, "table")
+        assert there != "a"
+        hand, time = servers.nodes[there].games["table"].said
+        assert hand == ("none" if when is None else "rock")
+        assert time == pytest.approx(20 if when is None else 5, abs=1.5)
 
 
 async def test_games_go_to_the_servers_with_the_least_to_do(autojump_clock: MockClock) -> None:

@@ -717,6 +717,47 @@ async def test_a_session_goes_once_what_was_asked_of_the_server_is_answered(
                 assert unpack_session(session.packed).requests == ()
 
 
+async def test_what_a_user_has_spent_goes_along(autojump_clock: MockClock) -> None:
+    async with two_servers(Arena, requests_per_second=10) as (one, two):
+        async with one.client("ann") as ann:
+            # Some seconds' worth of them, long before these are over.
+            for _ in range(3):
+                await ann.request(Packet(Request.HELP))
+            session = context_of(one).sessions.holder("ann")
+            assert session is not None
+            session.budget.charge(200 * 20.0)
+            debt = session.budget.debt()
+            assert debt > 10
+            async with moving_session(context_of(one), "ann", in_own_task=False) as moving:
+                assert receive_session(context_of(two), moving.packed)
+                assert moving.moved(TWO)
+            moved = context_of(two).sessions.holder("ann")
+            assert moved is not None
+            assert moved.budget.debt() == pytest.approx(debt, abs=1)
+
+
+async def test_a_game_is_not_destroyed_while_it_moves(autojump_clock: MockClock) -> None:
+    async with (
+        hosting_here(Table, admin_password="secret") as server,
+        playing(server, "ann", game="table 1"),
+        playing(server, "admin", password="secret") as admin,
+    ):
+        outcomes: list[str] = []
+
+        async def destroy() -> None:
+            response = await admin.request(Packet(Request.DESTROY_GAME, {"name": "table 1"}))
+            outcomes.append(response.message)
+
+        async with trio.open_nursery() as nursery:
+            async with moving_game(context_of(server), "table 1"):
+                nursery.start_soon(destroy)
+                await trio.sleep(1)
+                assert outcomes == []
+        assert outcomes == ["The game 'table 1' is destroyed."]
+        await wait_all_tasks_blocked()
+        assert context_of(server).games.lobby.get("table 1") is None
+
+
 # What is no game, and no session
 
 

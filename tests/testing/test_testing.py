@@ -274,6 +274,20 @@ async def test_an_error_that_is_expected_does_not(autojump_clock: Any) -> None:
         assert ann.left.reason == "crashed"
 
 
+async def test_blocks_within_each_other_expect_each_for_itself(autojump_clock: Any) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with hosting(Counter) as server, playing(server, "ann", game="table") as ann:
+            outer, inner = server.expecting(KeyError), server.expecting(KeyError)
+            with outer as first:
+                with inner as second:
+                    # As after one error each.
+                    assert first == second
+                server._note_failure(KeyError("ann"))
+                assert second == []
+                assert [type(error) for error in first] == [KeyError]
+                await ann.request(Packet("Add", {"by": 0}))
+
+
 async def test_another_one_than_expected_does(autojump_clock: Any) -> None:
     with pytest.raises(ZeroDivisionError):
         async with hosting(Counter) as server, playing(server, "ann", game="table") as ann:

@@ -27,16 +27,24 @@ class Budget:
 
     Args:
         rate: Requests a second; None for any number.
+        spent: What the user has spent already, as another `Budget` has said it.
     """
 
-    def __init__(self, rate: float | None) -> None:
+    def __init__(self, rate: float | None, spent: float = 0.0) -> None:
         self._bucket = None if rate is None else TokenBucket(rate, trio.current_time())
         self._weight = 1.0 if rate is None else min(1.0, rate / FULL_RATE)
+        if self._bucket is not None:
+            self._bucket.delay(trio.current_time(), spent)
 
     @property
     def limited(self) -> bool:
         """Whether anything is counted."""
         return self._bucket is not None
+
+    @property
+    def spent(self) -> float:
+        """What the user has spent, and time has not made up for yet."""
+        return 0.0 if self._bucket is None else self._bucket.spent(trio.current_time())
 
     def delay(self, cost: float = 1.0) -> float:
         """Count a request, and return the seconds that the next one has to wait.

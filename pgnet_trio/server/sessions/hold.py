@@ -120,6 +120,7 @@ class SessionHold:
             delivery.export(),
             tuple(turn.hold() for turn in session.own_turns),
             session.announced,
+            session.budget.spent,
         )
         self.stop()
         return packed

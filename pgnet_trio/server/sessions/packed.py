@@ -17,7 +17,7 @@ VERSION = 1
 
 
 class PackedSession(Packed, frozen=True):
-    """What `Session.pack` returns.
+    """What `SessionHold.pack` returns.
 
     Attributes:
         username: Whose it is.
@@ -30,6 +30,7 @@ class PackedSession(Packed, frozen=True):
         delivery: What was asked, and what is not acknowledged.
         requests: The requests that the session itself has not begun with.
         announcements: The ids of the latest announcements that the user was told.
+        spent: What the user has spent of what they may cost; see `Budget`.
     """
 
     username: str
@@ -42,6 +43,7 @@ class PackedSession(Packed, frozen=True):
     delivery: PackedDelivery
     requests: tuple[HeldRequest, ...]
     announcements: tuple[str, ...] = ()
+    spent: float = 0.0
 
     def check(self) -> None:
         """Check that this can be a session.
@@ -55,6 +57,8 @@ class PackedSession(Packed, frozen=True):
         left = self.grace if self.grace_left is None else self.grace_left
         if not (self.grace > 0 and 0 <= left <= self.grace) or math.isnan(left):
             raise CodecError("expected a packed session with seconds that it outlives a connection")
+        if not 0 <= self.spent < math.inf:
+            raise CodecError("expected a packed session with what its user has spent, from 0 on")
         for request in self.requests:
             if request.player != self.username:
                 raise CodecError("expected a packed session with its own requests, got others")

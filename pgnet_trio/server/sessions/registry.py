@@ -17,6 +17,7 @@ from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.sessions.announcements import Announcement, Announcements
+from pgnet_trio.server.sessions.budget import Budget
 from pgnet_trio.server.sessions.sender import LoggedInClient, SenderV2
 from pgnet_trio.server.sessions.session import CarryOut, Session
 from pgnet_trio.server.stats import SessionStats
@@ -148,7 +149,7 @@ class SessionRegistry:
             carry_out: Carries out what is not for a game.
             requests_per_second: How many requests a second are taken; None for any number.
         """
-        session = self._make(username, client, carry_out, requests_per_second)
+        session = self._make(username, client, carry_out, Budget(requests_per_second))
         # They were for those who were there.
         session.announced = tuple(each.id for each in self.announcements)
         self._sessions[username] = session
@@ -163,7 +164,7 @@ class SessionRegistry:
         username: str,
         client: LoggedInClient,
         carry_out: CarryOut,
-        requests_per_second: float | None,
+        budget: Budget,
     ) -> Session:
         self._departed.pop(username, None)
         self._put_out.pop(username, None)
@@ -174,7 +175,7 @@ class SessionRegistry:
             carry_out=carry_out,
             max_in_flight=self._options.limits.max_requests_in_flight or math.inf,
             max_bytes_in_flight=self._options.limits.max_bytes_in_flight or math.inf,
-            requests_per_second=requests_per_second,
+            budget=budget,
             settings=self._options,
             owner=self,
         )
@@ -206,7 +207,7 @@ class SessionRegistry:
             SenderV2(delivery), delivery, packed.token, packed.grace, packed.address
         )
         rate = self._options.limits.requests_per_second if packed.limited else None
-        session = self._make(packed.username, client, carry_out, rate)
+        session = self._make(packed.username, client, carry_out, Budget(rate, packed.spent))
         self._sessions[packed.username] = session
         session.hold()
         session.arrive(packed)

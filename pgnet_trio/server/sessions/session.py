@@ -32,7 +32,7 @@ from pgnet_trio.server.refusals import (
 from pgnet_trio.server.room.player import PacketTurn
 from pgnet_trio.server.sessions.absence import Absence
 from pgnet_trio.server.sessions.announcements import MOST_REMEMBERED
-from pgnet_trio.server.sessions.budget import OWN_REQUEST_COST, RETURN_COST, Budget
+from pgnet_trio.server.sessions.budget import OWN_REQUEST_COST, RETURN_COST
 from pgnet_trio.server.sessions.hold import SessionHold
 from pgnet_trio.server.sessions.sender import SenderV2
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pgnet_trio.protocol.events import QuestionAnswered, RequestReceived
     from pgnet_trio.server.room.player import HeldRequest, OpenQuestion
     from pgnet_trio.server.sessions.announcements import Announcement
+    from pgnet_trio.server.sessions.budget import Budget
     from pgnet_trio.server.sessions.handle import ConnectionHandle
     from pgnet_trio.server.sessions.needs import Games, SessionSearch, Settings
     from pgnet_trio.server.sessions.packed import PackedSession
@@ -112,7 +113,7 @@ class Session:
         carry_out: Carries out what is not for a game.
         max_in_flight: How many requests may be unanswered; infinite for any number.
         max_bytes_in_flight: How many bytes of them; infinite for any number.
-        requests_per_second: How many requests a second are taken; None for any number.
+        budget: What the user may cost the server.
         settings: Say whether to log every packet and response.
         owner: Starts the session's own task.
 
@@ -139,7 +140,7 @@ class Session:
         carry_out: CarryOut,
         max_in_flight: float,
         max_bytes_in_flight: float,
-        requests_per_second: float | None,
+        budget: Budget,
         settings: Settings,
         owner: SessionOwner,
     ) -> None:
@@ -149,7 +150,7 @@ class Session:
         self.departure = LEFT
         self.has_moved = False
         self.is_open = True
-        self.budget = Budget(requests_per_second)
+        self.budget = budget
         self.announced: tuple[str, ...] = ()
         self.search: SessionSearch | None = None
         self._games = games
