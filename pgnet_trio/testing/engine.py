@@ -150,6 +150,11 @@ class SimulatedEngine(Engine):
             return result
         raise EngineUnavailable(f"The engine did not answer within {self._patience:g} s.")
 
+    def _transact_here(self, work: Callable[[Tables], T]) -> T:
+        if self.cut or not self._running.is_set():
+            raise EngineUnavailable("The engine is out of reach, as the test wants it.")
+        return self._database.carry_out(work, writes=True)
+
     async def _answer(self, *, writes: bool) -> None:
         if writes and self.lost_answers:
             self.lost_answers -= 1

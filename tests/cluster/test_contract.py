@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -360,6 +361,22 @@ async def test_saves_are_fenced_room_by_room(bench: Bench) -> None:
     await bench.first.give_back(RoomSave("two", two.epoch))
     assert (await claim(bench.first, first, Restored, "one")).data == "a"
     await claim(bench.first, first, Created, "two")
+
+
+async def test_a_save_from_a_thread_needs_no_task(bench: Bench) -> None:
+    first, second = await two_nodes(bench)
+    one = await claim(bench.first, first, Created, "one")
+    two = await claim(bench.second, second, Created, "two")
+    saves = [RoomSave("one", one.epoch, "a"), RoomSave("two", two.epoch + 1, "b")]
+    found: list[frozenset[str]] = []
+    thread = threading.Thread(target=lambda: found.append(bench.first.save_from_thread(saves)))
+    thread.start()
+    # No task goes on meanwhile.
+    thread.join()
+    assert found == [{"two"}]
+    await bench.first.give_back(RoomSave("one", one.epoch))
+    restored = await claim(bench.second, second, Restored, "one")
+    assert restored.data == "a"
 
 
 async def test_an_empty_save_takes_out_the_one_before(bench: Bench) -> None:

@@ -19,6 +19,7 @@ from pgnet_trio import (
     SessionLost,
 )
 from pgnet_trio.testing.clusters import cluster
+from tests.server.test_moving import context_of
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -107,6 +108,26 @@ async def test_a_game_goes_on_elsewhere_when_its_server_dies(autojump_clock: Moc
         assert trio.current_time() - died < LEASE + 1
         (second,) = [name for name, node in servers.nodes.items() if node.games]
         assert second != first
+
+
+async def test_a_server_that_is_blocked_saves_its_games(autojump_clock: MockClock) -> None:
+    async with cluster(Counter, nodes=2, lease=30.0, autosave_interval=5) as servers:
+        ann = await servers.play("ann", "secret", game="table")
+        (name,) = [name for name, node in servers.nodes.items() if node.games]
+        a, context = servers.nodes[name], context_of(servers.nodes[name])
+        assert await count(ann) == 1
+        await trio.sleep(12)
+        a.engine.cut = True
+        assert await count(ann) == 2
+        await trio.sleep(6)
+        # What the watchdog says and does, once with the database out of reach.
+        told = context.saves.write_from_thread(list(context.games.lobby))
+        assert "nothing could be written" in told
+        a.engine.cut = False
+        told = context.saves.write_from_thread(list(context.games.lobby))
+        assert told == "Saved, as they were at their last saves: 'table'. Not saved: none"
+        servers.kill(name)
+        assert await count_again(ann) == 3
 
 
 async def test_a_server_that_is_cut_off_says_nothing_more(autojump_clock: MockClock) -> None:

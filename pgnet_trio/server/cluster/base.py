@@ -100,6 +100,13 @@ class BaseEngine(ABC):
     async def _transact(self, work: Callable[[Tables], T], *, writes: bool) -> T:
         """Do something with the tables in one transaction; see the class for what may be raised."""
 
+    @abstractmethod
+    def _transact_here(self, work: Callable[[Tables], T]) -> T:
+        """Change something in one transaction, in this thread, which is not Trio's.
+
+        It gives up by itself where the engine does not answer.
+        """
+
     async def _read(self, work: Callable[[Tables], T]) -> T:
         return await self._transact(work, writes=False)
 
@@ -259,6 +266,15 @@ class BaseEngine(ABC):
             and everything of the others.
         """
         return await self._change(lambda tables: tables.save(saves))
+
+    def save_from_thread(self, saves: Sequence[RoomSave]) -> frozenset[str]:
+        """Do as `save`, in a thread of its own while Trio's is blocked, in some seconds at most.
+
+        Raises:
+            EngineUnavailable: Nothing was written.
+            OutcomeUnknown: Nobody knows.
+        """
+        return self._transact_here(lambda tables: tables.save(saves))
 
     async def give_back(self, save: RoomSave, *, operation: bytes = b"") -> None:
         """Save a room, and own it no more: the next claim restores it from there.

@@ -233,6 +233,9 @@ class PostgresEngine(Engine):
     async def _transact(self, work: Callable[[Tables], T], *, writes: bool) -> T:
         return await self._call(self._threads, self._pooled, work, writes=writes)
 
+    def _transact_here(self, work: Callable[[Tables], T]) -> T:
+        return self._make_call(self._pooled, work, writes=True).run_here()
+
     async def _renew(self, work: Callable[[Tables], Renewal]) -> Renewal:
         return await self._call(self._lease_thread, self._for_leases, work, writes=True)
 
@@ -244,14 +247,22 @@ class PostgresEngine(Engine):
         *,
         writes: bool,
     ) -> T:
+        return await self._make_call(connect, work, writes=writes).run(limiter, self._patience)
+
+    def _make_call(
+        self,
+        connect: Callable[[], AbstractContextManager[Connection]],
+        work: Callable[[Tables], T],
+        *,
+        writes: bool,
+    ) -> ThreadCall[Connection, T]:
         carry_out = self._write if writes else self._read_only
-        call = ThreadCall[Connection, T](
+        return ThreadCall[Connection, T](
             lambda call: self._in_thread(
                 call, connect, lambda connection: carry_out(call, connection, work)
             ),
             _cut,
         )
-        return await call.run(limiter, self._patience)
 
     @contextlib.contextmanager
     def _pooled(self) -> Iterator[Connection]:

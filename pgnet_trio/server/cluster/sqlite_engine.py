@@ -188,6 +188,13 @@ class SQLiteEngine(Engine):
             self._send_note(node, address)
         return result
 
+    def _transact_here(self, work: Callable[[Tables], T]) -> T:
+        call = ThreadCall[sqlite3.Connection, tuple[T, dict[int, str]]](
+            lambda call: self._in_thread(call, work, writes=True), sqlite3.Connection.interrupt
+        )
+        result, _ = call.run_here()
+        return result
+
     def _in_thread(
         self,
         call: ThreadCall[sqlite3.Connection, tuple[T, dict[int, str]]],

@@ -83,6 +83,10 @@ class ThreadCall(Generic[ConnectionT, ResultT]):
                 raise Abandoned
             self._is_committing = True
 
+    def run_here(self) -> ResultT:
+        """Do it in this thread, which is not Trio's; nobody abandons it."""
+        return self._function(self)
+
     # In Trio's thread
 
     async def run(self, limiter: trio.CapacityLimiter, patience: float) -> ResultT:

@@ -309,12 +309,7 @@ class ClusterGames:
         Raises:
             StorageError: Nothing is known to be written.
         """
-        saves = [
-            save
-            for name, epoch in list(self._epochs.items())
-            for save in [self._save_of(name, epoch, games.get(name), gone)]
-            if save is not None
-        ]
+        saves = self._saves_of(games, gone)
         if not saves:
             await trio.lowlevel.checkpoint()
             return
@@ -333,6 +328,14 @@ class ClusterGames:
                     self._saved.pop(save.name, None)
                 elif save.data is not None:
                     self._saved[save.name] = games[save.name]
+
+    def _saves_of(self, games: dict[str, SavedGame], gone: set[str]) -> list[RoomSave]:
+        return [
+            save
+            for name, epoch in list(self._epochs.items())
+            for save in [self._save_of(name, epoch, games.get(name), gone)]
+            if save is not None
+        ]
 
     def _save_of(
         self, name: str, epoch: int, game: SavedGame | None, gone: set[str]
@@ -359,12 +362,19 @@ class ClusterGames:
     def write_from_thread(
         self, games: dict[str, SavedGame], gone: set[str], timeout: float
     ) -> None:
-        """Write nothing: a blocked server reaches no engine.
+        """Save games from another thread; the engine has a patience of its own.
 
         Raises:
-            StorageError: Always.
+            StorageError: They may not be written, or some are another node's by now.
         """
-        raise StorageError("a server that is blocked cannot write to the database of its cluster")
+        saves = self._saves_of(games, gone)
+        try:
+            fenced = self._engine.save_from_thread(saves) if saves else frozenset()
+        except EngineError as error:
+            raise StorageError(f"The database of the cluster takes no saves: {error}") from error
+        if fenced:
+            names = ", ".join(map(repr, sorted(fenced)))
+            raise StorageError(f"Other servers have some of these games by now: {names}")
 
 
 def info_of(shown: Mapping[str, Any]) -> str:
