@@ -35,6 +35,8 @@ COMMANDS = {
     "sync": "one room, its state shown to all in each tick, beside Colyseus where it is installed",
     "scale": "memory, CPU time and latency with more and more players",
     "idle": "memory of idle logged-in connections",
+    "cluster-drain": "what players wait for when their server gives its games to others",
+    "cluster-death": "what players wait for when their server was killed",
     "import": "time of `import pgnet_trio`",
 }
 TIMED = {"roundtrip", "local", "latency", "move", "handler", "push", "stall", "sync", "scale"}
@@ -124,6 +126,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         if name == "reconnect":
             command.add_argument(
                 "--clients", type=_positive, default=500, help="that drop at once (%(default)s)"
+            )
+        if name in {"cluster-drain", "cluster-death"}:
+            many = name == "cluster-drain"
+            command.add_argument(
+                "--players", type=_positive, default=1000 if many else 100, help="(%(default)s)"
+            )
+            command.add_argument(
+                "--rooms", type=_positive, default=100 if many else 30, help="(%(default)s)"
             )
         if name in {"idle", "reconnect", "all"}:
             command.add_argument(
@@ -252,6 +262,11 @@ def _run_one(options: argparse.Namespace) -> Report:
                 rounds=options.rounds,
                 progress=_progress,
             )
+        case "cluster-drain" | "cluster-death":
+            from tests.benchmarks.nodes import cluster_death, cluster_drain
+
+            run = cluster_drain if options.command == "cluster-drain" else cluster_death
+            return run(players=options.players, rooms=options.rooms, progress=_progress)
         case "pages":
             from tests.benchmarks.pages import pages
 
