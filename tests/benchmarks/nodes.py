@@ -60,6 +60,7 @@ def serve(engine: str, port: int, key_file: str) -> None:
         require_user_password=False,
         minimum_protocol=2,
         autosave_interval=2.0,
+        max_connections_per_address=None,
         max_logins_per_address=None,
         registrations_per_address=None,
         max_games_per_user=None,
