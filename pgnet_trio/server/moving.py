@@ -413,7 +413,9 @@ class _Move:
         )
         entry = games.thaw(opening, room, players, creator=self._creator)
         if self._context.shutdown.closing:
-            # The other games have ended already, and are in the last save.
+            # The other games have ended already, and are in the last save. This one is not made
+            # any more, and was saved by the class that it had.
+            entry.room.instance.save_version = old.room.save_version
             await self._save(entry)
             return
         for session in players.values():
