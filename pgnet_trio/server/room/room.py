@@ -154,10 +154,7 @@ class RoomTask:
 
     @property
     def save_string(self) -> str | None:
-        """The game's last save string.
-
-        None before it was asked for one, empty if it is not persistent.
-        """
+        """The game's last save string: None before the first, empty if it is not persistent."""
         return self.instance.save_string
 
     @property
