@@ -31,7 +31,7 @@ COMMANDS = {
     "browser": "time of opening a page, and of a move from window to window, in Chromium",
     "diff": "finding and applying what changed in a state",
     "columns": "the same with tables column by column, beside it",
-    "matchmaking": "a look at a queue of 10,000 tickets",
+    "matchmaking": "a look at a queue of 10,000 tickets, and the time to a game",
     "sync": "one room, its state shown to all in each tick, beside Colyseus where it is installed",
     "scale": "memory, CPU time and latency with more and more players",
     "idle": "memory of idle logged-in connections",

@@ -1,4 +1,4 @@
-"""How long a look at a long queue takes, and how long its longest step."""
+"""How long a look at a long queue takes, and how long two players take to be in a game."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
+import trio
 
-from pgnet_trio.matchmaking import Pool, Queue, play_round
+from pgnet_trio import Client, Game, Queue, Server
+from pgnet_trio.matchmaking import Pool, play_round
 from tests.benchmarks.report import Report, Verdict
 
-__all__ = ["look", "matchmaking_benchmark"]
+__all__ = ["look", "matchmaking_benchmark", "times_to_game"]
 
 TICKETS = 10_000
+DUELS = 50
 
 
 @attrs.frozen
@@ -59,6 +62,9 @@ def matchmaking_benchmark(*, rounds: int, progress: Callable[[str], None]) -> Re
         )
         totals.append(total)
         steps.append(longest)
+    progress(f"two players over loopback, {DUELS} duels")
+    waits = trio.run(times_to_game, DUELS)
+    measured.append({"case": "last ticket to game", "milliseconds": waits})
     return Report(
         title="Matchmaking",
         command=f"python -m tests.benchmarks matchmaking --rounds {rounds}",
@@ -67,11 +73,15 @@ def matchmaking_benchmark(*, rounds: int, progress: Callable[[str], None]) -> Re
         notes=[
             f"{TICKETS:,} tickets; the processor's time, medians of {rounds} rounds. A step is "
             "what runs before other tasks have their turn. The budgets are for the slowest queue.",
+            f"The last budget is for the median of {DUELS} duels over loopback, with both players "
+            "and the server in one process: from the call of `find_game` of the second one until "
+            "both are in the game.",
         ],
         measured=measured,
         verdicts=[
             Verdict(f"a look at {TICKETS:,} tickets", 50, max(totals), "ms"),
             Verdict("its longest step", 5, max(steps), "ms"),
+            Verdict("from the last ticket to the game", 20, statistics.median(waits), "ms"),
         ],
     )
 
@@ -104,3 +114,44 @@ def look(case: Case, count: int) -> tuple[list[float], int]:
             start = time.thread_time()
         else:
             matched += len(found)
+
+
+class Duel(Game):
+    """A game for two."""
+
+    matchmaking = Queue()
+
+
+async def _find(client: Client, arrived: list[float]) -> None:
+    async with client.find_game():
+        pass
+    arrived.append(time.perf_counter())
+
+
+async def times_to_game(duels: int) -> list[float]:
+    """Have two players find each other over loopback, again and again.
+
+    Returns:
+        For each duel, the milliseconds from the second one's request until both are in the game.
+    """
+    times = []
+    # Nobody plays fifty duels in a second, so limits are no part of this.
+    server = Server(Duel, port=0, requests_per_second=None)
+    async with trio.open_nursery() as nursery:
+        address = f"localhost:{await nursery.start(server.serve)}"
+        async with (
+            Client.remote(address=address, username="ann") as ann,
+            Client.remote(address=address, username="bob") as bob,
+        ):
+            for _ in range(duels):
+                arrived: list[float] = []
+                async with trio.open_nursery() as finding:
+                    finding.start_soon(_find, ann, arrived)
+                    await trio.sleep(0.02)
+                    start = time.perf_counter()
+                    finding.start_soon(_find, bob, arrived)
+                times.append((max(arrived) - start) * 1000)
+                await ann.leave_game()
+                await bob.leave_game()
+        server.shutdown()
+    return times
