@@ -4,6 +4,9 @@ A line is ``message;key=value;key2=value2``. A leading ``.`` stands for ``__pgne
 of the server itself, and a leading ``..`` for a literal dot. ``True``, ``False``, integers and
 floats are read as such, and a value in double quotes is text whatever it looks like.
 
+``.find_game;queue=ranked;mode=blitz`` looks for a game while lines are read on, with properties
+such as the mode, and confirms a match; ``.leave_queue`` gives up.
+
 ``/state`` shows the state of the game, ``/answer message;key=value`` answers its question, and
 ``quit`` ends the prompt. The client does not send a request or a command that does not exist, and
 shows what may be meant; a leading ``//`` stands for a literal slash.
@@ -15,17 +18,19 @@ drops and is back, why the user is out of the game, and what whoever runs the se
 from __future__ import annotations
 
 import difflib
+import logging
 import math
 import re
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
 from pgnet_trio.console import PROMPT, Console, PlainConsole, local_time
-from pgnet_trio.errors import Disconnected, PGNetError
-from pgnet_trio.foreign_text import printable
+from pgnet_trio.errors import Disconnected, PGNetError, bare
+from pgnet_trio.foreign_text import one_line, printable
 from pgnet_trio.lines import (
     SYNTAX,
     CommandError,
@@ -47,7 +52,7 @@ from pgnet_trio.messages import (
 )
 
 if TYPE_CHECKING:
-    from pgnet_trio.client import Client, Question
+    from pgnet_trio.client import Client, Question, Search
 
 __all__ = [
     "PROMPT",
@@ -66,9 +71,17 @@ __all__ = [
     "split_line",
 ]
 
+logger = logging.getLogger("pgnet_trio.client")
+
 STATE_COMMAND = "/state"
 ANSWER_COMMAND = "/answer"
 QUIT = "quit"
+
+# As a person asks: properties are arguments of their own, and matches are confirmed unasked.
+_SEARCH_SIGNATURES: Signatures = {
+    Request.FIND_GAME: {"queue": "str"},
+    Request.LEAVE_QUEUE: {},
+}
 
 MAX_NOTE_LENGTH = 2000
 """Characters that are shown of a push or a question; a game may send as many as it likes."""
@@ -87,7 +100,7 @@ class DevClient:
     def __init__(self, client: Client, *, console: Console | None = None) -> None:
         self._client = client
         self._console: Console = PlainConsole() if console is None else console
-        self._signatures: Signatures = {}
+        self._signatures: dict[str, Mapping[str, str]] = {}
         self._connection = trio.CancelScope()
         self._line_number = 0
         self._all_well = True
@@ -97,6 +110,8 @@ class DevClient:
         self._statuses: set[str] = set()
         # The packet to show as sent once there is a connection again, and when the last was sent.
         self._waiting: Packet | None = None
+        self._searching: trio.Nursery | None = None
+        self._search: Search | None = None
         self._sent_at = 0.0
 
     async def run(self) -> int:
@@ -131,8 +146,7 @@ class DevClient:
                     )
                 if self._console.is_interactive:
                     self._console.show_note(f".help lists the requests; {QUIT} ends")
-                await self._ask_for_signatures()
-                await self._converse()
+                await self._converse_beside_searches()
         if self._connection.cancelled_caught:
             self._all_well = False
             reason = client.close_reason or "no reason was given"
@@ -227,7 +241,57 @@ class DevClient:
                 for message, arguments in response.payload.items()
                 if isinstance(arguments, dict)
             }
+            self._signatures.update(_SEARCH_SIGNATURES)
             self._console.offer(self._signatures)
+
+    async def _converse_beside_searches(self) -> None:
+        try:
+            async with trio.open_nursery() as self._searching:
+                await self._ask_for_signatures()
+                await self._converse()
+                self._searching.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise bare(group) from None
+
+    async def _find_game(self, packet: Packet) -> None:
+        """Look for a game, and show how that goes, until there is one."""
+        properties = dict(packet.payload)
+        queue = str(properties.pop("queue", ""))
+        try:
+            async with self._client.find_game(queue, properties=properties) as self._search:
+                async for search in self._search:
+                    self._console.show_note(
+                        "A match is found; waiting for the others to confirm it"
+                        if search.is_found
+                        else f"Looking for a game: place {search.position}, {search.waited:.0f} s"
+                    )
+        except (RequestFailed, RuntimeError) as error:
+            # Another line may be read by now.
+            self._all_well = False
+            self._console.show_error(str(error))
+        except Disconnected as error:
+            # Shown where lines are read.
+            logger.debug("The search is over: %s", one_line(error))
+        finally:
+            self._search = None
+
+    def _take_search(self, packet: Packet) -> bool:
+        """Begin or end a search, if a line asks for that; return whether it does.
+
+        Raises:
+            CommandError: There is no search to end.
+        """
+        if packet.message == Request.FIND_GAME and self._searching is not None:
+            self._show_leaving(packet)
+            self._searching.start_soon(self._find_game, packet)
+            return True
+        if packet.message != Request.LEAVE_QUEUE:
+            return False
+        if self._search is None or self._search.is_over:
+            raise CommandError("you look for no game; .find_game does")
+        self._search.cancel()
+        self._console.show_note("You look for no game any more")
+        return True
 
     async def _converse(self) -> None:
         leaving = False
@@ -260,6 +324,8 @@ class DevClient:
             if question is None:
                 self._check_word(line)
             packet = parse_packet(line if question is None else rest, self._signatures)
+            if self._take_search(packet):
+                return False
             self._show_leaving(packet)
             response = await self._request(packet, question)
         except PGNetError as error:

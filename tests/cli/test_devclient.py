@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pgnet_trio
-from pgnet_trio import devclient
+from pgnet_trio import Queue, devclient
 from pgnet_trio.client import Client
 from pgnet_trio.devclient import (
     CommandError,
@@ -697,3 +697,50 @@ def test_the_package_has_its_modules() -> None:
     assert pgnet_trio.devclient is devclient
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         pgnet_trio.nothing  # type: ignore[attr-defined]  # noqa: B018 -- what is tested
+
+
+# Looking for a game.
+
+
+class Quick(Echo):
+    matchmaking = Queue(min_size=1, wait=0.1)
+
+
+class Slow(Echo):
+    matchmaking = Queue()
+
+
+async def test_a_line_looks_for_a_game_while_others_are_read() -> None:
+    status, script = await play(
+        ".find_game;mode=blitz",
+        Note("Looking for a game: place 1, 0 s"),
+        Note("A match is found"),
+        Note("In the game"),
+        "hello",
+        game=Quick,
+    )
+    assert status == 0
+    assert [response.message for response in script.responses] == ["Echo of hello"]
+    assert script.signatures["__pgnet__.find_game"] == {"queue": "str"}
+
+
+async def test_a_line_ends_a_search() -> None:
+    status, script = await play(
+        ".find_game",
+        Note("Looking for a game"),
+        ".leave_queue",
+        ".leave_queue",
+        ".create_game;name=table",
+        game=Slow,
+    )
+    assert status == 1
+    assert script.errors == ["line 3: you look for no game; .find_game does"]
+    assert script.responses[-1].status == Status.OK
+
+
+async def test_a_search_that_is_refused_is_an_error() -> None:
+    status, script = await play(
+        ".find_game;queue=ranked", ".sleep;seconds=0.1", username="admin", game=Slow
+    )
+    assert status == 1
+    assert script.errors == ["There is no queue 'ranked'; the queues are: one without a name."]

@@ -49,8 +49,9 @@ class Ranked(Game):
 
 
 async def find(client: Client, *queue: str, **options: Any) -> str:
-    async with client.find_game(*queue, **options) as search:
-        assert isinstance(search, Search)
+    with trio.fail_after(1000):
+        async with client.find_game(*queue, **options) as search:
+            assert isinstance(search, Search)
     assert client.game is not None
     assert search.game == client.game
     return client.game
@@ -58,8 +59,9 @@ async def find(client: Client, *queue: str, **options: Any) -> str:
 
 async def wait_until(search: Search, *, position: int | None = None, found: bool = False) -> None:
     """Until the search is there."""
-    while search.is_found != found or (position is not None and search.position != position):
-        await search.__anext__()
+    with trio.fail_after(1000):
+        while search.is_found != found or (position is not None and search.position != position):
+            await search.__anext__()
 
 
 async def test_two_who_look_for_a_game_are_in_one(autojump_clock: MockClock) -> None:
@@ -266,11 +268,11 @@ async def test_whoever_cancels_is_out_of_the_queue(autojump_clock: MockClock) ->
             await find(ann)
         assert scope.cancelled_caught
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(find, bob)
-            await trio.sleep(5)
-            assert bob.game is None
-            await find(eve)
-        assert bob.game == eve.game
+            async with bob.find_game() as search:
+                assert search.position == 1
+                await trio.sleep(5)
+                nursery.start_soon(find, eve)
+        assert bob.game == eve.game is not None
         assert ann.game is None
 
 
@@ -321,10 +323,10 @@ async def test_a_dropped_connection_keeps_the_place_and_is_in_no_match(
             await trio.sleep(3)
             server.network.cut("ann")
             await trio.sleep(1)
-            nursery.start_soon(find, bob)
-            await trio.sleep(3)
-            assert bob.game is None
-            server.network.heal()
+            async with bob.find_game() as search:
+                await trio.sleep(3)
+                assert not search.is_found
+                server.network.heal()
         assert ann.game == bob.game
         assert eve.game is None
 
@@ -354,9 +356,10 @@ async def test_another_client_of_the_user_takes_the_seat_and_the_search_is_over(
                 nursery.start_soon(look)
                 await trio.sleep(1)
                 async with server.client("ann", "secret") as other:
-                    with trio.move_on_after(20) as scope:
-                        await find(bob)
-                    assert scope.cancelled_caught
+                    async with bob.find_game() as search:
+                        assert search.position == 1
+                        await trio.sleep(20)
+                        search.cancel()
                     async with trio.open_nursery() as both:
                         both.start_soon(find, bob)
                         both.start_soon(find, other)
