@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -286,6 +286,7 @@ def test_a_game_of_which_nothing_is_kept_is_saved_as_its_save_string() -> None:
 
 
 @given(ANYTHING)
+@example("")
 def test_what_somebody_has_edited_is_read_as_far_as_it_can_be(data: Any) -> None:
     for found in (kept_of(data), kept_of({"seats": data, "host": data, "ready": data})):
         assert kept_of(found.plain()) == found

@@ -56,7 +56,7 @@ def kept_of(data: object) -> Kept:
     found = data if isinstance(data, dict) else {}
     host, seats, ready = found.get("host"), found.get("seats"), found.get("ready")
     return Kept(
-        host=host if isinstance(host, str) else None,
+        host=host if isinstance(host, str) and host else None,
         seats=tuple(filter(None, map(_seat, _list(seats)[:MAX_SEATS]))),
         unlisted=found.get("unlisted") is True,
         ready=tuple(name for name in _list(ready) if isinstance(name, str)),
