@@ -285,6 +285,8 @@ class Peer:
         while True:
             for envelope in await self.receive():
                 if envelope[0] == RESUMED:
+                    # Requests that did not arrive are given up: whoever made them was cancelled.
+                    self.last_request = envelope[1]
                     return True
                 if envelope[0] == SESSION_GONE:
                     return False

@@ -103,6 +103,15 @@ async def test_a_stranger_who_fails_after_a_kill_keeps_nobody_out(where: Place) 
         stranger.drop()
 
 
+async def test_a_request_that_was_cancelled_before_it_left_is_given_up(where: Place) -> None:
+    async with running_server(where, save_file=where.folder / "lost.sqlite", cheap=True) as server:
+        async with user(server.port, "ann") as ann:
+            await ann.request("__pgnet__.game_dir")
+            ann.next_request("__pgnet__.game_dir")
+            assert await ann.resume()
+            assert (await ann.request("__pgnet__.game_dir")).status == 0
+
+
 async def test_a_server_that_does_not_start_is_no_row_of_a_table(where: Place) -> None:
     with pytest.raises(StartFailed, match="no folder"):
         async with running_server(where, save_file=Path("/nowhere/at/all/save.sqlite")):
