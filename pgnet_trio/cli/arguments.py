@@ -6,6 +6,7 @@ import argparse
 import math
 import re
 
+from pgnet_trio.messages import is_gamename_allowed
 from pgnet_trio.server import Site
 from pgnet_trio.server.http.origins import OriginRule
 from pgnet_trio.server.proxies import TrustedProxies
@@ -18,6 +19,7 @@ __all__ = [
     "origin",
     "port",
     "positive",
+    "room_name",
     "site",
     "transport_name",
     "trusted_proxies",
@@ -61,6 +63,15 @@ def host_name(text: str, /) -> str:
         OriginRule((), [text])
     except ValueError as error:
         raise _wrong(error) from None
+    return text
+
+
+def room_name(text: str, /) -> str:
+    """Check the name of a game."""
+    if not is_gamename_allowed(text):
+        raise argparse.ArgumentTypeError(
+            f"expected the name of a game, of 3 to 50 letters, digits or inner spaces, got {text!r}"
+        )
     return text
 
 

@@ -15,6 +15,7 @@ from pgnet_trio.cli.arguments import (
     origin,
     port,
     positive,
+    room_name,
     site,
     transport_name,
     trusted_proxies,
@@ -236,6 +237,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         "--room",
         dest="rooms",
         action="append",
+        type=room_name,
         metavar="NAME",
         help="a game that the server makes itself, which stays when nobody is in it; may be given "
         "several times",

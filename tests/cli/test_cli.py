@@ -166,11 +166,15 @@ def test_every_option_of_the_server_is_on_the_command_line(
         "verbose_logging",
         "allowed_origins",
         "allowed_hosts",
+        "rooms",
+        "players_create",
     }
     for name in names - elsewhere:
         assert re.search(rf"  --{name.replace('_', '-')}\b", text), name
     for flag in (
         "--no-registration",
+        "--room NAME",
+        "--no-creating",
         "--verbose",
         "--admin-password-file FILE",
         "--allowed-origin ORIGIN",
@@ -201,6 +205,7 @@ def test_no_secret_is_an_argument(capsys: pytest.CaptureFixture[str], command: s
         ("demo now", "unexpected argument 'now'; pgnet-trio demo --help shows what it takes"),
         ("serve --site none", "expected a folder, got 'none', which is none"),
         ("serve --allowed-origin a.example", "expected an origin such as 'https://example.org'"),
+        ("serve --room a?", "expected the name of a game"),
         ("serve --allowed-host a.example:80", "expected a name such as 'play.example.org'"),
         ("serve --port 70000", "expected a port from 0 to 65535, got '70000'"),
         ("serve --port -1", "expected a port from 0 to 65535, got '-1'"),
@@ -584,6 +589,13 @@ def test_options_reach_the_server(
         "proxy_protocol": True,
     }
     assert capsys.readouterr().out.startswith("Listening on all addresses, port 1234;")
+
+
+def test_games_of_the_server_are_options_too(servers: list[Observed], counter: str) -> None:
+    main(["serve", counter, "--room", "table 1", "--room", "KXQF", "--no-creating"])
+    (server,) = servers
+    assert server.options["rooms"] == ["table 1", "KXQF"]
+    assert server.options["players_create"] is False
 
 
 def test_pages_are_options_too(

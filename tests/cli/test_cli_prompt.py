@@ -54,6 +54,8 @@ SIGNATURES = {
         (".", [".help", ".join_game", ".set_registration", ".set_verbose"]),
         (".set", [".set_registration", ".set_verbose"]),
         ("qu", ["quit"]),
+        ("/", ["/state", "/answer", "/answer Ready"]),
+        ("/answer R", ["/answer Ready"]),
         (".join_game;", ["name=", "password="]),
         (".join_game; pa", ["password="]),
         (".join_game;name=x;", ["password="]),
