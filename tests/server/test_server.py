@@ -81,7 +81,7 @@ async def test_two_players_share_a_game() -> None:
         server.client("bob") as bob,
     ):
         created = await ann.create_game("table 1")
-        assert created.payload == {"heartbeat_rate": 10.0}
+        assert created.payload == {"heartbeat_rate": 10.0, "name": "table 1"}
         await bob.join_game("table 1")
         answer = await ask(bob, "hello", x=[1, {"y": None}])
         assert (answer.message, answer.payload, answer.status, answer.game) == (
@@ -118,7 +118,6 @@ async def test_a_password_protected_game_takes_the_right_password_only() -> None
 @pytest.mark.parametrize(
     ("message", "payload"),
     [
-        (Request.CREATE_GAME, {}),
         (Request.CREATE_GAME, {"name": "ab"}),
         (Request.CREATE_GAME, {"name": "an Admin game"}),
         (Request.CREATE_GAME, {"name": 5}),
@@ -149,6 +148,7 @@ async def test_a_request_that_nobody_takes_lists_those_that_there_are() -> None:
             "name": "str",
             "password": "str",
             "options": "dict",
+            "unlisted": "bool",
         }
         assert Request.HEARTBEAT_UPDATE not in arguments
         assert Request.SHUTDOWN not in arguments
