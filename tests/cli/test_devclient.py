@@ -404,10 +404,30 @@ async def test_the_requests_of_the_server_are_offered_for_completion() -> None:
         "password": "str",
         "spectate": "bool",
         "options": "dict",
+        "unlisted": "bool",
+        "rejoin": "bool",
     }
     assert "__pgnet__.shutdown" not in script.signatures
     _, script = await play(username="admin")
     assert "__pgnet__.shutdown" in script.signatures
+
+
+class Starting(Game):
+    """Asks whoever comes whether they are ready, and says whether they were."""
+
+    async def run(self) -> None:
+        await self.room.wait_players(1)
+        self.room.close(str(await self.room.ready.check(timeout=30)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "ready"), [("/answer Ready", "True"), ("/answer Ready;ready=False", "False")]
+)
+async def test_a_ready_check_is_answered_at_the_prompt(answer: str, ready: str) -> None:
+    asked, told = Note("Question: ReadyCheck"), Note(f"closed: {ready}")
+    _, script = await play(".create_game;unlisted=True", asked, answer, told, game=Starting)
+    assert script.errors == []
+    assert [response.status for response in script.responses] == [Status.OK, Status.OK]
 
 
 async def test_quit_ends_it_before_what_comes_after() -> None:
