@@ -13,7 +13,7 @@ from pgnet_trio.server.games.claims import RoomClaims
 from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import Saves
 from pgnet_trio.server.http.pages import Pages
-from pgnet_trio.server.matchmaking import Matchmaker
+from pgnet_trio.server.matchmaking.matchmaker import Matchmaker
 from pgnet_trio.server.node.member import ClusterMember
 from pgnet_trio.server.options import Options
 from pgnet_trio.server.password_checks import PasswordChecks

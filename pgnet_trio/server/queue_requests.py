@@ -8,7 +8,7 @@ import trio
 
 from pgnet_trio.messages import Request, Response
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.matchmaking import Search
+from pgnet_trio.server.matchmaking.searches import Search
 from pgnet_trio.server.refusals import refused
 from pgnet_trio.server.request_table import RequestTable
 

@@ -41,7 +41,7 @@ from pgnet_trio.server.games.saves import Saves
 from pgnet_trio.server.http.pages import Pages
 from pgnet_trio.server.http.router import Health, Router
 from pgnet_trio.server.making import keep_rooms
-from pgnet_trio.server.matchmaking import Matchmaker
+from pgnet_trio.server.matchmaking.matchmaker import Matchmaker
 from pgnet_trio.server.preparation import Carryover, Prepared, prepare
 from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.room.room import RoomTask

@@ -102,7 +102,9 @@ SERVER_LAYERS = (
     "node.member",
     "node.link",
     # Those who look for a game.
-    "matchmaking",
+    "matchmaking.wishes",
+    "matchmaking.searches",
+    "matchmaking.matchmaker",
     # What they share, and those who use it.
     "context",
     "making",

@@ -15,34 +15,33 @@ The file is a little long: each way in which a search ends is seen beside the ot
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import attrs
 import trio
 
-from pgnet_trio.codec import encode_msgpack, from_plain, plain
-from pgnet_trio.errors import CodecError
-from pgnet_trio.matchmaking import Queue, play_round, queues_of
-from pgnet_trio.matchmaking.pool import Entry, Offer, Pool
-from pgnet_trio.protocol.v2.envelopes import SearchEnvelope, cut, encode
+from pgnet_trio.codec import plain
+from pgnet_trio.matchmaking import play_round, queues_of
+from pgnet_trio.protocol.v2.envelopes import cut
 from pgnet_trio.protocol.v2.features import MATCHMAKING
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.games.lobby import LobbyRefusal
 from pgnet_trio.server.games.opening import Opening
+from pgnet_trio.server.matchmaking.searches import Line, Search
+from pgnet_trio.server.matchmaking.wishes import check_properties, rating_of
 from pgnet_trio.server.refusals import CodedRefusal, JoinRefused, RoomClosed
-from pgnet_trio.server.sessions.session import Session
 
 if TYPE_CHECKING:
+    from pgnet_trio.matchmaking import Offer
     from pgnet_trio.server.games.lobby import GameEntry
     from pgnet_trio.server.games.registry import GameRegistry
     from pgnet_trio.server.options import Options
     from pgnet_trio.server.room.room import RoomTask
+    from pgnet_trio.server.sessions.session import Session
     from pgnet_trio.server.shutdown import Shutdown
 
-__all__ = ["Matchmaker", "Search"]
+__all__ = ["Matchmaker"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -53,9 +52,6 @@ may take no more than a fifth of the server's time."""
 LEAST_PAUSE = 0.02
 """Seconds that a queue is left alone at least where nobody has come or gone: times are rounded."""
 
-REPORT_PAUSE = 1.0
-"""Seconds from one report of the places in a queue to the next."""
-
 FEW_AHEAD = 20
 """Places at the front of a queue of which each change is told. Further behind a user is told when
 their place is a tenth better."""
@@ -63,97 +59,10 @@ their place is a tenth better."""
 STRIDE = 512
 """Users of a queue who are looked at, or told something, from one pause to the next."""
 
-MAX_PROPERTIES_SIZE = 1024
-"""Bytes of what a user looks for."""
-
 NOT_IN_CLUSTER = (
     "This server is one of several that look like one, and these have no matchmaking: users of one "
     "would not meet those of the others."
 )
-
-
-@attrs.define(eq=False)
-class Search:
-    """One search of a user; to their session it is a `SessionSearch`.
-
-    Attributes:
-        session: The user's session.
-        id: What their client calls the search.
-        line: The queue in which they look.
-        entry: Their place in it.
-        state: Whether they are in the pool, are on the way into a game, or look no more.
-        game: The game that was found; empty for none.
-        told: Which place they were told last; 0 for none.
-    """
-
-    matchmaker: Matchmaker = attrs.field(repr=False)
-    session: Session
-    id: int
-    line: _Line
-    entry: Entry
-    state: Literal["in the pool", "seated", "over"] = "in the pool"
-    game: str = ""
-    told: int = 0
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the user still looks for a game."""
-        return self.state != "over"
-
-    def note_online(self, online: bool) -> None:
-        """Keep the place of a user who is away, but put them into no match."""
-        self.matchmaker.note_online(self, online)
-
-    def stop(self) -> None:
-        """Look no more, and tell the user nothing."""
-        self.matchmaker.stop(self)
-
-    def tell(self, state: str, **fields: Any) -> None:
-        """Tell the user how the search goes."""
-        self.session.tell_search(encode(SearchEnvelope(self.id, state, **fields)))
-
-
-@attrs.define(eq=False)
-class _Line:
-    """A queue of this server.
-
-    Attributes:
-        name: Its name; empty for the only one.
-        queue: What the game's class says of it.
-        pool: Who is in it.
-        searches: The searches, by username.
-        has_changed: Whether somebody came, went, or may be put into a match again.
-        look_at: When to look again though nothing has changed.
-        rests_until: Before when not to look in any case.
-        reported_at: When the places were told last.
-        has_moved: Whether places have changed since.
-    """
-
-    name: str
-    queue: Queue
-    pool: Pool = attrs.field(factory=Pool)
-    searches: dict[str, Search] = attrs.field(factory=dict)
-    has_changed: bool = False
-    look_at: float = math.inf
-    rests_until: float = -math.inf
-    reported_at: float = -math.inf
-    has_moved: bool = False
-
-    @property
-    def next_look(self) -> float:
-        """When to look at it."""
-        return max(self.rests_until, -math.inf if self.has_changed else self.look_at)
-
-    @property
-    def next_report(self) -> float:
-        """When to tell the places."""
-        return self.reported_at + REPORT_PAUSE if self.has_moved else math.inf
-
-    @property
-    def next_deadline(self) -> float:
-        """When the time to confirm a match is up."""
-        deadline = self.pool.deadline
-        return math.inf if deadline is None else deadline
 
 
 class Matchmaker:
@@ -169,7 +78,7 @@ class Matchmaker:
 
     def __init__(self, games: GameRegistry, options: Options, shutdown: Shutdown) -> None:
         queues = queues_of(options.game_class or options.make_game)
-        self._lines = {name: _Line(name, queue) for name, queue in queues.items()}
+        self._lines = {name: Line(name, queue) for name, queue in queues.items()}
         self._games = games
         self._options = options
         self._shutdown = shutdown
@@ -210,9 +119,9 @@ class Matchmaker:
                 f"You look for a game already{_in_queue(before.line.name)}; stop that first.",
                 ReasonCode.ALREADY_SEARCHING,
             )
-        _check_properties(line.queue, properties)
+        check_properties(line.queue, properties)
         client = session.client
-        rating = await self._rating(line.queue, session.username, properties)
+        rating = await rating_of(line.queue, session.username, properties, self._games.note_failure)
         if session.end_reason is not None or session.client is not client:
             # Nobody waits for the answer any more.
             raise LobbyRefusal("Your client has gone.", ReasonCode.SESSION_GONE)
@@ -296,11 +205,11 @@ class Matchmaker:
                     if line.next_report <= trio.current_time():
                         await self._report(line)
 
-    def _note_change(self, line: _Line) -> None:
+    def _note_change(self, line: Line) -> None:
         line.has_changed = line.has_moved = True
         self._changed.set()
 
-    async def _look(self, line: _Line) -> None:
+    async def _look(self, line: Line) -> None:
         """Have a queue's rule find matches, and offer them."""
         now = trio.current_time()
         line.has_changed = False
@@ -326,7 +235,7 @@ class Matchmaker:
         end = trio.current_time()
         line.rests_until = end + REST * (end - now)
 
-    def _offer(self, line: _Line, usernames: list[str]) -> None:
+    def _offer(self, line: Line, usernames: list[str]) -> None:
         """Offer a match to its users, if all of them are still there."""
         offer = line.pool.propose(usernames, trio.current_time() + line.queue.confirm)
         if offer is None:
@@ -337,7 +246,7 @@ class Matchmaker:
             search.told = 0
             search.tell("found", match=offer.id, seconds=line.queue.confirm)
 
-    def _expire(self, line: _Line) -> None:
+    def _expire(self, line: Line) -> None:
         """Put those out who have not confirmed a match in time."""
         for offer in line.pool.overdue(trio.current_time()):
             line.pool.call_off(offer, offer.missing)
@@ -351,14 +260,14 @@ class Matchmaker:
             self._tell_waiting(line, offer)
             self._note_change(line)
 
-    def _put_out(self, line: _Line, username: str, reason: str, code: str) -> None:
+    def _put_out(self, line: Line, username: str, reason: str, code: str) -> None:
         """End the search of a user who is not in the pool any more, and tell them why."""
         search = line.searches.pop(username, None)
         if search is not None and search.is_open:
             search.state = "over"
             search.tell("over", reason=cut(reason), code=code)
 
-    def _tell_waiting(self, line: _Line, offer: Offer) -> None:
+    def _tell_waiting(self, line: Line, offer: Offer) -> None:
         """Tell those of a match that is called off that they wait again."""
         for entry in offer.entries:
             search = line.searches.get(entry.username)
@@ -370,7 +279,7 @@ class Matchmaker:
         waited = trio.current_time() - search.entry.since
         search.tell("waiting", position=place, waited=waited)
 
-    async def _report(self, line: _Line) -> None:
+    async def _report(self, line: Line) -> None:
         """Tell users which place they have, where it is better than they know."""
         line.reported_at, line.has_moved = trio.current_time(), False
         for place, entry in enumerate(line.pool, 1):
@@ -385,7 +294,7 @@ class Matchmaker:
     # The making of a match, in a task of its own: code of the author's may take its time.
 
     @trio.lowlevel.enable_ki_protection
-    async def _make(self, line: _Line, offer: Offer) -> None:
+    async def _make(self, line: Line, offer: Offer) -> None:
         """Make the table of a match that all have confirmed, and let them in."""
         try:
             entry = await self._open_table(line, offer)
@@ -415,7 +324,7 @@ class Matchmaker:
                     search.state = "over"
                     search.tell("joined", options=options)
 
-    async def _open_table(self, line: _Line, offer: Offer) -> GameEntry[RoomTask]:
+    async def _open_table(self, line: Line, offer: Offer) -> GameEntry[RoomTask]:
         """Make the game of a match; nobody is in it yet.
 
         Raises:
@@ -434,7 +343,7 @@ class Matchmaker:
             raise RoomClosed("The game was over before anybody was in it.")
         return entry
 
-    def _table_options(self, line: _Line, offer: Offer) -> dict[str, Any]:
+    def _table_options(self, line: Line, offer: Offer) -> dict[str, Any]:
         """Return the options of a match's table.
 
         Raises:
@@ -456,7 +365,7 @@ class Matchmaker:
             ) from None
         return options
 
-    def _take(self, line: _Line, offer: Offer, entry: GameEntry[RoomTask]) -> list[Search] | None:
+    def _take(self, line: Line, offer: Offer, entry: GameEntry[RoomTask]) -> list[Search] | None:
         """Put all users of a match into its game, in one step; None if it was called off."""
         if not offer.is_open or entry.room.ended.is_set():
             if line.pool.call_off(offer):
@@ -471,7 +380,7 @@ class Matchmaker:
         line.has_moved = True
         return searches
 
-    def _undo(self, line: _Line, entry: GameEntry[RoomTask], searches: list[Search]) -> None:
+    def _undo(self, line: Line, entry: GameEntry[RoomTask], searches: list[Search]) -> None:
         """Take the users of a match out of its game, which is over."""
         for search in searches:
             username = search.session.username
@@ -480,7 +389,7 @@ class Matchmaker:
                 self._games.lobby.leave(username)
         entry.room.close("The match was called off.")
 
-    def _take_back(self, line: _Line, searches: list[Search], refusal: JoinRefused) -> None:
+    def _take_back(self, line: Line, searches: list[Search], refusal: JoinRefused) -> None:
         """Let those wait again whose match came to nothing because the game refuses one of them."""
         for search in searches:
             username = search.session.username
@@ -497,7 +406,7 @@ class Matchmaker:
             self._tell_place(search, self.position(search))
         self._note_change(line)
 
-    def _end_all(self, line: _Line, offer: Offer, reason: str, code: str) -> None:
+    def _end_all(self, line: Line, offer: Offer, reason: str, code: str) -> None:
         """Put all users of a match out, because no table can be made for them."""
         line.pool.call_off(offer, [entry.username for entry in offer.entries])
         for entry in offer.entries:
@@ -508,7 +417,7 @@ class Matchmaker:
 
     # Checks, and what authors say.
 
-    def _line(self, session: Session, queue: str) -> _Line:
+    def _line(self, session: Session, queue: str) -> Line:
         delivery = session.client.delivery
         if delivery is None or MATCHMAKING not in delivery.features:
             raise LobbyRefusal(
@@ -529,60 +438,8 @@ class Matchmaker:
             )
         return line
 
-    async def _rating(self, queue: Queue, username: str, properties: dict[str, Any]) -> float:
-        """Return how well a user plays: the one place where ratings come from.
-
-        A property that is a rating is taken out of the properties.
-
-        Raises:
-            LobbyRefusal: There is none.
-        """
-        await trio.lowlevel.checkpoint()
-        source = queue.rating
-        if source is None:
-            return 0.0
-        if isinstance(source, str):
-            rating = properties.pop(source, None)
-            if type(rating) not in (int, float):
-                raise LobbyRefusal(
-                    f"This queue needs a property {source!r}, a number.",
-                    ReasonCode.INVALID_ARGUMENT,
-                )
-            return float(rating)
-        try:
-            found = source(username)
-            rating = float(await found if inspect.isawaitable(found) else found)
-            if not math.isfinite(rating):
-                raise ValueError(f"expected a finite rating, got {rating!r}")
-        except Exception as error:
-            self._games.note_failure(error, f"The rating of {username} could not be found")
-            raise LobbyRefusal(
-                "Your rating could not be found; the server's log says why.",
-                ReasonCode.GAME_FAILED,
-            ) from None
-        return rating
-
-    def _note_failure(self, line: _Line, error: Exception, what: str) -> None:
+    def _note_failure(self, line: Line, error: Exception, what: str) -> None:
         self._games.note_failure(error, f"The {what} of the queue{_named(line.name)} raised")
-
-
-def _check_properties(queue: Queue, properties: dict[str, Any]) -> None:
-    """Check what a user looks for.
-
-    Raises:
-        LobbyRefusal: It is no such thing, or too much.
-    """
-    try:
-        size = len(encode_msgpack(properties)) if properties else 0
-        if queue.properties is not None:
-            from_plain(properties, queue.properties)
-    except CodecError as error:
-        raise LobbyRefusal(f"The properties: {error}", ReasonCode.INVALID_ARGUMENT) from None
-    if size > MAX_PROPERTIES_SIZE:
-        raise LobbyRefusal(
-            f"The properties take {size:,} bytes; {MAX_PROPERTIES_SIZE:,} are allowed.",
-            ReasonCode.TOO_LONG,
-        )
 
 
 def _named(name: str) -> str:
