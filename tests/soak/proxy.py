@@ -62,6 +62,11 @@ class FaultyProxy:
             nursery.start_soon(trio.serve_listeners, self._pass_on, [listener])
             task_status.started()
 
+    async def connect(self) -> trio.SocketStream:
+        """Connect to the server."""
+        assert self.target is not None
+        return await trio.open_tcp_stream("127.0.0.1", self.target)
+
     def drop(self) -> None:
         """Break all connections."""
         for connection in list(self._connections):
@@ -77,7 +82,7 @@ class FaultyProxy:
             try:
                 if self.target is None:
                     return
-                far = await trio.open_tcp_stream("127.0.0.1", self.target)
+                far = await self.connect()
             except OSError:
                 return
             connection = _ProxiedConnection(near, far)

@@ -1,0 +1,1 @@
+"""Servers that look like one, whose processes, lines and database fail at random under load."""
