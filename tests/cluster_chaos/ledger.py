@@ -137,15 +137,12 @@ class Ledger:
         """Look whether ever two nodes answered for one room."""
         for table, lives in self._lives.items():
             in_order = sorted(lives.items(), key=lambda each: each[1].born)
-            epochs: dict[int, str] = {}
-            for name, life in in_order:
+            places: dict[int, str] = {}
+            for _, life in in_order:
                 for epoch in life.epochs:
-                    other = epochs.setdefault(epoch, name)
-                    if other != name:
-                        self.wrong(
-                            f"{table}: two games of epoch {epoch}, at {lives[other].place} and "
-                            f"{life.place}"
-                        )
+                    other = places.setdefault(epoch, life.place)
+                    if other != life.place:
+                        self.wrong(f"{table}: epoch {epoch} is of {other} and of {life.place}")
             for (_, before), (_, after) in zip(in_order, in_order[1:], strict=False):
                 if before.last > after.born:
                     self.wrong(
@@ -153,7 +150,8 @@ class Ledger:
                         f"{after.place} had begun (epochs {sorted(before.epochs)} and "
                         f"{sorted(after.epochs)})"
                     )
-                if max(before.epochs) >= min(after.epochs):
+                # A game that was to go, and could not, is made again in the same epoch.
+                if max(before.epochs) > min(after.epochs):
                     self.wrong(
                         f"{table}: epochs {sorted(before.epochs)} at {before.place}, and later "
                         f"{sorted(after.epochs)} at {after.place}"

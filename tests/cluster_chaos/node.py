@@ -6,7 +6,6 @@ answers each line of its input with one more. Where its input ends, so does it.
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
@@ -22,6 +21,8 @@ from pgnet_trio import Cluster, Server
 from pgnet_trio.cli.hosting import host
 from pgnet_trio.crypto import PasswordHasher
 from pgnet_trio.environment import Environment
+from pgnet_trio.errors import bare
+from pgnet_trio.server.cluster.errors import EngineError
 from tests.cluster_chaos.game import Place
 from tests.soak.server import Lines
 
@@ -32,6 +33,8 @@ AUTOSAVE = 1.0
 """Seconds from one save to the next."""
 
 SCHEMA = "chaos"
+
+NO_ENGINE = "Without its engine this is no node"
 
 hasher = PasswordHasher(
     opslimit=nacl.pwhash.argon2id.OPSLIMIT_MIN, memlimit=nacl.pwhash.argon2id.MEMLIMIT_MIN
@@ -148,9 +151,15 @@ class Node:
 def main(arguments: list[str]) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("pgnet_trio").setLevel(logging.INFO)
+    logging.getLogger("pgnet_trio").info("The process is there")
     engine, key_file, address, name, run_number, lease = arguments
     node = Node(engine, key_file, address, name, run_number, float(lease))
-    return trio.run(functools.partial(node.run))
+    status = 1
+    try:
+        status = trio.run(node.run)
+    except* EngineError as group:
+        print(f"{NO_ENGINE}: {bare(group)}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

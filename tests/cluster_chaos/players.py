@@ -66,6 +66,7 @@ class Player:
         self._ledger = ledger
         self._chance = chance
         self._serial = 0
+        self._was_there = False
         self._table = chance.choice(world.tables)
         # Numbers of the pushes and questions of this session, by game.
         self._told: dict[str, int] = {}
@@ -91,7 +92,8 @@ class Player:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read_all, client, events, nursery)
             await self._join(client)
-            if task_status is not trio.TASK_STATUS_IGNORED:
+            if not self._was_there:
+                self._was_there = True
                 task_status.started()
             while not self._world.over.is_set():
                 await self._act(client)

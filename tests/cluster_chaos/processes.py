@@ -20,15 +20,20 @@ import attrs
 import trio
 
 from tests.cluster import postgres
+from tests.cluster_chaos.node import NO_ENGINE
 from tests.soak.proxy import FaultyProxy
 from tests.soak.server import Lines
 
-__all__ = ["ENGINES", "EngineProcess", "Node", "PostgresProcess", "SQLiteFile", "open_engine"]
+__all__ = ["ENGINES", "EngineProcess", "NoEngine", "Node", "PostgresProcess", "SQLiteFile", "open_engine"]
 
 ROOT = Path(__file__).parents[2]
 ANSWER_TIMEOUT = 20.0
 
 ENGINES = ("sqlite", "postgres")
+
+class NoEngine(Exception):
+    """A node did not start, since it did not reach what all of them share."""
+
 
 _LINE = re.compile(r"^\S+ \S+ (WARNING|ERROR|CRITICAL) (.*)$")
 _VARIES = re.compile(r"'[^']*'|\"[^\"]*\"|\b\d[\d.,]*")
@@ -230,6 +235,7 @@ class Node:
         """Start it; return how long that took.
 
         Raises:
+            NoEngine: It did not start, since the engine did not answer.
             RuntimeError: It did not start.
         """
         self.runs += 1
@@ -259,8 +265,13 @@ class Node:
         with trio.move_on_after(timeout):
             line = await self._lines.next()
         if line is None:
+            has_ended = self.process.poll() is not None
             await self.kill()
-            raise RuntimeError(f"{self.place} did not start: {self._tail()}")
+            text = self._tail()
+            if NO_ENGINE in text:
+                raise NoEngine(text)
+            how = "ended" if has_ended else f"did not serve within {timeout:g} s"
+            raise RuntimeError(f"{self.place} {how}: {text}")
         self.proxy.target = json.loads(line)["port"]
         return trio.current_time() - start
 
