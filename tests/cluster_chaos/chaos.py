@@ -35,6 +35,9 @@ PACE = 0.25
 ENGINE_PATIENCE = 5.0
 """Seconds after which an engine's call fails, as the nodes have it."""
 
+SAVING = 3.0
+"""Seconds that a save may take on a busy machine."""
+
 BUSY = 30.0
 """Seconds that everything may take longer on a busy machine before it counts as stuck."""
 
@@ -157,8 +160,11 @@ class Chaos:
         finally:
             self._troubled.remove(node.name)
 
-    def _note_trouble(self, place: str, kind: str, start: float) -> None:
-        self._ledger.troubles.append(Trouble(place, kind, start, time.monotonic()))
+    def _note_trouble(
+        self, place: str, kind: str, start: float, *, keeps_from_saving: bool = False
+    ) -> None:
+        now = time.monotonic()
+        self._ledger.troubles.append(Trouble(place, kind, start, now, keeps_from_saving))
 
     async def _kill(self, node: Node) -> None:
         place = node.place
@@ -192,7 +198,7 @@ class Chaos:
         self._engine.cut(node.name, stalled=self._chance.random() < 0.5)
         await trio.sleep(seconds)
         self._engine.heal(node.name)
-        self._note_trouble(place, "cut off", start)
+        self._note_trouble(place, "cut off", start, keeps_from_saving=True)
         # Until what it has asked meanwhile has failed.
         await trio.sleep(self._lease / 2)
 
@@ -251,7 +257,8 @@ class Chaos:
                 await self._engine.trouble(seconds, how)
             places |= {node.place for node in self.nodes}
             for place in places:
-                self._note_trouble(place, f"without its engine ({how})", start)
+                what = f"without its engine ({how})"
+                self._note_trouble(place, what, start, keeps_from_saving=True)
 
     async def befall_clients(self) -> None:
         """Break or stall the lines of clients now and then until cancelled."""
@@ -403,7 +410,9 @@ async def chaos(
         progress: Called with a line of text now and then.
     """
     start = time.monotonic()
-    ledger = Ledger(lossy=AUTOSAVE + ENGINE_PATIENCE + lease)
+    ledger = Ledger(
+        unsaved=AUTOSAVE + SAVING, unsaved_in_trouble=AUTOSAVE + 2 * ENGINE_PATIENCE + lease
+    )
     names = [chr(ord("a") + number) for number in range(nodes)]
     async with AsyncExitStack() as stack:
         shared = await stack.enter_async_context(open_engine(engine, folder, names, str(seed)))

@@ -7,7 +7,7 @@ what is wrong.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import attrs
 
@@ -44,12 +44,14 @@ class Trouble:
         kind: What it was.
         start: When it began.
         end: When it was over; for a kill, the same.
+        keeps_from_saving: Whether the node could not save meanwhile, and played on.
     """
 
     place: str
     kind: str
     start: float
     end: float
+    keeps_from_saving: bool = False
 
 
 @attrs.frozen
@@ -77,8 +79,9 @@ class Ledger:
     """Keeps what was seen.
 
     Args:
-        lossy: Seconds before a trouble in which what was answered may be lost: what passes from
-            one save to the next, and what a save may take.
+        unsaved: Seconds before a node's death in which what it has answered may be lost: what
+            passes from one save to the next, and what a save takes.
+        unsaved_in_trouble: The same where it could not save before.
 
     Attributes:
         counts: What happened, and how often.
@@ -86,11 +89,12 @@ class Ledger:
         troubles: What the nodes went through.
     """
 
-    def __init__(self, *, lossy: float) -> None:
+    def __init__(self, *, unsaved: float, unsaved_in_trouble: float) -> None:
         self.counts: Counter[str] = Counter()
         self.problems: list[str] = []
         self.troubles: list[Trouble] = []
-        self._lossy = lossy
+        self._unsaved = unsaved
+        self._unsaved_in_trouble = unsaved_in_trouble
         self._sent: dict[tuple[str, str], Runs] = defaultdict(Runs)
         self._refused: dict[tuple[str, str], Runs] = defaultdict(Runs)
         # All answers of which nobody knows yet whether a game was saved with them.
@@ -196,12 +200,17 @@ class Ledger:
 
     def _explain(self, answer: Answer) -> Loss | None:
         when = answer.counted.when
-        found = [
-            (max(0.0, trouble.start - when), trouble)
-            for trouble in self.troubles
-            if trouble.place == answer.counted.place
-            and trouble.start - self._lossy <= when <= trouble.end
-        ]
+        own = [each for each in self.troubles if each.place == answer.counted.place]
+        found = []
+        for trouble in own:
+            age = trouble.start - when
+            could_not_save = trouble.keeps_from_saving or any(
+                each.keeps_from_saving and each.start <= trouble.start and when <= each.end
+                for each in own
+            )
+            most = self._unsaved_in_trouble if could_not_save else self._unsaved
+            if age <= most and when <= trouble.end:
+                found.append((max(0.0, age), trouble))
         if not found:
             return None
         age, trouble = min(found, key=lambda each: each[0])
@@ -215,7 +224,3 @@ class _Life:
     epochs: set[int] = attrs.field(factory=set)
     last: float = 0.0
 
-
-def summary(losses: Sequence[Loss]) -> dict[str, int]:
-    """Count losses by what they come from."""
-    return dict(Counter(loss.cause.kind for loss in losses))

@@ -190,6 +190,7 @@ class Player:
                     # What was said while they were not there is not told.
                     table = event.game
                     self._told.pop(table, None)
+                    self._asked = {each for each in self._asked if each[0] != table}
                 case Left():
                     self._ledger.note("put out of a game")
                 case Told():

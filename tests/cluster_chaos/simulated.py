@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from pgnet_trio import Client, ConnectFailed, PGNetError
+from pgnet_trio.server.cluster.errors import EngineUnavailable
 from pgnet_trio.testing import SimulatedNetwork, simulate
 from pgnet_trio.testing.clusters import HostedCluster, cluster
 from tests.cluster_chaos.game import Place
@@ -31,6 +32,9 @@ LEASE = 10.0
 AUTOSAVE = 2.0
 PATIENCE = 5.0
 """Seconds after which an engine's call fails, as the kit has it."""
+
+SAVING = 0.1
+"""Seconds that a save may take where nothing keeps it up."""
 
 PACE = 0.5
 CALM = 120.0
@@ -109,13 +113,19 @@ class SimulatedChaos:
 
     async def start(self, name: str) -> None:
         """Start a node."""
-        self._runs[name] += 1
-        place = Place(self.place(name), trio.current_time)
-        with trio.move_on_after(STUCK) as scope:
-            node = await self._servers.start(name, place.make_game)
+        deadline = trio.current_time() + STUCK
+        while trio.current_time() < deadline:
+            self._runs[name] += 1
+            place = Place(self.place(name), trio.current_time)
+            try:
+                node = await self._servers.start(name, place.make_game)
+            except EngineUnavailable:
+                # Whoever manages services tries again, too.
+                await trio.sleep(1.0)
+                continue
             place.watch(node.engine)
-        if scope.cancelled_caught:
-            self._ledger.wrong(f"{trio.current_time():.1f} s: {place.name} did not start")
+            return
+        self._ledger.wrong(f"{trio.current_time():.1f} s: {self.place(name)} did not start")
 
     # What can happen
 
@@ -168,7 +178,7 @@ class SimulatedChaos:
             yield
         finally:
             for place in places:
-                trouble = Trouble(place, kind, start, trio.current_time())
+                trouble = Trouble(place, kind, start, trio.current_time(), kind != "killed")
                 self._ledger.troubles.append(trouble)
 
     def _all_places(self) -> list[str]:
@@ -258,10 +268,12 @@ class SimulatedChaos:
             await trio.sleep(PATIENCE)
 
     async def _lose_answers(self) -> None:
-        node = self._servers.nodes.get(self._chance.choice(self._names))
+        name = self._chance.choice(self._names)
+        node = self._servers.nodes.get(name)
         if node is not None:
-            node.engine.lost_answers = self._chance.randrange(1, 6)
-        await trio.lowlevel.checkpoint()
+            with self._trouble("without answers", self.place(name)):
+                node.engine.lost_answers = self._chance.randrange(1, 6)
+                await trio.sleep(2 * AUTOSAVE)
 
     async def _lose_notes(self) -> None:
         self._servers.database.loses_notes = True
@@ -274,15 +286,16 @@ class SimulatedChaos:
             yield False
             return
         self._database_is_well = False
-        before = self._all_places()
+        before, start = self._all_places(), trio.current_time()
         try:
             with self._trouble(kind, *before):
                 yield True
         finally:
             self._database_is_well = True
             for place in set(self._all_places()) - set(before):
-                now = trio.current_time()
-                self._ledger.troubles.append(Trouble(place, kind, now, now))
+                self._ledger.troubles.append(
+                    Trouble(place, kind, start, trio.current_time(), keeps_from_saving=True)
+                )
 
     async def _stop_database(self) -> None:
         with self._database_trouble("without the database") as may_be:
@@ -340,7 +353,9 @@ async def chaos_simulated(
         prepare: Called with the cluster before it has any node.
     """
     chance = random.Random(f"{seed} chaos")
-    ledger = Ledger(lossy=AUTOSAVE + PATIENCE + LEASE)
+    ledger = Ledger(
+        unsaved=AUTOSAVE + SAVING, unsaved_in_trouble=AUTOSAVE + 2 * PATIENCE + LEASE
+    )
     network = SimulatedNetwork(seed, latency=0.002, jitter=0.001)
     names = [chr(ord("a") + number) for number in range(nodes)]
     options = {"autosave_interval": AUTOSAVE, "resume_grace": 30.0}
