@@ -617,6 +617,29 @@ async def test_a_room_that_comes_while_the_lease_is_renewed_stays(
         assert claim.epoch == epoch
 
 
+async def test_a_room_whose_acceptance_is_answered_after_a_renewal_is_taken(
+    autojump_clock: MockClock, north: Seat, south: Seat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is this node's by then, and nobody else goes on with its players."""
+    async with running(north, south):
+        await south.make("table")
+        await trio.sleep(LEASE)
+        accept = north.engine.accept
+
+        async def accept_slowly(name: str, epoch: int, *, operation: bytes) -> None:
+            await accept(name, epoch, operation=operation)
+            # The answer to the next renewal is lost, and the one after it lists the rooms.
+            north.engine.lost_answers = 1
+            await trio.sleep(LEASE / RENEWALS + 2 * RETRY)
+            monkeypatch.setattr(north.engine, "accept", accept)
+
+        monkeypatch.setattr(north.engine, "accept", accept_slowly)
+        epoch = await hand_over(south, north, "table", ["ann"])
+        await trio.sleep(LEASE)
+        assert "go on" in north.owner.said
+        assert north.owner.rooms == {"table": epoch}
+
+
 async def test_what_was_handed_to_a_dead_node_is_here_for_whoever_claims(
     autojump_clock: MockClock, north: Seat, south: Seat
 ) -> None:

@@ -352,17 +352,20 @@ class LocalNode:
                 after = rows[-1].epoch
 
     async def _take_room(self, arrival: Arrival) -> None:
-        name, epoch, losses = arrival.name, arrival.room.epoch, self._losses
-        try:
-            await self.settled(
-                lambda operation: self._engine.accept(name, epoch, operation=operation)
-            )
-        except Fenced:
-            # The other node has taken it back.
-            return
-        if losses == self._losses:
-            self._just_come[name] = epoch
-            await self._owner.take_room(arrival)
+        name, epoch = arrival.name, arrival.room.epoch
+        losses = None
+        # An answer that is older than a loss says nothing, so it is asked for again.
+        while losses != self._losses:
+            losses = self._losses
+            try:
+                await self.settled(
+                    lambda operation: self._engine.accept(name, epoch, operation=operation)
+                )
+            except Fenced:
+                # The other node has taken it back, or a third one has it.
+                return
+        self._just_come[name] = epoch
+        await self._owner.take_room(arrival)
 
     async def _take_session(self, row: SessionRow) -> None:
         try:
