@@ -66,6 +66,8 @@ class Drain:
                 await trio.sleep(RETRY)
             try:
                 await self._link.node.begin_drain()
+                # From now on nobody gives this one anything. What they have given before goes on.
+                await self._link.node.look()
                 has_others = await self._give_games() and await self._give_sessions()
             except EngineError as error:
                 logger.warning("The games stay here for now: %s", one_line(error))

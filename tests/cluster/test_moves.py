@@ -480,3 +480,31 @@ async def test_a_server_that_dies_while_it_gets_a_game_gives_it_back(
                 await trio.sleep(0.1)
         assert await count(ann) == 2
         assert where(servers, "table") == [there]
+
+
+async def test_a_server_that_ends_gives_on_what_it_was_just_given(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cluster(Counter) as servers:
+        clients = [
+            await servers.play(name, "secret", node="b", game="table") for name in ("ann", "bob")
+        ]
+        players = Players(clients)
+        engine = servers.nodes["a"].engine
+        accept = engine.accept
+
+        async def accept_slowly(name: str, epoch: int, *, operation: bytes) -> None:
+            await accept(name, epoch, operation=operation)
+            await trio.sleep(1)
+
+        monkeypatch.setattr(engine, "accept", accept_slowly)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(players.run, 12.0)
+            await trio.sleep(1)
+            nursery.start_soon(servers.stop, "b")
+            await trio.sleep(0.5)
+            # It has the game by now, and does not know.
+            nursery.start_soon(servers.stop, "a")
+        players.check()
+        assert players.offline == []
+        assert where(servers, "table") == ["c"]
