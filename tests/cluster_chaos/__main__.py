@@ -100,7 +100,9 @@ def report(outcome: Outcome) -> str:
     lines += [f"  {count:>8,} {text}" for text, count in list(outcome.said.items())[:SHOWN]]
     lines += [f"  TRACEBACK {text}" for text in outcome.tracebacks]
     lines += [f"  PROBLEM {problem}" for problem in outcome.problems]
-    lines.append("  " + (f"{len(outcome.problems)} PROBLEMS" if outcome.problems else "all is well"))
+    lines.append(
+        "  " + (f"{len(outcome.problems)} PROBLEMS" if outcome.problems else "all is well")
+    )
     return "\n".join(lines)
 
 

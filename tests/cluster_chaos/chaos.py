@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,22 +14,23 @@ import attrs
 import trio
 
 from pgnet_trio import Client, ConnectFailed, LoginRefused, PGNetError
-from tests.cluster_chaos.game import Book
 from tests.cluster_chaos.ledger import Ledger, Loss, Trouble
 from tests.cluster_chaos.node import AUTOSAVE
 from tests.cluster_chaos.players import Player, World, look_at
-from tests.cluster_chaos.processes import EngineProcess, NoEngine, Node, open_engine
+from tests.cluster_chaos.processes import EngineProcess, Node, NoEngine, open_engine
 from tests.soak.proxy import FaultyProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from tests.cluster_chaos.game import Book
 
 __all__ = ["Chaos", "Outcome", "chaos"]
 
 NODES = 4
-PLAYERS = 24
+PLAYERS = 16
 TABLES = 8
-LEASE = 4.0
+LEASE = 8.0
 PACE = 0.25
 
 ENGINE_PATIENCE = 5.0
@@ -46,6 +47,18 @@ CALM = 90.0
 
 LANES = 2
 """How many nodes may be in trouble at once."""
+
+FAULTS = {
+    "kill": 4,
+    "pause for long": 3,
+    "pause shortly": 3,
+    "drain": 5,
+    "drain and kill another": 2,
+}
+"""What happens to nodes, and how often."""
+
+CUTS = {"cut for long": 3, "cut shortly": 3}
+"""The same where something is between a node and its engine."""
 
 
 @attrs.define
@@ -108,7 +121,8 @@ class Chaos:
         self._progress = progress
         self._start = time.monotonic()
         self._troubled: set[str] = set()
-        self._calm = trio.Event()
+        # Nodes that could not be started again: nothing more happens to them.
+        self._given_up: set[str] = set()
 
     def time(self) -> str:
         """Return for how long it has run."""
@@ -127,30 +141,32 @@ class Chaos:
 
     async def befall_nodes(self) -> None:
         """Do something to one node after the other until cancelled; in several tasks at once."""
-        chance = self._chance
-        faults: dict[Callable[[Node], Awaitable[None]], int] = {
-            self._kill: 4,
-            self._pause_for_long: 3,
-            self._pause_shortly: 3,
-            self._drain: 5,
-            self._drain_and_kill_another: 2,
-        }
+        faults = dict(FAULTS)
         if self._engine.can_be_cut:
-            faults[self._cut_for_long] = 3
-            faults[self._cut_shortly] = 3
+            faults.update(CUTS)
         while True:
-            await trio.sleep(chance.uniform(0.2, 1.5) * self._lease)
-            free = [node for node in self.nodes if node.name not in self._troubled]
-            node = chance.choice(free)
-            fault = chance.choices(list(faults), list(faults.values()))[0]
-            what = fault.__name__.strip("_").replace("_", " ")
-            self._ledger.note(f"nodes: {what}")
-            self._progress(f"{self.time()}: {what}: {node.place}")
-            with self._in_trouble(node):
-                # What was begun is brought to its end: all nodes are to be there afterwards.
-                with trio.CancelScope(shield=True):
-                    await fault(node)
-            await trio.lowlevel.checkpoint()
+            await trio.sleep(self._chance.uniform(0.2, 1.5) * self._lease)
+            await self.befall(self._chance.choices(list(faults), list(faults.values()))[0])
+
+    async def befall(self, what: str) -> None:
+        """Do one thing of `FAULTS` and `CUTS` to a node that is well."""
+        fault = getattr(self, f"_{what.replace(' ', '_')}")
+        well = self._well()
+        if not well:
+            await trio.sleep(1.0)
+            return
+        node = self._chance.choice(well)
+        self._ledger.note(f"nodes: {what}")
+        self._progress(f"{self.time()}: {what}: {node.place}")
+        with self._in_trouble(node):
+            # What was begun is brought to its end: all nodes are to be there afterwards.
+            with trio.CancelScope(shield=True):
+                await fault(node)
+        await trio.lowlevel.checkpoint()
+
+    def _well(self) -> list[Node]:
+        ill = self._troubled | self._given_up
+        return [node for node in self.nodes if node.name not in ill]
 
     @contextmanager
     def _in_trouble(self, node: Node) -> Iterator[None]:
@@ -215,7 +231,7 @@ class Chaos:
         await self._restart(node)
 
     async def _drain_and_kill_another(self, node: Node) -> None:
-        others = [each for each in self.nodes if each.name not in self._troubled]
+        others = self._well()
         if len(others) < 2:
             await self._drain(node)
             return
@@ -227,10 +243,10 @@ class Chaos:
                 await self._kill(victim)
 
     async def _restart(self, node: Node) -> None:
-        deadline = trio.current_time() + 3 * BUSY
+        deadline = trio.current_time() + 10 * BUSY
         while trio.current_time() < deadline:
             try:
-                self.note_time("start", await node.start(2 * self._lease + BUSY))
+                self.note_time("start", await node.start(2 * self._lease + 2 * BUSY))
                 return
             except NoEngine:
                 # Whoever manages services tries again, too.
@@ -239,6 +255,7 @@ class Chaos:
                 self.wrong(str(error))
             await trio.sleep(1.0)
         self.wrong(f"{node.name} could not be started again")
+        self._given_up.add(node.name)
 
     # What befalls the engine, and clients
 
@@ -276,6 +293,13 @@ class Chaos:
                     await trio.sleep(chance.uniform(0.1, 1.5) * self._lease)
                     node.proxy.stall(False)
 
+    async def watch_itself(self) -> None:
+        """Measure for how long this process waits for the processor, until cancelled."""
+        while True:
+            due = trio.current_time() + 0.1
+            await trio.sleep_until(due)
+            self.note_time("this harness waited for the processor", trio.current_time() - due)
+
     # Accounts
 
     async def register(self) -> None:
@@ -301,10 +325,17 @@ class Chaos:
         await self._check_nodes()
         await self._check_players()
         await self._check_accounts()
-        self._ledger.check_lives()
-        losses = self._ledger.check_books(await self._look_at_books())
+        books = await self._look_at_books()
         await self._check_end()
-        return losses
+        # A busy machine may let a lease lapse of which nobody has said that it should.
+        for node in self.nodes:
+            for place, when in node.lapses:
+                self._ledger.note("leases that lapsed")
+                self._ledger.troubles.append(
+                    Trouble(place, "without its lease", when - self._lease, when, True)
+                )
+        self._ledger.check_lives()
+        return self._ledger.check_books(books)
 
     async def _check_nodes(self) -> None:
         names = {node.name for node in self.nodes}
@@ -339,8 +370,8 @@ class Chaos:
             self.wrong(f"{player.name} is not back: {player.doing}, {how}")
         self._world.over.set()
         with trio.move_on_after(BUSY):
-            while any(player.doing != "nothing" for player in self.players):
-                await trio.sleep(0.05)
+            for player in self.players:
+                await player.at_rest.wait()
         # What `send` still has on its way.
         await trio.sleep(1.0)
 
@@ -394,6 +425,7 @@ async def chaos(
     nodes: int = NODES,
     lease: float = LEASE,
     pace: float = PACE,
+    plan: Sequence[str] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """Run a cluster for a while, let it go through a lot, and look what came of it.
@@ -407,6 +439,8 @@ async def chaos(
         nodes: How many nodes there are.
         lease: Seconds of a lease.
         pace: Seconds from one request of a player to the next.
+        plan: What happens to nodes, in this order; nothing else happens then. Empty: all things, by
+            chance.
         progress: Called with a line of text now and then.
     """
     start = time.monotonic()
@@ -446,11 +480,18 @@ async def chaos(
         progress(f"{run.time()}: everybody is there")
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as troubles:
+                troubles.start_soon(run.watch_itself)
+                troubles.start_soon(run.register)
+                for what in plan:
+                    await trio.sleep(5 * pace)
+                    await run.befall(what)
+                if plan:
+                    troubles.cancel_scope.cancel()
+                    await trio.lowlevel.checkpoint()
                 for _ in range(min(LANES, nodes - 2)):
                     troubles.start_soon(run.befall_nodes)
                 troubles.start_soon(run.befall_engine)
                 troubles.start_soon(run.befall_clients)
-                troubles.start_soon(run.register)
         progress(f"{run.time()}: calm")
         losses = await run.check_all()
         nursery.cancel_scope.cancel()
@@ -470,5 +511,3 @@ async def chaos(
         dict(said.most_common(60)),
         tracebacks,
     )
-
-

@@ -6,6 +6,7 @@ what is wrong.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
@@ -147,7 +148,7 @@ class Ledger:
                     other = places.setdefault(epoch, life.place)
                     if other != life.place:
                         self.wrong(f"{table}: epoch {epoch} is of {other} and of {life.place}")
-            for (_, before), (_, after) in zip(in_order, in_order[1:], strict=False):
+            for (_, before), (_, after) in itertools.pairwise(in_order):
                 if before.last > after.born:
                     self.wrong(
                         f"{table}: {before.place} answered {before.last - after.born:.3f} s after "
@@ -164,7 +165,7 @@ class Ledger:
 
     def check_books(self, books: Mapping[str, Book]) -> list[Loss]:
         """Compare what the games have with what was answered; return what was lost as may be."""
-        losses = []
+        losses: list[Loss] = []
         for table, answers in self._answers.items():
             if table not in books:
                 self.wrong(f"{table} is gone, with {len(answers)} answers")
@@ -223,4 +224,3 @@ class _Life:
     born: float
     epochs: set[int] = attrs.field(factory=set)
     last: float = 0.0
-

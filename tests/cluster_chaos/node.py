@@ -1,7 +1,7 @@
 """A node as a process: `python -m tests.cluster_chaos.node ENGINE KEY_FILE ADDRESS NAME RUN LEASE`.
 
-It is hosted as by ``pgnet-trio serve``, signals and all. It prints its port as one line of JSON, and
-answers each line of its input with one more. Where its input ends, so does it.
+It is hosted as by ``pgnet-trio serve``, signals and all. It prints its port as one line of JSON,
+and answers each line of its input with one more. Where its input ends, so does it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import trio
 from pgnet_trio import Cluster, Server
 from pgnet_trio.cli.hosting import host
 from pgnet_trio.crypto import PasswordHasher
-from pgnet_trio.environment import Environment
 from pgnet_trio.errors import bare
+from pgnet_trio.server.cluster.engine import Engine
 from pgnet_trio.server.cluster.errors import EngineError
 from tests.cluster_chaos.game import Place
 from tests.soak.server import Lines
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.cluster.engine import Engine
+    from pgnet_trio.environment import Environment
 
 AUTOSAVE = 1.0
 """Seconds from one save to the next."""
@@ -105,8 +105,8 @@ class Node:
             autosave_interval=AUTOSAVE,
             environment=environment,
             resume_grace=20.0,
-            ping_interval=2.0,
-            keepalive_timeout=4.0,
+            ping_interval=4.0,
+            keepalive_timeout=8.0,
             max_connections_per_address=None,
             max_logins_per_address=None,
             failed_logins_per_address=None,

@@ -11,7 +11,6 @@ import trio
 
 from pgnet_trio import (
     Client,
-    Disconnected,
     Entered,
     Left,
     PGNetError,
@@ -55,6 +54,8 @@ class Player:
 
     Attributes:
         last_answer: When they last got an answer.
+        doing: What they do, for whoever looks for what is stuck.
+        at_rest: Set when they do nothing any more, since the world is over.
     """
 
     def __init__(self, world: World, ledger: Ledger, name: str, chance: random.Random) -> None:
@@ -62,6 +63,7 @@ class Player:
         self.last_answer = 0.0
         self.client: Client | None = None
         self.doing = "nothing"
+        self.at_rest = trio.Event()
         self._world = world
         self._ledger = ledger
         self._chance = chance
@@ -99,6 +101,7 @@ class Player:
                 await self._act(client)
                 await trio.sleep(self._world.pace * self._chance.uniform(0.2, 1.8))
             self.doing = "nothing"
+            self.at_rest.set()
             await trio.sleep_forever()
 
     async def _act(self, client: Client) -> None:

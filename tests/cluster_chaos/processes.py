@@ -24,20 +24,30 @@ from tests.cluster_chaos.node import NO_ENGINE
 from tests.soak.proxy import FaultyProxy
 from tests.soak.server import Lines
 
-__all__ = ["ENGINES", "EngineProcess", "NoEngine", "Node", "PostgresProcess", "SQLiteFile", "open_engine"]
+__all__ = [
+    "ENGINES",
+    "EngineProcess",
+    "NoEngine",
+    "Node",
+    "PostgresProcess",
+    "SQLiteFile",
+    "open_engine",
+]
 
 ROOT = Path(__file__).parents[2]
 ANSWER_TIMEOUT = 20.0
 
 ENGINES = ("sqlite", "postgres")
 
+
 class NoEngine(Exception):
     """A node did not start, since it did not reach what all of them share."""
 
 
-_LINE = re.compile(r"^\S+ \S+ (WARNING|ERROR|CRITICAL) (.*)$")
+_LINE = re.compile(r"^(\S+ \S+) (WARNING|ERROR|CRITICAL) (.*)$")
 _VARIES = re.compile(r"'[^']*'|\"[^\"]*\"|\b\d[\d.,]*")
 _HARMLESS = "updates were skipped"
+_LAPSED = "The lease of this node is over"
 
 
 class EngineProcess(Protocol):
@@ -80,9 +90,7 @@ class SQLiteFile:
 
     async def trouble(self, seconds: float, how: str) -> None:
         """Hold its lock, as a process does that is stopped in the middle of a write."""
-        with closing(
-            sqlite3.connect(self.path, isolation_level=None, timeout=0.0)
-        ) as connection:
+        with closing(sqlite3.connect(self.path, isolation_level=None, timeout=0.0)) as connection:
             while True:
                 try:
                     connection.execute("BEGIN IMMEDIATE")
@@ -201,6 +209,7 @@ class Node:
         stopped_since: Since when it is stopped by SIGSTOP; None where it is not.
         said: What was logged, with how often, in all runs.
         tracebacks: The ends of tracebacks.
+        lapses: When a lease was over, and in which run, by the clock of the games.
     """
 
     name: str
@@ -213,6 +222,7 @@ class Node:
     stopped_since: float | None = None
     said: Counter[str] = attrs.field(factory=Counter)
     tracebacks: list[str] = attrs.field(factory=list)
+    lapses: list[tuple[str, float]] = attrs.field(factory=list)
     _lines: Lines | None = None
     _turn: trio.Lock = attrs.field(factory=trio.Lock)
 
@@ -367,10 +377,16 @@ class Node:
 
     def _read_log(self) -> None:
         text = self.log_file.read_text("utf-8", "replace")
+        ahead = time.time() - time.monotonic()
         for line in text.splitlines():
             found = _LINE.match(line)
-            if found and _HARMLESS not in line:
-                self.said[f"{found[1]} {_VARIES.sub('…', found[2])}"[:160]] += 1
+            if not found or _HARMLESS in line:
+                continue
+            when, level, what = found.groups()
+            self.said[f"{level} {_VARIES.sub('…', what)}"[:160]] += 1
+            if what.startswith(_LAPSED):
+                logged = time.mktime(time.strptime(when[:19], "%Y-%m-%d %H:%M:%S"))
+                self.lapses.append((self.log_file.stem, logged - ahead))
         for part in text.split("Traceback (most recent call last):")[1:]:
             if len(self.tracebacks) < 5:
                 self.tracebacks.append(f"{self.log_file.stem}: {part[-800:].strip()}")

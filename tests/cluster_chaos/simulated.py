@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import attrs
 import trio
@@ -22,7 +23,7 @@ from pgnet_trio import Client, ConnectFailed, PGNetError
 from pgnet_trio.server.cluster.errors import EngineUnavailable
 from pgnet_trio.testing import SimulatedNetwork, simulate
 from pgnet_trio.testing.clusters import HostedCluster, cluster
-from tests.cluster_chaos.game import Place
+from tests.cluster_chaos.game import Place, Tally
 from tests.cluster_chaos.ledger import Ledger, Loss, Trouble
 from tests.cluster_chaos.players import Player, World, look_at
 
@@ -248,7 +249,9 @@ class SimulatedChaos:
             engine = self._servers.nodes[name].engine
             with self._trouble("paused", self.place(name)):
                 engine.pause()
-                await trio.sleep(self._chance.choice((0.4, 1.0, 2.0)) * self._chance.random() * LEASE)
+                await trio.sleep(
+                    self._chance.choice((0.4, 1.0, 2.0)) * self._chance.random() * LEASE
+                )
                 engine.resume()
             await trio.sleep(PATIENCE)
 
@@ -259,7 +262,9 @@ class SimulatedChaos:
             engine = self._servers.nodes[name].engine
             with self._trouble("cut off", self.place(name)):
                 engine.cut = True
-                await trio.sleep(self._chance.choice((0.4, 1.0, 2.0)) * self._chance.random() * LEASE)
+                await trio.sleep(
+                    self._chance.choice((0.4, 1.0, 2.0)) * self._chance.random() * LEASE
+                )
                 engine.cut = False
             await trio.sleep(PATIENCE)
 
@@ -309,7 +314,9 @@ class SimulatedChaos:
         with self._database_trouble("without the database") as may_be:
             if may_be:
                 self._servers.database.stop()
-                await trio.sleep(self._chance.choice((0.3, 1.0, 2.5)) * self._chance.random() * LEASE)
+                await trio.sleep(
+                    self._chance.choice((0.3, 1.0, 2.5)) * self._chance.random() * LEASE
+                )
                 self._servers.database.start()
 
     async def _refuse_writes(self) -> None:
@@ -318,7 +325,9 @@ class SimulatedChaos:
                 database = self._servers.database
                 what = self._chance.choice(("read_only", "full"))
                 setattr(database, what, True)
-                await trio.sleep(self._chance.choice((0.3, 1.0, 2.5)) * self._chance.random() * LEASE)
+                await trio.sleep(
+                    self._chance.choice((0.3, 1.0, 2.5)) * self._chance.random() * LEASE
+                )
                 setattr(database, what, False)
 
     async def _jump_clock(self) -> None:
@@ -349,7 +358,6 @@ async def chaos_simulated(
     nodes: int = 3,
     gentle: bool = False,
     keep_log: bool = False,
-    prepare: Callable[[HostedCluster], None] = lambda _: None,
 ) -> Simulated:
     """Have so many things happen to nodes in virtual time, and look what came of it.
 
@@ -360,20 +368,14 @@ async def chaos_simulated(
         nodes: How many nodes there are.
         gentle: Whether only what no player may lose anything by: no session may be lost.
         keep_log: Whether all of the log is to be kept.
-        prepare: Called with the cluster before it has any node.
     """
     chance = random.Random(f"{seed} chaos")
-    ledger = Ledger(
-        unsaved=AUTOSAVE + SAVING, unsaved_in_trouble=AUTOSAVE + 2 * PATIENCE + LEASE
-    )
+    ledger = Ledger(unsaved=AUTOSAVE + SAVING, unsaved_in_trouble=AUTOSAVE + 2 * PATIENCE + LEASE)
     network = SimulatedNetwork(seed, latency=0.002, jitter=0.001)
     names = [chr(ord("a") + number) for number in range(nodes)]
     options = {"autosave_interval": AUTOSAVE, "resume_grace": 30.0}
     with log_lines(keep=keep_log) as log:
-        async with cluster(
-            _no_game, nodes=0, network=network, lease=LEASE, **options
-        ) as servers:
-            prepare(servers)
+        async with cluster(_no_game, nodes=0, network=network, lease=LEASE, **options) as servers:
             run = SimulatedChaos(servers, ledger, chance, names)
             for name in names:
                 await run.start(name)
@@ -419,8 +421,8 @@ async def _check(world: World, ledger: Ledger, players: list[Player]) -> list[Lo
         ledger.wrong(f"{player.name} is not back: {player.doing}, {how!r}")
     world.over.set()
     with trio.move_on_after(STUCK):
-        while any(player.doing != "nothing" for player in players):
-            await trio.sleep(0.1)
+        for player in players:
+            await player.at_rest.wait()
     await trio.sleep(2.0)
     books = {}
     try:
@@ -448,11 +450,11 @@ def _check_gentle(ledger: Ledger, losses: list[Loss]) -> None:
         ledger.wrong(f"{loss}, though no node died")
 
 
-def _no_game(name: str, save_string: str | None = None) -> None:
+def _no_game(name: str, save_string: str | None = None) -> Tally:
     raise AssertionError("each node has games of its own")
 
 
-def simulated(seed: int, **options: object) -> Simulated:
+def simulated(seed: int, **options: Any) -> Simulated:
     """Run one seed."""
     return simulate(functools.partial(chaos_simulated, seed, **options), seed=seed)
 
@@ -476,7 +478,7 @@ def main() -> int:
             found = simulated(
                 seed, faults=arguments.faults, gentle=arguments.gentle, keep_log=arguments.log
             )
-        except Exception as error:  # noqa: BLE001 - the next seed is tried all the same
+        except Exception as error:
             print(f"seed {seed}: {error!r}", flush=True)
             failed += 1
             continue
