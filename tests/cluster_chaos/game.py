@@ -39,6 +39,12 @@ class Place:
     name: str
     clock: Callable[[], float]
     epochs: dict[str, int] = attrs.field(factory=dict)
+    _lives: int = 0
+
+    def next_life(self) -> str:
+        """Return a name for a game that no other one has."""
+        self._lives += 1
+        return f"{self.name}.{self._lives}"
 
     def watch(self, engine: Engine) -> None:
         """Hear what the engine says of rooms that become this node's."""
@@ -180,7 +186,7 @@ class Tally(Game):
         super().__init__(name, save_string)
         self.name = name
         self.place = place
-        self.life = f"{self.room.random.getrandbits(64):x}"
+        self.life = place.next_life()
         self.born = place.clock()
         saved = self.room.saved(Saved) or Saved({}, {}, 0, [])
         self.applied = {who: Runs(runs) for who, runs in saved.applied.items()}

@@ -56,6 +56,8 @@ class Pauses:
         answers: How many answers there were.
         shortest: The shortest pause, in seconds.
         longest_gap: The longest time in which nobody answered for the table, in seconds.
+        in_flight: How many answers were written only when a node went on, which it had given
+            before it was stopped: it was stopped between the look at its lease and the write.
         problems: What was wrong.
     """
 
@@ -64,26 +66,19 @@ class Pauses:
     answers: int = 0
     shortest: float = float("inf")
     longest_gap: float = 0.0
+    in_flight: int = 0
     problems: list[str] = attrs.field(factory=list)
 
 
-def too_late(answers: list[Told], went_on: float) -> list[str]:
-    """Return which answers no node may have given.
+def too_late(answers: list[Told], went_on: float) -> list[Told]:
+    """Return which answers came after a node went on, and are of an older epoch than another.
 
     Args:
         answers: All of them, in any order.
         went_on: When a node went on after a pause in which another one took the room.
-
-    Returns:
-        A sentence for each that came after that, and is of an older epoch than another.
     """
     newest = max((each.counted.epoch for each in answers if each.received <= went_on), default=0)
-    return [
-        f"{each.counted.place} answered for epoch {each.counted.epoch} "
-        f"{each.received - went_on:.3f} s after it went on; epoch {newest} was there"
-        for each in answers
-        if each.received > went_on and each.counted.epoch < newest
-    ]
+    return [each for each in answers if each.received > went_on and each.counted.epoch < newest]
 
 
 async def count_for_ever(client: Client, answers: list[Told]) -> None:
@@ -186,7 +181,17 @@ async def _pause_once(nodes: dict[str, Node], answers: list[Told], found: Pauses
     found.answers += len(answers)
     found.shortest = min(found.shortest, went_on - stopped)
     found.longest_gap = max(found.longest_gap, min(others, default=start) - start)
-    found.problems += too_late(answers, went_on)
+    late = too_late(answers, went_on)
+    # One write for each connection can have been under way.
+    in_flight = [each for each in late if each.counted.when < stopped][:PLAYERS]
+    found.in_flight += len(in_flight)
+    found.problems += [
+        f"{each.counted.place} answered for epoch {each.counted.epoch} "
+        f"{each.received - went_on:.3f} s after it went on, and has counted "
+        f"{each.counted.when - stopped:.3f} s after it was stopped"
+        for each in late
+        if each not in in_flight
+    ]
 
 
 def _is_of_other(told: Told, owner: str) -> bool:
@@ -219,7 +224,7 @@ def main() -> int:
     print(
         f"{arguments.engine}, lease {found.lease:g} s: {found.pauses} pauses of at least "
         f"{found.shortest:.2f} s, {found.answers} answers, at most {found.longest_gap:.2f} s "
-        "without one"
+        f"without one, {found.in_flight} in flight"
     )
     for problem in found.problems:
         print(f"  PROBLEM {problem}")

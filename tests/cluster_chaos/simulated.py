@@ -95,15 +95,23 @@ class SimulatedChaos:
         ledger: What is seen is written down here.
         chance: Decides what happens when.
         names: The nodes.
+        tables: The games.
     """
 
     def __init__(
-        self, servers: HostedCluster, ledger: Ledger, chance: random.Random, names: list[str]
+        self,
+        servers: HostedCluster,
+        ledger: Ledger,
+        chance: random.Random,
+        names: list[str],
+        tables: list[str],
     ) -> None:
         self._servers = servers
         self._ledger = ledger
         self._chance = chance
         self._names = names
+        self._tables = tables
+        self._visitors = 0
         self._runs: Counter[str] = Counter()
         self._troubled: set[str] = set()
         self._database_is_well = True
@@ -202,7 +210,49 @@ class SimulatedChaos:
     async def _kill_this(self, name: str) -> None:
         with self._trouble("killed", self.place(name)):
             self._servers.kill(name)
-        await trio.sleep(self._chance.uniform(0.0, 1.3) * LEASE)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._come_to_others, name)
+            await trio.sleep(self._chance.uniform(0.0, 1.3) * LEASE)
+
+    async def _come_to_others(self, name: str) -> None:
+        """Have two users want each game at once, at servers that are not this one."""
+        if self._chance.random() < 0.3:
+            return
+        # Some while the lease still holds, and some when it is over.
+        await trio.sleep(self._chance.uniform(0.0, 1.6) * LEASE)
+        async with trio.open_nursery() as nursery:
+            for table in self._tables:
+                for _ in range(2):
+                    others = [each for each in self._servers.nodes if each != name]
+                    if others:
+                        node = self._servers.nodes[self._chance.choice(others)]
+                        self._visitors += 1
+                        visitor = f"visitor{self._visitors}"
+                        nursery.start_soon(self._visit, visitor, table, node.address)
+
+    async def _visit(self, visitor: str, table: str, address: str) -> None:
+        network = self._servers.network
+
+        def client(username: str, password: str) -> Client:
+            return Client(
+                network.connector(address, username),
+                username=username,
+                reconnect_for=None,
+                environment=network.environment(f"client {username}"),
+            )
+
+        world = World(client, trio.current_time, [table], PACE)
+        player = Player(world, self._ledger, visitor, random.Random(visitor))
+        with trio.move_on_after(2 * LEASE):
+            try:
+                async with client(visitor, "") as visiting:
+                    await visiting.join_game(table)
+                    for _ in range(3):
+                        await player.count(visiting)
+                        await trio.sleep(PACE)
+                    self._ledger.note("visits")
+            except PGNetError as error:
+                self._ledger.note(f"visits that failed: {type(error).__name__}")
 
     async def _drain(self) -> None:
         with self._one_node() as name:
@@ -247,26 +297,26 @@ class SimulatedChaos:
             if name is None:
                 return
             engine = self._servers.nodes[name].engine
-            with self._trouble("paused", self.place(name)):
-                engine.pause()
-                await trio.sleep(
-                    self._chance.choice((0.4, 1.0, 2.0)) * self._chance.random() * LEASE
-                )
-                engine.resume()
-            await trio.sleep(PATIENCE)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._come_to_others, name)
+                with self._trouble("paused", self.place(name)):
+                    engine.pause()
+                    await trio.sleep(self._chance.choice((0.4, 1.0, 2.0, 2.5)) * LEASE)
+                    engine.resume()
+                await trio.sleep(PATIENCE)
 
     async def _cut_engine(self) -> None:
         with self._one_node() as name:
             if name is None:
                 return
             engine = self._servers.nodes[name].engine
-            with self._trouble("cut off", self.place(name)):
-                engine.cut = True
-                await trio.sleep(
-                    self._chance.choice((0.4, 1.0, 2.0)) * self._chance.random() * LEASE
-                )
-                engine.cut = False
-            await trio.sleep(PATIENCE)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._come_to_others, name)
+                with self._trouble("cut off", self.place(name)):
+                    engine.cut = True
+                    await trio.sleep(self._chance.choice((0.4, 1.0, 2.0, 2.5)) * LEASE)
+                    engine.cut = False
+                await trio.sleep(PATIENCE)
 
     async def _slow_engine(self) -> None:
         with self._one_node() as name:
@@ -373,10 +423,11 @@ async def chaos_simulated(
     ledger = Ledger(unsaved=AUTOSAVE + SAVING, unsaved_in_trouble=AUTOSAVE + 2 * PATIENCE + LEASE)
     network = SimulatedNetwork(seed, latency=0.002, jitter=0.001)
     names = [chr(ord("a") + number) for number in range(nodes)]
+    tables = [f"table {number}" for number in range(2)]
     options = {"autosave_interval": AUTOSAVE, "resume_grace": 30.0}
     with log_lines(keep=keep_log) as log:
         async with cluster(_no_game, nodes=0, network=network, lease=LEASE, **options) as servers:
-            run = SimulatedChaos(servers, ledger, chance, names)
+            run = SimulatedChaos(servers, ledger, chance, names, tables)
             for name in names:
                 await run.start(name)
             addresses = [servers.nodes[name].address for name in names]
@@ -392,7 +443,6 @@ async def chaos_simulated(
                     environment=network.environment(f"client {username}"),
                 )
 
-            tables = [f"table {number}" for number in range(2)]
             world = World(client, trio.current_time, tables, PACE)
             async with trio.open_nursery() as nursery:
                 all_players = [

@@ -308,8 +308,7 @@ def told(epoch: int, received: float) -> Told:
 
 def test_an_answer_of_an_older_epoch_after_a_pause_is_too_late() -> None:
     answers = [told(1, 0.5), told(2, 3.0), told(1, 4.1), told(2, 4.2), told(3, 4.3)]
-    (problem,) = too_late(answers, 4.0)
-    assert "epoch 1 0.100 s after it went on" in problem
+    assert too_late(answers, 4.0) == [answers[2]]
     assert too_late(answers[:2], 4.0) == []
 
 
