@@ -13,8 +13,9 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgnet_trio.server.clustering import ClusterHost
+from pgnet_trio.connection import Connection
 from pgnet_trio.server.connections.gate import GatedConnection
+from pgnet_trio.server.draining import Drain
 from pgnet_trio.server.node.games import ClusterGames
 from tests.cluster import postgres
 from tests.cluster_chaos.__main__ import parse, report
@@ -151,20 +152,16 @@ def test_saves_that_are_forgotten_are_found(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_server_that_answers_without_its_lease_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        GatedConnection,
-        "flush",
-        lambda self, **options: super(GatedConnection, self).flush(**options),
-    )
+    monkeypatch.setattr(GatedConnection, "flush", Connection.flush)
     assert first_seed("had begun")
 
 
 @pytest.mark.no_cover
 def test_sessions_that_a_drain_loses_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def give_nothing_away(self: ClusterHost, drain_wait: float) -> None:
+    async def give_nothing_away(self: Drain, drain_wait: float) -> None:
         await trio.lowlevel.checkpoint()
 
-    monkeypatch.setattr(ClusterHost, "give_all_away", give_nothing_away)
+    monkeypatch.setattr(Drain, "run", give_nothing_away)
     assert first_seed("sessions lost", gentle=True)
 
 
