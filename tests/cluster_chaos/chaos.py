@@ -320,11 +320,11 @@ class Chaos:
 
     # The end
 
-    async def check_all(self) -> list[Loss]:
-        """Look whether everybody and everything is there again."""
+    async def check_all(self, accounts: int) -> list[Loss]:
+        """Look whether everybody and everything is there again; of users so many at most."""
         await self._check_nodes()
         await self._check_players()
-        await self._check_accounts()
+        await self._check_accounts(accounts)
         books = await self._look_at_books()
         await self._check_end()
         # A busy machine may let a lease lapse of which nobody has said that it should.
@@ -375,8 +375,8 @@ class Chaos:
         # What `send` still has on its way.
         await trio.sleep(1.0)
 
-    async def _check_accounts(self) -> None:
-        for name in self.registered[:: max(1, len(self.registered) // 40)]:
+    async def _check_accounts(self, accounts: int) -> None:
+        for name in self.registered[:: max(1, len(self.registered) // accounts)][:accounts]:
             try:
                 with trio.fail_after(BUSY):
                     async with self._world.client(name, name):
@@ -468,9 +468,11 @@ async def chaos(
         )
         chance = random.Random(f"{seed} chaos")
         run = Chaos(all_nodes, shared, world, ledger, chance, lease=lease, progress=progress)
-        # One after the other: the first one makes the key that all have.
-        for node in all_nodes:
-            await node.start(2 * BUSY)
+        # The first one makes the key that all have.
+        await all_nodes[0].start(2 * BUSY)
+        async with trio.open_nursery() as starting:
+            for node in all_nodes[1:]:
+                starting.start_soon(node.start, 2 * BUSY)
         for number in range(players):
             player = Player(world, ledger, f"player{number}", random.Random(f"{seed} {number}"))
             run.players.append(player)
@@ -493,7 +495,7 @@ async def chaos(
                 troubles.start_soon(run.befall_engine)
                 troubles.start_soon(run.befall_clients)
         progress(f"{run.time()}: calm")
-        losses = await run.check_all()
+        losses = await run.check_all(4 if plan else 40)
         nursery.cancel_scope.cancel()
     said = sum((node.said for node in all_nodes), Counter[str]())
     tracebacks = [text for node in all_nodes for text in node.tracebacks]

@@ -62,7 +62,7 @@ async def test_processes_that_die_stop_and_drain_lose_nothing(tmp_path: Path, en
         nodes=3,
         lease=2.0,
         pace=0.1,
-        plan=["drain", "kill", *(["cut for long"] if engine == "postgres" else [])],
+        plan=["drain and kill another"],
     )
     assert outcome.problems == []
     assert outcome.counts["answered"] > 20
