@@ -14,8 +14,8 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.cluster.errors import (
     EngineError,
-    EngineUnavailable,
     Fenced,
+    NodeGone,
     NodeUnavailable,
 )
 from pgnet_trio.server.cluster.node import RETRY
@@ -301,10 +301,11 @@ class ClusterHost:
                             link.node.id, name, operation=operation
                         )
                     )
-                except Fenced:
+                except (Fenced, NodeGone):
                     # It has it, and could not say so.
                     return True
-                except EngineUnavailable as error:
+                except EngineError as error:
+                    # Also where the lease is over: the other node may take it yet.
                     logger.warning("Nobody has the game %r now: %s", name, one_line(error))
                     await trio.sleep(RETRY)
                     continue

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from pgnet_trio import Client, Game, Question, RequestFailed
-from pgnet_trio.server.cluster.errors import EngineUnavailable, OutcomeUnknown
+from pgnet_trio.server.cluster.errors import EngineUnavailable, LeaseLapsed, OutcomeUnknown
 from pgnet_trio.server.cluster.records import Node
 from pgnet_trio.server.node.shares import Shares, takers
 from pgnet_trio.testing import SimulatedNetwork
@@ -20,7 +20,7 @@ from pgnet_trio.testing.clusters import HostedCluster, cluster
 from tests.cluster.test_servers import Counter, count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from trio.testing import MockClock
 
@@ -508,3 +508,45 @@ async def test_a_server_that_ends_gives_on_what_it_was_just_given(
         players.check()
         assert players.offline == []
         assert where(servers, "table") == ["c"]
+
+
+async def test_a_game_does_not_go_on_where_the_lease_is_over_when_nobody_has_said_that_it_came(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other server has it by then, or will have it."""
+    async with cluster(Counter, nodes=2, lease=60.0) as servers:
+        clients = [
+            await servers.play(name, "secret", node="a", game="table") for name in ("ann", "bob")
+        ]
+        players = Players(clients)
+        here, there = servers.nodes["a"].engine, servers.nodes["b"].engine
+        take_back, accept = here.take_back, there.accept
+        monkeypatch.setattr(here, "take_back", refuse_once(take_back))
+
+        async def accept_late(name: str, epoch: int, *, operation: bytes) -> None:
+            await trio.sleep(3.2)
+            await accept(name, epoch, operation=operation)
+
+        monkeypatch.setattr(there, "accept", accept_late)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(players.run, 12.0)
+            await trio.sleep(1)
+            await servers.stop("a")
+        players.check()
+        assert players.offline == []
+        assert where(servers, "table") == ["b"]
+
+
+def refuse_once(take_back: Callable[..., Awaitable[int]]) -> Callable[..., Awaitable[int]]:
+    """Have the engine say once that the lease is over."""
+    calls = 0
+
+    async def refuse(node: int, name: str, *, operation: bytes) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await trio.lowlevel.checkpoint()
+            raise LeaseLapsed("As the test wants it.")
+        return await take_back(node, name, operation=operation)
+
+    return refuse

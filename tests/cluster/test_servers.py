@@ -18,7 +18,7 @@ from pgnet_trio import (
     Response,
     SessionLost,
 )
-from pgnet_trio.testing.clusters import cluster
+from pgnet_trio.testing.clusters import HostedCluster, cluster
 from tests.server.test_moving import context_of
 
 if TYPE_CHECKING:
@@ -145,6 +145,31 @@ async def test_a_server_that_is_cut_off_says_nothing_more(autojump_clock: MockCl
         servers.nodes["a"].engine.cut = False
         assert await count_again(ann) == 3
         assert servers.nodes["a"].stats().games == {}
+
+
+async def test_a_server_that_has_no_lease_says_nothing_more_when_it_ends(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(Counter, lease=LEASE) as servers:
+        ann = await servers.play("ann", "secret", game="table")
+        (first,) = [name for name, node in servers.nodes.items() if node.games]
+        assert await count(ann) == 1
+        await trio.sleep(20)
+        servers.database.stop()
+        await trio.sleep(LEASE)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(servers.stop, first)
+            await trio.sleep(1)
+            nursery.start_soon(start_later, servers)
+            # It is counted there, in a game that another server may have by now.
+            with pytest.raises(SessionLost):
+                await count(ann)
+        assert await count_again(ann) == 2
+
+
+async def start_later(servers: HostedCluster) -> None:
+    await trio.sleep(10)
+    servers.database.start()
 
 
 async def test_two_who_make_a_game_at_once_are_in_one(autojump_clock: MockClock) -> None:

@@ -93,6 +93,8 @@ class ClusterMember:
         self._epochs: dict[str, int] = {}
         # Sessions that have ended, of which the engine has still to hear.
         self._left: dict[str, int] = {}
+        # Users of persistent games, while the lease is over.
+        self._silent: set[str] = set()
         self._wanted = trio.Event()
         # Sessions whose end was told before they had their seat.
         self._told_to_end: dict[str, EndSession] = {}
@@ -185,7 +187,9 @@ class ClusterMember:
         if self._node.holds():
             return True
         entry = self._registry.lobby.game_of(username)
-        return entry is None or not entry.room.is_persistent
+        if entry is not None and entry.room.is_persistent:
+            self._silent.add(username)
+        return username not in self._silent
 
     @property
     def node(self) -> int:
@@ -244,7 +248,10 @@ class ClusterMember:
         return float(len(self._epochs))
 
     def hold(self) -> None:
-        """Do nothing: `may_send` has known before."""
+        """Note for whom nothing may leave, also where a game ends before the lease is back."""
+        for entry in self._registry.lobby:
+            if entry.room.is_persistent:
+                self._silent.update(entry.users)
 
     def go_on(self, rooms: Mapping[str, int] | None) -> None:
         """Give up the rooms that others have, and let go what had to wait."""
@@ -252,6 +259,7 @@ class ClusterMember:
             for name, epoch in list(self._games.epochs.items()):
                 if rooms.get(name) != epoch:
                     self.give_up(name)
+        self._silent.clear()
         # Only once the lease is noted may anything leave.
         trio.lowlevel.current_trio_token().run_sync_soon(self._flush_all)
 
@@ -263,6 +271,7 @@ class ClusterMember:
             self._drop(username)
         self._epochs.clear()
         self._left.clear()
+        self._silent.clear()
 
     def give_up(self, name: str) -> None:
         """End a room that another node has by now, without a word to anybody in it."""
