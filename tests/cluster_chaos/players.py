@@ -11,6 +11,7 @@ import trio
 
 from pgnet_trio import (
     Client,
+    ConnectFailed,
     Entered,
     Left,
     PGNetError,
@@ -84,6 +85,9 @@ class Player:
             try:
                 async with client:
                     await self._stay(client, task_status)
+            except* ConnectFailed:
+                # One that begins anew while there is nothing to connect to gives up at once.
+                self._ledger.note("clients that could not begin")
             except* PGNetError as group:
                 self._ledger.wrong(f"{self.name} had to begin anew: {_causes(group)}")
             self._ledger.note("clients that ended")
