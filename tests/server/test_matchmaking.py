@@ -249,8 +249,9 @@ async def test_a_client_of_the_original_cannot_look_for_a_game(autojump_clock: M
 async def test_joining_a_game_ends_the_search(autojump_clock: MockClock) -> None:
     async with hosting(Duel) as server, playing(server, "ann", "bob") as (ann, bob):
         with pytest.raises(RequestFailed, match="joined a game yourself") as caught:
-            async with ann.find_game():
-                await ann.create_game("table")
+            with trio.fail_after(1000):
+                async with ann.find_game():
+                    await ann.create_game("table")
         assert caught.value.code == ReasonCode.ALREADY_IN_GAME
         assert ann.game == "table"
         with trio.move_on_after(60) as scope:
