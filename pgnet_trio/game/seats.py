@@ -71,6 +71,10 @@ class Seats(Mapping[Seat, str | None]):
             RuntimeError: This was called in a turn, during which nobody can join.
             KeyError: There is no such seat.
         """
+        import trio
+
+        # Also for a loop over calls that end at once.
+        await trio.lowlevel.checkpoint()
         if seat not in self._backend.seats.order:
             raise KeyError(seat)
         return await self._backend.wait_player(seat)

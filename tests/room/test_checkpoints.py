@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints
 
-from pgnet_trio import Bot, Client, Game, Packet, Question, Room, Server, on
+from pgnet_trio import Bot, Client, Game, Packet, Question, Readiness, Room, Seats, Server, on
 from pgnet_trio.testing import HostedServer, SimulatedNetwork
 from pgnet_trio.testing.hosting import Kit
 
@@ -82,6 +82,10 @@ class Case:
             raise raised[0]
 
 
+def seat_of(case: Case, player: str) -> int | str:
+    return case.room.seats.take(player)
+
+
 Call = Callable[[Case], Awaitable[Any]]
 
 
@@ -149,6 +153,19 @@ CALLS: dict[tuple[type, str], list[Call]] = {
     (Room, "save"): [
         lambda c: c.in_game(c.room.save),
         lambda c: Game("detached").room.save(),
+    ],
+    (Seats, "wait_player"): [
+        lambda c: c.in_game(lambda: c.room.seats.wait_player("up")),
+        lambda c: c.in_game(lambda: c.room.seats.wait_player(seat_of(c, "ann"))),
+    ],
+    (Readiness, "check"): [
+        lambda c: c.in_game(lambda: c.room.ready.check(timeout=-1)),
+        lambda c: c.in_game(lambda: c.room.ready.check(timeout=0)),
+    ],
+    (Server, "open_game"): [
+        lambda c: c.server.open_game("?"),
+        lambda c: c.server.open_game(),
+        lambda c: Server(Asking, port=None).open_game(),
     ],
     (Server, "serve"): [
         lambda c: c.server.serve(),
