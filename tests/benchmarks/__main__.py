@@ -37,6 +37,7 @@ COMMANDS = {
     "idle": "memory of idle logged-in connections",
     "cluster-drain": "what players wait for when their server gives its games to others",
     "cluster-death": "what players wait for when their server was killed",
+    "cluster-costs": "joins at another server, CPU time of a room, memory of a remote one",
     "import": "time of `import pgnet_trio`",
 }
 TIMED = {"roundtrip", "local", "latency", "move", "handler", "push", "stall", "sync", "scale"}
@@ -135,6 +136,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             command.add_argument(
                 "--rooms", type=_positive, default=100 if many else 30, help="(%(default)s)"
             )
+        if name == "cluster-costs":
+            command.add_argument("--joins", type=_positive, default=400, help="(%(default)s)")
+            command.add_argument("--rooms", type=_positive, default=500, help="(%(default)s)")
         if name in {"idle", "reconnect", "all"}:
             command.add_argument(
                 "--connections",
@@ -267,6 +271,10 @@ def _run_one(options: argparse.Namespace) -> Report:
 
             run = cluster_drain if options.command == "cluster-drain" else cluster_death
             return run(players=options.players, rooms=options.rooms, progress=_progress)
+        case "cluster-costs":
+            from tests.benchmarks.cluster import cluster_costs
+
+            return cluster_costs(joins=options.joins, rooms=options.rooms, progress=_progress)
         case "pages":
             from tests.benchmarks.pages import pages
 

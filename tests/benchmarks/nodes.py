@@ -228,7 +228,7 @@ async def _death(engine: str, players: int, rooms: int) -> list[float]:
     return sorted(waits)
 
 
-def _engine_names() -> list[str]:
+def engine_names() -> list[str]:
     return ["sqlite", *([] if postgres.missing() else ["postgresql"])]
 
 
@@ -241,7 +241,7 @@ def cluster_drain(*, players: int, rooms: int, progress: Callable[[str], None]) 
         progress: Called with a line of text before each measurement.
     """
     found = {}
-    for engine in _engine_names():
+    for engine in engine_names():
         progress(f"{players} players in {rooms} games, {engine}")
         found[engine] = trio.run(_drain, engine, players, rooms)
     return Report(
@@ -274,7 +274,7 @@ def cluster_death(*, players: int, rooms: int, progress: Callable[[str], None]) 
         progress: Called with a line of text before each measurement.
     """
     found = {}
-    for engine in _engine_names():
+    for engine in engine_names():
         progress(f"{players} players in {rooms} games, {engine}")
         found[engine] = trio.run(_death, engine, players, rooms)
     return Report(
