@@ -137,7 +137,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
                 "--rooms", type=_positive, default=100 if many else 30, help="(%(default)s)"
             )
         if name == "cluster-costs":
-            command.add_argument("--joins", type=_positive, default=400, help="(%(default)s)")
+            command.add_argument("--joins", type=_positive, default=100, help="(%(default)s)")
             command.add_argument("--rooms", type=_positive, default=500, help="(%(default)s)")
         if name in {"idle", "reconnect", "all"}:
             command.add_argument(

@@ -21,6 +21,10 @@ SETTLING = 3.0
 """Seconds until a server has done what is left to do."""
 
 
+BETWEEN_JOINS = 0.8
+"""Seconds; who joins more often has to wait for the limit of joins."""
+
+
 @attrs.define
 class Costs:
     """What was measured with one engine.
@@ -49,6 +53,7 @@ async def _measure(engine: str, joins: int, rooms: int) -> Costs:
                     await cleo.join_game(("left", "right")[number % 2])
                     times.append(time.perf_counter() - start)
                     await cleo.leave_game()
+                    await trio.sleep(BETWEEN_JOINS)
             await ann.leave_game()
             before, memory = _cpu(first.pid), resident_memory(third.pid)
             for number in range(rooms):
