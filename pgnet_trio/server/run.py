@@ -414,8 +414,7 @@ class Run:
         handle = functools.partial(handle_passed, context, self._options.implementation)
         await workers.receive(handle, context.connections, task_status=task_status)
 
-    # The end: games finish and are asked for their save strings, then sessions end, and then
-    # connections have time for their last messages.
+    # The end: games are saved, then sessions end, then connections have time for last messages.
 
     async def _wind_down(self, context: ServerContext) -> None:
         self.shutdown.begin()

@@ -159,6 +159,8 @@ class Watchdog:
             self._passes = passes = _Passes()
             trio.lowlevel.add_instrument(passes)
             self._stopped = threading.Event()
+            # Here, since a game may keep Python to itself before the thread has looked once.
+            self._set_alarm()
             threading.Thread(
                 target=self._watch,
                 args=(soonest / LOOKS_PER_THRESHOLD, passes, self._stopped),
@@ -182,9 +184,9 @@ class Watchdog:
         next_report = self._threshold
         next_alarm = 0.0
         while not stopped.wait(interval):
-            if time.perf_counter() >= next_alarm and self._exit_after < math.inf:
+            if time.perf_counter() >= next_alarm:
                 next_alarm = time.perf_counter() + self._exit_after / LOOKS_PER_THRESHOLD
-                faulthandler.dump_traceback_later(self._exit_after, exit=True, file=_STDERR)
+                self._set_alarm()
             room = self.room
             busy = None if room is None else room.busy
             now: _Blocker | None = None
@@ -215,8 +217,13 @@ class Watchdog:
                 next_report = seconds + min(seconds, MOST_SILENCE)
             if seconds >= self._exit_after and not stopped.is_set():
                 self._end_process(who, seconds)
-        if next_alarm:
+        if self._exit_after < math.inf:
             faulthandler.cancel_dump_traceback_later()
+
+    def _set_alarm(self) -> None:
+        """Have the process end unless this is called again in time, also if no Python runs."""
+        if self._exit_after < math.inf:
+            faulthandler.dump_traceback_later(self._exit_after, exit=True, file=_STDERR)
 
     def _find_step(self) -> FrameType | None:
         """Return the outermost frame of the step that a task takes now; None for none."""

@@ -14,7 +14,7 @@ from pgnet_trio import Client, Packet
 from tests.kit.subprocesses import Program, start_program
 
 GAME = """\
-import re
+import ctypes
 import time
 import trio
 from pgnet_trio import Game, Response
@@ -40,9 +40,10 @@ class Stubborn(Game):
             case "block":
                 print("begun", flush=True)
                 time.sleep(60)
-            case "match":
+            case "keep Python":
                 print("begun", flush=True)
-                re.match(r"(a+)+$", 60 * "a" + "b")
+                # Called by way of PyDLL, C code keeps every other thread of Python waiting.
+                ctypes.PyDLL(None).sleep(60)
             case "shield":
                 print("begun", flush=True)
                 with trio.CancelScope(shield=True):
@@ -182,7 +183,7 @@ async def test_the_watchdog_ends_a_process_in_which_no_python_runs(game: str) ->
     async with start_program(*arguments) as program:
         async with client(await port_of(program), "ann") as ann:
             await ann.join_game("table 1")
-            ann.send(Packet("match"))
+            ann.send(Packet("keep Python"))
             assert await program.exit_status() == 1
     assert "stubborn.py" in program.err.text
     assert "in handle_game_packet" in program.err.text
