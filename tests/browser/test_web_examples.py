@@ -54,9 +54,19 @@ async def test_tic_tac_toe(open_page: OpenPage) -> None:
         assert not (await ann.text("#board")).strip()
 
 
+async def open_table(open_page: OpenPage, port: int, watchers: int) -> list[Tab]:
+    """Open two pages that play and some that watch, in this order whoever is quicker to connect."""
+    tabs = []
+    for number in range(2 + watchers):
+        tabs.append(await open_page(f"http://127.0.0.1:{port}/"))
+        verb = "In" if number < 2 else "Watching"
+        await tabs[-1].wait_text("#status", f"{verb} the game table 1.")
+    return tabs
+
+
 async def test_a_third_page_of_tic_tac_toe_watches(open_page: OpenPage) -> None:
     async with serving(TicTacToe, PAGES / "tictactoe") as port:
-        ann, bob, eve = [await open_page(f"http://127.0.0.1:{port}/") for _ in range(3)]
+        ann, bob, eve = await open_table(open_page, port, watchers=1)
         await eve.wait_text("#news", "'s turn")
         await ann.click(square(5))
         await eve.wait_text(square(5), "X")
@@ -68,9 +78,7 @@ async def test_a_third_page_of_tic_tac_toe_watches(open_page: OpenPage) -> None:
 
 async def test_who_watches_tic_tac_toe_takes_a_seat_that_is_free(open_page: OpenPage) -> None:
     async with serving(TicTacToe, PAGES / "tictactoe", resume_grace=0.0) as port:
-        ann, bob, eve, joe = [await open_page(f"http://127.0.0.1:{port}/") for _ in range(4)]
-        for watcher in eve, joe:
-            await watcher.wait_text("#status", "Watching the game table 1.")
+        ann, bob, eve, joe = await open_table(open_page, port, watchers=2)
         # Both at the same time, as when two close their browsers.
         await ann.open("about:blank")
         await bob.open("about:blank")
