@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -232,6 +232,19 @@ def engine_names() -> list[str]:
     return ["sqlite", *([] if postgres.missing() else ["postgresql"])]
 
 
+def _on_each_engine(
+    measure: Callable[[str, int, int], Awaitable[list[float]]],
+    players: int,
+    rooms: int,
+    progress: Callable[[str], None],
+) -> dict[str, list[float]]:
+    found = {}
+    for engine in engine_names():
+        progress(f"{players} players in {rooms} games, {engine}")
+        found[engine] = trio.run(measure, engine, players, rooms)
+    return found
+
+
 def cluster_drain(*, players: int, rooms: int, progress: Callable[[str], None]) -> Report:
     """Measure for how long players wait while their server gives its games away.
 
@@ -240,10 +253,7 @@ def cluster_drain(*, players: int, rooms: int, progress: Callable[[str], None]) 
         rooms: In how many games.
         progress: Called with a line of text before each measurement.
     """
-    found = {}
-    for engine in engine_names():
-        progress(f"{players} players in {rooms} games, {engine}")
-        found[engine] = trio.run(_drain, engine, players, rooms)
+    found = _on_each_engine(_drain, players, rooms, progress)
     return Report(
         title="A server that ends gives its games away",
         command=f"python -m tests.benchmarks cluster-drain --players {players} --rooms {rooms}",
@@ -273,10 +283,7 @@ def cluster_death(*, players: int, rooms: int, progress: Callable[[str], None]) 
         rooms: In how many games.
         progress: Called with a line of text before each measurement.
     """
-    found = {}
-    for engine in engine_names():
-        progress(f"{players} players in {rooms} games, {engine}")
-        found[engine] = trio.run(_death, engine, players, rooms)
+    found = _on_each_engine(_death, players, rooms, progress)
     return Report(
         title="A server is killed",
         command=f"python -m tests.benchmarks cluster-death --players {players} --rooms {rooms}",

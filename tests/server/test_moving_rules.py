@@ -618,17 +618,9 @@ async def test_who_joins_a_game_of_another_server_is_sent_there(
     class Directory(LocalClaims):
         """Says that all games are at the second server."""
 
-        async def claim(
-            self,
-            name: str,
-            guess: str | None,
-            *,
-            make: bool,
-            password: str = "",
-            unlisted: bool = False,
-        ) -> Claim:
+        async def claim(self, name: str, guess: str | None, **wish: Any) -> Claim:
             if not places:
-                return await super().claim(name, guess, make=make)
+                return await super().claim(name, guess, **wish)
             await trio.lowlevel.checkpoint()
             return Elsewhere(TWO, send)
 
@@ -674,17 +666,9 @@ async def test_a_session_goes_once_what_was_asked_of_the_server_is_answered(
     here: list[HostedServer] = []
 
     class Directory(LocalClaims):
-        async def claim(
-            self,
-            name: str,
-            guess: str | None,
-            *,
-            make: bool,
-            password: str = "",
-            unlisted: bool = False,
-        ) -> Claim:
+        async def claim(self, name: str, guess: str | None, **wish: Any) -> Claim:
             await trio.sleep(0.5)
-            return Elsewhere(TWO, send) if gives_up else await super().claim(name, guess, make=make)
+            return Elsewhere(TWO, send) if gives_up else await super().claim(name, guess, **wish)
 
     async def send(username: str) -> None:
         # It wants to move too, and gives that up.

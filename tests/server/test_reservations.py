@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import trio
@@ -37,17 +38,9 @@ def nothing_made() -> None:
 class SlowClaims(LocalClaims):
     """Claims as of a directory that is a second away."""
 
-    async def claim(
-        self,
-        name: str,
-        guess: str | None,
-        *,
-        make: bool,
-        password: str = "",
-        unlisted: bool = False,
-    ) -> Claim:
+    async def claim(self, name: str, guess: str | None, **wish: Any) -> Claim:
         await trio.sleep(1)
-        return await super().claim(name, guess, make=make)
+        return await super().claim(name, guess, **wish)
 
 
 @pytest.fixture
@@ -94,15 +87,7 @@ async def test_a_game_that_is_elsewhere_is_not_made_here(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     class Far(LocalClaims):
-        async def claim(
-            self,
-            name: str,
-            guess: str | None,
-            *,
-            make: bool,
-            password: str = "",
-            unlisted: bool = False,
-        ) -> Claim:
+        async def claim(self, name: str, guess: str | None, **wish: Any) -> Claim:
             await trio.lowlevel.checkpoint()
             return Elsewhere("b.example:38929")
 
