@@ -37,10 +37,22 @@ COMMANDS = {
     "idle": "memory of idle logged-in connections",
     "cluster-drain": "what players wait for when their server gives its games to others",
     "cluster-death": "what players wait for when their server was killed",
+    "cluster-workers": "CPU time of requests at two servers that look like one, beside one",
     "cluster-costs": "joins at another server, CPU time of a room, memory of a remote one",
     "import": "time of `import pgnet_trio`",
 }
-TIMED = {"roundtrip", "local", "latency", "move", "handler", "push", "stall", "sync", "scale"}
+TIMED = {
+    "cluster-workers",
+    "handler",
+    "latency",
+    "local",
+    "move",
+    "push",
+    "roundtrip",
+    "scale",
+    "stall",
+    "sync",
+}
 ONCE = {"idle", "scale"}
 REPEATED = {"import", "diff", "columns", "matchmaking"}
 
@@ -271,6 +283,12 @@ def _run_one(options: argparse.Namespace) -> Report:
 
             run = cluster_drain if options.command == "cluster-drain" else cluster_death
             return run(players=options.players, rooms=options.rooms, progress=_progress)
+        case "cluster-workers":
+            from tests.benchmarks.workers import cluster_workers
+
+            return cluster_workers(
+                seconds=options.seconds, rounds=options.rounds, progress=_progress
+            )
         case "cluster-costs":
             from tests.benchmarks.cluster import cluster_costs
 

@@ -48,6 +48,7 @@ class Plan:
         seconds: How long to measure, after the warm-up.
         warm_up: Seconds that are not measured.
         sleep: Wait for answers asleep. For machines with one core.
+        name: What the names of its users begin with.
     """
 
     peer: str
@@ -58,6 +59,7 @@ class Plan:
     in_flight: int = 1
     warm_up: float = 0.5
     sleep: bool = False
+    name: str = "c"
 
 
 @attrs.frozen(kw_only=True)
@@ -130,7 +132,7 @@ def drive(plan: Plan) -> Result:
         peers: list[Peer] = []
         for number in range(plan.clients):
             # Names differ between runs on one server: an earlier user may still be on the way out.
-            peer = kind(plan.port, f"c{plan.clients}f{plan.in_flight}n{number}")
+            peer = kind(plan.port, f"{plan.name}{plan.clients}f{plan.in_flight}n{number}")
             stack.callback(peer.close)
             peer.ask()
             peer.pipeline(plan.in_flight)

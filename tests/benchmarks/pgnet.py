@@ -177,8 +177,7 @@ def open_server(game: Callable[..., Game] = EchoGame, *, transport: str, **optio
     }
     return Server(
         game,
-        port=0,
         transport=transport,
         environment=Environment(password_hasher=hasher),
-        **{**off, **options},
+        **{"port": 0, **off, **options},
     )

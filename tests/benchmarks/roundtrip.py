@@ -94,6 +94,7 @@ def measure(
     *,
     in_flight: int = 1,
     sleep: bool = False,
+    name: str = "c",
 ) -> Result:
     """Run the load generator against a server, in a process of its own."""
     plan = Plan(
@@ -104,6 +105,7 @@ def measure(
         seconds=seconds,
         in_flight=in_flight,
         sleep=sleep,
+        name=name,
     )
     run = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.load"],
