@@ -46,7 +46,8 @@ def serve(port: int, file: str, *, in_a_cluster: bool) -> None:
         port=port,
         listen_globally=False,
         minimum_protocol=2,
-        **({"cluster": cluster, "key_file": f"{file}.key"} if in_a_cluster else {}),
+        cluster=cluster,
+        key_file=f"{file}.key" if in_a_cluster else None,
     )
 
     async def main() -> None:
