@@ -108,6 +108,8 @@ class Request(StrEnum):
     """Confirm that one is there for a match that the server has found."""
     LEAVE_QUEUE = "__pgnet__.leave_queue"
     """Look for a game no more."""
+    CHANGE_PASSWORD = "__pgnet__.change_password"
+    """Change one's own password, with the old one."""
     HEARTBEAT_UPDATE = "__pgnet__.heartbeat_update"
     """Ask the game for its heartbeat."""
     HELP = "__pgnet__.help"

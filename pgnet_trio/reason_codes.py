@@ -60,6 +60,8 @@ class ReasonCode(StrEnum):
     """The user has logged in with another client."""
     KICKED = "kicked"
     """Whoever runs the server has put the user out; the reason says why."""
+    PASSWORD_CHANGED = "password_changed"
+    """The user has another password now: they have changed it elsewhere, or it was reset."""
     PROTOCOL_ERROR = "protocol_error"
     """The client broke the rules of the protocol."""
     TOO_SLOW = "too_slow"

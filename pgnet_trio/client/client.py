@@ -12,9 +12,11 @@ from contextlib import AbstractAsyncContextManager
 from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 
+import attrs
 import trio
 
 from pgnet_trio.author_classes import near_miss, near_misses
+from pgnet_trio.client.account import AccountRequests
 from pgnet_trio.client.address import parse_addresses
 from pgnet_trio.client.callbacks import Hooks
 from pgnet_trio.client.connector import Connector, LocalConnector, LocalServer, RemoteConnector
@@ -26,7 +28,14 @@ from pgnet_trio.client.run import CLOSED_HERE, NOT_CONNECTED, ClientRun
 from pgnet_trio.crypto import decode_public_key
 from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import CodecError, Disconnected
-from pgnet_trio.messages import DEFAULT_PORT, Packet, Response, check_port
+from pgnet_trio.messages import (
+    DEFAULT_PORT,
+    Packet,
+    Request,
+    Response,
+    Status,
+    check_port,
+)
 from pgnet_trio.transport import choose
 from pgnet_trio.typed import to_packet, whats_given
 
@@ -49,7 +58,7 @@ def _misspelt(cls: type, name: str, meant: str) -> str:
     return f"{cls.__name__}.{name}: a client has no such event; did you mean {meant}?"
 
 
-class Client(LobbyRequests, GameReading):
+class Client(LobbyRequests, AccountRequests, GameReading):
     """A user on a server, made by `Client.remote` or `Client.local`.
 
     Use it as ``async with client:``; inside the block it is connected and logged in. A program
@@ -394,12 +403,20 @@ class Client(LobbyRequests, GameReading):
             raise TypeError(
                 f"request() takes a Packet, got {whats_given(given)}; use call() for typed messages"
             )
-        return await self._run.request(given)
+        response = await self._run.request(given)
+        if given.message == Request.CHANGE_PASSWORD and response.status == Status.OK:
+            # By whatever way it was asked for: this client comes back with the new one.
+            self._use_password(given.payload.get("new", ""))
+        return response
 
     def _look_for_game(
         self, queue: str, properties: dict[str, Any] | None, *, accept: bool
     ) -> AbstractAsyncContextManager[Search]:
         return self._run.look_for_game(queue, properties, accept=accept)
+
+    def _use_password(self, password: str) -> None:
+        self._credentials = attrs.evolve(self._credentials, password=password)
+        self._run.session.use_password(password)
 
     async def _request_next(self, packet: Packet) -> Response:
         return await self._run.request(packet, do_next=True)

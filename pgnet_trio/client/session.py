@@ -193,6 +193,10 @@ class ClientSession:
         if self.protocol is None:
             raise ConnectFailed(f"{self.end_reason} before it was logged in")
 
+    def use_password(self, password: str) -> None:
+        """Log in with another password from now on."""
+        self._credentials = attrs.evolve(self._credentials, password=password)
+
     def end(self, reason: str) -> None:
         """End the session for good: tell the server, which frees the user's seat."""
         if self.end_reason is None and self._endpoint is not None:

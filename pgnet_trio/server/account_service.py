@@ -202,8 +202,12 @@ class AccountService(ABC):
         """Count a wrong password of a game."""
 
     @abstractmethod
-    async def upgrade(self, user: UserRecord, record: str) -> None:
-        """Replace a user's record by a stronger one of the same password; their tokens end.
+    async def replace(self, user: UserRecord, record: str) -> None:
+        """Replace a user's record; their tokens end.
+
+        Args:
+            user: The record that is to go.
+            record: That of another password, or a stronger one of the same.
 
         Raises:
             AccountRefusal: The record is not to be replaced: it does not hold any more, it is

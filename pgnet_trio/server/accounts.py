@@ -214,8 +214,8 @@ class Accounts:
             raise changed(name, now)
 
     @contextlib.contextmanager
-    def upgrading(self, record: UserRecord, password: str) -> Iterator[Changes]:
-        """Replace a user's record by a stronger one of the same password.
+    def replacing(self, record: UserRecord, password: str) -> Iterator[Changes]:
+        """Replace a user's record by that of another password, or a stronger one of the same.
 
         Raises:
             AccountRefusal: The record is not to be replaced: it does not hold any more, it is

@@ -107,10 +107,10 @@ class LocalAccounts(AccountService):
         self._passwords.note_wrong_guess(username, address)
         await trio.lowlevel.checkpoint()
 
-    async def upgrade(self, user: UserRecord, record: str) -> None:
-        """See `AccountService.upgrade`."""
+    async def replace(self, user: UserRecord, record: str) -> None:
+        """See `AccountService.replace`."""
         await trio.lowlevel.checkpoint()
-        with self._accounts.upgrading(user, record) as changes:
+        with self._accounts.replacing(user, record) as changes:
             await self._archive.write(changes)
 
     async def overview(self) -> AccountsOverview:

@@ -47,8 +47,9 @@ _DEPARTURES = {
     "": LEFT,
     ReasonCode.TAKEN_OVER: LEFT,
     ReasonCode.USER_DELETED: BANNED,
-    # Codes of servers that have such requests.
-    "kicked": KICKED,
+    ReasonCode.KICKED: KICKED,
+    ReasonCode.PASSWORD_CHANGED: KICKED,
+    # Of servers that have such a code.
     "banned": BANNED,
 }
 

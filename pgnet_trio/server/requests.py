@@ -10,6 +10,7 @@ from pgnet_trio.errors import StorageError
 from pgnet_trio.messages import Packet, Request, Response, Status, note_code
 from pgnet_trio.protocol.v2.features import REJOIN, TABLES
 from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.account_requests import ACCOUNT_REQUESTS
 from pgnet_trio.server.admin_requests import ADMIN_REQUESTS
 from pgnet_trio.server.directory import list_games, uses
 from pgnet_trio.server.games.claims import Elsewhere, Here, Nowhere, Restore
@@ -388,4 +389,9 @@ async def _leave_game(context: ServerContext, session: Session) -> Response:
     return Response(f"You left the game {entry.name!r}.")
 
 
-_entries = {**_lobby.entries, **QUEUE_REQUESTS.entries, **ADMIN_REQUESTS.entries}
+_entries = {
+    **_lobby.entries,
+    **QUEUE_REQUESTS.entries,
+    **ACCOUNT_REQUESTS.entries,
+    **ADMIN_REQUESTS.entries,
+}

@@ -17,6 +17,7 @@ from pgnet_trio.errors import CodecError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import ANNOUNCEMENT, Push
 from pgnet_trio.protocol.v2.envelopes import encode_push
+from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.cluster.notes import MAX_HOPS, MAX_PUSH, Announce, KickUser, PushToUser
 from pgnet_trio.server.cluster.versions import NodeVersion
 from pgnet_trio.server.node.users import NotNow
@@ -25,6 +26,7 @@ from pgnet_trio.server.stats import NodeStats
 
 if TYPE_CHECKING:
     from pgnet_trio.server.context import ServerContext
+    from pgnet_trio.server.sessions.sender import LoggedInClient
     from pgnet_trio.server.sessions.session import Session
 
 __all__ = [
@@ -38,11 +40,14 @@ __all__ = [
     "list_nodes",
     "list_users",
     "push",
+    "put_others_out",
 ]
 
 logger = logging.getLogger("pgnet_trio.server")
 
 DEFAULT_REASON = "The administrator has ended your session."
+
+PASSWORD_CHANGED = "Your password was changed; log in with the new one."
 
 MAX_ANNOUNCEMENT = 1000
 """Characters of an announcement: enough for people to read, and few enough for every client."""
@@ -114,6 +119,36 @@ async def kick(context: ServerContext, username: str, reason: str) -> bool:
         NotNow: It is not known where the user is; nothing was done.
     """
     return await _reach(context, KickUser(username, reason))
+
+
+# Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
+@trio.lowlevel.enable_ki_protection
+async def put_others_out(context: ServerContext, session: Session, client: LoggedInClient) -> None:
+    """End what others have of a user's session who came in with a password that is no more.
+
+    Where that fails, the log says so.
+
+    Args:
+        context: What the server's tasks share.
+        session: The session of the user who has changed the password.
+        client: The client that has; the session stays if it still is that client's.
+    """
+    cluster, username = context.cluster, session.username
+    kick = KickUser(username, PASSWORD_CHANGED, code=str(ReasonCode.PASSWORD_CHANGED))
+    await trio.lowlevel.checkpoint()
+    try:
+        if cluster is not None:
+            # A log-in that was let in before the change, and has no seat yet.
+            async with cluster.entering.holding(username):
+                pass
+            where = await cluster.users.find(username)
+            if where is not None and where.node != cluster.node:
+                await cluster.users.tell(where.node, kick.packed())
+                return
+        if session.client is not client or session.end_reason is not None:
+            await _reach(context, kick)
+    except NotNow:
+        logger.error("%s may still be logged in elsewhere", one_line(username))
 
 
 async def announce(context: ServerContext, text: str, game: str = "") -> int:
@@ -305,7 +340,7 @@ def _carry_out(context: ServerContext, note: UserNote) -> bool:
         return False
     if isinstance(note, KickUser):
         logger.info("%s is kicked: %s", session.username, one_line(note.reason))
-        context.sessions.kick(session, note.reason)
+        context.sessions.kick(session, note.reason, note.code)
     else:
         _push(session, note.envelope)
     return True

@@ -96,7 +96,7 @@ def calls_of(accounts: SharedAccounts, ann: UserRecord) -> list[Callable[[], Awa
         lambda: is_good(accounts, "ann", TOKEN),
         lambda: accounts.register(log_in("bob"), RECORD, address=HOME),
         lambda: admit(accounts, ann, token=TOKEN),
-        lambda: accounts.upgrade(ann, RECORD),
+        lambda: accounts.replace(ann, RECORD),
         accounts.overview,
         lambda: accounts.add_invite("", "code"),
         lambda: accounts.set_registration(False),

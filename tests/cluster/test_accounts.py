@@ -356,7 +356,7 @@ async def test_the_admin_gets_no_token_and_is_not_saved(nodes: Nodes) -> None:
     assert not await admit(nodes.first, ADMIN, token=TOKEN)
     assert not await is_good(nodes.second, "admin", TOKEN)
     with pytest.raises(AccountRefusal, match="cannot be replaced"):
-        await nodes.first.upgrade(ADMIN, "$argon2id$stronger")
+        await nodes.first.replace(ADMIN, "$argon2id$stronger")
     with pytest.raises(AccountRefusal, match="cannot be deleted"):
         nodes.first.check_deletable("admin")
     with pytest.raises(AccountRefusal, match="cannot be deleted"):
@@ -411,7 +411,7 @@ async def test_a_token_takes_the_place_of_the_one_that_was_used(nodes: Nodes) ->
 async def test_tokens_end_with_the_password_record(nodes: Nodes) -> None:
     ann = await register(nodes.first, "ann")
     await admit(nodes.first, ann, token=TOKEN)
-    await nodes.second.upgrade(ann, "$argon2id$stronger")
+    await nodes.second.replace(ann, "$argon2id$stronger")
     assert not await is_good(nodes.first, "ann", TOKEN)
     stronger = await find(nodes.first, "ann")
     assert stronger == UserRecord("ann", "", "$argon2id$stronger")
@@ -419,7 +419,7 @@ async def test_tokens_end_with_the_password_record(nodes: Nodes) -> None:
     with pytest.raises(TemporaryRefusal, match="'ann' has just changed; log in again"):
         await admit(nodes.first, ann, token=OTHER_TOKEN)
     with pytest.raises(AccountRefusal):
-        await nodes.second.upgrade(ann, "$argon2id$third")
+        await nodes.second.replace(ann, "$argon2id$third")
     assert await find(nodes.first, "ann") == stronger
 
 
@@ -433,7 +433,7 @@ async def test_a_deleted_user_is_gone_at_all_nodes_and_the_name_is_free(nodes: N
         with pytest.raises(AccountRefusal):
             await admit(nodes.first, ann)
         with pytest.raises(AccountRefusal):
-            await nodes.second.upgrade(ann, "$argon2id$stronger")
+            await nodes.second.replace(ann, "$argon2id$stronger")
         assert not await is_good(nodes.first, "ann", TOKEN)
     with pytest.raises(AccountRefusal, match="was deleted") as caught:
         await admit(nodes.first, ann)
@@ -588,8 +588,8 @@ async def test_every_call_is_a_checkpoint_and_changes_nothing_where_it_is_cancel
         lambda: accounts.check_guess("ann", HOME, ""),
         lambda: accounts.note_wrong_guess("ann", HOME),
         lambda: accounts.note_wrong_guess("ann", None),
-        lambda: accounts.upgrade(ann, "$argon2id$stronger"),
-        lambda: accounts.upgrade(ADMIN, "$argon2id$stronger"),
+        lambda: accounts.replace(ann, "$argon2id$stronger"),
+        lambda: accounts.replace(ADMIN, "$argon2id$stronger"),
         accounts.overview,
         lambda: accounts.add_invite("", "code"),
         lambda: accounts.set_registration(False),

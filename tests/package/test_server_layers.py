@@ -112,6 +112,7 @@ SERVER_LAYERS = (
     "directory",
     "request_table",
     "admin_requests",
+    "account_requests",
     "queue_requests",
     "requests",
     "moving",

@@ -265,7 +265,7 @@ def test_a_switch_that_cannot_be_saved_stays() -> None:
 
 def test_a_record_is_replaced_by_a_stronger_one() -> None:
     upgraded = accounts()
-    changes = carry_out(upgraded.upgrading(BOB, "$argon2id$bob"))
+    changes = carry_out(upgraded.replacing(BOB, "$argon2id$bob"))
     stronger = UserRecord("bob", "", "$argon2id$bob")
     assert changes == Changes(users={"bob": stronger})
     assert upgraded.check(log_in("bob"), trusted=False) == stronger
@@ -274,35 +274,35 @@ def test_a_record_is_replaced_by_a_stronger_one() -> None:
 
 def test_an_upgrade_that_cannot_be_saved_leaves_the_old_record() -> None:
     upgraded = accounts()
-    fail(upgraded.upgrading(BOB, "$argon2id$bob"))
+    fail(upgraded.replacing(BOB, "$argon2id$bob"))
     assert upgraded.check(log_in("bob"), trusted=False) is BOB
     upgraded.confirm(BOB)
-    carry_out(upgraded.upgrading(BOB, "$argon2id$bob"))
+    carry_out(upgraded.replacing(BOB, "$argon2id$bob"))
 
 
 def test_a_record_is_replaced_once() -> None:
     upgraded = accounts()
-    with upgraded.upgrading(BOB, "$argon2id$first"):
+    with upgraded.replacing(BOB, "$argon2id$first"):
         with pytest.raises(AccountRefusal, match="cannot be replaced now"):
-            carry_out(upgraded.upgrading(BOB, "$argon2id$second"))
+            carry_out(upgraded.replacing(BOB, "$argon2id$second"))
     with pytest.raises(AccountRefusal, match="has just changed"):
-        carry_out(upgraded.upgrading(BOB, "$argon2id$second"))
+        carry_out(upgraded.replacing(BOB, "$argon2id$second"))
 
 
 def test_a_deleted_user_does_not_come_back_through_an_upgrade() -> None:
     deleted = accounts()
     carry_out(deleted.deleting_user("bob"))
     with pytest.raises(AccountRefusal, match="was deleted"):
-        carry_out(deleted.upgrading(BOB, "$argon2id$bob"))
+        carry_out(deleted.replacing(BOB, "$argon2id$bob"))
     deleted = accounts()
-    with deleted.upgrading(BOB, "$argon2id$bob"):
+    with deleted.replacing(BOB, "$argon2id$bob"):
         carry_out(deleted.deleting_user("bob"))
     assert deleted.usernames == ["ann"]
 
 
 def test_the_admin_does_not_get_into_the_save_file() -> None:
     with pytest.raises(AccountRefusal):
-        carry_out(accounts(admin=ADMIN).upgrading(ADMIN, "$argon2id$stronger"))
+        carry_out(accounts(admin=ADMIN).replacing(ADMIN, "$argon2id$stronger"))
 
 
 # Deleting
@@ -316,7 +316,7 @@ def test_a_deleted_user_is_gone_and_the_name_is_free() -> None:
         for attempt in (
             lambda: deleted.check(log_in("ann"), trusted=False),
             lambda: deleted.confirm(ANN),
-            lambda: carry_out(deleted.upgrading(ANN, "$argon2id$stronger")),
+            lambda: carry_out(deleted.replacing(ANN, "$argon2id$stronger")),
             lambda: deleted.check_deletable("ann"),
         ):
             with pytest.raises(AccountRefusal, match="being deleted"):
@@ -411,7 +411,7 @@ class AccountsMachine(RuleBasedStateMachine):
     def upgrade(self, data: st.DataObject) -> None:
         if self.seen:
             record = data.draw(st.sampled_from(self.seen))
-            self.begin(self.accounts.upgrading(record, self.new_password()))
+            self.begin(self.accounts.replacing(record, self.new_password()))
 
     @rule(data=st.data())
     def confirm(self, data: st.DataObject) -> None:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.cluster.rules import MAX_BODY
 
 __all__ = [
@@ -84,11 +85,13 @@ class KickUser:
         username: Whose.
         reason: What the user is told.
         hops: How often the note has gone on already.
+        code: The reason for programs: a `ReasonCode`.
     """
 
     username: str = attrs.field(validator=_is_text)
     reason: str = attrs.field(validator=_is_text)
     hops: int = attrs.field(default=0, validator=_is_number)
+    code: str = attrs.field(default=str(ReasonCode.KICKED), validator=_is_text)
 
     def packed(self) -> bytes:
         """Return the note as mail."""

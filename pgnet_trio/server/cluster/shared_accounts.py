@@ -283,13 +283,13 @@ class SharedAccounts(AccountService):
         """See `AccountService.note_wrong_guess`; where the engine is away, it counts here."""
         await self._attempts.note_wrong_guess(username, address)
 
-    async def upgrade(self, user: UserRecord, record: str) -> None:
-        """See `AccountService.upgrade`."""
+    async def replace(self, user: UserRecord, record: str) -> None:
+        """See `AccountService.replace`."""
         if user.name == ADMIN_USERNAME:
             await trio.lowlevel.checkpoint()
             raise not_replaced(user.name)
-        stronger = UserRecord(user.name, "", record)
-        if not await self._asked(self._engine.replace_user(user, stronger)):
+        new = UserRecord(user.name, "", record)
+        if not await self._settled(lambda _: self._engine.replace_user(user, new)):
             raise not_replaced(user.name)
 
     # What the administrator does

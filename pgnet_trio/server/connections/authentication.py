@@ -174,7 +174,7 @@ class Authentication:
         context, address = self._context, self._address
         try:
             record = await context.passwords.hash(self._weak_password, address=address)
-            await context.accounts.upgrade(found, record)
+            await context.accounts.replace(found, record)
         except (AccountRefusal, TooBusy) as error:
             logger.debug(
                 "The password record of %s stays as it is: %s", found.name, one_line(error)

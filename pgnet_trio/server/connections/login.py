@@ -195,7 +195,7 @@ class Login:
         put_out = context.sessions.put_out(event.username)
         if put_out is not None and protocol.proves(event.proof, put_out.token):
             # It would log in again otherwise, and its user would not read why.
-            protocol.refuse(put_out.reason, ReasonCode.KICKED)
+            protocol.refuse(put_out.reason, put_out.code)
             return None
         # A cluster knows better where it is by now, and was asked before this.
         is_alone = context.cluster is None

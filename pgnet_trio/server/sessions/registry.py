@@ -70,11 +70,13 @@ class PutOut:
 
     Attributes:
         reason: Why, for people.
+        code: The same for programs: a `ReasonCode`.
         token: What its client would resume it with.
         until: When it is forgotten, on Trio's clock.
     """
 
     reason: str
+    code: str
     token: bytes = attrs.field(repr=False)
     until: float
 
@@ -241,18 +243,18 @@ class SessionRegistry:
         departed = self._departed.get(username)
         return departed if departed and departed.until > trio.current_time() else None
 
-    def kick(self, session: Session, reason: str) -> None:
+    def kick(self, session: Session, reason: str, code: str = ReasonCode.KICKED) -> None:
         """End a session because whoever runs the server says so. Never waits.
 
         A client that is away is told why when it comes to resume the session.
         """
         now, client = trio.current_time(), session.client
-        session.end(reason, ReasonCode.KICKED)
+        session.end(reason, code)
         _forget_until(self._put_out, now)
         if client.token:
             self._put_out.pop(session.username, None)
             until = now + client.grace + REMEMBERED_FOR
-            self._put_out[session.username] = PutOut(reason, client.token, until)
+            self._put_out[session.username] = PutOut(reason, code, client.token, until)
 
     def put_out(self, username: str) -> PutOut | None:
         """Return the session of a user that `kick` has ended; None where that is not known."""
