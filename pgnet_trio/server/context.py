@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import trio
 
 from pgnet_trio.crypto import KeyPair
+from pgnet_trio.errors import StorageError
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.account_service import AccountService
 from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts
+from pgnet_trio.server.cluster.community import Community
+from pgnet_trio.server.cluster.errors import EngineError
 from pgnet_trio.server.games.claims import RoomClaims
 from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import Saves
@@ -38,6 +43,7 @@ class ServerContext:
         games: The games.
         claims: Says what becomes of a game that is not in the lobby.
         sessions: The sessions.
+        community: Keeps what a community needs: the engine of a cluster, or one of a server alone.
         matchmaker: Looks for games for users.
         arrivals: How often each address connects.
         counts: The connections that were let in.
@@ -57,6 +63,7 @@ class ServerContext:
     games: GameRegistry
     claims: RoomClaims
     sessions: SessionRegistry
+    community: Community[Any]
     matchmaker: Matchmaker
     arrivals: ArrivalPace
     counts: ConnectionCounts
@@ -83,6 +90,11 @@ class ServerContext:
         # The user cannot log in again before the deletion is on disk, or has failed.
         async with self.accounts.deleting_user(username):
             await self.sessions.end(username, "This user was deleted.", ReasonCode.USER_DELETED)
+            # Before the name is free: whoever registers it next has no standing yet.
+            try:
+                await self.community.forget_player(username)
+            except EngineError as error:
+                raise StorageError(str(error)) from error
 
     def stats(self) -> ServerStats:
         """Return a picture of the server as it is now."""

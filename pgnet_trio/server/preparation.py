@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -15,9 +15,12 @@ from pgnet_trio.messages import ADMIN_USERNAME
 from pgnet_trio.server.account_service import AccountRules, AccountService
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.admission import Attempts, FailedLogins, Registrations, WrongGuesses
+from pgnet_trio.server.cluster.community import Community
 from pgnet_trio.server.cluster.engine import Engine
+from pgnet_trio.server.cluster.memory_engine import MemoryEngine
 from pgnet_trio.server.cluster.shared_accounts import SharedAccounts
 from pgnet_trio.server.cluster.versions import NodeVersion
+from pgnet_trio.server.community import community_of
 from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.games.saves import SaveMemory
 from pgnet_trio.server.local_accounts import LocalAccounts
@@ -56,6 +59,7 @@ class Carryover:
         accounts: The users; None before the first run. A save file replaces them at each run.
         engine: What the servers of a cluster share, running, whose users count instead; None for a
             server alone.
+        memory: What a server without a save file keeps of its community.
     """
 
     key: KeyPair
@@ -65,6 +69,7 @@ class Carryover:
     question_ids: Iterator[int] = attrs.field(factory=question_ids)
     accounts: Accounts | None = None
     engine: Engine | None = None
+    memory: MemoryEngine = attrs.field(factory=MemoryEngine)
 
 
 @attrs.frozen(eq=False)
@@ -77,6 +82,7 @@ class Prepared:
     service: AccountService
     passwords: PasswordChecks
     link: ClusterLink | None
+    community: Community[Any]
 
 
 async def prepare(
@@ -135,7 +141,8 @@ async def prepare(
         service = LocalAccounts(carryover.accounts, archive, passwords)
     else:
         service = _share_accounts(options, carryover, engine, admin, link)
-    return Prepared(archive, saved, carryover.accounts, service, passwords, link)
+    community = community_of(archive, carryover.memory) if engine is None else engine
+    return Prepared(archive, saved, carryover.accounts, service, passwords, link, community)
 
 
 def _version(options: Options) -> NodeVersion:

@@ -379,6 +379,7 @@ class Run:
             games=games,
             claims=LocalClaims(saves) if link is None else link.games,
             sessions=sessions,
+            community=prepared.community,
             matchmaker=Matchmaker(games, options, self.shutdown),
             arrivals=ArrivalPace(options.limits.max_logins_per_address),
             counts=ConnectionCounts(options.limits),

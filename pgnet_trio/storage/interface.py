@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import attrs
 
-__all__ = ["Changes", "SavedGame", "SavedState", "Store", "TokenRecord", "UserRecord"]
+__all__ = [
+    "Changes",
+    "SavedGame",
+    "SavedState",
+    "Store",
+    "TableStore",
+    "TokenRecord",
+    "UserRecord",
+]
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -129,3 +140,20 @@ class Store(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release the file; idempotent."""
+
+
+class TableStore(Store):
+    """A save file that also has tables of which a server reads no more than it needs."""
+
+    @abstractmethod
+    def transact(self, work: Callable[[Any], T], *, writes: bool) -> T:
+        """Do something with these tables in one transaction.
+
+        Args:
+            work: Does it, and is given a connection of `sqlite3` that returns texts as bytes. What
+                it raises undoes all of it.
+            writes: Whether it may change anything.
+
+        Raises:
+            StorageError: It could not be done, and nothing was changed.
+        """

@@ -10,8 +10,9 @@ import logging
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from pgnet_trio.storage.files import (
     SET_ASIDE,
@@ -25,8 +26,9 @@ from pgnet_trio.storage.files import (
     syncing,
     take_back,
 )
-from pgnet_trio.storage.interface import Changes, SavedState, Store
+from pgnet_trio.storage.interface import Changes, SavedState, TableStore
 from pgnet_trio.storage.locks import DatabaseLock
+from pgnet_trio.storage.migrations import SCHEMA_VERSION
 from pgnet_trio.storage.sqlite_copy import copy_database, make_database, remove_database
 from pgnet_trio.storage.sqlite_reading import (
     Reading,
@@ -41,7 +43,6 @@ from pgnet_trio.storage.sqlite_reading import (
     translated_errors,
 )
 from pgnet_trio.storage.sqlite_schema import (
-    SCHEMA_VERSION,
     Stamp,
     apply,
     begin_log,
@@ -55,11 +56,13 @@ __all__ = ["SQLiteStore"]
 
 logger = logging.getLogger("pgnet_trio.storage")
 
+T = TypeVar("T")
+
 CHECKED_AT_START = 100_000_000
 """Bytes up to which SQLite looks through a whole file when it is opened, in under a second."""
 
 
-class SQLiteStore(Store):
+class SQLiteStore(TableStore):
     """Keeps everything in an SQLite database, in WAL mode with ``synchronous=FULL``.
 
     While it is open there are files beside it, with ``-wal`` and ``-shm`` added to its name; they
@@ -134,6 +137,25 @@ class SQLiteStore(Store):
             connection = self._sound_connection()
             with self._transaction(connection):
                 apply(connection, changes)
+
+    def transact(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> T:
+        """Do something with the tables that are no part of a `SavedState`, in one transaction.
+
+        Raises:
+            StorageError: It could not be done, and nothing was changed.
+        """
+        self._require_open()
+        with translated_errors("write" if writes else "read", self._path):
+            connection = self._sound_connection()
+            with _texts_as_bytes(connection):
+                if writes:
+                    with self._transaction(connection):
+                        return work(connection)
+                connection.execute("BEGIN")
+                try:
+                    return work(connection)
+                finally:
+                    connection.rollback()
 
     def sync(self) -> None:
         """Bring what is in the log into the file itself, so that a plain copy of it is whole.
@@ -253,15 +275,10 @@ class SQLiteStore(Store):
         with self._copy(connection) as draft:
             old = keep_under_another_name(draft, self._path, f"version-{version}")
         with translated_errors("write", self._path):
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                migrate(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.rollback()
-                raise
-            self._stamp = read_stamp(connection)
-            self._log_is_empty = False
+            for before in range(version, SCHEMA_VERSION):
+                with self._transaction(connection):
+                    migrate(connection, before)
+                self._stamp = read_stamp(connection)
             self._checkpoint(connection)
         logger.info(
             "%s was of version %d, and is now of version %d; %s is a copy of how it was",
@@ -462,3 +479,12 @@ class SQLiteStore(Store):
             aside.rename(self._path)
         if self._log_path.exists():
             set_aside(self._log_path, SET_ASIDE)
+
+
+@contextlib.contextmanager
+def _texts_as_bytes(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.text_factory = bytes
+    try:
+        yield
+    finally:
+        connection.text_factory = str

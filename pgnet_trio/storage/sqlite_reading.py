@@ -13,9 +13,9 @@ import attrs
 
 from pgnet_trio.storage.files import cannot
 from pgnet_trio.storage.interface import SavedGame, SavedState, TokenRecord, UserRecord
+from pgnet_trio.storage.migrations import SCHEMA_VERSION
 from pgnet_trio.storage.sqlite_schema import (
     APPLICATION_ID,
-    SCHEMA_VERSION,
     Stamp,
     checksum,
     read_stamp,

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pgnet_trio.storage.migrations import MIGRATIONS, SCHEMA_VERSION
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "APPLICATION_ID",
-    "SCHEMA_VERSION",
     "Stamp",
     "apply",
     "begin_log",
@@ -45,9 +46,6 @@ __all__ = [
 APPLICATION_ID = 0x50474E54
 """Marks a database as ours: "PGNT". The ``file`` command and this module look for it."""
 
-SCHEMA_VERSION = 2
-"""Which tables there are, and what they mean; in the database as ``user_version``."""
-
 _SCHEMA = """
     CREATE TABLE users (
         name TEXT NOT NULL PRIMARY KEY, salt TEXT NOT NULL, password TEXT NOT NULL
@@ -58,7 +56,7 @@ _SCHEMA = """
     CREATE TABLE invite_codes (code TEXT NOT NULL PRIMARY KEY, username TEXT NOT NULL);
     CREATE TABLE settings (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL);
 """
-"""The tables of version 1; `migrate` adds the rest."""
+"""The tables of version 1; `migrate` adds the rest. The version is in ``user_version``."""
 
 _VERSION_2 = (
     "ALTER TABLE games ADD COLUMN checksum BLOB NOT NULL DEFAULT x''",
@@ -149,12 +147,27 @@ def make_tables(connection: sqlite3.Connection) -> None:
     connection.executescript(_SCHEMA)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("BEGIN")
-    migrate(connection)
+    for version in range(1, SCHEMA_VERSION):
+        migrate(connection, version)
     connection.execute("COMMIT")
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Change a file of version 1, within a transaction, to one of this version."""
+def migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Change a file, within a transaction, to one of the next version.
+
+    Args:
+        connection: The file.
+        version: Of which version it is.
+    """
+    if version == 1:
+        _make_version_2(connection)
+    else:
+        for statement in MIGRATIONS[version + 1].replace("BYTEA", "BLOB").split(";"):
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {version + 1}")
+
+
+def _make_version_2(connection: sqlite3.Connection) -> None:
     for statement in _VERSION_2:
         connection.execute(statement)
     query = (
@@ -167,7 +180,6 @@ def migrate(connection: sqlite3.Connection) -> None:
     renew_id(connection)
     connection.execute(_WRITE_SETTING, ("commits", 1))
     connection.execute(_WRITE_SETTING, ("log_base", 0))
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def renew_id(connection: sqlite3.Connection) -> None:

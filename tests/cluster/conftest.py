@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -14,11 +14,16 @@ import trio
 
 from pgnet_trio.environment import Environment
 from pgnet_trio.server.cluster.engine import Engine
+from pgnet_trio.server.cluster.memory_engine import MemoryEngine
 from pgnet_trio.server.cluster.sqlite_engine import SQLiteEngine
+from pgnet_trio.server.community import SaveFileEngine
+from pgnet_trio.server.games.archive import Archive
+from pgnet_trio.storage import open_store
 from pgnet_trio.testing.engine import SimulatedDatabase, SimulatedEngine
 from tests.cluster import postgres
 
 if TYPE_CHECKING:
+    from pgnet_trio.server.cluster.community import Community
     from tests.cluster.postgres import Postgres
 
 LEASE = 10.0
@@ -77,6 +82,38 @@ async def bench(
 ) -> AsyncIterator[Bench]:
     async with make_bench() as made:
         yield made
+
+
+@pytest.fixture(params=(*ENGINES, "memory alone", "save file"))
+async def community(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Community[Any]]:
+    """What keeps a community's data: the engines of a cluster, and those of a server alone."""
+    path = tmp_path / "save.sqlite"
+    if request.param == "memory alone":
+        yield MemoryEngine()
+    elif request.param == "save file":
+        async with save_file_engine(path) as engine:
+            yield engine
+    elif request.param == "memory":
+        async with memory_bench() as made:
+            yield made.first
+    elif request.param == "sqlite":
+        async with sqlite_bench(path) as made:
+            yield made.first
+    else:
+        async with postgres_bench(request.getfixturevalue("shared_postgres")) as made:
+            yield made.first
+
+
+@asynccontextmanager
+async def save_file_engine(path: Path) -> AsyncIterator[SaveFileEngine]:
+    archive = Archive(open_store(path), Environment())
+    await archive.load()
+    try:
+        yield SaveFileEngine(archive)
+    finally:
+        await archive.close()
 
 
 @asynccontextmanager

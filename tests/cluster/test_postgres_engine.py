@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, LiteralString, TypeVar
 import pytest
 import trio
 
+from pgnet_trio.errors import bare
 from pgnet_trio.server.cluster import threads, wakeups
 from pgnet_trio.server.cluster.errors import EngineError, EngineUnavailable, OutcomeUnknown
 from pgnet_trio.server.cluster.records import Created, Found, NewRoom, Restored, RoomSave
+from pgnet_trio.storage.migrations import SCHEMA_VERSION
 from tests.cluster import postgres
 from tests.cluster.conftest import running
+from tests.cluster.test_standings import report
 
 if TYPE_CHECKING:
     import psycopg
@@ -491,6 +494,47 @@ async def test_a_commit_that_is_never_answered_can_be_read_back_by_the_caller(
 
 
 # What cannot be used
+
+
+async def test_an_older_database_is_brought_to_this_version_with_what_is_in_it(
+    shared_postgres: Postgres, schema: str
+) -> None:
+    node = "SELECT COUNT(*) FROM nodes WHERE name = 'north'"
+    async with running(engine := new_engine(shared_postgres.conninfo, schema)):
+        await engine.register("north", "")
+    with connected(shared_postgres, schema) as connection:
+        # As the first release with an engine has made it.
+        connection.execute("DELETE FROM settings WHERE name = 'schema_version'")
+        for table in ("results", "histories", "leaderboards", "scores", "score_ranges", "ratings"):
+            connection.execute(f"DROP TABLE {table}")
+    # Several servers may do it at once, and later ones have nothing to do.
+    engines = [new_engine(shared_postgres.conninfo, schema) for _ in range(3)]
+    async with running(*engines):
+        await engines[0].report(report({"ann": 5}))
+        assert (await engines[2].leaderboard("points")).total == 1
+    with connected(shared_postgres, schema) as connection:
+        assert connection.execute(node).fetchall() == [(1,)]
+        version = "SELECT value FROM settings WHERE name = 'schema_version'"
+        assert connection.execute(version).fetchall() == [(SCHEMA_VERSION,)]
+
+
+async def test_a_newer_database_is_refused_and_left_as_it_is(
+    shared_postgres: Postgres, schema: str
+) -> None:
+    async with running(new_engine(shared_postgres.conninfo, schema)):
+        pass
+    with connected(shared_postgres, schema) as connection:
+        connection.execute("UPDATE settings SET value = 99 WHERE name = 'schema_version'")
+    with pytest.raises(EngineError, match="use a version of pgnet_trio that knows it"):
+        await run_once(new_engine(shared_postgres.conninfo, schema))
+
+
+async def run_once(engine: PostgresEngine) -> None:
+    try:
+        async with running(engine):
+            pass
+    except BaseExceptionGroup as group:
+        raise bare(group) from None
 
 
 async def test_a_server_that_is_too_old_is_refused(

@@ -16,6 +16,7 @@ from pgnet_trio.server.cluster.errors import EngineError, EngineUnavailable, Sav
 from pgnet_trio.server.cluster.records import Created, NewRoom, Restored, RoomSave
 from pgnet_trio.server.cluster.sqlite_engine import SQLiteEngine
 from pgnet_trio.storage import Changes, SavedGame, SavedState, UserRecord
+from pgnet_trio.storage.locks import FileInUse
 from pgnet_trio.storage.sqlite import SQLiteStore
 from tests.cluster.conftest import running
 from tests.kit.subprocesses import run_program
@@ -146,6 +147,22 @@ async def test_a_single_server_and_an_engine_keep_each_other_out(path: Path) -> 
 async def test_a_file_that_is_none_is_refused(path: Path) -> None:
     await trio.Path(path).write_text("{}")
     with pytest.raises(EngineError, match=r"save\.sqlite"):
+        await SQLiteEngine(path).run()
+
+
+@pytest.mark.parametrize(("version", "match"), [(2, "stop them all first"), (99, "their version")])
+async def test_tables_of_another_version_that_others_use_are_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch, version: int, match: str
+) -> None:
+    write(path, Changes(users={"ann": ANN}))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+
+    def refuse(store: SQLiteStore) -> None:
+        raise FileInUse("a server of that version has it open")
+
+    monkeypatch.setattr(SQLiteStore, "load", refuse)
+    with pytest.raises(EngineError, match=match):
         await SQLiteEngine(path).run()
 
 

@@ -36,6 +36,7 @@ LAYERS = (
     "connection",
     "environment",
     "matchmaking",
+    "standings",
     "game",
     "storage",
     "server",
@@ -74,6 +75,7 @@ PURE_LAYERS = {
     "protocol",
     "patch",
     "matchmaking",
+    "standings",
 }
 PURE_MODULES = {
     "pgnet_trio.client.address",

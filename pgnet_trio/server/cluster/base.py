@@ -5,15 +5,14 @@ It is a little long: all that a node may ask about rooms stands in one place, wi
 
 from __future__ import annotations
 
-import secrets
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from pgnet_trio.environment import Environment
-from pgnet_trio.server.cluster.errors import EngineUnavailable, OutcomeUnknown
+from pgnet_trio.server.cluster.calls import EngineCalls, new_operation
 from pgnet_trio.server.cluster.records import (
     Arrival,
     Claim,
@@ -30,12 +29,13 @@ from pgnet_trio.server.cluster.records import (
     Survey,
 )
 from pgnet_trio.server.cluster.rules import MAX_BODY, OWN_SHARE
+from pgnet_trio.server.cluster.tables import Tables
 from pgnet_trio.server.cluster.wakeups import Wakeups
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.cluster.tables import Renewal, Tables
+    from pgnet_trio.server.cluster.tables import Renewal
 
-__all__ = ["LEASE", "PATIENCE", "BaseEngine", "new_operation"]
+__all__ = ["LEASE", "PATIENCE", "BaseEngine"]
 
 LEASE = 10.0
 """Seconds for which a node has its rooms without asking; much shorter ones lapse on a busy
@@ -47,16 +47,10 @@ PATIENCE = 5.0
 T = TypeVar("T")
 
 
-class BaseEngine(ABC):
+class BaseEngine(EngineCalls[Tables]):
     """What the nodes of a cluster share, all of it in one place that they can all reach.
 
-    Every method is one transaction: all of it happens or nothing. Every method may raise
-    `EngineUnavailable` (nothing was changed), and one that changes something `OutcomeUnknown` (it
-    may have been). Methods with an *operation* may be called again with the same one, for
-    `KEEP_OPERATIONS` seconds: they return what they would have returned the first time.
-
-    A call that is cancelled has changed nothing. Where the cancellation comes too late for that,
-    the call returns as if there had been none, and the next checkpoint raises it.
+    See `EngineCalls` for what holds of each method.
 
     Args:
         lease: Seconds of a lease, the same for all nodes.
@@ -97,28 +91,11 @@ class BaseEngine(ABC):
         """
 
     @abstractmethod
-    async def _transact(self, work: Callable[[Tables], T], *, writes: bool) -> T:
-        """Do something with the tables in one transaction; see the class for what may be raised."""
-
-    @abstractmethod
     def _transact_here(self, work: Callable[[Tables], T]) -> T:
         """Change something in one transaction, in this thread, which is not Trio's.
 
         It gives up by itself where the engine does not answer.
         """
-
-    async def _read(self, work: Callable[[Tables], T]) -> T:
-        return await self._transact(work, writes=False)
-
-    async def _change(self, work: Callable[[Tables], T], operation: bytes = b"") -> T:
-        """Change something; where the answer is lost, ask for it once more."""
-        try:
-            return await self._transact(work, writes=True)
-        except OutcomeUnknown:
-            try:
-                return await self._transact(work, writes=True)
-            except (EngineUnavailable, OutcomeUnknown) as error:
-                raise OutcomeUnknown(str(error), operation) from error
 
     # Nodes
 
@@ -489,8 +466,3 @@ class BaseEngine(ABC):
         To be woken says nothing: look for mail and arrivals, and wait again.
         """
         await self._wakeups.wait(node)
-
-
-def new_operation() -> bytes:
-    """Return an id for a call that nobody else uses."""
-    return secrets.token_bytes(16)

@@ -1,11 +1,14 @@
-"""The engine's face: what `base.py` has, and accounts, invite codes, tokens, failed log-ins."""
+"""The engine's face: what its bases have, and accounts, invite codes, tokens, failed log-ins."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
-from pgnet_trio.server.cluster.base import BaseEngine, new_operation
+from pgnet_trio.server.cluster.base import BaseEngine
+from pgnet_trio.server.cluster.calls import new_operation
+from pgnet_trio.server.cluster.community import Community
+from pgnet_trio.server.cluster.tables import Tables
 
 if TYPE_CHECKING:
     from pgnet_trio.server.cluster.records import (
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 
-class Engine(BaseEngine):
-    """An engine with everything that it does; `BaseEngine` has the rest of its methods."""
+class Engine(BaseEngine, Community[Tables]):
+    """An engine with everything that it does; its bases have the rest of its methods."""
 
     async def look_up(
         self,

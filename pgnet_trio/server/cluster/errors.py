@@ -12,7 +12,10 @@
         ├── NodeUnavailable             the other node has gone, or is being drained
         ├── NameInUse                   another node has that name
         ├── OtherIdentity               the other nodes have another key
-        └── SaveDamaged                 the checksum of a save does not fit
+        ├── SaveDamaged                 the checksum of a save does not fit
+        ├── NotKept                     this kind of save file keeps no such thing
+        ├── ReportedBefore              the game has reported another result
+        └── BoardTurned                 the leaderboard is kept in the other order
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from __future__ import annotations
 from pgnet_trio.errors import PGNetError
 
 __all__ = [
+    "BoardTurned",
     "EngineError",
     "EngineUnavailable",
     "Fenced",
@@ -27,8 +31,10 @@ __all__ = [
     "NameInUse",
     "NodeGone",
     "NodeUnavailable",
+    "NotKept",
     "OtherIdentity",
     "OutcomeUnknown",
+    "ReportedBefore",
     "SaveDamaged",
 ]
 
@@ -81,3 +87,15 @@ class OtherIdentity(EngineError):
 
 class SaveDamaged(EngineError):
     """The checksum of a saved game does not fit; it is left as it is."""
+
+
+class NotKept(EngineError):
+    """Where this server saves, there is no place for it; the message says what to use instead."""
+
+
+class ReportedBefore(EngineError):
+    """A game reports another result than before: only its first one counts."""
+
+
+class BoardTurned(EngineError):
+    """The best scores of a leaderboard are at its other end."""

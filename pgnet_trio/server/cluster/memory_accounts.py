@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pgnet_trio.server.cluster.account_tables import AccountTables
+from pgnet_trio.server.cluster.memory_community import MemoryCommunity
 from pgnet_trio.server.cluster.rules import MAX_FAILURES_KEPT
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["MemoryAccounts"]
 
 
-class MemoryAccounts(AccountTables):
+class MemoryAccounts(MemoryCommunity, AccountTables):
     """Users, invite codes, tokens and failed log-ins, in dictionaries.
 
     Args:
@@ -22,6 +23,7 @@ class MemoryAccounts(AccountTables):
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
         self._clock = clock
         self._operations: dict[bytes, tuple[float, tuple[Any, ...]]] = {}
         self._users: dict[str, UserRecord] = {}

@@ -192,7 +192,8 @@ class MemoryNodes(MemoryAccounts):
 
     def _note_renewal(self, now: float) -> None:
         if was_away(self._last_renewal(now), self._up_since, now, self._lease):
-            self._up_since = now
+            # As it is stored in SQL, in whole microseconds.
+            self._up_since = int(now * 1_000_000) / 1_000_000
 
     def _last_renewal(self, now: float) -> float | None:
         times = (row.renewed for row in self._nodes.values() if row.renewed <= now)

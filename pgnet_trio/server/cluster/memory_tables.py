@@ -114,6 +114,9 @@ class MemoryTables(MemoryNodes):
             raise Fenced(f"The room {name!r} is not owned in epoch {epoch} any more; let it go.")
         return room
 
+    def _require_owner(self, room: str, epoch: int) -> None:
+        self._owned(room, epoch)
+
     def save(self, saves: Sequence[RoomSave]) -> frozenset[str]:
         """See `Engine.save`."""
         fenced = set()

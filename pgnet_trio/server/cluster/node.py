@@ -16,7 +16,7 @@ import trio
 
 from pgnet_trio.errors import bare
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.server.cluster.base import new_operation
+from pgnet_trio.server.cluster.calls import new_operation
 from pgnet_trio.server.cluster.errors import (
     EngineError,
     EngineUnavailable,

@@ -38,6 +38,7 @@ from pgnet_trio.server.cluster.sql import (
 from pgnet_trio.server.cluster.sql_tables import SQLTables
 from pgnet_trio.server.cluster.threads import Abandoned, ThreadCall
 from pgnet_trio.server.cluster.wakeups import LOOK_INTERVAL
+from pgnet_trio.storage.migrations import MIGRATIONS, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from pgnet_trio.environment import Environment
@@ -81,6 +82,15 @@ _TABLES = """
     CREATE INDEX IF NOT EXISTS tokens_of_a_user ON tokens (username);
     CREATE SEQUENCE IF NOT EXISTS numbers;
 """
+
+_FIRST_SCHEMA_VERSION = 2
+"""Of which version a database is that does not say so: its tables are those of such a save file."""
+
+_READ_SCHEMA_VERSION = "SELECT value FROM settings WHERE name = 'schema_version'"
+_WRITE_SCHEMA_VERSION = (
+    "INSERT INTO settings (name, value) VALUES ('schema_version', %s)"
+    " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
 
 _LOWER = re.compile(r"LOWER_OF\(([^)]*)\)")
 
@@ -172,13 +182,44 @@ class PostgresEngine(Engine):
                 f"expected PostgreSQL {OLDEST_VERSION} or later, got version {version}"
             )
         schema = sql.Identifier(self._schema)
-        with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_TABLES,))
+        with self._making_tables(connection):
             connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
             connection.execute(_SETTINGS)
             check_version(connection.execute(READ_VERSION).fetchall())
             connection.execute(_for_postgres(_TABLES + SCHEMA))
             connection.execute(WRITE_VERSION)
+        if self._migrate(connection):
+            while self._migrate(connection):
+                pass
+            logger.info("The tables of the database are now of version %d", SCHEMA_VERSION)
+
+    def _migrate(self, connection: Connection) -> bool:
+        """Bring the tables to the next version, in one transaction; return whether there was one.
+
+        Raises:
+            EngineError: They are of a version that this package does not know.
+        """
+        with self._making_tables(connection):
+            row = connection.execute(_READ_SCHEMA_VERSION).fetchone()
+            version = _FIRST_SCHEMA_VERSION if row is None else int(row[0])
+            if version > SCHEMA_VERSION:
+                raise EngineError(
+                    f"expected a database of version {SCHEMA_VERSION} or older, and it is of "
+                    f"version {version}; use a version of pgnet_trio that knows it, as its other "
+                    "servers do"
+                )
+            if version == SCHEMA_VERSION:
+                return False
+            connection.execute(_for_postgres(MIGRATIONS[version + 1]))
+            connection.execute(_WRITE_SCHEMA_VERSION, (version + 1,))
+        return True
+
+    @contextlib.contextmanager
+    def _making_tables(self, connection: Connection) -> Iterator[None]:
+        """Do something in one transaction that no other server does at the same time."""
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_TABLES,))
+            yield
 
     def _make_pool(self) -> psycopg_pool.ConnectionPool[Connection]:
         return psycopg_pool.ConnectionPool(

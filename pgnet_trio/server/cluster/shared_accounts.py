@@ -30,7 +30,7 @@ from pgnet_trio.server.account_refusals import (
     too_similar,
 )
 from pgnet_trio.server.account_service import AccountRules, AccountService, AccountsOverview, Seat
-from pgnet_trio.server.cluster.base import new_operation
+from pgnet_trio.server.cluster.calls import new_operation
 from pgnet_trio.server.cluster.digests import Digests
 from pgnet_trio.server.cluster.errors import EngineError, OutcomeUnknown
 from pgnet_trio.server.cluster.notes import EndSession

@@ -17,7 +17,8 @@ from pgnet_trio.server.cluster.rules import (
     time_until_settled,
     was_away,
 )
-from pgnet_trio.server.cluster.sql import Row, SQLOperations, Transaction, as_bytes, as_text
+from pgnet_trio.server.cluster.sql import Row, Transaction, as_bytes, as_text
+from pgnet_trio.server.cluster.sql_community import SQLCommunity
 
 if TYPE_CHECKING:
     from pgnet_trio.server.cluster.tables import Renewal
@@ -37,7 +38,7 @@ _SAVED = """
 """
 
 
-class SQLNodes(SQLOperations):
+class SQLNodes(SQLCommunity):
     """The nodes.
 
     Args:

@@ -35,6 +35,7 @@ from pgnet_trio.server.cluster.sql import (
 from pgnet_trio.server.cluster.sql_tables import SQLTables
 from pgnet_trio.server.cluster.threads import ThreadCall
 from pgnet_trio.storage.locks import DatabaseLock, FileInUse
+from pgnet_trio.storage.migrations import SCHEMA_VERSION
 from pgnet_trio.storage.sqlite import SQLiteStore
 from pgnet_trio.storage.sqlite_reading import has_log, translated_errors
 from pgnet_trio.storage.sqlite_schema import begin_log, count_commit
@@ -147,6 +148,15 @@ class SQLiteEngine(Engine):
             translated_errors("use", self._path),
             self._immediate(connection, makes_tables=True),
         ):
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version != SCHEMA_VERSION:
+                older = version < SCHEMA_VERSION
+                raise StorageError(
+                    f"cannot use {self._path}: expected a save file of version {SCHEMA_VERSION}, "
+                    f"and it is of version {version}, as servers of "
+                    f"{'an older' if older else 'a newer'} pgnet_trio use it; "
+                    f"{'stop them all first' if older else 'use their version'}"
+                )
             check_version(connection.execute(READ_VERSION).fetchall())
             for statement in SCHEMA.replace("BYTEA", "BLOB").split(";"):
                 connection.execute(statement)
@@ -300,7 +310,10 @@ class SQLiteTransaction(Transaction):
     """A transaction of SQLite, which lets in one writer at a time."""
 
     def __init__(
-        self, connection: sqlite3.Connection, clock: Callable[[], float], wake_address: str
+        self,
+        connection: sqlite3.Connection,
+        clock: Callable[[], float] = time.monotonic,
+        wake_address: str = "",
     ) -> None:
         super().__init__(wake_address)
         self._connection = connection

@@ -6,9 +6,11 @@ out, and the engines decide where and when. A method that raises changes nothing
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from pgnet_trio.server.cluster.community_tables import CommunityTables
 
 if TYPE_CHECKING:
     from pgnet_trio.server.cluster.records import (
@@ -38,8 +40,8 @@ Renewal = tuple[int, bool, Mapping[str, int] | None]
 """A node's id, whether it is being drained, and its rooms where its lease may have lapsed."""
 
 
-class Tables(ABC):
-    """All that the servers of a cluster share."""
+class Tables(CommunityTables):
+    """All that the servers of a cluster share; what a server alone has too is in its base."""
 
     # Nodes
 

@@ -11,24 +11,38 @@ import logging
 import math
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
 from pgnet_trio.errors import StorageError
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.storage.interface import Changes, SavedGame, SavedState, Store, TokenRecord
+from pgnet_trio.storage.interface import (
+    Changes,
+    SavedGame,
+    SavedState,
+    Store,
+    TableStore,
+    TokenRecord,
+)
 
 if TYPE_CHECKING:
     from pgnet_trio.environment import Environment
 
-__all__ = ["WRITE_DEADLINE", "Archive"]
+__all__ = ["WRITE_DEADLINE", "Archive", "Unanswered"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
 WRITE_DEADLINE = 8.0
 """Seconds until whoever waits for a write is refused: longer than SQLite waits for another program
 that writes, and shorter than a client waits for its log-in."""
+
+
+T = TypeVar("T")
+
+
+class Unanswered(StorageError):
+    """A call of the store did not end in time, and may yet do what it was to do."""
 
 
 class Archive:
@@ -66,6 +80,11 @@ class Archive:
     def keeps_tokens(self) -> bool:
         """Whether tokens that are saved are there again in the next run."""
         return self._store is not None and self._store.keeps_tokens
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether there is a place for more than a `SavedState`, as for `transact`."""
+        return isinstance(self._store, TableStore)
 
     @property
     def game_count(self) -> int:
@@ -115,6 +134,37 @@ class Archive:
         deadline = trio.current_time() + WRITE_DEADLINE
         async with self._turn_until(deadline):
             await self._write(changes, deadline)
+
+    async def transact(self, work: Callable[[Any], T], *, writes: bool) -> T:
+        """Do something with the tables that a store has beside a `SavedState`.
+
+        Cancellation waits for what has begun, as in `write`; then this returns all the same.
+
+        Args:
+            work: As for `TableStore.transact`. What it raises comes out here.
+            writes: Whether it may change anything.
+
+        Raises:
+            StorageError: It could not be done.
+            Unanswered: It was not done within `WRITE_DEADLINE`, and may be done all the same.
+        """
+        store = self._store
+        assert isinstance(store, TableStore)
+        done: list[T] = []
+        errors: list[Exception] = []
+
+        def carry_out() -> None:
+            try:
+                done.append(store.transact(work, writes=writes))
+            except Exception as error:
+                errors.append(error)
+
+        deadline = trio.current_time() + WRITE_DEADLINE
+        async with self._turn_until(deadline):
+            await self._call(_Call(self._store_lock, carry_out), deadline)
+        for error in errors:
+            raise error
+        return done[0]
 
     def let_go(self, name: str, *, over: bool) -> None:
         """Do nothing: the save file holds it until it is saved that it is over."""
@@ -286,7 +336,8 @@ class Archive:
                 # It ended between the deadline and here.
                 return
             waited = trio.current_time() - start
-            raise StorageError(f"The save file did not answer within {waited:.2g} s.")
+            kind = Unanswered if self._hung is call else StorageError
+            raise kind(f"The save file did not answer within {waited:.2g} s.")
 
 
 class _Call:

@@ -1,0 +1,152 @@
+"""Results and leaderboards in memory; pure, and as short as it can be said."""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_left, bisect_right, insort
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pgnet_trio.server.cluster.standing_tables import Line, StandingTables
+
+if TYPE_CHECKING:
+    from pgnet_trio.standings import PlayedGame
+
+__all__ = ["MemoryStandings"]
+
+MAX_RESULTS = 100_000
+"""Results that are kept in memory; a game of an older one counts again if it is reported again."""
+
+
+@attrs.define
+class _Board:
+    lowest_first: bool
+    points: dict[str, int] = attrs.field(factory=dict)
+    # The same, sorted.
+    lines: list[tuple[int, str]] = attrs.field(factory=list)
+    ranges: dict[int, int] = attrs.field(factory=dict)
+    lows: list[int] = attrs.field(factory=list)
+
+
+class MemoryStandings(StandingTables):
+    """Results, leaderboards and histories, in dictionaries."""
+
+    def __init__(self) -> None:
+        self._results: dict[bytes, PlayedGame] = {}
+        self._histories: dict[str, list[tuple[int, bytes, PlayedGame]]] = {}
+        self._boards: dict[str, int] = {}
+        self._board_rows: list[_Board] = []
+        self._result_numbers = itertools.count(1)
+
+    def _require_owner(self, room: str, epoch: int) -> None:
+        """Do nothing: a server alone owns all of its rooms."""
+
+    def _result(self, id: bytes) -> PlayedGame | None:
+        return self._results.get(id)
+
+    def _write_result(self, id: bytes, played: PlayedGame) -> None:
+        self._results[id] = played
+        if len(self._results) > MAX_RESULTS:
+            del self._results[next(iter(self._results))]
+
+    def _write_history(self, player: str, id: bytes, most: int) -> None:
+        history = self._histories.setdefault(player, [])
+        history.append((next(self._result_numbers), id, self._results[id]))
+        del history[:-most]
+
+    def _history(self, player: str, before: int | None, limit: int) -> list[tuple[int, PlayedGame]]:
+        found = [
+            (number, played)
+            for number, _, played in reversed(self._histories.get(player, []))
+            if before is None or number < before
+        ]
+        return found[:limit]
+
+    def _forget_history(self, player: str) -> None:
+        self._histories.pop(player, None)
+
+    def _find_board(self, name: str) -> tuple[int, bool] | None:
+        key = self._boards.get(name)
+        return None if key is None else (key, self._board_rows[key].lowest_first)
+
+    def _make_board(self, name: str, *, lowest_first: bool) -> int:
+        key = self._boards[name] = len(self._board_rows)
+        self._board_rows.append(_Board(lowest_first))
+        return key
+
+    def _lock_board(self, key: int) -> None:
+        """Do nothing: there is one transaction at a time."""
+
+    def _boards_of(self, player: str) -> list[int]:
+        return [key for key, board in enumerate(self._board_rows) if player in board.points]
+
+    def _points(self, key: int, player: str) -> int | None:
+        return self._board_rows[key].points.get(player)
+
+    def _write_points(self, key: int, player: str, points: int | None) -> None:
+        board = self._board_rows[key]
+        before = board.points.pop(player, None)
+        if before is not None:
+            del board.lines[bisect_left(board.lines, (before, player))]
+        if points is not None:
+            board.points[player] = points
+            insort(board.lines, (points, player))
+
+    def _ranges(self, key: int) -> list[tuple[int, int]]:
+        board = self._board_rows[key]
+        return [(low, board.ranges[low]) for low in board.lows]
+
+    def _range_of(self, key: int, points: int) -> tuple[int, int]:
+        board = self._board_rows[key]
+        low = board.lows[bisect_right(board.lows, points) - 1]
+        return low, board.ranges[low]
+
+    def _next_range(self, key: int, low: int) -> int | None:
+        lows = self._board_rows[key].lows
+        place = bisect_right(lows, low)
+        return lows[place] if place < len(lows) else None
+
+    def _write_range(self, key: int, low: int, players: int | None) -> None:
+        board = self._board_rows[key]
+        if players is None:
+            del board.ranges[low]
+            board.lows.remove(low)
+            return
+        if low not in board.ranges:
+            insort(board.lows, low)
+        board.ranges[low] = players
+
+    def _count_before(self, key: int, low: int | None) -> int:
+        ranges = self._ranges(key)
+        return sum(players for start, players in ranges if low is None or start < low)
+
+    def _count_between(self, key: int, low: int, high: int | None) -> int:
+        lines = self._board_rows[key].lines
+        end = len(lines) if high is None else bisect_left(lines, (high, ""))
+        return end - bisect_left(lines, (low, ""))
+
+    def _points_at(self, key: int, low: int, offset: int) -> int:
+        lines = self._board_rows[key].lines
+        return lines[bisect_left(lines, (low, "")) + offset][0]
+
+    def _points_above(self, key: int, points: int) -> int | None:
+        lines = self._board_rows[key].lines
+        place = bisect_left(lines, (points + 1, ""))
+        return lines[place][0] if place < len(lines) else None
+
+    def _lines(self, key: int, low: int, offset: int, limit: int) -> list[Line]:
+        lines = self._board_rows[key].lines
+        start = bisect_left(lines, (low, "")) + offset
+        return [(player, points) for points, player in lines[start : start + limit]]
+
+    def _lines_before(self, key: int, here: Line, limit: int) -> list[Line]:
+        lines = self._board_rows[key].lines
+        place = bisect_left(lines, here[::-1])
+        found = lines[max(0, place - limit) : place]
+        return [(player, points) for points, player in reversed(found)]
+
+    def _lines_after(self, key: int, here: Line, limit: int) -> list[Line]:
+        lines = self._board_rows[key].lines
+        place = bisect_right(lines, here[::-1])
+        return [(player, points) for points, player in lines[place : place + limit]]

@@ -1,0 +1,45 @@
+"""What goes into an engine of a game's result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from pgnet_trio.standings import Leaderboard, PlayedGame
+
+__all__ = ["BoardScores", "Report"]
+
+
+@attrs.frozen
+class BoardScores:
+    """What a result has for one leaderboard.
+
+    Attributes:
+        name: Its name.
+        board: How it is kept.
+        scores: The scores by player.
+    """
+
+    name: str
+    board: Leaderboard
+    scores: Mapping[str, int]
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """A result as a server reports it.
+
+    Attributes:
+        id: The game's own id. However often and wherever it is reported, it counts once.
+        played: What is kept of it; `ratings` are added.
+        users: Whose history it is in: the players who are no bots.
+        boards: What there is for leaderboards, of users only.
+        epoch: In which epoch the server owns the room of that name; None for a server alone.
+    """
+
+    id: bytes
+    played: PlayedGame
+    users: tuple[str, ...]
+    boards: tuple[BoardScores, ...] = ()
+    epoch: int | None = None

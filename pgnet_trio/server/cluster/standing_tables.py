@@ -1,0 +1,311 @@
+"""What an engine does with results, whatever keeps them; each method in one transaction.
+
+`MemoryStandings` and `SQLStandings` have the rows, and the rules stand here once.
+
+A leaderboard's rows are sorted by *points*, of which fewer are better: a score, or the same with
+its sign turned. To find a rank without counting all who are better, the points are divided into
+ranges, and each range counts its players. A range with too many is split between two scores, so
+only one in which all have the same score is ever larger than `MAX_RANGE`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pgnet_trio.server.cluster.errors import BoardTurned, ReportedBefore
+from pgnet_trio.standings import LeaderboardEntry, LeaderboardPage, PlayedGame
+from pgnet_trio.standings.result import MAX_SCORE
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.cluster.standing_records import BoardScores, Report
+    from pgnet_trio.standings.leaderboard import Keep
+
+__all__ = ["LOWEST", "MAX_HISTORY", "MAX_RANGE", "MIN_RANGE", "StandingTables"]
+
+MAX_RANGE = 1024
+"""Players of a range before it is split."""
+
+MIN_RANGE = 64
+"""Players of a range below which it is joined with the one before."""
+
+MAX_HISTORY = 100
+"""Games in the history of each player; older ones go."""
+
+LOWEST = -(2**62)
+"""Where the first range of each leaderboard begins: below all points."""
+
+Line = tuple[str, int]
+"""A player and their points."""
+
+
+class StandingTables(ABC):
+    """Results, leaderboards and histories."""
+
+    def report(self, report: Report) -> PlayedGame:
+        """See `Standings.report`."""
+        before = self._result(report.id)
+        if before is not None:
+            if not _is_same(before, report.played):
+                raise ReportedBefore(
+                    "This game has reported another result before; it counts once. A rematch is a "
+                    "new game, and may report its own."
+                )
+            return before
+        if report.epoch is not None:
+            self._require_owner(report.played.name, report.epoch)
+        for board in sorted(report.boards, key=lambda each: each.name):
+            self._enter(board)
+        self._write_result(report.id, report.played)
+        for user in sorted(report.users):
+            self._write_history(user, report.id, MAX_HISTORY)
+        return report.played
+
+    def forget_player(self, name: str) -> None:
+        """See `Standings.forget_player`."""
+        for key in self._boards_of(name):
+            self._lock_board(key)
+            points = self._points(key, name)
+            if points is not None:
+                self._write_points(key, name, None)
+                self._count_player(key, points, -1)
+        self._forget_history(name)
+
+    # Leaderboards
+
+    def _enter(self, scores: BoardScores) -> None:
+        key = self._board_for(scores)
+        sign = _sign(lowest_first=scores.board.order == "lowest")
+        for user in sorted(scores.scores):
+            before = self._points(key, user)
+            points = _kept(scores.board.keep, before, sign * scores.scores[user])
+            if points == before:
+                continue
+            # In this order: a range that is split counts its rows.
+            if before is not None:
+                self._count_player(key, before, -1)
+            self._write_points(key, user, points)
+            self._count_player(key, points, 1)
+
+    def _board_for(self, scores: BoardScores) -> int:
+        wanted = scores.board.order == "lowest"
+        found = self._find_board(scores.name)
+        if found is None:
+            key = self._make_board(scores.name, lowest_first=wanted)
+            self._write_range(key, LOWEST, 0)
+            return key
+        key, lowest_first = found
+        if lowest_first != wanted:
+            order = "lowest" if lowest_first else "highest"
+            raise BoardTurned(
+                f"The leaderboard {scores.name!r} has been kept with the {order} score first, and "
+                f"stays so: declare it as Leaderboard(order={order!r}), or another name."
+            )
+        self._lock_board(key)
+        return key
+
+    def _count_player(self, key: int, points: int, by: int) -> None:
+        """Count a player more, or fewer, in the range of these points."""
+        low, players = self._range_of(key, points)
+        players += by
+        self._write_range(key, low, players)
+        if players > MAX_RANGE:
+            self._split(key, low, players)
+        elif players < MIN_RANGE and low != LOWEST:
+            before, others = self._range_of(key, low - 1)
+            if players + others <= MAX_RANGE // 2:
+                self._write_range(key, low, None)
+                self._write_range(key, before, players + others)
+
+    def _split(self, key: int, low: int, players: int) -> None:
+        """Split a range between two scores, where it has two."""
+        high = self._next_range(key, low)
+        first, middle = self._points_at(key, low, 0), self._points_at(key, low, MAX_RANGE // 2)
+        at = middle if middle > first else self._points_above(key, first)
+        if at is None or (high is not None and at >= high):
+            # All of them have the same.
+            return
+        if middle > first:
+            kept = self._count_between(key, low, at)
+        else:
+            kept = players - self._count_between(key, at, high)
+        self._write_range(key, low, kept)
+        self._write_range(key, at, players - kept)
+
+    def _rank(self, key: int, points: int) -> int:
+        low, _ = self._range_of(key, points)
+        return 1 + self._count_before(key, low) + self._count_between(key, low, points)
+
+    def leaderboard(self, name: str, offset: int, limit: int) -> LeaderboardPage:
+        """See `Standings.leaderboard`."""
+        found = self._find_board(name)
+        if found is None:
+            return LeaderboardPage(name, 0, [])
+        key, lowest_first = found
+        before, total = 0, 0
+        start = LOWEST, 0
+        for low, players in self._ranges(key):
+            if total <= offset:
+                start, before = (low, players), total
+            total += players
+        lines = self._lines(key, start[0], offset - before, limit) if offset < total else []
+        return self._page(name, key, total, lines, lowest_first=lowest_first)
+
+    def leaderboard_around(self, name: str, player: str, limit: int) -> LeaderboardPage:
+        """See `Standings.leaderboard_around`."""
+        found = self._find_board(name)
+        if found is None:
+            return LeaderboardPage(name, 0, [])
+        key, lowest_first = found
+        total = self._count_before(key, None)
+        points = self._points(key, player)
+        lines: list[Line] = []
+        if points is not None:
+            here = player, points
+            better = self._lines_before(key, here, limit - 1)
+            others = self._lines_after(key, here, limit - 1)
+            # As many on either side, and more on one where the other has no more.
+            above = min(len(better), max(limit // 2, limit - 1 - len(others)))
+            lines = [*better[:above][::-1], here, *others[: limit - 1 - above]]
+        return self._page(name, key, total, lines, lowest_first=lowest_first)
+
+    def _page(
+        self, name: str, key: int, total: int, lines: Sequence[Line], *, lowest_first: bool
+    ) -> LeaderboardPage:
+        sign = _sign(lowest_first=lowest_first)
+        entries = []
+        rank, begun, scores = 0, 0, 0
+        for number, (player, points) in enumerate(lines):
+            if number == 0 or points != lines[number - 1][1]:
+                scores += 1
+                # The first score of the page may have begun before it; from the second one on, all
+                # who have it are here.
+                rank = self._rank(key, points) if scores <= 2 else rank + number - begun
+                begun = number
+            entries.append(LeaderboardEntry(rank, player, sign * points))
+        return LeaderboardPage(name, total, entries)
+
+    def history(self, player: str, before: int | None, limit: int) -> list[PlayedGame]:
+        """See `Standings.history`."""
+        return [
+            attrs.evolve(played, number=number)
+            for number, played in self._history(player, before, limit)
+        ]
+
+    # The rows
+
+    @abstractmethod
+    def _require_owner(self, room: str, epoch: int) -> None:
+        """Check that a room is owned in an epoch, until the transaction ends.
+
+        Raises:
+            Fenced: It is not.
+        """
+
+    @abstractmethod
+    def _result(self, id: bytes) -> PlayedGame | None:
+        """Return a result that was reported."""
+
+    @abstractmethod
+    def _write_result(self, id: bytes, played: PlayedGame) -> None:
+        """Add a result."""
+
+    @abstractmethod
+    def _write_history(self, player: str, id: bytes, most: int) -> None:
+        """Add a result to a player's history, and take out the oldest of more than *most*."""
+
+    @abstractmethod
+    def _history(self, player: str, before: int | None, limit: int) -> list[tuple[int, PlayedGame]]:
+        """Return a player's results, with their numbers, the latest first."""
+
+    @abstractmethod
+    def _forget_history(self, player: str) -> None:
+        """Take out a player's history."""
+
+    @abstractmethod
+    def _find_board(self, name: str) -> tuple[int, bool] | None:
+        """Return the key of a leaderboard, and whether the lowest score is the best."""
+
+    @abstractmethod
+    def _make_board(self, name: str, *, lowest_first: bool) -> int:
+        """Add a leaderboard, and return its key."""
+
+    @abstractmethod
+    def _lock_board(self, key: int) -> None:
+        """Let nobody else change a leaderboard until the transaction ends."""
+
+    @abstractmethod
+    def _boards_of(self, player: str) -> list[int]:
+        """Return the keys of the leaderboards on which a player is, in order."""
+
+    @abstractmethod
+    def _points(self, key: int, player: str) -> int | None:
+        """Return a player's points; None where they have none."""
+
+    @abstractmethod
+    def _write_points(self, key: int, player: str, points: int | None) -> None:
+        """Set a player's points; None takes them out."""
+
+    @abstractmethod
+    def _ranges(self, key: int) -> list[tuple[int, int]]:
+        """Return where each range begins, and how many players it has, in order."""
+
+    @abstractmethod
+    def _range_of(self, key: int, points: int) -> tuple[int, int]:
+        """Return where the range of these points begins, and how many players it has."""
+
+    @abstractmethod
+    def _next_range(self, key: int, low: int) -> int | None:
+        """Return where the range behind this one begins; None behind the last."""
+
+    @abstractmethod
+    def _write_range(self, key: int, low: int, players: int | None) -> None:
+        """Set how many players a range has; None takes the range out."""
+
+    @abstractmethod
+    def _count_before(self, key: int, low: int | None) -> int:
+        """Count the players of all ranges before one; None for all ranges."""
+
+    @abstractmethod
+    def _count_between(self, key: int, low: int, high: int | None) -> int:
+        """Count who has points from *low* on, and fewer than *high*; None for any number."""
+
+    @abstractmethod
+    def _points_at(self, key: int, low: int, offset: int) -> int:
+        """Return the points of a player so many places behind the first from *low* on."""
+
+    @abstractmethod
+    def _points_above(self, key: int, points: int) -> int | None:
+        """Return the fewest points that are more than these."""
+
+    @abstractmethod
+    def _lines(self, key: int, low: int, offset: int, limit: int) -> list[Line]:
+        """Return lines from points *low* on, but for the first *offset*, the best first."""
+
+    @abstractmethod
+    def _lines_before(self, key: int, here: Line, limit: int) -> list[Line]:
+        """Return the lines before one, the nearest first."""
+
+    @abstractmethod
+    def _lines_after(self, key: int, here: Line, limit: int) -> list[Line]:
+        """Return the lines behind one, the nearest first."""
+
+
+def _is_same(one: PlayedGame, other: PlayedGame) -> bool:
+    """Whether two results say the same, whenever they were reported."""
+    return (one.name, one.ranks, one.scores) == (other.name, other.ranks, other.scores)
+
+
+def _sign(*, lowest_first: bool) -> int:
+    return 1 if lowest_first else -1
+
+
+def _kept(keep: Keep, before: int | None, points: int) -> int:
+    if before is None or keep == "last":
+        return points
+    if keep == "best":
+        return min(before, points)
+    return max(-MAX_SCORE, min(before + points, MAX_SCORE))

@@ -1,0 +1,94 @@
+"""What a game's class declares of its leaderboards, and the check of that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from inspect import getattr_static
+from types import MappingProxyType
+from typing import Literal, TypeAlias, get_args
+
+import attrs
+
+__all__ = ["DECLARATION", "MAX_LEADERBOARDS", "Keep", "Leaderboard", "Order", "leaderboards_of"]
+
+DECLARATION = "leaderboards"
+"""The attribute of a game's class that declares its leaderboards."""
+
+MAX_LEADERBOARDS = 20
+"""Leaderboards of one class: each result writes a line for each player in each of them."""
+
+Keep: TypeAlias = Literal["best", "last", "sum"]
+"""Which of a player's scores counts: their best, their last, or the sum of all."""
+
+Order: TypeAlias = Literal["highest", "lowest"]
+"""Which scores are the best: the highest, as points, or the lowest, as times."""
+
+_NAME = re.compile("[A-Za-z0-9]([A-Za-z0-9 ]{0,28}[A-Za-z0-9])?")
+
+
+@attrs.frozen
+class Leaderboard:
+    """A leaderboard, declared by a game's class in its `leaderboards`.
+
+    Args:
+        keep: Which of a player's scores counts: ``"best"``, ``"last"`` or ``"sum"``.
+        order: Which scores come first: the ``"highest"`` or the ``"lowest"``. It stays as it was
+            when the first score came.
+
+    Raises:
+        ValueError: An argument is another one.
+    """
+
+    keep: Keep = "best"
+    order: Order = "highest"
+
+    def __attrs_post_init__(self) -> None:
+        for name, value, known in (
+            ("keep", self.keep, get_args(Keep)),
+            ("order", self.order, get_args(Order)),
+        ):
+            if value not in known:
+                words = " or ".join(map(repr, known))
+                raise ValueError(f"Leaderboard({name}=…): expected {words}, got {value!r}")
+
+
+_NONE: Mapping[str, Leaderboard] = MappingProxyType({})
+
+
+def leaderboards_of(game: object) -> Mapping[str, Leaderboard]:
+    """Return the leaderboards that a class of games declares, by their names.
+
+    Args:
+        game: The class; or what else makes the games, which may have the attribute too.
+
+    Returns:
+        The leaderboards; a single one that is no mapping has an empty name. An attribute of this
+        name that holds no leaderboard is the author's own, and declares none.
+
+    Raises:
+        TypeError: The declaration has the wrong shape.
+    """
+    value = getattr_static(game, DECLARATION, None)
+    if isinstance(value, Leaderboard):
+        return MappingProxyType({"": value})
+    if not isinstance(value, Mapping) or not any(
+        isinstance(each, Leaderboard) for each in value.values()
+    ):
+        return _NONE
+    where = f"{getattr(game, '__name__', 'the game')}.{DECLARATION}"
+    for name, each in value.items():
+        if not isinstance(each, Leaderboard):
+            raise TypeError(
+                f"{where}[{name!r}]: expected a Leaderboard, as the others, got {each!r}."
+            )
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise TypeError(
+                f"{where}: expected names of 1 to 30 ASCII letters, digits or inner spaces, got "
+                f"{name!r}."
+            )
+    if len(value) > MAX_LEADERBOARDS:
+        raise TypeError(
+            f"{where}: expected at most {MAX_LEADERBOARDS} leaderboards, got {len(value)}."
+        )
+    return MappingProxyType(dict(value))

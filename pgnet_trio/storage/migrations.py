@@ -1,0 +1,43 @@
+"""How the tables of a save file change from version to version, and those of a database.
+
+The statements are for SQLite and for PostgreSQL, where the same tables are; `BYTEA` is SQLite's
+`BLOB`. Version 2 is older than both words, see `pgnet_trio.storage.sqlite_schema`.
+
+A release never changes a version that another release has made: it adds one. Each is one
+transaction, and needs nothing but the one before.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MIGRATIONS", "SCHEMA_VERSION"]
+
+_STANDINGS = """
+    CREATE TABLE results (id BYTEA NOT NULL PRIMARY KEY, played BYTEA NOT NULL);
+    CREATE TABLE histories (
+        username BYTEA NOT NULL, number BIGINT NOT NULL, result BYTEA NOT NULL,
+        PRIMARY KEY (username, number)
+    );
+    CREATE TABLE leaderboards (
+        id BIGINT NOT NULL PRIMARY KEY, name BYTEA NOT NULL UNIQUE, lowest_first BIGINT NOT NULL
+    );
+    CREATE TABLE scores (
+        username BYTEA NOT NULL, board BIGINT NOT NULL, points BIGINT NOT NULL,
+        PRIMARY KEY (username, board)
+    );
+    CREATE INDEX scores_in_order ON scores (board, points, username);
+    CREATE TABLE score_ranges (
+        board BIGINT NOT NULL, low BIGINT NOT NULL, players BIGINT NOT NULL,
+        PRIMARY KEY (board, low)
+    );
+    CREATE TABLE ratings (
+        username BYTEA NOT NULL, queue BYTEA NOT NULL,
+        mu DOUBLE PRECISION NOT NULL, sigma DOUBLE PRECISION NOT NULL,
+        PRIMARY KEY (username, queue)
+    )
+"""
+
+MIGRATIONS = {3: _STANDINGS}
+"""The statements that make each version of the one before, with semicolons between them."""
+
+SCHEMA_VERSION = max(MIGRATIONS)
+"""Which tables there are, and what they mean."""
