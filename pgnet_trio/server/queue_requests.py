@@ -42,13 +42,12 @@ async def _confirm_match(context: ServerContext, session: Session, id: int, matc
 @QUEUE_REQUESTS.request(Request.LEAVE_QUEUE, id=0)
 async def _leave_queue(context: ServerContext, session: Session, id: int) -> Response:
     """End a search, also one that has just led into a game: the user leaves that."""
-    search = session.search
+    search = session.search.latest
     if not isinstance(search, Search) or id not in (0, search.id):
         await trio.lowlevel.checkpoint()
         return refused("You look for no game.", ReasonCode.NOT_SEARCHING)
     game = search.game
-    search.stop()
-    session.search = None
+    session.search.stop()
     entry = context.games.lobby.game_of(session.username)
     if id and entry is not None and entry.name == game:
         context.games.lobby.leave(session.username)
@@ -61,7 +60,7 @@ async def _leave_queue(context: ServerContext, session: Session, id: int) -> Res
 
 def stop_searching(session: Session) -> None:
     """End the search of a user who joins a game by themselves."""
-    search = session.search
+    search = session.search.latest
     if isinstance(search, Search) and search.state == "in the pool":
         search.stop()
         search.tell(

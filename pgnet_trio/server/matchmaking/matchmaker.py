@@ -113,7 +113,7 @@ class Matchmaker:
         """
         line = self._line(session, queue)
         self._games.lobby.check_free(session.username)
-        before = session.search
+        before = session.search.latest
         if isinstance(before, Search) and before.is_open and before.id == id:
             raise LobbyRefusal(
                 f"You look for a game already{_in_queue(before.line.name)}; stop that first.",
@@ -130,7 +130,7 @@ class Matchmaker:
             before.stop()
         entry = line.pool.add(session.username, rating, properties, trio.current_time())
         search = Search(self, session, id, line, entry)
-        session.search = line.searches[session.username] = search
+        session.search.latest = line.searches[session.username] = search
         if not session.online:
             entry.is_away = True
         self._note_change(line)
@@ -142,7 +142,7 @@ class Matchmaker:
         Raises:
             LobbyRefusal: They are offered no such match, or not any more.
         """
-        search = session.search
+        search = session.search.latest
         offer = None
         if isinstance(search, Search) and search.id == id and search.state == "in the pool":
             offer = search.line.pool.confirm(session.username, match)

@@ -16,8 +16,9 @@ from pgnet_trio.server.sessions.packed import PackedSession
 
 if TYPE_CHECKING:
     from pgnet_trio.protocol.events import RequestReceived
-    from pgnet_trio.server.room.player import PacketTurn
+    from pgnet_trio.server.sessions.attachment import Attachment
     from pgnet_trio.server.sessions.budget import Budget
+    from pgnet_trio.server.sessions.own_requests import OwnRequests
     from pgnet_trio.server.sessions.sender import LoggedInClient
 
 __all__ = ["HeldSession", "SessionHold"]
@@ -36,19 +37,7 @@ class HeldSession(Protocol):
         """How many requests are not answered yet."""
 
     @property
-    def own_turns(self) -> list[PacketTurn]:
-        """The requests that it carries out itself, with the one that it has begun with."""
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether it has a task of its own now."""
-
-    @property
-    def grace_left(self) -> float | None:
-        """Seconds that it waits for its user; None where they count as connected."""
-
-    @property
-    def tokens_before(self) -> tuple[bytes, ...]:
+    def superseded_tokens(self) -> tuple[bytes, ...]:
         """The resume tokens of earlier clients that it remembers."""
 
     def close(self) -> None:
@@ -66,10 +55,17 @@ class SessionHold:
 
     Args:
         session: The session.
+        own_requests: The requests that it carries out itself; this holds them.
+        attachment: Its connection, or its wait for one.
     """
 
-    def __init__(self, session: HeldSession) -> None:
+    def __init__(
+        self, session: HeldSession, own_requests: OwnRequests, attachment: Attachment
+    ) -> None:
         self._session = session
+        self._own_requests = own_requests
+        self._attachment = attachment
+        own_requests.is_held = True
         # What has come since it was packed up; None before, and after it is known what became of
         # it.
         self._came: list[RequestReceived | QuestionAnswered] | None = None
@@ -87,8 +83,8 @@ class SessionHold:
             in_own_task: Whether the session's own task asks: what it has begun with is begun with
                 anew at the other server.
         """
-        session = self._session
-        return session.unanswered == len(session.own_turns) and (in_own_task or not session.is_busy)
+        own = self._own_requests
+        return self._session.unanswered == len(own.turns) and (in_own_task or not own.is_busy)
 
     def is_at_rest(self, waiting: int) -> bool:
         """Return whether all requests that are not answered wait.
@@ -96,8 +92,8 @@ class SessionHold:
         Args:
             waiting: How many wait in the room of the user's game.
         """
-        session = self._session
-        return not session.is_busy and session.unanswered == len(session.own_turns) + waiting
+        own = self._own_requests
+        return not own.is_busy and self._session.unanswered == len(own.turns) + waiting
 
     def pack(self) -> PackedSession:
         """Return what another server needs to go on; what comes from now on is kept, and waits.
@@ -112,13 +108,13 @@ class SessionHold:
         packed = PackedSession(
             session.username,
             client.token,
-            session.tokens_before,
+            session.superseded_tokens,
             client.grace,
-            session.grace_left,
+            self._attachment.grace_left(client.grace),
             client.address,
             session.budget.limited,
             delivery.export(),
-            tuple(turn.hold() for turn in session.own_turns),
+            tuple(turn.hold() for turn in self._own_requests.turns),
             session.announced,
             session.budget.spent,
         )
@@ -147,9 +143,10 @@ class SessionHold:
         else:
             await trio.lowlevel.checkpoint()
 
-    def replay(self) -> None:
-        """Let the session have what has come meanwhile, now that it takes things in again."""
+    def release(self) -> None:
+        """Let the session go on, with what has come meanwhile: it takes things in again."""
         came = self._came
+        self._own_requests.is_held = False
         self.settle()
         for each in came or ():
             if isinstance(each, QuestionAnswered):

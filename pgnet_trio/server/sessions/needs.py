@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.player import PacketTurn, Player
     from pgnet_trio.transport.rounds import Round
 
-__all__ = ["Games", "SessionRoom", "SessionSearch", "Settings", "UserGame"]
+__all__ = ["Games", "SessionRoom", "Settings", "UserGame"]
 
 
 class SessionRoom(Protocol):
@@ -67,16 +67,6 @@ class Games(Protocol):
 
     def leave(self, username: str, /) -> UserGame | None:
         """Take a user out of their game, and return that game; None where they are in none."""
-
-
-class SessionSearch(Protocol):
-    """A user's search for a game. Nothing here waits."""
-
-    def note_online(self, online: bool, /) -> None:
-        """Note that the user's connection dropped, or that they are back."""
-
-    def stop(self) -> None:
-        """Look no more: the session has ended, or goes on with another client."""
 
 
 class Settings(Protocol):

@@ -233,7 +233,7 @@ class SessionRegistry:
             del self._sessions[session.username]
         self._departed.pop(session.username, None)
         self._departed[session.username] = Departed(
-            address, client.token, session.tokens_before, now + client.grace + REMEMBERED_FOR
+            address, client.token, session.superseded_tokens, now + client.grace + REMEMBERED_FOR
         )
         session.ended.set()
         logger.info("%s goes on at %s: %s", session.username, one_line(address), one_line(reason))
@@ -359,5 +359,5 @@ def _stats_of(session: Session) -> SessionStats:
         unacknowledged=0 if delivery is None else delivery.unacknowledged,
         unacknowledged_bytes=0 if delivery is None else delivery.unacknowledged_bytes,
         dropped_pushes=0 if delivery is None else delivery.dropped,
-        superseded_tokens=session.superseded_tokens,
+        superseded_tokens=len(session.superseded_tokens),
     )

@@ -1,12 +1,13 @@
-"""A user's presence on the server, and the task that carries out what the user asks.
+"""A user's session: it takes in what they ask, and tells them what comes of it.
 
-It is a little long: who may call what, and when, is only seen with all of it side by side.
+It is long: what is done for each message is in one class, without a call from one part of it to
+another, and who may call what, and when, is only seen with all of that side by side. What is done
+now and then has classes of its own: `Attachment`, `OwnRequests`, `LatestSearch`, `SessionHold`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +20,6 @@ from pgnet_trio.protocol.events import MAX_REASON
 from pgnet_trio.protocol.v2 import TAKEN_OVER
 from pgnet_trio.protocol.v2.features import ANNOUNCEMENTS
 from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, ServerDelivery, Snapshot
-from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.refusals import (
     CLOSED,
@@ -30,10 +30,12 @@ from pgnet_trio.server.refusals import (
     refused,
 )
 from pgnet_trio.server.room.player import PacketTurn
-from pgnet_trio.server.sessions.absence import Absence
 from pgnet_trio.server.sessions.announcements import MOST_REMEMBERED
+from pgnet_trio.server.sessions.attachment import Attachment, AwayCounter
 from pgnet_trio.server.sessions.budget import OWN_REQUEST_COST, RETURN_COST
 from pgnet_trio.server.sessions.hold import SessionHold
+from pgnet_trio.server.sessions.own_requests import OwnRequests
+from pgnet_trio.server.sessions.search import LatestSearch
 from pgnet_trio.server.sessions.sender import SenderV2
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.sessions.announcements import Announcement
     from pgnet_trio.server.sessions.budget import Budget
     from pgnet_trio.server.sessions.handle import ConnectionHandle
-    from pgnet_trio.server.sessions.needs import Games, SessionSearch, Settings
+    from pgnet_trio.server.sessions.needs import Games, Settings
     from pgnet_trio.server.sessions.packed import PackedSession
     from pgnet_trio.server.sessions.sender import LoggedInClient
     from pgnet_trio.transport.rounds import Round
@@ -67,10 +69,6 @@ MAX_SUPERSEDED_TOKENS = 16
 """How many superseded resume tokens a session remembers. A client whose token is forgotten finds
 its session gone, as after a restart."""
 
-MOST_WAIT = 10.0
-"""Seconds in which a connected client whose session has moved here is to be here too, before its
-game hears that it is away."""
-
 NOT_RESUMED = "The connection was lost, and the client did not come back in time."
 
 
@@ -82,7 +80,7 @@ def _do_nothing() -> None:
     """Write nothing: there is no connection."""
 
 
-class SessionOwner(Protocol):
+class SessionOwner(AwayCounter, Protocol):
     """What a session needs of whoever keeps it. Nothing here waits."""
 
     @property
@@ -91,12 +89,6 @@ class SessionOwner(Protocol):
 
     def start(self, session: Session, /) -> None:
         """Have `Session.run` run in a task of its own."""
-
-    def note_away(self, away: bool, /) -> None:
-        """Note that a session goes on without a connection, or that this is over.
-
-        It is over when the user is back, or the session has ended.
-        """
 
 
 class Session:
@@ -126,7 +118,7 @@ class Session:
         is_open: Whether it begins with what comes: it is neither over nor packed up.
         budget: What the user may cost the server.
         announced: The ids of the latest announcements that the user was told.
-        search: The user's latest search for a game; None where there was none.
+        search: Tells the user's search for a game what becomes of the session.
         flush: Writes what waits, as far as the link has room. The connection's own function: it is
             called for each message.
     """
@@ -152,7 +144,7 @@ class Session:
         self.is_open = True
         self.budget = budget
         self.announced: tuple[str, ...] = ()
-        self.search: SessionSearch | None = None
+        self.search = LatestSearch()
         self._games = games
         self._carry_out = carry_out
         self._max_in_flight = max_in_flight
@@ -160,26 +152,18 @@ class Session:
         self._settings = settings
         self._owner = owner
         self._ended: trio.Event | None = None
-        # The wait for a user who has no connection here; None while they have one.
-        self._absence: Absence | None = None
-        self._connection: ConnectionHandle | None = None
+        self._attachment = Attachment(owner)
         self.flush: Callable[[], None] = _do_nothing
         self._unanswered = 0
         self._unanswered_bytes = 0
-        self._queued_turns = 0
         # What tasks wait for that wait for the next answer; None while there is none.
         self._answered: trio.Event | None = None
-        # The scope of the session's own task; None while there is no such task.
-        self._scope: trio.CancelScope | None = None
         self._superseded_tokens: tuple[bytes, ...] = ()
-        # The turns for the session's own task; None while there are none, as in most sessions.
-        self._turns: deque[PacketTurn] | None = None
-        # The one that is carried out now.
-        self._current: PacketTurn | None = None
-        # Because of which it begins with no more of these: it may move. None while it does not.
+        # Why it begins with none of its own requests: it may move. None while it begins with them.
         self._hold: SessionHold | None = None
-        # Twice what one client may have under way: another client may have taken over from it.
-        self._capacity = 2 * max(max_in_flight, WINDOW) + 2
+        self._own_requests = OwnRequests(max_in_flight)
+        # Bound once: this is looked at for each message.
+        self._own_turns = self._own_requests.turns
 
     @property
     def is_admin(self) -> bool:
@@ -195,9 +179,7 @@ class Session:
     @property
     def online(self) -> bool:
         """Whether the user has a connection now, or is on the way here with one."""
-        return self._connection is not None or (
-            self._absence is not None and self._absence.is_arrival
-        )
+        return self._attachment.is_online
 
     @property
     def ended(self) -> trio.Event:
@@ -222,12 +204,7 @@ class Session:
         return self._unanswered
 
     @property
-    def superseded_tokens(self) -> int:
-        """How many resume tokens of earlier clients the session remembers."""
-        return len(self._superseded_tokens)
-
-    @property
-    def tokens_before(self) -> tuple[bytes, ...]:
+    def superseded_tokens(self) -> tuple[bytes, ...]:
         """The resume tokens of earlier clients that the session remembers."""
         return self._superseded_tokens
 
@@ -235,7 +212,7 @@ class Session:
 
     def end_if_late(self) -> None:
         """End a session whose grace has just run out, though nobody was told so yet."""
-        if self._absence is not None and self._absence.left <= 0:
+        if self._attachment.is_late:
             self._end_away()
 
     def attach(self, connection: ConnectionHandle) -> None:
@@ -250,8 +227,7 @@ class Session:
         if entry is not None:
             entry.room.catch_up(self)
         self._tell_return()
-        if self.search is not None:
-            self.search.note_online(True)
+        self.search.note_online(True)
 
     def take_over(self, connection: ConnectionHandle, client: LoggedInClient) -> None:
         """Go on with another client of the user, which is shown everything afresh. Never waits.
@@ -263,7 +239,7 @@ class Session:
         before = self._go_online(connection)
         if before is not None:
             before.end(TAKEN_OVER, for_good=True, code=ReasonCode.TAKEN_OVER)
-        self._stop_search()
+        self.search.stop()
         if self.client.token:
             tokens = (*self._superseded_tokens, self.client.token)
             self._superseded_tokens = tokens[-MAX_SUPERSEDED_TOKENS:]
@@ -292,19 +268,16 @@ class Session:
             reason: Why it is gone.
             for_good: Whether the session ends with it.
         """
-        if self._connection is not connection:
+        if self._attachment.connection is not connection:
             return
         self._go_offline()
         if for_good or self.client.grace <= 0:
             self.departure = LEFT if for_good else GRACE_OVER
             self.end(reason)
             return
-        self._wait_for_user(self.client.grace)
-        entry = self._games.game_of(self.username)
-        if entry is not None:
-            entry.room.drop(self.username)
-        if self.search is not None:
-            self.search.note_online(False)
+        self._attachment.wait(self.client.grace, self._end_away)
+        self._tell_drop()
+        self.search.note_online(False)
 
     def charge_return(self) -> None:
         """Count what it costs that the user is back: it is told to everybody in their game."""
@@ -334,7 +307,7 @@ class Session:
         own = packet.message in OWN_REQUESTS
         # Behind a request that the server carries out itself, even a packet for the game waits:
         # that request may be one to join or to leave.
-        if not (own or self._queued_turns):
+        if not (own or self._own_turns):
             entry = self._games.game_of(self.username)
             if entry is not None:
                 if round is None:
@@ -472,8 +445,9 @@ class Session:
 
     def wake(self) -> None:
         """Start the session's own task, unless it runs already."""
-        if self._scope is None and (self._hold is None or self.end_reason is not None):
-            self._scope = trio.CancelScope()
+        own = self._own_requests
+        if not own.is_busy and (not own.is_held or self.end_reason is not None):
+            own.begin()
             self._owner.start(self)
 
     async def run(self) -> None:
@@ -482,26 +456,16 @@ class Session:
         For the owner to run, once for each time that the session asks for it. Cancellation ends
         the session.
         """
-        assert self._scope is not None
         try:
-            with self._scope:
-                await trio.lowlevel.checkpoint()
-                while self._turns and self._hold is None:
-                    self._current = self._turns.popleft()
-                    await self._do(self._current)
-                    self._current = None
-                    self._queued_turns -= 1
-                    if self._turns:
-                        await trio.lowlevel.checkpoint()
+            await self._own_requests.run(self._do)
         except BaseException:
             self.end("The session failed.", ReasonCode.SERVER_ERROR)
             raise
         finally:
-            self._scope = self._current = None
-            if not self._turns or self.end_reason is not None:
-                self._turns = None
+            self._own_requests.finish()
             self._wake_waiting()
             if self.end_reason is not None:
+                self._own_requests.forget()
                 entry = self._games.leave(self.username)
                 if entry is not None:
                     entry.room.leave(self.username, self.departure, player=self)
@@ -519,18 +483,12 @@ class Session:
         """
         if self.end_reason is not None:
             return
-        self.end_reason, self.is_open = reason, False
         if code:
             self.departure = departure(code)
-        self._stop_search()
-        self._stop_waiting()
-        self._wake_waiting()
-        self._settle()
-        connection = self._go_offline()
+        connection = self._finish(reason)
         if connection is not None:
             connection.end(reason, for_good=True, restarting=restarting, code=code)
-        if self._scope is not None:
-            self._scope.cancel()
+        self._own_requests.cancel()
         self.wake()
 
     def drop(self, reason: str) -> None:
@@ -538,10 +496,16 @@ class Session:
 
         To the client, the connection is lost. Idempotent; never waits.
         """
-        connection, self._connection = self._connection, None
+        connection = self._attachment.replace(None)
         if connection is not None:
             connection.end(reason, for_good=False)
         self.end(reason)
+
+    def next_answer(self) -> trio.Event:
+        """Return what is set when something is answered, or the session's own task has ended."""
+        if self._answered is None:
+            self._answered = trio.Event()
+        return self._answered
 
     # Moving to another server, and from one; see `pgnet_trio.server.sessions.hold`.
 
@@ -551,7 +515,7 @@ class Session:
         It ends with `moved` or `go_on`.
         """
         if self._hold is None:
-            self._hold = SessionHold(self)
+            self._hold = SessionHold(self, self._own_requests, self._attachment)
         return self._hold
 
     @property
@@ -564,37 +528,6 @@ class Session:
         """Whether it is on its way, and not known yet whether it arrives."""
         return self._hold is not None and self._hold.is_packed
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether it has a task of its own now."""
-        return self._scope is not None
-
-    @property
-    def own_turns(self) -> list[PacketTurn]:
-        """The requests that the session carries out itself, with the one that it has begun with."""
-        current = [] if self._current is None else [self._current]
-        return [*current, *(self._turns or ())]
-
-    @property
-    def grace_left(self) -> float | None:
-        """Seconds that the session waits for its user; None where they count as connected."""
-        if self._absence is None or self._absence.is_arrival:
-            return None
-        return min(max(self._absence.left, 0.0), self.client.grace)
-
-    def next_answer(self) -> trio.Event:
-        """Return what is set when something is answered, or the session's own task has ended."""
-        if self._answered is None:
-            self._answered = trio.Event()
-        return self._answered
-
-    def close(self) -> None:
-        """Begin with nothing of what comes, until `go_on`; for `SessionHold`."""
-        self.is_open = False
-        # What waits in the room is counted anew where it waits next.
-        self._unanswered = self._queued_turns
-        self._unanswered_bytes = sum(turn.size for turn in self.own_turns)
-
     async def wait_settled(self) -> None:
         """Wait until it is known whether a session that was packed up has moved."""
         if self._hold is None:
@@ -602,15 +535,22 @@ class Session:
         else:
             await self._hold.wait_settled()
 
+    def close(self) -> None:
+        """Begin with nothing of what comes, until `go_on`; for `SessionHold`."""
+        self.is_open = False
+        # What waits in the room is counted anew where it waits next.
+        self._unanswered = len(self._own_turns)
+        self._unanswered_bytes = sum(turn.size for turn in self._own_turns)
+
     def go_on(self) -> None:
         """Go on here after all, with all that has come meanwhile. Idempotent."""
         hold, self._hold = self._hold, None
         self.is_open = self.end_reason is None
         if hold is not None:
-            hold.replay()
+            hold.release()
         for announcement in self._owner.announcements:
             self.announce(announcement)
-        if self._turns:
+        if self._own_turns:
             self.wake()
 
     def moved(self, address: str, reason: str) -> None:
@@ -618,15 +558,11 @@ class Session:
 
         The user stays in their game, which moves too, and nobody hears that they are gone.
         """
-        self.end_reason, self.has_moved, self.is_open = reason, True, False
-        self._stop_search()
-        self._stop_waiting()
-        self._wake_waiting()
-        connection = self._go_offline()
+        self.has_moved = True
+        connection = self._finish(reason)
         if connection is not None:
             connection.send_away(address, reason)
-        self._turns = None
-        self._settle()
+        self._own_requests.forget()
 
     def arrive(self, packed: PackedSession) -> None:
         """Go on with a session of another server: its client will come, or be away for too long.
@@ -635,10 +571,11 @@ class Session:
         """
         self._superseded_tokens = packed.superseded_tokens
         self.announced = packed.announcements
-        left = packed.grace if packed.grace_left is None else packed.grace_left
-        absence = self._wait_for_user(left)
+        attachment = self._attachment
         if packed.grace_left is None:
-            absence.begin_with_arrival(min(MOST_WAIT, left / 2), self._note_absence)
+            attachment.wait_arrival(packed.grace, self._end_away, self._tell_drop)
+        else:
+            attachment.wait(packed.grace_left, self._end_away)
         for request in packed.requests:
             self._queue(self.retake(request))
 
@@ -660,54 +597,39 @@ class Session:
         if self._hold is not None:
             self._hold.keep(asked)
 
-    def _settle(self) -> None:
+    def _finish(self, reason: str) -> ConnectionHandle | None:
+        """Begin with nothing more; return the connection, which the caller closes."""
+        self.end_reason, self.is_open = reason, False
+        self.search.stop()
+        self._attachment.stop_waiting()
+        self._wake_waiting()
         if self._hold is not None:
             self._hold.settle()
-
-    def _stop_search(self) -> None:
-        search, self.search = self.search, None
-        if search is not None:
-            search.stop()
-
-    def _note_absence(self) -> None:
-        """Tell the game that a client has not come that was to come here."""
-        entry = self._games.game_of(self.username)
-        if entry is not None:
-            entry.room.drop(self.username)
+        return self._go_offline()
 
     def _go_online(self, connection: ConnectionHandle) -> ConnectionHandle | None:
         """Go on over this connection; return the one before, which the caller closes."""
-        before, self._connection = self._connection, connection
         self.flush = connection.flush
-        return before
+        return self._attachment.replace(connection)
 
     def _go_offline(self) -> ConnectionHandle | None:
         """Go on without a connection; return the one before."""
-        before, self._connection = self._connection, None
         self.flush = _do_nothing
-        return before
+        return self._attachment.replace(None)
 
     def _tell_return(self) -> None:
-        arrives = self._absence is not None and self._absence.is_arrival
-        if self._stop_waiting() and not arrives:
+        """Tell the game that a user is back of whom it has heard that they are away."""
+        arrives = self._attachment.is_arrival
+        if self._attachment.stop_waiting() and not arrives:
             entry = self._games.game_of(self.username)
             if entry is not None:
                 entry.room.resume(self.username)
 
-    def _wait_for_user(self, grace: float) -> Absence:
-        """Go on without a connection for so many seconds at most."""
-        absence = self._absence = Absence(grace, self._end_away)
-        self._owner.note_away(True)
-        return absence
-
-    def _stop_waiting(self) -> bool:
-        """Wait for no connection any more; return whether the session did."""
-        absence, self._absence = self._absence, None
-        if absence is None:
-            return False
-        absence.close()
-        self._owner.note_away(False)
-        return True
+    def _tell_drop(self) -> None:
+        """Tell the game that the user is away."""
+        entry = self._games.game_of(self.username)
+        if entry is not None:
+            entry.room.drop(self.username)
 
     def _end_away(self) -> None:
         """End the session, because nobody has come back in time."""
@@ -716,14 +638,10 @@ class Session:
 
     def _queue(self, turn: PacketTurn) -> None:
         """Leave a turn to the session's own task."""
-        if self._turns is None:
-            self._turns = deque()
-        if len(self._turns) >= self._capacity:
+        if self._own_requests.add(turn):
+            self.wake()
+        else:
             self.end("Too many requests are under way.", ReasonCode.TOO_MANY_REQUESTS)
-            return
-        self._turns.append(turn)
-        self._queued_turns += 1
-        self.wake()
 
     def _take_size(self, turn: PacketTurn, size: int, packed: bytes) -> bool:
         """Let a request of many bytes wait, in little memory, or refuse it."""
@@ -740,7 +658,7 @@ class Session:
             self.flush()
             return False
         entry = self._games.game_of(self.username)
-        if self._queued_turns or entry is None or not entry.room.is_waiting:
+        if self._own_turns or entry is None or not entry.room.is_waiting:
             turn.pack(packed)
         return True
 
@@ -751,7 +669,7 @@ class Session:
             return
         turn.unpack()
         # Where answers leave in the order of the requests, the game answers its own first.
-        while turn.sender.answers_in_order and self._unanswered > self._queued_turns:
+        while turn.sender.answers_in_order and self._unanswered > len(self._own_turns):
             await self._wait_for_answer()
         self.answer(turn, await self._carry_out(self, turn.packet))
         self.flush()

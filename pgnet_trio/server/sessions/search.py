@@ -1,0 +1,41 @@
+"""The search of a session's user for a game, as far as the session knows of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ["LatestSearch", "SessionSearch"]
+
+
+class SessionSearch(Protocol):
+    """A user's search for a game. Nothing here waits."""
+
+    def note_online(self, online: bool, /) -> None:
+        """Note that the user's connection dropped, or that they are back."""
+
+    def stop(self) -> None:
+        """Look no more: the session has ended, or goes on with another client."""
+
+
+class LatestSearch:
+    """Tells a user's latest search what becomes of their session.
+
+    Attributes:
+        latest: It, also one that is over; None where there was none.
+    """
+
+    __slots__ = ("latest",)
+
+    def __init__(self) -> None:
+        self.latest: SessionSearch | None = None
+
+    def note_online(self, online: bool) -> None:
+        """Note that the user's connection dropped, or that they are back."""
+        if self.latest is not None:
+            self.latest.note_online(online)
+
+    def stop(self) -> None:
+        """Look no more, and forget the search."""
+        search, self.latest = self.latest, None
+        if search is not None:
+            search.stop()
