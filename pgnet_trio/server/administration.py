@@ -1,16 +1,25 @@
-"""What a program does with the users of its server, and of all that look like one with it."""
+"""What a program does on its server: with games, users, and all that look like one with it."""
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from pgnet_trio.errors import ServerError
+from pgnet_trio.codec import plain
+from pgnet_trio.errors import ServerError, StorageError
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol.events import MAX_REASON
+from pgnet_trio.server.accounts import AccountRefusal
+from pgnet_trio.server.games.codes import as_code
+from pgnet_trio.server.games.lobby import LobbyRefusal
+from pgnet_trio.server.games.opening import Opening
+from pgnet_trio.server.making import make_game, make_table
 from pgnet_trio.server.node.users import NotNow
+from pgnet_trio.server.room.kept import Kept
 from pgnet_trio.server.users import (
     DEFAULT_REASON,
     MAX_ANNOUNCEMENT,
@@ -29,6 +38,8 @@ if TYPE_CHECKING:
     from pgnet_trio.server.stats import NodeStats
 
 __all__ = ["Administration", "ServerCluster"]
+
+logger = logging.getLogger("pgnet_trio.server")
 
 T = TypeVar("T")
 
@@ -57,16 +68,70 @@ class ServerCluster:
 
 
 class Administration:
-    """What `Server` does for its host: push, kick, announce, and see who is there."""
+    """What `Server` does for its host: open games, push, kick, announce, and see who is there."""
 
     @abstractmethod
     def _context(self, what: str) -> ServerContext:
         """Return what a running server's tasks share; *what* says what is possible then."""
 
+    @abstractmethod
+    def _accepting_context(self) -> ServerContext:
+        """Return what a running server's tasks share, while it takes connections."""
+
     @property
     def cluster(self) -> ServerCluster:
         """The servers that look like one with this one; it is there without a cluster too."""
         return ServerCluster(self._context)
+
+    async def open_game(
+        self,
+        name: str = "",
+        /,
+        *,
+        password: str = "",
+        options: Mapping[str, Any] | None = None,
+        unlisted: bool = False,
+        stays: bool = False,
+    ) -> str:
+        """Make a game of the server's own, which nobody is in yet; only while the server runs.
+
+        Its host is whoever joins it first. It ends as any other: when its last user has left, say.
+        Cancellation leaves no game behind.
+
+        Args:
+            name: The game's name; without one, it is called by a code.
+            password: What joining takes; empty for nothing.
+            options: What the game gets as ``self.room.options``; plain data.
+            unlisted: Whether the directory leaves it out.
+            stays: Whether it goes on while nobody is in it.
+
+        Returns:
+            The game's name.
+
+        Raises:
+            ServerError: The server is not running; or the name is taken, or is none.
+            PGNetError: The game could not be made, or its ``__init__`` has refused its options.
+        """
+        await trio.lowlevel.checkpoint()
+        context = self._accepting_context()
+        opening = Opening(
+            name=as_code(name) or name,
+            password=password,
+            options=plain(dict(options or {}), "options"),
+            kept=Kept(unlisted=unlisted),
+            stays=stays,
+        )
+        try:
+            if name:
+                name = opening.name
+                elsewhere = await make_game(context, opening, creator=None)
+            else:
+                name, elsewhere = await make_table(context, opening, creator=None)
+        except LobbyRefusal as refusal:
+            raise ServerError(str(refusal)) from None
+        if elsewhere is not None:
+            raise ServerError(f"This server is about to end; make it at {elsewhere.address}.")
+        return name
 
     async def push(
         self, username: str, message: object, payload: dict[str, Any] | None = None, /
@@ -151,6 +216,17 @@ class Administration:
             )
         await _asked(lambda: announce(self._context("it announces"), text, game))
 
+    def delete_user(self, username: str) -> None:
+        """Disconnect and delete a user; soon after this returns, the name is free again.
+
+        Raises:
+            ServerError: The server is not running.
+            AccountRefusal: There is no such user, or it is the admin, who stays.
+        """
+        context = self._context("users can be deleted")
+        context.accounts.check_deletable(username)
+        context.services.start_soon(_delete_user, context, username)
+
     async def users(self, *, after: str = "", limit: int = MOST_LISTED) -> list[OnlineUser]:
         """Return a part of the list of users who are logged in, in the order of their names.
 
@@ -184,3 +260,13 @@ async def _asked(call: Callable[[], Awaitable[T]]) -> T:
     except Exception:
         await trio.lowlevel.checkpoint()
         raise
+
+
+async def _delete_user(context: ServerContext, username: str) -> None:
+    try:
+        await context.delete_user(username)
+    except AccountRefusal as error:
+        # Somebody else has deleted the user meanwhile.
+        logger.info("The user %s was not deleted: %s", one_line(username), one_line(error))
+    except StorageError as error:
+        logger.error("The user %s could not be deleted: %s", one_line(username), one_line(error))

@@ -28,10 +28,12 @@ from pgnet_trio.transport import WebSocketImplementation
 
 __all__ = [
     "Options",
+    "check_choice",
     "check_cluster",
     "check_game",
     "check_hook",
     "check_rooms",
+    "check_seconds",
     "check_switch",
     "check_text",
     "unknown_options",
@@ -155,6 +157,32 @@ def check_switch(name: str, value: object) -> None:
     """
     if type(value) is not bool:
         raise TypeError(f"{name}: expected True or False, got {value!r}.")
+
+
+def check_choice(name: str, value: object, first: object, second: object) -> None:
+    """Check an option that is one of two values.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if value not in (first, second):
+        raise ValueError(f"{name}: expected {first!r} or {second!r}, got {value!r}.")
+
+
+def check_seconds(name: str, value: Any, *, or_none: bool = False) -> None:
+    """Check an option that is a time.
+
+    Args:
+        name: The option.
+        value: The time in seconds.
+        or_none: Whether it may be None instead.
+
+    Raises:
+        ValueError: It is not over 0.
+    """
+    if not (value is None and or_none) and not value > 0:
+        what = "over 0 s, or None" if or_none else "over 0 s"
+        raise ValueError(f"{name} has to be {what}; got {value!r}.")
 
 
 def check_text(name: str, value: object) -> None:

@@ -1,4 +1,4 @@
-"""`Server`: the options of a server, and the methods that a program calls.
+"""`Server`: the options of a server, and one run of it at a time.
 
 It is a little long: most of it says what each option means.
 """
@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import trio
 
 from pgnet_trio.author_classes import near_miss
-from pgnet_trio.codec import plain
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.environment import Environment, require_trio
-from pgnet_trio.errors import ServerError, StorageError
+from pgnet_trio.errors import ServerError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import DEFAULT_PORT, check_port
 from pgnet_trio.protocol.v2 import SUBPROTOCOL_2_1
@@ -27,27 +26,24 @@ from pgnet_trio.server.administration import Administration
 from pgnet_trio.server.admission import FailedLogins
 from pgnet_trio.server.certificate import Certificate
 from pgnet_trio.server.connections.serving import handle_transport
-from pgnet_trio.server.games.codes import as_code
-from pgnet_trio.server.games.lobby import LobbyRefusal
-from pgnet_trio.server.games.opening import Opening
 from pgnet_trio.server.games.saves import SaveMemory
 from pgnet_trio.server.http.files import Site
 from pgnet_trio.server.http.origins import OriginRule
 from pgnet_trio.server.limits import Limits
-from pgnet_trio.server.making import make_game, make_table
 from pgnet_trio.server.options import (
     Options,
+    check_choice,
     check_cluster,
     check_game,
     check_hook,
     check_rooms,
+    check_seconds,
     check_switch,
     check_text,
     unknown_options,
 )
 from pgnet_trio.server.preparation import Carryover
 from pgnet_trio.server.proxies import TrustedProxies
-from pgnet_trio.server.room.kept import Kept
 from pgnet_trio.server.run import Run
 from pgnet_trio.storage import key_file_of, read_key
 from pgnet_trio.storage.interface import Store
@@ -187,20 +183,13 @@ class Server(Administration):
         check_switch("require_user_password", require_user_password)
         check_hook("on_connection", on_connection)
         check_switch("verbose_logging", verbose_logging)
-        if not autosave_interval > 0:
-            raise ValueError(f"autosave_interval has to be over 0 s; got {autosave_interval!r}.")
+        check_seconds("autosave_interval", autosave_interval)
         if not resume_grace >= 0:
             raise ValueError(f"resume_grace has to be 0 s or more; got {resume_grace!r}.")
-        if duplicate_login not in ("take_over", "refuse"):
-            raise ValueError(
-                f"duplicate_login: expected 'take_over' or 'refuse', got {duplicate_login!r}."
-            )
-        if watchdog is not None and not watchdog > 0:
-            raise ValueError(f"watchdog has to be over 0 s, or None; got {watchdog!r}.")
-        if watchdog_exit is not None and not watchdog_exit > 0:
-            raise ValueError(f"watchdog_exit has to be over 0 s, or None; got {watchdog_exit!r}.")
-        if minimum_protocol not in (1, 2):
-            raise ValueError(f"minimum_protocol: expected 1 or 2, got {minimum_protocol!r}.")
+        check_choice("duplicate_login", duplicate_login, "take_over", "refuse")
+        check_seconds("watchdog", watchdog, or_none=True)
+        check_seconds("watchdog_exit", watchdog_exit, or_none=True)
+        check_choice("minimum_protocol", minimum_protocol, 1, 2)
         check_cluster(cluster, save_file=save_file, minimum_protocol=minimum_protocol)
         rooms = check_rooms(rooms)
         check_switch("players_create", players_create)
@@ -367,67 +356,6 @@ class Server(Administration):
         if self._run is not None:
             self._run.shutdown.request(result, restarting=restarting)
 
-    async def open_game(
-        self,
-        name: str = "",
-        /,
-        *,
-        password: str = "",
-        options: Mapping[str, Any] | None = None,
-        unlisted: bool = False,
-        stays: bool = False,
-    ) -> str:
-        """Make a game of the server's own, which nobody is in yet; only while the server runs.
-
-        Its host is whoever joins it first. It ends as any other: when its last user has left, say.
-        Cancellation leaves no game behind.
-
-        Args:
-            name: The game's name; without one, it is called by a code.
-            password: What joining takes; empty for nothing.
-            options: What the game gets as ``self.room.options``; plain data.
-            unlisted: Whether the directory leaves it out.
-            stays: Whether it goes on while nobody is in it.
-
-        Returns:
-            The game's name.
-
-        Raises:
-            ServerError: The server is not running; or the name is taken, or is none.
-            PGNetError: The game could not be made, or its ``__init__`` has refused its options.
-        """
-        await trio.lowlevel.checkpoint()
-        context = self._accepting_context()
-        opening = Opening(
-            name=as_code(name) or name,
-            password=password,
-            options=plain(dict(options or {}), "options"),
-            kept=Kept(unlisted=unlisted),
-            stays=stays,
-        )
-        try:
-            if name:
-                name = opening.name
-                elsewhere = await make_game(context, opening, creator=None)
-            else:
-                name, elsewhere = await make_table(context, opening, creator=None)
-        except LobbyRefusal as refusal:
-            raise ServerError(str(refusal)) from None
-        if elsewhere is not None:
-            raise ServerError(f"This server is about to end; make it at {elsewhere.address}.")
-        return name
-
-    def delete_user(self, username: str) -> None:
-        """Disconnect and delete a user; soon after this returns, the name is free again.
-
-        Raises:
-            ServerError: The server is not running.
-            AccountRefusal: There is no such user, or it is the admin, who stays.
-        """
-        context = self._context("users can be deleted")
-        context.accounts.check_deletable(username)
-        context.services.start_soon(_delete_user, context, username)
-
     def cause_of(self, refusal: str) -> BaseException | None:
         """Return the error of a game behind a refusal, for a client inside this process.
 
@@ -524,6 +452,7 @@ class Server(Administration):
         return context
 
     def _accepting_context(self) -> ServerContext:
+        """Return what a running server's tasks share, while it takes connections."""
         run = self._run
         if run is None or run.context is None or not run.accepting:
             raise ServerError("The server is not running; start it before connecting to it.")
@@ -535,13 +464,3 @@ async def _set_registration(context: ServerContext, enabled: bool) -> None:
         await context.accounts.set_registration(enabled)
     except AccountRefusal as error:
         logger.error("The registration switch was not set: %s", one_line(error))
-
-
-async def _delete_user(context: ServerContext, username: str) -> None:
-    try:
-        await context.delete_user(username)
-    except AccountRefusal as error:
-        # Somebody else has deleted the user meanwhile.
-        logger.info("The user %s was not deleted: %s", one_line(username), one_line(error))
-    except StorageError as error:
-        logger.error("The user %s could not be deleted: %s", one_line(username), one_line(error))
