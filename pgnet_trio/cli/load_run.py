@@ -48,9 +48,18 @@ class TimedOutbox(Outbox):
         # What was sent without wanting an answer, with its number, until the server has taken it.
         self._unsettled: deque[tuple[int, PendingRequest]] = deque()
 
-    def put(self, request: PendingRequest, *, do_next: bool, waiting_callbacks: int) -> None:
+    def put(
+        self,
+        request: PendingRequest,
+        *,
+        do_next: bool,
+        waiting_callbacks: int,
+        is_first: bool = False,
+    ) -> None:
         """Queue a packet."""
-        super().put(request, do_next=do_next, waiting_callbacks=waiting_callbacks)
+        super().put(
+            request, do_next=do_next, waiting_callbacks=waiting_callbacks, is_first=is_first
+        )
         self._queued[request] = trio.current_time()
 
     def time_of(self, request: PendingRequest) -> float:

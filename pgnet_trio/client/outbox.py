@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -75,6 +76,8 @@ class Outbox:
         self.max_size: int | None = None
         self.is_held = False
         self._queue: deque[PendingRequest] = deque()
+        # How many of them, at the front, are done before the others.
+        self._urgent = 0
         self._sent: dict[int, PendingRequest] = {}
         self._last_id = 0
 
@@ -96,13 +99,22 @@ class Outbox:
         self.version = version
         self.max_size = max_size
 
-    def put(self, request: PendingRequest, *, do_next: bool, waiting_callbacks: int) -> None:
+    def put(
+        self,
+        request: PendingRequest,
+        *,
+        do_next: bool,
+        waiting_callbacks: int,
+        is_first: bool = False,
+    ) -> None:
         """Queue a packet.
 
         Args:
             request: The packet.
-            do_next: Whether it goes before everything else that still waits.
+            do_next: Whether it goes before everything else that still waits; several of these keep
+                their order.
             waiting_callbacks: How many callbacks have not run yet.
+            is_first: Whether it goes before all others, those too.
 
         Raises:
             SendQueueFull: Too many wait already.
@@ -125,8 +137,9 @@ class Outbox:
                 f"expected a request of at most {self.max_size - 9} bytes, which is what the "
                 f"server takes, got one of {len(request.body)}; send less at once"
             )
-        if do_next:
-            self._queue.appendleft(request)
+        if do_next or is_first:
+            self._queue.insert(0 if is_first else self._urgent, request)
+            self._urgent += 1
         else:
             self._queue.append(request)
 
@@ -144,6 +157,7 @@ class Outbox:
         if self.is_held or not self._queue:
             return None
         request = self._queue.popleft()
+        self._urgent = max(0, self._urgent - 1)
         # Counted in step with the protocol, which numbers requests in the order of sending.
         self._last_id += 1
         if not (request.quiet and self.version == 2):
@@ -157,12 +171,15 @@ class Outbox:
     def withdraw(self, request: PendingRequest) -> None:
         """Forget a packet if it was not sent yet; otherwise its response will be thrown away."""
         if request in self._queue:
+            self._urgent -= self._queue.index(request) < self._urgent
             self._queue.remove(request)
 
     def drop_unsent(self) -> int:
         """Forget what was not sent yet and nobody waits for; return how many those were."""
         kept = [request for request in self._queue if request.done is not None]
         dropped = len(self._queue) - len(kept)
+        urgent = itertools.islice(self._queue, self._urgent)
+        self._urgent = sum(request.done is not None for request in urgent)
         self._queue = deque(kept)
         return dropped
 
@@ -172,6 +189,7 @@ class Outbox:
         # Emptied first: whoever is told may queue more, which belongs to what comes next.
         self._sent.clear()
         self._queue.clear()
+        self._urgent = 0
         self._last_id = 0
         for request in requests:
             request.fail(error)

@@ -123,6 +123,31 @@ async def test_do_next_goes_before_what_waits() -> None:
     assert got == ["ann: wait", "ann: urgent", "ann: first", "ann: second"]
 
 
+async def test_those_that_are_done_next_keep_their_order() -> None:
+    got: list[str] = []
+    done = trio.Event()
+
+    def note(response: Response) -> None:
+        got.append(response.message)
+        if len(got) == 5:
+            done.set()
+
+    game = gated()
+    async with at_table(game, protocol=1) as ann, trio.open_nursery() as nursery:
+        ann.send(Packet("wait"), note)
+        ann.send(Packet("last"), note)
+        # Of these, the second is withdrawn before it is sent.
+        ann.send(Packet("urgent 1"), note, do_next=True)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await ann._run.request(Packet("withdrawn"), do_next=True)
+        for number in (2, 3):
+            ann.send(Packet(f"urgent {number}"), note, do_next=True)
+        nursery.start_soon(done.wait)
+        game.gate.set()
+    assert got == [f"ann: {text}" for text in ("wait", "urgent 1", "urgent 2", "urgent 3", "last")]
+
+
 async def test_flushing_forgets_what_was_not_sent() -> None:
     got: list[str] = []
     game = gated()
