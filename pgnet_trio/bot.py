@@ -65,7 +65,7 @@ class Bot(Client):
                 raise bare(group) from None
 
     async def _end_with_the_game(self, scope: trio.CancelScope) -> None:
-        await self._run.wait_out_of_game()
+        await self._run.game.wait_out()
         scope.cancel()
 
     async def _end_with_the_session(self, scope: trio.CancelScope) -> None:

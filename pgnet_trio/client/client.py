@@ -278,7 +278,7 @@ class Client(LobbyRequests, AccountRequests, GameReading):
     @property
     def game(self) -> str | None:
         """The name of the game that the user is in, or None."""
-        return self._run.game
+        return self._run.game.name
 
     @property
     def close_reason(self) -> str:
@@ -412,7 +412,7 @@ class Client(LobbyRequests, AccountRequests, GameReading):
     def _look_for_game(
         self, queue: str, properties: dict[str, Any] | None, *, accept: bool
     ) -> AbstractAsyncContextManager[Search]:
-        return self._run.look_for_game(queue, properties, accept=accept)
+        return self._run.search.look(queue, properties, accept=accept)
 
     def _use_password(self, password: str) -> None:
         self._credentials = attrs.evolve(self._credentials, password=password)
@@ -466,7 +466,8 @@ class Client(LobbyRequests, AccountRequests, GameReading):
         Args:
             message: A packet, or an attrs model.
             callback: Called with the answer; may be async.
-            do_next: Whether it is sent before everything else that waits.
+            do_next: Whether it is sent before everything else that waits; several such messages
+                keep their order.
 
         Raises:
             CodecError: The payload cannot travel.

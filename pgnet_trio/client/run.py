@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from pgnet_trio.client.callbacks import CAPACITY, CallbackQueue, Hooks
+from pgnet_trio.client.current_game import CurrentGame
 from pgnet_trio.client.game_view import GameView
 from pgnet_trio.client.limits import MAX_CALLS, MAX_CALLS_SIZE, MAX_STATUS
 from pgnet_trio.client.outbox import Callback, Outbox, PendingRequest
 from pgnet_trio.client.room_clock import RoomClock
-from pgnet_trio.client.search import Search, searching
+from pgnet_trio.client.search import CurrentSearch
 from pgnet_trio.client.session import ClientSession
-from pgnet_trio.client.way_back import JOINING, WayBack
 from pgnet_trio.errors import (
     Disconnected,
     PGNetError,
@@ -31,7 +31,6 @@ from pgnet_trio.errors import (
 )
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import (
-    DEFAULT_HEARTBEAT_RATE,
     PLAYERS,
     SERVER_PREFIX,
     Packet,
@@ -102,7 +101,8 @@ class ClientRun:
         ended: Set when the session is over.
         connected: Whether the user is logged in.
         online: Whether there is a connection now.
-        game: The name of the game that the user is in, or None.
+        game: Knows which game the user is in.
+        search: Knows the search for a game that goes on.
         status: How things are, for people.
         close_reason: Why the session ended; empty before that.
         close_code: The server's code for that; empty where it has said none.
@@ -139,17 +139,12 @@ class ClientRun:
         self.ended = trio.Event()
         self.connected = False
         self.online = False
-        self.game: str | None = None
+        self.game = CurrentGame(hooks, self._username, self.view, self)
+        self.search = CurrentSearch(self)
         self.status = status
         self.close_reason = self.close_code = ""
         self.drops = 0
-        self._heartbeat_rate = DEFAULT_HEARTBEAT_RATE
-        self._game_changed = trio.lowlevel.ParkingLot()
         self._outbox_changed = trio.lowlevel.ParkingLot()
-        self._way_back = WayBack()
-        # The search for a game that goes on, and how many there were.
-        self._search: Search | None = None
-        self._searches = 0
         self._logs_in_again = False
 
     def _make_outbox(self) -> Outbox:
@@ -251,14 +246,6 @@ class ClientRun:
         )
         self.session.flush()
 
-    def look_for_game(
-        self, queue: str, properties: dict[str, Any] | None, *, accept: bool
-    ) -> AbstractAsyncContextManager[Search]:
-        """Look for a game around a block; see `Client.find_game`."""
-        self._searches += 1
-        search = Search(self, self._searches, queue, properties, accepts=accept)
-        return searching(self, search)
-
     # What a search asks for: see `SearchOwner`.
 
     @property
@@ -278,21 +265,6 @@ class ClientRun:
             return
         self.session.flush()
 
-    def begin_search(self, search: Search) -> None:
-        """Have a search told what the server says of it, until `end_search`.
-
-        Raises:
-            RuntimeError: There is one already.
-        """
-        if self._search is not None:
-            raise RuntimeError("This client looks for a game already: one search at a time.")
-        self._search = search
-
-    def end_search(self, search: Search) -> None:
-        """Tell a search nothing more."""
-        if self._search is search:
-            self._search = None
-
     def tell_current(self, hook: str) -> None:
         """Call an event that was assigned only now with what it has missed."""
         if self.in_use and self.connected:
@@ -308,34 +280,26 @@ class ClientRun:
             else None,
         )
 
-    async def wait_out_of_game(self) -> None:
-        """Wait until the user is in no game."""
-        await trio.lowlevel.checkpoint()
-        while self.game is not None:
-            await self._game_changed.park()
-
     # What the session tells: see `SessionOwner`.
 
     def set_status(self, status: str) -> None:
         """Note how things are."""
         self.status = status = one_line(status, MAX_STATUS)
         logger.log(self._route.current.status_level, "%s: %s", self._username, one_line(status))
-        self._call(self._hooks.on_status, status, len(status))
+        self.call(self._hooks.on_status, status, len(status))
 
     def session_opened(self, *, again: bool) -> None:
         """Note that the user is logged in; *again* after a lost session, join the game anew."""
         self.connected = self.online = True
         self._logs_in_again = False
         protocol = self.session.protocol
-        self._heartbeat_rate = DEFAULT_HEARTBEAT_RATE if protocol == 1 else 0.0
-        self._call(self._hooks.on_connection, True)
+        self.game.begin(protocol)
+        self.call(self._hooks.on_connection, True)
         self.set_status(f"Logged in as {self._username} at {self._route}, protocol {protocol}.")
-        way_back = self._way_back.make_request(self.session.features) if again else None
-        if way_back is not None:
-            self.outbox.put(way_back, do_next=True, waiting_callbacks=0)
-        search = self._search
-        if again and search is not None and not search.is_over and search.is_begun:
-            self.outbox.put(PendingRequest(search.wish), do_next=True, waiting_callbacks=0)
+        # The last of them goes first.
+        for request in (self.game.make_way_back(), self.search.make_request()) if again else ():
+            if request is not None:
+                self.outbox.put(request, do_next=True, waiting_callbacks=0, is_first=True)
         self.outbox.is_held = False
 
     def session_lost(self, reason: str, code: str) -> None:
@@ -344,22 +308,19 @@ class ClientRun:
         # First of all: an answer within the scope of its question ends with that scope.
         self.view.lose(error)
         self.outbox.fail_all(error)
-        if self._search is not None:
-            self._search.forget()
+        self.search.forget()
         self.connected = False
         self._logs_in_again = True
         # The request that leads back into the game goes before all that is asked from here on.
         self.outbox.is_held = True
-        self._call(self._hooks.on_connection, False)
-        if self._way_back.way_in is None and self.game is not None:
-            # The client took over from another one, and does not know how that one got in.
-            self._be_put_out(reason)
+        self.call(self._hooks.on_connection, False)
+        self.game.lose(reason)
 
     def online_changed(self, *, online: bool, restarting: bool = False) -> None:
         """Note whether there is a connection."""
         self.online = online
         self.drops += not online
-        self._call(self._hooks.on_online, online)
+        self.call(self._hooks.on_online, online)
         if online:
             self.set_status("Online again.")
         elif restarting:
@@ -371,7 +332,6 @@ class ClientRun:
         """Tell everybody who waits that the session is over."""
         self.ended.set()
         self._logs_in_again = False
-        self._game_changed.unpark_all()
         self.close_reason, self.close_code = reason, code
         error = Disconnected(reason, code=code)
         error.__cause__ = cause
@@ -380,15 +340,14 @@ class ClientRun:
             logger.warning("Disconnected before %d messages of `send` were sent", unsent)
         self.outbox.fail_all(error)
         self._outbox_changed.unpark_all()
-        if self._search is not None:
-            self._search.fail(error)
+        self.search.fail(error)
         # A program that wanted the end has lost nothing: its iterators just stop.
         self.view.end(None if reason == CLOSED_HERE else error)
-        self.game = None
+        self.game.end()
         self.online = False
         if self.connected:
             self.connected = False
-            self._call(self._hooks.on_connection, False)
+            self.call(self._hooks.on_connection, False)
         # An older server says no code.
         is_taken_over = code == ReasonCode.TAKEN_OVER or reason == TAKEN_OVER
         self.set_status(TAKEN_OVER_STATUS if is_taken_over else f"Disconnected: {reason}")
@@ -403,7 +362,9 @@ class ClientRun:
             self._outbox_changed.unpark_all()
             return
         if isinstance(event, SearchTold):
-            self._take_search(event)
+            if event.state == "joined":
+                self.game.note_seated(event.options)
+            self.search.take(event, self.game.name)
             return
         try:
             self.view.take(event)
@@ -414,34 +375,16 @@ class ClientRun:
             self._outbox_changed.unpark_all()
         elif isinstance(event, Pushed):
             if event.push.message == PLAYERS:
-                self._note_watching()
+                self.game.note_watching()
         elif isinstance(event, GameChanged):
-            if event.name is None:
-                self._way_back.forget()
-            self._heartbeat_rate = max(0.0, event.heartbeat_rate)
-            self._set_game(event.name)
-            # Also where the name is the one of before: the rate may be another.
-            self._game_changed.unpark_all()
+            self.game.take(event)
 
     def _take_response(self, request: PendingRequest, response: Response, size: int) -> None:
-        packet = request.packet
-        if self._search is not None and packet is self._search.wish and request.done is None:
-            self._search.note_response(response)
-        if packet.message in JOINING and response.status == Status.OK:
-            self._way_back.note_joined(packet, response, self.session.features)
-        elif self._way_back.is_request(request):
-            # It is refused: the user is out of the game.
-            self._be_put_out(response.message, size)
-        if self.session.protocol == 1:
-            rate = response.payload.get("heartbeat_rate")
-            if packet.message in JOINING and isinstance(rate, (int, float)) and rate > 0:
-                self._heartbeat_rate = float(rate)
-            self._infer_game(packet, response)
-        else:
-            response.game = self.game
+        self.search.note_response(request, response)
+        self.game.note_response(request, response, size, self.session.protocol)
         if response.status != Status.OK:
             note_cause(response, self._route.current.cause_of(response.message))
-        self._call(request.callback, response, size, is_answer=True)
+        self.call(request.callback, response, size, is_answer=True)
         if request.question is not None:
             request.was_late = not self.view.is_open(request.question)
         request.succeed(response)
@@ -452,54 +395,7 @@ class ClientRun:
         if response.disconnecting:
             self.session.end(one_line(response.message))
 
-    def _take_search(self, told: SearchTold) -> None:
-        search = self._search
-        if told.state == "joined" and self.game is not None:
-            self._way_back.note_seated(self.game, told.options)
-        if search is not None and search.id == told.id and not search.is_over:
-            search.take(told, self.game)
-        elif told.state == "found":
-            # Nobody waits for that match: its others need not wait either.
-            self.tell_server(Packet(Request.LEAVE_QUEUE, {"id": told.id}))
-
-    def _be_put_out(self, message: str, size: int = 0) -> None:
-        self._way_back.forget()
-        now = self.view.clock.time()
-        self.view.take(GameChanged(None, 0.0, now, "closed", message, size))
-        self._set_game(None)
-
-    def _infer_game(self, packet: Packet, response: Response) -> None:
-        """Note the game that a response of protocol 1 names; that is all it tells of a game."""
-        now = trio.current_time()
-        if response.game == self.game:
-            return
-        if self.game is not None:
-            reason, message = "kicked", ""
-            if packet.message == Request.LEAVE_GAME and response.status == Status.OK:
-                reason = "left"
-            elif response.game is None and _is_from_game(packet, response):
-                message = response.message
-            self.view.take(GameChanged(None, 0.0, now, reason, message))
-        if response.game is not None:
-            self.view.take(GameChanged(response.game, 0.0, now))
-        self._set_game(response.game)
-
-    def _set_game(self, game: str | None) -> None:
-        if game == self.game:
-            return
-        self.game = game
-        self.set_status("In no game." if game is None else _in_game(game))
-        self._call(self._hooks.on_game, game, len(game or ""))
-        self._game_changed.unpark_all()
-
-    def _note_watching(self) -> None:
-        """Say so where the user only watches: the list of players, which comes next, lacks them."""
-        game = self.game
-        is_news = game is not None and self.status == _in_game(game)
-        if is_news and self._username not in self.view.players:
-            self.set_status(f"Watching the game {game!r}.")
-
-    # What the game view asks for: see `GameViewOwner`.
+    # What the game and its view ask for: see `CurrentGameOwner` and `GameViewOwner`.
 
     @property
     def features(self) -> frozenset[str]:
@@ -509,7 +405,7 @@ class ClientRun:
     def call_hook(self, hook: Callable[..., Any] | None, argument: Any, size: int = 0) -> None:
         """Queue the call of an event that a game causes; too many of them end the session."""
         if hook is not None and len(self.callbacks) < MAX_CALLS:
-            self._call(hook, argument, size)
+            self.call(hook, argument, size)
         elif hook is not None:
             self._end_overwhelmed()
 
@@ -521,6 +417,29 @@ class ClientRun:
         """Ask the server for the whole state."""
         self.session.request_full_state()
 
+    def call(
+        self,
+        function: Callable[..., Any] | None,
+        argument: Any,
+        size: int = 0,
+        *,
+        is_answer: bool = False,
+    ) -> None:
+        """Queue the call of a callback or an event; too many of them end the session.
+
+        Args:
+            function: What is called; None is nothing.
+            argument: With what.
+            size: How many bytes that is.
+            is_answer: Whether it is the response to a request.
+        """
+        if function is None:
+            return
+        callbacks = self.callbacks
+        callbacks.put(function, argument, size, is_answer=is_answer)
+        if len(callbacks) > CAPACITY or callbacks.size > MAX_CALLS_SIZE:
+            self._end_overwhelmed()
+
     async def answer_question(self, question: int, packet: Packet) -> Response:
         """Answer a question of the game, and wait for what the game says of it."""
         request = PendingRequest(packet, done=trio.Event(), question=question)
@@ -531,12 +450,12 @@ class ClientRun:
 
     async def _send_heartbeats(self) -> None:
         while not self.ended.is_set():
-            if self.game is None or not self._heartbeat_rate:
-                await self._game_changed.park()
+            if self.game.name is None or not self.game.heartbeat_rate:
+                await self.game.wait_change()
                 continue
-            with trio.move_on_after(1 / self._heartbeat_rate) as pause:
-                await self._game_changed.park()
-            if not pause.cancelled_caught or self.game is None or not self.online:
+            with trio.move_on_after(1 / self.game.heartbeat_rate) as pause:
+                await self.game.wait_change()
+            if not pause.cancelled_caught or self.game.name is None or not self.online:
                 continue
             packet = Packet(Request.HEARTBEAT_UPDATE, self._hooks.heartbeat_payload())
             try:
@@ -544,7 +463,7 @@ class ClientRun:
             except (Disconnected, SendQueueFull):
                 continue
             if response.game is not None:
-                self._call(self._hooks.on_heartbeat, response)
+                self.call(self._hooks.on_heartbeat, response)
 
     async def _wait_all_sent(self) -> None:
         """Wait until everything of `send` has left, and what has a callback is answered.
@@ -563,36 +482,8 @@ class ClientRun:
                 f"{LEAVE_DEADLINE:g} s after the client's program had ended"
             )
 
-    def _call(
-        self,
-        function: Callable[..., Any] | None,
-        argument: Any,
-        size: int = 0,
-        *,
-        is_answer: bool = False,
-    ) -> None:
-        if function is None:
-            return
-        callbacks = self.callbacks
-        callbacks.put(function, argument, size, is_answer=is_answer)
-        if len(callbacks) > CAPACITY or callbacks.size > MAX_CALLS_SIZE:
-            self._end_overwhelmed()
-
     def _end_overwhelmed(self) -> None:
         self.session.end(
             f"more than {MAX_CALLS} calls of events wait, or more than {MAX_CALLS_SIZE} bytes: "
             "they take longer than new ones come"
         )
-
-
-def _in_game(game: str) -> str:
-    return f"In the game {game!r}."
-
-
-def _is_from_game(packet: Packet, response: Response) -> bool:
-    """Whether a response can be a game's, and so say why the user is out of it."""
-    is_for_game = packet.message == Request.HEARTBEAT_UPDATE or not packet.message.startswith(
-        SERVER_PREFIX
-    )
-    # With the commands, a server says that the user was in no game already.
-    return is_for_game and "commands" not in response.payload

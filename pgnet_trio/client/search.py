@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
+from pgnet_trio.client.outbox import PendingRequest
 from pgnet_trio.errors import PGNetError, SessionLost
 from pgnet_trio.messages import Packet, Request, RequestFailed, Response, Status, note_code
 from pgnet_trio.protocol.v2.features import MATCHMAKING
@@ -17,7 +18,7 @@ from pgnet_trio.reason_codes import ReasonCode
 if TYPE_CHECKING:
     from pgnet_trio.protocol.events import SearchTold
 
-__all__ = ["Search", "SearchOwner", "searching"]
+__all__ = ["CurrentSearch", "Search", "SearchOwner"]
 
 
 class SearchOwner(Protocol):
@@ -32,12 +33,6 @@ class SearchOwner(Protocol):
 
     def tell_server(self, packet: Packet) -> None:
         """Queue a packet before all others, whose response nobody needs; never waits or raises."""
-
-    def begin_search(self, search: Search) -> None:
-        """Have the search told what the server says of it, until `end_search`."""
-
-    def end_search(self, search: Search) -> None:
-        """Tell the search nothing more."""
 
 
 class Search:
@@ -236,34 +231,93 @@ class Search:
             raise self._error
 
 
-@asynccontextmanager
-async def searching(owner: SearchOwner, search: Search) -> AsyncIterator[Search]:
-    """Look for a game around a block; see `Client.find_game`."""
-    await trio.lowlevel.checkpoint()
-    if MATCHMAKING in owner.lacks:
-        text = "This server has no matchmaking: it is older, or one of PGNet."
-        raise RequestFailed(
-            note_code(Response(text, status=Status.UNEXPECTED), ReasonCode.UNKNOWN_QUEUE)
-        )
-    owner.begin_search(search)
-    try:
-        await _begin(owner, search)
-        yield search
-        await search.joined()
-    except BaseException:
-        search.abandon()
-        raise
-    finally:
-        owner.end_search(search)
+class CurrentSearch:
+    """Knows a client's one search for a game, and tells it what the server says.
 
+    Args:
+        owner: Asks the server.
+    """
 
-async def _begin(owner: SearchOwner, search: Search) -> None:
-    """Ask for the search until the server has said something to it."""
-    while True:
+    def __init__(self, owner: SearchOwner) -> None:
+        self._owner = owner
+        self._search: Search | None = None
+        # How many there were: the server is told by their numbers which one is meant.
+        self._count = 0
+
+    def look(
+        self, queue: str, properties: dict[str, Any] | None, *, accept: bool
+    ) -> AbstractAsyncContextManager[Search]:
+        """Look for a game around a block; see `Client.find_game`."""
+        self._count += 1
+        return self._looking(Search(self._owner, self._count, queue, properties, accepts=accept))
+
+    @asynccontextmanager
+    async def _looking(self, search: Search) -> AsyncIterator[Search]:
+        await trio.lowlevel.checkpoint()
+        if MATCHMAKING in self._owner.lacks:
+            text = "This server has no matchmaking: it is older, or one of PGNet."
+            raise RequestFailed(
+                note_code(Response(text, status=Status.UNEXPECTED), ReasonCode.UNKNOWN_QUEUE)
+            )
+        if self._search is not None:
+            raise RuntimeError("This client looks for a game already: one search at a time.")
+        self._search = search
         try:
-            response = await owner.request(search.wish, do_next=True)
-        except SessionLost:
-            # The server has forgotten the request too; the next one waits for the next session.
-            continue
-        search.note_response(response.raise_for_status())
-        return
+            await self._begin(search)
+            yield search
+            await search.joined()
+        except BaseException:
+            search.abandon()
+            raise
+        finally:
+            self._search = None
+
+    async def _begin(self, search: Search) -> None:
+        """Ask for the search until the server has said something to it."""
+        while True:
+            try:
+                response = await self._owner.request(search.wish, do_next=True)
+            except SessionLost:
+                # The server has forgotten the request too; the next one waits for the next session.
+                continue
+            search.note_response(response.raise_for_status())
+            return
+
+    # What the run tells. Nothing here waits.
+
+    def make_request(self) -> PendingRequest | None:
+        """Return the request for the search, for a server that has forgotten it; None for none."""
+        search = self._search
+        if search is None or search.is_over or not search.is_begun:
+            return None
+        return PendingRequest(search.wish)
+
+    def note_response(self, request: PendingRequest, response: Response) -> None:
+        """Note what the server says to the request that `make_request` has returned."""
+        search = self._search
+        if search is not None and request.packet is search.wish and request.done is None:
+            search.note_response(response)
+
+    def take(self, told: SearchTold, game: str | None) -> None:
+        """Take in what the server says of a search.
+
+        Args:
+            told: What it says.
+            game: The game that the user is in.
+        """
+        search = self._search
+        if search is not None and search.id == told.id and not search.is_over:
+            search.take(told, game)
+        elif told.state == "found":
+            # Nobody waits for that match: its others need not wait either.
+            self._owner.tell_server(Packet(Request.LEAVE_QUEUE, {"id": told.id}))
+
+    def forget(self) -> None:
+        """Note that the server has forgotten the search."""
+        if self._search is not None:
+            self._search.forget()
+
+    def fail(self, error: PGNetError) -> None:
+        """End the search with an error."""
+        if self._search is not None:
+            self._search.fail(error)

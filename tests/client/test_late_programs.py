@@ -171,7 +171,7 @@ async def test_a_refused_way_back_ends_what_is_read_and_says_why(
     async with hosting(Short) as server, server.client("ann", reconnect_for=None) as ann:
         await ann.create_game("table 1", password="secret")
         # Somebody else has made a table of that name meanwhile.
-        ann._run._way_back.way_in = Packet(Request.JOIN_GAME, {"name": "no"})
+        ann._run.game._way_back.way_in = Packet(Request.JOIN_GAME, {"name": "no"})
         await server.restart(crash=True)
         await trio.sleep(60)
         assert ann.online
