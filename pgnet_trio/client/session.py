@@ -1,4 +1,4 @@
-"""The life of a client's session: connecting, logging in, and coming back after a drop.
+"""The life of a client's session: connecting, and coming back after a drop.
 
 It is a little long: every way in which a connection can end is told here, side by side.
 """
@@ -10,12 +10,12 @@ import math
 from types import EllipsisType
 from typing import TYPE_CHECKING, Protocol
 
-import attrs
 import trio
 
 from pgnet_trio.client.backoff import CONNECT_TIMEOUT, LONGEST_PAUSE, REACH_TIMEOUT, Backoff
 from pgnet_trio.client.connector import MAX_MESSAGE_SIZE, unreached
-from pgnet_trio.client.endpoint import ClientEndpoint, Credentials, make_endpoint
+from pgnet_trio.client.failures import SentElsewhere, ServerRestarts, all_of, sentence
+from pgnet_trio.client.login import LogIn, LogInOwner
 from pgnet_trio.connection import Connection
 from pgnet_trio.errors import (
     ConnectFailed,
@@ -32,15 +32,13 @@ from pgnet_trio.protocol.events import (
     ClientEvent,
     Goodbye,
     LoggedIn,
-    LoginRefusal,
     Moved,
     Restarting,
     Resumed,
-    ResumeRefusal,
 )
-from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
 
 if TYPE_CHECKING:
+    from pgnet_trio.client.endpoint import ClientEndpoint, Credentials
     from pgnet_trio.client.outbox import Outbox
     from pgnet_trio.client.route import Route
     from pgnet_trio.environment import Environment
@@ -65,24 +63,11 @@ PING_INTERVAL = 15.0
 KEEPALIVE_TIMEOUT = 20.0
 
 
-class SessionOwner(Protocol):
+class SessionOwner(LogInOwner, Protocol):
     """What a session needs of the run that it belongs to. None of these calls waits."""
-
-    def set_status(self, status: str) -> None:
-        """Note how things are, in words for people."""
 
     def session_opened(self, *, again: bool) -> None:
         """Note that the user is logged in; *again* where the server forgot an earlier session."""
-
-    def session_lost(self, reason: str, code: str) -> None:
-        """Note that the server forgot the session, and all that was under way in it.
-
-        The session is about to log in anew.
-
-        Args:
-            reason: Why, for people.
-            code: Why, for programs; empty where the server has not said.
-        """
 
     def online_changed(self, *, online: bool, restarting: bool = False) -> None:
         """Note that the connection dropped, or that there is one again.
@@ -121,8 +106,6 @@ class ClientSession:
     Attributes:
         end_reason: Why the session ended; None while it lasts.
         end_error: The error that the client raises for the end; None where it raises none.
-        protocol: The version of the protocol; None before there was a connection.
-        server_pubkey: The server's public key in base64; None where it has none, or before.
     """
 
     def __init__(
@@ -138,24 +121,18 @@ class ClientSession:
     ) -> None:
         self.end_reason: str | None = None
         self.end_error: PGNetError | None = None
-        self.protocol: int | None = None
-        self.server_pubkey: str | None = None
         self._route = route
-        self._credentials = credentials
         self._environment = environment
         self._outbox = outbox
         self._owner = owner
-        self._minimum_protocol = minimum_protocol
+        self._login = LogIn(
+            credentials, environment, outbox, owner, minimum_protocol=minimum_protocol
+        )
         # Whether the server says how long to try, and the program does not.
         self._is_told_how_long = isinstance(reconnect_for, EllipsisType)
         self._reconnect_for = DEFAULT_RECONNECT
         if not isinstance(reconnect_for, EllipsisType):
             self._reconnect_for = math.inf if reconnect_for is None else reconnect_for
-        self._token = b""
-        # Stands for the password, so that a server that was restarted need not hash it.
-        self._login_token = b""
-        # The only key that any of the servers may have; empty where it is not known yet.
-        self._known_key = credentials.verify_server_pubkey
         # Where the server has sent this client; None where it has not.
         self._moved: Moved | None = None
         # Whether a server has sent this client to another address since the addresses were tried.
@@ -167,11 +144,8 @@ class ClientSession:
         self._was_in_vain = False
         # Whether the owner was told that there is no connection.
         self._is_offline = False
-        # Whether the server forgot the session, and the next log-in has to tell the owner so.
-        self._lost = False
         self._drop_reason = ""
         self._backoff = Backoff(self._reconnect_for)
-        self._delivery = ClientDelivery(outbox.next_request)
         self._connection: Connection[ClientEvent] | None = None
         self._endpoint: ClientEndpoint | None = None
         self._scope = trio.CancelScope()
@@ -195,13 +169,23 @@ class ClientSession:
 
     def use_password(self, password: str) -> None:
         """Log in with another password from now on."""
-        self._credentials = attrs.evolve(self._credentials, password=password)
+        self._login.use_password(password)
 
     def end(self, reason: str) -> None:
         """End the session for good: tell the server, which frees the user's seat."""
         if self.end_reason is None and self._endpoint is not None:
             self._endpoint.goodbye(reason)
         self._end(reason)
+
+    @property
+    def protocol(self) -> int | None:
+        """The version of the protocol; None before there was a connection."""
+        return self._login.protocol
+
+    @property
+    def server_pubkey(self) -> str | None:
+        """The server's public key in base64; None where it has none, or before."""
+        return self._login.server_pubkey
 
     @property
     def features(self) -> frozenset[str]:
@@ -350,7 +334,7 @@ class ClientSession:
             logging.INFO if again else logging.WARNING,
             "%s, at %s: %s. This client told it nothing secret. A server keeps its key over a "
             "restart if it has a save_file or a key_file.",
-            one_line(self._credentials.username),
+            one_line(self._login.username),
             where,
             one_line(mismatch),
         )
@@ -369,7 +353,7 @@ class ClientSession:
             try:
                 await self._run_connection(task_status, deadline)
                 return
-            except _SentElsewhere as sent:
+            except SentElsewhere as sent:
                 self._follow(sent.moved)
 
     def _follow(self, moved: Moved) -> None:
@@ -379,7 +363,7 @@ class ClientSession:
             ConnectFailed: It leads nowhere that the client goes.
         """
         self._was_sent = True
-        self._login_token = moved.login_token or self._login_token
+        self._login.take_login_token(moved.login_token)
         self._sent_after = None
         self._route.follow(moved.address)
         self._sent_after = trio.current_time() - self._tried_at
@@ -394,11 +378,11 @@ class ClientSession:
             ConnectFailed: The client was not logged in.
         """
         where, way = str(self._route), self._route.current
-        if not self._token:
+        if not self._login.may_resume:
             self._owner.set_status(f"Connecting to {where}...")
         reached = False
         self._was_in_vain = self._sent_after is None
-        timeout = self._backoff.resume_timeout if self._token else CONNECT_TIMEOUT
+        timeout = self._backoff.resume_timeout if self._login.may_resume else CONNECT_TIMEOUT
         start = trio.current_time()
         # Do not wait long for an address that is silent while there are others.
         patience = min(timeout, REACH_TIMEOUT) if self._route.has_others else timeout
@@ -407,10 +391,10 @@ class ClientSession:
                 async with way.connect(MAX_MESSAGE_SIZE) as transport:
                     reached, self._was_in_vain = True, False
                     scope.deadline = min(start + timeout, deadline)
-                    endpoint = self._make_endpoint(transport)
+                    endpoint = self._login.make_endpoint(transport, where, encrypted=way.encrypted)
                     connection = self._make_connection(transport, endpoint)
                     async with trio.open_nursery() as helpers, connection.open(helpers):
-                        events = await self._log_in(connection, endpoint, scope, deadline)
+                        events = await self._login.run(connection, endpoint, scope, deadline)
                         scope.deadline = math.inf
                         if self.end_reason is not None:
                             # The program ended the session in that very step: free its seat.
@@ -455,7 +439,7 @@ class ClientSession:
             raise
         lasted, progressed = trio.current_time() - since, self._progress != before
         self._backoff.note_connection(
-            lasted, progressed=progressed, unsettled=self._delivery.unsettled > 0
+            lasted, progressed=progressed, unsettled=self._login.delivery.unsettled > 0
         )
         if progressed or lasted >= LONGEST_PAUSE:
             self._route.note_progress()
@@ -465,7 +449,7 @@ class ClientSession:
     @property
     def _progress(self) -> tuple[int, int, int]:
         """What differs before and after a connection that gets something done."""
-        delivery = self._delivery
+        delivery = self._login.delivery
         return delivery.received, delivery.last_request, delivery.unsettled
 
     def _make_connection(
@@ -480,97 +464,15 @@ class ClientSession:
             reads_while_stalled=True,
         )
 
-    def _make_endpoint(self, transport: Transport) -> ClientEndpoint:
-        who = self._credentials
-        if transport.subprotocol not in v2.SUBPROTOCOLS and (
-            self._minimum_protocol > 1 or self.protocol is not None or self._known_key
-        ):
-            raise ConnectFailed(
-                f"The server at {self._route} does not speak protocol 2, or somebody between "
-                "hides it. Protocol 1 is only spoken at a first contact, with no key to verify "
-                "and without minimum_protocol=2."
-            )
-        return make_endpoint(
-            transport,
-            attrs.evolve(who, verify_server_pubkey=self._known_key),
-            self._delivery,
-            encrypted=self._route.current.encrypted,
-            random_bytes=self._environment.random_bytes,
-            token=self._token,
-            login_token=self._login_token,
-        )
-
-    async def _log_in(
-        self,
-        connection: Connection[ClientEvent],
-        endpoint: ClientEndpoint,
-        scope: trio.CancelScope,
-        deadline: float,
-    ) -> list[ClientEvent]:
-        """Log in, or resume; return the server's consent, and what came in the same message.
-
-        Where the server has forgotten the session, log in anew, with the token that stands for
-        the password, and with the password where the server does not take that: *scope* gets the
-        time for each, until *deadline* at most.
-        """
-        if not self._token:
-            self._owner.set_status("Logging in...")
-        connection.flush()
-        while True:
-            try:
-                first, *more = await connection.receive()
-            except (Disconnected, ProtocolError) as error:
-                raise ConnectFailed(
-                    f"The server did not log this client in: {sentence(error)}"
-                ) from error
-            finally:
-                # Whoever shows a key hears the password, or a proof: no other one will do now.
-                self._known_key = endpoint.server_pubkey or self._known_key
-            if isinstance(first, LoginRefusal):
-                raise LoginRefused(first.reason, code=first.code)
-            if isinstance(first, Goodbye | Restarting):
-                code = first.code if isinstance(first, Goodbye) else ""
-                raise ConnectFailed(
-                    f"The server did not log this client in: {sentence(first.reason)}", code=code
-                )
-            if isinstance(first, Moved):
-                raise _SentElsewhere(first)
-            if isinstance(first, ResumeRefusal) and isinstance(endpoint, v2.ClientProtocol):
-                if self._token:
-                    self._lose_session(first)
-                else:
-                    self._login_token = b""
-                endpoint.log_in(self._delivery)
-                scope.deadline = min(trio.current_time() + CONNECT_TIMEOUT, deadline)
-                connection.flush()
-                continue
-            break
-        self.protocol = endpoint.version
-        self.server_pubkey = endpoint.server_pubkey
-        self._outbox.adapt(
-            endpoint.version,
-            endpoint.max_envelope_size if isinstance(endpoint, v2.ClientProtocol) else None,
-        )
+    def _begin(self, events: list[ClientEvent]) -> None:
+        first, *more = events
+        again = self._login.note_told()
         if isinstance(first, LoggedIn):
-            self._token = first.token
-            self._login_token = first.login_token or self._login_token
             if self._is_told_how_long and first.reconnect_for is not None:
                 self._reconnect_for = first.reconnect_for
                 self._backoff.reconnect_for = first.reconnect_for
-        return [first, *more]
-
-    def _lose_session(self, refusal: ResumeRefusal) -> None:
-        self._token = b""
-        self._lost = True
-        self._delivery = ClientDelivery(self._outbox.next_request)
-        self._owner.session_lost(refusal.reason, refusal.code)
-
-    def _begin(self, events: list[ClientEvent]) -> None:
-        first, *more = events
-        if isinstance(first, LoggedIn):
-            self._owner.session_opened(again=self._lost)
-        if isinstance(first, Resumed) or self._lost:
-            self._lost = False
+            self._owner.session_opened(again=again)
+        if isinstance(first, Resumed) or again:
             if self._is_offline:
                 self._is_offline = False
                 self._owner.online_changed(online=True)
@@ -589,7 +491,7 @@ class ClientSession:
                         return
                     if isinstance(event, Restarting):
                         # As after a drop: the client finds its session gone, and logs in anew.
-                        raise _ServerRestarts(event.reason)
+                        raise ServerRestarts(event.reason)
                     if isinstance(event, Moved):
                         self._moved = event
                         return
@@ -600,42 +502,12 @@ class ClientSession:
             self._end(str(error))
         except Disconnected as error:
             self._drop_reason = str(error)
-            if not self._token or self._reconnect_for <= 0:
+            if not self._login.may_resume or self._reconnect_for <= 0:
                 self._end(str(error))
             else:
                 self._connection = None
-                self._note_offline(restarting=isinstance(error, _ServerRestarts))
+                self._note_offline(restarting=isinstance(error, ServerRestarts))
 
     def _note_offline(self, *, restarting: bool = False) -> None:
         self._is_offline = True
         self._owner.online_changed(online=False, restarting=restarting)
-
-
-class _ServerRestarts(Disconnected):
-    """The server has said that it will be back."""
-
-
-class _SentElsewhere(ConnectFailed):
-    """A server sends this client to another address, instead of letting it in."""
-
-    def __init__(self, moved: Moved) -> None:
-        super().__init__(moved.reason)
-        self.moved = moved
-
-
-def all_of(failures: list[ConnectFailed]) -> ConnectFailed:
-    """Return one error for a client that was let in at none of its addresses."""
-    for failure in failures:
-        # The worst of them: a program must not take it for a server that is away.
-        if isinstance(failure, ServerKeyMismatch):
-            return failure
-    if len(failures) == 1:
-        return failures[0]
-    codes = [failure.code for failure in failures if failure.code]
-    texts = dict.fromkeys(map(sentence, failures))
-    return ConnectFailed(" ".join(texts), code=codes[-1] if codes else "")
-
-
-def sentence(text: object) -> str:
-    """End a text with a full stop, where it has none."""
-    return f"{str(text).rstrip('.')}."

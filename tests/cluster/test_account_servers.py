@@ -104,7 +104,7 @@ async def test_a_token_of_one_server_lets_in_at_the_other_without_a_hash(
     way = Way(network, pair.north, pair.south)
     client = Client(way, username="ann", password="pw", environment=network.environment("ann"))
     async with client:
-        assert client._run.session._login_token
+        assert client._run.session._login._login_token
         # The north is gone, and its sessions with it.
         way.leads_south = True
         pair.north.network.drop_all_to(pair.north)

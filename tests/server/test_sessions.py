@@ -792,8 +792,8 @@ async def test_tries_to_come_back_are_spread_by_full_jitter(
 
         async with trio.open_nursery() as nursery:
             await nursery.start(ann.run)
-            ann._run.session._environment = attrs.evolve(
-                ann._run.session._environment, random_bytes=random_bytes
+            ann._run.session._login._environment = attrs.evolve(
+                ann._run.session._login._environment, random_bytes=random_bytes
             )
             server.network.cut("ann")
             if share == 0:
@@ -1370,11 +1370,11 @@ async def test_a_resume_without_the_token_gets_nothing(autojump_clock: MockClock
         playing(server, "ann", password="the right one", game="table 1") as ann,
     ):
         thief = server.client("ann", "a guess", reconnect_for=5)
-        thief._run.session._token = bytes(32)
+        thief._run.session._login._token = bytes(32)
         with pytest.raises(LoginRefused):
             # It has to log in then, which takes the password.
             thief._run = thief._make_run("")
-            thief._run.session._token = bytes(32)
+            thief._run.session._login._token = bytes(32)
             await thief._run.session.run()
         assert ann.online
         assert "ann dropped" not in server.games["table 1"].calls

@@ -277,7 +277,7 @@ async def test_a_store_that_keeps_no_tokens_gets_none(autojump_clock: MockClock)
         await it.crash()
         await until_back(ann)
         assert it.hasher.verified == 1
-        assert ann._run.session._login_token == b""
+        assert ann._run.session._login._login_token == b""
     assert store.changes
     assert not any(changes.tokens for changes in store.changes)
 
@@ -289,7 +289,7 @@ async def test_a_deleted_user_has_no_token_and_their_name_neither(
     async with it.server.running():
         async with it.server.client("ann", "pw") as ann:
             await trio.sleep(15)
-            token = ann._run.session._login_token
+            token = ann._run.session._login._login_token
             assert len(token) == 32
             it.server.delete_user("ann")
             await trio.sleep(15)
@@ -299,7 +299,7 @@ async def test_a_deleted_user_has_no_token_and_their_name_neither(
             assert len(it.server.store.state.tokens) == 1
             thief = impostor(it)
             thief._run = thief._make_run("")
-            thief._run.session._login_token = token
+            thief._run.session._login._login_token = token
             with pytest.raises(LoginRefused, match="not right"):
                 await thief._run.session.run()
             assert namesake.online
@@ -312,7 +312,7 @@ async def test_a_token_of_another_user_lets_nobody_in(autojump_clock: MockClock)
             pass
         thief = impostor(it)
         thief._run = thief._make_run("")
-        thief._run.session._login_token = bob._run.session._login_token
+        thief._run.session._login._login_token = bob._run.session._login._login_token
         with pytest.raises(LoginRefused, match="not right"):
             await thief._run.session.run()
 
@@ -322,13 +322,13 @@ async def test_a_token_of_another_servers_key_lets_nobody_in(autojump_clock: Moc
     async with hosted(store=store).server.running() as server:
         async with server.client("ann", "pw") as ann:
             await trio.sleep(15)
-            token = ann._run.session._login_token
+            token = ann._run.session._login._login_token
     later = hosted(store=store)
     later.server._carryover.key = KeyPair(bytes(range(32)))
     async with later.server.running():
         client = later.server.client("ann", "pw")
         client._run = client._make_run("")
-        client._run.session._login_token = token
+        client._run.session._login._login_token = token
         async with trio.open_nursery() as nursery:
             await nursery.start(client._run.session.run)
             assert later.hasher.verified == 1
@@ -338,7 +338,7 @@ async def test_a_token_of_another_servers_key_lets_nobody_in(autojump_clock: Moc
 async def test_the_admin_gets_no_token(autojump_clock: MockClock) -> None:
     it = hosted(admin_password="pw")
     async with it.server.running(), it.server.client("admin", "pw") as admin:
-        assert admin._run.session._login_token == b""
+        assert admin._run.session._login._login_token == b""
         before = it.hasher.verified
         await it.crash()
         await until_back(admin)
