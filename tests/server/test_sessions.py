@@ -792,8 +792,8 @@ async def test_tries_to_come_back_are_spread_by_full_jitter(
 
         async with trio.open_nursery() as nursery:
             await nursery.start(ann.run)
-            ann._run.session._login._environment = attrs.evolve(
-                ann._run.session._login._environment, random_bytes=random_bytes
+            ann._run.session._environment = attrs.evolve(
+                ann._run.session._environment, random_bytes=random_bytes
             )
             server.network.cut("ann")
             if share == 0:
