@@ -28,8 +28,8 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol.v2.states import is_moved_address
 from pgnet_trio.server.context import ServerContext
 from pgnet_trio.server.games.opening import Opening, opening_of
-from pgnet_trio.server.games.saves import pack as pack_save
-from pgnet_trio.server.games.saves import too_new
+from pgnet_trio.server.games.save_format import pack as pack_save
+from pgnet_trio.server.games.save_format import too_new
 from pgnet_trio.server.refusals import CannotMove, JoinRefused, RoomClosed
 from pgnet_trio.server.requests import carry_out
 from pgnet_trio.server.room.frozen import FrozenRoom  # noqa: TC001  # msgspec reads it

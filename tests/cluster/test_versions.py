@@ -17,7 +17,7 @@ from pgnet_trio.server import preparation
 from pgnet_trio.server.cluster.errors import EngineError
 from pgnet_trio.server.cluster.sql import SCHEMA_VERSION, check_version
 from pgnet_trio.server.cluster.versions import NodeVersion
-from pgnet_trio.server.games.saves import pack, too_new, unpack, version_of
+from pgnet_trio.server.games.save_format import pack, too_new, unpack, version_of
 from pgnet_trio.testing import HostedCluster, MemoryStore, cluster, hosting
 
 if TYPE_CHECKING:

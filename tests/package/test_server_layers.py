@@ -89,6 +89,7 @@ SERVER_LAYERS = (
     "community",
     "games.failures",
     "games.reservations",
+    "games.save_format",
     "games.saves",
     "games.claims",
     "games.codes",

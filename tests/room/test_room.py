@@ -29,7 +29,7 @@ from pgnet_trio import (
     Status,
     on,
 )
-from pgnet_trio.server.games.saves import pack, unpack
+from pgnet_trio.server.games.save_format import pack, unpack
 from pgnet_trio.testing import hosting, playing
 from pgnet_trio.typed import to_packet
 from tests.kit.hosting import cheap_environment, hosting_faults

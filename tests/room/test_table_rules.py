@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pgnet_trio import Game, Reject
 from pgnet_trio.game import ReadyState, Seat, SeatPlan, seats_of
-from pgnet_trio.server.games.saves import kept_in, pack, unpack
+from pgnet_trio.server.games.save_format import kept_in, pack, unpack
 from pgnet_trio.server.room.host import Host
 from pgnet_trio.server.room.kept import Kept, kept_of
 

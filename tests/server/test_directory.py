@@ -13,7 +13,7 @@ from pgnet_trio.messages import GameInfo
 from pgnet_trio.protocol.v2 import ClientProtocol
 from pgnet_trio.protocol.v2.features import DIRECTORY, FEATURES
 from pgnet_trio.server.directory import MAX_DIRECTORY_SIZE
-from pgnet_trio.server.games.saves import pack
+from pgnet_trio.server.games.save_format import pack
 from pgnet_trio.storage.interface import SavedGame
 from pgnet_trio.testing import MemoryStore, hosting
 from tests.kit.hosting import hosting_faults

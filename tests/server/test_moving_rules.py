@@ -20,8 +20,8 @@ from pgnet_trio import Client, CodecError, Game, Packet, Request, RequestFailed,
 from pgnet_trio.codec import unpack
 from pgnet_trio.server import moving, run
 from pgnet_trio.server.games.claims import Claim, Elsewhere, LocalClaims
-from pgnet_trio.server.games.saves import unpack as unpack_save
-from pgnet_trio.server.games.saves import version_of
+from pgnet_trio.server.games.save_format import unpack as unpack_save
+from pgnet_trio.server.games.save_format import version_of
 from pgnet_trio.server.moving import (
     MovingGame,
     PackedGame,

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from pgnet_trio.server.games.saves import kept_in, unpack, version_of
+from pgnet_trio.server.games.save_format import kept_in, unpack, version_of
 from pgnet_trio.server.room.frozen import Thawing
 from pgnet_trio.server.room.kept import NOTHING_KEPT, Kept
 

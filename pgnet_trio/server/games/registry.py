@@ -20,7 +20,7 @@ from pgnet_trio.server.games.lobby import GameEntry, Lobby
 from pgnet_trio.server.games.opening import Opening, opening_of
 from pgnet_trio.server.games.quotas import check_count, check_quota
 from pgnet_trio.server.games.reservations import Reservations
-from pgnet_trio.server.games.saves import too_new
+from pgnet_trio.server.games.save_format import too_new
 from pgnet_trio.server.games.unended import UnendedRooms
 from pgnet_trio.server.refusals import (
     CLOSED,

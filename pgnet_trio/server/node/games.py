@@ -40,7 +40,7 @@ from pgnet_trio.server.cluster.records import WrongPassword as OtherPassword
 from pgnet_trio.server.cluster.versions import NodeVersion
 from pgnet_trio.server.games.claims import Claim, Elsewhere, Here, Make, Nowhere, Restore
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword
-from pgnet_trio.server.games.saves import too_new, version_of
+from pgnet_trio.server.games.save_format import too_new, version_of
 from pgnet_trio.server.node.shares import takers
 from pgnet_trio.server.refusals import RoomClosed
 from pgnet_trio.storage.interface import SavedGame
