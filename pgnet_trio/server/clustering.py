@@ -24,11 +24,10 @@ from pgnet_trio.server.cluster.records import Arrival, MovingSession, Node, Room
 from pgnet_trio.server.moving import (
     MovingGame,
     moving_game,
-    moving_session,
     receive_game,
-    receive_session,
 )
-from pgnet_trio.server.moving import MovingSession as IdleSession
+from pgnet_trio.server.moving_session import MovingSession as IdleSession
+from pgnet_trio.server.moving_session import moving_session, receive_session
 from pgnet_trio.server.node.member import ELSEWHERE, ClusterMember, NotNow
 from pgnet_trio.server.refusals import CannotMove, JoinRefused, RoomClosed
 from pgnet_trio.server.users import UserNotes

@@ -132,6 +132,7 @@ SERVER_LAYERS = (
     "account_requests",
     "queue_requests",
     "requests",
+    "moving_session",
     "moving",
     "clustering",
     "draining",

@@ -26,10 +26,9 @@ from pgnet_trio.server.moving import (
     MovingGame,
     PackedGame,
     moving_game,
-    moving_session,
     receive_game,
-    receive_session,
 )
+from pgnet_trio.server.moving_session import moving_session, receive_session
 from pgnet_trio.server.refusals import CannotMove
 from pgnet_trio.server.room.player import question_ids
 from pgnet_trio.server.sessions.packed import unpack_session

@@ -41,8 +41,8 @@ class Elsewhere:
     Attributes:
         address: Where clients find that server.
         send: Sends a user there, with the request that is carried out for them now; see
-            `pgnet_trio.server.moving.moving_session`. What it raises, the user is refused with.
-            None where nobody can be sent.
+            `pgnet_trio.server.moving_session.moving_session`. What it raises, the user is refused
+            with. None where nobody can be sent.
         is_there: Whether the game is known to be there. Where it is not, this server takes no
             games any more, and that one makes it where there is none.
     """
