@@ -1,7 +1,8 @@
 """`Client`: the options and the documented methods of a user's connection to a server.
 
 What a client asks of the lobby is in `lobby`, and what it reads of its game in `reading`. All state
-of a connection is in `run`: each connect makes a new `ClientRun`.
+of a connection is in `run`: each connect makes a new `ClientRun`. It is a little long: most of it
+says what each option, event and method means.
 """
 
 from __future__ import annotations

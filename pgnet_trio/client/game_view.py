@@ -1,4 +1,8 @@
-"""What a client knows of the game that its user is in: pushes, questions, states, players."""
+"""What a client knows of the game that its user is in: pushes, questions, states, players.
+
+It is a little long: whatever is told of one game ends with that game, which is only seen with all
+of it side by side.
+"""
 
 from __future__ import annotations
 

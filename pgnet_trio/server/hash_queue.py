@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from pgnet_trio.server.admission import sources
+from pgnet_trio.server.sources import sources
 
 __all__ = ["HashQueue"]
 

@@ -17,14 +17,14 @@ from pgnet_trio.errors import PGNetError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.accounts import TemporaryRefusal
-from pgnet_trio.server.admission import Registrations, WrongGuesses
+from pgnet_trio.server.attempts import Registrations, WrongGuesses
 from pgnet_trio.server.hash_queue import HashQueue
 from pgnet_trio.server.memory import free_memory
 
 if TYPE_CHECKING:
     from pgnet_trio.environment import Environment
     from pgnet_trio.protocol.events import LogIn
-    from pgnet_trio.server.admission import FailedLogins
+    from pgnet_trio.server.attempts import FailedLogins
     from pgnet_trio.server.limits import Limits
     from pgnet_trio.storage.interface import UserRecord
 

@@ -14,7 +14,7 @@ from pgnet_trio.crypto import KeyPair
 from pgnet_trio.messages import ADMIN_USERNAME
 from pgnet_trio.server.account_service import AccountRules, AccountService
 from pgnet_trio.server.accounts import Accounts
-from pgnet_trio.server.admission import Attempts, FailedLogins, Registrations, WrongGuesses
+from pgnet_trio.server.attempts import Attempts, FailedLogins, Registrations, WrongGuesses
 from pgnet_trio.server.cluster.community import Community
 from pgnet_trio.server.cluster.engine import Engine
 from pgnet_trio.server.cluster.memory_engine import MemoryEngine

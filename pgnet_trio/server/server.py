@@ -23,7 +23,7 @@ from pgnet_trio.messages import DEFAULT_PORT, check_port
 from pgnet_trio.protocol.v2 import SUBPROTOCOL_2_1
 from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.server.administration import Administration
-from pgnet_trio.server.admission import FailedLogins
+from pgnet_trio.server.attempts import FailedLogins
 from pgnet_trio.server.certificate import Certificate
 from pgnet_trio.server.connections.serving import handle_transport
 from pgnet_trio.server.games.saves import SaveMemory

@@ -13,7 +13,7 @@ import trio
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.server.account_refusals import AccountRefusal, TemporaryRefusal
 from pgnet_trio.server.account_service import AccountRules, Seat
-from pgnet_trio.server.admission import Attempts, FailedLogins, Registrations, WrongGuesses
+from pgnet_trio.server.attempts import Attempts, FailedLogins, Registrations, WrongGuesses
 from pgnet_trio.server.cluster.base import PATIENCE
 from pgnet_trio.server.cluster.digests import Digests
 from pgnet_trio.server.cluster.records import Admission

@@ -20,7 +20,7 @@ from pgnet_trio.protocol.events import LogIn
 from pgnet_trio.server.account_refusals import AccountRefusal, TemporaryRefusal, TokenRefused
 from pgnet_trio.server.account_service import AccountRules, AccountService
 from pgnet_trio.server.accounts import Accounts
-from pgnet_trio.server.admission import (
+from pgnet_trio.server.attempts import (
     STRANGERS,
     Attempts,
     FailedLogins,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from pgnet_trio.server.admission import MAX_KNOWN_ADDRESSES
+from pgnet_trio.server.attempts import MAX_KNOWN_ADDRESSES
 from pgnet_trio.server.cluster import memory_accounts, sql_nodes
 from pgnet_trio.server.cluster.errors import LeaseLapsed, NodeGone
 from pgnet_trio.server.cluster.notes import EndSession, read_note

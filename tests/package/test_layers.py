@@ -93,6 +93,8 @@ PURE_MODULES = {
     "pgnet_trio.server.account_refusals",
     "pgnet_trio.server.accounts",
     "pgnet_trio.server.admission",
+    "pgnet_trio.server.attempts",
+    "pgnet_trio.server.sources",
     "pgnet_trio.server.hash_queue",
     "pgnet_trio.server.http.answers",
     "pgnet_trio.server.http.files",

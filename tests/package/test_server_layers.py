@@ -14,7 +14,9 @@ SERVER_LAYERS = (
     # The ground floor: numbers, rules and records.
     "refusals",
     "limits",
+    "sources",
     "admission",
+    "attempts",
     "tokens",
     "account_refusals",
     "accounts",

@@ -11,14 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pgnet_trio.server import admission
-from pgnet_trio.server.admission import (
-    ConnectionCounts,
-    FailedLogins,
-    Registrations,
-    TokenBucket,
-    WrongGuesses,
-)
+from pgnet_trio.server import attempts
+from pgnet_trio.server.admission import ConnectionCounts, TokenBucket
+from pgnet_trio.server.attempts import FailedLogins, Registrations, WrongGuesses
 from pgnet_trio.server.limits import Limits
 
 INSIDE = None
@@ -273,8 +268,8 @@ def test_an_address_is_what_one_customer_has(one: str, other: str, same: bool) -
 
 
 def test_memory_is_bounded_however_many_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "MAX_FAILURES", 100)
-    monkeypatch.setattr(admission, "MAX_KNOWN_ACCOUNTS", 100)
+    monkeypatch.setattr(attempts, "MAX_FAILURES", 100)
+    monkeypatch.setattr(attempts, "MAX_KNOWN_ACCOUNTS", 100)
     failed = FailedLogins(5, 20)
     for number in range(1000):
         address = f"10.0.{number // 256}.{number % 256}"

@@ -21,7 +21,7 @@ from pgnet_trio.errors import ConnectFailed
 from pgnet_trio.protocol.events import LogIn
 from pgnet_trio.server import password_checks
 from pgnet_trio.server.accounts import TemporaryRefusal
-from pgnet_trio.server.admission import FailedLogins
+from pgnet_trio.server.attempts import FailedLogins
 from pgnet_trio.server.hash_queue import HashQueue
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.memory import free_memory

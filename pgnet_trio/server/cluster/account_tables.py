@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pgnet_trio.server.admission import MAX_KNOWN_ADDRESSES
+from pgnet_trio.server.attempts import MAX_KNOWN_ADDRESSES
 from pgnet_trio.server.cluster.records import Admission, Admitted, Lookup, NotAdmitted
 from pgnet_trio.server.cluster.tables import Tables
 

@@ -2,6 +2,9 @@
 
 Whoever owns the rooms and sessions is told what becomes of them, by the methods of `NodeOwner`. A
 node decides nothing about a game.
+
+It is a little long: what a lapse of the lease does to everything that is under way is only seen
+with all of it side by side.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 psycopg's blocking connections are used in threads, those of the pool by whoever comes. The leases
 have a connection of their own: a node must not lose its rooms because its pool is busy or broken.
+
+It is a little long: each way in which a connection can break, and what is known of a call then, is
+told beside the others.
 """
 
 from __future__ import annotations

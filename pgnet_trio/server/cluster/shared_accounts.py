@@ -47,7 +47,7 @@ from pgnet_trio.storage.interface import UserRecord
 if TYPE_CHECKING:
     from pgnet_trio.crypto import KeyPair
     from pgnet_trio.protocol.events import LogIn
-    from pgnet_trio.server.admission import Attempts
+    from pgnet_trio.server.attempts import Attempts
     from pgnet_trio.server.cluster.engine import Engine
     from pgnet_trio.server.cluster.records import Lookup
     from pgnet_trio.storage.interface import TokenRecord

@@ -10,12 +10,12 @@ import trio
 
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.admission import sources
 from pgnet_trio.server.cluster.errors import EngineError
 from pgnet_trio.server.password_checks import TooMany
+from pgnet_trio.server.sources import sources
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.admission import Attempts
+    from pgnet_trio.server.attempts import Attempts
     from pgnet_trio.server.cluster.digests import Digests
     from pgnet_trio.server.cluster.engine import Engine
     from pgnet_trio.server.cluster.records import Lookup
