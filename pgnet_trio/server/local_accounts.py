@@ -52,20 +52,23 @@ class LocalAccounts(AccountService):
     async def find(
         self, log_in: LogIn, *, trusted: bool, address: str | None
     ) -> UserRecord | Literal["trusted", "new"]:
-        """See `AccountService.find`."""
+        """Return what the password of a log-in has to fit."""
         await trio.lowlevel.checkpoint()
         self._passwords.check_failures(log_in.username, address)
         return self._accounts.check(log_in, trusted=trusted)
 
     async def find_by_token(self, log_in: LogIn, now: float) -> tuple[UserRecord, TokenRecord]:
-        """See `AccountService.find_by_token`."""
+        """Return whose password the token of a log-in stands for, and what is kept of it."""
         await trio.lowlevel.checkpoint()
         return self._accounts.check_token(log_in, now)
 
     async def register(
         self, log_in: LogIn, record: str, *, address: str | None = None
     ) -> UserRecord:
-        """See `AccountService.register`; `PasswordChecks` has counted the registration."""
+        """Register a user whose password was hashed since `find`; uses up the invite code.
+
+        `PasswordChecks` has counted the registration.
+        """
         await trio.lowlevel.checkpoint()
         with self._accounts.registering(log_in, record) as changes:
             await self._archive.write(changes)
@@ -82,7 +85,7 @@ class LocalAccounts(AccountService):
         instead_of: TokenRecord | None,
         session_token: bytes = b"",
     ) -> Seat:
-        """See `AccountService.admit`."""
+        """Make sure that a user who has proved who they are still may log in."""
         # Before the look, and not after it: the caller relies on what is found here.
         await trio.lowlevel.checkpoint()
         if user is not None:
@@ -93,28 +96,28 @@ class LocalAccounts(AccountService):
         return Seat(self._accounts.give_token(username, token, now, instead_of=instead_of))
 
     async def note_failure(self, username: str, address: str | None) -> None:
-        """See `AccountService.note_failure`."""
+        """Count a log-in that failed."""
         self._passwords.note_failure(username, address)
         await trio.lowlevel.checkpoint()
 
     async def check_guess(self, username: str, address: str | None, password: str) -> str | None:
-        """See `AccountService.check_guess`."""
+        """Return why a user may not give a game's password now, or None."""
         await trio.lowlevel.checkpoint()
         return self._passwords.check_guesses(username, address)
 
     async def note_wrong_guess(self, username: str, address: str | None) -> None:
-        """See `AccountService.note_wrong_guess`."""
+        """Count a wrong password of a game."""
         self._passwords.note_wrong_guess(username, address)
         await trio.lowlevel.checkpoint()
 
     async def replace(self, user: UserRecord, record: str) -> None:
-        """See `AccountService.replace`."""
+        """Replace a user's record; their tokens end."""
         await trio.lowlevel.checkpoint()
         with self._accounts.replacing(user, record) as changes:
             await self._archive.write(changes)
 
     async def overview(self) -> AccountsOverview:
-        """See `AccountService.overview`."""
+        """Return what the administrator is shown."""
         await trio.lowlevel.checkpoint()
         accounts = self._accounts
         return AccountsOverview(
@@ -125,24 +128,24 @@ class LocalAccounts(AccountService):
         )
 
     async def add_invite(self, username: str, code: str) -> None:
-        """See `AccountService.add_invite`."""
+        """Add an invite code, for one username or (empty) for anybody."""
         await trio.lowlevel.checkpoint()
         with self._accounts.inviting(username, code) as changes:
             await self._archive.write(changes)
 
     async def set_registration(self, enabled: bool) -> None:
-        """See `AccountService.set_registration`."""
+        """Set whether unknown users may register."""
         await trio.lowlevel.checkpoint()
         with self._accounts.switching_registration(enabled) as changes:
             await self._archive.write(changes)
 
     def check_deletable(self, username: str) -> None:
-        """See `AccountService.check_deletable`."""
+        """Check that a user can be deleted."""
         self._accounts.check_deletable(username)
 
     @asynccontextmanager
     async def deleting_user(self, username: str) -> AsyncIterator[None]:
-        """See `AccountService.deleting_user`."""
+        """Delete a user; the block ends their session."""
         with self._accounts.deleting_user(username) as changes:
             yield
             await self._archive.write(changes)

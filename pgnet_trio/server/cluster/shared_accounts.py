@@ -151,7 +151,7 @@ class SharedAccounts(AccountService):
     async def find(
         self, log_in: LogIn, *, trusted: bool, address: str | None
     ) -> UserRecord | Literal["trusted", "new"]:
-        """See `AccountService.find`."""
+        """Return what the password of a log-in has to fit."""
         name, rules = log_in.username, self._rules
         if trusted and name == ADMIN_USERNAME:
             # Also where the engine is away: it is needed to see why.
@@ -193,7 +193,7 @@ class SharedAccounts(AccountService):
         return code_needed(name) if found == "code needed" else None
 
     async def find_by_token(self, log_in: LogIn, now: float) -> tuple[UserRecord, TokenRecord]:
-        """See `AccountService.find_by_token`."""
+        """Return whose password the token of a log-in stands for, and what is kept of it."""
         lookup = await self._asked(self._engine.look_up(log_in.username))
         user = lookup.user
         # The admin is not among the users, whatever the tables hold.
@@ -207,7 +207,7 @@ class SharedAccounts(AccountService):
     async def register(
         self, log_in: LogIn, record: str, *, address: str | None = None
     ) -> UserRecord:
-        """See `AccountService.register`."""
+        """Register a user whose password was hashed since `find`; uses up the invite code."""
         user = UserRecord(log_in.username, "", record)
         counted = self._attempts.of_registration(address)
         found = await self._settled(
@@ -238,7 +238,7 @@ class SharedAccounts(AccountService):
         instead_of: TokenRecord | None,
         session_token: bytes = b"",
     ) -> Seat:
-        """See `AccountService.admit`.
+        """Make sure that a user who has proved who they are still may log in.
 
         Where this server is a node, the user's session is registered too, before its first request;
         whoever is given the seat has to note its epoch, and that it has ended. A user who is
@@ -272,19 +272,22 @@ class SharedAccounts(AccountService):
         return Seat(record is not None, entered.epoch, replaced)
 
     async def note_failure(self, username: str, address: str | None) -> None:
-        """See `AccountService.note_failure`; where the engine is away, it counts at this node."""
+        """Count a log-in that failed; where the engine is away, it counts at this node."""
         await self._attempts.note_failure(username, address)
 
     async def check_guess(self, username: str, address: str | None, password: str) -> str | None:
-        """See `AccountService.check_guess`; where the engine is away, this node's count."""
+        """Return why a user may not give a game's password now, or None.
+
+        Where the engine is away, that is said by what this node has counted.
+        """
         return await self._attempts.check_guess(username, address, password)
 
     async def note_wrong_guess(self, username: str, address: str | None) -> None:
-        """See `AccountService.note_wrong_guess`; where the engine is away, it counts here."""
+        """Count a wrong password of a game; where the engine is away, it counts at this node."""
         await self._attempts.note_wrong_guess(username, address)
 
     async def replace(self, user: UserRecord, record: str) -> None:
-        """See `AccountService.replace`."""
+        """Replace a user's record; their tokens end."""
         if user.name == ADMIN_USERNAME:
             await trio.lowlevel.checkpoint()
             raise not_replaced(user.name)
@@ -295,7 +298,7 @@ class SharedAccounts(AccountService):
     # What the administrator does
 
     async def overview(self) -> AccountsOverview:
-        """See `AccountService.overview`."""
+        """Return what the administrator is shown."""
         engine = self._engine
         usernames = await self._asked(engine.usernames(limit=MOST_SHOWN))
         self._note_switch(await self._asked(engine.registration()))
@@ -303,7 +306,7 @@ class SharedAccounts(AccountService):
         return AccountsOverview(usernames, self.registration_enabled, codes, [])
 
     async def add_invite(self, username: str, code: str) -> None:
-        """See `AccountService.add_invite`."""
+        """Add an invite code, for one username or (empty) for anybody."""
         check_invitable(username, is_taken=False)
         found = await self._settled(lambda _: self._engine.add_invite(code, username))
         if found == "too similar":
@@ -312,7 +315,7 @@ class SharedAccounts(AccountService):
         check_invitable(username, is_taken=found == "taken")
 
     async def set_registration(self, enabled: bool) -> None:
-        """See `AccountService.set_registration`."""
+        """Set whether unknown users may register."""
         await self._settled(lambda _: self._engine.set_registration(enabled))
         self._registration_enabled = enabled
 
@@ -321,12 +324,12 @@ class SharedAccounts(AccountService):
         self._registration_enabled = default if enabled is None else enabled
 
     def check_deletable(self, username: str) -> None:
-        """See `AccountService.check_deletable`; whether there is such a user takes a look."""
+        """Check that a user is not the admin; whether there is such a user takes a look."""
         check_not_admin(username)
 
     @asynccontextmanager
     async def deleting_user(self, username: str) -> AsyncIterator[None]:
-        """See `AccountService.deleting_user`.
+        """Delete a user; the block ends their session here.
 
         The deletion is committed before the block. A node elsewhere that has the user's session
         gets mail, and puts them out; nobody registers by that name until then.
