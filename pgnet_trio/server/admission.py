@@ -52,9 +52,9 @@ class TokenBucket:
         self._then = now
         return -self._tokens / self._rate if self._tokens < 0 else 0.0
 
-    def take_back(self) -> None:
-        """Count one request less."""
-        self._tokens = min(self._burst, self._tokens + 1.0)
+    def take_back(self, cost: float = 1.0) -> None:
+        """Count a request less, which had this cost."""
+        self._tokens = min(self._burst, self._tokens + cost)
 
     def spent(self, now: float) -> float:
         """Return what was counted, and is not made up for by time yet."""

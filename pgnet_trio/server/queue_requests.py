@@ -11,6 +11,7 @@ from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.matchmaking.searches import Search
 from pgnet_trio.server.refusals import refused
 from pgnet_trio.server.request_table import RequestTable
+from pgnet_trio.server.sessions.budget import OWN_REQUEST_COST
 
 if TYPE_CHECKING:
     from pgnet_trio.server.context import ServerContext
@@ -35,7 +36,9 @@ async def _find_game(
 @QUEUE_REQUESTS.request(Request.CONFIRM_MATCH, id=1, match=0)
 async def _confirm_match(context: ServerContext, session: Session, id: int, match: int) -> Response:
     await trio.lowlevel.checkpoint()
-    context.matchmaker.confirm(session, id, match)
+    if context.matchmaker.confirm(session, id, match):
+        # The server has asked, once for each match, and the search was paid for.
+        session.budget.take_back(OWN_REQUEST_COST)
     return Response("You are there for the match.")
 
 

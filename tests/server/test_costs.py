@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pgnet_trio import Game, Packet, Request, Response, Status, on
+from pgnet_trio import Client, Game, Packet, Queue, Request, Response, Status, on
 from pgnet_trio.server.admission import ArrivalPace
 from pgnet_trio.server.sessions.budget import OWN_REQUEST_COST, Budget
 from pgnet_trio.testing import hosting, playing
@@ -214,6 +214,44 @@ async def test_joining_and_leaving_again_and_again_has_to_wait(autojump_clock: M
             assert trio.current_time() - start > (200 * OWN_REQUEST_COST - 400) / 200
             # The first ones did not.
             assert trio.current_time() - start < 25
+
+
+async def test_looking_for_a_game_costs_what_joining_one_costs(autojump_clock: MockClock) -> None:
+    """What the client says by itself in a search is not counted as requests of its user."""
+
+    class Duel(Table):
+        matchmaking = Queue(size=2)
+
+    async def play(client: Client) -> None:
+        for _ in range(100):
+            async with client.find_game():
+                pass
+            await client.leave_game()
+
+    async with hosting(Duel) as server, playing(server, "ann", "bob") as clients:
+        start = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for client in clients:
+                nursery.start_soon(play, client)
+        assert trio.current_time() - start > (200 * OWN_REQUEST_COST - 400) / 200
+        assert trio.current_time() - start < 25
+
+
+async def test_confirming_one_match_again_and_again_has_to_wait(autojump_clock: MockClock) -> None:
+    class Duel(Table):
+        matchmaking = Queue(size=2, confirm=1000)
+
+    async with hosting(Duel) as server, playing(server, "ann", "bob") as (ann, bob):
+        async with bob.find_game(accept=False) as other, ann.find_game(accept=False) as search:
+            async for _ in search:
+                if search.is_found:
+                    break
+            start = trio.current_time()
+            for _ in range(100):
+                await search.accept()
+            assert trio.current_time() - start > (99 * OWN_REQUEST_COST - 400) / 200
+            other.cancel()
+            search.cancel()
 
 
 async def test_who_owes_something_comes_back_when_it_is_paid(autojump_clock: MockClock) -> None:

@@ -136,21 +136,27 @@ class Matchmaker:
         self._note_change(line)
         return search
 
-    def confirm(self, session: Session, id: int, match: int) -> None:
+    def confirm(self, session: Session, id: int, match: int) -> bool:
         """Note that a user is there for a match, and make it where all of them are.
+
+        Returns:
+            Whether they had not said so before.
 
         Raises:
             LobbyRefusal: They are offered no such match, or not any more.
         """
         search = session.search.latest
-        offer = None
+        offer, is_news = None, False
         if isinstance(search, Search) and search.id == id and search.state == "in the pool":
+            open_offer = search.entry.offer
+            is_news = open_offer is not None and session.username in open_offer.missing
             offer = search.line.pool.confirm(session.username, match)
         if offer is None or not isinstance(search, Search):
             raise LobbyRefusal("There is no such match any more.", ReasonCode.NOT_SEARCHING)
         if not (offer.missing or offer.is_begun) and self._nursery is not None:
             offer.is_begun = True
             self._nursery.start_soon(self._make, search.line, offer)
+        return is_news
 
     def position(self, search: Search) -> int:
         """Return which place a user has in their queue; 1 is the first."""

@@ -63,6 +63,11 @@ class Budget:
         if self._bucket is not None:
             self._bucket.delay(trio.current_time(), cost * self._weight)
 
+    def take_back(self, cost: float) -> None:
+        """Count no more what `charge` has counted."""
+        if self._bucket is not None:
+            self._bucket.take_back(cost * self._weight)
+
     def debt(self) -> float:
         """Return the seconds that the next request has to wait."""
         return 0.0 if self._bucket is None else self._bucket.delay(trio.current_time(), 0.0)
