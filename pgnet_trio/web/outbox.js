@@ -34,6 +34,8 @@ export class Outbox {
   #sent = new Map();
   #lastId = 0;
   #size = 0;
+  // How many of those that wait, at the front, go before the others.
+  #urgent = 0;
 
   constructor() {
     /** The longest envelope in bytes that the server takes. */
@@ -46,9 +48,11 @@ export class Outbox {
    * Queue a request.
    *
    * @param {Pending} request The request.
-   * @param {boolean} [doNext] Whether it goes before everything else that waits.
+   * @param {boolean} [doNext] Whether it goes before everything else that waits; several of these
+   *   keep their order.
+   * @param {boolean} [isFirst] Whether it goes before those too.
    */
-  put(request, doNext = false) {
+  put(request, doNext = false, isFirst = false) {
     const size = request.body.length;
     if (this.#queue.length + this.#sent.size >= MAX_QUEUED || this.#size + size > MAX_QUEUED_SIZE) {
       throw new QueueFull(
@@ -63,8 +67,10 @@ export class Outbox {
       );
     }
     this.#size += size;
-    if (doNext) this.#queue.unshift(request);
-    else this.#queue.push(request);
+    if (doNext) {
+      this.#queue.splice(isFirst ? 0 : this.#urgent, 0, request);
+      this.#urgent++;
+    } else this.#queue.push(request);
   }
 
   /**
@@ -76,6 +82,7 @@ export class Outbox {
     if (this.isHeld) return null;
     const request = this.#queue.shift();
     if (!request) return null;
+    if (this.#urgent) this.#urgent--;
     // Counted in step with the delivery, which numbers requests in the order of sending.
     this.#lastId++;
     if (request.quiet) this.#size -= request.body.length;
@@ -107,7 +114,7 @@ export class Outbox {
     // Emptied first: whoever is told may queue more, which belongs to what comes next.
     this.#sent.clear();
     this.#queue = [];
-    this.#lastId = this.#size = 0;
+    this.#lastId = this.#size = this.#urgent = 0;
     for (const request of requests) request.fail?.(error);
   }
 }

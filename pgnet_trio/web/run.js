@@ -232,15 +232,16 @@ export class Run {
    * @param {Uint8Array} body
    * @param {boolean} doNext
    * @param {(answer: Answer) => void} [note] Called with the answer at once, before whoever waits.
+   * @param {boolean} [isFirst]
    * @returns {Promise<Answer>}
    */
-  #send(body, doNext, note) {
+  #send(body, doNext, note, isFirst) {
     return new Promise((resolve, reject) => {
       const succeed = (/** @type {Answer} */ answer) => {
         note?.(answer);
         resolve(answer);
       };
-      this.#outbox.put({ body, quiet: false, succeed, fail: reject }, doNext);
+      this.#outbox.put({ body, quiet: false, succeed, fail: reject }, doNext, isFirst);
       this.#session.flush();
     });
   }
@@ -253,7 +254,7 @@ export class Run {
       // Refused: the user is out of the game.
       else this.#bePutOut(answer.message);
     };
-    this.#send(body, true, note).catch(() => {
+    this.#send(body, true, note, true).catch(() => {
       // The session is over, or lost once more, and whoever waits was told.
     });
   }

@@ -195,7 +195,7 @@ def hook(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "pgnet_trio" / "web").symlink_to(source)
     name = "hatchling.builders.hooks.plugin.interface"
     interface = types.ModuleType(name)
-    interface.BuildHookInterface = FakeInterface  # type: ignore[attr-defined]
+    interface.BuildHookInterface = FakeInterface  # type: ignore[attr-defined]  # a module made here
     monkeypatch.setitem(sys.modules, name, interface)
     path = WEB / "hatch_build.py"
     spec = importlib.util.spec_from_file_location("hatch_build_in_test", path)

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from pgnet_trio import Client, Game, Packet
 from pgnet_trio.messages import Response
@@ -493,6 +494,23 @@ async def test_a_dropped_connection_comes_back_and_nothing_is_lost() -> None:
         assert (await page("get", "state"))["board"][1] == 1
         # The same session: nobody has joined anew.
         assert (await page("get", "state"))["table"]["ann"]["x"] == 1
+
+
+async def test_requests_that_wait_for_a_connection_keep_their_order() -> None:
+    async with serving() as server, gated(server) as gate, open_page() as page:
+        await page.log_in(gate.port)
+        await page("joinGame", "table 1")
+        await page("on", "online")
+        await gate.close()
+        await page("wait", "online", 1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(page.__call__, "leaveGame")
+            # The page has the first before the second is written.
+            await wait_all_tasks_blocked()
+            nursery.start_soon(page.__call__, "joinGame", "table 2")
+            await wait_all_tasks_blocked()
+            gate.open()
+        assert await page("get", "game") == "table 2"
 
 
 async def test_a_question_stays_open_over_a_drop() -> None:
