@@ -278,7 +278,7 @@ def _resolved(kind: Any, variables: dict[Any, Any]) -> Any:
         return kind
     inner = tuple(part if part is ... else _resolved(part, variables) for part in arguments)
     if is_union(kind):
-        return Union[inner]  # noqa: UP007  # put together at run time
+        return Union[inner]  # noqa: UP007 - put together at run time
     return origin(kind)[inner if len(inner) > 1 else inner[0]]
 
 

@@ -49,9 +49,9 @@ _SHALLOW = 6
 def _levels(count: int) -> Any:
     # The limits exclude the infinities, and NaN too, for which every comparison is false.
     finite = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
-    data: Any = Union[None, bool, str, Int64, finite]  # noqa: UP007  # put together at run time
+    data: Any = Union[None, bool, str, Int64, finite]  # noqa: UP007 - put together at run time
     for _ in range(count):
-        data = Union[None, bool, str, Int64, finite, list[data], dict[str, data]]  # noqa: UP007
+        data = Union[None, bool, str, Int64, finite, list[data], dict[str, data]]  # noqa: UP007 - as above
     return data
 
 

@@ -129,4 +129,4 @@ def _union(kind: Any) -> Any:
         # Of an int, both ways make a float only where no int is declared.
         if {one, other} != {int, float} and wire_types(one) & wire_types(other):
             raise _OnlyConverter(kind)
-    return Union[tuple(map(_as_read, parts))]  # noqa: UP007  # put together at run time
+    return Union[tuple(map(_as_read, parts))]  # noqa: UP007 - put together at run time

@@ -32,7 +32,7 @@ from pgnet_trio.server.games.save_format import too_new
 from pgnet_trio.server.moving_session import FREEZE_PATIENCE, MOVED_REASON, check_address
 from pgnet_trio.server.refusals import CannotMove, JoinRefused, RoomClosed
 from pgnet_trio.server.requests import carry_out
-from pgnet_trio.server.room.frozen import FrozenRoom  # noqa: TC001  # msgspec reads it
+from pgnet_trio.server.room.frozen import FrozenRoom  # noqa: TC001 - msgspec reads it
 from pgnet_trio.server.room.kept import NOTHING_KEPT
 from pgnet_trio.server.sessions.packed import pack_session, unpack_session
 from pgnet_trio.server.sessions.session import Session

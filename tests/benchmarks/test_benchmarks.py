@@ -302,7 +302,7 @@ def test_each_job_is_measured(
 
 
 class WatchedEcho(ours.Echo):
-    depths: list[int] = []  # noqa: RUF012  # told by those that the load generator makes
+    depths: list[int] = []  # noqa: RUF012 - told by those that the load generator makes
 
     def pipeline(self, in_flight: int) -> None:
         super().pipeline(in_flight)

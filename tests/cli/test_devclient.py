@@ -716,7 +716,7 @@ async def test_a_module_that_is_run_says_what_there_is(module: str, says: str) -
 def test_the_package_has_its_modules() -> None:
     assert pgnet_trio.devclient is devclient
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-        pgnet_trio.nothing  # type: ignore[attr-defined]  # noqa: B018 -- what is tested
+        pgnet_trio.nothing  # type: ignore[attr-defined]  # noqa: B018 - what is tested
 
 
 # Looking for a game.

@@ -83,8 +83,8 @@ class Play:
     mixed: Mixed = Mixed.NUMBER
     extra: Any = None
     items: list[int | None] = attrs.field(factory=list)
-    bare: list = attrs.field(factory=list)  # type: ignore[type-arg]
-    bare_map: dict = attrs.field(factory=dict)  # type: ignore[type-arg]
+    bare: list = attrs.field(factory=list)  # type: ignore[type-arg]  # bare, as authors write it
+    bare_map: dict = attrs.field(factory=dict)  # type: ignore[type-arg]  # bare, as authors write it
     nested: Sequence[tuple[int, int]] = ()
     maps: list[dict[str, int]] = attrs.field(factory=list)
     pairs: list[tuple[int, str] | None] = attrs.field(factory=list)
@@ -134,11 +134,11 @@ class Both(Generic[T, U]):
 
 
 @attrs.frozen
-class default:  # noqa: N801
+class default:  # noqa: N801 - as an author may write it
     """A name that is a word of the language."""
 
     new: int
-    größe: float  # noqa: PLC2401
+    größe: float  # noqa: PLC2401 - the same
 
 
 @attrs.frozen
@@ -165,7 +165,7 @@ class Table:
     record: Record
     plain: Plain
     default: default
-    other: OtherCard  # type: ignore[valid-type]
+    other: OtherCard  # type: ignore[valid-type]  # made at run time
 
 
 @attrs.frozen
@@ -186,7 +186,7 @@ class Cards(Game):
     """
 
     pushes = (Played, Nothing)
-    asks = {Choose: Chosen}  # noqa: RUF012
+    asks = {Choose: Chosen}  # noqa: RUF012 - as an author writes it
 
     @on(Play)
     async def play(self, player: str, play: Play) -> Played | TooLate | None:
@@ -202,7 +202,7 @@ class Cards(Game):
         return Response("")
 
     @on(Tree)
-    def tree(self, player: str, message: Tree):  # type: ignore[no-untyped-def]
+    def tree(self, player: str, message: Tree):  # type: ignore[no-untyped-def]  # as authors write it
         return message
 
     def view(self, player: str | None) -> Table | None:

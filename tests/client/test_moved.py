@@ -416,7 +416,7 @@ async def test_no_older_protocol_is_spoken_where_a_client_is_sent(
         nodes.at["a"].sends_to = "b"
         connector = nodes.network.connector("a", "ann")
         older = nodes.network.connector("b", "ann", protocol=1)
-        connector.redirected = lambda address: older  # type: ignore[method-assign]
+        connector.redirected = lambda address: older  # type: ignore[method-assign]  # replaced for this test
         with pytest.raises(ConnectFailed, match="does not speak protocol 2"):
             async with Client(connector, username="ann", reconnect_for=0):
                 pass

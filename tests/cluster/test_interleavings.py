@@ -416,7 +416,7 @@ class Cluster(RuleBasedStateMachine):
         for name, epoch in holders:
             # What is not fenced is the owner's.
             save = RoomSave(name, epoch, info=name)
-            assert self.both(lambda tables: tables.save([save])) == frozenset()  # noqa: B023
+            assert self.both(lambda tables: tables.save([save])) == frozenset()  # noqa: B023 - called at once
 
     @invariant()
     def both_show_the_same(self) -> None:

@@ -268,7 +268,7 @@ async def test_a_user_who_is_deleted_while_they_log_in_is_not_in(
             await trio.sleep(3)
             return admitted
 
-        engine.admit = admit_slowly  # type: ignore[method-assign]
+        engine.admit = admit_slowly  # type: ignore[method-assign]  # replaced for this test
         client = servers.client("ann", "secret", node="a")
         with trio.fail_after(60):
             await client.run()
@@ -297,12 +297,12 @@ async def test_a_log_in_that_comes_to_nothing_leaves_nothing(
             server.engine.lost_answers = 10
             return await admit(*args, **options)
 
-        server.engine.admit = admit_in_vain  # type: ignore[method-assign]
+        server.engine.admit = admit_in_vain  # type: ignore[method-assign]  # replaced for this test
         client = servers.client("ann", "secret", node="a", reconnect_for=0)
         with pytest.raises(ConnectFailed):
             await client.run()
         server.engine.lost_answers = 0
-        server.engine.admit = admit  # type: ignore[method-assign]
+        server.engine.admit = admit  # type: ignore[method-assign]  # replaced for this test
         await trio.sleep(15)
         assert await servers.nodes["b"].users() == []
         again = await servers.play("ann", "secret", node="b")
@@ -323,6 +323,6 @@ async def test_a_log_in_is_one_change(autojump_clock: MockClock) -> None:
                 changes.append(work)
             return carry_out(work, writes=writes)
 
-        database.carry_out = counting  # type: ignore[method-assign]
+        database.carry_out = counting  # type: ignore[method-assign]  # replaced for this test
         await servers.play("ann", "secret", node="b")
         assert len(changes) == 1

@@ -164,7 +164,7 @@ async def _pause_once(nodes: dict[str, Node], answers: list[Told], found: Pauses
                     address=other.address, username="visitor", reconnect_for=None
                 )
                 nursery.start_soon(count_for_ever, visitor, answers)
-                while not any(  # noqa: ASYNC110
+                while not any(  # noqa: ASYNC110 - the same
                     _is_of_other(each, owner) for each in answers
                 ):
                     await trio.sleep(PACE / 2)

@@ -63,7 +63,7 @@ class Level(IntEnum):
     HIGH = 2
 
 
-class OldStyle(str, Enum):  # noqa: UP042  # its `str()` is the name, not the value
+class OldStyle(str, Enum):  # noqa: UP042 - its `str()` is the name, not the value
     NAME = "value"
 
 
@@ -167,8 +167,8 @@ class Strict:
 class Anything:
     value: Any = None
     items: list = attrs.field(factory=list)  # type: ignore[type-arg]  # bare, as authors write it
-    table: dict = attrs.field(factory=dict)  # type: ignore[type-arg]
-    pair: tuple = ()  # type: ignore[type-arg]
+    table: dict = attrs.field(factory=dict)  # type: ignore[type-arg]  # bare, as authors write it
+    pair: tuple = ()  # type: ignore[type-arg]  # bare, as authors write it
 
 
 @attrs.define
@@ -204,7 +204,7 @@ class Mixed:
 
 @attrs.define
 class WithOptional:
-    name: Optional[str] = None  # noqa: UP045  # the spelling of older programs
+    name: Optional[str] = None  # noqa: UP045 - the spelling of older programs
 
 
 Score = NewType("Score", int)
@@ -300,7 +300,7 @@ class OldComputed:
 
 @attrs.define
 class Unknown:
-    x: NotDefinedAnywhere  # type: ignore[name-defined]  # noqa: F821
+    x: NotDefinedAnywhere  # type: ignore[name-defined]  # noqa: F821 - there is none, which is what is tested
 
 
 @dataclasses.dataclass
@@ -512,7 +512,7 @@ def test_decoded_data_is_plain_to_the_last_level(bottom: object) -> None:
 # Times and bytes
 
 
-NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001
+NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001 - naive on purpose
 
 
 class Odd(tzinfo):
@@ -800,7 +800,7 @@ def test_a_union_that_passes_the_check_gives_back_what_was_put_in(data: st.DataO
     value = data.draw(st.sampled_from([value for part in parts for value in examples[part]]))
     union = parts[0]
     for part in parts[1:]:
-        union = Optional[union] if part is None else union | part if union else Optional[part]  # noqa: UP045
+        union = Optional[union] if part is None else union | part if union else Optional[part]  # noqa: UP045 - the spelling of older programs
     holder = attrs.make_class("Holder", {"value": attrs.field(type=union)})
     try:
         check_model(holder)
@@ -812,7 +812,7 @@ def test_a_union_that_passes_the_check_gives_back_what_was_put_in(data: st.DataO
 def test_a_union_whose_parts_look_alike_is_not_guessed_at() -> None:
     for union in (datetime | str, Color | str, list[int] | tuple[int, ...]):
         with pytest.raises(CodecError, match="which look alike when they arrive"):
-            from_plain("red", union)  # type: ignore[arg-type]
+            from_plain("red", union)  # type: ignore[arg-type]  # a union is no type to mypy
 
 
 # What `plain` makes of what is nearly plain
@@ -870,7 +870,7 @@ def test_subclasses_become_the_plain_types(value: object, expected: object) -> N
             {"when": datetime.now(UTC)},
             "payload.when: expected dict, list, str, int, float, bool or",
         ),
-        ({"when": datetime(2000, 1, 1)}, "payload.when: expected dict, list, str, int"),  # noqa: DTZ001
+        ({"when": datetime(2000, 1, 1)}, "payload.when: expected dict, list, str, int"),  # noqa: DTZ001 - naive on purpose
         ({"x": Decimal(1)}, "payload.x: expected dict, list, str, int"),
         (
             {"x": Place(1, 2)},
@@ -1075,7 +1075,7 @@ def test_a_class_that_cannot_be_read_is_a_codec_error_too() -> None:
     with pytest.raises(CodecError, match=r"^data: expected a valid value, got"):
         from_plain({}, Decimal)
     with pytest.raises(CodecError):
-        from_plain({}, Rock | Stone)  # type: ignore[arg-type]
+        from_plain({}, Rock | Stone)  # type: ignore[arg-type]  # a union is no type to mypy
 
 
 @pytest.mark.parametrize(
@@ -1113,7 +1113,7 @@ def test_what_is_no_json_in_utf8_is_refused(text: str | bytes) -> None:
 
 def test_what_is_no_text_at_all_is_refused() -> None:
     with pytest.raises(CodecError, match="expected JSON text"):
-        decode_json(None, Any)  # type: ignore[arg-type]
+        decode_json(None, Any)  # type: ignore[arg-type]  # wrong on purpose
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ ItemT = TypeVar("ItemT")
 
 
 def union(*parts: Any) -> Any:
-    return Union[parts]  # noqa: UP007  # put together at run time
+    return Union[parts]  # noqa: UP007 - put together at run time
 
 
 scalar_kinds = [str, int, float, bool, None, Any]

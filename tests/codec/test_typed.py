@@ -359,7 +359,7 @@ class Growing(Game):
 
 class GrowingLater(Growing):
     @on(Raise)
-    async def raise_(  # type: ignore[override]
+    async def raise_(  # type: ignore[override]  # async where the other is not
         self, player: str, message: Raise
     ) -> Score | Response:
         await trio.lowlevel.checkpoint()
@@ -471,7 +471,7 @@ class Base:
 
 @pytest.mark.parametrize("annotation", [int, bytes, Pass, list[str], None, int | None, Game])
 def test_a_player_is_a_text(annotation: Any) -> None:
-    def one(self, player, message): ...  # type: ignore[no-untyped-def]
+    def one(self, player, message): ...  # type: ignore[no-untyped-def]  # as authors write it
 
     one.__annotations__["player"] = annotation
     with pytest.raises(TypeError, match=r"a str, as 'player', which is annotated with "):
@@ -480,7 +480,7 @@ def test_a_player_is_a_text(annotation: Any) -> None:
 
 @pytest.mark.parametrize("annotation", [int, list[Pass], type[Pass], Wait | None, str, Pass | None])
 def test_a_message_is_of_its_model(annotation: Any) -> None:
-    def one(self, player, message): ...  # type: ignore[no-untyped-def]
+    def one(self, player, message): ...  # type: ignore[no-untyped-def]  # as authors write it
 
     one.__annotations__["message"] = annotation
     if annotation == Pass | None:
@@ -495,7 +495,7 @@ def test_a_message_is_of_its_model(annotation: Any) -> None:
     [int, str, bool, dict[str, Any], list[Pass], tuple[()], int | str, Packet, Push, type[Pass]],
 )
 def test_an_answer_is_a_model_or_a_response(annotation: Any) -> None:
-    def one(self, player, message): ...  # type: ignore[no-untyped-def]
+    def one(self, player, message): ...  # type: ignore[no-untyped-def]  # as authors write it
 
     one.__annotations__["return"] = annotation
     with pytest.raises(
@@ -520,7 +520,7 @@ def test_an_answer_is_a_model_or_a_response(annotation: Any) -> None:
     ],
 )
 def test_an_annotation_may_say_little(which: str, annotation: Any) -> None:
-    def one(self, player, message): ...  # type: ignore[no-untyped-def]
+    def one(self, player, message): ...  # type: ignore[no-untyped-def]  # as authors write it
 
     one.__annotations__[which] = annotation
     on(Pass)(one)
@@ -530,15 +530,15 @@ def test_an_annotation_may_say_little(which: str, annotation: Any) -> None:
     "annotation", [str, Username, Nickname, str | None, Sequence[str], Hashable]
 )
 def test_what_a_player_may_be_annotated_with(annotation: Any) -> None:
-    def one(self, player, message): ...  # type: ignore[no-untyped-def]
+    def one(self, player, message): ...  # type: ignore[no-untyped-def]  # as authors write it
 
     one.__annotations__["player"] = annotation
     on(Pass)(one)
 
 
-@pytest.mark.parametrize("annotation", [None, Pass, Response, Base, int | Pass, Optional[Pass]])  # noqa: UP045
+@pytest.mark.parametrize("annotation", [None, Pass, Response, Base, int | Pass, Optional[Pass]])  # noqa: UP045 - the spelling of older programs
 def test_what_an_answer_may_be_annotated_with(annotation: Any) -> None:
-    def one(self, player, message): ...  # type: ignore[no-untyped-def]
+    def one(self, player, message): ...  # type: ignore[no-untyped-def]  # as authors write it
 
     one.__annotations__["return"] = annotation
     on(Pass)(one)
@@ -603,7 +603,7 @@ class Overrides(Game):
     async def player_dropped(self, username: str, /) -> None: ...
     def player_resumed(self, username: str, /) -> None: ...
     async def update(self) -> None: ...
-    def view(self) -> Pass: ...  # type: ignore[empty-body]
+    def view(self) -> Pass: ...  # type: ignore[empty-body]  # its annotations are what is tested
     def get_save_string(self) -> Pass:
         return self.state
 

@@ -229,7 +229,7 @@ class Nodes:
     def add(self, address: str, key: KeyPair | None = None) -> Node:
         """Put a node up at an address of the network."""
         node = self.at[address] = Node(self, address, key or self.key)
-        self.network.addresses[address] = node  # type: ignore[assignment]
+        self.network.addresses[address] = node  # type: ignore[assignment]  # a node serves as the network's servers do
         return node
 
     def note(self, node: Node, how: str) -> None:

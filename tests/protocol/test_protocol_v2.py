@@ -1297,7 +1297,7 @@ def test_only_text_can_be_a_key_on_any_level() -> None:
     for payload in ({1: 2}, {"x": [[[[[[[{1: 2}]]]]]]]}):
         server, peer = server_in(State.OPEN, encrypted=True)
         with pytest.raises(ProtocolError):
-            server.receive(peer.say(RequestEnvelope(1, "ask", payload)))  # type: ignore[arg-type]
+            server.receive(peer.say(RequestEnvelope(1, "ask", payload)))  # type: ignore[arg-type]  # wrong on purpose
 
 
 # What nobody gets to see
@@ -1493,7 +1493,7 @@ def test_the_page_explains_patches_as_they_are() -> None:
         json.loads(re.sub(r"\s+", " ", text))
         for text in re.search(
             r"^old (.*?)^patch (.*?)^new (.*?)^```", PAGE, re.MULTILINE | re.DOTALL
-        ).groups()  # type: ignore[union-attr]
+        ).groups()  # type: ignore[union-attr]  # the page has it
     )
     assert apply(old, patch) == new
 

@@ -587,7 +587,7 @@ async def _end_of(reader: Any) -> None:
     ("ask", "says"),
     [
         (lambda room: room.ask("ann", 5, Throw), "expected a Packet or an attrs model, got int"),
-        (lambda room: room.ask("ann", Choose(5), Throw), "prompt: expected a str"),  # type: ignore[arg-type]
+        (lambda room: room.ask("ann", Choose(5), Throw), "prompt: expected a str"),  # type: ignore[arg-type]  # wrong on purpose
         (lambda room: room.ask("ann", Packet("x", {"y": object()}), Throw), "payload.y"),
         (lambda room: room.ask("ann", Choose("x"), str), "an answer is an attrs class"),
         (lambda room: room.ask("ann", Choose("x"), Throw, check=_later), "plain def"),

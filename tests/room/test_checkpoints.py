@@ -173,7 +173,7 @@ CALLS: dict[tuple[type, str], list[Call]] = {
     ],
     (HostedServer, "restart"): [lambda c: HostedServer(Asking).restart()],
     (Bot, "play"): [],
-    (Bot, "take_seat"): [lambda c: Bot("bot 1").take_seat(None)],  # type: ignore[arg-type]
+    (Bot, "take_seat"): [lambda c: Bot("bot 1").take_seat(None)],  # type: ignore[arg-type]  # wrong on purpose
     (Kit, "__aenter__"): [],
     (Kit, "__aexit__"): [],
     (Kit, "host"): [lambda c: c.kit.host(Asking, port=-1)],

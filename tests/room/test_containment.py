@@ -592,7 +592,7 @@ async def test_a_signal_that_strikes_a_game_ends_the_server_in_order(where: str)
     store = MemoryStore()
     before = signal.signal(signal.SIGTERM, end_program)
     try:
-        with pytest.raises(BaseException) as caught:  # noqa: PT011  # a group, or not
+        with pytest.raises(BaseException) as caught:  # noqa: PT011 - a group, or not
             async with (
                 hosting_faults(Struck, store=store, autosave_interval=1e6) as server,
                 server.client("bob") as bob,
@@ -843,7 +843,7 @@ async def test_a_game_that_was_destroyed_and_goes_on_is_named_again_and_again(
         await trio.sleep(300)
     found = [line for line in caplog.messages if "does not let itself" in line]
     assert len(found) == 6  # after 5, 15, 35, 75, 135 and 195 s
-    with open(__file__) as source:  # noqa: ASYNC230  # a file of this folder
+    with open(__file__) as source:  # noqa: ASYNC230 - a file of this folder
         line = next(n for n, each in enumerate(source, 1) if each.endswith("# goes on\n"))
     assert f" at {__file__}:{line}, in go_on" in found[0]
 
@@ -867,7 +867,7 @@ class Blocking(Game):
         return ""
 
     @property
-    def max_players(self) -> int:  # type: ignore[override]
+    def max_players(self) -> int:  # type: ignore[override]  # a property where the other is a value
         if self.where == "max_players":
             self.block()
         return 8
@@ -967,7 +967,7 @@ async def test_a_call_that_blocks_is_named(where: str) -> None:
         assert Blocking.spoken.is_set()
     (text,) = listener.texts
     assert text.startswith("Game 'table 1' has held up the whole server for more than ")
-    with open(__file__) as source:  # noqa: ASYNC230  # a file of this folder
+    with open(__file__) as source:  # noqa: ASYNC230 - a file of this folder
         line = next(n for n, each in enumerate(source, 1) if "# the line that" in each)
     assert f"{__file__}:{line}, in Blocking.block" in text
     assert "trio.to_thread.run_sync()" in text

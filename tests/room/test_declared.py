@@ -48,7 +48,7 @@ class Do:
 
 class Talks(Game):
     pushes = (Said, Dealt)
-    asks = {Choose: Throw}  # noqa: RUF012
+    asks = {Choose: Throw}  # noqa: RUF012 - as an author writes it
 
     @on(Do)
     def do(self, player: str, do: Do) -> None:

@@ -118,7 +118,7 @@ async def test_a_reason_is_for_a_second_argument_that_is_meant_for_one(asks: Any
     def user_left(*args: Any) -> None:
         told.append(args[1:])
 
-    user_left.__signature__ = inspect.signature(asks)  # type: ignore[attr-defined]
+    user_left.__signature__ = inspect.signature(asks)  # type: ignore[attr-defined]  # `inspect` reads it
     made = type("New", (Game,), {"user_left": user_left})
     async with hosting(made) as server, playing(server, "ann", "bob", game="table 1") as (_, bob):
         await bob.leave_game()

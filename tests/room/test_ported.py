@@ -97,7 +97,7 @@ async def test_what_nobody_expected_is_the_senders_alone(
         server.client("ann") as ann,
         server.client("bob", protocol=protocol) as bob,
     ):
-        ann.heartbeat_payload = bob.heartbeat_payload = lambda: {"seen": 0}  # type: ignore[method-assign]
+        ann.heartbeat_payload = bob.heartbeat_payload = lambda: {"seen": 0}  # type: ignore[method-assign]  # replaced for this test
         await ann.create_game("table 1")
         await bob.join_game("table 1")
         answer = await bob.request(Packet(message, payload))
@@ -165,7 +165,7 @@ async def test_everything_else_that_a_game_raises_ends_it_as_ever(
 
 
 async def test_the_kit_shows_it_to_whoever_tests_such_a_game() -> None:
-    with pytest.raises(BaseException) as caught:  # noqa: PT011  # a group, or not
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - a group, or not
         async with hosting(Counter) as server, playing(server, "ann", game="table 1") as ann:
             await ann.request(Packet("add", {}))
     error: BaseException = caught.value

@@ -127,7 +127,7 @@ async def heard_by(client: Client) -> list[str]:
     texts = []
     with trio.move_on_after(0.01):
         async for said in client.pushes(Said):
-            texts.append(said.text)  # noqa: PERF401 -- a comprehension that is cancelled gives nothing
+            texts.append(said.text)  # noqa: PERF401 - a comprehension that is cancelled gives nothing
     return texts
 
 
@@ -384,7 +384,7 @@ async def test_events_come_in_the_order_of_arrival_and_over_games(
         seen = []
         with trio.move_on_after(0.01):
             async for event in events:
-                seen.append(event)  # noqa: PERF401 -- as above
+                seen.append(event)  # noqa: PERF401 - as above
         kinds = [type(event) for event in seen]
         assert kinds[0] is Entered
         assert kinds[-1] is Left
@@ -489,7 +489,7 @@ async def test_a_patch_that_does_not_fit_is_healed_by_one_whole_state(
         wanted = []
         run = ann._run
         ask = run.request_full_state
-        run.request_full_state = lambda: (wanted.append(1), ask())  # type: ignore[assignment, func-returns-value, method-assign]
+        run.request_full_state = lambda: (wanted.append(1), ask())  # type: ignore[assignment, func-returns-value, method-assign]  # replaced for this test
         run.view._state_version = -1
         server.network.stall("ann")
         for _ in range(3):

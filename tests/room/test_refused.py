@@ -105,7 +105,7 @@ class RaisesInView(Persistent):
 
 class RaisesAtTheDoor(Persistent):
     @property
-    def max_players(self) -> int:  # type: ignore[override]
+    def max_players(self) -> int:  # type: ignore[override]  # a property where the other is a value
         raise ArithmeticError
 
 

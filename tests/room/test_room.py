@@ -714,7 +714,7 @@ class Seats:
 
 @attrs.define
 class Later:
-    seats: list[NotThereYet]  # type: ignore[name-defined]  # noqa: F821
+    seats: list[NotThereYet]  # type: ignore[name-defined]  # noqa: F821 - there is none, which is what is tested
 
 
 def define_saved(function: Any) -> type[Game]:
@@ -723,23 +723,23 @@ def define_saved(function: Any) -> type[Game]:
 
 def test_what_can_never_be_saved_raises_when_the_class_is_made() -> None:
     def annotated(self: Any) -> dict[str, int]:
-        return self.counts  # type: ignore[no-any-return]
+        return self.counts  # type: ignore[no-any-return]  # its annotation is what is tested
 
     def model(self: Any) -> Seats:
-        return self.seats  # type: ignore[no-any-return]
+        return self.seats  # type: ignore[no-any-return]  # its annotation is what is tested
 
     def either(self: Any) -> str | Seats:
         return ""
 
-    def display(self: Any):  # type: ignore[no-untyped-def]
+    def display(self: Any):  # type: ignore[no-untyped-def]  # as authors write it
         if self.over:
             return ""
         return {"counts": self.counts}
 
-    def call(self: Any):  # type: ignore[no-untyped-def]
+    def call(self: Any):  # type: ignore[no-untyped-def]  # as authors write it
         return list(self.counts)
 
-    def made(self: Any):  # type: ignore[no-untyped-def]
+    def made(self: Any):  # type: ignore[no-untyped-def]  # as authors write it
         return Seats(set(self.room.players))
 
     for function, says in (
@@ -764,17 +764,17 @@ def test_what_may_be_saved_is_left_alone() -> None:
     def early(self: Any) -> Later:
         return Later([])
 
-    def unknown(self: Any) -> NowhereAtAll:  # type: ignore[name-defined]  # noqa: F821
-        return NowhereAtAll()  # type: ignore[name-defined]  # noqa: F821
+    def unknown(self: Any) -> NowhereAtAll:  # type: ignore[name-defined]  # noqa: F821 - there is none, which is what is tested
+        return NowhereAtAll()  # type: ignore[name-defined]  # noqa: F821 - there is none, which is what is tested
 
-    def anything(self: Any, dict: Any = str):  # type: ignore[no-untyped-def]
+    def anything(self: Any, dict: Any = str):  # type: ignore[no-untyped-def]  # as authors write it
         return dict(self.counts)
 
     for function in text, early, unknown, anything, lambda self: "":
         define_saved(function)
     # Of a class that is made by a program there is no source.
     code = compile("lambda self: {}", "<made>", "eval")
-    define_saved(eval(code))  # noqa: S307  # a text of this test
+    define_saved(eval(code))  # noqa: S307 - a text of this test
 
 
 async def test_a_room_that_is_assigned_is_a_clear_fault(caplog: pytest.LogCaptureFixture) -> None:
@@ -852,7 +852,7 @@ async def test_what_protocol_1_cannot_carry_refuses_its_players(what: str) -> No
         with pytest.raises(RequestFailed, match="protocol 2"):
             await ann.create_game("table 1")
 
-    class Both(game):  # type: ignore[valid-type, misc]
+    class Both(game):  # type: ignore[valid-type, misc]  # one class or the other
         def handle_heartbeat(self, packet: Packet, /) -> Response:
             return Response("")
 
@@ -1035,7 +1035,7 @@ async def test_wrong_values_of_hooks_are_named(
         wrong = False
 
         def get_lobby_info(self) -> str:
-            return 5 if self.wrong and what == "info" else ""  # type: ignore[return-value]
+            return 5 if self.wrong and what == "info" else ""  # type: ignore[return-value]  # wrong on purpose
 
         def get_save_string(self) -> Any:
             return 5

@@ -224,7 +224,7 @@ class Played:
         self.round = Round(0.0)
 
     def turn(self, player: Listener, message: str) -> PacketTurn:
-        return PacketTurn(player, None, 1, Packet(message))  # type: ignore[arg-type]
+        return PacketTurn(player, None, 1, Packet(message))  # type: ignore[arg-type]  # nothing is answered over it
 
     def take(self, player: Listener, message: str) -> None:
         self.room.take_now(self.turn(player, message), self.round)

@@ -237,7 +237,7 @@ async def test_the_statistics_of_a_room(autojump_clock: MockClock) -> None:
         assert 1000 < found.state_size < 1100
         assert (found.is_running, found.is_over, found.crashed) == (False, False, False)
         await trio.sleep(0.5)
-        room.handle(PacketTurn(ann, None, 1, Packet("late")))  # type: ignore[arg-type]
+        room.handle(PacketTurn(ann, None, 1, Packet("late")))  # type: ignore[arg-type]  # nothing is answered over it
         assert room.stats().waiting_turns == 1
         await trio.sleep(1)
         assert room.stats().waiting_turns == 0
@@ -294,7 +294,7 @@ async def test_nothing_runs_any_more_however_code_of_a_game_ends(
         await nursery.start(room.run)
         ann = Listener("ann")
         await room.join(ann)
-        room.handle(PacketTurn(ann, None, 1, Packet("Go")))  # type: ignore[arg-type]
+        room.handle(PacketTurn(ann, None, 1, Packet("Go")))  # type: ignore[arg-type]  # nothing is answered over it
         if how == "is abandoned":
             await wait_all_tasks_blocked()
             assert room.busy is None

@@ -312,7 +312,7 @@ async def test_sends_that_nobody_waits_for_are_limited_too(
 ) -> None:
     class Later(Adding):
         @on(Add)
-        async def add(self, player: str, message: Add) -> Added:  # type: ignore[override]
+        async def add(self, player: str, message: Add) -> Added:  # type: ignore[override]  # async where the other is not
             added = Adding.add(self, player, message)
             await trio.lowlevel.checkpoint()
             return added
@@ -383,7 +383,7 @@ class Gated(Connector):
                 self.frames.append(frame)
                 return frame
 
-            transport.receive = receive_when_open  # type: ignore[method-assign]
+            transport.receive = receive_when_open  # type: ignore[method-assign]  # replaced for this test
             yield transport
 
 
@@ -618,10 +618,10 @@ async def test_a_view_of_nothing_is_no_state() -> None:
     [
         ({"a": [1, object()]}, "Showing.view returned something that cannot travel: a[1]"),
         (
-            Numbers([1, "x"]),  # type: ignore[list-item]
+            Numbers([1, "x"]),  # type: ignore[list-item]  # wrong on purpose
             "Showing.view returned something that cannot travel: Numbers.numbers[1]",
         ),
-        (datetime(2026, 1, 1), "Showing.view returned something that cannot travel"),  # noqa: DTZ001
+        (datetime(2026, 1, 1), "Showing.view returned something that cannot travel"),  # noqa: DTZ001 - naive on purpose
         ("x" * 2_000_000, "Showing.view returned a state of 2000005 bytes"),
     ],
 )

@@ -173,7 +173,7 @@ async def test_a_creator_whom_the_game_refuses_leaves_no_host_behind(
     hosts: list[Any] = []
 
     class Slow(Cards):
-        async def user_joined(self, username: str) -> None:  # type: ignore[override]
+        async def user_joined(self, username: str) -> None:  # type: ignore[override]  # async where the other is not
             hosts.append((username, self.room.host))
             await trio.sleep(1)
 
@@ -441,7 +441,7 @@ async def test_a_check_asks_no_bots_and_needs_somebody(autojump_clock: MockClock
             await self.room.wait_players(2)
             for timeout in (True, "1", -1, float("nan")):
                 with pytest.raises((TypeError, ValueError), match="timeout"):
-                    await self.room.ready.check(timeout=timeout)  # type: ignore[arg-type]
+                    await self.room.ready.check(timeout=timeout)  # type: ignore[arg-type]  # wrong on purpose
             with trio.move_on_after(2):
                 await self.room.ready.check(timeout=5)
             seen.append(self.room.ready.is_open)

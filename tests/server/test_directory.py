@@ -154,7 +154,7 @@ class Says(Game):
         return self.what if self.room.name == "bad" else "fine"
 
     @property
-    def max_players(self) -> Any:  # type: ignore[override]
+    def max_players(self) -> Any:  # type: ignore[override]  # a property where the other is a value
         return self.most if self.room.name == "bad" and self.room.players else None
 
 

@@ -485,7 +485,7 @@ async def test_a_server_says_that_it_cannot_save(socket_clock: trio.testing.Mock
 class Slow(Recorder):
     """Takes its time with everything."""
 
-    async def handle_game_packet(self, packet: Packet, /) -> Response:  # type: ignore[override]
+    async def handle_game_packet(self, packet: Packet, /) -> Response:  # type: ignore[override]  # async where the other is not
         await trio.sleep(3)
         return Response("done")
 

@@ -523,7 +523,7 @@ async def test_an_author_function_that_raises_costs_no_other_queue(
     arguments: dict[str, Any] = {what: broken}
 
     class Own(Game):
-        matchmaking = {"broken": Queue(**arguments), "good": Queue()}  # noqa: RUF012
+        matchmaking = {"broken": Queue(**arguments), "good": Queue()}  # noqa: RUF012 - as an author writes it
 
     async with hosting(Own) as server, playing(server, "ann", "bob") as table:
         with server.expecting(ZeroDivisionError):

@@ -227,7 +227,7 @@ async def test_a_game_that_is_over_when_the_server_restarts_is_not_come_back_to(
 async def test_whether_it_restarts_is_yes_or_no() -> None:
     async with hosting(Counter) as server:
         with pytest.raises(TypeError, match="restarting"):
-            server.shutdown(restarting="yes")  # type: ignore[arg-type]
+            server.shutdown(restarting="yes")  # type: ignore[arg-type]  # wrong on purpose
 
 
 @pytest.mark.parametrize("asks_all", [False, True])

@@ -251,4 +251,4 @@ async def test_without_a_save_file_nothing_is_saved() -> None:
 async def test_nobody_can_change_the_picture() -> None:
     async with hosting(Shop) as server:
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
-            server.stats().users = 7  # type: ignore[misc]
+            server.stats().users = 7  # type: ignore[misc]  # frozen, which is what is tested

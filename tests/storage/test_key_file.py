@@ -184,7 +184,7 @@ def test_two_servers_that_start_at_once_have_one_key(
     def open_late(*args: object, **kwargs: object) -> int:
         monkeypatch.undo()
         keep_key(path, KEY)
-        return opening(*args, **kwargs)  # type: ignore[arg-type]
+        return opening(*args, **kwargs)  # type: ignore[arg-type]  # as they came
 
     # The other one makes it between our looking for it and our making it.
     monkeypatch.setattr(os, "open", open_late)

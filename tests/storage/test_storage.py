@@ -228,7 +228,9 @@ names = st.sampled_from(["a", "A", "b", "", "\0", "\udfff", "é", "1", "admin"])
 digests = st.sampled_from([bytes(32), b"x" * 32])
 
 
-def changed_keys(values: Callable[[str], st.SearchStrategy[object]]) -> st.SearchStrategy[dict]:  # type: ignore[type-arg]
+def changed_keys(
+    values: Callable[[str], st.SearchStrategy[object]],
+) -> st.SearchStrategy[dict[str, Any]]:
     return st.lists(names, unique=True, max_size=4).flatmap(
         lambda keys: st.fixed_dictionaries({key: st.none() | values(key) for key in keys})
     )
@@ -338,7 +340,7 @@ def test_nothing_is_made_before_there_is_something_to_save(tmp_path: Path) -> No
     assert in_folder(path) == set()
 
 
-def altered(alter: Callable[[dict], object]) -> bytes:  # type: ignore[type-arg]
+def altered(alter: Callable[[dict[str, Any]], object]) -> bytes:
     data = json.loads(ORIGINAL)
     alter(data)
     return json.dumps(data).encode()
@@ -872,7 +874,7 @@ def test_a_lock_that_was_just_given_up_is_taken_anew(
     owner.load()
 
     def open_and_lose(*args: object, **kwargs: object) -> int:
-        descriptor = opening(*args, **kwargs)  # type: ignore[arg-type]
+        descriptor = opening(*args, **kwargs)  # type: ignore[arg-type]  # as they came
         monkeypatch.undo()
         owner.close()
         return descriptor

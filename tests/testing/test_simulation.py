@@ -128,7 +128,7 @@ async def test_a_break_loses_its_frame_and_keeps_those_before(
 ) -> None:
     client, server, link, conditions = make_link(latency=1)
     link.random = random.Random()
-    link.random.random = lambda: {"sender": 0.05, "receiver": 0.15, "both": 0.5}[told]  # type: ignore[method-assign]
+    link.random.random = lambda: {"sender": 0.05, "receiver": 0.15, "both": 0.5}[told]  # type: ignore[method-assign]  # replaced for this test
     client.send_nowait(b"one")
     server.send_nowait(b"lost on its way")
     conditions.drop_rate = 0.9
@@ -208,7 +208,7 @@ async def test_what_is_sent_is_encrypted_unless_it_should_not_be(autojump_clock:
     for encrypted in (True, False):
         network = SimulatedNetwork(encrypted=encrypted)
         frames = []
-        network.on_record = lambda record, frame: frames.append(frame)  # noqa: B023
+        network.on_record = lambda record, frame: frames.append(frame)  # noqa: B023 - called in this round of the loop
         async with hosting(Counter, network=network) as server:
             async with playing(server, "ann") as ann:
                 assert ann.server_pubkey == (server.pubkey if encrypted else None)
@@ -1068,7 +1068,7 @@ def test_secrets_that_the_game_sets_anew_when_players_join_are_refused() -> None
 
 def test_what_is_no_secret_is_refused() -> None:
     with pytest.raises(TypeError, match="secrets: expected mappings or functions, got 1"):
-        assert_hidden(Poker, secrets=[1, 2], player="ann")  # type: ignore[list-item]
+        assert_hidden(Poker, secrets=[1, 2], player="ann")  # type: ignore[list-item]  # wrong on purpose
     with pytest.raises(TypeError, match="players: expected a list of names"):
         assert_hidden(Poker, secrets=SECRETS, player="ann", players="ann")
 

@@ -34,7 +34,7 @@ def test_a_timer_fires_at_the_time_that_was_set_last(
             fired.append((trio.current_time() - start, which))
 
         start = trio.current_time()
-        timers = [Timer(lambda which=which: note(which)) for which in range(4)]  # type: ignore[misc]
+        timers = [Timer(lambda which=which: note(which)) for which in range(4)]  # type: ignore[misc]  # mypy has no type for such a lambda
         due: dict[int, float] = {}
         now = 0.0
         for pause, which, wanted in [*steps, (50, 0, None)]:
@@ -248,7 +248,7 @@ async def test_no_task_is_left_of_a_connection_that_was_closed_while_one_helped(
     class Talking(Pinged):
         waiting = True
 
-        def next_message(self) -> str | None:  # type: ignore[override]
+        def next_message(self) -> str | None:  # type: ignore[override]  # text where the other has nothing
             return "something"
 
     async with trio.open_nursery() as nursery:

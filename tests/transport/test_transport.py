@@ -257,7 +257,7 @@ class TestMessages:
             with pytest.raises(UnicodeEncodeError):
                 one.send_nowait("lone surrogate \ud800")
             with pytest.raises(TypeError, match="expected str or bytes, got int"):
-                one.send_nowait(5)  # type: ignore[arg-type]
+                one.send_nowait(5)  # type: ignore[arg-type]  # wrong on purpose
             await one.send("fine")
             assert await other.receive() == "fine"
 
@@ -1378,7 +1378,7 @@ class TestHostileServer:
     @staticmethod
     async def upgrade(raw: RawPeer, head: bytes, first: bytes = b"") -> None:
         [key] = [line[19:] for line in head.split(b"\r\n") if line.startswith(b"Sec-WebSocket-Key")]
-        token = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()  # noqa: S324
+        token = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()  # noqa: S324 - what RFC 6455 asks for
         await raw.send(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Accept: " + base64.b64encode(token) + b"\r\n\r\n" + first
@@ -1611,7 +1611,7 @@ class TestTheShortWay:
         events = [event for event in server.events_received() if isinstance(event, Frame)]
         assert all(event.fin and event.opcode in (TEXT, BINARY) for event in events)
         assert list(taken) == [
-            event.data.decode() if event.opcode == TEXT else event.data  # type: ignore[union-attr]
+            event.data.decode() if event.opcode == TEXT else event.data  # type: ignore[union-attr]  # a text has bytes
             for event in events
         ]
         assert server.state is State.OPEN
@@ -1676,7 +1676,7 @@ class TestTheShortWay:
             assert protocol.events_received() == [Frame(Opcode.BINARY, payload)]
             kind = ConnectionType.CLIENT if key is None else ConnectionType.SERVER
             connection = WebSocket(kind, trailing_data=data)
-            got = b"".join(event.data for event in connection.events())  # type: ignore[attr-defined]
+            got = b"".join(event.data for event in connection.events())  # type: ignore[attr-defined]  # all of them are messages
             assert got == payload
             taken: deque[str | bytes] = deque()
             unmask = None if key is None else apply_mask

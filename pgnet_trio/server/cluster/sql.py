@@ -81,7 +81,7 @@ goes up with a change that servers of the version before could not live with."""
 
 READ_VERSION = "SELECT value FROM settings WHERE name = 'cluster_version'"
 WRITE_VERSION = (  # of a constant
-    f"INSERT INTO settings (name, value) VALUES ('cluster_version', {SCHEMA_VERSION})"  # noqa: S608
+    f"INSERT INTO settings (name, value) VALUES ('cluster_version', {SCHEMA_VERSION})"  # noqa: S608 - a constant
     " ON CONFLICT (name) DO NOTHING"
 )
 

@@ -146,7 +146,7 @@ class Loop:
             round: The round. What the turn says is written after it.
         """
         delay = self._instance.input_delay if turn.quiet else 0.0
-        if delay < round.delay:  # noqa: PLR1730  # a call less for each packet
+        if delay < round.delay:  # noqa: PLR1730 - a call less for each packet
             round.delay = delay
         queue = self._queue
         # As `is_over` and `after`, without a call for each packet.

@@ -120,7 +120,7 @@ class TurnQueue:
         """Wait for a turn, or for `wake`; to be awaited at once."""
         # No ``async def``: that would be one more frame to go through for each packet.
         self.is_waiting = True
-        return trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105  # awaited by the caller
+        return trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105 - awaited by the caller
 
     def wake(self) -> None:
         """Let `wait` return."""

@@ -6,9 +6,9 @@ import math
 
 from pgnet_trio.codec import Packed, pack, unpack
 from pgnet_trio.errors import CodecError
-from pgnet_trio.protocol.v2.packed_delivery import PackedDelivery  # noqa: TC001  # msgspec reads it
+from pgnet_trio.protocol.v2.packed_delivery import PackedDelivery  # noqa: TC001 - msgspec reads it
 from pgnet_trio.protocol.v2.states import TOKEN_BYTES
-from pgnet_trio.server.room.player import HeldRequest  # noqa: TC001  # msgspec reads it
+from pgnet_trio.server.room.player import HeldRequest  # noqa: TC001 - msgspec reads it
 
 __all__ = ["PackedSession", "pack_session", "unpack_session"]
 

@@ -120,7 +120,7 @@ class Colyseus(LeanContender):
     name = "colyseus"
     label = "Colyseus"
     encrypted = False
-    notes = {  # noqa: RUF012  # nobody changes it
+    notes = {  # noqa: RUF012 - nobody changes it
         "sync": "Colyseus sends patches in its own schema; positions and numbers are `uint16`, and "
         "patches leave right after the tick. Its players are its own client library, which "
         "decodes each patch of each player in one process: beyond a `generator` of about 80 %, "

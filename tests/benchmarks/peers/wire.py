@@ -157,7 +157,7 @@ def compact(value: Any) -> str:
 class _StateOnce:
     # All players of a room get the same bytes: whoever comes first decodes them for all.
     _last = b""
-    _bodies: list[dict[str, int]] = []  # noqa: RUF012  # replaced, never changed
+    _bodies: list[dict[str, int]] = []  # noqa: RUF012 - replaced, never changed
 
     @classmethod
     def bodies(cls, message: bytes, start: int) -> list[dict[str, int]]:
