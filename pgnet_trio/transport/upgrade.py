@@ -29,7 +29,7 @@ MAX_HEADERS = 64
 
 _TOKEN = r"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 _REQUEST = re.compile(
-    rb"GET [!-~]+ HTTP/1\.1\r\n((?:%b:[\t -~]*\r\n){1,%d})\r\n" % (_TOKEN.encode(), MAX_HEADERS)
+    rb"GET /[!-~]* HTTP/1\.1\r\n((?:%b:[\t -~]*\r\n){1,%d})\r\n" % (_TOKEN.encode(), MAX_HEADERS)
 )
 _KEY = re.compile(r"[+/0-9A-Za-z]{21}[AQgw]==")
 _SUBPROTOCOLS = re.compile(rf"{_TOKEN}(?:, ?{_TOKEN})*")
@@ -116,7 +116,8 @@ def read_upgrade(data: bytes) -> Upgrade | None:
             return None
     key, offered = headers.get("sec-websocket-key", ""), headers.get("sec-websocket-protocol")
     if (
-        headers.get("connection", "").lower() not in _CONNECTION
+        "host" not in headers
+        or headers.get("connection", "").lower() not in _CONNECTION
         or headers.get("upgrade", "").lower() != "websocket"
         or headers.get("sec-websocket-version") != "13"
         or not _KEY.fullmatch(key)

@@ -11,6 +11,8 @@ import trio.testing
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pgnet_trio.server.http.head import HeadReader
+from pgnet_trio.server.http.opening import Opening
 from pgnet_trio.transport import choose as choose_transport
 from pgnet_trio.transport.upgrade import choose, read_upgrade
 from tests.kit.transports import REQUEST, UNUSUAL_REQUEST, RawPeer, accept, connected_sockets
@@ -94,6 +96,14 @@ def check_against_library(data: bytes) -> bool:
     assert without_date(answer) == without_date(theirs[0])
     assert list(upgrade.offered) == theirs[1]
     assert upgrade.forwarded_for == theirs[2]
+    # Cut anywhere, it would be read by this first.
+    reader = HeadReader()
+    reader.receive(data)
+    head = reader.take()
+    assert head is not None
+    found = [Opening(data, upgrade), Opening(data, head=head)]
+    for name in ("asks_for_websocket", "path", "host", "origin", "forwarded_for"):
+        assert getattr(found[0], name) == getattr(found[1], name)
     return True
 
 
@@ -154,7 +164,15 @@ VALUES = st.sampled_from(
     ]
 ) | st.binary(max_size=20).map(lambda value: value.decode("latin-1"))
 LINES = st.sampled_from(["GET / HTTP/1.1"] * 6 + ["GET /a?b=c HTTP/1.1"]) | st.sampled_from(
-    ["GET  / HTTP/1.1", "GET / HTTP/1.0", "POST / HTTP/1.1", "get / HTTP/1.1", "GET /\xe9 HTTP/1.1"]
+    [
+        "GET http://other/ HTTP/1.1",
+        "GET * HTTP/1.1",
+        "GET  / HTTP/1.1",
+        "GET / HTTP/1.0",
+        "POST / HTTP/1.1",
+        "get / HTTP/1.1",
+        "GET /\xe9 HTTP/1.1",
+    ]
 )
 
 
@@ -189,6 +207,8 @@ def requests(draw: st.DrawFn) -> bytes:
 @example(request_of([*USUAL.items(), ("Sec-WebSocket-Key", KEY)]))
 @example(request_of([*USUAL.items(), ("Origin", "a"), ("Origin", "b")]))
 @example(request_of([*USUAL.items(), ("Content-Length", "5")]))
+@example(request_of([*USUAL.items()][1:]))
+@example(request_of([*USUAL.items()], "GET http://other/ HTTP/1.1"))
 @example(request_of([*USUAL.items(), ("Transfer-Encoding", "chunked")]))
 @example(request_of([*USUAL.items(), ("X-Forwarded-For", "a"), ("x-forwarded-for", " b ")]))
 @example(request_of([*USUAL.items(), ("Sec-WebSocket-Protocol", "pgnet.2,\tpgnet.2.1")]))
