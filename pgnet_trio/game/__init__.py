@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgnet_trio.game.asking import NO_DEFAULT, NoDefault
 from pgnet_trio.game.backend import BotPlayer, RoomBackend, current_room
-from pgnet_trio.game.checks import tells_why
+from pgnet_trio.game.checks import MOST_INPUT_DELAY, tells_why
 from pgnet_trio.game.declared import Declared, declared_by
 from pgnet_trio.game.game import Game
 from pgnet_trio.game.ready import Readiness
@@ -14,6 +14,7 @@ from pgnet_trio.game.seat_plan import Seat, SeatPlan, seats_of
 from pgnet_trio.game.seats import Seats
 
 __all__ = [
+    "MOST_INPUT_DELAY",
     "NO_DEFAULT",
     "BotPlayer",
     "Declared",

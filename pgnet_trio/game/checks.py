@@ -19,7 +19,7 @@ from pgnet_trio.game.declared import declared_by
 from pgnet_trio.matchmaking import queues_of
 from pgnet_trio.typed import handles_model, return_annotation
 
-__all__ = ["MIN_REQUEST_SIZE", "check_class", "tells_why"]
+__all__ = ["MIN_REQUEST_SIZE", "MOST_INPUT_DELAY", "check_class", "tells_why"]
 
 MIN_REQUEST_SIZE = 1024
 """The lowest `Game.max_request_size`: shorter requests are not measured that exactly."""
@@ -143,7 +143,8 @@ def _check_settings(cls: type) -> None:
         raise TypeError(
             f"{cls.__name__}.save_version: expected a whole number from 0 on, got {version!r}."
         )
-    delay = own.get("input_delay", 0)
+    # Not only its own: all games of the server wait for a value from a mixin too.
+    delay = inspect.getattr_static(cls, "input_delay", 0)
     if type(delay) in (int, float) and not 0 <= delay <= MOST_INPUT_DELAY:
         raise TypeError(
             f"{cls.__name__}.input_delay: expected seconds from 0 to {MOST_INPUT_DELAY}, "

@@ -18,6 +18,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pgnet_trio import Game, Packet, Response, on
+from pgnet_trio.server.refusals import GONE
 from pgnet_trio.server.room.deferred import in_turn
 from pgnet_trio.server.room.loop import Loop
 from pgnet_trio.server.room.player import PacketTurn
@@ -433,6 +434,32 @@ async def test_an_attribute_of_the_author_s_with_that_name_lets_no_socket_wait(
         assert played.round.delay == 0.0
 
 
+@pytest.mark.parametrize("delay", [10, math.inf, -1, math.nan])
+async def test_no_game_lets_the_sockets_of_all_wait_for_long(
+    delay: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(Echo):
+        pass
+
+    # After the class was checked.
+    Late.input_delay = delay
+    async with in_room(Late, monkeypatch) as played:
+        quiet = played.turn(played.ann, "steer")
+        quiet.quiet = True
+        played.room.take_now(quiet, played.round)
+        assert 0 <= played.round.delay <= 0.005
+
+
+def test_an_input_delay_of_a_mixin_is_checked_with_the_class() -> None:
+    class Settings:
+        input_delay = 5
+
+    with pytest.raises(TypeError, match=r"Slow\.input_delay: expected seconds from 0 to 0\.005"):
+
+        class Slow(Settings, Echo):  # type: ignore[misc]  # the mistake
+            pass
+
+
 @linux
 async def test_what_is_asked_of_the_server_lets_no_socket_wait(
     monkeypatch: pytest.MonkeyPatch,
@@ -465,3 +492,102 @@ async def test_what_is_asked_of_the_server_lets_no_socket_wait(
                 await ask()
             # What comes later is read by the client, which is in this process too.
             assert delays[0] == 0.0
+
+
+class Again(Game):
+    """Begins anew when it is told to, and says in which game it answers."""
+
+    games = 0
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        type(self).games += 1
+        self.number = self.games
+
+    def handle_game_packet(self, packet: Packet, /) -> Any:
+        if packet.message == "wait":
+            return self._wait()
+        if packet.message == "again":
+            self.room.rematch()
+        return Response(f"game {self.number}")
+
+    async def _wait(self) -> Response:
+        await trio.lowlevel.checkpoint()
+        self.room.rematch()
+        return Response(f"game {self.number}")
+
+
+@pytest.mark.parametrize("message", ["again", "wait"])
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_game_that_is_to_begin_anew_takes_no_more_packets(
+    message: str, at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Again, "games", 0)
+    async with in_room(Again, monkeypatch) as played:
+        for player, text in ((played.ann, message), (played.bob, "late"), (played.ann, "later")):
+            if at_once:
+                played.take(player, text)
+            else:
+                played.room.handle(played.turn(player, text))
+        await wait_all_tasks_blocked()
+        assert played.ann.heard == ["game 1", GONE]
+        assert played.bob.heard == [GONE]
+        played.take(played.bob, "new")
+        assert played.bob.heard == [GONE, "game 2"]
+
+
+@attrs.frozen
+class Ask:
+    """A question."""
+
+
+@attrs.frozen
+class Guess:
+    """An answer."""
+
+    number: int
+
+
+@linux
+async def test_the_check_of_an_answer_runs_as_in_the_task_of_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="nobody's")
+    seen: list[tuple[bool, str]] = []
+    in_rounds: list[bool] = []
+
+    class Asks(Game):
+        def check(self, guess: Guess) -> None:
+            seen.append((trio.lowlevel.currently_ki_protected(), variable.get()))
+            in_rounds.append("epoll" in trio.lowlevel.current_task().name)
+            variable.set(f"that of {self.room.name}")
+
+        async def run(self) -> None:
+            await self.room.wait_players(1)
+            for _ in range(2):
+                await self.room.ask(self.room.players[0], Ask(), Guess, check=self.check)
+            await trio.sleep_forever()
+
+    async def play() -> None:
+        token = variable.set("the server's")
+        try:
+            async with HostedServer(Asks, port=0).running() as server:
+                async with socket_client(server, "ann") as ann, socket_client(server, "bob") as bob:
+                    for client in (ann, bob):
+                        await client.create_game(f"table of {client.username}")
+                    for _ in range(2):
+                        for client in (ann, bob):
+                            question = await anext(client.questions())
+                            await wait_all_tasks_blocked()
+                            await question.answer(Guess(7))
+        finally:
+            variable.reset(token)
+
+    monkeypatch.setattr(rounds, "LONGEST_ROUND", 60.0)
+    for way in ("0", "1"):
+        monkeypatch.setenv("PGNET_SHORT_WAY", way)
+        await play()
+        assert any(in_rounds) == (way == "1")
+        assert [protected for protected, _ in seen] == [False] * 4
+        # What one player's answer has set, no other game gets to see.
+        assert [value for _, value in seen[:2]] == ["the server's"] * 2
+        seen.clear()

@@ -12,7 +12,15 @@ import trio
 
 from pgnet_trio.author_classes import names_used
 from pgnet_trio.codec import encode_json
-from pgnet_trio.game import Declared, Game, RoomBackend, current_room, declared_by, tells_why
+from pgnet_trio.game import (
+    MOST_INPUT_DELAY,
+    Declared,
+    Game,
+    RoomBackend,
+    current_room,
+    declared_by,
+    tells_why,
+)
 from pgnet_trio.messages import DEFAULT_HEARTBEAT_RATE, Response
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.refusals import refused
@@ -234,9 +242,15 @@ class GameInstance:
 
 
 def _input_delay(game_class: type[Game]) -> float:
-    """Return how long inputs may wait; a value of another type is the author's own."""
+    """Return how long inputs may wait; a value of another type is the author's own.
+
+    All sockets of the server wait so long. So no class gets more than it may ask for, however it
+    has got that value after it was checked.
+    """
     delay: object = game_class.input_delay
-    return delay if isinstance(delay, (int, float)) and not isinstance(delay, bool) else 0.0
+    if not isinstance(delay, (int, float)) or isinstance(delay, bool):
+        return 0.0
+    return min(delay, MOST_INPUT_DELAY) if delay > 0 else 0.0
 
 
 def _max_request_size(game_class: type[Game]) -> float:

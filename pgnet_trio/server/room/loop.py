@@ -84,7 +84,7 @@ class Loop:
         in_a_row = 0
         began: float | None = None
         while True:
-            if not turns:
+            if not turns or self.rematch:
                 # Flush before the wait: what was said must not wait for the next turn.
                 publisher.flush()
                 if queue.end_reason is not None or self.rematch:
@@ -129,9 +129,6 @@ class Loop:
             # After the answer: a player who is kicked still gets it.
             if deferred.waiting:
                 self.take_deferred()
-                if self.rematch:
-                    publisher.flush()
-                    return
             # Otherwise the last turn would stay in memory while the room waits.
             del turn
 

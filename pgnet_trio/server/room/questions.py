@@ -209,6 +209,8 @@ class Questions:
             raise trio.TooSlowError(f"{asked.player} did not answer within {timeout:g} s")
         return default
 
+    # Ctrl-C is for a check that does not come to an end, in the reader of sockets as elsewhere.
+    @trio.lowlevel.disable_ki_protection
     def take_answer(self, player: str, question_id: int, packet: Packet) -> Response:
         """Take a player's answer, and return what they are told of it."""
         asked = self._open.get(question_id)
