@@ -48,8 +48,8 @@ class WireProtocol(Protocol[EventT_co]):
         """Whether it is known that the latest message took all that waited, as `waiting` says."""
 
     @property
-    def control(self) -> Sequence[object]:
-        """What this side has to say for itself, such as a pong; empty for nothing."""
+    def owes_flush(self) -> bool:
+        """Whether what came has made something leave that nobody else writes, such as a pong."""
 
     @property
     def private(self) -> bool:
@@ -303,7 +303,7 @@ class Connection(Generic[EventT]):
             pause = take(events, round) if events else 0.0
             if self._pace is not None:
                 pause = max(pause, self._pace())
-            if not (pause or protocol.control):
+            if not (pause or protocol.owes_flush):
                 return True
             self._pause = pause
         except BaseException as error:

@@ -15,6 +15,7 @@ import select
 import socket
 import sys
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,8 @@ class _Set:
         self._watched: dict[int, _Watched] = {}
         # The sockets that rounds have to look at, the one that waited longest first.
         self._ready: deque[_Watched] = deque()
+        # What writes what was said in a round that had no time left for it.
+        self._flushes: dict[Callable[[], None], None] = {}
         self._waiting = False
         # How long sockets may wait after the rounds before this one, and after how many in a row.
         self._delay = 0.0
@@ -103,6 +106,8 @@ class _Set:
                 while self._watched:
                     await self._hold_rounds()
         finally:
+            for flush in self._flushes:
+                flush()
             for watched in self._watched.values():
                 watched.leave_to_trio()
 
@@ -121,7 +126,7 @@ class _Set:
 
     async def _wait(self) -> None:
         """Wait until a socket is ready; where one is already, let the other tasks run first."""
-        if self._ready:
+        if self._ready or self._flushes:
             await trio.lowlevel.checkpoint()
             return
         if self._delaying_rounds >= ROUNDS_BEFORE_DELAY:
@@ -147,9 +152,16 @@ class _Set:
             elif not watched.is_queued:
                 watched.is_queued = True
                 ready.append(watched)
-        if not ready:
+        if not (ready or self._flushes):
             return
         round = Round(self._current_time())
+        if self._flushes:
+            # Nothing new is said before all that was said is written.
+            round.flushes = self._flushes
+            round.flush()
+            self._flushes = round.flushes
+        if self._flushes or not ready:
+            return
         try:
             for _ in range(min(len(ready), MOST_SOCKETS)):
                 watched = ready.popleft()
@@ -164,6 +176,7 @@ class _Set:
                     break
         finally:
             round.flush()
+            self._flushes = round.flushes
         if round.delay <= 0:
             self._delaying_rounds = 0
         elif round.delay < math.inf:
@@ -217,7 +230,8 @@ class _Watched(Readiness):
     def read(self, round: Round) -> bool:
         """Read once for the task that waits, or wake it; return whether there is more to read."""
         # A task that does not wait, because it was cancelled, say, reads for itself.
-        if self._task is None or not self.may_read:
+        task = self._task
+        if task is None or not self.may_read:
             return False
         take = self.take_data
         if take is not None:
@@ -235,7 +249,8 @@ class _Watched(Readiness):
                 if count < size:
                     self.may_read = self.ended
                 self._read_size = READ_SIZE if count < READ_SIZE else LONG_READ_SIZE
-                if data and not (data := take(data, round)):
+                # In the context of that task: what the code of an author sets there stays there.
+                if data and not (data := task.context.run(take, data, round)):
                     return self.may_read
                 self.left = data
             except BaseException as exc:

@@ -24,7 +24,8 @@ __all__ = [
 ]
 
 LONGEST_ROUND = 0.0005
-"""Seconds after which a round begins nothing more, so that it holds up nobody for 1 ms."""
+"""Seconds after which a round reads nothing more; what was said has as long to be written. So it
+holds up nobody for 1 ms, but for what one turn, or the words of one game, take by themselves."""
 
 ROUNDS_BEFORE_DELAY = 3
 """Rounds in a row that have to let sockets wait, before any does."""
@@ -51,11 +52,14 @@ class Round:
             infinite where nothing came that somebody has to say that of.
     """
 
-    __slots__ = ("delay", "flushes", "now", "until")
+    __slots__ = ("_end", "_is_late", "delay", "flushes", "now", "until")
 
     def __init__(self, now: float) -> None:
         self.now = now
         self.until = time.perf_counter() + LONGEST_ROUND
+        # When the time is up for writing what was said, and whether it is.
+        self._end = self.until + LONGEST_ROUND
+        self._is_late = False
         self.flushes: dict[Callable[[], None], None] = {}
         self.delay = math.inf
 
@@ -72,10 +76,17 @@ class Round:
         self.flushes[flush] = None
 
     def flush(self) -> None:
-        """Write what was said so far."""
+        """Write what was said so far, as far as there is time; what is left stays in `flushes`.
+
+        One game's is written in any case.
+        """
         flushes, self.flushes = self.flushes, {}
-        for flush in flushes:
+        for written, flush in enumerate(flushes):
+            if self._is_late:
+                self.flushes = dict.fromkeys(list(flushes)[written:])
+                return
             flush()
+            self._is_late = time.perf_counter() >= self._end
 
 
 TakeData: TypeAlias = Callable[[bytes, Round], bytes]

@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pgnet_trio import Client, Game, Left, LostPushes, Packet, Push, Response
+from pgnet_trio import Client, Game, Left, LostPushes, Packet, Push, Request, Response
 from pgnet_trio.connection import Connection
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.environment import Environment
@@ -26,6 +26,7 @@ from pgnet_trio.protocol.v2.features import FEATURES, LOST
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from pgnet_trio.testing import SimulatedNetwork, hosting, playing
 from pgnet_trio.transport import MemoryTransport, Transport, memory_pair
+from tests.attacks.peer import Peer
 from tests.kit.hosting import socket_client
 from tests.server.test_hostile import ANSWER, IMPLEMENTATIONS, stranger
 from tests.server.test_hostile import request as ask
@@ -350,6 +351,37 @@ async def test_both_sides_may_have_much_to_say_at_once(
                     nursery.start_soon(echo)
             assert answers == [text] * 600
         assert online == []
+
+
+async def test_who_acknowledges_late_is_told_the_rest_there_and_then() -> None:
+    options: dict[str, Any] = {"max_unacknowledged_bytes": 8192, "requests_per_second": None}
+    async with hosting(Loud, port=0, **options) as server, socket_client(server, "bob") as bob:
+        assert server.port is not None
+        ann = Peer(server.port, "ann")
+        await ann.log_in()
+        await bob.create_game("table 1")
+        await ann.request(Request.JOIN_GAME, {"name": "table 1"})
+        # It reads all that comes, and does not say so.
+        ann._told = math.inf  # type: ignore[assignment]  # more than ever comes
+        texts: list[int] = []
+
+        async def hear() -> None:
+            while True:
+                texts.extend(
+                    envelope[2]["text"] for envelope in await ann.receive() if envelope[1] == "said"
+                )
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear)
+            for number in range(500):
+                await bob.request(Packet("say", {"text": number, "to": "ann"}))
+                await wait_all_tasks_blocked()
+            assert 0 < len(texts) < 400
+            await ann.say(ann.acknowledgement())
+            await wait_all_tasks_blocked()
+            assert texts[-1] == 499
+            nursery.cancel_scope.cancel()
+        ann.drop()
 
 
 async def test_a_slow_network_is_no_reason_to_hang_up(autojump_clock: MockClock) -> None:

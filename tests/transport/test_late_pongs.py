@@ -64,7 +64,7 @@ class Saying:
 
     closing = False
     private = False
-    control = ()
+    owes_flush = False
     emptied = False
 
     def __init__(self) -> None:

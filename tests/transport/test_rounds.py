@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 
 import pytest
 import trio
@@ -132,6 +135,26 @@ async def test_what_one_raises_its_own_task_raises_and_others_go_on() -> None:
     assert bob.taken == [b"good", b"still good"]
 
 
+async def test_what_is_taken_is_taken_in_the_context_of_its_task() -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="nobody's")
+    seen: list[str] = []
+
+    def look(data: bytes, _: Round) -> bytes:
+        seen.append(variable.get())
+        variable.set(data.decode())
+        return b""
+
+    ann, bob = Reader(look), Reader(look)
+    token = variable.set("the server's")
+    async with reading(ann, bob):
+        for reader, text in ((ann, b"ann's"), (bob, b"bob's"), (ann, b""), (bob, b"")):
+            reader.peer.send(text or b"late")
+            await wait_all_tasks_blocked()
+    assert seen == ["the server's", "the server's", "ann's", "bob's"]
+    assert variable.get() == "the server's"
+    variable.reset(token)
+
+
 async def test_nothing_is_taken_from_a_task_that_was_cancelled() -> None:
     ann = Reader()
     with trio.CancelScope() as scope:
@@ -198,6 +221,70 @@ async def test_other_tasks_get_their_turn_when_the_time_of_a_round_is_up() -> No
     assert order.count("read") == 4
     # In each pass of Trio one read and one tick, in either order.
     assert "read read read" not in " ".join(order)
+
+
+async def test_what_many_games_have_said_is_written_over_several_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order: list[str] = []
+
+    class Slow:
+        """Writes for so long that nothing more is to be written before other tasks run."""
+
+        def write(self) -> None:
+            order.append("write")
+            until = time.perf_counter() + 2.5 * rounds.LONGEST_ROUND
+            while time.perf_counter() < until:
+                pass
+
+    def say(data: bytes, round: Round) -> bytes:
+        order.append("read")
+        round.after(writers[len(order) - 1 if len(order) <= 4 else 0].write)
+        round.until = math.inf
+        return b""
+
+    writers = [Slow() for _ in range(4)]
+    readers = [Reader(say) for _ in range(4)]
+
+    async def tick() -> None:
+        for _ in range(20):
+            order.append("tick")
+            await trio.lowlevel.checkpoint()
+
+    async with reading(*readers), trio.open_nursery() as nursery:
+        for reader in readers:
+            reader.peer.send(b"x")
+        nursery.start_soon(tick)
+        await wait_all_tasks_blocked()
+        # Nobody is read as long as something waits to be written.
+        assert [each for each in order if each != "tick"] == ["read"] * 4 + ["write"] * 4
+        # In each pass of Trio one write and one tick, in either order.
+        assert "write write write" not in " ".join(order)
+
+
+async def test_what_waits_to_be_written_is_written_where_the_last_socket_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rounds, "LONGEST_ROUND", 0.0)
+    written: list[int] = []
+
+    def say(data: bytes, round: Round) -> bytes:
+        for number in range(3):
+            round.after(functools.partial(written.append, number))
+        return b""
+
+    ann = Reader(say)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ann.run)
+        await wait_all_tasks_blocked()
+        ann.peer.send(b"x")
+        while not written:
+            await trio.lowlevel.checkpoint()
+        assert len(written) < 3
+        await ann.pipe.close()
+    await wait_all_tasks_blocked()
+    assert written == [0, 1, 2]
+    ann.peer.close()
 
 
 async def test_a_round_ends_well_before_a_millisecond() -> None:
@@ -432,8 +519,8 @@ class Words:
         return False
 
     @property
-    def control(self) -> list[bytes]:
-        return [answer for answer in self.answers if answer == b"pong"]
+    def owes_flush(self) -> bool:
+        return bool(self.answers)
 
     def receive(self, message: str | bytes) -> list[bytes]:
         assert isinstance(message, bytes)

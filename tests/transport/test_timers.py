@@ -102,7 +102,7 @@ class Pinged:
     closing = False
     private = False
     waiting = False
-    control = ()
+    owes_flush = False
     emptied = False
 
     def __init__(self) -> None:

@@ -70,9 +70,9 @@ class Endpoint:
         return False
 
     @property
-    def control(self) -> tuple[()]:
-        """Empty: this protocol says nothing beside answers."""
-        return ()
+    def owes_flush(self) -> bool:
+        """False: this protocol says nothing beside answers."""
+        return False
 
     @property
     def private(self) -> bool:

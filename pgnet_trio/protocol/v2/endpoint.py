@@ -41,6 +41,7 @@ class Endpoint(ABC):
     Attributes:
         control: The envelopes of this side's own that wait, such as a pong.
         emptied: Whether it is known that the latest message took all that waited.
+        owes_flush: Whether what came has made something leave that nobody else writes.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class Endpoint(ABC):
         "_state",
         "control",
         "emptied",
+        "owes_flush",
     )
 
     version: ClassVar[int] = 2
@@ -83,6 +85,7 @@ class Endpoint(ABC):
         self._frame_room = MAX_FRAME_SIZE - FRAME_OVERHEAD - TAG_BYTES
         self._owes_pong = False
         self.emptied = False
+        self.owes_flush = False
 
     @property
     def state(self) -> State:
@@ -151,6 +154,7 @@ class Endpoint(ABC):
 
         It is encrypted now, so each message has to be written, and in this order.
         """
+        self.owes_flush = False
         if self._handshake_messages:
             return self._handshake_messages.pop(0)
         if self._cipher is None and self._handshake is not None:
@@ -268,7 +272,7 @@ class Endpoint(ABC):
         One pong answers all pings that came while nothing could be written: a peer that floods
         this side with pings does not make the queue grow.
         """
-        self._owes_pong = False
+        self._owes_pong, self.owes_flush = False, True
         if wire.PONG not in self.control:
             self.control.append(wire.PONG)
 

@@ -136,7 +136,8 @@ class ServerProtocol(Endpoint):
                     packet = Packet(envelope.message, envelope.payload, envelope.created_on)
                     events.append(RequestReceived(id, packet, quiet))
                 elif kind is Acknowledgement and delivery is not None:
-                    delivery.acknowledge(envelope.received)
+                    if delivery.acknowledge(envelope.received):
+                        self.owes_flush = True
                 # A second one in a row changes nothing, and may come wherever the first one may.
                 elif kind is not before or kind not in _REPEATABLE:
                     before = kind
@@ -306,6 +307,7 @@ class ServerProtocol(Endpoint):
     def next_message(self) -> bytes | None:
         """Return the next message to write, or None; see `Endpoint.next_message`."""
         delivery = self._delivery
+        self.owes_flush = False
         if self._state is OPEN and delivery is not None and not self.control:
             # The short way: nothing waits but what the session has to say, and all of that fits.
             plaintext = delivery.take_all(self._frame_room)
@@ -350,7 +352,8 @@ class ServerProtocol(Endpoint):
             return RequestReceived(envelope.id, packet, envelope.quiet, cost=cost_of(nested))
         if kind is Acknowledgement:
             assert self._delivery is not None
-            self._delivery.acknowledge(envelope.received)
+            if self._delivery.acknowledge(envelope.received):
+                self.owes_flush = True
         elif kind is wire.Ping:
             self._owes_pong = True
         elif kind is wire.AnswerEnvelope or kind is wire.ShallowAnswer:

@@ -429,11 +429,14 @@ class ServerDelivery:
         self._bytes = sum(map(len, self._entries)) + ENTRY_OVERHEAD * len(self._entries)
         self._stand_ins = sum(kind <= LOST_PUSH for kind in self._kinds)
 
-    def acknowledge(self, received: int) -> None:
+    def acknowledge(self, received: int) -> bool:
         """Forget the counted envelopes that the client has.
 
         Args:
             received: How many it has received since the session began.
+
+        Returns:
+            Whether something waits that may have had to wait for this.
 
         Raises:
             ProtocolError: It cannot have received that many.
@@ -444,7 +447,7 @@ class ServerDelivery:
                 f"expected an acknowledgement from {self._acknowledged} to "
                 f"{self._acknowledged + sent}, got {received}"
             )
-        entries, kinds = self._entries, self._kinds
+        entries, kinds, stand_ins = self._entries, self._kinds, self._stand_ins
         everything = count == len(entries)
         for kind in kinds if everything else kinds[:count]:
             if kind > 0:
@@ -460,6 +463,7 @@ class ServerDelivery:
             del entries[:count], kinds[:count]
         self._sent = sent - count
         self._acknowledged = received
+        return stand_ins > 0 and self.waiting
 
     def resume(self, received: int) -> None:
         """Go on over a new connection: send again what the client does not have.
