@@ -67,6 +67,24 @@ async def test_a_table_that_was_lost_is_made_anew_as_it_was(
                 await dan.join_game("table 1")
 
 
+@pytest.mark.parametrize("do_next", [False, True])
+async def test_what_is_asked_on_the_way_back_is_asked_of_the_game(
+    do_next: bool, autojump_clock: MockClock
+) -> None:
+    async with hosting(Optional) as server, server.client("ann", reconnect_for=None) as ann:
+        answers: list[str] = []
+
+        def ask(connected: bool) -> None:
+            if not connected:
+                ann.send(Packet("look"), lambda said: answers.append(said.message), do_next=do_next)
+
+        await ann.create_game("table 1")
+        ann.on_connection = ask
+        await server.restart(crash=True)
+        await trio.sleep(60)
+        assert answers == ["heard"]
+
+
 async def test_options_are_for_the_table_that_joining_makes(autojump_clock: MockClock) -> None:
     async with (
         hosting(Optional) as server,
