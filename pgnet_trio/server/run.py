@@ -8,6 +8,8 @@
 
 What is further in ends first: the listeners go while connections still work, the connections go
 while rooms still answer, and rooms, sessions and autosave go last. See ``docs/design``.
+
+It is a little long: the order of the end is only seen with all that ends side by side.
 """
 
 from __future__ import annotations
