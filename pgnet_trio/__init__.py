@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from pgnet_trio import examples
 from pgnet_trio.bot import Bot
-from pgnet_trio.client import Client, Entered, Left, LostPushes, Question, Search, StateChanged
+from pgnet_trio.client import (
+    Client,
+    Entered,
+    Left,
+    LostPushes,
+    Profile,
+    ProfileConflict,
+    Question,
+    Search,
+    StateChanged,
+)
 from pgnet_trio.errors import (
     AddressError,
     CodecError,
@@ -76,6 +86,8 @@ __all__ = [
     "PGNetError",
     "Packet",
     "PlayerLeft",
+    "Profile",
+    "ProfileConflict",
     "ProtocolError",
     "Push",
     "PushesLost",

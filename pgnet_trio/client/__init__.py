@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from pgnet_trio.client.client import Client
 from pgnet_trio.client.game_items import Entered, Left, LostPushes, StateChanged
+from pgnet_trio.client.profile import Profile, ProfileConflict
 from pgnet_trio.client.questions import Question
 from pgnet_trio.client.search import Search
 
-__all__ = ["Client", "Entered", "Left", "LostPushes", "Question", "Search", "StateChanged"]
+__all__ = [
+    "Client",
+    "Entered",
+    "Left",
+    "LostPushes",
+    "Profile",
+    "ProfileConflict",
+    "Question",
+    "Search",
+    "StateChanged",
+]

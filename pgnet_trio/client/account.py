@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgnet_trio.client.profile import UserProfile
 from pgnet_trio.messages import Packet, Request, Response
 
 __all__ = ["AccountRequests"]
@@ -16,6 +17,11 @@ class AccountRequests:
     async def request(self, packet: Packet) -> Response:
         """Send a packet and wait for the answer."""
         raise NotImplementedError
+
+    @property
+    def profile(self) -> UserProfile:
+        """What the user has saved on the server: ``await client.profile.read()``."""
+        return UserProfile(self.request)
 
     async def change_password(self, old: str, new: str, /) -> None:
         """Change the user's password, for this client and for all later log-ins.

@@ -165,7 +165,8 @@ class Client(LobbyRequests, AccountRequests, GameReading):
                 client tries them in random order.
             username: Who logs in; an unknown user is registered, where the server allows it.
             password: The user's password.
-            invite_code: A code from the server's admin, for a new user.
+            invite_code: A code from the server's admin, for a new user, or for one who sets a new
+                password instead of a forgotten one.
             port: The port, where an address names none.
             verify_server_pubkey: The server's public key in base64. The client tells a server with
                 another key nothing secret. Empty: it takes any key.

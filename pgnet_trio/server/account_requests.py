@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import trio
+
+from pgnet_trio.codec import decode_json, encode_json
 from pgnet_trio.errors import CryptoError
 from pgnet_trio.messages import Request, Response
 from pgnet_trio.protocol.events import LogIn
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.account_refusals import AccountRefusal, TemporaryRefusal, changed
+from pgnet_trio.server.cluster.moderation_records import MAX_PROFILE, Profile
 from pgnet_trio.server.password_checks import TooBusy
+from pgnet_trio.server.refusals import refused
 from pgnet_trio.server.request_table import RequestTable
 from pgnet_trio.server.users import put_others_out
 from pgnet_trio.storage.interface import UserRecord
@@ -22,6 +27,11 @@ __all__ = ["ACCOUNT_REQUESTS"]
 
 ACCOUNT_REQUESTS = RequestTable()
 """The requests, for whoever carries out requests."""
+
+MAX_VERSION = 2**53
+"""No profile is saved that often."""
+
+_no_data: dict[str, Any] = {}
 
 
 @ACCOUNT_REQUESTS.request(Request.CHANGE_PASSWORD, old="", new="")
@@ -55,6 +65,43 @@ async def _change_password(
         if may_be_changed:
             context.services.start_soon(put_others_out, context, session, client)
     return Response("The password is changed.")
+
+
+@ACCOUNT_REQUESTS.request(Request.READ_PROFILE)
+async def _read_profile(context: ServerContext, session: Session) -> Response:
+    profile = await context.community.profile(session.username)
+    return Response("Your profile.", _shown(profile))
+
+
+@ACCOUNT_REQUESTS.request(Request.WRITE_PROFILE, data=_no_data, version=0)
+async def _write_profile(
+    context: ServerContext, session: Session, data: dict[str, Any], version: int
+) -> Response:
+    """Save a user's profile, if nobody has saved a newer one than they know."""
+    text = encode_json(data)
+    size = len(text.encode())
+    if size > MAX_PROFILE or not 0 <= version < MAX_VERSION:
+        await trio.lowlevel.checkpoint()
+        return refused(
+            f"A profile takes at most {MAX_PROFILE:,} bytes as JSON, and this one {size:,}."
+            if size > MAX_PROFILE
+            else f"The argument 'version' has to be one that was read, or 0; it came as {version}.",
+            ReasonCode.INVALID_ARGUMENT,
+        )
+    saved = await context.community.write_profile(session.username, text, version)
+    if saved != Profile(version + 1, text):
+        return refused(
+            f"Your profile was saved by another program meanwhile: it is of version "
+            f"{saved.version}, and not {version}.",
+            ReasonCode.NEWER_PROFILE,
+            _shown(saved),
+        )
+    return Response("Your profile is saved.", {"version": saved.version})
+
+
+def _shown(profile: Profile) -> dict[str, Any]:
+    data = decode_json(profile.data, dict) if profile.data else {}
+    return {"version": profile.version, "data": data}
 
 
 async def _check_old(context: ServerContext, session: Session, old: str) -> UserRecord:

@@ -202,12 +202,15 @@ class AccountService(ABC):
         """Count a wrong password of a game."""
 
     @abstractmethod
-    async def replace(self, user: UserRecord, record: str) -> None:
+    async def replace(self, user: UserRecord, record: str) -> UserRecord:
         """Replace a user's record; their tokens end.
 
         Args:
             user: The record that is to go.
             record: That of another password, or a stronger one of the same.
+
+        Returns:
+            The user as they are now.
 
         Raises:
             AccountRefusal: The record is not to be replaced: it does not hold any more, it is

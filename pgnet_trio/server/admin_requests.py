@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
 from pgnet_trio.messages import ADMIN_USERNAME, Request, Response
-from pgnet_trio.protocol.events import MAX_REASON
+from pgnet_trio.protocol.events import LogIn
 from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.account_refusals import AccountRefusal, TemporaryRefusal, no_such_user
+from pgnet_trio.server.cluster.moderation_records import MAX_ROLES
+from pgnet_trio.server.moderation.audit import note_deed
+from pgnet_trio.server.moderation.resets import RESET_LIFETIME, new_reset_code
 from pgnet_trio.server.refusals import SHUTTING_DOWN, refused
-from pgnet_trio.server.request_table import RequestTable
-from pgnet_trio.server.users import (
-    DEFAULT_REASON,
-    MAX_ANNOUNCEMENT,
-    MOST_LISTED,
-    announce,
-    kick,
-    list_nodes,
-    list_users,
-)
+from pgnet_trio.server.request_table import NOTED, RequestTable
+from pgnet_trio.server.roles import Role
+from pgnet_trio.server.users import MOST_LISTED, list_nodes, list_users
+from pgnet_trio.storage.interface import UserRecord
 
 if TYPE_CHECKING:
     from pgnet_trio.server.context import ServerContext
@@ -28,11 +26,17 @@ if TYPE_CHECKING:
 
 __all__ = ["ADMIN_REQUESTS"]
 
-ADMIN_REQUESTS = RequestTable(admin=True)
+ADMIN_REQUESTS = RequestTable(Role.ADMIN)
 """The requests, for whoever carries out requests."""
 
 MAX_SLEEP = 5.0
 """Seconds that the ``sleep`` request takes at most."""
+
+AUDIT_PAGE = 100
+"""How many entries of the audit log are listed at once, if not another number is asked for."""
+
+MAX_NUMBER = 2**53
+"""No number of an entry is higher."""
 
 INVITE_CODE_BYTES = 16
 """Random bytes in an invite code: nobody guesses 128 bits."""
@@ -40,30 +44,106 @@ INVITE_CODE_BYTES = 16
 
 @ADMIN_REQUESTS.request(Request.SHUTDOWN)
 async def _shutdown(context: ServerContext, session: Session) -> Response:
+    # Before it, as nothing may be noted later.
+    now = context.options.environment.wall_clock()
+    await note_deed(context.community, session.username, "shutdown", {}, now)
     context.shutdown.request(0)
     return Response(SHUTTING_DOWN)
 
 
-@ADMIN_REQUESTS.request(Request.SET_REGISTRATION, set_as=False)
+@ADMIN_REQUESTS.request(Request.SET_REGISTRATION, NOTED, set_as=False)
 async def _set_registration(context: ServerContext, session: Session, set_as: bool) -> Response:
     await context.accounts.set_registration(set_as)
     return Response(f"Registration of new users is {'on' if set_as else 'off'}.")
 
 
-@ADMIN_REQUESTS.request(Request.CREATE_INVITE, username="")
+@ADMIN_REQUESTS.request(Request.CREATE_INVITE, NOTED, username="")
 async def _create_invite(context: ServerContext, session: Session, username: str) -> Response:
     code = context.options.environment.random_bytes(INVITE_CODE_BYTES).hex()
     await context.accounts.add_invite(username, code)
     return Response(code, {"code": code})
 
 
-@ADMIN_REQUESTS.request(Request.DELETE_USER, username="")
+@ADMIN_REQUESTS.request(Request.DELETE_USER, NOTED, username="")
 async def _delete_user(context: ServerContext, session: Session, username: str) -> Response:
     await context.delete_user(username)
     return Response(f"The user {username!r} is deleted.")
 
 
-@ADMIN_REQUESTS.request(Request.DESTROY_GAME, name="")
+@ADMIN_REQUESTS.request(Request.RESET_PASSWORD, NOTED, username="")
+async def _reset_password(context: ServerContext, session: Session, username: str) -> Response:
+    """Make a code with which a user sets a new password at a log-in, once."""
+    await _check_registered(context, username)
+    environment = context.options.environment
+    code, kept = new_reset_code(username, environment.random_bytes, environment.wall_clock())
+    await context.community.put_reset_code(username, kept.digest, kept.expires)
+    return Response(code, {"code": code, "seconds": RESET_LIFETIME})
+
+
+async def _check_registered(context: ServerContext, username: str) -> None:
+    """Check that there is a user, whose password or role may be set.
+
+    Raises:
+        AccountRefusal: There is none, or it is the admin.
+    """
+    if username == ADMIN_USERNAME:
+        raise AccountRefusal(
+            "The admin's password and rights are those that the server was started with.",
+            ReasonCode.INVALID_ARGUMENT,
+        )
+    log_in = LogIn(username, "", "")
+    try:
+        found = await context.accounts.find(log_in, trusted=False, address=None)
+    except TemporaryRefusal:
+        raise
+    except AccountRefusal:
+        # Why nobody could register by this name is of no interest here.
+        raise no_such_user(username) from None
+    if not isinstance(found, UserRecord):
+        raise no_such_user(username)
+
+
+@ADMIN_REQUESTS.request(Request.SET_ROLE, NOTED, username="", role="")
+async def _set_role(context: ServerContext, session: Session, username: str, role: str) -> Response:
+    if role not in (Role.MODERATOR, Role.USER):
+        return refused(
+            f"The argument 'role' has to be 'moderator', or 'user' for no more; it came as "
+            f"{role[:60]!r}.",
+            ReasonCode.INVALID_ARGUMENT,
+        )
+    if role == Role.MODERATOR:
+        await _check_registered(context, username)
+    if not await context.community.set_role(username, "" if role == Role.USER else role):
+        return refused(
+            f"There are {MAX_ROLES:,} users with a role already.", ReasonCode.INVALID_ARGUMENT
+        )
+    return Response(f"{username!r} is a {role} now.")
+
+
+@ADMIN_REQUESTS.request(Request.ROLES)
+async def _roles(context: ServerContext, session: Session) -> Response:
+    roles = await context.community.roles()
+    return Response(f"{len(roles):,} users have a role.", {"roles": roles})
+
+
+@ADMIN_REQUESTS.request(Request.AUDIT, before=0, limit=0)
+async def _audit(context: ServerContext, session: Session, before: int, limit: int) -> Response:
+    if not (0 <= limit <= MOST_LISTED and 0 <= before <= MAX_NUMBER):
+        return refused(
+            f"The argument 'limit' has to be 0 (for {AUDIT_PAGE}) to {MOST_LISTED:,}, and 'before' "
+            "the number of an entry, or 0.",
+            ReasonCode.INVALID_ARGUMENT,
+        )
+    most = limit or AUDIT_PAGE
+    found = await context.community.audit(before=before, limit=most + 1)
+    payload = {
+        "entries": [attrs.asdict(entry) for entry in found[:most]],
+        "more": len(found) > most,
+    }
+    return Response(f"{len(found[:most]):,} entries, the latest first.", payload)
+
+
+@ADMIN_REQUESTS.request(Request.DESTROY_GAME, NOTED, name="")
 async def _destroy_game(context: ServerContext, session: Session, name: str) -> Response:
     # Not while it is on its way somewhere: what is in no lobby could not be ended.
     async with context.games.reservations.holding(name):
@@ -85,28 +165,6 @@ async def _save(context: ServerContext, session: Session) -> Response:
     return Response("Everything is saved." if enabled else "This server has no save file.")
 
 
-@ADMIN_REQUESTS.request(Request.USERS, after="", limit=0)
-async def _users(context: ServerContext, session: Session, after: str, limit: int) -> Response:
-    if not 0 <= limit <= MOST_LISTED:
-        return refused(
-            f"The argument 'limit' has to be 0 (for {MOST_LISTED:,}) to {MOST_LISTED:,}, "
-            f"not {limit}.",
-            ReasonCode.INVALID_ARGUMENT,
-        )
-    # One more, to see whether there are more.
-    most = limit or MOST_LISTED
-    found = await list_users(context, after, most + 1)
-    users = {user.username: user.node for user in found[:most]}
-    payload: dict[str, Any] = {"users": users, "more": len(found) > most}
-    if len(found) <= most:
-        return Response(f"{len(users):,} users are logged in.", payload)
-    return Response(
-        f"{len(users):,} users. There are more after {found[most - 1].username!r}: ask for them "
-        "with 'after'.",
-        payload,
-    )
-
-
 @ADMIN_REQUESTS.request(Request.NODES)
 async def _nodes(context: ServerContext, session: Session) -> Response:
     nodes = await list_nodes(context)
@@ -115,35 +173,7 @@ async def _nodes(context: ServerContext, session: Session) -> Response:
     )
 
 
-@ADMIN_REQUESTS.request(Request.ANNOUNCE, text="", game="")
-async def _announce(context: ServerContext, session: Session, text: str, game: str) -> Response:
-    if not 0 < len(text) <= MAX_ANNOUNCEMENT:
-        return refused(
-            f"The argument 'text' has to have 1 to {MAX_ANNOUNCEMENT:,} characters; it came with "
-            f"{len(text):,}.",
-            ReasonCode.INVALID_ARGUMENT,
-        )
-    servers = await announce(context, text, game)
-    whom = f"in the game {game[:60]!r}" if game else "who are logged in"
-    return Response(f"The users {whom} are told.", {"servers": servers})
-
-
-@ADMIN_REQUESTS.request(Request.KICK, username="", reason="")
-async def _kick(context: ServerContext, session: Session, username: str, reason: str) -> Response:
-    if username == ADMIN_USERNAME:
-        return refused("The admin cannot be kicked.", ReasonCode.INVALID_ARGUMENT)
-    if len(reason) > MAX_REASON:
-        return refused(
-            f"The argument 'reason' has to have at most {MAX_REASON} characters; it came with "
-            f"{len(reason):,}.",
-            ReasonCode.INVALID_ARGUMENT,
-        )
-    if not await kick(context, username, reason or DEFAULT_REASON):
-        return refused(f"{username[:60]!r} is not logged in.", ReasonCode.UNKNOWN_USER)
-    return Response(f"The user {username!r} is kicked.")
-
-
-@ADMIN_REQUESTS.request(Request.SET_VERBOSE, set_as=False)
+@ADMIN_REQUESTS.request(Request.SET_VERBOSE, NOTED, set_as=False)
 async def _set_verbose(context: ServerContext, session: Session, set_as: bool) -> Response:
     context.options.verbose_logging = set_as
     return Response(f"Verbose logging is {'on' if set_as else 'off'}.")

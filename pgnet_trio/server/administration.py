@@ -14,6 +14,8 @@ from pgnet_trio.errors import ServerError, StorageError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol.events import MAX_REASON
 from pgnet_trio.server.accounts import AccountRefusal
+from pgnet_trio.server.banning import ban, check_ban, subject_of, unban
+from pgnet_trio.server.cluster.errors import EngineError
 from pgnet_trio.server.games.codes import as_code
 from pgnet_trio.server.games.lobby import LobbyRefusal
 from pgnet_trio.server.games.opening import Opening
@@ -68,7 +70,7 @@ class ServerCluster:
 
 
 class Administration:
-    """What `Server` does for its host: open games, push, kick, announce, and see who is there."""
+    """What `Server` does for its host: open games, push, kick, ban, announce, see who is there."""
 
     @abstractmethod
     def _context(self, what: str) -> ServerContext:
@@ -193,6 +195,56 @@ class Administration:
         why = reason or DEFAULT_REASON
         return await _asked(lambda: kick(self._context("it kicks"), username, why))
 
+    async def ban(
+        self, username: str = "", reason: str = "", /, *, network: str = "", seconds: int = 0
+    ) -> None:
+        """Ban a user, or all who come from a range of addresses; whoever is there is put out.
+
+        They are told why, with the code `ReasonCode.BANNED`, and let in nowhere until the ban ends:
+        at this server from now on, at the others of a cluster within a second, or a minute if the
+        database fails meanwhile. Another ban of the same user or range is replaced.
+
+        Args:
+            username: Who; names that differ in upper and lower case are one.
+            reason: What they read, at most 120 characters.
+            network: Instead of a name, a range of addresses such as ``"192.0.2.0/24"``. The admin
+                is let in from there.
+            seconds: For how long; 0 for ever.
+
+        Raises:
+            ValueError: It is no user or range, or both, or something is too long.
+            ServerError: The server is not running, there are 10,000 bans already, or they cannot
+                be kept: the saves have no place for them, or the database does not answer.
+        """
+        try:
+            subject = subject_of(username, network)
+            check_ban(reason, seconds)
+        except ValueError:
+            await trio.lowlevel.checkpoint()
+            raise
+        problem = await _asked(
+            lambda: ban(self._context("it bans"), subject, reason=reason, seconds=seconds, by="")
+        )
+        if problem is not None:
+            raise ServerError(problem)
+
+    async def unban(self, username: str = "", /, *, network: str = "") -> bool:
+        """End a ban, as it was made; the arguments are those of `ban`.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            ValueError: It is no user or range, or both.
+            ServerError: As for `ban`.
+        """
+        try:
+            subject = subject_of(username, network)
+        except ValueError:
+            await trio.lowlevel.checkpoint()
+            raise
+        return await _asked(lambda: unban(self._context("it bans"), subject))
+
     async def announce(self, text: str, /, *, game: str = "") -> None:
         """Tell all users something, at all servers of the cluster; or those in one game.
 
@@ -255,7 +307,8 @@ async def _asked(call: Callable[[], Awaitable[T]]) -> T:
     """
     try:
         return await call()
-    except NotNow as error:
+    except (NotNow, EngineError) as error:
+        await trio.lowlevel.checkpoint()
         raise ServerError(str(error)) from None
     except Exception:
         await trio.lowlevel.checkpoint()

@@ -30,7 +30,7 @@ from pgnet_trio.server.moving_session import MovingSession as IdleSession
 from pgnet_trio.server.moving_session import moving_session, receive_session
 from pgnet_trio.server.node.member import ELSEWHERE, ClusterMember, NotNow
 from pgnet_trio.server.refusals import CannotMove, JoinRefused, RoomClosed
-from pgnet_trio.server.users import UserNotes
+from pgnet_trio.server.users import UserNotes, put_out_if_banned
 from pgnet_trio.storage.interface import SavedGame
 
 if TYPE_CHECKING:
@@ -150,6 +150,8 @@ class ClusterHost:
         self._member.note_seat(row.username, row.epoch)
         if self._context.sessions.holder(row.username) is None:
             self._member.note_end(row.username)
+        # The server that they come from may not have heard of a ban yet, or this one before.
+        put_out_if_banned(self._context, row.username)
 
     # Sessions that go
 

@@ -63,6 +63,6 @@ def community_of(archive: Archive, memory: Community[Any]) -> Community[Any]:
     if not archive.has_store:
         return memory
     return MissingEngine(
-        "There are no standings on this server: its saves have no place for them. Save to an "
+        "This server's saves have no place for standings, profiles, bans and the like. Save to an "
         "SQLite file instead, as save_file='game.sqlite' (--save-file), which may be a new one."
     )

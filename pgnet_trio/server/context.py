@@ -19,6 +19,7 @@ from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import Saves
 from pgnet_trio.server.http.pages import Pages
 from pgnet_trio.server.matchmaking.matchmaker import Matchmaker
+from pgnet_trio.server.moderation.keeper import BanKeeper
 from pgnet_trio.server.node.member import ClusterMember
 from pgnet_trio.server.options import Options
 from pgnet_trio.server.password_checks import PasswordChecks
@@ -44,6 +45,7 @@ class ServerContext:
         claims: Says what becomes of a game that is not in the lobby.
         sessions: The sessions.
         community: Keeps what a community needs: the engine of a cluster, or one of a server alone.
+        bans: Knows who is banned.
         matchmaker: Looks for games for users.
         arrivals: How often each address connects.
         counts: The connections that were let in.
@@ -64,6 +66,7 @@ class ServerContext:
     claims: RoomClaims
     sessions: SessionRegistry
     community: Community[Any]
+    bans: BanKeeper
     matchmaker: Matchmaker
     arrivals: ArrivalPace
     counts: ConnectionCounts
@@ -90,9 +93,11 @@ class ServerContext:
         # The user cannot log in again before the deletion is on disk, or has failed.
         async with self.accounts.deleting_user(username):
             await self.sessions.end(username, "This user was deleted.", ReasonCode.USER_DELETED)
-            # Before the name is free: whoever registers it next has no standing yet.
+            # Before the name is free: whoever registers it next has no standing yet, and inherits
+            # nothing.
             try:
                 await self.community.forget_player(username)
+                await self.community.forget_user(username)
             except EngineError as error:
                 raise StorageError(str(error)) from error
 

@@ -110,11 +110,12 @@ class LocalAccounts(AccountService):
         self._passwords.note_wrong_guess(username, address)
         await trio.lowlevel.checkpoint()
 
-    async def replace(self, user: UserRecord, record: str) -> None:
+    async def replace(self, user: UserRecord, record: str) -> UserRecord:
         """Replace a user's record; their tokens end."""
         await trio.lowlevel.checkpoint()
         with self._accounts.replacing(user, record) as changes:
             await self._archive.write(changes)
+        return self._accounts.registered(user.name)
 
     async def overview(self) -> AccountsOverview:
         """Return what the administrator is shown."""

@@ -49,8 +49,7 @@ _DEPARTURES = {
     ReasonCode.USER_DELETED: BANNED,
     ReasonCode.KICKED: KICKED,
     ReasonCode.PASSWORD_CHANGED: KICKED,
-    # Of servers that have such a code.
-    "banned": BANNED,
+    ReasonCode.BANNED: BANNED,
 }
 
 GONE = "The game is over."

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pgnet_trio.server.roles import Role
+
 if TYPE_CHECKING:
     from pgnet_trio.messages import Request, Response
 
-__all__ = ["Handler", "RequestEntry", "RequestTable"]
+__all__ = ["NOTED", "Handler", "RequestEntry", "RequestTable"]
+
+NOTED = True
+"""Says of a request that the audit log notes it."""
 
 Handler = Callable[..., "Coroutine[Any, Any, Response]"]
 """Carries out a request: called with the context, the session, and the payload's keys."""
@@ -23,38 +28,44 @@ class RequestEntry:
     Attributes:
         handler: Carries it out.
         arguments: The keys of the payload, with their defaults.
-        admin: Whether it is for the admin alone.
+        role: Whom it is for; whoever has more rights may make it too.
+        noted: Whether the audit log says that it was carried out, with its arguments.
     """
 
     handler: Handler
     arguments: dict[str, Any]
-    admin: bool
+    role: Role
+    noted: bool
 
 
 class RequestTable:
     """Some of the requests.
 
     Args:
-        admin: Whether they are for the admin alone.
+        role: Whom they are for.
 
     Attributes:
         entries: The requests by their messages.
     """
 
-    def __init__(self, *, admin: bool = False) -> None:
+    def __init__(self, role: Role = Role.USER) -> None:
         self.entries: dict[str, RequestEntry] = {}
-        self._admin = admin
+        self._role = role
 
-    def request(self, name: Request, /, **arguments: Any) -> Callable[[Handler], Handler]:
+    def request(
+        self, name: Request, noted: bool = False, /, **arguments: Any
+    ) -> Callable[[Handler], Handler]:
         """Register the function below, which carries out a request.
 
         Args:
             name: The request.
+            noted: Whether the audit log says that it was carried out, with its arguments: they
+                hold no secret then.
             **arguments: The keys of the payload, with their defaults.
         """
 
         def enter(handler: Handler) -> Handler:
-            self.entries[name] = RequestEntry(handler, arguments, self._admin)
+            self.entries[name] = RequestEntry(handler, arguments, self._role, noted)
             return handler
 
         return enter

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from pgnet_trio.errors import StorageError
-from pgnet_trio.messages import Packet, Request, Response, Status, note_code
+from pgnet_trio.foreign_text import one_line
+from pgnet_trio.messages import SERVER_PREFIX, Packet, Request, Response, Status, note_code
 from pgnet_trio.protocol.v2.features import REJOIN, TABLES
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.account_requests import ACCOUNT_REQUESTS
 from pgnet_trio.server.admin_requests import ADMIN_REQUESTS
+from pgnet_trio.server.cluster.errors import EngineError, NotKept
 from pgnet_trio.server.directory import list_games, uses
 from pgnet_trio.server.games.claims import Elsewhere, Here, Nowhere, Restore
 from pgnet_trio.server.games.codes import as_code
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword, check_password
 from pgnet_trio.server.games.opening import Opening
 from pgnet_trio.server.making import claiming, make_game, make_table
+from pgnet_trio.server.moderation.audit import note_deed, role_of
+from pgnet_trio.server.moderator_requests import MODERATOR_REQUESTS
+from pgnet_trio.server.node.users import NOT_NOW
 from pgnet_trio.server.queue_requests import QUEUE_REQUESTS, stop_searching
 from pgnet_trio.server.refusals import (
     CannotMove,
@@ -26,7 +32,8 @@ from pgnet_trio.server.refusals import (
     RoomClosed,
     refused,
 )
-from pgnet_trio.server.request_table import RequestTable
+from pgnet_trio.server.request_table import RequestEntry, RequestTable
+from pgnet_trio.server.roles import Role
 from pgnet_trio.server.room.kept import Kept
 
 if TYPE_CHECKING:
@@ -36,6 +43,8 @@ if TYPE_CHECKING:
     from pgnet_trio.server.sessions.session import Session
 
 __all__ = ["carry_out"]
+
+logger = logging.getLogger("pgnet_trio.server")
 
 LONGEST_END = 1.0
 """Seconds that a game which refused its creator may take to end, before they hear of it."""
@@ -55,15 +64,20 @@ async def carry_out(context: ServerContext, session: Session, packet: Packet) ->
         return refused(
             f"{packet.message[:60]!r} is no request to the server, and you are in no game.",
             ReasonCode.NOT_IN_GAME,
-            {"commands": list(_help(session))},
+            {"commands": list(_help(Role.ADMIN if session.is_admin else Role.USER))},
         )
-    if entry.admin and not session.is_admin:
-        return refused(f"Only the admin may request {packet.message!r}.", ReasonCode.ADMIN_ONLY)
-    wrong = _wrong_argument(packet.payload, entry.arguments)
-    if wrong:
-        return refused(wrong, ReasonCode.INVALID_ARGUMENT)
     try:
-        return await entry.handler(context, session, **{**entry.arguments, **packet.payload})
+        await _check_role(context, session, entry, message)
+        wrong = _wrong_argument(packet.payload, entry.arguments)
+        if wrong:
+            return refused(wrong, ReasonCode.INVALID_ARGUMENT)
+        arguments = {**entry.arguments, **packet.payload}
+        response = await entry.handler(context, session, **arguments)
+        if entry.noted and response.status == Status.OK:
+            did = message.removeprefix(SERVER_PREFIX)
+            now = context.options.environment.wall_clock()
+            await note_deed(context.community, session.username, did, arguments, now)
+        return response
     except JoinRefused as refusal:
         return _response(refusal, refusal.payload)
     except CodedRefusal as refusal:
@@ -72,6 +86,30 @@ async def carry_out(context: ServerContext, session: Session, packet: Packet) ->
         return refused(str(error), ReasonCode.BUSY)
     except StorageError as error:
         return refused(str(error), ReasonCode.CANNOT_SAVE)
+    except NotKept as error:
+        return refused(str(error), ReasonCode.NOT_KEPT)
+    except EngineError as error:
+        logger.warning("A request of %s: %s", one_line(session.username), one_line(error))
+        return refused(NOT_NOW, ReasonCode.BUSY)
+
+
+async def _check_role(
+    context: ServerContext, session: Session, entry: RequestEntry, message: str
+) -> None:
+    """Check that a user may make a request.
+
+    Raises:
+        CodedRefusal: They may not.
+        EngineError: It cannot be found out now.
+    """
+    if entry.role is Role.USER or session.is_admin:
+        return
+    if entry.role is Role.ADMIN:
+        raise CodedRefusal(f"Only the admin may request {message!r}.", ReasonCode.ADMIN_ONLY)
+    if not (await role_of(context.community, session.username)).may(entry.role):
+        raise CodedRefusal(
+            f"Only moderators and the admin may request {message!r}.", ReasonCode.MODERATORS_ONLY
+        )
 
 
 def _response(refusal: CodedRefusal, payload: dict[str, Any] | None = None) -> Response:
@@ -92,17 +130,18 @@ def _wrong_argument(payload: dict[str, Any], arguments: dict[str, Any]) -> str |
     return None
 
 
-def _help(session: Session) -> dict[str, dict[str, str]]:
+def _help(role: Role) -> dict[str, dict[str, str]]:
     return {
         name: {key: type(value).__name__ for key, value in entry.arguments.items()}
         for name, entry in _entries.items()
-        if session.is_admin or not entry.admin
+        if role.may(entry.role)
     }
 
 
 @_lobby.request(Request.HELP)
 async def _send_help(context: ServerContext, session: Session) -> Response:
-    return Response("The requests, and the arguments that they take.", _help(session))
+    role = await role_of(context.community, session.username)
+    return Response("The requests, and the arguments that they take.", _help(role))
 
 
 @_lobby.request(Request.GAME_DIR, after="", limit=0)
@@ -393,5 +432,6 @@ _entries = {
     **_lobby.entries,
     **QUEUE_REQUESTS.entries,
     **ACCOUNT_REQUESTS.entries,
+    **MODERATOR_REQUESTS.entries,
     **ADMIN_REQUESTS.entries,
 }

@@ -44,11 +44,13 @@ from pgnet_trio.server.http.pages import Pages
 from pgnet_trio.server.http.router import Health, Router
 from pgnet_trio.server.making import keep_rooms
 from pgnet_trio.server.matchmaking.matchmaker import Matchmaker
+from pgnet_trio.server.moderation.keeper import BanKeeper
 from pgnet_trio.server.preparation import Carryover, Prepared, prepare
 from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.room.room import RoomTask
 from pgnet_trio.server.sessions.registry import SessionRegistry
 from pgnet_trio.server.shutdown import Shutdown
+from pgnet_trio.server.users import put_out_banned
 from pgnet_trio.server.watchdog import Watchdog
 from pgnet_trio.storage import open_store
 
@@ -267,6 +269,9 @@ class Run:
                         host = ClusterHost(context, prepared.link, context.cluster)
                         await services.start(self._run_node, prepared.link, context.cluster, host)
                         drain = Drain(context, prepared.link, host)
+                    # Before anybody may come, and before the first mail of another server counts.
+                    put_out = functools.partial(put_out_banned, context)
+                    await services.start(context.bans.run, put_out)
                     await services.start(keep_rooms, context)
                     self.context, self.accepting = context, True
                     try:
@@ -382,6 +387,9 @@ class Run:
             claims=LocalClaims(saves) if link is None else link.games,
             sessions=sessions,
             community=prepared.community,
+            bans=BanKeeper(
+                prepared.community, options.environment.wall_clock, shared=link is not None
+            ),
             matchmaker=Matchmaker(games, options, self.shutdown),
             arrivals=ArrivalPace(options.limits.max_logins_per_address),
             counts=ConnectionCounts(options.limits),

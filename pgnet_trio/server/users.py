@@ -18,7 +18,14 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import ANNOUNCEMENT, Push
 from pgnet_trio.protocol.v2.envelopes import encode_push
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.cluster.notes import MAX_HOPS, MAX_PUSH, Announce, KickUser, PushToUser
+from pgnet_trio.server.cluster.notes import (
+    MAX_HOPS,
+    MAX_PUSH,
+    Announce,
+    BansChanged,
+    KickUser,
+    PushToUser,
+)
 from pgnet_trio.server.cluster.versions import NodeVersion
 from pgnet_trio.server.node.users import NotNow
 from pgnet_trio.server.sessions.announcements import Announcement
@@ -41,6 +48,8 @@ __all__ = [
     "list_users",
     "push",
     "put_others_out",
+    "put_out_banned",
+    "put_out_if_banned",
 ]
 
 logger = logging.getLogger("pgnet_trio.server")
@@ -57,6 +66,9 @@ MOST_LISTED = 1000
 
 MAX_WAITING = 4 * 1024 * 1024
 """Bytes of pushes of other servers that may wait here for users who are on their way."""
+
+LOOKED_AT_ONCE = 100
+"""How many sessions are looked at before others have a turn."""
 
 TRIES = 5
 """How often a user is looked for who is where they were found no more."""
@@ -149,6 +161,45 @@ async def put_others_out(context: ServerContext, session: Session, client: Logge
             await _reach(context, kick)
     except NotNow:
         logger.error("%s may still be logged in elsewhere", one_line(username))
+
+
+# Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
+@trio.lowlevel.enable_ki_protection
+async def put_out_banned(context: ServerContext) -> None:
+    """End the sessions of all who are here and banned, in games, queues, or away.
+
+    Cancellation leaves some of them.
+    """
+    for number, username in enumerate(context.sessions.usernames):
+        if number % LOOKED_AT_ONCE == 0:
+            await trio.lowlevel.checkpoint()
+        put_out_if_banned(context, username)
+    await trio.lowlevel.checkpoint()
+
+
+def put_out_if_banned(context: ServerContext, username: str) -> None:
+    """End the session that a user has here, if they are banned. Never waits.
+
+    One that is on its way to another server is looked at again if it stays; the other server looks
+    when it arrives.
+    """
+    session = context.sessions.holder(username)
+    if session is None or session.end_reason is not None:
+        return
+    ban = context.bans.find(username, session.client.address)
+    if ban is None:
+        return
+    if session.is_packed:
+        context.services.start_soon(_put_out_once_settled, context, session)
+        return
+    logger.info("%s is out: %s", one_line(username), one_line(ban.text))
+    context.sessions.kick(session, ban.text, ReasonCode.BANNED)
+
+
+@trio.lowlevel.enable_ki_protection
+async def _put_out_once_settled(context: ServerContext, session: Session) -> None:
+    await session.wait_settled()
+    put_out_if_banned(context, session.username)
 
 
 async def announce(context: ServerContext, text: str, game: str = "") -> int:
@@ -255,9 +306,12 @@ class UserNotes:
         self._waiting: dict[str, deque[UserNote]] = {}
         self._size = 0
 
-    def take(self, note: UserNote | Announce) -> None:
+    def take(self, note: UserNote | Announce | BansChanged) -> None:
         """Do what a note says; what takes longer is done in a task. Never waits."""
         context = self._context
+        if isinstance(note, BansChanged):
+            context.bans.note_change()
+            return
         if isinstance(note, Announce):
             context.services.start_soon(_tell_all, context, note)
             return

@@ -36,7 +36,28 @@ _STANDINGS = """
     )
 """
 
-MIGRATIONS = {3: _STANDINGS}
+_MODERATION = """
+    CREATE TABLE bans (
+        subject BYTEA NOT NULL PRIMARY KEY, reason BYTEA NOT NULL, banned_by BYTEA NOT NULL,
+        made BIGINT NOT NULL, ends BIGINT
+    );
+    CREATE TABLE roles (
+        username BYTEA NOT NULL PRIMARY KEY, role BYTEA NOT NULL
+    );
+    CREATE TABLE reset_codes (
+        username BYTEA NOT NULL PRIMARY KEY, digest BYTEA NOT NULL, expires BIGINT NOT NULL,
+        used_by BYTEA NOT NULL
+    );
+    CREATE TABLE profiles (
+        username BYTEA NOT NULL PRIMARY KEY, version BIGINT NOT NULL, data BYTEA NOT NULL
+    );
+    CREATE TABLE audit (
+        number BIGINT NOT NULL PRIMARY KEY, id BYTEA NOT NULL UNIQUE, time BIGINT NOT NULL,
+        done_by BYTEA NOT NULL, did BYTEA NOT NULL, details BYTEA NOT NULL
+    )
+"""
+
+MIGRATIONS = {3: f"{_STANDINGS};{_MODERATION}"}
 """The statements that make each version of the one before, with semicolons between them."""
 
 SCHEMA_VERSION = max(MIGRATIONS)

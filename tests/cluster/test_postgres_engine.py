@@ -505,7 +505,9 @@ async def test_an_older_database_is_brought_to_this_version_with_what_is_in_it(
     with connected(shared_postgres, schema) as connection:
         # As the first release with an engine has made it.
         connection.execute("DELETE FROM settings WHERE name = 'schema_version'")
-        for table in ("results", "histories", "leaderboards", "scores", "score_ranges", "ratings"):
+        tables = ["results", "histories", "leaderboards", "scores", "score_ranges", "ratings"]
+        tables += ["bans", "roles", "reset_codes", "profiles", "audit"]
+        for table in tables:
             connection.execute(f"DROP TABLE {table}")
     # Several servers may do it at once, and later ones have nothing to do.
     engines = [new_engine(shared_postgres.conninfo, schema) for _ in range(3)]

@@ -89,7 +89,7 @@ async def test_a_full_disk_refuses_a_result_and_counts_it_later(tmp_path: Path) 
     async with save_file(path) as (archive, engine):
         await engine.report(report({"ann": 5}, name="other"))
         await archive.sync()
-        with files_limited_to(path.stat().st_size // 2):
+        with files_limited_to(path.stat().st_size // 8):
             with pytest.raises(EngineUnavailable):
                 await engine.report(one)
             # Whoever only looks is not refused.

@@ -173,10 +173,11 @@ async def test_given_up_at_any_moment_it_is_the_old_one_or_the_new_one(
 ) -> None:
     replace = LocalAccounts.replace
 
-    async def slow(accounts: LocalAccounts, user: UserRecord, record: str) -> None:
+    async def slow(accounts: LocalAccounts, user: UserRecord, record: str) -> UserRecord:
         await trio.sleep(0.1)
-        await replace(accounts, user, record)
+        changed = await replace(accounts, user, record)
         await trio.sleep(0.1)
+        return changed
 
     monkeypatch.setattr(LocalAccounts, "replace", slow)
     async with Kit(SimulatedNetwork(latency=0.01)) as table:

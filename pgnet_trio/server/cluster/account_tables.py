@@ -125,6 +125,7 @@ class AccountTables(Tables):
             return False
         # A log-in at the same time was committed before, or will find nobody.
         self.forget_player(name)
+        self.forget_user(name)
         session = self.find_session(name)
         if note is not None and session is not None:
             self.send_mail([session.node], note(session), operation + b" mail")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pgnet_trio.server.cluster.moderation_tables import ModerationTables
 from pgnet_trio.server.cluster.standing_tables import StandingTables
 
 __all__ = ["CommunityTables"]
 
 
-class CommunityTables(StandingTables):
+class CommunityTables(StandingTables, ModerationTables):
     """What a game's community needs, whatever keeps it."""

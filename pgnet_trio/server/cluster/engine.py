@@ -118,7 +118,7 @@ class Engine(BaseEngine, Community[Tables]):
         note: Callable[[SessionRow], bytes] | None = None,
         operation: bytes = b"",
     ) -> bool:
-        """Delete a user, their tokens, and the places from which they are known.
+        """Delete a user with all that is kept of them; see `forget_user` for what stays.
 
         Nobody registers by that name as long as the user has a session at a node that is not
         silent.

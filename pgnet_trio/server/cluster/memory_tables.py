@@ -329,6 +329,10 @@ class MemoryTables(MemoryNodes):
         row = self._nodes.get(node)
         return row is not None and holds(row, self._clock())
 
+    def _tell_nodes(self, note: bytes, operation: bytes) -> None:
+        alive = [node.id for node in self.nodes() if node.alive]
+        self.send_mail(alive, note, operation)
+
     def send_mail(self, to: Collection[int], body: bytes, operation: bytes) -> frozenset[int]:
         """See `Engine.send_mail`."""
         done = self._done(operation)

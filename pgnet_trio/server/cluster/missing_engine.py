@@ -30,6 +30,10 @@ class MissingEngine(Community[CommunityTables]):
         """Do nothing: nothing is kept of anybody."""
         await trio.lowlevel.checkpoint()
 
+    async def forget_user(self, username: str) -> None:
+        """Do nothing, for the same reason."""
+        await trio.lowlevel.checkpoint()
+
     async def _transact(self, work: Callable[[CommunityTables], T], *, writes: bool) -> T:
         await trio.lowlevel.checkpoint()
         raise NotKept(self._reason)

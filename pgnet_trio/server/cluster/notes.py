@@ -15,6 +15,7 @@ __all__ = [
     "MAX_HOPS",
     "MAX_PUSH",
     "Announce",
+    "BansChanged",
     "EndSession",
     "KickUser",
     "Note",
@@ -117,13 +118,23 @@ class Announce:
         return _packed(self)
 
 
-Note: TypeAlias = EndSession | PushToUser | KickUser | Announce
+@attrs.frozen
+class BansChanged:
+    """A node is to read the bans anew."""
+
+    def packed(self) -> bytes:
+        """Return the note as mail."""
+        return _packed(self)
+
+
+Note: TypeAlias = EndSession | PushToUser | KickUser | Announce | BansChanged
 
 _KINDS: dict[str, type[Note]] = {
     "end_session": EndSession,
     "push": PushToUser,
     "kick": KickUser,
     "announce": Announce,
+    "bans_changed": BansChanged,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 

@@ -286,7 +286,7 @@ class SharedAccounts(AccountService):
         """Count a wrong password of a game; where the engine is away, it counts at this node."""
         await self._attempts.note_wrong_guess(username, address)
 
-    async def replace(self, user: UserRecord, record: str) -> None:
+    async def replace(self, user: UserRecord, record: str) -> UserRecord:
         """Replace a user's record; their tokens end."""
         if user.name == ADMIN_USERNAME:
             await trio.lowlevel.checkpoint()
@@ -294,6 +294,7 @@ class SharedAccounts(AccountService):
         new = UserRecord(user.name, "", record)
         if not await self._settled(lambda _: self._engine.replace_user(user, new)):
             raise not_replaced(user.name)
+        return new
 
     # What the administrator does
 

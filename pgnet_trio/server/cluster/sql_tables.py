@@ -150,6 +150,10 @@ class SQLTables(SQLAccounts):
         rows = self._tx.execute(_LEASE_OF, node)
         return bool(rows) and holds((None,) * 6 + rows[0], self._tx.now())
 
+    def _tell_nodes(self, note: bytes, operation: bytes) -> None:
+        alive = [node.id for node in self.nodes() if node.alive]
+        self.send_mail(alive, note, operation)
+
     def send_mail(self, to: Collection[int], body: bytes, operation: bytes) -> frozenset[int]:
         """See `Engine.send_mail`."""
         done = self._done(operation)

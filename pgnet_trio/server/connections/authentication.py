@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +21,9 @@ from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.events import Goodbye
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.accounts import AccountRefusal, TemporaryRefusal
+from pgnet_trio.server.cluster.errors import EngineError, NotKept
+from pgnet_trio.server.moderation.resets import reset_digest
+from pgnet_trio.server.node.users import NOT_NOW
 from pgnet_trio.server.password_checks import TooBusy
 
 if TYPE_CHECKING:
@@ -87,6 +91,8 @@ class Authentication:
                     address,
                 )
                 return await accounts.register(log_in, record, address=address)
+            if log_in.invite_code and await self._has_reset_code(log_in):
+                return await self._reset(log_in, found)
             password = await self._while_connected(
                 passwords.is_quick(log_in.password, found),
                 passwords.verify,
@@ -117,6 +123,54 @@ class Authentication:
             raise TemporaryRefusal(
                 "The server cannot save registrations now; try again later.", ReasonCode.CANNOT_SAVE
             ) from None
+        except EngineError as error:
+            logger.error("A password could not be reset: %s", one_line(error))
+            raise TemporaryRefusal(NOT_NOW, ReasonCode.BUSY) from None
+
+    async def _has_reset_code(self, log_in: LogIn) -> bool:
+        """Whether a user who exists gives the code that stands for a forgotten password.
+
+        Another code says nothing: a client gives its invite code at each log-in.
+
+        Raises:
+            EngineError: It cannot be found out now.
+        """
+        now = self._context.options.environment.wall_clock()
+        digest = reset_digest(log_in.username, log_in.invite_code)
+        try:
+            return await self._context.community.check_reset_code(log_in.username, digest, now)
+        except NotKept:
+            return False
+
+    async def _reset(self, log_in: LogIn, found: UserRecord) -> UserRecord:
+        """Make the password of a log-in the user's, for the code that comes with it.
+
+        The code is used up first: where what follows fails, the user needs another one.
+
+        Raises:
+            AccountRefusal: The password cannot be theirs, or the code was used just now.
+            PGNetError: It cannot be done now.
+        """
+        context, username = self._context, log_in.username
+        if context.options.require_user_password and not log_in.password:
+            raise AccountRefusal(
+                "This server needs a password for each user.", ReasonCode.PASSWORD_NEEDED
+            )
+        record = await self._while_connected(
+            context.passwords.is_quick(log_in.password),
+            functools.partial(context.passwords.hash, address=self._address),
+            log_in.password,
+        )
+        now = context.options.environment.wall_clock()
+        digest = reset_digest(username, log_in.invite_code)
+        if not await context.community.use_reset_code(username, digest, now):
+            raise AccountRefusal(
+                "This code was used already, or is over; ask for another one.",
+                ReasonCode.INVALID_INVITE,
+            )
+        user = await context.accounts.replace(found, record)
+        logger.info("%s has a new password, by a code of the admin", one_line(username))
+        return user
 
     async def _while_connected(
         self, quick: bool, check: Callable[..., Awaitable[ResultT]], *args: Any

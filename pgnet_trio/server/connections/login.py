@@ -197,6 +197,14 @@ class Login:
             # It would log in again otherwise, and its user would not read why.
             protocol.refuse(put_out.reason, put_out.code)
             return None
+        ban = context.bans.find(event.username, self._address)
+        # That a user is banned is told to them alone.
+        if ban is not None and (
+            not ban.is_of_a_user
+            or (session is not None and protocol.proves(event.proof, session.client.token))
+        ):
+            protocol.refuse(ban.text, ReasonCode.BANNED)
+            return None
         # A cluster knows better where it is by now, and was asked before this.
         is_alone = context.cluster is None
         if is_alone and departed is not None and protocol.proves(event.proof, departed.token):
@@ -234,6 +242,8 @@ class Login:
         context, username = self._context, log_in.username
         if context.shutdown.closing:
             raise TemporaryRefusal(SHUTTING_DOWN, ReasonCode.SHUTTING_DOWN)
+        # Unheard: nobody guesses passwords from there, nor costs the server a hash.
+        context.bans.check_address(username, self._address)
         user: UserRecord | None
         if log_in.token:
             now = context.options.environment.wall_clock()
@@ -352,9 +362,11 @@ class Login:
         """Check that a client may take a seat, which nobody holds or whoever has the session.
 
         Raises:
+            AccountRefusal: The user is banned.
             TemporaryRefusal: It may not, now.
         """
         context = self._context
+        context.bans.check(username, self._address)
         if context.shutdown.closing:
             raise TemporaryRefusal(SHUTTING_DOWN, ReasonCode.SHUTTING_DOWN)
         if session is not None and (
