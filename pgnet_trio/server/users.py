@@ -221,7 +221,7 @@ async def announce(context: ServerContext, text: str, game: str = "") -> int:
     note, others = Announce(id, text, game), 0
     if context.cluster is not None:
         others = await context.cluster.users.tell_others(note.packed())
-    await _tell_all(context, note)
+    await context.sessions.announce(_announcement(note))
     return others + 1
 
 
@@ -305,6 +305,8 @@ class UserNotes:
         # For users who are not here, or on their way: each has a task of its own.
         self._waiting: dict[str, deque[UserNote]] = {}
         self._size = 0
+        # Announcements that some users have not been told yet.
+        self._telling: list[Announcement] = []
 
     def take(self, note: UserNote | Announce | BansChanged) -> None:
         """Do what a note says; what takes longer is done in a task. Never waits."""
@@ -313,8 +315,15 @@ class UserNotes:
             context.bans.note_change()
             return
         if isinstance(note, Announce):
-            context.services.start_soon(_tell_all, context, note)
+            announcement = _announcement(note)
+            self._telling.append(announcement)
+            context.services.start_soon(self._tell, announcement)
             return
+        session = context.sessions.holder(note.username)
+        if session is not None:
+            # They may not have been told yet what came before.
+            for announcement in self._telling:
+                session.announce(announcement)
         waiting = self._waiting.get(note.username)
         if waiting is None and _carry_out(context, note):
             return
@@ -328,6 +337,13 @@ class UserNotes:
         else:
             self._waiting[note.username] = deque([note])
             context.services.start_soon(self._go_after, note.username)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _tell(self, announcement: Announcement) -> None:
+        try:
+            await self._context.sessions.announce(announcement)
+        finally:
+            self._telling.remove(announcement)
 
     # Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
     @trio.lowlevel.enable_ki_protection
@@ -405,7 +421,6 @@ def _push(session: Session, envelope: bytes) -> None:
     session.flush()
 
 
-@trio.lowlevel.enable_ki_protection
-async def _tell_all(context: ServerContext, note: Announce) -> None:
+def _announcement(note: Announce) -> Announcement:
     envelope = encode_push(Push(ANNOUNCEMENT, {"text": note.text}))
-    await context.sessions.announce(Announcement(note.id, envelope, note.game))
+    return Announcement(note.id, envelope, note.game)

@@ -21,6 +21,8 @@ from pgnet_trio import (
 from pgnet_trio.messages import ANNOUNCEMENT
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.v2.features import ANNOUNCEMENTS, FEATURES
+from pgnet_trio.server.cluster.notes import Announce, KickUser
+from pgnet_trio.server.users import UserNotes
 from pgnet_trio.testing import HostedServer, SimulatedNetwork
 from pgnet_trio.testing.hosting import Kit
 
@@ -117,6 +119,23 @@ async def test_announcements_are_told_to_all_or_to_a_game(autojump_clock: MockCl
         for text in ("", "x" * 1001):
             with pytest.raises(ValueError, match="1 to 1,000"):
                 await server.announce(text)
+
+
+async def test_who_is_kicked_right_after_an_announcement_has_heard_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as table:
+        server, ann, bob = await host(table)
+        heard: list[str] = []
+        ann.on_announcement = bob.on_announcement = heard.append
+        context = server._context("this test reads its mail")
+        # As two mails of another server that are read at once.
+        notes = UserNotes(context)
+        notes.take(Announce("id", "We close."))
+        notes.take(KickUser("ann", "Out."))
+        await trio.sleep(1)
+        assert heard == ["We close."] * 2
+        assert ann.close_reason == "Out."
 
 
 async def test_a_client_without_the_feature_is_told_nothing(
