@@ -41,5 +41,6 @@ class AccountRequests:
                 server cannot change it now; `code` says which. Nothing has changed.
             Disconnected: There is no connection, or it ended before the answer came.
         """
-        packet = Packet(Request.CHANGE_PASSWORD, {"old": old, "new": new})
+        payload = {"old_password": old, "new_password": new}
+        packet = Packet(Request.CHANGE_PASSWORD, payload)
         (await self.request(packet)).raise_for_status()

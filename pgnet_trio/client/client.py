@@ -408,7 +408,7 @@ class Client(LobbyRequests, AccountRequests, GameReading):
         response = await self._run.request(given)
         if given.message == Request.CHANGE_PASSWORD and response.status == Status.OK:
             # By whatever way it was asked for: this client comes back with the new one.
-            self._use_password(given.payload.get("new", ""))
+            self._use_password(given.payload.get("new_password", ""))
         return response
 
     def _look_for_game(

@@ -34,19 +34,19 @@ MAX_VERSION = 2**53
 _no_data: dict[str, Any] = {}
 
 
-@ACCOUNT_REQUESTS.request(Request.CHANGE_PASSWORD, old="", new="")
+@ACCOUNT_REQUESTS.request(Request.CHANGE_PASSWORD, old_password="", new_password="")
 async def _change_password(
-    context: ServerContext, session: Session, old: str, new: str
+    context: ServerContext, session: Session, old_password: str, new_password: str
 ) -> Response:
     """Replace a user's password, if they know the old one; all others are put out."""
     client, may_be_changed = session.client, False
     try:
-        user = await _check_old(context, session, old)
-        if context.options.require_user_password and not new:
+        user = await _check_old(context, session, old_password)
+        if context.options.require_user_password and not new_password:
             raise AccountRefusal(
                 "This server needs a password for each user.", ReasonCode.PASSWORD_NEEDED
             )
-        record = await context.passwords.hash(new, address=client.address)
+        record = await context.passwords.hash(new_password, address=client.address)
         may_be_changed = True
         await context.accounts.replace(user, record)
     except TooBusy:

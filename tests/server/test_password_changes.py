@@ -18,8 +18,11 @@ from pgnet_trio import (
     Request,
     RequestFailed,
 )
+from pgnet_trio.cli.prompt import is_confidential
+from pgnet_trio.lines import describe_packet, parse_packet
 from pgnet_trio.server.cluster.shared_accounts import SharedAccounts
 from pgnet_trio.server.local_accounts import LocalAccounts
+from pgnet_trio.server.requests import _entries
 from pgnet_trio.testing import HostedServer, MemoryStore, SimulatedNetwork
 from pgnet_trio.testing.clusters import cluster
 from pgnet_trio.testing.hosting import Kit
@@ -83,7 +86,7 @@ async def test_the_client_itself_logs_in_with_the_new_one_when_it_has_to(
         await table.host(Game)
         ann = await table.play("ann", OLD)
         # As the prompt asks for it.
-        payload = {"old": OLD, "new": NEW}
+        payload = {"old_password": OLD, "new_password": NEW}
         (await ann.request(Packet(Request.CHANGE_PASSWORD, payload))).raise_for_status()
         ann.disconnect()
         await trio.sleep(1)
@@ -229,6 +232,17 @@ async def test_who_came_in_with_the_old_one_meanwhile_is_put_out_in_a_cluster_to
         await trio.sleep(3)
         assert not thief.connected
         assert thief.close_code == ReasonCode.PASSWORD_CHANGED
+
+
+def test_the_prompt_shows_no_password() -> None:
+    # What it shows of a request, it has from here.
+    packet = parse_packet(f".change_password;old_password={OLD};new_password={NEW}")
+    arguments = _entries[Request.CHANGE_PASSWORD].arguments
+    assert packet.payload.keys() == arguments.keys()
+    shown = describe_packet(packet)
+    assert OLD not in shown
+    assert NEW not in shown
+    assert is_confidential(f"{packet.message};old_password=x", {packet.message: {}})
 
 
 async def test_no_log_shows_a_password(
