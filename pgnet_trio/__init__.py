@@ -1,8 +1,8 @@
 """Multiplayer games on Trio: a server, a client, and everything between them.
 
 The layers, each of which imports only from those before it: errors, reason_codes, codec,
-messages, typed, crypto, protocol, patch, transport, connection, environment, matchmaking, game,
-storage, server, client, bot, testing, terminal, lines, examples, devclient, cli.
+messages, typed, crypto, protocol, patch, transport, connection, environment, matchmaking,
+standings, game, storage, server, client, bot, testing, terminal, lines, examples, devclient, cli.
 """
 
 from __future__ import annotations
@@ -61,6 +61,14 @@ from pgnet_trio.messages import (
 )
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server import Cluster, Server, Site
+from pgnet_trio.standings import (
+    Leaderboard,
+    LeaderboardEntry,
+    LeaderboardPage,
+    PlayedGame,
+    RatingChange,
+    Result,
+)
 from pgnet_trio.terminal import ainput
 from pgnet_trio.typed import on
 
@@ -80,11 +88,15 @@ __all__ = [
     "ExampleGame",
     "Game",
     "GameInfo",
+    "Leaderboard",
+    "LeaderboardEntry",
+    "LeaderboardPage",
     "Left",
     "LoginRefused",
     "LostPushes",
     "PGNetError",
     "Packet",
+    "PlayedGame",
     "PlayerLeft",
     "Profile",
     "ProfileConflict",
@@ -93,6 +105,7 @@ __all__ = [
     "PushesLost",
     "Question",
     "Queue",
+    "RatingChange",
     "Readiness",
     "Ready",
     "ReadyCheck",
@@ -101,6 +114,7 @@ __all__ = [
     "Request",
     "RequestFailed",
     "Response",
+    "Result",
     "Room",
     "Search",
     "Seats",

@@ -26,6 +26,7 @@ from pgnet_trio.client.lobby import LobbyRequests
 from pgnet_trio.client.reading import GameReading
 from pgnet_trio.client.route import Route
 from pgnet_trio.client.run import CLOSED_HERE, NOT_CONNECTED, ClientRun
+from pgnet_trio.client.standings import StandingRequests
 from pgnet_trio.crypto import decode_public_key
 from pgnet_trio.environment import Environment, require_trio
 from pgnet_trio.errors import CodecError, Disconnected
@@ -59,7 +60,7 @@ def _misspelt(cls: type, name: str, meant: str) -> str:
     return f"{cls.__name__}.{name}: a client has no such event; did you mean {meant}?"
 
 
-class Client(LobbyRequests, AccountRequests, GameReading):
+class Client(LobbyRequests, AccountRequests, StandingRequests, GameReading):
     """A user on a server, made by `Client.remote` or `Client.local`.
 
     Use it as ``async with client:``; inside the block it is connected and logged in. A program

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pgnet_trio.game.asking import NoDefault
     from pgnet_trio.game.ready_state import ReadyState
     from pgnet_trio.game.seat_plan import Seat, SeatPlan
+    from pgnet_trio.standings import PlayedGame, Result
     from pgnet_trio.transport import Transport
 
 __all__ = ["BotPlayer", "Nursery", "RoomBackend", "current_room"]
@@ -136,6 +137,9 @@ class RoomBackend(Protocol):
 
     async def save(self) -> None:
         """Save this game now."""
+
+    async def report(self, result: Result) -> PlayedGame:
+        """Count how this game ended."""
 
     def add_bot(self, bot: BotPlayer) -> None:
         """Have a bot join."""

@@ -17,6 +17,7 @@ from pgnet_trio.errors import CodecError
 from pgnet_trio.game.asking import NO_DEFAULT, NoDefault
 from pgnet_trio.game.declared import declared_by
 from pgnet_trio.matchmaking import queues_of
+from pgnet_trio.standings import leaderboards_of
 from pgnet_trio.typed import handles_model, return_annotation
 
 __all__ = ["MIN_REQUEST_SIZE", "MOST_INPUT_DELAY", "check_class", "tells_why"]
@@ -56,6 +57,7 @@ _SETTINGS = (
     "pushes",
     "asks",
     "matchmaking",
+    "leaderboards",
     "seats",
     "on_crash",
     "save_version",
@@ -86,7 +88,7 @@ def check_class(cls: type, game: type) -> None:
     _check_names(cls, game)
     _check_settings(cls)
     declared_by(cls)
-    _check_queues(cls)
+    _check_declarations(cls)
     for name, counts in _HOOKS.items():
         value = inspect.getattr_static(cls, name)
         if value is not vars(game)[name]:
@@ -160,7 +162,8 @@ def _check_settings(cls: type) -> None:
             )
 
 
-def _check_queues(cls: type) -> None:
+def _check_declarations(cls: type) -> None:
+    leaderboards_of(cls)
     most = inspect.getattr_static(cls, "max_players", None)
     for name, queue in queues_of(cls).items():
         if type(most) is int and queue.rule is None and queue.size > most:

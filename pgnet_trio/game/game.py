@@ -61,6 +61,9 @@ class Game:
         matchmaking: The `Queue` in which users look for a game of this class, or several by name,
             as in ``matchmaking = {"ranked": Queue(size=2)}``. Anything else means nothing to the
             server.
+        leaderboards: The `Leaderboard` for results of games of this class, or several by name, as
+            in ``leaderboards = {"points": Leaderboard("sum")}``; see `Room.report`. Anything else
+            means nothing to the server.
         on_crash: What the server does when the game raises: ``"close"`` it, or ``"restart"`` it
             from its last save, with the same players.
         save_version: The version of what `get_save_string` returns. Put it up with a change after
@@ -79,6 +82,7 @@ class Game:
     asks: Any = MappingProxyType({})
     seats: Any = None
     matchmaking: Any = None
+    leaderboards: Any = None
     on_crash: Literal["close", "restart"] = "close"
     save_version: int = 0
 

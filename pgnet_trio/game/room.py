@@ -16,6 +16,7 @@ from pgnet_trio.game.asking import (
 )
 from pgnet_trio.game.ready import Readiness
 from pgnet_trio.game.seats import Seats
+from pgnet_trio.standings import Result
 
 if TYPE_CHECKING:
     import random
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import trio
 
     from pgnet_trio.game.backend import BotPlayer, Nursery, RoomBackend
+    from pgnet_trio.standings import PlayedGame
 
 __all__ = ["Room"]
 
@@ -359,6 +361,36 @@ class Room:
         """
         await _checkpoint()
         await self._attached.save()
+
+    async def report(self, result: Result, /) -> PlayedGame:
+        """Count how this game ended: for leaderboards, ratings and the histories of its players.
+
+        It is on disk when this returns, and counts once: a game that is loaded again, or goes on at
+        another server, may report the same result again, and gets the same answer. `rematch` begins
+        a new game, which has its own result. Bots are in the histories of those they played with,
+        on no leaderboard, and have no rating.
+
+        Cancellation counts it or not, as a whole.
+
+        Args:
+            result: Who came in which place, and with which score.
+
+        Returns:
+            What is kept of it, with how ratings have changed.
+
+        Raises:
+            StorageError: It was not counted: this game has reported a result already, or it could
+                not be written, or the server's saves have no place for it; the message says which.
+                A handler that does not catch this refuses its message with it, and no table
+                crashes by it.
+            TypeError: *result* is no `Result`.
+            ValueError: A name differs from a player's in upper and lower case only, or the game's
+                class declares no such leaderboard.
+        """
+        await _checkpoint()
+        if not isinstance(result, Result):
+            raise TypeError(f"room.report(): expected a Result, got {result!r}")
+        return await self._attached.report(result)
 
     @property
     def _attached(self) -> RoomBackend:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from inspect import getattr_static
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -30,9 +30,9 @@ MAX_QUEUES = 100
 # A table is named after its queue, and such a name has 50 letters, digits or inner spaces at most.
 _NAME = re.compile("[A-Za-z0-9]([A-Za-z0-9 ]{0,28}[A-Za-z0-9])?")
 
-Rating: TypeAlias = str | Callable[[str], float | Awaitable[float]]
-"""Where the rating of a user comes from: a property that their program sends, or a function of
-their username, which may be async."""
+Rating: TypeAlias = Literal[True] | str | Callable[[str], float | Awaitable[float]]
+"""Where the rating of a user comes from: the results of their games in this queue, a property that
+their program sends, or a function of their username, which may be async."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,9 +47,11 @@ class Queue:
         size: How many users a match has, 2 at least.
         min_size: How many are enough once one of them has waited for *wait* seconds; None for
             *size*.
-        rating: Where a user's rating comes from: a function of the username, which may be async, or
-            the name of a property, of which the players' own programs say what they like. None:
-            nobody has one.
+        rating: Where a user's rating comes from. True: the server keeps one for each user, 1500 at
+            first, and `room.report` of a game of this queue changes it; this needs the package
+            openskill (``pip install 'pgnet_trio[ratings]'``). A function of the username, which may
+            be async. The name of a property, of which the players' own programs say what they like.
+            None: nobody has one.
         within: How far apart two ratings may be at first, in their own unit.
         wait: Seconds after which ratings do not count any more, and *min_size* is enough.
         confirm: Seconds in which all users of a match have to confirm that they are there. Their
@@ -153,14 +155,13 @@ def _check_number(name: str, value: object, unit: str, *, above: float | None = 
 
 
 def _check_rating(rating: object) -> None:
-    if rating is None or callable(rating) or (isinstance(rating, str) and rating):
+    if rating is None or rating is True or callable(rating):
         return
-    hint = ""
-    if rating is True:
-        hint = " True would need standings, which this release does not have."
+    if isinstance(rating, str) and rating:
+        return
     raise TypeError(
-        "Queue(rating=…): expected a function that returns the rating of a username, or the name "
-        f"of a property, or None; got {rating!r}.{hint}"
+        "Queue(rating=…): expected True, a function that returns the rating of a username, the "
+        f"name of a property, or None; got {rating!r}."
     )
 
 

@@ -62,6 +62,8 @@ def community_of(archive: Archive, memory: Community[Any]) -> Community[Any]:
         return SaveFileEngine(archive)
     if not archive.has_store:
         return memory
+    if isinstance(archive.community, Community):
+        return archive.community
     return MissingEngine(
         "This server's saves have no place for standings, profiles, bans and the like. Save to an "
         "SQLite file instead, as save_file='game.sqlite' (--save-file), which may be a new one."

@@ -22,6 +22,7 @@ from pgnet_trio.server.cluster.shared_accounts import SharedAccounts
 from pgnet_trio.server.cluster.versions import NodeVersion
 from pgnet_trio.server.community import community_of
 from pgnet_trio.server.games.archive import Archive
+from pgnet_trio.server.games.results import Results
 from pgnet_trio.server.games.saves import SaveMemory
 from pgnet_trio.server.local_accounts import LocalAccounts
 from pgnet_trio.server.moving import VERSION as GAME_FORMAT
@@ -83,6 +84,10 @@ class Prepared:
     passwords: PasswordChecks
     link: ClusterLink | None
     community: Community[Any]
+
+    def results(self) -> Results:
+        """Return what has the results of games counted."""
+        return Results(self.community, None if self.link is None else self.link.games.epochs)
 
 
 async def prepare(

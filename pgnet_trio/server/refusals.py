@@ -22,6 +22,7 @@ __all__ = [
     "CannotMove",
     "CodedRefusal",
     "JoinRefused",
+    "ReportRefused",
     "RoomClosed",
     "SaveRefused",
     "crash_texts",
@@ -98,7 +99,7 @@ def refused(text: str, code: ReasonCode, payload: dict[str, Any] | None = None) 
 
 def rejected(reject: Reject) -> Response:
     """Return the response to a request that a game rejects."""
-    cannot_save = isinstance(reject, SaveRefused)
+    cannot_save = isinstance(reject, SaveRefused | ReportRefused)
     code = ReasonCode.CANNOT_SAVE if cannot_save else ReasonCode.REJECTED
     return refused(reject.reason, code, reject.payload)
 
@@ -139,6 +140,18 @@ class SaveRefused(StorageError, Reject):
     def __init__(self, problem: str) -> None:
         super().__init__(f"The game could not be saved, which is tried again: {problem}")
         self.reason = "The game cannot be saved now; try again later."
+
+
+class ReportRefused(StorageError, Reject):
+    """A result was not counted; the author's to catch. A handler that does not refuses its message.
+
+    Args:
+        problem: What is wrong; the player's `reason` leaves it out.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The result was not counted: {problem}")
+        self.reason = "The result of this game cannot be counted now; try again later."
 
 
 class JoinRefused(CodedRefusal):

@@ -35,6 +35,7 @@ from pgnet_trio.server.refusals import (
 from pgnet_trio.server.request_table import RequestEntry, RequestTable
 from pgnet_trio.server.roles import Role
 from pgnet_trio.server.room.kept import Kept
+from pgnet_trio.server.standing_requests import STANDING_REQUESTS
 
 if TYPE_CHECKING:
     from pgnet_trio.server.context import ServerContext
@@ -433,5 +434,6 @@ _entries = {
     **QUEUE_REQUESTS.entries,
     **ACCOUNT_REQUESTS.entries,
     **MODERATOR_REQUESTS.entries,
+    **STANDING_REQUESTS.entries,
     **ADMIN_REQUESTS.entries,
 }

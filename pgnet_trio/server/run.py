@@ -357,7 +357,8 @@ class Run:
         make_room = functools.partial(
             RoomTask, question_ids=carryover.question_ids, watchdog=watchdog
         )
-        games = GameRegistry(options, make_room, saves, services, self.shutdown, run_bot)
+        results = prepared.results()
+        games = GameRegistry(options, make_room, saves, services, self.shutdown, run_bot, results)
         watchdog.write_last = lambda: saves.write_from_thread(list(games.lobby))
         await games.open_saved_games(prepared.saved)
         services.start_soon(saves.autosave, games.lobby, options.autosave_interval)
@@ -390,7 +391,7 @@ class Run:
             bans=BanKeeper(
                 prepared.community, options.environment.wall_clock, shared=link is not None
             ),
-            matchmaker=Matchmaker(games, options, self.shutdown),
+            matchmaker=Matchmaker(games, options, self.shutdown, prepared.community),
             arrivals=ArrivalPace(options.limits.max_logins_per_address),
             counts=ConnectionCounts(options.limits),
             pages=Pages(router, options.limits, options.environment),

@@ -6,7 +6,7 @@ import inspect
 import random
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import trio
 
@@ -28,6 +28,9 @@ from pgnet_trio.server.room.members import Members
 from pgnet_trio.server.room.publisher import check_size
 from pgnet_trio.testing.names import check_names
 from pgnet_trio.typed import check_game_message, to_push
+
+if TYPE_CHECKING:
+    from pgnet_trio.standings import Result
 
 __all__ = ["detached"]
 
@@ -54,7 +57,7 @@ def detached(
     checked, and reaches nobody. ``room.kick`` takes effect at once, since there are no turns, and
     so does the leaving that follows it. What needs a server raises RuntimeError: ``ask``,
     ``ask_all``, ``wait_players``, ``seats.wait_player``, ``ready.check``, ``rematch``, ``nursery``,
-    ``add_bot`` and ``save``. ``run`` and ``update`` are not called.
+    ``add_bot``, ``save`` and ``report``. ``run`` and ``update`` are not called.
 
     Args:
         game: The class of the game.
@@ -245,6 +248,11 @@ class _DetachedRoom:
     async def save(self) -> None:
         """Refuse: there is no save file."""
         raise _needs_server("save")
+
+    async def report(self, result: Result) -> NoReturn:
+        """Refuse: no server would count it."""
+        await trio.lowlevel.checkpoint()
+        raise _needs_server("report")
 
     async def wait_player(self, seat: Seat) -> str:
         """Refuse: nobody else joins."""

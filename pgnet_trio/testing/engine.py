@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -45,6 +46,14 @@ class SimulatedDatabase:
         self._is_down = False
         self._engines: weakref.WeakSet[SimulatedEngine] = weakref.WeakSet()
         self._tables = MemoryTables(self.time, lease)
+
+    def copy(self) -> SimulatedDatabase:
+        """Return another one with the same content, which works as it should."""
+        other = SimulatedDatabase(lease=self.lease)
+        other._offset = self._offset
+        # The tables ask their database for the time.
+        other._tables = copy.deepcopy(self._tables, {id(self): other})
+        return other
 
     def time(self) -> float:
         """Return the time by the database's clock."""

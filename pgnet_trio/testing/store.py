@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pgnet_trio.errors import StorageError
 from pgnet_trio.storage.interface import Changes, SavedState, Store
+from pgnet_trio.testing.engine import SimulatedDatabase, SimulatedEngine
 
 __all__ = ["MemoryStore"]
 
@@ -18,19 +19,46 @@ class MemoryStore(Store):
     """What a server saves, kept in memory: ``Server(MyGame, save_file=store)``.
 
     Attributes:
-        state: All that was saved.
-        full: Whether writing fails, as on a full disk; a test may assign it at any time.
+        state: All that was saved, but for what `database` has.
     """
 
     keeps_tokens = True
 
     def __init__(self) -> None:
         self.state = SavedState()
-        self.full = False
+        self._is_full = False
         self._users = 0
+        self._database: SimulatedDatabase | None = None
+        self._community: SimulatedEngine | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} with {len(self.state.games)} games>"
+
+    @property
+    def full(self) -> bool:
+        """Whether writing fails, as on a full disk; a test may assign it at any time."""
+        return self._is_full
+
+    @full.setter
+    def full(self, full: bool) -> None:
+        self._is_full = full
+        if self._database is not None:
+            self._database.full = full
+
+    @property
+    def database(self) -> SimulatedDatabase:
+        """What is kept of results, leaderboards and ratings. Only while Trio runs."""
+        if self._database is None:
+            self._database = SimulatedDatabase()
+            self._database.full = self._is_full
+        return self._database
+
+    @property
+    def community(self) -> SimulatedEngine:
+        """The way of the server to `database`, with its delays and its lost answers."""
+        if self._community is None:
+            self._community = SimulatedEngine(self.database)
+        return self._community
 
     @property
     def games(self) -> dict[str, str]:
@@ -71,6 +99,8 @@ class MemoryStore(Store):
         """Return another store with the same content: what a crash at this moment would leave."""
         copy = MemoryStore()
         copy.state = self._copy_state()
+        if self._database is not None:
+            copy._database = self._database.copy()
         return copy
 
     def _copy_state(self) -> SavedState:

@@ -32,6 +32,7 @@ COMMANDS = {
     "diff": "finding and applying what changed in a state",
     "columns": "the same with tables column by column, beside it",
     "matchmaking": "a look at a queue of 10,000 tickets, and the time to a game",
+    "standings": "a place among a million scores, and a result, in an SQLite file",
     "sync": "one room, its state shown to all in each tick, beside Colyseus where it is installed",
     "scale": "memory, CPU time and latency with more and more players",
     "idle": "memory of idle logged-in connections",
@@ -305,6 +306,10 @@ def _run_one(options: argparse.Namespace) -> Report:
             from tests.benchmarks.diff import diff_benchmark
 
             return diff_benchmark(rounds=options.rounds, progress=_progress)
+        case "standings":
+            from tests.benchmarks.standings import standings_benchmark
+
+            return standings_benchmark(progress=_progress)
         case "matchmaking":
             from tests.benchmarks.matchmaking import matchmaking_benchmark
 

@@ -66,6 +66,7 @@ from tests.benchmarks.processes import (
 from tests.benchmarks.report import Report, Verdict, markdown_table
 from tests.benchmarks.roundtrip import CASES, roundtrip
 from tests.benchmarks.stall import held_memory, slow_reader
+from tests.benchmarks.standings import standings_benchmark
 from tests.benchmarks.wire import (
     MESSAGE,
     PAYLOAD,
@@ -409,6 +410,12 @@ def test_looks_at_queues_are_measured() -> None:
     assert len(steps) > 2
     assert 1150 < matched <= 1200
     assert len(trio.run(times_to_game, 2)) == 2
+
+
+def test_standings() -> None:
+    report = standings_benchmark(scores=3000, looks=20, progress=lambda _: None)
+    assert len(report.rows) == 4
+    assert report.verdicts[0].measured > 0
 
 
 @pytest.mark.parametrize("name", COMMANDS)

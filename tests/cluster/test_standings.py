@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgnet_trio.server.cluster import standing_tables
-from pgnet_trio.server.cluster.errors import BoardTurned, Fenced, ReportedBefore
+from pgnet_trio.server.cluster.errors import BoardTurned, Fenced, OutcomeUnknown, ReportedBefore
 from pgnet_trio.server.cluster.memory_community import MemoryCommunity
 from pgnet_trio.server.cluster.records import Created, NewRoom
 from pgnet_trio.server.cluster.sql_community import SQLCommunity
@@ -25,8 +25,11 @@ from pgnet_trio.server.cluster.standing_tables import LOWEST, MAX_HISTORY, Stand
 from pgnet_trio.standings import MAX_SCORE, Leaderboard, PlayedGame
 from pgnet_trio.storage.interface import UserRecord
 from pgnet_trio.storage.sqlite_schema import make_tables
+from pgnet_trio.testing.engine import SimulatedDatabase, SimulatedEngine
 
 if TYPE_CHECKING:
+    from trio.testing import MockClock
+
     from pgnet_trio.server.cluster.community import Community
     from pgnet_trio.standings import LeaderboardPage
     from tests.cluster.conftest import Bench
@@ -42,6 +45,7 @@ def report(
     id: bytes = b"",
     name: str = "points",
     board: Leaderboard = BEST,
+    queue: str | None = None,
     epoch: int | None = None,
 ) -> Report:
     """Return the result of a game in which these scores were made."""
@@ -52,6 +56,7 @@ def report(
         played=played,
         users=tuple(scores),
         boards=(BoardScores(name, board, scores),),
+        queue=queue,
         epoch=epoch,
     )
 
@@ -207,7 +212,95 @@ async def test_the_largest_scores_are_kept_exactly(community: Community[Any]) ->
     ]
 
 
+# Faults, in virtual time
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.5, 1.5, 2.5])
+async def test_a_cancelled_report_counts_as_a_whole_or_not(
+    moment: float, autojump_clock: MockClock
+) -> None:
+    engine = SimulatedEngine(SimulatedDatabase())
+    engine.request_delay = engine.answer_delay = 1.0
+    one = report({"ann": 5, "bob": 3}, queue="ranked")
+    returned = False
+    with trio.move_on_after(moment):
+        await engine.report(one)
+        returned = True
+    # Too late to change nothing, it goes on to its end, and says so.
+    assert returned is (moment > 1)
+    page = await engine.leaderboard("points")
+    assert page.total == (2 if returned else 0)
+    assert len(await engine.history("ann")) == len(await engine.history("bob")) == page.total // 2
+    assert (await engine.rating("ranked", "ann") > 1500) is returned
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_a_lost_answer_leads_to_no_second_count(lost: int, autojump_clock: MockClock) -> None:
+    engine = SimulatedEngine(SimulatedDatabase())
+    engine.lost_answers = lost
+    one = report({"ann": 5, "bob": 3}, board=Leaderboard("sum"), queue="ranked")
+    if lost == 2:
+        with pytest.raises(OutcomeUnknown):
+            await engine.report(one)
+    played = await engine.report(one)
+    assert lines(await engine.leaderboard("points")) == [(1, "ann", 5), (2, "bob", 3)]
+    assert await engine.rating("ranked", "ann") == played.ratings["ann"].after
+
+
+# Ratings
+
+
+async def test_a_rated_game_changes_ratings_once(community: Community[Any]) -> None:
+    assert await community.rating("ranked", "ann") == 1500
+    one = report({"ann": 5, "bob": 3}, queue="ranked")
+    played = await community.report(one)
+    assert await community.report(one) == played
+    change = played.ratings["ann"]
+    assert (change.before, change.after) == (1500, await community.rating("ranked", "ann"))
+    assert change.after > 1550
+    assert played.ratings["bob"].after < 1450
+    assert (await community.history("bob"))[0].ratings == played.ratings
+    # Each queue has its own.
+    assert await community.rating("casual", "ann") == 1500
+    second = await community.report(report({"ann": 5, "bob": 3}, queue="ranked"))
+    assert second.ratings["ann"].before == change.after
+    # The better one wins what was to be expected.
+    assert second.ratings["ann"].after - change.after < change.after - 1500
+    await community.forget_player("ann")
+    assert await community.rating("ranked", "ann") == 1500
+
+
+async def test_bots_change_no_ratings(community: Community[Any]) -> None:
+    one = report({"ann": 5, "a bot": 3}, queue="ranked")
+    one = attrs.evolve(one, users=("ann",), boards=())
+    assert (await community.report(one)).ratings == {}
+    assert await community.rating("ranked", "ann") == 1500
+    assert await community.history("a bot") == []
+
+
+async def test_a_refused_result_changes_no_ratings(community: Community[Any]) -> None:
+    await community.report(report({"ann": 5}))
+    turned = report({"ann": 3, "bob": 4}, board=Leaderboard(order="lowest"), queue="ranked")
+    with pytest.raises(BoardTurned):
+        await community.report(turned)
+    assert await community.rating("ranked", "ann") == 1500
+
+
 # In a cluster
+
+
+async def test_ratings_of_games_that_end_at_once_are_all_counted(bench: Bench) -> None:
+    async def play(engine: Community[Any], scores: dict[str, int]) -> None:
+        for _ in range(5):
+            await engine.report(report(scores, queue="ranked"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(play, bench.first, {"ann": 5, "bob": 3})
+        nursery.start_soon(play, bench.second, {"bob": 3, "ann": 5})
+    games = await bench.first.history("ann")
+    assert len(games) == 10
+    for later, earlier in itertools.pairwise(games):
+        assert later.ratings["ann"].before == earlier.ratings["ann"].after
 
 
 async def test_only_the_owner_of_a_room_reports_its_result(bench: Bench) -> None:

@@ -82,7 +82,7 @@ class Unfit:
         ({"wait": None}, TypeError, "wait=….*a number of seconds, got None"),
         ({"confirm": 0}, ValueError, "more than 0 seconds, got 0"),
         ({"every": 0.0}, ValueError, "every=…"),
-        ({"rating": True}, TypeError, "True would need standings"),
+        ({"rating": False}, TypeError, "expected True, a function"),
         ({"rating": ""}, TypeError, "rating=…"),
         ({"rule": []}, TypeError, r"rule=….*a function or None, got \[\]"),
         ({"options": {}}, TypeError, "options=…"),

@@ -328,6 +328,20 @@ async def test_who_leaves_rock_paper_scissors_ends_it() -> None:
         assert (status, "bob left the game" in output) == (0, True)
 
 
+async def test_the_league_ends_with_its_standings() -> None:
+    async with run("examples/league.py", "12") as program:
+        status, output = await program.read_to_the_end()
+    assert status == 0, output
+    head, *lines = output.splitlines()
+    assert head == "Final standings"
+    found = [re.fullmatch(r"(\d)\. (\w+) +(\d+) points, rating (\d+)", line) for line in lines]
+    assert all(found), output
+    points = [int(line[3]) for line in found if line]
+    assert points == sorted(points, reverse=True)
+    # At least 12 games, with 2 or 3 points in each; one more may have ended in that moment.
+    assert sum(points) >= 24
+
+
 async def test_go_fish() -> None:
     program = "examples/go_fish.py"
     hands = {"ann": "", "bob": ""}

@@ -99,6 +99,7 @@ SERVER_LAYERS = (
     "community",
     "games.failures",
     "games.reservations",
+    "games.results",
     "games.save_format",
     "games.saves",
     "games.claims",
@@ -145,6 +146,7 @@ SERVER_LAYERS = (
     "moderator_requests",
     "admin_requests",
     "account_requests",
+    "standing_requests",
     "queue_requests",
     "requests",
     "moving_session",
@@ -167,7 +169,7 @@ SERVER_LAYERS = (
 )
 
 # All that others see of a room. A session does not know its class.
-ROOM_FACE = {"player", "owner", "room", "stats", "frozen", "kept"}
+ROOM_FACE = {"player", "owner", "room", "stats", "frozen", "kept", "outcome"}
 FACE_FOR_SESSIONS = {"player"}
 
 PREFIX = "pgnet_trio.server."

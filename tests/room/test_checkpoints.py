@@ -11,7 +11,19 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints
 
-from pgnet_trio import Bot, Client, Game, Packet, Question, Readiness, Room, Seats, Server, on
+from pgnet_trio import (
+    Bot,
+    Client,
+    Game,
+    Packet,
+    Question,
+    Readiness,
+    Result,
+    Room,
+    Seats,
+    Server,
+    on,
+)
 from pgnet_trio.testing import HostedServer, SimulatedNetwork
 from pgnet_trio.testing.hosting import Kit
 
@@ -153,6 +165,22 @@ CALLS: dict[tuple[type, str], list[Call]] = {
     (Room, "save"): [
         lambda c: c.in_game(c.room.save),
         lambda c: Game("detached").room.save(),
+    ],
+    (Room, "report"): [
+        lambda c: c.in_game(lambda: c.room.report("ann")),  # type: ignore[arg-type]  # the mistake
+        lambda c: c.in_game(lambda: c.room.report(Result(["Ann"]))),
+        lambda c: c.in_game(lambda: c.room.report(Result(["ann"]))),
+        lambda c: c.in_game(lambda: c.room.report(Result(["ann"]))),
+        lambda c: Game("detached").room.report(Result(["ann"])),
+    ],
+    (Client, "leaderboard"): [
+        lambda c: c.offline.leaderboard(),
+        lambda c: c.online.leaderboard(),
+    ],
+    (Client, "history"): [
+        lambda c: c.offline.history(),
+        lambda c: c.online.history(before=-1),
+        lambda c: c.online.history(),
     ],
     (Seats, "wait_player"): [
         lambda c: c.in_game(lambda: c.room.seats.wait_player("up")),

@@ -24,6 +24,7 @@ ROOM = "pgnet_trio.server.room"
 
 # From the bottom up; those in one line know nothing of each other.
 STACK = [
+    {"outcome"},
     {"player", "owner", "stats", "deferred", "lateness", "host", "kept"},
     {"queue", "instance", "members", "questions", "frozen"},
     {"snapshots"},
@@ -128,6 +129,9 @@ class Owner:
         pass
 
     async def save(self) -> None:
+        pass
+
+    async def report(self, *of: Any) -> Any:
         pass
 
     def note_cause(self, error: BaseException, /) -> None: ...

@@ -17,9 +17,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from pgnet_trio import Game, Packet, Request, RequestFailed, on
 from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.bots import run_bot
+from pgnet_trio.server.cluster.memory_engine import MemoryEngine
 from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.games.opening import Opening
 from pgnet_trio.server.games.registry import GameRegistry
+from pgnet_trio.server.games.results import Results
 from pgnet_trio.server.games.saves import SaveMemory, Saves
 from pgnet_trio.server.room.room import RoomTask
 from pgnet_trio.server.shutdown import Shutdown
@@ -303,6 +305,7 @@ def make_games(
         services,
         Shutdown(),
         run_bot,
+        Results(MemoryEngine(), None),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pgnet_trio.server.cluster.standing_tables import Line, StandingTables
+from pgnet_trio.standings.rating import BEGINNER, Skill
 
 if TYPE_CHECKING:
     from pgnet_trio.standings import PlayedGame
@@ -38,6 +39,7 @@ class MemoryStandings(StandingTables):
         self._boards: dict[str, int] = {}
         self._board_rows: list[_Board] = []
         self._result_numbers = itertools.count(1)
+        self._skills: dict[str, dict[str, Skill]] = {}
 
     def _require_owner(self, room: str, epoch: int) -> None:
         """Do nothing: a server alone owns all of its rooms."""
@@ -65,6 +67,18 @@ class MemoryStandings(StandingTables):
 
     def _forget_history(self, player: str) -> None:
         self._histories.pop(player, None)
+
+    def _lock_skill(self, queue: str, player: str) -> None:
+        """Do nothing, for the same reason as `_lock_board`."""
+
+    def _skill(self, queue: str, player: str) -> Skill:
+        return self._skills.get(player, {}).get(queue, BEGINNER)
+
+    def _write_skill(self, queue: str, player: str, skill: Skill) -> None:
+        self._skills.setdefault(player, {})[queue] = skill
+
+    def _forget_skills(self, player: str) -> None:
+        self._skills.pop(player, None)
 
     def _find_board(self, name: str) -> tuple[int, bool] | None:
         key = self._boards.get(name)

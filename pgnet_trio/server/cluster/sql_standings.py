@@ -7,6 +7,7 @@ from pgnet_trio.server.cluster.errors import Fenced
 from pgnet_trio.server.cluster.sql import SQLOperations, as_bytes, as_text
 from pgnet_trio.server.cluster.standing_tables import Line, StandingTables
 from pgnet_trio.standings import PlayedGame
+from pgnet_trio.standings.rating import BEGINNER, Skill
 
 __all__ = ["SQLStandings"]
 
@@ -62,6 +63,41 @@ class SQLStandings(SQLOperations, StandingTables):
 
     def _forget_history(self, player: str) -> None:
         self._tx.execute("DELETE FROM histories WHERE username = %t", as_bytes(player))
+
+    def _lock_skill(self, queue: str, player: str) -> None:
+        key = as_bytes(player), as_bytes(queue)
+        # There has to be a row to be locked, also where two games make it at the same time.
+        self._tx.execute(
+            "INSERT INTO ratings (username, queue, mu, sigma) VALUES (%t, %t, %s, %s)"
+            " ON CONFLICT (username, queue) DO NOTHING",
+            *key,
+            BEGINNER.mu,
+            BEGINNER.sigma,
+        )
+        self._tx.execute(
+            "SELECT username FROM ratings WHERE username = %t AND queue = %t FOR UPDATE", *key
+        )
+
+    def _skill(self, queue: str, player: str) -> Skill:
+        rows = self._tx.execute(
+            "SELECT mu, sigma FROM ratings WHERE username = %t AND queue = %t",
+            as_bytes(player),
+            as_bytes(queue),
+        )
+        return Skill(*rows[0]) if rows else BEGINNER
+
+    def _write_skill(self, queue: str, player: str, skill: Skill) -> None:
+        self._tx.execute(
+            "INSERT INTO ratings (username, queue, mu, sigma) VALUES (%t, %t, %s, %s)"
+            " ON CONFLICT (username, queue) DO UPDATE SET mu = excluded.mu, sigma = excluded.sigma",
+            as_bytes(player),
+            as_bytes(queue),
+            skill.mu,
+            skill.sigma,
+        )
+
+    def _forget_skills(self, player: str) -> None:
+        self._tx.execute("DELETE FROM ratings WHERE username = %t", as_bytes(player))
 
     # Leaderboards
 

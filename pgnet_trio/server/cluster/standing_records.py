@@ -35,6 +35,7 @@ class Report:
         played: What is kept of it; `ratings` are added.
         users: Whose history it is in: the players who are no bots.
         boards: What there is for leaderboards, of users only.
+        queue: The queue whose ratings it changes; None for a game that is not rated.
         epoch: In which epoch the server owns the room of that name; None for a server alone.
     """
 
@@ -42,4 +43,5 @@ class Report:
     played: PlayedGame
     users: tuple[str, ...]
     boards: tuple[BoardScores, ...] = ()
+    queue: str | None = None
     epoch: int | None = None

@@ -10,6 +10,7 @@ only one in which all have the same score is ever larger than `MAX_RANGE`.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -17,12 +18,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pgnet_trio.server.cluster.errors import BoardTurned, ReportedBefore
-from pgnet_trio.standings import LeaderboardEntry, LeaderboardPage, PlayedGame
+from pgnet_trio.standings import LeaderboardEntry, LeaderboardPage, PlayedGame, RatingChange
+from pgnet_trio.standings.rating import rate
 from pgnet_trio.standings.result import MAX_SCORE
 
 if TYPE_CHECKING:
     from pgnet_trio.server.cluster.standing_records import BoardScores, Report
     from pgnet_trio.standings.leaderboard import Keep
+    from pgnet_trio.standings.rating import Skill
 
 __all__ = ["LOWEST", "MAX_HISTORY", "MAX_RANGE", "MIN_RANGE", "StandingTables"]
 
@@ -59,10 +62,33 @@ class StandingTables(ABC):
             self._require_owner(report.played.name, report.epoch)
         for board in sorted(report.boards, key=lambda each: each.name):
             self._enter(board)
-        self._write_result(report.id, report.played)
+        played = report.played
+        if report.queue is not None:
+            played = attrs.evolve(played, ratings=self._rate(report.queue, report))
+        self._write_result(report.id, played)
         for user in sorted(report.users):
             self._write_history(user, report.id, MAX_HISTORY)
-        return report.played
+        return played
+
+    def _rate(self, queue: str, report: Report) -> dict[str, RatingChange]:
+        """Change the ratings of the users who have a rank, and return how."""
+        users = set(report.users)
+        groups = [[name for name in group if name in users] for group in report.played.ranks]
+        ranks = [group for group in groups if group]
+        before = {}
+        for name in sorted(itertools.chain(*ranks)):
+            self._lock_skill(queue, name)
+            before[name] = self._skill(queue, name)
+        after = rate(ranks, before)
+        for name, skill in sorted(after.items()):
+            self._write_skill(queue, name, skill)
+        return {
+            name: RatingChange(before[name].rating, skill.rating) for name, skill in after.items()
+        }
+
+    def rating(self, queue: str, player: str) -> float:
+        """See `Standings.rating`."""
+        return self._skill(queue, player).rating
 
     def forget_player(self, name: str) -> None:
         """See `Standings.forget_player`."""
@@ -73,6 +99,7 @@ class StandingTables(ABC):
                 self._write_points(key, name, None)
                 self._count_player(key, points, -1)
         self._forget_history(name)
+        self._forget_skills(name)
 
     # Leaderboards
 
@@ -224,6 +251,22 @@ class StandingTables(ABC):
     @abstractmethod
     def _forget_history(self, player: str) -> None:
         """Take out a player's history."""
+
+    @abstractmethod
+    def _lock_skill(self, queue: str, player: str) -> None:
+        """Let nobody else change how well a player plays until the transaction ends."""
+
+    @abstractmethod
+    def _skill(self, queue: str, player: str) -> Skill:
+        """Return how well a player plays."""
+
+    @abstractmethod
+    def _write_skill(self, queue: str, player: str, skill: Skill) -> None:
+        """Set how well a player plays."""
+
+    @abstractmethod
+    def _forget_skills(self, player: str) -> None:
+        """Take out how well a player plays."""
 
     @abstractmethod
     def _find_board(self, name: str) -> tuple[int, bool] | None:

@@ -19,7 +19,7 @@ class Standings(EngineCalls[TablesT]):
     async def report(self, report: Report) -> PlayedGame:
         """Count the result of a game, once however often it is reported.
 
-        All of it is one transaction: the result, its lines on leaderboards, the histories.
+        All of it is one transaction: the result, its lines on leaderboards, ratings and histories.
 
         Returns:
             What is kept of it; the same for each report of it.
@@ -64,6 +64,10 @@ class Standings(EngineCalls[TablesT]):
             limit: How many at most.
         """
         return await self._read(lambda tables: tables.history(player, before, limit))
+
+    async def rating(self, queue: str, player: str) -> float:
+        """Return how well a player plays, in the ratings of a queue."""
+        return await self._read(lambda tables: tables.rating(queue, player))
 
     async def forget_player(self, name: str) -> None:
         """Take a player out of all leaderboards, with their history.

@@ -87,6 +87,11 @@ class Archive:
         return isinstance(self._store, TableStore)
 
     @property
+    def community(self) -> object:
+        """What a store has of its own for a community, as one in memory for tests."""
+        return getattr(self._store, "community", None)
+
+    @property
     def game_count(self) -> int:
         """How many games are saved."""
         return len(self._games)

@@ -38,12 +38,15 @@ from pgnet_trio.server.stats import GameStats
 
 if TYPE_CHECKING:
     from pgnet_trio.game import BotPlayer
+    from pgnet_trio.server.games.results import Results
     from pgnet_trio.server.games.saves import Saves
     from pgnet_trio.server.options import Options
     from pgnet_trio.server.room.frozen import FrozenRoom
+    from pgnet_trio.server.room.outcome import Outcome
     from pgnet_trio.server.room.owner import RoomOwner
     from pgnet_trio.server.room.player import Player
     from pgnet_trio.server.shutdown import Shutdown
+    from pgnet_trio.standings import Leaderboard, PlayedGame, Result
     from pgnet_trio.storage.interface import SavedGame, SavedState
 
 __all__ = ["GameRegistry", "RunBot"]
@@ -66,11 +69,13 @@ class GameRegistry:
         services: The nursery in which the rooms run.
         shutdown: Says whether the server is closing.
         run_bot: Plays the bots that a game adds.
+        results: Has the results of games counted.
 
     Attributes:
         lobby: The games, and who is in which.
         reservations: The names of which somebody decides what becomes of them.
         rooms: The games that the server makes itself.
+        results: Has the results of games counted.
         unended: The games that are over, and whose code goes on.
     """
 
@@ -82,6 +87,7 @@ class GameRegistry:
         services: trio.Nursery,
         shutdown: Shutdown,
         run_bot: RunBot,
+        results: Results,
     ) -> None:
         # Trio's clock goes on steadily, whatever becomes of the system's.
         self._epoch = wall_clock.get()().timestamp() - trio.current_time()
@@ -95,6 +101,7 @@ class GameRegistry:
         self._services = services
         self._shutdown = shutdown
         self._run_bot = run_bot
+        self.results = results
         self._failure_log = FailureLog()
         # The latest only: an error keeps alive what its traceback has.
         self._last_cause: tuple[str, BaseException] | None = None
@@ -409,6 +416,17 @@ class _GameOwner:
     async def save(self) -> None:
         """Put the game's save string on disk; raises StorageError where that fails."""
         await self._registry.save_game(self.entry)
+
+    async def report(
+        self,
+        result: Result,
+        outcome: Outcome,
+        users: tuple[str, ...],
+        leaderboards: Mapping[str, Leaderboard],
+    ) -> PlayedGame:
+        """Count the game's result; raises ReportRefused where that fails."""
+        name = self.entry.name
+        return await self._registry.results.report(name, result, outcome, users, leaderboards)
 
     def note_cause(self, error: BaseException) -> None:
         """Note what the game raised, before anybody is refused because of it."""

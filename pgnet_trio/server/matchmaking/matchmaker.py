@@ -15,6 +15,7 @@ The file is a little long: each way in which a search ends is seen beside the ot
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from pgnet_trio.codec import plain
+from pgnet_trio.errors import ServerError
 from pgnet_trio.matchmaking import play_round, queues_of
 from pgnet_trio.protocol.v2.envelopes import cut
 from pgnet_trio.protocol.v2.features import MATCHMAKING
@@ -31,9 +33,12 @@ from pgnet_trio.server.games.opening import Opening
 from pgnet_trio.server.matchmaking.searches import Line, Search
 from pgnet_trio.server.matchmaking.wishes import check_properties, rating_of
 from pgnet_trio.server.refusals import CodedRefusal, JoinRefused, RoomClosed
+from pgnet_trio.server.room.kept import Kept
+from pgnet_trio.standings.rating import check_ratings
 
 if TYPE_CHECKING:
     from pgnet_trio.matchmaking import Offer
+    from pgnet_trio.server.cluster.community import Community
     from pgnet_trio.server.games.lobby import GameEntry
     from pgnet_trio.server.games.registry import GameRegistry
     from pgnet_trio.server.options import Options
@@ -74,16 +79,29 @@ class Matchmaker:
         games: Makes the tables, and knows who is in a game.
         options: The server's; the games' class declares the queues.
         shutdown: Says whether the server is closing.
+        community: Keeps the ratings.
+
+    Raises:
+        ServerError: A queue has ratings, and nothing here can reckon them.
     """
 
-    def __init__(self, games: GameRegistry, options: Options, shutdown: Shutdown) -> None:
+    def __init__(
+        self,
+        games: GameRegistry,
+        options: Options,
+        shutdown: Shutdown,
+        community: Community[Any],
+    ) -> None:
         queues = queues_of(options.game_class or options.make_game)
         self._lines = {name: Line(name, queue) for name, queue in queues.items()}
         self._games = games
         self._options = options
         self._shutdown = shutdown
+        self._community = community
         self._changed = trio.Event()
         self._nursery: trio.Nursery | None = None
+        if any(queue.rating is True for queue in queues.values()):
+            _check_ratings()
         if queues and options.cluster is not None:
             logger.warning(
                 "The game has queues, and nobody is let into them: servers that look like one have "
@@ -121,7 +139,13 @@ class Matchmaker:
             )
         check_properties(line.queue, properties)
         client = session.client
-        rating = await rating_of(line.queue, session.username, properties, self._games.note_failure)
+        rating = await rating_of(
+            line.queue,
+            session.username,
+            properties,
+            functools.partial(self._community.rating, line.name),
+            self._games.note_failure,
+        )
         if session.end_reason is not None or session.client is not client:
             # Nobody waits for the answer any more.
             raise LobbyRefusal("Your client has gone.", ReasonCode.SESSION_GONE)
@@ -343,7 +367,9 @@ class Matchmaker:
         name = f"{prefix} {self._options.environment.random_bytes(5).hex()}"
         self._games.check_count()
         async with self._games.reservations.holding(name):
-            await self._games.open_game(Opening(name=name, options=options))
+            # By the queue that made it, whatever its options say: anybody may create a game so.
+            kept = Kept(queue=line.name if line.queue.rating is True else None)
+            await self._games.open_game(Opening(name=name, options=options, kept=kept))
         entry = lobby.get(name)
         if entry is None:
             raise RoomClosed("The game was over before anybody was in it.")
@@ -446,6 +472,16 @@ class Matchmaker:
 
     def _note_failure(self, line: Line, error: Exception, what: str) -> None:
         self._games.note_failure(error, f"The {what} of the queue{_named(line.name)} raised")
+
+
+def _check_ratings() -> None:
+    try:
+        check_ratings()
+    except ImportError as error:
+        raise ServerError(
+            "Queue(rating=True) takes a package that is not installed, openskill: "
+            "pip install 'pgnet_trio[ratings]'"
+        ) from error
 
 
 def _named(name: str) -> str:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from pgnet_trio.codec import encode_msgpack, from_plain
 from pgnet_trio.errors import CodecError
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.cluster.errors import EngineError
 from pgnet_trio.server.games.lobby import LobbyRefusal
 
 if TYPE_CHECKING:
     from pgnet_trio.matchmaking import Queue
 
 __all__ = ["check_properties", "rating_of"]
+
+logger = logging.getLogger("pgnet_trio.server")
 
 MAX_PROPERTIES_SIZE = 1024
 """Bytes of what a user looks for."""
@@ -46,6 +51,7 @@ async def rating_of(
     queue: Queue,
     username: str,
     properties: dict[str, Any],
+    kept: Callable[[str], Awaitable[float]],
     note_failure: Callable[[BaseException, str], None],
 ) -> float:
     """Return how well a user plays: the one place where ratings come from.
@@ -54,6 +60,7 @@ async def rating_of(
         queue: The queue in which they look.
         username: Who it is.
         properties: What they look for; a property that is the rating is taken out.
+        kept: Returns the rating that the server keeps of a user in this queue.
         note_failure: Logs what the author's function raised.
 
     Raises:
@@ -71,6 +78,14 @@ async def rating_of(
                 ReasonCode.INVALID_ARGUMENT,
             )
         return float(rating)
+    if source is True:
+        try:
+            return await kept(username)
+        except EngineError as error:
+            logger.debug("A rating cannot be read: %s", one_line(error))
+            raise LobbyRefusal(
+                "Your rating cannot be read now; try again later.", ReasonCode.BUSY
+            ) from error
     try:
         found = source(username)
         rating = float(await found if inspect.isawaitable(found) else found)

@@ -14,7 +14,8 @@ from pgnet_trio.errors import PlayerLeft, StorageError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.game import ReadyCheck
 from pgnet_trio.protocol.v2.envelopes import encode_push
-from pgnet_trio.server.refusals import SaveRefused
+from pgnet_trio.server.refusals import ReportRefused, SaveRefused
+from pgnet_trio.server.room.bots import is_bot_name
 from pgnet_trio.server.room.deferred import in_turn
 from pgnet_trio.typed import check_game_message, to_push
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.questions import Questions
     from pgnet_trio.server.room.runner import Runner
     from pgnet_trio.server.room.scripts import ScriptNursery
+    from pgnet_trio.standings import Leaderboard, PlayedGame, Result
 
 __all__ = ["RoomParts", "ServerRoom"]
 
@@ -297,6 +299,47 @@ class ServerRoom:
         except StorageError as error:
             raise SaveRefused(str(error)) from error
 
+    async def report(self, result: Result) -> PlayedGame:
+        """Count how this game ended; durable when this returns."""
+        room = self._room
+        outcome = room.members.outcome
+        try:
+            users = self._users_in(result)
+            _check_boards(result, room.instance.leaderboards)
+            if outcome.is_reported:
+                raise ReportRefused(
+                    "this game has reported its result already, and it counts once; "
+                    "room.rematch() begins a new game, which may report its own"
+                )
+        except Exception as error:
+            self.note_failed_call(error)
+            raise
+        room.runner.note_call()
+        outcome.is_kept = outcome.is_reported = True
+        try:
+            return await room.owner.report(result, outcome, users, room.instance.leaderboards)
+        except BaseException:
+            # Nothing was counted, or nobody knows: it may be reported again.
+            outcome.is_reported = False
+            raise
+
+    def _users_in(self, result: Result) -> tuple[str, ...]:
+        """Return who in a result is no bot.
+
+        Raises:
+            ValueError: A name differs from a player's in upper and lower case.
+        """
+        members = self._room.members
+        spelled = {member.player.username.lower(): member.player.username for member in members}
+        for name in result.players:
+            known = spelled.get(name.lower(), name)
+            if known != name:
+                raise ValueError(
+                    f"room.report(): expected names as players have them, got {name!r}; did you "
+                    f"mean {known!r}?"
+                )
+        return tuple(name for name in result.players if not is_bot_name(name))
+
     def _note_silence(self, player: str, timeout: float | None) -> None:
         """Note that a player did not answer in time, whether or not the game has a default."""
         if timeout is not None and timeout < SHORTEST_WAIT:
@@ -324,4 +367,14 @@ class ServerRoom:
                 "handle_heartbeat, which such clients ask for news",
                 self.name,
                 one_line(", ".join(without)),
+            )
+
+
+def _check_boards(result: Result, leaderboards: Mapping[str, Leaderboard]) -> None:
+    for name in result.boards:
+        if name not in leaderboards:
+            known = ", ".join(map(repr, leaderboards)) or "none"
+            raise ValueError(
+                f"room.report(): expected leaderboards that the game's class declares ({known}), "
+                f"got {name!r}"
             )

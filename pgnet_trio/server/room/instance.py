@@ -24,9 +24,11 @@ from pgnet_trio.game import (
 from pgnet_trio.messages import DEFAULT_HEARTBEAT_RATE, Response
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.refusals import refused
+from pgnet_trio.standings import leaderboards_of
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.player import PacketTurn
+    from pgnet_trio.standings import Leaderboard
     from pgnet_trio.typed import Handler
 
 __all__ = ["GameInstance"]
@@ -34,7 +36,9 @@ __all__ = ["GameInstance"]
 TYPED_REQUEST_SIZE = 4096
 """The longest packet in bytes for a game that has only handlers of typed messages."""
 
+# The first are what only protocol 2 can carry.
 _PUSHING = {"push", "ask", "ask_all"}
+_REPORTING = {"report"}
 
 MAX_INFO_SIZE = 1024
 """Bytes in UTF-8 of what a game says of itself in the lobby: all tables together are one answer."""
@@ -72,6 +76,8 @@ class GameInstance:
         has_script: Whether it has a ``run``.
         has_ticks: Whether it wants to be updated.
         needs_pushes: Whether players with protocol 1 cannot play it.
+        leaderboards: Its leaderboards, by name.
+        reports: Whether its class shows that it reports results.
         tells_why: Whether its ``user_left`` is told why.
         max_request_size: The longest packet in bytes that it takes; infinite for any.
         input_delay: Seconds that its players' unanswered messages may wait to be read.
@@ -87,6 +93,8 @@ class GameInstance:
     has_script: bool
     has_ticks: bool
     needs_pushes: bool
+    leaderboards: Mapping[str, Leaderboard]
+    reports: bool
     tells_why: bool
     max_request_size: float
     input_delay: float = 0.0
@@ -133,7 +141,11 @@ class GameInstance:
         self.has_ticks = game_class.update is not Game.update and self.game.update_rate > 0
         self.has_view = game_class.view is not Game.view
         self.has_script = game_class.run is not Game.run
-        self.needs_pushes = not self.has_heartbeat and (self.has_view or _uses_pushes(game_class))
+        self.needs_pushes = not self.has_heartbeat and (
+            self.has_view or _uses(game_class, _PUSHING)
+        )
+        self.leaderboards = leaderboards_of(game_class)
+        self.reports = bool(self.leaderboards) or _uses(game_class, _REPORTING)
         self.tells_why = tells_why(self.game.user_left)
         self.max_request_size = _max_request_size(game_class)
         self.input_delay = _input_delay(game_class)
@@ -266,13 +278,13 @@ def _max_request_size(game_class: type[Game]) -> float:
     return math.inf if takes_any else TYPED_REQUEST_SIZE
 
 
-def _uses_pushes(game_class: type[Game]) -> bool:
-    """Return whether the code of a class uses what only protocol 2 can carry."""
+def _uses(game_class: type[Game], methods: set[str]) -> bool:
+    """Return whether the code of a class uses one of these methods of its room."""
     for base in game_class.__mro__:
         if base is Game:
             break
         for function in vars(base).values():
             names = set(names_used(getattr(function, "__code__", None)))
-            if "room" in names and not _PUSHING.isdisjoint(names):
+            if "room" in names and not methods.isdisjoint(names):
                 return True
     return False

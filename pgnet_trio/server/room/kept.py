@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import attrs
@@ -10,7 +11,7 @@ from pgnet_trio.game import Seat
 
 __all__ = ["NOTHING_KEPT", "Kept", "kept_of"]
 
-__all__ = ["Kept", "kept_of"]
+_ID = re.compile(r"[0-9a-f]{32}")
 
 MAX_SEATS = 10_000
 """Seats that a save may have: a file that somebody has written by hand must not fill memory."""
@@ -25,12 +26,16 @@ class Kept:
         seats: The seats that are taken, each with who has it.
         unlisted: Whether it is not in the directory.
         ready: Who was ready in a check that went on when the game moved.
+        game: The id of the game, in hexadecimal; empty where nobody has to know it again.
+        queue: The queue whose ratings the game changes; None for a game that is not rated.
     """
 
     host: str | None = None
     seats: tuple[tuple[Seat, str], ...] = ()
     unlisted: bool = False
     ready: tuple[str, ...] = ()
+    game: str = ""
+    queue: str | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return this as plain data for `kept_of`; empty for nothing."""
@@ -39,8 +44,11 @@ class Kept:
             "seats": [[*each] for each in self.seats],
             "unlisted": self.unlisted,
             "ready": [*self.ready],
+            "game": self.game,
         }
-        return {name: value for name, value in found.items() if value}
+        kept = {name: value for name, value in found.items() if value}
+        # Its name may be empty.
+        return kept if self.queue is None else {**kept, "queue": self.queue}
 
 
 NOTHING_KEPT = Kept()
@@ -55,11 +63,14 @@ def kept_of(data: object) -> Kept:
     """
     found = data if isinstance(data, dict) else {}
     host, seats, ready = found.get("host"), found.get("seats"), found.get("ready")
+    game, queue = found.get("game"), found.get("queue")
     return Kept(
         host=host if isinstance(host, str) and host else None,
         seats=tuple(filter(None, map(_seat, _list(seats)[:MAX_SEATS]))),
         unlisted=found.get("unlisted") is True,
         ready=tuple(name for name in _list(ready) if isinstance(name, str)),
+        game=game if isinstance(game, str) and _ID.fullmatch(game) else "",
+        queue=queue if isinstance(queue, str) else None,
     )
 
 

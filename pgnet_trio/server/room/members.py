@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pgnet_trio.game import ReadyState, SeatPlan
 from pgnet_trio.server.room.host import Host
 from pgnet_trio.server.room.kept import NOTHING_KEPT, Kept
+from pgnet_trio.server.room.outcome import Outcome
 
 if TYPE_CHECKING:
     from pgnet_trio.game import BotPlayer
@@ -80,6 +81,7 @@ class Members:
         host: Whose table it is.
         seats: Who has which seat.
         ready: Who is ready.
+        outcome: Which game it is, for its result.
         bots: The bots that are in the game, or about to join: their names are taken.
         get: Returns a member by name; None if there is none of that name.
     """
@@ -91,6 +93,7 @@ class Members:
         self.ready = ReadyState()
         self.ready.remembered = frozenset(kept.ready)
         self.unlisted = kept.unlisted
+        self.outcome = Outcome(kept.game, kept.queue)
         self.bots: dict[str, BotPlayer] = {}
         self._by_name: dict[str, Member] = {}
         # Hot path: the dict's own method, which saves a call for each packet.
@@ -170,6 +173,8 @@ class Members:
             seats=tuple(self.seats.holders.items()),
             unlisted=self.unlisted,
             ready=self.ready.ready if moves and self.ready.is_open else (),
+            game=self.outcome.id.hex() if self.outcome.is_kept else "",
+            queue=self.outcome.queue,
         )
 
     def select(self, to: str | Iterable[str] | None, exclude: str | Iterable[str]) -> list[Member]:

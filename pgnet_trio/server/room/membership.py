@@ -288,12 +288,20 @@ class Membership:
             member.player.flush()
         self._members.clear()
 
-    def forget_game(self) -> None:
-        """Forget what is gone with a game that is made again: its bots, its kicks, its lock."""
+    def forget_game(self, *, begins_anew: bool = False) -> None:
+        """Forget what is gone with a game that is made again: its bots, its kicks, its lock.
+
+        Args:
+            begins_anew: Whether the next game is another one, with a result of its own.
+        """
         self.locked = False
         self._kicked.clear()
         self._members.seats.forget_bots()
         self._members.ready.forget()
+        if begins_anew:
+            self._members.outcome.begin_anew()
+        # A save that does not know of a report leads to the same one again, which counts once.
+        self._members.outcome.is_reported = False
         for name in [name for name in self._members.players if is_bot_name(name)]:
             self._members.remove(name)
             self._presence.tell_players({name: None})

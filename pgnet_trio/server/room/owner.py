@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pgnet_trio.game import BotPlayer
+    from pgnet_trio.server.room.outcome import Outcome
+    from pgnet_trio.standings import Leaderboard, PlayedGame, Result
 
 __all__ = ["RoomOwner"]
 
@@ -13,7 +17,7 @@ __all__ = ["RoomOwner"]
 class RoomOwner(Protocol):
     """Owns one room: knows which users are in its game, saves it, and plays its bots.
 
-    Only `save` and `run_bot` wait.
+    Only `save`, `report` and `run_bot` wait.
     """
 
     def is_empty(self) -> bool:
@@ -30,6 +34,25 @@ class RoomOwner(Protocol):
 
         Raises:
             StorageError: It could not be written.
+        """
+
+    async def report(
+        self,
+        result: Result,
+        outcome: Outcome,
+        users: tuple[str, ...],
+        leaderboards: Mapping[str, Leaderboard],
+    ) -> PlayedGame:
+        """Count the game's result, once however often it is reported.
+
+        Args:
+            result: The result.
+            outcome: Which game it is.
+            users: Who of its players is no bot.
+            leaderboards: What it is for.
+
+        Raises:
+            ReportRefused: It could not be counted.
         """
 
     def note_cause(self, error: BaseException, /) -> None:

@@ -385,6 +385,7 @@ class RoomTask:
             self.scripts = ScriptNursery(scripts, runner, self._loop, self.membership)
             # No await between these three: other tasks would find a game that is half made.
             instance.make(self._backend)
+            self.members.outcome.is_kept |= instance.reports
             publisher.begin()
             instance.made = True
             goes_on = self._started or self._thawing is not None
@@ -422,7 +423,7 @@ class RoomTask:
             return False
         self.runner.deferred.clear()
         self.queue.refuse_packets()
-        self.membership.forget_game()
+        self.membership.forget_game(begins_anew=True)
         self.instance.loaded = self.instance.save_string = None
         return True
 

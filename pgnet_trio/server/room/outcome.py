@@ -1,0 +1,34 @@
+"""Which game of a room this is, for its result, and whether it has reported one."""
+
+from __future__ import annotations
+
+import secrets
+
+__all__ = ["ID_SIZE", "Outcome"]
+
+ID_SIZE = 16
+
+
+class Outcome:
+    """What the result of a game needs; a rematch is another game.
+
+    Args:
+        game: The id of a game that goes on, in hexadecimal; empty for a new one.
+        queue: The queue whose ratings it changes; None for a game that is not rated.
+
+    Attributes:
+        id: The game's id, which no other game has.
+        queue: The same.
+        is_kept: Whether the id is saved with the game, so that it counts once whatever happens.
+        is_reported: Whether this game has reported its result, or does so just now.
+    """
+
+    def __init__(self, game: str = "", queue: str | None = None) -> None:
+        self.id = bytes.fromhex(game) if game else secrets.token_bytes(ID_SIZE)
+        self.queue = queue
+        self.is_kept = bool(game)
+        self.is_reported = False
+
+    def begin_anew(self) -> None:
+        """Go on with another game, which has its own result."""
+        self.id = secrets.token_bytes(ID_SIZE)

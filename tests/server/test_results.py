@@ -1,0 +1,411 @@
+"""Results of games: reported by rooms, counted once, and read by clients."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+import trio
+
+from pgnet_trio import (
+    Bot,
+    Game,
+    Leaderboard,
+    LeaderboardEntry,
+    Queue,
+    ReasonCode,
+    RequestFailed,
+    Result,
+    StorageError,
+    on,
+)
+from pgnet_trio.testing import SimulatedNetwork, cluster, hosting, playing
+from pgnet_trio.testing.hosting import Kit
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+    from pgnet_trio import Client
+
+NAME = "table 1"
+
+
+@attrs.define
+class Over:
+    """The game is over: who won, and who lost."""
+
+    winner: str
+    loser: str
+    points: int = 3
+
+
+@attrs.define
+class Counted:
+    winner_rating: float | None = None
+
+
+@attrs.define
+class Again:
+    """Play once more."""
+
+
+class Duel(Game):
+    persistent = True
+    max_players = 2
+    leaderboards = {  # noqa: RUF012 - as an author writes it
+        "points": Leaderboard("sum"),
+        "best": Leaderboard("best"),
+    }
+    matchmaking = {  # noqa: RUF012
+        "ranked": Queue(rating=True, within=100, wait=30),
+        "casual": Queue(),
+    }
+
+    def get_save_string(self) -> str:
+        return "played"
+
+    @on(Over)
+    async def over(self, player: str, message: Over) -> Counted:
+        scores = {message.winner: message.points, message.loser: 1}
+        played = await self.room.report(Result([message.winner, message.loser], scores))
+        change = played.ratings.get(message.winner)
+        return Counted(None if change is None else change.after)
+
+    @on(Again)
+    def again(self, player: str, message: Again) -> None:
+        self.room.rematch()
+
+
+@asynccontextmanager
+async def two_playing(game: type[Game]) -> AsyncIterator[tuple[Client, Client]]:
+    async with hosting(game) as server, playing(server, "ann", "bob", game=NAME) as clients:
+        ann, bob = clients
+        yield ann, bob
+
+
+def lines(page: Any) -> list[tuple[int, str, int]]:
+    return [(entry.rank, entry.username, entry.score) for entry in page.entries]
+
+
+async def standings(client: Client) -> list[tuple[int, str, int]]:
+    return lines(await client.leaderboard("points"))
+
+
+async def test_a_result_is_on_the_leaderboards_and_in_the_histories(
+    autojump_clock: MockClock,
+) -> None:
+    async with two_playing(Duel) as (ann, bob):
+        await ann.call(Over("bob", "ann"))
+        assert await standings(ann) == [(1, "bob", 3), (2, "ann", 1)]
+        page = await bob.leaderboard("best", around="ann")
+        assert page.entries == [LeaderboardEntry(1, "bob", 3), LeaderboardEntry(2, "ann", 1)]
+        assert (page.name, page.total) == ("best", 2)
+        (played,) = await ann.history()
+        assert played.ranks == [["bob"], ["ann"]]
+        assert played.scores == {"bob": 3, "ann": 1}
+        assert played.name == ann.game
+        assert played.ratings == {}
+        assert await ann.history(before=played.number) == []
+
+
+async def test_a_second_report_is_refused_and_a_rematch_is_a_new_game(
+    autojump_clock: MockClock,
+) -> None:
+    async with two_playing(Duel) as (ann, bob):
+        await ann.call(Over("ann", "bob"))
+        for message in (Over("ann", "bob"), Over("bob", "ann")):
+            with pytest.raises(RequestFailed, match="cannot be counted") as refusal:
+                await bob.call(message)
+            assert refusal.value.code == ReasonCode.CANNOT_SAVE
+        await bob.call(Again())
+        await trio.sleep(1)
+        await bob.call(Over("bob", "ann"))
+        assert await standings(ann) == [(1, "ann", 4), (1, "bob", 4)]
+        assert len(await ann.history()) == 2
+
+
+class Told(Duel):
+    """Says what refuses a second report."""
+
+    said = ""
+
+    @on(Over)
+    async def over(self, player: str, message: Over) -> Counted:
+        try:
+            return await super().over(player, message)
+        except StorageError as error:
+            type(self).said = str(error)
+            raise
+
+
+async def test_the_author_is_told_why(autojump_clock: MockClock) -> None:
+    async with two_playing(Told) as (ann, _bob):
+        await ann.call(Over("ann", "bob"))
+        with pytest.raises(RequestFailed):
+            await ann.call(Over("ann", "bob"))
+    assert Told.said == (
+        "The result was not counted: this game has reported its result already, and it counts "
+        "once; room.rematch() begins a new game, which may report its own"
+    )
+
+
+@pytest.mark.parametrize("crash", [False, True])
+async def test_a_loaded_game_counts_once_and_keeps_its_id(
+    crash: bool, autojump_clock: MockClock
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Duel)
+        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
+        await ann.create_game(NAME)
+        await bob.join_game(NAME)
+        await trio.sleep(100)
+        await ann.call(Over("ann", "bob"))
+        # The game's save knows nothing of the result, which is counted all the same.
+        await server.restart(crash=crash)
+        await trio.sleep(60)
+        await ann.call(Over("ann", "bob"))
+        with pytest.raises(RequestFailed, match="cannot be counted"):
+            await ann.call(Over("bob", "ann"))
+        assert await standings(bob) == [(1, "ann", 3), (2, "bob", 1)]
+        assert len(await bob.history()) == 1
+
+
+async def test_a_full_disk_counts_nothing_refuses_and_holds_up_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Duel)
+        ann, bob, eve = [await kit.play(name) for name in ("ann", "bob", "eve")]
+        await ann.create_game(NAME)
+        await bob.join_game(NAME)
+        await eve.create_game("table 2")
+        server.store.full = True
+        with pytest.raises(RequestFailed, match="cannot be counted now; try again later"):
+            await ann.call(Over("ann", "bob"))
+        # The game goes on, and so does everybody else.
+        assert await standings(eve) == []
+        server.store.full = False
+        await ann.call(Over("ann", "bob"))
+        assert await standings(eve) == [(1, "ann", 3), (2, "bob", 1)]
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_a_lost_answer_counts_a_result_once(lost: int, autojump_clock: MockClock) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Duel)
+        ann = await kit.play("ann")
+        await ann.create_game(NAME)
+        server.store.community.lost_answers = lost
+        if lost == 1:
+            await ann.call(Over("ann", "bob"))
+        else:
+            with pytest.raises(RequestFailed, match="cannot be counted now"):
+                await ann.call(Over("ann", "bob"))
+            # Nobody knew; it may be said again, and another result is none.
+            with pytest.raises(RequestFailed, match="cannot be counted"):
+                await ann.call(Over("bob", "ann"))
+            await ann.call(Over("ann", "bob"))
+        assert await standings(ann) == [(1, "ann", 3), (2, "bob", 1)]
+
+
+@pytest.mark.parametrize("moment", [0.5, 4.5])
+async def test_a_game_that_is_destroyed_meanwhile_has_counted_or_not(
+    moment: float, autojump_clock: MockClock
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Duel)
+        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
+        await ann.create_game(NAME)
+        server.store.community.request_delay = server.store.community.answer_delay = 4.0
+        told = []
+
+        async def play() -> None:
+            try:
+                await ann.call(Over("ann", "bob"))
+                told.append(True)
+            except RequestFailed:
+                told.append(False)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(play)
+            await trio.sleep(moment)
+            entry = server._context("a test").games.lobby.get(NAME)
+            assert entry is not None
+            entry.room.close("It is destroyed.")
+        server.store.community.request_delay = server.store.community.answer_delay = 0.0
+        await trio.sleep(10)
+        # Whoever plays is told what is so.
+        assert told == [moment > 4]
+        assert await standings(bob) == ([(1, "ann", 3), (2, "bob", 1)] if told[0] else [])
+
+
+async def test_a_game_may_have_one_leaderboard_without_a_name(autojump_clock: MockClock) -> None:
+    async with two_playing(Duel) as (ann, _):
+        with pytest.raises(RequestFailed, match=r"no leaderboard 'other'.*'points', 'best'"):
+            await ann.leaderboard("other")
+        for offset, limit in ((0, 0), (0, 101), (-1, 5)):
+            with pytest.raises(RequestFailed, match="has to be from"):
+                await ann.leaderboard("points", offset=offset, limit=limit)
+    async with two_playing(Timed) as (ann, _bob):
+        await ann.call(Over("ann", "bob", points=61))
+        assert lines(await ann.leaderboard()) == [(1, "bob", 1), (2, "ann", 61)]
+
+
+class Timed(Game):
+    leaderboards = Leaderboard(order="lowest")
+
+    @on(Over)
+    async def over(self, player: str, message: Over) -> None:
+        scores = {message.winner: message.points, message.loser: 1}
+        await self.room.report(Result(scores=scores))
+
+
+async def test_a_name_in_another_case_is_a_mistake_that_names_the_player(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Duel)
+        ann = await kit.play("ann")
+        await ann.create_game(NAME)
+        with server.expecting(ValueError) as errors, pytest.raises(RequestFailed):
+            await ann.call(Over("Ann", "bob"))
+        assert "got 'Ann'; did you mean 'ann'?" in str(errors[0])
+
+
+class Alone(Duel):
+    """Plays against a bot."""
+
+    def user_joined(self, username: str) -> None:
+        if username == "ann":
+            self.room.add_bot(Bot("bot 1"))
+
+
+async def test_bots_are_in_histories_alone(autojump_clock: MockClock) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        await kit.host(Alone)
+        ann = await kit.play("ann", game=NAME)
+        await ann.call(Over("bot 1", "ann"))
+        assert await standings(ann) == [(1, "ann", 1)]
+        assert (await ann.history())[0].ranks == [["bot 1"], ["ann"]]
+
+
+async def test_a_deleted_user_leaves_their_name_to_the_next_one(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Duel)
+        ann, bob = [await kit.play(name, "password") for name in ("ann", "bob")]
+        await ann.create_game(NAME)
+        await ann.call(Over("ann", "bob"))
+        server.delete_user("ann")
+        await trio.sleep(5)
+        assert await standings(bob) == [(1, "bob", 1)]
+        again = await kit.play("ann", "another password")
+        assert await again.history() == []
+
+
+# Ratings
+
+
+async def meet(queue: str, *clients: Client) -> None:
+    async def find(client: Client) -> None:
+        async with client.find_game(queue):
+            pass
+
+    async with trio.open_nursery() as nursery:
+        for client in clients:
+            nursery.start_soon(find, client)
+
+
+async def test_a_match_changes_the_ratings_of_its_queue(autojump_clock: MockClock) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Duel)
+        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
+        await meet("ranked", ann, bob)
+        counted = await ann.call(Over("ann", "bob"), Counted)
+        assert counted.winner_rating is not None
+        assert counted.winner_rating > 1500
+        (played,) = await bob.history()
+        assert played.ratings["bob"].after < played.ratings["bob"].before == 1500
+        # The same people once more, in the same queue: that is rated too.
+        await ann.call(Again())
+        await trio.sleep(1)
+        second = await ann.call(Over("ann", "bob"), Counted)
+        assert second.winner_rating is not None
+        assert second.winner_rating > counted.winner_rating
+        # The ratings outlive a restart, and whoever is far apart does not meet at once.
+        await server.restart(crash=True)
+        await trio.sleep(60)
+        await ann.leave_game()
+        await bob.leave_game()
+        with trio.move_on_after(5) as waiting:
+            await meet("ranked", ann, bob)
+        assert waiting.cancelled_caught
+
+
+async def test_only_games_of_a_rated_queue_are_rated(autojump_clock: MockClock) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        await kit.host(Duel)
+        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
+        await meet("casual", ann, bob)
+        assert (await ann.call(Over("ann", "bob"), Counted)).winner_rating is None
+        await ann.leave_game()
+        # Not even one that says that it is of that queue.
+        await ann.create_game(NAME, options={"queue": "ranked"})
+        assert (await ann.call(Over("ann", "bob"), Counted)).winner_rating is None
+
+
+async def test_a_rated_game_that_is_loaded_changes_ratings_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Duel)
+        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
+        await meet("ranked", ann, bob)
+        await trio.sleep(100)
+        first = await ann.call(Over("ann", "bob"), Counted)
+        await server.restart(crash=True)
+        await trio.sleep(60)
+        assert await ann.call(Over("ann", "bob"), Counted) == first
+        assert len(await ann.history()) == 1
+
+
+# Servers that look like one
+
+
+async def test_a_game_that_moves_counts_once_at_whatever_server(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(Duel) as servers:
+        ann = await servers.play("ann", node="a")
+        bob = await servers.play("bob", node="b")
+        await ann.create_game(NAME)
+        await bob.join_game(NAME)
+        await ann.call(Over("ann", "bob"))
+        await servers.stop("a")
+        await trio.sleep(60)
+        assert await standings(bob) == [(1, "ann", 3), (2, "bob", 1)]
+        await bob.call(Over("ann", "bob"))
+        with pytest.raises(RequestFailed, match="cannot be counted"):
+            await bob.call(Over("bob", "ann"))
+        assert await standings(bob) == [(1, "ann", 3), (2, "bob", 1)]
+
+
+async def test_a_server_that_dies_after_a_result_has_counted_it_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(Duel) as servers:
+        ann = await servers.play("ann", node="a")
+        bob = await servers.play("bob", node="b")
+        await ann.create_game(NAME)
+        await trio.sleep(100)
+        await ann.call(Over("ann", "bob"))
+        servers.kill("a")
+        await trio.sleep(60)
+        await bob.join_game(NAME)
+        await bob.call(Over("ann", "bob"))
+        assert await standings(bob) == [(1, "ann", 3), (2, "bob", 1)]
+        assert len(await bob.history()) == 1
