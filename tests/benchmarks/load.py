@@ -25,6 +25,9 @@ from tests.benchmarks.wire2 import Protocol2Peer, TypedPeer
 
 __all__ = ["PEERS", "Plan", "Result", "drive", "percentile"]
 
+PATIENCE = 30.0
+"""Seconds that a server on a busy machine gets in addition, until each client has an answer."""
+
 PEERS: dict[str, type[Peer]] = {
     "tcp": TCPPeer,
     "websocket": WebSocketPeer,
@@ -45,7 +48,8 @@ class Plan:
         server: Process id of the server.
         clients: Connections.
         in_flight: Requests that each has under way at a time: it asks again when all are answered.
-        seconds: How long to measure, after the warm-up.
+        seconds: How long to measure, after the warm-up; longer, where not as many answers have come
+            as there are clients.
         warm_up: Seconds that are not measured.
         sleep: Wait for answers asleep. For machines with one core.
         name: What the names of its users begin with.
@@ -100,9 +104,10 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 
 
 def _exchange(
-    epoll: select.epoll, peers: Mapping[int, Peer], seconds: float, *, sleep: bool
+    epoll: select.epoll, peers: Mapping[int, Peer], seconds: float, *, sleep: bool, least: int = 0
 ) -> tuple[list[float], float, float]:
-    # Returns the latencies, the time at work, and the time that it took, all in seconds.
+    # Returns the latencies, at least so many of them, the time at work, and the time that it took,
+    # all in seconds.
     clock = time.perf_counter
     poll = epoll.poll
     timeout = 1.0 if sleep else 0.0
@@ -110,10 +115,12 @@ def _exchange(
     working = 0.0
     now = started = clock()
     until = started + seconds
-    while now < until:
+    while now < until or len(latencies) < least:
         events = poll(timeout)
         now = clock()
         if not events:
+            if now > until + PATIENCE:
+                raise TimeoutError(f"expected {least} answers, got {len(latencies)}")
             continue
         for number, _ in events:
             peer = peers[number]
@@ -146,7 +153,9 @@ def drive(plan: Plan) -> Result:
             peer.send(peer.next_request())
         _exchange(epoll, by_number, plan.warm_up, sleep=plan.sleep)
         cpu_before = cpu_time(plan.server)
-        latencies, working, elapsed = _exchange(epoll, by_number, plan.seconds, sleep=plan.sleep)
+        latencies, working, elapsed = _exchange(
+            epoll, by_number, plan.seconds, sleep=plan.sleep, least=plan.clients
+        )
         cpu = cpu_time(plan.server) - cpu_before
         memory = resident_memory(plan.server)
     latencies.sort()

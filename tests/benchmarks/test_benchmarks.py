@@ -250,6 +250,20 @@ def test_each_server_is_measured(name: str, in_flight: int) -> None:
     assert result.memory > 1 << 20
 
 
+def test_a_server_that_is_slow_to_answer_is_measured_all_the_same() -> None:
+    case = CASES["pgnet2-trio-websocket"]
+    with running_server(case.server) as server:
+        plan = Plan(
+            peer=case.peer,
+            server=server.process,
+            port=server.port,
+            clients=3,
+            seconds=0.0,
+            warm_up=0.0,
+        )
+        assert drive(plan).requests >= 3
+
+
 @pytest.fixture(scope="module")
 def jobs() -> Iterator[RunningServer]:
     """A server that several tests use one after the other, as each job leaves nothing behind."""
