@@ -138,16 +138,19 @@ async def test_a_new_code_replaces_the_one_before(community: Community[Any]) -> 
 
 
 async def test_of_several_who_use_a_code_at_once_one_has_used_it(community: Community[Any]) -> None:
-    await community.put_reset_code("ann", b"digest", NOW + 10)
-    used: list[bool] = []
+    used: list[str] = []
 
-    async def use() -> None:
-        used.append(await community.use_reset_code("ann", b"digest", NOW))
+    async def use(name: str) -> None:
+        if await community.use_reset_code(name, b"digest", NOW):
+            used.append(name)
 
-    async with trio.open_nursery() as nursery:
-        for _ in range(5):
-            nursery.start_soon(use)
-    assert sorted(used) == [False] * 4 + [True]
+    names = [f"user{number:02}" for number in range(20)]
+    for name in names:
+        await community.put_reset_code(name, b"digest", NOW + 10)
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(use, name)
+    assert used == names
 
 
 # Profiles

@@ -127,6 +127,23 @@ async def test_a_user_who_moves_meanwhile_does_not_slip_through(autojump_clock: 
             assert not ann.connected
 
 
+async def test_a_user_who_comes_from_a_server_that_has_not_heard_of_it_is_put_out(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(Table, admin_password=PASSWORD, nodes=2) as servers:
+        admin = await servers.play("admin", PASSWORD, node="b")
+        bob = await servers.play("bob", PASSWORD, node="b", game="one")
+        ann = await servers.play("ann", PASSWORD, node="a")
+        servers.nodes["a"]._run.context.bans.note_change = lambda: None  # type: ignore[union-attr, method-assign]
+        await ask(admin, Request.BAN, username="ann")
+        with pytest.raises(Disconnected, match="banned"):
+            await ann.request(Packet(Request.JOIN_GAME, {"name": "one"}))
+        await trio.sleep(1)
+        assert ann.close_code == ReasonCode.BANNED
+        assert [user.username for user in await servers.nodes["b"].users()] == ["admin", "bob"]
+        assert sorted(bob.players) == ["bob"]
+
+
 async def test_a_moderator_is_one_at_all_servers(autojump_clock: MockClock) -> None:
     async with cluster(Table, admin_password=PASSWORD) as servers:
         admin = await servers.play("admin", PASSWORD, node="a")

@@ -25,7 +25,7 @@ from pgnet_trio import (
 )
 from pgnet_trio.server.cluster.errors import EngineUnavailable
 from pgnet_trio.server.cluster.memory_engine import MemoryEngine
-from pgnet_trio.server.moderation.resets import RESET_LIFETIME
+from pgnet_trio.server.moderation import resets
 from pgnet_trio.server.requests import _entries
 from pgnet_trio.server.roles import Role
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, network
@@ -567,11 +567,14 @@ async def test_a_code_sets_a_new_password_once(autojump_clock: MockClock) -> Non
         assert caught.value.code == ReasonCode.WRONG_PASSWORD
 
 
-async def test_a_code_ends_and_is_for_its_user_alone(autojump_clock: MockClock) -> None:
+async def test_a_code_ends_and_is_for_its_user_alone(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resets, "RESET_LIFETIME", 100)
     async with Kit(SimulatedNetwork()) as table:
         server, (admin, _, _) = await host(table, "ann", "bob")
         code = (await ask(admin, Request.RESET_PASSWORD, username="ann")).payload["code"]
-        for name, seconds in (("bob", 0), ("ann", RESET_LIFETIME)):
+        for name, seconds in (("bob", 0), ("ann", 100)):
             await trio.sleep(seconds)
             with pytest.raises(LoginRefused):
                 async with server.client(name, "new", invite_code=code):
