@@ -2,7 +2,7 @@
 
 ::
 
-    services            autosave; the queues; one task for each room; sessions at work
+    services            autosave; the queues; the bans; one task for each room; sessions at work
     └ connections       one task for each connection
       └ accept          the listeners
 

@@ -22,9 +22,11 @@ from pgnet_trio import (
     RequestFailed,
     Response,
     ServerError,
+    StorageError,
 )
 from pgnet_trio.server.cluster.errors import EngineUnavailable
 from pgnet_trio.server.cluster.memory_engine import MemoryEngine
+from pgnet_trio.server.local_accounts import LocalAccounts
 from pgnet_trio.server.moderation import resets
 from pgnet_trio.server.requests import _entries
 from pgnet_trio.server.roles import Role
@@ -611,6 +613,68 @@ async def test_a_code_needs_a_user_and_a_password(autojump_clock: MockClock) -> 
         # It was not used up by that.
         async with server.client("ann", "new", invite_code=given):
             pass
+
+
+async def test_a_full_disk_says_whether_a_code_is_used_up(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FullDisk(monkeypatch)
+    async with Kit(SimulatedNetwork()) as table:
+        server, (admin, _) = await host(table, "ann")
+        code = (await ask(admin, Request.RESET_PASSWORD, username="ann")).payload["code"]
+        disk.full = True
+        with pytest.raises(ConnectFailed) as caught:
+            async with server.client("ann", "new", invite_code=code):
+                pass
+        assert caught.value.code == ReasonCode.BUSY
+        disk.full = False
+        replace = LocalAccounts.replace
+
+        async def failing(*args: Any) -> None:
+            await trio.lowlevel.checkpoint()
+            raise StorageError("the disk is full")
+
+        monkeypatch.setattr(LocalAccounts, "replace", failing)
+        with pytest.raises(LoginRefused, match="ask for another one") as refused:
+            async with server.client("ann", "new", invite_code=code):
+                pass
+        assert refused.value.code == ReasonCode.CANNOT_SAVE
+        monkeypatch.setattr(LocalAccounts, "replace", replace)
+        assert await is_let_in(server, "ann")
+
+
+@pytest.mark.parametrize("moment", range(1, 40, 3))
+async def test_a_reset_that_is_given_up_leaves_one_password_and_no_code_twice(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    transact = MemoryEngine._transact
+
+    async def slow(engine: MemoryEngine, work: Callable[[Any], Any], *, writes: bool) -> Any:
+        await trio.sleep(0.05)
+        result = await transact(engine, work, writes=writes)
+        await trio.sleep(0.05)
+        return result
+
+    async with Kit(SimulatedNetwork()) as table:
+        server, (admin, ann) = await host(table, "ann")
+        code = (await ask(admin, Request.RESET_PASSWORD, username="ann")).payload["code"]
+        ann.disconnect()
+        await trio.sleep(1)
+        monkeypatch.setattr(MemoryEngine, "_transact", slow)
+        with trio.move_on_after(moment / 100):
+            async with server.client("ann", "new", invite_code=code):
+                pass
+        await trio.sleep(5)
+        is_new = await is_let_in(server, "ann", "new")
+        assert await is_let_in(server, "ann") is not is_new
+        # It is used up, or it works once.
+        outcomes = []
+        for password in ("newer", "newest"):
+            with contextlib.suppress(LoginRefused):
+                async with server.client("ann", password, invite_code=code):
+                    outcomes.append(password)
+        assert outcomes in ([], ["newer"])
+        assert not (is_new and outcomes)
 
 
 async def test_a_banned_user_with_a_code_stays_out(autojump_clock: MockClock) -> None:

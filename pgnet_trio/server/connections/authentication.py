@@ -168,7 +168,14 @@ class Authentication:
                 "This code was used already, or is over; ask for another one.",
                 ReasonCode.INVALID_INVITE,
             )
-        user = await context.accounts.replace(found, record)
+        try:
+            user = await context.accounts.replace(found, record)
+        except (StorageError, TemporaryRefusal) as error:
+            logger.error("A password could not be reset: %s", one_line(error))
+            raise AccountRefusal(
+                "The password could not be saved, and the code is used up: ask for another one.",
+                ReasonCode.CANNOT_SAVE,
+            ) from None
         logger.info("%s has a new password, by a code of the admin", one_line(username))
         return user
 
