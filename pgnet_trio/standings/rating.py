@@ -47,7 +47,7 @@ def check_ratings() -> None:
     Raises:
         ImportError: The package is not installed.
     """
-    import openskill.models  # noqa: F401
+    import openskill.models  # noqa: F401 - whether it is there
 
 
 def rate(ranks: Sequence[Sequence[str]], skills: Mapping[str, Skill]) -> dict[str, Skill]:

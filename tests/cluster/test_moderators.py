@@ -86,7 +86,7 @@ async def test_a_ban_is_heard_of_though_its_mail_was_lost(autojump_clock: MockCl
     async with cluster(Table, admin_password=PASSWORD) as servers:
         admin = await servers.play("admin", PASSWORD, node="a")
         ann = await servers.play("ann", PASSWORD, node="b")
-        servers.nodes["b"]._run.context.bans.note_change = lambda: None  # type: ignore[union-attr, method-assign]
+        servers.nodes["b"]._run.context.bans.note_change = lambda: None  # type: ignore[union-attr, method-assign]  # replaced for this test
         await ask(admin, Request.BAN, username="ann")
         await trio.sleep(61)
         assert not ann.connected

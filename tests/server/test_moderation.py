@@ -178,7 +178,7 @@ async def test_a_log_in_that_is_under_way_does_not_slip_in(
         server, (admin, ann) = await host(table, "ann")
         ann.disconnect()
         await trio.sleep(1)
-        accounts = server._run.context.accounts  # type: ignore[union-attr]
+        accounts = server._run.context.accounts  # type: ignore[union-attr]  # it runs
         admit, go = accounts.admit, trio.Event()
 
         async def slow(*args: Any, **kwargs: Any) -> Any:

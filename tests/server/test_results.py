@@ -59,7 +59,7 @@ class Duel(Game):
         "points": Leaderboard("sum"),
         "best": Leaderboard("best"),
     }
-    matchmaking = {  # noqa: RUF012
+    matchmaking = {  # noqa: RUF012 - the same
         "ranked": Queue(rating=True, within=100, wait=30),
         "casual": Queue(),
     }
