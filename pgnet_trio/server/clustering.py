@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import struct
 from typing import TYPE_CHECKING
 
 import trio
@@ -19,7 +17,7 @@ from pgnet_trio.server.cluster.errors import (
     NodeUnavailable,
 )
 from pgnet_trio.server.cluster.node import RETRY
-from pgnet_trio.server.cluster.notes import EndSession, read_note
+from pgnet_trio.server.cluster.notes import Arrived, EndSession, Welcomed, read_note
 from pgnet_trio.server.cluster.records import Arrival, MovingSession, Node, RoomSave, SessionRow
 from pgnet_trio.server.moving import (
     MovingGame,
@@ -28,6 +26,7 @@ from pgnet_trio.server.moving import (
 )
 from pgnet_trio.server.moving_session import MovingSession as IdleSession
 from pgnet_trio.server.moving_session import moving_session, receive_session
+from pgnet_trio.server.node.crowd import Crowd, Departure, Welcomes
 from pgnet_trio.server.node.member import ELSEWHERE, ClusterMember, NotNow
 from pgnet_trio.server.refusals import CannotMove, JoinRefused, RoomClosed
 from pgnet_trio.server.users import UserNotes, put_out_if_banned
@@ -48,8 +47,6 @@ REST_PATIENCE = 1.0
 """Seconds that what a user asks of the server gets, before their session goes without it or stays.
 A game gets longer: more are in it."""
 
-_GIVER = struct.Struct(">Q")
-
 
 class ClusterHost:
     """What a node asks of the server that it is, see `NodeOwner`; and what leaves that server.
@@ -58,6 +55,9 @@ class ClusterHost:
         context: What the server's tasks share.
         link: What ties it to the cluster.
         member: The server as a member of its cluster.
+
+    Attributes:
+        crowd: How many users are on their way from here to other servers, with their games.
     """
 
     def __init__(self, context: ServerContext, link: ClusterLink, member: ClusterMember) -> None:
@@ -65,8 +65,10 @@ class ClusterHost:
         self._link = link
         self._member = member
         self._notes = UserNotes(context)
-        # Set when the other server has taken what this one gives it, by name and epoch.
-        self._arrivals: dict[tuple[str, int], trio.Event] = {}
+        self.crowd = Crowd()
+        self._welcomes = Welcomes(context.services, self._tell_welcomed)
+        # The games that are on their way from here.
+        self._departures: dict[str, Departure] = {}
         link.host(self.send)
         self.load = member.load
         self.hold = member.hold
@@ -84,20 +86,16 @@ class ClusterHost:
         note = read_note(body)
         if isinstance(note, EndSession):
             self._member.end_session(note)
-            return
-        if note is not None:
+        elif isinstance(note, Arrived):
+            departure = self._departures.get(note.name)
+            if departure is not None:
+                departure.note_arrival(note.epoch)
+        elif isinstance(note, Welcomed):
+            self.crowd.note_welcomed(note.node, note.users)
+        elif note is not None:
             self._notes.take(note)
-            return
-        try:
-            mail = json.loads(body)
-            if mail["do"] == "arrived":
-                arrived = self._arrivals.get((mail["name"], mail["epoch"]))
-                if arrived is not None:
-                    arrived.set()
-            else:
-                logger.warning("Another server asks for something that this one does not know")
-        except (ValueError, KeyError, TypeError) as error:
-            logger.warning("Another server has sent what is no mail: %s", one_line(error))
+        else:
+            logger.warning("Another server asks for something that this one does not know")
 
     # What comes
 
@@ -106,13 +104,10 @@ class ClusterHost:
         name, room = arrival.name, arrival.room
         game = SavedGame(name, room.password, room.data, room.empty_since)
         self._link.games.take(name, room.epoch, game)
-        giver, packed = 0, room.packed or b""
-        if len(packed) >= _GIVER.size:
-            (giver,), packed = _GIVER.unpack_from(packed), packed[_GIVER.size :]
         for row in room.sessions:
             await self._make_room_for(row)
         sessions = {row.username: row.packed or b"" for row in room.sessions}
-        moving = MovingGame(name, room.password, room.data, packed, sessions)
+        moving = MovingGame(name, room.password, room.data, room.packed or b"", sessions)
         try:
             # Nobody else makes a game of this name: whoever holds it asks this node, and waits.
             await receive_game(self._context, moving)
@@ -123,9 +118,14 @@ class ClusterHost:
             logger.error("A game that came here could not go on: %s", one_line(error))
         for row in room.sessions:
             self._note_seat(row)
-        if giver:
-            body = json.dumps({"do": "arrived", "name": name, "epoch": room.epoch}).encode()
-            self._context.services.start_soon(self._member.tell, giver, body)
+        if arrival.giver:
+            found = map(self._context.sessions.holder, sessions)
+            events = (session.arrival for session in found if session is not None)
+            arriving = [event for event in events if event is not None]
+            self._welcomes.expect(arrival.giver, arriving, len(sessions))
+
+    async def _tell_welcomed(self, giver: int, users: int) -> None:
+        await self._member.tell(giver, Welcomed(self._link.node.id, users).packed())
 
     async def take_session(self, row: SessionRow) -> None:
         """Go on with a session that another node has given."""
@@ -265,18 +265,22 @@ class ClusterHost:
             if known is not None
         ]
         save = RoomSave(game.name, epoch, game.data, len(sessions), link.games.info(game.name))
-        packed = _GIVER.pack(link.node.id) + game.packed
+        # Before the other node may know of the game: it can be quicker than the answer here.
+        departure = self._departures[game.name] = Departure()
         try:
             over = await link.node.settled(
                 lambda operation: link.engine.hand_over(
-                    save, target.id, packed, sessions, operation=operation
+                    save, target.id, game.packed, sessions, operation=operation
                 )
             )
+            with trio.CancelScope(shield=True):
+                if not await self._has_arrived(game.name, departure, over.epoch):
+                    return False
         except NodeUnavailable:
             return False
-        with trio.CancelScope(shield=True):
-            if not await self._has_arrived(game.name, over.epoch):
-                return False
+        finally:
+            del self._departures[game.name]
+        self.crowd.note_sent(target.id, len(sessions) - len(over.left))
         link.games.forget(game.name)
         epochs = {each.username: each.epoch for each in sessions}
         for username in epochs:
@@ -287,31 +291,25 @@ class ClusterHost:
             await member.end_elsewhere(target.id, username, epochs[username])
         return True
 
-    async def _has_arrived(self, name: str, epoch: int) -> bool:
+    async def _has_arrived(self, name: str, departure: Departure, epoch: int) -> bool:
         """Wait until the other node has a game, or take the game back; return whether it has."""
-        arrived = self._arrivals[name, epoch] = trio.Event()
         link = self._link
-        try:
-            with trio.move_on_after(ARRIVAL_PATIENCE):
-                await arrived.wait()
+        with trio.move_on_after(ARRIVAL_PATIENCE):
+            await departure.wait_for_arrival(epoch)
+            return True
+        while True:
+            try:
+                back = await link.node.settled(
+                    lambda operation: link.engine.take_back(link.node.id, name, operation=operation)
+                )
+            except (Fenced, NodeGone):
+                # It has it, and could not say so.
                 return True
-            while True:
-                try:
-                    back = await link.node.settled(
-                        lambda operation: link.engine.take_back(
-                            link.node.id, name, operation=operation
-                        )
-                    )
-                except (Fenced, NodeGone):
-                    # It has it, and could not say so.
-                    return True
-                except EngineError as error:
-                    # Also where the lease is over: the other node may take it yet.
-                    logger.warning("Nobody has the game %r now: %s", name, one_line(error))
-                    await trio.sleep(RETRY)
-                    continue
-                logger.warning("The game %r was not taken, and goes on here", name)
-                link.games.take(name, back)
-                return False
-        finally:
-            del self._arrivals[name, epoch]
+            except EngineError as error:
+                # Also where the lease is over: the other node may take it yet.
+                logger.warning("Nobody has the game %r now: %s", name, one_line(error))
+                await trio.sleep(RETRY)
+                continue
+            logger.warning("The game %r was not taken, and goes on here", name)
+            link.games.take(name, back)
+            return False

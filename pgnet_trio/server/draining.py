@@ -1,7 +1,8 @@
 """The end of a server that is one of several: it gives what it has to the others, paced.
 
 Each user who comes to another server costs that one a handshake, and the state of the game. So the
-games go one after the other, each once the users of the one before have had their time.
+games go one after the other, each once the users of the one before are there: how long that takes
+depends on what else the machines have to do.
 """
 
 from __future__ import annotations
@@ -112,6 +113,8 @@ class Drain:
         if entry is None:
             return True
         users = entry.player_count
+        # Nobody waits for a place behind those who are still on their way.
+        await self._host.crowd.wait_for_space(targets[0].id, users)
         try:
             taker = await self._host.give_game(name, targets)
         except (CannotMove, RoomClosed, EngineError) as error:

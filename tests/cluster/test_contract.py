@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 import trio
 
-from pgnet_trio.server.cluster import memory_tables, sql_tables, wakeups
+from pgnet_trio.server.cluster import memory_tables, sql_nodes, wakeups
 from pgnet_trio.server.cluster.errors import (
     Fenced,
     LeaseLapsed,
@@ -523,6 +523,34 @@ async def test_what_a_dead_node_was_to_receive_goes_to_whoever_claims(bench: Ben
     assert await bench.second.next_arrival(second) is None
 
 
+async def test_whoever_has_handed_a_room_over_gets_mail_when_it_is_accepted(bench: Bench) -> None:
+    first, second = await two_nodes(bench)
+    room = await claim(bench.first, first, Created)
+    over = await bench.first.hand_over(RoomSave("table 1", room.epoch), second, b"")
+    arrival = await bench.second.next_arrival(second)
+    assert arrival is not None
+    assert arrival.giver == first
+    with pytest.raises(Fenced):
+        await bench.second.accept("table 1", room.epoch, told=b"there")
+    assert await bench.first.read_mail(first) == []
+    for _ in range(2):
+        await bench.second.accept("table 1", over.epoch, told=b"there", operation=b"accept")
+    assert [mail.body for mail in await bench.first.read_mail(first)] == [b"there"]
+
+
+async def test_nobody_is_told_of_a_room_that_was_taken_over_from_the_dead(bench: Bench) -> None:
+    first, second = await two_nodes(bench)
+    room = await claim(bench.first, first, Created)
+    await bench.first.hand_over(RoomSave("table 1", room.epoch), second, b"")
+    await bench.first.resign(second)
+    restored = await claim(bench.first, first, Restored)
+    arrival = await bench.first.next_arrival(first)
+    assert arrival is not None
+    assert arrival.giver == 0
+    await bench.first.accept("table 1", restored.epoch, told=b"there")
+    assert await bench.first.read_mail(first) == []
+
+
 async def test_a_hand_over_that_is_repeated_happens_once(bench: Bench) -> None:
     first, second = await two_nodes(bench)
     room = await claim(bench.first, first, Created)
@@ -682,7 +710,7 @@ async def test_mail_is_there_until_it_is_done(bench: Bench) -> None:
 async def test_a_node_that_reads_no_mail_is_sent_no_more(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (memory_tables, sql_tables):
+    for module in (memory_tables, sql_nodes):
         monkeypatch.setattr(module, "MAX_MAIL", 2)
     first, second = await two_nodes(bench)
     for _ in range(2):
@@ -695,7 +723,7 @@ async def test_a_node_that_reads_no_mail_is_sent_no_more(
 async def test_the_bytes_of_the_mail_that_waits_are_limited(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (memory_tables, sql_tables):
+    for module in (memory_tables, sql_nodes):
         monkeypatch.setattr(module, "MAX_MAIL_SIZE", 100)
     first, second = await two_nodes(bench)
     assert await bench.first.send_mail([first, second], bytes(60)) == {first, second}
@@ -747,6 +775,10 @@ async def test_mail_and_arrivals_wake_the_node_they_are_for(
         await bench.first.wait_for_news(first)
         await bench.first.hand_over(RoomSave("table 1", room.epoch), second, b"")
         await bench.second.wait_for_news(second)
+        arrival = await bench.second.next_arrival(second)
+        assert arrival is not None
+        await bench.second.accept("table 1", arrival.room.epoch, told=b"there")
+        await bench.first.wait_for_news(first)
     with trio.move_on_after(0.01) as scope:
         await bench.second.wait_for_news(second)
     assert scope.cancelled_caught

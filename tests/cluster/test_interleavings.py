@@ -324,7 +324,7 @@ class Cluster(RuleBasedStateMachine):
                 me.rooms[name] = epoch
 
         if epoch:
-            self.ask(me, lambda tables: tables.accept(name, epoch, operation), heard)
+            self.ask(me, lambda tables: tables.accept(name, epoch, b"", operation), heard)
 
     @rule(slot=SLOTS, name=NAMES)
     def take_back(self, slot: int, name: str) -> None:

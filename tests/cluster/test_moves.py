@@ -11,16 +11,16 @@ import attrs
 import pytest
 import trio
 
-from pgnet_trio import Client, Game, Question, RequestFailed
+from pgnet_trio import Client, Game, Left, Question, RequestFailed
 from pgnet_trio.server.cluster.errors import EngineUnavailable, LeaseLapsed, OutcomeUnknown
-from pgnet_trio.server.cluster.records import Node
+from pgnet_trio.server.cluster.records import HandedOver, Node
 from pgnet_trio.server.node.shares import Shares, takers
 from pgnet_trio.testing import SimulatedNetwork
 from pgnet_trio.testing.clusters import HostedCluster, cluster
 from tests.cluster.test_servers import Counter, count
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from trio.testing import MockClock
 
@@ -78,6 +78,7 @@ class Players:
     def __init__(self, clients: list[Client], *, pause: float = 0.05) -> None:
         self.answers: list[int] = []
         self.offline: list[str] = []
+        self.longest = 0.0
         self._clients = clients
         self._pause = pause
         self._stopping = False
@@ -88,7 +89,9 @@ class Players:
 
     async def play(self, client: Client) -> None:
         while not self._stopping:
+            asked = trio.current_time()
             self.answers.append(await count(client))
+            self.longest = max(self.longest, trio.current_time() - asked)
             await trio.sleep(self._pause)
 
     async def run(self, seconds: float) -> None:
@@ -482,6 +485,110 @@ async def test_a_server_that_dies_while_it_gets_a_game_gives_it_back(
         assert where(servers, "table") == [there]
 
 
+async def test_a_server_may_take_a_game_before_the_other_one_knows_that_it_gave_it(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cluster(Counter, nodes=2, lease=60.0) as servers:
+        ann = await servers.play("ann", "secret", node="a", game="table")
+        engine = servers.nodes["a"].engine
+        hand_over = engine.hand_over
+
+        async def hear_late(*args: Any, **options: Any) -> HandedOver:
+            over = await hand_over(*args, **options)
+            await trio.sleep(0.5)
+            return over
+
+        monkeypatch.setattr(engine, "hand_over", hear_late)
+        players = Players([ann], pause=0.01)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(players.run, 6.0)
+            await trio.sleep(1)
+            await servers.stop("a")
+        players.check()
+        assert where(servers, "table") == ["b"]
+        assert players.longest < 0.7
+
+
+async def test_a_game_goes_once_the_players_of_the_one_before_are_there(
+    autojump_clock: MockClock,
+) -> None:
+    """Whoever is sent on waits for those before, so a server is sent few at once."""
+    async with cluster(Counter, nodes=2, network=SimulatedNetwork(latency=0.05)) as servers:
+        tables = [f"table {number}" for number in range(5)]
+        clients = [
+            await servers.play(f"{table.replace(' ', '')}user{number}", node="a", game=table)
+            for table in tables
+            for number in range(8)
+        ]
+        offline: list[bool] = []
+        on_the_way: list[int] = []
+
+        async def look() -> None:
+            while True:
+                await trio.sleep(0.005)
+                on_the_way.append(sum("Going on" in client.status for client in clients))
+
+        for client in clients:
+            client.on_online = offline.append
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            await servers.stop("a")
+            nursery.cancel_scope.cancel()
+        assert offline == []
+        assert max(on_the_way) == 8
+        assert {client.game for client in clients} == set(tables)
+
+
+async def until_left(events: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for event in events:
+        yield event
+        if isinstance(event, Left):
+            return
+
+
+class Unloadable(Counter):
+    """Cannot go on from a save."""
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        super().__init__(name, save_string)
+        if save_string:
+            raise UnloadableError(f"the save {save_string} is not for this class")
+
+
+# Nobody can tell by this that it is another version.
+Unloadable.__name__ = "Counter"
+
+
+class UnloadableError(Exception):
+    """What it raises."""
+
+
+async def test_a_game_that_raises_where_it_is_to_go_on_has_crashed_and_its_save_stays(
+    autojump_clock: MockClock,
+) -> None:
+    """It is not given back: who gives it away is about to end, and would have to, again."""
+    with pytest.raises(UnloadableError):
+        async with cluster(Counter, nodes=1) as servers:
+            ann = await servers.play("ann", "secret", node="a", game="table")
+            assert [await count(ann), await count(ann)] == [1, 2]
+            events = ann.events()
+            await servers.start("b", Unloadable)
+            await servers.stop("a")
+            left = [event async for event in until_left(events)][-1]
+            assert isinstance(left, Left)
+            assert left.reason == "crashed"
+            assert left.message == "The game 'table' crashed; the server's log says why."
+            assert ann.connected
+            with pytest.raises(RequestFailed, match="could not be made: it raised an error"):
+                await ann.join_game("table")
+            # Once there is a server that can load it, it goes on.
+            await servers.start("c")
+            bob = await servers.play("bob", "secret", node="c", game="table")
+            assert await count(bob) == 3
+            await ann.join_game("table")
+            assert await count(ann) == 4
+
+
 async def test_a_server_that_ends_gives_on_what_it_was_just_given(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -493,8 +600,8 @@ async def test_a_server_that_ends_gives_on_what_it_was_just_given(
         engine = servers.nodes["a"].engine
         accept = engine.accept
 
-        async def accept_slowly(name: str, epoch: int, *, operation: bytes) -> None:
-            await accept(name, epoch, operation=operation)
+        async def accept_slowly(name: str, epoch: int, **options: Any) -> None:
+            await accept(name, epoch, **options)
             await trio.sleep(1)
 
         monkeypatch.setattr(engine, "accept", accept_slowly)
@@ -523,9 +630,9 @@ async def test_a_game_does_not_go_on_where_the_lease_is_over_when_nobody_has_sai
         take_back, accept = here.take_back, there.accept
         monkeypatch.setattr(here, "take_back", refuse_once(take_back))
 
-        async def accept_late(name: str, epoch: int, *, operation: bytes) -> None:
+        async def accept_late(name: str, epoch: int, **options: Any) -> None:
             await trio.sleep(3.2)
-            await accept(name, epoch, operation=operation)
+            await accept(name, epoch, **options)
 
         monkeypatch.setattr(there, "accept", accept_late)
         async with trio.open_nursery() as nursery:

@@ -626,8 +626,8 @@ async def test_a_room_whose_acceptance_is_answered_after_a_renewal_is_taken(
         await trio.sleep(LEASE)
         accept = north.engine.accept
 
-        async def accept_slowly(name: str, epoch: int, *, operation: bytes) -> None:
-            await accept(name, epoch, operation=operation)
+        async def accept_slowly(name: str, epoch: int, **options: Any) -> None:
+            await accept(name, epoch, **options)
             # The answer to the next renewal is lost, and the one after it lists the rooms.
             north.engine.lost_answers = 1
             await trio.sleep(LEASE / RENEWALS + 2 * RETRY)

@@ -61,6 +61,7 @@ SERVER_LAYERS = (
     "cluster.base",
     "cluster.engine",
     "cluster.owner",
+    "cluster.notes",
     "cluster.node",
     "cluster.account_tables",
     "cluster.memory_standings",
@@ -82,7 +83,6 @@ SERVER_LAYERS = (
     "cluster.threads",
     "cluster.sqlite_engine",
     "cluster.postgres_engine",
-    "cluster.notes",
     "cluster.digests",
     "cluster.shared_attempts",
     "cluster.shared_accounts",
@@ -129,6 +129,7 @@ SERVER_LAYERS = (
     "node.watch",
     "node.member",
     "node.link",
+    "node.crowd",
     # Those who look for a game.
     "matchmaking.wishes",
     "matchmaking.searches",

@@ -310,14 +310,23 @@ class BaseEngine(EngineCalls[Tables]):
         """
         return await self._read(lambda tables: tables.next_arrival(node, after))
 
-    async def accept(self, name: str, epoch: int, *, operation: bytes = b"") -> None:
+    async def accept(
+        self, name: str, epoch: int, *, told: bytes = b"", operation: bytes = b""
+    ) -> None:
         """Note that a room that was handed over is there, and that its players may come.
+
+        Args:
+            name: The room's name.
+            epoch: The epoch in which it was handed over.
+            told: Mail for the node that has handed it over, at most `MAX_BODY` bytes; empty for
+                none. That node gets it under the conditions of `send_mail`.
+            operation: The call's id; see the class.
 
         Raises:
             Fenced: It was taken back.
         """
         operation = operation or new_operation()
-        await self._change(lambda tables: tables.accept(name, epoch, operation), operation)
+        await self._change(lambda tables: tables.accept(name, epoch, told, operation), operation)
 
     async def take_back(self, node: int, name: str, *, operation: bytes = b"") -> int:
         """Own a room again that was handed over and was not accepted, and its sessions.

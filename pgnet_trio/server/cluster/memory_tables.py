@@ -192,12 +192,16 @@ class MemoryTables(MemoryNodes):
         if not waiting:
             return None
         _, name = min(waiting)
-        return Arrival(name, self._restored(name, self._rooms[name]))
+        room = self._rooms[name]
+        return Arrival(name, self._restored(name, room), room.came_from or 0)
 
-    def accept(self, name: str, epoch: int, operation: bytes) -> None:
+    def accept(self, name: str, epoch: int, told: bytes, operation: bytes) -> None:
         """See `Engine.accept`."""
         if self._done(operation) is None:
-            self._unpack(name, self._owned(name, epoch))
+            room = self._owned(name, epoch)
+            if told and room.came_from is not None:
+                self._leave_mail(room.came_from, told)
+            self._unpack(name, room)
             self._note(operation)
 
     def _unpack(self, name: str, room: RoomRow) -> None:
@@ -337,18 +341,19 @@ class MemoryTables(MemoryNodes):
         """See `Engine.send_mail`."""
         done = self._done(operation)
         if done is None:
-            reached = sorted(
-                node
-                for node in set(to)
-                if self._is_alive(node) and self._has_space(node, len(body))
-            )
-            for node in reached:
-                self._mail[self._next()] = node, body
-            self.woken |= set(reached)
+            reached = [node for node in sorted(set(to)) if self._leave_mail(node, body)]
             self._note(operation, reached)
         else:
             (reached,) = done
         return frozenset(reached)
+
+    def _leave_mail(self, node: int, body: bytes) -> bool:
+        """Leave mail for a node; return whether it will get it."""
+        if not self._is_alive(node) or not self._has_space(node, len(body)):
+            return False
+        self._mail[self._next()] = node, body
+        self.woken.add(node)
+        return True
 
     def _has_space(self, node: int, size: int) -> bool:
         waiting = [len(body) for to, body in self._mail.values() if to == node]

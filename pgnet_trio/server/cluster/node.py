@@ -29,6 +29,7 @@ from pgnet_trio.server.cluster.errors import (
     NodeGone,
     OutcomeUnknown,
 )
+from pgnet_trio.server.cluster.notes import Arrived
 from pgnet_trio.server.cluster.records import (
     Arrival,
     Claim,
@@ -356,13 +357,16 @@ class LocalNode:
 
     async def _take_room(self, arrival: Arrival) -> None:
         name, epoch = arrival.name, arrival.room.epoch
+        told = Arrived(name, epoch).packed()
         losses = None
         # An answer that is older than a loss says nothing, so it is asked for again.
         while losses != self._losses:
             losses = self._losses
             try:
                 await self.settled(
-                    lambda operation: self._engine.accept(name, epoch, operation=operation)
+                    lambda operation: self._engine.accept(
+                        name, epoch, told=told, operation=operation
+                    )
                 )
             except Fenced:
                 # The other node has taken it back, or a third one has it.

@@ -1,4 +1,4 @@
-"""What nodes write to each other about users; pure."""
+"""What nodes write to each other about users and games; pure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ __all__ = [
     "MAX_HOPS",
     "MAX_PUSH",
     "Announce",
+    "Arrived",
     "BansChanged",
     "EndSession",
     "KickUser",
     "Note",
     "PushToUser",
+    "Welcomed",
     "read_note",
 ]
 
@@ -119,6 +121,23 @@ class Announce:
 
 
 @attrs.frozen
+class Arrived:
+    """A node has a room that another one has handed over, and its users may be sent there.
+
+    Attributes:
+        name: The room's name.
+        epoch: In which epoch it was handed over.
+    """
+
+    name: str = attrs.field(validator=_is_text)
+    epoch: int = attrs.field(validator=_is_number)
+
+    def packed(self) -> bytes:
+        """Return the note as mail."""
+        return _packed(self)
+
+
+@attrs.frozen
 class BansChanged:
     """A node is to read the bans anew."""
 
@@ -127,7 +146,24 @@ class BansChanged:
         return _packed(self)
 
 
-Note: TypeAlias = EndSession | PushToUser | KickUser | Announce | BansChanged
+@attrs.frozen
+class Welcomed:
+    """Users who were sent to a node along with their rooms are there: it has time for others.
+
+    Attributes:
+        node: The node's id.
+        users: How many of them.
+    """
+
+    node: int = attrs.field(validator=_is_number)
+    users: int = attrs.field(validator=_is_number)
+
+    def packed(self) -> bytes:
+        """Return the note as mail."""
+        return _packed(self)
+
+
+Note: TypeAlias = EndSession | PushToUser | KickUser | Announce | BansChanged | Arrived | Welcomed
 
 _KINDS: dict[str, type[Note]] = {
     "end_session": EndSession,
@@ -135,6 +171,8 @@ _KINDS: dict[str, type[Note]] = {
     "kick": KickUser,
     "announce": Announce,
     "bans_changed": BansChanged,
+    "arrived": Arrived,
+    "welcomed": Welcomed,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 

@@ -276,10 +276,12 @@ class Arrival:
     Attributes:
         name: The room's name.
         room: The room. Its epoch is the receiver's, who accepts with it.
+        giver: The id of the node that has handed it over; 0 where that one is not waited for.
     """
 
     name: str
     room: Restored
+    giver: int = 0
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""Nodes and their leases in SQL."""
+"""Nodes, their leases, and mail for them in SQL."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pgnet_trio.server.cluster.rules import (
     FORGET_NODES_AFTER,
     KEEP_OPERATIONS,
     MAX_FAILURES_KEPT,
+    MAX_MAIL,
+    MAX_MAIL_SIZE,
     is_alive,
     other_identity,
     time_until_settled,
@@ -28,6 +30,8 @@ __all__ = ["SQLNodes", "holds", "shown"]
 _COLUMNS = "id, name, address, version, load, draining, renewed, expires"
 _NODE = f"SELECT {_COLUMNS} FROM nodes"  # noqa: S608 - a constant
 _MICROSECONDS = 1_000_000
+_MAIL_OF = "SELECT COUNT(*), COALESCE(SUM(LENGTH(body)), 0) FROM mail WHERE node = %s"
+_LEASE_OF = "SELECT renewed, expires FROM nodes WHERE id = %s"
 _COUNT = "SELECT node, COUNT(*) FROM {} GROUP BY node"
 _SAVED = """
     SELECT COUNT(*) FROM games WHERE NOT EXISTS (
@@ -203,6 +207,25 @@ class SQLNodes(SQLCommunity):
             for row in self._tx.execute(f"{_NODE} WHERE id = %s FOR SHARE", node):
                 rows[node] = row
         return rows, self._tx.now()
+
+    def _alive(self, node: int) -> bool:
+        rows = self._tx.execute(_LEASE_OF, node)
+        return bool(rows) and holds((None,) * 6 + rows[0], self._tx.now())
+
+    def _leave_mail(self, node: int, body: bytes) -> bool:
+        """Leave mail for a node; return whether it will get it."""
+        ((count, size),) = self._tx.execute(_MAIL_OF, node)
+        has_space = count < MAX_MAIL and size + len(body) <= MAX_MAIL_SIZE
+        if not has_space or not self._alive(node):
+            return False
+        self._tx.execute(
+            "INSERT INTO mail (id, node, body) VALUES (%s, %s, %s)",
+            self._tx.next_number(),
+            node,
+            body,
+        )
+        self._tx.woken.add(node)
+        return True
 
     def _require_lease(self, nodes: dict[int, Row], node: int, now: float) -> None:
         if node not in nodes:

@@ -299,13 +299,16 @@ class SQLRooms(SQLNodes):
         if not rows:
             return None
         name, *row = rows[0]
-        return Arrival(as_text(name), self._restored(as_text(name), tuple(row)))
+        restored = self._restored(as_text(name), tuple(row))
+        return Arrival(as_text(name), restored, row[_CAME_FROM] or 0)
 
-    def accept(self, name: str, epoch: int, operation: bytes) -> None:
+    def accept(self, name: str, epoch: int, told: bytes, operation: bytes) -> None:
         """See `Engine.accept`."""
         if self._done(operation) is None:
-            self._owned(name, epoch)
+            giver = self._owned(name, epoch)[_CAME_FROM]
             self._unpack(name)
+            if told and giver is not None:
+                self._leave_mail(giver, told)
             self._note(operation)
 
     def _unpack(self, name: str) -> None:

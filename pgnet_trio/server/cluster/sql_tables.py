@@ -12,15 +12,12 @@ from pgnet_trio.server.cluster.records import (
     MovingSession,
     SessionRow,
 )
-from pgnet_trio.server.cluster.rules import MAX_MAIL, MAX_MAIL_SIZE, no_such_session, unavailable
+from pgnet_trio.server.cluster.rules import no_such_session, unavailable
 from pgnet_trio.server.cluster.sql import as_bytes, as_text
 from pgnet_trio.server.cluster.sql_accounts import SQLAccounts
 from pgnet_trio.server.cluster.sql_nodes import holds
 
 __all__ = ["SQLTables"]
-
-_MAIL_OF = "SELECT COUNT(*), COALESCE(SUM(LENGTH(body)), 0) FROM mail WHERE node = %s"
-_LEASE_OF = "SELECT renewed, expires FROM nodes WHERE id = %s"
 
 
 class SQLTables(SQLAccounts):
@@ -146,10 +143,6 @@ class SQLTables(SQLAccounts):
             start = rows[-1][0]
         return found[:limit]
 
-    def _alive(self, node: int) -> bool:
-        rows = self._tx.execute(_LEASE_OF, node)
-        return bool(rows) and holds((None,) * 6 + rows[0], self._tx.now())
-
     def _tell_nodes(self, note: bytes, operation: bytes) -> None:
         alive = [node.id for node in self.nodes() if node.alive]
         self.send_mail(alive, note, operation)
@@ -159,19 +152,7 @@ class SQLTables(SQLAccounts):
         done = self._done(operation)
         if done is not None:
             return frozenset(done[0])
-        reached = []
-        for node in sorted(set(to)):
-            ((count, size),) = self._tx.execute(_MAIL_OF, node)
-            has_space = count < MAX_MAIL and size + len(body) <= MAX_MAIL_SIZE
-            if has_space and self._alive(node):
-                self._tx.execute(
-                    "INSERT INTO mail (id, node, body) VALUES (%s, %s, %s)",
-                    self._tx.next_number(),
-                    node,
-                    body,
-                )
-                reached.append(node)
-        self._tx.woken |= set(reached)
+        reached = [node for node in sorted(set(to)) if self._leave_mail(node, body)]
         self._note(operation, reached)
         return frozenset(reached)
 

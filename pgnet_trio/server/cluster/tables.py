@@ -117,7 +117,7 @@ class Tables(CommunityTables):
         """See `Engine.next_arrival`."""
 
     @abstractmethod
-    def accept(self, name: str, epoch: int, operation: bytes) -> None:
+    def accept(self, name: str, epoch: int, told: bytes, operation: bytes) -> None:
         """See `Engine.accept`."""
 
     @abstractmethod

@@ -19,13 +19,22 @@ class Absence:
         give_up: Called once these are over; it must neither wait nor raise.
     """
 
-    __slots__ = ("_arrival", "_grace")
+    __slots__ = ("_arrival", "_arrived", "_grace")
 
     def __init__(self, grace: float, give_up: Callable[[], None]) -> None:
         self._grace = Timer(give_up)
         self._grace.set(trio.current_time() + grace)
         # Until a client that was connected elsewhere has to be here; None for the others.
         self._arrival: Timer | None = None
+        # Made for whoever asks for it.
+        self._arrived: trio.Event | None = None
+
+    @property
+    def arrived(self) -> trio.Event | None:
+        """Set once the user is here, or is not waited for any more; None where they were away."""
+        if self._arrival is not None and self._arrived is None:
+            self._arrived = trio.Event()
+        return self._arrived
 
     @property
     def left(self) -> float:
@@ -61,3 +70,5 @@ class Absence:
         arrival, self._arrival = self._arrival, None
         if arrival is not None:
             arrival.close()
+        if self._arrived is not None:
+            self._arrived.set()

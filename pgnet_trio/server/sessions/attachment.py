@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from pgnet_trio.server.sessions.absence import Absence
 
 if TYPE_CHECKING:
+    import trio
+
     from pgnet_trio.server.sessions.handle import ConnectionHandle
 
 __all__ = ["Attachment", "AwayCounter"]
@@ -44,6 +46,11 @@ class Attachment:
         self._counter = counter
         # The wait for the user; None while they have a connection.
         self._absence: Absence | None = None
+
+    @property
+    def arrival(self) -> trio.Event | None:
+        """Set once the client is here that is on its way; None where none is."""
+        return None if self._absence is None else self._absence.arrived
 
     @property
     def is_arrival(self) -> bool:

@@ -182,6 +182,11 @@ class Session:
         return self._attachment.is_online
 
     @property
+    def arrival(self) -> trio.Event | None:
+        """Set once the client is here that is on its way; None where none is."""
+        return self._attachment.arrival
+
+    @property
     def ended(self) -> trio.Event:
         """Set when the user is out of their game, and their seat is free."""
         if self._ended is None:
