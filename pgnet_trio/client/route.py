@@ -1,4 +1,4 @@
-"""Where a session connects to: the addresses that it was given, and where a server sends it.
+"""Where a session connects to: the addresses that it was given, and where servers have sent it.
 
 It knows no clock and no network: whoever asks says how a try went.
 """
@@ -13,7 +13,10 @@ from pgnet_trio.errors import AddressError, ConnectFailed
 if TYPE_CHECKING:
     from pgnet_trio.client.connector import Connector
 
-__all__ = ["MAX_MOVES", "Route"]
+__all__ = ["MAX_LEARNED", "MAX_MOVES", "Route"]
+
+MAX_LEARNED = 8
+"""How many ways a client remembers on which it was let in, beside those that it was given."""
 
 MAX_MOVES = 8
 """How often in a row a client lets itself be sent to another address with nothing done between.
@@ -38,6 +41,8 @@ class Route:
         self._given = tuple(given)
         self._random_bytes = random_bytes
         self._moves = 0
+        # Where the client was sent to and let in, the latest last.
+        self._learned: list[Connector] = []
         self._untried = self._mix()
         self.current = self._untried.pop()
 
@@ -46,7 +51,7 @@ class Route:
 
     @property
     def has_others(self) -> bool:
-        """Whether there are given ways that were not tried since they were mixed."""
+        """Whether there are ways that were not tried since they were mixed."""
         return bool(self._untried)
 
     def follow(self, address: str) -> None:
@@ -69,18 +74,31 @@ class Route:
             raise ConnectFailed(f"{self} sent this client where it does not go: {error}") from error
         self._moves += 1
 
+    def note_let_in(self) -> None:
+        """Remember the way that is in use: a server is there that has let the client in.
+
+        It is tried where the given ones lead nowhere, and forgotten after `MAX_LEARNED` others.
+        """
+        where = str(self.current)
+        if where in map(str, self._given):
+            return
+        others = [way for way in self._learned if str(way) != where]
+        self._learned = [*others, self.current][-MAX_LEARNED:]
+
     def note_progress(self) -> None:
         """Note that something was done where the way leads to, beside being sent on."""
         self._moves = 0
 
     def go_back(self) -> None:
-        """Take the next of the given ways: the current one has led nowhere."""
+        """Take the next of the given ways, and then of the others: this one leads nowhere."""
         self._moves = 0
         if not self._untried:
-            self._untried = self._mix()
-            if self._untried[-1] is self.current:
+            given = self._mix()
+            if given[-1] is self.current:
                 # It was the last one of the round before.
-                self._untried.reverse()
+                given.reverse()
+            # The last is tried first.
+            self._untried = [*self._learned, *given]
         self.current = self._untried.pop()
 
     def _mix(self) -> list[Connector]:

@@ -429,6 +429,7 @@ class ClientSession:
         self._reading = trio.CancelScope()
         self._connection, self._endpoint = connection, endpoint
         since, before = trio.current_time(), self._progress
+        self._route.note_let_in()
         self._begin(events)
         task_status.started()
         try:

@@ -1,5 +1,5 @@
 /**
- * Where a session connects to: the addresses that it was given, and where a server sends it. It knows
+ * Where a session connects to: the addresses that it was given, and where servers have sent it. It knows
  * no clock and no sockets: whoever asks says how a try went.
  *
  * @module
@@ -11,11 +11,16 @@ import { ConnectFailed } from "./errors.js";
 // How often in a row a client lets itself be sent to another address with nothing done between: two
 // servers that are at odds would pass it on for ever, and without a pause.
 const MAX_MOVES = 8;
+// How many addresses a client remembers at which it was let in, beside those that it was given.
+const MAX_LEARNED = 8;
 
 /** The addresses of one server, or of several that look like one, and the one to be tried next. */
 export class Route {
   #given;
   #randomBytes;
+  // Where the client was sent to and let in, the latest last.
+  /** @type {string[]} */
+  #learned = [];
   /** @type {string[]} */
   #untried = [];
   #moves = 0;
@@ -32,7 +37,7 @@ export class Route {
     this.goBack();
   }
 
-  /** Whether there are given ones that were not tried since they were mixed. */
+  /** Whether there are some that were not tried since they were mixed. */
   get hasOthers() {
     return this.#untried.length > 0;
   }
@@ -51,18 +56,26 @@ export class Route {
     this.#moves++;
   }
 
+  /** Remember the current one: a server is there that has let the client in. */
+  noteLetIn() {
+    const { current } = this;
+    if (this.#given.includes(current)) return;
+    this.#learned = [...this.#learned.filter((url) => url !== current), current].slice(-MAX_LEARNED);
+  }
+
   /** Note that something was done at the current one, beside being sent on. */
   noteProgress() {
     this.#moves = 0;
   }
 
-  /** Take the next of the given ones: the current one has led nowhere. */
+  /** Take the next of the given ones, and then of the others: the current one has led nowhere. */
   goBack() {
     this.#moves = 0;
     if (!this.#untried.length) {
-      this.#untried = mixed(this.#given, this.#randomBytes);
+      const urls = mixed(this.#given, this.#randomBytes);
       // It was the last one of the round before.
-      if (this.#untried.at(-1) === this.current) this.#untried.reverse();
+      if (urls.at(-1) === this.current) urls.reverse();
+      this.#untried = [...this.#learned, ...urls];
     }
     this.current = /** @type {string} */ (this.#untried.pop());
   }

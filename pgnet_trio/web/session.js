@@ -306,6 +306,7 @@ export class Session {
     this.#mismatchedSince = Infinity;
     this.#openedAt = this.#environment.now();
     this.#progressBefore = this.#progress();
+    this.#route.noteLetIn();
     const wasLost = this.#isLost;
     this.#isLost = false;
     if (!isResumed) this.#owner.sessionOpened(wasLost);

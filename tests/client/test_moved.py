@@ -23,7 +23,7 @@ from pgnet_trio import (
 )
 from pgnet_trio.client.address import Address, parse_addresses, redirected
 from pgnet_trio.client.connector import Connector, RemoteConnector
-from pgnet_trio.client.route import MAX_MOVES, Route
+from pgnet_trio.client.route import MAX_LEARNED, MAX_MOVES, Route
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.testing import SimulatedNetwork
 from pgnet_trio.transport import choose
@@ -577,6 +577,37 @@ async def test_who_is_sent_to_a_node_that_is_gone_asks_again_every_few_seconds(
             await ann.request(Packet("ask"))
 
 
+async def test_a_client_comes_back_at_addresses_that_it_was_moved_to(
+    autojump_clock: MockClock,
+) -> None:
+    async with hosting_nodes("a", "b", "c", network=SimulatedNetwork(latency=0.01)) as nodes:
+        async with watching(nodes.client("a")) as (ann, watched):
+            for address in ("b", "c"):
+                nodes.sessions["ann"].move(address)
+                await ann.request(Packet("ask"))
+            nodes.at["a"].is_up = nodes.at["c"].is_up = False
+            nodes.network.drop()
+            await ann.request(Packet("ask"))
+            assert nodes.log == ["a password", "b resume", "c resume", "b resume"]
+        assert watched.calls == [IN, ("online", False), ("online", True), OUT]
+
+
+async def test_only_the_same_key_is_taken_at_an_address_that_a_client_was_moved_to(
+    autojump_clock: MockClock,
+) -> None:
+    async with hosting_nodes("a", "b", network=SimulatedNetwork(latency=0.01)) as nodes:
+        with pytest.raises(ServerKeyMismatch):
+            async with nodes.client("a", reconnect_for=3.0) as ann:
+                nodes.sessions["ann"].move("b")
+                await ann.request(Packet("ask"))
+                nodes.at["a"].is_up = False
+                nodes.at["b"].key = OTHER_KEY
+                nodes.network.drop()
+                with pytest.raises(Disconnected):
+                    await ann.request(Packet("ask"))
+        assert nodes.log == ["a password", "b resume"]
+
+
 # What is an address, and what leads where
 
 
@@ -663,3 +694,25 @@ def test_a_route_tries_each_of_its_ways_before_it_tries_one_again() -> None:
         for round in (tried[:4], tried[4:8], tried[8:]):
             assert set(round) == set(ways)
         assert all(one is not other for one, other in itertools.pairwise(tried))
+
+
+def test_a_route_tries_where_it_led_before_after_what_it_was_given() -> None:
+    network = SimulatedNetwork()
+    route = Route([network.connector(name, "ann") for name in "ab"], network.random("r").randbytes)
+    for number in range(MAX_LEARNED + 2):
+        route.follow(f"moved{number}")
+        route.note_let_in()
+        route.note_progress()
+    for address in ("moved5", "nobody"):
+        route.follow(address)
+        if address != "nobody":
+            route.note_let_in()
+    for _ in range(2):
+        while route.has_others:
+            route.go_back()
+        tried = []
+        for _ in range(MAX_LEARNED + 2):
+            route.go_back()
+            tried.append(str(route))
+        assert set(tried[:2]) == {"a", "b"}
+        assert tried[2:] == [f"moved{number}" for number in (5, 9, 8, 7, 6, 4, 3, 2)]

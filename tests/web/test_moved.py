@@ -342,6 +342,34 @@ async def test_a_page_comes_back_at_another_of_its_addresses() -> None:
             assert {*dead, *resumes} == {"one", "other"}
 
 
+async def test_a_page_comes_back_at_an_address_that_it_was_moved_to() -> None:
+    async def last(link: Link, number: int) -> None:
+        if not number:
+            await resumed(link, 0)
+
+    async with scripted(last, KEY) as third:
+
+        async def middle(link: Link, number: int) -> None:
+            await resumed(link, 0)
+            if number:
+                await trio.sleep_forever()
+            await link.send([25, address_of(third), "why"])
+
+        async def nothing(link: Link, number: int) -> None:
+            return
+
+        async with (
+            scripted(middle, KEY) as second,
+            scripted(moving(address_of(second), then=nothing), KEY) as first,
+            open_page() as page,
+        ):
+            await page("new", {"address": address_of(first), "username": "ann"})
+            await page("on", "online")
+            await page("connect")
+            assert await page("wait", "online", 2) == [False, True]
+            assert second.connections == 2
+
+
 async def test_an_address_at_which_nobody_is_costs_no_pause_as_long_as_there_are_others() -> None:
     async def script(link: Link, number: int) -> None:
         kind, *_ = await link.receive(1, 2)
