@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import trio
@@ -17,6 +19,7 @@ from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.attempts import Attempts, FailedLogins, Registrations, WrongGuesses
 from pgnet_trio.server.cluster.community import Community
 from pgnet_trio.server.cluster.engine import Engine
+from pgnet_trio.server.cluster.errors import OtherIdentity
 from pgnet_trio.server.cluster.memory_engine import MemoryEngine
 from pgnet_trio.server.cluster.shared_accounts import SharedAccounts
 from pgnet_trio.server.cluster.versions import NodeVersion
@@ -31,16 +34,18 @@ from pgnet_trio.server.password_checks import PasswordChecks
 from pgnet_trio.server.room.player import question_ids
 from pgnet_trio.server.sessions.packed import VERSION as SESSION_FORMAT
 from pgnet_trio.server.tokens import LoginTokens
-from pgnet_trio.storage import keep_key
+from pgnet_trio.storage import discard_key, keep_key
 from pgnet_trio.storage.interface import SavedState, UserRecord
 
 if TYPE_CHECKING:
     from pgnet_trio.server.options import Options
     from pgnet_trio.server.workers.passing import Workers
 
-__all__ = ["Carryover", "Prepared", "prepare"]
+__all__ = ["Carryover", "Prepared", "key_file", "prepare"]
 
 logger = logging.getLogger("pgnet_trio.server")
+
+T = TypeVar("T")
 
 FORMATS = f"{SESSION_FORMAT}.{GAME_FORMAT}"
 """The versions of what servers pack up for each other."""
@@ -90,6 +95,47 @@ class Prepared:
         return Results(self.community, None if self.link is None else self.link.games.epochs)
 
 
+@asynccontextmanager
+async def key_file(options: Options, carryover: Carryover) -> AsyncIterator[None]:
+    """Have a new key of the server in its file around the block, and stay there.
+
+    Where the block raises that the others of a cluster have another key, the file goes again: the
+    server was not known by it to anybody, and the next start would find it instead of theirs.
+
+    Args:
+        options: What the server was made with.
+        carryover: What the runs before have left; its key is that of the file from then on.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    path = options.key_file if carryover.key_is_new else None
+    if path is None:
+        await trio.lowlevel.checkpoint()
+        yield
+        return
+    made = carryover.key
+    carryover.key = await _in_thread(options, keep_key, path, made)
+    carryover.key_is_new = False
+    try:
+        yield
+    except OtherIdentity:
+        carryover.key_is_new = carryover.key == made
+        if carryover.key_is_new:
+            await _in_thread(options, discard_key, path, made)
+        raise
+
+
+async def _in_thread(
+    options: Options, function: Callable[[Path, KeyPair], T], path: Path, key: KeyPair
+) -> T:
+    limiter = trio.CapacityLimiter(1)
+    result: T = await options.environment.run_blocking(
+        function, path, key, abandon_on_cancel=False, limiter=limiter
+    )
+    return result
+
+
 async def prepare(
     options: Options,
     carryover: Carryover,
@@ -97,7 +143,7 @@ async def prepare(
     saved: SavedState,
     workers: Workers | None,
 ) -> Prepared:
-    """Have ready what a run needs beside its games; write a new key.
+    """Have ready what a run needs beside its games.
 
     Args:
         options: What the server was made with.
@@ -108,18 +154,8 @@ async def prepare(
 
     Raises:
         EngineError: The address of the cluster stands for no engine.
-        StorageError: The key file cannot be written.
     """
     await trio.lowlevel.checkpoint()
-    if carryover.key_is_new and options.key_file is not None:
-        carryover.key = await options.environment.run_blocking(
-            keep_key,
-            options.key_file,
-            carryover.key,
-            abandon_on_cancel=False,
-            limiter=trio.CapacityLimiter(1),
-        )
-        carryover.key_is_new = False
     if saved.registration not in (None, options.registration_enabled):
         logger.info("Registration is %s, as it was saved", _switch(saved.registration))
     passwords = PasswordChecks(options.environment, carryover.failed_logins, options.limits)

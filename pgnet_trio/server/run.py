@@ -45,7 +45,7 @@ from pgnet_trio.server.http.router import Health, Router
 from pgnet_trio.server.making import keep_rooms
 from pgnet_trio.server.matchmaking.matchmaker import Matchmaker
 from pgnet_trio.server.moderation.keeper import BanKeeper
-from pgnet_trio.server.preparation import Carryover, Prepared, prepare
+from pgnet_trio.server.preparation import Carryover, Prepared, key_file, prepare
 from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.room.room import RoomTask
 from pgnet_trio.server.sessions.registry import SessionRegistry
@@ -129,8 +129,9 @@ class Run:
         Raises:
             StorageError: The save file hangs, and everything else has ended.
         """
-        async with self._open_archive() as (archive, saved):
-            prepared = await prepare(self._options, self._carryover, archive, saved, self._workers)
+        options, carryover = self._options, self._carryover
+        async with self._open_archive() as (archive, saved), key_file(options, carryover):
+            prepared = await prepare(options, carryover, archive, saved, self._workers)
             listeners = await self._listen()
             try:
                 await self._host_shielded(prepared, listeners, started)
@@ -253,7 +254,7 @@ class Run:
         watchdog: Watchdog,
         ending: trio.Nursery,
     ) -> None:
-        options = self._options
+        cluster = self._options.cluster
         async with trio.open_nursery() as services:
             saves, games = await self._open_games(prepared, watchdog, services)
             entries = []
@@ -281,15 +282,11 @@ class Run:
                                 await accept.start(self._receive, context, self._workers)
                             started(self.port)
                             await self.shutdown.requested.wait()
-                            if (
-                                self._may_drain
-                                and drain is not None
-                                and options.cluster is not None
-                            ):
+                            if self._may_drain and drain is not None and cluster is not None:
                                 if self._workers is not None:
                                     self._workers.watch_end(self._draining.cancel)
                                 with self._draining:
-                                    await drain.run(options.cluster.drain_wait)
+                                    await drain.run(cluster.drain_wait)
                             accept.cancel_scope.cancel()
                     finally:
                         self.accepting = False

@@ -14,6 +14,7 @@ from pgnet_trio.storage.interface import (
 )
 from pgnet_trio.storage.key_file import (
     DamagedKey,
+    discard_key,
     keep_key,
     key_file_of,
     read_key,
@@ -28,6 +29,7 @@ __all__ = [
     "Store",
     "TokenRecord",
     "UserRecord",
+    "discard_key",
     "keep_key",
     "key_file_of",
     "open_store",

@@ -17,7 +17,7 @@ from pgnet_trio.errors import CryptoError, StorageError
 from pgnet_trio.storage.files import cannot, free_name, is_there, replace_file
 from pgnet_trio.storage.locks import FileInUse, FileLock
 
-__all__ = ["DamagedKey", "keep_key", "key_file_of", "read_key", "replace_key"]
+__all__ = ["DamagedKey", "discard_key", "keep_key", "key_file_of", "read_key", "replace_key"]
 
 logger = logging.getLogger("pgnet_trio.storage")
 
@@ -83,6 +83,21 @@ def keep_key(path: Path, key: KeyPair) -> KeyPair:
             return _read_key(path)
         _write(path, key)
     return key
+
+
+def discard_key(path: Path, key: KeyPair) -> None:
+    """Remove a key file that `keep_key` has made, where it still holds this key. This blocks.
+
+    Raises:
+        StorageError: The file is damaged, or cannot be read or removed.
+    """
+    path = Path(os.path.realpath(path))
+    with _locked(path):
+        if is_there(path) and _read_key(path) == key:
+            try:
+                path.unlink()
+            except OSError as error:
+                raise cannot("remove", path, error) from error
 
 
 def replace_key(path: Path, key: KeyPair) -> Path:

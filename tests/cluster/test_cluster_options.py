@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 
+from pgnet_trio import Game, Server
+from pgnet_trio.crypto import KeyPair
 from pgnet_trio.environment import Environment
 from pgnet_trio.server.cluster.cluster import Cluster
 from pgnet_trio.server.cluster.errors import EngineError
 from pgnet_trio.server.cluster.opening import open_engine, shown
 from pgnet_trio.server.cluster.sqlite_engine import SQLiteEngine
+from pgnet_trio.storage import keep_key
 from pgnet_trio.testing.engine import SimulatedDatabase, SimulatedEngine
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 URL = "postgresql://ann:secret@db.example:5432/game?password=secret"
 ADDRESS = "a.example:38929"
+
+
+async def test_a_server_that_is_refused_for_its_new_key_leaves_no_key_file(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    """The next start would find it, where the others' key is to lie."""
+    database = SimulatedDatabase()
+
+    def server(name: str) -> Server:
+        member = Cluster(SimulatedEngine(database), node_address=f"{name}.example:1", name=name)
+        key_file = tmp_path / f"{name}.key"
+        return Server(Game, port=None, minimum_protocol=2, cluster=member, key_file=key_file)
+
+    async with trio.open_nursery() as nursery:
+        first, second = server("a"), server("b")
+        await nursery.start(first.serve)
+        for _ in range(2):
+            with pytest.raises(EngineError, match="'a' has another key"):
+                await second.serve()
+            assert os.listdir(tmp_path) == ["a.key"]
+        # One that was there before stays.
+        keep_key(tmp_path / "b.key", KeyPair(bytes(range(32))))
+        with pytest.raises(EngineError, match="'a' has another key"):
+            await server("b").serve()
+        assert sorted(os.listdir(tmp_path)) == ["a.key", "b.key"]
+        first.shutdown()
 
 
 @pytest.mark.parametrize("text", ["sqlite:game.sqlite", "game.sqlite", "/srv/game", r"C:\game.db"])

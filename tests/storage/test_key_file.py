@@ -14,7 +14,7 @@ import trio
 from pgnet_trio import Server
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import StorageError
-from pgnet_trio.storage import keep_key, key_file, key_file_of, read_key, replace_key
+from pgnet_trio.storage import discard_key, keep_key, key_file, key_file_of, read_key, replace_key
 from pgnet_trio.storage.key_file import PAUSE
 from pgnet_trio.storage.locks import FileLock
 from pgnet_trio.testing import HostedServer
@@ -189,6 +189,15 @@ def test_two_servers_that_start_at_once_have_one_key(
     # The other one makes it between our looking for it and our making it.
     monkeypatch.setattr(os, "open", open_late)
     assert keep_key(path, OTHER) == KEY
+
+
+def test_a_key_that_nobody_knows_can_be_taken_back(path: Path) -> None:
+    keep_key(path, KEY)
+    discard_key(path, OTHER)
+    assert read_key(path) == KEY
+    discard_key(path, KEY)
+    discard_key(path, KEY)
+    assert list(path.parent.iterdir()) == []
 
 
 # Another key.
