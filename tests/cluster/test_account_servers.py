@@ -14,6 +14,7 @@ from pgnet_trio.client.connector import Connector
 from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import ConnectFailed
 from pgnet_trio.testing import HostedServer, SimulatedNetwork
+from pgnet_trio.testing.clusters import cluster
 from pgnet_trio.testing.engine import SimulatedDatabase, SimulatedEngine
 from tests.kit.hosting import CountingHasher, Recorder
 
@@ -113,6 +114,24 @@ async def test_a_token_of_one_server_lets_in_at_the_other_without_a_hash(
         assert pair.hasher.verified == 0
         connected = await debug_of(pair.south)
         assert "ann" in connected["connected_users"]
+
+
+async def test_who_is_sent_to_another_server_logs_in_there_without_a_hash(
+    autojump_clock: MockClock,
+) -> None:
+    network, hasher = SimulatedNetwork(), CountingHasher()
+    environment = attrs.evolve(network.environment("server"), password_hasher=hasher)
+    async with cluster(Recorder, network=network, environment=environment) as servers:
+        ann = await servers.play("ann", "pw", node="a", game="table")
+        again = await servers.play("ann", "pw", node="b")
+        assert again.game == "table"
+        assert not ann.connected
+        assert list(servers.nodes["a"].stats().sessions) == ["ann"]
+        assert hasher.verified == 1
+        with pytest.raises(ConnectFailed, match="password is not right"):
+            async with servers.client("ann", "guess", node="b"):
+                pass
+        assert hasher.verified == 2
 
 
 async def test_what_the_admin_does_at_one_server_holds_at_the_other(

@@ -79,12 +79,14 @@ class Table:
 
     Attributes:
         cluster: What the servers share.
+        game: What they host, a file and a class.
         addresses: Where clients find the servers.
         servers: The servers that run, by their addresses.
     """
 
     folder: Path
     cluster: str
+    game: str
     addresses: list[str]
     stack: AsyncExitStack
     servers: dict[str, Program] = attrs.field(factory=dict)
@@ -92,7 +94,7 @@ class Table:
     async def serve(self, address: str) -> None:
         self.servers[address] = await self.stack.enter_async_context(
             start_program(
-                *("serve", "tictactoe.py:TicTacToe", "--cluster"),
+                *("serve", self.game, "--cluster"),
                 *("--port", address.rpartition(":")[2], "--key-file", "shared.key"),
                 cwd=self.folder,
                 # Not as an argument: those are for all users to see.
@@ -136,10 +138,12 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def servers(count: int, folder: Path, cluster: str) -> AsyncIterator[Table]:
+async def servers(
+    count: int, folder: Path, cluster: str, game: str = "tictactoe.py:TicTacToe"
+) -> AsyncIterator[Table]:
     async with AsyncExitStack() as stack:
         addresses = [f"localhost:{port}" for port in free_ports(count)]
-        table = Table(folder, cluster, addresses, stack)
+        table = Table(folder, cluster, game, addresses, stack)
         # All at once: each takes a second, and more on a busy machine.
         for address in addresses:
             await table.serve(address)

@@ -53,6 +53,8 @@ async def test_users_are_reached_at_another_server(
         ann = Client(network.connector(a, "ann"), username="ann")
         heard: list[str] = []
         ann.on_announcement = heard.append
+        out = trio.Event()
+        ann.on_connection = lambda is_in: None if is_in else out.set()
         await stack.enter_async_context(ann)
         with trio.fail_after(30):
             assert [(user.username, user.node) for user in await b.users()] == [("ann", "a")]
@@ -64,8 +66,7 @@ async def test_users_are_reached_at_another_server(
             assert await anext(ann.pushes()) == Push("hello", {"from": "b"})
             await b.announce("We close.")
             assert await b.kick("ann", "Out.")
-            while ann.connected:  # noqa: ASYNC110 - at most some wakes
-                await trio.sleep(0.01)
+            await out.wait()
             assert heard == ["We close."]
             assert (ann.close_reason, ann.close_code) == ("Out.", ReasonCode.KICKED)
             while await b.users():  # noqa: ASYNC110 - the same

@@ -32,6 +32,7 @@ __all__ = ["main"]
 
 MOST_MINUTES = 24 * 60
 MOST_PLAYERS = 500
+MOST_DRAINS = 10_000
 SHOWN = 12
 
 
@@ -45,12 +46,17 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="(another one each time)")
     parser.add_argument("--players", type=int, default=PLAYERS, help="(%(default)s)")
     parser.add_argument("--nodes", type=int, choices=(3, 4), default=NODES, help="(%(default)s)")
+    parser.add_argument(
+        "--drains", type=int, default=0, help="drain nodes so often, one at a time, and do no more"
+    )
     parser.add_argument("--lease", type=float, default=LEASE, help="in seconds (%(default)g)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what came of it there too")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="an empty folder for the logs")
     found = parser.parse_args(arguments)
     if not 0 < found.minutes <= MOST_MINUTES:
         parser.error(f"--minutes: expected more than 0 and at most {MOST_MINUTES}")
+    if not 0 <= found.drains <= MOST_DRAINS:
+        parser.error(f"--drains: expected 0 to {MOST_DRAINS}")
     if not 2 <= found.players <= MOST_PLAYERS:
         parser.error(f"--players: expected 2 to {MOST_PLAYERS}")
     if not 1 <= found.lease <= 60:
@@ -81,6 +87,7 @@ async def _run(options: argparse.Namespace, folder: Path) -> Outcome | None:
                 players=options.players,
                 nodes=options.nodes,
                 lease=options.lease,
+                plan=["drain"] * options.drains,
                 progress=functools.partial(print, file=sys.stderr, flush=True),
             )
             nursery.cancel_scope.cancel()

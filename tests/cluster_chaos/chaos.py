@@ -309,14 +309,44 @@ class Chaos:
             await trio.sleep(4 * self._world.pace)
             number += 1
             name = f"guest{number}"
-            try:
-                async with self._world.client(name, name):
-                    self.registered.append(name)
-                    self._ledger.note("registrations")
-            except ConnectFailed as error:
-                self._ledger.note(f"registrations refused: {error}"[:90])
-            except PGNetError as error:
-                self._ledger.note(f"registrations broken off: {error}"[:90])
+            if number % 3:
+                await self._register(name)
+            else:
+                await self._use_code_twice(name)
+
+    async def _register(self, name: str, code: str = "") -> bool:
+        """Register a user; return whether they were let in."""
+        try:
+            async with self._world.client(name, name, code):
+                self.registered.append(name)
+                self._ledger.note("registrations")
+                return True
+        except ConnectFailed as error:
+            self._ledger.note(f"registrations refused: {error}"[:90])
+        except PGNetError as error:
+            self._ledger.note(f"registrations broken off: {error}"[:90])
+        return False
+
+    async def _use_code_twice(self, name: str) -> None:
+        """Have two users register at once with one invite code."""
+        code = f"code of {name}"
+        if not await self._chance.choice(self.nodes).invite(code):
+            self._ledger.note("codes that were not made")
+            return
+        let_in = []
+
+        async def register(user: str) -> None:
+            if await self._register(user, code):
+                let_in.append(user)
+
+        async with trio.open_nursery() as nursery:
+            for user in (name, f"{name}rival"):
+                nursery.start_soon(register, user)
+        self._ledger.note("invite codes")
+        if len(let_in) == 2:
+            self.wrong(f"{code!r} was used twice")
+        elif not let_in:
+            self._ledger.note("invite codes that let nobody in")
 
     # The end
 
@@ -459,8 +489,12 @@ async def chaos(
             stack.push_async_callback(all_nodes[-1].aclose)
         addresses = ",".join(node.address for node in all_nodes)
         world = World(
-            lambda name, password: Client.remote(
-                address=addresses, username=name, password=password, reconnect_for=None
+            lambda name, password, code="": Client.remote(
+                address=addresses,
+                username=name,
+                password=password,
+                invite_code=code,
+                reconnect_for=None,
             ),
             time.monotonic,
             [f"table {number}" for number in range(max(2, min(TABLES, players // 3)))],

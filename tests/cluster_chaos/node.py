@@ -130,12 +130,22 @@ class Node:
     async def obey(self) -> None:
         async with trio.lowlevel.FdStream(os.dup(0)) as stream:
             lines = Lines(stream)
-            while await lines.next() is not None:
-                await self.tell()
+            while (line := await lines.next()) is not None:
+                await self.tell(json.loads(line))
         self.servers[-1].shutdown()
 
-    async def tell(self) -> None:
-        """Say how it is, as far as it can be seen from outside, and how the others are."""
+    async def tell(self, asked: dict[str, str]) -> None:
+        """Say how it is, as far as it can be seen from outside, and how the others are.
+
+        Or make an invite code, where that is asked for.
+        """
+        if "invite" in asked:
+            try:
+                is_done = await self.engines[-1].add_invite(asked["invite"], "") == "done"
+            except EngineError:
+                is_done = False
+            say({"invited": is_done})
+            return
         stats = self.servers[-1].stats()
         nodes = await self.engines[-1].nodes()
         say(

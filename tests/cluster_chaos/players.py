@@ -12,6 +12,7 @@ import trio
 from pgnet_trio import (
     Client,
     ConnectFailed,
+    Disconnected,
     Entered,
     Left,
     PGNetError,
@@ -30,14 +31,15 @@ class World:
     """Where players are.
 
     Attributes:
-        client: Makes a client that comes back for ever, given a username and a password.
+        client: Makes a client that comes back for ever, given a username, a password and perhaps an
+            invite code.
         clock: The time, as games tell it.
         tables: The names of the games.
         pace: Seconds from one thing that a player does to the next, on average.
         over: Set when players are to do nothing new.
     """
 
-    client: Callable[[str, str], Client]
+    client: Callable[..., Client]
     clock: Callable[[], float]
     tables: Sequence[str]
     pace: float
@@ -70,6 +72,8 @@ class Player:
         self._chance = chance
         self._serial = 0
         self._was_there = False
+        # Whether another program of this player has the session by now.
+        self._was_taken_over = False
         self._table = chance.choice(world.tables)
         # Numbers of the pushes and questions of this session, by game.
         self._told: dict[str, int] = {}
@@ -88,8 +92,14 @@ class Player:
             except* ConnectFailed:
                 # One that begins anew while there is nothing to connect to gives up at once.
                 self._ledger.note("clients that could not begin")
+            except* _TakenOver:
+                self._ledger.note("take-overs")
             except* PGNetError as group:
-                self._ledger.wrong(f"{self.name} had to begin anew: {_causes(group)}")
+                if not self._was_taken_over:
+                    self._ledger.wrong(f"{self.name} had to begin anew: {_causes(group)}")
+            self._was_taken_over = False
+            self._told.clear()
+            self._asked.clear()
             self._ledger.note("clients that ended")
             await trio.sleep(self._world.pace)
 
@@ -114,6 +124,8 @@ class Player:
                 await self._join(client)
             elif self._chance.random() < 0.04:
                 await self._change(client)
+            elif self._chance.random() < 0.03:
+                await self._take_over()
             elif self._chance.random() < 0.1:
                 self._volley(client)
             else:
@@ -145,6 +157,23 @@ class Player:
         self._ledger.note("leaves")
         self._table = self._chance.choice(self._world.tables)
         await self._join(client)
+
+    async def _take_over(self) -> None:
+        """Log in with another program, at whatever node, which goes on in the same game.
+
+        Raises:
+            _TakenOver: That was done, and the program before is out.
+        """
+        self.doing = "taking over"
+        other = self._world.client(self.name, self.name)
+        self._was_taken_over = True
+        try:
+            async with other:
+                if other.game is not None:
+                    await self.count(other)
+        except (ConnectFailed, SessionLost, RequestFailed) as error:
+            self._ledger.note(f"take-overs broken off: {type(error).__name__}")
+        raise _TakenOver
 
     def _volley(self, client: Client) -> None:
         table = client.game
@@ -186,6 +215,11 @@ class Player:
                 self._told.clear()
                 self._asked.clear()
                 events = client.events(Told, Ask, raise_session_lost=True)
+            except Disconnected:
+                # By another program of the same player, which has not ended yet.
+                if not self._was_taken_over:
+                    raise
+                return
 
     async def _read(
         self, client: Client, events: AsyncIterator[Any], nursery: trio.Nursery
@@ -226,6 +260,10 @@ class Player:
             self._ledger.note("replies")
         except PGNetError:
             self._ledger.note("late replies")
+
+
+class _TakenOver(Exception):
+    """Another program of the player has taken over, on purpose."""
 
 
 async def look_at(client: Client, table: str) -> Book:

@@ -287,6 +287,15 @@ class Node:
 
     async def status(self) -> dict[str, Any] | None:
         """Return what it says of itself; None where it says nothing in time."""
+        return await self._ask({})
+
+    async def invite(self, code: str) -> bool:
+        """Have it make an invite code for anybody; return whether it says that it has."""
+        said = await self._ask({"invite": code})
+        return said is not None and said["invited"]
+
+    async def _ask(self, what: dict[str, str]) -> dict[str, Any] | None:
+        """Return what it answers; None where it answers nothing in time."""
         process, lines = self.process, self._lines
         if process is None or lines is None or self.stopped_since is not None:
             await trio.lowlevel.checkpoint()
@@ -295,7 +304,7 @@ class Node:
         async with self._turn:
             try:
                 with trio.move_on_after(ANSWER_TIMEOUT):
-                    await process.stdin.send_all(b"status\n")
+                    await process.stdin.send_all(json.dumps(what).encode() + b"\n")
                     line = await lines.next()
                     if line is not None:
                         found: dict[str, Any] = json.loads(line)

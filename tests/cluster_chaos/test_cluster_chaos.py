@@ -316,6 +316,7 @@ def test_an_answer_of_an_older_epoch_after_a_pause_is_too_late() -> None:
         ["--minutes", "1e9"],
         ["--players", "1"],
         ["--players", "100000"],
+        ["--drains", "-1"],
         ["--lease", "0"],
         ["--engine", "redis"],
         ["--nodes", "1"],
