@@ -152,6 +152,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         if name == "cluster-costs":
             command.add_argument("--joins", type=_positive, default=100, help="(%(default)s)")
             command.add_argument("--rooms", type=_positive, default=500, help="(%(default)s)")
+            command.add_argument(
+                "--remote-rooms", type=_positive, default=20_000, help="(%(default)s)"
+            )
         if name in {"idle", "reconnect", "all"}:
             command.add_argument(
                 "--connections",
@@ -293,7 +296,12 @@ def _run_one(options: argparse.Namespace) -> Report:
         case "cluster-costs":
             from tests.benchmarks.cluster import cluster_costs
 
-            return cluster_costs(joins=options.joins, rooms=options.rooms, progress=_progress)
+            return cluster_costs(
+                joins=options.joins,
+                rooms=options.rooms,
+                remote_rooms=options.remote_rooms,
+                progress=_progress,
+            )
         case "pages":
             from tests.benchmarks.pages import pages
 

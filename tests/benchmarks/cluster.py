@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
-from pgnet_trio import Client
+from pgnet_trio import Client, Cluster
+from pgnet_trio.client.server_key import fetch_server_key
+from pgnet_trio.crypto import decode_public_key
+from pgnet_trio.environment import Environment
+from pgnet_trio.server.cluster.records import NewRoom
 from tests.benchmarks.load import percentile
-from tests.benchmarks.nodes import engine_names, running_nodes
+from tests.benchmarks.nodes import LEASE, Nodes, engine_names, running_nodes
 from tests.benchmarks.processes import cpu_time, resident_memory
 from tests.benchmarks.report import Report, Verdict
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.cluster.engine import Engine
 
 __all__ = ["cluster_costs"]
 
@@ -32,17 +40,19 @@ class Costs:
     Attributes:
         joins: Seconds of each join that led to another server, in order.
         room: Seconds of CPU time for a game that is made and left.
+        claim: Seconds of that for which the engine is asked whose it is.
         remote: Bytes of memory at a server for each game of another one.
     """
 
     joins: list[float]
     room: float
+    claim: float
     remote: float
 
 
-async def _measure(engine: str, joins: int, rooms: int) -> Costs:
+async def _measure(engine: str, joins: int, rooms: int, remote_rooms: int) -> Costs:
     with running_nodes(engine) as nodes:
-        (here, first), (there, _), (far, third) = nodes.processes.items()
+        (here, first), (there, _), (far, _) = nodes.processes.items()
         async with _client(here, "ann") as ann, _client(there, "bob") as bob:
             for client, side in ((ann, "left"), (bob, "right")):
                 await client.create_game(side)
@@ -55,14 +65,60 @@ async def _measure(engine: str, joins: int, rooms: int) -> Costs:
                     await cleo.leave_game()
                     await trio.sleep(BETWEEN_JOINS)
             await ann.leave_game()
-            before, memory = _cpu(first.pid), resident_memory(third.pid)
-            for number in range(rooms):
-                await ann.create_game(f"room {number}")
-                await ann.leave_game()
-            await trio.sleep(SETTLING)
-            room = (_cpu(first.pid) - before) / rooms
-            remote = (resident_memory(third.pid) - memory) / rooms
-    return Costs(sorted(times), room, remote)
+            idle = await _cpu_of(first.pid, trio.sleep, SETTLING) / SETTLING
+            start = time.perf_counter()
+            used = await _cpu_of(first.pid, _make_rooms, ann, rooms)
+            room = (used - idle * (time.perf_counter() - start)) / rooms
+        claim, remote = await _claim_rooms(nodes, remote_rooms)
+    return Costs(sorted(times), room, claim, remote)
+
+
+async def _cpu_of(process: int, do: Callable[..., Awaitable[None]], *arguments: Any) -> float:
+    """Return the seconds of CPU time that a process takes meanwhile."""
+    before = _cpu(process)
+    await do(*arguments)
+    return _cpu(process) - before
+
+
+async def _make_rooms(client: Client, rooms: int) -> None:
+    for number in range(rooms):
+        await client.create_game(f"room {number}")
+        await client.leave_game()
+    await trio.sleep(SETTLING)
+
+
+async def _claim_rooms(nodes: Nodes, rooms: int) -> tuple[float, float]:
+    """Claim rooms here, as one more server, and have another server tell of them.
+
+    Returns:
+        Seconds of CPU time here for each claim, and bytes of memory there for each room.
+    """
+    far, process = list(nodes.processes.items())[-1]
+    engine = Cluster(nodes.engine, node_address="nowhere.example:1", lease=LEASE).open(
+        Environment()
+    )
+    identity = decode_public_key((await fetch_server_key(f"127.0.0.1:{far}")).pubkey)
+    async with trio.open_nursery() as nursery, _client(far, "dora") as dora:
+        await nursery.start(engine.run)
+        lease = await engine.register("one more", "nowhere.example:1", identity=identity)
+        nursery.start_soon(_renew, engine, lease.node)
+        await dora.get_game_dir()
+        memory, cpu = resident_memory(process.pid), time.process_time()
+        for number in range(rooms):
+            await engine.claim(lease.node, f"remote {number}", new=NewRoom())
+        claim = (time.process_time() - cpu) / rooms
+        assert len(await dora.get_game_dir()) > rooms
+        await trio.sleep(SETTLING)
+        remote = (resident_memory(process.pid) - memory) / rooms
+        await engine.resign(lease.node)
+        nursery.cancel_scope.cancel()
+    return claim, remote
+
+
+async def _renew(engine: Engine, node: int) -> None:
+    while True:
+        await trio.sleep(LEASE / 4)
+        await engine.renew(node)
 
 
 def _cpu(process: int) -> float:
@@ -74,36 +130,50 @@ def _client(port: int, username: str) -> Client:
     return Client.remote(address=f"127.0.0.1:{port}", username=username)
 
 
-def cluster_costs(*, joins: int, rooms: int, progress: Callable[[str], None]) -> Report:
+def cluster_costs(
+    *, joins: int, rooms: int, remote_rooms: int, progress: Callable[[str], None]
+) -> Report:
     """Measure what there is to pay for several servers that look like one.
 
     Args:
         joins: How many joins lead to another server.
         rooms: How many games are made at one server.
+        remote_rooms: How many games of another server there are in the end.
         progress: Called with a line of text before each measurement.
     """
     found = {}
     for engine in engine_names():
-        progress(f"{joins} joins, {rooms} rooms, {engine}")
-        found[engine] = trio.run(_measure, engine, joins, rooms)
+        progress(f"{joins} joins, {rooms} rooms, {remote_rooms} elsewhere, {engine}")
+        found[engine] = trio.run(_measure, engine, joins, rooms, remote_rooms)
     return Report(
         title="What a cluster costs",
-        command=f"python -m tests.benchmarks cluster-costs --joins {joins} --rooms {rooms}",
-        head=["engine", "join elsewhere p50, ms", "p99, ms", "CPU of a room, ms", "remote room, B"],
+        command=f"python -m tests.benchmarks cluster-costs --joins {joins} --rooms {rooms} "
+        f"--remote-rooms {remote_rooms}",
+        head=[
+            "engine",
+            "join elsewhere p50, ms",
+            "p99, ms",
+            "CPU of a room, ms",
+            "its claim, ms",
+            "remote room, B",
+        ],
         rows=[
             [
                 engine,
                 f"{1000 * statistics.median(costs.joins):.1f}",
                 f"{1000 * percentile(costs.joins, 99):.1f}",
                 f"{1000 * costs.room:.2f}",
+                f"{1000 * costs.claim:.2f}",
                 f"{costs.remote:.0f}",
             ]
             for engine, costs in found.items()
         ],
         notes=[
-            "A room's CPU time is that of its server, for all that makes it and leaves it: two "
-            "requests, the game, the engine, its saves. A server keeps nothing of the games of "
-            "others, so its memory is to stay as it is."
+            "A room's CPU time is that of its server beyond what it takes when idle, for all that "
+            "makes a game and leaves it: two requests, the game, the engine, its saves. Its claim "
+            "is one call of the engine, in a process of its own. A server keeps nothing of the "
+            "games of others: its memory is measured before they are made, and after a user has "
+            "asked it for the list of them all."
         ],
         measured={engine: attrs.asdict(costs) for engine, costs in found.items()},
         verdicts=[

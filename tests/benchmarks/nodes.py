@@ -84,8 +84,14 @@ def serve(engine: str, port: int, key_file: str) -> None:
 
 @attrs.define
 class Nodes:
-    """The servers that run."""
+    """The servers that run.
 
+    Attributes:
+        engine: What they share.
+        processes: They themselves, by their ports.
+    """
+
+    engine: str
     processes: dict[int, subprocess.Popen[str]]
 
     @property
@@ -120,7 +126,7 @@ def running_nodes(engine: str) -> Iterator[Nodes]:
     """Run the servers around the block."""
     with contextlib.ExitStack() as stack, engines(engine) as place, on_all_cores():
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        nodes = Nodes({})
+        nodes = Nodes(place, {})
         for _ in range(NODES):
             port = stack.enter_context(free_port())
             command = [sys.executable, "-m", "tests.benchmarks.nodes", place, str(port)]
