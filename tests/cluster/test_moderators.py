@@ -134,7 +134,7 @@ async def test_a_user_who_comes_from_a_server_that_has_not_heard_of_it_is_put_ou
         admin = await servers.play("admin", PASSWORD, node="b")
         bob = await servers.play("bob", PASSWORD, node="b", game="one")
         ann = await servers.play("ann", PASSWORD, node="a")
-        servers.nodes["a"]._run.context.bans.note_change = lambda: None  # type: ignore[union-attr, method-assign]
+        servers.nodes["a"]._run.context.bans.note_change = lambda: None  # type: ignore[union-attr, method-assign]  # replaced for this test
         await ask(admin, Request.BAN, username="ann")
         with pytest.raises(Disconnected, match="banned"):
             await ann.request(Packet(Request.JOIN_GAME, {"name": "one"}))
