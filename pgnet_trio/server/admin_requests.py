@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -11,8 +11,8 @@ from pgnet_trio.messages import ADMIN_USERNAME, Request, Response
 from pgnet_trio.protocol.events import LogIn
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.account_refusals import AccountRefusal, TemporaryRefusal, no_such_user
-from pgnet_trio.server.cluster.moderation_records import MAX_ROLES
-from pgnet_trio.server.moderation.audit import note_deed
+from pgnet_trio.server.cluster.moderation_records import MAX_ROLES, AuditEntry
+from pgnet_trio.server.moderation.audit import as_date, note_deed
 from pgnet_trio.server.moderation.resets import RESET_LIFETIME, new_reset_code
 from pgnet_trio.server.refusals import SHUTTING_DOWN, refused
 from pgnet_trio.server.request_table import NOTED, RequestTable
@@ -137,10 +137,14 @@ async def _audit(context: ServerContext, session: Session, before: int, limit: i
     most = limit or AUDIT_PAGE
     found = await context.community.audit(before=before, limit=most + 1)
     payload = {
-        "entries": [attrs.asdict(entry) for entry in found[:most]],
+        "entries": [_shown(entry) for entry in found[:most]],
         "more": len(found) > most,
     }
     return Response(f"{len(found[:most]):,} entries, the latest first.", payload)
+
+
+def _shown(entry: AuditEntry) -> dict[str, Any]:
+    return {**attrs.asdict(entry), "time": as_date(entry.time)}
 
 
 @ADMIN_REQUESTS.request(Request.DESTROY_GAME, NOTED, name="")

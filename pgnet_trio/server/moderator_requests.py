@@ -10,7 +10,7 @@ from pgnet_trio.messages import Request, Response
 from pgnet_trio.protocol.events import MAX_REASON
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.banning import ban, check_ban, subject_of, unban
-from pgnet_trio.server.moderation.audit import check_may_act_on
+from pgnet_trio.server.moderation.audit import as_date, check_may_act_on
 from pgnet_trio.server.refusals import CodedRefusal, refused
 from pgnet_trio.server.request_table import NOTED, RequestTable
 from pgnet_trio.server.roles import Role
@@ -126,7 +126,7 @@ def _subject(session: Session, username: str, network: str) -> str:
     try:
         return subject_of(username, network)
     except ValueError as error:
-        text = f"Of whom to ban: {error}."
+        text = f"Whom to ban: {error}."
         raise CodedRefusal(text, ReasonCode.INVALID_ARGUMENT) from None
 
 
@@ -151,8 +151,8 @@ async def _bans(context: ServerContext, session: Session, after: str, limit: int
             "whom": each.whom,
             "reason": each.reason,
             "by": each.by,
-            "made": each.made,
-            "ends": each.ends,
+            "made": as_date(each.made),
+            "ends": None if each.ends is None else as_date(each.ends),
         }
         for each in shown
     ]

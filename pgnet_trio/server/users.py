@@ -192,7 +192,6 @@ def put_out_if_banned(context: ServerContext, username: str) -> None:
     if session.is_packed:
         context.services.start_soon(_put_out_once_settled, context, session)
         return
-    logger.info("%s is out: %s", one_line(username), one_line(ban.text))
     context.sessions.kick(session, ban.text, ReasonCode.BANNED)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -20,12 +21,17 @@ if TYPE_CHECKING:
 
     from pgnet_trio.server.cluster.community import Community
 
-__all__ = ["check_may_act_on", "note_deed", "role_of"]
+__all__ = ["as_date", "check_may_act_on", "note_deed", "role_of"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
 MAX_VALUE = 200
 """Characters of an argument that the audit log shows."""
+
+
+def as_date(time: int) -> str:
+    """Return a time, in seconds since 1970, as people and programs read it."""
+    return datetime.fromtimestamp(time, UTC).isoformat()
 
 
 async def role_of(community: Community[Any], username: str) -> Role:
