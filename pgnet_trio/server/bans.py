@@ -91,12 +91,16 @@ class BanList:
         # By the kind of address and the length of the prefix, and then by the prefix.
         self._networks: dict[tuple[int, int], dict[int, Ban]] = {}
         for ban in bans:
-            if ban.is_of_a_user:
-                self._users[ban.subject] = ban
-            else:
-                network = ipaddress.ip_network(ban.subject)
-                group = self._networks.setdefault((network.version, network.prefixlen), {})
-                group[int(network.network_address)] = ban
+            self.add(ban)
+
+    def add(self, ban: Ban) -> None:
+        """Add a ban, instead of one of the same subject."""
+        if ban.is_of_a_user:
+            self._users[ban.subject] = ban
+        else:
+            network = ipaddress.ip_network(ban.subject)
+            group = self._networks.setdefault((network.version, network.prefixlen), {})
+            group[int(network.network_address)] = ban
 
     def find(self, username: str, address: str | None, now: float) -> Ban | None:
         """Return the ban that keeps a user out; None where none does.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from pgnet_trio.server.bans import (
     network_subject,
     user_subject,
 )
+from pgnet_trio.server.cluster.memory_engine import MemoryEngine
+from pgnet_trio.server.moderation.keeper import BanKeeper
 from pgnet_trio.server.roles import Role, may_act_on
 
 NOW = 1_000_000
@@ -124,6 +127,23 @@ def test_it_is_found_as_by_looking_at_each(
     each = [ipaddress.ip_network(network_subject(network)) for network in networks]
     expected = any(where.version == network.version and where in network for network in each)
     assert (bans.find("ann", str(address), NOW) is not None) is expected
+
+
+class ManyBans(MemoryEngine):
+    async def bans(self) -> list[Ban]:
+        await trio.lowlevel.checkpoint()
+        return [network_ban(f"10.{number // 250}.{number % 250}.0/24") for number in range(1000)]
+
+
+async def test_many_bans_are_taken_in_while_others_have_their_turns() -> None:
+    keeper = BanKeeper(ManyBans(), lambda: NOW, shared=False)
+    turns = 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.look)
+        while keeper.find("ann", "10.3.249.1") is None:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+    assert turns >= 10
 
 
 def test_whoever_is_banned_reads_why_and_for_how_long() -> None:

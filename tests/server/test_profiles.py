@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
 
@@ -93,6 +94,22 @@ async def test_a_lost_answer_comes_after_all(autojump_clock: MockClock) -> None:
         table.network.drop("ann")
         await trio.sleep(10)
         assert saved == [Profile({"a": 1}, 1)]
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_each_write_counts_once_however_often_the_connection_drops(
+    autojump_clock: MockClock, seed: int
+) -> None:
+    network = SimulatedNetwork(seed, latency=0.05)
+    async with Kit(network) as table:
+        await table.host(Game, save_file=None)
+        ann = await table.play("ann", reconnect_for=None)
+        network.conditions = attrs.evolve(network.conditions, drop_rate=0.1)
+        for number in range(20):
+            saved = await ann.profile.write({"number": number}, version=number)
+            assert saved.version == number + 1
+        assert await ann.profile.read() == Profile({"number": 19}, 20)
+        assert network.dropped > 0
 
 
 async def test_a_profile_is_the_same_at_all_servers(autojump_clock: MockClock) -> None:

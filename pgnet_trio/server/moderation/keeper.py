@@ -28,6 +28,9 @@ logger = logging.getLogger("pgnet_trio.server")
 LOOK_INTERVAL = 60.0
 """Seconds after which the bans are read anew, should the mail of another server have been lost."""
 
+ADDED_AT_ONCE = 100
+"""How many bans are added to the list before others have a turn: about a millisecond."""
+
 RETRY = 5.0
 """Seconds after which it is tried again to read them."""
 
@@ -119,7 +122,12 @@ class BanKeeper:
             EngineError: They could not be read; those of before hold.
         """
         async with self._reading:
-            self._bans = BanList(await self._community.bans())
+            bans = BanList()
+            for number, ban in enumerate(await self._community.bans()):
+                if number % ADDED_AT_ONCE == 0:
+                    await trio.lowlevel.checkpoint()
+                bans.add(ban)
+            self._bans = bans
 
     # Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
     @trio.lowlevel.enable_ki_protection
