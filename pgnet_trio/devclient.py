@@ -35,14 +35,15 @@ from pgnet_trio.lines import (
     SYNTAX,
     CommandError,
     Signatures,
+    as_typed,
     describe_packet,
     describe_status,
     describe_value,
     parse_packet,
+    shown_payload,
     split_line,
 )
 from pgnet_trio.messages import (
-    SERVER_PREFIX,
     Packet,
     Push,
     Request,
@@ -333,11 +334,8 @@ class DevClient:
             return False
         finally:
             self._waiting = None
-        shown = response
-        if packet.message == Request.HELP:
-            # Written as a person types them here.
-            payload = {_typed(key): value for key, value in response.payload.items()}
-            shown = attrs.evolve(response, payload=payload)
+        payload = shown_payload(packet.message, response.payload)
+        shown = attrs.evolve(response, payload=payload)
         self._console.show_response(shown, trio.current_time() - self._sent_at)
         is_ok = response.status == Status.OK
         self._all_well = self._all_well and is_ok
@@ -368,7 +366,7 @@ class DevClient:
             hint = ".help lists them"
         else:
             return
-        known = [*map(_typed, requests), STATE_COMMAND, ANSWER_COMMAND, QUIT]
+        known = [*map(as_typed, requests), STATE_COMMAND, ANSWER_COMMAND, QUIT]
         close = difflib.get_close_matches(word, known, n=1)
         if close:
             hint = f"did you mean {close[0]}?"
@@ -422,12 +420,6 @@ class DevClient:
         self._all_well = False
         place = "" if self._console.is_interactive else f"line {self._line_number}: "
         self._console.show_error(place + problem)
-
-
-def _typed(message: str) -> str:
-    """Return a message as a person types it at the prompt."""
-    is_own = message.startswith(SERVER_PREFIX)
-    return f".{message.removeprefix(SERVER_PREFIX)}" if is_own else message
 
 
 def _describe(packet: Packet) -> str:

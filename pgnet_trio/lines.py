@@ -14,17 +14,21 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pgnet_trio.errors import PGNetError
-from pgnet_trio.messages import SERVER_PREFIX, Packet, Status
+from pgnet_trio.codec import from_plain
+from pgnet_trio.errors import CodecError, PGNetError
+from pgnet_trio.messages import SERVER_PREFIX, Packet, Request, Status
+from pgnet_trio.standings import LeaderboardPage, PlayedGame
 
 __all__ = [
     "SYNTAX",
     "CommandError",
     "Signatures",
+    "as_typed",
     "describe_packet",
     "describe_status",
     "describe_value",
     "parse_packet",
+    "shown_payload",
     "split_line",
 ]
 
@@ -117,3 +121,49 @@ def describe_value(value: object, /) -> str:
         return str(value)
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 70 else json.dumps(value, ensure_ascii=False, indent=4)
+
+
+def as_typed(message: str) -> str:
+    """Return a message as a person types it at the prompt."""
+    is_own = message.startswith(SERVER_PREFIX)
+    return f".{message.removeprefix(SERVER_PREFIX)}" if is_own else message
+
+
+def shown_payload(message: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """Return what is shown of the answer to a message: shorter, where people can read it so.
+
+    Args:
+        message: What was asked for.
+        payload: The answer's payload.
+    """
+    if message == Request.HELP:
+        return {as_typed(key): value for key, value in payload.items()}
+    try:
+        if message == Request.LEADERBOARD and "entries" in payload:
+            page = from_plain(payload, LeaderboardPage)
+            return {f"{each.rank}. {each.username}": each.score for each in page.entries}
+        if message == Request.HISTORY and "games" in payload:
+            games = from_plain(payload["games"], list[PlayedGame])
+            return {f"{played.number}, {played.name}": _result(played) for played in games}
+    except CodecError:
+        # Whatever the server has sent instead.
+        pass
+    return payload
+
+
+def _result(played: PlayedGame) -> str:
+    texts, rank = [], 1
+    for group in played.ranks:
+        texts += [f"{rank}. {_scored(played, name)}" for name in group]
+        rank += len(group)
+    ranked = {name for group in played.ranks for name in group}
+    texts += [_scored(played, name) for name in played.scores if name not in ranked]
+    return f"{played.ended_at.astimezone():%Y-%m-%d %H:%M}, {', '.join(texts)}"
+
+
+def _scored(played: PlayedGame, name: str) -> str:
+    text = f"{name} {played.scores[name]}" if name in played.scores else name
+    change = played.ratings.get(name)
+    if change is None:
+        return text
+    return f"{text} (rating {change.before:.0f} to {change.after:.0f})"

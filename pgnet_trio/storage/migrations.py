@@ -17,6 +17,7 @@ _STANDINGS = """
         username BYTEA NOT NULL, number BIGINT NOT NULL, result BYTEA NOT NULL,
         PRIMARY KEY (username, number)
     );
+    CREATE INDEX histories_by_result ON histories (result);
     CREATE TABLE leaderboards (
         id BIGINT NOT NULL PRIMARY KEY, name BYTEA NOT NULL UNIQUE, lowest_first BIGINT NOT NULL
     );

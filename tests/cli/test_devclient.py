@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pgnet_trio
-from pgnet_trio import Queue, devclient
+from pgnet_trio import Leaderboard, Queue, Result, devclient, on
 from pgnet_trio.client import Client
 from pgnet_trio.devclient import (
     CommandError,
@@ -28,6 +28,7 @@ from pgnet_trio.devclient import (
 from pgnet_trio.errors import LoginRefused, PGNetError, Reject
 from pgnet_trio.foreign_text import printable
 from pgnet_trio.game import Game
+from pgnet_trio.lines import shown_payload
 from pgnet_trio.messages import Packet, Push, Response, Status
 from pgnet_trio.server import Server
 from pgnet_trio.terminal import LineReader
@@ -764,3 +765,62 @@ async def test_a_search_that_is_refused_is_an_error() -> None:
     )
     assert status == 1
     assert script.errors == ["There is no queue 'ranked'; the queues are: one without a name."]
+
+
+@attrs.define
+class Win:
+    points: int
+
+
+class Scored(Echo):
+    leaderboards = Leaderboard("sum")
+
+    @on(Win)
+    async def win(self, player: str, message: Win) -> None:
+        await self.room.report(Result([player, ["bob", "eve"]], {player: message.points}))
+
+
+async def test_standings_are_shown_as_lines() -> None:
+    status, script = await play(
+        ".create_game;name=table 1",
+        "Win;points=7",
+        ".leaderboard",
+        ".leaderboard;around=ann;limit=1",
+        ".history",
+        ".leaderboard;name=other",
+        game=Scored,
+    )
+    assert status == 1
+    page, around, history, refused = script.responses[2:]
+    assert page.payload == around.payload == {"1. ann": 7}
+    assert page.message == "Players on this leaderboard: 1."
+    ((game, result),) = history.payload.items()
+    assert re.fullmatch(r"\d+, table 1", game)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d, 1\. ann 7, 2\. bob, 2\. eve", result)
+    assert "There is no leaderboard 'other'" in refused.message
+    # What can be asked is known to whoever completes words.
+    assert script.signatures["__pgnet__.leaderboard"] == {
+        "name": "str",
+        "around": "str",
+        "offset": "int",
+        "limit": "int",
+    }
+
+
+def test_ratings_are_shown_and_what_is_no_answer_is_shown_as_it_is() -> None:
+    played = {
+        "number": 3,
+        "name": "duel",
+        "ended_at": "2026-05-01T12:00:00+00:00",
+        "ranks": [["ann"], ["bob"]],
+        "scores": {"ann": 3, "eve": 1},
+        "ratings": {"ann": {"before": 1500.0, "after": 1579.1}},
+    }
+    shown = shown_payload("__pgnet__.history", {"games": [played]})
+    assert shown["3, duel"].endswith("1. ann 3 (rating 1500 to 1579), 2. bob, eve 1")
+    for message, payload in (
+        ("__pgnet__.history", {"games": [{"number": "three"}]}),
+        ("__pgnet__.leaderboard", {"entries": 3}),
+        ("hello", {"entries": []}),
+    ):
+        assert shown_payload(message, payload) == payload

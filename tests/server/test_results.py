@@ -19,6 +19,7 @@ from pgnet_trio import (
     ReasonCode,
     RequestFailed,
     Result,
+    ServerError,
     StorageError,
     on,
 )
@@ -358,6 +359,17 @@ async def test_only_games_of_a_rated_queue_are_rated(autojump_clock: MockClock) 
         assert (await ann.call(Over("ann", "bob"), Counted)).winner_rating is None
 
 
+async def test_a_rated_game_that_is_loaded_is_still_rated(autojump_clock: MockClock) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Duel)
+        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
+        await meet("ranked", ann, bob)
+        await trio.sleep(100)
+        await server.restart(crash=True)
+        await trio.sleep(60)
+        assert (await ann.call(Over("ann", "bob"), Counted)).winner_rating is not None
+
+
 async def test_a_rated_game_that_is_loaded_changes_ratings_once(
     autojump_clock: MockClock,
 ) -> None:
@@ -371,6 +383,18 @@ async def test_a_rated_game_that_is_loaded_changes_ratings_once(
         await trio.sleep(60)
         assert await ann.call(Over("ann", "bob"), Counted) == first
         assert len(await ann.history()) == 1
+
+
+async def test_ratings_without_the_package_are_an_error_that_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    def missing() -> None:
+        raise ImportError
+
+    monkeypatch.setattr("pgnet_trio.server.matchmaking.matchmaker.check_ratings", missing)
+    with pytest.raises(ServerError, match=r"pip install 'pgnet_trio\[ratings\]'"):
+        async with hosting(Duel):
+            pass
 
 
 # Servers that look like one

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import attrs
 
-from pgnet_trio.server.cluster.standing_tables import Line, StandingTables
+from pgnet_trio.server.cluster.standing_tables import FORGOTTEN, Line, StandingTables
 from pgnet_trio.standings.rating import BEGINNER, Skill
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryStandings"]
 
-MAX_RESULTS = 100_000
+MAX_RESULTS = 10_000
 """Results that are kept in memory; a game of an older one counts again if it is reported again."""
 
 
@@ -36,6 +37,7 @@ class MemoryStandings(StandingTables):
     def __init__(self) -> None:
         self._results: dict[bytes, PlayedGame] = {}
         self._histories: dict[str, list[tuple[int, bytes, PlayedGame]]] = {}
+        self._in_histories: Counter[bytes] = Counter()
         self._boards: dict[str, int] = {}
         self._board_rows: list[_Board] = []
         self._result_numbers = itertools.count(1)
@@ -55,7 +57,17 @@ class MemoryStandings(StandingTables):
     def _write_history(self, player: str, id: bytes, most: int) -> None:
         history = self._histories.setdefault(player, [])
         history.append((next(self._result_numbers), id, self._results[id]))
-        del history[:-most]
+        self._in_histories[id] += 1
+        gone, history[:] = history[:-most], history[-most:]
+        self._forget_results(gone)
+
+    def _forget_results(self, gone: list[tuple[int, bytes, PlayedGame]]) -> None:
+        for _, id, _ in gone:
+            self._in_histories[id] -= 1
+            if not self._in_histories[id]:
+                del self._in_histories[id]
+                if id in self._results:
+                    self._results[id] = FORGOTTEN
 
     def _history(self, player: str, before: int | None, limit: int) -> list[tuple[int, PlayedGame]]:
         found = [
@@ -66,7 +78,7 @@ class MemoryStandings(StandingTables):
         return found[:limit]
 
     def _forget_history(self, player: str) -> None:
-        self._histories.pop(player, None)
+        self._forget_results(self._histories.pop(player, []))
 
     def _lock_skill(self, queue: str, player: str) -> None:
         """Do nothing, for the same reason as `_lock_board`."""

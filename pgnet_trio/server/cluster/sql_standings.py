@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pgnet_trio.codec import decode_json, encode_json
 from pgnet_trio.server.cluster.errors import Fenced
-from pgnet_trio.server.cluster.sql import SQLOperations, as_bytes, as_text
-from pgnet_trio.server.cluster.standing_tables import Line, StandingTables
+from pgnet_trio.server.cluster.sql import Row, SQLOperations, as_bytes, as_text
+from pgnet_trio.server.cluster.standing_tables import FORGOTTEN, Line, StandingTables
 from pgnet_trio.standings import PlayedGame
 from pgnet_trio.standings.rating import BEGINNER, Skill
 
@@ -26,7 +28,9 @@ class SQLStandings(SQLOperations, StandingTables):
 
     def _result(self, id: bytes) -> PlayedGame | None:
         rows = self._tx.execute("SELECT played FROM results WHERE id = %s", id)
-        return decode_json(as_text(rows[0][0]), PlayedGame) if rows else None
+        if not rows:
+            return None
+        return decode_json(as_text(rows[0][0]), PlayedGame) if rows[0][0] else FORGOTTEN
 
     def _write_result(self, id: bytes, played: PlayedGame) -> None:
         # The same result, reported twice at once, is written once: the second transaction is done
@@ -42,14 +46,15 @@ class SQLStandings(SQLOperations, StandingTables):
             self._tx.next_number(),
             id,
         )
-        self._tx.execute(
+        gone = self._tx.execute(
             "DELETE FROM histories WHERE username = %t AND number <="
             " (SELECT number FROM histories WHERE username = %t"
-            " ORDER BY number DESC LIMIT 1 OFFSET %s)",
+            " ORDER BY number DESC LIMIT 1 OFFSET %s) RETURNING result",
             as_bytes(player),
             as_bytes(player),
             most,
         )
+        self._forget_results(gone)
 
     def _history(self, player: str, before: int | None, limit: int) -> list[tuple[int, PlayedGame]]:
         rows = self._tx.execute(
@@ -62,7 +67,21 @@ class SQLStandings(SQLOperations, StandingTables):
         return [(number, decode_json(as_text(played), PlayedGame)) for number, played in rows]
 
     def _forget_history(self, player: str) -> None:
-        self._tx.execute("DELETE FROM histories WHERE username = %t", as_bytes(player))
+        gone = self._tx.execute(
+            "DELETE FROM histories WHERE username = %t RETURNING result", as_bytes(player)
+        )
+        self._forget_results(gone)
+
+    def _forget_results(self, results: Sequence[Row]) -> None:
+        """Forget what is in no history any more, but not that it was counted."""
+        for (id,) in sorted(results):
+            self._tx.execute(
+                "UPDATE results SET played = %t WHERE id = %s"
+                " AND NOT EXISTS (SELECT 1 FROM histories WHERE result = %s)",
+                b"",
+                id,
+                id,
+            )
 
     def _lock_skill(self, queue: str, player: str) -> None:
         key = as_bytes(player), as_bytes(queue)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import attrs
@@ -41,6 +42,9 @@ MAX_HISTORY = 100
 LOWEST = -(2**62)
 """Where the first range of each leaderboard begins: below all points."""
 
+FORGOTTEN = PlayedGame(name="", ended_at=datetime.min.replace(tzinfo=UTC))
+"""Stands for a result of which nothing is left but that it was counted."""
+
 Line = tuple[str, int]
 """A player and their points."""
 
@@ -51,6 +55,8 @@ class StandingTables(ABC):
     def report(self, report: Report) -> PlayedGame:
         """See `Standings.report`."""
         before = self._result(report.id)
+        if before == FORGOTTEN:
+            return report.played
         if before is not None:
             if not _is_same(before, report.played):
                 raise ReportedBefore(
@@ -234,7 +240,7 @@ class StandingTables(ABC):
 
     @abstractmethod
     def _result(self, id: bytes) -> PlayedGame | None:
-        """Return a result that was reported."""
+        """Return a result that was reported; `FORGOTTEN` for one that is in no history any more."""
 
     @abstractmethod
     def _write_result(self, id: bytes, played: PlayedGame) -> None:
@@ -242,7 +248,10 @@ class StandingTables(ABC):
 
     @abstractmethod
     def _write_history(self, player: str, id: bytes, most: int) -> None:
-        """Add a result to a player's history, and take out the oldest of more than *most*."""
+        """Add a result to a player's history, and take out the oldest of more than *most*.
+
+        Of a result that is in no history any more, nothing is kept but that it was counted.
+        """
 
     @abstractmethod
     def _history(self, player: str, before: int | None, limit: int) -> list[tuple[int, PlayedGame]]:
@@ -250,7 +259,7 @@ class StandingTables(ABC):
 
     @abstractmethod
     def _forget_history(self, player: str) -> None:
-        """Take out a player's history."""
+        """Take out a player's history, likewise."""
 
     @abstractmethod
     def _lock_skill(self, queue: str, player: str) -> None:
