@@ -12,7 +12,10 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
+
+import attrs
 
 from pgnet_trio.codec import from_plain
 from pgnet_trio.errors import CodecError, PGNetError
@@ -38,6 +41,38 @@ Signatures = Mapping[str, Mapping[str, str]]
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][+-]?[0-9]+)?")
 SYNTAX = "message;key=value;key2=value2"
+
+
+@attrs.frozen
+class _Ban:
+    """A ban in the list of them."""
+
+    whom: str
+    reason: str
+    by: str
+    made: datetime
+    ends: datetime | None
+
+    @property
+    def text(self) -> str:
+        by = self.by or "the server"
+        until = "" if self.ends is None else f" until {_local(self.ends)}"
+        return f"by {by} on {_local(self.made)}{until}{self.reason and ': '}{self.reason}"
+
+
+@attrs.frozen
+class _Deed:
+    """An entry of the audit log."""
+
+    number: int
+    time: datetime
+    by: str
+    did: str
+    details: str
+
+    @property
+    def text(self) -> str:
+        return f"{_local(self.time)}, {self.by}: {self.did} {self.details}".rstrip()
 
 
 class CommandError(PGNetError):
@@ -145,10 +180,24 @@ def shown_payload(message: str, payload: dict[str, Any]) -> dict[str, Any]:
         if message == Request.HISTORY and "games" in payload:
             games = from_plain(payload["games"], list[PlayedGame])
             return {f"{played.number}, {played.name}": _result(played) for played in games}
+        if message == Request.BANS and "bans" in payload:
+            bans = from_plain(payload["bans"], list[_Ban])
+            return {each.whom: each.text for each in bans} | _more(payload)
+        if message == Request.AUDIT and "entries" in payload:
+            deeds = from_plain(payload["entries"], list[_Deed])
+            return {f"{each.number}": each.text for each in deeds} | _more(payload)
     except CodecError:
         # Whatever the server has sent instead.
         pass
     return payload
+
+
+def _more(payload: dict[str, Any]) -> dict[str, Any]:
+    return {"more": True} if payload.get("more") is True else {}
+
+
+def _local(time: datetime) -> str:
+    return f"{time.astimezone():%Y-%m-%d %H:%M}"
 
 
 def _result(played: PlayedGame) -> str:
@@ -158,7 +207,7 @@ def _result(played: PlayedGame) -> str:
         rank += len(group)
     ranked = {name for group in played.ranks for name in group}
     texts += [_scored(played, name) for name in played.scores if name not in ranked]
-    return f"{played.ended_at.astimezone():%Y-%m-%d %H:%M}, {', '.join(texts)}"
+    return f"{_local(played.ended_at)}, {', '.join(texts)}"
 
 
 def _scored(played: PlayedGame, name: str) -> str:

@@ -807,6 +807,34 @@ async def test_standings_are_shown_as_lines() -> None:
     }
 
 
+async def test_bans_and_what_was_done_are_shown_as_lines() -> None:
+    status, script = await play(
+        ".ban;username=Bob;reason=No insults",
+        ".ban;network=192.0.2.7/24;seconds=60",
+        ".bans",
+        ".audit;limit=1",
+        ".audit",
+        username="admin",
+    )
+    assert status == 0
+    bans, page, log = (response.payload for response in script.responses[2:])
+    time = r"\d{4}-\d\d-\d\d \d\d:\d\d"
+    assert list(bans) == ["192.0.2.0/24", "bob"]
+    assert re.fullmatch(f"by admin on {time} until {time}", bans["192.0.2.0/24"])
+    assert re.fullmatch(f"by admin on {time}: No insults", bans["bob"])
+    assert page["more"] is True
+    assert [re.fullmatch(f"{time}, admin: (.*)", line)[1] for line in log.values()] == [  # type: ignore[index]
+        "ban network=192.0.2.7/24; seconds=60",
+        "ban username=Bob; reason=No insults; seconds=0",
+    ]
+    assert script.signatures["__pgnet__.ban"] == {
+        "username": "str",
+        "network": "str",
+        "reason": "str",
+        "seconds": "int",
+    }
+
+
 def test_ratings_are_shown_and_what_is_no_answer_is_shown_as_it_is() -> None:
     played = {
         "number": 3,
@@ -821,6 +849,8 @@ def test_ratings_are_shown_and_what_is_no_answer_is_shown_as_it_is() -> None:
     for message, payload in (
         ("__pgnet__.history", {"games": [{"number": "three"}]}),
         ("__pgnet__.leaderboard", {"entries": 3}),
+        ("__pgnet__.bans", {"bans": [{"whom": "ann"}]}),
+        ("__pgnet__.audit", {"entries": [1]}),
         ("hello", {"entries": []}),
     ):
         assert shown_payload(message, payload) == payload
