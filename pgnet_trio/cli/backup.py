@@ -53,6 +53,11 @@ def run(options: argparse.Namespace) -> int:
     replaces = options.overwrite and options.to.exists()
     findings = back_up(options.file, options.to, overwrite=options.overwrite)
     print(f"{options.to} {'was replaced by' if replaces else 'is'} a copy of {options.file}.")
+    if findings.left_out:
+        print(
+            "Results, leaderboards, bans and profiles are not in it: the format of PGNet has no "
+            "place for them."
+        )
     status = describe(options.to, findings)
     key_file = key_file_of(options.file)
     if key_file.exists():

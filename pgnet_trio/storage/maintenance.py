@@ -14,6 +14,7 @@ from pgnet_trio.storage.files import cannot, is_there, replace_file, syncing
 from pgnet_trio.storage.interface import Changes, SavedState
 from pgnet_trio.storage.json_file import as_json, read_json
 from pgnet_trio.storage.locks import is_in_use
+from pgnet_trio.storage.migrations import SCHEMA_VERSION, TABLES
 from pgnet_trio.storage.sqlite import SQLiteStore
 from pgnet_trio.storage.sqlite_copy import copy_database, remove_database
 from pgnet_trio.storage.sqlite_reading import (
@@ -39,6 +40,7 @@ class Findings:
         damaged_games: The names of games whose save is damaged, as far as they can be read.
         games_aside: How many damaged games a server has found and set aside.
         foreign_log: The log of another file that lies beside this one, and was not read.
+        left_out: Whether a copy lacks what its format has no place for.
     """
 
     users: int
@@ -46,6 +48,7 @@ class Findings:
     damaged_games: list[str] = attrs.field(factory=list)
     games_aside: int = 0
     foreign_log: Path | None = None
+    left_out: bool = False
 
 
 def check(path: Path) -> Findings:
@@ -161,14 +164,20 @@ def _copy_database(source: Path, draft: Path, *, as_json_file: bool) -> Findings
         reading = read_all(source, connection)
         if as_json_file:
             replace_file(draft, as_json(reading.state))
-        else:
-            copy_database(connection, draft)
-    if not as_json_file:
-        with connect_to_read(draft, alone=True) as connection:
-            check_pages(source, connection)
-            # A server may have written since.
-            reading = read_all(source, connection)
+            left_out = reading.version == SCHEMA_VERSION and any(
+                _has_rows(connection, table) for table in TABLES
+            )
+            return attrs.evolve(_findings(reading, foreign_log), left_out=left_out)
+        copy_database(connection, draft)
+    with connect_to_read(draft, alone=True) as connection:
+        check_pages(source, connection)
+        # A server may have written since.
+        reading = read_all(source, connection)
     return _findings(reading, foreign_log)
+
+
+def _has_rows(connection: sqlite3.Connection, table: str) -> bool:
+    return bool(connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall())  # noqa: S608 - ours
 
 
 def _make_database(path: Path, saved: SavedState) -> None:

@@ -9,7 +9,9 @@ transaction, and needs nothing but the one before.
 
 from __future__ import annotations
 
-__all__ = ["MIGRATIONS", "SCHEMA_VERSION"]
+import re
+
+__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "TABLES"]
 
 _STANDINGS = """
     CREATE TABLE results (id BYTEA NOT NULL PRIMARY KEY, played BYTEA NOT NULL);
@@ -63,3 +65,6 @@ MIGRATIONS = {3: f"{_STANDINGS};{_MODERATION}"}
 
 SCHEMA_VERSION = max(MIGRATIONS)
 """Which tables there are, and what they mean."""
+
+TABLES = re.findall(r"CREATE TABLE (\w+)", "".join(MIGRATIONS.values()))
+"""The tables that they make, for which other save files than SQLite's have no place."""

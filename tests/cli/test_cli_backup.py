@@ -15,6 +15,8 @@ import pytest
 from pgnet_trio.cli import main
 from pgnet_trio.storage import Changes, SavedGame, SavedState, UserRecord
 from pgnet_trio.storage.sqlite_reading import Reading
+from tests.cluster.conftest import save_file_engine
+from tests.cluster.test_standings import report
 from tests.storage.test_storage import (
     ANN,
     BOB,
@@ -93,6 +95,21 @@ def test_a_backup_holds_everything(path: Path, capsys: pytest.CaptureFixture[str
         f"{path.name}.lock",
         f"{to(path).name}.lock",
     } == {path.name, to(path).name}
+
+
+async def test_what_a_json_file_has_no_place_for_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, same, other = (tmp_path / name for name in ("save.sqlite", "copy.sqlite", "copy.json"))
+    async with save_file_engine(path) as engine:
+        await engine.report(report({"ann": 5}))
+    assert back_up(path, other) == 0
+    assert "Results, leaderboards, bans and profiles are not in it" in capsys.readouterr().out
+    # A copy in the same format has all of it.
+    assert back_up(path, same) == 0
+    assert "Results" not in capsys.readouterr().out
+    async with save_file_engine(same) as engine:
+        assert (await engine.leaderboard("points")).total == 1
 
 
 @pytest.mark.parametrize("names", [("save.json", "copy.sqlite"), ("save.sqlite", "copy.json")])

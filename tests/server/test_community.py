@@ -120,6 +120,25 @@ async def test_what_the_file_keeps_is_in_a_copy_after_a_crash(tmp_path: Path) ->
         assert lines(await engine.leaderboard("points")) == [(1, "ann", 5)]
 
 
+async def test_a_result_with_two_ratings_is_one_commit(tmp_path: Path) -> None:
+    path = tmp_path / "save.sqlite"
+
+    def commits() -> int:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            query = "SELECT value FROM settings WHERE name = 'commits'"
+            return int(connection.execute(query).fetchone()[0])
+
+    async with save_file(path) as (_, engine):
+        await engine.report(report({"ann": 5, "bob": 3}, queue="ranked"))
+        before = commits()
+        played = await engine.report(report({"ann": 5, "bob": 3}, queue="ranked"))
+        assert len(played.ratings) == 2
+        assert commits() == before + 1
+        await engine.history("ann")
+        await engine.leaderboard_around("points", "ann")
+        assert commits() == before + 1
+
+
 async def test_results_and_saves_take_turns(tmp_path: Path) -> None:
     async with save_file(tmp_path / "save.sqlite") as (archive, engine):
         async with trio.open_nursery() as nursery:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import trio
 
 from pgnet_trio import (
     Bot,
+    Disconnected,
     Game,
     Leaderboard,
     LeaderboardEntry,
@@ -433,3 +435,35 @@ async def test_a_server_that_dies_after_a_result_has_counted_it_once(
         await bob.call(Over("ann", "bob"))
         assert await standings(bob) == [(1, "ann", 3), (2, "bob", 1)]
         assert len(await bob.history()) == 1
+
+
+@pytest.mark.parametrize("moment", [0.5, 1.5])
+async def test_a_server_that_dies_between_a_result_and_its_answer_counts_once(
+    moment: float, autojump_clock: MockClock
+) -> None:
+    async with cluster(Duel) as servers:
+        ann = await servers.play("ann", node="a")
+        bob = await servers.play("bob", node="b")
+        await ann.create_game(NAME)
+        await trio.sleep(100)
+        engine = servers.nodes["a"].engine
+        engine.request_delay = engine.answer_delay = 1.0
+
+        async def lose() -> None:
+            # Nobody hears whether it was counted.
+            with contextlib.suppress(RequestFailed, Disconnected):
+                await ann.call(Over("ann", "bob"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lose)
+            await trio.sleep(moment)
+            servers.kill("a")
+            await trio.sleep(60)
+            assert await standings(bob) == ([(1, "ann", 3), (2, "bob", 1)] if moment > 1 else [])
+            await bob.join_game(NAME)
+            if moment > 1:
+                with pytest.raises(RequestFailed, match="cannot be counted"):
+                    await bob.call(Over("bob", "ann"))
+            await bob.call(Over("ann", "bob"))
+            assert await standings(bob) == [(1, "ann", 3), (2, "bob", 1)]
+            nursery.cancel_scope.cancel()
