@@ -25,7 +25,7 @@ VARIABLE = "PGNET_CLUSTER"
 
 EXAMPLES = f"""\
 examples:
-  pgnet-trio cluster status sqlite:game.sqlite
+  pgnet-trio cluster status game.sqlite
   export {VARIABLE}=postgresql://game:secret@db.example/game
   pgnet-trio cluster status
   pgnet-trio cluster drain a.example:38929

@@ -51,6 +51,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command, and the function that runs it."""
     parser.description = "Open a prompt on a server, or on a game without one."
     parser.epilog = EXAMPLES
+    parser.usage = "%(prog)s [OPTIONS] [ADDRESS]"
     parser.set_defaults(run=run, error=parser.error)
     parser.add_argument(
         "address",

@@ -69,6 +69,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command, and the function that runs it."""
     parser.description = "Have many clients play on a server of your own, and measure it."
     parser.epilog = EXAMPLES
+    parser.usage = "%(prog)s ADDRESS --bot MODULE:FUNC [OPTIONS]"
     parser.set_defaults(run=run, error=parser.error)
     parser.add_argument("address", metavar="ADDRESS", help="as for `pgnet-trio connect`")
     parser.add_argument(

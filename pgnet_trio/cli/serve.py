@@ -55,9 +55,9 @@ examples:
   pgnet-trio serve --port 0 --admin-password-prompt --no-registration
 
 The first Ctrl-C shuts the server down in good order: players are told, games are saved. The
-second one ends it at once. SIGTERM, and SIGHUP (the terminal was closed), do the same, but tell
-players that the server restarts: their clients wait until it is back. The exit status is the
-server's exit code; a server that ends with -1 is started again.
+second one ends it within two seconds, and the third one at once. SIGTERM, and SIGHUP (the terminal
+was closed), do the same, but tell players that the server restarts: their clients wait until it is
+back. The exit status is the server's exit code; a server that ends with -1 is started again.
 """
 
 _LIMITS: dict[str, tuple[str, str]] = {
@@ -91,6 +91,8 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command, and the function that runs it."""
     parser.description = "Host a game, until Ctrl-C or until the admin shuts it down."
     parser.epilog = EXAMPLES
+    # All options would hide what is wrong with one of them.
+    parser.usage = "%(prog)s [OPTIONS] [MODULE:CLASS]"
     parser.set_defaults(run=run)
     parser.add_argument(
         "game",
@@ -347,6 +349,8 @@ def run(options: argparse.Namespace) -> int:
     process = "" if worker is None else f"worker {worker.orders.number} "
     logging.basicConfig(format=f"%(asctime)s {process}%(levelname)s %(message)s")
     logging.getLogger("pgnet_trio").setLevel(logging.DEBUG if verbose else logging.INFO)
+    # The engine says the same of a database that cannot be reached: once, and in one line.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     if worker is not None:
         make_server = functools.partial(Server, game, **settings)
         return worker.run(make_server)

@@ -134,6 +134,7 @@ def test_no_password_is_shown(
             "same --key-file",
         ),
         (["--cluster", "--node-address", "a:1"], "PGNET_CLUSTER"),
+        (["--cluster", "x.json"], "expected a save file of SQLite"),
         (["--cluster", "x.sqlite", "--node-address", "a"], "expected where clients"),
         (["--cluster", "x", "--node-address", "a:1", "--save-file", "y"], "--save-file"),
         (

@@ -75,6 +75,12 @@ def test_other_texts_are_refused_without_a_password(text: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["game.json", "sqlite:game.json", "/srv/game.JSON"])
+def test_a_save_file_of_json_is_for_one_server(text: str) -> None:
+    with pytest.raises(EngineError, match=r"expected a save file of SQLite.*; got one of JSON"):
+        open_engine(text)
+
+
 def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pgnet_trio.server.cluster.postgres_engine", None)
     with pytest.raises(EngineError, match=r"pip install 'pgnet_trio\[postgres\]'"):

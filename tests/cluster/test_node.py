@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -249,6 +250,23 @@ async def test_a_machine_that_has_slept_knows_at_once(
         assert north.owner.said == ["hold", "go on"]
 
 
+async def test_an_outage_is_told_once_and_so_is_its_end(
+    autojump_clock: MockClock,
+    database: SimulatedDatabase,
+    north: Seat,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "pgnet_trio.server")
+    async with running(north):
+        for outages in (1, 2):
+            database.stop()
+            await trio.sleep(600)
+            database.start()
+            await trio.sleep(LEASE)
+            assert caplog.text.count("The lease is over, and not renewed") == outages
+            assert caplog.text.count("There is a lease again") == outages
+
+
 async def test_a_node_that_was_forgotten_starts_over(
     autojump_clock: MockClock, north: Seat, south: Seat
 ) -> None:
@@ -283,15 +301,38 @@ async def test_a_node_whose_name_was_taken_meanwhile_ends(
     assert "start over" in north.owner.said
 
 
+async def test_a_node_that_cannot_start_over_says_so_once(
+    autojump_clock: MockClock,
+    north: Seat,
+    south: Seat,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refuse(*args: object, **options: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise EngineUnavailable("The call was refused, as the test wants it.")
+
+    async with running(north, south):
+        north.engine.cut = True
+        await trio.sleep((FORGET_NODES_AFTER + 2) * LEASE + 2 * TIDY_INTERVAL)
+        monkeypatch.setattr(north.engine, "register", refuse)
+        north.engine.cut = False
+        await trio.sleep(4 * LEASE)
+        assert caplog.text.count("This server is no node now") == 1
+
+
 async def test_a_server_that_was_killed_is_back_once_its_old_lease_is_over(
     autojump_clock: MockClock,
     database: SimulatedDatabase,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "pgnet_trio.server")
     await SimulatedEngine(database).register("north", "", identity=b"key")
     start = trio.current_time()
     north = Seat(database, "north")
     async with running(north):
         assert LEASE <= trio.current_time() - start <= LEASE + RETRY
+        assert caplog.text.count("Waiting for the end of an earlier lease") == 1
 
 
 async def test_a_node_whose_end_was_seen_is_replaced_at_once_and_so_are_its_rooms(
@@ -324,7 +365,7 @@ async def test_a_second_node_of_one_name_does_not_start(
 ) -> None:
     other = Seat(database, "north")
     async with running(north) as nursery:
-        with pytest.raises(NameInUse):
+        with pytest.raises(NameInUse, match=r"'north' already: stop that one, or .*--node-name"):
             await nursery.start(other.node.run, other.owner)
         assert north.node.holds()
 

@@ -550,8 +550,19 @@ async def test_a_server_that_is_too_old_is_refused(
 
 
 async def test_a_database_that_is_not_there_is_an_error_in_words(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="cannot be used"):
+    with pytest.raises(EngineError, match="cannot be used") as caught:
         await new_engine(f"host={tmp_path} user=u password=hidden", "x").run()
+    assert "\\" not in str(caught.value)
+
+
+async def test_a_user_who_may_make_no_schema_is_told_which_right_it_takes(
+    shared_postgres: Postgres, schema: str
+) -> None:
+    with connected(shared_postgres, schema) as other:
+        other.execute("CREATE ROLE weak LOGIN")
+    weak = shared_postgres.conninfo.replace("user=postgres", "user=weak")
+    with pytest.raises(EngineError, match=r"permission denied .* GRANT CREATE ON DATABASE"):
+        await new_engine(weak, schema).run()
 
 
 def test_a_wrong_address_is_an_error_that_shows_no_password() -> None:

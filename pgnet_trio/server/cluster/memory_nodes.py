@@ -16,6 +16,7 @@ from pgnet_trio.server.cluster.rules import (
     FORGET_NODES_AFTER,
     KEEP_OPERATIONS,
     is_alive,
+    name_in_use,
     other_identity,
     time_until_settled,
     was_away,
@@ -113,7 +114,7 @@ class MemoryNodes(MemoryAccounts):
             return self.renew(node, load, 0.0, list_rooms=False)
         now = self._clock()
         if self._is_taken(name, now):
-            raise NameInUse(f"There is a node {name!r} already; choose another name.")
+            raise NameInUse(name_in_use(name))
         for row in self._nodes.values():
             if row.identity != identity and holds(row, now):
                 raise OtherIdentity(other_identity(row.name))

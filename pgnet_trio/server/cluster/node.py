@@ -195,6 +195,7 @@ class LocalNode:
         profile, engine = self._profile, self._engine
         # Longer than what is left of the lease of a process that was killed.
         patience = engine.now() + 1.5 * engine.lease
+        was_told = False
         while True:
             try:
                 return await self.settled(
@@ -210,7 +211,9 @@ class LocalNode:
             except NameInUse as error:
                 if engine.now() > patience:
                     raise
-                logger.info("Waiting for the end of an earlier lease: %s", one_line(error))
+                if not was_told:
+                    logger.info("Waiting for the end of an earlier lease: %s", one_line(error))
+                was_told = True
             await trio.sleep(RETRY)
 
     def _begin(self, lease: Lease) -> None:
@@ -228,6 +231,7 @@ class LocalNode:
     async def _keep_lease(self) -> None:
         engine = self._engine
         pause = engine.lease / RENEWALS
+        was_told = False
         while True:
             due = trio.current_time() + pause
             await trio.sleep(pause)
@@ -238,12 +242,16 @@ class LocalNode:
             try:
                 self._note_lease(await engine.renew(self.id, load=self._owner.load(), lag=lag))
             except (EngineUnavailable, OutcomeUnknown) as error:
-                if not self.holds():
+                if not was_told and not self.holds():
                     logger.warning("The lease is over, and not renewed: %s", one_line(error))
+                    was_told = True
                 continue
             except NodeGone as error:
                 logger.error("All rooms of this server are given up: %s", one_line(error))
                 await self._start_over()
+            if was_told:
+                logger.info("There is a lease again")
+                was_told = False
             pause = max(0.0, asked + engine.lease / RENEWALS - engine.now())
 
     async def _start_over(self) -> None:
@@ -251,12 +259,15 @@ class LocalNode:
         self._owner.start_over()
         self._just_come.clear()
         self._taken.clear()
+        was_told = False
         while True:
             try:
                 self._begin(await self._register())
                 return
             except EngineUnavailable as error:
-                logger.warning("This server is no node now: %s", one_line(error))
+                if not was_told:
+                    logger.warning("This server is no node now: %s", one_line(error))
+                was_told = True
             await trio.sleep(RETRY)
 
     # No await in here: what was lost is given up before anything more of it may leave.

@@ -68,7 +68,13 @@ def is_file(url: str) -> Path | None:
             "expected postgresql://user:password@host:port/database, or the path of a save file "
             f"such as sqlite:game.sqlite; got {what}"
         )
-    return Path(text)
+    path = Path(text)
+    if path.suffix.lower() == ".json":
+        raise EngineError(
+            "expected a save file of SQLite, which several servers can use, such as game.sqlite; "
+            "got one of JSON"
+        )
+    return path
 
 
 def shown(url: str) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "RENEWALS",
     "is_alive",
     "is_silent",
+    "name_in_use",
     "no_such_session",
     "other_identity",
     "same_password",
@@ -88,6 +89,14 @@ def unavailable(node: int) -> str:
 def no_such_session(username: str, epoch: int) -> str:
     """Return what is wrong with the session of a user that is not there any more."""
     return f"The session {epoch} of {username!r} is over, or has moved; let it go."
+
+
+def name_in_use(name: str) -> str:
+    """Return why no other node may have this name."""
+    return (
+        f"There is a node {name!r} already: stop that one, or give this one another name "
+        "(--node-name) or another address (--node-address)."
+    )
 
 
 def other_identity(name: str) -> str:

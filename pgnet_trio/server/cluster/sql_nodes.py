@@ -15,6 +15,7 @@ from pgnet_trio.server.cluster.rules import (
     MAX_MAIL,
     MAX_MAIL_SIZE,
     is_alive,
+    name_in_use,
     other_identity,
     time_until_settled,
     was_away,
@@ -70,7 +71,7 @@ class SQLNodes(SQLCommunity):
         self._tx.lock_names()
         now = self._tx.now()
         if self._is_taken(name, now):
-            raise NameInUse(f"There is a node {name!r} already; choose another name.")
+            raise NameInUse(name_in_use(name))
         for row in self._tx.execute(f"{_NODE} WHERE identity <> %s ORDER BY id", identity):
             if holds(row, now):
                 raise OtherIdentity(other_identity(as_text(row[1])))
