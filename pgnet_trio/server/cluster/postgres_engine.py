@@ -178,7 +178,9 @@ class PostgresEngine(Engine):
             hint = ""
             if isinstance(error, errors.InsufficientPrivilege):
                 hint = "; its user needs the right to make schemas there: GRANT CREATE ON DATABASE"
-            raise EngineError(f"The database cannot be used: {_text(error)}{hint}") from error
+            raise EngineError(
+                f"The database cannot be used: {one_line(_words(error))}{hint}"
+            ) from error
         return connection
 
     def _make_tables(self, connection: Connection) -> None:
@@ -350,7 +352,7 @@ class PostgresEngine(Engine):
             except psycopg_pool.PoolTimeout:
                 raise EngineUnavailable("The database cannot be reached.") from None
             except psycopg.Error as error:
-                raise EngineUnavailable(f"The database fails: {_text(error)}") from error
+                raise EngineUnavailable(f"The database fails: {one_line(_words(error))}") from error
         raise EngineUnavailable("Too many transactions want the same rows; try again.")
 
     def _read_only(
@@ -404,7 +406,9 @@ class PostgresEngine(Engine):
         except psycopg.Error as error:
             if connection.closed or error.sqlstate is None:
                 connection.close()
-                raise OutcomeUnknown(f"The answer to a commit was lost: {_text(error)}") from error
+                raise OutcomeUnknown(
+                    f"The answer to a commit was lost: {one_line(_words(error))}"
+                ) from error
             raise
         if status != "COMMIT":
             # A transaction that has failed ends with ROLLBACK, and no error.
@@ -439,7 +443,7 @@ class PostgresEngine(Engine):
                 await self._listen_on(connection)
             except (psycopg.Error, OSError) as error:
                 if not was_told:
-                    logger.warning("The engine's notes do not come: %s", _text(error))
+                    logger.warning("The engine's notes do not come: %s", one_line(_words(error)))
                 was_told = True
             finally:
                 if connection is not None:
@@ -491,9 +495,9 @@ def _for_postgres(statement: str) -> LiteralString:
     return statement
 
 
-def _text(error: Exception) -> str:
-    # The database's own words have lines and tabs.
-    return one_line(" ".join(str(error).split()))
+def _words(error: Exception) -> str:
+    # The database speaks in lines, with tabs.
+    return " ".join(str(error).split())
 
 
 def _setting(connection: Connection, name: str) -> str:
