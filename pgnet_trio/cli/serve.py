@@ -102,7 +102,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         help="the game class, or path/to/file.py:CLASS (default: %(default)s)",
     )
     # Pass on only the options that are given, so that the server's own defaults hold.
-    option = parser.add_argument_group("options", argument_default=argparse.SUPPRESS).add_argument
+    option = parser.add_argument_group("hosting", argument_default=argparse.SUPPRESS).add_argument
     option(
         "--listen-globally",
         action="store_true",

@@ -399,8 +399,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return beside_peers(options.arguments or ["jobs"])
     where = machine()
     # `compare` starts benchmarks, each of which does this for itself.
-    with contextlib.nullcontext() if options.command == "compare" else apart():
-        reports = run(options)
+    try:
+        with contextlib.nullcontext() if options.command == "compare" else apart():
+            reports = run(options)
+    except RuntimeError as error:
+        sys.exit(f"python -m tests.benchmarks {options.command}: {error}")
     print("\n\n".join([f"Measured on: {where}.", *(report.markdown() for report in reports)]))
     if options.json is not None:
         content = {"machine": where, "reports": [report.as_json() for report in reports]}

@@ -129,7 +129,12 @@ def checkout(repository: Path, revision: str, folder: Path | None = None) -> Pat
         RuntimeError: There is no such revision, or the folder for it belongs to somebody else.
     """
     name = ["--verify", "--end-of-options", f"{revision}^{{commit}}"]
-    commit = _git(repository, "rev-parse", *name).decode().split()[-1]
+    try:
+        commit = _git(repository, "rev-parse", *name).decode().split()[-1]
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"expected a commit, branch or tag of {repository}, got {revision!r}"
+        ) from error
     if folder is None:
         folder = Path(tempfile.gettempdir()) / f"pgnet-benchmarks-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -478,7 +478,7 @@ async def test_a_commit_that_is_never_answered_can_be_read_back_by_the_caller(
 ) -> None:
     monkeypatch.setattr(threads, "COMMIT_GRACE", 0.2)
     async with wired(shared_postgres) as (wire, conninfo):
-        engine = new_engine(conninfo, schema, patience=0.3)
+        engine = new_engine(conninfo, schema, patience=1.0)
         async with running(engine):
             node = (await engine.register("north", "")).node
             wire.swallows, wire.cuts = 2, False
