@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pgnet_trio.server.bans import Ban, network_subject, user_subject
 from pgnet_trio.server.cluster import memory_moderation, moderation_tables, sql_moderation
+from pgnet_trio.server.cluster.memory_community import MemoryCommunity
 from pgnet_trio.server.cluster.moderation_records import MAX_PROFILE, AuditEntry, Profile
+from pgnet_trio.server.cluster.sql_community import SQLCommunity
+from pgnet_trio.server.cluster.sqlite_engine import SQLiteTransaction
 from pgnet_trio.storage.interface import UserRecord
+from pgnet_trio.storage.sqlite_schema import make_tables
 from tests.cluster.test_contract import ODD_TEXTS, two_nodes
 
 if TYPE_CHECKING:
@@ -240,6 +249,83 @@ async def test_a_deletion_forgets_the_user_too(bench: Bench) -> None:
     await fill(bench.first, "ann")
     await bench.second.delete_user("ann")
     await check_forgotten(bench.first, "ann")
+
+
+# In SQL as in memory
+
+NAMES = st.sampled_from(["ann", "Ann", "bob", "ü\0", ""])
+TIMES = st.integers(NOW - 2, NOW + 2)
+NONE = (b"", b"operation")
+FORGET = st.tuples(st.just("forget_user"), NAMES)
+CALLS = {
+    "bans": st.one_of(
+        st.tuples(
+            st.just("put_ban"),
+            st.builds(
+                Ban, NAMES.map(user_subject), NAMES, NAMES, TIMES, st.one_of(st.none(), TIMES)
+            ),
+            *map(st.just, NONE),
+        ),
+        st.tuples(st.just("lift_ban"), NAMES.map(user_subject), *map(st.just, NONE)),
+        st.tuples(st.just("bans")),
+        FORGET,
+    ),
+    "roles": st.one_of(
+        st.tuples(st.just("set_role"), NAMES, st.sampled_from(["", "moderator"])),
+        st.tuples(st.just("role"), NAMES),
+        st.tuples(st.just("roles")),
+        FORGET,
+    ),
+    "codes": st.one_of(
+        st.tuples(st.just("put_reset_code"), NAMES, st.sampled_from([b"one", b"two"]), TIMES),
+        st.tuples(
+            st.just("use_reset_code"),
+            NAMES,
+            st.sampled_from([b"one", b"two", b""]),
+            TIMES,
+            st.sampled_from([b"first", b"second"]),
+        ),
+        st.tuples(st.just("check_reset_code"), NAMES, st.sampled_from([b"one", b"two"]), TIMES),
+        FORGET,
+    ),
+    "profiles": st.one_of(
+        st.tuples(st.just("write_profile"), NAMES, NAMES, st.integers(0, 3)),
+        st.tuples(st.just("profile"), NAMES),
+        FORGET,
+    ),
+    "the audit log": st.one_of(
+        st.tuples(
+            st.just("note_audit"),
+            st.builds(AuditEntry, TIMES, NAMES, NAMES, NAMES),
+            st.sampled_from([b"1", b"2", b"3", b"4", b"5"]),
+        ),
+        st.tuples(st.just("audit"), st.just(0), st.integers(1, 4)),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CALLS)
+@settings(max_examples=30)
+@given(data=st.data())
+def test_sql_answers_as_memory_does(what: str, data: st.DataObject) -> None:
+    calls = data.draw(st.lists(CALLS[what], min_size=10, max_size=40))
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection,
+    ):
+        for name in ("MAX_BANS", "MAX_ROLES"):
+            patch.setattr(moderation_tables, name, 3)
+        for module in (memory_moderation, sql_moderation):
+            patch.setattr(module, "MAX_AUDIT", 3)
+        make_tables(connection)
+        connection.text_factory = bytes
+        memory, sql = MemoryCommunity(), SQLCommunity(SQLiteTransaction(connection))
+        for name, *arguments in calls:
+            answers = [getattr(tables, name)(*arguments) for tables in (memory, sql)]
+            if name == "audit":
+                # Only their order counts.
+                answers = [[attrs.evolve(each, number=0) for each in found] for found in answers]
+            assert answers[0] == answers[1], name
 
 
 # Lost answers
