@@ -272,8 +272,10 @@ class Node:
         assert self.process.stdout is not None
         self._lines = Lines(self.process.stdout)
         line = None
-        with trio.move_on_after(timeout):
-            line = await self._lines.next()
+        # Nobody else may take its first line for the answer to something.
+        async with self._turn:
+            with trio.move_on_after(timeout):
+                line = await self._lines.next()
         if line is None:
             has_ended = self.process.poll() is not None
             await self.kill()
