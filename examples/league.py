@@ -16,7 +16,6 @@ from pgnet_trio import (
     Client,
     Game,
     Leaderboard,
-    PlayedGame,
     Queue,
     RequestFailed,
     Result,
@@ -47,7 +46,10 @@ class Dice(Game):
 
     max_players = 2
     matchmaking = Queue(size=2, rating=True, within=200, wait=1)
-    leaderboards = Leaderboard("sum")
+    leaderboards = {  # noqa: RUF012 - the server only reads it
+        "points": Leaderboard("sum"),
+        "ratings": Leaderboard(rating=""),
+    }
 
     async def run(self) -> None:
         players = await self.room.wait_players(2)
@@ -104,23 +106,20 @@ async def main(games: int) -> None:
                 playing.start_soon(play, client, random.Random(number), league)
             await league.over.wait()
             playing.cancel_scope.cancel()
-        await show(clients)
+        await show(clients[0])
         for client in clients:
             client.disconnect()
         server.shutdown()
 
 
-async def show(clients: list[Client]) -> None:
+async def show(client: Client) -> None:
     """Print the final standings."""
-    ratings = {client.username: rating(client, await client.history()) for client in clients}
+    page = await client.leaderboard("ratings")
+    ratings = {entry.username: entry.score for entry in page.entries}
     print("Final standings")
-    for entry in (await clients[0].leaderboard()).entries:
+    for entry in (await client.leaderboard("points")).entries:
         name = entry.username
-        print(f"{entry.rank}. {name:10} {entry.score:3} points, rating {ratings[name]:.0f}")
-
-
-def rating(client: Client, history: list[PlayedGame]) -> float:
-    return history[0].ratings[client.username].after if history else 1500.0
+        print(f"{entry.rank}. {name:10} {entry.score:3} points, rating {ratings[name]}")
 
 
 if __name__ == "__main__":

@@ -163,9 +163,17 @@ def _check_settings(cls: type) -> None:
 
 
 def _check_declarations(cls: type) -> None:
-    leaderboards_of(cls)
+    queues = queues_of(cls)
+    rated = {name for name, queue in queues.items() if queue.rating is True}
+    for name, board in leaderboards_of(cls).items():
+        if board.rating is not None and board.rating not in rated:
+            which = f"[{name!r}]" if name else ""
+            raise TypeError(
+                f"{cls.__name__}.leaderboards{which}: expected a queue with rating=True, got "
+                f"rating={board.rating!r}; those queues are: {sorted(rated) or 'none'}."
+            )
     most = inspect.getattr_static(cls, "max_players", None)
-    for name, queue in queues_of(cls).items():
+    for name, queue in queues.items():
         if type(most) is int and queue.rule is None and queue.size > most:
             which = f"[{name!r}]" if name else ""
             raise TypeError(

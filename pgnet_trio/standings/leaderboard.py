@@ -35,15 +35,28 @@ class Leaderboard:
         keep: Which of a player's scores counts: ``"best"``, ``"last"`` or ``"sum"``.
         order: Which scores come first: the ``"highest"`` or the ``"lowest"``. It stays as it was
             when the first score came.
+        rating: A queue with ``rating=True``, whose ratings are the scores, rounded; it takes none
+            from results. None for a leaderboard of scores.
 
     Raises:
-        ValueError: An argument is another one.
+        TypeError: *rating* is no name.
+        ValueError: An argument is another one, or does not go together with *rating*.
     """
 
     keep: Keep = "best"
     order: Order = "highest"
+    rating: str | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
+        if not (self.rating is None or isinstance(self.rating, str)):
+            raise TypeError(
+                f"Leaderboard(rating=…): expected the name of a queue, or None, got {self.rating!r}"
+            )
+        if self.rating is not None and (self.keep, self.order) != ("best", "highest"):
+            raise ValueError(
+                "Leaderboard(rating=…): ratings are as they are now, the highest first; leave out "
+                "the other arguments"
+            )
         for name, value, known in (
             ("keep", self.keep, get_args(Keep)),
             ("order", self.order, get_args(Order)),

@@ -142,9 +142,12 @@ async def test_a_leaderboard_keeps_what_it_is_to_keep(
 async def test_the_order_of_a_leaderboard_stays(community: Community[Any]) -> None:
     await community.report(report({"ann": 5}))
     turned = report({"ann": 3, "bob": 4}, board=Leaderboard(order="lowest"))
+    before = BoardScores("another", Leaderboard(), {"ann": 3})
+    turned = attrs.evolve(turned, boards=(before, *turned.boards))
     with pytest.raises(BoardTurned, match=r"'points'.*highest score first"):
         await community.report(turned)
     # Nothing of it has happened.
+    assert (await community.leaderboard("another")).total == 0
     assert lines(await community.leaderboard("points")) == [(1, "ann", 5)]
     assert await community.history("bob") == []
     assert len(await community.history("ann")) == 1
@@ -285,6 +288,19 @@ async def test_a_rated_game_changes_ratings_once(community: Community[Any]) -> N
     assert second.ratings["ann"].after - change.after < change.after - 1500
     await community.forget_player("ann")
     assert await community.rating("ranked", "ann") == 1500
+
+
+async def test_a_leaderboard_may_be_of_ratings(community: Community[Any]) -> None:
+    ladder = BoardScores("ladder", Leaderboard(rating="ranked"), {})
+    for scores in ({"ann": 5, "bob": 3}, {"bob": 5, "ann": 3}, {"ann": 5, "eve": 5}):
+        one = report(scores, queue="ranked")
+        one = attrs.evolve(one, boards=(*one.boards, ladder))
+        await community.report(one)
+        assert await community.report(one)
+    found = {name: score for _, name, score in lines(await community.leaderboard("ladder"))}
+    assert found == {
+        name: round(await community.rating("ranked", name)) for name in ("ann", "bob", "eve")
+    }
 
 
 async def test_bots_change_no_ratings(community: Community[Any]) -> None:

@@ -61,6 +61,7 @@ class Duel(Game):
     leaderboards = {  # noqa: RUF012 - as an author writes it
         "points": Leaderboard("sum"),
         "best": Leaderboard("best"),
+        "ladder": Leaderboard(rating="ranked"),
     }
     matchmaking = {  # noqa: RUF012 - the same
         "ranked": Queue(rating=True, within=100, wait=30),
@@ -247,7 +248,9 @@ async def test_a_game_that_is_destroyed_meanwhile_has_counted_or_not(
 
 async def test_a_game_may_have_one_leaderboard_without_a_name(autojump_clock: MockClock) -> None:
     async with two_playing(Duel) as (ann, _):
-        with pytest.raises(RequestFailed, match=r"no leaderboard 'other'.*'points', 'best'"):
+        with pytest.raises(
+            RequestFailed, match=r"no leaderboard 'other'.*'points', 'best', 'ladder'"
+        ):
             await ann.leaderboard("other")
         for offset, limit in ((0, 0), (0, 101), (-1, 5)):
             with pytest.raises(RequestFailed, match="has to be from"):
@@ -333,6 +336,9 @@ async def test_a_match_changes_the_ratings_of_its_queue(autojump_clock: MockCloc
         assert counted.winner_rating > 1500
         (played,) = await bob.history()
         assert played.ratings["bob"].after < played.ratings["bob"].before == 1500
+        ladder = lines(await bob.leaderboard("ladder"))
+        assert ladder[0] == (1, "ann", round(counted.winner_rating))
+        assert [line[1] for line in ladder] == ["ann", "bob"]
         # The same people once more, in the same queue: that is rated too.
         await ann.call(Again())
         await trio.sleep(1)
@@ -355,6 +361,7 @@ async def test_only_games_of_a_rated_queue_are_rated(autojump_clock: MockClock) 
         ann, bob = [await kit.play(name) for name in ("ann", "bob")]
         await meet("casual", ann, bob)
         assert (await ann.call(Over("ann", "bob"), Counted)).winner_rating is None
+        assert (await ann.leaderboard("ladder")).total == 0
         await ann.leave_game()
         # Not even one that says that it is of that queue.
         await ann.create_game(NAME, options={"queue": "ranked"})

@@ -18,7 +18,8 @@ class BoardScores:
     Attributes:
         name: Its name.
         board: How it is kept.
-        scores: The scores by player.
+        scores: The scores by player; of a leaderboard of ratings none, since those are not known
+            before.
     """
 
     name: str

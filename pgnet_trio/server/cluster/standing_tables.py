@@ -66,11 +66,15 @@ class StandingTables(ABC):
             return before
         if report.epoch is not None:
             self._require_owner(report.played.name, report.epoch)
-        for board in sorted(report.boards, key=lambda each: each.name):
-            self._enter(board)
+        for board in report.boards:
+            self._check_order(board)
         played = report.played
         if report.queue is not None:
             played = attrs.evolve(played, ratings=self._rate(report.queue, report))
+        ratings = {name: round(change.after) for name, change in played.ratings.items()}
+        for board in sorted(report.boards, key=lambda each: each.name):
+            is_rating = board.board.rating is not None
+            self._enter(attrs.evolve(board, scores=ratings) if is_rating else board)
         self._write_result(report.id, played)
         for user in sorted(report.users):
             self._write_history(user, report.id, MAX_HISTORY)
@@ -114,7 +118,8 @@ class StandingTables(ABC):
         sign = _sign(lowest_first=scores.board.order == "lowest")
         for user in sorted(scores.scores):
             before = self._points(key, user)
-            points = _kept(scores.board.keep, before, sign * scores.scores[user])
+            keep = scores.board.keep if scores.board.rating is None else "last"
+            points = _kept(keep, before, sign * scores.scores[user])
             if points == before:
                 continue
             # In this order: a range that is split counts its rows.
@@ -123,22 +128,23 @@ class StandingTables(ABC):
             self._write_points(key, user, points)
             self._count_player(key, points, 1)
 
-    def _board_for(self, scores: BoardScores) -> int:
-        wanted = scores.board.order == "lowest"
+    def _check_order(self, scores: BoardScores) -> None:
         found = self._find_board(scores.name)
-        if found is None:
-            key = self._make_board(scores.name, lowest_first=wanted)
-            self._write_range(key, LOWEST, 0)
-            return key
-        key, lowest_first = found
-        if lowest_first != wanted:
-            order = "lowest" if lowest_first else "highest"
+        if found is not None and found[1] != (scores.board.order == "lowest"):
+            order = "lowest" if found[1] else "highest"
             raise BoardTurned(
                 f"The leaderboard {scores.name!r} has been kept with the {order} score first, and "
                 f"stays so: declare it as Leaderboard(order={order!r}), or another name."
             )
-        self._lock_board(key)
-        return key
+
+    def _board_for(self, scores: BoardScores) -> int:
+        found = self._find_board(scores.name)
+        if found is None:
+            key = self._make_board(scores.name, lowest_first=scores.board.order == "lowest")
+            self._write_range(key, LOWEST, 0)
+            return key
+        self._lock_board(found[0])
+        return found[0]
 
     def _count_player(self, key: int, points: int, by: int) -> None:
         """Count a player more, or fewer, in the range of these points."""

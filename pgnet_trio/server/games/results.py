@@ -53,6 +53,10 @@ class Results:
         )
         boards = []
         for board_name, board in leaderboards.items():
+            if board.rating is not None:
+                if board.rating == outcome.queue:
+                    boards.append(BoardScores(board_name, board, {}))
+                continue
             scores = result.boards.get(board_name, result.scores)
             # A bot is on no leaderboard.
             mine = {player: score for player, score in scores.items() if player in users}

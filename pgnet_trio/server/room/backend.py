@@ -371,10 +371,10 @@ class ServerRoom:
 
 
 def _check_boards(result: Result, leaderboards: Mapping[str, Leaderboard]) -> None:
+    known = [name for name, board in leaderboards.items() if board.rating is None]
     for name in result.boards:
-        if name not in leaderboards:
-            known = ", ".join(map(repr, leaderboards)) or "none"
+        if name not in known:
             raise ValueError(
-                f"room.report(): expected leaderboards that the game's class declares ({known}), "
-                f"got {name!r}"
+                "room.report(): expected leaderboards of scores that the game's class declares "
+                f"({', '.join(map(repr, known)) or 'none'}), got {name!r}"
             )
