@@ -134,6 +134,27 @@ async def test_who_is_sent_to_another_server_logs_in_there_without_a_hash(
         assert hasher.verified == 2
 
 
+async def test_a_log_in_that_nobody_waits_for_takes_over_from_no_later_one(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(Recorder, nodes=1) as servers:
+        async with servers.client("ann", "pw"):
+            pass
+        engine = servers.nodes["a"].engine
+        engine.answer_delay = 3.0
+        with trio.move_on_after(2.0):
+            async with servers.client("ann", "pw"):
+                pass
+        engine.answer_delay = 0.0
+        ann = await servers.play("ann", "pw", game="table")
+        await trio.sleep(10)
+        assert ann.connected
+        # The next one takes over, as ever.
+        again = await servers.play("ann", "pw")
+        assert again.game == "table"
+        assert not ann.connected
+
+
 async def test_what_the_admin_does_at_one_server_holds_at_the_other(
     autojump_clock: MockClock, pair: Pair
 ) -> None:

@@ -80,6 +80,8 @@ class Login:
         self._authentication = Authentication(
             context, connection, protocol, self._address, trusted=self._trusted
         )
+        # When the client has asked to be let in.
+        self._asked_at = 0.0
         # What stood for the password, where something did; None where nothing was taken.
         self._token: TokenRecord | None = None
         self._tried_token = False
@@ -240,6 +242,7 @@ class Login:
             AccountRefusal: The user does not get it; the message is for the user.
         """
         context, username = self._context, log_in.username
+        self._asked_at = trio.current_time()
         if context.shutdown.closing:
             raise TemporaryRefusal(SHUTTING_DOWN, ReasonCode.SHUTTING_DOWN)
         # Unheard: nobody guesses passwords from there, nor costs the server a hash.
@@ -362,11 +365,14 @@ class Login:
         """Check that a client may take a seat, which nobody holds or whoever has the session.
 
         Raises:
-            AccountRefusal: The user is banned.
+            AccountRefusal: The user is banned, or has got in by a log-in that is later than this.
             TemporaryRefusal: It may not, now.
         """
         context = self._context
         context.bans.check(username, self._address)
+        if session is not None and session.client.asked_at > self._asked_at:
+            # This one took longer, and most likely nobody waits for it any more.
+            raise AccountRefusal(v2.TAKEN_OVER, ReasonCode.TAKEN_OVER)
         if context.shutdown.closing:
             raise TemporaryRefusal(SHUTTING_DOWN, ReasonCode.SHUTTING_DOWN)
         if session is not None and (
@@ -383,7 +389,9 @@ class Login:
         context, protocol = self._context, self._protocol
         if not isinstance(protocol, v2.ServerProtocol):
             protocol.accept(f"Welcome, {username}.")
-            return LoggedInClient(SenderV1(protocol), address=self._address)
+            return LoggedInClient(
+                SenderV1(protocol), address=self._address, asked_at=self._asked_at
+            )
         delivery = context.sessions.make_delivery()
         token = self._resume_token
         grace = context.options.resume_grace
@@ -394,7 +402,8 @@ class Login:
             login_token,
             times=(grace, max(MIN_RECONNECT, grace + RESTART_TIME)),
         )
-        return LoggedInClient(SenderV2(delivery), delivery, token, grace, self._address)
+        sender = SenderV2(delivery)
+        return LoggedInClient(sender, delivery, token, grace, self._address, self._asked_at)
 
     async def _admit(self, username: str, user: UserRecord | None, *, enters: bool = True) -> bytes:
         """Make sure that a user still may log in; nothing has changed since when this returns.

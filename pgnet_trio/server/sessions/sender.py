@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -34,6 +35,8 @@ class LoggedInClient:
         token: What the client resumes the session with; empty where it cannot.
         grace: Seconds that the session outlives a connection; 0 for none.
         address: Where it logged in from; None for inside the process.
+        asked_at: When it asked to be let in, on Trio's clock; in the far past where that was at
+            another server, or inside the process.
     """
 
     sender: Sender
@@ -41,6 +44,7 @@ class LoggedInClient:
     token: bytes = attrs.field(default=b"", repr=False)
     grace: float = 0.0
     address: str | None = None
+    asked_at: float = -math.inf
 
     @property
     def comes_back(self) -> bool:
