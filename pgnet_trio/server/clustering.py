@@ -85,6 +85,8 @@ class ClusterHost:
         """Do what another node asks for."""
         note = read_note(body)
         if isinstance(note, EndSession):
+            if note.code == ReasonCode.USER_DELETED:
+                self._context.games.note_deletion(note.username)
             self._member.end_session(note)
         elif isinstance(note, Arrived):
             departure = self._departures.get(note.name)

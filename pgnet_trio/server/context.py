@@ -92,6 +92,7 @@ class ServerContext:
         """
         # The user cannot log in again before the deletion is on disk, or has failed.
         async with self.accounts.deleting_user(username):
+            self.games.note_deletion(username)
             await self.sessions.end(username, "This user was deleted.", ReasonCode.USER_DELETED)
             # Before the name is free: whoever registers it next has no standing yet, and inherits
             # nothing.

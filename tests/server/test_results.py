@@ -313,6 +313,23 @@ async def test_a_deleted_user_leaves_their_name_to_the_next_one(
         assert await again.history() == []
 
 
+async def test_a_game_that_outlasts_a_user_reports_nothing_for_their_name(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Duel)
+        ann, bob = [await kit.play(name, "password") for name in ("ann", "bob")]
+        await bob.create_game(NAME)
+        await ann.join_game(NAME)
+        server.delete_user("ann")
+        await trio.sleep(5)
+        again = await kit.play("ann", "another password")
+        await bob.call(Over("bob", "ann"))
+        assert await standings(bob) == [(1, "bob", 3)]
+        assert (await bob.history())[0].ranks == [["bob"], ["ann"]]
+        assert await again.history() == []
+
+
 # Ratings
 
 
@@ -474,3 +491,17 @@ async def test_a_server_that_dies_between_a_result_and_its_answer_counts_once(
             await bob.call(Over("ann", "bob"))
             assert await standings(bob) == [(1, "ann", 3), (2, "bob", 1)]
             nursery.cancel_scope.cancel()
+
+
+async def test_a_user_who_is_deleted_at_another_server_gets_nothing_for_their_name(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(Duel) as servers:
+        bob = await servers.play("bob", node="b")
+        ann = await servers.play("ann", "password", node="b")
+        await bob.create_game(NAME)
+        await ann.join_game(NAME)
+        servers.nodes["a"].delete_user("ann")
+        await trio.sleep(30)
+        await bob.call(Over("bob", "ann"))
+        assert await standings(bob) == [(1, "bob", 3)]

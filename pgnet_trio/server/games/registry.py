@@ -185,6 +185,11 @@ class GameRegistry:
             self.lobby.note_creator(opening.name, creator)
         return entry
 
+    def note_deletion(self, username: str) -> None:
+        """Note that a user is deleted: no game that goes on reports anything for their name."""
+        for entry in self.lobby:
+            entry.room.members.outcome.deleted.add(username)
+
     def note_departure(self, entry: GameEntry[RoomTask]) -> None:
         """Take a game out of the lobby that goes on somewhere else. What is saved of it stays."""
         logger.info("The game %r is on its way to another server", entry.name)

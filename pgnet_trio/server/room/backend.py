@@ -324,7 +324,7 @@ class ServerRoom:
             raise
 
     def _users_in(self, result: Result) -> tuple[str, ...]:
-        """Return who in a result is no bot.
+        """Return who in a result is no bot, and no user of before.
 
         Raises:
             ValueError: A name differs from a player's in upper and lower case.
@@ -338,7 +338,8 @@ class ServerRoom:
                     f"room.report(): expected names as players have them, got {name!r}; did you "
                     f"mean {known!r}?"
                 )
-        return tuple(name for name in result.players if not is_bot_name(name))
+        deleted = members.outcome.deleted
+        return tuple(name for name in result.players if not (is_bot_name(name) or name in deleted))
 
     def _note_silence(self, player: str, timeout: float | None) -> None:
         """Note that a player did not answer in time, whether or not the game has a default."""

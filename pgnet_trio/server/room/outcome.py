@@ -21,6 +21,8 @@ class Outcome:
         queue: The same.
         is_kept: Whether the id is saved with the game, so that it counts once whatever happens.
         is_reported: Whether this game has reported its result, or does so just now.
+        deleted: Users who were deleted since the game began: what it reports of them is nothing
+            of whoever has the name next.
     """
 
     def __init__(self, game: str = "", queue: str | None = None) -> None:
@@ -28,7 +30,9 @@ class Outcome:
         self.queue = queue
         self.is_kept = bool(game)
         self.is_reported = False
+        self.deleted: set[str] = set()
 
     def begin_anew(self) -> None:
         """Go on with another game, which has its own result."""
         self.id = secrets.token_bytes(ID_SIZE)
+        self.deleted.clear()
