@@ -24,6 +24,7 @@ from pgnet_trio import (
     Server,
     on,
 )
+from pgnet_trio.client.profile import UserProfile
 from pgnet_trio.testing import HostedServer, SimulatedNetwork
 from pgnet_trio.testing.hosting import Kit
 
@@ -129,6 +130,20 @@ CALLS: dict[tuple[type, str], list[Call]] = {
         lambda c: c.offline.join_game("table 2"),
         lambda c: c.online.join_game("table 2"),
     ],
+    (Client, "change_password"): [
+        lambda c: c.offline.change_password("a", "b"),
+        lambda c: c.online.change_password("a", "b"),
+        lambda c: c.online.change_password("", "b"),
+    ],
+    (UserProfile, "read"): [
+        lambda c: c.offline.profile.read(),
+        lambda c: c.online.profile.read(),
+    ],
+    (UserProfile, "write"): [
+        lambda c: c.offline.profile.write({}, version=0),
+        lambda c: c.online.profile.write({"it": object()}, version=0),
+        lambda c: c.online.profile.write({}, version=0),
+    ],
     (Client, "leave_game"): [lambda c: c.offline.leave_game()],
     (Client, "wait_state"): [
         lambda c: c.offline.wait_state(int),
@@ -194,6 +209,16 @@ CALLS: dict[tuple[type, str], list[Call]] = {
         lambda c: c.server.open_game("?"),
         lambda c: c.server.open_game(),
         lambda c: Server(Asking, port=None).open_game(),
+    ],
+    (Server, "ban"): [
+        lambda c: c.server.ban(),
+        lambda c: c.server.ban("bob"),
+        lambda c: Server(Asking, port=None).ban("bob"),
+    ],
+    (Server, "unban"): [
+        lambda c: c.server.unban(),
+        lambda c: c.server.unban("bob"),
+        lambda c: Server(Asking, port=None).unban("bob"),
     ],
     (Server, "serve"): [
         lambda c: c.server.serve(),
