@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,8 @@ from pgnet_trio import (
     StorageError,
     on,
 )
-from pgnet_trio.testing import SimulatedNetwork, cluster, hosting, playing
+from pgnet_trio.storage import UserRecord
+from pgnet_trio.testing import MemoryStore, SimulatedNetwork, cluster, hosting, playing
 from pgnet_trio.testing.hosting import Kit
 
 if TYPE_CHECKING:
@@ -279,6 +281,23 @@ async def test_a_name_in_another_case_is_a_mistake_that_names_the_player(
         with server.expecting(ValueError) as errors, pytest.raises(RequestFailed):
             await ann.call(Over("Ann", "bob"))
         assert "got 'Ann'; did you mean 'ann'?" in str(errors[0])
+
+
+async def test_two_players_of_an_older_save_may_differ_in_case_alone(
+    autojump_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+    for name in ("ann", "Ann"):
+        record = hashlib.sha256(b"saltpassword").hexdigest()
+        store.state.users[name] = UserRecord(name, "salt", record)
+    async with Kit(SimulatedNetwork()) as kit:
+        await kit.host(Duel, store=store)
+        ann, other = [await kit.play(name, "password") for name in ("ann", "Ann")]
+        await ann.create_game(NAME)
+        await other.join_game(NAME)
+        await ann.call(Over("ann", "Ann"))
+        assert await standings(other) == [(1, "ann", 3), (2, "Ann", 1)]
+        assert (await other.leaderboard("points", around="Ann", limit=1)).entries[0].rank == 2
 
 
 class Alone(Duel):

@@ -332,7 +332,7 @@ class ServerRoom:
         members = self._room.members
         spelled = {member.player.username.lower(): member.player.username for member in members}
         for name in result.players:
-            known = spelled.get(name.lower(), name)
+            known = name if name in members else spelled.get(name.lower(), name)
             if known != name:
                 raise ValueError(
                     f"room.report(): expected names as players have them, got {name!r}; did you "
