@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, LiteralString, TypeVar
+from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
 
 import pytest
 import trio
@@ -84,6 +84,29 @@ async def new_room(engine: PostgresEngine) -> tuple[int, int]:
     assert isinstance(room, Created)
     await engine.save([RoomSave("table 1", room.epoch, "board")])
     return lease.node, room.epoch
+
+
+async def test_a_new_room_takes_ten_round_trips_and_one_that_is_found_five(
+    shared_postgres: Postgres, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    engine = new_engine(shared_postgres.conninfo, schema)
+    async with running(engine):
+        north, south = [(await engine.register(name, "")).node for name in ("north", "south")]
+        execute, told = psycopg.Connection.execute, list[str]()
+
+        def counting(connection: Any, statement: Any, *arguments: Any) -> Any:
+            told.append(str(statement))
+            return execute(connection, statement, *arguments)
+
+        monkeypatch.setattr(psycopg.Connection, "execute", counting)
+        assert isinstance(await engine.claim(north, "table 1", new=ROOM), Created)
+        assert len(told) == 10, told
+        told.clear()
+        found = await engine.claim(south, "table 1", password=ROOM.password)
+        assert isinstance(found, Found)
+        assert len(told) == 5, told
 
 
 async def test_a_crash_of_the_server_loses_nothing_and_calls_work_again_at_once(

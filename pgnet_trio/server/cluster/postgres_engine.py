@@ -472,7 +472,7 @@ class _PostgresTransaction(Transaction):
         cursor = self._connection.execute(_for_postgres(statement), parameters)
         return cursor.fetchall() if cursor.description is not None else []
 
-    def now(self) -> float:
+    def _read_time(self) -> float:
         """Return the time of the machine where PostgreSQL runs."""
         (row,) = self.execute("SELECT EXTRACT(EPOCH FROM clock_timestamp())::DOUBLE PRECISION")
         return float(row[0])

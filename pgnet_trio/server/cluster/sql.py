@@ -117,14 +117,24 @@ class Transaction(ABC):
     def __init__(self, wake_address: str = "") -> None:
         self.wake_address = wake_address
         self.woken: set[int] = set()
+        self._time: float | None = None
 
     @abstractmethod
     def execute(self, statement: str, *parameters: object) -> list[Row]:
         """Execute a statement, and return what it returns."""
 
     @abstractmethod
-    def now(self) -> float:
+    def _read_time(self) -> float:
         """Return the time of this moment, not that of the transaction's beginning."""
+
+    def now(self) -> float:
+        """Return the time of this moment."""
+        self._time = self._read_time()
+        return self._time
+
+    def recent(self) -> float:
+        """Return the time of this moment, or of one in this transaction for which it was asked."""
+        return self.now() if self._time is None else self._time
 
     @abstractmethod
     def next_number(self) -> int:
@@ -156,7 +166,8 @@ class SQLOperations:
         self._tx.execute(
             "INSERT INTO operations (id, time, result) VALUES (%s, %s, %s)",
             operation,
-            self._tx.now(),
+            # It is kept for minutes.
+            self._tx.recent(),
             json.dumps(result).encode(),
         )
 

@@ -53,7 +53,8 @@ class SQLRooms(SQLNodes):
         self, node: int, name: str, password: str | None, new: NewRoom | None, operation: bytes
     ) -> Claim:
         """See `Engine.claim`."""
-        found = self._look(node, name, password)
+        seen = self._tx.execute(f"{_ROOM} WHERE name = %t", as_bytes(name))
+        found = self._look(node, seen[0], password) if seen else None
         if found is not None:
             return found
         done = self._done(operation)
@@ -61,7 +62,8 @@ class SQLRooms(SQLNodes):
             kind, epoch = done
             row = self._owned(name, epoch)
             return Created(epoch) if kind == "created" else self._restored(name, row)
-        locked = self._locked(name)
+        # Where there is none, whoever else makes one first has this done anew.
+        locked = self._locked(name) if seen else None
         nodes, now = self._locked_nodes([node] if locked is None else [node, locked[_NODE]])
         self._require_lease(nodes, node, now)
         if locked is not None and locked[_NODE] in nodes:
@@ -75,22 +77,21 @@ class SQLRooms(SQLNodes):
                 return Unsettled(wait)
         return self._take(node, name, locked, password, new, operation)
 
-    def _look(self, node: int, name: str, password: str | None) -> Claim | None:
+    def _look(self, node: int, row: Row, password: str | None) -> Claim | None:
         """Find a room that another node has, as is the case for most who join, without a lock."""
-        rows = self._tx.execute(f"{_ROOM} WHERE name = %t", as_bytes(name))
-        if not rows or rows[0][_NODE] == node:
+        if row[_NODE] == node:
             return None
         owners = self._tx.execute(
             "SELECT id, name, address, version, load, draining, renewed, expires FROM nodes"
             " WHERE id = %s",
-            rows[0][_NODE],
+            row[_NODE],
         )
         now = self._tx.now()
         if not owners or not holds(owners[0], now):
             return None
-        if not same_password(password, as_text(rows[0][_PASSWORD])):
+        if not same_password(password, as_text(row[_PASSWORD])):
             return WrongPassword()
-        return Found(shown(owners[0], now), rows[0][_EPOCH])
+        return Found(shown(owners[0], now), row[_EPOCH])
 
     def _take(
         self,

@@ -323,7 +323,7 @@ class SQLiteTransaction(Transaction):
         """Execute a statement, and return what it returns."""
         return self._connection.execute(_for_sqlite(statement), parameters).fetchall()
 
-    def now(self) -> float:
+    def _read_time(self) -> float:
         """Return the machine's time since it was started."""
         return self._clock()
 
