@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
 
 from pgnet_trio.errors import StorageError
 from pgnet_trio.server.cluster.community import Community
 from pgnet_trio.server.cluster.errors import EngineUnavailable, OutcomeUnknown
 from pgnet_trio.server.cluster.missing_engine import MissingEngine
 from pgnet_trio.server.cluster.sql_community import SQLCommunity
-from pgnet_trio.server.games.archive import Unanswered
+from pgnet_trio.server.games.archive import WRITE_DEADLINE, Unanswered
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,9 +28,11 @@ T = TypeVar("T")
 class SaveFileEngine(Community[SQLCommunity]):
     """Keeps the tables of a community in the save file of a server alone.
 
-    It has no lock, connection or thread of its own: what it does takes its turn among the writes of
-    the save file. So a file that was deleted or replaced is made anew with all of it, and what has
-    become of a hanging disk is known in one place.
+    It has no connection or thread of its own: what it does takes its turn among the writes of the
+    save file. So a file that was deleted or replaced is made anew with all of it, and what has
+    become of a hanging disk is known in one place. However many ask at once, at most one who reads
+    and one who changes something stand in that line, so that no save, log-in or result waits for
+    all of them.
 
     Args:
         archive: The save file; `Archive.has_tables`.
@@ -35,6 +40,7 @@ class SaveFileEngine(Community[SQLCommunity]):
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
+        self._reads, self._changes = trio.Lock(), trio.Lock()
 
     async def _transact(self, work: Callable[[SQLCommunity], T], *, writes: bool) -> T:
         # SQLite takes longer to import than all of this package; here it is there already.
@@ -43,12 +49,24 @@ class SaveFileEngine(Community[SQLCommunity]):
         def carry_out(connection: sqlite3.Connection) -> T:
             return work(SQLCommunity(SQLiteTransaction(connection)))
 
+        async with self._turn(self._changes if writes else self._reads):
+            try:
+                return await self._archive.transact(carry_out, writes=writes)
+            except Unanswered as error:
+                raise OutcomeUnknown(str(error)) from error
+            except StorageError as error:
+                raise EngineUnavailable(str(error)) from error
+
+    @asynccontextmanager
+    async def _turn(self, lock: trio.Lock) -> AsyncIterator[None]:
+        with trio.move_on_after(WRITE_DEADLINE) as waiting:
+            await lock.acquire()
+        if waiting.cancelled_caught:
+            raise EngineUnavailable("Too many want to use the save file at once; try again later.")
         try:
-            return await self._archive.transact(carry_out, writes=writes)
-        except Unanswered as error:
-            raise OutcomeUnknown(str(error)) from error
-        except StorageError as error:
-            raise EngineUnavailable(str(error)) from error
+            yield
+        finally:
+            lock.release()
 
 
 def community_of(archive: Archive, memory: Community[Any]) -> Community[Any]:

@@ -149,6 +149,26 @@ async def test_results_and_saves_take_turns(tmp_path: Path) -> None:
         assert (await engine.leaderboard("points")).total == 10
 
 
+async def test_nobody_waits_for_all_who_look_at_a_leaderboard(tmp_path: Path) -> None:
+    async with save_file(tmp_path / "save.sqlite") as (archive, engine):
+        await engine.report(report({"ann": 5}))
+        seen = 0
+
+        async def look() -> None:
+            nonlocal seen
+            await engine.leaderboard("points")
+            seen += 1
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(look)
+            await trio.testing.wait_all_tasks_blocked()
+            await archive.write(Changes(users={"ann": ANN}))
+            await engine.report(report({"bob": 7}))
+            assert seen < 20
+        assert seen == 100
+
+
 class SlowStore(SQLiteStore):
     """Waits in the middle of each transaction, until it is let go on."""
 
