@@ -43,6 +43,9 @@ logger = logging.getLogger("pgnet_trio.server")
 ARRIVAL_PATIENCE = 3.0
 """Seconds that a server gets to take a game, before it is taken back."""
 
+TRIES = 5
+"""How often a session is looked for that is to end, and has not come yet."""
+
 REST_PATIENCE = 1.0
 """Seconds that what a user asks of the server gets, before their session goes without it or stays.
 A game gets longer: more are in it."""
@@ -85,9 +88,14 @@ class ClusterHost:
         """Do what another node asks for."""
         note = read_note(body)
         if isinstance(note, EndSession):
+<<<<<<< ours
             if note.code == ReasonCode.USER_DELETED:
                 self._context.games.note_deletion(note.username)
             self._member.end_session(note)
+=======
+            if not self._member.end_session(note):
+                self._context.services.start_soon(self._end_on_arrival, note)
+>>>>>>> theirs
         elif isinstance(note, Arrived):
             departure = self._departures.get(note.name)
             if departure is not None:
@@ -125,6 +133,22 @@ class ClusterHost:
             events = (session.arrival for session in found if session is not None)
             arriving = [event for event in events if event is not None]
             self._welcomes.expect(arrival.giver, arriving, len(sessions))
+
+    # Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
+    @trio.lowlevel.enable_ki_protection
+    async def _end_on_arrival(self, note: EndSession) -> None:
+        """End a session that another node has given, and this one has not taken yet.
+
+        Its user has left that node meanwhile, and mail may be quicker than what it is about.
+        """
+        for _ in range(TRIES):
+            try:
+                await self._member.users.look()
+            except NotNow:
+                await trio.sleep(RETRY)
+                continue
+            self._member.end_session(note)
+            return
 
     async def _tell_welcomed(self, giver: int, users: int) -> None:
         await self._member.tell(giver, Welcomed(self._link.node.id, users).packed())
@@ -299,19 +323,25 @@ class ClusterHost:
         with trio.move_on_after(ARRIVAL_PATIENCE):
             await departure.wait_for_arrival(epoch)
             return True
-        while True:
-            try:
-                back = await link.node.settled(
-                    lambda operation: link.engine.take_back(link.node.id, name, operation=operation)
-                )
-            except (Fenced, NodeGone):
-                # It has it, and could not say so.
-                return True
-            except EngineError as error:
-                # Also where the lease is over: the other node may take it yet.
-                logger.warning("Nobody has the game %r now: %s", name, one_line(error))
-                await trio.sleep(RETRY)
-                continue
-            logger.warning("The game %r was not taken, and goes on here", name)
-            link.games.take(name, back)
-            return False
+        with trio.move_on_after(link.engine.lease):
+            while True:
+                try:
+                    back = await link.node.settled(
+                        lambda operation: link.engine.take_back(
+                            link.node.id, name, operation=operation
+                        )
+                    )
+                except (Fenced, NodeGone):
+                    # It has it, and could not say so.
+                    return True
+                except EngineError as error:
+                    # Also where the lease is over: the other node may take it yet.
+                    logger.warning("Nobody has the game %r now: %s", name, one_line(error))
+                    await trio.sleep(RETRY)
+                    continue
+                logger.warning("The game %r was not taken, and goes on here", name)
+                link.games.take(name, back)
+                return False
+        # Nobody may wait here for ever. It may be the other node's, so it does not go on here.
+        logger.error("Nobody knows whether the game %r has arrived; its users are sent there", name)
+        return True

@@ -93,20 +93,26 @@ async def moving_session(
     if session is None or not _may_go_alone(context, session):
         raise CannotMove("This session cannot go to another server.")
     hold = session.hold()
+    is_packed_here = False
     try:
         with trio.move_on_after(patience):
             while not hold.may_be_packed(in_own_task=in_own_task):
                 await session.next_answer().wait()
+        if hold.is_packed:
+            # Its own task sends it somewhere, and is not told yet what has become of that.
+            await session.wait_settled()
         if not hold.may_be_packed(in_own_task=in_own_task):
             raise CannotMove(f"What was asked was not answered within {patience:g} s.")
         has_left = session.end_reason is not None or session.held_by is not hold
         if has_left or not _may_go_alone(context, session):
             raise CannotMove("The user has left, or has joined a game.")
+        is_packed_here = True
         packed = pack_session(hold.pack())
         yield MovingSession(username, packed, context=context, session=session)
     finally:
-        # Its own task may have moved it meanwhile, or given that up.
-        if session.end_reason is None and session.held_by is hold:
+        # Its own task may have moved it meanwhile, or given that up, or may be about to.
+        is_ours = is_packed_here or not hold.is_packed
+        if is_ours and session.end_reason is None and session.held_by is hold:
             session.go_on()
 
 

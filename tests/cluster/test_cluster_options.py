@@ -120,6 +120,9 @@ def test_addresses_that_clients_can_use(address: str) -> None:
         ({"node_address": "a.example:70000"}, ValueError, "node_address"),
         ({"node_address": "http://a.example"}, ValueError, "node_address"),
         ({"node_address": "a b:1"}, ValueError, "node_address"),
+        # No client could be told these, and the server would end when it is to tell the first.
+        ({"node_address": "bücher.example:1"}, ValueError, "node_address: .* of ASCII"),
+        ({"node_address": f"{'a' * 500}:1", "name": "a"}, ValueError, "at most 500 characters"),
         ({"node_address": None}, TypeError, "node_address"),
         ({"name": "a\nb"}, ValueError, "name: expected 1 to 100"),
         ({"name": "a" * 101}, ValueError, "name"),

@@ -17,7 +17,7 @@ from pgnet_trio.server.cluster.records import HandedOver, Node
 from pgnet_trio.server.node.shares import Shares, takers
 from pgnet_trio.testing import SimulatedNetwork
 from pgnet_trio.testing.clusters import HostedCluster, cluster
-from tests.cluster.test_servers import Counter, count
+from tests.cluster.test_servers import Counter, count, count_again
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -407,6 +407,103 @@ async def test_what_is_asked_of_a_server_that_ends_is_done_once(
         assert await count(bob) == 1
         assert where(servers, "table") == ["a"]
         assert online == []
+
+
+class Mixed(Counter):
+    """Is saved if it is called so."""
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        super().__init__(name, save_string)
+        self.persistent = name != "brief"
+
+
+async def test_a_push_comes_once_while_a_drain_waits_for_a_session_that_goes_by_itself(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told here after it was packed up would be counted twice."""
+    async with cluster(Mixed, lease=60.0, drain_wait=20.0) as servers:
+        await servers.play("ann", node="a", game="table")
+        # The server does not end as long as this is played.
+        await servers.play("eve", node="b", game="brief")
+        bob = await servers.play("bob", node="b")
+        here = servers.nodes["b"]
+        hear_late(here.engine, "pass_session", 3.0, monkeypatch)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bob.join_game, "table")
+            await trio.sleep(0.01)
+            nursery.start_soon(servers.stop, "b")
+            # The drain has given up to wait for what the user has asked.
+            await trio.sleep(2)
+            nursery.start_soon(here.push, "bob", "from here")
+            nursery.start_soon(servers.nodes["a"].push, "bob", "from there")
+        pushes = bob.pushes()
+        with trio.fail_after(5):
+            heard = {(await anext(pushes)).message for _ in range(2)}
+        assert heard == {"from here", "from there"}
+        assert await count(bob) == 1
+
+
+async def test_who_leaves_while_their_session_is_given_away_is_out(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other server may read that they have left before it takes the session."""
+    async with cluster(Counter, nodes=2, lease=60.0) as servers:
+        ann = await servers.play("ann", node="a")
+        there = servers.nodes["b"]
+        pass_session = servers.nodes["a"].engine.pass_session
+
+        async def leave_meanwhile(*args: Any, **options: Any) -> int:
+            there.engine.pause()
+            epoch = await pass_session(*args, **options)
+            ann.disconnect()
+            await trio.sleep(0.5)
+            return epoch
+
+        monkeypatch.setattr(servers.nodes["a"].engine, "pass_session", leave_meanwhile)
+        await servers.stop("a")
+        await trio.sleep(0.5)
+        there.engine.resume()
+        await trio.sleep(2)
+        assert there.stats().sessions == {}
+        assert await there.users() == []
+
+
+async def test_a_server_that_loses_the_database_while_it_gives_a_game_away_ends(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cluster(Counter, nodes=2, lease=LEASE) as servers:
+        ann = await servers.play("ann", node="a", game="table")
+        assert await count(ann) == 1
+        engine = servers.nodes["a"].engine
+        hand_over = engine.hand_over
+
+        async def be_cut_off(*args: Any, **options: Any) -> HandedOver:
+            servers.nodes["b"].engine.pause()
+            over = await hand_over(*args, **options)
+            engine.cut = True
+            return over
+
+        monkeypatch.setattr(engine, "hand_over", be_cut_off)
+        with trio.fail_after(3 * LEASE):
+            await servers.stop("a")
+        servers.nodes["b"].engine.resume()
+        with trio.fail_after(3 * LEASE):
+            assert await count_again(ann) == 2
+        assert where(servers, "table") == ["b"]
+
+
+def hear_late(
+    engine: SimulatedEngine, call: str, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let the answer to a call of an engine come late, which may be cancelled meanwhile."""
+    real = getattr(engine, call)
+
+    async def be_late(*args: Any, **options: Any) -> Any:
+        found = await real(*args, **options)
+        await trio.sleep(seconds)
+        return found
+
+    monkeypatch.setattr(engine, call, be_late)
 
 
 def test_the_next_game_goes_to_who_has_least_with_what_was_given() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pgnet_trio.protocol.v2.states import MAX_ADDRESS, is_moved_address
 from pgnet_trio.server.cluster.base import LEASE
 from pgnet_trio.server.cluster.engine import Engine
 from pgnet_trio.server.cluster.errors import EngineError
@@ -51,7 +52,12 @@ def _check_address(cluster: Cluster, attribute: attrs.Attribute[str], address: o
     if found is None or (port is not None and not 0 < int(port) < 65536):
         raise ValueError(
             "node_address: expected where clients find this server, as host:port, ws://host:port, "
-            f"wss://host/path, or /path for one behind a proxy; got {address!r}."
+            f"wss://host/path, or /path for one behind a proxy; got {address[:200]!r}."
+        )
+    if not is_moved_address(address):
+        raise ValueError(
+            f"node_address: expected at most {MAX_ADDRESS} characters of ASCII, as clients "
+            f"are told it (write a name in other letters as xn--…); got {address[:200]!r}."
         )
 
 

@@ -295,15 +295,20 @@ class ClusterMember:
             if session is not None:
                 session.flush()
 
-    def end_session(self, note: EndSession) -> None:
-        """End a session as another node asks, if it is the one of this epoch."""
+    def end_session(self, note: EndSession) -> bool:
+        """End a session as another node asks; return whether the one of this epoch is known here.
+
+        One that has no seat yet ends as soon as it has.
+        """
         username = note.username
         session = self._sessions.holder(username)
         if session is not None and self._epochs.get(username) == note.epoch:
             session.end(note.reason, note.code)
-        elif username in self.entering:
-            # It is noted that they are here, and they have no seat yet.
+            return True
+        if username in self.entering:
             self._told_to_end[username] = note
+            return True
+        return False
 
     def end_as_told(self, username: str) -> None:
         """End a session that has just got its seat, where that was asked for before."""
