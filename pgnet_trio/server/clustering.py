@@ -88,14 +88,10 @@ class ClusterHost:
         """Do what another node asks for."""
         note = read_note(body)
         if isinstance(note, EndSession):
-<<<<<<< ours
             if note.code == ReasonCode.USER_DELETED:
                 self._context.games.note_deletion(note.username)
-            self._member.end_session(note)
-=======
             if not self._member.end_session(note):
                 self._context.services.start_soon(self._end_on_arrival, note)
->>>>>>> theirs
         elif isinstance(note, Arrived):
             departure = self._departures.get(note.name)
             if departure is not None:
