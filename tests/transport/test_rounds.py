@@ -19,7 +19,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pgnet_trio.connection import Connection
 from pgnet_trio.errors import Disconnected, ProtocolError
-from pgnet_trio.transport import rounds
+from pgnet_trio.transport import Transport, rounds
 from pgnet_trio.transport.pipes import SocketPipe
 from pgnet_trio.transport.rounds import MOST_ROOMS, ROUNDS_BEFORE_DELAY, Round
 from tests.kit.subprocesses import DEADLINE
@@ -31,6 +31,9 @@ if sys.platform == "linux":
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no rounds")
 
 BINARY, PING = 2, 9
+
+LONG = 1 << 24
+"""Bytes that no socket takes at once."""
 
 
 @pytest.fixture(autouse=True)
@@ -221,6 +224,26 @@ async def test_other_tasks_get_their_turn_when_the_time_of_a_round_is_up() -> No
     assert order.count("read") == 4
     # In each pass of Trio one read and one tick, in either order.
     assert "read read read" not in " ".join(order)
+
+
+async def test_a_round_leaves_what_is_too_many_sockets_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rounds, "LONGEST_ROUND", 60.0)
+    monkeypatch.setattr(epoll, "MOST_SOCKETS", 3)
+    reads: list[Round] = []
+
+    def take(data: bytes, round: Round) -> bytes:
+        reads.append(round)
+        return b""
+
+    readers = [Reader(take) for _ in range(8)]
+    async with reading(*readers):
+        for reader in readers:
+            # More than one read takes: it waits again, beside those that have not been read yet.
+            reader.peer.send(bytes(20_000))
+    assert [sum(map(len, reader.taken)) for reader in readers] == [20_000] * 8
+    assert max(map(reads.count, reads)) == 3
 
 
 async def test_what_many_games_have_said_is_written_over_several_rounds(
@@ -541,21 +564,25 @@ class Words:
 class Listening:
     """A connection's end of a test: what it took in rounds, received, and met at last."""
 
-    def __init__(self, take: Callable[[bytes], float]) -> None:
+    def __init__(self, transport: Transport, take: Callable[[bytes], float]) -> None:
         self.taken: list[bytes] = []
         self.received: list[bytes] = []
         self.error: Exception | None = None
+        self.words = Words()
+        self.connection: Connection[bytes] = Connection(
+            transport, self.words, ping_interval=None, keepalive_timeout=None
+        )
         self._take = take
 
     def take(self, events: Sequence[bytes], _: Round) -> float:
         self.taken += events
         return self._take(events[0])
 
-    async def run(self, connection: Connection[bytes]) -> None:
+    async def run(self) -> None:
         try:
-            with connection.taking_now(self.take):
+            with self.connection.taking_now(self.take):
                 while True:
-                    self.received += await connection.receive()
+                    self.received += await self.connection.receive()
         except (Disconnected, ProtocolError, ValueError) as error:
             self.error = error
 
@@ -564,13 +591,10 @@ class Listening:
 async def listening(
     take: Callable[[bytes], float] = lambda word: 0.0,
 ) -> AsyncIterator[tuple[Listening, RawPeer]]:
-    found = Listening(take)
     async with raw_client("websockets") as (transport, peer):
-        connection: Connection[bytes] = Connection(
-            transport, Words(), ping_interval=None, keepalive_timeout=None
-        )
-        async with trio.open_nursery() as nursery, connection.open(nursery):
-            nursery.start_soon(found.run, connection)
+        found = Listening(transport, take)
+        async with trio.open_nursery() as nursery, found.connection.open(nursery):
+            nursery.start_soon(found.run)
             await wait_all_tasks_blocked()
             yield found, peer
             nursery.cancel_scope.cancel()
@@ -590,6 +614,27 @@ async def test_who_sends_too_fast_is_read_no_further_until_the_pause_is_over(
         assert found.taken + found.received == [b"dear"]
         await trio.sleep_until(began + 11)
         assert found.taken + found.received == [b"dear", b"one", b"two"]
+
+
+@pytest.mark.usefixtures("_unhurried")
+async def test_who_does_not_read_is_read_no_further_until_all_is_written() -> None:
+    words = [b"one", b"two", b"three"]
+    async with listening() as (found, peer):
+        # Its reader waits meanwhile, as where another player's move is shown.
+        found.words.answers.append(bytes(LONG))
+        found.connection.flush()
+        for word in words:
+            await peer.send(frame(BINARY, word))
+            await wait_all_tasks_blocked()
+        assert found.taken == []
+        # That one woke the reader, which has read no more since.
+        assert found.received == [b"one"]
+        with trio.fail_after(DEADLINE):
+            left = len(frame(BINARY, bytes(LONG), masked=False))
+            while left:
+                left -= len(await peer.stream.receive_some(1 << 20))
+            while found.received + found.taken != words:
+                await trio.lowlevel.checkpoint()
 
 
 @pytest.mark.usefixtures("_unhurried")
