@@ -203,8 +203,14 @@ async def test_a_handler_that_blocks_in_a_round_is_named(
     logger.addHandler(patience)
     server = HostedServer(Blocks, port=0, watchdog=0.01)
     try:
-        async with server.running(), socket_client(server, "ann") as ann:
+        async with (
+            server.running(),
+            socket_client(server, "ann") as ann,
+            socket_client(server, "bob") as bob,
+        ):
             await ann.create_game("table 1")
+            # The game whose code ran last is another one.
+            await bob.create_game("table 2")
             await wait_all_tasks_blocked()
             await ann.request(Packet("block"))
     finally:
@@ -467,6 +473,11 @@ async def test_what_is_asked_of_the_server_lets_no_socket_wait(
     class Patient(Echo):
         input_delay = 0.005
 
+        async def run(self) -> None:
+            await self.room.wait_players(1)
+            await self.room.ask(self.room.players[0], Ask(), Guess)
+            await trio.sleep_forever()
+
     monkeypatch.delenv("PGNET_SHORT_WAY", raising=False)
     monkeypatch.setattr(rounds, "LONGEST_ROUND", 60.0)
     delays: list[float] = []
@@ -480,13 +491,18 @@ async def test_what_is_asked_of_the_server_lets_no_socket_wait(
     server = HostedServer(Patient, port=0, requests_per_second=None)
     async with server.running(), socket_client(server, "ann") as ann:
         await ann.create_game("table")
+        question = await anext(ann.questions())
         await ann.get_game_dir()
         assert 0.005 not in delays
         for _ in range(10):
             ann.send(Packet("steer"))
             await wait_all_tasks_blocked(0.01)
         assert 0.005 in delays
-        for ask in (ann.get_game_dir, functools.partial(ann.request, Packet("one"))):
+        for ask in (
+            ann.get_game_dir,
+            functools.partial(ann.request, Packet("one")),
+            functools.partial(question.answer, Guess(7)),
+        ):
             delays.clear()
             with trio.fail_after(5):
                 await ask()
