@@ -300,6 +300,20 @@ def test_models_of_parsed_data_are_the_converters_and_so_are_the_errors(
                 assert outcome(read, encode_plain(payload)) == expected
 
 
+@pytest.mark.parametrize(
+    "kind", [str, int, float, bool, None, int | None, list[int], dict[str, bool], Level, Suit]
+)
+def test_nothing_is_taken_for_what_it_only_looks_like(kind: Any) -> None:
+    model = attrs.make_class("Model", {"value": attrs.field(type=kind)})
+    know(model)
+    read = make_reader(model)
+    assert read is not None
+    for value in ("1", "1.5", "true", "null", "", 0, 1, 1.0, True, None):
+        for payload in ({"value": value}, {"value": [value]}, {"value": {"a": value}}):
+            with contextlib.suppress(ValueError, TypeError, msgspec.ValidationError):
+                assert outcome(read, encode_plain(payload)) == outcome(by_converter, payload, model)
+
+
 @slow
 @given(st.data(), models())
 def test_what_a_program_hands_over_is_read_as_the_converter_reads_it(
