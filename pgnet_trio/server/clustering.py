@@ -108,12 +108,13 @@ class ClusterHost:
     async def take_room(self, arrival: Arrival) -> None:
         """Go on with a room that another node has handed over."""
         name, room = arrival.name, arrival.room
-        game = SavedGame(name, room.password, room.data, room.empty_since)
-        self._link.games.take(name, room.epoch, game)
         for row in room.sessions:
             await self._make_room_for(row)
         sessions = {row.username: row.packed or b"" for row in room.sessions}
         moving = MovingGame(name, room.password, room.data, room.packed or b"", sessions)
+        # No await from here until it is in the lobby: who is told that it is here looks there.
+        game = SavedGame(name, room.password, room.data, room.empty_since)
+        self._link.games.take(name, room.epoch, game)
         try:
             # Nobody else makes a game of this name: whoever holds it asks this node, and waits.
             await receive_game(self._context, moving)

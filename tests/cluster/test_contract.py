@@ -639,6 +639,18 @@ async def test_whoever_logs_in_elsewhere_meanwhile_has_the_session(bench: Bench)
         await bench.first.pass_session(MovingSession("bob", 1, b""), second)
 
 
+async def test_a_node_that_is_drained_is_given_no_session(bench: Bench) -> None:
+    first, second = await two_nodes(bench)
+    here = await bench.first.enter(first, "ann", b"token")
+    ann = MovingSession("ann", here.epoch, b"packed")
+    await bench.first.ask_to_drain(second)
+    with pytest.raises(NodeUnavailable, match="choose another"):
+        await bench.first.pass_session(ann, second)
+    found = await bench.first.find_session("ann")
+    assert found is not None
+    assert (found.node, found.epoch, found.packed) == (first, here.epoch, None)
+
+
 async def test_sessions_that_were_given_come_in_parts(bench: Bench) -> None:
     first, second = await two_nodes(bench)
     for name in ("ann", "bob", "cleo"):
@@ -654,8 +666,6 @@ async def test_a_session_goes_to_no_node_that_is_silent(bench: Bench) -> None:
     first, second = await two_nodes(bench)
     here = await bench.first.enter(first, "ann", b"t")
     ann = MovingSession("ann", here.epoch, b"packed")
-    await bench.second.ask_to_drain(second)
-    # A room that this user joins may still be there.
     epoch = await bench.first.pass_session(ann, second)
     back = await bench.second.pass_session(MovingSession("ann", epoch, b""), first)
     await lapse(bench, renewing=first)

@@ -443,6 +443,53 @@ async def test_a_push_comes_once_while_a_drain_waits_for_a_session_that_goes_by_
         assert await count(bob) == 1
 
 
+@pytest.mark.parametrize("offset", [0.01 * number for number in (0, 3, 7, 20, 31, 32, 35, 50)])
+async def test_who_joins_a_game_of_a_server_that_ends_joins_it_where_it_goes_on(
+    autojump_clock: MockClock, offset: float
+) -> None:
+    """Their session would be lost, given to a server that takes no more."""
+    async with cluster(Counter, lease=60.0, network=SimulatedNetwork(latency=0.02)) as servers:
+        ann = await servers.play("ann", node="a", game="table")
+        bob = await servers.play("bob", node="b")
+        assert await count(ann) == 1
+        here, there = servers.nodes["a"].engine, servers.nodes["b"].engine
+        here.request_delay, here.answer_delay = 0.03, 0.05
+        there.request_delay = 0.01
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(servers.stop, "a")
+            await trio.sleep(offset)
+            await bob.join_game("table")
+        assert [await count(bob), await count(ann)] == [2, 3]
+
+
+async def test_who_cannot_be_sent_to_a_server_that_ends_is_told_so_and_stays(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cluster(Mixed, lease=60.0, drain_wait=60.0) as servers:
+        await servers.play("ann", node="a", game="table")
+        await servers.play("eve", node="a", game="brief")
+        bob = await servers.play("bob", node="b")
+        engine = servers.nodes["b"].engine
+        pass_session = engine.pass_session
+        async with trio.open_nursery() as nursery:
+
+            async def be_late(*args: Any, **options: Any) -> int:
+                nursery.start_soon(servers.stop, "a")
+                await trio.sleep(1)
+                return await pass_session(*args, **options)
+
+            with monkeypatch.context() as patched:
+                patched.setattr(engine, "pass_session", be_late)
+                with pytest.raises(RequestFailed, match="try again in a moment"):
+                    await bob.join_game("table")
+            # This one stays where it is until it is over.
+            with pytest.raises(RequestFailed, match="is about to end; try again in a moment"):
+                await bob.join_game("brief")
+            await bob.join_game("table")
+            assert await count(bob) == 1
+            nursery.cancel_scope.cancel()
+
+
 async def test_who_leaves_while_their_session_is_given_away_is_out(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

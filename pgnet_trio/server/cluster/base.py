@@ -385,7 +385,7 @@ class BaseEngine(EngineCalls[Tables]):
 
         Args:
             session: The session.
-            to: The id of the node that gets it. It may be one that is being drained.
+            to: The id of the node that gets it.
             operation: The call's id; see the class.
 
         Returns:
@@ -393,7 +393,7 @@ class BaseEngine(EngineCalls[Tables]):
 
         Raises:
             Fenced: The user has logged in elsewhere since.
-            NodeUnavailable: The other node has gone, or is silent.
+            NodeUnavailable: The other node has gone, is silent, or is being drained.
         """
         operation = operation or new_operation()
         return await self._change(

@@ -108,6 +108,11 @@ class MemoryTables(MemoryNodes):
             if session.room == name and session.packed is not None:
                 session.node = node
 
+    def _require_taker(self, node: int) -> None:
+        row = self._nodes.get(node)
+        if row is None or row.draining or not holds(row, self._clock()):
+            raise NodeUnavailable(unavailable(node))
+
     def _owned(self, name: str, epoch: int) -> RoomRow:
         room = self._rooms.get(name)
         if room is None or room.epoch != epoch:
@@ -166,9 +171,7 @@ class MemoryTables(MemoryNodes):
             epoch, left = done
             return HandedOver(epoch, frozenset(left))
         self._owned(save.name, save.epoch)
-        target = self._nodes.get(to)
-        if target is None or target.draining or not holds(target, self._clock()):
-            raise NodeUnavailable(unavailable(to))
+        self._require_taker(to)
         room = self._save(save)
         room.came_from, room.node, room.epoch, room.packed = room.node, to, self._next(), packed
         left = []
@@ -275,8 +278,7 @@ class MemoryTables(MemoryNodes):
             (epoch,) = done
             return int(epoch)
         row = self._session(session.username, session.epoch)
-        if not self._is_alive(to):
-            raise NodeUnavailable(unavailable(to))
+        self._require_taker(to)
         row.node, row.epoch, row.room, row.packed = to, self._next(), None, session.packed
         self.woken.add(to)
         self._note(operation, row.epoch)

@@ -56,6 +56,10 @@ logger = logging.getLogger("pgnet_trio.server")
 RETRY = 0.5
 """Seconds from a call that failed to the next try."""
 
+DRAIN_PATIENCE = 10.0
+"""Seconds to wait for a room to leave a node that gives its rooms away, at most. One that is not
+saved stays there."""
+
 TIDY_INTERVAL = 60.0
 """Seconds from one tidying of the engine to the next, by each node."""
 
@@ -446,7 +450,8 @@ class LocalNode:
         """Find a room, or take it and restore it, or make it; see `Engine.claim`.
 
         Not twice at once for one name. Where a room's node is silent, this waits until it may be
-        taken, or the node is back.
+        taken, or the node is back; where the node is being drained, until the room has left it, but
+        not for long.
 
         Args:
             name: The room's name.
@@ -466,6 +471,7 @@ class LocalNode:
         async def ask(node: int, operation: bytes) -> Claim:
             return await engine.claim(node, name, password=password, new=new, operation=operation)
 
+        drain_patience = engine.now() + DRAIN_PATIENCE
         while True:
             if not self.holds():
                 raise LeaseLapsed("The lease of this node is over; it takes no rooms now.")
@@ -485,6 +491,9 @@ class LocalNode:
             elif isinstance(found, Found) and found.node.id == node:
                 if await self._is_here(name, found.epoch):
                     return found
+            elif isinstance(found, Found) and found.node.draining and engine.now() < drain_patience:
+                # It takes nobody any more, and gives the room to one that does.
+                await trio.sleep(RETRY)
             elif isinstance(found, Found) and is_silent(found.node.lease_left, engine.lease):
                 # Whoever is sent there would most likely find nobody.
                 await trio.sleep(until_next_look(found.node.lease_left, engine.lease))

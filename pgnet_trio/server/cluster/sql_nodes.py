@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from pgnet_trio.server.cluster.errors import LeaseLapsed, NameInUse, NodeGone, OtherIdentity
+from pgnet_trio.server.cluster.errors import (
+    LeaseLapsed,
+    NameInUse,
+    NodeGone,
+    NodeUnavailable,
+    OtherIdentity,
+)
 from pgnet_trio.server.cluster.records import Node, Survey
 from pgnet_trio.server.cluster.rules import (
     FAILURES_KEPT,
@@ -18,6 +24,7 @@ from pgnet_trio.server.cluster.rules import (
     name_in_use,
     other_identity,
     time_until_settled,
+    unavailable,
     was_away,
 )
 from pgnet_trio.server.cluster.sql import Row, Transaction, as_bytes, as_text
@@ -233,6 +240,10 @@ class SQLNodes(SQLCommunity):
             raise _gone(node)
         if not holds(nodes[node], now):
             raise LeaseLapsed(f"The lease of the node {node} is over; renew it.")
+
+    def _require_taker(self, nodes: dict[int, Row], node: int, now: float) -> None:
+        if node not in nodes or not holds(nodes[node], now) or shown(nodes[node], now).draining:
+            raise NodeUnavailable(unavailable(node))
 
 
 def _gone(node: int) -> NodeGone:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pgnet_trio.server.cluster.errors import Fenced, NodeUnavailable, SaveDamaged
+from pgnet_trio.server.cluster.errors import Fenced, SaveDamaged
 from pgnet_trio.server.cluster.records import (
     Absent,
     Arrival,
@@ -21,7 +21,7 @@ from pgnet_trio.server.cluster.records import (
     Unsettled,
     WrongPassword,
 )
-from pgnet_trio.server.cluster.rules import same_password, unavailable
+from pgnet_trio.server.cluster.rules import same_password
 from pgnet_trio.server.cluster.sql import RepeatTransaction, Row, as_bytes, as_text
 from pgnet_trio.server.cluster.sql_nodes import SQLNodes, holds, shown
 from pgnet_trio.storage.sqlite_schema import checksum
@@ -260,8 +260,7 @@ class SQLRooms(SQLNodes):
             return HandedOver(done[0], frozenset(done[1]))
         row = self._owned(save.name, save.epoch)
         nodes, now = self._locked_nodes([to])
-        if to not in nodes or not holds(nodes[to], now) or shown(nodes[to], now).draining:
-            raise NodeUnavailable(unavailable(to))
+        self._require_taker(nodes, to, now)
         self._save(save)
         epoch = self._tx.next_number()
         self._tx.execute(

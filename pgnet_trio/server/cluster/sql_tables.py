@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from pgnet_trio.server.cluster.errors import Fenced, NodeUnavailable
+from pgnet_trio.server.cluster.errors import Fenced
 from pgnet_trio.server.cluster.records import (
     Entered,
     Mail,
     MovingSession,
     SessionRow,
 )
-from pgnet_trio.server.cluster.rules import no_such_session, unavailable
+from pgnet_trio.server.cluster.rules import no_such_session
 from pgnet_trio.server.cluster.sql import as_bytes, as_text
 from pgnet_trio.server.cluster.sql_accounts import SQLAccounts
 from pgnet_trio.server.cluster.sql_nodes import holds
@@ -67,8 +67,7 @@ class SQLTables(SQLAccounts):
         # The node before the session, as `enter` does: two would wait for each other otherwise.
         nodes, now = self._locked_nodes([to])
         self._require_session(session.username, session.epoch)
-        if to not in nodes or not holds(nodes[to], now):
-            raise NodeUnavailable(unavailable(to))
+        self._require_taker(nodes, to, now)
         epoch = self._tx.next_number()
         self._tx.execute(
             "UPDATE sessions SET node = %s, epoch = %s, room = NULL, packed = %s"

@@ -55,6 +55,8 @@ logger = logging.getLogger("pgnet_trio.server")
 
 NOT_NOW = "The servers cannot agree on this game now; try again in a moment."
 
+ENDS = "The server of this game is about to end; try again in a moment."
+
 OTHER_VERSION = (
     "This game is at a server of another version; the servers are being upgraded. Try again later."
 )
@@ -180,6 +182,8 @@ class ClusterGames:
             )
         if isinstance(found, Found) and found.node.id == self._node.id:
             return Here()
+        if isinstance(found, Found) and found.node.draining:
+            raise LobbyRefusal(ENDS, ReasonCode.BUSY)
         if isinstance(found, Found):
             return self._elsewhere(found.node)
         assert isinstance(found, Absent)
