@@ -154,17 +154,23 @@ def network_subject(text: str) -> str:
     Raises:
         ValueError: It is neither, or the range is so wide that it must be a mistake.
     """
+    address, slash, prefix = text.strip().partition("/")
+    # Without the interface of an address of a link, which is no part of whom it keeps out.
+    address = address.partition("%")[0]
     try:
-        network: Network = ipaddress.ip_network(text.strip(), strict=False)
+        network: Network = ipaddress.ip_network(address + slash + prefix, strict=False)
     except ValueError:
         raise ValueError(
             "expected an address or a range of addresses such as '192.0.2.0/24' or "
             f"'2001:db8::/48', got {text[:60]!r}"
         ) from None
-    if isinstance(network, ipaddress.IPv6Network):
-        mapped = network.network_address.ipv4_mapped
-        if mapped is not None and network.prefixlen >= 96:
-            network = ipaddress.IPv4Network((mapped, network.prefixlen - 96))
+    mapped = _mapped(address)
+    if mapped is not None:
+        if network.prefixlen < 96:
+            raise ValueError(
+                f"expected a range of IPv4 as one of IPv4, such as '{mapped}/24', got {text[:60]!r}"
+            )
+        network = ipaddress.IPv4Network((mapped, network.prefixlen - 96), strict=False)
     least = LEAST_BITS[network.version]
     if network.prefixlen < least:
         raise ValueError(f"expected a range of /{least} or narrower, got {text[:60]!r}")
@@ -177,8 +183,13 @@ def _read(address: str) -> Address | None:
     except ValueError:
         # Of a pipe, say.
         return None
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return mapped or found
+    return _mapped(found) or found
+
+
+def _mapped(address: str | Address) -> ipaddress.IPv4Address | None:
+    """Return the address of IPv4 that one of IPv6 stands for; None where it stands for none."""
+    found = ipaddress.ip_address(address)
+    return found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
 
 
 def _end_of(ban: Ban) -> int:

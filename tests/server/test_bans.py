@@ -87,15 +87,25 @@ def test_an_address_is_in_a_range(address: str | None, is_banned: bool) -> None:
         (" 192.0.2.7/24 ", "192.0.2.0/24"),
         ("2001:DB8::1/64", "2001:db8::/64"),
         ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+        ("fe80::1%eth0", "fe80::1/128"),
     ],
 )
 def test_a_range_is_one_however_it_is_written(text: str, subject: str) -> None:
     assert network_subject(text) == subject
 
 
-@pytest.mark.parametrize("text", ["", "ann", "192.0.2", "0.0.0.0/0", "::/0", "10.0.0.0/7", "a/8"])
+@pytest.mark.parametrize(
+    "text", ["", "ann", "192.0.2", "192.0.2.0/", "0.0.0.0/0", "::/0", "10.0.0.0/7", "a/8"]
+)
 def test_what_is_no_range_or_nearly_all_addresses_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
+        network_subject(text)
+
+
+@pytest.mark.parametrize("text", ["::ffff:192.0.2.0/24", "::ffff:192.0.2.0/95"])
+def test_a_range_of_ipv4_with_a_prefix_for_ipv6_is_refused(text: str) -> None:
+    # It would be of other addresses than those that were meant: ::/24 has those of this machine.
+    with pytest.raises(ValueError, match=r"as one of IPv4, such as '192\.0\.2\.0/24'"):
         network_subject(text)
 
 
