@@ -26,7 +26,7 @@ from pgnet_trio import (
     StorageError,
     on,
 )
-from pgnet_trio.storage import UserRecord
+from pgnet_trio.storage import SavedGame, UserRecord
 from pgnet_trio.testing import MemoryStore, SimulatedNetwork, cluster, hosting, playing
 from pgnet_trio.testing.hosting import Kit
 
@@ -330,6 +330,110 @@ async def test_a_deleted_user_leaves_their_name_to_the_next_one(
         assert await standings(bob) == [(1, "bob", 1)]
         again = await kit.play("ann", "another password")
         assert await again.history() == []
+
+
+async def test_a_user_who_could_not_be_deleted_goes_on_with_their_games(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Duel)
+        ann, bob = [await kit.play(name, "password") for name in ("ann", "bob")]
+        await bob.create_game(NAME)
+        await ann.join_game(NAME)
+        server.store.full = True
+        server.delete_user("ann")
+        await trio.sleep(5)
+        server.store.full = False
+        again = await kit.play("ann", "password")
+        await bob.call(Over("bob", "ann"))
+        assert await standings(bob) == [(1, "bob", 3), (2, "ann", 1)]
+        assert len(await again.history()) == 1
+
+
+async def test_a_game_that_was_loaded_reports_nothing_for_a_user_of_before(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Duel)
+        ann, bob = [await kit.play(name, "password") for name in ("ann", "bob")]
+        await bob.create_game(NAME)
+        await ann.join_game(NAME)
+        server.delete_user("ann")
+        await trio.sleep(5)
+        await server.restart()
+        await trio.sleep(60)
+        again = await kit.play("ann", "another password")
+        await bob.call(Over("bob", "ann"))
+        assert await standings(bob) == [(1, "bob", 3)]
+        assert await again.history() == []
+
+
+async def test_a_game_whose_save_has_no_id_counts_once(autojump_clock: MockClock) -> None:
+    store = MemoryStore()
+    # As an earlier version has saved it.
+    store.state.games[NAME] = SavedGame(NAME, "", "played")
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Duel, store=store)
+        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
+        await ann.join_game(NAME)
+        await bob.join_game(NAME)
+        await ann.call(Over("ann", "bob"))
+        await server.restart(crash=True)
+        await trio.sleep(60)
+        await ann.call(Over("ann", "bob"))
+        assert await standings(ann) == [(1, "ann", 3), (2, "bob", 1)]
+
+
+async def count(game: Game, result: Result) -> None:
+    await game.room.report(result)
+
+
+class Hidden(Game):
+    """Reports where its class does not show it."""
+
+    persistent = True
+
+    def get_save_string(self) -> str:
+        return "played"
+
+    @on(Over)
+    async def over(self, player: str, message: Over) -> None:
+        await count(self, Result([message.winner, message.loser]))
+        # The power is gone before anything else is saved.
+        await trio.sleep_forever()
+
+
+async def test_a_result_of_a_game_that_does_not_show_that_it_reports_counts_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Hidden)
+        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
+        await ann.create_game(NAME)
+        await bob.join_game(NAME)
+        await trio.sleep(100)
+        for _ in range(2):
+            with trio.move_on_after(1):
+                await ann.call(Over("ann", "bob"))
+            await server.restart(crash=True)
+            await trio.sleep(60)
+        assert len(await bob.history()) == 1
+
+
+async def test_a_full_disk_counts_no_result_of_a_game_whose_save_has_no_id(
+    autojump_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+    store.state.games[NAME] = SavedGame(NAME, "", "played")
+    async with Kit(SimulatedNetwork()) as kit:
+        await kit.host(Duel, store=store)
+        ann = await kit.play("ann", game=NAME)
+        store.full = True
+        with pytest.raises(RequestFailed, match="cannot be counted now; try again later"):
+            await ann.call(Over("ann", "bob"))
+        store.full = False
+        await ann.call(Over("ann", "bob"))
+        assert len(await ann.history()) == 1
 
 
 async def test_a_game_that_outlasts_a_user_reports_nothing_for_their_name(

@@ -317,11 +317,29 @@ class ServerRoom:
         room.runner.note_call()
         outcome.is_kept = outcome.is_reported = True
         try:
+            if not outcome.is_in_saves:
+                await self._save_id()
             return await room.owner.report(result, outcome, users, room.instance.leaderboards)
         except BaseException:
             # Nothing was counted, or nobody knows: it may be reported again.
             outcome.is_reported = False
             raise
+
+    async def _save_id(self) -> None:
+        """Save which game this is, where a save does not say it.
+
+        Loaded from that, it would be another one, whose result counts again.
+        """
+        room, instance = self._room, self._room.instance
+        if instance.save_string is None:
+            # The game was not asked for one since: on disk is what it was loaded from.
+            instance.save_string = instance.loaded
+        if instance.save_string:
+            try:
+                await room.owner.save()
+            except StorageError as error:
+                raise ReportRefused(f"{error}; report it again later") from error
+        room.members.outcome.is_in_saves = True
 
     def _users_in(self, result: Result) -> tuple[str, ...]:
         """Return who in a result is no bot, and no user of before.

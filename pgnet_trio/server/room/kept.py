@@ -28,6 +28,7 @@ class Kept:
         ready: Who was ready in a check that went on when the game moved.
         game: The id of the game, in hexadecimal; empty where nobody has to know it again.
         queue: The queue whose ratings the game changes; None for a game that is not rated.
+        deleted: Users who were deleted since it began, for whom it reports nothing.
     """
 
     host: str | None = None
@@ -36,6 +37,7 @@ class Kept:
     ready: tuple[str, ...] = ()
     game: str = ""
     queue: str | None = None
+    deleted: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """Return this as plain data for `kept_of`; empty for nothing."""
@@ -45,6 +47,7 @@ class Kept:
             "unlisted": self.unlisted,
             "ready": [*self.ready],
             "game": self.game,
+            "deleted": [*self.deleted],
         }
         kept = {name: value for name, value in found.items() if value}
         # Its name may be empty.
@@ -68,10 +71,15 @@ def kept_of(data: object) -> Kept:
         host=host if isinstance(host, str) and host else None,
         seats=tuple(filter(None, map(_seat, _list(seats)[:MAX_SEATS]))),
         unlisted=found.get("unlisted") is True,
-        ready=tuple(name for name in _list(ready) if isinstance(name, str)),
+        ready=_names(ready),
         game=game if isinstance(game, str) and _ID.fullmatch(game) else "",
         queue=queue if isinstance(queue, str) else None,
+        deleted=_names(found.get("deleted")),
     )
+
+
+def _names(data: object) -> tuple[str, ...]:
+    return tuple(name for name in _list(data) if isinstance(name, str))
 
 
 def _list(data: object) -> list[Any]:

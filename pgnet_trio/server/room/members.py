@@ -93,7 +93,7 @@ class Members:
         self.ready = ReadyState()
         self.ready.remembered = frozenset(kept.ready)
         self.unlisted = kept.unlisted
-        self.outcome = Outcome(kept.game, kept.queue)
+        self.outcome = Outcome(kept.game, kept.queue, kept.deleted)
         self.bots: dict[str, BotPlayer] = {}
         self._by_name: dict[str, Member] = {}
         # Hot path: the dict's own method, which saves a call for each packet.
@@ -175,6 +175,7 @@ class Members:
             ready=self.ready.ready if moves and self.ready.is_open else (),
             game=self.outcome.id.hex() if self.outcome.is_kept else "",
             queue=self.outcome.queue,
+            deleted=tuple(sorted(self.outcome.deleted)) if self.outcome.is_kept else (),
         )
 
     def select(self, to: str | Iterable[str] | None, exclude: str | Iterable[str]) -> list[Member]:

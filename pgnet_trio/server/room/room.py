@@ -385,7 +385,7 @@ class RoomTask:
             self.scripts = ScriptNursery(scripts, runner, self._loop, self.membership)
             # No await between these three: other tasks would find a game that is half made.
             instance.make(self._backend)
-            self.members.outcome.is_kept |= instance.reports
+            self.members.outcome.note_game(instance.reports, loaded=instance.loaded is not None)
             publisher.begin()
             instance.made = True
             goes_on = self._started or self._thawing is not None
