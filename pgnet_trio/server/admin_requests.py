@@ -12,6 +12,7 @@ from pgnet_trio.protocol.events import LogIn
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.account_refusals import AccountRefusal, TemporaryRefusal, no_such_user
 from pgnet_trio.server.cluster.moderation_records import MAX_ROLES, AuditEntry
+from pgnet_trio.server.directory import canonical
 from pgnet_trio.server.moderation.audit import as_date, note_deed
 from pgnet_trio.server.moderation.resets import RESET_LIFETIME, new_reset_code
 from pgnet_trio.server.refusals import SHUTTING_DOWN, refused
@@ -111,7 +112,8 @@ async def _set_role(context: ServerContext, session: Session, username: str, rol
             f"{role[:60]!r}.",
             ReasonCode.INVALID_ARGUMENT,
         )
-    if role == Role.MODERATOR:
+    # Who has no role, and is nobody, was misspelt: somebody else keeps theirs.
+    if role == Role.MODERATOR or username not in await context.community.roles():
         await _check_registered(context, username)
     if not await context.community.set_role(username, "" if role == Role.USER else role):
         return refused(
@@ -149,6 +151,7 @@ def _shown(entry: AuditEntry) -> dict[str, Any]:
 
 @ADMIN_REQUESTS.request(Request.DESTROY_GAME, NOTED, name="")
 async def _destroy_game(context: ServerContext, session: Session, name: str) -> Response:
+    name = canonical(context, name)
     # Not while it is on its way somewhere: what is in no lobby could not be ended.
     async with context.games.reservations.holding(name):
         entry = context.games.lobby.get(name)

@@ -14,8 +14,8 @@ from pgnet_trio.protocol.v2.features import REJOIN, TABLES
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.account_requests import ACCOUNT_REQUESTS
 from pgnet_trio.server.admin_requests import ADMIN_REQUESTS
-from pgnet_trio.server.cluster.errors import EngineError, NotKept
-from pgnet_trio.server.directory import list_games, uses
+from pgnet_trio.server.cluster.errors import EngineError, NotKept, OutcomeUnknown
+from pgnet_trio.server.directory import canonical, list_games, uses
 from pgnet_trio.server.games.claims import Elsewhere, Here, Nowhere, Restore
 from pgnet_trio.server.games.codes import as_code
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword, check_password
@@ -73,11 +73,15 @@ async def carry_out(context: ServerContext, session: Session, packet: Packet) ->
         if wrong:
             return refused(wrong, ReasonCode.INVALID_ARGUMENT)
         arguments = {**entry.arguments, **packet.payload}
-        response = await entry.handler(context, session, **arguments)
+        try:
+            response = await entry.handler(context, session, **arguments)
+        except (trio.Cancelled, OutcomeUnknown):
+            # Whoever has made it may be put out meanwhile, and it may be carried out by then.
+            if entry.noted:
+                await _note(context, session, message, {**arguments, "outcome": "unknown"})
+            raise
         if entry.noted and response.status == Status.OK:
-            did = message.removeprefix(SERVER_PREFIX)
-            now = context.options.environment.wall_clock()
-            await note_deed(context.community, session.username, did, arguments, now)
+            await _note(context, session, message, arguments)
         return response
     except JoinRefused as refusal:
         return _response(refusal, refusal.payload)
@@ -92,6 +96,14 @@ async def carry_out(context: ServerContext, session: Session, packet: Packet) ->
     except EngineError as error:
         logger.warning("A request of %s: %s", one_line(session.username), one_line(error))
         return refused(NOT_NOW, ReasonCode.BUSY)
+
+
+async def _note(
+    context: ServerContext, session: Session, message: str, arguments: dict[str, Any]
+) -> None:
+    did = message.removeprefix(SERVER_PREFIX)
+    now = context.options.environment.wall_clock()
+    await note_deed(context.community, session.username, did, arguments, now)
 
 
 async def _check_role(
@@ -163,7 +175,7 @@ async def _create_game(
     context.games.lobby.check_free(username)
     stop_searching(session)
     _check_may_create(context, session)
-    name = _canonical(context, name)
+    name = canonical(context, name)
     opening = Opening(
         name=name,
         password=password,
@@ -191,17 +203,6 @@ def _check_may_create(context: ServerContext, session: Session) -> None:
         raise LobbyRefusal(
             "Players create no games here; join one of the list.", ReasonCode.CREATION_OFF
         )
-
-
-def _canonical(context: ServerContext, name: str) -> str:
-    """Return the name of the game that somebody means: a code is one however it is written.
-
-    A game that was saved under another spelling keeps it.
-    """
-    code = as_code(name)
-    if code is None or context.games.lobby.get(name) or context.saves.saved_game(name):
-        return name
-    return code
 
 
 async def _check_codes(context: ServerContext, session: Session, name: str) -> None:
@@ -238,7 +239,7 @@ async def _join_game(
     unlisted: bool,
     rejoin: bool,
 ) -> Response:
-    name = _canonical(context, name)
+    name = canonical(context, name)
     there = context.games.lobby.game_of(session.username)
     if (
         session.takes_pushes

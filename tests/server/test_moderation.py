@@ -13,6 +13,7 @@ import trio
 from pgnet_trio import (
     Client,
     ConnectFailed,
+    Disconnected,
     Game,
     LoginRefused,
     Packet,
@@ -467,6 +468,22 @@ async def test_a_moderator_puts_out_users_and_nobody_else(autojump_clock: MockCl
         assert other.close_code == ReasonCode.BANNED
 
 
+async def test_a_table_is_meant_by_its_code_however_it_is_written(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as table:
+        _, (admin, ann) = await host(table, "ann")
+        told: list[str] = []
+        ann.on_announcement = told.append
+        await ann.create_game()
+        code = ann.game
+        assert code is not None
+        await ask(admin, Request.ANNOUNCE, text="hello", game=code.lower())
+        await ask(admin, Request.DESTROY_GAME, name=code.lower())
+        await trio.sleep(1)
+        assert (told, ann.game) == (["hello"], None)
+
+
 async def test_a_role_that_was_taken_away_is_gone_at_once(autojump_clock: MockClock) -> None:
     async with Kit(SimulatedNetwork()) as table:
         _, (admin, mod) = await host(table, "mod")
@@ -493,6 +510,8 @@ async def test_nobody_inherits_a_role_with_a_name(autojump_clock: MockClock) -> 
     [
         ("nobody", "moderator", ReasonCode.UNKNOWN_USER),
         ("", "moderator", ReasonCode.UNKNOWN_USER),
+        ("Ann", "user", ReasonCode.UNKNOWN_USER),
+        ("nobody", "user", ReasonCode.UNKNOWN_USER),
         ("admin", "moderator", ReasonCode.INVALID_ARGUMENT),
         ("ann", "admin", ReasonCode.INVALID_ARGUMENT),
         ("ann", "", ReasonCode.INVALID_ARGUMENT),
@@ -549,6 +568,32 @@ async def test_a_shutdown_is_noted(autojump_clock: MockClock, tmp_path: Path) ->
         assert [each["did"] for each in (await ask(admin, Request.AUDIT)).payload["entries"]] == [
             "shutdown"
         ]
+
+
+@pytest.mark.parametrize("moment", [5.0, 7.5, 9.0])
+async def test_what_a_moderator_did_who_is_put_out_meanwhile_is_noted(
+    autojump_clock: MockClock, moment: float
+) -> None:
+    async with Kit(SimulatedNetwork()) as table, trio.open_nursery() as nursery:
+        server = await table.host(Table, admin_password=PASSWORD)
+        admin, mod, _ = [await table.play(name, PASSWORD) for name in ("admin", "mod", "ann")]
+        await ask(admin, Request.SET_ROLE, username="mod", role="moderator")
+        engine = server.store.community
+        engine.request_delay = engine.answer_delay = 1.0
+
+        async def ban() -> None:
+            with pytest.raises(Disconnected):
+                await ask(mod, Request.BAN, username="ann")
+
+        nursery.start_soon(ban)
+        await trio.sleep(moment)
+        await server.kick("mod")
+        await trio.sleep(20)
+        entries = (await ask(admin, Request.AUDIT)).payload["entries"]
+        bans = (await ask(admin, Request.BANS)).payload["bans"]
+        noted = [each["details"] for each in entries if each["did"] == "ban"]
+        assert noted == ["username=ann; seconds=0; outcome=unknown"]
+        assert len(bans) == int(moment > 7)
 
 
 # Forgotten passwords
