@@ -823,7 +823,8 @@ async def test_bans_and_what_was_done_are_shown_as_lines() -> None:
     assert re.fullmatch(f"by admin on {time} until {time}", bans["192.0.2.0/24"])
     assert re.fullmatch(f"by admin on {time}: No insults", bans["bob"])
     assert page["more"] is True
-    assert [re.fullmatch(f"{time}, admin: (.*)", line)[1] for line in log.values()] == [  # type: ignore[index]
+    deeds = [re.fullmatch(f"{time}, admin: (.*)", line) for line in log.values()]
+    assert [deed and deed[1] for deed in deeds] == [
         "ban network=192.0.2.7/24; seconds=60",
         "ban username=Bob; reason=No insults; seconds=0",
     ]

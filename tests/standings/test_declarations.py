@@ -82,7 +82,7 @@ def test_a_declaration_that_makes_no_sense_is_refused_with_the_class(
 
         class Wrong(Game):
             leaderboards = value
-            matchmaking = {"casual": Queue()}  # noqa: RUF012
+            matchmaking = {"casual": Queue()}  # noqa: RUF012 - as an author writes it
 
 
 def test_a_leaderboard_may_be_of_the_ratings_of_a_queue() -> None:
