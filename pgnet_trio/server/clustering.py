@@ -28,6 +28,7 @@ from pgnet_trio.server.moving_session import MovingSession as IdleSession
 from pgnet_trio.server.moving_session import moving_session, receive_session
 from pgnet_trio.server.node.crowd import Crowd, Departure, Welcomes
 from pgnet_trio.server.node.member import ELSEWHERE, ClusterMember, NotNow
+from pgnet_trio.server.node.users import TakesNobody
 from pgnet_trio.server.refusals import CannotMove, JoinRefused, RoomClosed
 from pgnet_trio.server.users import UserNotes, put_out_if_banned
 from pgnet_trio.storage.interface import SavedGame
@@ -102,6 +103,10 @@ class ClusterHost:
             self._notes.take(note)
         else:
             logger.warning("Another server asks for something that this one does not know")
+
+    async def wait_sent(self) -> None:
+        """Wait until what other nodes have written to users who have left is sent after them."""
+        await self._notes.wait_sent()
 
     # What comes
 
@@ -215,6 +220,8 @@ class ClusterHost:
         except Fenced:
             member.end_session(EndSession(username, epoch, ELSEWHERE, str(ReasonCode.TAKEN_OVER)))
             raise CannotMove(ELSEWHERE) from None
+        except NodeUnavailable:
+            raise TakesNobody from None
         except EngineError as error:
             logger.warning("A session stays here for now: %s", one_line(error))
             raise NotNow from None

@@ -36,6 +36,9 @@ A game that it makes costs as much as a user."""
 TRIES = 5
 """How often a server tries to give its games away, before it ends with those that are left."""
 
+NOTES_PATIENCE = 2.0
+"""Seconds in which what others have written to users who have left is sent after them."""
+
 
 class Drain:
     """Gives the games and sessions of a server to the other nodes.
@@ -76,16 +79,25 @@ class Drain:
             # Some could not go, or were made meanwhile.
             if not has_others or not any(entry.room.is_persistent for entry in lobby):
                 break
+        await self._wait_for_ends(drain_wait)
+        with trio.move_on_after(NOTES_PATIENCE):
+            await self._host.wait_sent()
+
+    async def _wait_for_ends(self, drain_wait: float) -> None:
+        """Let games that are not persistent come to their end; then give their users away."""
+        lobby = self._context.games.lobby
         ends = [entry.room.ended for entry in lobby if not entry.room.is_persistent and entry.users]
-        if ends and drain_wait:
-            logger.info("Waiting for the end of games that are not saved, at most %g s", drain_wait)
-            with trio.move_on_after(drain_wait):
-                for end in ends:
-                    await end.wait()
-            try:
-                await self._give_sessions()
-            except EngineError as error:
-                logger.warning("The sessions stay here: %s", one_line(error))
+        if not (ends and drain_wait):
+            await trio.lowlevel.checkpoint()
+            return
+        logger.info("Waiting for the end of games that are not saved, at most %g s", drain_wait)
+        with trio.move_on_after(drain_wait):
+            for end in ends:
+                await end.wait()
+        try:
+            await self._give_sessions()
+        except EngineError as error:
+            logger.warning("The sessions stay here: %s", one_line(error))
 
     async def _give_games(self) -> bool:
         """Give each game away that can go; return whether there are other nodes.

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pgnet_trio.server.node.users import TakesNobody
 from pgnet_trio.server.roles import Role
 
 if TYPE_CHECKING:
     from pgnet_trio.messages import Request, Response
+    from pgnet_trio.server.context import ServerContext
+    from pgnet_trio.server.sessions.session import Session
 
 __all__ = ["NOTED", "Handler", "RequestEntry", "RequestTable"]
+
+TRIES = 3
+"""How often a request is carried out whose user is to be sent to a server that takes nobody."""
 
 NOTED = True
 """Says of a request that the audit log notes it."""
@@ -36,6 +43,15 @@ class RequestEntry:
     arguments: dict[str, Any]
     role: Role
     noted: bool
+
+    async def carry_out(
+        self, context: ServerContext, session: Session, arguments: dict[str, Any]
+    ) -> Response:
+        """Carry it out; anew where the server that its user is to go to takes nobody any more."""
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(TakesNobody):
+                return await self.handler(context, session, **arguments)
+        return await self.handler(context, session, **arguments)
 
 
 class RequestTable:

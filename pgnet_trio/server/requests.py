@@ -74,7 +74,7 @@ async def carry_out(context: ServerContext, session: Session, packet: Packet) ->
             return refused(wrong, ReasonCode.INVALID_ARGUMENT)
         arguments = {**entry.arguments, **packet.payload}
         try:
-            response = await entry.handler(context, session, **arguments)
+            response = await entry.carry_out(context, session, arguments)
         except (trio.Cancelled, OutcomeUnknown):
             # Whoever has made it may be put out meanwhile, and it may be carried out by then.
             if entry.noted:

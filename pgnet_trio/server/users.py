@@ -305,6 +305,7 @@ class UserNotes:
         # For users who are not here, or on their way: each has a task of its own.
         self._waiting: dict[str, deque[UserNote]] = {}
         self._size = 0
+        self._sent = trio.Event()
         # Announcements that some users have not been told yet.
         self._telling: list[Announcement] = []
 
@@ -338,6 +339,12 @@ class UserNotes:
             self._waiting[note.username] = deque([note])
             context.services.start_soon(self._go_after, note.username)
 
+    async def wait_sent(self) -> None:
+        """Wait until nothing is left that was for users who are not here, or on their way."""
+        await trio.lowlevel.checkpoint()
+        while self._waiting:
+            await self._sent.wait()
+
     @trio.lowlevel.enable_ki_protection
     async def _tell(self, announcement: Announcement) -> None:
         try:
@@ -357,6 +364,8 @@ class UserNotes:
         finally:
             self._size -= sum(map(_size_of, waiting))
             del self._waiting[username]
+            self._sent.set()
+            self._sent = trio.Event()
 
     async def _bring(self, note: UserNote) -> None:
         for _ in range(TRIES):

@@ -21,6 +21,7 @@ from pgnet_trio import (
 )
 from pgnet_trio.server import users
 from pgnet_trio.server.cluster.notes import MAX_PUSH
+from pgnet_trio.testing import SimulatedNetwork
 from pgnet_trio.testing.clusters import HostedCluster, cluster
 
 if TYPE_CHECKING:
@@ -250,6 +251,22 @@ async def test_a_user_who_moves_meanwhile_is_kicked(autojump_clock: MockClock) -
             nursery.start_soon(join)
             # It is given to the other server by now, and this one does not know yet.
             await trio.sleep(1.5)
+            assert await servers.nodes["c"].kick("ann", "Out.")
+        await wait_until(lambda: not ann.connected)
+        assert ann.close_reason == "Out."
+
+
+async def test_who_is_kicked_at_a_server_that_ends_is_kicked_at_the_next_one(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(Table, network=SimulatedNetwork(latency=0.02)) as servers:
+        ann = await servers.play("ann", node="a", game="table")
+        for node in servers.nodes.values():
+            node.engine.request_delay = node.engine.answer_delay = 0.02
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(servers.stop, "a")
+            # The mail is there just before they are sent on.
+            await trio.sleep(0.15)
             assert await servers.nodes["c"].kick("ann", "Out.")
         await wait_until(lambda: not ann.connected)
         assert ann.close_reason == "Out."

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["ClusterUsers", "NotNow"]
+__all__ = ["ClusterUsers", "NotNow", "TakesNobody"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -34,6 +34,10 @@ class NotNow(CodedRefusal):
 
     def __init__(self) -> None:
         super().__init__(NOT_NOW, ReasonCode.BUSY)
+
+
+class TakesNobody(NotNow):
+    """The server that a user was to be sent to takes nobody any more."""
 
 
 class ClusterUsers:
