@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
@@ -156,6 +157,60 @@ async def test_a_node_that_resigns_leaves_its_rooms_to_the_next(bench: Bench) ->
     assert restored.epoch > room.epoch
     with pytest.raises(NodeGone):
         await bench.first.renew(first)
+
+
+async def test_a_queue_has_one_home_whoever_asks(bench: Bench) -> None:
+    first, second = await two_nodes(bench)
+    assert await bench.first.queue_home("ranked") is None
+    homes: list[int] = []
+
+    async def claim_queue(engine: Engine, node: int) -> None:
+        homes.append((await engine.claim_queue("ranked", node)).id)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(claim_queue, bench.first, first)
+            nursery.start_soon(claim_queue, bench.second, second)
+    assert len(set(homes)) == 1
+    found = await bench.second.queue_home("ranked")
+    assert found is not None
+    assert found.id == homes[0]
+    assert found in await bench.first.nodes()
+    # Another queue may be somewhere else, whatever it is called.
+    for name, node in zip(ODD_TEXTS, itertools.cycle((first, second)), strict=False):
+        assert (await bench.first.claim_queue(name, node)).id == node
+        assert await bench.second.queue_home(name) is not None
+
+
+async def test_a_queue_leaves_a_node_that_is_drained_silent_or_gone(bench: Bench) -> None:
+    first, second = await two_nodes(bench)
+    assert (await bench.first.claim_queue("ranked", first)).id == first
+    assert (await bench.second.claim_queue("ranked", second)).id == first
+    await bench.second.ask_to_drain(first)
+    assert await bench.first.queue_home("ranked") is None
+    # It stays where there is no other, and goes where there is one.
+    assert (await bench.first.claim_queue("ranked", first)).id == first
+    assert (await bench.first.claim_queue("ranked", second)).id == second
+    third = (await bench.first.register("east", "e.example:1")).node
+    await lapse(bench, renewing=third)
+    assert await bench.first.queue_home("ranked") is None
+    with pytest.raises(NodeUnavailable, match="choose another"):
+        await bench.first.claim_queue("ranked", second)
+    assert (await bench.first.claim_queue("ranked", third)).id == third
+    await bench.first.resign(third)
+    assert await bench.first.queue_home("ranked") is None
+    with pytest.raises(NodeUnavailable, match="choose another"):
+        await bench.first.claim_queue("ranked", third)
+
+
+async def test_a_queue_leaves_a_node_that_is_late_with_its_lease(bench: Bench) -> None:
+    """Nothing is lost by it, and nobody waits for the end of the lease."""
+    first, second = await two_nodes(bench)
+    await bench.first.claim_queue("ranked", first)
+    await bench.advance(0.5 * LEASE)
+    await bench.second.renew(second)
+    assert await bench.second.queue_home("ranked") is None
+    assert (await bench.second.claim_queue("ranked", second)).id == second
 
 
 async def test_a_node_is_told_to_drain_when_it_renews(bench: Bench) -> None:

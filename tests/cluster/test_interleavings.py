@@ -376,6 +376,16 @@ class Cluster(RuleBasedStateMachine):
         self.both(lambda tables: tables.tidy())
         self.both(lambda tables: tables.ask_to_drain(node))
 
+    @rule(slot=SLOTS, queue=NAMES)
+    def claim_queue(self, slot: int, queue: str) -> None:
+        node = self.slots[slot].node
+        home = self.both(lambda tables: tables.queue_home(queue))
+        for _ in range(2):
+            claimed = self.both(lambda tables: tables.claim_queue(queue, node))
+        if home is not None:
+            # A home stays one: also where it is not known whether the claim was made.
+            assert node == 0 or claimed == home
+
     @rule(slot=SLOTS)
     def resign(self, slot: int) -> None:
         node = self.slots[slot].node

@@ -195,6 +195,38 @@ class BaseEngine(EngineCalls[Tables]):
         """Forget what nobody needs any more; some node has to do this every minute or so."""
         await self._change(lambda tables: tables.tidy())
 
+    # Queues
+
+    async def queue_home(self, queue: str) -> Node | None:
+        """Return the node at which those meet who look for a game in a queue.
+
+        Args:
+            queue: The queue's name.
+
+        Returns:
+            The node; None where there is none, or where it is silent or being drained, so that
+            another one is to be claimed.
+        """
+        return await self._read(lambda tables: tables.queue_home(queue))
+
+    async def claim_queue(self, queue: str, to: int) -> Node:
+        """Make a node the home of a queue, if it has none: see `queue_home`.
+
+        However many nodes ask at once, all of them get the same answer. Nothing is fenced by it:
+        each user has one session, so whoever waits at another node is in no second match.
+
+        Args:
+            queue: The queue's name.
+            to: The id of the node; it may be one that is being drained, where there is no other.
+
+        Returns:
+            The queue's home, that node or another one.
+
+        Raises:
+            NodeUnavailable: That node has gone, or is silent.
+        """
+        return await self._change(lambda tables: tables.claim_queue(queue, to))
+
     # Rooms
 
     async def claim(

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pgnet_trio.server.cluster.errors import LeaseLapsed, NameInUse, NodeGone, OtherIdentity
+from pgnet_trio.server.cluster.errors import (
+    LeaseLapsed,
+    NameInUse,
+    NodeGone,
+    NodeUnavailable,
+    OtherIdentity,
+)
 from pgnet_trio.server.cluster.memory_accounts import MemoryAccounts
 from pgnet_trio.server.cluster.records import Node, Survey
 from pgnet_trio.server.cluster.rules import (
@@ -16,9 +22,11 @@ from pgnet_trio.server.cluster.rules import (
     FORGET_NODES_AFTER,
     KEEP_OPERATIONS,
     is_alive,
+    is_home,
     name_in_use,
     other_identity,
     time_until_settled,
+    unavailable,
     was_away,
 )
 
@@ -91,10 +99,32 @@ class MemoryNodes(MemoryAccounts):
         self._games: dict[str, SavedGame] = {}
         self._sessions: dict[str, StoredSession] = {}
         self._mail: dict[int, tuple[int, bytes]] = {}
+        self._queues: dict[str, int] = {}
 
     def _next(self) -> int:
         self._last_number += 1
         return self._last_number
+
+    # Queues
+
+    def queue_home(self, queue: str) -> Node | None:
+        """See `Engine.queue_home`."""
+        row = self._nodes.get(self._queues.get(queue, 0))
+        if row is None:
+            return None
+        node = self._shown(row, self._clock())
+        return node if is_home(node, self._lease) else None
+
+    def claim_queue(self, queue: str, to: int) -> Node:
+        """See `Engine.claim_queue`."""
+        home = self.queue_home(queue)
+        if home is not None:
+            return home
+        row, now = self._nodes.get(to), self._clock()
+        if row is None or not holds(row, now):
+            raise NodeUnavailable(unavailable(to))
+        self._queues[queue] = to
+        return self._shown(row, now)
 
     # Nodes
 
@@ -153,6 +183,7 @@ class MemoryNodes(MemoryAccounts):
             if session.node != node or session.room is not None
         }
         self._mail = {number: mail for number, mail in self._mail.items() if mail[0] != node}
+        self._queues = {queue: home for queue, home in self._queues.items() if home != node}
 
     def nodes(self) -> list[Node]:
         """See `Engine.nodes`."""

@@ -6,6 +6,10 @@ All times are the engine's, in seconds.
 from __future__ import annotations
 
 import hmac
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.cluster.records import Node
 
 __all__ = [
     "FAILURES_KEPT",
@@ -18,6 +22,7 @@ __all__ = [
     "OWN_SHARE",
     "RENEWALS",
     "is_alive",
+    "is_home",
     "is_silent",
     "name_in_use",
     "no_such_session",
@@ -79,6 +84,17 @@ def is_silent(lease_left: float, lease: float) -> bool:
         lease: Seconds of a lease.
     """
     return lease_left < lease * (1 - 1 / RENEWALS - LATE_SHARE)
+
+
+def is_home(node: Node, lease: float) -> bool:
+    """Whether users of a queue are to meet at a node that is the queue's home.
+
+    Args:
+        node: The node.
+        lease: Seconds of a lease. A node that is silent is left at once: nothing is lost where it
+            is only late.
+    """
+    return node.alive and not node.draining and not is_silent(node.lease_left, lease)
 
 
 def unavailable(node: int) -> str:

@@ -58,6 +58,9 @@ SCHEMA = """
         id BIGINT NOT NULL PRIMARY KEY, node BIGINT NOT NULL, body BYTEA NOT NULL
     );
     CREATE INDEX IF NOT EXISTS mail_of_a_node ON mail (node, id);
+    CREATE TABLE IF NOT EXISTS queues (
+        name BYTEA NOT NULL PRIMARY KEY, node BIGINT NOT NULL
+    );
     CREATE TABLE IF NOT EXISTS operations (
         id BYTEA NOT NULL PRIMARY KEY, time DOUBLE PRECISION NOT NULL, result BYTEA NOT NULL
     );

@@ -21,6 +21,7 @@ from pgnet_trio.server.cluster.rules import (
     MAX_MAIL,
     MAX_MAIL_SIZE,
     is_alive,
+    is_home,
     name_in_use,
     other_identity,
     time_until_settled,
@@ -37,6 +38,7 @@ __all__ = ["SQLNodes", "holds", "shown"]
 
 _COLUMNS = "id, name, address, version, load, draining, renewed, expires"
 _NODE = f"SELECT {_COLUMNS} FROM nodes"  # noqa: S608 - a constant
+_HOME_OF = f"{_NODE} WHERE id = (SELECT node FROM queues WHERE name = %t)"  # noqa: S608 - constants
 _MICROSECONDS = 1_000_000
 _MAIL_OF = "SELECT COUNT(*), COALESCE(SUM(LENGTH(body)), 0) FROM mail WHERE node = %s"
 _LEASE_OF = "SELECT renewed, expires FROM nodes WHERE id = %s"
@@ -61,6 +63,38 @@ class SQLNodes(SQLCommunity):
     def __init__(self, transaction: Transaction, lease: float) -> None:
         super().__init__(transaction)
         self._lease = lease
+
+    # Queues
+
+    def queue_home(self, queue: str) -> Node | None:
+        """See `Engine.queue_home`."""
+        rows = self._tx.execute(_HOME_OF, as_bytes(queue))
+        if not rows:
+            return None
+        node = shown(rows[0], self._tx.now())
+        return node if is_home(node, self._lease) else None
+
+    def claim_queue(self, queue: str, to: int) -> Node:
+        """See `Engine.claim_queue`."""
+        # The node before the names, as `renew` does: two would wait for each other otherwise.
+        nodes, _ = self._locked_nodes([to])
+        # One claim at a time: where there is no row of the queue yet, there is none to lock.
+        self._tx.lock_names()
+        home = self.queue_home(queue)
+        if home is not None:
+            return home
+        now = self._tx.now()
+        if to not in nodes or not holds(nodes[to], now):
+            raise NodeUnavailable(unavailable(to))
+        self._tx.execute(
+            "INSERT INTO queues (name, node) VALUES (%t, %s)"
+            " ON CONFLICT (name) DO UPDATE SET node = excluded.node",
+            as_bytes(queue),
+            to,
+        )
+        return shown(nodes[to], now)
+
+    # Nodes
 
     def register(
         self,
@@ -136,7 +170,7 @@ class SQLNodes(SQLCommunity):
         # What was on its way to this node goes with the next claim to whoever claims.
         self._tx.execute("DELETE FROM rooms WHERE node = %s AND packed IS NULL", node)
         self._tx.execute("DELETE FROM sessions WHERE node = %s AND room IS NULL", node)
-        for table in ("mail", "lags"):
+        for table in ("mail", "lags", "queues"):
             self._tx.execute(f"DELETE FROM {table} WHERE node = %s", node)  # noqa: S608 - a constant
 
     def nodes(self) -> list[Node]:

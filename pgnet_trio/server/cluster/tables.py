@@ -81,6 +81,16 @@ class Tables(CommunityTables):
     def tidy(self) -> None:
         """See `Engine.tidy`."""
 
+    # Queues
+
+    @abstractmethod
+    def queue_home(self, queue: str) -> Node | None:
+        """See `Engine.queue_home`."""
+
+    @abstractmethod
+    def claim_queue(self, queue: str, to: int) -> Node:
+        """See `Engine.claim_queue`."""
+
     # Rooms
 
     @abstractmethod

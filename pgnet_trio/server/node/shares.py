@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from pgnet_trio.server.cluster.rules import is_silent
+from pgnet_trio.server.cluster.rules import is_home
 
 if TYPE_CHECKING:
     from pgnet_trio.server.cluster.records import Node
@@ -21,14 +21,7 @@ def takers(nodes: Iterable[Node], own: int, lease: float) -> list[Node]:
         own: The number of the one that asks.
         lease: Seconds of a lease: a node that should have renewed its own may be dead.
     """
-    found = [
-        node
-        for node in nodes
-        if node.alive
-        and not node.draining
-        and node.id != own
-        and not is_silent(node.lease_left, lease)
-    ]
+    found = [node for node in nodes if node.id != own and is_home(node, lease)]
     return sorted(found, key=lambda node: node.load)
 
 
