@@ -73,13 +73,16 @@ class Pool:
     A user waits, or is in exactly one open offer. An offer ends as a whole: with `take`, all of its
     users leave the pool, for a game; with `call_off`, those who are to stay wait again, in their
     old places.
+
+    Args:
+        first: The number of the first offer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 1) -> None:
         # In the order of coming, which no offer changes.
         self._entries: dict[str, Entry] = {}
         self._offers: dict[int, Offer] = {}
-        self._ids = itertools.count(1)
+        self._ids = itertools.count(first)
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -24,8 +24,8 @@ from pgnet_trio.server.moving import (
     moving_game,
     receive_game,
 )
+from pgnet_trio.server.moving_session import FREEZE_PATIENCE, moving_session, receive_session
 from pgnet_trio.server.moving_session import MovingSession as IdleSession
-from pgnet_trio.server.moving_session import moving_session, receive_session
 from pgnet_trio.server.node.crowd import Crowd, Departure, Welcomes
 from pgnet_trio.server.node.member import ELSEWHERE, ClusterMember, NotNow
 from pgnet_trio.server.node.users import TakesNobody
@@ -183,15 +183,15 @@ class ClusterHost:
 
     # Sessions that go
 
-    async def send(self, username: str, node: int, address: str) -> None:
-        """Send a user to another server, with the request that is carried out for them now.
-
-        For the task of the user's session. Cancellation sends them, or does not.
+    async def send(self, username: str, node: int, address: str, in_own_task: bool = True) -> None:
+        """Send a user to another server; cancellation sends them, or does not.
 
         Args:
             username: The user, who is in no game.
             node: The number of that server.
             address: Where clients find it.
+            in_own_task: Whether this is the task of the user's session: the request that it carries
+                out now goes along.
 
         Raises:
             CannotMove: They cannot be sent.
@@ -201,7 +201,10 @@ class ClusterHost:
         if epoch is None:
             await trio.lowlevel.checkpoint()
             raise NotNow
-        async with moving_session(self._context, username) as moving:
+        patience = FREEZE_PATIENCE if in_own_task else REST_PATIENCE
+        async with moving_session(
+            self._context, username, patience=patience, in_own_task=in_own_task
+        ) as moving:
             await self._pass(moving, epoch, node, address)
 
     async def _pass(self, moving: IdleSession, epoch: int, node: int, address: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import attrs
@@ -13,6 +11,7 @@ import trio
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.games.claiming import claiming
 from pgnet_trio.server.games.claims import Elsewhere, Here, Make, Restore
 from pgnet_trio.server.games.codes import new_codes
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword
@@ -21,7 +20,7 @@ from pgnet_trio.server.games.opening import Opening
 if TYPE_CHECKING:
     from pgnet_trio.server.context import ServerContext
 
-__all__ = ["claiming", "keep_rooms", "make_game", "make_table"]
+__all__ = ["keep_rooms", "make_game", "make_table"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
@@ -29,18 +28,6 @@ FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 """Seconds after which a room of the server that is over is made again: longer each time that it is
 over soon."""
-
-
-@asynccontextmanager
-async def claiming(context: ServerContext, name: str) -> AsyncIterator[None]:
-    """Hold a name around the block, and give up what was claimed and did not become a game."""
-    async with context.games.reservations.holding(name):
-        try:
-            yield
-        finally:
-            if context.games.lobby.get(name) is None:
-                with trio.CancelScope(shield=True):
-                    await context.claims.release(name)
 
 
 async def make_game(
@@ -65,7 +52,7 @@ async def make_game(
     """
     name, lobby = opening.name, context.games.lobby
     lobby.check_new(name)
-    async with claiming(context, name):
+    async with claiming(context.games, context.claims, name):
         # Another user may have made it while this one waited.
         lobby.check_new(name)
         try:
@@ -171,7 +158,7 @@ async def _keep_room(
 async def _open_room(context: ServerContext, opening: Opening) -> bool:
     """Open a room of the server, if it is nowhere yet; return whether it is here."""
     name = opening.name
-    async with claiming(context, name):
+    async with claiming(context.games, context.claims, name):
         if context.games.lobby.get(name) is not None:
             return True
         claim = await context.claims.claim(name, "", make=True)

@@ -133,7 +133,11 @@ def receive_session(context: ServerContext, data: bytes) -> bool:
     if context.sessions.holder(packed.username) is not None:
         return False
     do = functools.partial(carry_out, context)
-    context.sessions.take_in(packed, carry_out=do).go_on()
+    session = context.sessions.take_in(packed, carry_out=do)
+    if packed.search is not None:
+        # Before the requests that came along: one of them may end it.
+        context.matchmaker.take_in(session, packed.search)
+    session.go_on()
     return True
 
 

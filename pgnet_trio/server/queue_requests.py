@@ -29,6 +29,9 @@ async def _find_game(
     context: ServerContext, session: Session, queue: str, properties: dict[str, Any], id: int
 ) -> Response:
     search = await context.matchmaker.find(session, id, queue, dict(properties))
+    if search is None:
+        # Nobody gets this: the session goes on at another server, and with this request.
+        return Response("")
     search.told = position = context.matchmaker.position(search)
     return Response("You look for a game.", {"position": position})
 

@@ -16,11 +16,12 @@ from pgnet_trio.server.account_requests import ACCOUNT_REQUESTS
 from pgnet_trio.server.admin_requests import ADMIN_REQUESTS
 from pgnet_trio.server.cluster.errors import EngineError, NotKept, OutcomeUnknown
 from pgnet_trio.server.directory import canonical, list_games, uses
+from pgnet_trio.server.games.claiming import claiming
 from pgnet_trio.server.games.claims import Elsewhere, Here, Nowhere, Restore
 from pgnet_trio.server.games.codes import as_code
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword, check_password
 from pgnet_trio.server.games.opening import Opening
-from pgnet_trio.server.making import claiming, make_game, make_table
+from pgnet_trio.server.making import make_game, make_table
 from pgnet_trio.server.moderation.audit import note_deed, role_of
 from pgnet_trio.server.moderator_requests import MODERATOR_REQUESTS
 from pgnet_trio.server.node.users import NOT_NOW
@@ -254,7 +255,7 @@ async def _join_game(
     stop_searching(session)
     await _check_codes(context, session, name)
     if context.games.lobby.get(name) is None:
-        async with claiming(context, name):
+        async with claiming(context.games, context.claims, name):
             # Another user may have made it while this one waited.
             if context.games.lobby.get(name) is None:
                 opening = _opening_for(context, session, name, password, options, unlisted)

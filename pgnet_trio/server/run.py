@@ -37,7 +37,7 @@ from pgnet_trio.server.connections.serving import handle_passed, handle_socket
 from pgnet_trio.server.context import ServerContext
 from pgnet_trio.server.draining import Drain
 from pgnet_trio.server.games.archive import Archive
-from pgnet_trio.server.games.claims import LocalClaims
+from pgnet_trio.server.games.claims import LocalClaims, RoomClaims
 from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import Saves
 from pgnet_trio.server.http.pages import Pages
@@ -374,6 +374,7 @@ class Run:
         options, link = self._options, prepared.link
         note_end = None if link is None else link.note_end
         sessions = SessionRegistry(options, games.lobby, services, note_end)
+        claims: RoomClaims = LocalClaims(saves) if link is None else link.games
         router = Router(options.site, options.origins, functools.partial(self._health, saves))
         return ServerContext(
             options=options,
@@ -382,13 +383,13 @@ class Run:
             passwords=prepared.passwords,
             saves=saves,
             games=games,
-            claims=LocalClaims(saves) if link is None else link.games,
+            claims=claims,
             sessions=sessions,
             community=prepared.community,
             bans=BanKeeper(
                 prepared.community, options.environment.wall_clock, shared=link is not None
             ),
-            matchmaker=Matchmaker(games, options, self.shutdown, prepared.community),
+            matchmaker=Matchmaker(games, options, self.shutdown, prepared.community, claims),
             arrivals=ArrivalPace(options.limits.max_logins_per_address),
             counts=ConnectionCounts(options.limits),
             pages=Pages(router, options.limits, options.environment),

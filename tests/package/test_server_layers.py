@@ -108,6 +108,7 @@ SERVER_LAYERS = (
     "games.quotas",
     "games.unended",
     "games.registry",
+    "games.claiming",
     # The games of a server that is one of several.
     "node.shares",
     "node.games",

@@ -45,11 +45,13 @@ class Elsewhere:
             with. None where nobody can be sent.
         is_there: Whether the game is known to be there. Where it is not, this server takes no
             games any more, and that one makes it where there is none.
+        give: Sends a user there of whom no request is carried out now, like *send*.
     """
 
     address: str
     send: Callable[[str], Awaitable[None]] | None = None
     is_there: bool = True
+    give: Callable[[str], Awaitable[None]] | None = None
 
 
 @attrs.frozen
@@ -97,6 +99,13 @@ class RoomClaims(Protocol):
     async def release(self, name: str) -> None:
         """Give up a claim of which no game in the lobby came; idempotent."""
 
+    async def claim_queue(self, queue: str) -> Elsewhere | None:
+        """Return at which other server those meet who look for a game in a queue; None for here.
+
+        Raises:
+            CodedRefusal: It cannot be found out now.
+        """
+
 
 class LocalClaims:
     """The claims of a server that shares its games with no other: what is saved is its own.
@@ -132,3 +141,8 @@ class LocalClaims:
     async def release(self, name: str) -> None:
         """Do nothing: nobody else would get the game."""
         await trio.lowlevel.checkpoint()
+
+    async def claim_queue(self, queue: str) -> Elsewhere | None:
+        """Return None: there is no other server."""
+        await trio.lowlevel.checkpoint()
+        return None

@@ -24,21 +24,26 @@ import trio
 
 from pgnet_trio.codec import plain
 from pgnet_trio.errors import ServerError
-from pgnet_trio.matchmaking import play_round, queues_of
-from pgnet_trio.protocol.v2.envelopes import cut
+from pgnet_trio.foreign_text import one_line
+from pgnet_trio.matchmaking import Entry, Pool, play_round, queues_of
+from pgnet_trio.protocol.v2.envelopes import SearchEnvelope, cut, encode
 from pgnet_trio.protocol.v2.features import MATCHMAKING
 from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.games.claiming import claiming
+from pgnet_trio.server.games.claims import Make
 from pgnet_trio.server.games.lobby import LobbyRefusal
 from pgnet_trio.server.games.opening import Opening
 from pgnet_trio.server.matchmaking.searches import Line, Search
 from pgnet_trio.server.matchmaking.wishes import check_properties, rating_of
-from pgnet_trio.server.refusals import CodedRefusal, JoinRefused, RoomClosed
+from pgnet_trio.server.refusals import CannotMove, CodedRefusal, JoinRefused, RoomClosed
 from pgnet_trio.server.room.kept import Kept
+from pgnet_trio.server.sessions.packed import PackedSearch
 from pgnet_trio.standings.rating import check_ratings
 
 if TYPE_CHECKING:
     from pgnet_trio.matchmaking import Offer
     from pgnet_trio.server.cluster.community import Community
+    from pgnet_trio.server.games.claims import RoomClaims
     from pgnet_trio.server.games.lobby import GameEntry
     from pgnet_trio.server.games.registry import GameRegistry
     from pgnet_trio.server.options import Options
@@ -64,10 +69,14 @@ their place is a tenth better."""
 STRIDE = 512
 """Users of a queue who are looked at, or told something, from one pause to the next."""
 
-NOT_IN_CLUSTER = (
-    "This server is one of several that look like one, and these have no matchmaking: users of one "
-    "would not meet those of the others."
-)
+HOME_INTERVAL = 1.0
+"""Seconds from one look at which server a queue is to the next, where somebody waits in it."""
+
+CANNOT_BE_SENT = "This queue is at another server, and your client cannot be sent there."
+
+
+class NotHere(Exception):
+    """No table is made at this server now; the match waits."""
 
 
 class Matchmaker:
@@ -80,6 +89,7 @@ class Matchmaker:
         options: The server's; the games' class declares the queues.
         shutdown: Says whether the server is closing.
         community: Keeps the ratings.
+        claims: Says at which server the users of a queue meet, and who makes a table.
 
     Raises:
         ServerError: A queue has ratings, and nothing here can reckon them.
@@ -91,9 +101,13 @@ class Matchmaker:
         options: Options,
         shutdown: Shutdown,
         community: Community[Any],
+        claims: RoomClaims,
     ) -> None:
         queues = queues_of(options.game_class or options.make_game)
-        self._lines = {name: Line(name, queue) for name, queue in queues.items()}
+        self._lines = {
+            name: Line(name, queue, Pool(_first_number(options))) for name, queue in queues.items()
+        }
+        self._claims = claims
         self._games = games
         self._options = options
         self._shutdown = shutdown
@@ -102,11 +116,6 @@ class Matchmaker:
         self._nursery: trio.Nursery | None = None
         if any(queue.rating is True for queue in queues.values()):
             _check_ratings()
-        if queues and options.cluster is not None:
-            logger.warning(
-                "The game has queues, and nobody is let into them: servers that look like one have "
-                "no matchmaking"
-            )
 
     @property
     def has_queues(self) -> bool:
@@ -117,7 +126,7 @@ class Matchmaker:
 
     async def find(
         self, session: Session, id: int, queue: str, properties: dict[str, Any]
-    ) -> Search:
+    ) -> Search | None:
         """Put a user into a queue. Cancellation puts them into none.
 
         Args:
@@ -126,8 +135,12 @@ class Matchmaker:
             queue: The queue's name.
             properties: What they look for.
 
+        Returns:
+            The search; None where the user was sent to the server that the queue is at, with the
+            request that is carried out for them now.
+
         Raises:
-            LobbyRefusal: They are not let in; the message says why.
+            CodedRefusal: They are not let in; the message says why.
         """
         line = self._line(session, queue)
         self._games.lobby.check_free(session.username)
@@ -139,6 +152,12 @@ class Matchmaker:
             )
         check_properties(line.queue, properties)
         client = session.client
+        elsewhere = await self._claims.claim_queue(line.name)
+        if elsewhere is not None:
+            if elsewhere.send is None or not client.may_move:
+                raise LobbyRefusal(CANNOT_BE_SENT, ReasonCode.UNKNOWN_QUEUE)
+            await elsewhere.send(session.username)
+            return None
         rating = await rating_of(
             line.queue,
             session.username,
@@ -149,6 +168,7 @@ class Matchmaker:
         if session.end_reason is not None or session.client is not client:
             # Nobody waits for the answer any more.
             raise LobbyRefusal("Your client has gone.", ReasonCode.SESSION_GONE)
+        self._games.lobby.check_free(session.username)
         if before is not None:
             # The client has given that one up: it has one search at a time.
             before.stop()
@@ -209,6 +229,87 @@ class Matchmaker:
             self._tell_place(search, self.position(search))
             self._note_change(search.line)
 
+    # Searches that go to another server, and those that come.
+
+    def pack(self, search: Search) -> PackedSearch | None:
+        """Return a search as it goes to another server; None where it is over.
+
+        A match that is not made yet is called off for all of its users, and this one is in no
+        other until `note_online` says that they are here.
+        """
+        if search.state != "in the pool":
+            return None
+        line, entry = search.line, search.entry
+        entry.is_away = True
+        if entry.offer is not None:
+            offer = entry.offer
+            line.pool.call_off(offer)
+            self._tell_waiting(line, offer)
+            self._note_change(line)
+        waited = trio.current_time() - entry.since
+        return PackedSearch(search.id, line.name, waited, entry.rating, entry.properties)
+
+    def take_in(self, session: Session, packed: PackedSearch) -> None:
+        """Go on with a search of another server, whose user is on their way here.
+
+        They wait in the place that they have waited for. Where this server has no such queue, it
+        is over, and they are told.
+        """
+        line = self._lines.get(packed.queue)
+        if line is None:
+            told = SearchEnvelope(
+                packed.id,
+                "over",
+                reason="The server that you are at now has no such queue.",
+                code=ReasonCode.UNKNOWN_QUEUE,
+            )
+            session.tell_search(encode(told))
+            return
+        since = trio.current_time() - packed.waited
+        entry = Entry(session.username, packed.rating, packed.properties, since, is_away=True)
+        line.pool.put_back(entry)
+        search = Search(self, session, packed.id, line, entry)
+        session.search.latest = line.searches[session.username] = search
+        self._note_change(line)
+
+    # Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
+    @trio.lowlevel.enable_ki_protection
+    async def _stay_together(self) -> None:
+        """Send those who wait to where their queues are by now, until cancelled.
+
+        A queue leaves a server that is drained, or silent for a while; whoever was on the way to
+        it, or waits at a server that was silent, would meet nobody.
+        """
+        while True:
+            await trio.sleep(HOME_INTERVAL)
+            for line in self._lines.values():
+                if len(line.pool):
+                    await self._follow(line)
+
+    async def _follow(self, line: Line) -> None:
+        """Send those who wait in a queue to the server that it is at, if that is another one."""
+        try:
+            elsewhere = await self._claims.claim_queue(line.name)
+        except CodedRefusal:
+            # It has said so in the log, and the next look may find it out.
+            return
+        if elsewhere is None or elsewhere.give is None:
+            return
+        for search in list(line.searches.values()):
+            if search.state != "in the pool" or search.entry.offer is not None:
+                continue
+            if not search.session.client.may_move:
+                username = search.session.username
+                line.pool.remove(username)
+                self._put_out(line, username, CANNOT_BE_SENT, ReasonCode.UNKNOWN_QUEUE)
+                continue
+            try:
+                await elsewhere.give(search.session.username)
+            except CannotMove as error:
+                logger.debug("A search stays here for now: %s", one_line(error))
+            except CodedRefusal:
+                return
+
     # The task.
 
     # Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
@@ -219,6 +320,8 @@ class Matchmaker:
         Cancellation ends all searches without a word: the server ends.
         """
         async with trio.open_nursery() as self._nursery:
+            if self._options.cluster is not None:
+                self._nursery.start_soon(self._stay_together)
             while True:
                 times = [
                     time
@@ -328,6 +431,13 @@ class Matchmaker:
         """Make the table of a match that all have confirmed, and let them in."""
         try:
             entry = await self._open_table(line, offer)
+        except NotHere as error:
+            logger.warning("A match waits again: %s", one_line(error))
+            line.rests_until = trio.current_time() + HOME_INTERVAL
+            line.pool.call_off(offer)
+            self._tell_waiting(line, offer)
+            self._note_change(line)
+            return
         except CodedRefusal as refusal:
             if not self._shutdown.closing:
                 self._end_all(line, offer, str(refusal), refusal.code)
@@ -358,6 +468,7 @@ class Matchmaker:
         """Make the game of a match; nobody is in it yet.
 
         Raises:
+            NotHere: It is not this server that makes it.
             CodedRefusal: It cannot be made.
         """
         await trio.lowlevel.checkpoint()
@@ -366,7 +477,8 @@ class Matchmaker:
         prefix = line.name or "match"
         name = f"{prefix} {self._options.environment.random_bytes(5).hex()}"
         self._games.check_count()
-        async with self._games.reservations.holding(name):
+        async with claiming(self._games, self._claims, name):
+            await self._claim_table(name)
             # By the queue that made it, whatever its options say: anybody may create a game so.
             kept = Kept(queue=line.name if line.queue.rating is True else None)
             await self._games.open_game(Opening(name=name, options=options, kept=kept))
@@ -374,6 +486,19 @@ class Matchmaker:
         if entry is None:
             raise RoomClosed("The game was over before anybody was in it.")
         return entry
+
+    async def _claim_table(self, name: str) -> None:
+        """Claim the name of a new table, which nobody else has.
+
+        Raises:
+            NotHere: This server makes no games any more, or it cannot be found out.
+        """
+        try:
+            claim = await self._claims.claim(name, None, make=True)
+        except CodedRefusal as refusal:
+            raise NotHere(str(refusal)) from None
+        if not isinstance(claim, Make):
+            raise NotHere("This server is about to end, and another one makes new games.")
 
     def _table_options(self, line: Line, offer: Offer) -> dict[str, Any]:
         """Return the options of a match's table.
@@ -457,8 +582,6 @@ class Matchmaker:
                 "of a match.",
                 ReasonCode.UNKNOWN_QUEUE,
             )
-        if self._options.cluster is not None:
-            raise LobbyRefusal(NOT_IN_CLUSTER, ReasonCode.UNKNOWN_QUEUE)
         line = self._lines.get(queue)
         if line is None and not queue and len(self._lines) == 1:
             return next(iter(self._lines.values()))
@@ -472,6 +595,16 @@ class Matchmaker:
 
     def _note_failure(self, line: Line, error: Exception, what: str) -> None:
         self._games.note_failure(error, f"The {what} of the queue{_named(line.name)} raised")
+
+
+def _first_number(options: Options) -> int:
+    """Return the number of the first match of a queue.
+
+    Users who come from another server may yet confirm a match that they were offered there.
+    """
+    if options.cluster is None:
+        return 1
+    return int.from_bytes(options.environment.random_bytes(4))
 
 
 def _check_ratings() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
 
 from pgnet_trio.matchmaking import Entry, Pool, Queue
 from pgnet_trio.protocol.v2.envelopes import SearchEnvelope, encode
 from pgnet_trio.server.sessions.session import Session
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.sessions.packed import PackedSearch
 
 __all__ = ["Line", "Search", "SearchKeeper"]
 
@@ -22,6 +25,9 @@ class SearchKeeper(Protocol):
 
     def note_online(self, search: Search, online: bool, /) -> None:
         """Note that a user's connection dropped, or that they are back."""
+
+    def pack(self, search: Search, /) -> PackedSearch | None:
+        """Return a search for another server; None where it is over."""
 
     def stop(self, search: Search, /) -> None:
         """End a search."""
@@ -59,6 +65,10 @@ class Search:
     def note_online(self, online: bool) -> None:
         """Keep the place of a user who is away, but put them into no match."""
         self.keeper.note_online(self, online)
+
+    def pack(self) -> PackedSearch | None:
+        """Return the search for another server; see `SessionSearch.pack`."""
+        return self.keeper.pack(self)
 
     def stop(self) -> None:
         """Look no more, and tell the user nothing."""

@@ -49,11 +49,12 @@ if TYPE_CHECKING:
     from pgnet_trio.server.cluster.engine import Engine
     from pgnet_trio.server.cluster.records import Node
 
-__all__ = ["UNLISTED", "ClusterGames", "Described", "info_of", "shown_info"]
+__all__ = ["UNLISTED", "ClusterGames", "Described", "SendUser", "info_of", "shown_info"]
 
 logger = logging.getLogger("pgnet_trio.server")
 
 NOT_NOW = "The servers cannot agree on this game now; try again in a moment."
+NO_QUEUE = "The servers cannot agree on this queue now; try again in a moment."
 
 ENDS = "The server of this game is about to end; try again in a moment."
 
@@ -65,6 +66,11 @@ UNLISTED = '{"unlisted":true}'
 
 Described = tuple[int, str]
 """How many users are in a game, and what the list of games says of it, from `info_of`."""
+
+
+SendUser = Callable[[str, int, str, bool], Awaitable[None]]
+"""Sends a user to another node, by its number and address. The last argument says whether this is
+the task of the user's session, which carries out a request: that one goes along."""
 
 
 @attrs.define(eq=False)
@@ -84,7 +90,7 @@ class ClusterGames:
         engine: What it shares.
         describe: Returns what others are shown of a game; None where it is not here.
         give_up: Ends a game here that another node has by now.
-        send: Sends a user to another node, by its number and address.
+        send: Sends a user to another node.
     """
 
     has_store = True
@@ -97,7 +103,7 @@ class ClusterGames:
         engine: Engine,
         describe: Callable[[str], Described | None],
         give_up: Callable[[str], None],
-        send: Callable[[str, int, str], Awaitable[None]],
+        send: SendUser,
     ) -> None:
         self._node = node
         self._engine = engine
@@ -193,7 +199,25 @@ class ClusterGames:
         if not NodeVersion.decode(node.version).reads(self._node.version):
             raise LobbyRefusal(OTHER_VERSION, ReasonCode.BUSY)
         number, address = node.id, node.address
-        return Elsewhere(address, lambda username: self._send(username, number, address), is_there)
+        return Elsewhere(
+            address,
+            lambda username: self._send(username, number, address, True),
+            is_there,
+            lambda username: self._send(username, number, address, False),
+        )
+
+    async def claim_queue(self, queue: str) -> Elsewhere | None:
+        """Return where those meet who look for a game in a queue; see `RoomClaims.claim_queue`."""
+        engine, own = self._engine, self._node.id
+        try:
+            home = await engine.queue_home(queue)
+            if home is None:
+                taker = await self._find_taker() if self._node.draining else None
+                home = await engine.claim_queue(queue, own if taker is None else taker.id)
+        except EngineError as error:
+            logger.warning("It is not known where a queue is: %s", one_line(error))
+            raise LobbyRefusal(NO_QUEUE, ReasonCode.BUSY) from None
+        return None if home.id == own else self._elsewhere(home)
 
     async def _find_taker(self, version: int = 0) -> Node | None:
         """Return the node with the least to do; None where there is none, or that is not known.

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
 from pgnet_trio.server.cluster.node import LocalNode, NodeProfile
-from pgnet_trio.server.node.games import UNLISTED, ClusterGames, Described, info_of
+from pgnet_trio.server.node.games import (
+    UNLISTED,
+    ClusterGames,
+    Described,
+    SendUser,
+    info_of,
+)
 from pgnet_trio.server.node.member import ClusterMember
 
 if TYPE_CHECKING:
@@ -45,7 +51,7 @@ class ClusterLink:
     # There from `join` on; nobody comes before that.
     _member: ClusterMember
     _registry: GameRegistry
-    _send: Callable[[str, int, str], Awaitable[None]]
+    _send: SendUser
 
     def __init__(
         self,
@@ -79,12 +85,12 @@ class ClusterLink:
             finally:
                 nursery.cancel_scope.cancel()
 
-    def host(self, send: Callable[[str, int, str], Awaitable[None]]) -> None:
+    def host(self, send: SendUser) -> None:
         """Have users sent to other nodes by this from now on."""
         self._send = send
 
-    async def _send_user(self, username: str, node: int, address: str) -> None:
-        await self._send(username, node, address)
+    async def _send_user(self, username: str, node: int, address: str, in_own_task: bool) -> None:
+        await self._send(username, node, address, in_own_task)
 
     def join(self, registry: GameRegistry, sessions: SessionRegistry) -> ClusterMember:
         """Return the server as a member of its cluster, now that it has all of its parts."""

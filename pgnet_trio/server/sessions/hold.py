@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.sessions.attachment import Attachment
     from pgnet_trio.server.sessions.budget import Budget
     from pgnet_trio.server.sessions.own_requests import OwnRequests
+    from pgnet_trio.server.sessions.search import LatestSearch
     from pgnet_trio.server.sessions.sender import LoggedInClient
 
 __all__ = ["HeldSession", "SessionHold"]
@@ -31,6 +32,7 @@ class HeldSession(Protocol):
     client: LoggedInClient
     budget: Budget
     announced: tuple[str, ...]
+    search: LatestSearch
 
     @property
     def unanswered(self) -> int:
@@ -105,6 +107,8 @@ class SessionHold:
         client = session.client
         delivery = client.delivery
         assert delivery is not None
+        # First: it may have something to say to the client, which goes along.
+        search = session.search.pack()
         packed = PackedSession(
             session.username,
             client.token,
@@ -117,6 +121,7 @@ class SessionHold:
             tuple(turn.hold() for turn in self._own_requests.turns),
             session.announced,
             session.budget.spent,
+            search,
         )
         self.stop()
         return packed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from pgnet_trio.codec import Packed, pack, unpack
 from pgnet_trio.errors import CodecError
@@ -10,10 +11,37 @@ from pgnet_trio.protocol.v2.packed_delivery import PackedDelivery  # noqa: TC001
 from pgnet_trio.protocol.v2.states import TOKEN_BYTES
 from pgnet_trio.server.room.player import HeldRequest  # noqa: TC001 - msgspec reads it
 
-__all__ = ["PackedSession", "pack_session", "unpack_session"]
+__all__ = ["PackedSearch", "PackedSession", "pack_session", "unpack_session"]
 
 VERSION = 1
 """Goes up when servers of the version before could not read what is packed any more."""
+
+
+class PackedSearch(Packed, frozen=True):
+    """A user's search for a game.
+
+    Attributes:
+        id: What the client calls it.
+        queue: The queue's name.
+        waited: For how many seconds the user has looked.
+        rating: How well they play.
+        properties: What they look for.
+    """
+
+    id: int
+    queue: str
+    waited: float
+    rating: float
+    properties: dict[str, Any]
+
+    def check(self) -> None:
+        """Check that this can be a search.
+
+        Raises:
+            CodecError: It cannot; the message says what is wrong.
+        """
+        if not 0 <= self.waited < math.inf or not math.isfinite(self.rating):
+            raise CodecError("expected a packed search with seconds and a rating")
 
 
 class PackedSession(Packed, frozen=True):
@@ -31,6 +59,7 @@ class PackedSession(Packed, frozen=True):
         requests: The requests that the session itself has not begun with.
         announcements: The ids of the latest announcements that the user was told.
         spent: What the user has spent of what they may cost; see `Budget`.
+        search: The user's search for a game; None for none.
     """
 
     username: str
@@ -44,6 +73,7 @@ class PackedSession(Packed, frozen=True):
     requests: tuple[HeldRequest, ...]
     announcements: tuple[str, ...] = ()
     spent: float = 0.0
+    search: PackedSearch | None = None
 
     def check(self) -> None:
         """Check that this can be a session.
@@ -59,6 +89,8 @@ class PackedSession(Packed, frozen=True):
             raise CodecError("expected a packed session with seconds that it outlives a connection")
         if not 0 <= self.spent < math.inf:
             raise CodecError("expected a packed session with what its user has spent, from 0 on")
+        if self.search is not None:
+            self.search.check()
         for request in self.requests:
             if request.player != self.username:
                 raise CodecError("expected a packed session with its own requests, got others")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.sessions.packed import PackedSearch
 
 __all__ = ["LatestSearch", "SessionSearch"]
 
@@ -12,6 +15,12 @@ class SessionSearch(Protocol):
 
     def note_online(self, online: bool, /) -> None:
         """Note that the user's connection dropped, or that they are back."""
+
+    def pack(self) -> PackedSearch | None:
+        """Return the search for another server; None where it is over.
+
+        The user is in no match until the session goes on here, and `note_online` says so.
+        """
 
     def stop(self) -> None:
         """Look no more: the session has ended, or goes on with another client."""
@@ -33,6 +42,10 @@ class LatestSearch:
         """Note that the user's connection dropped, or that they are back."""
         if self.latest is not None:
             self.latest.note_online(online)
+
+    def pack(self) -> PackedSearch | None:
+        """Return the search for another server; see `SessionSearch.pack`."""
+        return None if self.latest is None else self.latest.pack()
 
     def stop(self) -> None:
         """Look no more, and forget the search."""

@@ -553,6 +553,7 @@ class Session:
         self.is_open = self.end_reason is None
         if hold is not None:
             hold.release()
+            self.search.note_online(self.online)
         for announcement in self._owner.announcements:
             self.announce(announcement)
         if self._own_turns:
