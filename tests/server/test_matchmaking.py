@@ -23,7 +23,7 @@ from pgnet_trio import (
     Ticket,
 )
 from pgnet_trio.matchmaking import queues_of
-from pgnet_trio.testing import cluster, hosting, playing
+from pgnet_trio.testing import hosting, playing
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -554,14 +554,6 @@ async def test_a_full_server_makes_no_table(autojump_clock: MockClock) -> None:
                             await find(client)
 
                     nursery.start_soon(look)
-
-
-async def test_servers_that_look_like_one_refuse_searches(autojump_clock: MockClock) -> None:
-    async with cluster(Duel, nodes=2) as servers:
-        async with servers.client("ann") as ann:
-            with pytest.raises(RequestFailed, match="one of several that look like one") as caught:
-                await find(ann)
-            assert caught.value.code == ReasonCode.UNKNOWN_QUEUE
 
 
 def test_a_queue_that_no_table_has_room_for_is_refused() -> None:
