@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from pgnet_trio import Client, Game, PGNetError, Queue, ReasonCode, RequestFailed
+from pgnet_trio import Client, Game, Queue, ReasonCode, RequestFailed
 from pgnet_trio.testing.clusters import HostedCluster, HostedNode, cluster
 from pgnet_trio.testing.network import SimulatedNetwork
 
@@ -208,7 +208,10 @@ async def test_lost_answers_of_the_database_make_no_second_match(
     autojump_clock: MockClock,
 ) -> None:
     async with cluster(Duel) as servers:
-        clients = [await servers.play(name, node=node) for name, node in zip(["ann", "bob", "cleo", "dan"], "abca", strict=True)]
+        clients = [
+            await servers.play(name, node=node)
+            for name, node in zip(["ann", "bob", "cleo", "dan"], "abca", strict=True)
+        ]
         for node in servers.nodes.values():
             node.engine.lost_answers = 2
         for _ in range(3):

@@ -134,6 +134,8 @@ SERVER_LAYERS = (
     # Those who look for a game.
     "matchmaking.wishes",
     "matchmaking.searches",
+    "matchmaking.homes",
+    "matchmaking.tables",
     "matchmaking.matchmaker",
     "moderation.resets",
     "moderation.audit",

@@ -22,21 +22,18 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from pgnet_trio.codec import plain
 from pgnet_trio.errors import ServerError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.matchmaking import Entry, Pool, play_round, queues_of
 from pgnet_trio.protocol.v2.envelopes import SearchEnvelope, cut, encode
 from pgnet_trio.protocol.v2.features import MATCHMAKING
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.games.claiming import claiming
-from pgnet_trio.server.games.claims import Make
 from pgnet_trio.server.games.lobby import LobbyRefusal
-from pgnet_trio.server.games.opening import Opening
+from pgnet_trio.server.matchmaking.homes import LOOK_INTERVAL, stay_together, was_sent
 from pgnet_trio.server.matchmaking.searches import Line, Search
+from pgnet_trio.server.matchmaking.tables import NotHere, note_failure, open_table
 from pgnet_trio.server.matchmaking.wishes import check_properties, rating_of
-from pgnet_trio.server.refusals import CannotMove, CodedRefusal, JoinRefused, RoomClosed
-from pgnet_trio.server.room.kept import Kept
+from pgnet_trio.server.refusals import CodedRefusal, JoinRefused, RoomClosed
 from pgnet_trio.server.sessions.packed import PackedSearch
 from pgnet_trio.standings.rating import check_ratings
 
@@ -68,15 +65,6 @@ their place is a tenth better."""
 
 STRIDE = 512
 """Users of a queue who are looked at, or told something, from one pause to the next."""
-
-HOME_INTERVAL = 1.0
-"""Seconds from one look at which server a queue is to the next, where somebody waits in it."""
-
-CANNOT_BE_SENT = "This queue is at another server, and your client cannot be sent there."
-
-
-class NotHere(Exception):
-    """No table is made at this server now; the match waits."""
 
 
 class Matchmaker:
@@ -152,11 +140,7 @@ class Matchmaker:
             )
         check_properties(line.queue, properties)
         client = session.client
-        elsewhere = await self._claims.claim_queue(line.name)
-        if elsewhere is not None:
-            if elsewhere.send is None or not client.may_move:
-                raise LobbyRefusal(CANNOT_BE_SENT, ReasonCode.UNKNOWN_QUEUE)
-            await elsewhere.send(session.username)
+        if await was_sent(self._claims, line.name, session):
             return None
         rating = await rating_of(
             line.queue,
@@ -272,43 +256,11 @@ class Matchmaker:
         session.search.latest = line.searches[session.username] = search
         self._note_change(line)
 
-    # Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
-    @trio.lowlevel.enable_ki_protection
-    async def _stay_together(self) -> None:
-        """Send those who wait to where their queues are by now, until cancelled.
-
-        A queue leaves a server that is drained, or silent for a while; whoever was on the way to
-        it, or waits at a server that was silent, would meet nobody.
-        """
-        while True:
-            await trio.sleep(HOME_INTERVAL)
-            for line in self._lines.values():
-                if len(line.pool):
-                    await self._follow(line)
-
-    async def _follow(self, line: Line) -> None:
-        """Send those who wait in a queue to the server that it is at, if that is another one."""
-        try:
-            elsewhere = await self._claims.claim_queue(line.name)
-        except CodedRefusal:
-            # It has said so in the log, and the next look may find it out.
-            return
-        if elsewhere is None or elsewhere.give is None:
-            return
-        for search in list(line.searches.values()):
-            if search.state != "in the pool" or search.entry.offer is not None:
-                continue
-            if not search.session.client.may_move:
-                username = search.session.username
-                line.pool.remove(username)
-                self._put_out(line, username, CANNOT_BE_SENT, ReasonCode.UNKNOWN_QUEUE)
-                continue
-            try:
-                await elsewhere.give(search.session.username)
-            except CannotMove as error:
-                logger.debug("A search stays here for now: %s", one_line(error))
-            except CodedRefusal:
-                return
+    def _put_out_of(self, search: Search, reason: str) -> None:
+        """Put a user out who waits, because they cannot go to where the queue is."""
+        username = search.session.username
+        search.line.pool.remove(username)
+        self._put_out(search.line, username, reason, ReasonCode.UNKNOWN_QUEUE)
 
     # The task.
 
@@ -321,7 +273,9 @@ class Matchmaker:
         """
         async with trio.open_nursery() as self._nursery:
             if self._options.cluster is not None:
-                self._nursery.start_soon(self._stay_together)
+                self._nursery.start_soon(
+                    stay_together, self._claims, list(self._lines.values()), self._put_out_of
+                )
             while True:
                 times = [
                     time
@@ -360,7 +314,7 @@ class Matchmaker:
             except StopIteration as over:
                 due = over.value
             except Exception as error:
-                self._note_failure(line, error, "rule")
+                note_failure(self._games, line, error, "rule")
                 due = line.queue.every
             finally:
                 round.close()
@@ -430,10 +384,11 @@ class Matchmaker:
     async def _make(self, line: Line, offer: Offer) -> None:
         """Make the table of a match that all have confirmed, and let them in."""
         try:
-            entry = await self._open_table(line, offer)
+            name = f"{line.name or 'match'} {self._options.environment.random_bytes(5).hex()}"
+            entry = await open_table(self._games, self._claims, line, offer, name=name)
         except NotHere as error:
             logger.warning("A match waits again: %s", one_line(error))
-            line.rests_until = trio.current_time() + HOME_INTERVAL
+            line.rests_until = trio.current_time() + LOOK_INTERVAL
             line.pool.call_off(offer)
             self._tell_waiting(line, offer)
             self._note_change(line)
@@ -463,64 +418,6 @@ class Matchmaker:
                 if search.is_open:
                     search.state = "over"
                     search.tell("joined", options=options)
-
-    async def _open_table(self, line: Line, offer: Offer) -> GameEntry[RoomTask]:
-        """Make the game of a match; nobody is in it yet.
-
-        Raises:
-            NotHere: It is not this server that makes it.
-            CodedRefusal: It cannot be made.
-        """
-        await trio.lowlevel.checkpoint()
-        options = self._table_options(line, offer)
-        lobby = self._games.lobby
-        prefix = line.name or "match"
-        name = f"{prefix} {self._options.environment.random_bytes(5).hex()}"
-        self._games.check_count()
-        async with claiming(self._games, self._claims, name):
-            await self._claim_table(name)
-            # By the queue that made it, whatever its options say: anybody may create a game so.
-            kept = Kept(queue=line.name if line.queue.rating is True else None)
-            await self._games.open_game(Opening(name=name, options=options, kept=kept))
-        entry = lobby.get(name)
-        if entry is None:
-            raise RoomClosed("The game was over before anybody was in it.")
-        return entry
-
-    async def _claim_table(self, name: str) -> None:
-        """Claim the name of a new table, which nobody else has.
-
-        Raises:
-            NotHere: This server makes no games any more, or it cannot be found out.
-        """
-        try:
-            claim = await self._claims.claim(name, None, make=True)
-        except CodedRefusal as refusal:
-            raise NotHere(str(refusal)) from None
-        if not isinstance(claim, Make):
-            raise NotHere("This server is about to end, and another one makes new games.")
-
-    def _table_options(self, line: Line, offer: Offer) -> dict[str, Any]:
-        """Return the options of a match's table.
-
-        Raises:
-            RoomClosed: The author's function raised, or returned what cannot be options.
-        """
-        choose = line.queue.options
-        if choose is None:
-            return {"queue": line.name}
-        now = trio.current_time()
-        try:
-            options = plain(choose([entry.ticket(now) for entry in offer.entries]))
-            if not isinstance(options, dict):
-                raise TypeError(f"expected a dict of options, got {type(options).__name__}")
-        except Exception as error:
-            self._note_failure(line, error, "options")
-            raise RoomClosed(
-                "The table could not be made: the game's function for its options raised an error.",
-                ReasonCode.GAME_FAILED,
-            ) from None
-        return options
 
     def _take(self, line: Line, offer: Offer, entry: GameEntry[RoomTask]) -> list[Search] | None:
         """Put all users of a match into its game, in one step; None if it was called off."""
@@ -593,9 +490,6 @@ class Matchmaker:
             )
         return line
 
-    def _note_failure(self, line: Line, error: Exception, what: str) -> None:
-        self._games.note_failure(error, f"The {what} of the queue{_named(line.name)} raised")
-
 
 def _first_number(options: Options) -> int:
     """Return the number of the first match of a queue.
@@ -615,10 +509,6 @@ def _check_ratings() -> None:
             "Queue(rating=True) takes a package that is not installed, openskill: "
             "pip install 'pgnet_trio[ratings]'"
         ) from error
-
-
-def _named(name: str) -> str:
-    return f" {name!r}" if name else ""
 
 
 def _in_queue(name: str) -> str:
