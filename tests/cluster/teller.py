@@ -11,12 +11,14 @@ import sys
 
 import trio
 
-from pgnet_trio import Cluster, Game, Server
+from pgnet_trio import Cluster, Game, Queue, Server
 from tests.soak.server import Lines
 
 
 class Table(Game):
     """Nothing happens in it."""
+
+    matchmaking = Queue()
 
 
 async def main(*arguments: str) -> None:
