@@ -129,6 +129,24 @@ async def test_users_of_a_server_that_is_drained_keep_their_places(
         check_whole(servers, ann, bob, cleo)
 
 
+async def test_whoever_is_sent_to_a_server_that_begins_to_end_finds_the_queue_elsewhere(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(Duel) as servers:
+        ann = await servers.play("ann", node="a")
+        bob = await servers.play("bob", node="b")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(find, ann)
+            await trio.sleep(1)
+            servers.nodes["b"].engine.answer_delay = 0.5
+            nursery.start_soon(find, bob)
+            # Its server has asked where the queue is, and has not heard the answer.
+            await trio.sleep(0.3)
+            await servers.stop("a")
+        assert ann.game == bob.game is not None
+        check_whole(servers, ann, bob)
+
+
 async def test_whoever_waits_at_a_server_that_the_queue_has_left_goes_after_it(
     autojump_clock: MockClock,
 ) -> None:
