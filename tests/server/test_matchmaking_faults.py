@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from pgnet_trio import Client, Game, Queue, RequestFailed
+from pgnet_trio import Client, Game, Queue, RequestFailed, Search
+from pgnet_trio.server.moving_session import moving_session
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, hosting, playing
+from tests.server.test_moving import context_of
 
 if TYPE_CHECKING:
     from random import Random
@@ -210,3 +212,45 @@ async def test_many_who_come_and_go_are_never_in_half_a_match(autojump_clock: Mo
                 await check_whole(server, *clients)
                 assert server.stats().games == {}
                 await play_again(server, clients[0], clients[1])
+
+
+async def until(search: Search, *, is_found: bool) -> None:
+    with trio.fail_after(5):
+        while search.is_found != is_found:
+            await anext(search)
+
+
+async def test_whoever_is_packed_up_is_in_no_match_and_in_one_if_they_stay(
+    autojump_clock: MockClock,
+) -> None:
+    async with hosting(Duel) as server, playing(server, "ann", "bob") as (ann, bob):
+        context = context_of(server)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(find, ann)
+            await trio.sleep(1)
+            async with moving_session(context, "ann", in_own_task=False):
+                async with bob.find_game() as search:
+                    await trio.sleep(5)
+                    assert not search.is_found
+                    search.cancel()
+            nursery.start_soon(find, bob)
+        assert ann.game == bob.game is not None
+        await check_whole(server, ann, bob)
+
+
+async def test_a_match_is_called_off_when_one_of_it_is_packed_up(
+    autojump_clock: MockClock,
+) -> None:
+    async with hosting(Duel) as server, playing(server, "ann", "bob") as (ann, bob):
+        context = context_of(server)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(find, ann)
+            async with bob.find_game(accept=False) as search:
+                await until(search, is_found=True)
+                async with moving_session(context, "ann", in_own_task=False):
+                    await until(search, is_found=False)
+                async for _ in search:
+                    if search.is_found:
+                        await search.accept()
+        assert ann.game == bob.game is not None
+        await check_whole(server, ann, bob)
