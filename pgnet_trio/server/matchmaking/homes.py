@@ -41,21 +41,12 @@ async def was_sent(claims: RoomClaims, queue: str, session: Session) -> bool:
     Raises:
         CodedRefusal: It cannot be found out, or the user cannot be sent there.
     """
-    for is_last in (False, True):
-        elsewhere = await claims.claim_queue(queue)
-        if elsewhere is None:
-            return False
-        if elsewhere.send is None or not session.client.may_move:
-            raise LobbyRefusal(CANNOT_BE_SENT, ReasonCode.UNKNOWN_QUEUE)
-        try:
-            await elsewhere.send(session.username)
-            break
-        except CannotMove:
-            raise
-        except CodedRefusal:
-            # That server is about to end; the queue is somewhere else then.
-            if is_last:
-                raise
+    elsewhere = await claims.claim_queue(queue)
+    if elsewhere is None:
+        return False
+    if elsewhere.send is None or not session.client.may_move:
+        raise LobbyRefusal(CANNOT_BE_SENT, ReasonCode.UNKNOWN_QUEUE)
+    await elsewhere.send(session.username)
     return True
 
 
