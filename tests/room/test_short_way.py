@@ -607,3 +607,30 @@ async def test_the_check_of_an_answer_runs_as_in_the_task_of_its_connection(
         # What one player's answer has set, no other game gets to see.
         assert [value for _, value in seen[:2]] == ["the server's"] * 2
         seen.clear()
+
+
+@linux
+async def test_a_handler_is_as_open_to_ctrl_c_in_a_round_as_in_the_task_of_its_game(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[bool] = []
+    in_rounds: list[bool] = []
+
+    class Counts(Game):
+        def handle_game_packet(self, packet: Packet, /) -> Response:
+            seen.append(trio.lowlevel.currently_ki_protected())
+            in_rounds.append("epoll" in trio.lowlevel.current_task().name)
+            return Response("counted")
+
+    monkeypatch.setattr(rounds, "LONGEST_ROUND", 60.0)
+    for way in ("0", "1"):
+        monkeypatch.setenv("PGNET_SHORT_WAY", way)
+        async with HostedServer(Counts, port=0).running() as server:
+            async with socket_client(server, "ann") as client:
+                await client.create_game("table 1")
+                for _ in range(2):
+                    await wait_all_tasks_blocked()
+                    await client.request(Packet("count"))
+        assert any(in_rounds) == (way == "1")
+        assert seen == [False] * 2
+        seen.clear()
