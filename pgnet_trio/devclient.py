@@ -363,6 +363,8 @@ class DevClient:
             # Without a response to `Request.HELP`, nobody knows which requests there are.
             if not self._signatures or split_line(line)[0] in requests:
                 return
+            if split_line(word)[0] in requests:
+                raise CommandError(f"expected {word};key=value, got {line.strip()[:60]!r}")
             hint = ".help lists them"
         else:
             return

@@ -2,8 +2,8 @@
 
 A line is ``message;key=value;key2=value2``. A leading ``.`` stands for ``__pgnet__.``, the requests
 of the server itself, and a leading ``..`` or ``//`` for one literal dot or slash. ``True``,
-``False``, integers and floats are read as such, and a value in double quotes is text whatever it
-looks like.
+``False``, integers and floats are read as such, a value in double quotes is text whatever it looks
+like, and an argument that takes a dict is JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 
-from pgnet_trio.codec import from_plain
+from pgnet_trio.codec import decode_json, from_plain
 from pgnet_trio.errors import CodecError, PGNetError
 from pgnet_trio.messages import SERVER_PREFIX, Packet, Request, Status
 from pgnet_trio.standings import LeaderboardPage, PlayedGame
@@ -95,7 +95,8 @@ def parse_packet(line: str, signatures: Signatures | None = None, /) -> Packet:
     Args:
         line: The line; see the top of this module.
         signatures: The server's requests, with the types of their arguments. What is to be text
-            stays text, even where it looks like a number; what is to be a float becomes no int.
+            stays text, even where it looks like a number; what is to be a float becomes no int;
+            what is to be a dict is read as JSON.
 
     Raises:
         CommandError: The line has another form; the message says what is wrong with it.
@@ -116,7 +117,11 @@ def parse_packet(line: str, signatures: Signatures | None = None, /) -> Packet:
     return Packet(message, payload)
 
 
-def _parse_value(key: str, text: str, type_name: str | None) -> bool | int | float | str:
+def _parse_value(
+    key: str, text: str, type_name: str | None
+) -> bool | int | float | str | dict[str, Any]:
+    if type_name == "dict":
+        return _parse_dict(key, text)
     if len(text) >= 2 and text[0] == text[-1] == '"':
         return text[1:-1]
     word = text.strip()
@@ -134,6 +139,13 @@ def _parse_value(key: str, text: str, type_name: str | None) -> bool | int | flo
             return value
         raise CommandError(f'{key}: expected a float that is not too large; put text in "quotes"')
     return text
+
+
+def _parse_dict(key: str, text: str) -> dict[str, Any]:
+    try:
+        return decode_json(text, dict)
+    except CodecError:
+        raise CommandError(f'{key}: expected JSON such as {{"level": 3}}, got {text!r}') from None
 
 
 def describe_packet(packet: Packet, /) -> str:

@@ -92,7 +92,7 @@ def _check_number(name: str, value: int, least: int, most: int) -> None:
 
 def _not_now(what: str, error: EngineError) -> Response:
     if isinstance(error, NotKept):
-        return refused(str(error), ReasonCode.CANNOT_SAVE)
+        return refused(str(error), ReasonCode.NOT_KEPT)
     # It says where the server saves, and that is nobody else's concern.
     logger.debug("Standings cannot be read: %s", one_line(error))
     return refused(f"The {what} cannot be read now; try again later.", ReasonCode.BUSY)

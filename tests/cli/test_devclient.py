@@ -39,6 +39,7 @@ SIGNATURES = {
     "__pgnet__.join_game": {"name": "str", "password": "str"},
     "__pgnet__.sleep": {"seconds": "float"},
     "__pgnet__.set_verbose": {"set_as": "bool"},
+    "__pgnet__.write_profile": {"data": "dict", "version": "int"},
 }
 
 
@@ -193,12 +194,19 @@ def test_any_line_is_a_packet_that_can_be_sent_or_is_refused(line: str) -> None:
         (".sleep;seconds=long", {"seconds": "long"}),
         (".set_verbose;set_as=True", {"set_as": True}),
         (".unknown;name=2048", {"name": 2048}),
+        ('.write_profile;data={"level": 3};version=0', {"data": {"level": 3}, "version": 0}),
     ],
 )
 def test_the_types_that_the_server_names_are_kept(line: str, payload: dict[str, Any]) -> None:
     packet = parse_packet(line, SIGNATURES)
     assert packet.payload == payload
     assert [*map(type, packet.payload.values())] == [*map(type, payload.values())]
+
+
+@pytest.mark.parametrize("text", ["5", '"a"', "{level: 3}", "{", ""])
+def test_a_dict_that_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(CommandError, match=r'data: expected JSON such as \{"level": 3\}'):
+        parse_packet(f".write_profile;data={text};version=0", SIGNATURES)
 
 
 # What is shown.
@@ -329,6 +337,13 @@ async def test_what_there_is_none_of_is_not_sent(line: str, problem: str) -> Non
     (error,) = script.errors
     assert error.startswith(f"line 2: there is {problem}")
     assert [packet.message for packet in script.sent[1:]] == ["/foo", ".foo", "hello"]
+
+
+async def test_a_request_with_a_blank_where_a_semicolon_belongs_is_not_sent() -> None:
+    _, script = await play(".join_game name=table")
+    assert script.errors == [
+        "line 1: expected .join_game;key=value, got '.join_game name=table'",
+    ]
 
 
 async def test_requests_of_the_admin_are_the_servers_to_refuse() -> None:

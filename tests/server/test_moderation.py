@@ -648,9 +648,12 @@ async def test_wrong_codes_are_limited_as_log_ins_are(autojump_clock: MockClock)
         assert codes == [ReasonCode.WRONG_PASSWORD] * 3 + [ReasonCode.TOO_MANY_ATTEMPTS]
 
 
-async def test_a_code_needs_a_user_and_a_password(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("required", [False, True])
+async def test_a_code_needs_a_user_and_a_password(
+    autojump_clock: MockClock, required: bool
+) -> None:
     async with Kit(SimulatedNetwork()) as table:
-        server, (admin, _) = await host(table, "ann", require_user_password=True)
+        server, (admin, _) = await host(table, "ann", require_user_password=required)
         for name, code in (
             ("nobody", ReasonCode.UNKNOWN_USER),
             ("", ReasonCode.UNKNOWN_USER),

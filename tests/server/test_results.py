@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -298,6 +299,23 @@ async def test_two_players_of_an_older_save_may_differ_in_case_alone(
         await ann.call(Over("ann", "Ann"))
         assert await standings(other) == [(1, "ann", 3), (2, "Ann", 1)]
         assert (await other.leaderboard("points", around="Ann", limit=1)).entries[0].rank == 2
+
+
+async def test_a_server_with_json_saves_says_that_it_has_no_standings(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        await kit.host(Duel, save_file=tmp_path / "save.json")
+        ann = await kit.play("ann")
+
+        async def find_game() -> None:
+            async with ann.find_game("ranked"):
+                pass
+
+        for ask in (lambda: ann.leaderboard("points"), ann.history, find_game):
+            with pytest.raises(RequestFailed, match="SQLite") as refusal:
+                await ask()
+            assert refusal.value.code == ReasonCode.NOT_KEPT
 
 
 class Alone(Duel):

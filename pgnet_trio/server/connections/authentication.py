@@ -152,9 +152,10 @@ class Authentication:
             PGNetError: It cannot be done now.
         """
         context, username = self._context, log_in.username
-        if context.options.require_user_password and not log_in.password:
+        if not log_in.password:
+            # Or anybody could log in as the user from now on, who has only left it out.
             raise AccountRefusal(
-                "This server needs a password for each user.", ReasonCode.PASSWORD_NEEDED
+                "This code is for a new password: give one with it.", ReasonCode.PASSWORD_NEEDED
             )
         record = await self._while_connected(
             context.passwords.is_quick(log_in.password),

@@ -14,7 +14,7 @@ from pgnet_trio.codec import encode_msgpack, from_plain
 from pgnet_trio.errors import CodecError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.cluster.errors import EngineError
+from pgnet_trio.server.cluster.errors import EngineError, NotKept
 from pgnet_trio.server.games.lobby import LobbyRefusal
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ async def rating_of(
     if source is True:
         try:
             return await kept(username)
+        except NotKept as error:
+            raise LobbyRefusal(str(error), ReasonCode.NOT_KEPT) from error
         except EngineError as error:
             logger.debug("A rating cannot be read: %s", one_line(error))
             raise LobbyRefusal(
