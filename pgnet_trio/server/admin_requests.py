@@ -12,7 +12,6 @@ from pgnet_trio.protocol.events import LogIn
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.account_refusals import AccountRefusal, TemporaryRefusal, no_such_user
 from pgnet_trio.server.cluster.moderation_records import MAX_ROLES, AuditEntry
-from pgnet_trio.server.directory import canonical
 from pgnet_trio.server.moderation.audit import as_date, note_deed
 from pgnet_trio.server.moderation.resets import RESET_LIFETIME, new_reset_code
 from pgnet_trio.server.refusals import SHUTTING_DOWN, refused
@@ -151,7 +150,7 @@ def _shown(entry: AuditEntry) -> dict[str, Any]:
 
 @ADMIN_REQUESTS.request(Request.DESTROY_GAME, NOTED, name="")
 async def _destroy_game(context: ServerContext, session: Session, name: str) -> Response:
-    name = canonical(context, name)
+    name = context.canonical(name)
     # Not while it is on its way somewhere: what is in no lobby could not be ended.
     async with context.games.reservations.holding(name):
         entry = context.games.lobby.get(name)

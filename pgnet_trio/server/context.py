@@ -16,6 +16,7 @@ from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts
 from pgnet_trio.server.cluster.community import Community
 from pgnet_trio.server.cluster.errors import EngineError
 from pgnet_trio.server.games.claims import RoomClaims
+from pgnet_trio.server.games.codes import as_code
 from pgnet_trio.server.games.registry import GameRegistry
 from pgnet_trio.server.games.saves import Saves
 from pgnet_trio.server.http.pages import Pages
@@ -83,6 +84,16 @@ class ServerContext:
         """Whether there are more connections, and sessions that wait for one, than there may be."""
         most = self.options.limits.max_connections
         return most is not None and self.counts.total + self.sessions.away > most
+
+    def canonical(self, name: str) -> str:
+        """Return the name of the game that somebody means: a code is one however it is written.
+
+        A game that was saved under another spelling keeps it.
+        """
+        code = as_code(name)
+        if code is None or self.games.lobby.get(name) or self.saves.saved_game(name):
+            return name
+        return code
 
     async def delete_user(self, username: str) -> None:
         """End a user's session and delete the user; on disk when this returns.

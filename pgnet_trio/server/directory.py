@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.room import RoomTask
     from pgnet_trio.server.sessions.session import Session
 
-__all__ = ["canonical", "list_games", "uses"]
+__all__ = ["list_games", "uses"]
 
 MAX_DIRECTORY_SIZE = 256 * 1024
 """Bytes of the games in one answer; `max_unacknowledged_bytes` has room for several of these."""
@@ -32,17 +32,6 @@ MIN_DIRECTORY_SIZE = 512
 
 DIRECTORY_OVERHEAD = 300
 """Bytes of that answer around its games: the message, and the heads of the envelope."""
-
-
-def canonical(context: ServerContext, name: str) -> str:
-    """Return the name of the game that somebody means: a code is one however it is written.
-
-    A game that was saved under another spelling keeps it.
-    """
-    code = as_code(name)
-    if code is None or context.games.lobby.get(name) or context.saves.saved_game(name):
-        return name
-    return code
 
 
 Described = tuple[str, dict[str, Any], float]

@@ -15,7 +15,7 @@ from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.account_requests import ACCOUNT_REQUESTS
 from pgnet_trio.server.admin_requests import ADMIN_REQUESTS
 from pgnet_trio.server.cluster.errors import EngineError, NotKept, OutcomeUnknown
-from pgnet_trio.server.directory import canonical, list_games, uses
+from pgnet_trio.server.directory import list_games, uses
 from pgnet_trio.server.games.claiming import claiming
 from pgnet_trio.server.games.claims import Elsewhere, Here, Nowhere, Restore
 from pgnet_trio.server.games.codes import as_code
@@ -176,7 +176,7 @@ async def _create_game(
     context.games.lobby.check_free(username)
     stop_searching(session)
     _check_may_create(context, session)
-    name = canonical(context, name)
+    name = context.canonical(name)
     opening = Opening(
         name=name,
         password=password,
@@ -240,7 +240,7 @@ async def _join_game(
     unlisted: bool,
     rejoin: bool,
 ) -> Response:
-    name = canonical(context, name)
+    name = context.canonical(name)
     there = context.games.lobby.game_of(session.username)
     if (
         session.takes_pushes

@@ -27,7 +27,6 @@ from pgnet_trio.server.cluster.notes import (
     PushToUser,
 )
 from pgnet_trio.server.cluster.versions import NodeVersion
-from pgnet_trio.server.directory import canonical
 from pgnet_trio.server.node.users import NotNow
 from pgnet_trio.server.sessions.announcements import Announcement
 from pgnet_trio.server.stats import NodeStats
@@ -218,7 +217,7 @@ async def announce(context: ServerContext, text: str, game: str = "") -> int:
     await trio.lowlevel.checkpoint()
     encode_push(Push(ANNOUNCEMENT, {"text": text}))
     id = context.options.environment.random_bytes(12).hex()
-    note, others = Announce(id, text, canonical(context, game)), 0
+    note, others = Announce(id, text, context.canonical(game)), 0
     if context.cluster is not None:
         others = await context.cluster.users.tell_others(note.packed())
     await context.sessions.announce(_announcement(note))
