@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import random
+import socket
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
@@ -13,12 +18,14 @@ import trio
 
 from pgnet_trio import Client, Game, Queue, Server
 from pgnet_trio.matchmaking import Pool, play_round
+from tests.benchmarks.processes import ROOT
 from tests.benchmarks.report import Report, Verdict
 
-__all__ = ["look", "matchmaking_benchmark", "times_to_game"]
+__all__ = ["look", "matchmaking_benchmark", "times_across_servers", "times_to_game"]
 
 TICKETS = 10_000
 DUELS = 50
+DUELS_ACROSS = 15
 
 
 @attrs.frozen
@@ -65,6 +72,9 @@ def matchmaking_benchmark(*, rounds: int, progress: Callable[[str], None]) -> Re
     progress(f"two players over loopback, {DUELS} duels")
     waits = trio.run(times_to_game, DUELS)
     measured.append({"case": "last ticket to game", "milliseconds": waits})
+    progress(f"two players at two servers, {DUELS_ACROSS} duels")
+    across = trio.run(times_across_servers, DUELS_ACROSS)
+    measured.append({"case": "last ticket at another server to game", "milliseconds": across})
     return Report(
         title="Matchmaking",
         command=f"python -m tests.benchmarks matchmaking --rounds {rounds}",
@@ -76,6 +86,9 @@ def matchmaking_benchmark(*, rounds: int, progress: Callable[[str], None]) -> Re
             f"The last budget is for the median of {DUELS} duels over loopback, with both players "
             "and the server in one process: from the call of `find_game` of the second one until "
             "both are in the game.",
+            "Where the second player is at another server of a cluster, a process of its own with "
+            f"the same SQLite file: {statistics.median(across):.0f} ms, the median of "
+            f"{DUELS_ACROSS} duels. There is no budget for it.",
         ],
         measured=measured,
         verdicts=[
@@ -155,3 +168,53 @@ async def times_to_game(duels: int) -> list[float]:
                 await bob.leave_game()
         server.shutdown()
     return times
+
+
+async def times_across_servers(duels: int) -> list[float]:
+    """Do as `times_to_game`, with the second player at another server, who is sent to the first's.
+
+    The servers are processes of their own, and share an SQLite file.
+    """
+    times = []
+    with tempfile.TemporaryDirectory() as folder:
+        async with _serving(folder) as first, _serving(folder) as second:
+            async with Client.remote(address=first, username="ann") as ann:
+                for _ in range(duels):
+                    arrived: list[float] = []
+                    # Whoever has been sent to the first server stays there, until they leave.
+                    async with Client.remote(address=second, username="bob") as bob:
+                        async with trio.open_nursery() as finding:
+                            finding.start_soon(_find, ann, arrived)
+                            await trio.sleep(0.1)
+                            start = time.perf_counter()
+                            finding.start_soon(_find, bob, arrived)
+                        times.append((max(arrived) - start) * 1000)
+                    await ann.leave_game()
+    return times
+
+
+@asynccontextmanager
+async def _serving(folder: str) -> AsyncIterator[str]:
+    """Run a server of a cluster around the block, and return its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tests.cluster.teller"]
+    process = await trio.lowlevel.open_process(
+        [*command, f"{folder}/save.sqlite", f"{folder}/key", str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        assert await process.stdout.receive_some(1), "the server has not started"
+        yield f"127.0.0.1:{port}"
+        await process.stdin.aclose()
+        with trio.move_on_after(10):
+            await process.wait()
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()

@@ -35,7 +35,7 @@ from tests.benchmarks.idle import memory_per_connection
 from tests.benchmarks.instructions import counting, instructions, instructions_in, name_of
 from tests.benchmarks.load import Plan, Result, drive, percentile
 from tests.benchmarks.matchmaking import CASES as QUEUES
-from tests.benchmarks.matchmaking import look, times_to_game
+from tests.benchmarks.matchmaking import look, times_across_servers, times_to_game
 from tests.benchmarks.pages import SIZE, PageClient, page_cost, visit_cost
 from tests.benchmarks.peers import (
     Contender,
@@ -424,6 +424,7 @@ def test_looks_at_queues_are_measured() -> None:
     assert len(steps) > 2
     assert 1150 < matched <= 1200
     assert len(trio.run(times_to_game, 2)) == 2
+    assert len(trio.run(times_across_servers, 1)) == 1
 
 
 def test_standings() -> None:

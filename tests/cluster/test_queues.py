@@ -11,6 +11,7 @@ import trio
 from pgnet_trio import Client, Game, Queue, ReasonCode, RequestFailed
 from pgnet_trio.testing.clusters import HostedCluster, HostedNode, cluster
 from pgnet_trio.testing.network import SimulatedNetwork
+from tests.server.test_moving import context_of
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -178,6 +179,66 @@ async def test_a_server_that_dies_takes_no_search_along(autojump_clock: MockCloc
             await find(bob)
         assert ann.game == bob.game is not None
         check_whole(servers, ann, bob)
+
+
+def forget_to_move(servers: HostedCluster, client: Client) -> None:
+    """Have the servers take a client for one of a release that cannot be sent anywhere."""
+    session = context_of(node_of(servers, client.username)).sessions.holder(client.username)
+    assert session is not None
+    assert session.client.delivery is not None
+    session.client.delivery.features -= {"moved"}
+
+
+async def test_whoever_cannot_be_sent_to_the_queue_is_refused(autojump_clock: MockClock) -> None:
+    async with cluster(Duel, nodes=2) as servers:
+        ann = await servers.play("ann", node="a")
+        bob = await servers.play("bob", node="b")
+        forget_to_move(servers, bob)
+        async with ann.find_game() as search:
+            with pytest.raises(RequestFailed, match="cannot be sent there") as caught:
+                await find(bob)
+            assert caught.value.code == ReasonCode.UNKNOWN_QUEUE
+            search.cancel()
+        # They look here where nobody looks elsewhere, as soon as that server has ended.
+        await servers.stop("a")
+        async with bob.find_game() as search:
+            assert search.position == 1
+            search.cancel()
+
+
+async def test_whoever_cannot_go_after_the_queue_is_put_out(autojump_clock: MockClock) -> None:
+    async with cluster(Duel, lease=LEASE) as servers:
+        ann = await servers.play("ann", node="a")
+        bob = await servers.play("bob", node="b")
+        forget_to_move(servers, ann)
+        async with trio.open_nursery() as nursery:
+            with pytest.raises(RequestFailed, match="cannot be sent there"):
+                async with ann.find_game():
+                    servers.nodes["a"].engine.cut = True
+                    await trio.sleep(LEASE)
+                    nursery.start_soon(find, bob)
+                    await trio.sleep(1)
+                    servers.nodes["a"].engine.cut = False
+            nursery.cancel_scope.cancel()
+
+
+async def test_matches_of_two_servers_have_other_numbers(autojump_clock: MockClock) -> None:
+    """A client that has moved may yet confirm a match that it was offered before."""
+    async with cluster(Duel, nodes=2) as servers:
+        ann = await servers.play("ann", node="a")
+        bob = await servers.play("bob", node="a")
+        numbers = set()
+        for _ in range(2):
+            async with ann.find_game(accept=False) as one, bob.find_game(accept=False) as other:
+                async for search in other:
+                    if search.is_found:
+                        break
+                numbers.add(other._match)
+                for search in (one, other):
+                    search.cancel()
+            if "a" in servers.nodes:
+                await servers.stop("a")
+        assert len(numbers) == 2
 
 
 async def test_while_the_database_is_away_a_search_is_refused_and_waiting_goes_on(
