@@ -143,8 +143,8 @@ SERVER_LAYERS = (
     # What they share, and those who use it.
     "context",
     "making",
-    "users",
     "directory",
+    "users",
     "request_table",
     "banning",
     "moderator_requests",
