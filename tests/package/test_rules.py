@@ -34,12 +34,16 @@ def is_long_for_no_reason(source: str) -> bool:
     return len(source.splitlines()) > MOST_LINES and not re.search(r"\blong\b", docstring)
 
 
+# Where others' packages are installed, which git ignores.
+OTHERS = {"node_modules", ".packages"}
+
+
 def sources(*folders: str) -> dict[str, str]:
     return {
         str(path.relative_to(ROOT)): path.read_text("utf-8")
         for folder in folders
         for path in sorted((ROOT / folder).rglob("*.py"))
-        if "node_modules" not in path.parts
+        if OTHERS.isdisjoint(path.parts)
     }
 
 
