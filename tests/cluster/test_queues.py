@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from pgnet_trio import Client, Game, Queue, ReasonCode, RequestFailed
+from pgnet_trio import Client, Game, PGNetError, Queue, ReasonCode, RequestFailed
 from pgnet_trio.testing.clusters import HostedCluster, HostedNode, cluster
 from pgnet_trio.testing.network import SimulatedNetwork
 from tests.server.test_moving import context_of
@@ -239,6 +239,52 @@ async def test_matches_of_two_servers_have_other_numbers(autojump_clock: MockClo
             if "a" in servers.nodes:
                 await servers.stop("a")
         assert len(numbers) == 2
+
+
+async def test_whoever_logs_in_elsewhere_is_in_the_queue_once(autojump_clock: MockClock) -> None:
+    async with cluster(Duel) as servers:
+        older = await servers.play("ann", "secret", node="a")
+        async with trio.open_nursery() as nursery:
+
+            async def lose() -> None:
+                with pytest.raises(PGNetError):
+                    await find(older)
+
+            nursery.start_soon(lose)
+            await trio.sleep(1)
+            newer = await servers.play("ann", "secret", node="b")
+            nursery.start_soon(find, newer)
+            await trio.sleep(5)
+            assert newer.game is None
+            bob = await servers.play("bob", node="c")
+            await find(bob)
+        assert newer.game == bob.game is not None
+        check_whole(servers, newer, bob)
+
+
+async def test_a_kick_reaches_a_user_in_the_queue_of_another_server(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(Duel) as servers:
+        ann = await servers.play("ann", node="a")
+        bob = await servers.play("bob", node="b")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(find, bob)
+            await trio.sleep(1)
+
+            async def lose() -> None:
+                with pytest.raises(PGNetError):
+                    await find(ann, properties={"mode": "blitz"})
+
+            nursery.start_soon(lose)
+            await trio.sleep(1)
+            assert node_of(servers, "ann") is servers.nodes["b"]
+            assert await servers.nodes["c"].kick("ann", "Out.")
+            await trio.sleep(2)
+            eve = await servers.play("eve", node="a")
+            await find(eve)
+        assert bob.game == eve.game is not None
+        check_whole(servers, bob, eve)
 
 
 async def test_while_the_database_is_away_a_search_is_refused_and_waiting_goes_on(
