@@ -196,6 +196,11 @@ class Pool:
         """
         if entry.username in self._entries:
             raise ValueError(f"{entry.username!r} is in this queue already")
+        last = next(reversed(self._entries.values()), None)
+        if last is None or last.since <= entry.since:
+            # So it is when a whole queue comes from another server, in its order.
+            self._entries[entry.username] = entry
+            return
         entries = [*self._entries.values(), entry]
         # Stable, so that whoever came at the same time stays in the same order.
         self._entries = {each.username: each for each in sorted(entries, key=_since)}
