@@ -23,6 +23,7 @@ from pgnet_trio.server.http.pages import Pages
 from pgnet_trio.server.matchmaking.matchmaker import Matchmaker
 from pgnet_trio.server.moderation.keeper import BanKeeper
 from pgnet_trio.server.node.member import ClusterMember
+from pgnet_trio.server.node.users import NOT_NOW
 from pgnet_trio.server.options import Options
 from pgnet_trio.server.password_checks import PasswordChecks
 from pgnet_trio.server.sessions.registry import SessionRegistry
@@ -84,6 +85,13 @@ class ServerContext:
         """Whether there are more connections, and sessions that wait for one, than there may be."""
         most = self.options.limits.max_connections
         return most is not None and self.counts.total + self.sessions.away > most
+
+    @property
+    def not_now(self) -> str:
+        """What a user reads whose request takes a community that cannot be reached."""
+        if self.cluster is not None:
+            return NOT_NOW
+        return "The server cannot use its save file now; try again later."
 
     def canonical(self, name: str) -> str:
         """Return the name of the game that somebody means: a code is one however it is written.

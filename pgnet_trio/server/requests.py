@@ -24,7 +24,6 @@ from pgnet_trio.server.games.opening import Opening
 from pgnet_trio.server.making import make_game, make_table
 from pgnet_trio.server.moderation.audit import note_deed, role_of
 from pgnet_trio.server.moderator_requests import MODERATOR_REQUESTS
-from pgnet_trio.server.node.users import NOT_NOW
 from pgnet_trio.server.queue_requests import QUEUE_REQUESTS, stop_searching
 from pgnet_trio.server.refusals import (
     CannotMove,
@@ -96,7 +95,7 @@ async def carry_out(context: ServerContext, session: Session, packet: Packet) ->
         return refused(str(error), ReasonCode.NOT_KEPT)
     except EngineError as error:
         logger.warning("A request of %s: %s", one_line(session.username), one_line(error))
-        return refused(NOT_NOW, ReasonCode.BUSY)
+        return refused(context.not_now, ReasonCode.BUSY)
 
 
 async def _note(

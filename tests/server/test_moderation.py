@@ -381,6 +381,7 @@ async def test_a_full_disk_is_a_clear_refusal_and_changes_nothing(
         with pytest.raises(RequestFailed) as caught:
             await ann.profile.write({"a": 1}, version=0)
         assert caught.value.code == ReasonCode.BUSY
+        assert str(caught.value) == "The server cannot use its save file now; try again later."
         # What needs no place is done all the same, though it cannot be noted.
         await ask(admin, Request.KICK, username="bob")
         await trio.sleep(1)

@@ -23,7 +23,6 @@ from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.accounts import AccountRefusal, TemporaryRefusal
 from pgnet_trio.server.cluster.errors import EngineError, NotKept
 from pgnet_trio.server.moderation.resets import reset_digest
-from pgnet_trio.server.node.users import NOT_NOW
 from pgnet_trio.server.password_checks import TooBusy
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ class Authentication:
             ) from None
         except EngineError as error:
             logger.error("A password could not be reset: %s", one_line(error))
-            raise TemporaryRefusal(NOT_NOW, ReasonCode.BUSY) from None
+            raise TemporaryRefusal(self._context.not_now, ReasonCode.BUSY) from None
 
     async def _has_reset_code(self, log_in: LogIn) -> bool:
         """Whether a user who exists gives the code that stands for a forgotten password.
