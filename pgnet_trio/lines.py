@@ -219,6 +219,11 @@ def _result(played: PlayedGame) -> str:
         rank += len(group)
     ranked = {name for group in played.ranks for name in group}
     texts += [_scored(played, name) for name in played.scores if name not in ranked]
+    texts += [
+        f"{board}: {name} {score}"
+        for board, scores in played.boards.items()
+        for name, score in scores.items()
+    ]
     return f"{_local(played.ended_at)}, {', '.join(texts)}"
 
 

@@ -64,6 +64,7 @@ class PlayedGame:
         ranks: The players, the best first; those in one list have one rank. Empty where the game
             has reported none.
         scores: The score of each player who has one.
+        boards: Scores for single leaderboards, by their names, where the game has reported some.
         ratings: How the result has changed ratings, by player; empty for a game that is not rated.
     """
 
@@ -72,4 +73,5 @@ class PlayedGame:
     ended_at: datetime
     ranks: list[list[str]] = attrs.field(factory=list)
     scores: dict[str, int] = attrs.field(factory=dict)
+    boards: dict[str, dict[str, int]] = attrs.field(factory=dict)
     ratings: dict[str, RatingChange] = attrs.field(factory=dict)

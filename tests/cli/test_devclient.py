@@ -858,10 +858,11 @@ def test_ratings_are_shown_and_what_is_no_answer_is_shown_as_it_is() -> None:
         "ended_at": "2026-05-01T12:00:00+00:00",
         "ranks": [["ann"], ["bob"]],
         "scores": {"ann": 3, "eve": 1},
+        "boards": {"lap": {"ann": 61}},
         "ratings": {"ann": {"before": 1500.0, "after": 1579.1}},
     }
     shown = shown_payload("__pgnet__.history", {"games": [played]})
-    assert shown["3, duel"].endswith("1. ann 3 (rating 1500 to 1579), 2. bob, eve 1")
+    assert shown["3, duel"].endswith("1. ann 3 (rating 1500 to 1579), 2. bob, eve 1, lap: ann 61")
     for message, payload in (
         ("__pgnet__.history", {"games": [{"number": "three"}]}),
         ("__pgnet__.leaderboard", {"entries": 3}),

@@ -159,6 +159,45 @@ async def test_the_author_is_told_why(autojump_clock: MockClock) -> None:
     )
 
 
+class Timed(Game):
+    leaderboards = Leaderboard(order="lowest")
+
+    @on(Over)
+    async def over(self, player: str, message: Over) -> None:
+        scores = {message.winner: message.points, message.loser: 1}
+        await self.room.report(Result(scores=scores))
+
+
+class Lap(Timed):
+    """Reports times for a leaderboard, and nothing else."""
+
+    persistent = True
+    leaderboards = {"lap": Leaderboard(order="lowest")}  # noqa: RUF012 - as an author writes it
+
+    def get_save_string(self) -> str:
+        return "driven"
+
+    @on(Over)
+    async def over(self, player: str, message: Over) -> None:
+        await self.room.report(Result(boards={"lap": {message.winner: message.points}}))
+
+
+async def test_a_loaded_game_reports_no_other_scores_for_a_leaderboard(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Lap)
+        ann = await kit.play("ann", game=NAME)
+        await ann.call(Over("ann", "", points=61))
+        await server.restart()
+        await trio.sleep(60)
+        await ann.call(Over("ann", "", points=61))
+        with pytest.raises(RequestFailed, match="cannot be counted"):
+            await ann.call(Over("ann", "", points=59))
+        assert lines(await ann.leaderboard("lap")) == [(1, "ann", 61)]
+        assert (await ann.history())[0].boards == {"lap": {"ann": 61}}
+
+
 @pytest.mark.parametrize("crash", [False, True])
 async def test_a_loaded_game_counts_once_and_keeps_its_id(
     crash: bool, autojump_clock: MockClock
@@ -261,15 +300,6 @@ async def test_a_game_may_have_one_leaderboard_without_a_name(autojump_clock: Mo
     async with two_playing(Timed) as (ann, _bob):
         await ann.call(Over("ann", "bob", points=61))
         assert lines(await ann.leaderboard()) == [(1, "bob", 1), (2, "ann", 61)]
-
-
-class Timed(Game):
-    leaderboards = Leaderboard(order="lowest")
-
-    @on(Over)
-    async def over(self, player: str, message: Over) -> None:
-        scores = {message.winner: message.points, message.loser: 1}
-        await self.room.report(Result(scores=scores))
 
 
 async def test_a_name_in_another_case_is_a_mistake_that_names_the_player(

@@ -354,7 +354,9 @@ class StandingTables(ABC):
 
 def _is_same(one: PlayedGame, other: PlayedGame) -> bool:
     """Whether two results say the same, whenever they were reported."""
-    return (one.name, one.ranks, one.scores) == (other.name, other.ranks, other.scores)
+    return all(
+        getattr(one, said) == getattr(other, said) for said in ("name", "ranks", "scores", "boards")
+    )
 
 
 def _sign(*, lowest_first: bool) -> int:

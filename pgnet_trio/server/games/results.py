@@ -50,6 +50,7 @@ class Results:
             ended_at=wall_clock.get()(),
             ranks=[list(group) for group in result.ranks],
             scores=dict(result.scores),
+            boards={name: dict(scores) for name, scores in result.boards.items()},
         )
         boards = []
         for board_name, board in leaderboards.items():
