@@ -168,7 +168,7 @@ class Timed(Game):
         await self.room.report(Result(scores=scores))
 
 
-class Lap(Timed):
+class Lap(Game):
     """Reports times for a leaderboard, and nothing else."""
 
     persistent = True
