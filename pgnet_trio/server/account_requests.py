@@ -42,9 +42,11 @@ async def _change_password(
     client, may_be_changed = session.client, False
     try:
         user = await _check_old(context, session, old_password)
-        if context.options.require_user_password and not new_password:
+        if not new_password:
+            # It is more likely to have been left out than to be meant.
             raise AccountRefusal(
-                "This server needs a password for each user.", ReasonCode.PASSWORD_NEEDED
+                "Give a new password: without one, anybody could log in as you.",
+                ReasonCode.PASSWORD_NEEDED,
             )
         record = await context.passwords.hash(new_password, address=client.address)
         may_be_changed = True

@@ -145,9 +145,12 @@ async def test_a_full_disk_changes_nothing_and_puts_nobody_out(autojump_clock: M
         await log_in(server, OLD)
 
 
-async def test_the_admin_and_an_empty_password_are_refused(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("required", [False, True])
+async def test_the_admin_and_an_empty_password_are_refused(
+    autojump_clock: MockClock, required: bool
+) -> None:
     async with Kit(SimulatedNetwork()) as table:
-        await table.host(Game, admin_password="secret", require_user_password=True)
+        await table.host(Game, admin_password="secret", require_user_password=required)
         admin = await table.play("admin", "secret")
         with pytest.raises(RequestFailed, match="started with"):
             await admin.change_password("secret", NEW)
