@@ -134,22 +134,24 @@ class Node:
                 await self.tell(json.loads(line))
         self.servers[-1].shutdown()
 
-    async def tell(self, asked: dict[str, str]) -> None:
+    async def tell(self, asked: dict[str, Any]) -> None:
         """Say how it is, as far as it can be seen from outside, and how the others are.
 
-        Or make an invite code, where that is asked for.
+        Or make an invite code, where that is asked for. An answer has the number of what was asked.
         """
+        number = asked["number"]
         if "invite" in asked:
             try:
                 is_done = await self.engines[-1].add_invite(asked["invite"], "") == "done"
             except EngineError:
                 is_done = False
-            say({"invited": is_done})
+            say({"number": number, "invited": is_done})
             return
         stats = self.servers[-1].stats()
         nodes = await self.engines[-1].nodes()
         say(
             {
+                "number": number,
                 "sessions": len(stats.sessions),
                 "games": sorted(stats.games),
                 "alive": sorted(node.name for node in nodes if node.alive),

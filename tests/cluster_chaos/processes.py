@@ -224,6 +224,7 @@ class Node:
     tracebacks: list[str] = attrs.field(factory=list)
     lapses: list[tuple[str, float]] = attrs.field(factory=list)
     _lines: Lines | None = None
+    _asked: int = 0
     _turn: trio.Lock = attrs.field(factory=trio.Lock)
 
     @property
@@ -296,8 +297,10 @@ class Node:
         said = await self._ask({"invite": code})
         return said is not None and said["invited"]
 
-    async def _ask(self, what: dict[str, str]) -> dict[str, Any] | None:
+    async def _ask(self, what: dict[str, Any]) -> dict[str, Any] | None:
         """Return what it answers; None where it answers nothing in time."""
+        self._asked += 1
+        what = {**what, "number": self._asked}
         process, lines = self.process, self._lines
         if process is None or lines is None or self.stopped_since is not None:
             await trio.lowlevel.checkpoint()
@@ -307,10 +310,11 @@ class Node:
             try:
                 with trio.move_on_after(ANSWER_TIMEOUT):
                     await process.stdin.send_all(json.dumps(what).encode() + b"\n")
-                    line = await lines.next()
-                    if line is not None:
+                    while (line := await lines.next()) is not None:
                         found: dict[str, Any] = json.loads(line)
-                        return found
+                        # Another one answers what was given up.
+                        if found["number"] == what["number"]:
+                            return found
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
             return None

@@ -165,7 +165,7 @@ async def test_nobody_waits_for_all_who_look_at_a_leaderboard(tmp_path: Path) ->
             await trio.testing.wait_all_tasks_blocked()
             await archive.write(Changes(users={"ann": ANN}))
             await engine.report(report({"bob": 7}))
-            assert seen < 20
+            assert seen < 100
         assert seen == 100
 
 
