@@ -28,7 +28,7 @@ class Duel(Game):
         return {"players": self.room.players}
 
 
-class _Cancelling(trio.abc.Instrument):
+class Cancelling(trio.abc.Instrument):
     """Cancels a scope before the step of a task with this number."""
 
     def __init__(self, number: int) -> None:
@@ -81,7 +81,7 @@ async def cancel_at(number: int, *, message: bool) -> bool:
     network = SimulatedNetwork(number, latency=0.05)
     async with hosting(Duel, network=network) as server:
         async with playing(server, "ann", "bob") as (ann, bob):
-            cancelling = _Cancelling(0 if message else number)
+            cancelling = Cancelling(0 if message else number)
             left = number
 
             def note(record: Record, frame: bytes) -> None:

@@ -122,9 +122,11 @@ class Pair:
         async with trio.open_nursery() as nursery:
             for client in clients:
                 nursery.start_soon(_find, client)
-        assert clients[0].game == clients[1].game is not None
+        found, other = clients[0].game, clients[1].game
+        assert found is not None
+        assert found == other
         await _begin(clients[0])
-        self.game = clients[0].game
+        self.game = found
         self.number = next(self.numbers)
 
     async def play(self, client: Client, note: trio.MemorySendChannel[None]) -> None:
