@@ -63,6 +63,11 @@ async def _announce(context: ServerContext, session: Session, text: str, game: s
             f"{len(text):,}.",
             ReasonCode.INVALID_ARGUMENT,
         )
+    if game and context.cluster is None and not context.games.lobby.get(context.canonical(game)):
+        await trio.lowlevel.checkpoint()
+        return refused(
+            f"The game {game[:60]!r} is not played now: nobody was told.", ReasonCode.UNKNOWN_GAME
+        )
     servers = await announce(context, text, game)
     whom = f"in the game {game[:60]!r}" if game else "who are logged in"
     return Response(f"The users {whom} are told.", {"servers": servers})

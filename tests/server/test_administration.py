@@ -121,6 +121,29 @@ async def test_announcements_are_told_to_all_or_to_a_game(autojump_clock: MockCl
                 await server.announce(text)
 
 
+async def test_the_admin_hears_that_an_announcement_to_no_game_reached_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as table:
+        _, ann, _ = await host(table)
+        heard: list[str] = []
+        ann.on_announcement = heard.append
+        admin = await table.play("admin", "secret")
+
+        async def announce(game: str) -> Response:
+            return await admin.request(Packet(Request.ANNOUNCE, {"text": "hello", "game": game}))
+
+        refusal = await announce("tabel")
+        assert refusal.message == "The game 'tabel' is not played now: nobody was told."
+        assert refusal.code == ReasonCode.UNKNOWN_GAME
+        assert (await announce("table")).message == "The users in the game 'table' are told."
+        await trio.sleep(1)
+        assert heard == ["hello"]
+        # Nothing was done that the audit log would have to name.
+        entries = (await admin.request(Packet(Request.AUDIT))).payload["entries"]
+        assert len(entries) == 1
+
+
 async def test_who_is_kicked_right_after_an_announcement_has_heard_it(
     autojump_clock: MockClock,
 ) -> None:
