@@ -26,7 +26,8 @@ class StandingRequests:
 
         Args:
             name: Its name; empty where the game has only one.
-            around: A player: the part around them, and an empty one where they are not on it.
+            around: A player, in upper or lower case: the part around them, and an empty one where
+                they are not on it.
             offset: How many lines to leave out before; nothing together with *around*.
             limit: How many lines at most, up to 100.
 

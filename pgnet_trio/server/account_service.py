@@ -221,6 +221,17 @@ class AccountService(ABC):
     # What the administrator does
 
     @abstractmethod
+    async def spelling_of(self, username: str) -> str:
+        """Return a name as its user has it, from whom it may differ in upper and lower case.
+
+        Returns:
+            The user's name; *username* itself where there is no such user.
+
+        Raises:
+            TemporaryRefusal: It cannot be found out now.
+        """
+
+    @abstractmethod
     async def overview(self) -> AccountsOverview:
         """Return what the administrator is shown."""
 

@@ -300,6 +300,10 @@ class Accounts:
         check_new(log_in, require_password=self._require_user_password)
         return code
 
+    def spelling_of(self, name: str) -> str:
+        """Return a name as its user has it; the name itself where there is no such user."""
+        return name if name in self._users else self._spellings.get(name.lower(), name)
+
     def _check_spelling(self, name: str) -> None:
         """Check that a new name differs from all others in more than upper and lower case.
 

@@ -117,6 +117,11 @@ class LocalAccounts(AccountService):
             await self._archive.write(changes)
         return self._accounts.registered(user.name)
 
+    async def spelling_of(self, username: str) -> str:
+        """Return a name as its user has it."""
+        await trio.lowlevel.checkpoint()
+        return self._accounts.spelling_of(username)
+
     async def overview(self) -> AccountsOverview:
         """Return what the administrator is shown."""
         await trio.lowlevel.checkpoint()

@@ -53,6 +53,12 @@ async def _leaderboard(
     try:
         if around:
             page = await community.leaderboard_around(name, around, limit=limit)
+            # Who is on it under this very name is found without a look at the accounts.
+            if (
+                not page.entries
+                and (player := await context.accounts.spelling_of(around)) != around
+            ):
+                page = await community.leaderboard_around(name, player, limit=limit)
         else:
             page = await community.leaderboard(name, offset=offset, limit=limit)
     except EngineError as error:

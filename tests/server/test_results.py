@@ -302,6 +302,24 @@ async def test_a_game_may_have_one_leaderboard_without_a_name(autojump_clock: Mo
         assert lines(await ann.leaderboard()) == [(1, "bob", 1), (2, "ann", 61)]
 
 
+async def test_a_player_is_found_on_a_leaderboard_however_the_name_is_spelt(
+    autojump_clock: MockClock,
+) -> None:
+    async with two_playing(Duel) as (ann, _bob):
+        await ann.call(Over("bob", "ann"))
+        for name in ("bob", "BOB"):
+            page = await ann.leaderboard("points", around=name)
+            assert lines(page) == [(1, "bob", 3), (2, "ann", 1)]
+        assert lines(await ann.leaderboard("points", around="BO")) == []
+    async with cluster(Duel) as servers:
+        ann = await servers.play("Ann", game=NAME)
+        await servers.play("bob", game=NAME)
+        await ann.call(Over("bob", "Ann"))
+        page = await ann.leaderboard("points", around="aNN")
+        assert lines(page) == [(1, "bob", 3), (2, "Ann", 1)]
+        assert lines(await ann.leaderboard("points", around="An")) == []
+
+
 async def test_a_name_in_another_case_is_a_mistake_that_names_the_player(
     autojump_clock: MockClock,
 ) -> None:
@@ -328,6 +346,9 @@ async def test_two_players_of_an_older_save_may_differ_in_case_alone(
         await other.join_game(NAME)
         await ann.call(Over("ann", "Ann"))
         assert await standings(other) == [(1, "ann", 3), (2, "Ann", 1)]
+        for name in ("ann", "Ann"):
+            page = await ann.leaderboard("points", around=name, limit=1)
+            assert [entry.username for entry in page.entries] == [name]
         assert (await other.leaderboard("points", around="Ann", limit=1)).entries[0].rank == 2
 
 

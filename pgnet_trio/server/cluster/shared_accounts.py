@@ -298,6 +298,11 @@ class SharedAccounts(AccountService):
 
     # What the administrator does
 
+    async def spelling_of(self, username: str) -> str:
+        """Return a name as its user has it."""
+        lookup = await self._asked(self._engine.look_up(username))
+        return username if lookup.user is not None else lookup.similar or username
+
     async def overview(self) -> AccountsOverview:
         """Return what the administrator is shown."""
         engine = self._engine
