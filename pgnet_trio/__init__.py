@@ -16,6 +16,7 @@ from pgnet_trio.bot import Bot
 from pgnet_trio.client import (
     Client,
     Entered,
+    Invitation,
     Left,
     LostPushes,
     Profile,
@@ -88,6 +89,7 @@ __all__ = [
     "ExampleGame",
     "Game",
     "GameInfo",
+    "Invitation",
     "Leaderboard",
     "LeaderboardEntry",
     "LeaderboardPage",

@@ -53,7 +53,7 @@ from pgnet_trio.messages import (
 )
 
 if TYPE_CHECKING:
-    from pgnet_trio.client import Client, Question, Search
+    from pgnet_trio.client import Client, Invitation, Question, Search
 
 __all__ = [
     "PROMPT",
@@ -134,6 +134,7 @@ class DevClient:
         client.on_game = self._on_game
         client.on_players = self._on_players
         client.on_announcement = self._on_announcement
+        client.on_invitation = self._on_invitation
         client.on_push = self._on_push
         client.on_lost_pushes = self._on_lost_pushes
         client.on_question = self._on_question
@@ -214,6 +215,13 @@ class DevClient:
 
     def _on_announcement(self, text: str) -> None:
         self._console.show_note(f"Announcement: {printable(text[:MAX_NOTE_LENGTH])}")
+
+    def _on_invitation(self, invitation: Invitation) -> None:
+        game, game_class = one_line(invitation.game, 60), one_line(invitation.game_class, 60)
+        self._console.show_note(
+            f"{one_line(invitation.inviter, 60)} invites you to the game {game!r} ({game_class}): "
+            f".join_game;name={game};invited=True"
+        )
 
     def _on_lost_pushes(self, count: int) -> None:
         self._console.show_note(f"Pushes lost: {count}, since too many waited")

@@ -26,6 +26,7 @@ __all__ = [
     "ANNOUNCEMENT",
     "DEFAULT_HEARTBEAT_RATE",
     "DEFAULT_PORT",
+    "INVITATION",
     "PLAYERS",
     "SERVER_PREFIX",
     "GameInfo",
@@ -68,6 +69,9 @@ PLAYERS = f"{SERVER_PREFIX}players"
 ANNOUNCEMENT = f"{SERVER_PREFIX}announcement"
 """The push with what whoever runs the server says to its users."""
 
+INVITATION = f"{SERVER_PREFIX}invitation"
+"""The push that tells a user that a player has invited them to a game."""
+
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
@@ -102,6 +106,8 @@ class Request(StrEnum):
     """Leave the game."""
     CREATE_GAME = "__pgnet__.create_game"
     """Create a game and join it."""
+    INVITE = "__pgnet__.invite"
+    """Invite a user to one's game."""
     FIND_GAME = "__pgnet__.find_game"
     """Look for a game in a queue."""
     CONFIRM_MATCH = "__pgnet__.confirm_match"

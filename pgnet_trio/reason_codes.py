@@ -106,6 +106,8 @@ class ReasonCode(StrEnum):
     """Games are made by the server alone."""
     TOO_MANY_GAMES = "too_many_games"
     """The user has created as many games as one may."""
+    TOO_MANY_INVITATIONS = "too_many_invitations"
+    """As many users are invited to the game as may be, or this one was invited a moment ago."""
     GAME_FULL = "game_full"
     """The game takes no more players."""
     GAME_LOCKED = "game_locked"

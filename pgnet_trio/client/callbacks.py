@@ -29,6 +29,7 @@ class Hooks(Protocol):
     on_players: Callable[..., Any] | None
     on_heartbeat: Callable[..., Any] | None
     on_announcement: Callable[..., Any] | None
+    on_invitation: Callable[..., Any] | None
     on_push: Callable[..., Any] | None
     on_lost_pushes: Callable[..., Any] | None
     on_state: Callable[..., Any] | None

@@ -78,6 +78,7 @@ class Client(LobbyRequests, AccountRequests, StandingRequests, GameReading):
         on_online: Called with False when the connection dropped, with True when it is back.
         on_status: Called with a text for people whenever `status` changes.
         on_announcement: Called with what whoever runs the server says to its users, a text.
+        on_invitation: Called with each `Invitation` to a game.
         on_game: Called with the name of the game that was joined, or None when it was left.
         on_players: Called with `players` whenever they change.
         on_heartbeat: Called with the game's answer to each heartbeat.
@@ -91,6 +92,7 @@ class Client(LobbyRequests, AccountRequests, StandingRequests, GameReading):
     on_online: Callable[..., Any] | None = None
     on_status: Callable[..., Any] | None = None
     on_announcement: Callable[..., Any] | None = None
+    on_invitation: Callable[..., Any] | None = None
     on_game: Callable[..., Any] | None = None
     on_players: Callable[..., Any] | None = None
     on_heartbeat: Callable[..., Any] | None = None

@@ -32,6 +32,7 @@ from pgnet_trio.client.game_items import (
     itself,
     one_kind,
 )
+from pgnet_trio.client.invitations import Invitation, read_invitation
 from pgnet_trio.client.limits import (
     MAX_OPEN_QUESTIONS,
     MAX_OPEN_QUESTIONS_SIZE,
@@ -44,7 +45,15 @@ from pgnet_trio.client.questions import OpenQuestion, Question
 from pgnet_trio.codec import plain
 from pgnet_trio.errors import CodecError, PGNetError, ProtocolError
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.messages import ANNOUNCEMENT, PLAYERS, SERVER_PREFIX, Packet, Push, Response
+from pgnet_trio.messages import (
+    ANNOUNCEMENT,
+    INVITATION,
+    PLAYERS,
+    SERVER_PREFIX,
+    Packet,
+    Push,
+    Response,
+)
 from pgnet_trio.protocol.events import (
     ClientEvent,
     GameChanged,
@@ -86,6 +95,9 @@ class GameViewOwner(Protocol):
     def request_full_state(self) -> None:
         """Ask for the whole state, since a patch does not fit. Never waits."""
 
+    async def request(self, packet: Packet) -> Response:
+        """Send a packet, and return the response."""
+
     async def answer_question(self, question: int, packet: Packet) -> Response:
         """Answer a question, and return what the game says of it.
 
@@ -107,6 +119,7 @@ class GameView:
         left: How the user got out of the last game; None before that.
         lost_pushes: How many pushes of the game the server has dropped.
         clock: The time in the game's room.
+        invitations: Those to other games, until somebody reads them.
     """
 
     def __init__(
@@ -119,6 +132,7 @@ class GameView:
         self.left: Left | None = None
         self.lost_pushes = 0
         self.clock = clock
+        self.invitations: Feed[Invitation] = Feed("invitations", lambda invitation: "")
         self._hooks = hooks
         self._owner = owner
         self._name: str | None = None
@@ -250,6 +264,7 @@ class GameView:
         """Let readers read what is there, and then stop, or raise *error*: the session ended."""
         # The questions stay open: whoever answers hears that the session ended.
         self._end_game(error)
+        self.invitations.end(error)
         if self._events is not None:
             self._events.end(error)
         self.players = {}
@@ -409,6 +424,10 @@ class GameView:
             if not isinstance(text, str):
                 raise ProtocolError("an announcement has to have a text")
             self._owner.call_hook(self._hooks.on_announcement, text, size)
+        elif push.message == INVITATION:
+            invitation = read_invitation(push.payload, self._owner.request)
+            self.invitations.put(invitation, size)
+            self._owner.call_hook(self._hooks.on_invitation, invitation, size)
 
     def _tell_push(self, feeds: GameFeeds, push: Push, size: int) -> None:
         feeds.pushes_told = feeds.pushes.count

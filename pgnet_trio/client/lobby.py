@@ -204,6 +204,22 @@ class LobbyRequests:
         """
         return self._ask(Request.LEAVE_GAME, {}, callback)
 
+    async def invite(self, username: str, /) -> Response:
+        """Invite a user to the game, at whatever server they are; see `invitations`.
+
+        They join once without the game's password, within an hour. That ends with the game, or when
+        it kicks them, and is not saved.
+
+        Args:
+            username: Who is invited; they have to be logged in.
+
+        Raises:
+            RequestFailed: They are not there, or in the game already; or this user is in no game,
+                or only watches; or too many are invited; `code` says which.
+            Disconnected: There is no connection, or it ended before the response came.
+        """
+        return await self._request_ok(Packet(Request.INVITE, {"username": username}))
+
     def find_game(
         self,
         queue: str = "",

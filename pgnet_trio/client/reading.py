@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from pgnet_trio.client.feeds import ContinuedReader
+from pgnet_trio.client.feeds import ALL_KINDS, ContinuedReader
+from pgnet_trio.client.game_items import itself
 from pgnet_trio.errors import Disconnected, SessionLost
 from pgnet_trio.messages import RequestFailed, Response, Status, note_code
 from pgnet_trio.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
     from pgnet_trio.client.game_items import Event, Left
+    from pgnet_trio.client.invitations import Invitation
     from pgnet_trio.client.questions import Question
     from pgnet_trio.client.run import ClientRun
     from pgnet_trio.messages import Packet, Push
@@ -250,6 +252,14 @@ class GameReading:
         """
         run = self._run
         return _reader(lambda: run.events(models), raise_session_lost)
+
+    def invitations(self) -> AsyncIterator[Invitation]:
+        """Iterate over invitations to games, beginning with what nobody has read yet.
+
+        They come in a game and in none. The iterator goes on until the session ends, also after a
+        lost one; the server keeps none for a client that is not logged in.
+        """
+        return self._run.view.invitations.read(ALL_KINDS, itself)
 
 
 def _reader(

@@ -54,6 +54,7 @@ _SETTINGS = (
     "max_players",
     "max_request_size",
     "spectators",
+    "players_invite",
     "pushes",
     "asks",
     "matchmaking",

@@ -51,6 +51,8 @@ class Game:
         spectators: Whether users may watch the games of this class: True, False, or None, the
             default, for where `view` does not raise for a spectator. Any other value, and one
             that is not the class's, means nothing to the server.
+        players_invite: Whether players may invite others with `Client.invite`: False for no. Any
+            other value means yes.
         pushes: The models that games of this class push, as in ``pushes = (Said, Dealt)``: a push
             of anything else raises TypeError. Without such a tuple the class does not say.
         asks: What games of this class ask, as in ``asks = {Choose: Throw}``: each question's model,
@@ -77,6 +79,7 @@ class Game:
     max_players: int | None = None
     max_request_size: int | None = None
     spectators: Any = None
+    players_invite: Any = True
     # An author's attribute of such a name may be anything.
     pushes: Any = ()
     asks: Any = MappingProxyType({})

@@ -17,10 +17,12 @@ from pgnet_trio.server.admin_requests import ADMIN_REQUESTS
 from pgnet_trio.server.cluster.errors import EngineError, NotKept, OutcomeUnknown
 from pgnet_trio.server.directory import list_games, uses
 from pgnet_trio.server.games.claiming import claiming
-from pgnet_trio.server.games.claims import Elsewhere, Here, Nowhere, Restore
+from pgnet_trio.server.games.claims import Elsewhere, Here, Nowhere, Restore, WrongPasswordElsewhere
 from pgnet_trio.server.games.codes import as_code
-from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword, check_password
+from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword
 from pgnet_trio.server.games.opening import Opening
+from pgnet_trio.server.guesses import check_codes, check_password, note_if_code
+from pgnet_trio.server.invitation_requests import INVITATION_REQUESTS
 from pgnet_trio.server.making import make_game, make_table
 from pgnet_trio.server.moderation.audit import note_deed, role_of
 from pgnet_trio.server.moderator_requests import MODERATOR_REQUESTS
@@ -186,12 +188,12 @@ async def _create_game(
     if not name and uses(session, TABLES):
         name, sent = await make_table(context, opening, creator=username)
     else:
-        await _check_codes(context, session, name)
+        await check_codes(context, session, name)
         try:
             sent = await make_game(context, opening, creator=username)
         except LobbyRefusal as refusal:
             if refusal.code == ReasonCode.NAME_TAKEN:
-                await _note_if_code(context, session, name)
+                await note_if_code(context, session, name)
             raise
     if sent is not None:
         return await _send_away(session, name, sent)
@@ -205,21 +207,6 @@ def _check_may_create(context: ServerContext, session: Session) -> None:
         )
 
 
-async def _check_codes(context: ServerContext, session: Session, name: str) -> None:
-    """Refuse a code unheard, right or wrong, after too many wrong ones."""
-    if as_code(name) is None:
-        return
-    refusal = await context.accounts.check_guess(session.username, session.client.address, name)
-    if refusal:
-        raise LobbyRefusal(refusal, ReasonCode.TOO_MANY_ATTEMPTS)
-
-
-async def _note_if_code(context: ServerContext, session: Session, name: str) -> None:
-    """Count a name that tells whether there is a table, if it is a code."""
-    if as_code(name) is not None:
-        await context.accounts.note_wrong_guess(session.username, session.client.address)
-
-
 @_lobby.request(
     Request.JOIN_GAME,
     name="",
@@ -228,6 +215,7 @@ async def _note_if_code(context: ServerContext, session: Session, name: str) -> 
     options=_no_options,
     unlisted=False,
     rejoin=False,
+    invited=False,
 )
 async def _join_game(
     context: ServerContext,
@@ -238,6 +226,7 @@ async def _join_game(
     options: dict[str, Any],
     unlisted: bool,
     rejoin: bool,
+    invited: bool,
 ) -> Response:
     name = context.canonical(name)
     there = context.games.lobby.game_of(session.username)
@@ -252,24 +241,29 @@ async def _join_game(
         return _joined(session, there, {}, spectate=spectate)
     context.games.lobby.check_free(session.username)
     stop_searching(session)
-    await _check_codes(context, session, name)
+    await check_codes(context, session, name)
     if context.games.lobby.get(name) is None:
         async with claiming(context.games, context.claims, name):
             # Another user may have made it while this one waited.
             if context.games.lobby.get(name) is None:
                 opening = _opening_for(context, session, name, password, options, unlisted)
-                is_new = await _open(context, session, opening, rejoin=rejoin)
+                is_new = await _open(context, session, opening, rejoin=rejoin, invited=invited)
                 if isinstance(is_new, Response):
                     return is_new
                 if is_new:
                     return await _begin(context, session, name, password, spectate=spectate)
     entry = context.games.lobby.get(name)
-    if entry is not None and entry.password:
-        await _check_password(context, session, name, entry.password, password)
+    if entry is not None and entry.room.members.invitations.holds(
+        session.username, trio.current_time()
+    ):
+        # Whoever was invited need not know it.
+        password = entry.password
+    elif entry is not None and entry.password:
+        await check_password(context, session, name, entry.password, password)
         if context.games.lobby.get(name) is not entry:
             # It has ended meanwhile, or gone to another server.
             return await _join_game(
-                context, session, name, password, spectate, options, unlisted, rejoin
+                context, session, name, password, spectate, options, unlisted, rejoin, invited
             )
     return await _join(context, session, name, password, spectate=spectate)
 
@@ -291,7 +285,7 @@ def _opening_for(
 
 
 async def _open(
-    context: ServerContext, session: Session, opening: Opening, *, rejoin: bool
+    context: ServerContext, session: Session, opening: Opening, *, rejoin: bool, invited: bool
 ) -> bool | Response:
     """Make a game that is not in the lobby, or go on with its save.
 
@@ -313,7 +307,10 @@ async def _open(
             password=password,
             unlisted=opening.kept.unlisted,
         )
-    except WrongPassword:
+    except WrongPassword as wrong:
+        if invited and isinstance(wrong, WrongPasswordElsewhere):
+            # That server knows whether they were.
+            return await _send_away(session, name, wrong.claim)
         if unheard:
             raise LobbyRefusal(unheard, ReasonCode.TOO_MANY_ATTEMPTS) from None
         await context.accounts.note_wrong_guess(username, address)
@@ -405,21 +402,6 @@ def _joined(
     return Response(text, payload)
 
 
-async def _check_password(
-    context: ServerContext, session: Session, name: str, password: str, given: str
-) -> None:
-    """Check what a user gives as a game's password, unheard after too many wrong ones."""
-    username, address = session.username, session.client.address
-    refusal = await context.accounts.check_guess(username, address, given)
-    if refusal:
-        raise LobbyRefusal(refusal, ReasonCode.TOO_MANY_ATTEMPTS)
-    try:
-        check_password(name, password, given)
-    except WrongPassword:
-        await context.accounts.note_wrong_guess(username, address)
-        raise
-
-
 @_lobby.request(Request.LEAVE_GAME)
 async def _leave_game(context: ServerContext, session: Session) -> Response:
     entry = context.games.lobby.leave(session.username)
@@ -432,6 +414,7 @@ async def _leave_game(context: ServerContext, session: Session) -> Response:
 
 _entries = {
     **_lobby.entries,
+    **INVITATION_REQUESTS.entries,
     **QUEUE_REQUESTS.entries,
     **ACCOUNT_REQUESTS.entries,
     **MODERATOR_REQUESTS.entries,

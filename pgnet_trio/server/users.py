@@ -27,6 +27,7 @@ from pgnet_trio.server.cluster.notes import (
     PushToUser,
 )
 from pgnet_trio.server.cluster.versions import NodeVersion
+from pgnet_trio.server.directory import uses
 from pgnet_trio.server.node.users import NotNow
 from pgnet_trio.server.sessions.announcements import Announcement
 from pgnet_trio.server.stats import NodeStats
@@ -94,8 +95,14 @@ UserNote = PushToUser | KickUser
 """What is for one user, wherever they are."""
 
 
-async def push(context: ServerContext, username: str, message: Push) -> bool:
+async def push(context: ServerContext, username: str, message: Push, *, feature: str = "") -> bool:
     """Push something to a user, in a game or not.
+
+    Args:
+        context: What the server's tasks share.
+        username: To whom.
+        message: What.
+        feature: The feature without which their client is not told; empty for all clients.
 
     Returns:
         Whether the user's session has it, or the server that they are at will.
@@ -116,9 +123,11 @@ async def push(context: ServerContext, username: str, message: Push) -> bool:
             f"server, got {len(envelope):,}"
         )
     session = context.sessions.holder(username)
-    reached = await _reach(context, PushToUser(username, envelope))
+    reached = await _reach(context, PushToUser(username, envelope, feature=feature))
     # Protocol 1 carries nothing unasked; only a server alone has such clients.
-    return reached and (session is None or session.takes_pushes)
+    return reached and (
+        session is None or (session.takes_pushes and (not feature or uses(session, feature)))
+    )
 
 
 async def kick(context: ServerContext, username: str, reason: str) -> bool:
@@ -419,7 +428,7 @@ def _carry_out(context: ServerContext, note: UserNote) -> bool:
     if isinstance(note, KickUser):
         logger.info("%s is kicked: %s", session.username, one_line(note.reason))
         context.sessions.kick(session, note.reason, note.code)
-    else:
+    elif not note.feature or uses(session, note.feature):
         _push(session, note.envelope)
     return True
 

@@ -363,6 +363,21 @@ async def test_the_admin_announces_and_sees_who_is_there() -> None:
     assert "Announcement: at ten\\x1b" in script.notes
 
 
+async def test_an_invitation_says_what_to_type() -> None:
+    script = Script([])
+    script.waits_at_end = True
+    async with hosting(Echo) as server, trio.open_nursery() as nursery:
+        nursery.start_soon(devclient.run, server.client("ann"), script)
+        await script.is_waiting.wait()
+        async with server.client("bob") as bob:
+            await bob.join_game("table")
+            await bob.invite("ann")
+            text = "bob invites you to the game 'table' (Echo): .join_game;name=table;invited=True"
+            await wait_until(script, text)
+        nursery.cancel_scope.cancel()
+    assert script.errors == []
+
+
 async def test_the_help_lists_requests_as_they_are_typed() -> None:
     _, script = await play(".help")
     (response,) = script.responses
@@ -422,7 +437,9 @@ async def test_the_requests_of_the_server_are_offered_for_completion() -> None:
         "options": "dict",
         "unlisted": "bool",
         "rejoin": "bool",
+        "invited": "bool",
     }
+    assert script.signatures["__pgnet__.invite"] == {"username": "str"}
     assert "__pgnet__.shutdown" not in script.signatures
     _, script = await play(username="admin")
     assert "__pgnet__.shutdown" in script.signatures

@@ -265,7 +265,10 @@ async def test_a_wrong_password_takes_nothing(bench: Bench) -> None:
     room = await claim(bench.first, first, Created)
     for node, password in ((first, ""), (second, "kez"), (second, "\ud800")):
         found = await bench.second.claim(node, "table 1", password=password, new=ROOM)
-        assert found == WrongPassword()
+        assert isinstance(found, WrongPassword)
+        # Whoever was invited to the room is sent there.
+        assert found.node is not None
+        assert found.node.id == first
     assert isinstance(await bench.second.claim(second, "table 1", password="key"), Found)
     await bench.first.give_back(RoomSave("table 1", room.epoch, "board"))
     assert await bench.second.claim(second, "table 1", password="no") == WrongPassword()

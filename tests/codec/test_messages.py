@@ -539,6 +539,7 @@ def test_status_and_requests_are_ints_and_strings_with_the_values_of_the_origina
         "users",
         "nodes",
         "announce",
+        "invite",
         "kick",
         "ban",
         "unban",

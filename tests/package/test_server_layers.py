@@ -152,6 +152,8 @@ SERVER_LAYERS = (
     "account_requests",
     "standing_requests",
     "queue_requests",
+    "invitation_requests",
+    "guesses",
     "requests",
     "moving_session",
     "moving",

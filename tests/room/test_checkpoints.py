@@ -15,6 +15,7 @@ from pgnet_trio import (
     Bot,
     Client,
     Game,
+    Invitation,
     Packet,
     Question,
     Readiness,
@@ -129,6 +130,15 @@ CALLS: dict[tuple[type, str], list[Call]] = {
     (Client, "join_game"): [
         lambda c: c.offline.join_game("table 2"),
         lambda c: c.online.join_game("table 2"),
+    ],
+    (Client, "invite"): [
+        lambda c: c.offline.invite("bob"),
+        lambda c: c.online.invite("bob"),
+    ],
+    (Client, "invitations"): [lambda c: anext(c.offline.invitations())],
+    (Invitation, "join"): [
+        lambda c: Invitation("bob", "table 2", "Asking", c.offline.request).join(),
+        lambda c: Invitation("bob", "table 2", "Asking", c.online.request).join(),
     ],
     (Client, "change_password"): [
         lambda c: c.offline.change_password("a", "b"),

@@ -25,7 +25,7 @@ ROOM = "pgnet_trio.server.room"
 # From the bottom up; those in one line know nothing of each other.
 STACK = [
     {"outcome"},
-    {"player", "owner", "stats", "deferred", "lateness", "host", "kept"},
+    {"player", "owner", "stats", "deferred", "lateness", "host", "invitations", "kept"},
     {"queue", "instance", "members", "questions", "frozen"},
     {"snapshots"},
     {"publisher"},

@@ -18,6 +18,7 @@ __all__ = [
     "DIRECTORY",
     "FEATURES",
     "GRACE",
+    "INVITATIONS",
     "LOST",
     "MATCHMAKING",
     "MAX_FEATURES",
@@ -46,6 +47,9 @@ DIRECTORY = "directory"
 GRACE = "grace"
 """The welcome says how long a session outlives its connection, and how long a client should try to
 come back."""
+
+INVITATIONS = "invitations"
+"""A player invites a user to their game, who is told so by a push of the server's own."""
 
 LOST = "lost"
 """The server says where it has dropped pushes, of which too many waited, and how many."""
@@ -80,6 +84,7 @@ FEATURES: frozenset[str] = frozenset(
         COLUMNS,
         DIRECTORY,
         GRACE,
+        INVITATIONS,
         LOST,
         MATCHMAKING,
         MOVED,

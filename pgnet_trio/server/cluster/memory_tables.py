@@ -59,7 +59,7 @@ class MemoryTables(MemoryNodes):
             self._require_lease(node, now)
         if room is not None and owner is not None:
             if is_found and not same_password(password, room.password):
-                return WrongPassword()
+                return WrongPassword(self._shown(owner, now))
             if is_found:
                 return Found(self._shown(owner, now), room.epoch)
             wait = self._until_settled(now)

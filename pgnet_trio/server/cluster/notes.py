@@ -69,11 +69,13 @@ class PushToUser:
         username: To whom.
         envelope: The push, encoded.
         hops: How often the note has gone on already.
+        feature: The feature without which a client is not told; empty for all clients.
     """
 
     username: str = attrs.field(validator=_is_text)
     envelope: bytes = attrs.field(validator=_check_push, repr=False)
     hops: int = attrs.field(default=0, validator=_is_number)
+    feature: str = attrs.field(default="", validator=_is_text)
 
     def packed(self) -> bytes:
         """Return the note as mail."""
@@ -182,6 +184,9 @@ def _packed(note: Note) -> bytes:
     fields: dict[str, Any] = attrs.asdict(note)
     if isinstance(note, PushToUser):
         fields["envelope"] = base64.b64encode(note.envelope).decode()
+        if not note.feature:
+            # Nodes of earlier versions know no such field.
+            del fields["feature"]
     body = json.dumps({_NAMES[type(note)]: fields}).encode()
     assert len(body) <= MAX_BODY
     return body

@@ -249,7 +249,13 @@ class Unsettled:
 
 @attrs.frozen
 class WrongPassword:
-    """Joining takes another password; nothing was changed."""
+    """Joining takes another password; nothing was changed.
+
+    Attributes:
+        node: Which other node has the room; None where none is known to.
+    """
+
+    node: Node | None = attrs.field(default=None, eq=False)
 
 
 Claim: TypeAlias = Created | Restored | Found | Absent | Unsettled | WrongPassword

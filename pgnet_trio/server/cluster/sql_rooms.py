@@ -70,7 +70,7 @@ class SQLRooms(SQLNodes):
             owner = nodes[locked[_NODE]]
             if holds(owner, now):
                 if not same_password(password, as_text(locked[_PASSWORD])):
-                    return WrongPassword()
+                    return WrongPassword(shown(owner, now))
                 return Found(shown(owner, now), locked[_EPOCH])
             wait = self._until_settled(now)
             if wait:
@@ -90,7 +90,7 @@ class SQLRooms(SQLNodes):
         if not owners or not holds(owners[0], now):
             return None
         if not same_password(password, as_text(row[_PASSWORD])):
-            return WrongPassword()
+            return WrongPassword(shown(owners[0], now))
         return Found(shown(owners[0], now), row[_EPOCH])
 
     def _take(

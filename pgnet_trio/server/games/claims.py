@@ -15,7 +15,17 @@ from pgnet_trio.storage.interface import SavedGame
 if TYPE_CHECKING:
     from pgnet_trio.server.games.saves import Saves
 
-__all__ = ["Claim", "Elsewhere", "Here", "LocalClaims", "Make", "Nowhere", "Restore", "RoomClaims"]
+__all__ = [
+    "Claim",
+    "Elsewhere",
+    "Here",
+    "LocalClaims",
+    "Make",
+    "Nowhere",
+    "Restore",
+    "RoomClaims",
+    "WrongPasswordElsewhere",
+]
 
 
 @attrs.frozen
@@ -66,6 +76,19 @@ class Nowhere:
 
 Claim: TypeAlias = Make | Restore | Elsewhere | Here | Nowhere
 """What became of a claim."""
+
+
+class WrongPasswordElsewhere(WrongPassword):
+    """A game at another server has another password than the one that was given.
+
+    Args:
+        text: What the user reads.
+        claim: Where the game is, for a user who was invited there and needs no password.
+    """
+
+    def __init__(self, text: str, claim: Elsewhere) -> None:
+        super().__init__(text, ReasonCode.WRONG_PASSWORD)
+        self.claim = claim
 
 
 class RoomClaims(Protocol):

@@ -190,6 +190,9 @@ class GameRegistry:
 
         Returns those that have not known it, for a user who is kept after all.
         """
+        for entry in self.lobby:
+            # Whoever is called so next was not invited.
+            entry.room.members.invitations.end(username)
         outcomes = [entry.room.members.outcome for entry in self.lobby]
         return [outcome for outcome in outcomes if outcome.note_deletion(username)]
 

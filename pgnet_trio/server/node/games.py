@@ -38,7 +38,15 @@ from pgnet_trio.server.cluster.records import (
 )
 from pgnet_trio.server.cluster.records import WrongPassword as OtherPassword
 from pgnet_trio.server.cluster.versions import NodeVersion
-from pgnet_trio.server.games.claims import Claim, Elsewhere, Here, Make, Nowhere, Restore
+from pgnet_trio.server.games.claims import (
+    Claim,
+    Elsewhere,
+    Here,
+    Make,
+    Nowhere,
+    Restore,
+    WrongPasswordElsewhere,
+)
 from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword
 from pgnet_trio.server.games.save_format import too_new, version_of
 from pgnet_trio.server.node.shares import takers
@@ -183,9 +191,11 @@ class ClusterGames:
             problem = too_new(name, found.data, self._node.version.saves)
             return await self._pass_by(name, found.data, problem) if problem else Restore(game)
         if isinstance(found, OtherPassword):
-            raise WrongPassword(
-                f"The password for the game {name!r} is not right.", ReasonCode.WRONG_PASSWORD
-            )
+            text = f"The password for the game {name!r} is not right."
+            node = found.node
+            if node is None or node.id == self._node.id or node.draining:
+                raise WrongPassword(text, ReasonCode.WRONG_PASSWORD)
+            raise WrongPasswordElsewhere(text, self._elsewhere(node))
         if isinstance(found, Found) and found.node.id == self._node.id:
             return Here()
         if isinstance(found, Found) and found.node.draining:

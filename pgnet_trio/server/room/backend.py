@@ -180,7 +180,8 @@ class ServerRoom:
                 room.runner.sync()
 
     def kick(self, player: str, reason: str = "") -> None:
-        """Kick a member after this turn; nothing happens if they are not here."""
+        """Kick a member after this turn; of whoever is not here, end the invitation."""
+        self._room.members.invitations.end(player)
         if player in self._room.members:
             self._room.runner.defer_kick(player, reason)
 

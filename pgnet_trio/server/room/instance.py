@@ -227,6 +227,11 @@ class GameInstance:
         declared = getattr(type(self.game), "spectators", None)
         return declared if isinstance(declared, bool) else None
 
+    @property
+    def players_invite(self) -> bool:
+        """Whether players may invite others to the game."""
+        return getattr(type(self.game), "players_invite", True) is not False
+
     def refuse_size(self, turn: PacketTurn) -> Response | None:
         """Return the refusal of a packet that is longer than the game takes, or None."""
         if turn.size <= self.max_request_size:

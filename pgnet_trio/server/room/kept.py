@@ -26,6 +26,7 @@ class Kept:
         seats: The seats that are taken, each with who has it.
         unlisted: Whether it is not in the directory.
         ready: Who was ready in a check that went on when the game moved.
+        invited: Who was invited when the game moved.
         game: The id of the game, in hexadecimal; empty where nobody has to know it again.
         queue: The queue whose ratings the game changes; None for a game that is not rated.
         deleted: Users who were deleted since it began, for whom it reports nothing.
@@ -35,6 +36,7 @@ class Kept:
     seats: tuple[tuple[Seat, str], ...] = ()
     unlisted: bool = False
     ready: tuple[str, ...] = ()
+    invited: tuple[str, ...] = ()
     game: str = ""
     queue: str | None = None
     deleted: tuple[str, ...] = ()
@@ -46,6 +48,7 @@ class Kept:
             "seats": [[*each] for each in self.seats],
             "unlisted": self.unlisted,
             "ready": [*self.ready],
+            "invited": [*self.invited],
             "game": self.game,
             "deleted": [*self.deleted],
         }
@@ -72,6 +75,7 @@ def kept_of(data: object) -> Kept:
         seats=tuple(filter(None, map(_seat, _list(seats)[:MAX_SEATS]))),
         unlisted=found.get("unlisted") is True,
         ready=_names(ready),
+        invited=_names(found.get("invited")),
         game=game if isinstance(game, str) and _ID.fullmatch(game) else "",
         queue=queue if isinstance(queue, str) else None,
         deleted=_names(found.get("deleted")),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pgnet_trio.game import ReadyState, SeatPlan
 from pgnet_trio.server.room.host import Host
+from pgnet_trio.server.room.invitations import Invitations
 from pgnet_trio.server.room.kept import NOTHING_KEPT, Kept
 from pgnet_trio.server.room.outcome import Outcome
 
@@ -81,6 +82,7 @@ class Members:
         host: Whose table it is.
         seats: Who has which seat.
         ready: Who is ready.
+        invitations: Who was invited.
         outcome: Which game it is, for its result.
         bots: The bots that are in the game, or about to join: their names are taken.
         get: Returns a member by name; None if there is none of that name.
@@ -92,6 +94,7 @@ class Members:
         self.seats.holders.update(kept.seats)
         self.ready = ReadyState()
         self.ready.remembered = frozenset(kept.ready)
+        self.invitations = Invitations(kept.invited)
         self.unlisted = kept.unlisted
         self.outcome = Outcome(kept.game, kept.queue, kept.deleted)
         self.bots: dict[str, BotPlayer] = {}
@@ -173,6 +176,7 @@ class Members:
             seats=tuple(self.seats.holders.items()),
             unlisted=self.unlisted,
             ready=self.ready.ready if moves and self.ready.is_open else (),
+            invited=self.invitations.names if moves else (),
             game=self.outcome.id.hex() if self.outcome.is_kept else "",
             queue=self.outcome.queue,
             deleted=tuple(sorted(self.outcome.deleted)) if self.outcome.is_kept else (),

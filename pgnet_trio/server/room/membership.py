@@ -107,6 +107,7 @@ class Membership:
                 if self._members.get(player.username) is member:
                     self._presence.welcome(member, rate)
                     self.was_entered = True
+                    members.invitations.end(username)
                     if not spectate:
                         self._note_entered(username)
             except BaseException:
