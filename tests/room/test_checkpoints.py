@@ -56,9 +56,6 @@ class Asking(Game):
     def get_save_string(self) -> str:
         return "saved"
 
-    def handle_heartbeat(self, packet: Packet, /) -> Any:
-        raise AssertionError
-
 
 @attrs.define
 class Case:
