@@ -31,7 +31,7 @@ class MemoryModeration(ModerationTables):
         self._profiles: dict[str, Profile] = {}
         # By what the call was that has noted it, in their order.
         self._audit: dict[bytes, AuditEntry] = {}
-        self._audit_numbers = itertools.count(1)
+        self._last_audit_number = 0
 
     def bans(self) -> list[Ban]:
         """See `Moderation.bans`."""
@@ -91,7 +91,8 @@ class MemoryModeration(ModerationTables):
     def note_audit(self, entry: AuditEntry, id: bytes) -> None:
         """See `Moderation.note_audit`."""
         if id not in self._audit:
-            self._audit[id] = attrs.evolve(entry, number=next(self._audit_numbers))
+            self._last_audit_number += 1
+            self._audit[id] = attrs.evolve(entry, number=self._last_audit_number)
             if len(self._audit) > MAX_AUDIT:
                 del self._audit[next(iter(self._audit))]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -40,7 +39,7 @@ class MemoryStandings(StandingTables):
         self._in_histories: Counter[bytes] = Counter()
         self._boards: dict[str, int] = {}
         self._board_rows: list[_Board] = []
-        self._result_numbers = itertools.count(1)
+        self._last_result_number = 0
         self._skills: dict[str, dict[str, Skill]] = {}
 
     def _require_owner(self, room: str, epoch: int) -> None:
@@ -56,7 +55,8 @@ class MemoryStandings(StandingTables):
 
     def _write_history(self, player: str, id: bytes, most: int) -> None:
         history = self._histories.setdefault(player, [])
-        history.append((next(self._result_numbers), id, self._results[id]))
+        self._last_result_number += 1
+        history.append((self._last_result_number, id, self._results[id]))
         self._in_histories[id] += 1
         gone, history[:] = history[:-most], history[-most:]
         self._forget_results(gone)
