@@ -1,4 +1,4 @@
-"""Finds mistakes in an author's class before it runs: misspelt names, and wrong returns."""
+"""Finds mistakes in an author's class before it runs: names, returns, and declarations."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
-__all__ = ["Returned", "names_used", "near_miss", "near_misses", "returns_of"]
+__all__ = ["Returned", "declared", "names_used", "near_miss", "near_misses", "returns_of"]
+
+T = TypeVar("T")
+
+# A table is named after its queue, and such a name has 50 letters, digits or inner spaces at most.
+_DECLARED_NAME = re.compile("[A-Za-z0-9]([A-Za-z0-9 ]{0,28}[A-Za-z0-9])?")
 
 _CLOSE = 0.8
 """How alike a misspelt name is to the one that was meant: ``user_join``, ``user_joined``: 0.9."""
@@ -31,6 +36,49 @@ _WRONG_RETURNS = {
     ast.SetComp: "a set",
     ast.Tuple: "a tuple",
 }
+
+
+def declared(
+    game: object, attribute: str, kind: type[T], *, most: int, refused: str = ""
+) -> Mapping[str, T]:
+    """Return what a class of games declares in an attribute, by name.
+
+    Args:
+        game: The class; or what else makes the games, which may have the attribute too.
+        attribute: The attribute's name. Its value is one of *kind*, or a mapping of names to such.
+        kind: The class of what is declared.
+        most: How many there may be.
+        refused: What no name may have in it, in upper or lower case; empty for nothing.
+
+    Returns:
+        What is declared; a single one has an empty name. An attribute that holds none of *kind* is
+        the author's own, and declares nothing.
+
+    Raises:
+        TypeError: The declaration has the wrong shape.
+    """
+    value = inspect.getattr_static(game, attribute, None)
+    if isinstance(value, kind):
+        return MappingProxyType({"": value})
+    if not isinstance(value, Mapping) or not any(isinstance(each, kind) for each in value.values()):
+        return MappingProxyType({})
+    where = f"{getattr(game, '__name__', 'the game')}.{attribute}"
+    for name, each in value.items():
+        if not isinstance(each, kind):
+            raise TypeError(
+                f"{where}[{name!r}]: expected a {kind.__name__}, as the others, got {each!r}."
+            )
+        is_fit = isinstance(name, str) and _DECLARED_NAME.fullmatch(name)
+        if not is_fit or (refused and refused in name.lower()):
+            without = f", without {refused!r} in them" if refused else ""
+            raise TypeError(
+                f"{where}: expected names of 1 to 30 ASCII letters, digits or inner spaces"
+                f"{without}, got {name!r}."
+            )
+    if len(value) > most:
+        what = f"{kind.__name__.lower()}s"
+        raise TypeError(f"{where}: expected at most {most} {what}, got {len(value)}.")
+    return MappingProxyType(dict(value))
 
 
 def near_miss(name: str, known: Iterable[str]) -> str | None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from inspect import getattr_static
-from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from pgnet_trio.author_classes import declared
 from pgnet_trio.codec import check_model
 from pgnet_trio.errors import CodecError
 from pgnet_trio.matchmaking.tickets import Rule, Ticket
@@ -26,9 +24,6 @@ MAX_SIZE = 1000
 
 MAX_QUEUES = 100
 """Queues of one class."""
-
-# A table is named after its queue, and such a name has 50 letters, digits or inner spaces at most.
-_NAME = re.compile("[A-Za-z0-9]([A-Za-z0-9 ]{0,28}[A-Za-z0-9])?")
 
 Rating: TypeAlias = Literal[True] | str | Callable[[str], float | Awaitable[float]]
 """Where the rating of a user comes from: the results of their games in this queue, a property that
@@ -101,9 +96,6 @@ class Queue:
         return Widening(self.size, least, self.within, self.wait)
 
 
-_NONE: Mapping[str, Queue] = MappingProxyType({})
-
-
 def queues_of(game: object) -> Mapping[str, Queue]:
     """Return the queues that a class of games declares, by their names.
 
@@ -117,25 +109,7 @@ def queues_of(game: object) -> Mapping[str, Queue]:
     Raises:
         TypeError: The declaration has the wrong shape.
     """
-    value = getattr_static(game, DECLARATION, None)
-    if isinstance(value, Queue):
-        return MappingProxyType({"": value})
-    if not isinstance(value, Mapping) or not any(
-        isinstance(each, Queue) for each in value.values()
-    ):
-        return _NONE
-    where = f"{getattr(game, '__name__', 'the game')}.{DECLARATION}"
-    for name, each in value.items():
-        if not isinstance(each, Queue):
-            raise TypeError(f"{where}[{name!r}]: expected a Queue, as the others, got {each!r}.")
-        if not (isinstance(name, str) and _NAME.fullmatch(name)) or "admin" in name.lower():
-            raise TypeError(
-                f"{where}: expected names of 1 to 30 ASCII letters, digits or inner spaces, "
-                f"without 'admin' in them, got {name!r}."
-            )
-    if len(value) > MAX_QUEUES:
-        raise TypeError(f"{where}: expected at most {MAX_QUEUES} queues, got {len(value)}.")
-    return MappingProxyType(dict(value))
+    return declared(game, DECLARATION, Queue, most=MAX_QUEUES, refused="admin")
 
 
 def _check_int(name: str, value: object, least: int, most: int) -> None:

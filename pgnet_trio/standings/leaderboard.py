@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from inspect import getattr_static
-from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 
 import attrs
+
+from pgnet_trio.author_classes import declared
 
 __all__ = ["DECLARATION", "MAX_LEADERBOARDS", "Keep", "Leaderboard", "Order", "leaderboards_of"]
 
@@ -23,8 +22,6 @@ Keep: TypeAlias = Literal["best", "last", "sum"]
 
 Order: TypeAlias = Literal["highest", "lowest"]
 """Which scores are the best: the highest, as points, or the lowest, as times."""
-
-_NAME = re.compile("[A-Za-z0-9]([A-Za-z0-9 ]{0,28}[A-Za-z0-9])?")
 
 
 @attrs.frozen
@@ -66,9 +63,6 @@ class Leaderboard:
                 raise ValueError(f"Leaderboard({name}=…): expected {words}, got {value!r}")
 
 
-_NONE: Mapping[str, Leaderboard] = MappingProxyType({})
-
-
 def leaderboards_of(game: object) -> Mapping[str, Leaderboard]:
     """Return the leaderboards that a class of games declares, by their names.
 
@@ -82,26 +76,4 @@ def leaderboards_of(game: object) -> Mapping[str, Leaderboard]:
     Raises:
         TypeError: The declaration has the wrong shape.
     """
-    value = getattr_static(game, DECLARATION, None)
-    if isinstance(value, Leaderboard):
-        return MappingProxyType({"": value})
-    if not isinstance(value, Mapping) or not any(
-        isinstance(each, Leaderboard) for each in value.values()
-    ):
-        return _NONE
-    where = f"{getattr(game, '__name__', 'the game')}.{DECLARATION}"
-    for name, each in value.items():
-        if not isinstance(each, Leaderboard):
-            raise TypeError(
-                f"{where}[{name!r}]: expected a Leaderboard, as the others, got {each!r}."
-            )
-        if not (isinstance(name, str) and _NAME.fullmatch(name)):
-            raise TypeError(
-                f"{where}: expected names of 1 to 30 ASCII letters, digits or inner spaces, got "
-                f"{name!r}."
-            )
-    if len(value) > MAX_LEADERBOARDS:
-        raise TypeError(
-            f"{where}: expected at most {MAX_LEADERBOARDS} leaderboards, got {len(value)}."
-        )
-    return MappingProxyType(dict(value))
+    return declared(game, DECLARATION, Leaderboard, most=MAX_LEADERBOARDS)

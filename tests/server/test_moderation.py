@@ -71,6 +71,19 @@ async def host(table: Kit, *users: str, **options: Any) -> tuple[HostedServer, l
     return server, [await table.play(name, PASSWORD) for name in ("admin", *users)]
 
 
+def slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each transaction of an engine take time, before it is done and after."""
+    transact = MemoryEngine._transact
+
+    async def slow(engine: MemoryEngine, work: Callable[[Any], Any], *, writes: bool) -> Any:
+        await trio.sleep(0.05)
+        result = await transact(engine, work, writes=writes)
+        await trio.sleep(0.05)
+        return result
+
+    monkeypatch.setattr(MemoryEngine, "_transact", slow)
+
+
 async def is_let_in(server: HostedServer, username: str, password: str = PASSWORD) -> bool:
     client = server.client(username, password)
     try:
@@ -395,17 +408,9 @@ async def test_a_full_disk_is_a_clear_refusal_and_changes_nothing(
 async def test_a_ban_that_is_given_up_is_made_or_not(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
-    transact = MemoryEngine._transact
-
-    async def slow(engine: MemoryEngine, work: Callable[[Any], Any], *, writes: bool) -> Any:
-        await trio.sleep(0.05)
-        result = await transact(engine, work, writes=writes)
-        await trio.sleep(0.05)
-        return result
-
     async with Kit(SimulatedNetwork()) as table:
         server, (admin, ann) = await host(table, "ann")
-        monkeypatch.setattr(MemoryEngine, "_transact", slow)
+        slow_down(monkeypatch)
         with trio.move_on_after(0.001 + moment / 100):
             await ask(admin, Request.BAN, username="ann")
         # The server carries out no more of it.
@@ -703,20 +708,12 @@ async def test_a_full_disk_says_whether_a_code_is_used_up(
 async def test_a_reset_that_is_given_up_leaves_one_password_and_no_code_twice(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
-    transact = MemoryEngine._transact
-
-    async def slow(engine: MemoryEngine, work: Callable[[Any], Any], *, writes: bool) -> Any:
-        await trio.sleep(0.05)
-        result = await transact(engine, work, writes=writes)
-        await trio.sleep(0.05)
-        return result
-
     async with Kit(SimulatedNetwork()) as table:
         server, (admin, ann) = await host(table, "ann")
         code = (await ask(admin, Request.RESET_PASSWORD, username="ann")).payload["code"]
         ann.disconnect()
         await trio.sleep(1)
-        monkeypatch.setattr(MemoryEngine, "_transact", slow)
+        slow_down(monkeypatch)
         with trio.move_on_after(moment / 100):
             async with server.client("ann", "new", invite_code=code):
                 pass
