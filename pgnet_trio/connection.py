@@ -295,7 +295,7 @@ class Connection(Generic[EventT]):
     def _take_now(self, message: str | bytes, round: Round) -> bool:
         """Take a message in a round of reading; return False to have `receive` go on with it."""
         take = self._take_events
-        if take is None or self._taken or self._pause or self._stalled or self._ended:
+        if take is None or self._taken or self._stalled or self._ended:
             return False
         try:
             protocol = self._protocol

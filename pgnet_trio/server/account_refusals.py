@@ -17,6 +17,7 @@ __all__ = [
     "TemporaryRefusal",
     "TokenRefused",
     "bad_code",
+    "busy_with_others",
     "changed",
     "check_invitable",
     "check_new",
@@ -151,6 +152,13 @@ def code_needed(name: str) -> AccountRefusal:
     return AccountRefusal(
         f"There is no user {name[:60]!r}, and new users need an invite code.",
         ReasonCode.UNKNOWN_USER,
+    )
+
+
+def busy_with_others() -> TemporaryRefusal:
+    """Return that too many passwords wait to be hashed."""
+    return TemporaryRefusal(
+        "The server is busy with other log-ins; try again soon.", ReasonCode.BUSY
     )
 
 

@@ -11,7 +11,11 @@ from pgnet_trio.errors import CryptoError
 from pgnet_trio.messages import Request, Response
 from pgnet_trio.protocol.events import LogIn
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.account_refusals import AccountRefusal, TemporaryRefusal, changed
+from pgnet_trio.server.account_refusals import (
+    AccountRefusal,
+    busy_with_others,
+    changed,
+)
 from pgnet_trio.server.cluster.moderation_records import MAX_PROFILE, Profile
 from pgnet_trio.server.password_checks import TooBusy
 from pgnet_trio.server.refusals import refused
@@ -52,9 +56,7 @@ async def _change_password(
         may_be_changed = True
         await context.accounts.replace(user, record)
     except TooBusy:
-        raise TemporaryRefusal(
-            "The server is busy with other log-ins; try again soon.", ReasonCode.BUSY
-        ) from None
+        raise busy_with_others() from None
     except CryptoError as error:
         raise AccountRefusal(
             f"This password cannot be used: {error}.", ReasonCode.INVALID_ARGUMENT

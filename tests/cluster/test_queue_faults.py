@@ -13,31 +13,14 @@ from pgnet_trio import Client, RequestFailed, SessionLost
 from pgnet_trio.testing.clusters import HostedCluster, cluster
 from pgnet_trio.testing.network import SimulatedNetwork
 from tests.cluster.test_queues import Duel, check_whole, find, node_of
+from tests.kit.moments import Cancelling, at_message
 
 if TYPE_CHECKING:
     from random import Random
 
     from trio.testing import MockClock
 
-    from pgnet_trio.testing.network import Record
-
 LEASE = 10.0
-
-
-class Cancelling(trio.abc.Instrument):
-    """Cancels a scope before the step of a task with this number."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.steps = 0
-        self.scope = trio.CancelScope()
-        self.task: trio.lowlevel.Task | None = None
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task is self.task:
-            self.steps += 1
-            if self.steps == self.number:
-                self.scope.cancel()
 
 
 async def persist(client: Client) -> None:
@@ -77,13 +60,7 @@ async def cancel_at(number: int, *, message: bool) -> bool:
         ann = await servers.play("ann", node="a")
         bob = await servers.play("bob", node="b")
         cancelling = Cancelling(0 if message else number)
-        left = number
-
-        def note(record: Record, frame: bytes) -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                cancelling.scope.cancel()
+        note = at_message(number, cancelling.scope.cancel)
 
         async def give_up() -> None:
             cancelling.task = trio.lowlevel.current_task()
@@ -185,13 +162,9 @@ async def fail_at(number: int, fault: Callable[[HostedCluster], Awaitable[None]]
             await trio.sleep(1)
             nursery.cancel_scope.cancel()
         await trio.sleep(1)
-        left, happened = number, trio.Event()
+        happened = trio.Event()
 
-        def note(record: Record, frame: bytes) -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                happened.set()
+        note = at_message(number, happened.set)
 
         async def fail() -> None:
             await happened.wait()

@@ -10,14 +10,13 @@ import trio
 from pgnet_trio import Client, Game, Queue, RequestFailed, Search
 from pgnet_trio.server.moving_session import moving_session
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, hosting, playing
+from tests.kit.moments import Cancelling, at_message
 from tests.server.test_moving import context_of
 
 if TYPE_CHECKING:
     from random import Random
 
     from trio.testing import MockClock
-
-    from pgnet_trio.testing.network import Record
 
 
 class Duel(Game):
@@ -26,22 +25,6 @@ class Duel(Game):
 
     def view(self) -> dict[str, Any]:
         return {"players": self.room.players}
-
-
-class Cancelling(trio.abc.Instrument):
-    """Cancels a scope before the step of a task with this number."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.steps = 0
-        self.scope = trio.CancelScope()
-        self.task: trio.lowlevel.Task | None = None
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task is self.task:
-            self.steps += 1
-            if self.steps == self.number:
-                self.scope.cancel()
 
 
 async def find(client: Client) -> None:
@@ -82,13 +65,7 @@ async def cancel_at(number: int, *, message: bool) -> bool:
     async with hosting(Duel, network=network) as server:
         async with playing(server, "ann", "bob") as (ann, bob):
             cancelling = Cancelling(0 if message else number)
-            left = number
-
-            def note(record: Record, frame: bytes) -> None:
-                nonlocal left
-                left -= 1
-                if not left:
-                    cancelling.scope.cancel()
+            note = at_message(number, cancelling.scope.cancel)
 
             async def give_up() -> None:
                 cancelling.task = trio.lowlevel.current_task()
@@ -138,14 +115,9 @@ async def drop_at(number: int, *, crash: bool) -> bool:
     network = SimulatedNetwork(number, latency=0.05)
     async with hosting(Duel, network=network) as server:
         async with playing(server, "ann", "bob") as (ann, bob):
-            left = number
             dropped = trio.Event()
 
-            def note(record: Record, frame: bytes) -> None:
-                nonlocal left
-                left -= 1
-                if not left:
-                    dropped.set()
+            note = at_message(number, dropped.set)
 
             async def drop() -> None:
                 await dropped.wait()

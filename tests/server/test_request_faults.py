@@ -13,7 +13,7 @@ import trio
 from pgnet_trio import Client, Disconnected, Packet, Request
 from pgnet_trio.testing import HostedServer, SimulatedNetwork
 from pgnet_trio.testing.hosting import Kit
-from tests.server.test_matchmaking_faults import Cancelling
+from tests.kit.moments import Cancelling
 from tests.server.test_results import NAME, Duel, Over
 
 if TYPE_CHECKING:

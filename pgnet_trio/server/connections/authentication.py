@@ -20,6 +20,7 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.events import Goodbye
 from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.account_refusals import busy_with_others
 from pgnet_trio.server.accounts import AccountRefusal, TemporaryRefusal
 from pgnet_trio.server.cluster.errors import EngineError, NotKept
 from pgnet_trio.server.moderation.resets import reset_digest
@@ -110,9 +111,7 @@ class Authentication:
             await accounts.note_failure(log_in.username, address)
             raise
         except TooBusy:
-            raise TemporaryRefusal(
-                "The server is busy with other log-ins; try again soon.", ReasonCode.BUSY
-            ) from None
+            raise busy_with_others() from None
         except CryptoError as error:
             raise AccountRefusal(
                 f"This log-in cannot be checked: {error}.", ReasonCode.SERVER_ERROR
