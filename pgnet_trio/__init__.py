@@ -61,7 +61,7 @@ from pgnet_trio.messages import (
     is_username_allowed,
 )
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server import Cluster, Server, Site
+from pgnet_trio.server import Cluster, Monitor, Server, Site
 from pgnet_trio.standings import (
     Leaderboard,
     LeaderboardEntry,
@@ -96,6 +96,7 @@ __all__ = [
     "Left",
     "LoginRefused",
     "LostPushes",
+    "Monitor",
     "PGNetError",
     "Packet",
     "PlayedGame",

@@ -25,6 +25,7 @@ from pgnet_trio.cli.cluster_options import CLUSTER_VARIABLE, use_cluster
 from pgnet_trio.cli.game_class import load_game_class
 from pgnet_trio.cli.hosting import Announcement, host
 from pgnet_trio.cli.local_key import keep_local_key
+from pgnet_trio.cli.monitor_options import add_monitor_options, use_monitor
 from pgnet_trio.cli.passwords import find_secret
 from pgnet_trio.cli.process import allow_open_files, rare_full_collections
 from pgnet_trio.cli.supervisor import Supervisor
@@ -250,6 +251,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="let players create no games: there are those that are saved, and --room",
     )
+    add_monitor_options(option)
     option("--transport", type=transport_name, metavar="NAME", help="trio-websocket or websockets")
     parser.add_argument(
         "--workers",
@@ -321,6 +323,7 @@ def run(options: argparse.Namespace) -> int:
     descriptor = settings.pop("worker")
     worker = None if descriptor is None else WorkerProcess.open(descriptor)
     use_cluster(settings, plan, worker)
+    use_monitor(settings, None if worker is None else worker.orders.number)
     most = limits.max_connections
     pages = limits.max_http_connections
     allow_open_files(None if most is None or pages is None else most + pages + OTHER_FILES)

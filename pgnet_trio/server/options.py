@@ -22,6 +22,7 @@ from pgnet_trio.server.cluster.cluster import Cluster
 from pgnet_trio.server.http.files import Site
 from pgnet_trio.server.http.origins import OriginRule
 from pgnet_trio.server.limits import Limits
+from pgnet_trio.server.monitor_settings import Monitor
 from pgnet_trio.server.proxies import TrustedProxies
 from pgnet_trio.storage.interface import Store
 from pgnet_trio.transport import WebSocketImplementation
@@ -32,6 +33,7 @@ __all__ = [
     "check_cluster",
     "check_game",
     "check_hook",
+    "check_monitor",
     "check_rooms",
     "check_seconds",
     "check_switch",
@@ -60,6 +62,7 @@ class Options:
         cluster: How the server finds the others; None where there are none.
         rooms: The games that the server makes itself, by name, and their options.
         players_create: Whether players may create games.
+        monitor: Where the host looks at the server; None for nowhere.
     """
 
     make_game: Callable[..., Game]
@@ -90,6 +93,7 @@ class Options:
     cluster: Cluster | None = None
     rooms: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     players_create: bool = True
+    monitor: Monitor | None = None
 
     @property
     def game_class(self) -> type[Game] | None:
@@ -231,6 +235,19 @@ def check_hook(name: str, value: object) -> None:
     """
     if not (value is None or callable(value)):
         raise TypeError(f"{name}: expected something to call, or None; got {value!r}.")
+
+
+def check_monitor(monitor: object) -> None:
+    """Check where the host looks at a server.
+
+    Raises:
+        TypeError: It is no `Monitor`, and not None.
+    """
+    if not (monitor is None or isinstance(monitor, Monitor)):
+        raise TypeError(
+            "monitor: expected a Monitor such as Monitor(token='…'), or None; got an object of "
+            f"{type(monitor).__name__}."
+        )
 
 
 def check_cluster(cluster: object, *, save_file: object, minimum_protocol: int) -> None:

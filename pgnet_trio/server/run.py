@@ -55,6 +55,7 @@ from pgnet_trio.server.watchdog import Watchdog
 from pgnet_trio.storage import open_store
 
 if TYPE_CHECKING:
+    from pgnet_trio.server.monitor.listener import MonitorListener
     from pgnet_trio.server.node.link import ClusterLink
     from pgnet_trio.server.node.member import ClusterMember
     from pgnet_trio.server.options import Options
@@ -108,6 +109,12 @@ class Run:
         self._carryover = carryover
         self._wanted_port = port
         self._workers = workers
+        self._monitor: MonitorListener | None = None
+        if options.monitor is not None:
+            # Here, since it takes an extra, and a while to be loaded.
+            from pgnet_trio.server.monitor.listener import MonitorListener
+
+            self._monitor = MonitorListener(options.monitor)
         # How long each part of the ending may take, and the scopes that cut it short.
         self._patience = SHUTDOWN_DEADLINE
         self._draining = trio.CancelScope()
@@ -116,6 +123,11 @@ class Run:
         self._finished = trio.Event()
         # The games that the last save has not saved.
         self._unsaved: list[str] = []
+
+    @property
+    def monitor_port(self) -> int | None:
+        """The port that the monitor listens on; None while it listens on none."""
+        return None if self._monitor is None else self._monitor.port
 
     async def serve(self, started: Callable[[int | None], None]) -> int:
         """Host games until `shutdown` is requested; see `pgnet_trio.Server.serve`.
@@ -134,8 +146,12 @@ class Run:
             prepared = await prepare(options, carryover, archive, saved, self._workers)
             listeners = await self._listen()
             try:
+                if self._monitor is not None:
+                    await self._monitor.open()
                 await self._host_shielded(prepared, listeners, started)
             finally:
+                if self._monitor is not None:
+                    await self._monitor.close()
                 # Also where this was cancelled meanwhile: it is for the whole program.
                 if self._workers is not None:
                     self._workers.note_end(restarting=self.shutdown.restarting)
@@ -263,6 +279,9 @@ class Run:
             try:
                 async with trio.open_nursery() as connections:
                     context = self._make_context(prepared, saves, games, services, connections)
+                    if self._monitor is not None:
+                        health = functools.partial(self._health, saves)
+                        services.start_soon(self._monitor.run, context, health)
                     if context.matchmaker.has_queues:
                         services.start_soon(context.matchmaker.run)
                     drain = None

@@ -36,6 +36,7 @@ from pgnet_trio.server.options import (
     check_cluster,
     check_game,
     check_hook,
+    check_monitor,
     check_rooms,
     check_seconds,
     check_switch,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from pgnet_trio.game import Game
     from pgnet_trio.server.cluster.cluster import Cluster
     from pgnet_trio.server.context import ServerContext
+    from pgnet_trio.server.monitor_settings import Monitor
     from pgnet_trio.server.stats import ServerStats
     from pgnet_trio.server.workers.passing import Workers
 
@@ -128,6 +130,7 @@ class Server(Administration):
             them, and are made again when they are over.
         players_create: Whether players may create games. If not, there are those that are saved,
             *rooms*, and what `open_game` makes; the admin may create games in any case.
+        monitor: Where whoever runs the server looks at it: metrics, and pages for a browser.
         limits: Every limit of `Limits` by its name, such as ``max_connections=100``; None
             switches one off.
 
@@ -170,6 +173,7 @@ class Server(Administration):
         cluster: Cluster | None = None,
         rooms: Iterable[str] | Mapping[str, Mapping[str, Any]] = (),
         players_create: bool = True,
+        monitor: Monitor | None = None,
         **limits: Any,
     ) -> None:
         unknown = limits.keys() - {field.name for field in Limits.__attrs_attrs__}
@@ -193,6 +197,7 @@ class Server(Administration):
         check_cluster(cluster, save_file=save_file, minimum_protocol=minimum_protocol)
         rooms = check_rooms(rooms)
         check_switch("players_create", players_create)
+        check_monitor(monitor)
         proxies = TrustedProxies(trusted_proxies)
         check_switch("proxy_protocol", proxy_protocol)
         if proxy_protocol and not proxies:
@@ -252,6 +257,7 @@ class Server(Administration):
             cluster=cluster,
             rooms=rooms,
             players_create=players_create,
+            monitor=monitor,
         )
         self._carryover = Carryover(
             key=key or KeyPair.generate(environment.random_bytes),
@@ -290,6 +296,11 @@ class Server(Administration):
     def port(self) -> int | None:
         """The port that the server listens on; None while it listens on none."""
         return None if self._run is None else self._run.port
+
+    @property
+    def monitor_port(self) -> int | None:
+        """The port that the monitor listens on; None while it listens on none."""
+        return None if self._run is None else self._run.monitor_port
 
     @property
     def registration_enabled(self) -> bool:
@@ -420,7 +431,7 @@ class Server(Administration):
             The exit code given to `shutdown`.
 
         Raises:
-            ServerError: It is running already, or the port cannot be listened on.
+            ServerError: It is running already, or a port cannot be listened on.
             ValueError: There is no such port.
             StorageError: The save file or the key file cannot be used; it is left as it was. Or a
                 write to the save file hangs: then everything else has ended, and the message

@@ -36,11 +36,11 @@ class HttpClient:
         self.stream = stream
         self._came = bytearray()
 
-    async def ask(self, path: str, *headers: str, method: str = "GET") -> Reply:
+    async def ask(self, path: str, *headers: str, method: str = "GET", body: str = "") -> Reply:
         lines = [f"{method} {path} HTTP/1.1", *headers]
         if not any(line.startswith("Host:") for line in headers):
             lines.insert(1, "Host: localhost")
-        await self.stream.send_all("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        await self.stream.send_all("\r\n".join([*lines, "", body]).encode("latin-1"))
         return await self.read(has_body=method != "HEAD")
 
     async def try_to_send(self, data: bytes) -> None:

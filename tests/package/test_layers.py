@@ -103,6 +103,8 @@ PURE_MODULES = {
     "pgnet_trio.server.http.origins",
     "pgnet_trio.server.http.router",
     "pgnet_trio.server.limits",
+    "pgnet_trio.server.monitor.access",
+    "pgnet_trio.server.monitor_settings",
     "pgnet_trio.server.proxies",
     "pgnet_trio.server.tokens",
     "pgnet_trio.server.workers.passed",

@@ -88,6 +88,8 @@ SERVER_LAYERS = (
     "cluster.shared_accounts",
     "cluster.opening",
     "cluster.cluster",
+    "monitor_settings",
+    "monitor.access",
     "options",
     "watchdog",
     # One game, and then all of them; `stats` shows them too.
@@ -168,6 +170,9 @@ SERVER_LAYERS = (
     "connections.login",
     "connections.serving",
     "bots",
+    # Those who look at the server: the last to know all of it, and nobody below knows them.
+    "monitor.app",
+    "monitor.listener",
     "preparation",
     "run",
     "administration",

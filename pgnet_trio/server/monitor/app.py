@@ -1,0 +1,223 @@
+"""The monitor as an ASGI application: who is let in, and which page answers.
+
+Each request passes the same gate before it reaches a page: where it comes from, who has sent it,
+and, if it is neither GET nor HEAD, whether they may do something. A page finds in
+``request.state.role`` what they may do.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+import attrs
+import trio
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
+from starlette.routing import BaseRoute, Route
+
+from pgnet_trio.foreign_text import one_line
+from pgnet_trio.server.context import ServerContext
+from pgnet_trio.server.http.answers import STRICT_POLICY
+from pgnet_trio.server.http.router import Health
+from pgnet_trio.server.monitor.access import Access, Asked, Refusal, Role
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["MonitorView", "make_app"]
+
+MAX_FORM = 4096
+"""Bytes of the form with the token."""
+
+FORM_SECONDS = 10.0
+"""Seconds in which it has to come."""
+
+OPEN_PATHS = ("/healthz", "/login")
+"""What nobody needs a token for."""
+
+HEADERS = {
+    "Content-Security-Policy": STRICT_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+LOGIN_PAGE = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>pgnet_trio monitor</title>
+<h1>Monitor</h1>
+<p>{note}</p>
+<form method="post" action="/login">
+<label>Token <input name="token" type="password" autocomplete="current-password" autofocus required>
+</label>
+<button>Log in</button>
+</form>
+</html>
+"""
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class MonitorView:
+    """What the pages of a monitor look at.
+
+    Attributes:
+        context: The parts of the running server.
+        access: Who may look.
+        health: Called for how the server is.
+        cookie: The name of the cookie: one for each port, as browsers do not tell ports apart.
+    """
+
+    context: ServerContext
+    access: Access
+    health: Callable[[], Health]
+    cookie: str
+
+
+def make_app(view: MonitorView) -> ASGIApp:
+    """Return the application.
+
+    Args:
+        view: What its pages look at.
+    """
+    return _Gate(view, Starlette(routes=_routes(view)))
+
+
+def _routes(view: MonitorView) -> list[BaseRoute]:
+    """Return all pages of the monitor."""
+
+    async def health(request: Request) -> Response:
+        status = view.health()
+        return JSONResponse({"status": status}, 200 if status == "ok" else 503)
+
+    async def login_page(request: Request) -> Response:
+        return HTMLResponse(LOGIN_PAGE.format(note="Whoever looks has to know a token."))
+
+    async def log_in(request: Request) -> Response:
+        token = await _read_token(request)
+        role = view.access.log_in(token, _address(request.scope), trio.current_time())
+        if isinstance(role, Refusal):
+            note = html.escape(role.text)
+            return HTMLResponse(LOGIN_PAGE.format(note=note), role.status, dict(role.headers))
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(
+            view.cookie,
+            view.access.make_cookie(role, trio.current_time()),
+            httponly=True,
+            samesite="strict",
+            secure=request.headers.get("origin", "").startswith("https://"),
+        )
+        return answer
+
+    async def log_out(request: Request) -> Response:
+        answer = RedirectResponse("/login", 303)
+        answer.delete_cookie(view.cookie, httponly=True, samesite="strict")
+        return answer
+
+    return [
+        Route("/healthz", health),
+        Route("/login", login_page),
+        Route("/login", log_in, methods=["POST"]),
+        Route("/logout", log_out, methods=["POST"]),
+    ]
+
+
+class _Gate:
+    """Lets requests in, or answers them.
+
+    Args:
+        view: Has the rules.
+        app: The pages.
+    """
+
+    def __init__(self, view: MonitorView, app: ASGIApp) -> None:
+        self._view = view
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            # The application has nothing to start; WebSockets are refused by answering nothing.
+            await trio.lowlevel.checkpoint()
+            return
+
+        async def send_safely(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = dict(HEADERS)
+                names = {name.lower() for name, _ in message["headers"]}
+                if b"cache-control" not in names:
+                    headers["Cache-Control"] = "no-store"
+                message["headers"] = [
+                    *message["headers"],
+                    *(
+                        (name.lower().encode(), value.encode())
+                        for name, value in headers.items()
+                        if name.lower().encode() not in names
+                    ),
+                ]
+            await send(message)
+
+        answer = self._check(scope)
+        await (self._app if answer is None else answer)(scope, receive, send_safely)
+
+    def _check(self, scope: Scope) -> Response | None:
+        """Return the answer to a request that is not let in; None where it is."""
+        headers = Headers(scope=scope)
+        path = scope["path"]
+        asked = Asked(
+            method=scope["method"],
+            address=_address(scope),
+            host=headers.get("host"),
+            origin=headers.get("origin"),
+            authorization=headers.get("authorization", ""),
+            cookie=Request(scope).cookies.get(self._view.cookie, ""),
+            is_forwarded="x-forwarded-for" in headers or "forwarded" in headers,
+        )
+        access = self._view.access
+        # Whoever watches over a service asks by any name, and no page reads the answer.
+        if not (path == "/healthz" and asked.origin is None):
+            refusal = access.check_source(asked)
+            if refusal is not None:
+                return _refused(refusal)
+        if path in OPEN_PATHS:
+            return None
+        role = access.identify(asked, trio.current_time())
+        if isinstance(role, Refusal):
+            if role.status == 401 and asked.reads and "text/html" in headers.get("accept", ""):
+                return RedirectResponse("/login", 303)
+            return _refused(role)
+        if not asked.reads and path != "/logout" and role is not Role.WRITE:
+            return _refused(
+                Refusal(403, "this token is for looking; doing something takes the write token")
+            )
+        scope.setdefault("state", {})["role"] = role
+        return None
+
+
+def _refused(refusal: Refusal) -> Response:
+    return PlainTextResponse(f"{refusal.text}\n", refusal.status, dict(refusal.headers))
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return "" if client is None else str(client[0])
+
+
+async def _read_token(request: Request) -> str:
+    """Return the token of the form; an empty text where none comes in time."""
+    body = b""
+    with trio.move_on_after(FORM_SECONDS):
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_FORM:
+                return ""
+        return one_line(parse_qs(body.decode("latin-1")).get("token", [""])[0])
+    return ""
