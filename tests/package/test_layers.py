@@ -31,6 +31,7 @@ LAYERS = (
     "crypto",
     "protocol",
     "patch",
+    "netcode",
     "transport",
     "timers",
     "connection",
@@ -74,6 +75,7 @@ PURE_LAYERS = {
     "crypto",
     "protocol",
     "patch",
+    "netcode",
     "matchmaking",
     "standings",
 }

@@ -1,0 +1,29 @@
+"""What makes a game in real time feel at hand, though the server is far: time, inputs, the past.
+
+Nothing here knows a clock, a task or a socket: whoever uses it says what time it is. The client
+(`pgnet_trio.client`) and the room (`pgnet_trio.server.room`) carry what is here over the wire.
+"""
+
+from __future__ import annotations
+
+from pgnet_trio.netcode.clock import Latency, ServerClock
+from pgnet_trio.netcode.history import History, Past, Rewind
+from pgnet_trio.netcode.inputs import InputBuffer, InputCounts, InputQueue, QueuedInput
+from pgnet_trio.netcode.mixing import mix, mix_angles
+from pgnet_trio.netcode.moment import NO_MOMENT, Moment
+
+__all__ = [
+    "NO_MOMENT",
+    "History",
+    "InputBuffer",
+    "InputCounts",
+    "InputQueue",
+    "Latency",
+    "Moment",
+    "Past",
+    "QueuedInput",
+    "Rewind",
+    "ServerClock",
+    "mix",
+    "mix_angles",
+]

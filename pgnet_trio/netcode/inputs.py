@@ -1,0 +1,243 @@
+"""A player's inputs: numbered where they are made, and played one for each tick."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import attrs
+
+__all__ = [
+    "BUFFER_SECONDS",
+    "FUTURE",
+    "InputBuffer",
+    "InputCounts",
+    "InputQueue",
+    "PlayerInput",
+    "QueuedInput",
+]
+
+BUFFER_SECONDS = 0.3
+"""Seconds of inputs that wait to be played; for so long, the last one stands for those to come."""
+
+FEWEST = 4
+"""Inputs that may wait however few ticks there are a second."""
+
+FUTURE = 0.25
+"""Seconds by which a player may say that they saw the game later than it is: clocks differ."""
+
+WINDOW = 16
+"""Ticks after which inputs that waited needlessly all the time are given up."""
+
+
+@attrs.frozen
+class QueuedInput:
+    """An input that has not left yet.
+
+    Attributes:
+        number: Its number: 1 for the client's first.
+        seen: The room's time of what the player saw when they made it, in seconds.
+        payload: Its fields, as plain data.
+    """
+
+    number: int
+    seen: float
+    payload: dict[str, Any]
+
+
+class InputQueue:
+    """Numbers a client's inputs, and holds the one that has not left yet.
+
+    There is at most one: what is old is of no use, so a newer one takes its place.
+
+    Attributes:
+        number: The number of the last input; 0 for none.
+        waiting: What has not left yet; None for nothing.
+        replaced: How many have never left, because a newer one came first.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.waiting: QueuedInput | None = None
+        self.replaced = 0
+
+    def put(self, payload: dict[str, Any], seen: float) -> int:
+        """Number an input, and have it leave next; return its number."""
+        self.number += 1
+        self.replaced += self.waiting is not None
+        self.waiting = QueuedInput(self.number, seen, payload)
+        return self.number
+
+    def take(self) -> QueuedInput | None:
+        """Return what is to leave now, once; None for nothing."""
+        waiting, self.waiting = self.waiting, None
+        return waiting
+
+    def drop(self) -> None:
+        """Let nothing leave of what waits: the game that it was for is over."""
+        self.waiting = None
+
+
+@attrs.define
+class InputCounts:
+    """What became of a player's inputs.
+
+    Attributes:
+        played: How many a tick has played.
+        repeated: For how many ticks none had come, so that the last one was played again.
+        made_up: How many came too late, were no other than the one that stood for them, and so
+            are in the state already.
+        dropped: How many were never played: more came than are played, or came out of order.
+        early: How many were dropped because the player says that they saw the future.
+    """
+
+    played: int = 0
+    repeated: int = 0
+    made_up: int = 0
+    dropped: int = 0
+    early: int = 0
+
+
+@attrs.frozen
+class PlayerInput:
+    """An input that has come.
+
+    Attributes:
+        number: Its number.
+        seen: The room's time of what the player saw, in seconds.
+        value: What the game gets: an object that is equal to that of an equal input.
+    """
+
+    number: int
+    seen: float
+    value: Any
+
+
+class InputBuffer:
+    """Holds a player's inputs until their ticks: one for each tick, in order.
+
+    Where none has come for a tick, the last one is played again, and stands for the one that is
+    missing. If that one comes later and is equal, it is in the state already, so it is not played
+    once more. If it differs, it is played late, and those that follow wait for a tick longer. So
+    the buffer becomes as deep as the delays differ. What waited needlessly for a while is given up.
+
+    Args:
+        rate: Ticks a second.
+
+    Attributes:
+        counts: What became of the inputs.
+        is_repeated: Whether the last call of `next` played an input again.
+    """
+
+    __slots__ = (
+        "_has_stopped",
+        "_last",
+        "_most",
+        "_owed",
+        "_queue",
+        "_received",
+        "_spare",
+        "_ticks",
+        "counts",
+        "is_repeated",
+    )
+
+    def __init__(self, rate: float) -> None:
+        self.counts = InputCounts()
+        self.is_repeated = False
+        self._most = max(FEWEST, round(rate * BUFFER_SECONDS))
+        self._queue: deque[PlayerInput] = deque()
+        self._last: PlayerInput | None = None
+        self._received = 0
+        # For how many ticks the last input was played again, and stands for what may still come.
+        self._owed = 0
+        self._has_stopped = False
+        # How many inputs have waited at least since the window began, and for how many ticks.
+        self._spare = self._most
+        self._ticks = 0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def last(self) -> PlayerInput | None:
+        """What was played last; None for nothing."""
+        return self._last
+
+    @property
+    def confirmed(self) -> int:
+        """The number up to which inputs are in the state, themselves or by what stood for them.
+
+        It may be above the number of what the client has sent.
+        """
+        last = self._last
+        return 0 if last is None else last.number + self._owed
+
+    def put(self, number: int, seen: float, value: Any, now: float) -> bool:
+        """Take an input in; return whether it may be played.
+
+        Args:
+            number: Its number; one that is not above those before is dropped.
+            seen: The room's time of what the player saw.
+            value: What the game gets.
+            now: The room's time.
+        """
+        if seen > now + FUTURE:
+            self.counts.early += 1
+            return False
+        if number <= self._received:
+            self.counts.dropped += 1
+            return False
+        self._received = number
+        queue = self._queue
+        if len(queue) >= self._most:
+            queue.popleft()
+            self.counts.dropped += 1
+        queue.append(PlayerInput(number, seen, value))
+        return True
+
+    def next(self) -> Any:
+        """Return the input of the next tick; None where there was none yet."""
+        queue, last = self._queue, self._last
+        if last is not None and self._owed:
+            # The same was played in its place already.
+            while queue and self._owed and queue[0].value == last.value:
+                self._owed = max(0, self._owed - (queue[0].number - last.number))
+                last = self._last = queue.popleft()
+                self.counts.made_up += 1
+        if queue:
+            entry = self._last = queue.popleft()
+            self._owed, self._has_stopped, self.is_repeated = 0, False, False
+            self.counts.played += 1
+            self._give_up_spare()
+            return entry.value
+        if last is None:
+            return None
+        self.is_repeated = True
+        self.counts.repeated += 1
+        self._spare, self._ticks = self._most, 0
+        if self._owed < self._most and not self._has_stopped:
+            self._owed += 1
+        else:
+            # After so long nothing is under way: the client makes no inputs.
+            self._owed, self._has_stopped = 0, True
+        return last.value
+
+    def restart(self) -> None:
+        """Begin anew: the next input may have any number, and comes from another client."""
+        self._queue.clear()
+        self._last = None
+        self._received = self._owed = self._ticks = 0
+        self._spare = self._most
+        self._has_stopped = self.is_repeated = False
+
+    def _give_up_spare(self) -> None:
+        queue = self._queue
+        self._spare = min(self._spare, len(queue))
+        self._ticks += 1
+        if self._ticks < WINDOW:
+            return
+        for _ in range(self._spare):
+            queue.popleft()
+        self.counts.dropped += self._spare
+        self._spare, self._ticks = self._most, 0

@@ -1,0 +1,159 @@
+"""What becomes of inputs: at the client, which numbers them, and in the server's buffer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgnet_trio.netcode import InputBuffer, InputQueue
+
+RATE = 30
+
+
+def buffer_with(*values: Any) -> InputBuffer:
+    buffer = InputBuffer(RATE)
+    for number, value in enumerate(values, 1):
+        assert buffer.put(number, 0.0, value, 0.0)
+    return buffer
+
+
+def test_a_client_numbers_its_inputs_and_only_the_latest_waits() -> None:
+    queue = InputQueue()
+    assert [queue.put({"x": x}, 0.5) for x in range(3)] == [1, 2, 3]
+    assert queue.replaced == 2
+    waiting = queue.take()
+    assert waiting is not None
+    assert (waiting.number, waiting.seen, waiting.payload) == (3, 0.5, {"x": 2})
+    assert queue.take() is None
+    assert queue.put({"x": 9}, 0.5) == 4
+    queue.drop()
+    assert queue.take() is None
+
+
+def test_each_tick_plays_one_in_order() -> None:
+    buffer = buffer_with("a", "b", "c")
+    assert [buffer.next() for _ in range(3)] == ["a", "b", "c"]
+    assert buffer.confirmed == 3
+    assert not buffer.is_repeated
+
+
+def test_before_the_first_there_is_none() -> None:
+    buffer = InputBuffer(RATE)
+    assert buffer.next() is None
+    assert buffer.confirmed == 0
+    assert not buffer.is_repeated
+
+
+def test_the_last_is_played_again_and_says_so() -> None:
+    buffer = buffer_with("a")
+    buffer.next()
+    assert buffer.next() == "a"
+    assert buffer.is_repeated
+    assert buffer.counts.repeated == 1
+
+
+def test_what_stood_for_an_equal_one_confirms_it_and_is_not_played_twice() -> None:
+    buffer = buffer_with("a")
+    assert [buffer.next() for _ in range(3)] == ["a", "a", "a"]
+    assert buffer.confirmed == 3
+    for number in (2, 3, 4):
+        buffer.put(number, 0.0, "a", 0.0)
+    assert buffer.next() == "a"
+    assert buffer.confirmed == 4
+    assert buffer.counts.made_up == 2
+    assert len(buffer) == 0
+
+
+def test_a_late_one_that_differs_is_played_all_the_same() -> None:
+    buffer = buffer_with("a")
+    assert [buffer.next() for _ in range(3)] == ["a", "a", "a"]
+    buffer.put(2, 0.0, "shoot", 0.0)
+    assert buffer.next() == "shoot"
+    assert buffer.confirmed == 2
+
+
+def test_a_client_that_pauses_has_everything_played_afterwards() -> None:
+    buffer = buffer_with("a")
+    for _ in range(RATE):
+        buffer.next()
+    assert buffer.confirmed == 1
+    for number in range(2, 5):
+        buffer.put(number, 0.0, "a", 0.0)
+        buffer.next()
+    assert buffer.counts.played == 4
+    assert buffer.confirmed == 4
+
+
+def test_more_than_are_played_are_dropped_the_oldest_first_and_counted() -> None:
+    buffer = InputBuffer(RATE)
+    for number in range(1, 101):
+        buffer.put(number, 0.0, number, 0.0)
+    assert len(buffer) == 9
+    assert buffer.counts.dropped == 91
+    assert buffer.next() == 92
+
+
+def test_numbers_that_are_not_new_and_sights_of_the_future_are_dropped_and_counted() -> None:
+    buffer = buffer_with("a", "b")
+    assert not buffer.put(2, 0.0, "again", 0.0)
+    assert not buffer.put(3, 10.3, "future", 10.0)
+    assert buffer.put(3, 10.2, "clocks differ", 10.0)
+    assert (buffer.counts.dropped, buffer.counts.early) == (1, 1)
+
+
+def test_what_waits_needlessly_is_given_up() -> None:
+    buffer = buffer_with(*range(6))
+    number = 6
+    for _ in range(40):
+        buffer.next()
+        number += 1
+        buffer.put(number, 0.0, number, 0.0)
+    assert len(buffer) == 1
+
+
+def test_another_client_begins_with_any_number() -> None:
+    buffer = buffer_with("a", "b", "c")
+    buffer.next()
+    buffer.restart()
+    assert buffer.confirmed == 0
+    assert buffer.put(1, 0.0, "new", 0.0)
+    assert buffer.next() == "new"
+
+
+steps = st.lists(st.sampled_from(["tick", "left", "right", "shoot"]), max_size=200)
+
+
+@given(steps)
+def test_it_never_grows_and_never_goes_back(steps: list[str]) -> None:
+    buffer = InputBuffer(RATE)
+    number = played = 0
+    for step in steps:
+        if step == "tick":
+            buffer.next()
+            assert buffer.last is None or buffer.last.number >= played
+            played = 0 if buffer.last is None else buffer.last.number
+        else:
+            number += 1
+            buffer.put(number, 0.0, step, 0.0)
+        assert len(buffer) <= 9
+    counts = buffer.counts
+    assert number == counts.played + counts.made_up + counts.dropped + len(buffer)
+
+
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=100))
+def test_a_held_key_moves_as_far_as_the_client_says_whatever_the_delays(delays: list[int]) -> None:
+    buffer = InputBuffer(RATE)
+    # In order, as TCP has it: each comes with those before it at the earliest.
+    due = [tick + delay for tick, delay in enumerate(delays)]
+    arrivals = [max(due[: tick + 1]) for tick in range(len(due))]
+    sent = 0
+    for tick in range(max(arrivals) + 1):
+        while sent < len(arrivals) and arrivals[sent] <= tick:
+            sent += 1
+            buffer.put(sent, 0.0, "right", 0.0)
+        buffer.next()
+        moved = buffer.counts.played + buffer.counts.repeated
+        dropped = buffer.counts.dropped
+        assert moved + dropped >= buffer.confirmed
