@@ -171,6 +171,7 @@ SERVER_LAYERS = (
     "connections.serving",
     "bots",
     # Those who look at the server: the last to know all of it, and nobody below knows them.
+    "monitor.tasks",
     "monitor.app",
     "monitor.listener",
     "preparation",
