@@ -9,8 +9,11 @@ from __future__ import annotations
 from pgnet_trio.netcode.clock import Latency, ServerClock
 from pgnet_trio.netcode.history import History, Past, Rewind
 from pgnet_trio.netcode.inputs import InputBuffer, InputCounts, InputQueue, QueuedInput
+from pgnet_trio.netcode.interpolator import Interpolator
 from pgnet_trio.netcode.mixing import mix, mix_angles
 from pgnet_trio.netcode.moment import NO_MOMENT, Moment
+from pgnet_trio.netcode.predictor import Predictor
+from pgnet_trio.netcode.spawns import PredictedSpawns, SpawnOutcome
 
 __all__ = [
     "NO_MOMENT",
@@ -18,12 +21,16 @@ __all__ = [
     "InputBuffer",
     "InputCounts",
     "InputQueue",
+    "Interpolator",
     "Latency",
     "Moment",
     "Past",
+    "PredictedSpawns",
+    "Predictor",
     "QueuedInput",
     "Rewind",
     "ServerClock",
+    "SpawnOutcome",
     "mix",
     "mix_angles",
 ]

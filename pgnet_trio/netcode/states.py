@@ -1,0 +1,150 @@
+"""States of one object, a ship say: copies of them, and what is between two of them.
+
+A state is an instance of an attrs class, or a dict of plain data. Only + - * / and square roots are
+used: these give the same in Python as in JavaScript, to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+import typing
+from collections.abc import Callable, Sequence
+from operator import attrgetter, itemgetter
+from typing import Any
+
+import attrs
+
+from pgnet_trio.author_classes import near_miss
+from pgnet_trio.netcode.mixing import mix_angles
+
+__all__ = ["Offset", "StateFields", "added", "copied", "is_leap", "size"]
+
+Offset = tuple[float, ...]
+"""How far two states are from each other, field by field."""
+
+_ATOMS = frozenset({int, float, bool, str, bytes, type(None)})
+_set = object.__setattr__
+_Copier = tuple[tuple[str, ...], Callable[[Any], Any]]
+_copiers: dict[type, _Copier] = {}
+
+
+def copied(value: Any) -> Any:
+    """Return a copy of a state, which shares nothing with it that can change."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is dict:
+        return {key: copied(item) for key, item in value.items()}
+    if kind is list:
+        return [copied(item) for item in value]
+    if kind is tuple:
+        return tuple([copied(item) for item in value])
+    if attrs.has(kind):
+        names, read = _copiers.get(kind) or _copier(kind)
+        copy = object.__new__(kind)
+        for name, item in zip(names, read(value), strict=True):
+            _set(copy, name, item if type(item) in _ATOMS else copied(item))
+        return copy
+    return value
+
+
+def _copier(kind: type) -> _Copier:
+    names = tuple(field.name for field in attrs.fields(kind))
+    _copiers[kind] = names, _reader(attrgetter, names)
+    return _copiers[kind]
+
+
+def _reader(getter: Callable[..., Any], names: Sequence[str]) -> Callable[[Any], Any]:
+    """Return what reads so many values at once, always as a sequence."""
+    if len(names) > 1:
+        return typing.cast(Callable[[Any], Any], getter(*names))
+    if not names:
+        return lambda state: ()
+    read = getter(names[0])
+    return lambda state: (read(state),)
+
+
+class StateFields:
+    """The numbers of a state that change little by little, and so have values in between.
+
+    Args:
+        example: Any state.
+        fields: Their names; None for all fields that the attrs class declares as ``float``.
+        angle: The names of those that are angles in radians: they change the shorter way around.
+
+    Raises:
+        TypeError: *fields* is None, and the states are of no attrs class.
+        ValueError: A state has no such field.
+    """
+
+    def __init__(
+        self, example: object, fields: Sequence[str] | None, angle: str | Sequence[str]
+    ) -> None:
+        names = (fields,) if isinstance(fields, str) else fields
+        angles = (angle,) if isinstance(angle, str) else tuple(angle)
+        kind: Any = type(example)
+        is_model = attrs.has(kind)
+        if names is None:
+            if not is_model:
+                raise TypeError(
+                    f"fields: expected the names of the numbers that move, for states that are a "
+                    f"{kind.__name__}; only an attrs class says by itself which are floats"
+                )
+            hints = typing.get_type_hints(kind)
+            names = [each.name for each in attrs.fields(kind) if hints.get(each.name) is float]
+        self.names = tuple(dict.fromkeys([*names, *angles]))
+        known = (
+            [each.name for each in attrs.fields(kind)]
+            if is_model
+            else list(typing.cast("dict[str, Any]", example))
+        )
+        for name in self.names:
+            if name not in known:
+                meant = near_miss(name, known)
+                hint = f"; did you mean {meant}?" if meant else f", only {', '.join(known)}"
+                raise ValueError(f"fields: a {kind.__name__} has no {name!r}{hint}")
+        self._turning = tuple(name in angles for name in self.names)
+        self._turns = any(self._turning)
+        self._read = _reader(attrgetter if is_model else itemgetter, self.names)
+        self._write: Callable[[Any, str, Any], None] = _set if is_model else dict.__setitem__
+
+    def difference(self, one: Any, other: Any) -> Offset:
+        """Return what has to be added to *other* to get to *one*."""
+        pairs = zip(self._read(one), self._read(other), strict=True)
+        found = tuple([here - there for here, there in pairs])
+        if not self._turns:
+            return found
+        return tuple(
+            mix_angles(0.0, each, 1.0) if turning else each
+            for each, turning in zip(found, self._turning, strict=True)
+        )
+
+    def moved(self, state: Any, offset: Offset, share: float) -> Any:
+        """Return a copy of a state that is moved by a share of an offset."""
+        copy = copied(state)
+        write = self._write
+        for name, value, by in zip(self.names, self._read(state), offset, strict=True):
+            write(copy, name, value + by * share)
+        return copy
+
+    def between(self, older: Any, newer: Any, way: float) -> Any:
+        """Return a copy of the older state on its way to the newer one; beyond 1, past that."""
+        return self.moved(older, self.difference(newer, older), way)
+
+
+def is_leap(offset: Offset, snap: float) -> bool:
+    """Return whether a number has changed by more than *snap*: it was nowhere in between."""
+    return any(abs(each) > snap for each in offset)
+
+
+def size(offset: Offset) -> float:
+    """Return the length of an offset."""
+    total = 0.0
+    for each in offset:
+        total += each * each
+    return math.sqrt(total)
+
+
+def added(one: Offset, other: Offset, share: float) -> Offset:
+    """Return the first offset and a share of the other one."""
+    return tuple([here + there * share for here, there in zip(one, other, strict=True)])
