@@ -46,7 +46,8 @@ def load_module(name: str, kind: str, /) -> tuple[ModuleType, str, str]:
 
 
 def _import_module(name: str, kind: str) -> ModuleType:
-    sys.path.insert(0, os.getcwd())
+    if sys.path[0] != os.getcwd():
+        sys.path.insert(0, os.getcwd())
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -74,7 +75,8 @@ def _import_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # As Python does for a program that is started by its file.
-    sys.path.insert(0, str(path.parent))
+    if sys.path[0] != str(path.parent):
+        sys.path.insert(0, str(path.parent))
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)

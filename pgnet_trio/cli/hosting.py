@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -47,6 +47,7 @@ async def host(
     make_server: Callable[..., Server],
     announce: Callable[[Server], Announcer],
     workers: Workers | None = None,
+    beside: Callable[[Server], Awaitable[None]] | None = None,
 ) -> int:
     """Host games until the server ends, again and again where it asks for a reboot.
 
@@ -54,13 +55,14 @@ async def host(
         make_server: Makes the server, with ``environment=``.
         announce: Makes what tells of one.
         workers: The processes that look like one server with this one; None where it is alone.
+        beside: What runs beside each server, and is cancelled at its end.
 
     Returns:
         The server's exit code; or, where a second signal ended it, what shells report for that.
     """
     with open_signals() as signals:
         while True:
-            exit_code = await _host_once(make_server, announce, workers, signals)
+            exit_code = await _host_once(make_server, announce, workers, beside, signals)
             if exit_code != REBOOT:
                 return exit_code
             say("The server asked for a reboot: starting again.")
@@ -70,6 +72,7 @@ async def _host_once(
     make_server: Callable[..., Server],
     announce: Callable[[Server], Announcer],
     workers: Workers | None,
+    beside: Callable[[Server], Awaitable[None]] | None,
     signals: trio.MemoryReceiveChannel[int],
 ) -> int:
     exit_code = 0
@@ -93,6 +96,8 @@ async def _host_once(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(obey_signals)
+        if beside is not None:
+            nursery.start_soon(beside, server)
         with trio.CancelScope() as scope:
             try:
                 if workers is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
+from typing import Any
 
 import attrs
 import trio
@@ -22,6 +23,7 @@ from pgnet_trio.cli.arguments import (
     whole,
 )
 from pgnet_trio.cli.cluster_options import CLUSTER_VARIABLE, use_cluster
+from pgnet_trio.cli.development import GameFiles, check_development, reload_on_change
 from pgnet_trio.cli.game_class import load_game_class
 from pgnet_trio.cli.hosting import Announcement, host
 from pgnet_trio.cli.local_key import keep_local_key
@@ -48,6 +50,7 @@ ADMIN_PASSWORD_VARIABLE = "PGNET_ADMIN_PASSWORD"
 EXAMPLES = """\
 examples:
   pgnet-trio serve my_game.py:MyGame
+  pgnet-trio serve my_game.py:MyGame --dev
   pgnet-trio serve my_package.games:MyGame --listen-globally --save-file my_game.sqlite
   pgnet-trio serve my_game.py:MyGame --site web
   pgnet-trio serve my_game.py:MyGame --workers 4 --save-file my_game.sqlite
@@ -252,6 +255,13 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         help="let players create no games: there are those that are saved, and --room",
     )
     add_monitor_options(option)
+    option(
+        "--dev",
+        dest="development",
+        action="store_true",
+        help="development mode: show what the game raises to the client that caused it, and load "
+        "the game's files again when they change; not together with --listen-globally",
+    )
     option("--transport", type=transport_name, metavar="NAME", help="trio-websocket or websockets")
     parser.add_argument(
         "--workers",
@@ -316,6 +326,8 @@ def run(options: argparse.Namespace) -> int:
         raise PGNetError("--tls-key needs the certificate that it belongs to: --tls-certificate")
     if settings.get("proxy_protocol") and not settings.get("trusted_proxies"):
         raise PGNetError("--proxy-protocol needs the proxies' addresses: --trusted-proxies")
+    if settings.get("development"):
+        check_development(settings)
     count = settings.pop("workers")
     plan = None if count is None else make_plan(count, settings)
     if plan is None and settings.get("worker_ports"):
@@ -348,6 +360,7 @@ def run(options: argparse.Namespace) -> int:
             )
         )
     name = settings.pop("game")
+    files = GameFiles(name) if settings.get("development") else None
     game = load_game_class(name)
     process = "" if worker is None else f"worker {worker.orders.number} "
     logging.basicConfig(format=f"%(asctime)s {process}%(levelname)s %(message)s")
@@ -359,9 +372,17 @@ def run(options: argparse.Namespace) -> int:
         return worker.run(make_server)
     if not globally and not settings.keys() & {"save_file", "key_file"}:
         settings["key_file"] = keep_local_key(name)
-    make_server = functools.partial(Server, game, **settings)
+    make_server, beside = functools.partial(Server, game, **settings), None
+    if files is not None:
+        make_server = functools.partial(_make_newest, files, settings)
+        beside = functools.partial(reload_on_change, files)
     announce = functools.partial(Announcement, globally=globally, scheme=scheme)
-    return trio.run(host, make_server, announce)
+    return trio.run(host, make_server, announce, None, beside)
+
+
+def _make_newest(files: GameFiles, settings: dict[str, Any], **more: Any) -> Server:
+    """Make a server of the game's class as it was loaded last: it may be another one by now."""
+    return Server(files.game, **settings, **more)
 
 
 def _limit(text: str) -> float | None:

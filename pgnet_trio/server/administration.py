@@ -19,8 +19,10 @@ from pgnet_trio.server.cluster.errors import EngineError
 from pgnet_trio.server.games.codes import as_code
 from pgnet_trio.server.games.lobby import LobbyRefusal
 from pgnet_trio.server.games.opening import Opening
+from pgnet_trio.server.games.reloading import Reloaded, reload_games
 from pgnet_trio.server.making import make_game, make_table
 from pgnet_trio.server.node.users import NotNow
+from pgnet_trio.server.options import check_game
 from pgnet_trio.server.room.kept import Kept
 from pgnet_trio.server.users import (
     DEFAULT_REASON,
@@ -36,6 +38,7 @@ from pgnet_trio.server.users import (
 from pgnet_trio.typed import check_game_message, to_push
 
 if TYPE_CHECKING:
+    from pgnet_trio.game import Game
     from pgnet_trio.server.context import ServerContext
     from pgnet_trio.server.stats import NodeStats
 
@@ -134,6 +137,29 @@ class Administration:
         if elsewhere is not None:
             raise ServerError(f"This server is about to end; make it at {elsewhere.address}.")
         return name
+
+    async def reload(self, game: Callable[..., Game], /) -> Reloaded:
+        """Host games of another class from now on, and have those that run go on with it.
+
+        Each is saved, and made again by the new class; its players stay in it, and see what it is
+        now. One that cannot be made, or raises when it is told who is there, goes on as it was,
+        and so does one that is not saved. Queues and leaderboards stay as they were declared when
+        the server began to run. Cancellation leaves some games as they were.
+
+        Args:
+            game: As for `Server`.
+
+        Returns:
+            Which games go on with it, and why others do not.
+
+        Raises:
+            TypeError: It can make no games; nothing has changed.
+            ServerError: The server is not running.
+        """
+        await trio.lowlevel.checkpoint()
+        check_game(game)
+        context = self._accepting_context()
+        return await reload_games(context.games, context.options, game)
 
     async def push(
         self, username: str, message: object, payload: dict[str, Any] | None = None, /

@@ -47,7 +47,8 @@ class Options:
     """The options of a server; `pgnet_trio.Server` says what each of them means.
 
     All stay as they are but three, which may be assigned at any time: `registration_enabled`
-    (for the next run), `verbose_logging` and `on_connection`.
+    (for the next run), `verbose_logging` and `on_connection`; and `make_game`, which
+    `Server.reload` replaces.
 
     Attributes:
         make_game: Makes a game from a name and ``save_string=``.
@@ -63,6 +64,7 @@ class Options:
         rooms: The games that the server makes itself, by name, and their options.
         players_create: Whether players may create games.
         monitor: Where the host looks at the server; None for nowhere.
+        development: Whether clients on this machine are shown the games' mistakes.
     """
 
     make_game: Callable[..., Game]
@@ -94,6 +96,7 @@ class Options:
     rooms: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     players_create: bool = True
     monitor: Monitor | None = None
+    development: bool = False
 
     @property
     def game_class(self) -> type[Game] | None:

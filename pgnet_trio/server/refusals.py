@@ -20,6 +20,7 @@ __all__ = [
     "RESTARTING",
     "SHUTTING_DOWN",
     "CannotMove",
+    "CannotReload",
     "CodedRefusal",
     "JoinRefused",
     "ReportRefused",
@@ -126,6 +127,10 @@ class RoomClosed(CodedRefusal):
 
 class CannotMove(PGNetError):
     """A game or a session cannot go to another server, and goes on here; the message says why."""
+
+
+class CannotReload(PGNetError):
+    """A game cannot go on with another class, and goes on as it was; the message says why."""
 
 
 class SaveRefused(StorageError, Reject):

@@ -392,7 +392,7 @@ class Run:
     ) -> ServerContext:
         options, link = self._options, prepared.link
         note_end = None if link is None else link.note_end
-        sessions = SessionRegistry(options, games.lobby, services, note_end)
+        sessions = SessionRegistry(options, games.lobby, services, note_end, games.cause_of)
         claims: RoomClaims = LocalClaims(saves) if link is None else link.games
         router = Router(options.site, options.origins, functools.partial(self._health, saves))
         return ServerContext(

@@ -131,6 +131,9 @@ class Server(Administration):
         players_create: Whether players may create games. If not, there are those that are saved,
             *rooms*, and what `open_game` makes; the admin may create games in any case.
         monitor: Where whoever runs the server looks at it: metrics, and pages for a browser.
+        development: Whether what a game raises is shown in full, with its traceback, to the client
+            that caused it: to programs on this machine that connect without a proxy. For nobody
+            else than its author, so it does not go together with *listen_globally* or *cluster*.
         limits: Every limit of `Limits` by its name, such as ``max_connections=100``; None
             switches one off.
 
@@ -174,6 +177,7 @@ class Server(Administration):
         rooms: Iterable[str] | Mapping[str, Mapping[str, Any]] = (),
         players_create: bool = True,
         monitor: Monitor | None = None,
+        development: bool = False,
         **limits: Any,
     ) -> None:
         unknown = limits.keys() - {field.name for field in Limits.__attrs_attrs__}
@@ -198,6 +202,12 @@ class Server(Administration):
         rooms = check_rooms(rooms)
         check_switch("players_create", players_create)
         check_monitor(monitor)
+        check_switch("development", development)
+        if development and (listen_globally or cluster is not None):
+            raise ValueError(
+                "development shows a game's mistakes to its author, on this machine alone; it does "
+                f"not go together with {'listen_globally' if listen_globally else 'cluster'}."
+            )
         proxies = TrustedProxies(trusted_proxies)
         check_switch("proxy_protocol", proxy_protocol)
         if proxy_protocol and not proxies:
@@ -258,6 +268,7 @@ class Server(Administration):
             rooms=rooms,
             players_create=players_create,
             monitor=monitor,
+            development=development,
         )
         self._carryover = Carryover(
             key=key or KeyPair.generate(environment.random_bytes),

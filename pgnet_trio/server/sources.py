@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TypeVar
 
-__all__ = ["add_count", "source_of", "sources"]
+__all__ = ["add_count", "is_loopback", "source_of", "sources"]
 
 KeyT = TypeVar("KeyT")
 
@@ -27,6 +27,15 @@ def sources(address: str | None) -> tuple[str, str]:
         return str(ip.ipv4_mapped), str(ip.ipv4_mapped)
     site, customer = (str(ipaddress.IPv6Network((ip, bits), strict=False)) for bits in (48, 64))
     return site, customer
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address is one by which a machine reaches itself."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
 
 
 def source_of(address: str) -> str:

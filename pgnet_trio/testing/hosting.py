@@ -18,6 +18,7 @@ from pgnet_trio.testing.store import MemoryStore
 
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
+    from pgnet_trio.server.games.reloading import Reloaded
 
 __all__ = ["HostedServer", "Kit", "hosting", "playing"]
 
@@ -68,20 +69,31 @@ class HostedServer(Server):
         self._parting = False
         self._clients = 0
 
-        def make_game(name: str, save_string: str | None = None) -> Game:
-            made = self.games[name] = game(name, save_string=save_string)
-            return made
-
-        # The server asks the class of what its games are.
-        functools.update_wrapper(make_game, game, updated=())
-
         environment = self.network.environment("server", self._note_failure)
         defaults: dict[str, Any] = {
             "port": None,
             "save_file": self.store,
             "environment": environment,
         }
-        super().__init__(make_game, **{**defaults, **options})
+        super().__init__(self._recording(game), **{**defaults, **options})
+
+    def _recording(self, game: Callable[..., Game]) -> Callable[..., Game]:
+        """Return what makes games as *game* does, and keeps them in `games`."""
+
+        def make_game(name: str, save_string: str | None = None) -> Game:
+            made = self.games[name] = game(name, save_string=save_string)
+            return made
+
+        # The server asks the class of what its games are.
+        functools.update_wrapper(make_game, game, updated=())
+        return make_game
+
+    async def reload(self, game: Callable[..., Game], /) -> Reloaded:
+        """Host games of another class from now on; see `Server.reload`."""
+        # First of all: what follows may raise.
+        await trio.lowlevel.checkpoint()
+        check_game(game)
+        return await super().reload(self._recording(game))
 
     @overload
     def client(

@@ -72,6 +72,8 @@ OURS = {
     "advice": "our words",
     "context.options.resume_grace": "a number",
     "len(self._saved.users)": "a number",
+    "len(reloaded.moved)": "a number",
+    "len(reloaded.kept)": "a number",
     "self.shutdown.exit_code": "a number",
     "logging.INFO if again else logging.WARNING": "a level",
     "logging.WARNING if looks_saved else logging.INFO": "a level",

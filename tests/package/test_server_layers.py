@@ -110,6 +110,7 @@ SERVER_LAYERS = (
     "games.quotas",
     "games.unended",
     "games.registry",
+    "games.reloading",
     "games.claiming",
     # The games of a server that is one of several.
     "node.shares",
@@ -118,6 +119,7 @@ SERVER_LAYERS = (
     "sessions.handle",
     "sessions.needs",
     "sessions.sender",
+    "sessions.mistakes",
     "sessions.budget",
     "sessions.packed",
     "sessions.announcements",

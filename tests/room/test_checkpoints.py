@@ -97,6 +97,9 @@ def seat_of(case: Case, player: str) -> int | str:
     return case.room.seats.take(player)
 
 
+NOTHING: Any = None
+"""What no method takes."""
+
 Call = Callable[[Case], Awaitable[Any]]
 
 
@@ -212,6 +215,11 @@ CALLS: dict[tuple[type, str], list[Call]] = {
         lambda c: c.in_game(lambda: c.room.ready.check(timeout=-1)),
         lambda c: c.in_game(lambda: c.room.ready.check(timeout=0)),
     ],
+    (Server, "reload"): [
+        lambda c: Server.reload(c.server, Asking),
+        lambda c: Server.reload(c.server, NOTHING),
+        lambda c: Server(Asking, port=None).reload(Asking),
+    ],
     (Server, "open_game"): [
         lambda c: c.server.open_game("?"),
         lambda c: c.server.open_game(),
@@ -230,6 +238,10 @@ CALLS: dict[tuple[type, str], list[Call]] = {
     (Server, "serve"): [
         lambda c: c.server.serve(),
         lambda c: c.server.serve(port=-1),
+    ],
+    (HostedServer, "reload"): [
+        lambda c: c.server.reload(Asking),
+        lambda c: c.server.reload(NOTHING),
     ],
     (HostedServer, "restart"): [lambda c: HostedServer(Asking).restart()],
     (Bot, "play"): [],

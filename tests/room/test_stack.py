@@ -33,7 +33,7 @@ STACK = [
     {"dispatch", "presence", "ticker", "bots", "restarts"},
     {"membership"},
     {"loop"},
-    {"scripts", "freezing"},
+    {"scripts", "freezing", "reloading"},
     {"backend"},
     {"room"},
 ]
@@ -57,6 +57,7 @@ RECORDS = {
     "Member",
     "OpenQuestion",
     "PacketTurn",
+    "Reload",
     "RoomStats",
     "Snapshot",
     "Thawing",
@@ -134,7 +135,7 @@ class Owner:
     async def report(self, *of: Any) -> Any:
         pass
 
-    def note_cause(self, error: BaseException, /) -> None: ...
+    def note_cause(self, error: BaseException, asker: str | None = None, /) -> None: ...
 
     def note_failure(self, error: BaseException, what: str, /) -> None:
         pass

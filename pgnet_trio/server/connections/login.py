@@ -389,9 +389,8 @@ class Login:
         context, protocol = self._context, self._protocol
         if not isinstance(protocol, v2.ServerProtocol):
             protocol.accept(f"Welcome, {username}.")
-            return LoggedInClient(
-                SenderV1(protocol), address=self._address, asked_at=self._asked_at
-            )
+            old = context.sessions.with_mistakes(SenderV1(protocol), self._handle)
+            return LoggedInClient(old, address=self._address, asked_at=self._asked_at)
         delivery = context.sessions.make_delivery()
         token = self._resume_token
         grace = context.options.resume_grace
@@ -402,7 +401,7 @@ class Login:
             login_token,
             times=(grace, max(MIN_RECONNECT, grace + RESTART_TIME)),
         )
-        sender = SenderV2(delivery)
+        sender = context.sessions.with_mistakes(SenderV2(delivery), self._handle)
         return LoggedInClient(sender, delivery, token, grace, self._address, self._asked_at)
 
     async def _admit(self, username: str, user: UserRecord | None, *, enters: bool = True) -> bytes:

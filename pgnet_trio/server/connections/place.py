@@ -31,10 +31,12 @@ class Place:
 
     Attributes:
         peer: Where the connection comes from, as far as that is known.
+        is_local: Whether it comes from a program on this machine, and nobody has passed it on.
     """
 
     def __init__(self, counts: ConnectionCounts, arrivals: ArrivalPace, peer: str) -> None:
         self.peer = peer
+        self.is_local = False
         self._counts = counts
         self._arrivals = arrivals
         self._begun = self._identified = self._logging_in = False

@@ -23,6 +23,7 @@ from pgnet_trio.server.connections.login import Login
 from pgnet_trio.server.connections.place import ConnectionRefused, Place
 from pgnet_trio.server.connections.reader import read_requests
 from pgnet_trio.server.sessions.handle import ConnectionHandle
+from pgnet_trio.server.sources import is_loopback
 from pgnet_trio.server.workers.passed import PassedConnection
 from pgnet_trio.server.workers.passing import NotPassed
 from pgnet_trio.transport.handshake import accept_tls, read_proxy_header
@@ -150,7 +151,8 @@ async def _accept(
     proxies = options.trusted_proxies
     try:
         place.begin()
-        if peer in proxies and options.proxy_protocol and not data:
+        passed_on = bool(data) or (peer in proxies and options.proxy_protocol)
+        if passed_on and not data:
             peer = await read_proxy_header(source) or peer
         by_header = peer in proxies
         if not by_header:
@@ -188,6 +190,7 @@ async def _accept(
             yield None
             return
         await _check_origin(context, pipe, opening)
+        place.is_local = is_loopback(peer) and not (passed_on or by_header or opening.is_forwarded)
         if by_header:
             pipe.peer = proxies.client_of(peer, opening.forwarded_for)
         data, upgrade = opening.data, opening.upgrade
@@ -318,7 +321,7 @@ async def _converse(
         keepalive_timeout=None if trusted else limits.keepalive_timeout,
         pace=None if trusted else _pace_of(protocol, limits.requests_per_second),
     )
-    handle = ConnectionHandle(connection, protocol)
+    handle = ConnectionHandle(connection, protocol, is_local=place.is_local)
     async with connection.open(context.connections):
         session = None
         reason, for_good = "", False

@@ -104,7 +104,7 @@ class GameRegistry:
         self.results = results
         self._failure_log = FailureLog()
         # The latest only: an error keeps alive what its traceback has.
-        self._last_cause: tuple[str, BaseException] | None = None
+        self._last_cause: tuple[str, BaseException, str | None] | None = None
         self._failed_loads = FailedLoads()
 
     def check_quota(self, username: str, options: dict[str, Any]) -> None:
@@ -337,16 +337,28 @@ class GameRegistry:
             self._failed_loads.forget(entry.name)
             self._saves.note_end(entry.name)
 
-    def note_cause(self, name: str, error: BaseException) -> None:
+    def note_cause(self, name: str, error: BaseException, asker: str | None) -> None:
         """Note what a game raised, before anybody is refused because of it."""
-        self._last_cause = name, error
+        self._last_cause = name, error, asker
 
-    def cause_of(self, refusal: str) -> BaseException | None:
-        """Return what a game raised last, if that is why somebody was refused so."""
+    def cause_of(self, refusal: str, /, *, unasked: bool = False) -> BaseException | None:
+        """Return what a game raised last, if that is why somebody is told this.
+
+        Args:
+            refusal: What they are told.
+            unasked: Whether it is no answer to a request; None is returned then if somebody else
+                waits for the answer to the request over which the game raised.
+        """
         if self._last_cause is None:
             return None
-        name, error = self._last_cause
+        name, error, asker = self._last_cause
+        if unasked and asker is not None:
+            return None
         return error if refusal in crash_texts(name, error) else None
+
+    def forget_failed_loads(self) -> None:
+        """Let all saved games be tried again that could not be loaded."""
+        self._failed_loads = FailedLoads()
 
     def note_failure(self, error: BaseException, what: str) -> None:
         """Log what a game raised; end the server in order where it was for the whole program."""
@@ -439,9 +451,9 @@ class _GameOwner:
         name = self.entry.name
         return await self._registry.results.report(name, result, outcome, users, leaderboards)
 
-    def note_cause(self, error: BaseException) -> None:
+    def note_cause(self, error: BaseException, asker: str | None = None) -> None:
         """Note what the game raised, before anybody is refused because of it."""
-        self._registry.note_cause(self.entry.name, error)
+        self._registry.note_cause(self.entry.name, error, asker)
 
     def note_failure(self, error: BaseException, what: str) -> None:
         """Log what the game raised, and note it."""

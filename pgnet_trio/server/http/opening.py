@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import attrs
 
 from pgnet_trio.server.http.head import RequestHead
 from pgnet_trio.transport.upgrade import Upgrade
 
 __all__ = ["Opening"]
+
+# X-Forwarded-For, -Host, -Proto and so on, RFC 7239, nginx's own, RFC 9110's, Cloudflare's.
+_FORWARDING = re.compile(
+    rb"^(x-forwarded[^:]*|forwarded|x-real-ip|via|cf-connecting-ip|true-client-ip|x-client-ip)"
+    rb"[ \t]*:",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 @attrs.frozen
@@ -51,6 +60,11 @@ class Opening:
     def forwarded_for(self) -> list[str]:
         """The lines of ``X-Forwarded-For``."""
         return self._request.forwarded_for
+
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether a header says that somebody passes it on, in whatever words."""
+        return _FORWARDING.search(self.data) is not None
 
     @property
     def _request(self) -> Upgrade | RequestHead:

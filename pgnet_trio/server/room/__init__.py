@@ -4,6 +4,7 @@ The modules form a stack, and each knows only those below it:
 
 - `room`: a game's life. `backend`: what the author's game sees of it.
 - `freezing`: a game goes to another server, and comes from one. `frozen`: what travels.
+- `reloading`: a game goes on with another class.
 - `loop`: one turn after the other. `scripts`, `ticker`, `bots`: what runs beside it.
 - `membership`: who joins and leaves. `presence`: who is told who is there.
 - `restarts`: games that raise, and are made again.

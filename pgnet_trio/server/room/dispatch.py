@@ -17,7 +17,7 @@ from pgnet_trio.codec import from_parsed
 from pgnet_trio.codec.faults import TooLargeError
 from pgnet_trio.errors import CodecError, Reject
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.messages import Response, Status
+from pgnet_trio.messages import Response, Status, cause_of
 from pgnet_trio.protocol.events import MAX_REASON
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.refusals import not_taken, refused, rejected
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.members import Members
     from pgnet_trio.server.room.owner import RoomOwner
     from pgnet_trio.server.room.player import PacketTurn
+    from pgnet_trio.server.room.questions import Questions
     from pgnet_trio.server.room.runner import Runner
     from pgnet_trio.typed import Handler
 
@@ -47,13 +48,17 @@ class Dispatch:
     Args:
         runner: Runs the game's hooks.
         members: Who may send packets.
+        questions: The open questions.
         owner: Is told what the hooks for any packet raised.
     """
 
-    def __init__(self, runner: Runner, members: Members, owner: RoomOwner) -> None:
+    def __init__(
+        self, runner: Runner, members: Members, questions: Questions, owner: RoomOwner
+    ) -> None:
         self._runner = runner
         self._instance = runner.instance
         self._members = members
+        self._questions = questions
         self._owner = owner
         self._unheard: set[str] = set()
 
@@ -96,6 +101,25 @@ class Dispatch:
         if not isinstance(result, Response) and inspect.isawaitable(result):
             return self._wait_for_handler(turn, handler, result)
         return self._to_response(handler, result)
+
+    def take_answer(self, turn: PacketTurn, question_id: int) -> None:
+        """Take the answer to a question; this goes round the queue, and never waits."""
+        runner = self._runner
+        if self._questions.keep_answer(turn, question_id):
+            return
+        response = self._instance.refuse_size(turn) if turn.size else None
+        if response is None:
+            with runner.running(turn):
+                response = self._questions.take_answer(
+                    turn.player.username, question_id, turn.packet
+                )
+            if (cause := cause_of(response)) is not None:
+                self._owner.note_cause(cause, turn.player.username)
+        turn.player.answer(turn, response)
+        turn.player.flush()
+        # The check of the answer is the game's code: it may have pushed or kicked.
+        if runner.publisher.pushes or runner.deferred.waiting:
+            runner.ensure_turn()
 
     def note_unheard(self, turn: PacketTurn, response: Response) -> None:
         """Log a refusal that nobody gets to see, once for each message."""

@@ -58,6 +58,7 @@ class GameInstance:
 
     Attributes:
         name: The game's name.
+        make_game: Makes it: after the class was changed, another one.
         start: When the room's time began, on Trio's clock.
         game: The author's object.
         made: Whether there is one: from the first time that it was made.
@@ -116,14 +117,14 @@ class GameInstance:
         self.loaded = save_string
         self.save_string = save_string
         self.save_version = save_version
-        self._make_game = make_game
+        self.make_game = make_game
 
     def make(self, backend: RoomBackend) -> None:
         """Make the game, with *backend* behind its room, and see what it makes use of."""
         token = current_room.set(backend)
         self.is_making = True
         try:
-            self.game = self._make_game(self.loaded)
+            self.game = self.make_game(self.loaded)
         finally:
             current_room.reset(token)
             self.is_making = False

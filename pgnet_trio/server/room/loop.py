@@ -70,6 +70,8 @@ class Loop:
         # What a turn in a round of reading has left to the room's task: what it raised, or an async
         # handler to wait for.
         self._left: BaseException | tuple[PacketTurn, Awaitable[Response]] | None = None
+        # Who waits for the end of the call that has raised.
+        self._asker: str | None = None
         # Bound once: a round keeps it for each turn.
         self._flush = self._flush_after_round
 
@@ -166,10 +168,23 @@ class Loop:
                 # Never raise here: a suspended coroutine would be left behind.
                 runner.fail(error)
 
+    def stop_for_rematch(self) -> None:
+        """Stop after this turn or step, for a game that is made anew."""
+        self.rematch = True
+        # Where the room's task is about to take a turn already, it stops after that.
+        self._runner.deferred.waiting = True
+        self._queue.wake()
+
     def take_rematch(self) -> bool:
         """Return whether the loop stops for a new game, and forget it."""
         wanted, self.rematch = self.rematch, False
         return wanted
+
+    def take_asker(self) -> str | None:
+        """Return who waits for the answer to the turn in progress, which has raised; or None."""
+        asker, self._asker = self._asker, None
+        turn = self._unanswered
+        return asker if turn is None or turn.quiet else turn.player.username
 
     def take_deferred(self) -> None:
         """Carry out the kicks, and the end of the game, that it has asked for."""
@@ -310,7 +325,8 @@ class Loop:
         except BaseException as error:
             if not isinstance(first_error(error), trio.Cancelled):
                 call.failure = crashed(self._instance.name)
-                self._owner.note_cause(error)
+                self._asker = None if call.awaited_by is None else call.awaited_by.username
+                self._owner.note_cause(error, self._asker)
             raise
         finally:
             if call.awaited_by is not None:
@@ -344,9 +360,6 @@ class Loop:
             return
         if wanted.rematch:
             wanted.rematch = False
-            self.rematch = True
-            # Where the room's task is about to take a turn already, it stops after that.
-            self._runner.deferred.waiting = True
-            self._queue.wake()
+            self.stop_for_rematch()
         elif wanted.end is not None:
             self.close(wanted.end)

@@ -55,8 +55,13 @@ class RoomOwner(Protocol):
             ReportRefused: It could not be counted.
         """
 
-    def note_cause(self, error: BaseException, /) -> None:
-        """Note what the game raised, before anybody is refused because of it."""
+    def note_cause(self, error: BaseException, asker: str | None = None, /) -> None:
+        """Note what the game raised, before anybody is refused because of it.
+
+        Args:
+            error: What it raised.
+            asker: Whose request it raised over, where that user waits for the answer.
+        """
 
     def note_failure(self, error: BaseException, what: str, /) -> None:
         """Log what the game raised, as *what* says, and note it.

@@ -74,10 +74,12 @@ class Sender(Protocol):
     Attributes:
         answers_in_order: Whether answers have to leave in the order of their requests.
         takes_pushes: Whether the client's protocol can carry what was not asked for.
+        is_local: Whether mistakes of the game may be shown to the client in full.
     """
 
     answers_in_order: bool
     takes_pushes: bool
+    is_local: bool
 
     @property
     def takes_player_lists(self) -> bool:

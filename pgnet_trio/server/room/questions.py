@@ -93,6 +93,12 @@ class Questions:
         """Keep questions open that a game is expected to ask again."""
         self._remembered.update((each.id, each) for each in questions)
 
+    def expect_again(self) -> None:
+        """Keep the questions open, which the game is expected to ask again when it is made anew."""
+        pending = self.pending
+        self._open = {each.id: each for each in self._open.values() if each.settled.is_set()}
+        self.remember(pending)
+
     def clear(self) -> None:
         """Forget all questions without a word."""
         self._open.clear()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from pgnet_trio.errors import Reject, bare
-from pgnet_trio.messages import cause_of
 from pgnet_trio.server.refusals import CLOSED, GONE, LEFT, SHUTTING_DOWN, crashed
 from pgnet_trio.server.room.backend import ServerRoom
 from pgnet_trio.server.room.bots import Bots
@@ -25,6 +24,7 @@ from pgnet_trio.server.room.presence import Presence
 from pgnet_trio.server.room.publisher import Publisher
 from pgnet_trio.server.room.questions import Questions
 from pgnet_trio.server.room.queue import TurnQueue
+from pgnet_trio.server.room.reloading import Reloader
 from pgnet_trio.server.room.restarts import Restarts
 from pgnet_trio.server.room.runner import Runner
 from pgnet_trio.server.room.scripts import ScriptNursery, hold_nursery
@@ -70,6 +70,8 @@ class RoomTask:
         refusal: Why the game did not want to be made; None if it was made, or raised an error.
         ended: Set when the room's task is over.
         handle: Queues a packet; the player gets the game's answer when its turn is over.
+        handle_answer: Takes the answer to a question; see `Dispatch.take_answer`.
+        reload: Goes on with another class, from the game's save; see `Reloader.reload`.
         take_now: Has the packet's turn at once if the game is idle; see `Loop.take_now`.
         members: Who is in the game.
         instance: The game.
@@ -119,13 +121,16 @@ class RoomTask:
         self.bots = Bots(self.members, self.runner, owner)
         self._restarts = Restarts(self.instance, owner)
         self._ticker = Ticker(self.runner, self._lateness)
-        dispatch = Dispatch(self.runner, self.members, owner)
+        dispatch = Dispatch(self.runner, self.members, self.questions, owner)
         self._presence = Presence(self.runner, self.members, self.questions)
         self.membership = Membership(self.runner, self.members, self._presence, self.bots, owner)
         self._loop = Loop(self.runner, dispatch, self.membership, owner)
         self._freezer = Freezer(
             self.runner, self.members, self.questions, self.membership, self._loop
         )
+        self._reloader = Reloader(self.runner, self.questions, self.membership, self._loop)
+        self.handle_answer: Callable[[PacketTurn, int], None] = dispatch.take_answer
+        self.reload = self._reloader.reload
         self._backend = ServerRoom(self, seed)
         if thawing is not None:
             self._backend.random = self._freezer.thaw(thawing)
@@ -261,24 +266,6 @@ class RoomTask:
         """End the game if no user is in it and it is not persistent."""
         self.membership.close_if_empty()
 
-    def handle_answer(self, turn: PacketTurn, question_id: int) -> None:
-        """Take the answer to a question; this goes round the queue, and never waits."""
-        if self.questions.keep_answer(turn, question_id):
-            return
-        response = self.instance.refuse_size(turn) if turn.size else None
-        if response is None:
-            with self.runner.running(turn):
-                response = self.questions.take_answer(
-                    turn.player.username, question_id, turn.packet
-                )
-            if (cause := cause_of(response)) is not None:
-                self.owner.note_cause(cause)
-        turn.player.answer(turn, response)
-        turn.player.flush()
-        # The check of the answer is the game's code: it may have pushed or kicked.
-        if self.publisher.pushes or self.runner.deferred.waiting:
-            self.runner.ensure_turn()
-
     async def update_save_string(self) -> None:
         """Bring `save_string` up to date, in a turn, and wait for it.
 
@@ -344,6 +331,7 @@ class RoomTask:
             self.runner.stop_watching()
             self._loop.refuse_unanswered()
             self.queue.refuse_all()
+            self._reloader.end()
             self.ended.set()
         if not self._started:
             task_status.started()
@@ -400,6 +388,7 @@ class RoomTask:
                 await self._freezer.rejoin_all()
                 runner.publish()
                 self._loop.take_deferred()
+            self._reloader.note_success()
             if self.questions.remembered or self.members.ready.remembered:
                 nursery.start_soon(self._freezer.withdraw_remembered)
             if instance.has_ticks:
@@ -421,6 +410,8 @@ class RoomTask:
         """Forget a game that is over, if another one is to begin; return whether it is."""
         if not self._loop.take_rematch() or self.queue.end_reason is not None:
             return False
+        if self._reloader.take_over():
+            return True
         self.runner.deferred.clear()
         self.queue.refuse_packets()
         self.membership.forget_game(begins_anew=True)
@@ -435,9 +426,12 @@ class RoomTask:
             self._loop.close(error.reason, publish=False)
             return False
         goes_on = self._started and self.queue.end_reason is None
+        if goes_on and self._reloader.take_back(error):
+            self._loop.refuse_unanswered()
+            return True
         again = goes_on and self._restarts.may_restart(error)
         what = "restarted from its last save" if again else "closed"
-        self.owner.note_cause(error)
+        self.owner.note_cause(error, self._loop.take_asker())
         self.owner.note_failure(error, f"Game {self.name!r} raised, and is {what}")
         self._loop.take_rematch()
         self.publisher.pushes.clear()

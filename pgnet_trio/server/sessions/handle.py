@@ -20,10 +20,12 @@ class ConnectionHandle:
     Args:
         connection: The connection.
         protocol: What is spoken over it.
+        is_local: See below.
 
     Attributes:
         flush: Writes what waits, as far as the link has room.
         reading: The scope in which the connection's task reads; `end` cancels it.
+        is_local: Whether it comes from this machine, and nobody has passed it on.
         end_reason: Why the session has ended the connection; empty while it has not.
     """
 
@@ -31,10 +33,13 @@ class ConnectionHandle:
         self,
         connection: Connection[ServerEvent],
         protocol: v1.ServerProtocol | v2.ServerProtocol,
+        *,
+        is_local: bool = False,
     ) -> None:
         # Bound once: this is called for each message.
         self.flush = connection.flush
         self.reading = trio.CancelScope()
+        self.is_local = is_local
         self.end_reason = ""
         self._protocol = protocol
 

@@ -18,12 +18,14 @@ from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.sessions.announcements import Announcement, Announcements
 from pgnet_trio.server.sessions.budget import Budget
+from pgnet_trio.server.sessions.mistakes import CauseOf, MistakeSender
 from pgnet_trio.server.sessions.sender import LoggedInClient, SenderV2
 from pgnet_trio.server.sessions.session import CarryOut, Session
 from pgnet_trio.server.stats import SessionStats
 
 if TYPE_CHECKING:
     from pgnet_trio.server.options import Options
+    from pgnet_trio.server.room.player import Sender
     from pgnet_trio.server.sessions.handle import ConnectionHandle
     from pgnet_trio.server.sessions.needs import Games
     from pgnet_trio.server.sessions.packed import PackedSession
@@ -89,6 +91,7 @@ class SessionRegistry:
         games: Knows which game a user is in.
         services: The nursery in which the sessions run.
         note_end: Called with the username of each session that has ended.
+        cause_of: Knows what games have raised, for development mode.
 
     Attributes:
         away: How many sessions wait for their user to come back.
@@ -101,10 +104,12 @@ class SessionRegistry:
         games: Games,
         services: trio.Nursery,
         note_end: Callable[[str], None] | None = None,
+        cause_of: CauseOf | None = None,
     ) -> None:
         self.away = 0
         self.announcements = Announcements()
         self._note_end = note_end
+        self._cause_of = cause_of
         self._options = options
         self._games = games
         self._services = services
@@ -181,6 +186,12 @@ class SessionRegistry:
             settings=self._options,
             owner=self,
         )
+
+    def with_mistakes(self, sender: Sender, connection: ConnectionHandle) -> Sender:
+        """Return a sender that shows the games' mistakes in development mode, and only then."""
+        if self._cause_of is None or not self._options.development:
+            return sender
+        return MistakeSender(sender, self._cause_of, is_local=connection.is_local)
 
     def make_delivery(self) -> ServerDelivery:
         """Return a new delivery, with the server's limits."""

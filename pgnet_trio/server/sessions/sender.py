@@ -74,8 +74,10 @@ class SenderV1:
     answers_in_order = True
     takes_pushes = False
     takes_player_lists = False
+    is_local: bool
 
     def __init__(self, protocol: v1.ServerProtocol) -> None:
+        self.is_local = False
         self.respond = protocol.respond
 
     def enter_game(self, name: str, heartbeat_rate: float, time: float) -> None:
@@ -109,9 +111,11 @@ class SenderV2:
 
     answers_in_order = False
     takes_pushes = True
+    is_local: bool
 
     def __init__(self, delivery: ServerDelivery) -> None:
         self._delivery = delivery
+        self.is_local = False
         # Bound once: these are called for each message.
         self.respond = delivery.respond
         self.push = delivery.push

@@ -226,6 +226,7 @@ class Session:
         The user's game hears of it where the session had no connection.
         """
         before = self._go_online(connection)
+        self.client.sender.is_local = connection.is_local
         if before is not None:
             before.end("The user has come back over another connection.", for_good=False)
         entry = self._games.game_of(self.username)
