@@ -30,7 +30,8 @@ from pgnet_trio.server.node.crowd import Crowd, Departure, Welcomes
 from pgnet_trio.server.node.member import ELSEWHERE, ClusterMember, NotNow
 from pgnet_trio.server.node.users import TakesNobody
 from pgnet_trio.server.refusals import CannotMove, JoinRefused, RoomClosed
-from pgnet_trio.server.users import UserNotes, put_out_if_banned
+from pgnet_trio.server.user_notes import UserNotes
+from pgnet_trio.server.users import put_out_if_banned
 from pgnet_trio.storage.interface import SavedGame
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ ARRIVAL_PATIENCE = 3.0
 
 TRIES = 5
 """How often a session is looked for that is to end, and has not come yet."""
+
+LAST_PATIENCE = 5.0
+"""Seconds in which a node that ends tells the engine of games that are over; and so many again to
+send after its users what others have written to them."""
 
 REST_PATIENCE = 1.0
 """Seconds that what a user asks of the server gets, before their session goes without it or stays.
@@ -104,9 +109,17 @@ class ClusterHost:
         else:
             logger.warning("Another server asks for something that this one does not know")
 
-    async def wait_sent(self) -> None:
-        """Wait until what other nodes have written to users who have left is sent after them."""
-        await self._notes.wait_sent()
+    async def leave(self) -> None:
+        """Have the node resign, and send what it got after its users; nothing of it is left here.
+
+        What others write to it from then on is refused, so they find where its users are now.
+        """
+        with trio.move_on_after(LAST_PATIENCE):
+            # A game that is over is not to be restored from its save.
+            await self._link.games.wait_told()
+        await self._link.node.end()
+        with trio.move_on_after(LAST_PATIENCE):
+            await self._notes.wait_sent()
 
     # What comes
 

@@ -36,9 +36,6 @@ A game that it makes costs as much as a user."""
 TRIES = 5
 """How often a server tries to give its games away, before it ends with those that are left."""
 
-NOTES_PATIENCE = 2.0
-"""Seconds in which what others have written to users who have left is sent after them."""
-
 
 class Drain:
     """Gives the games and sessions of a server to the other nodes.
@@ -80,8 +77,6 @@ class Drain:
             if not has_others or not any(entry.room.is_persistent for entry in lobby):
                 break
         await self._wait_for_ends(drain_wait)
-        with trio.move_on_after(NOTES_PATIENCE):
-            await self._host.wait_sent()
 
     async def _wait_for_ends(self, drain_wait: float) -> None:
         """Let games that are not persistent come to their end; then give their users away."""

@@ -273,7 +273,7 @@ class Run:
         cluster = self._options.cluster
         async with trio.open_nursery() as services:
             saves, games = await self._open_games(prepared, watchdog, services)
-            entries = []
+            entries, host = [], None
             # A Ctrl-C that strikes a connection's task ends the server through these nurseries,
             # and the games are saved all the same.
             try:
@@ -319,6 +319,8 @@ class Run:
                 # The last message of every connection is out, or cut off, before this.
                 with trio.CancelScope(shield=True):
                     self._unsaved = await saves.write_last(entries)
+                    if host is not None:
+                        await host.leave()
             self.context = None
             ending.start_soon(self._see_off, games)
             services.cancel_scope.cancel()
@@ -343,6 +345,7 @@ class Run:
                 nursery.start_soon(link.games.run)
                 nursery.start_soon(member.run)
                 await link.node.run(host, task_status=started)
+                nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             error = bare(group)
             if not (isinstance(error, EngineError) and started.was_called):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-from collections import deque
 from typing import TYPE_CHECKING
 
 import attrs
@@ -19,18 +18,16 @@ from pgnet_trio.messages import ANNOUNCEMENT, Push
 from pgnet_trio.protocol.v2.envelopes import encode_push
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.cluster.notes import (
-    MAX_HOPS,
     MAX_PUSH,
     Announce,
-    BansChanged,
     KickUser,
     PushToUser,
 )
 from pgnet_trio.server.cluster.versions import NodeVersion
 from pgnet_trio.server.directory import uses
 from pgnet_trio.server.node.users import NotNow
-from pgnet_trio.server.sessions.announcements import Announcement
 from pgnet_trio.server.stats import NodeStats
+from pgnet_trio.server.user_notes import announcement_of, leave_note, reach
 
 if TYPE_CHECKING:
     from pgnet_trio.server.context import ServerContext
@@ -42,7 +39,6 @@ __all__ = [
     "MAX_ANNOUNCEMENT",
     "MOST_LISTED",
     "OnlineUser",
-    "UserNotes",
     "announce",
     "kick",
     "list_nodes",
@@ -65,17 +61,8 @@ MAX_ANNOUNCEMENT = 1000
 MOST_LISTED = 1000
 """How many users are listed at once."""
 
-MAX_WAITING = 4 * 1024 * 1024
-"""Bytes of pushes of other servers that may wait here for users who are on their way."""
-
 LOOKED_AT_ONCE = 100
 """How many sessions are looked at before others have a turn."""
-
-TRIES = 5
-"""How often a user is looked for who is where they were found no more."""
-
-RETRY = 0.5
-"""Seconds until a note is tried again for which the other servers could not be asked."""
 
 
 @attrs.frozen
@@ -89,10 +76,6 @@ class OnlineUser:
 
     username: str
     node: str
-
-
-UserNote = PushToUser | KickUser
-"""What is for one user, wherever they are."""
 
 
 async def push(context: ServerContext, username: str, message: Push, *, feature: str = "") -> bool:
@@ -123,7 +106,7 @@ async def push(context: ServerContext, username: str, message: Push, *, feature:
             f"server, got {len(envelope):,}"
         )
     session = context.sessions.holder(username)
-    reached = await _reach(context, PushToUser(username, envelope, feature=feature))
+    reached = await reach(context, PushToUser(username, envelope, feature=feature))
     # Protocol 1 carries nothing unasked; only a server alone has such clients.
     return reached and (
         session is None or (session.takes_pushes and (not feature or uses(session, feature)))
@@ -139,7 +122,7 @@ async def kick(context: ServerContext, username: str, reason: str) -> bool:
     Raises:
         NotNow: It is not known where the user is; nothing was done.
     """
-    return await _reach(context, KickUser(username, reason))
+    return await reach(context, KickUser(username, reason))
 
 
 # Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
@@ -162,12 +145,10 @@ async def put_others_out(context: ServerContext, session: Session, client: Logge
             # A log-in that was let in before the change, and has no seat yet.
             async with cluster.entering.holding(username):
                 pass
-            where = await cluster.users.find(username)
-            if where is not None and where.node != cluster.node:
-                await cluster.users.tell(where.node, kick.packed())
+            if await leave_note(cluster, kick) is not None:
                 return
         if session.client is not client or session.end_reason is not None:
-            await _reach(context, kick)
+            await reach(context, kick)
     except NotNow:
         logger.error("%s may still be logged in elsewhere", one_line(username))
 
@@ -229,7 +210,7 @@ async def announce(context: ServerContext, text: str, game: str = "") -> int:
     note, others = Announce(id, text, context.canonical(game)), 0
     if context.cluster is not None:
         others = await context.cluster.users.tell_others(note.packed())
-    await context.sessions.announce(_announcement(note))
+    await context.sessions.announce(announcement_of(note))
     return others + 1
 
 
@@ -299,145 +280,3 @@ async def _describe_alone(context: ServerContext) -> NodeStats:
         users=len(context.sessions.usernames),
         lag=trio.current_time() - began,
     )
-
-
-class UserNotes:
-    """Takes what other servers have written about users, in the order in which they have.
-
-    Args:
-        context: What the server's tasks share.
-    """
-
-    def __init__(self, context: ServerContext) -> None:
-        self._context = context
-        # For users who are not here, or on their way: each has a task of its own.
-        self._waiting: dict[str, deque[UserNote]] = {}
-        self._size = 0
-        self._sent = trio.Event()
-        # Announcements that some users have not been told yet.
-        self._telling: list[Announcement] = []
-
-    def take(self, note: UserNote | Announce | BansChanged) -> None:
-        """Do what a note says; what takes longer is done in a task. Never waits."""
-        context = self._context
-        if isinstance(note, BansChanged):
-            context.bans.note_change()
-            return
-        if isinstance(note, Announce):
-            announcement = _announcement(note)
-            self._telling.append(announcement)
-            context.services.start_soon(self._tell, announcement)
-            return
-        session = context.sessions.holder(note.username)
-        if session is not None:
-            # They may not have been told yet what came before.
-            for announcement in self._telling:
-                session.announce(announcement)
-        waiting = self._waiting.get(note.username)
-        if waiting is None and _carry_out(context, note):
-            return
-        size = _size_of(note)
-        if self._size + size > MAX_WAITING:
-            logger.warning("Too much waits for users on their way; a push is dropped")
-            return
-        self._size += size
-        if waiting is not None:
-            waiting.append(note)
-        else:
-            self._waiting[note.username] = deque([note])
-            context.services.start_soon(self._go_after, note.username)
-
-    async def wait_sent(self) -> None:
-        """Wait until nothing is left that was for users who are not here, or on their way."""
-        await trio.lowlevel.checkpoint()
-        while self._waiting:
-            await self._sent.wait()
-
-    @trio.lowlevel.enable_ki_protection
-    async def _tell(self, announcement: Announcement) -> None:
-        try:
-            await self._context.sessions.announce(announcement)
-        finally:
-            self._telling.remove(announcement)
-
-    # Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
-    @trio.lowlevel.enable_ki_protection
-    async def _go_after(self, username: str) -> None:
-        """Bring what waits for a user to where they are."""
-        waiting = self._waiting[username]
-        try:
-            while waiting:
-                await self._bring(waiting[0])
-                self._size -= _size_of(waiting.popleft())
-        finally:
-            self._size -= sum(map(_size_of, waiting))
-            del self._waiting[username]
-            self._sent.set()
-            self._sent = trio.Event()
-
-    async def _bring(self, note: UserNote) -> None:
-        for _ in range(TRIES):
-            try:
-                if not await _reach(self._context, note):
-                    logger.info("%s is nowhere any more", one_line(note.username))
-                return
-            except NotNow:
-                await trio.sleep(RETRY)
-        logger.warning("Something for %s is dropped", one_line(note.username))
-
-
-def _size_of(note: UserNote) -> int:
-    return len(note.envelope) if isinstance(note, PushToUser) else len(note.reason)
-
-
-async def _reach(context: ServerContext, note: UserNote) -> bool:
-    """Carry out a note for a user who is here, or leave it for the server that they are at.
-
-    A session that is on its way is waited for, and so is a log-in that is about to get a seat.
-    """
-    cluster, username = context.cluster, note.username
-    await trio.lowlevel.checkpoint()
-    for _ in range(TRIES):
-        session = context.sessions.holder(username)
-        if session is not None and session.is_packed:
-            await session.wait_settled()
-            continue
-        if _carry_out(context, note):
-            return True
-        if cluster is None:
-            return False
-        where = await cluster.users.find(username)
-        if where is None:
-            return False
-        if where.node != cluster.node:
-            if note.hops >= MAX_HOPS:
-                return False
-            further = attrs.evolve(note, hops=note.hops + 1)
-            return await cluster.users.tell(where.node, further.packed())
-        await cluster.users.look()
-        async with cluster.entering.holding(username):
-            pass
-    return False
-
-
-def _carry_out(context: ServerContext, note: UserNote) -> bool:
-    """Do what a note says, where the user's session is here; return whether it is."""
-    session = context.sessions.holder(note.username)
-    if session is None or not session.is_open:
-        return False
-    if isinstance(note, KickUser):
-        logger.info("%s is kicked: %s", session.username, one_line(note.reason))
-        context.sessions.kick(session, note.reason, note.code)
-    elif not note.feature or uses(session, note.feature):
-        _push(session, note.envelope)
-    return True
-
-
-def _push(session: Session, envelope: bytes) -> None:
-    session.push(envelope)
-    session.flush()
-
-
-def _announcement(note: Announce) -> Announcement:
-    envelope = encode_push(Push(ANNOUNCEMENT, {"text": note.text}))
-    return Announcement(note.id, envelope, note.game)

@@ -775,6 +775,46 @@ async def test_mail_is_there_until_it_is_done(bench: Bench) -> None:
     assert await bench.first.send_mail([second], b"three") == frozenset()
 
 
+async def test_a_node_that_resigns_gets_the_mail_that_it_has_not_done(bench: Bench) -> None:
+    first, second = await two_nodes(bench)
+    for body in (b"one", b"two", b"three"):
+        await bench.first.send_mail([first, second], body)
+    (one, *rest) = await bench.second.read_mail(second)
+    await bench.second.read_mail(second, done=[one.id])
+    # Whoever repeats the call, since its answer was lost, gets the same.
+    for _ in range(2):
+        assert await bench.second.resign(second, operation=b"end") == rest
+    assert await bench.second.resign(second) == []
+    assert await bench.second.read_mail(second) == []
+    # From now on whoever writes is told that it gets nothing.
+    assert await bench.first.send_mail([first, second], b"four") == {first}
+    assert len(await bench.first.read_mail(first)) == 4
+
+
+async def test_mail_for_a_node_that_resigns_is_in_its_hands_or_refused(bench: Bench) -> None:
+    """However many write at once: what is accepted is not lost."""
+    _, second = await two_nodes(bench)
+    accepted: list[bytes] = []
+    some = trio.Event()
+
+    async def write(sender: int) -> None:
+        for number in itertools.count():
+            body = b"%d %d" % (sender, number)
+            if not await bench.first.send_mail([second], body):
+                return
+            accepted.append(body)
+            if number == 2:
+                some.set()
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            for sender in range(4):
+                nursery.start_soon(write, sender)
+            await some.wait()
+            mail = await bench.second.resign(second)
+    assert sorted(each.body for each in mail) == sorted(accepted)
+
+
 async def test_a_node_that_reads_no_mail_is_sent_no_more(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

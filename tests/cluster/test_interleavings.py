@@ -388,9 +388,13 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(slot=SLOTS)
     def resign(self, slot: int) -> None:
-        node = self.slots[slot].node
+        node, operation = self.slots[slot].node, self.operation()
         self.slots[slot] = Slot()
-        self.both(lambda tables: tables.resign(node))
+        mail = self.both(lambda tables: tables.resign(node, operation))
+        # Nothing comes to it any more, and whoever has not heard the answer gets it all again.
+        assert self.both(lambda tables: tables.send_mail([node], b"late", b"late")) == frozenset()
+        assert self.both(lambda tables: tables.resign(node, operation)) == mail
+        assert self.both(lambda tables: tables.read_mail(node, (), 3)) == []
 
     @rule(name=USERS, code=st.sampled_from(["", "x"]), number=st.integers(0, 3))
     def manage_accounts(self, name: str, code: str, number: int) -> None:

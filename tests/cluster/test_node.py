@@ -538,6 +538,36 @@ async def test_mail_comes_once_and_in_order_whatever_becomes_of_a_call(
             break
 
 
+@pytest.mark.parametrize("fault", ["refused", "lost", "late"])
+async def test_mail_that_comes_while_a_node_ends_is_taken_or_refused(
+    autojump_clock: MockClock, database: SimulatedDatabase, fault: str
+) -> None:
+    for number in range(1, 12):
+        north, south = Seat(database, f"n{number}"), Seat(database, f"s{number}")
+        accepted: list[bytes] = []
+
+        async def write(north: Seat, south: Seat, accepted: list[bytes]) -> None:
+            for body in (b"%d" % each for each in range(1000)):
+                if not await north.engine.send_mail([south.node.id], body):
+                    return
+                accepted.append(body)
+                await trio.sleep(0.03)
+
+        async with running(north, south) as nursery:
+            south.engine.request_delay = south.engine.answer_delay = 0.02
+            nursery.start_soon(write, north, south, accepted)
+            await trio.sleep(0.5)
+            south.engine.faults = {south.engine.calls + number: fault}
+            await south.node.end()
+            assert not south.node.holds()
+            assert [node.name for node in await north.engine.nodes()] == [north.name]
+            await trio.sleep(1)
+            assert south.owner.mail == accepted
+            # Nothing is left to end.
+            await south.node.end()
+        assert accepted
+
+
 async def test_much_mail_comes_without_a_pause(
     autojump_clock: MockClock, north: Seat, south: Seat
 ) -> None:

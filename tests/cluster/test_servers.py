@@ -207,6 +207,31 @@ async def test_a_game_that_is_over_is_over_everywhere(autojump_clock: MockClock)
         assert bob.game == "table"
 
 
+class Short(Counter):
+    def handle_game_packet(self, packet: Packet) -> Response:
+        self.room.close("The game is over.")
+        return Response("bye")
+
+
+async def test_a_game_that_ends_just_before_its_server_is_over(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cluster(Short, nodes=1, autosave_interval=1.0) as servers:
+        ann = await servers.play("ann", node="a", game="table")
+        await trio.sleep(3)
+        database, engine = servers.database, servers.nodes["a"].engine
+        assert await engine.directory() != []
+        end = engine.end
+
+        async def take_long(*arguments: Any, **options: Any) -> None:
+            await trio.sleep(3)
+            await end(*arguments, **options)
+
+        monkeypatch.setattr(engine, "end", take_long)
+        await ann.request(Packet("end"))
+    assert database.carry_out(lambda tables: tables.directory("", 10), writes=False) == []
+
+
 async def test_a_user_who_is_deleted_is_out_wherever_they_are(autojump_clock: MockClock) -> None:
     async with cluster(Counter, admin_password="secret") as servers:
         ann = await servers.play("ann", "secret", node="a", game="table")

@@ -19,7 +19,7 @@ from pgnet_trio import (
     Response,
     ServerError,
 )
-from pgnet_trio.server import users
+from pgnet_trio.server import user_notes
 from pgnet_trio.server.cluster.notes import MAX_PUSH
 from pgnet_trio.testing import SimulatedNetwork
 from pgnet_trio.testing.clusters import HostedCluster, cluster
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio.testing import MockClock
+
+    from pgnet_trio.testing.engine import SimulatedEngine
 
 LEASE = 10.0
 
@@ -134,6 +136,64 @@ async def test_users_of_a_game_that_moves_miss_no_push(autojump_clock: MockClock
         assert sorted(came) == list(range(sent))
 
 
+@pytest.mark.parametrize("lost", [0, 2])
+@pytest.mark.parametrize("delay", [0.05, 0.3])
+@pytest.mark.parametrize("game", [None, "table"])
+async def test_no_push_stays_behind_at_a_server_that_has_ended(
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: int,
+    delay: float,
+    game: str | None,
+) -> None:
+    """Whoever writes may have looked up where the user is just before they went.
+
+    Then the mail is there just before the server has ended, or comes too late for it.
+    """
+    async with cluster(Table, network=SimulatedNetwork(latency=0.02)) as servers:
+        ann = await servers.play("ann", node="a", game=game)
+        for node in servers.nodes.values():
+            node.engine.request_delay = node.engine.answer_delay = 0.05
+        servers.nodes["c"].engine.request_delay = delay
+        lose_answers(servers.nodes["a"].engine, "resign", lost, monkeypatch)
+        sent = [str(number) for number in range(60)]
+        heard: list[str] = []
+
+        async def listen() -> None:
+            while True:
+                heard.append((await anext(ann.pushes())).message)
+
+        async def push(number: int) -> None:
+            # At all times until the server has ended, and after that.
+            await trio.sleep(0.04 * number)
+            assert await servers.nodes["c"].push("ann", sent[number])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            nursery.start_soon(servers.stop, "a")
+            async with trio.open_nursery() as pushing:
+                for number in range(len(sent)):
+                    pushing.start_soon(push, number)
+            await trio.sleep(5)
+            nursery.cancel_scope.cancel()
+        assert sorted(heard, key=int) == sent
+
+
+def lose_answers(
+    engine: SimulatedEngine, name: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let the first answers to calls of one kind be lost."""
+    method = getattr(engine, name)
+    left = count
+
+    async def call(*arguments: Any, **options: Any) -> Any:
+        nonlocal left
+        engine.lost_answers, left = left, 0
+        return await method(*arguments, **options)
+
+    monkeypatch.setattr(engine, name, call)
+
+
 async def test_a_push_whose_answers_are_lost_comes_once(autojump_clock: MockClock) -> None:
     async with cluster(Table) as servers:
         ann = await servers.play("ann", node="a")
@@ -208,7 +268,7 @@ async def test_a_push_that_is_too_long_is_refused(autojump_clock: MockClock) -> 
 async def test_what_waits_for_users_on_their_way_is_limited(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(users, "MAX_WAITING", 10_000)
+    monkeypatch.setattr(user_notes, "MAX_WAITING", 10_000)
     async with cluster(Table, nodes=2) as servers:
         ann = await servers.play("ann", node="a")
         # The mail is on its way to a server that the user has just left.

@@ -148,6 +148,7 @@ SERVER_LAYERS = (
     "context",
     "making",
     "directory",
+    "user_notes",
     "users",
     "request_table",
     "banning",

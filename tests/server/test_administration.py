@@ -22,7 +22,7 @@ from pgnet_trio.messages import ANNOUNCEMENT
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.v2.features import ANNOUNCEMENTS, FEATURES
 from pgnet_trio.server.cluster.notes import Announce, KickUser
-from pgnet_trio.server.users import UserNotes
+from pgnet_trio.server.user_notes import UserNotes
 from pgnet_trio.testing import HostedServer, SimulatedNetwork
 from pgnet_trio.testing.hosting import Kit
 

@@ -166,11 +166,22 @@ class BaseEngine(EngineCalls[Tables]):
         node, draining, rooms = renewal
         return Lease(node, asked + self.lease * OWN_SHARE, draining, rooms)
 
-    async def resign(self, node: int) -> None:
-        """Take a node out of the cluster; its rooms may be claimed at once, from their saves."""
-        await self._change(lambda tables: tables.resign(node))
+    async def resign(self, node: int, *, operation: bytes = b"") -> list[Mail]:
+        """Take a node out of the cluster; its rooms may be claimed at once, from their saves.
+
+        Args:
+            node: The node's id.
+            operation: The call's id; see the class.
+
+        Returns:
+            The mail that was left for it and not said to be done, the oldest first. All of it: who
+            leaves it more is told that it gets none.
+        """
+        operation = operation or new_operation()
+        mail = await self._change(lambda tables: tables.resign(node, operation), operation)
         self._unheard.discard(node)
         self._wakeups.forget(node)
+        return mail
 
     async def nodes(self) -> list[Node]:
         """Return all nodes in the order of their ids, those that are silent too."""

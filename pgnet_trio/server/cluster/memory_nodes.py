@@ -16,7 +16,7 @@ from pgnet_trio.server.cluster.errors import (
     OtherIdentity,
 )
 from pgnet_trio.server.cluster.memory_accounts import MemoryAccounts
-from pgnet_trio.server.cluster.records import Node, Survey
+from pgnet_trio.server.cluster.records import Mail, Node, Survey
 from pgnet_trio.server.cluster.rules import (
     FAILURES_KEPT,
     FORGET_NODES_AFTER,
@@ -168,8 +168,17 @@ class MemoryNodes(MemoryAccounts):
         rooms = {name: room.epoch for name, room in self._rooms.items() if room.node == node}
         return node, row.draining, rooms if lapsed or list_rooms else None
 
-    def resign(self, node: int) -> None:
+    def resign(self, node: int, operation: bytes) -> list[Mail]:
         """See `Engine.resign`."""
+        done = self._done(operation)
+        if done is not None:
+            return list(done)
+        mail = self._take_out(node)
+        self._note(operation, *mail)
+        return mail
+
+    def _take_out(self, node: int) -> list[Mail]:
+        """Take out a node with all that it has; return the mail for it."""
         self._nodes.pop(node, None)
         # What was on its way to this node goes with the next claim to whoever claims.
         self._rooms = {
@@ -182,8 +191,10 @@ class MemoryNodes(MemoryAccounts):
             for username, session in self._sessions.items()
             if session.node != node or session.room is not None
         }
-        self._mail = {number: mail for number, mail in self._mail.items() if mail[0] != node}
         self._queues = {queue: home for queue, home in self._queues.items() if home != node}
+        mail = [Mail(number, body) for number, (to, body) in self._mail.items() if to == node]
+        self._mail = {number: each for number, each in self._mail.items() if each[0] != node}
+        return mail
 
     def nodes(self) -> list[Node]:
         """See `Engine.nodes`."""
@@ -216,7 +227,7 @@ class MemoryNodes(MemoryAccounts):
                 if row.expires + FORGET_NODES_AFTER * self._lease < now:
                     self._rooms = {n: r for n, r in self._rooms.items() if r.node != row.id}
                     self._sessions = {n: s for n, s in self._sessions.items() if s.node != row.id}
-                    self.resign(row.id)
+                    self._take_out(row.id)
         self._forget_before(now - KEEP_OPERATIONS, now - FAILURES_KEPT)
 
     def _is_taken(self, name: str, now: float) -> bool:

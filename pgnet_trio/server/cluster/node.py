@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -36,6 +36,7 @@ from pgnet_trio.server.cluster.records import (
     Created,
     Found,
     Lease,
+    Mail,
     NewRoom,
     Restored,
     RoomSave,
@@ -63,9 +64,9 @@ saved stays there."""
 TIDY_INTERVAL = 60.0
 """Seconds from one tidying of the engine to the next, by each node."""
 
-RESIGN_DEADLINE = 0.8
+RESIGN_DEADLINE = 2.0
 """Seconds that a node tries to resign; one that cannot is silent from then on, which is as good
-after a lease."""
+after a lease but for the mail that is lost with it."""
 
 LEAST_WAIT = 0.01
 """Seconds until a silent node is looked at again, at least."""
@@ -136,6 +137,9 @@ class LocalNode:
         # Mail that was taken, until the engine has said that it keeps it no more.
         self._taken: set[int] = set()
         self._arriving = trio.Lock()
+        # There while `run` is.
+        self._scope: trio.CancelScope | None = None
+        self._ended = trio.Event()
 
     @property
     def version(self) -> NodeVersion:
@@ -156,7 +160,7 @@ class LocalNode:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Register, and be a node until cancelled; then resign.
+        """Register, and be a node until cancelled, or until `end` is called; then resign.
 
         A node of the same name whose lease is not over yet, as that of a process that was killed
         just now, is waited for.
@@ -174,6 +178,7 @@ class LocalNode:
         self._begin(await self._register())
         try:
             async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
                 nursery.start_soon(self._keep_lease)
                 nursery.start_soon(self._watch_deadline)
                 nursery.start_soon(self._look_for_news)
@@ -183,6 +188,19 @@ class LocalNode:
             raise bare(group) from None
         finally:
             await self._resign()
+            self._ended.set()
+
+    async def end(self) -> None:
+        """Have `run` resign and return, and wait for that; do nothing where it is not running.
+
+        The owner has been given all mail then that there ever was for this node. Cancellation does
+        not bring it back.
+        """
+        if self._scope is None:
+            await trio.lowlevel.checkpoint()
+            return
+        self._scope.cancel()
+        await self._ended.wait()
 
     # The lease
 
@@ -193,7 +211,7 @@ class LocalNode:
             await self.settled(functools.partial(self._end_other, node))
 
     async def _end_other(self, node: int, operation: bytes) -> None:
-        await self._engine.resign(node)
+        await self._engine.resign(node, operation=operation)
 
     async def _register(self) -> Lease:
         profile, engine = self._profile, self._engine
@@ -314,10 +332,14 @@ class LocalNode:
     async def _resign(self) -> None:
         self._deadline = 0.0
         with trio.CancelScope(shield=True, deadline=trio.current_time() + RESIGN_DEADLINE) as scope:
-            try:
-                await self._engine.resign(self.id)
-            except EngineError as error:
-                logger.warning("This node could not resign: %s", one_line(error))
+            operation = new_operation()
+            while True:
+                try:
+                    self._take(await self._engine.resign(self.id, operation=operation))
+                    return
+                except EngineError as error:
+                    logger.debug("This node could not resign: %s", one_line(error))
+                await trio.sleep(RETRY)
         if scope.cancelled_caught:
             logger.warning("This node could not resign in time; its lease ends by itself")
 
@@ -340,12 +362,16 @@ class LocalNode:
             mail = await self._engine.read_mail(self.id, done=done)
             # The engine has said so: it does not come again.
             self._taken -= done
-            new = [each for each in mail if each.id not in self._taken]
-            for each in new:
-                self._taken.add(each.id)
-                self._owner.take_mail(each.body)
-            if not new:
+            if not self._take(mail):
                 return
+
+    def _take(self, mail: Iterable[Mail]) -> bool:
+        """Give mail to the owner that it does not have; return whether there was any."""
+        new = [each for each in mail if each.id not in self._taken]
+        for each in new:
+            self._taken.add(each.id)
+            self._owner.take_mail(each.body)
+        return bool(new)
 
     async def look(self) -> None:
         """Take the rooms and sessions that other nodes have handed over, one after the other.

@@ -12,7 +12,7 @@ from pgnet_trio.server.cluster.errors import (
     NodeUnavailable,
     OtherIdentity,
 )
-from pgnet_trio.server.cluster.records import Node, Survey
+from pgnet_trio.server.cluster.records import Mail, Node, Survey
 from pgnet_trio.server.cluster.rules import (
     FAILURES_KEPT,
     FORGET_NODES_AFTER,
@@ -164,14 +164,27 @@ class SQLNodes(SQLCommunity):
         rooms = self._tx.execute("SELECT name, epoch FROM rooms WHERE node = %s", node)
         return node, bool(row[5]), {as_text(name): epoch for name, epoch in rooms}
 
-    def resign(self, node: int) -> None:
+    def resign(self, node: int, operation: bytes) -> list[Mail]:
         """See `Engine.resign`."""
+        done = self._done(operation)
+        if done is None:
+            mail = self._take_out(node)
+            # Also where there is none: the same call, under way since an answer was lost, had some.
+            self._note(operation, *([each.id, each.body.hex()] for each in mail))
+            return mail
+        return [Mail(number, bytes.fromhex(body)) for number, body in done]
+
+    def _take_out(self, node: int) -> list[Mail]:
+        """Take out a node with all that it has; return the mail for it."""
+        # First, and so who leaves mail at the same time has done so, or finds no such node.
         self._tx.execute("DELETE FROM nodes WHERE id = %s", node)
         # What was on its way to this node goes with the next claim to whoever claims.
         self._tx.execute("DELETE FROM rooms WHERE node = %s AND packed IS NULL", node)
         self._tx.execute("DELETE FROM sessions WHERE node = %s AND room IS NULL", node)
-        for table in ("mail", "lags", "queues"):
+        for table in ("lags", "queues"):
             self._tx.execute(f"DELETE FROM {table} WHERE node = %s", node)  # noqa: S608 - a constant
+        mail = self._tx.execute("DELETE FROM mail WHERE node = %s RETURNING id, body", node)
+        return [Mail(number, body) for number, body in sorted(mail)]
 
     def nodes(self) -> list[Node]:
         """See `Engine.nodes`."""
@@ -208,7 +221,7 @@ class SQLNodes(SQLCommunity):
             for (node,) in gone:
                 self._tx.execute("DELETE FROM rooms WHERE node = %s", node)
                 self._tx.execute("DELETE FROM sessions WHERE node = %s", node)
-                self.resign(node)
+                self._take_out(node)
         self._tx.execute("DELETE FROM operations WHERE time <= %s", now - KEEP_OPERATIONS)
         self._tx.execute("DELETE FROM failures WHERE time <= %s", now - FAILURES_KEPT)
         self._tx.execute(
@@ -256,9 +269,12 @@ class SQLNodes(SQLCommunity):
 
     def _leave_mail(self, node: int, body: bytes) -> bool:
         """Leave mail for a node; return whether it will get it."""
+        # It stays until this is committed: what is left for it is there when it resigns.
+        nodes, now = self._locked_nodes([node])
+        if node not in nodes or not holds(nodes[node], now):
+            return False
         ((count, size),) = self._tx.execute(_MAIL_OF, node)
-        has_space = count < MAX_MAIL and size + len(body) <= MAX_MAIL_SIZE
-        if not has_space or not self._alive(node):
+        if count >= MAX_MAIL or size + len(body) > MAX_MAIL_SIZE:
             return False
         self._tx.execute(
             "INSERT INTO mail (id, node, body) VALUES (%s, %s, %s)",

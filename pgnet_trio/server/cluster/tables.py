@@ -62,7 +62,7 @@ class Tables(CommunityTables):
         """See `Engine.renew`."""
 
     @abstractmethod
-    def resign(self, node: int) -> None:
+    def resign(self, node: int, operation: bytes) -> list[Mail]:
         """See `Engine.resign`."""
 
     @abstractmethod

@@ -295,6 +295,12 @@ class ClusterGames:
                 del self._leaving[name]
                 leaving.done.set()
 
+    async def wait_told(self) -> None:
+        """Wait until the engine has heard of all games that are not here any more."""
+        await trio.lowlevel.checkpoint()
+        for leaving in list(self._leaving.values()):
+            await leaving.done.wait()
+
     async def _leave(self, name: str, leaving: _Leaving) -> None:
         engine, epoch = self._engine, leaving.epoch
         try:
