@@ -42,12 +42,17 @@ class Conditions:
         jitter: Seconds more, at most, for each frame; frames stay in order.
         bandwidth: Bytes a second in each direction; None for any number.
         drop_rate: The share of frames, from 0 to 1, in the middle of which the link breaks.
+        stall_rate: The share of frames, from 0 to 1, that are held up, as by a packet that is lost
+            and sent again. The frames behind them wait too.
+        stall: For how many seconds they are.
     """
 
     latency: float = 0.0
     jitter: float = 0.0
     bandwidth: float | None = None
     drop_rate: float = 0.0
+    stall_rate: float = 0.0
+    stall: float = 0.0
 
 
 def check_conditions(latency: float, jitter: float, drop_rate: float) -> None:
@@ -119,6 +124,8 @@ class _Direction:
         arrival = departure + conditions.latency
         if conditions.jitter:
             arrival += link.random.random() * conditions.jitter
+        if conditions.stall_rate and link.random.random() < conditions.stall_rate:
+            arrival += conditions.stall
         arrival = self._last_arrival = max(arrival, self._last_arrival)
         self._frames.append((arrival, message))
         self.receivable.unpark_all()

@@ -40,8 +40,8 @@ class Record:
     Attributes:
         time: Seconds since the network was made.
         where: The link and the direction: ``ann#1 ->`` is toward the server.
-        what: A word: connect, refuse, send, receive, lose, break, cut, close, stall, partition
-            or heal.
+        what: A word: connect, refuse, send, receive, lose, break, cut, close, stall, partition,
+            heal, or set for other conditions.
         size: Bytes of the frame; 0 where there is none.
         digest: The first bytes of the frame's BLAKE2b hash, in hex, or a text.
     """
@@ -63,6 +63,7 @@ class _Place:
 
     Attributes:
         random: The randomness of the links from there.
+        conditions: How these links are; None for those of the network.
         reachable: Whether connections can be made from there.
         to_server: Whether frames to the server get there.
         to_client: Whether frames from the server get here.
@@ -72,6 +73,7 @@ class _Place:
     """
 
     random: random.Random
+    conditions: Conditions | None = None
     reachable: bool = True
     to_server: bool = True
     to_client: bool = True
@@ -102,8 +104,9 @@ class SimulatedNetwork:
     Attributes:
         addresses: The servers by their addresses, for clients that one of them sends to another;
             a test may change it at any time. An address without a server refuses connections.
-        conditions: The four figures above; a test may assign them at any time, and they hold
-            from the next frame on.
+        conditions: How all links are whose users have no conditions of their own: the four figures
+            above, and stalls. A test may assign them at any time, and they hold from the next frame
+            on.
         records: The latest things that happened, at most 10,000 of them.
         dropped: How many connections broke or were cut so far.
         on_record: Called with each record and its frame, empty where it has none; for tests that
@@ -188,6 +191,19 @@ class SimulatedNetwork:
 
     # What a test does to links.
 
+    def set_conditions(self, conditions: Conditions | None, *usernames: str) -> None:
+        """Give users conditions of their own, from the next frame on.
+
+        Args:
+            conditions: A copy of these; `NETWORKS` has some. None for those of the network again.
+            *usernames: Whose.
+        """
+        for name, place in self._select(usernames):
+            self._note(name, "set", repr(conditions))
+            place.conditions = None if conditions is None else attrs.evolve(conditions)
+            for link in place.links:
+                link.conditions = place.conditions or self.conditions
+
     def drop(self, *usernames: str, share: float = 1.0) -> int:
         """Break the connections that there are now; clients come back by themselves.
 
@@ -263,7 +279,7 @@ class SimulatedNetwork:
         while place.reachable and not (place.to_server and place.to_client):
             await place.changed.park()
         # A connection takes one round trip.
-        await trio.sleep(2 * self.conditions.latency)
+        await trio.sleep(2 * (place.conditions or self.conditions).latency)
         place.count += 1
         name = f"{username}#{place.count}"
         if not place.reachable:
@@ -276,7 +292,7 @@ class SimulatedNetwork:
         self._note(name, "connect", "")
         link = Link(
             name,
-            self.conditions,
+            place.conditions or self.conditions,
             target=server,
             peer=f"host of {username}" if self.encrypted else "memory",
             subprotocols=SUBPROTOCOLS if protocol == 2 else (),
