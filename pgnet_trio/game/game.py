@@ -172,6 +172,7 @@ class Game:
         - ``"grace_over"``: they did not come back in time after their connection had dropped, or
           their client had to be disconnected.
         - ``"banned"``: they may not come back.
+        - ``"deleted"``: their account was deleted; somebody else may have the name next.
 
         There may be more reasons in a later version.
         """

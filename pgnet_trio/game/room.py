@@ -384,8 +384,8 @@ class Room:
                 A handler that does not catch this refuses its message with it, and no table
                 crashes by it.
             TypeError: *result* is no `Result`.
-            ValueError: A name differs from a player's in upper and lower case only, or the game's
-                class declares no such leaderboard.
+            ValueError: A name is nobody's who is or was a player of this game, or the game's class
+                declares no such leaderboard.
         """
         await _checkpoint()
         if not isinstance(result, Result):

@@ -21,6 +21,7 @@ from pgnet_trio.server.games.lobby import LobbyRefusal
 from pgnet_trio.server.games.opening import Opening
 from pgnet_trio.server.games.reloading import Reloaded, reload_games
 from pgnet_trio.server.making import make_game, make_table
+from pgnet_trio.server.moderation.audit import noting
 from pgnet_trio.server.node.users import NotNow
 from pgnet_trio.server.options import check_game
 from pgnet_trio.server.room.kept import Kept
@@ -219,7 +220,13 @@ class Administration:
                 f"reason: expected at most {MAX_REASON} characters, got {len(reason):,}"
             )
         why = reason or DEFAULT_REASON
-        return await _asked(lambda: kick(self._context("it kicks"), username, why))
+        return await self._noted(
+            "it kicks",
+            "kick",
+            {"username": username, "reason": reason},
+            lambda context: kick(context, username, why),
+            is_done=bool,
+        )
 
     async def ban(
         self, username: str = "", reason: str = "", /, *, network: str = "", seconds: int = 0
@@ -248,8 +255,12 @@ class Administration:
         except ValueError:
             await trio.lowlevel.checkpoint()
             raise
-        problem = await _asked(
-            lambda: ban(self._context("it bans"), subject, reason=reason, seconds=seconds, by="")
+        problem = await self._noted(
+            "it bans",
+            "ban",
+            {"username": username, "network": network, "reason": reason, "seconds": seconds},
+            lambda context: ban(context, subject, reason=reason, seconds=seconds, by=""),
+            is_done=lambda problem: problem is None,
         )
         if problem is not None:
             raise ServerError(problem)
@@ -269,7 +280,13 @@ class Administration:
         except ValueError:
             await trio.lowlevel.checkpoint()
             raise
-        return await _asked(lambda: unban(self._context("it bans"), subject))
+        return await self._noted(
+            "it bans",
+            "unban",
+            {"username": username, "network": network},
+            lambda context: unban(context, subject),
+            is_done=bool,
+        )
 
     async def announce(self, text: str, /, *, game: str = "") -> None:
         """Tell all users something, at all servers of the cluster; or those in one game.
@@ -292,7 +309,41 @@ class Administration:
             raise ValueError(
                 f"text: expected 1 to {MAX_ANNOUNCEMENT:,} characters, got {len(text):,}"
             )
-        await _asked(lambda: announce(self._context("it announces"), text, game))
+        await self._noted(
+            "it announces",
+            "announce",
+            {"text": text, "game": game},
+            lambda context: announce(context, text, game),
+            is_done=bool,
+        )
+
+    async def _noted(
+        self,
+        what: str,
+        did: str,
+        arguments: Mapping[str, Any],
+        do: Callable[[ServerContext], Awaitable[T]],
+        *,
+        is_done: Callable[[T], bool],
+    ) -> T:
+        """Do something that the audit log is to say; errors are as of `_asked`.
+
+        Args:
+            what: As for `_context`.
+            did: What is done, as the request of moderators is called that does it.
+            arguments: Those of that request.
+            do: Does it.
+            is_done: Whether it was done, by what that has returned.
+        """
+
+        async def do_it() -> T:
+            context = self._context(what)
+            async with noting(context, "", did, arguments) as deed:
+                result = await do(context)
+                deed.done = is_done(result)
+            return result
+
+        return await _asked(do_it)
 
     def delete_user(self, username: str) -> None:
         """Disconnect and delete a user; soon after this returns, the name is free again.
@@ -343,7 +394,9 @@ async def _asked(call: Callable[[], Awaitable[T]]) -> T:
 
 async def _delete_user(context: ServerContext, username: str) -> None:
     try:
-        await context.delete_user(username)
+        async with noting(context, "", "delete_user", {"username": username}) as deed:
+            await context.delete_user(username)
+            deed.done = True
     except AccountRefusal as error:
         # Somebody else has deleted the user meanwhile.
         logger.info("The user %s was not deleted: %s", one_line(username), one_line(error))

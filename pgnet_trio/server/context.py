@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import attrs
@@ -110,23 +109,17 @@ class ServerContext:
             AccountRefusal: There is no such user, or it is the admin.
             StorageError: It could not be written; the user is out of their session, but is kept.
         """
-        with contextlib.ExitStack() as undo:
-            # The user cannot log in again before the deletion is on disk, or has failed.
-            async with self.accounts.deleting_user(username):
-                for outcome in self.games.note_deletion(username):
-                    undo.callback(outcome.deleted.discard, username)
-                if self.cluster is not None:
-                    # It is committed by now, whatever comes.
-                    undo.pop_all()
-                await self.sessions.end(username, "This user was deleted.", ReasonCode.USER_DELETED)
-                # Before the name is free: whoever registers it next has no standing yet, and
-                # inherits nothing.
-                try:
-                    await self.community.forget_player(username)
-                    await self.community.forget_user(username)
-                except EngineError as error:
-                    raise StorageError(str(error)) from error
-            undo.pop_all()
+        # The user cannot log in again before the deletion is on disk, or has failed.
+        async with self.accounts.deleting_user(username):
+            self.games.note_deletion(username)
+            await self.sessions.end(username, "This user was deleted.", ReasonCode.USER_DELETED)
+            # Before the name is free: whoever registers it next has no standing yet, and inherits
+            # nothing.
+            try:
+                await self.community.forget_player(username)
+                await self.community.forget_user(username)
+            except EngineError as error:
+                raise StorageError(str(error)) from error
 
     def stats(self) -> ServerStats:
         """Return a picture of the server as it is now."""

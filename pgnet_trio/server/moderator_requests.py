@@ -63,14 +63,26 @@ async def _announce(context: ServerContext, session: Session, text: str, game: s
             f"{len(text):,}.",
             ReasonCode.INVALID_ARGUMENT,
         )
-    if game and context.cluster is None and not context.games.lobby.get(context.canonical(game)):
-        await trio.lowlevel.checkpoint()
+    if game and not await _is_played(context, game):
         return refused(
             f"The game {game[:60]!r} is not played now: nobody was told.", ReasonCode.UNKNOWN_GAME
         )
     servers = await announce(context, text, game)
     whom = f"in the game {game[:60]!r}" if game else "who are logged in"
     return Response(f"The users {whom} are told.", {"servers": servers})
+
+
+async def _is_played(context: ServerContext, game: str) -> bool:
+    """Return whether a game is played, here or at another server, so that it may be told something.
+
+    Raises:
+        NotNow: It is not here, and the other servers cannot be asked.
+    """
+    await trio.lowlevel.checkpoint()
+    name = context.canonical(game)
+    if context.games.lobby.get(name) is not None:
+        return True
+    return context.cluster is not None and await context.cluster.users.is_played(name)
 
 
 @MODERATOR_REQUESTS.request(Request.KICK, NOTED, username="", reason="")

@@ -12,6 +12,7 @@ __all__ = [
     "ANSWER_FAILED",
     "BANNED",
     "CLOSED",
+    "DELETED",
     "GONE",
     "GRACE_OVER",
     "KICKED",
@@ -44,11 +45,12 @@ LEFT = "left"
 KICKED = "kicked"
 GRACE_OVER = "grace_over"
 BANNED = "banned"
+DELETED = "deleted"
 
 _DEPARTURES = {
     "": LEFT,
     ReasonCode.TAKEN_OVER: LEFT,
-    ReasonCode.USER_DELETED: BANNED,
+    ReasonCode.USER_DELETED: DELETED,
     ReasonCode.KICKED: KICKED,
     ReasonCode.PASSWORD_CHANGED: KICKED,
     ReasonCode.BANNED: BANNED,

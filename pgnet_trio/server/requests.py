@@ -14,7 +14,7 @@ from pgnet_trio.protocol.v2.features import REJOIN, TABLES
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.account_requests import ACCOUNT_REQUESTS
 from pgnet_trio.server.admin_requests import ADMIN_REQUESTS
-from pgnet_trio.server.cluster.errors import EngineError, NotKept, OutcomeUnknown
+from pgnet_trio.server.cluster.errors import EngineError, NotKept
 from pgnet_trio.server.directory import list_games, uses
 from pgnet_trio.server.games.claiming import claiming
 from pgnet_trio.server.games.claims import Elsewhere, Here, Nowhere, Restore, WrongPasswordElsewhere
@@ -24,7 +24,7 @@ from pgnet_trio.server.games.opening import Opening
 from pgnet_trio.server.guesses import check_codes, check_password, note_if_code
 from pgnet_trio.server.invitation_requests import INVITATION_REQUESTS
 from pgnet_trio.server.making import make_game, make_table
-from pgnet_trio.server.moderation.audit import note_deed, role_of
+from pgnet_trio.server.moderation.audit import noting, role_of
 from pgnet_trio.server.moderator_requests import MODERATOR_REQUESTS
 from pgnet_trio.server.queue_requests import QUEUE_REQUESTS, stop_searching
 from pgnet_trio.server.refusals import (
@@ -75,15 +75,12 @@ async def carry_out(context: ServerContext, session: Session, packet: Packet) ->
         if wrong:
             return refused(wrong, ReasonCode.INVALID_ARGUMENT)
         arguments = {**entry.arguments, **packet.payload}
-        try:
+        if not entry.noted:
+            return await entry.carry_out(context, session, arguments)
+        did = message.removeprefix(SERVER_PREFIX)
+        async with noting(context, session.username, did, arguments) as deed:
             response = await entry.carry_out(context, session, arguments)
-        except (trio.Cancelled, OutcomeUnknown):
-            # Whoever has made it may be put out meanwhile, and it may be carried out by then.
-            if entry.noted:
-                await _note(context, session, message, {**arguments, "outcome": "unknown"})
-            raise
-        if entry.noted and response.status == Status.OK:
-            await _note(context, session, message, arguments)
+            deed.done = response.status == Status.OK
         return response
     except JoinRefused as refusal:
         return _response(refusal, refusal.payload)
@@ -98,14 +95,6 @@ async def carry_out(context: ServerContext, session: Session, packet: Packet) ->
     except EngineError as error:
         logger.warning("A request of %s: %s", one_line(session.username), one_line(error))
         return refused(context.not_now, ReasonCode.BUSY)
-
-
-async def _note(
-    context: ServerContext, session: Session, message: str, arguments: dict[str, Any]
-) -> None:
-    did = message.removeprefix(SERVER_PREFIX)
-    now = context.options.environment.wall_clock()
-    await note_deed(context.community, session.username, did, arguments, now)
 
 
 async def _check_role(

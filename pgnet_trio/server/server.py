@@ -30,6 +30,7 @@ from pgnet_trio.server.games.saves import SaveMemory
 from pgnet_trio.server.http.files import Site
 from pgnet_trio.server.http.origins import OriginRule
 from pgnet_trio.server.limits import Limits
+from pgnet_trio.server.moderation.audit import noting
 from pgnet_trio.server.options import (
     Options,
     check_choice,
@@ -329,8 +330,9 @@ class Server(Administration):
         if self._carryover.accounts is not None:
             self._carryover.accounts.registration_enabled = enabled
         context = None if self._run is None else self._run.context
-        if context is not None and self._carryover.engine is not None:
-            context.services.start_soon(_set_registration, context, enabled)
+        if context is not None:
+            is_shared = self._carryover.engine is not None
+            context.services.start_soon(_set_registration, context, enabled, is_shared)
 
     @property
     def verbose_logging(self) -> bool:
@@ -481,8 +483,11 @@ class Server(Administration):
         return run.context
 
 
-async def _set_registration(context: ServerContext, enabled: bool) -> None:
+async def _set_registration(context: ServerContext, enabled: bool, is_shared: bool) -> None:
     try:
-        await context.accounts.set_registration(enabled)
+        async with noting(context, "", "set_registration", {"set_as": enabled}) as deed:
+            if is_shared:
+                await context.accounts.set_registration(enabled)
+            deed.done = True
     except AccountRefusal as error:
         logger.error("The registration switch was not set: %s", one_line(error))

@@ -60,11 +60,30 @@ _MODERATION = """
     )
 """
 
-MIGRATIONS = {3: f"{_STANDINGS};{_MODERATION}"}
+_DELETIONS = """
+    CREATE TABLE deletions (
+        username BYTEA NOT NULL PRIMARY KEY, deleted DOUBLE PRECISION NOT NULL
+    );
+    CREATE INDEX deletions_in_order ON deletions (deleted)
+"""
+
+# Ranges begin at any line of a leaderboard, also between two players with the same score.
+_RANGES = """
+    ALTER TABLE score_ranges RENAME TO score_ranges_before;
+    CREATE TABLE score_ranges (
+        board BIGINT NOT NULL, low BIGINT NOT NULL, low_name BYTEA NOT NULL DEFAULT '',
+        players BIGINT NOT NULL, PRIMARY KEY (board, low, low_name)
+    );
+    INSERT INTO score_ranges (board, low, players)
+        SELECT board, low, players FROM score_ranges_before;
+    DROP TABLE score_ranges_before
+"""
+
+MIGRATIONS = {3: f"{_STANDINGS};{_MODERATION}", 4: f"{_DELETIONS};{_RANGES}"}
 """The statements that make each version of the one before, with semicolons between them."""
 
 SCHEMA_VERSION = max(MIGRATIONS)
 """Which tables there are, and what they mean."""
 
-TABLES = re.findall(r"CREATE TABLE (\w+)", "".join(MIGRATIONS.values()))
+TABLES = sorted(set(re.findall(r"CREATE TABLE (\w+)", "".join(MIGRATIONS.values()))))
 """The tables that they make, for which other save files than SQLite's have no place."""

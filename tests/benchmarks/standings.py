@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 
 import trio
@@ -94,27 +93,19 @@ def fill(connection: sqlite3.Connection, count: int) -> None:
     randomness = random.Random(1)
     connection.execute("DELETE FROM scores")
     connection.execute("DELETE FROM score_ranges")
-    # Many have the same: points of many games, by a bell curve.
-    points = sorted(-round(randomness.gauss(50_000, 15_000)) for _ in range(count))
+    # Points of many games, by a bell curve; a quarter has played one game, and has the same.
+    points = [-round(randomness.gauss(50_000, 15_000)) for _ in range(count - count // 4)]
+    points += [-1] * (count // 4)
+    lines = sorted((each, _name(number)) for number, each in enumerate(points))
     connection.executemany(
         "INSERT INTO scores (username, board, points) VALUES (?, ?, ?)",
-        ((_name(number), key, each) for number, each in enumerate(points)),
+        ((name, key, each) for each, name in lines),
     )
-    lows = [LOWEST]
-    begun = 0
-    for number, (before, each) in enumerate(pairwise(points), 1):
-        if each != before and number - begun >= MAX_RANGE // 2:
-            lows.append(each)
-            begun = number
-    sizes = [0] * len(lows)
-    place = 0
-    for each in points:
-        while place + 1 < len(lows) and each >= lows[place + 1]:
-            place += 1
-        sizes[place] += 1
+    size = MAX_RANGE // 2
+    starts = [LOWEST, *lines[size::size]]
     connection.executemany(
-        "INSERT INTO score_ranges (board, low, players) VALUES (?, ?, ?)",
-        ((key, low, size) for low, size in zip(lows, sizes, strict=True)),
+        "INSERT INTO score_ranges (board, low, low_name, players) VALUES (?, ?, ?, ?)",
+        ((key, *low, min(size, count - number * size)) for number, low in enumerate(starts)),
     )
 
 

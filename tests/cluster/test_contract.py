@@ -496,6 +496,20 @@ async def test_the_directory_comes_in_parts_in_one_order(bench: Bench) -> None:
     assert alive == {"b", "a1", "\ud800", "é", "Z"}
 
 
+async def test_a_room_is_played_where_a_node_has_it_that_is_not_silent(bench: Bench) -> None:
+    first, second = await two_nodes(bench)
+    room = await claim(bench.first, first, Created)
+    await claim(bench.second, second, Created, "é")
+    await bench.second.save([RoomSave("table 1", room.epoch, "board")])
+    played = [await bench.second.is_played(name) for name in ("table 1", "é", "e")]
+    assert played == [True, True, False]
+    await lapse(bench, renewing=first)
+    assert [await bench.first.is_played(name) for name in ("table 1", "é")] == [True, False]
+    # Saved, and nobody plays it.
+    await bench.first.give_back(RoomSave("table 1", room.epoch, "board"))
+    assert not await bench.first.is_played("table 1")
+
+
 # Hand-offs
 
 

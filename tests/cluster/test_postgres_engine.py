@@ -534,6 +534,7 @@ async def test_an_older_database_is_brought_to_this_version_with_what_is_in_it(
         tables += ["bans", "roles", "reset_codes", "profiles", "audit"]
         for table in tables:
             connection.execute(f"DROP TABLE {table}")
+        connection.execute("DROP TABLE deletions")
     # Several servers may do it at once, and later ones have nothing to do.
     engines = [new_engine(shared_postgres.conninfo, schema) for _ in range(3)]
     async with running(*engines):

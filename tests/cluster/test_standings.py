@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from pgnet_trio.server.cluster.records import Created, NewRoom
 from pgnet_trio.server.cluster.sql_community import SQLCommunity
 from pgnet_trio.server.cluster.sqlite_engine import SQLiteTransaction
 from pgnet_trio.server.cluster.standing_records import BoardScores, Report
-from pgnet_trio.server.cluster.standing_tables import LOWEST, MAX_HISTORY, StandingTables
+from pgnet_trio.server.cluster.standing_tables import BEYOND, LOWEST, MAX_HISTORY, StandingTables
 from pgnet_trio.standings import MAX_SCORE, Leaderboard, PlayedGame
 from pgnet_trio.storage.interface import UserRecord
 from pgnet_trio.storage.sqlite_schema import make_tables
@@ -47,6 +48,7 @@ def report(
     board: Leaderboard = BEST,
     queue: str | None = None,
     epoch: int | None = None,
+    began: float = math.inf,
 ) -> Report:
     """Return the result of a game in which these scores were made."""
     ranks = [[player] for player in sorted(scores, key=lambda player: -scores[player])]
@@ -58,6 +60,7 @@ def report(
         boards=(BoardScores(name, board, scores),),
         queue=queue,
         epoch=epoch,
+        began=began,
     )
 
 
@@ -378,10 +381,52 @@ async def test_a_deleted_user_leaves_no_standing(bench: Bench) -> None:
     assert lines(await bench.second.leaderboard("points")) == [(1, "bob", 3)]
 
 
+async def test_nothing_counts_for_who_was_deleted_since_the_game_began(
+    community: Community[Any],
+) -> None:
+    before, after = (datetime.now(UTC).timestamp() + seconds for seconds in (-60, 60))
+    await community.forget_player("ann")
+    scores = {"ann": 5, "bob": 3}
+    played = await community.report(report(scores, queue="ranked", began=before))
+    assert played.ranks == [["ann"], ["bob"]]
+    assert played.ratings.keys() <= {"bob"}
+    assert lines(await community.leaderboard("points")) == [(1, "bob", 3)]
+    assert await community.history("ann") == []
+    # Whoever has the name next plays games that have begun since.
+    await community.report(report(scores, began=after))
+    assert lines(await community.leaderboard("points")) == [(1, "ann", 5), (2, "bob", 3)]
+
+
+async def test_the_oldest_deletions_are_forgotten(
+    community: Community[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing_tables, "MAX_DELETIONS", 2)
+    before = datetime.now(UTC).timestamp() - 60
+    for name in ("ann", "bob", "ann", "cleo"):
+        await community.forget_player(name)
+    await community.report(report({"ann": 1, "bob": 2, "cleo": 3}, began=before))
+    assert lines(await community.leaderboard("points")) == [(1, "bob", 2)]
+
+
+@pytest.mark.usefixtures("small_ranges")
+async def test_players_with_one_score_fill_many_pages(community: Community[Any]) -> None:
+    players = [f"player {number:02}" for number in range(40)]
+    for start in range(0, 40, 8):
+        await community.report(report(dict.fromkeys(players[start : start + 8], 7)))
+    await community.report(report({"zoe": 9, "eve": 1}))
+    expected = [(1, "zoe", 9), *((2, player, 7) for player in players), (42, "eve", 1)]
+    for offset in range(0, 45, 3):
+        page = await community.leaderboard("points", offset=offset, limit=5)
+        assert lines(page) == expected[offset : offset + 5]
+    around = await community.leaderboard_around("points", "player 20", limit=3)
+    assert lines(around) == expected[20:23]
+
+
 # The ranges
 
-SCORES = st.integers(-4, 4) | st.integers(-MAX_SCORE, MAX_SCORE)
-CHANGES = st.lists(st.tuples(st.integers(0, 20).map("p{}".format), st.none() | SCORES), max_size=60)
+SCORES = st.just(3) | st.integers(-4, 4) | st.integers(-MAX_SCORE, MAX_SCORE)
+NAMES = [*map("p{}".format, range(16)), "é", "漢", "\uffff", "\U0001f600"]
+CHANGES = st.lists(st.tuples(st.sampled_from(NAMES), st.none() | SCORES), max_size=60)
 
 
 def check_ranges(tables: StandingTables) -> None:
@@ -390,12 +435,10 @@ def check_ranges(tables: StandingTables) -> None:
     assert found is not None
     ranges = tables._ranges(found[0])
     assert ranges[0][0] == LOWEST
-    for (low, players), (high, _) in itertools.pairwise([*ranges, (None, 0)]):
-        assert low is not None
+    for (low, players), (high, _) in itertools.pairwise([*ranges, ((BEYOND, ""), 0)]):
         assert tables._count_between(found[0], low, high) == players
-        if players > standing_tables.MAX_RANGE:
-            least = tables._points_at(found[0], low, 0)
-            assert tables._points_at(found[0], low, players - 1) == least
+        # Also where all have the same score: no line is looked for behind more.
+        assert players <= standing_tables.MAX_RANGE
 
 
 @pytest.fixture

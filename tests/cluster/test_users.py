@@ -372,6 +372,19 @@ async def test_the_users_of_one_game_are_told(autojump_clock: MockClock) -> None
         assert (heard, unheard) == (["This table closes."], [])
 
 
+async def test_the_admin_hears_that_no_server_plays_a_game(autojump_clock: MockClock) -> None:
+    async with cluster(Table, admin_password="secret") as servers:
+        admin = await admin_of(servers)
+        ann = await servers.play("ann", node="b", game="table")
+        heard = note_announcements(ann)
+        refusal = await ask(admin, Request.ANNOUNCE, text="hello", game="tabel")
+        assert refusal.message == "The game 'tabel' is not played now: nobody was told."
+        assert refusal.code == ReasonCode.UNKNOWN_GAME
+        answer = await ask(admin, Request.ANNOUNCE, text="hello", game="table")
+        assert answer.message == "The users in the game 'table' are told."
+        await wait_until(lambda: heard == ["hello"])
+
+
 @pytest.mark.parametrize("pause", [-0.6, -0.4, -0.2, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0])
 async def test_a_user_who_moves_meanwhile_is_told_once(
     autojump_clock: MockClock, pause: float

@@ -63,7 +63,7 @@ async def by_being_deleted(server: HostedServer, ann: Client, bob: Client) -> No
         (by_disconnecting, "left"),
         (by_a_kick, "kicked"),
         (by_a_lost_connection, "grace_over"),
-        (by_being_deleted, "banned"),
+        (by_being_deleted, "deleted"),
     ],
 )
 async def test_a_game_is_told_why_a_user_is_gone(

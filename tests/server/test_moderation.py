@@ -25,6 +25,7 @@ from pgnet_trio import (
     ServerError,
     StorageError,
 )
+from pgnet_trio.server.accounts import AccountRefusal
 from pgnet_trio.server.cluster.errors import EngineUnavailable
 from pgnet_trio.server.cluster.memory_engine import MemoryEngine
 from pgnet_trio.server.local_accounts import LocalAccounts
@@ -560,6 +561,45 @@ async def test_what_was_done_is_noted_with_who_did_it_and_no_secret(
         assert page["entries"] == entries[:2]
         before = page["entries"][-1]["number"]
         assert (await ask(admin, Request.AUDIT, before=before)).payload["entries"] == entries[2:]
+
+
+async def test_what_the_program_did_is_noted_as_by_nobody(autojump_clock: MockClock) -> None:
+    async with Kit(SimulatedNetwork()) as table:
+        server, (admin, ann, _) = await host(table, "ann", "bob")
+        await server.announce("We close at ten.")
+        await server.kick("ann", "Out.")
+        await server.ban("ann", "Insults", seconds=60)
+        await server.unban("ann")
+        server.delete_user("bob")
+        server.registration_enabled = False
+        await trio.sleep(1)
+        # What came to nothing is not noted, as for requests.
+        assert not await server.kick("ann")
+        assert not await server.unban("ann")
+        with pytest.raises(AccountRefusal):
+            server.delete_user("zoe")
+        entries = (await ask(admin, Request.AUDIT)).payload["entries"]
+        assert [(each["by"], each["did"], each["details"]) for each in entries[::-1]] == [
+            ("", "announce", "text=We close at ten."),
+            ("", "kick", "username=ann; reason=Out."),
+            ("", "ban", "username=ann; reason=Insults; seconds=60"),
+            ("", "unban", "username=ann"),
+            ("", "set_registration", "set_as=False"),
+            ("", "delete_user", "username=bob"),
+        ]
+        assert not ann.connected
+
+
+async def test_what_the_program_gave_up_is_noted(autojump_clock: MockClock) -> None:
+    async with Kit(SimulatedNetwork()) as table:
+        server, (admin, _) = await host(table, "ann")
+        engine = server.store.community
+        engine.request_delay = engine.answer_delay = 1.0
+        with trio.move_on_after(0.5):
+            await server.ban("ann")
+        entries = (await ask(admin, Request.AUDIT)).payload["entries"]
+        assert [each["details"] for each in entries] == ["username=ann; seconds=0"]
+        assert (await ask(admin, Request.BANS)).payload["bans"]
 
 
 async def test_a_shutdown_is_noted(autojump_clock: MockClock, tmp_path: Path) -> None:

@@ -21,12 +21,14 @@ from pgnet_trio import (
     LeaderboardEntry,
     Queue,
     ReasonCode,
+    Reject,
     RequestFailed,
     Result,
     ServerError,
     StorageError,
     on,
 )
+from pgnet_trio.server.room.outcome import MAX_LEFT, Outcome
 from pgnet_trio.storage import SavedGame, UserRecord
 from pgnet_trio.testing import MemoryStore, SimulatedNetwork, cluster, hosting, playing
 from pgnet_trio.testing.hosting import Kit
@@ -242,8 +244,9 @@ async def test_a_full_disk_counts_nothing_refuses_and_holds_up_nobody(
 async def test_a_lost_answer_counts_a_result_once(lost: int, autojump_clock: MockClock) -> None:
     async with Kit(SimulatedNetwork()) as kit:
         server = await kit.host(Duel)
-        ann = await kit.play("ann")
+        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
         await ann.create_game(NAME)
+        await bob.join_game(NAME)
         server.store.community.lost_answers = lost
         if lost == 1:
             await ann.call(Over("ann", "bob"))
@@ -257,6 +260,83 @@ async def test_a_lost_answer_counts_a_result_once(lost: int, autojump_clock: Moc
         assert await standings(ann) == [(1, "ann", 3), (2, "bob", 1)]
 
 
+# Who is in a result
+
+
+class Careful(Duel):
+    """Tells its players what is wrong with a result."""
+
+    @on(Over)
+    async def over(self, player: str, message: Over) -> Counted:
+        try:
+            return await super().over(player, message)
+        except ValueError as error:
+            raise Reject(str(error)) from error
+
+
+async def test_only_who_plays_or_has_played_is_in_a_result(autojump_clock: MockClock) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        await kit.host(Careful)
+        ann, bob, eve, dan = [await kit.play(name) for name in ("ann", "bob", "eve", "dan")]
+        await ann.create_game(NAME)
+        await bob.join_game(NAME)
+        await bob.leave_game()
+        await eve.join_game(NAME)
+        await dan.join_game(NAME, spectate=True)
+        for stranger, hint in (("dan", "'dan'$"), ("zoe", "'zoe'$"), ("BOB", "mean 'bob'?")):
+            with pytest.raises(RequestFailed, match=f"who are or were in this game, got .*{hint}"):
+                await ann.call(Over("ann", stranger))
+        await ann.call(Over("ann", "bob"))
+        assert await standings(eve) == [(1, "ann", 3), (2, "bob", 1)]
+
+
+@pytest.mark.parametrize("crash", [False, True])
+async def test_who_has_left_is_known_after_a_restart(
+    crash: bool, autojump_clock: MockClock
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Careful)
+        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
+        await ann.create_game(NAME)
+        await bob.join_game(NAME)
+        await bob.leave_game()
+        await trio.sleep(100)
+        await server.restart(crash=crash)
+        await trio.sleep(60)
+        await ann.call(Over("ann", "bob"))
+        assert await standings(bob) == [(1, "ann", 3), (2, "bob", 1)]
+        # Nobody has left the rematch.
+        await ann.call(Again())
+        await trio.sleep(1)
+        with pytest.raises(RequestFailed, match="got 'bob'"):
+            await ann.call(Over("ann", "bob"))
+
+
+async def test_who_has_left_is_known_after_a_move(autojump_clock: MockClock) -> None:
+    async with cluster(Careful) as servers:
+        ann = await servers.play("ann", node="a")
+        bob = await servers.play("bob", node="b")
+        await ann.create_game(NAME)
+        await bob.join_game(NAME)
+        await bob.leave_game()
+        await servers.stop("a")
+        await trio.sleep(60)
+        with pytest.raises(RequestFailed, match="got 'zoe'"):
+            await ann.call(Over("ann", "zoe"))
+        await ann.call(Over("ann", "bob"))
+
+
+def test_so_many_have_left_that_nobody_counts_them() -> None:
+    outcome = Outcome()
+    for number in range(MAX_LEFT + 1):
+        assert outcome.left is not None
+        outcome.note_left(f"player {number}")
+    assert outcome.left is None
+    outcome.note_left("ann")
+    outcome.begin_anew(1.0)
+    assert outcome.left == set()
+
+
 @pytest.mark.parametrize("moment", [0.5, 4.5])
 async def test_a_game_that_is_destroyed_meanwhile_has_counted_or_not(
     moment: float, autojump_clock: MockClock
@@ -265,6 +345,7 @@ async def test_a_game_that_is_destroyed_meanwhile_has_counted_or_not(
         server = await kit.host(Duel)
         ann, bob = [await kit.play(name) for name in ("ann", "bob")]
         await ann.create_game(NAME)
+        await bob.join_game(NAME)
         server.store.community.request_delay = server.store.community.answer_delay = 4.0
         told = []
 
@@ -393,11 +474,32 @@ async def test_a_deleted_user_leaves_their_name_to_the_next_one(
         server = await kit.host(Duel)
         ann, bob = [await kit.play(name, "password") for name in ("ann", "bob")]
         await ann.create_game(NAME)
+        await bob.join_game(NAME)
         await ann.call(Over("ann", "bob"))
         server.delete_user("ann")
         await trio.sleep(5)
         assert await standings(bob) == [(1, "bob", 1)]
         again = await kit.play("ann", "another password")
+        assert await again.history() == []
+
+
+async def test_a_server_that_dies_after_a_deletion_counts_nothing_for_the_name(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Duel)
+        ann, bob = [await kit.play(name, "password") for name in ("ann", "bob")]
+        await bob.create_game(NAME)
+        await ann.join_game(NAME)
+        await trio.sleep(100)
+        server.delete_user("ann")
+        await trio.sleep(1)
+        # Before it saves anything of the game again.
+        await server.restart(crash=True)
+        await trio.sleep(60)
+        again = await kit.play("ann", "another password")
+        await bob.call(Over("bob", "ann"))
+        assert await standings(bob) == [(1, "bob", 3)]
         assert await again.history() == []
 
 
@@ -437,6 +539,37 @@ async def test_a_game_that_was_loaded_reports_nothing_for_a_user_of_before(
         assert await again.history() == []
 
 
+async def test_a_rematch_that_is_killed_before_it_is_saved_counts_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Duel)
+        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
+        await ann.create_game(NAME)
+        await bob.join_game(NAME)
+        await trio.sleep(100)
+        await ann.call(Over("ann", "bob"))
+        await ann.call(Again())
+        await trio.sleep(1)
+        await ann.call(Over("ann", "bob"))
+        await server.restart(crash=True)
+        await trio.sleep(60)
+        assert await standings(ann) == [(1, "ann", 6), (2, "bob", 2)]
+        # The game before goes on, and they play once more: that has counted already.
+        await ann.call(Over("ann", "bob"))
+        await ann.call(Again())
+        await trio.sleep(1)
+        await ann.call(Over("ann", "bob"))
+        with pytest.raises(RequestFailed, match="cannot be counted"):
+            await ann.call(Over("bob", "ann"))
+        assert await standings(ann) == [(1, "ann", 6), (2, "bob", 2)]
+        assert len(await bob.history()) == 2
+        await ann.call(Again())
+        await trio.sleep(1)
+        await ann.call(Over("bob", "ann"))
+        assert await standings(ann) == [(1, "ann", 7), (2, "bob", 5)]
+
+
 async def test_a_game_whose_save_has_no_id_counts_once(autojump_clock: MockClock) -> None:
     store = MemoryStore()
     # As an earlier version has saved it.
@@ -471,6 +604,10 @@ class Hidden(Game):
         # The power is gone before anything else is saved.
         await trio.sleep_forever()
 
+    @on(Again)
+    def again(self, player: str, message: Again) -> None:
+        self.room.rematch()
+
 
 async def test_a_result_of_a_game_that_does_not_show_that_it_reports_counts_once(
     autojump_clock: MockClock,
@@ -481,6 +618,25 @@ async def test_a_result_of_a_game_that_does_not_show_that_it_reports_counts_once
         await ann.create_game(NAME)
         await bob.join_game(NAME)
         await trio.sleep(100)
+        for _ in range(2):
+            with trio.move_on_after(1):
+                await ann.call(Over("ann", "bob"))
+            await server.restart(crash=True)
+            await trio.sleep(60)
+        assert len(await bob.history()) == 1
+
+
+async def test_a_rematch_of_a_game_that_does_not_show_that_it_reports_counts_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Hidden)
+        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
+        await ann.create_game(NAME)
+        await bob.join_game(NAME)
+        await trio.sleep(100)
+        await ann.call(Again())
+        await trio.sleep(1)
         for _ in range(2):
             with trio.move_on_after(1):
                 await ann.call(Over("ann", "bob"))
@@ -574,6 +730,8 @@ async def test_only_games_of_a_rated_queue_are_rated(autojump_clock: MockClock) 
         await ann.leave_game()
         # Not even one that says that it is of that queue.
         await ann.create_game(NAME, options={"queue": "ranked"})
+        await bob.leave_game()
+        await bob.join_game(NAME)
         assert (await ann.call(Over("ann", "bob"), Counted)).winner_rating is None
 
 
@@ -643,6 +801,9 @@ async def test_a_server_that_dies_after_a_result_has_counted_it_once(
         ann = await servers.play("ann", node="a")
         bob = await servers.play("bob", node="b")
         await ann.create_game(NAME)
+        await bob.join_game(NAME)
+        # Whoever has left is in the result too.
+        await bob.leave_game()
         await trio.sleep(100)
         await ann.call(Over("ann", "bob"))
         servers.kill("a")
@@ -661,6 +822,8 @@ async def test_a_server_that_dies_between_a_result_and_its_answer_counts_once(
         ann = await servers.play("ann", node="a")
         bob = await servers.play("bob", node="b")
         await ann.create_game(NAME)
+        await bob.join_game(NAME)
+        await bob.leave_game()
         await trio.sleep(100)
         engine = servers.nodes["a"].engine
         engine.request_delay = engine.answer_delay = 1.0
@@ -697,3 +860,22 @@ async def test_a_user_who_is_deleted_at_another_server_gets_nothing_for_their_na
         await trio.sleep(30)
         await bob.call(Over("bob", "ann"))
         assert await standings(bob) == [(1, "bob", 3)]
+
+
+async def test_a_game_at_another_server_than_the_deleted_user_gives_their_name_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(Duel) as servers:
+        bob = await servers.play("bob", node="b")
+        ann = await servers.play("ann", "password", node="a")
+        await bob.create_game(NAME)
+        await ann.join_game(NAME)
+        await ann.leave_game()
+        await ann.create_game("elsewhere")
+        await trio.sleep(1)
+        servers.nodes["a"].delete_user("ann")
+        await trio.sleep(60)
+        again = await servers.play("ann", "another password", node="a")
+        await bob.call(Over("bob", "ann"))
+        assert await standings(bob) == [(1, "bob", 3)]
+        assert await again.history() == []

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from pgnet_trio.errors import StorageError
+from pgnet_trio.server.cluster.sql_community import SQLCommunity
+from pgnet_trio.server.cluster.sqlite_engine import SQLiteTransaction
 from pgnet_trio.storage import Changes, SavedState
 from pgnet_trio.storage.migrations import MIGRATIONS, SCHEMA_VERSION
 from pgnet_trio.storage.sqlite_schema import migrate
@@ -90,6 +92,23 @@ def test_a_file_that_was_brought_up_to_date_has_the_tables_of_a_new_one(
     new = tmp_path / "new.sqlite"
     load(new)
     assert schema(path) == schema(new)
+
+
+def test_the_scores_of_an_older_file_stay(path: Path) -> None:
+    unpack(3, path)
+    load(path)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.text_factory = bytes
+        tables = SQLCommunity(SQLiteTransaction(connection))
+        for page in (
+            tables.leaderboard("points", 0, 10),
+            tables.leaderboard_around("points", "ann", 10),
+        ):
+            found = [(entry.rank, entry.username, entry.score) for entry in page.entries]
+            assert found == [(1, "bob7", 13), (2, "ann", 11)]
+            assert page.total == 2
+        assert len(tables.history("ann", None, 10)) == 3
+        assert tables.rating("ranked", "ann") > tables.rating("ranked", "bob7")
 
 
 @pytest.mark.parametrize("failing", OLDER)

@@ -400,6 +400,10 @@ class BaseEngine(EngineCalls[Tables]):
         """
         return await self._read(lambda tables: tables.directory(after, limit))
 
+    async def is_played(self, name: str) -> bool:
+        """Return whether a room is at a node that is not silent."""
+        return await self._read(lambda tables: tables.is_played(name))
+
     # Users who are there, and mail
 
     async def enter(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -25,9 +27,9 @@ class _Board:
     lowest_first: bool
     points: dict[str, int] = attrs.field(factory=dict)
     # The same, sorted.
-    lines: list[tuple[int, str]] = attrs.field(factory=list)
-    ranges: dict[int, int] = attrs.field(factory=dict)
-    lows: list[int] = attrs.field(factory=list)
+    lines: list[Line] = attrs.field(factory=list)
+    ranges: dict[Line, int] = attrs.field(factory=dict)
+    lows: list[Line] = attrs.field(factory=list)
 
 
 class MemoryStandings(StandingTables):
@@ -41,6 +43,8 @@ class MemoryStandings(StandingTables):
         self._board_rows: list[_Board] = []
         self._last_result_number = 0
         self._skills: dict[str, dict[str, Skill]] = {}
+        # The oldest first.
+        self._deletions: dict[str, float] = {}
 
     def _require_owner(self, room: str, epoch: int) -> None:
         """Do nothing: a server alone owns all of its rooms."""
@@ -79,6 +83,15 @@ class MemoryStandings(StandingTables):
 
     def _forget_history(self, player: str) -> None:
         self._forget_results(self._histories.pop(player, []))
+
+    def _write_deletion(self, player: str, now: float, most: int) -> None:
+        self._deletions.pop(player, None)
+        self._deletions[player] = now
+        if len(self._deletions) > most:
+            del self._deletions[next(iter(self._deletions))]
+
+    def _deleted_since(self, time: float, players: Sequence[str]) -> set[str]:
+        return {player for player in players if self._deletions.get(player, -math.inf) > time}
 
     def _lock_skill(self, queue: str, player: str) -> None:
         """Do nothing, for the same reason as `_lock_board`."""
@@ -119,60 +132,49 @@ class MemoryStandings(StandingTables):
             board.points[player] = points
             insort(board.lines, (points, player))
 
-    def _ranges(self, key: int) -> list[tuple[int, int]]:
+    def _ranges(self, key: int) -> list[tuple[Line, int]]:
         board = self._board_rows[key]
         return [(low, board.ranges[low]) for low in board.lows]
 
-    def _range_of(self, key: int, points: int) -> tuple[int, int]:
+    def _range_of(self, key: int, line: Line) -> tuple[Line, int]:
         board = self._board_rows[key]
-        low = board.lows[bisect_right(board.lows, points) - 1]
+        low = board.lows[bisect_right(board.lows, line) - 1]
         return low, board.ranges[low]
 
-    def _next_range(self, key: int, low: int) -> int | None:
-        lows = self._board_rows[key].lows
-        place = bisect_right(lows, low)
-        return lows[place] if place < len(lows) else None
-
-    def _write_range(self, key: int, low: int, players: int | None) -> None:
+    def _range_before(self, key: int, low: Line) -> tuple[Line, int]:
         board = self._board_rows[key]
-        if players is None:
+        before = board.lows[bisect_left(board.lows, low) - 1]
+        return before, board.ranges[before]
+
+    def _write_range(self, key: int, low: Line, count: int | None) -> None:
+        board = self._board_rows[key]
+        if count is None:
             del board.ranges[low]
             board.lows.remove(low)
             return
         if low not in board.ranges:
             insort(board.lows, low)
-        board.ranges[low] = players
+        board.ranges[low] = count
 
-    def _count_before(self, key: int, low: int | None) -> int:
+    def _count_before(self, key: int, low: Line | None) -> int:
         ranges = self._ranges(key)
-        return sum(players for start, players in ranges if low is None or start < low)
+        return sum(count for start, count in ranges if low is None or start < low)
 
-    def _count_between(self, key: int, low: int, high: int | None) -> int:
+    def _count_between(self, key: int, low: Line, high: Line) -> int:
         lines = self._board_rows[key].lines
-        end = len(lines) if high is None else bisect_left(lines, (high, ""))
-        return end - bisect_left(lines, (low, ""))
+        return bisect_left(lines, high) - bisect_left(lines, low)
 
-    def _points_at(self, key: int, low: int, offset: int) -> int:
+    def _lines(self, key: int, low: Line, offset: int, limit: int) -> list[Line]:
         lines = self._board_rows[key].lines
-        return lines[bisect_left(lines, (low, "")) + offset][0]
-
-    def _points_above(self, key: int, points: int) -> int | None:
-        lines = self._board_rows[key].lines
-        place = bisect_left(lines, (points + 1, ""))
-        return lines[place][0] if place < len(lines) else None
-
-    def _lines(self, key: int, low: int, offset: int, limit: int) -> list[Line]:
-        lines = self._board_rows[key].lines
-        start = bisect_left(lines, (low, "")) + offset
-        return [(player, points) for points, player in lines[start : start + limit]]
+        start = bisect_left(lines, low) + offset
+        return lines[start : start + limit]
 
     def _lines_before(self, key: int, here: Line, limit: int) -> list[Line]:
         lines = self._board_rows[key].lines
-        place = bisect_left(lines, here[::-1])
-        found = lines[max(0, place - limit) : place]
-        return [(player, points) for points, player in reversed(found)]
+        place = bisect_left(lines, here)
+        return lines[max(0, place - limit) : place][::-1]
 
     def _lines_after(self, key: int, here: Line, limit: int) -> list[Line]:
         lines = self._board_rows[key].lines
-        place = bisect_right(lines, here[::-1])
-        return [(player, points) for points, player in lines[place : place + limit]]
+        place = bisect_right(lines, here)
+        return lines[place : place + limit]

@@ -247,6 +247,12 @@ class MemoryTables(MemoryNodes):
         )
         return [found[name] for name in names[:limit]]
 
+    def is_played(self, name: str) -> bool:
+        """See `Engine.is_played`."""
+        room = self._rooms.get(name)
+        owner = None if room is None else self._nodes.get(room.node)
+        return owner is not None and holds(owner, self._clock())
+
     # Users who are there, and mail
 
     def enter(self, node: int, username: str, token: bytes, operation: bytes) -> Entered:

@@ -45,6 +45,10 @@ _DIRECTORY = """
     ORDER BY rooms.name LIMIT %s
 """
 
+_LEASE_OF_ROOM = """
+    SELECT renewed, expires FROM rooms JOIN nodes ON nodes.id = rooms.node WHERE rooms.name = %t
+"""
+
 
 class SQLRooms(SQLNodes):
     """The rooms; see `SQLNodes` for the arguments."""
@@ -338,6 +342,12 @@ class SQLRooms(SQLNodes):
         self._unpack(name)
         self._note(operation, epoch)
         return epoch
+
+    def is_played(self, name: str) -> bool:
+        """See `Engine.is_played`."""
+        leases = self._tx.execute(_LEASE_OF_ROOM, as_bytes(name))
+        now = self._tx.now()
+        return any(holds((None,) * 6 + tuple(lease), now) for lease in leases)
 
     def directory(self, after: str, limit: int) -> list[Listing]:
         """See `Engine.directory`."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from pgnet_trio.codec import decode_json, encode_json
 from pgnet_trio.server.cluster.errors import Fenced
 from pgnet_trio.server.cluster.sql import Row, SQLOperations, as_bytes, as_text
-from pgnet_trio.server.cluster.standing_tables import FORGOTTEN, Line, StandingTables
+from pgnet_trio.server.cluster.standing_tables import BEYOND, FORGOTTEN, Line, StandingTables
 from pgnet_trio.standings import PlayedGame
 from pgnet_trio.standings.rating import BEGINNER, Skill
 
 __all__ = ["SQLStandings"]
 
-_LINES = "SELECT username, points FROM scores WHERE board = %s"
+_LINES = "SELECT points, username FROM scores WHERE board = %s"
+
+_RANGES = "SELECT low, low_name, players FROM score_ranges WHERE board = %s"
 
 
 class SQLStandings(SQLOperations, StandingTables):
@@ -97,6 +100,30 @@ class SQLStandings(SQLOperations, StandingTables):
             "SELECT username FROM ratings WHERE username = %t AND queue = %t FOR UPDATE", *key
         )
 
+    def _write_deletion(self, player: str, now: float, most: int) -> None:
+        self._tx.execute(
+            "INSERT INTO deletions (username, deleted) VALUES (%t, %s)"
+            " ON CONFLICT (username) DO UPDATE SET deleted = excluded.deleted",
+            as_bytes(player),
+            now,
+        )
+        self._tx.execute(
+            "DELETE FROM deletions WHERE deleted <="
+            " (SELECT deleted FROM deletions ORDER BY deleted DESC LIMIT 1 OFFSET %s)",
+            most,
+        )
+
+    def _deleted_since(self, time: float, players: Sequence[str]) -> set[str]:
+        if not players or time == math.inf:
+            return set()
+        names = ", ".join(["%t"] * len(players))
+        rows = self._tx.execute(
+            f"SELECT username FROM deletions WHERE deleted > %s AND username IN ({names})",  # noqa: S608 - placeholders
+            time,
+            *map(as_bytes, players),
+        )
+        return {as_text(player) for (player,) in rows}
+
     def _skill(self, queue: str, player: str) -> Skill:
         rows = self._tx.execute(
             "SELECT mu, sigma FROM ratings WHERE username = %t AND queue = %t",
@@ -167,101 +194,103 @@ class SQLStandings(SQLOperations, StandingTables):
 
     # Their ranges
 
-    def _ranges(self, key: int) -> list[tuple[int, int]]:
-        rows = self._tx.execute(
-            "SELECT low, players FROM score_ranges WHERE board = %s ORDER BY low", key
-        )
-        return [(low, players) for low, players in rows]
+    def _ranges(self, key: int) -> list[tuple[Line, int]]:
+        rows = self._tx.execute(f"{_RANGES} ORDER BY low, low_name", key)
+        return [_range(row) for row in rows]
 
-    def _range_of(self, key: int, points: int) -> tuple[int, int]:
-        ((low, players),) = self._tx.execute(
-            "SELECT low, players FROM score_ranges WHERE board = %s AND low <= %s"
-            " ORDER BY low DESC LIMIT 1",
+    def _range_of(self, key: int, line: Line) -> tuple[Line, int]:
+        (row,) = self._tx.execute(
+            f"{_RANGES} AND (low, low_name) <= (%s, %t) ORDER BY low DESC, low_name DESC LIMIT 1",
             key,
-            points,
+            *_place(line),
         )
-        return low, players
+        return _range(row)
 
-    def _next_range(self, key: int, low: int) -> int | None:
-        ((found,),) = self._tx.execute(
-            "SELECT MIN(low) FROM score_ranges WHERE board = %s AND low > %s", key, low
+    def _range_before(self, key: int, low: Line) -> tuple[Line, int]:
+        (row,) = self._tx.execute(
+            f"{_RANGES} AND (low, low_name) < (%s, %t) ORDER BY low DESC, low_name DESC LIMIT 1",
+            key,
+            *_place(low),
         )
-        return None if found is None else int(found)
+        return _range(row)
 
-    def _write_range(self, key: int, low: int, players: int | None) -> None:
-        if players is None:
-            self._tx.execute("DELETE FROM score_ranges WHERE board = %s AND low = %s", key, low)
+    def _write_range(self, key: int, low: Line, count: int | None) -> None:
+        if count is None:
+            self._tx.execute(
+                "DELETE FROM score_ranges WHERE board = %s AND low = %s AND low_name = %t",
+                key,
+                *_place(low),
+            )
             return
         self._tx.execute(
-            "INSERT INTO score_ranges (board, low, players) VALUES (%s, %s, %s)"
-            " ON CONFLICT (board, low) DO UPDATE SET players = excluded.players",
+            "INSERT INTO score_ranges (board, low, low_name, players) VALUES (%s, %s, %t, %s)"
+            " ON CONFLICT (board, low, low_name) DO UPDATE SET players = excluded.players",
             key,
-            low,
-            players,
+            *_place(low),
+            count,
         )
 
-    def _count_before(self, key: int, low: int | None) -> int:
+    def _count_before(self, key: int, low: Line | None) -> int:
         # PostgreSQL's sums of such numbers are of a type of their own.
-        ((players,),) = self._tx.execute(
-            "SELECT CAST(COALESCE(SUM(players), 0) AS BIGINT) FROM score_ranges"
-            " WHERE board = %s AND low < %s",
-            key,
-            2**62 if low is None else low,
-        )
-        return int(players)
-
-    def _count_between(self, key: int, low: int, high: int | None) -> int:
         ((count,),) = self._tx.execute(
-            "SELECT COUNT(*) FROM scores WHERE board = %s AND points >= %s AND points < %s",
+            "SELECT CAST(COALESCE(SUM(players), 0) AS BIGINT) FROM score_ranges"
+            " WHERE board = %s AND (low, low_name) < (%s, %t)",
             key,
-            low,
-            2**62 if high is None else high,
+            *_place((BEYOND, "") if low is None else low),
         )
         return int(count)
 
-    def _points_at(self, key: int, low: int, offset: int) -> int:
-        ((points,),) = self._tx.execute(
-            "SELECT points FROM scores WHERE board = %s AND points >= %s"
-            " ORDER BY points, username LIMIT 1 OFFSET %s",
+    def _count_between(self, key: int, low: Line, high: Line) -> int:
+        ((count,),) = self._tx.execute(
+            "SELECT COUNT(*) FROM scores WHERE board = %s"
+            " AND (points, username) >= (%s, %t) AND (points, username) < (%s, %t)",
             key,
-            low,
-            offset,
+            *_place(low),
+            *_place(high),
         )
-        return int(points)
+        return int(count)
 
-    def _points_above(self, key: int, points: int) -> int | None:
-        ((found,),) = self._tx.execute(
-            "SELECT MIN(points) FROM scores WHERE board = %s AND points > %s", key, points
-        )
-        return None if found is None else int(found)
-
-    def _lines(self, key: int, low: int, offset: int, limit: int) -> list[Line]:
+    def _lines(self, key: int, low: Line, offset: int, limit: int) -> list[Line]:
         rows = self._tx.execute(
-            f"{_LINES} AND points >= %s ORDER BY points, username LIMIT %s OFFSET %s",
+            f"{_LINES} AND (points, username) >= (%s, %t)"
+            " ORDER BY points, username LIMIT %s OFFSET %s",
             key,
-            low,
+            *_place(low),
             limit,
             offset,
         )
-        return [(as_text(player), points) for player, points in rows]
+        return [_line(row) for row in rows]
 
     def _lines_before(self, key: int, here: Line, limit: int) -> list[Line]:
         rows = self._tx.execute(
             f"{_LINES} AND (points, username) < (%s, %t)"
             " ORDER BY points DESC, username DESC LIMIT %s",
             key,
-            here[1],
-            as_bytes(here[0]),
+            *_place(here),
             limit,
         )
-        return [(as_text(player), points) for player, points in rows]
+        return [_line(row) for row in rows]
 
     def _lines_after(self, key: int, here: Line, limit: int) -> list[Line]:
         rows = self._tx.execute(
             f"{_LINES} AND (points, username) > (%s, %t) ORDER BY points, username LIMIT %s",
             key,
-            here[1],
-            as_bytes(here[0]),
+            *_place(here),
             limit,
         )
-        return [(as_text(player), points) for player, points in rows]
+        return [_line(row) for row in rows]
+
+
+def _place(line: Line) -> tuple[int, bytes]:
+    points, player = line
+    return points, as_bytes(player)
+
+
+def _line(row: Row) -> Line:
+    points, player = row
+    return points, as_text(player)
+
+
+def _range(row: Row) -> tuple[Line, int]:
+    low, name, count = row
+    return (low, as_text(name)), count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import attrs
@@ -38,6 +39,7 @@ class Report:
         boards: What there is for leaderboards, of users only.
         queue: The queue whose ratings it changes; None for a game that is not rated.
         epoch: In which epoch the server owns the room of that name; None for a server alone.
+        began: When the game began, in seconds since 1970. Who was deleted since is none of *users*.
     """
 
     id: bytes
@@ -46,3 +48,4 @@ class Report:
     boards: tuple[BoardScores, ...] = ()
     queue: str | None = None
     epoch: int | None = None
+    began: float = math.inf

@@ -2,10 +2,10 @@
 
 `MemoryStandings` and `SQLStandings` have the rows, and the rules stand here once.
 
-A leaderboard's rows are sorted by *points*, of which fewer are better: a score, or the same with
-its sign turned. To find a rank without counting all who are better, the points are divided into
-ranges, and each range counts its players. A range with too many is split between two scores, so
-only one in which all have the same score is ever larger than `MAX_RANGE`.
+A leaderboard's lines are sorted by *points*, of which fewer are better: a score, or the same with
+its sign turned; and those with the same points by the player. To find a rank, or a line by its
+number, without counting all that are before it, the lines are divided into ranges, and each range
+counts its lines. One with too many is split in two.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pgnet_trio.messages import wall_clock
 from pgnet_trio.server.cluster.errors import BoardTurned, ReportedBefore
 from pgnet_trio.standings import LeaderboardEntry, LeaderboardPage, PlayedGame, RatingChange
 from pgnet_trio.standings.rating import rate
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pgnet_trio.standings.leaderboard import Keep
     from pgnet_trio.standings.rating import Skill
 
-__all__ = ["LOWEST", "MAX_HISTORY", "MAX_RANGE", "MIN_RANGE", "StandingTables"]
+__all__ = ["LOWEST", "MAX_DELETIONS", "MAX_HISTORY", "MAX_RANGE", "MIN_RANGE", "StandingTables"]
 
 MAX_RANGE = 1024
 """Players of a range before it is split."""
@@ -39,14 +40,20 @@ MIN_RANGE = 64
 MAX_HISTORY = 100
 """Games in the history of each player; older ones go."""
 
-LOWEST = -(2**62)
-"""Where the first range of each leaderboard begins: below all points."""
+MAX_DELETIONS = 100_000
+"""Deleted users who are remembered, for games that began before."""
+
+Line = tuple[int, str]
+"""A player's points, and the player: the order of the lines."""
+
+LOWEST: Line = (-(2**62), "")
+"""Where the first range of each leaderboard begins: before all lines."""
+
+BEYOND = 2**62
+"""More points than anybody has."""
 
 FORGOTTEN = PlayedGame(name="", ended_at=datetime.min.replace(tzinfo=UTC))
 """Stands for a result of which nothing is left but that it was counted."""
-
-Line = tuple[str, int]
-"""A player and their points."""
 
 
 class StandingTables(ABC):
@@ -68,6 +75,7 @@ class StandingTables(ABC):
             self._require_owner(report.played.name, report.epoch)
         for board in report.boards:
             self._check_order(board)
+        report = self._without_deleted(report)
         played = report.played
         if report.queue is not None:
             played = attrs.evolve(played, ratings=self._rate(report.queue, report))
@@ -79,6 +87,21 @@ class StandingTables(ABC):
         for user in sorted(report.users):
             self._write_history(user, report.id, MAX_HISTORY)
         return played
+
+    def _without_deleted(self, report: Report) -> Report:
+        """Leave out users who were deleted since the game began, whoever has their names now."""
+        deleted = self._deleted_since(report.began, report.users)
+        if not deleted:
+            return report
+        users = tuple(user for user in report.users if user not in deleted)
+        boards = tuple(
+            attrs.evolve(
+                board,
+                scores={name: score for name, score in board.scores.items() if name in users},
+            )
+            for board in report.boards
+        )
+        return attrs.evolve(report, users=users, boards=boards)
 
     def _rate(self, queue: str, report: Report) -> dict[str, RatingChange]:
         """Change the ratings of the users who have a rank, and return how."""
@@ -107,9 +130,10 @@ class StandingTables(ABC):
             points = self._points(key, name)
             if points is not None:
                 self._write_points(key, name, None)
-                self._count_player(key, points, -1)
+                self._count_line(key, (points, name), -1)
         self._forget_history(name)
         self._forget_skills(name)
+        self._write_deletion(name, wall_clock.get()().timestamp(), MAX_DELETIONS)
 
     # Leaderboards
 
@@ -122,11 +146,11 @@ class StandingTables(ABC):
             points = _kept(keep, before, sign * scores.scores[user])
             if points == before:
                 continue
-            # In this order: a range that is split counts its rows.
+            # In this order: a range that is split looks at its lines.
             if before is not None:
-                self._count_player(key, before, -1)
+                self._count_line(key, (before, user), -1)
             self._write_points(key, user, points)
-            self._count_player(key, points, 1)
+            self._count_line(key, (points, user), 1)
 
     def _check_order(self, scores: BoardScores) -> None:
         found = self._find_board(scores.name)
@@ -146,37 +170,26 @@ class StandingTables(ABC):
         self._lock_board(found[0])
         return found[0]
 
-    def _count_player(self, key: int, points: int, by: int) -> None:
-        """Count a player more, or fewer, in the range of these points."""
-        low, players = self._range_of(key, points)
-        players += by
-        self._write_range(key, low, players)
-        if players > MAX_RANGE:
-            self._split(key, low, players)
-        elif players < MIN_RANGE and low != LOWEST:
-            before, others = self._range_of(key, low - 1)
-            if players + others <= MAX_RANGE // 2:
+    def _count_line(self, key: int, line: Line, by: int) -> None:
+        """Count a line more, or fewer, in its range."""
+        low, count = self._range_of(key, line)
+        count += by
+        self._write_range(key, low, count)
+        if count > MAX_RANGE:
+            kept = count // 2
+            (middle,) = self._lines(key, low, kept, 1)
+            self._write_range(key, low, kept)
+            self._write_range(key, middle, count - kept)
+        elif count < MIN_RANGE and low != LOWEST:
+            before, others = self._range_before(key, low)
+            if count + others <= MAX_RANGE // 2:
                 self._write_range(key, low, None)
-                self._write_range(key, before, players + others)
-
-    def _split(self, key: int, low: int, players: int) -> None:
-        """Split a range between two scores, where it has two."""
-        high = self._next_range(key, low)
-        first, middle = self._points_at(key, low, 0), self._points_at(key, low, MAX_RANGE // 2)
-        at = middle if middle > first else self._points_above(key, first)
-        if at is None or (high is not None and at >= high):
-            # All of them have the same.
-            return
-        if middle > first:
-            kept = self._count_between(key, low, at)
-        else:
-            kept = players - self._count_between(key, at, high)
-        self._write_range(key, low, kept)
-        self._write_range(key, at, players - kept)
+                self._write_range(key, before, count + others)
 
     def _rank(self, key: int, points: int) -> int:
-        low, _ = self._range_of(key, points)
-        return 1 + self._count_before(key, low) + self._count_between(key, low, points)
+        first = points, ""
+        low, _ = self._range_of(key, first)
+        return 1 + self._count_before(key, low) + self._count_between(key, low, first)
 
     def leaderboard(self, name: str, offset: int, limit: int) -> LeaderboardPage:
         """See `Standings.leaderboard`."""
@@ -185,12 +198,12 @@ class StandingTables(ABC):
             return LeaderboardPage(name, 0, [])
         key, lowest_first = found
         before, total = 0, 0
-        start = LOWEST, 0
-        for low, players in self._ranges(key):
+        start = LOWEST
+        for low, count in self._ranges(key):
             if total <= offset:
-                start, before = (low, players), total
-            total += players
-        lines = self._lines(key, start[0], offset - before, limit) if offset < total else []
+                start, before = low, total
+            total += count
+        lines = self._lines(key, start, offset - before, limit) if offset < total else []
         return self._page(name, key, total, lines, lowest_first=lowest_first)
 
     def leaderboard_around(self, name: str, player: str, limit: int) -> LeaderboardPage:
@@ -203,7 +216,7 @@ class StandingTables(ABC):
         points = self._points(key, player)
         lines: list[Line] = []
         if points is not None:
-            here = player, points
+            here = points, player
             better = self._lines_before(key, here, limit - 1)
             others = self._lines_after(key, here, limit - 1)
             # As many on either side, and more on one where the other has no more.
@@ -217,8 +230,8 @@ class StandingTables(ABC):
         sign = _sign(lowest_first=lowest_first)
         entries = []
         rank, begun, scores = 0, 0, 0
-        for number, (player, points) in enumerate(lines):
-            if number == 0 or points != lines[number - 1][1]:
+        for number, (points, player) in enumerate(lines):
+            if number == 0 or points != lines[number - 1][0]:
                 scores += 1
                 # The first score of the page may have begun before it; from the second one on, all
                 # who have it are here.
@@ -268,6 +281,14 @@ class StandingTables(ABC):
         """Take out a player's history, likewise."""
 
     @abstractmethod
+    def _write_deletion(self, player: str, now: float, most: int) -> None:
+        """Note that a user is deleted now, and forget the oldest of more than *most* deletions."""
+
+    @abstractmethod
+    def _deleted_since(self, time: float, players: Sequence[str]) -> set[str]:
+        """Return which of these users were deleted since a time, also those who are back."""
+
+    @abstractmethod
     def _lock_skill(self, queue: str, player: str) -> None:
         """Let nobody else change how well a player plays until the transaction ends."""
 
@@ -308,40 +329,32 @@ class StandingTables(ABC):
         """Set a player's points; None takes them out."""
 
     @abstractmethod
-    def _ranges(self, key: int) -> list[tuple[int, int]]:
-        """Return where each range begins, and how many players it has, in order."""
+    def _ranges(self, key: int) -> list[tuple[Line, int]]:
+        """Return where each range begins, and how many lines it has, in order."""
 
     @abstractmethod
-    def _range_of(self, key: int, points: int) -> tuple[int, int]:
-        """Return where the range of these points begins, and how many players it has."""
+    def _range_of(self, key: int, line: Line) -> tuple[Line, int]:
+        """Return where the range of a line begins, and how many it has."""
 
     @abstractmethod
-    def _next_range(self, key: int, low: int) -> int | None:
-        """Return where the range behind this one begins; None behind the last."""
+    def _range_before(self, key: int, low: Line) -> tuple[Line, int]:
+        """Return the same of the range before the one that begins there, which is not the first."""
 
     @abstractmethod
-    def _write_range(self, key: int, low: int, players: int | None) -> None:
-        """Set how many players a range has; None takes the range out."""
+    def _write_range(self, key: int, low: Line, count: int | None) -> None:
+        """Set how many lines a range has; None takes the range out."""
 
     @abstractmethod
-    def _count_before(self, key: int, low: int | None) -> int:
-        """Count the players of all ranges before one; None for all ranges."""
+    def _count_before(self, key: int, low: Line | None) -> int:
+        """Count the lines of all ranges before one; None for all ranges."""
 
     @abstractmethod
-    def _count_between(self, key: int, low: int, high: int | None) -> int:
-        """Count who has points from *low* on, and fewer than *high*; None for any number."""
+    def _count_between(self, key: int, low: Line, high: Line) -> int:
+        """Count the lines from *low* on that are before *high*."""
 
     @abstractmethod
-    def _points_at(self, key: int, low: int, offset: int) -> int:
-        """Return the points of a player so many places behind the first from *low* on."""
-
-    @abstractmethod
-    def _points_above(self, key: int, points: int) -> int | None:
-        """Return the fewest points that are more than these."""
-
-    @abstractmethod
-    def _lines(self, key: int, low: int, offset: int, limit: int) -> list[Line]:
-        """Return lines from points *low* on, but for the first *offset*, the best first."""
+    def _lines(self, key: int, low: Line, offset: int, limit: int) -> list[Line]:
+        """Return lines from *low* on, but for the first *offset*, the best first."""
 
     @abstractmethod
     def _lines_before(self, key: int, here: Line, limit: int) -> list[Line]:

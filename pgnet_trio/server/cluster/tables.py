@@ -138,6 +138,10 @@ class Tables(CommunityTables):
     def directory(self, after: str, limit: int) -> list[Listing]:
         """See `Engine.directory`."""
 
+    @abstractmethod
+    def is_played(self, name: str) -> bool:
+        """See `Engine.is_played`."""
+
     # Users who are there, and mail
 
     @abstractmethod

@@ -185,16 +185,10 @@ class GameRegistry:
             self.lobby.note_creator(opening.name, creator)
         return entry
 
-    def note_deletion(self, username: str) -> list[Outcome]:
-        """Note that a user is deleted: no game that goes on reports anything for their name.
-
-        Returns those that have not known it, for a user who is kept after all.
-        """
+    def note_deletion(self, username: str) -> None:
+        """Note that a user is deleted: whoever is called so next was not invited to any game."""
         for entry in self.lobby:
-            # Whoever is called so next was not invited.
             entry.room.members.invitations.end(username)
-        outcomes = [entry.room.members.outcome for entry in self.lobby]
-        return [outcome for outcome in outcomes if outcome.note_deletion(username)]
 
     def note_departure(self, entry: GameEntry[RoomTask]) -> None:
         """Take a game out of the lobby that goes on somewhere else. What is saved of it stays."""

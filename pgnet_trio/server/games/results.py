@@ -70,6 +70,7 @@ class Results:
             boards=tuple(boards),
             queue=outcome.queue,
             epoch=epoch,
+            began=outcome.began,
         )
         try:
             return await self._community.report(report)

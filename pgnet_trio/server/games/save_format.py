@@ -53,7 +53,7 @@ def unpack(data: str) -> tuple[str, dict[str, Any]]:
 def kept_in(data: str) -> Kept:
     """Return what is kept of the room, of what `pack` returned, or PGNet saved."""
     content = _content(data)
-    return NOTHING_KEPT if content is None else kept_of(content.get(_KEPT))
+    return kept_of(None if content is None else content.get(_KEPT))
 
 
 def version_of(data: str) -> int:

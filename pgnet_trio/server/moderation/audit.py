@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+import attrs
 import trio
 
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import ADMIN_USERNAME
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.cluster.errors import EngineError, NotKept
+from pgnet_trio.server.cluster.errors import EngineError, NotKept, OutcomeUnknown
 from pgnet_trio.server.cluster.moderation_records import AuditEntry
 from pgnet_trio.server.refusals import CodedRefusal
 from pgnet_trio.server.roles import Role, may_act_on
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pgnet_trio.server.cluster.community import Community
+    from pgnet_trio.server.options import Options
 
-__all__ = ["as_date", "check_may_act_on", "note_deed", "role_of"]
+__all__ = ["Deed", "as_date", "check_may_act_on", "note_deed", "noting", "role_of"]
 
 logger = logging.getLogger("pgnet_trio.server")
+
+
+class Deeds(Protocol):
+    """What has an audit log, and knows the time: a `ServerContext`."""
+
+    @property
+    def options(self) -> Options:
+        """What the server was made with."""
+
+    @property
+    def community(self) -> Community[Any]:
+        """Keeps the audit log."""
+
 
 MAX_VALUE = 200
 """Characters of an argument that the audit log shows."""
@@ -72,17 +87,55 @@ async def check_may_act_on(community: Community[Any], by: str, username: str) ->
         )
 
 
+@attrs.define
+class Deed:
+    """What is being done.
+
+    Attributes:
+        done: Whether it was done, which is to be noted then.
+    """
+
+    done: bool = False
+
+
+@contextlib.asynccontextmanager
+async def noting(
+    context: Deeds, by: str, did: str, arguments: Mapping[str, Any]
+) -> AsyncIterator[Deed]:
+    """Note in the audit log what the block has done, if it says so.
+
+    What is cut short, and may have been done or not, is noted as of an unknown outcome.
+
+    Args:
+        context: Has the audit log, and the time.
+        by: Who does it; empty for the program of the server.
+        did: What, in one word.
+        arguments: To whom, and the like; no secret.
+    """
+    now = context.options.environment.wall_clock()
+    deed = Deed()
+    try:
+        yield deed
+    except (trio.Cancelled, OutcomeUnknown):
+        # Whoever does it may be put out meanwhile, and it may be done by then.
+        unknown = {**arguments, "outcome": "unknown"}
+        await note_deed(context.community, by, did, unknown, now)
+        raise
+    if deed.done:
+        await note_deed(context.community, by, did, arguments, now)
+
+
 async def note_deed(
     community: Community[Any], by: str, request: str, arguments: Mapping[str, Any], now: float
 ) -> None:
-    """Note in the audit log that a request was carried out; where that fails, the log says so.
+    """Note in the audit log that something was done; where that fails, the log says so.
 
     It is noted also where whoever has made the request is put out meanwhile, or the server ends.
 
     Args:
         community: Where the audit log is.
-        by: Who has made the request.
-        request: The request's name, without what all names begin with.
+        by: Who has made the request; empty for the program of the server.
+        request: What was done: the request's name, without what all names begin with.
         arguments: What came with it; no secret.
         now: The time, in seconds since 1970.
     """
@@ -97,7 +150,7 @@ async def note_deed(
     except EngineError as error:
         logger.error(
             "The audit log lacks that %s has requested %s (%s): %s",
-            one_line(by),
+            one_line(by or "the program"),
             one_line(request),
             one_line(details),
             one_line(error),

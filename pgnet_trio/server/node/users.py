@@ -66,6 +66,10 @@ class ClusterUsers:
         """Return a part of the list of the users who are there, in the order of their names."""
         return await self._asked(self._engine.online(after=after, limit=limit))
 
+    async def is_played(self, game: str) -> bool:
+        """Return whether a game is at one of the servers that are not silent."""
+        return await self._asked(self._engine.is_played(game))
+
     async def nodes(self) -> list[Node]:
         """Return the servers, those that are silent too."""
         return await self._asked(self._engine.nodes())

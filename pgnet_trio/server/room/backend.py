@@ -332,7 +332,14 @@ class ServerRoom:
         Loaded from that, it would be another one, whose result counts again.
         """
         room, instance = self._room, self._room.instance
-        if instance.save_string is None:
+        if instance.save_string is None and instance.loaded is None:
+            # On disk is nothing of it, or the game before a rematch.
+            try:
+                instance.update_save_string()
+            except Exception as error:
+                self.note_failed_call(error)
+                raise
+        elif instance.save_string is None:
             # The game was not asked for one since: on disk is what it was loaded from.
             instance.save_string = instance.loaded
         if instance.save_string:
@@ -343,22 +350,25 @@ class ServerRoom:
         room.members.outcome.is_in_saves = True
 
     def _users_in(self, result: Result) -> tuple[str, ...]:
-        """Return who in a result is no bot, and no user of before.
+        """Return who in a result is no bot.
 
         Raises:
-            ValueError: A name differs from a player's in upper and lower case.
+            ValueError: A name is nobody's who plays or has played in this game.
         """
         members = self._room.members
-        spelled = {member.player.username.lower(): member.player.username for member in members}
-        for name in result.players:
-            known = name if name in members else spelled.get(name.lower(), name)
-            if known != name:
+        users = tuple(name for name in result.players if not is_bot_name(name))
+        left = members.outcome.left
+        players = {*members.players, *(left or ())}
+        spelled = {player.lower(): player for player in players}
+        for name in users:
+            meant = name if name in players else spelled.get(name.lower())
+            if meant != name and (meant is not None or left is not None):
+                hint = "" if meant is None else f"; did you mean {meant!r}?"
                 raise ValueError(
-                    f"room.report(): expected names as players have them, got {name!r}; did you "
-                    f"mean {known!r}?"
+                    "room.report(): expected names of players who are or were in this game, got "
+                    f"{name!r}{hint}"
                 )
-        deleted = members.outcome.deleted
-        return tuple(name for name in result.players if not (is_bot_name(name) or name in deleted))
+        return users
 
     def _note_silence(self, player: str, timeout: float | None) -> None:
         """Note that a player did not answer in time, whether or not the game has a default."""

@@ -29,7 +29,8 @@ class Kept:
         invited: Who was invited when the game moved.
         game: The id of the game, in hexadecimal; empty where nobody has to know it again.
         queue: The queue whose ratings the game changes; None for a game that is not rated.
-        deleted: Users who were deleted since it began, for whom it reports nothing.
+        began: When it began, in seconds since 1970; None for now.
+        played: Who has played in it; None where nobody knows, as for a save that does not say it.
     """
 
     host: str | None = None
@@ -39,7 +40,8 @@ class Kept:
     invited: tuple[str, ...] = ()
     game: str = ""
     queue: str | None = None
-    deleted: tuple[str, ...] = ()
+    began: float | None = None
+    played: tuple[str, ...] | None = ()
 
     def plain(self) -> dict[str, Any]:
         """Return this as plain data for `kept_of`; empty for nothing."""
@@ -50,11 +52,16 @@ class Kept:
             "ready": [*self.ready],
             "invited": [*self.invited],
             "game": self.game,
-            "deleted": [*self.deleted],
         }
         kept = {name: value for name, value in found.items() if value}
-        # Its name may be empty.
-        return kept if self.queue is None else {**kept, "queue": self.queue}
+        # A queue's name may be empty, and so may the list of those who have played.
+        if self.queue is not None:
+            kept["queue"] = self.queue
+        if self.began is not None:
+            kept["began"] = self.began
+            if self.played is not None:
+                kept["played"] = [*self.played]
+        return kept
 
 
 NOTHING_KEPT = Kept()
@@ -69,7 +76,7 @@ def kept_of(data: object) -> Kept:
     """
     found = data if isinstance(data, dict) else {}
     host, seats, ready = found.get("host"), found.get("seats"), found.get("ready")
-    game, queue = found.get("game"), found.get("queue")
+    game, queue, began = found.get("game"), found.get("queue"), found.get("began")
     return Kept(
         host=host if isinstance(host, str) and host else None,
         seats=tuple(filter(None, map(_seat, _list(seats)[:MAX_SEATS]))),
@@ -78,7 +85,8 @@ def kept_of(data: object) -> Kept:
         invited=_names(found.get("invited")),
         game=game if isinstance(game, str) and _ID.fullmatch(game) else "",
         queue=queue if isinstance(queue, str) else None,
-        deleted=_names(found.get("deleted")),
+        began=began if isinstance(began, float) else None,
+        played=_names(found["played"]) if "played" in found else None,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from pgnet_trio.game import ReadyState, SeatPlan
+from pgnet_trio.messages import wall_clock
 from pgnet_trio.server.room.host import Host
 from pgnet_trio.server.room.invitations import Invitations
 from pgnet_trio.server.room.kept import NOTHING_KEPT, Kept
@@ -96,7 +97,8 @@ class Members:
         self.ready.remembered = frozenset(kept.ready)
         self.invitations = Invitations(kept.invited)
         self.unlisted = kept.unlisted
-        self.outcome = Outcome(kept.game, kept.queue, kept.deleted)
+        began = wall_clock.get()().timestamp() if kept.began is None else kept.began
+        self.outcome = Outcome(kept.game, kept.queue, began=began, left=kept.played)
         self.bots: dict[str, BotPlayer] = {}
         self._by_name: dict[str, Member] = {}
         # Hot path: the dict's own method, which saves a call for each packet.
@@ -165,22 +167,32 @@ class Members:
         """Remove everybody."""
         self._by_name.clear()
 
+    def begin_anew(self) -> None:
+        """Go on with another game, for the same people, which has a result of its own."""
+        self.outcome.begin_anew(wall_clock.get()().timestamp())
+
     def kept(self, *, moves: bool = False) -> Kept:
         """Return what the next room of this game is to have too.
 
         Args:
             moves: Whether the game goes on at once, at another server.
         """
+        outcome = self.outcome
         return Kept(
             host=self.host.name if moves or self.host.is_used else None,
             seats=tuple(self.seats.holders.items()),
             unlisted=self.unlisted,
             ready=self.ready.ready if moves and self.ready.is_open else (),
             invited=self.invitations.names if moves else (),
-            game=self.outcome.id.hex() if self.outcome.is_kept else "",
-            queue=self.outcome.queue,
-            deleted=tuple(sorted(self.outcome.deleted)) if self.outcome.is_kept else (),
+            game=outcome.id.hex() if outcome.is_kept else "",
+            queue=outcome.queue,
+            began=outcome.began if moves or outcome.is_kept else None,
+            played=self._played() if moves or outcome.is_kept else None,
         )
+
+    def _played(self) -> tuple[str, ...] | None:
+        left = self.outcome.left
+        return None if left is None else tuple(sorted(left.union(self.users)))
 
     def select(self, to: str | Iterable[str] | None, exclude: str | Iterable[str]) -> list[Member]:
         """Return the members that are named and not excluded.

@@ -10,7 +10,7 @@ import trio
 from pgnet_trio.errors import Reject
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.refusals import BANNED, KICKED, LEFT, JoinRefused, RoomClosed
+from pgnet_trio.server.refusals import BANNED, DELETED, KICKED, LEFT, JoinRefused, RoomClosed
 from pgnet_trio.server.room.bots import is_bot_name
 from pgnet_trio.server.room.members import Member
 from pgnet_trio.server.room.queue import do_nothing
@@ -203,7 +203,7 @@ class Membership:
 
         Args:
             username: The user.
-            reason: A word for programs: left, kicked, grace_over, banned.
+            reason: A word for programs: left, kicked, grace_over, banned, deleted.
             message: Why, for people.
             player: The session that left, if another one of the same user may have come since.
             awaited: Whether the caller waits in order to answer the user, and then writes all that
@@ -220,7 +220,7 @@ class Membership:
                 return
             member = self._take_out(username, reason, message, awaited=awaited)
             kicked = self._kicked.pop(username, None)
-            if reason == BANNED:
+            if reason in (BANNED, DELETED):
                 self._free_seat(username)
             if kicked is not None or (member is not None and not member.is_spectator):
                 await self._runner.hook(self._instance.user_left(username, kicked or reason))
@@ -300,7 +300,7 @@ class Membership:
         self._members.seats.forget_bots()
         self._members.ready.forget()
         if begins_anew:
-            self._members.outcome.begin_anew()
+            self._members.begin_anew()
         # A save that does not know of a report leads to the same one again, which counts once.
         self._members.outcome.is_reported = False
         for name in [name for name in self._members.players if is_bot_name(name)]:
@@ -431,6 +431,7 @@ class Membership:
         else:
             member.player.flush()
         if not member.is_spectator:
+            self._members.outcome.note_left(username)
             self._presence.tell_players({username: None})
         return member
 
