@@ -151,9 +151,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             )
         if name == "cluster-costs":
             command.add_argument("--joins", type=_positive, default=100, help="(%(default)s)")
-            command.add_argument("--rooms", type=_positive, default=500, help="(%(default)s)")
+            command.add_argument("--rooms", type=_positive, default=300, help="(%(default)s)")
             command.add_argument(
-                "--remote-rooms", type=_positive, default=20_000, help="(%(default)s)"
+                "--remote-rooms", type=_positive, default=4_000, help="(%(default)s)"
             )
         if name in {"idle", "reconnect", "all"}:
             command.add_argument(

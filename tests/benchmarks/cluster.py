@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from pgnet_trio import Client, Cluster
+from pgnet_trio import Client, Cluster, Packet, Request
 from pgnet_trio.client.server_key import fetch_server_key
 from pgnet_trio.crypto import decode_public_key
 from pgnet_trio.environment import Environment
 from pgnet_trio.server.cluster.records import NewRoom
 from tests.benchmarks.load import percentile
-from tests.benchmarks.nodes import LEASE, Nodes, engine_names, running_nodes
+from tests.benchmarks.nodes import ADMIN_PASSWORD, LEASE, Nodes, engine_names, running_nodes
 from tests.benchmarks.processes import cpu_time, resident_memory
 from tests.benchmarks.report import Report, Verdict
 
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = ["cluster_costs"]
 
-SETTLING = 3.0
+SETTLING = 1.0
 """Seconds until a server has done what is left to do."""
 
+CREATORS = 50
+"""How many users each make a game before the next ones do, and so how many games are there."""
 
-BETWEEN_JOINS = 0.8
-"""Seconds; who joins more often has to wait for the limit of joins."""
+NEVER = 1e6
+"""Seconds between the server's own saves: they are asked for when their time is measured."""
 
 
 @attrs.define
@@ -39,52 +42,68 @@ class Costs:
 
     Attributes:
         joins: Seconds of each join that led to another server, in order.
-        room: Seconds of CPU time for a game that is made and left.
-        claim: Seconds of that for which the engine is asked whose it is.
+        making: Seconds of CPU time of a server for a game that is made, from request to answer.
+        saving: The same for its first save.
+        claim: Seconds of CPU time for which the engine is asked whose it is, in a process apart.
         remote: Bytes of memory at a server for each game of another one.
     """
 
     joins: list[float]
-    room: float
+    making: float
+    saving: float
     claim: float
     remote: float
 
 
 async def _measure(engine: str, joins: int, rooms: int, remote_rooms: int) -> Costs:
-    with running_nodes(engine) as nodes:
-        (here, first), (there, _), (far, _) = nodes.processes.items()
-        async with _client(here, "ann") as ann, _client(there, "bob") as bob:
-            for client, side in ((ann, "left"), (bob, "right")):
-                await client.create_game(side)
-            async with _client(far, "cleo") as cleo:
-                times = []
-                for number in range(joins):
-                    start = time.perf_counter()
-                    await cleo.join_game(("left", "right")[number % 2])
-                    times.append(time.perf_counter() - start)
-                    await cleo.leave_game()
-                    await trio.sleep(BETWEEN_JOINS)
-            await ann.leave_game()
-            idle = await _cpu_of(first.pid, trio.sleep, SETTLING) / SETTLING
-            start = time.perf_counter()
-            used = await _cpu_of(first.pid, _make_rooms, ann, rooms)
-            room = (used - idle * (time.perf_counter() - start)) / rooms
+    with running_nodes(engine, autosave_interval=NEVER) as nodes:
+        here, there, far = nodes.processes
+        times = await _join_elsewhere(here, there, far, joins)
+        making, saving = await _make_rooms(here, nodes.processes[here].pid, rooms)
         claim, remote = await _claim_rooms(nodes, remote_rooms)
-    return Costs(sorted(times), room, claim, remote)
+    return Costs(sorted(times), making, saving, claim, remote)
 
 
-async def _cpu_of(process: int, do: Callable[..., Awaitable[None]], *arguments: Any) -> float:
-    """Return the seconds of CPU time that a process takes meanwhile."""
-    before = _cpu(process)
-    await do(*arguments)
-    return _cpu(process) - before
+async def _join_elsewhere(here: int, there: int, far: int, joins: int) -> list[float]:
+    """Return the seconds of each join of a user who comes from another server than the game's."""
+    times = []
+    async with (
+        _client(here, "ann") as ann,
+        _client(there, "bob") as bob,
+        _client(far, "dan") as dan,
+    ):
+        await ann.create_game("left")
+        await bob.create_game("right")
+        for number in range(joins):
+            start = time.perf_counter()
+            await dan.join_game(("left", "right")[number % 2])
+            times.append(time.perf_counter() - start)
+            await dan.leave_game()
+    return times
 
 
-async def _make_rooms(client: Client, rooms: int) -> None:
-    for number in range(rooms):
-        await client.create_game(f"room {number}")
-        await client.leave_game()
-    await trio.sleep(SETTLING)
+async def _make_rooms(port: int, process: int, rooms: int) -> tuple[float, float]:
+    """Return the seconds of CPU time that it takes a server to make a room, and to save it."""
+    making = saving = 0.0
+    async with AsyncExitStack() as stack:
+        admin = await stack.enter_async_context(_client(port, "admin", ADMIN_PASSWORD))
+        creators = [
+            await stack.enter_async_context(_client(port, f"creator{number}"))
+            for number in range(CREATORS)
+        ]
+        for first in range(0, rooms, CREATORS):
+            batch = creators[: rooms - first]
+            start = _cpu(process)
+            for number, client in enumerate(batch, first):
+                await client.create_game(f"room {number}")
+            made = _cpu(process)
+            await admin.request(Packet(Request.SAVE))
+            making += made - start
+            saving += _cpu(process) - made
+            for client in batch:
+                await client.request(Packet("end"))
+            await trio.sleep(SETTLING / 2)
+    return making / rooms, saving / rooms
 
 
 async def _claim_rooms(nodes: Nodes, rooms: int) -> tuple[float, float]:
@@ -126,8 +145,8 @@ def _cpu(process: int) -> float:
     return used.user + used.system
 
 
-def _client(port: int, username: str) -> Client:
-    return Client.remote(address=f"127.0.0.1:{port}", username=username)
+def _client(port: int, username: str, password: str = "") -> Client:
+    return Client.remote(address=f"127.0.0.1:{port}", username=username, password=password)
 
 
 def cluster_costs(
@@ -153,8 +172,9 @@ def cluster_costs(
             "engine",
             "join elsewhere p50, ms",
             "p99, ms",
-            "CPU of a room, ms",
-            "its claim, ms",
+            "CPU to make a room, ms",
+            "to save it, ms",
+            "claim alone, ms",
             "remote room, B",
         ],
         rows=[
@@ -162,18 +182,19 @@ def cluster_costs(
                 engine,
                 f"{1000 * statistics.median(costs.joins):.1f}",
                 f"{1000 * percentile(costs.joins, 99):.1f}",
-                f"{1000 * costs.room:.2f}",
+                f"{1000 * costs.making:.2f}",
+                f"{1000 * costs.saving:.2f}",
                 f"{1000 * costs.claim:.2f}",
                 f"{costs.remote:.0f}",
             ]
             for engine, costs in found.items()
         ],
         notes=[
-            "A room's CPU time is that of its server beyond what it takes when idle, for all that "
-            "makes a game and leaves it: two requests, the game, the engine, its saves. Its claim "
-            "is one call of the engine, in a process of its own. A server keeps nothing of the "
-            "games of others: its memory is measured before they are made, and after a user has "
-            "asked it for the list of them all."
+            "A room is made from the request to the answer, with its game and its claim, by one "
+            "user after the other, and saved for the first time with 49 others. Its claim is also "
+            "measured alone, in a process apart. A server keeps nothing of the games of others: "
+            "its memory is measured before they are made, and after a user has asked it for the "
+            "list of them all."
         ],
         measured={engine: attrs.asdict(costs) for engine, costs in found.items()},
         verdicts=[
@@ -187,6 +208,6 @@ def _verdicts(engine: str, costs: Costs) -> list[Verdict]:
     return [
         Verdict(f"join elsewhere, {engine}, p50", 25, 1000 * p50, "ms"),
         Verdict(f"join elsewhere, {engine}, p99", 100, 1000 * p99, "ms"),
-        Verdict(f"CPU of a room, {engine}", 2, 1000 * costs.room, "ms"),
+        Verdict(f"CPU of a room, {engine}", 2, 1000 * (costs.making + costs.saving), "ms"),
         Verdict(f"memory of a remote room, {engine}", 1024, costs.remote, "B"),
     ]

@@ -24,13 +24,15 @@ from tests.benchmarks.processes import ROOT, on_all_cores
 from tests.benchmarks.report import Report, Verdict
 from tests.cluster import postgres
 
-__all__ = ["cluster_death", "cluster_drain"]
+__all__ = ["cluster_death", "cluster_drain", "engine_names", "running_nodes"]
 
 NODES = 3
 LEASE = 4.0
 THINK = 0.05
 LONGEST_RETURN = 30.0
 LOGGING_IN_AT_ONCE = 2
+AUTOSAVE_INTERVAL = 2.0
+ADMIN_PASSWORD = "password of the benchmark"
 
 
 class Counter(Game):
@@ -45,11 +47,13 @@ class Counter(Game):
         return str(self.count)
 
     def handle_game_packet(self, packet: Packet) -> Response:
+        if packet.message == "end":
+            self.room.close("The game is over.")
         self.count += 1
         return Response(str(os.getpid()))
 
 
-def serve(engine: str, port: int, key_file: str) -> None:
+def serve(engine: str, port: int, key_file: str, autosave_interval: float) -> None:
     """Be one of the servers, until it is told to end."""
     server = Server(
         Counter,
@@ -59,11 +63,13 @@ def serve(engine: str, port: int, key_file: str) -> None:
         key_file=key_file,
         require_user_password=False,
         minimum_protocol=2,
-        autosave_interval=2.0,
+        autosave_interval=autosave_interval,
+        admin_password=ADMIN_PASSWORD,
         max_connections_per_address=None,
         max_logins_per_address=None,
         registrations_per_address=None,
         max_games_per_user=None,
+        requests_per_second=None,
     )
 
     async def main() -> None:
@@ -122,9 +128,9 @@ def free_port() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def running_nodes(engine: str) -> Iterator[Nodes]:
+def running_nodes(engine: str, *, autosave_interval: float = AUTOSAVE_INTERVAL) -> Iterator[Nodes]:
     """Run the servers around the block."""
-    with contextlib.ExitStack() as stack, engines(engine) as place, on_all_cores():
+    with engines(engine) as place, on_all_cores(), contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         nodes = Nodes(place, {})
         for _ in range(NODES):
@@ -132,7 +138,7 @@ def running_nodes(engine: str) -> Iterator[Nodes]:
             command = [sys.executable, "-m", "tests.benchmarks.nodes", place, str(port)]
             process = stack.enter_context(
                 subprocess.Popen(
-                    [*command, str(Path(folder) / "key")],
+                    [*command, str(Path(folder) / "key"), str(autosave_interval)],
                     cwd=ROOT,
                     stdout=subprocess.PIPE,
                     text=True,
@@ -312,4 +318,4 @@ def _figures(times: list[float]) -> tuple[float, float, float]:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    serve(sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4]))
