@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -29,6 +29,9 @@ from pgnet_trio.server.sessions.registry import SessionRegistry
 from pgnet_trio.server.shutdown import Shutdown
 from pgnet_trio.server.stats import ConnectionStats, ServerStats, TaskStats
 from pgnet_trio.server.workers.passing import Workers
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.room.stats import TableView
 
 __all__ = ["ServerContext"]
 
@@ -121,12 +124,18 @@ class ServerContext:
             except EngineError as error:
                 raise StorageError(str(error)) from error
 
+    def table(self, name: str) -> TableView | None:
+        """Return what can be seen at a table, without calling any of its game's code; or None."""
+        entry = self.games.lobby.get(self.canonical(name))
+        return None if entry is None else entry.room.seen()
+
     def stats(self) -> ServerStats:
         """Return a picture of the server as it is now."""
         return ServerStats(
             sessions=self.sessions.stats(),
             away=self.sessions.away,
             games=self.games.stats(),
+            ended=self.games.ended,
             connections=ConnectionStats(
                 total=self.counts.total,
                 logging_in=self.counts.logging_in,

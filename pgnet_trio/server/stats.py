@@ -8,6 +8,7 @@ from pgnet_trio.server.room.stats import RoomStats
 
 __all__ = [
     "ConnectionStats",
+    "EndedGame",
     "GameStats",
     "NodeStats",
     "RoomStats",
@@ -25,6 +26,12 @@ class SessionStats:
     Attributes:
         game: The name of the game that the user is in, or None.
         online: Whether the user has a connection now.
+        address: Where the user logged in from; None for inside the process.
+        since: When that was, in seconds of ``trio.current_time()``; None where it was at another
+            server, or inside the process.
+        protocol: What the client speaks: ``"1"``, ``"2"``, or ``"2.1"`` for that with features.
+        latency: Seconds to the client and back, as the system measures it on Linux; behind a
+            proxy, to that. None if unknown.
         unanswered: How many of the user's requests are not answered yet.
         unacknowledged: How many messages the server keeps since the client may not have them;
             0 with protocol 1, which keeps none.
@@ -35,6 +42,10 @@ class SessionStats:
 
     game: str | None
     online: bool
+    address: str | None
+    since: float | None
+    protocol: str
+    latency: float | None
     unanswered: int
     unacknowledged: int
     unacknowledged_bytes: int
@@ -53,6 +64,23 @@ class GameStats:
 
     users: int
     room: RoomStats
+
+
+@attrs.frozen
+class EndedGame:
+    """A game that is over.
+
+    Attributes:
+        name: Its name.
+        reason: Why, for people.
+        crashed: Whether it was ended by an error.
+        time: When, in seconds since 1970.
+    """
+
+    name: str
+    reason: str
+    crashed: bool
+    time: float
 
 
 @attrs.frozen(kw_only=True)
@@ -143,6 +171,7 @@ class ServerStats:
         sessions: The sessions by username.
         away: How many of them wait for their user to come back.
         games: The games by name.
+        ended: The games that have ended last, the latest last.
         connections: The connections.
         users: How many users are registered.
         invite_codes: How many invite codes are unused.
@@ -153,6 +182,7 @@ class ServerStats:
     sessions: dict[str, SessionStats]
     away: int
     games: dict[str, GameStats]
+    ended: tuple[EndedGame, ...]
     connections: ConnectionStats
     users: int
     invite_codes: int

@@ -64,6 +64,14 @@ class Transport(ABC):
         return False
 
     @property
+    def round_trip(self) -> float | None:
+        """Seconds from here to the other end and back, as the system measures it; None if unknown.
+
+        Behind a proxy, the other end is the proxy.
+        """
+        return None
+
+    @property
     def last_sent(self) -> float:
         """When a part of a message that waits for `drain` last went out, on the same clock.
 

@@ -40,6 +40,7 @@ from pgnet_trio.transport.rules import (
     check_close_code,
     cut_reason,
 )
+from pgnet_trio.transport.streams import round_trip
 
 if TYPE_CHECKING:
     from pgnet_trio.transport.pipes import BytePipe
@@ -125,6 +126,12 @@ class WebSocketTransport(Transport):
     def last_sent(self) -> float:
         """When some of a message that waits last went out; see `Transport`."""
         return self._pipe.last_sent
+
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds from here to the other end and back, as the system measures it."""
+        source = self._pipe.source
+        return None if source is None else round_trip(source)
 
     @property
     def unsent(self) -> bool:

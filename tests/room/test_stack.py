@@ -33,7 +33,7 @@ STACK = [
     {"dispatch", "presence", "ticker", "bots", "restarts"},
     {"membership"},
     {"loop"},
-    {"scripts", "freezing", "reloading"},
+    {"scripts", "freezing", "reloading", "pictures"},
     {"backend"},
     {"room"},
 ]
@@ -57,9 +57,12 @@ RECORDS = {
     "Member",
     "OpenQuestion",
     "PacketTurn",
+    "QuestionSeen",
     "Reload",
     "RoomStats",
+    "SeatView",
     "Snapshot",
+    "TableView",
     "Thawing",
     "Wanted",
 }

@@ -6,6 +6,7 @@ It is a little long: all ways in which a game comes and goes are side by side.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from pgnet_trio.server.refusals import (
 from pgnet_trio.server.room.frozen import Thawing
 from pgnet_trio.server.room.room import RoomTask
 from pgnet_trio.server.shutdown import raised_by_signal
-from pgnet_trio.server.stats import GameStats
+from pgnet_trio.server.stats import EndedGame, GameStats
 
 if TYPE_CHECKING:
     from pgnet_trio.game import BotPlayer
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
 __all__ = ["GameRegistry", "RunBot"]
 
 logger = logging.getLogger("pgnet_trio.server")
+
+MOST_ENDED = 50
+"""Games that have ended and are still shown to whoever looks at the server."""
 
 _EXPIRED = "Nobody was in it for too long."
 
@@ -106,6 +110,7 @@ class GameRegistry:
         # The latest only: an error keeps alive what its traceback has.
         self._last_cause: tuple[str, BaseException, str | None] | None = None
         self._failed_loads = FailedLoads()
+        self._ended: deque[EndedGame] = deque(maxlen=MOST_ENDED)
 
     def check_quota(self, username: str, options: dict[str, Any]) -> None:
         """Check that a user may create one more game, with these options.
@@ -317,6 +322,9 @@ class GameRegistry:
             logger.log(level, "The game %r is closed: %s", entry.name, one_line(reason))
         else:
             logger.log(level, "The game %r has ended: %s", entry.name, one_line(reason))
+        if entry.room.has_begun:
+            ended = EndedGame(entry.name, reason, entry.room.crashed, self._now())
+            self._ended.append(ended)
         self.lobby.remove(entry)
         if not entry.room.crashed or self._saves.saved_game(entry.name) is None:
             self.lobby.forget_creator(entry.name)
@@ -387,6 +395,11 @@ class GameRegistry:
                 entry.name,
                 MAX_LOADS,
             )
+
+    @property
+    def ended(self) -> tuple[EndedGame, ...]:
+        """The games that have ended last, the latest last."""
+        return tuple(self._ended)
 
     def stats(self) -> dict[str, GameStats]:
         """Return the figures of each game."""

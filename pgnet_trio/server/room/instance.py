@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pgnet_trio.standings import Leaderboard
     from pgnet_trio.typed import Handler
 
-__all__ = ["GameInstance"]
+__all__ = ["GameInstance", "takes_any"]
 
 TYPED_REQUEST_SIZE = 4096
 """The longest packet in bytes for a game that has only handlers of typed messages."""
@@ -277,11 +277,15 @@ def _max_request_size(game_class: type[Game]) -> float:
     if type(most) is int:
         return most
     # Whoever takes any packet may expect long ones; moves and chat lines are short.
-    takes_any = (
+    return math.inf if takes_any(game_class) else TYPED_REQUEST_SIZE
+
+
+def takes_any(game_class: type[Game]) -> bool:
+    """Return whether games of a class take packets that are no typed messages."""
+    return (
         game_class.handle_packet is not Game.handle_packet
         or game_class.handle_game_packet is not Game.handle_game_packet
     )
-    return math.inf if takes_any else TYPED_REQUEST_SIZE
 
 
 def _uses(game_class: type[Game], methods: set[str]) -> bool:

@@ -20,6 +20,7 @@ from pgnet_trio.server.room.lateness import Lateness
 from pgnet_trio.server.room.loop import Loop
 from pgnet_trio.server.room.members import Members
 from pgnet_trio.server.room.membership import Membership
+from pgnet_trio.server.room.pictures import Pictures
 from pgnet_trio.server.room.presence import Presence
 from pgnet_trio.server.room.publisher import Publisher
 from pgnet_trio.server.room.questions import Questions
@@ -28,7 +29,6 @@ from pgnet_trio.server.room.reloading import Reloader
 from pgnet_trio.server.room.restarts import Restarts
 from pgnet_trio.server.room.runner import Runner
 from pgnet_trio.server.room.scripts import ScriptNursery, hold_nursery
-from pgnet_trio.server.room.stats import RoomStats
 from pgnet_trio.server.room.ticker import Ticker
 from pgnet_trio.server.watchdog import Watchdog, game_of_task
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.frozen import Thawing
     from pgnet_trio.server.room.owner import RoomOwner
     from pgnet_trio.server.room.player import PacketTurn, Player
+    from pgnet_trio.server.room.stats import RoomStats
     from pgnet_trio.transport.rounds import Round
 
 __all__ = ["RoomTask"]
@@ -71,6 +72,7 @@ class RoomTask:
         ended: Set when the room's task is over.
         handle: Queues a packet; the player gets the game's answer when its turn is over.
         handle_answer: Takes the answer to a question; see `Dispatch.take_answer`.
+        seen: Shows what can be seen at the table; see `Pictures.seen`.
         reload: Goes on with another class, from the game's save; see `Reloader.reload`.
         take_now: Has the packet's turn at once if the game is idle; see `Loop.take_now`.
         members: Who is in the game.
@@ -124,6 +126,9 @@ class RoomTask:
         dispatch = Dispatch(self.runner, self.members, self.questions, owner)
         self._presence = Presence(self.runner, self.members, self.questions)
         self.membership = Membership(self.runner, self.members, self._presence, self.bots, owner)
+        self._pictures = Pictures(
+            self.runner, self.members, self.questions, self.membership, self._lateness
+        )
         self._loop = Loop(self.runner, dispatch, self.membership, owner)
         self._freezer = Freezer(
             self.runner, self.members, self.questions, self.membership, self._loop
@@ -131,6 +136,7 @@ class RoomTask:
         self._reloader = Reloader(self.runner, self.questions, self.membership, self._loop)
         self.handle_answer: Callable[[PacketTurn, int], None] = dispatch.take_answer
         self.reload = self._reloader.reload
+        self.seen = self._pictures.seen
         self._backend = ServerRoom(self, seed)
         if thawing is not None:
             self._backend.random = self._freezer.thaw(thawing)
@@ -212,21 +218,7 @@ class RoomTask:
 
     def stats(self) -> RoomStats:
         """Return a picture of the room as it is now. It calls none of the game's code."""
-        views = self.publisher.views
-        return RoomStats(
-            name=self.name,
-            players=tuple(self.members.players),
-            spectators=tuple(self.members.spectators),
-            bots=tuple(self.members.bots),
-            open_questions=len(self.questions),
-            waiting_turns=len(self.queue),
-            missed_ticks=self._lateness.missed_ticks,
-            long_turns=self._lateness.long_turns,
-            state_size=0 if views is None else views.size,
-            is_running=self.busy is not None,
-            is_over=self.queue.end_reason is not None,
-            crashed=self.crashed,
-        )
+        return self._pictures.stats(self.options, crashed=self.crashed)
 
     # What sessions, requests and shutdown ask for.
 

@@ -11,6 +11,7 @@ from pgnet_trio.errors import CodecError
 from pgnet_trio.patch import diff, diff_columns, growth, is_replacement
 from pgnet_trio.protocol.v2.envelopes import encode_patch
 from pgnet_trio.protocol.v2.states import MAX_ENVELOPE_SIZE
+from pgnet_trio.server.room.stats import SeatView
 
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
@@ -162,6 +163,18 @@ class Views:
     def size(self) -> int:
         """The most that all states together take when they are encoded, in bytes."""
         return sum(snapshot.largest_size for snapshot in self._snapshots.values())
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether everybody sees the same."""
+        return self._shared
+
+    def seen(self) -> tuple[SeatView, ...]:
+        """Return what was shown last, by seat."""
+        return tuple(
+            SeatView(seat, each.number, each.largest_size, each.data)
+            for seat, each in self._snapshots.items()
+        )
 
     def forget(self, viewer: Member) -> None:
         """Forget what a player saw who is gone."""

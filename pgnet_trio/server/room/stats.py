@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import attrs
 
-__all__ = ["RoomStats"]
+__all__ = ["QuestionSeen", "RoomStats", "SeatView", "TableView"]
 
 
 @attrs.frozen
@@ -13,6 +16,11 @@ class RoomStats:
 
     Attributes:
         name: The game's name.
+        game_class: The name of its class; empty before it is made.
+        options: What it was created with.
+        is_persistent: Whether it is saved.
+        locked: Whether nobody more may join.
+        time: For how long it has been played, in seconds.
         players: The players in the order of joining, bots included.
         spectators: Those who only watch.
         bots: The names of the bots that play, or are about to join.
@@ -21,12 +29,18 @@ class RoomStats:
         missed_ticks: How many updates were skipped because the one before was late.
         long_turns: How many turns waited for a second or longer, while no other could begin.
         state_size: The most that the game's encoded states take, in bytes; 0 if it shows none.
+        waits_for: Where code of the game waits, each as a file, a line and a function.
         is_running: Whether code of the game runs now; False while it waits.
         is_over: Whether the room takes no more turns.
         crashed: Whether the game was ended by an error or a cancellation.
     """
 
     name: str
+    game_class: str
+    options: Mapping[str, Any]
+    is_persistent: bool
+    locked: bool
+    time: float
     players: tuple[str, ...]
     spectators: tuple[str, ...]
     bots: tuple[str, ...]
@@ -35,6 +49,7 @@ class RoomStats:
     missed_ticks: int
     long_turns: int
     state_size: int
+    waits_for: tuple[str, ...]
     is_running: bool
     is_over: bool
     crashed: bool
@@ -43,3 +58,58 @@ class RoomStats:
     def members(self) -> int:
         """How many play or watch, bots included."""
         return len(self.players) + len(self.spectators)
+
+
+@attrs.frozen
+class SeatView:
+    """What is shown to somebody at a table.
+
+    Attributes:
+        seat: The player; None for spectators, and for what everybody sees.
+        number: Another one whenever the state has changed.
+        size: The most that the state takes when it is encoded, in bytes.
+        state: The state as plain data, which nobody changes any more.
+    """
+
+    seat: str | None
+    number: int
+    size: int
+    state: Any
+
+
+@attrs.frozen
+class QuestionSeen:
+    """A question that waits for an answer.
+
+    Attributes:
+        player: Who is asked.
+        message: Its message.
+        payload: Its payload.
+        deadline: When the player's time is up, in the room's time; None for no limit.
+        model: The class of the answer.
+    """
+
+    player: str
+    message: str
+    payload: Mapping[str, Any]
+    deadline: float | None
+    model: type
+
+
+@attrs.frozen
+class TableView:
+    """What can be seen at one table.
+
+    Attributes:
+        is_shared: Whether everybody sees the same.
+        seats: What players see, by seat.
+        questions: What players are asked, in the order of asking.
+        handled: The classes of the typed messages that the game takes, by what these are called.
+        takes_any: Whether it takes packets of any other kind too.
+    """
+
+    is_shared: bool
+    seats: tuple[SeatView, ...]
+    questions: tuple[QuestionSeen, ...]
+    handled: Mapping[str, type]
+    takes_any: bool

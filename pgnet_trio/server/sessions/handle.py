@@ -38,10 +38,16 @@ class ConnectionHandle:
     ) -> None:
         # Bound once: this is called for each message.
         self.flush = connection.flush
+        self._connection = connection
         self.reading = trio.CancelScope()
         self.is_local = is_local
         self.end_reason = ""
         self._protocol = protocol
+
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds to the client and back, as the system measures it; None if unknown."""
+        return self._connection.transport.round_trip
 
     def end(self, reason: str, *, for_good: bool, restarting: bool = False, code: str = "") -> None:
         """Ask for the connection's end: its own task then writes what waits, and closes.

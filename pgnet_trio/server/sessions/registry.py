@@ -363,9 +363,14 @@ def _forget_until(remembered: dict[str, RememberedT], now: float) -> None:
 
 def _stats_of(session: Session) -> SessionStats:
     delivery = session.client.delivery
+    client = session.client
     return SessionStats(
         game=session.game,
         online=session.online,
+        address=client.address,
+        since=client.asked_at if client.asked_at > 0 else None,
+        protocol=client.protocol,
+        latency=session.latency,
         unanswered=session.unanswered,
         unacknowledged=0 if delivery is None else delivery.unacknowledged,
         unacknowledged_bytes=0 if delivery is None else delivery.unacknowledged_bytes,

@@ -47,6 +47,13 @@ class LoggedInClient:
     asked_at: float = -math.inf
 
     @property
+    def protocol(self) -> str:
+        """What it speaks: "1", "2", or "2.1" where features are in use."""
+        if self.delivery is None:
+            return "1"
+        return "2.1" if self.delivery.features else "2"
+
+    @property
     def comes_back(self) -> bool:
         """Whether the client comes back by itself where it is told that the server restarts."""
         delivery = self.delivery

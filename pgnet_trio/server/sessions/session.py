@@ -209,6 +209,12 @@ class Session:
         return self._unanswered
 
     @property
+    def latency(self) -> float | None:
+        """Seconds to the client and back, as the system measures it; None if unknown."""
+        connection = self._attachment.connection
+        return None if connection is None else connection.round_trip
+
+    @property
     def superseded_tokens(self) -> tuple[bytes, ...]:
         """The resume tokens of earlier clients that the session remembers."""
         return self._superseded_tokens
