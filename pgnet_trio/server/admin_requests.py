@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.context import ServerContext
     from pgnet_trio.server.sessions.session import Session
 
-__all__ = ["ADMIN_REQUESTS"]
+__all__ = ["ADMIN_REQUESTS", "destroy_game"]
 
 ADMIN_REQUESTS = RequestTable(Role.ADMIN)
 """The requests, for whoever carries out requests."""
@@ -151,17 +151,37 @@ def _shown(entry: AuditEntry) -> dict[str, Any]:
 @ADMIN_REQUESTS.request(Request.DESTROY_GAME, NOTED, name="")
 async def _destroy_game(context: ServerContext, session: Session, name: str) -> Response:
     name = context.canonical(name)
+    if not await destroy_game(context, name, "The game was destroyed by the admin."):
+        return refused(f"There is no game {name[:60]!r}.", ReasonCode.UNKNOWN_GAME)
+    return Response(f"The game {name!r} is destroyed.")
+
+
+async def destroy_game(context: ServerContext, name: str, reason: str) -> bool:
+    """End a game, and forget what is saved of it.
+
+    Args:
+        context: What the server's tasks share.
+        name: The game's name.
+        reason: What its users are told.
+
+    Returns:
+        Whether there was one, here or in the save file.
+
+    Raises:
+        StorageError: It has ended, and that could not be written yet.
+    """
+    name = context.canonical(name)
     # Not while it is on its way somewhere: what is in no lobby could not be ended.
     async with context.games.reservations.holding(name):
         entry = context.games.lobby.get(name)
         if entry is not None:
-            entry.room.close("The game was destroyed by the admin.", "destroyed")
+            entry.room.close(reason, "destroyed")
         elif context.saves.saved_game(name) is None:
-            return refused(f"There is no game {name[:60]!r}.", ReasonCode.UNKNOWN_GAME)
+            return False
         context.saves.note_end(name)
         context.games.lobby.forget_creator(name)
     await context.saves.save(context.games.lobby, ask_games=False)
-    return Response(f"The game {name!r} is destroyed.")
+    return True
 
 
 @ADMIN_REQUESTS.request(Request.SAVE)

@@ -27,7 +27,7 @@ from pgnet_trio.server.options import Options
 from pgnet_trio.server.password_checks import PasswordChecks
 from pgnet_trio.server.sessions.registry import SessionRegistry
 from pgnet_trio.server.shutdown import Shutdown
-from pgnet_trio.server.stats import ConnectionStats, ServerStats, TaskStats
+from pgnet_trio.server.stats import ConnectionStats, ServerStats, ServerSummary, TaskStats
 from pgnet_trio.server.workers.passing import Workers
 
 if TYPE_CHECKING:
@@ -129,6 +129,20 @@ class ServerContext:
         entry = self.games.lobby.get(self.canonical(name))
         return None if entry is None else entry.room.seen()
 
+    def summary(self) -> ServerSummary:
+        """Return a few figures of the server, without looking at each user and game."""
+        return ServerSummary(
+            users=len(self.sessions.usernames),
+            away=self.sessions.away,
+            games=len(self.games.lobby),
+            registered=self.accounts.user_count,
+            connections=self._connections(),
+            saves=self.saves.stats(),
+            tasks=self._tasks(),
+            ended=self.games.ended,
+            is_ending=self.shutdown.requested.is_set(),
+        )
+
     def stats(self) -> ServerStats:
         """Return a picture of the server as it is now."""
         return ServerStats(
@@ -136,16 +150,19 @@ class ServerContext:
             away=self.sessions.away,
             games=self.games.stats(),
             ended=self.games.ended,
-            connections=ConnectionStats(
-                total=self.counts.total,
-                logging_in=self.counts.logging_in,
-                http=self.counts.http,
-            ),
+            connections=self._connections(),
             users=self.accounts.user_count,
             invite_codes=self.accounts.invite_code_count,
             saves=self.saves.stats(),
-            tasks=TaskStats(
-                connections=len(self.connections.child_tasks),
-                services=len(self.services.child_tasks),
-            ),
+            tasks=self._tasks(),
+        )
+
+    def _connections(self) -> ConnectionStats:
+        counts = self.counts
+        return ConnectionStats(total=counts.total, logging_in=counts.logging_in, http=counts.http)
+
+    def _tasks(self) -> TaskStats:
+        return TaskStats(
+            connections=len(self.connections.child_tasks),
+            services=len(self.services.child_tasks),
         )

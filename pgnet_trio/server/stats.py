@@ -14,6 +14,7 @@ __all__ = [
     "RoomStats",
     "SaveStats",
     "ServerStats",
+    "ServerSummary",
     "SessionStats",
     "TaskStats",
 ]
@@ -161,6 +162,33 @@ class NodeStats:
     rooms: int
     users: int
     lag: float
+
+
+@attrs.frozen(kw_only=True)
+class ServerSummary:
+    """A running server at one moment in a few figures, which cost next to nothing.
+
+    Attributes:
+        users: How many users are logged in, those whose connection has dropped too.
+        away: How many of them wait for their user to come back.
+        games: How many games there are.
+        registered: How many users are registered.
+        connections: The connections.
+        saves: What is saved, and when.
+        tasks: The tasks.
+        ended: The games that have ended last, the latest last.
+        is_ending: Whether the server is about to end.
+    """
+
+    users: int
+    away: int
+    games: int
+    registered: int
+    connections: ConnectionStats
+    saves: SaveStats
+    tasks: TaskStats
+    ended: tuple[EndedGame, ...]
+    is_ending: bool
 
 
 @attrs.frozen(kw_only=True)

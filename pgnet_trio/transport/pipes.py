@@ -21,6 +21,7 @@ from pgnet_trio.transport.streams import (
     detach,
     helper_nursery,
     peer_address,
+    round_trip,
 )
 
 if sys.platform == "linux":
@@ -61,6 +62,12 @@ class BytePipe(ABC):
     def source(self) -> socket.socket | None:
         """The connection itself, which the pipe owns; None where its bytes are not the pipe's."""
         return None
+
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds from here to the other end and back, as the system measures it."""
+        source = self.source
+        return None if source is None else round_trip(source)
 
     @property
     @abstractmethod

@@ -40,7 +40,6 @@ from pgnet_trio.transport.rules import (
     check_close_code,
     cut_reason,
 )
-from pgnet_trio.transport.streams import round_trip
 
 if TYPE_CHECKING:
     from pgnet_trio.transport.pipes import BytePipe
@@ -130,8 +129,7 @@ class WebSocketTransport(Transport):
     @property
     def round_trip(self) -> float | None:
         """Seconds from here to the other end and back, as the system measures it."""
-        source = self._pipe.source
-        return None if source is None else round_trip(source)
+        return self._pipe.round_trip
 
     @property
     def unsent(self) -> bool:

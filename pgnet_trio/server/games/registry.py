@@ -373,6 +373,21 @@ class GameRegistry:
         """Put a game's save string on disk; raises StorageError where that fails."""
         await self._saves.write_games([entry])
 
+    async def save_now(self, name: str) -> bool:
+        """Put a game on disk as it is now; return whether there is one here that is saved.
+
+        Raises:
+            RoomClosed: It has ended before that.
+            StorageError: It could not be written.
+        """
+        entry = self.lobby.get(name)
+        if entry is None or not entry.room.is_persistent:
+            await trio.lowlevel.checkpoint()
+            return False
+        await entry.room.update_save_string()
+        await self.save_game(entry)
+        return True
+
     async def run_bot(self, room: RoomTask, bot: BotPlayer) -> None:
         """Have a bot join a game and play, until it is out of the game."""
 

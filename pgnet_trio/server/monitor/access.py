@@ -101,6 +101,11 @@ class Access:
         self._failed = failed
         self._key = key
 
+    @property
+    def has_tokens(self) -> bool:
+        """Whether anybody has to know one."""
+        return self._token is not None or self._write_token is not None
+
     def check_source(self, asked: Asked) -> Refusal | None:
         """Return why a request is refused whoever has sent it; None where it is not.
 

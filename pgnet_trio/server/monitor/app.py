@@ -7,14 +7,18 @@ and, if it is neither GET nor HEAD, whether they may do something. A page finds 
 
 from __future__ import annotations
 
+import contextlib
 import html
+import importlib.metadata
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import attrs
 import trio
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
@@ -25,6 +29,10 @@ from pgnet_trio.server.context import ServerContext
 from pgnet_trio.server.http.answers import STRICT_POLICY
 from pgnet_trio.server.http.router import Health
 from pgnet_trio.server.monitor.access import Access, Asked, Refusal, Role
+from pgnet_trio.server.monitor.actions import ActionRefused, carry_out
+from pgnet_trio.server.monitor.events import MOST_STREAMS, VIEWS, EventStreams, Stream, Wanted
+from pgnet_trio.server.monitor.live import Live
+from pgnet_trio.server.monitor.pages import index, page_file
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -41,10 +49,17 @@ FORM_SECONDS = 10.0
 OPEN_PATHS = ("/healthz", "/login")
 """What nobody needs a token for."""
 
+OPEN_FOLDER = "/page/"
+"""Where the files of the page are, which hold no secret; the login page has their looks."""
+
+MAX_ACTION = 16 * 1024
+"""Bytes of what comes with an action."""
+
 HEADERS = {
     "Content-Security-Policy": STRICT_POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # With "no-referrer", browsers say that a form comes from the origin "null".
+    "Referrer-Policy": "same-origin",
 }
 
 LOGIN_PAGE = """\
@@ -54,13 +69,17 @@ LOGIN_PAGE = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>pgnet_trio monitor</title>
+<link rel="icon" href="/page/icon.svg">
+<link rel="stylesheet" href="/page/style.css">
+<body class="login">
+<form method="post" action="/login">
 <h1>Monitor</h1>
 <p>{note}</p>
-<form method="post" action="/login">
 <label>Token <input name="token" type="password" autocomplete="current-password" autofocus required>
 </label>
-<button>Log in</button>
+<button class="primary">Log in</button>
 </form>
+</body>
 </html>
 """
 
@@ -71,12 +90,14 @@ class MonitorView:
 
     Attributes:
         context: The parts of the running server.
+        live: Looks at it once a second.
         access: Who may look.
         health: Called for how the server is.
         cookie: The name of the cookie: one for each port, as browsers do not tell ports apart.
     """
 
     context: ServerContext
+    live: Live
     access: Access
     health: Callable[[], Health]
     cookie: str
@@ -122,7 +143,49 @@ def _routes(view: MonitorView) -> list[BaseRoute]:
         answer.delete_cookie(view.cookie, httponly=True, samesite="strict")
         return answer
 
+    streams = EventStreams(view.context, view.live)
+
+    async def events(request: Request) -> Response | Stream:
+        if streams.is_full:
+            text = f"{MOST_STREAMS} pages of the monitor are open already; close one first\n"
+            return PlainTextResponse(text, 503, {"Retry-After": "5"})
+        query = request.query_params
+        level = logging.getLevelNamesMapping().get(query.get("level", ""), logging.NOTSET)
+        wanted = Wanted(query.get("view", VIEWS[0]), query.get("table", ""), level)
+        if wanted.view not in VIEWS:
+            return PlainTextResponse(f"expected a view of {', '.join(VIEWS)}\n", 400)
+        return streams.open(wanted, _hello(view, request.state.role))
+
+    async def stack(request: Request) -> Response:
+        lines = view.live.tasks.stack(request.query_params.get("task", ""))
+        if lines is None:
+            return JSONResponse({"error": "this task has ended"}, 404)
+        return JSONResponse({"lines": [attrs.asdict(line) for line in lines]})
+
+    async def act(request: Request) -> Response:
+        if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+            # No form of another page can send this.
+            return JSONResponse({"error": "expected Content-Type: application/json"}, 415)
+        body = await _read_body(request, MAX_ACTION)
+        if body is None:
+            return JSONResponse({"error": f"expected at most {MAX_ACTION:,} bytes"}, 413)
+        name = request.path_params["name"]
+        try:
+            done = await carry_out(view.context, name, body, _address(request.scope))
+        except ActionRefused as error:
+            return JSONResponse({"error": str(error)}, 400)
+        answer = JSONResponse({"text": done.text})
+        if done.then is not None:
+            # Or the server would end before the page has its answer.
+            answer.background = BackgroundTask(_call, done.then)
+        return answer
+
     return [
+        Route("/", index),
+        Route("/page/{name}", page_file),
+        Route("/events", events),
+        Route("/stack", stack),
+        Route("/actions/{name}", act, methods=["POST"]),
         Route("/healthz", health),
         Route("/login", login_page),
         Route("/login", log_in, methods=["POST"]),
@@ -187,7 +250,7 @@ class _Gate:
             refusal = access.check_source(asked)
             if refusal is not None:
                 return _refused(refusal)
-        if path in OPEN_PATHS:
+        if path in OPEN_PATHS or path.startswith(OPEN_FOLDER):
             return None
         role = access.identify(asked, trio.current_time())
         if isinstance(role, Refusal):
@@ -213,11 +276,39 @@ def _address(scope: Scope) -> str:
 
 async def _read_token(request: Request) -> str:
     """Return the token of the form; an empty text where none comes in time."""
+    body = await _read_body(request, MAX_FORM) or b""
+    return one_line(parse_qs(body.decode("latin-1")).get("token", [""])[0])
+
+
+async def _read_body(request: Request, most: int) -> bytes | None:
+    """Return what comes with a request; None where it is too long, or does not come in time."""
     body = b""
     with trio.move_on_after(FORM_SECONDS):
-        async for part in request.stream():
-            body += part
-            if len(body) > MAX_FORM:
-                return ""
-        return one_line(parse_qs(body.decode("latin-1")).get("token", [""])[0])
-    return ""
+        async with contextlib.aclosing(request.stream()) as parts:
+            async for part in parts:
+                body += part
+                if len(body) > most:
+                    return None
+        return body
+    return None
+
+
+async def _call(function: Callable[[], None]) -> None:
+    # Not in a thread, as a function that is not async would be.
+    function()
+    await trio.lowlevel.checkpoint()
+
+
+def _hello(view: MonitorView, role: Role) -> dict[str, Any]:
+    """Return what a page is told first."""
+    options = view.context.options
+    game = options.game_class
+    return {
+        "role": role.value,
+        "has_tokens": view.access.has_tokens,
+        "version": importlib.metadata.version("pgnet_trio"),
+        "game": "games" if game is None else game.__name__,
+        "development": options.development,
+        "in_cluster": view.context.cluster is not None,
+        "can_save": view.context.saves.enabled,
+    }

@@ -26,6 +26,7 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.attempts import FailedLogins
 from pgnet_trio.server.monitor.access import Access
 from pgnet_trio.server.monitor.app import MonitorView, make_app
+from pgnet_trio.server.monitor.live import Live
 from pgnet_trio.server.monitor_settings import Monitor, monitor_address
 
 if TYPE_CHECKING:
@@ -107,13 +108,14 @@ class MonitorListener:
             health: Called for how it is.
         """
         seconds = FIRST_REST
-        handle = self._make_handler(context, health)
+        live = Live(context)
+        handle = self._make_handler(context, live, health)
         while True:
             began = trio.current_time()
             try:
                 if not self._listeners:
                     await self.open()
-                await self._serve(handle)
+                await self._serve(handle, live)
             except (Exception, ExceptionGroup) as error:
                 if trio.current_time() - began > LONGEST_REST:
                     seconds = FIRST_REST
@@ -124,8 +126,9 @@ class MonitorListener:
                 await trio.sleep(seconds)
                 seconds = min(2 * seconds, LONGEST_REST)
 
-    async def _serve(self, handle: Callable[[_Stream], Any]) -> None:
+    async def _serve(self, handle: Callable[[_Stream], Any], live: Live) -> None:
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(live.run)
             serve = functools.partial(self._serve_stream, handle)
             try:
                 await trio.serve_listeners(serve, self._listeners, handler_nursery=nursery)
@@ -152,11 +155,12 @@ class MonitorListener:
             stream.socket.close()
 
     def _make_handler(
-        self, context: ServerContext, health: Callable[[], Health]
+        self, context: ServerContext, live: Live, health: Callable[[], Health]
     ) -> Callable[[_Stream], Any]:
         limits = context.options.limits
         view = MonitorView(
             context=context,
+            live=live,
             access=Access(
                 self._settings,
                 FailedLogins(limits.failed_logins_per_account, limits.failed_logins_per_address),

@@ -172,7 +172,7 @@ class Views:
     def seen(self) -> tuple[SeatView, ...]:
         """Return what was shown last, by seat."""
         return tuple(
-            SeatView(seat, each.number, each.largest_size, each.data)
+            SeatView(seat, each.number, len(each.encoded), each.data)
             for seat, each in self._snapshots.items()
         )
 

@@ -67,7 +67,7 @@ class SeatView:
     Attributes:
         seat: The player; None for spectators, and for what everybody sees.
         number: Another one whenever the state has changed.
-        size: The most that the state takes when it is encoded, in bytes.
+        size: How many bytes the state takes when it is encoded.
         state: The state as plain data, which nobody changes any more.
     """
 

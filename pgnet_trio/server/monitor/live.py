@@ -1,0 +1,239 @@
+"""What whoever looks at a server sees live: sampled once a second for all of them together.
+
+Nobody who looks makes the server wait: each stream of events takes from here what has changed since
+its last look, as fast as its reader reads.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from pgnet_trio.server.monitor.history import STEP, History
+from pgnet_trio.server.monitor.log_ring import LogRing
+from pgnet_trio.server.monitor.rows import Rows
+from pgnet_trio.server.monitor.tasks import TaskTimes, TaskTree
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.context import ServerContext
+    from pgnet_trio.server.stats import EndedGame, GameStats, ServerSummary, SessionStats
+
+__all__ = ["INTERVAL", "Live"]
+
+INTERVAL = 1.0
+"""Seconds from one look at the server to the next."""
+
+ROWS_AT_ONCE = 200
+"""Rows that are made before other tasks get their turn."""
+
+SERIES = ("users", "games", "connections", "lag", "cpu", "memory")
+
+_PAGE_SIZE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+class Live:
+    """Looks at a server once a second, and at its players and tables only while somebody does.
+
+    Args:
+        context: What the server's tasks share.
+
+    Attributes:
+        players: The rows of players.
+        tables: The rows of tables.
+        history: The last hour.
+        log: The latest records of the log.
+        figures: What the server does now.
+        ended: The games that have ended last, the latest last.
+        tasks: The tree of tasks, once `run` has begun.
+    """
+
+    tasks: TaskTree
+
+    def __init__(self, context: ServerContext) -> None:
+        self.players = Rows()
+        self.tables = Rows()
+        self.history = History(SERIES)
+        self.log = LogRing()
+        self._context = context
+        self._times = TaskTimes()
+        self._ticked = trio.Event()
+        self._watched: Counter[str] = Counter()
+        self._began = self._looked = trio.current_time()
+        # On Trio's clock: what is 0 on the clock on the wall.
+        self._epoch = time.time() - trio.current_time()
+        self._lag = self._worst_lag = self._cpu = 0.0
+        self._cpu_time = time.process_time()
+        self.figures: dict[str, Any] = {}
+        self.ended: tuple[EndedGame, ...] = ()
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        self.tasks = TaskTree(
+            trio.lowlevel.current_root_task() or trio.lowlevel.current_task(),
+            threading.get_ident(),
+            self._times,
+        )
+        with self.log.listening():
+            due = trio.current_time()
+            next_point = due + STEP
+            while True:
+                await self._look()
+                if trio.current_time() >= next_point:
+                    self._add_point()
+                    next_point += STEP
+                self._ticked.set()
+                self._ticked = trio.Event()
+                due = max(due, trio.current_time() - INTERVAL) + INTERVAL
+                await trio.sleep_until(due)
+                self._lag = trio.current_time() - due
+                self._worst_lag = max(self._worst_lag, self._lag)
+
+    async def next_look(self) -> None:
+        """Wait for the next look."""
+        await self._ticked.wait()
+
+    @contextmanager
+    def watching(self, what: str) -> Iterator[None]:
+        """Have players, tables or tasks looked at during the block.
+
+        Args:
+            what: ``"players"``, ``"tables"`` or ``"tasks"``; anything else costs nothing.
+        """
+        self._watched[what] += 1
+        try:
+            if what == "tasks":
+                with self._times.watching():
+                    yield
+            else:
+                yield
+        finally:
+            self._watched[what] -= 1
+
+    async def refresh(self) -> None:
+        """Look at players and tables now: nobody may have done so for a while."""
+        stats = self._context.stats()
+        await trio.lowlevel.checkpoint()
+        if self._watched["players"]:
+            await _put(self.players, stats.sessions, self._player)
+        if self._watched["tables"]:
+            await _put(self.tables, stats.games, _table)
+
+    def look_at_figures(self) -> None:
+        """Bring the figures up to date; this costs next to nothing."""
+        now, cpu_time = trio.current_time(), time.process_time()
+        if now - self._looked > INTERVAL / 2:
+            self._cpu = (cpu_time - self._cpu_time) / (now - self._looked)
+            self._looked, self._cpu_time = now, cpu_time
+        summary = self._context.summary()
+        self.figures = self._figures(summary, now)
+        self.ended = summary.ended
+
+    async def _look(self) -> None:
+        self.look_at_figures()
+        if self._watched["players"] or self._watched["tables"]:
+            await self.refresh()
+
+    def _figures(self, summary: ServerSummary, now: float) -> dict[str, Any]:
+        saves = summary.saves
+        return {
+            "time": now + self._epoch,
+            "uptime": now - self._began,
+            "users": summary.users,
+            "away": summary.away,
+            "games": summary.games,
+            "registered": summary.registered,
+            "connections": summary.connections.total,
+            "logging_in": summary.connections.logging_in,
+            "pages": summary.connections.http,
+            "tasks": summary.tasks.connections + summary.tasks.services,
+            "lag": self._lag,
+            "cpu": self._cpu,
+            "memory": _memory(),
+            "saves": {
+                "enabled": saves.enabled,
+                "games": saves.games,
+                "ago": None if saves.last_saved is None else now - saves.last_saved,
+                "took": saves.last_duration,
+                "error": saves.last_error,
+            },
+            "is_ending": summary.is_ending,
+            "log_level": logging.getLevelName(logging.getLogger("pgnet_trio").getEffectiveLevel()),
+        }
+
+    def _add_point(self) -> None:
+        figures = self.figures
+        self.history.add({**{name: figures[name] for name in SERIES}, "lag": self._worst_lag})
+        self._worst_lag = 0.0
+
+    def _player(self, name: str, stats: SessionStats) -> dict[str, Any]:
+        return {
+            "name": name,
+            "game": stats.game,
+            "online": stats.online,
+            "address": stats.address,
+            "since": None if stats.since is None else round(stats.since + self._epoch),
+            "protocol": stats.protocol,
+            # A millisecond more or less is no news.
+            "latency": None if stats.latency is None else round(stats.latency, 3),
+            "unanswered": stats.unanswered,
+            "unacknowledged": stats.unacknowledged,
+            "unacknowledged_bytes": stats.unacknowledged_bytes,
+            "dropped": stats.dropped_pushes,
+        }
+
+
+def _table(name: str, stats: GameStats) -> dict[str, Any]:
+    room = stats.room
+    return {
+        "name": name,
+        "class": room.game_class,
+        "options": dict(room.options),
+        "players": list(room.players),
+        "spectators": list(room.spectators),
+        "bots": list(room.bots),
+        "persistent": room.is_persistent,
+        "locked": room.locked,
+        "state_size": room.state_size,
+        "questions": room.open_questions,
+        "waiting": room.waiting_turns,
+        "missed_ticks": room.missed_ticks,
+        "long_turns": room.long_turns,
+        "waits_for": list(room.waits_for),
+        "is_over": room.is_over,
+    }
+
+
+async def _put(rows: Rows, stats: Mapping[str, Any], describe: Any) -> None:
+    made = {}
+    for number, (name, each) in enumerate(stats.items(), 1):
+        made[name] = describe(name, each)
+        if number % ROWS_AT_ONCE == 0:
+            await trio.lowlevel.checkpoint()
+    rows.put(made)
+
+
+def _memory() -> int:
+    """Return how many bytes of memory the process has, or where unknown, the most it ever had."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE_SIZE
+    except OSError:
+        return _most_memory()
+
+
+def _most_memory() -> int:
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
