@@ -14,6 +14,7 @@ from pgnet_trio.server.account_service import AccountService
 from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts
 from pgnet_trio.server.cluster.community import Community
 from pgnet_trio.server.cluster.errors import EngineError
+from pgnet_trio.server.counters import Counters
 from pgnet_trio.server.games.claims import RoomClaims
 from pgnet_trio.server.games.codes import as_code
 from pgnet_trio.server.games.registry import GameRegistry
@@ -54,6 +55,7 @@ class ServerContext:
         matchmaker: Looks for games for users.
         arrivals: How often each address connects.
         counts: The connections that were let in.
+        counters: What is counted since the server runs.
         pages: Answers those that ask for pages.
         workers: The processes that look like one server with this one; None where it is alone.
         shutdown: Whether the server is to end, and is closing.
@@ -75,6 +77,7 @@ class ServerContext:
     matchmaker: Matchmaker
     arrivals: ArrivalPace
     counts: ConnectionCounts
+    counters: Counters
     pages: Pages
     workers: Workers | None = None
     shutdown: Shutdown

@@ -15,6 +15,7 @@ from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.account_requests import ACCOUNT_REQUESTS
 from pgnet_trio.server.admin_requests import ADMIN_REQUESTS
 from pgnet_trio.server.cluster.errors import EngineError, NotKept
+from pgnet_trio.server.counters import outcome_of
 from pgnet_trio.server.directory import list_games, uses
 from pgnet_trio.server.games.claiming import claiming
 from pgnet_trio.server.games.claims import Elsewhere, Here, Nowhere, Restore, WrongPasswordElsewhere
@@ -61,6 +62,12 @@ async def carry_out(context: ServerContext, session: Session, packet: Packet) ->
 
     Cancellation leaves a change that was under way either whole or not made at all.
     """
+    response = await _carry_out(context, session, packet)
+    context.counters.answers[outcome_of(response.status)] += 1
+    return response
+
+
+async def _carry_out(context: ServerContext, session: Session, packet: Packet) -> Response:
     message = packet.message
     entry = _entries.get(message)
     if entry is None:

@@ -35,6 +35,7 @@ from pgnet_trio.server.clustering import ClusterHost
 from pgnet_trio.server.connections.listeners import accept_connections, open_listeners
 from pgnet_trio.server.connections.serving import handle_passed, handle_socket
 from pgnet_trio.server.context import ServerContext
+from pgnet_trio.server.counters import Counters
 from pgnet_trio.server.draining import Drain
 from pgnet_trio.server.games.archive import Archive
 from pgnet_trio.server.games.claims import LocalClaims, RoomClaims
@@ -109,6 +110,10 @@ class Run:
         self._carryover = carryover
         self._wanted_port = port
         self._workers = workers
+        game = options.game_class
+        self._counters = Counters(
+            "unknown" if game is None else game.__name__, measures=options.monitor is not None
+        )
         self._monitor: MonitorListener | None = None
         if options.monitor is not None:
             # Here, since it takes an extra, and a while to be loaded.
@@ -249,7 +254,8 @@ class Run:
         started: Callable[[int | None], None],
     ) -> None:
         """Hold the whole nursery tree, and end it in order."""
-        watchdog = Watchdog(self._options.watchdog, self._options.watchdog_exit)
+        options = self._options
+        watchdog = Watchdog(options.watchdog, options.watchdog_exit, self._counters)
         watchdog.start()
         try:
             with trio.CancelScope(shield=True):
@@ -374,7 +380,10 @@ class Run:
         store = prepared.archive if prepared.link is None else prepared.link.games
         saves = Saves(store, prepared.accounts, carryover.saves)
         make_room = functools.partial(
-            RoomTask, question_ids=carryover.question_ids, watchdog=watchdog
+            RoomTask,
+            question_ids=carryover.question_ids,
+            watchdog=watchdog,
+            counters=self._counters,
         )
         results = prepared.results()
         games = GameRegistry(options, make_room, saves, services, self.shutdown, run_bot, results)
@@ -414,6 +423,7 @@ class Run:
             matchmaker=Matchmaker(games, options, self.shutdown, prepared.community, claims),
             arrivals=ArrivalPace(options.limits.max_logins_per_address),
             counts=ConnectionCounts(options.limits),
+            counters=self._counters,
             pages=Pages(router, options.limits, options.environment),
             workers=self._workers,
             shutdown=self.shutdown,

@@ -29,6 +29,7 @@ import trio
 
 from pgnet_trio.author_lines import LIBRARIES, PACKAGE
 from pgnet_trio.foreign_text import one_line
+from pgnet_trio.server.counters import Counters
 
 __all__ = ["EXIT_STATUS", "Watchdog", "Watched", "game_of_task"]
 
@@ -116,6 +117,7 @@ class Watchdog:
         threshold: Seconds that a game may keep everybody else waiting; None for any time.
         exit_after: Seconds after which such a game ends the process; None for never. With neither,
             there is no thread.
+        counters: Where the thread counts the games that it names; None for nowhere.
 
     Attributes:
         room: The room whose code ran last.
@@ -124,6 +126,7 @@ class Watchdog:
     """
 
     __slots__ = (
+        "_counters",
         "_exit_after",
         "_loop_frame",
         "_loop_thread",
@@ -135,11 +138,17 @@ class Watchdog:
         "write_last",
     )
 
-    def __init__(self, threshold: float | None, exit_after: float | None = None) -> None:
+    def __init__(
+        self,
+        threshold: float | None,
+        exit_after: float | None = None,
+        counters: Counters | None = None,
+    ) -> None:
         self.room: Watched | None = None
         self.write_last: Callable[[], str] | None = None
         self._threshold = math.inf if threshold is None else threshold
         self._exit_after = math.inf if exit_after is None else exit_after
+        self._counters = counters or Counters()
         self._loop_thread = 0
         # The frame that has all tasks take their steps, and the task that has all of the server's.
         self._loop_frame: FrameType | None = None
@@ -213,6 +222,8 @@ class Watchdog:
             if seconds >= next_report:
                 # The first time it may be a hitch; after that it is an error.
                 first = next_report == self._threshold
+                if first:
+                    self._counters.stalls += 1
                 _report(logging.WARNING if first else logging.ERROR, who, frames, seconds)
                 next_report = seconds + min(seconds, MOST_SILENCE)
             if seconds >= self._exit_after and not stopped.is_set():

@@ -31,6 +31,9 @@ from pgnet_trio.transport.rounds import (
 )
 from pgnet_trio.transport.streams import broken
 
+if TYPE_CHECKING:
+    from pgnet_trio.transport.traffic import Traffic
+
 assert not TYPE_CHECKING or sys.platform == "linux"
 
 __all__ = ["watch"]
@@ -40,7 +43,7 @@ _log = logging.getLogger(__name__)
 _ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
-def watch(source: socket.socket) -> Readiness:
+def watch(source: socket.socket, traffic: Traffic) -> Readiness:
     """Watch a socket, by Trio itself where a set of our own is not possible.
 
     It is not possible where the system has no room for a set or for another socket in it, and at
@@ -49,6 +52,7 @@ def watch(source: socket.socket) -> Readiness:
     Args:
         source: The socket. It must not block, and must stay open until `Readiness.close` was
             called.
+        traffic: Counts the bytes that come.
     """
     try:
         watched = _current.get(None)
@@ -56,9 +60,9 @@ def watch(source: socket.socket) -> Readiness:
             watched = _Set()
             trio.lowlevel.spawn_system_task(watched.run)
             _current.set(watched)
-        return _Watched(source, watched)
+        return _Watched(source, traffic, watched)
     except (OSError, RuntimeError):
-        return Readiness(source)
+        return Readiness(source, traffic)
 
 
 class _Set:
@@ -196,8 +200,8 @@ class _Watched(Readiness):
 
     __slots__ = ("_fd", "_left_to_trio", "_set", "_task", "ended", "is_queued", "may_read")
 
-    def __init__(self, source: socket.socket, watched: _Set) -> None:
-        super().__init__(source)
+    def __init__(self, source: socket.socket, traffic: Traffic, watched: _Set) -> None:
+        super().__init__(source, traffic)
         self.may_read = False
         self.ended = False
         self._left_to_trio = False
@@ -246,6 +250,7 @@ class _Watched(Readiness):
                 except OSError as exc:
                     raise broken(exc) from exc
                 count = len(data)
+                self._traffic.received += count
                 if count < size:
                     self.may_read = self.ended
                 self._read_size = READ_SIZE if count < READ_SIZE else LONG_READ_SIZE

@@ -23,6 +23,7 @@ from pgnet_trio.transport.streams import (
     peer_address,
     round_trip,
 )
+from pgnet_trio.transport.traffic import Traffic
 
 if sys.platform == "linux":
     from pgnet_trio.transport.epoll import watch
@@ -128,13 +129,15 @@ class SocketPipe(BytePipe):
     Args:
         source: The socket, which the pipe owns from here on.
         peer: The address of the other end, without a port.
+        traffic: Counts the bytes; None for nobody who wants to know.
     """
 
-    def __init__(self, source: socket.socket, peer: str) -> None:
+    def __init__(self, source: socket.socket, peer: str, traffic: Traffic | None = None) -> None:
         self.peer = peer
         self._socket = source
+        self._traffic = traffic or Traffic()
         source.setblocking(False)
-        self._readiness = watch(self._socket)
+        self._readiness = watch(self._socket, self._traffic)
         self._unsent: memoryview | None = None
         self._interrupts = 0
         self._flushing = 0
@@ -190,6 +193,7 @@ class SocketPipe(BytePipe):
             sent = 0
         except OSError as exc:
             raise broken(exc) from exc
+        self._traffic.sent += sent
         if sent == len(data):
             return True
         self._unsent = memoryview(data)[sent:]
@@ -237,7 +241,9 @@ class SocketPipe(BytePipe):
     def _send_unsent(self) -> bool:
         if self._unsent is not None:
             try:
-                self._unsent = self._unsent[self._socket.send(self._unsent) :] or None
+                sent = self._socket.send(self._unsent)
+                self._traffic.sent += sent
+                self._unsent = self._unsent[sent:] or None
                 self.last_sent = trio.current_time()
             except BlockingIOError:
                 return False
@@ -255,10 +261,12 @@ class StreamPipe(BytePipe):
     Args:
         stream: The stream; the pipe owns it.
         peer: The address of the other end, without a port.
+        traffic: Counts the bytes; None for nobody who wants to know.
     """
 
-    def __init__(self, stream: trio.abc.Stream, peer: str) -> None:
+    def __init__(self, stream: trio.abc.Stream, peer: str, traffic: Traffic | None = None) -> None:
         self.peer = peer
+        self._traffic = traffic or Traffic()
         self._stream = stream
         self._unsent = bytearray()
         self._written = trio.Event()
@@ -287,6 +295,7 @@ class StreamPipe(BytePipe):
                     self._failure = exc
                     self._wake_flush()
                     return
+                self._traffic.sent += len(data)
                 del self._unsent[: len(data)]
                 self.last_sent = trio.current_time()
             self._wake_flush()
@@ -301,7 +310,9 @@ class StreamPipe(BytePipe):
         self._read_ended = read_ended = trio.Event()
         try:
             with trio.CancelScope() as self._reading:
-                return bytes(await self._stream.receive_some(LONG_READ_SIZE))
+                data = bytes(await self._stream.receive_some(LONG_READ_SIZE))
+                self._traffic.received += len(data)
+                return data
         except trio.BrokenResourceError as exc:
             raise broken(exc) from exc
         finally:
@@ -352,13 +363,16 @@ class StreamPipe(BytePipe):
 
 @asynccontextmanager
 async def open_pipe(
-    stream: socket.socket | trio.abc.Stream, peer: str | None = None
+    stream: socket.socket | trio.abc.Stream,
+    peer: str | None = None,
+    traffic: Traffic | None = None,
 ) -> AsyncGenerator[BytePipe, None]:
     """Make the pipe that suits a connection, and close it at exit.
 
     Args:
         stream: The connection. This function owns it, and closes it whatever happens.
         peer: The address of the other end, without a port; None to ask the connection.
+        traffic: Counts the bytes; None for nobody who wants to know.
 
     Raises:
         trio.BrokenResourceError: The peer is gone already.
@@ -369,9 +383,9 @@ async def open_pipe(
         if isinstance(stream, trio.SocketStream):
             stream = detach(stream)
         if isinstance(stream, socket.socket):
-            pipe = SocketPipe(stream, peer)
+            pipe = SocketPipe(stream, peer, traffic)
         else:
-            pipe = StreamPipe(stream, peer)
+            pipe = StreamPipe(stream, peer, traffic)
     except BaseException:
         if isinstance(stream, socket.socket):
             stream.close()

@@ -11,6 +11,7 @@ from pgnet_trio.transport.streams import broken
 
 if TYPE_CHECKING:
     from pgnet_trio.transport.rounds import TakeData
+    from pgnet_trio.transport.traffic import Traffic
 
 __all__ = ["LONG_READ_SIZE", "READ_SIZE", "Readiness"]
 
@@ -30,6 +31,7 @@ class Readiness:
 
     Args:
         source: The socket. It must not block, and must stay open until `close` was called.
+        traffic: Counts the bytes that come.
 
     Attributes:
         take_data: Takes what a round of reading reads while that task waits; see
@@ -37,10 +39,11 @@ class Readiness:
         left: What a round has left to that task, which it has woken: bytes, or an error to raise.
     """
 
-    __slots__ = ("_read_size", "_socket", "left", "take_data")
+    __slots__ = ("_read_size", "_socket", "_traffic", "left", "take_data")
 
-    def __init__(self, source: socket.socket) -> None:
+    def __init__(self, source: socket.socket, traffic: Traffic) -> None:
         self._socket = source
+        self._traffic = traffic
         self._read_size = READ_SIZE
         self.take_data: TakeData | None = None
         self.left: bytes | BaseException | None = None
@@ -69,6 +72,7 @@ class Readiness:
             return None
         except OSError as exc:
             raise broken(exc) from exc
+        self._traffic.received += len(data)
         if len(data) < size:
             self.drained()
         self._read_size = READ_SIZE if len(data) < READ_SIZE else LONG_READ_SIZE

@@ -131,6 +131,13 @@ def serve_site(transport: str) -> None:
         serve_pgnet("jobs", transport, site=Site(folder), max_http_connections=None)
 
 
+def serve_monitored(transport: str) -> None:
+    """A server that counts what whoever runs it may want to know, and whom nobody asks yet."""
+    from pgnet_trio import Monitor
+
+    serve_pgnet("jobs", transport, monitor=Monitor("127.0.0.1:0"))
+
+
 def serve_as_command(game: str, transport: str) -> None:
     """As `pgnet-trio serve` has its process set up."""
     from pgnet_trio.cli.process import rare_full_collections
@@ -162,6 +169,10 @@ SERVERS: dict[str, Callable[[], None]] = {
     },
     **{
         f"site-{transport}": partial(serve_site, transport)
+        for transport in ("websockets", "trio-websocket")
+    },
+    **{
+        f"monitored-{transport}": partial(serve_monitored, transport)
         for transport in ("websockets", "trio-websocket")
     },
     **{

@@ -51,3 +51,16 @@ async def look(
         lines.append(f"Content-Length: {len(body)}")
     async with looking(server) as client:
         return await client.ask(path, *lines, method=method, body=body)
+
+
+def samples(text: bytes) -> dict[str, float]:
+    """Return the values of metrics by what they are called, with their labels."""
+    lines = [line for line in text.decode().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+async def scrape(server: Server) -> dict[str, float]:
+    """Return what Prometheus would read now."""
+    reply = await look(server, "/metrics", token=READ)
+    assert reply.status == 200, reply.body
+    return samples(reply.body)

@@ -14,6 +14,7 @@ SERVER_LAYERS = (
     # The ground floor: numbers, rules and records.
     "refusals",
     "limits",
+    "counters",
     "sources",
     "admission",
     "attempts",
@@ -182,6 +183,8 @@ SERVER_LAYERS = (
     "monitor.events",
     "monitor.actions",
     "monitor.pages",
+    "monitor.instruments",
+    "monitor.metrics",
     "monitor.app",
     "monitor.listener",
     "preparation",

@@ -126,6 +126,7 @@ class Login:
                         session = self._resume(protocol, event)
                     finally:
                         connection.flush()
+                    self._context.counters.note_resume(succeeded=session is not None)
                     if session is not None:
                         logger.info("%s is back from %s", event.username, self._peer)
                         return session
@@ -153,6 +154,7 @@ class Login:
 
     def _refuse(self, username: str, refusal: AccountRefusal) -> None:
         protocol = self._protocol
+        self._context.counters.note_refused_login(refusal.code or "other")
         logger.info(
             "Refused a log-in as %.60r from %s: %s", username, self._peer, one_line(refusal)
         )
@@ -309,6 +311,7 @@ class Login:
         context = self._context
         self._guard(username)
         client = self._accept(username, login_token)
+        context.counters.note_login(takes_over=session is not None)
         if session is not None:
             logger.info("%s took over from %s", username, self._peer)
             session.take_over(self._handle, client)

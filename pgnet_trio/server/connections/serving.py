@@ -167,7 +167,7 @@ async def _accept(
     stream: socket.socket | trio.abc.Stream = source
     if options.certificate is not None:
         stream = await accept_tls(source, options.certificate.context(trio.current_time()))
-    async with open_pipe(stream, peer) as pipe:
+    async with open_pipe(stream, peer, context.counters.traffic) as pipe:
         opening = await pages.read_opening(pipe, data)
         if opening is not None and not opening.asks_for_websocket:
             login_scope.deadline = math.inf

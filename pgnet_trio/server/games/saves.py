@@ -121,6 +121,9 @@ class Saves:
         archive: Where to save.
         accounts: Has the registration switch and the tokens, which are saved beside the games.
         memory: What the runs before have left to save.
+
+    Attributes:
+        errors: How often the games could not be saved.
     """
 
     def __init__(self, archive: GameStore, accounts: Accounts, memory: SaveMemory) -> None:
@@ -131,6 +134,7 @@ class Saves:
         self._last_saved: float | None = None
         self._last_duration: float | None = None
         self._last_error = ""
+        self.errors = 0
 
     @property
     def enabled(self) -> bool:
@@ -305,6 +309,7 @@ class Saves:
                 )
         except StorageError as error:
             self._last_error = str(error)
+            self.errors += 1
             raise
         self._last_error = ""
         self._last_saved = trio.current_time()

@@ -105,6 +105,10 @@ class Matchmaker:
         if any(queue.rating is True for queue in queues.values()):
             _check_ratings()
 
+    def waiting(self) -> dict[str, int]:
+        """Return how many users are in each queue."""
+        return {name: len(line.searches) for name, line in self._lines.items()}
+
     @property
     def has_queues(self) -> bool:
         """Whether there is anything to look at."""

@@ -21,7 +21,13 @@ from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 from starlette.routing import BaseRoute, Route
 
 from pgnet_trio.foreign_text import one_line
@@ -32,10 +38,10 @@ from pgnet_trio.server.monitor.access import Access, Asked, Refusal, Role
 from pgnet_trio.server.monitor.actions import ActionRefused, carry_out
 from pgnet_trio.server.monitor.events import MOST_STREAMS, VIEWS, EventStreams, Stream, Wanted
 from pgnet_trio.server.monitor.live import Live
+from pgnet_trio.server.monitor.metrics import CONTENT_TYPE, Metrics
 from pgnet_trio.server.monitor.pages import index, page_file
 
 if TYPE_CHECKING:
-    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["MonitorView", "make_app"]
@@ -92,6 +98,7 @@ class MonitorView:
         context: The parts of the running server.
         live: Looks at it once a second.
         access: Who may look.
+        metrics: Collects the metrics.
         health: Called for how the server is.
         cookie: The name of the cookie: one for each port, as browsers do not tell ports apart.
     """
@@ -99,6 +106,7 @@ class MonitorView:
     context: ServerContext
     live: Live
     access: Access
+    metrics: Metrics
     health: Callable[[], Health]
     cookie: str
 
@@ -118,6 +126,9 @@ def _routes(view: MonitorView) -> list[BaseRoute]:
     async def health(request: Request) -> Response:
         status = view.health()
         return JSONResponse({"status": status}, 200 if status == "ok" else 503)
+
+    async def metrics(request: Request) -> Response:
+        return Response(await view.metrics.collect(), headers={"Content-Type": CONTENT_TYPE})
 
     async def login_page(request: Request) -> Response:
         return HTMLResponse(LOGIN_PAGE.format(note="Whoever looks has to know a token."))
@@ -187,6 +198,7 @@ def _routes(view: MonitorView) -> list[BaseRoute]:
         Route("/stack", stack),
         Route("/actions/{name}", act, methods=["POST"]),
         Route("/healthz", health),
+        Route("/metrics", metrics),
         Route("/login", login_page),
         Route("/login", log_in, methods=["POST"]),
         Route("/logout", log_out, methods=["POST"]),

@@ -26,7 +26,9 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.attempts import FailedLogins
 from pgnet_trio.server.monitor.access import Access
 from pgnet_trio.server.monitor.app import MonitorView, make_app
+from pgnet_trio.server.monitor.instruments import Instruments
 from pgnet_trio.server.monitor.live import Live
+from pgnet_trio.server.monitor.metrics import Metrics
 from pgnet_trio.server.monitor_settings import Monitor, monitor_address
 
 if TYPE_CHECKING:
@@ -107,15 +109,36 @@ class MonitorListener:
             context: The parts of the server.
             health: Called for how it is.
         """
+        limits = context.options.limits
+        instruments = Instruments(context.counters.lag)
+        view = MonitorView(
+            context=context,
+            live=Live(context),
+            access=Access(
+                self._settings,
+                FailedLogins(limits.failed_logins_per_account, limits.failed_logins_per_address),
+                context.options.environment.random_bytes(32),
+                own_name=socket.gethostname(),
+            ),
+            metrics=Metrics(context, instruments),
+            health=health,
+            cookie=f"pgnet_monitor_{self._address[1]}",
+        )
+        async with trio.open_nursery() as nursery:
+            with instruments.counting():
+                nursery.start_soon(instruments.watch_lag)
+                await self._answer(view)
+
+    async def _answer(self, view: MonitorView) -> None:
+        """Answer until cancelled; open the port again where that fails."""
+        handle = _make_handler(view)
         seconds = FIRST_REST
-        live = Live(context)
-        handle = self._make_handler(context, live, health)
         while True:
             began = trio.current_time()
             try:
                 if not self._listeners:
                     await self.open()
-                await self._serve(handle, live)
+                await self._serve(handle, view.live)
             except (Exception, ExceptionGroup) as error:
                 if trio.current_time() - began > LONGEST_REST:
                     seconds = FIRST_REST
@@ -154,35 +177,22 @@ class MonitorListener:
             self._streams.discard(stream)
             stream.socket.close()
 
-    def _make_handler(
-        self, context: ServerContext, live: Live, health: Callable[[], Health]
-    ) -> Callable[[_Stream], Any]:
-        limits = context.options.limits
-        view = MonitorView(
-            context=context,
-            live=live,
-            access=Access(
-                self._settings,
-                FailedLogins(limits.failed_logins_per_account, limits.failed_logins_per_address),
-                context.options.environment.random_bytes(32),
-                own_name=socket.gethostname(),
-            ),
-            health=health,
-            cookie=f"pgnet_monitor_{self._address[1]}",
-        )
-        config = Config()
-        config.errorlog = logger
-        config.include_server_header = False
-        config.keep_alive_timeout = IDLE_SECONDS
-        # Its types are narrower than those of Starlette, and of what it does with a stream.
-        app: Any = make_app(view)
-        worker = WorkerContext(None)
 
-        async def handle(stream: Any) -> None:
-            state = ConnectionState(LifespanState())
-            await TCPServer(ASGIWrapper(app), config, worker, state, stream).run()
+def _make_handler(view: MonitorView) -> Callable[[_Stream], Any]:
+    """Return what answers all requests of one connection."""
+    config = Config()
+    config.errorlog = logger
+    config.include_server_header = False
+    config.keep_alive_timeout = IDLE_SECONDS
+    # Its types are narrower than those of Starlette, and of what it does with a stream.
+    app: Any = make_app(view)
+    worker = WorkerContext(None)
 
-        return handle
+    async def handle(stream: Any) -> None:
+        state = ConnectionState(LifespanState())
+        await TCPServer(ASGIWrapper(app), config, worker, state, stream).run()
+
+    return handle
 
 
 class _Stream:

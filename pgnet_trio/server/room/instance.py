@@ -23,6 +23,7 @@ from pgnet_trio.game import (
 )
 from pgnet_trio.messages import DEFAULT_HEARTBEAT_RATE, Response
 from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.counters import Counters
 from pgnet_trio.server.refusals import refused
 from pgnet_trio.standings import leaderboards_of
 
@@ -55,6 +56,7 @@ class GameInstance:
         make_game: Makes the game, from a save string or None.
         save_string: What the game was last saved as; None for a new game.
         time: The room's time: 0 for a new game.
+        counters: What the server counts; None for nobody who looks.
 
     Attributes:
         name: The game's name.
@@ -81,6 +83,7 @@ class GameInstance:
         reports: Whether its class shows that it reports results.
         tells_why: Whether its ``user_left`` is told why.
         max_request_size: The longest packet in bytes that it takes; infinite for any.
+        counters: What is counted of the games of its class.
         input_delay: Seconds that its players' unanswered messages may wait to be read.
     """
 
@@ -107,8 +110,11 @@ class GameInstance:
         save_string: str | None,
         save_version: int = 0,
         time: float = 0.0,
+        counters: Counters | None = None,
     ) -> None:
         self.name = name
+        self._counters = counters or Counters()
+        self.counters = self._counters.of_game()
         self.start = trio.current_time() - time
         self.made = False
         self.is_making = False
@@ -129,6 +135,7 @@ class GameInstance:
             current_room.reset(token)
             self.is_making = False
         game_class = type(self.game)
+        self.counters = self._counters.of_game(self.class_name)
         self.declared = declared_by(game_class)
         self.is_persistent = bool(self.game.persistent)
         self.gives_save = game_class.get_save_string is not Game.get_save_string

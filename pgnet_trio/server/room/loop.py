@@ -12,6 +12,7 @@ import trio
 from pgnet_trio.errors import first_error
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import Response, explicit_time
+from pgnet_trio.server.counters import outcome_of
 from pgnet_trio.server.refusals import CLOSED, GONE, JoinRefused, SaveRefused, crashed
 from pgnet_trio.server.room.deferred import in_turn
 from pgnet_trio.server.room.player import PacketTurn
@@ -259,16 +260,20 @@ class Loop:
         self._queue.wake()
 
     async def _finish(self, turn: PacketTurn, response: Awaitable[Response]) -> None:
+        began = perf_counter()
         with self._runner.running(turn):
             answer = await response
+        self._instance.counters.turns.add(perf_counter() - began)
         self._answer(turn, answer)
 
     def _answer(self, turn: PacketTurn, response: Response) -> None:
         """Make known what a packet has changed, and answer it."""
         publisher, quiet = self._publisher, turn.quiet
         # A status that is not 0 is no `Status.OK`.
-        if quiet and response.status:
-            self._dispatch.note_unheard(turn, response)
+        if response.status:
+            self._instance.counters.answers[outcome_of(response.status)] += 1
+            if quiet:
+                self._dispatch.note_unheard(turn, response)
         if response.disconnecting:
             response = self._kick_sender(turn, response)
         # As `publish`, which does nothing else for a state that is shown later anyway.
@@ -303,6 +308,7 @@ class Loop:
         return response
 
     async def _call(self, call: Call) -> None:
+        began = perf_counter()
         try:
             with self._runner.running(call):
                 result = call.action()
@@ -333,6 +339,7 @@ class Loop:
                 # Their session writes it, with the answer.
                 self._publisher.touched.pop(call.awaited_by, None)
             call.done.set()
+            self._instance.counters.turns.add(perf_counter() - began)
 
     def _close_if_empty(self) -> None:
         if self._owner.is_empty() and not (

@@ -83,7 +83,9 @@ class Publisher:
 
     def begin(self) -> None:
         """Begin with a game that was just made."""
-        self.views = Views(self._instance.game) if self._instance.has_view else None
+        self.views = None
+        if self._instance.has_view:
+            self.views = Views(self._instance.game, self._instance.counters)
 
     def push(self, members: list[Member], envelope: bytes | Callable[[Player], bytes]) -> None:
         """Keep a push, which is sent when the turn or step is published.
@@ -159,8 +161,9 @@ class Publisher:
     def send_pushes(self) -> None:
         """Send what was pushed to the members."""
         pushes, self.pushes = self.pushes, []
-        touched = self.touched
+        touched, counters = self.touched, self._instance.counters
         for members, envelope in pushes:
+            counters.pushes += len(members)
             if not isinstance(envelope, bytes):
                 for member in members:
                     member.push(envelope(member.player))

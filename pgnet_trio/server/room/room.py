@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from pgnet_trio.errors import Reject, bare
+from pgnet_trio.server.counters import Counters
 from pgnet_trio.server.refusals import CLOSED, GONE, LEFT, SHUTTING_DOWN, crashed
 from pgnet_trio.server.room.backend import ServerRoom
 from pgnet_trio.server.room.bots import Bots
@@ -27,7 +28,7 @@ from pgnet_trio.server.room.questions import Questions
 from pgnet_trio.server.room.queue import TurnQueue
 from pgnet_trio.server.room.reloading import Reloader
 from pgnet_trio.server.room.restarts import Restarts
-from pgnet_trio.server.room.runner import Runner
+from pgnet_trio.server.room.runner import MeasuredRunner, Runner
 from pgnet_trio.server.room.scripts import ScriptNursery, hold_nursery
 from pgnet_trio.server.room.ticker import Ticker
 from pgnet_trio.server.watchdog import Watchdog, game_of_task
@@ -62,6 +63,7 @@ class RoomTask:
         question_ids: Yields the ids of all questions of the server's games.
         owner: Lists, saves and closes the game.
         watchdog: Is told whose code runs.
+        counters: What the server counts.
 
     Attributes:
         name: The game's name.
@@ -102,6 +104,7 @@ class RoomTask:
         question_ids: Iterator[int],
         owner: RoomOwner,
         watchdog: Watchdog | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self.name = name
         self.options: Mapping[str, Any] = MappingProxyType(dict(options))
@@ -114,12 +117,14 @@ class RoomTask:
         self.members.host.is_used = save_string is not None and kept.host is not None
         self._thawing = thawing
         time = 0.0 if thawing is None else thawing.room.time
-        self.instance = GameInstance(name, make_game, save_string, save_version, time)
+        counters = counters or Counters()
+        self.instance = GameInstance(name, make_game, save_string, save_version, time, counters)
         self._lateness = Lateness(name)
         self.queue = TurnQueue(name, self._lateness)
         self.questions = Questions(self.instance.start, question_ids)
         self.publisher = Publisher(self.instance, self.members, self.queue)
-        self.runner = Runner(self.instance, self.queue, self.publisher, watchdog or Watchdog(None))
+        runner = MeasuredRunner if counters.measures else Runner
+        self.runner = runner(self.instance, self.queue, self.publisher, watchdog or Watchdog(None))
         self.bots = Bots(self.members, self.runner, owner)
         self._restarts = Restarts(self.instance, owner)
         self._ticker = Ticker(self.runner, self._lateness)
@@ -423,6 +428,7 @@ class RoomTask:
             return True
         again = goes_on and self._restarts.may_restart(error)
         what = "restarted from its last save" if again else "closed"
+        self.instance.counters.note_crash(restarts=again)
         self.owner.note_cause(error, self._loop.take_asker())
         self.owner.note_failure(error, f"Game {self.name!r} raised, and is {what}")
         self._loop.take_rematch()

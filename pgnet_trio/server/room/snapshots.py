@@ -15,6 +15,7 @@ from pgnet_trio.server.room.stats import SeatView
 
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
+    from pgnet_trio.server.counters import GameCounters
     from pgnet_trio.server.room.members import Member
 
 __all__ = ["MAX_STATE_SIZE", "UNWATCHABLE", "Snapshot", "Views"]
@@ -72,6 +73,11 @@ class Snapshot:
             self.largest_size = len(self.encoded)
 
     @property
+    def patch_size(self) -> int:
+        """How many bytes the patch from the previous snapshot takes; 0 for none."""
+        return len(self._column_patch or b"")
+
+    @property
     def encoded(self) -> bytes:
         """The whole state, in msgpack."""
         if self._encoded is None:
@@ -114,13 +120,15 @@ class Views:
 
     Args:
         game: The game, whose class overrides `view`.
+        counters: What is counted of the games of its class.
 
     Attributes:
         failure: What `view` raised for spectators; None for nothing. It costs them their view, and
             not the players their game.
     """
 
-    def __init__(self, game: Game) -> None:
+    def __init__(self, game: Game, counters: GameCounters) -> None:
+        self._counters = counters
         self._game_name = type(game).__name__
         self._view: Callable[..., Any] = game.view
         self._shared = len(inspect.signature(game.view).parameters) == 0
@@ -202,11 +210,14 @@ class Views:
             if data is None:
                 return None
             snapshot = Snapshot(data)
+            self._counters.states += 1
         else:
             patch = diff_columns(before.data, data)
             if patch is None:
                 return before
             snapshot = Snapshot(data, before, patch)
+            self._counters.patches += 1
+            self._counters.patch_bytes += snapshot.patch_size
             before.forget_earlier()
         if snapshot.largest_size > MAX_STATE_SIZE:
             raise TypeError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import trio
@@ -41,10 +42,12 @@ class Ticker:
             if game is not instance.game:
                 return None
             lateness.note_update()
+            began = perf_counter()
             result = game.update()
             if inspect.isawaitable(result):
-                return self._finish(result)
+                return self._finish(result, began)
             lateness.note_update_end()
+            instance.counters.ticks.add(perf_counter() - began)
             return None
 
         rate = game.update_rate
@@ -57,11 +60,14 @@ class Ticker:
             deadline += (late + 1) * interval
             is_busy = call is not None and not call.done.is_set()
             lateness.note_ticks(late + 1, late + is_busy, rate)
+            instance.counters.ticks_due += late + 1
+            instance.counters.ticks_missed += late + is_busy
             if not is_busy:
                 call = queue.post(update, delayable=True)
 
-    async def _finish(self, update: Awaitable[None]) -> None:
+    async def _finish(self, update: Awaitable[None], began: float) -> None:
         try:
             await self._runner.steps_of(update, delayable=True)
         finally:
             self._lateness.note_update_end()
+            self._runner.instance.counters.ticks.add(perf_counter() - began)

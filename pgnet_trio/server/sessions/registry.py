@@ -127,6 +127,15 @@ class SessionRegistry:
         """Who holds a seat."""
         return list(self._sessions)
 
+    @property
+    def count(self) -> int:
+        """How many hold a seat."""
+        return len(self._sessions)
+
+    def all(self) -> list[Session]:
+        """Return the sessions that hold a seat."""
+        return list(self._sessions.values())
+
     def holder(self, username: str) -> Session | None:
         """Return the session that holds a user's seat, or None.
 

@@ -1,0 +1,203 @@
+"""Metrics: what is counted, and what it costs to read it."""
+
+from __future__ import annotations
+
+import gc
+
+import attrs
+import pytest
+import trio
+
+from pgnet_trio import Game, LoginRefused, Reject, RequestFailed, on
+from pgnet_trio.server.counters import TIMED, Counters, Histogram, outcome_of
+from pgnet_trio.server.monitor import instruments
+from pgnet_trio.server.monitor import metrics as metrics_module
+from pgnet_trio.server.monitor.instruments import Instruments
+from pgnet_trio.server.monitor.metrics import Metrics
+from tests.kit.hosting import socket_client
+from tests.kit.monitoring import monitored, scrape
+
+
+@attrs.frozen
+class Move:
+    to: int
+
+
+@attrs.frozen
+class Ask:
+    pass
+
+
+class Board(Game):
+    update_rate = 100.0
+    on_crash = "restart"
+    persistent = True
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.at = 0
+
+    def get_save_string(self) -> str:
+        return str(self.at)
+
+    def view(self) -> dict[str, int]:
+        return {"at": self.at}
+
+    def update(self) -> None:
+        pass
+
+    @on(Move)
+    def move(self, player: str, move: Move) -> None:
+        if move.to < 0:
+            raise Reject("not there")
+        if move.to > 1000:
+            raise RuntimeError("off the board")
+        self.at = move.to
+        self.room.push("moved", {"to": move.to})
+
+    @on(Ask)
+    async def wait(self, player: str, ask: Ask) -> None:
+        await trio.sleep(0.3)
+
+
+def of(found: dict[str, float], name: str, **labels: str) -> float:
+    inside = ",".join(f'{key}="{value}"' for key, value in labels.items())
+    return found[f"{name}{{{inside}}}" if inside else name]
+
+
+@pytest.fixture(autouse=True)
+def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_module, "FRESH", 0.0)
+    monkeypatch.setattr(instruments, "LAG_INTERVAL", 0.001)
+
+
+async def test_what_players_do_is_counted_by_class_of_game() -> None:
+    async with monitored(Board, port=0) as server, server.client("ann") as ann:
+        await ann.create_game("table 1")
+        async with server.client("bob") as bob:
+            await bob.join_game("table 1", spectate=True)
+            for number in range(2 * TIMED):
+                await ann.call(Move(number))
+            with pytest.raises(RequestFailed):
+                await ann.call(Move(-1))
+            await ann.call(Ask())
+            found = await scrape(server)
+            game = {"game": "Board"}
+            assert of(found, "pgnet_sessions", state="online") == 2
+            assert of(found, "pgnet_games", **game) == 1
+            assert of(found, "pgnet_players", **game) == 1
+            assert of(found, "pgnet_spectators", **game) == 1
+            assert of(found, "pgnet_requests_total", **game, outcome="refused") == 1
+            answered = of(found, "pgnet_requests_total", **game, outcome="ok")
+            assert 2 * TIMED - 1 <= answered <= 2 * TIMED + 2
+            # To both, each time.
+            assert of(found, "pgnet_pushes_total", **game) >= 2 * 2 * TIMED
+            assert of(found, "pgnet_patches_total", **game) > 1
+            assert of(found, "pgnet_state_bytes", **game) > 0
+            assert of(found, "pgnet_ticks_total", **game) >= 1
+            assert of(found, "pgnet_tick_seconds_count", **game) >= 1
+            # The one that waited is timed, and whatever else took long.
+            assert of(found, "pgnet_turn_seconds_sum", **game) > 0.3
+            slow = of(found, "pgnet_turn_seconds_bucket", **game, le="0.25")
+            assert of(found, "pgnet_turn_seconds_bucket", **game, le="+Inf") > slow
+            assert of(found, "pgnet_server_requests_total", outcome="ok") >= 2
+            assert of(found, "pgnet_logins_total") == 2
+            # Nobody's name, and no table's: their number knows no limit.
+            assert not [name for name in found if "ann" in name or "table 1" in name]
+
+
+async def test_a_game_that_raises_is_counted() -> None:
+    async with monitored(Board) as server, server.client("ann") as ann:
+        await ann.create_game("table 1")
+        with server.expecting(RuntimeError), pytest.raises(RequestFailed):
+            await ann.call(Move(2000))
+        found = await scrape(server)
+        assert of(found, "pgnet_restarts_total", game="Board") == 1
+        assert of(found, "pgnet_crashes_total", game="Board") == 0
+        assert of(found, "pgnet_log_records_total", level="error") >= 1
+
+
+async def test_log_ins_that_are_refused_are_counted_by_reason() -> None:
+    async with monitored(Board, admin_password="right") as server:
+        with pytest.raises(LoginRefused):
+            async with server.client("admin", "wrong"):
+                pass
+        found = await scrape(server)
+        assert of(found, "pgnet_refused_logins_total", reason="wrong_password") == 1
+
+
+async def test_bytes_over_the_network_are_counted_both_ways() -> None:
+    async with monitored(Board, port=0) as server:
+        async with socket_client(server, "ann") as ann:
+            before = await scrape(server)
+            await ann.create_game("table 1", options={"text": "x" * 500})
+            after = await scrape(server)
+    assert after["pgnet_received_bytes_total"] > before["pgnet_received_bytes_total"] + 500
+    assert after["pgnet_sent_bytes_total"] > before["pgnet_sent_bytes_total"]
+
+
+async def test_the_process_is_shown_too() -> None:
+    async with monitored(Board) as server:
+        gc.collect()
+        found = await scrape(server)
+        assert found["pgnet_gc_collections_total" + '{generation="2"}'] >= 1
+        assert found["pgnet_gc_seconds_total"] > 0
+        assert found["pgnet_loop_lag_seconds_count"] >= 1
+        assert found["pgnet_uptime_seconds"] > 0
+        assert found["process_resident_memory_bytes"] > 1e7
+        [info] = [name for name in found if name.startswith("pgnet_info")]
+        assert 'version="' in info
+
+
+async def test_others_have_their_turns_while_a_full_server_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metrics_module, "LONGEST_STEP", 0.0)
+    monkeypatch.setattr(metrics_module, "AT_ONCE", 1)
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with monitored(Board) as server:
+        async with server.client("ann") as ann, server.client("bob") as bob:
+            await ann.create_game("table 1")
+            await bob.create_game("table 2")
+            context = server._context("it is read")
+            metrics = Metrics(context, Instruments(context.counters.lag))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(take_turns)
+                await trio.lowlevel.checkpoint()
+                turns = 0
+                text = await metrics.collect()
+                # Two sessions, two games, and each of the metrics.
+                assert turns >= 4 + text.count(b"# TYPE pgnet_")
+                monkeypatch.setattr(metrics_module, "FRESH", 60.0)
+                text = await metrics.collect()
+                turns = 0
+                assert await metrics.collect() == text
+                assert turns <= 2
+                nursery.cancel_scope.cancel()
+
+
+def test_a_histogram_has_each_time_in_its_class() -> None:
+    histogram = Histogram((1.0, 2.0))
+    for seconds in (0.5, 1.0, 1.5, 3.0):
+        histogram.add(seconds)
+    assert histogram.counts == [2, 1, 1]
+    assert histogram.total == 6.0
+
+
+def test_a_program_that_makes_classes_without_end_does_not_fill_memory() -> None:
+    counters = Counters("Board")
+    for number in range(1000):
+        counters.of_game(f"Game{number}").crashes += 1
+    assert len(counters.games) < 60
+    assert counters.of_game("Game999").crashes > 900
+
+
+@pytest.mark.parametrize(("status", "expected"), [(0, 0), (1, 1), (2, 2), (3, 3), (-7, 3)])
+def test_a_game_may_use_any_number_as_a_status(status: int, expected: int) -> None:
+    assert outcome_of(status) == expected
