@@ -1,7 +1,7 @@
 """Multiplayer games on Trio: a server, a client, and everything between them.
 
 The layers, each of which imports only from those before it: errors, reason_codes, codec,
-messages, typed, crypto, protocol, patch, netcode, transport, connection, environment,
+messages, typed, crypto, netcode, protocol, patch, transport, connection, environment,
 matchmaking, standings, game, storage, server, client, bot, testing, terminal, lines, examples,
 devclient, cli.
 """

@@ -23,6 +23,7 @@ from pgnet_trio.client.callbacks import Hooks
 from pgnet_trio.client.connector import Connector, LocalConnector, LocalServer, RemoteConnector
 from pgnet_trio.client.endpoint import Credentials
 from pgnet_trio.client.lobby import LobbyRequests
+from pgnet_trio.client.playing import GamePlaying
 from pgnet_trio.client.reading import GameReading
 from pgnet_trio.client.route import Route
 from pgnet_trio.client.run import CLOSED_HERE, NOT_CONNECTED, ClientRun
@@ -60,7 +61,7 @@ def _misspelt(cls: type, name: str, meant: str) -> str:
     return f"{cls.__name__}.{name}: a client has no such event; did you mean {meant}?"
 
 
-class Client(LobbyRequests, AccountRequests, StandingRequests, GameReading):
+class Client(LobbyRequests, AccountRequests, StandingRequests, GameReading, GamePlaying):
     """A user on a server, made by `Client.remote` or `Client.local`.
 
     Use it as ``async with client:``; inside the block it is connected and logged in. A program

@@ -57,11 +57,13 @@ from pgnet_trio.messages import (
 from pgnet_trio.protocol.events import (
     ClientEvent,
     GameChanged,
+    MomentTold,
     Patched,
     Pushed,
     PushesMissing,
     QuestionAsked,
     StateShown,
+    TimeTold,
     Withdrawn,
 )
 from pgnet_trio.protocol.v2 import features
@@ -70,7 +72,7 @@ from pgnet_trio.typed import models_by_name
 
 if TYPE_CHECKING:
     from pgnet_trio.client.callbacks import Hooks
-    from pgnet_trio.client.room_clock import RoomClock
+    from pgnet_trio.client.timing import Timing
 
 __all__ = ["GameView", "GameViewOwner"]
 
@@ -85,6 +87,10 @@ class GameViewOwner(Protocol):
     @property
     def features(self) -> frozenset[str]:
         """The features of the protocol that are in use."""
+
+    @property
+    def last_input(self) -> int:
+        """The number of the last input that was made."""
 
     def call_hook(self, hook: Callable[..., Any] | None, argument: Any, size: int = 0) -> None:
         """Queue the call of an event about so many bytes; None is nothing to call. Never waits."""
@@ -112,13 +118,14 @@ class GameView:
     Args:
         hooks: The events to call.
         owner: Makes the calls, and asks the server.
-        clock: The time in the game's room.
+        timing: The time in the game's room.
 
     Attributes:
         players: The players in the order of joining, and whether each is connected.
         left: How the user got out of the last game; None before that.
         lost_pushes: How many pushes of the game the server has dropped.
         clock: The time in the game's room.
+        timing: The same, and of which moment the state is.
         invitations: Those to other games, until somebody reads them.
     """
 
@@ -126,12 +133,13 @@ class GameView:
         self,
         hooks: Hooks,
         owner: GameViewOwner,
-        clock: RoomClock,
+        timing: Timing,
     ) -> None:
         self.players: dict[str, bool] = {}
         self.left: Left | None = None
         self.lost_pushes = 0
-        self.clock = clock
+        self.timing = timing
+        self.clock = timing.clock
         self.invitations: Feed[Invitation] = Feed("invitations", lambda invitation: "")
         self._hooks = hooks
         self._owner = owner
@@ -219,6 +227,11 @@ class GameView:
                 self._take_state(event.version, event.data, event.size)
             case Patched():
                 self._take_patch(event)
+            case MomentTold():
+                self._take_moment(event)
+            case TimeTold():
+                if self.timing.take_time(event):
+                    self._set_deadlines()
             case Pushed():
                 self._take_push(event.push, event.size)
             case PushesMissing():
@@ -256,6 +269,7 @@ class GameView:
     def lose(self, error: PGNetError) -> None:
         """End all readers with an error, and start anew: the server forgot the session."""
         self._leave(error)
+        self.timing.end()
         if self._events is not None:
             self._events.end(error)
             self._events = Feed("events", one_kind)
@@ -285,6 +299,11 @@ class GameView:
         """Look whether this machine has slept, and so whether deadlines are nearer than before."""
         if self.clock.note_sleep():
             self._set_deadlines()
+
+    def look_at_time(self) -> None:
+        """The same, and ask the server what time it is, unless it was asked a few times."""
+        self.note_sleep()
+        self.timing.look(often=False)
 
     async def answer_question(self, question: int, packet: Packet) -> Response:
         """Answer a question, and return what the game says of it."""
@@ -355,6 +374,7 @@ class GameView:
 
     def _take_game(self, event: GameChanged) -> None:
         if event.name is None:
+            self.timing.end()
             if self._name is not None:
                 self.left = Left(self._name, event.reason, event.message)
                 self._put_event(self.left, event.size)
@@ -363,7 +383,7 @@ class GameView:
             else:
                 self._be_put_out()
         else:
-            self.clock.begin(event.time)
+            self.timing.begin(event.time)
             self._over = None
             self._now.place.game = event.name
             self._put_event(Entered(event.name), event.size)
@@ -380,6 +400,7 @@ class GameView:
         self._now.states.put(data)
         # Kept apart from the feed: when `on_state` is called, the game may be over.
         self._last_state = data
+        self.timing.note_state()
         self._put_event(StateChanged())
         if self._hooks.on_state is not None:
             self._owner.call_once(self._show_state)
@@ -405,6 +426,14 @@ class GameView:
         if not self._state_wanted:
             self._state_wanted = True
             self._owner.request_full_state()
+
+    def _take_moment(self, event: MomentTold) -> None:
+        states = self._now.states
+        # Of a state that did not come, because a patch did not fit, it says nothing.
+        if states.count and not self._state_wanted:
+            made = self._owner.last_input
+            if self.timing.take_moment(event, made, states.data):
+                self._set_deadlines()
 
     def _take_push(self, push: Push, size: int) -> None:
         if push.message.startswith(SERVER_PREFIX):

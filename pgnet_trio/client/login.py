@@ -71,7 +71,7 @@ class LogIn:
         self.username = credentials.username
         self.protocol: int | None = None
         self.server_pubkey: str | None = None
-        self.delivery = ClientDelivery(outbox.next_request)
+        self.delivery = ClientDelivery(outbox.next_request, outbox.inputs.take)
         self._credentials = credentials
         self._environment = environment
         self._outbox = outbox
@@ -200,5 +200,5 @@ class LogIn:
     def _lose_session(self, refusal: ResumeRefusal) -> None:
         self._token = b""
         self._has_lost = True
-        self.delivery = ClientDelivery(self._outbox.next_request)
+        self.delivery = ClientDelivery(self._outbox.next_request, self._outbox.inputs.take)
         self._owner.session_lost(refusal.reason, refusal.code)

@@ -13,6 +13,7 @@ import trio
 from pgnet_trio.codec import plain
 from pgnet_trio.errors import CodecError, PGNetError, SendQueueFull
 from pgnet_trio.messages import Packet, Response
+from pgnet_trio.netcode import InputQueue
 from pgnet_trio.protocol.v2.envelopes import encode_answer, encode_request
 
 __all__ = ["MAX_QUEUED", "Callback", "Outbox", "PendingRequest"]
@@ -68,6 +69,7 @@ class Outbox:
     Attributes:
         version: The version of the protocol that packets are sent with.
         max_size: The longest request in bytes that the server takes; None where that is unknown.
+        inputs: The input that waits, beside the packets.
         is_held: Whether nothing is sent, because something that is not queued yet goes first.
     """
 
@@ -75,6 +77,7 @@ class Outbox:
         self.version = 2
         self.max_size: int | None = None
         self.is_held = False
+        self.inputs = InputQueue()
         self._queue: deque[PendingRequest] = deque()
         # How many of them, at the front, are done before the others.
         self._urgent = 0

@@ -30,6 +30,9 @@ class QuestionOwner(Protocol):
     def note_sleep(self) -> None:
         """Look whether this machine has slept, and so whether deadlines are nearer than before."""
 
+    def look_at_time(self) -> None:
+        """The same, and ask the server what time it is, unless it was asked a few times."""
+
     async def answer_question(self, question: int, packet: Packet) -> Response:
         """Answer a question, and return what the game says of it.
 
@@ -74,7 +77,7 @@ class Question(Generic[PromptT_co]):
     @property
     def seconds_left(self) -> float:
         """Seconds until the time is up; infinite where there is no limit."""
-        self._owner.note_sleep()
+        self._owner.look_at_time()
         if self.scope.deadline == math.inf:
             return math.inf
         return max(0.0, self.scope.deadline - trio.current_time())

@@ -54,10 +54,6 @@ class GameReading:
         """How many pushes of the game the server has dropped; see `LostPushes`."""
         return self._run.view.lost_pushes
 
-    def time(self) -> float:
-        """Return the time in the game's room, in seconds, as far as this client can know it."""
-        return self._run.view.clock.time()
-
     @overload
     def pushes(self, *, raise_session_lost: bool = False) -> AsyncIterator[Push]: ...
     @overload

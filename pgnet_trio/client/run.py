@@ -18,9 +18,9 @@ from pgnet_trio.client.current_game import CurrentGame
 from pgnet_trio.client.game_view import GameView
 from pgnet_trio.client.limits import MAX_CALLS, MAX_CALLS_SIZE, MAX_STATUS
 from pgnet_trio.client.outbox import Callback, Outbox, PendingRequest
-from pgnet_trio.client.room_clock import RoomClock
 from pgnet_trio.client.search import CurrentSearch
 from pgnet_trio.client.session import ClientSession
+from pgnet_trio.client.timing import Timing
 from pgnet_trio.errors import (
     Disconnected,
     PGNetError,
@@ -39,6 +39,7 @@ from pgnet_trio.messages import (
     Status,
     note_cause,
 )
+from pgnet_trio.netcode import ServerClock
 from pgnet_trio.protocol.events import (
     ClientEvent,
     GameChanged,
@@ -48,7 +49,8 @@ from pgnet_trio.protocol.events import (
     SearchTold,
 )
 from pgnet_trio.protocol.v2 import TAKEN_OVER
-from pgnet_trio.protocol.v2.features import FEATURES
+from pgnet_trio.protocol.v2.features import FEATURES, NETCODE
+from pgnet_trio.protocol.v2.input_stream import check_input
 from pgnet_trio.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
@@ -134,7 +136,9 @@ class ClientRun:
             minimum_protocol=minimum_protocol,
             reconnect_for=reconnect_for,
         )
-        self.view = GameView(hooks, self, RoomClock(trio.current_time, environment.slept))
+        clock = ServerClock(trio.current_time, environment.slept)
+        timing = Timing(clock, trio.current_time, self.session.request_time)
+        self.view = GameView(hooks, self, timing)
         self.in_use = False
         self.ended = trio.Event()
         self.connected = False
@@ -246,6 +250,30 @@ class ClientRun:
         )
         self.session.flush()
 
+    def play(self, packet: Packet, seen: float) -> int:
+        """Have an input leave next; never waits. See `Client.input`.
+
+        Returns:
+            The input's number.
+        """
+        inputs = self.outbox.inputs
+        payload = check_input(packet.payload)
+        number = inputs.put(payload, seen, trio.current_time(), self.view.timing.rate)
+        if self.online and NETCODE not in self.features:
+            inputs.drop()
+            self.send(packet, None, do_next=False)
+        elif self.game.name is None:
+            # No game would hear it.
+            inputs.drop()
+        else:
+            self.session.flush()
+        return number
+
+    @property
+    def last_input(self) -> int:
+        """The number of the last input that was made."""
+        return self.outbox.inputs.number
+
     # What a search asks for: see `SearchOwner`.
 
     @property
@@ -320,6 +348,8 @@ class ClientRun:
         """Note whether there is a connection."""
         self.online = online
         self.drops += not online
+        if online:
+            self.view.timing.change_link()
         self.call(self._hooks.on_online, online)
         if online:
             self.set_status("Online again.")
@@ -377,6 +407,7 @@ class ClientRun:
             if event.push.message == PLAYERS:
                 self.game.note_watching()
         elif isinstance(event, GameChanged):
+            self.outbox.inputs.drop()
             self.game.take(event)
 
     def _take_response(self, request: PendingRequest, response: Response, size: int) -> None:

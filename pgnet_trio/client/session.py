@@ -210,6 +210,14 @@ class ClientSession:
             self._endpoint.request_full_state()
             self.flush()
 
+    def request_time(self, id: int) -> bool:
+        """Ask what time it is in the game's room; return whether that is possible."""
+        endpoint = self._endpoint
+        if not isinstance(endpoint, v2.ClientProtocol) or not endpoint.request_time(id):
+            return False
+        self.flush()
+        return True
+
     def _end(self, reason: str, error: PGNetError | None = None, *, code: str = "") -> None:
         if self.end_reason is not None:
             return

@@ -12,6 +12,7 @@ from pgnet_trio.game.ready_state import Ready, ReadyCheck, ReadyState
 from pgnet_trio.game.room import Room
 from pgnet_trio.game.seat_plan import Seat, SeatPlan, seats_of
 from pgnet_trio.game.seats import Seats
+from pgnet_trio.game.simulated import inputs_of, rewinds_of
 
 __all__ = [
     "MOST_INPUT_DELAY",
@@ -31,6 +32,8 @@ __all__ = [
     "Seats",
     "current_room",
     "declared_by",
+    "inputs_of",
+    "rewinds_of",
     "seats_of",
     "tells_why",
 ]

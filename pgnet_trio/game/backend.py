@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pgnet_trio.game.asking import NoDefault
     from pgnet_trio.game.ready_state import ReadyState
     from pgnet_trio.game.seat_plan import Seat, SeatPlan
+    from pgnet_trio.netcode import Past
     from pgnet_trio.standings import PlayedGame, Result
     from pgnet_trio.transport import Transport
 
@@ -89,6 +90,23 @@ class RoomBackend(Protocol):
 
     def time(self) -> float:
         """The room's time in seconds."""
+
+    @property
+    def tick(self) -> int:
+        """The number of the latest update."""
+
+    @property
+    def dt(self) -> float:
+        """Seconds from one update to the next."""
+
+    def next_input(self, player: str) -> Any:
+        """A player's input of this tick."""
+
+    def input_repeated(self, player: str) -> bool:
+        """Whether that is the one before, played again."""
+
+    def rewind(self, player: str) -> Past:
+        """Where things were when a player saw them."""
 
     def push(
         self,

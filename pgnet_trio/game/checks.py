@@ -16,6 +16,7 @@ from pgnet_trio.codec import check_model
 from pgnet_trio.errors import CodecError
 from pgnet_trio.game.asking import NO_DEFAULT, NoDefault
 from pgnet_trio.game.declared import declared_by
+from pgnet_trio.game.simulated import inputs_of, rewinds_of
 from pgnet_trio.matchmaking import queues_of
 from pgnet_trio.standings import leaderboards_of
 from pgnet_trio.typed import handles_model, return_annotation
@@ -57,6 +58,8 @@ _SETTINGS = (
     "players_invite",
     "pushes",
     "asks",
+    "inputs",
+    "rewinds",
     "matchmaking",
     "leaderboards",
     "seats",
@@ -89,6 +92,8 @@ def check_class(cls: type, game: type) -> None:
     _check_names(cls, game)
     _check_settings(cls)
     declared_by(cls)
+    inputs_of(cls)
+    rewinds_of(cls)
     _check_declarations(cls)
     for name, counts in _HOOKS.items():
         value = inspect.getattr_static(cls, name)

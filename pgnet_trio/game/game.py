@@ -58,6 +58,11 @@ class Game:
         asks: What games of this class ask, as in ``asks = {Choose: Throw}``: each question's model,
             and that of its answer. Another question raises TypeError. Without such a dict the class
             does not say.
+        inputs: The model of what a player does in one tick, as in ``inputs = Thrust``: players send
+            it with ``client.input(Thrust(...))``, and `update` takes it with `Room.next_input`.
+            Anything but an attrs class means nothing to the server.
+        rewinds: What `Room.rewind` can rewind, by the names of attributes of the game, as in
+            ``rewinds = {"ships": Rewind("x", "y")}``. Anything else means nothing to the server.
         seats: How many seats ``room.seats`` has, or their names, as in ``seats = ("north",
             "south")``. Without either there are as many as `max_players`, or any number.
         matchmaking: The `Queue` in which users look for a game of this class, or several by name,
@@ -83,6 +88,8 @@ class Game:
     # An author's attribute of such a name may be anything.
     pushes: Any = ()
     asks: Any = MappingProxyType({})
+    inputs: Any = None
+    rewinds: Any = MappingProxyType({})
     seats: Any = None
     matchmaking: Any = None
     leaderboards: Any = None
@@ -123,7 +130,7 @@ class Game:
         Raises:
             TypeError: The class uses a name of `Game` for something else, or nearly such a name
                 for what nothing uses; it cannot be saved; two of its methods handle one model; or
-                what it declares in `pushes` or `asks` has the wrong shape.
+                what it declares in `pushes`, `asks`, `inputs` or `rewinds` has the wrong shape.
         """
         super().__init_subclass__(**kwargs)
         check_class(cls, Game)

@@ -1,4 +1,7 @@
-"""What a game sees of the server around it: `Room`."""
+"""What a game sees of the server around it: `Room`.
+
+It is a little long: each name is documented here, and the work is done elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     import trio
 
     from pgnet_trio.game.backend import BotPlayer, Nursery, RoomBackend
+    from pgnet_trio.netcode import Past
     from pgnet_trio.standings import PlayedGame
 
 __all__ = ["Room"]
@@ -123,8 +127,66 @@ class Room:
         return self._attached.nursery
 
     def time(self) -> float:
-        """Return the time in seconds since the game was made; clients have the same clock."""
+        """Return the time in seconds since the game was made; clients have the same clock.
+
+        Of a persistent game with `update` it goes on after a restart of the server, from its save.
+        """
         return self._attached.time()
+
+    @property
+    def tick(self) -> int:
+        """The number of the update that runs, or ran last; 0 before the first.
+
+        An update that was skipped, because the one before was late, counts too. So a tick is always
+        at the same time of the room, `tick` * `dt`, after a restart of the server as well.
+        """
+        return self._attached.tick
+
+    @property
+    def dt(self) -> float:
+        """Seconds from one update to the next, 1 / `Game.update_rate`; 0 without updates."""
+        return self._attached.dt
+
+    def next_input(self, player: str, /) -> Any:
+        """Return what a player does in this tick: one of their inputs for each tick, in order.
+
+        Call it in `Game.update`, once for each player or more often: in one tick it is always the
+        same. Where none has come for this tick, it is the last one again, and `input_repeated`
+        says so.
+
+        Args:
+            player: Who.
+
+        Returns:
+            An object of the model in `Game.inputs`, which is not to be changed. None where the
+            player has made none yet, is away, or does not play.
+        """
+        return self._attached.next_input(player)
+
+    def input_repeated(self, player: str, /) -> bool:
+        """Return whether a player's input of this tick is the one before, played again.
+
+        Hold what is held then, and do not do again what is done once: a shot, say.
+        """
+        return self._attached.input_repeated(player)
+
+    def rewind(self, player: str, /) -> Past:
+        """Return where things were when a player saw them who made the input of this tick.
+
+        It is what their client has shown, between two ticks too, and nothing has changed in the
+        game itself: each thing is a copy. Nobody has seen what is longer ago than half a second.
+
+        Args:
+            player: Whose eyes. For one who has made no input it is the latest tick.
+
+        Returns:
+            The past: ``room.rewind("ann").ships["bob"].x``, with the names that `Game.rewinds`
+            declares.
+
+        Raises:
+            RuntimeError: The game's class declares nothing in `Game.rewinds`.
+        """
+        return self._attached.rewind(player)
 
     def push(
         self,

@@ -26,8 +26,17 @@ FEWEST = 4
 FUTURE = 0.25
 """Seconds by which a player may say that they saw the game later than it is: clocks differ."""
 
-WINDOW = 16
+PAUSE = 0.1
+"""Seconds without an input from which on a client has paused, and nothing is late."""
+
+PAUSE_MARGIN = 3
+"""Ticks by which the next number is higher then than it has to be: delays differ."""
+
+WINDOW = 30
 """Ticks after which inputs that waited needlessly all the time are given up."""
+
+SLACK = 1
+"""Inputs that may wait all the time; without one, the next that is a little late is missing."""
 
 
 @attrs.frozen
@@ -58,12 +67,29 @@ class InputQueue:
 
     def __init__(self) -> None:
         self.number = 0
+        self._made_at = 0.0
         self.waiting: QueuedInput | None = None
         self.replaced = 0
 
-    def put(self, payload: dict[str, Any], seen: float) -> int:
-        """Number an input, and have it leave next; return its number."""
-        self.number += 1
+    def put(self, payload: dict[str, Any], seen: float, now: float, rate: float = 0.0) -> int:
+        """Number an input, and have it leave next.
+
+        Numbers count the ticks for which there are inputs. So they go on during a pause, in which
+        the server has played the last one again: what comes after it has not been played yet,
+        though it may be equal.
+
+        Args:
+            payload: The fields, as plain data.
+            seen: The room's time of what the player saw, in seconds.
+            now: The time on any clock, in seconds.
+            rate: How many ticks a second the game has; 0 where that is not known.
+
+        Returns:
+            The number.
+        """
+        waited, self._made_at = now - self._made_at, now
+        is_pause = self.number and rate and waited > max(PAUSE, 1.5 / rate)
+        self.number += int(waited * rate) + PAUSE_MARGIN if is_pause else 1
         self.replaced += self.waiting is not None
         self.waiting = QueuedInput(self.number, seen, payload)
         return self.number
@@ -160,6 +186,11 @@ class InputBuffer:
         return len(self._queue)
 
     @property
+    def received(self) -> int:
+        """The highest number that has come; 0 for none."""
+        return self._received
+
+    @property
     def last(self) -> PlayerInput | None:
         """What was played last; None for nothing."""
         return self._last
@@ -201,8 +232,12 @@ class InputBuffer:
         queue, last = self._queue, self._last
         if last is not None and self._owed:
             # The same was played in its place already.
-            while queue and self._owed and queue[0].value == last.value:
-                self._owed = max(0, self._owed - (queue[0].number - last.number))
+            while (
+                queue
+                and queue[0].number <= last.number + self._owed
+                and queue[0].value == last.value
+            ):
+                self._owed -= queue[0].number - last.number
                 last = self._last = queue.popleft()
                 self.counts.made_up += 1
         if queue:
@@ -237,7 +272,8 @@ class InputBuffer:
         self._ticks += 1
         if self._ticks < WINDOW:
             return
-        for _ in range(self._spare):
+        needless = max(0, self._spare - SLACK)
+        for _ in range(needless):
             queue.popleft()
-        self.counts.dropped += self._spare
+        self.counts.dropped += needless
         self._spare, self._ticks = self._most, 0

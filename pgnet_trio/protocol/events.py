@@ -1,5 +1,7 @@
 """What a protocol reports when a message has arrived; the same for every version.
 
+It is a little long: a class for each thing that either side may be told.
+
 The ``size`` of an event that a client may keep is what it took on the wire, in bytes: its share of
 the message where several came in a short one.
 """
@@ -21,9 +23,11 @@ __all__ = [
     "FullStateRequested",
     "GameChanged",
     "Goodbye",
+    "InputReceived",
     "LogIn",
     "LoggedIn",
     "LoginRefusal",
+    "MomentTold",
     "Moved",
     "Patched",
     "Pushed",
@@ -40,6 +44,8 @@ __all__ = [
     "SearchTold",
     "ServerEvent",
     "StateShown",
+    "TimeRequested",
+    "TimeTold",
     "Withdrawn",
     "cost_of",
     "weigh",
@@ -129,6 +135,30 @@ class QuestionAnswered:
     size: int = attrs.field(default=0, eq=False)
     cost: int = attrs.field(default=1, eq=False)
     packed: bytes = attrs.field(default=b"", eq=False, repr=False)
+
+
+class InputReceived(msgspec.Struct):
+    """Server side: a client says what its user does in one tick. Nobody waits for an answer.
+
+    Attributes:
+        number: Its number, which need not be the next one.
+        seen: The room's time of what the user saw, in seconds, as the client says.
+        payload: The fields. It is the same object as before where nothing in it has changed.
+    """
+
+    number: int
+    seen: float
+    payload: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"InputReceived(number={self.number}, seen={self.seen:g})"
+
+
+@attrs.frozen
+class TimeRequested:
+    """Server side: a client asks what time it is in its game's room."""
+
+    id: int
 
 
 FEW_BYTES = 512
@@ -327,6 +357,30 @@ class Patched:
 
 
 @attrs.frozen
+class MomentTold:
+    """Client side: of which moment the state is that the client has; see `netcode.Moment`."""
+
+    tick: int
+    time: float
+    confirmed: int
+
+
+@attrs.frozen
+class TimeTold:
+    """Client side: what time it is in the game's room.
+
+    Attributes:
+        id: Which request this answers.
+        time: The time in seconds.
+        rate: How many ticks a second the game has; 0 for none.
+    """
+
+    id: int
+    time: float
+    rate: float
+
+
+@attrs.frozen
 class QuestionAsked:
     """Client side: the game asks this user something.
 
@@ -378,7 +432,16 @@ class SearchTold:
     options: dict[str, Any] = attrs.field(factory=dict, repr=False)
 
 
-ServerEvent = LogIn | Resume | RequestReceived | QuestionAnswered | FullStateRequested | Goodbye
+ServerEvent = (
+    LogIn
+    | Resume
+    | RequestReceived
+    | QuestionAnswered
+    | InputReceived
+    | FullStateRequested
+    | TimeRequested
+    | Goodbye
+)
 ClientEvent = (
     LoggedIn
     | LoginRefusal
@@ -397,4 +460,6 @@ ClientEvent = (
     | Restarting
     | Moved
     | SearchTold
+    | MomentTold
+    | TimeTold
 )

@@ -190,6 +190,28 @@ class _DetachedRoom:
         """Return the seconds since the game was made, where Trio runs."""
         return _now() - self._start
 
+    @property
+    def tick(self) -> int:
+        """Return 0: `update` is not called."""
+        return 0
+
+    @property
+    def dt(self) -> float:
+        """Seconds from one update to the next."""
+        return 1 / self.game.update_rate if self.game.update_rate > 0 else 0.0
+
+    def next_input(self, player: str) -> Any:
+        """Return None: nobody makes an input."""
+        return None
+
+    def input_repeated(self, player: str) -> bool:
+        """Return False: nobody makes an input."""
+        return False
+
+    def rewind(self, player: str) -> NoReturn:
+        """Refuse: there is no past."""
+        raise _needs_server("rewind")
+
     def push(
         self,
         message: object,

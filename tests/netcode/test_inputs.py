@@ -21,15 +21,25 @@ def buffer_with(*values: Any) -> InputBuffer:
 
 def test_a_client_numbers_its_inputs_and_only_the_latest_waits() -> None:
     queue = InputQueue()
-    assert [queue.put({"x": x}, 0.5) for x in range(3)] == [1, 2, 3]
+    assert [queue.put({"x": x}, 0.5, x / RATE, RATE) for x in range(3)] == [1, 2, 3]
     assert queue.replaced == 2
     waiting = queue.take()
     assert waiting is not None
     assert (waiting.number, waiting.seen, waiting.payload) == (3, 0.5, {"x": 2})
     assert queue.take() is None
-    assert queue.put({"x": 9}, 0.5) == 4
+    assert queue.put({"x": 9}, 0.5, 3 / RATE, RATE) == 4
     queue.drop()
     assert queue.take() is None
+
+
+def test_numbers_go_on_during_a_pause() -> None:
+    queue = InputQueue()
+    assert queue.put({}, 0.0, 100.0, RATE) == 1
+    assert queue.put({}, 0.0, 100.08, RATE) == 2
+    assert queue.put({}, 0.0, 101.08, RATE) >= 2 + RATE
+    # Where nobody has said how many ticks there are, each number is the next.
+    other = InputQueue()
+    assert [other.put({}, 0.0, now, 0.0) for now in (1.0, 2.0, 9.0)] == [1, 2, 3]
 
 
 def test_each_tick_plays_one_in_order() -> None:
@@ -64,6 +74,16 @@ def test_what_stood_for_an_equal_one_confirms_it_and_is_not_played_twice() -> No
     assert buffer.confirmed == 4
     assert buffer.counts.made_up == 2
     assert len(buffer) == 0
+
+
+def test_two_presses_of_one_key_are_two_inputs() -> None:
+    buffer, queue = InputBuffer(RATE), InputQueue()
+    buffer.put(queue.put({}, 5.0, 5.0, RATE), 5.0, "jump", 5.0)
+    assert [buffer.next() for _ in range(5)] == ["jump"] * 5
+    buffer.put(queue.put({}, 5.15, 5.15, RATE), 5.15, "jump", 5.2)
+    assert buffer.next() == "jump"
+    assert not buffer.is_repeated
+    assert buffer.counts.played == 2
 
 
 def test_a_late_one_that_differs_is_played_all_the_same() -> None:
@@ -106,11 +126,24 @@ def test_numbers_that_are_not_new_and_sights_of_the_future_are_dropped_and_count
 def test_what_waits_needlessly_is_given_up() -> None:
     buffer = buffer_with(*range(6))
     number = 6
-    for _ in range(40):
+    for _ in range(70):
         buffer.next()
         number += 1
         buffer.put(number, 0.0, number, 0.0)
-    assert len(buffer) == 1
+    # One may wait, and one has just come.
+    assert len(buffer) == 2
+
+
+def test_what_is_a_little_late_now_and_then_is_missing_once() -> None:
+    buffer, arrived = InputBuffer(RATE), 0
+    for tick in range(300):
+        # Every tenth comes after its tick.
+        while arrived < tick + (tick % 10 != 0):
+            arrived += 1
+            buffer.put(arrived, 0.0, arrived, 0.0)
+        buffer.next()
+    assert buffer.counts.repeated <= 1
+    assert buffer.counts.dropped == 0
 
 
 def test_another_client_begins_with_any_number() -> None:

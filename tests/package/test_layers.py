@@ -29,9 +29,9 @@ LAYERS = (
     "messages",
     "typed",
     "crypto",
+    "netcode",
     "protocol",
     "patch",
-    "netcode",
     "transport",
     "timers",
     "connection",
@@ -82,7 +82,6 @@ PURE_LAYERS = {
 PURE_MODULES = {
     "pgnet_trio.client.address",
     "pgnet_trio.client.backoff",
-    "pgnet_trio.client.room_clock",
     "pgnet_trio.client.route",
     "pgnet_trio.storage.interface",
     "pgnet_trio.server.games.lobby",

@@ -57,9 +57,11 @@ from pgnet_trio.protocol.v2.envelopes import (
     GameEnvelope,
     GoodbyeEnvelope,
     Hello,
+    InputEnvelope,
     LastState,
     LogInEnvelope,
     LostEnvelope,
+    MomentEnvelope,
     MovedEnvelope,
     PatchEnvelope,
     Ping,
@@ -75,9 +77,12 @@ from pgnet_trio.protocol.v2.envelopes import (
     SearchEnvelope,
     SessionGone,
     StateEnvelope,
+    TimeEnvelope,
+    TimeRequestEnvelope,
     Welcome,
     WithdrawalEnvelope,
 )
+from pgnet_trio.protocol.v2.features import FEATURES
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from pgnet_trio.protocol.v2.states import WINDOW
 from tests.kit.protocol_pair import (
@@ -718,6 +723,8 @@ FROM_CLIENT: dict[type, Any] = {
     Ping: Ping(),
     Pong: Pong(),
     GoodbyeEnvelope: GoodbyeEnvelope("bye"),
+    InputEnvelope: InputEnvelope(1, 0, {"x": 1}),
+    TimeRequestEnvelope: TimeRequestEnvelope(1),
 }
 FROM_SERVER: dict[type, Any] = {
     Hello: Hello(5000),
@@ -742,6 +749,8 @@ FROM_SERVER: dict[type, Any] = {
     LostEnvelope: LostEnvelope(3),
     MovedEnvelope: MovedEnvelope("/node-2", "moving"),
     SearchEnvelope: SearchEnvelope(1, "waiting", 3, 4.5),
+    TimeEnvelope: TimeEnvelope(1, 2.5, 20.0),
+    MomentEnvelope: MomentEnvelope(50, 2.5, 7),
 }
 
 
@@ -749,7 +758,8 @@ def server_in(state: State, *, encrypted: bool) -> tuple[ServerProtocol, Scripte
     server = make_server(encrypted=encrypted)
     peer = ScriptedPeer.client_of(server, encrypted=encrypted)
     if state in {State.LOG_IN, State.VERDICT, State.OPEN}:
-        server.receive(peer.say(Hello(None)))
+        named = sorted(FEATURES) if state is State.OPEN else None
+        server.receive(peer.say(Hello(None, named)))
     if state in {State.VERDICT, State.OPEN}:
         server.receive(peer.say(FROM_CLIENT[LogInEnvelope]))
     if state is State.OPEN:

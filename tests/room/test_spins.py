@@ -155,7 +155,7 @@ async def test_what_a_game_receives_in_between_counts(autojump_clock: MockClock)
                 for _ in range(600):
                     with pytest.raises(PlayerLeft):
                         await self.room.ask("nobody", Ask(), Ask)
-                await trio.sleep(0.1)
+                await trio.sleep(0.15)
 
     async with hosting(Ticking) as server, server.client("ann") as ann:
         await ann.create_game("table 1")

@@ -27,7 +27,7 @@ STACK = [
     {"outcome"},
     {"player", "owner", "stats", "deferred", "lateness", "host", "invitations", "kept"},
     {"queue", "instance", "members", "questions", "frozen"},
-    {"snapshots"},
+    {"snapshots", "simulation"},
     {"publisher"},
     {"runner"},
     {"dispatch", "presence", "ticker", "bots", "restarts"},
@@ -176,6 +176,9 @@ class Listener:
     def push(self, envelope: bytes, /) -> None:
         pass
 
+    def mark(self, moment: bytes, /) -> None:
+        pass
+
     def show(self, snapshot: Any, /) -> None:
         pass
 
@@ -247,7 +250,7 @@ async def test_the_statistics_of_a_room(autojump_clock: MockClock) -> None:
         await trio.sleep(0.5)
         room.handle(PacketTurn(ann, None, 1, Packet("late")))  # type: ignore[arg-type]  # nothing is answered over it
         assert room.stats().waiting_turns == 1
-        await trio.sleep(1)
+        await trio.sleep(1.05)
         assert room.stats().waiting_turns == 0
         assert room.stats().missed_ticks > 5
         room.close("It is over.")

@@ -19,6 +19,7 @@ from pgnet_trio.protocol.events import (
     Goodbye,
     LoggedIn,
     LoginRefusal,
+    MomentTold,
     Moved,
     Patched,
     Pushed,
@@ -31,11 +32,13 @@ from pgnet_trio.protocol.events import (
     ResumeRefusal,
     SearchTold,
     StateShown,
+    TimeTold,
     Withdrawn,
 )
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.endpoint import Endpoint
-from pgnet_trio.protocol.v2.features import FEATURES, GRACE, TOKEN
+from pgnet_trio.protocol.v2.features import FEATURES, GRACE, NETCODE, TOKEN
+from pgnet_trio.protocol.v2.input_stream import LONGEST_ENVELOPE, InputWriter
 from pgnet_trio.protocol.v2.states import (
     CLIENT_TRANSITIONS,
     COUNTED,
@@ -95,6 +98,7 @@ class ClientProtocol(Endpoint):
 
     __slots__ = (
         "_delivery",
+        "_inputs",
         "_login_envelope",
         "_login_token",
         "_token",
@@ -142,6 +146,7 @@ class ClientProtocol(Endpoint):
         self._login_token = login_token
         self._verify_server_pubkey = verify_server_pubkey
         self._delivery = delivery
+        self._inputs = InputWriter()
         self._login_envelope = wire.encode_log_in(username, password, invite_code)
         if handshake is not None:
             self._handshake_messages.append(handshake.write())
@@ -204,6 +209,17 @@ class ClientProtocol(Endpoint):
         if self._state is OPEN:
             self.control.append(wire.encode(wire.FullStateRequestEnvelope()))
 
+    def request_time(self, id: int) -> bool:
+        """Ask what time it is in the game's room; return whether that is possible.
+
+        Args:
+            id: What the answer names.
+        """
+        if self._state is not OPEN or NETCODE not in self._features:
+            return False
+        self.control.append(wire.encode(wire.TimeRequestEnvelope(id)))
+        return True
+
     def _log_in_or_resume(self) -> None:
         if self._token:
             proof = prove(self._token, self.handshake_hash)
@@ -225,7 +241,16 @@ class ClientProtocol(Endpoint):
         return wire.read_from_server(plaintext)
 
     def _take_from_delivery(self, size: int, *, joining: bool) -> list[bytes]:
-        return self._delivery.take(size, joining=joining) if self._state is OPEN else []
+        if self._state is not OPEN:
+            return []
+        queued = None
+        if NETCODE in self._features and size >= LONGEST_ENVELOPE:
+            queued = self._delivery.next_input()
+        if queued is None:
+            return self._delivery.take(size, joining=joining)
+        # Before the requests: what the user does now is of use for a tick only.
+        envelope = self._inputs.write(queued)
+        return [*self._delivery.take(size - len(envelope), joining=True), envelope]
 
     def _shake_hands(self, message: str | bytes) -> list[ClientEvent]:
         handshake = self._handshake
@@ -293,6 +318,8 @@ class ClientProtocol(Endpoint):
             return StateShown(envelope.version, plain(envelope.data, "state"), size)
         if kind is wire.PushEnvelope:
             return Pushed(Push(envelope.message, plain(envelope.payload)), size)
+        if kind is wire.MomentEnvelope:
+            return MomentTold(envelope.tick, envelope.time, envelope.confirmed)
         return self._handle_rare(kind, envelope, size)
 
     def _handle_rare(self, kind: type, envelope: Any, size: int) -> ClientEvent | None:
@@ -306,6 +333,8 @@ class ClientProtocol(Endpoint):
             return QuestionAsked(envelope.id, packet, envelope.deadline, envelope.time, size)
         elif kind is wire.WithdrawalEnvelope:
             return Withdrawn(envelope.id)
+        elif kind is wire.TimeEnvelope:
+            return TimeTold(envelope.id, envelope.time, max(0.0, envelope.rate))
         elif kind is wire.LostEnvelope:
             if envelope.count < 1:
                 raise ProtocolError(f"lost: expected 1 push or more, got {envelope.count}")

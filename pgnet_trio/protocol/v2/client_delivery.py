@@ -12,10 +12,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pgnet_trio.errors import ProtocolError
 from pgnet_trio.protocol.v2.envelopes import Acknowledgement, encode, numbered
 from pgnet_trio.protocol.v2.states import ACKNOWLEDGE_AFTER, WINDOW
+
+if TYPE_CHECKING:
+    from pgnet_trio.netcode import QueuedInput
 
 __all__ = ["ClientDelivery"]
 
@@ -33,9 +37,12 @@ class ClientDelivery:
         next_request: Returns the next request that waits, as `encode_request` made it, and whether
             it is quiet; or None. It is called when there is room to send the request: a request
             that was not taken this way has not been sent.
+        next_input: Returns the input that waits, once; or None. It is called when there is room to
+            send it. What was taken this way is not sent again.
 
     Attributes:
         last_request: The id of the last request that was written.
+        next_input: The same as the argument.
         received: How many counted envelopes have come since the session began.
         state_version: The version of the state that the client has; 0 where it needs a whole state
             before patches are of use.
@@ -49,11 +56,17 @@ class ClientDelivery:
         "_unsettled",
         "_unwritten",
         "last_request",
+        "next_input",
         "received",
         "state_version",
     )
 
-    def __init__(self, next_request: Callable[[], tuple[bytes, bool] | None]) -> None:
+    def __init__(
+        self,
+        next_request: Callable[[], tuple[bytes, bool] | None],
+        next_input: Callable[[], QueuedInput | None] = lambda: None,
+    ) -> None:
+        self.next_input = next_input
         self.last_request = 0
         self.received = 0
         self.state_version = 0

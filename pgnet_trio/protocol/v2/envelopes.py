@@ -27,6 +27,7 @@ from pgnet_trio.protocol.v2.features import CODES
 
 __all__ = [
     "ARRAY_OF_ONE",
+    "ARRAY_OF_TWO",
     "NOT_TOLD",
     "PING",
     "PONG",
@@ -39,9 +40,11 @@ __all__ = [
     "GameEnvelope",
     "GoodbyeEnvelope",
     "Hello",
+    "InputEnvelope",
     "LastState",
     "LogInEnvelope",
     "LostEnvelope",
+    "MomentEnvelope",
     "MovedEnvelope",
     "PatchEnvelope",
     "Ping",
@@ -59,6 +62,8 @@ __all__ = [
     "ShallowAnswer",
     "ShallowRequest",
     "StateEnvelope",
+    "TimeEnvelope",
+    "TimeRequestEnvelope",
     "Welcome",
     "WithdrawalEnvelope",
     "array_head",
@@ -68,8 +73,10 @@ __all__ = [
     "encode_game",
     "encode_goodbye",
     "encode_hello",
+    "encode_input",
     "encode_log_in",
     "encode_lost",
+    "encode_moment",
     "encode_moved",
     "encode_patch",
     "encode_push",
@@ -79,10 +86,12 @@ __all__ = [
     "encode_response",
     "encode_session_gone",
     "encode_state",
+    "encode_time",
     "encode_token_log_in",
     "encode_welcome",
     "frame_of",
     "is_presence",
+    "moment_with",
     "numbered",
     "read_from_client",
     "read_from_server",
@@ -360,6 +369,43 @@ class SearchEnvelope(_Envelope, tag=26, frozen=True):
     options: ShallowDict = {}
 
 
+class InputEnvelope(_Envelope, tag=27, frozen=True):
+    """Client: what its user does in one tick. Of the feature ``netcode``, as those below.
+
+    The number, and the room's time in milliseconds of what the user saw, are the difference to
+    the input before on this connection. Of the fields there are those that have changed.
+    """
+
+    number: Int64
+    seen: Int64
+    changes: ShallowDict = {}
+
+
+class TimeRequestEnvelope(_Envelope, tag=28, frozen=True):
+    """Client: it asks what time it is in the game's room."""
+
+    id: Int64
+
+
+class TimeEnvelope(_Envelope, tag=29, frozen=True):
+    """Server: the answer to the time request of this id, with the ticks a second of the game."""
+
+    id: Int64
+    time: Finite
+    rate: Finite
+
+
+class MomentEnvelope(_Envelope, tag=30, frozen=True):
+    """Server: the state that the client has is that of this tick, at this time of the room.
+
+    The last number is that of the user's last input in it.
+    """
+
+    tick: Int64
+    time: Finite
+    confirmed: Int64 = 0
+
+
 FromClient = (
     Hello
     | LogInEnvelope
@@ -371,6 +417,8 @@ FromClient = (
     | Ping
     | Pong
     | GoodbyeEnvelope
+    | InputEnvelope
+    | TimeRequestEnvelope
 )
 ShallowFromClient = (
     Hello
@@ -383,6 +431,8 @@ ShallowFromClient = (
     | Ping
     | Pong
     | GoodbyeEnvelope
+    | InputEnvelope
+    | TimeRequestEnvelope
 )
 FromServer = (
     Hello
@@ -407,6 +457,8 @@ FromServer = (
     | LostEnvelope
     | MovedEnvelope
     | SearchEnvelope
+    | TimeEnvelope
+    | MomentEnvelope
 )
 
 encode = msgspec.msgpack.Encoder().encode
@@ -497,7 +549,7 @@ def array_head(count: int) -> bytes:
 
 
 _SHORT_HEADS = [bytes((0x90 | count,)) for count in range(16)]
-ARRAY_OF_ONE = _SHORT_HEADS[1]
+ARRAY_OF_ONE, ARRAY_OF_TWO = _SHORT_HEADS[1], _SHORT_HEADS[2]
 
 
 def frame_of(envelopes: list[bytes]) -> bytes:
@@ -701,6 +753,33 @@ def encode_moved(address: str, reason: str, login_token: bytes = b"") -> bytes:
     """
     fields = (_NUMBERS[MovedEnvelope], address, cut(reason))
     return encode((*fields, login_token) if login_token else fields)
+
+
+def encode_input(number: int, seen: int, changes: dict[str, Any]) -> bytes:
+    """Encode an input, by how it differs from the one before on the same connection.
+
+    Args:
+        number: By how much its number is above that one's.
+        seen: By how many milliseconds what the user saw is later.
+        changes: The fields that differ, as plain data.
+    """
+    fields = (_NUMBERS[InputEnvelope], number, seen)
+    return encode((*fields, changes) if changes else fields)
+
+
+def encode_time(id: int, time: float, rate: float) -> bytes:
+    """Encode the answer to a time request."""
+    return encode((_NUMBERS[TimeEnvelope], id, time, rate))
+
+
+def encode_moment(tick: int, time: float) -> bytes:
+    """Encode of which moment a state is; once is enough for all who get it."""
+    return encode((_NUMBERS[MomentEnvelope], tick, time))
+
+
+def moment_with(moment: bytes, confirmed: int) -> bytes:
+    """Return what `encode_moment` has returned, with the number of a user's last input."""
+    return b"\x94" + moment[1:] + encode(confirmed)
 
 
 def encode_question(id: int, packet: Packet, deadline: float | None, time: float) -> bytes:

@@ -24,6 +24,7 @@ __all__ = [
     "MAX_FEATURES",
     "MAX_FEATURE_NAME",
     "MOVED",
+    "NETCODE",
     "PLAYERS",
     "REJOIN",
     "RESTART",
@@ -61,6 +62,10 @@ MOVED = "moved"
 """The server says that the session goes on at another address; the client connects there at once.
 """
 
+NETCODE = "netcode"
+"""The client sends inputs, each for one tick; the server says of which tick a state is, and what
+time it is."""
+
 PLAYERS = "players"
 """The push that says who is in the game has a list of the players, in their order, and no map."""
 
@@ -88,6 +93,7 @@ FEATURES: frozenset[str] = frozenset(
         LOST,
         MATCHMAKING,
         MOVED,
+        NETCODE,
         PLAYERS,
         REJOIN,
         RESTART,

@@ -19,13 +19,15 @@ from pgnet_trio.protocol.events import (
     RequestReceived,
     Resume,
     ServerEvent,
+    TimeRequested,
     cost_of,
     weigh,
 )
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.endpoint import Endpoint
 from pgnet_trio.protocol.v2.envelopes import Acknowledgement, ShallowRequest
-from pgnet_trio.protocol.v2.features import FEATURES, GRACE, MOVED, RESTART, TOKEN
+from pgnet_trio.protocol.v2.features import FEATURES, GRACE, MOVED, NETCODE, RESTART, TOKEN
+from pgnet_trio.protocol.v2.input_stream import InputReader
 from pgnet_trio.protocol.v2.states import (
     CLOSED,
     HANDSHAKE,
@@ -76,7 +78,7 @@ class ServerProtocol(Endpoint):
             as its acknowledgement, does not count; a frame without any counts as one.
     """
 
-    __slots__ = ("_delivery", "uncharged")
+    __slots__ = ("_delivery", "_inputs", "_time", "uncharged")
 
     transitions = SERVER_TRANSITIONS
     _decode = staticmethod(wire.read_from_client)
@@ -102,6 +104,9 @@ class ServerProtocol(Endpoint):
         super().__init__(handshake, subprotocol, features, max_frame_size)
         self._delivery: ServerDelivery | None = None
         self.uncharged = 0
+        self._inputs: InputReader | None = None
+        # The answer to a time request that was queued last.
+        self._time = b""
 
     def receive(self, message: str | bytes) -> list[ServerEvent]:
         """Take a message of the client in, and return the events that it means.
@@ -138,6 +143,8 @@ class ServerProtocol(Endpoint):
                 elif kind is Acknowledgement and delivery is not None:
                     if delivery.acknowledge(envelope.received):
                         self.owes_flush = True
+                elif kind is wire.InputEnvelope and delivery is not None and self._inputs:
+                    events.append(self._inputs.read(envelope, len(message)))
                 # A second one in a row changes nothing, and may come wherever the first one may.
                 elif kind is not before or kind not in _REPEATABLE:
                     before = kind
@@ -284,9 +291,26 @@ class ServerProtocol(Endpoint):
         # Everybody can make the proof of an empty token, so it proves nothing.
         return bool(token) and hmac.compare_digest(proof, prove(token, self.handshake_hash))
 
+    def tell_time(self, id: int, time: float, rate: float) -> None:
+        """Queue the answer to a time request, in the place of one that still waits.
+
+        Args:
+            id: Which request.
+            time: What time it is in the room of the client's game.
+            rate: How many ticks a second the game has; 0 for none.
+        """
+        if self._state is not OPEN:
+            return
+        if self._time in self.control:
+            self.control.remove(self._time)
+        self._time = wire.encode_time(id, time, rate)
+        self.control.append(self._time)
+
     def _open(self, delivery: ServerDelivery, envelope: bytes) -> None:
         if self._state is not State.VERDICT:
             return
+        if NETCODE in self._features:
+            self._inputs = InputReader()
         self.control.append(envelope)
         self._state = OPEN
         delivery.max_envelope_size = self.max_envelope_size
@@ -367,6 +391,8 @@ class ServerProtocol(Endpoint):
             return FullStateRequested()
         elif kind is wire.GoodbyeEnvelope:
             return Goodbye(*self._reason(envelope))
+        elif kind is wire.TimeRequestEnvelope:
+            return TimeRequested(envelope.id)
         elif kind is wire.Hello:
             self._take_hello(envelope)
         elif kind is wire.LogInEnvelope:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pgnet_trio.errors import CodecError, PGNetError, ProtocolError
 from pgnet_trio.protocol.v2.envelopes import (
     ARRAY_OF_ONE,
+    ARRAY_OF_TWO,
     Acknowledgement,
     GameEnvelope,
     encode,
@@ -28,7 +29,7 @@ from pgnet_trio.protocol.v2.envelopes import (
     frame_of,
     is_presence,
 )
-from pgnet_trio.protocol.v2.features import COLUMNS, LOST
+from pgnet_trio.protocol.v2.features import COLUMNS, LOST, NETCODE
 from pgnet_trio.protocol.v2.lost_pushes import (
     ENTRY_OVERHEAD,
     GAME,
@@ -109,6 +110,8 @@ class ServerDelivery:
         "_max_bytes",
         "_max_messages",
         "_max_stand_ins",
+        "_moment",
+        "_moment_waits",
         "_next_version",
         "_quiet",
         "_sent",
@@ -170,6 +173,9 @@ class ServerDelivery:
         # have to be sent before the next state.
         self._shown_after = 0
         self._state_after = 0
+        # Of which moment the state is that was shown last, and whether that is still to be sent.
+        self._moment = b""
+        self._moment_waits = False
         # The version of the last state, and of the one that `_next_state` has returned last.
         self._version = 0
         self._next_version = 0
@@ -182,6 +188,7 @@ class ServerDelivery:
         the other server will use the next version for another state.
         """
         self._snapshot = self._shown = self._too_long = None
+        self._moment, self._moment_waits = b"", False
         return PackedDelivery(
             features=tuple(sorted(self.features)),
             last_request=self.last_request,
@@ -240,6 +247,7 @@ class ServerDelivery:
         return (
             (self._sent < len(self._entries) and not self._is_full)
             or (self._snapshot is not self._shown and self._state_waits)
+            or self._moment_waits
             or len(self._settled) >= ACKNOWLEDGE_AFTER
         )
 
@@ -335,6 +343,7 @@ class ServerDelivery:
                     at = max(self._sent, self._state_after - self._acknowledged)
                     self._append(last, OTHER, at)
         self._snapshot = self._shown = self._too_long = None
+        self._moment, self._moment_waits = b"", False
         self._append(encode_game(game, limit), GAME)
         self._state_after = self._acknowledged + len(self._entries)
 
@@ -342,12 +351,22 @@ class ServerDelivery:
         """Replace the state that waits to be sent."""
         self._snapshot = snapshot
 
+    def mark(self, moment: bytes) -> None:
+        """Have the client told of which moment the state is that was shown last.
+
+        Args:
+            moment: The envelope. It takes the place of one that still waits.
+        """
+        if NETCODE in self.features:
+            self._moment, self._moment_waits = moment, True
+
     def show_again(self) -> int:
         """Send the whole state next, and not a patch to the one before; return its size in bytes.
 
         The size is 0 where there is none to send.
         """
         self._shown = None
+        self._moment_waits = bool(self._moment)
         return len(self._snapshot.encoded) if self._state_waits and self._snapshot else 0
 
     def add(self, envelope: bytes) -> None:
@@ -479,6 +498,7 @@ class ServerDelivery:
         if self._stand_ins:
             self._join_stand_ins()
         self._shown = self._too_long = None
+        self._moment_waits = bool(self._moment)
         self._carried_out_is_news = self._carried_out > 0
 
     def take_all(self, size: int) -> bytes | None:
@@ -497,6 +517,8 @@ class ServerDelivery:
         if self._snapshot is self._shown:
             count = len(entries)
             out = entries[sent:]
+            if self._moment_waits:
+                return b""
             if count == sent:
                 return None if len(self._settled) < ACKNOWLEDGE_AFTER else b""
             if count - sent > 1 and sum(map(len, out)) > size:
@@ -506,13 +528,21 @@ class ServerDelivery:
             envelope = self._next_state()
             if envelope is None:
                 return b""
+            if self._moment_waits and len(envelope) + len(self._moment) > size:
+                return b""
             # As `_note_shown`, without a call for each state.
             self._version = self._next_version
             self._shown = self._snapshot
             self._shown_after = self._acknowledged + sent
             if not (self._settled or self._carried_out_is_news):
+                if self._moment_waits:
+                    self._moment_waits = False
+                    return ARRAY_OF_TWO + envelope + self._moment
                 return ARRAY_OF_ONE + envelope
             out = [envelope]
+            if self._moment_waits:
+                self._moment_waits = False
+                out.append(self._moment)
         else:
             return b""
         if self._settled or self._carried_out_is_news:
@@ -554,12 +584,23 @@ class ServerDelivery:
             out.append(envelope)
             sent += 1
         self._sent = sent
+        if self._moment_waits and (size := size - len(self._moment)) >= 0:
+            self._take_moment(out, sent)
         settled = self._settled
         if (settled or self._carried_out_is_news) and (
             out or joining or len(settled) >= ACKNOWLEDGE_AFTER
         ):
             out.append(self._acknowledgement())
         return out
+
+    def _take_moment(self, out: list[bytes], sent: int) -> None:
+        """Append the moment, unless it is that of a state that the client does not have yet."""
+        has_state = self._snapshot is self._shown and self._snapshot is not None
+        if has_state and self._acknowledged + sent >= self._state_after:
+            out.append(self._moment)
+            self._moment_waits = False
+        elif self._snapshot is self._too_long:
+            self._moment_waits = False
 
     def _acknowledgement(self) -> bytes:
         """Return what tells the client which quiet requests were carried out."""

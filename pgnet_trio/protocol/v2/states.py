@@ -7,7 +7,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from pgnet_trio.protocol.v2 import envelopes as wire
-from pgnet_trio.protocol.v2.features import COLUMNS, LOST, MATCHMAKING, MOVED, RESTART
+from pgnet_trio.protocol.v2.features import (
+    COLUMNS,
+    LOST,
+    MATCHMAKING,
+    MOVED,
+    NETCODE,
+    RESTART,
+)
 
 __all__ = [
     "ACKNOWLEDGE_AFTER",
@@ -127,6 +134,8 @@ SERVER_TRANSITIONS: Transitions = {
         wire.AnswerEnvelope: State.OPEN,
         wire.Acknowledgement: State.OPEN,
         wire.FullStateRequestEnvelope: State.OPEN,
+        wire.InputEnvelope: State.OPEN,
+        wire.TimeRequestEnvelope: State.OPEN,
         wire.Ping: State.OPEN,
         wire.Pong: State.OPEN,
         wire.GoodbyeEnvelope: State.CLOSED,
@@ -188,6 +197,8 @@ CLIENT_TRANSITIONS: Transitions = {
         wire.MovedEnvelope: State.CLOSED,
         wire.LostEnvelope: State.OPEN,
         wire.SearchEnvelope: State.OPEN,
+        wire.TimeEnvelope: State.OPEN,
+        wire.MomentEnvelope: State.OPEN,
     },
     State.CLOSED: {},
 }
@@ -199,6 +210,10 @@ FEATURE_OF: Mapping[type, str] = {
     wire.ColumnPatchEnvelope: COLUMNS,
     wire.MovedEnvelope: MOVED,
     wire.SearchEnvelope: MATCHMAKING,
+    wire.InputEnvelope: NETCODE,
+    wire.TimeRequestEnvelope: NETCODE,
+    wire.TimeEnvelope: NETCODE,
+    wire.MomentEnvelope: NETCODE,
 }
 
 # The client counts and acknowledges these; until then, the server keeps them.

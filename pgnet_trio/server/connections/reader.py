@@ -12,9 +12,11 @@ from pgnet_trio.errors import ProtocolError
 from pgnet_trio.protocol.events import (
     FullStateRequested,
     Goodbye,
+    InputReceived,
     QuestionAnswered,
     RequestReceived,
     ServerEvent,
+    TimeRequested,
 )
 
 if TYPE_CHECKING:
@@ -43,11 +45,11 @@ async def read_requests(
     """
     # Where answers have to leave in order, there is something to wait for after each message.
     in_order = session.client.sender.answers_in_order
-    take = None if in_order else functools.partial(_take, connection, session)
+    take = None if in_order else functools.partial(_take, connection, handle, session)
     with handle.reading, connection.taking_now(take):
         while session.end_reason is None:
             # No await until the whole message is taken in: the session counts it as received.
-            delay = _take(connection, session, await connection.receive())
+            delay = _take(connection, handle, session, await connection.receive())
             if delay:
                 await trio.sleep(delay)
             if in_order:
@@ -56,6 +58,7 @@ async def read_requests(
 
 def _take(
     connection: Connection[ServerEvent],
+    handle: ConnectionHandle,
     session: Session,
     events: Sequence[ServerEvent],
     round: Round | None = None,
@@ -64,15 +67,20 @@ def _take(
 
     Args:
         connection: The connection.
+        handle: The same for the session.
         session: The session.
         events: The events.
         round: The round of reading that the message came in; None outside of one.
     """
     delay, shows_again = 0.0, False
+    time_request: TimeRequested | None = None
     for event in events:
         if type(event) is RequestReceived:
             session.request(event, round)
             delay = session.budget.delay(event.cost)
+        elif type(event) is InputReceived:
+            session.play(event, round)
+            delay = session.budget.delay()
         elif isinstance(event, QuestionAnswered):
             if round is not None:
                 round.delay = 0.0
@@ -81,6 +89,10 @@ def _take(
         elif isinstance(event, FullStateRequested):
             # Several in one message cost no more than one.
             shows_again = True
+        elif isinstance(event, TimeRequested):
+            # Only the last of those in one message is answered.
+            time_request = event
+            delay = session.budget.delay()
         elif isinstance(event, Goodbye):
             session.end("The user has left.")
             return 0.0
@@ -89,6 +101,9 @@ def _take(
     if not session.is_open:
         # What comes is kept until the session has moved, or not; it must not become much.
         delay = max(delay, PACKED_PAUSE)
+    if time_request is not None and (times := session.room_times()) is not None:
+        handle.tell_time(time_request.id, *times)
+        connection.flush()
     if shows_again and (delivery := session.client.delivery) is not None:
         delay = session.budget.delay(1 + delivery.show_again() // 1024)
         connection.flush()

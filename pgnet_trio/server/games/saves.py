@@ -327,7 +327,8 @@ class Saves:
             save_string = entry.room.save_string
             if save_string and not entry.over:
                 room = entry.room
-                data = pack(save_string, room.options, room.members.kept(), room.save_version)
+                kept = room.members.kept(time=room.instance.saved_at)
+                data = pack(save_string, room.options, kept, room.save_version)
                 games[entry.name] = SavedGame(entry.name, entry.password, data, entry.empty_since)
         return games
 

@@ -10,6 +10,7 @@ The modules form a stack, and each knows only those below it:
 - `restarts`: games that raise, and are made again.
 - `dispatch`: a packet's way to its handler. `runner`: the game's code, step by step.
 - `publisher`: pushes, and when the state is looked at. `snapshots`: each encoded once for many.
+- `simulation`: the ticks of a game, the inputs of its players, and the past.
 - `queue`, `instance`, `members`, `questions`, `deferred`: one piece of state each.
 - `player`, `owner`: what a room needs of sessions, and of whoever keeps it.
 """

@@ -21,6 +21,7 @@ from pgnet_trio.typed import check_game_message, to_push
 
 if TYPE_CHECKING:
     from pgnet_trio.game import BotPlayer, NoDefault, ReadyState, Seat, SeatPlan
+    from pgnet_trio.netcode import Past
     from pgnet_trio.server.room.bots import Bots
     from pgnet_trio.server.room.instance import GameInstance
     from pgnet_trio.server.room.members import Members
@@ -156,6 +157,28 @@ class ServerRoom:
     def time(self) -> float:
         """Return the room's time in seconds."""
         return self._room.instance.time()
+
+    @property
+    def tick(self) -> int:
+        """The number of the latest update."""
+        return self._room.publisher.simulation.tick
+
+    @property
+    def dt(self) -> float:
+        """Seconds from one update to the next."""
+        return self._room.publisher.simulation.dt
+
+    def next_input(self, player: str) -> Any:
+        """Return a player's input of this tick."""
+        return self._room.publisher.simulation.next_input(player)
+
+    def input_repeated(self, player: str) -> bool:
+        """Return whether that is the one before, played again."""
+        return self._room.publisher.simulation.is_repeated(player)
+
+    def rewind(self, player: str) -> Past:
+        """Return where things were when a player saw them."""
+        return self._room.publisher.simulation.rewind(player)
 
     def push(
         self,

@@ -24,11 +24,13 @@ from pgnet_trio.server.refusals import not_taken, refused, rejected
 from pgnet_trio.typed import to_response
 
 if TYPE_CHECKING:
+    from pgnet_trio.protocol.events import InputReceived
     from pgnet_trio.server.room.members import Members
     from pgnet_trio.server.room.owner import RoomOwner
-    from pgnet_trio.server.room.player import PacketTurn
+    from pgnet_trio.server.room.player import PacketTurn, Player
     from pgnet_trio.server.room.questions import Questions
     from pgnet_trio.server.room.runner import Runner
+    from pgnet_trio.transport.rounds import Round
     from pgnet_trio.typed import Handler
 
 __all__ = ["Dispatch"]
@@ -120,6 +122,29 @@ class Dispatch:
         # The check of the answer is the game's code: it may have pushed or kicked.
         if runner.publisher.pushes or runner.deferred.waiting:
             runner.ensure_turn()
+
+    def take_input(self, player: Player, given: InputReceived, round: Round | None) -> None:
+        """Take what a player does in one tick: it goes round the queue, and nobody is answered.
+
+        Args:
+            player: Who.
+            given: What.
+            round: The round of reading that it came in; None outside of one.
+        """
+        instance = self._instance
+        if not instance.made:
+            return
+        if round is not None and instance.input_delay < round.delay:
+            round.delay = instance.input_delay
+        simulation = self._runner.publisher.simulation
+        if simulation.take(player.username, given):
+            # The model may be checked by code of the author's.
+            with self._runner.running(given):
+                simulation.read(player.username, given)
+
+    def times(self) -> tuple[float, float]:
+        """Return what time it is in the room, and how many ticks a second there are."""
+        return self._instance.time(), self._runner.publisher.simulation.rate
 
     def note_unheard(self, turn: PacketTurn, response: Response) -> None:
         """Log a refusal that nobody gets to see, once for each message."""

@@ -149,6 +149,7 @@ class Freezer:
             for member in users:
                 # What the sessions would have shown is dropped; show it once more.
                 member.shown = None
+                member.marked = -1
             return error
         self._end(turns)
         return True

@@ -19,6 +19,8 @@ from pgnet_trio.game import (
     RoomBackend,
     current_room,
     declared_by,
+    inputs_of,
+    rewinds_of,
     tells_why,
 )
 from pgnet_trio.messages import DEFAULT_HEARTBEAT_RATE, Response
@@ -28,6 +30,7 @@ from pgnet_trio.server.refusals import refused
 from pgnet_trio.standings import leaderboards_of
 
 if TYPE_CHECKING:
+    from pgnet_trio.netcode import Rewind
     from pgnet_trio.server.room.player import PacketTurn
     from pgnet_trio.standings import Leaderboard
     from pgnet_trio.typed import Handler
@@ -68,6 +71,7 @@ class GameInstance:
         loaded: The save string that the game is made from.
         save_string: The game's last save string; None before it was asked for one, empty if it
             is not persistent.
+        saved_at: The room's time of that, of a game that counts its ticks; 0 for others.
         is_persistent: Whether it wanted to be saved when it was made.
         gives_save: Whether its class says what to save.
         save_version: The version of its saves, as its class says; before it is made, of `loaded`.
@@ -78,6 +82,8 @@ class GameInstance:
         has_view: Whether it shows a state.
         has_script: Whether it has a ``run``.
         has_ticks: Whether it wants to be updated.
+        inputs: The model of its players' inputs; None where it has none.
+        rewinds: What of it can be rewound.
         needs_pushes: Whether players with protocol 1 cannot play it.
         leaderboards: Its leaderboards, by name.
         reports: Whether its class shows that it reports results.
@@ -96,6 +102,8 @@ class GameInstance:
     has_view: bool
     has_script: bool
     has_ticks: bool
+    inputs: type[Any] | None
+    rewinds: Mapping[str, Rewind]
     needs_pushes: bool
     leaderboards: Mapping[str, Leaderboard]
     reports: bool
@@ -116,6 +124,7 @@ class GameInstance:
         self._counters = counters or Counters()
         self.counters = self._counters.of_game()
         self.start = trio.current_time() - time
+        self.saved_at = 0.0
         self.made = False
         self.is_making = False
         # Before the game is made, nobody is here to whom its `__init__` could push anything.
@@ -147,6 +156,8 @@ class GameInstance:
             or game_class.handle_packet is not Game.handle_packet
         )
         self.has_ticks = game_class.update is not Game.update and self.game.update_rate > 0
+        self.inputs = inputs_of(game_class)
+        self.rewinds = rewinds_of(game_class)
         self.has_view = game_class.view is not Game.view
         self.has_script = game_class.run is not Game.run
         self.needs_pushes = not self.has_heartbeat and (
@@ -252,6 +263,7 @@ class GameInstance:
 
     def update_save_string(self) -> None:
         """Ask the game for its save string, and keep it in `save_string`."""
+        before = self.save_string
         if not self.game.persistent:
             self.save_string = ""
             return
@@ -264,6 +276,9 @@ class GameInstance:
                 )
             save_string = encode_json(save_string)
         self.save_string = save_string
+        # While nothing changes, the save stays as it is.
+        if self.has_ticks and save_string != before:
+            self.saved_at = round(self.time(), 3)
 
 
 def _input_delay(game_class: type[Game]) -> float:

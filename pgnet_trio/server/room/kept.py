@@ -13,6 +13,9 @@ __all__ = ["NOTHING_KEPT", "Kept", "kept_of"]
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
+MAX_TIME = 1e10
+"""Seconds that a room's time may have, likewise: some hundred years."""
+
 MAX_SEATS = 10_000
 """Seats that a save may have: a file that somebody has written by hand must not fill memory."""
 
@@ -30,6 +33,7 @@ class Kept:
         game: The id of the game, in hexadecimal; empty where nobody has to know it again.
         queue: The queue whose ratings the game changes; None for a game that is not rated.
         began: When it began, in seconds since 1970; None for now.
+        time: The room's time in seconds, of a game that counts its ticks; 0 for others.
         played: Who has played in it; None where nobody knows, as for a save that does not say it.
     """
 
@@ -42,6 +46,7 @@ class Kept:
     queue: str | None = None
     began: float | None = None
     played: tuple[str, ...] | None = ()
+    time: float = 0.0
 
     def plain(self) -> dict[str, Any]:
         """Return this as plain data for `kept_of`; empty for nothing."""
@@ -52,6 +57,7 @@ class Kept:
             "ready": [*self.ready],
             "invited": [*self.invited],
             "game": self.game,
+            "time": self.time,
         }
         kept = {name: value for name, value in found.items() if value}
         # A queue's name may be empty, and so may the list of those who have played.
@@ -76,6 +82,7 @@ def kept_of(data: object) -> Kept:
     """
     found = data if isinstance(data, dict) else {}
     host, seats, ready = found.get("host"), found.get("seats"), found.get("ready")
+    time = found.get("time")
     game, queue, began = found.get("game"), found.get("queue"), found.get("began")
     return Kept(
         host=host if isinstance(host, str) and host else None,
@@ -86,6 +93,7 @@ def kept_of(data: object) -> Kept:
         game=game if isinstance(game, str) and _ID.fullmatch(game) else "",
         queue=queue if isinstance(queue, str) else None,
         began=began if isinstance(began, float) else None,
+        time=time if isinstance(time, float) and 0 < time < MAX_TIME else 0.0,
         played=_names(found["played"]) if "played" in found else None,
     )
 

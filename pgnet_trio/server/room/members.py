@@ -28,18 +28,29 @@ class Member:
         seat: The player's name; None for a spectator.
         entered: Whether they were told that they are in.
         early: Pushes kept back until `entered` is True.
+        marked: Of which tick they were last told that their state is; -1 for none.
         shown: The state that was last sent to them.
         missed_presence: Whether somebody came or went while they were away.
         kicked: Whether the game has sent them away.
     """
 
-    __slots__ = ("early", "entered", "kicked", "missed_presence", "player", "seat", "shown")
+    __slots__ = (
+        "early",
+        "entered",
+        "kicked",
+        "marked",
+        "missed_presence",
+        "player",
+        "seat",
+        "shown",
+    )
 
     def __init__(self, player: Player, *, is_spectator: bool = False) -> None:
         self.player = player
         self.seat = None if is_spectator else player.username
         self.entered = False
         self.early: list[bytes] = []
+        self.marked = -1
         self.shown: Snapshot | None = None
         self.missed_presence = False
         self.kicked = False
@@ -171,11 +182,12 @@ class Members:
         """Go on with another game, for the same people, which has a result of its own."""
         self.outcome.begin_anew(wall_clock.get()().timestamp())
 
-    def kept(self, *, moves: bool = False) -> Kept:
+    def kept(self, *, moves: bool = False, time: float = 0.0) -> Kept:
         """Return what the next room of this game is to have too.
 
         Args:
             moves: Whether the game goes on at once, at another server.
+            time: The room's time of its save, of a game that counts its ticks; 0 for others.
         """
         outcome = self.outcome
         return Kept(
@@ -188,6 +200,7 @@ class Members:
             queue=outcome.queue,
             began=outcome.began if moves or outcome.is_kept else None,
             played=self._played() if moves or outcome.is_kept else None,
+            time=time,
         )
 
     def _played(self) -> tuple[str, ...] | None:

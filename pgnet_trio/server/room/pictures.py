@@ -65,6 +65,7 @@ class Pictures:
             open_questions=len(self._questions),
             waiting_turns=len(runner.queue),
             missed_ticks=self._lateness.missed_ticks,
+            dropped_inputs=runner.publisher.simulation.dropped,
             long_turns=self._lateness.long_turns,
             state_size=0 if views is None else views.size,
             waits_for=tuple(runner.lines()),

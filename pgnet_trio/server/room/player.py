@@ -107,6 +107,9 @@ class Sender(Protocol):
     def show(self, snapshot: Snapshot, /) -> None:
         """Send a state."""
 
+    def mark(self, moment: bytes, /) -> None:
+        """Say of which moment the state is that was sent last."""
+
     def ask(self, question: OpenQuestion, time: float, /) -> None:
         """Show a question."""
 
@@ -159,6 +162,9 @@ class Player(Protocol):
 
     def show(self, snapshot: Snapshot, /) -> None:
         """Send a state, in place of the previous one if that still waits."""
+
+    def mark(self, moment: bytes, /) -> None:
+        """Say of which moment the state is that was sent last; an encoded envelope."""
 
     def ask(self, question: OpenQuestion, /) -> None:
         """Show the player a question, and flush."""

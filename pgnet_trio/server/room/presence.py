@@ -45,6 +45,8 @@ class Presence:
         instance, views = self._instance, self._publisher.views
         player = member.player
         is_new = not member.entered
+        # Another client begins with numbers of its own.
+        self._publisher.simulation.forget_client(player.username)
         snapshot = None
         if is_new and views is not None:
             # Before they are told anything: if `view` raises, they never were in the game.
@@ -56,6 +58,9 @@ class Presence:
             snapshot = views.snapshot_for(member)
         if snapshot is not None:
             member.show(snapshot)
+            if self._publisher.simulation.is_used:
+                member.marked = -1
+                self._publisher.simulation.mark([member])
         member.entered = True
         self._tell_all_players(member)
         for envelope in member.early:
@@ -83,6 +88,7 @@ class Presence:
         """
         if self._publisher.views is not None:
             self._publisher.views.forget(member)
+        self._publisher.simulation.forget_client(member.player.username)
         member.player.exit_game(reason, message, self._instance.time())
         self.withdraw_questions(member)
 

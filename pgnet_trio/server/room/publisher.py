@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.instance import GameInstance
     from pgnet_trio.server.room.members import Member, Members
     from pgnet_trio.server.room.player import Player
+    from pgnet_trio.server.room.simulation import Simulation
 
 __all__ = ["Publisher", "check_size"]
 
@@ -54,6 +55,7 @@ class Publisher:
         instance: The game.
         members: The members to tell.
         queue: Takes the turns in which a delayed state is sent.
+        simulation: Says of which tick a state is.
 
     Attributes:
         info: What the game says about itself in the lobby.
@@ -61,10 +63,17 @@ class Publisher:
         pushes: What was pushed since they were last sent, and to whom.
         touched: The players who were told something since the last `flush`.
         unseeing: The spectators to whom the game could not show its state the last time.
+        simulation: The same as the argument, for the parts above.
         state_is_delayed: Whether `pace` is going to have the state shown, soon.
     """
 
-    def __init__(self, instance: GameInstance, members: Members, queue: TurnQueue) -> None:
+    def __init__(
+        self,
+        instance: GameInstance,
+        members: Members,
+        queue: TurnQueue,
+        simulation: Simulation,
+    ) -> None:
         self.info = ""
         self.views: Views | None = None
         self.pushes: list[tuple[list[Member], bytes | Callable[[Player], bytes]]] = []
@@ -73,6 +82,7 @@ class Publisher:
         self._instance = instance
         self._members = members
         self._queue = queue
+        self.simulation = simulation
         self.state_is_delayed = False
         self._viewed_at = -math.inf
         self._state_delayed = trio.Event()
@@ -86,6 +96,7 @@ class Publisher:
         self.views = None
         if self._instance.has_view:
             self.views = Views(self._instance.game, self._instance.counters)
+        self.simulation.begin()
 
     def push(self, members: list[Member], envelope: bytes | Callable[[Player], bytes]) -> None:
         """Keep a push, which is sent when the turn or step is published.
@@ -151,7 +162,12 @@ class Publisher:
             else:
                 self._viewed_at = now
                 viewers = self._members.entered
-                for viewer in self.views.refresh(viewers):
+                shown = self.views.refresh(viewers)
+                if self.simulation.is_used:
+                    to_mark = shown if self._instance.inputs is None else viewers
+                    for viewer in self.simulation.mark(to_mark):
+                        self.touched[viewer.player] = None
+                for viewer in shown:
                     self.touched[viewer.player] = None
                 if self.views.failure is not None:
                     self._note_unwatchable(self.views.failure)

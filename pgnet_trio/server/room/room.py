@@ -30,6 +30,7 @@ from pgnet_trio.server.room.reloading import Reloader
 from pgnet_trio.server.room.restarts import Restarts
 from pgnet_trio.server.room.runner import MeasuredRunner, Runner
 from pgnet_trio.server.room.scripts import ScriptNursery, hold_nursery
+from pgnet_trio.server.room.simulation import Simulation
 from pgnet_trio.server.room.ticker import Ticker
 from pgnet_trio.server.watchdog import Watchdog, game_of_task
 
@@ -75,6 +76,8 @@ class RoomTask:
         handle: Queues a packet; the player gets the game's answer when its turn is over.
         handle_answer: Takes the answer to a question; see `Dispatch.take_answer`.
         seen: Shows what can be seen at the table; see `Pictures.seen`.
+        take_input: Takes what a player does in one tick; see `Dispatch.take_input`.
+        times: Returns what time it is, and how many ticks a second there are.
         reload: Goes on with another class, from the game's save; see `Reloader.reload`.
         take_now: Has the packet's turn at once if the game is idle; see `Loop.take_now`.
         members: Who is in the game.
@@ -109,20 +112,20 @@ class RoomTask:
         self.name = name
         self.options: Mapping[str, Any] = MappingProxyType(dict(options))
         self.owner = owner
-        self.crashed = False
+        self.crashed, self.ended = False, trio.Event()
         self.refusal: Reject | None = None
-        self.ended = trio.Event()
         # Bottom up: each part is handed only parts that stand above it here.
         self.members = Members(kept)
         self.members.host.is_used = save_string is not None and kept.host is not None
         self._thawing = thawing
-        time = 0.0 if thawing is None else thawing.room.time
+        time = kept.time if thawing is None else thawing.room.time
         counters = counters or Counters()
         self.instance = GameInstance(name, make_game, save_string, save_version, time, counters)
         self._lateness = Lateness(name)
         self.queue = TurnQueue(name, self._lateness)
         self.questions = Questions(self.instance.start, question_ids)
-        self.publisher = Publisher(self.instance, self.members, self.queue)
+        simulation = Simulation(self.instance, self.members)
+        self.publisher = Publisher(self.instance, self.members, self.queue, simulation)
         runner = MeasuredRunner if counters.measures else Runner
         self.runner = runner(self.instance, self.queue, self.publisher, watchdog or Watchdog(None))
         self.bots = Bots(self.members, self.runner, owner)
@@ -140,6 +143,8 @@ class RoomTask:
         )
         self._reloader = Reloader(self.runner, self.questions, self.membership, self._loop)
         self.handle_answer: Callable[[PacketTurn, int], None] = dispatch.take_answer
+        self.take_input = dispatch.take_input
+        self.times = dispatch.times
         self.reload = self._reloader.reload
         self.seen = self._pictures.seen
         self._backend = ServerRoom(self, seed)

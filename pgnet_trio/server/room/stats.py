@@ -27,6 +27,8 @@ class RoomStats:
         open_questions: How many questions wait for their answers.
         waiting_turns: How many turns wait.
         missed_ticks: How many updates were skipped because the one before was late.
+        dropped_inputs: How many inputs of players were never played: of spectators, of another kind
+            than the game takes, more than are played, or from the future.
         long_turns: How many turns waited for a second or longer, while no other could begin.
         state_size: The most that the game's encoded states take, in bytes; 0 if it shows none.
         waits_for: Where code of the game waits, each as a file, a line and a function.
@@ -47,6 +49,7 @@ class RoomStats:
     open_questions: int
     waiting_turns: int
     missed_ticks: int
+    dropped_inputs: int
     long_turns: int
     state_size: int
     waits_for: tuple[str, ...]

@@ -37,27 +37,33 @@ class Ticker:
         instance, queue = runner.instance, runner.queue
         game = instance.game
 
+        simulation = runner.publisher.simulation
+        rate = game.update_rate
+        interval = 1 / rate
+        due = simulation.tick
+
         def update() -> Awaitable[None] | None:
             # An update that waited behind the turn that raised is not for the restarted game.
             if game is not instance.game:
                 return None
             lateness.note_update()
+            simulation.begin_tick(due)
             began = perf_counter()
             result = game.update()
             if inspect.isawaitable(result):
                 return self._finish(result, began)
+            simulation.end_tick()
             lateness.note_update_end()
             instance.counters.ticks.add(perf_counter() - began)
             return None
 
-        rate = game.update_rate
-        interval = 1 / rate
-        deadline = trio.current_time() + interval
         call: Call | None = None
         while True:
+            # From the beginning of the room's time, and no sum of intervals: that would drift.
+            deadline = instance.start + (due + 1) * interval
             await trio.sleep_until(deadline)
-            late = int((trio.current_time() - deadline) / interval)
-            deadline += (late + 1) * interval
+            late = max(0, int((trio.current_time() - deadline) / interval))
+            due += late + 1
             is_busy = call is not None and not call.done.is_set()
             lateness.note_ticks(late + 1, late + is_busy, rate)
             instance.counters.ticks_due += late + 1
@@ -68,6 +74,7 @@ class Ticker:
     async def _finish(self, update: Awaitable[None], began: float) -> None:
         try:
             await self._runner.steps_of(update, delayable=True)
+            self._runner.publisher.simulation.end_tick()
         finally:
             self._lateness.note_update_end()
             self._runner.instance.counters.ticks.add(perf_counter() - began)

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from pgnet_trio.protocol import v1
+
 if TYPE_CHECKING:
     from pgnet_trio.connection import Connection
-    from pgnet_trio.protocol import v1, v2
+    from pgnet_trio.protocol import v2
     from pgnet_trio.protocol.events import ServerEvent
 
 __all__ = ["ConnectionHandle"]
@@ -67,6 +69,11 @@ class ConnectionHandle:
         else:
             self._protocol.detach()
         self.reading.cancel()
+
+    def tell_time(self, id: int, time: float, rate: float) -> None:
+        """Answer a time request; the next `flush` writes it. See `v2.ServerProtocol.tell_time`."""
+        if not isinstance(self._protocol, v1.ServerProtocol):
+            self._protocol.tell_time(id, time, rate)
 
     def send_away(self, address: str, reason: str) -> None:
         """Ask for the connection's end, as `end`; the client goes on at another address."""

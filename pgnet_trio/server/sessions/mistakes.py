@@ -57,6 +57,7 @@ class MistakeSender:
         self.enter_game = sender.enter_game
         self.push = sender.push
         self.show = sender.show
+        self.mark = sender.mark
         self.ask = sender.ask
         self.withdraw = sender.withdraw
         self.tell_search = sender.tell_search

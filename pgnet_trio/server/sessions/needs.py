@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from pgnet_trio.protocol.events import InputReceived
     from pgnet_trio.server.room.player import PacketTurn, Player
     from pgnet_trio.transport.rounds import Round
 
@@ -30,6 +31,12 @@ class SessionRoom(Protocol):
 
     def handle_answer(self, turn: PacketTurn, question_id: int, /) -> None:
         """Take the answer to a question."""
+
+    def take_input(self, player: Player, given: InputReceived, round: Round | None, /) -> None:
+        """Take what a player does in one tick."""
+
+    def times(self) -> tuple[float, float]:
+        """Return what time it is in the room, and how many ticks a second there are."""
 
     def leave(self, username: str, reason: str, /, *, player: Player | None = None) -> object:
         """Tell the game that a user has left, and why, in a word for programs."""

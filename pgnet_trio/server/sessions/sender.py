@@ -99,6 +99,9 @@ class SenderV1:
     def show(self, snapshot: Snapshot) -> None:
         """Do nothing: protocol 1 carries no state."""
 
+    def mark(self, moment: bytes) -> None:
+        """Do nothing: there is no state."""
+
     def ask(self, question: OpenQuestion, time: float) -> None:
         """Do nothing: a game that asks lets nobody with protocol 1 in."""
 
@@ -127,6 +130,7 @@ class SenderV2:
         self.respond = delivery.respond
         self.push = delivery.push
         self.show = delivery.show
+        self.mark = delivery.mark
 
     @property
     def takes_player_lists(self) -> bool:

@@ -41,7 +41,7 @@ from pgnet_trio.server.sessions.sender import SenderV2
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pgnet_trio.protocol.events import QuestionAnswered, RequestReceived
+    from pgnet_trio.protocol.events import InputReceived, QuestionAnswered, RequestReceived
     from pgnet_trio.server.room.player import HeldRequest, OpenQuestion
     from pgnet_trio.server.sessions.announcements import Announcement
     from pgnet_trio.server.sessions.budget import Budget
@@ -350,6 +350,26 @@ class Session:
         else:
             entry.room.handle_answer(turn, answered.question)
 
+    def play(self, given: InputReceived, round: Round | None = None) -> None:
+        """Take in what the user does in one tick. Never waits.
+
+        While the session may move, nobody hears it: what comes after the move is newer.
+
+        Args:
+            given: The input.
+            round: The round of reading that it came in.
+        """
+        entry = self._games.game_of(self.username) if self.is_open else None
+        if entry is not None:
+            entry.room.take_input(self, given, round)
+        elif round is not None:
+            round.delay = 0.0
+
+    def room_times(self) -> tuple[float, float] | None:
+        """Return what time it is in the user's game, and its ticks a second; None in no game."""
+        entry = self._games.game_of(self.username)
+        return None if entry is None else entry.room.times()
+
     async def wait_capacity(self) -> None:
         """Wait until one more request may come in."""
         while (
@@ -437,6 +457,10 @@ class Session:
     def show(self, snapshot: Snapshot) -> None:
         """Have a state sent to the user."""
         self.client.sender.show(snapshot)
+
+    def mark(self, moment: bytes) -> None:
+        """Have the user told of which moment the state is."""
+        self.client.sender.mark(moment)
 
     def ask(self, question: OpenQuestion) -> None:
         """Show the user a question."""

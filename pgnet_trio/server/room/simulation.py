@@ -1,0 +1,227 @@
+"""A game that is simulated tick by tick: which tick it is, what players do in it, and the past."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pgnet_trio.codec import from_parsed
+from pgnet_trio.errors import CodecError
+from pgnet_trio.netcode import History, InputBuffer, Past
+from pgnet_trio.protocol.v2.envelopes import encode_moment, moment_with
+from pgnet_trio.typed import Handler
+
+if TYPE_CHECKING:
+    from pgnet_trio.protocol.events import InputReceived
+    from pgnet_trio.server.room.instance import GameInstance
+    from pgnet_trio.server.room.members import Member, Members
+
+__all__ = ["Simulation"]
+
+
+@attrs.define(eq=False)
+class _Inputs:
+    """The inputs of one player.
+
+    Attributes:
+        buffer: Those that wait.
+        payload: The fields of the last one that came, as the player's client has sent them.
+        value: The same as an object of the game's model.
+        tick: In which tick one was played last.
+    """
+
+    buffer: InputBuffer
+    payload: dict[str, Any] | None = None
+    value: Any = None
+    tick: int = -1
+
+
+class Simulation:
+    """Counts a game's ticks, holds its players' inputs, and remembers where things were.
+
+    Args:
+        instance: The game.
+        members: Its players.
+
+    Attributes:
+        tick: The number of the latest update that has begun, or was skipped; 0 before the first.
+            The tick of a number is always at the same time of the room.
+        dt: Seconds from one tick to the next; 0 where the game has no ticks.
+        is_used: Whether the game has ticks.
+        dropped: How many inputs were never played: of those who do not play, of another kind than
+            the game takes, too many, or from the future.
+    """
+
+    def __init__(self, instance: GameInstance, members: Members) -> None:
+        self.tick = 0
+        self.dt = 0.0
+        self.is_used = False
+        self._instance = instance
+        self._members = members
+        self._dropped = 0
+        self._players: dict[str, _Inputs] = {}
+        self._history: History | None = None
+
+    def begin(self) -> None:
+        """Begin with a game that was just made."""
+        instance = self._instance
+        self._forget_all()
+        self.is_used = instance.has_ticks
+        self.dt = 1 / instance.game.update_rate if instance.has_ticks else 0.0
+        # A game that goes on, or is made again, has had those of before.
+        self.tick = int(instance.time() / self.dt) if instance.has_ticks else 0
+        self._history = History(instance.rewinds) if instance.rewinds else None
+        model = instance.inputs
+        if model is not None and model.__name__ not in instance.handlers:
+            # A client that does not know inputs sends them as messages.
+            handler = Handler(model, lambda _, player, value: self._take_message(player, value))
+            instance.handlers = {**instance.handlers, model.__name__: handler}
+
+    @property
+    def dropped(self) -> int:
+        """How many inputs were never played."""
+        counts = (each.buffer.counts for each in self._players.values())
+        return self._dropped + sum(count.dropped + count.early for count in counts)
+
+    @property
+    def rate(self) -> float:
+        """How many ticks a second there are; 0 for none."""
+        return self._instance.game.update_rate if self.is_used else 0.0
+
+    @property
+    def time(self) -> float:
+        """The room's time that the state is of: that of the tick, however late its update was."""
+        return self.tick * self.dt
+
+    # What clients say.
+
+    def take(self, player: str, given: InputReceived) -> bool:
+        """Take an input of a player in; whoever does not play is not heard.
+
+        Returns:
+            Whether it has to be read with `read` instead, which may run code of the author's.
+        """
+        inputs = self._players.get(player)
+        if inputs is None or given.payload is not inputs.payload:
+            return self._may_play(player)
+        # Nothing in it has changed, as long as a key is held.
+        inputs.buffer.put(given.number, given.seen, inputs.value, self._instance.time())
+        return False
+
+    def read(self, player: str, given: InputReceived) -> None:
+        """Take in an input whose fields have changed."""
+        model, inputs = self._instance.inputs, self._inputs_of(player)
+        assert model is not None
+        try:
+            # A copy, since this changes what it is given.
+            inputs.value = from_parsed(dict(given.payload), model)
+        except CodecError:
+            self._dropped += 1
+            return
+        inputs.payload = given.payload
+        inputs.buffer.put(given.number, given.seen, inputs.value, self._instance.time())
+
+    def forget_client(self, player: str) -> None:
+        """Forget the inputs of a player, who has left, or goes on with another client."""
+        inputs = self._players.pop(player, None)
+        if inputs is not None:
+            self._dropped += inputs.buffer.counts.dropped + inputs.buffer.counts.early
+
+    # What the game asks for.
+
+    def next_input(self, player: str) -> Any:
+        """Return a player's input of this tick; None where there is none, or they are away."""
+        inputs = self._players.get(player)
+        if inputs is None:
+            return None
+        member = self._members.get(player)
+        if member is None or not member.player.online:
+            return None
+        if inputs.tick == self.tick:
+            last = inputs.buffer.last
+            return None if last is None else last.value
+        inputs.tick = self.tick
+        return inputs.buffer.next()
+
+    def is_repeated(self, player: str) -> bool:
+        """Return whether a player's input of this tick is the one before, played again."""
+        inputs = self._players.get(player)
+        return inputs is not None and inputs.buffer.is_repeated
+
+    def rewind(self, player: str) -> Past:
+        """Return where things were when a player saw them who made their last input.
+
+        Raises:
+            RuntimeError: The game's class declares nothing to rewind.
+        """
+        if self._history is None:
+            raise RuntimeError(
+                "room.rewind() needs to know what to remember: declare it in the game's class, as "
+                'in rewinds = {"ships": Rewind("x", "y")}'
+            )
+        inputs = self._players.get(player)
+        last = None if inputs is None else inputs.buffer.last
+        return self._history.at(self.time if last is None else last.seen)
+
+    # What the room does.
+
+    def begin_tick(self, tick: int) -> None:
+        """Note that the update of a tick begins."""
+        self.tick = tick
+
+    def end_tick(self) -> None:
+        """Remember where things are after an update."""
+        if self._history is not None:
+            self._history.record(self.time, self._instance.game)
+
+    def mark(self, viewers: Iterable[Member]) -> list[Member]:
+        """Tell viewers of which tick their state is, unless they know; return who was told.
+
+        Args:
+            viewers: Those whose state has changed; where the game has inputs, all of them, since
+                they want to know which input is in the state that has not changed.
+        """
+        tick = self.tick
+        moment = b""
+        marked = []
+        players = self._players
+        for viewer in viewers:
+            if viewer.marked == tick:
+                continue
+            viewer.marked = tick
+            moment = moment or encode_moment(tick, self.time)
+            inputs = players.get(viewer.seat) if viewer.seat is not None else None
+            confirmed = 0 if inputs is None else inputs.buffer.confirmed
+            viewer.player.mark(moment_with(moment, confirmed) if confirmed else moment)
+            marked.append(viewer)
+        return marked
+
+    def _may_play(self, player: str) -> bool:
+        """Return whether this is a player of a game that takes inputs; count it where it is not."""
+        member, instance = self._members.get(player), self._instance
+        is_player = member is not None and member.seat is not None
+        if is_player and instance.inputs is not None and instance.has_ticks:
+            return True
+        self._dropped += 1
+        return False
+
+    def _inputs_of(self, player: str) -> _Inputs:
+        inputs = self._players.get(player)
+        if inputs is None:
+            buffer = InputBuffer(self._instance.game.update_rate)
+            inputs = self._players[player] = _Inputs(buffer)
+        return inputs
+
+    def _take_message(self, player: str, value: Any) -> None:
+        """Take an input that came as a message: it has neither a number nor a time."""
+        if not self._instance.has_ticks:
+            self._dropped += 1
+            return
+        buffer = self._inputs_of(player).buffer
+        buffer.put(buffer.received + 1, self.time, value, self._instance.time())
+
+    def _forget_all(self) -> None:
+        for player in [*self._players]:
+            self.forget_client(player)
