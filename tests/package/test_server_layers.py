@@ -181,6 +181,8 @@ SERVER_LAYERS = (
     "monitor.tasks",
     "monitor.live",
     "monitor.events",
+    "monitor.forms",
+    "monitor.playground",
     "monitor.actions",
     "monitor.pages",
     "monitor.instruments",

@@ -94,13 +94,21 @@ async def handle_passed(
     await _serve(context, opening, place, login_scope)
 
 
-async def handle_transport(context: ServerContext, transport: Transport) -> None:
+async def handle_transport(
+    context: ServerContext, transport: Transport, *, is_local: bool = False
+) -> None:
     """Serve a link that is open already; it is closed when this returns.
 
     No error of the link comes out. A link inside the process has no limits.
+
+    Args:
+        context: What the server's tasks share.
+        transport: The link.
+        is_local: Whether it comes from a program on this machine, and nobody has passed it on.
     """
     limits = context.options.limits
     place = Place(context.counts, context.arrivals, transport.peer)
+    place.is_local = is_local
     if transport.inside_process:
         await _serve(context, contextlib.nullcontext(transport), place, trio.CancelScope())
     else:

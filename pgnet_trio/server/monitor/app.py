@@ -20,7 +20,7 @@ import trio
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import (
     HTMLResponse,
     JSONResponse,
@@ -40,6 +40,8 @@ from pgnet_trio.server.monitor.events import MOST_STREAMS, VIEWS, EventStreams, 
 from pgnet_trio.server.monitor.live import Live
 from pgnet_trio.server.monitor.metrics import CONTENT_TYPE, Metrics
 from pgnet_trio.server.monitor.pages import index, page_file
+from pgnet_trio.server.monitor.playground import PlaygroundChanges, client_file, play
+from pgnet_trio.server.sources import is_loopback
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -57,6 +59,9 @@ OPEN_PATHS = ("/healthz", "/login")
 
 OPEN_FOLDER = "/page/"
 """Where the files of the page are, which hold no secret; the login page has their looks."""
+
+PLAYGROUND = "/playground/socket"
+"""Where made-up players connect."""
 
 MAX_ACTION = 16 * 1024
 """Bytes of what comes with an action."""
@@ -154,7 +159,8 @@ def _routes(view: MonitorView) -> list[BaseRoute]:
         answer.delete_cookie(view.cookie, httponly=True, samesite="strict")
         return answer
 
-    streams = EventStreams(view.context, view.live)
+    in_development = view.context.options.development
+    streams = EventStreams(view.context, view.live, PlaygroundChanges if in_development else None)
 
     async def events(request: Request) -> Response | Stream:
         if streams.is_full:
@@ -191,7 +197,9 @@ def _routes(view: MonitorView) -> list[BaseRoute]:
             answer.background = BackgroundTask(_call, done.then)
         return answer
 
+    development = [Route("/playground/client.js", client_file)] if in_development else []
     return [
+        *development,
         Route("/", index),
         Route("/page/{name}", page_file),
         Route("/events", events),
@@ -219,8 +227,11 @@ class _Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["type"] == "websocket":
+            await self._serve_websocket(scope, receive, send)
+            return
         if scope["type"] != "http":
-            # The application has nothing to start; WebSockets are refused by answering nothing.
+            # The application has nothing to start.
             await trio.lowlevel.checkpoint()
             return
 
@@ -243,19 +254,39 @@ class _Gate:
         answer = self._check(scope)
         await (self._app if answer is None else answer)(scope, receive, send_safely)
 
-    def _check(self, scope: Scope) -> Response | None:
-        """Return the answer to a request that is not let in; None where it is."""
+    async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a made-up player play, where there is a playground."""
+        context, access = self._view.context, self._view.access
+        asked = self._asked(scope, "GET")
+        is_refused = (
+            not context.options.development
+            or scope["path"] != PLAYGROUND
+            or access.check_source(asked) is not None
+            or isinstance(access.identify(asked, trio.current_time()), Refusal)
+        )
+        if is_refused:
+            await receive()
+            await send({"type": "websocket.close"})
+            return
+        is_local = is_loopback(asked.address) and not asked.is_forwarded
+        await play(context, scope, receive, send, is_local=is_local)
+
+    def _asked(self, scope: Scope, method: str) -> Asked:
         headers = Headers(scope=scope)
-        path = scope["path"]
-        asked = Asked(
-            method=scope["method"],
+        return Asked(
+            method=method,
             address=_address(scope),
             host=headers.get("host"),
             origin=headers.get("origin"),
             authorization=headers.get("authorization", ""),
-            cookie=Request(scope).cookies.get(self._view.cookie, ""),
+            cookie=HTTPConnection(scope).cookies.get(self._view.cookie, ""),
             is_forwarded="x-forwarded-for" in headers or "forwarded" in headers,
         )
+
+    def _check(self, scope: Scope) -> Response | None:
+        """Return the answer to a request that is not let in; None where it is."""
+        headers, path = Headers(scope=scope), scope["path"]
+        asked = self._asked(scope, scope["method"])
         access = self._view.access
         # Whoever watches over a service asks by any name, and no page reads the answer.
         if not (path == "/healthz" and asked.origin is None):

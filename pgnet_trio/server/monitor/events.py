@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -75,11 +75,18 @@ class EventStreams:
     Args:
         context: What the server's tasks share.
         live: Looks at the server.
+        play: Makes what the playground is told of a table; None where there is none.
     """
 
-    def __init__(self, context: ServerContext, live: Live) -> None:
+    def __init__(
+        self,
+        context: ServerContext,
+        live: Live,
+        play: Callable[[ServerContext, str], TableChanges] | None = None,
+    ) -> None:
         self._context = context
         self._live = live
+        self._play = play
         self._open = 0
 
     @property
@@ -138,6 +145,8 @@ class EventStreams:
             return TaskChanges(live)
         if wanted.view == "log":
             return LogChanges(live, wanted.level)
+        if wanted.view == "playground" and self._play is not None and wanted.table:
+            return self._play(self._context, wanted.table)
         if wanted.table:
             return TableChanges(self._context, wanted.table)
         return Changes()
@@ -286,6 +295,9 @@ class TableChanges(Changes):
         is_there = seen is not None
         changed = [] if seen is None else self._changed(seen)
         questions = b"[]" if seen is None else encode_json(list(map(_question, seen.questions)))
+        async with contextlib.aclosing(self.more(seen)) as more:
+            async for data in more:
+                yield data
         same = is_there == self._was_there and questions == self._questions
         seats = [] if seen is None else [each.seat for each in seen.seats]
         if same and not changed and len(seats) == len(self._numbers):
@@ -307,6 +319,13 @@ class TableChanges(Changes):
         yield event(
             "table", b'%b,"questions":%b,"states":[%b]}' % (head[:-1], questions, b",".join(states))
         )
+
+    async def more(self, seen: TableView | None) -> AsyncGenerator[bytes, None]:
+        """Yield what a page is told besides; nothing."""
+        await trio.lowlevel.checkpoint()
+        nothing: tuple[bytes, ...] = ()
+        for data in nothing:
+            yield data
 
     def _changed(self, seen: TableView) -> list[SeatView]:
         return [each for each in seen.seats if self._numbers.get(each.seat) != each.number]

@@ -51,7 +51,7 @@ function connect({ name, argument }) {
   stream = mine;
   mine.addEventListener("hello", (event) => greet(JSON.parse(event.data)));
   mine.addEventListener("now", (event) => showNow(JSON.parse(event.data)));
-  for (const kind of ["history", "point", "ended", "now", "tables", "players", "tasks", "log", "table"]) {
+  for (const kind of ["history", "point", "ended", "now", "tables", "players", "tasks", "log", "table", "forms"]) {
     mine.addEventListener(kind, (event) => {
       if (stream === mine) view.on[kind]?.(JSON.parse(event.data));
     });
