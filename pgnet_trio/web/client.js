@@ -46,6 +46,8 @@ const EVENTS = {
   online: true,
   status: true,
   announcement: true,
+  invitation: true,
+  search: true,
   game: true,
   left: true,
   players: true,

@@ -37,6 +37,7 @@ export const RESTART = 22;
 export const LOST = 23;
 export const COLUMN_PATCH = 24;
 export const MOVED = 25;
+export const SEARCH = 26;
 
 /** The beginning of the pushes that are the server's own; one that is not known means nothing. */
 export const RESERVED = "__pgnet__.";
@@ -47,11 +48,14 @@ export const PLAYERS = RESERVED + "players";
 /** The push with what whoever runs the server says to its users. */
 export const ANNOUNCEMENT = RESERVED + "announcement";
 
+/** The push that tells a user that a player has invited them to a game. */
+export const INVITATION = RESERVED + "invitation";
+
 /** Characters of a reason, which is a text for people. */
 export const MAX_REASON = 200;
 
 /** The kinds that the client counts. */
-export const COUNTED = new Set([RESPONSE, PUSH, LAST_STATE, QUESTION, WITHDRAWAL, GAME, LOST]);
+export const COUNTED = new Set([RESPONSE, PUSH, LAST_STATE, QUESTION, WITHDRAWAL, GAME, LOST, SEARCH]);
 
 /**
  * @typedef {{kind: 0, maxFrameSize: number | null, features: string[] | null}} Hello
@@ -73,9 +77,10 @@ export const COUNTED = new Set([RESPONSE, PUSH, LAST_STATE, QUESTION, WITHDRAWAL
  * @typedef {{kind: 19 | 20}} PingOrPong
  * @typedef {{kind: 23, count: number}} Lost
  * @typedef {{kind: 25, address: string, reason: string, loginToken: Uint8Array}} Moved
+ * @typedef {{kind: 26, fields: any[]}} SearchEnvelope
  * @typedef {Hello | Welcome | Resumed | Ending | Response | PushEnvelope | StateEnvelope
  *     | PatchEnvelope | QuestionEnvelope | Withdrawal | GameEnvelope | Acknowledgement | PingOrPong
- *     | Lost | Moved} Envelope
+ *     | Lost | Moved | SearchEnvelope} Envelope
  */
 
 /**
@@ -214,6 +219,9 @@ function readEnvelope(reader) {
         reason: reader.text(),
         loginToken: fields < 3 ? new Uint8Array() : reader.bin(),
       };
+    case SEARCH:
+      expect(2, 9);
+      return { kind, fields: Array.from({ length: fields }, () => reader.data({})) };
   }
   throw new ProtocolError(`expected an envelope of a server, got kind ${kind}`);
 }

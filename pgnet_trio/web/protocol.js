@@ -19,7 +19,7 @@ import { Handshake, MAX_PLAINTEXT, OVERHEAD, joined, prove } from "./noise.js";
 export const SUBPROTOCOL = "pgnet.2.1";
 
 /** What this client has beyond `pgnet.2`. */
-export const FEATURES = ["announcements", "codes", "columns", "directory", "grace", "lost", "moved", "players", "rejoin", "restart", "tables", "token"];
+export const FEATURES = ["announcements", "codes", "columns", "directory", "grace", "invitations", "lost", "matchmaking", "moved", "players", "rejoin", "restart", "tables", "token"];
 
 /** The longest frame in bytes that this client takes. */
 export const MAX_MESSAGE = 1024 * 1024;
@@ -77,6 +77,7 @@ const EXPECTED = {
     wire.RESTART,
     wire.LOST,
     wire.MOVED,
+    wire.SEARCH,
     ...ALIVE,
   ]),
   [CLOSED]: new Set(),
@@ -88,6 +89,7 @@ const FEATURE_OF = new Map([
   [wire.LOST, "lost"],
   [wire.COLUMN_PATCH, "columns"],
   [wire.MOVED, "moved"],
+  [wire.SEARCH, "matchmaking"],
 ]);
 
 /**

@@ -184,6 +184,7 @@ export class Run {
   takeEvent({ envelope, size }) {
     try {
       if (envelope.kind === wire.RESPONSE) this.#takeResponse(envelope);
+      else if (envelope.kind === wire.SEARCH) this.#takeSearch(envelope.fields);
       else this.view.take(envelope, size);
       if (envelope.kind === wire.PUSH && envelope.message === wire.PLAYERS) this.#noteWatching();
     } catch (error) {
@@ -195,6 +196,15 @@ export class Run {
       if (envelope.name === null) this.#wayBack.forget();
       this.#setGame(envelope.name);
     }
+  }
+
+  /** @param {any[]} fields */
+  #takeSearch(fields) {
+    const [, state, , , , , , , options] = fields;
+    if (state === "joined" && this.game !== null) {
+      this.#wayBack.noteJoined({ name: this.game }, { payload: { options } }, this.#session.features);
+    }
+    this.#emit("search", fields);
   }
 
   /** @param {PGNetError} error Why the session is over. */

@@ -100,6 +100,9 @@
  * @property {boolean} online False when the connection drops, true when it is back.
  * @property {string} status How things are, in words for people.
  * @property {string} announcement What whoever runs the server says to its users.
+ * @property {{inviter: string, game: string, game_class: string}} invitation A player invites the user to
+ *     a game.
+ * @property {any[]} search How a search for a game goes, for `findGame` of `community.js`.
  * @property {string | null} game The game that was joined, or null when it was left, or the session has
  *     ended.
  * @property {Left} left How the user got out of the last game.

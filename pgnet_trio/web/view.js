@@ -146,8 +146,9 @@ export class GameView {
       case wire.PUSH:
         if (envelope.message === wire.PLAYERS) this.#takePlayers(envelope.payload);
         else if (envelope.message.startsWith(wire.RESERVED)) {
-          const { text } = envelope.payload;
-          if (envelope.message === wire.ANNOUNCEMENT) this.#owner.emit("announcement", String(text));
+          const { payload } = envelope;
+          if (envelope.message === wire.ANNOUNCEMENT) this.#owner.emit("announcement", String(payload.text));
+          else if (envelope.message === wire.INVITATION) this.#owner.emit("invitation", payload);
         } else {
           const push = { message: envelope.message, payload: envelope.payload };
           this.#now.pushes.put(push, size);

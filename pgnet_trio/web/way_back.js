@@ -23,7 +23,7 @@ export class WayBack {
    * Note a request that has led into a game.
    *
    * @param {Record<string, any>} payload What was asked.
-   * @param {Answer} answer What the server said.
+   * @param {Pick<Answer, "payload">} answer What the server said.
    * @param {Set<string>} features The features in use.
    */
   noteJoined(payload, answer, features) {

@@ -53,7 +53,7 @@ for argument in "$@"; do
     case "$argument" in
         --outfile=*) echo bundled > "${argument#--outfile=}" ;;
         --outDir) mkdir -p types
-            for name in errors questions types environment guest client netcode; do
+            for name in errors questions types environment guest client netcode community; do
                 echo "export declare const $name: 1;" > "types/$name.d.ts"
             done ;;
     esac
@@ -94,7 +94,7 @@ def test_the_bundle_says_what_it_was_made_from(source: Path, tools: Path, tmp_pa
     types = (source / "bundle" / "client.d.ts").read_text("utf-8")
     assert types.startswith("/* The client of pgnet_trio; sources ")
     banner = types.partition("\n")[0] + "\n"
-    for name in ("client.js", "netcode.js"):
+    for name in ("client.js", "netcode.js", "community.js"):
         (source / "bundle" / name).write_text(banner + "bundled", "utf-8")
     assert bundling.is_current(source)
     (source / "address.js").write_text("// other", "utf-8")

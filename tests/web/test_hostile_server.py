@@ -41,7 +41,7 @@ def saying(*envelopes: list[Any]) -> Script:
 @pytest.mark.parametrize(
     ("envelope", "message"),
     [
-        ([26], "kind 26"),
+        ([27], "kind 27"),
         ([25, "a b", "why"], "expected an address"),
         ([25, "", "why"], "expected an address"),
         ([25, "/b", "why", bytes(31)], "expected a token of 32 bytes"),

@@ -1,6 +1,7 @@
 // What a page in TypeScript relies on. It is compiled, and never run.
 
 import { Client, ConnectFailed, Rejected, SessionLost, guest, type ClientOptions } from "./client.js";
+import { findGame, history, leaderboard, onInvitation, writeProfile } from "./community.js";
 
 interface Messages {
   state: { board: number[] };
@@ -48,3 +49,14 @@ untyped.call("Anything", { a: 1 }).catch((error) => {
   if (error instanceof SessionLost || error instanceof ConnectFailed) error.code.trim();
 });
 for await (const push of untyped.pushes("one", "other")) push.payload.what.ever;
+
+const search = findGame(client, { queue: "ranked", properties: { mode: "blitz" } });
+for await (const { position, waited } of search) position?.toFixed(waited);
+(await search.joined())?.trim();
+// @ts-expect-error There is no such option.
+findGame(client, { que: "ranked" });
+for (const { rank, username } of (await leaderboard(client, "points", { around: "ann" })).entries) username.at(rank);
+for (const { endedAt, ratings } of await history(client)) endedAt.getTime() + (ratings["ann"]?.after ?? 0);
+(await writeProfile(client, { hat: "red" }, 0)).version.toFixed();
+onInvitation(client, async ({ inviter, join }) => inviter.trim() && (await join({ spectate: true })));
+client.on("invitation", ({ game_class }) => game_class.trim());

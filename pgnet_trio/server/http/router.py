@@ -30,7 +30,8 @@ BUNDLE = Path(__file__).parent.parent.parent / "web" / "bundle"
 OURS = "/pgnet/"
 CLIENT_FILES = {
     f"{OURS}{name}": f"/{name}"
-    for name in ("client.js", "client.d.ts", "netcode.js", "netcode.d.ts")
+    for file in ("client", "netcode", "community")
+    for name in (f"{file}.js", f"{file}.d.ts")
 }
 HEALTH = "/healthz"
 ICON = "/favicon.ico"

@@ -6,6 +6,7 @@ import { createInterface } from "node:readline";
 
 const [path, oddities = "{}"] = process.argv.slice(2);
 const { Client, guest } = await import(path);
+const community = await import(path.replace(/client\.js$/, "community.js"));
 
 // `speed` lets time pass faster; no socket opens to what is `blocked`; without `timers` none is ever due; `slept` is for how long.
 const page = { speed: 1, timers: true, hidden: false, slept: 0, ...JSON.parse(oddities) };
@@ -46,6 +47,7 @@ const environment = {
 const clients = new Map();
 const lists = new Map();
 const questions = new Map();
+const searches = new Map();
 let latest;
 
 /** Collects what an iterator gives, or listeners get, under a name. */
@@ -132,6 +134,35 @@ const deeds = {
       latest.tell("quiet", { number: -1 - number });
     }
     return (await Promise.all(answers)).map(({ payload }) => payload.number);
+  },
+  // Calls a function of community.js with the client.
+  community: async (name, ...given) => await community[name](latest, ...given),
+  // Looks for a game, and notes under a name how it goes.
+  find: async (name, wanted) => {
+    const search = community.findGame(latest, wanted);
+    searches.set(name, search);
+    const list = collect(name);
+    (async () => {
+      try {
+        for await (const { position, isFound } of search) list.push({ position, isFound });
+        list.push({ game: await search.joined() });
+      } catch (error) {
+        list.push(told("error", error));
+      }
+    })();
+  },
+  search: async (name, what, ...given) => {
+    const search = searches.get(name);
+    return typeof search[what] === "function" ? await search[what](...given) : search[what];
+  },
+  // Waits until a property of a search has a value.
+  until: async (name, what, value) => {
+    while (searches.get(name)[what] !== value) await new Promise((resolve) => setTimeout(resolve, 5));
+  },
+  invitations: async () => {
+    const list = collect("invitations");
+    deeds.accept = async () => await list.at(-1).join();
+    deeds.stop = community.onInvitation(latest, (invitation) => list.push(invitation));
   },
   answer: async (id, message, payload) => await questions.get(id).answer(message, payload),
   question: async (id) => told("question", questions.get(id)),
