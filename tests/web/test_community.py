@@ -59,12 +59,7 @@ async def pages(server: Server, *names: str, client: str = "") -> AsyncIterator[
 
 async def found(page: Page, name: str) -> str:
     """Wait until a search is over, and return the game."""
-    count = 1
-    while True:
-        [*_, last] = await page("wait", name, count)
-        if "position" not in last:
-            return str(last["game"])
-        count = len(await page("list", name)) + 1
+    return str(await page("search", name, "joined"))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +106,7 @@ async def test_a_page_may_ask_the_user_and_give_up() -> None:
         # Called off: ann waits again, and bob is in no queue and no game.
         await ann("until", "search", "isFound", False)
         assert await bob("search", "search", "joined") is None
-        assert [each["position"] for each in await ann("list", "search")][-1] == 1
+        assert await ann("search", "search", "position") == 1
         await bob("find", "again", {})
         await ann("until", "search", "isFound", True)
         await ann("search", "search", "accept")
