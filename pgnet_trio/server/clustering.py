@@ -78,6 +78,9 @@ class ClusterHost:
         self._welcomes = Welcomes(context.services, self._tell_welcomed)
         # The games that are on their way from here.
         self._departures: dict[str, Departure] = {}
+        # How many sessions are looked for that are to end.
+        self._following = 0
+        self._followed = trio.Event()
         link.host(self.send)
         self.load = member.load
         self.hold = member.hold
@@ -97,7 +100,8 @@ class ClusterHost:
             if note.code == ReasonCode.USER_DELETED:
                 self._context.games.note_deletion(note.username)
             if not self._member.end_session(note):
-                self._context.services.start_soon(self._end_on_arrival, note)
+                self._following += 1
+                self._context.services.start_soon(self._go_after, note)
         elif isinstance(note, Arrived):
             departure = self._departures.get(note.name)
             if departure is not None:
@@ -120,6 +124,8 @@ class ClusterHost:
         await self._link.node.end()
         with trio.move_on_after(LAST_PATIENCE):
             await self._notes.wait_sent()
+            while self._following:
+                await self._followed.wait()
 
     # What comes
 
@@ -151,19 +157,24 @@ class ClusterHost:
 
     # Ctrl-C here would end the rooms before their last save; whoever runs the server gets it.
     @trio.lowlevel.enable_ki_protection
-    async def _end_on_arrival(self, note: EndSession) -> None:
-        """End a session that another node has given, and this one has not taken yet.
+    async def _go_after(self, note: EndSession) -> None:
+        """End a session that is on its way here, or have it ended where it has gone.
 
-        Its user has left that node meanwhile, and mail may be quicker than what it is about.
+        Mail may be quicker than the session that it is about, or slower.
         """
-        for _ in range(TRIES):
-            try:
-                await self._member.users.look()
-            except NotNow:
-                await trio.sleep(RETRY)
-                continue
-            self._member.end_session(note)
-            return
+        try:
+            for _ in range(TRIES):
+                try:
+                    await self._member.users.look()
+                    if not self._member.end_session(note):
+                        await self._member.follow(note)
+                    return
+                except NotNow:
+                    await trio.sleep(RETRY)
+        finally:
+            self._following -= 1
+            self._followed.set()
+            self._followed = trio.Event()
 
     async def _tell_welcomed(self, giver: int, users: int) -> None:
         await self._member.tell(giver, Welcomed(self._link.node.id, users).packed())
@@ -242,7 +253,7 @@ class ClusterHost:
             logger.warning("A session stays here for now: %s", one_line(error))
             raise NotNow from None
         # No await from here on: it is the other server's.
-        member.forget_session(username)
+        member.note_departure(username, node, new)
         if not moving.moved(address):
             # The user has left meanwhile.
             with trio.CancelScope(shield=True, deadline=trio.current_time() + ARRIVAL_PATIENCE):
@@ -329,8 +340,8 @@ class ClusterHost:
         self.crowd.note_sent(target.id, len(sessions) - len(over.left))
         link.games.forget(game.name)
         epochs = {each.username: each.epoch for each in sessions}
-        for username in epochs:
-            member.forget_session(username)
+        for username, known in epochs.items():
+            member.note_departure(username, target.id, known)
         # No await between the forgetting and this.
         gone = game.moved(target.address)
         for username in gone & epochs.keys():

@@ -19,7 +19,7 @@ from pgnet_trio.server.accounts import Accounts
 from pgnet_trio.server.attempts import Attempts, FailedLogins, Registrations, WrongGuesses
 from pgnet_trio.server.cluster.community import Community
 from pgnet_trio.server.cluster.engine import Engine
-from pgnet_trio.server.cluster.errors import OtherIdentity
+from pgnet_trio.server.cluster.errors import EngineError
 from pgnet_trio.server.cluster.memory_engine import MemoryEngine
 from pgnet_trio.server.cluster.shared_accounts import SharedAccounts
 from pgnet_trio.server.cluster.versions import NodeVersion
@@ -96,15 +96,18 @@ class Prepared:
 
 
 @asynccontextmanager
-async def key_file(options: Options, carryover: Carryover) -> AsyncIterator[None]:
+async def key_file(
+    options: Options, carryover: Carryover, is_known: Callable[[], bool]
+) -> AsyncIterator[None]:
     """Have a new key of the server in its file around the block, and stay there.
 
-    Where the block raises that the others of a cluster have another key, the file goes again: the
-    server was not known by it to anybody, and the next start would find it instead of theirs.
+    Where the block raises that the server is no part of its cluster, before anybody could know it
+    by that key, the file goes again: the next start would find it instead of the key of the others.
 
     Args:
         options: What the server was made with.
         carryover: What the runs before have left; its key is that of the file from then on.
+        is_known: Returns whether clients may know the server by its key.
 
     Raises:
         StorageError: The file cannot be written.
@@ -119,8 +122,8 @@ async def key_file(options: Options, carryover: Carryover) -> AsyncIterator[None
     carryover.key_is_new = False
     try:
         yield
-    except OtherIdentity:
-        carryover.key_is_new = carryover.key == made
+    except EngineError:
+        carryover.key_is_new = carryover.key == made and not is_known()
         if carryover.key_is_new:
             await _in_thread(options, discard_key, path, made)
         raise

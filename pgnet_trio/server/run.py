@@ -106,6 +106,7 @@ class Run:
         self.port: int | None = None
         self.context: ServerContext | None = None
         self.accepting = False
+        self._was_accepting = False
         self._options = options
         self._carryover = carryover
         self._wanted_port = port
@@ -147,7 +148,10 @@ class Run:
             StorageError: The save file hangs, and everything else has ended.
         """
         options, carryover = self._options, self._carryover
-        async with self._open_archive() as (archive, saved), key_file(options, carryover):
+        async with (
+            self._open_archive() as (archive, saved),
+            key_file(options, carryover, self._is_known),
+        ):
             prepared = await prepare(options, carryover, archive, saved, self._workers)
             listeners = await self._listen()
             try:
@@ -163,6 +167,10 @@ class Run:
                 if self.shutdown.error is not None:
                     raise self.shutdown.error
         return self.shutdown.exit_code
+
+    def _is_known(self) -> bool:
+        """Return whether clients may know the server."""
+        return self._was_accepting
 
     # Before the first client: load what is saved, and listen.
 
@@ -300,6 +308,7 @@ class Run:
                     await services.start(context.bans.run, put_out)
                     await services.start(keep_rooms, context)
                     self.context, self.accepting = context, True
+                    self._was_accepting = True
                     try:
                         async with trio.open_nursery() as accept:
                             accept.start_soon(self._accept, context, listeners)

@@ -145,6 +145,10 @@ async def put_others_out(context: ServerContext, session: Session, client: Logge
             # A log-in that was let in before the change, and has no seat yet.
             async with cluster.entering.holding(username):
                 pass
+            where = await cluster.users.find(username)
+            if where is not None and where.token == client.token:
+                # The same session, which may have moved since.
+                return
             if await leave_note(cluster, kick) is not None:
                 return
         if session.client is not client or session.end_reason is not None:

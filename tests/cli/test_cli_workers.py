@@ -198,6 +198,14 @@ async def test_a_signal_ends_one_too_that_is_giving_its_games_away(game: Path) -
             os.kill(await process_of(ann), signal.SIGTERM)
             await pool.program.err.wait_for("Waiting for the end of games that are not saved")
             assert await count(ann) == 1
+            # Who comes to it meanwhile gets a game of another one.
+            async with pool.client("bob", 1) as bob:
+                await bob.create_game("another")
+                assert await process_of(bob) != await process_of(ann)
+            # And who names a process that there is not, is let in by any.
+            async with pool.client("eve", 7) as eve:
+                await eve.create_game("another")
+                assert await count(eve) == 1
             pool.program.process.send_signal(signal.SIGTERM)
             assert await pool.program.exit_status() == 0
         assert pool.program.err.text.count("Stopped with exit code 0") == 2
@@ -306,6 +314,22 @@ async def test_the_death_of_the_program_ends_them_in_good_order(game: Path) -> N
         async with pool.client("ann", 2) as ann:
             await ann.join_game("table")
             assert await count(ann) == 2
+
+
+async def test_a_second_program_with_the_same_file_is_refused_soon(game: Path) -> None:
+    async with workers(game) as pool:
+        with trio.fail_after(10):
+            status, out, err = await run_program(
+                *("serve", f"{game}:Counter", "--workers", "2", "--port", "0"),
+                *("--save-file", str(game.with_suffix(".sqlite"))),
+            )
+        assert status == 1
+        assert out == ""
+        *_, line = err.splitlines()
+        assert re.fullmatch(r"pgnet-trio: There is a node 'worker 1' already: stop that .*", line)
+        async with pool.client("ann", 1) as ann:
+            await ann.join_game("table")
+            assert await count(ann) == 1
 
 
 async def test_a_mistake_in_the_game_is_told_once(game: Path) -> None:

@@ -53,6 +53,31 @@ async def test_a_server_that_is_refused_for_its_new_key_leaves_no_key_file(
         first.shutdown()
 
 
+async def test_a_server_that_cannot_be_part_of_its_cluster_leaves_no_key_file(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    engine = SimulatedEngine(SimulatedDatabase())
+    (tmp_path / "game.txt").write_text("This is no save file.\n" * 100)
+    for member in (
+        Cluster(tmp_path / "game.txt", node_address=ADDRESS),
+        Cluster(engine, node_address=ADDRESS, name="other"),
+    ):
+        key_file = tmp_path / "game.key"
+        server = Server(Game, port=None, minimum_protocol=2, cluster=member, key_file=key_file)
+        async with trio.open_nursery() as nursery:
+            alive = Server(
+                Game,
+                port=None,
+                minimum_protocol=2,
+                cluster=Cluster(engine, node_address=ADDRESS, name="first"),
+            )
+            await nursery.start(alive.serve)
+            with pytest.raises(EngineError, match=r"game\.txt|'first' already that clients find"):
+                await server.serve()
+            alive.shutdown()
+        assert not key_file.exists()
+
+
 @pytest.mark.parametrize("text", ["sqlite:game.sqlite", "game.sqlite", "/srv/game", r"C:\game.db"])
 def test_a_path_is_a_save_file_that_processes_share(text: str) -> None:
     assert isinstance(open_engine(text), SQLiteEngine)

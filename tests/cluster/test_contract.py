@@ -114,6 +114,23 @@ async def test_a_name_is_free_again_once_its_lease_is_over(bench: Bench) -> None
         await bench.first.renew(first.node)
 
 
+async def test_an_address_is_free_again_once_its_lease_is_over(bench: Bench) -> None:
+    first = await bench.first.register("north", "n.example:1")
+    with pytest.raises(
+        NameInUse, match=r"'north' already that clients find at 'n\.example:1'"
+    ) as no:
+        await bench.second.register("south", "n.example:1")
+    await bench.first.renew(first.node)
+    with pytest.raises(NameInUse) as again:
+        await bench.second.register("south", "n.example:1")
+    # So whoever waits for the end of the lease learns that its node is alive.
+    assert again.value.renewed > no.value.renewed
+    await bench.advance(LEASE + 1)
+    await bench.second.register("south", "n.example:1")
+    with pytest.raises(NodeGone, match="register anew"):
+        await bench.first.renew(first.node)
+
+
 async def test_a_lapsed_node_learns_which_rooms_it_still_has(bench: Bench) -> None:
     first, second = await two_nodes(bench)
     one = await claim(bench.first, first, Created, "one")

@@ -365,9 +365,27 @@ async def test_a_second_node_of_one_name_does_not_start(
 ) -> None:
     other = Seat(database, "north")
     async with running(north) as nursery:
+        start = trio.current_time()
         with pytest.raises(NameInUse, match=r"'north' already: stop that one, or .*--node-name"):
             await nursery.start(other.node.run, other.owner)
+        # As soon as the other one is known to be alive.
+        assert trio.current_time() - start <= LEASE / RENEWALS + 2 * RETRY
         assert north.node.holds()
+
+
+async def test_a_second_node_at_one_address_does_not_start_while_the_first_lives(
+    autojump_clock: MockClock, database: SimulatedDatabase, north: Seat
+) -> None:
+    other = Seat(database, "other")
+    profile = NodeProfile("other", "north.example:1", "1", b"key")
+    other.node = LocalNode(other.engine, profile)
+    async with running(north) as nursery:
+        with pytest.raises(NameInUse, match=r"'north' already that .* 'north\.example:1': stop"):
+            await nursery.start(other.node.run, other.owner)
+        north.engine.cut = True
+        # One that has died is only waited for.
+        await nursery.start(other.node.run, other.owner)
+        assert other.node.holds()
 
 
 async def test_a_node_with_another_key_does_not_start(

@@ -103,6 +103,23 @@ async def test_a_user_who_is_away_is_kicked_and_reads_why(autojump_clock: MockCl
         assert (ann.close_reason, ann.close_code) == ("Out.", ReasonCode.KICKED)
 
 
+async def test_a_user_who_is_away_is_deleted_and_does_not_register_anew(
+    autojump_clock: MockClock,
+) -> None:
+    """Not by themselves, when the client comes back."""
+    async with Kit(SimulatedNetwork()) as table:
+        server, ann, _ = await host(table)
+        table.network.partition("ann")
+        table.network.drop("ann")
+        await trio.sleep(1)
+        server.delete_user("ann")
+        await trio.sleep(1)
+        table.network.heal("ann")
+        await trio.sleep(30)
+        assert not ann.connected
+        assert ann.close_code == ReasonCode.USER_DELETED
+
+
 async def test_announcements_are_told_to_all_or_to_a_game(autojump_clock: MockClock) -> None:
     async with Kit(SimulatedNetwork()) as table:
         server, ann, bob = await host(table)

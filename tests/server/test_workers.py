@@ -272,6 +272,42 @@ async def test_a_process_that_does_not_answer_gets_no_client_later(
                     late.send(b"HTTP/1.1 101")
 
 
+@pytest.mark.parametrize("answers", [False, True])
+async def test_a_process_that_dies_with_a_socket_leaves_no_client_waiting(
+    tmp_path: Path, answers: bool
+) -> None:
+    source, client = tcp_pair()
+    with socket.socket(socket.AF_UNIX) as listener, source, client, trio.fail_after(10):
+        listener.bind(str(tmp_path / "2"))
+        listener.listen()
+        listener.setblocking(False)
+
+        async def die() -> None:
+            await trio.lowlevel.wait_readable(listener)
+            link, _ = listener.accept()
+            with link:
+                await trio.lowlevel.wait_readable(link)
+                _, (fd,), _, _ = socket.recv_fds(link, 1000, 1)
+                if answers:
+                    link.send(b"\x01")
+                os.close(fd)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(die)
+            workers = Workers(1, 2, tmp_path, [])
+            if answers:
+                # Nobody is left who knows; the client sees the end of its connection.
+                await workers.pass_on(2, source, HELLO)
+            else:
+                with pytest.raises(NotPassed, match="not there") as caught:
+                    await workers.pass_on(2, source, HELLO)
+                assert caught.value.is_untouched
+                source.send(b"503")
+                assert client.recv(10) == b"503"
+        source.close()
+        assert client.recv(10) == b""
+
+
 async def test_a_process_that_others_wait_for_refuses_at_once(tmp_path: Path) -> None:
     source, client = tcp_pair()
     with contextlib.ExitStack() as stack, trio.fail_after(10), source, client:

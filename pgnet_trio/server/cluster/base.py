@@ -113,7 +113,7 @@ class BaseEngine(EngineCalls[Tables]):
 
         Args:
             name: What its host calls it; free, or that of a node whose lease is over.
-            address: Where clients find it.
+            address: Where clients find it; empty for nowhere.
             version: Of which version it is.
             identity: The public key by which clients know it; all nodes have the same.
             load: How much it has to do.
@@ -124,7 +124,7 @@ class BaseEngine(EngineCalls[Tables]):
             server are there to be claimed.
 
         Raises:
-            NameInUse: Another node has the name.
+            NameInUse: Another node has the name or the address.
             OtherIdentity: A node whose lease holds has another key.
         """
         operation = operation or new_operation()

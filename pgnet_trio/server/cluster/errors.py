@@ -10,7 +10,7 @@
         ├── LeaseLapsed                 the node's lease is over: renew it first
         ├── NodeGone                    the node is not registered any more: register anew
         ├── NodeUnavailable             the other node has gone, or is being drained
-        ├── NameInUse                   another node has that name
+        ├── NameInUse                   another node has that name or address
         ├── OtherIdentity               the other nodes have another key
         ├── SaveDamaged                 the checksum of a save does not fit
         ├── NotKept                     this kind of save file keeps no such thing
@@ -78,7 +78,16 @@ class NodeUnavailable(EngineError):
 
 
 class NameInUse(EngineError):
-    """A node of that name is registered, and its lease is not over."""
+    """A node of that name, or with that address, is registered, and its lease is not over.
+
+    Args:
+        message: Which one, and what to do.
+        renewed: When its lease was renewed last, by the engine's clock.
+    """
+
+    def __init__(self, message: str, renewed: float) -> None:
+        super().__init__(message)
+        self.renewed = renewed
 
 
 class OtherIdentity(EngineError):

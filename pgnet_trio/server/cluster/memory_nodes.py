@@ -21,10 +21,12 @@ from pgnet_trio.server.cluster.rules import (
     FAILURES_KEPT,
     FORGET_NODES_AFTER,
     KEEP_OPERATIONS,
+    address_in_use,
     is_alive,
     is_home,
     name_in_use,
     other_identity,
+    taken_meanwhile,
     time_until_settled,
     unavailable,
     was_away,
@@ -143,8 +145,9 @@ class MemoryNodes(MemoryAccounts):
             (node,) = done
             return self.renew(node, load, 0.0, list_rooms=False)
         now = self._clock()
-        if self._is_taken(name, now):
-            raise NameInUse(name_in_use(name))
+        rival = self._rival(name, address, now)
+        if rival is not None:
+            raise rival
         for row in self._nodes.values():
             if row.identity != identity and holds(row, now):
                 raise OtherIdentity(other_identity(row.name))
@@ -161,8 +164,8 @@ class MemoryNodes(MemoryAccounts):
         row = self._node(node)
         now = self._clock()
         lapsed = not holds(row, now)
-        if lapsed and self._is_taken(row.name, now):
-            raise NodeGone(f"Another node is called {row.name!r} by now; register anew.")
+        if lapsed and self._rival(row.name, row.address, now):
+            raise NodeGone(taken_meanwhile(row.name))
         self._note_renewal(now)
         row.renewed, row.expires, row.load, row.lag = now, now + self._lease, load, lag
         rooms = {name: room.epoch for name, room in self._rooms.items() if room.node == node}
@@ -230,8 +233,19 @@ class MemoryNodes(MemoryAccounts):
                     self._take_out(row.id)
         self._forget_before(now - KEEP_OPERATIONS, now - FAILURES_KEPT)
 
-    def _is_taken(self, name: str, now: float) -> bool:
-        return any(row.name == name and holds(row, now) for row in self._nodes.values())
+    def _rival(self, name: str, address: str, now: float) -> NameInUse | None:
+        """Return what is wrong with a name and an address that another node has; None for nothing.
+
+        A node that has none is found by nobody, so it is in nobody's way.
+        """
+        for row in self._nodes.values():
+            if not holds(row, now):
+                continue
+            if row.name == name:
+                return NameInUse(name_in_use(name), row.renewed)
+            if row.address == address != "":
+                return NameInUse(address_in_use(row.name, address), row.renewed)
+        return None
 
     def _note_renewal(self, now: float) -> None:
         if was_away(self._last_renewal(now), self._up_since, now, self._lease):

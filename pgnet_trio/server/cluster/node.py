@@ -162,16 +162,16 @@ class LocalNode:
     ) -> None:
         """Register, and be a node until cancelled, or until `end` is called; then resign.
 
-        A node of the same name whose lease is not over yet, as that of a process that was killed
-        just now, is waited for.
+        A node of the same name or address whose lease is not over yet, as that of a process that
+        was killed just now, is waited for; not where it renews that.
 
         Args:
             owner: Whoever has its rooms.
             task_status: Started when it is registered.
 
         Raises:
-            EngineError: The node cannot be one, or not any more: its name was taken meanwhile, or
-                the others have another key.
+            EngineError: The node cannot be one, or not any more: its name or address is another
+                node's, or the others have another key.
         """
         self._owner = owner
         await self._end_others()
@@ -217,7 +217,7 @@ class LocalNode:
         profile, engine = self._profile, self._engine
         # Longer than what is left of the lease of a process that was killed.
         patience = engine.now() + 1.5 * engine.lease
-        was_told = False
+        renewed: float | None = None
         while True:
             try:
                 return await self.settled(
@@ -231,11 +231,12 @@ class LocalNode:
                     )
                 )
             except NameInUse as error:
-                if engine.now() > patience:
+                # Whoever renews a lease is alive.
+                if renewed not in (None, error.renewed) or engine.now() > patience:
                     raise
-                if not was_told:
+                if renewed is None:
                     logger.info("Waiting for the end of an earlier lease: %s", one_line(error))
-                was_told = True
+                renewed = error.renewed
             await trio.sleep(RETRY)
 
     def _begin(self, lease: Lease) -> None:

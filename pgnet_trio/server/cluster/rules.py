@@ -21,6 +21,7 @@ __all__ = [
     "MAX_MAIL_SIZE",
     "OWN_SHARE",
     "RENEWALS",
+    "address_in_use",
     "is_alive",
     "is_home",
     "is_silent",
@@ -28,6 +29,7 @@ __all__ = [
     "no_such_session",
     "other_identity",
     "same_password",
+    "taken_meanwhile",
     "time_until_settled",
     "unavailable",
     "was_away",
@@ -113,6 +115,19 @@ def name_in_use(name: str) -> str:
         f"There is a node {name!r} already: stop that one, or give this one another name "
         "(--node-name) or another address (--node-address)."
     )
+
+
+def address_in_use(name: str, address: str) -> str:
+    """Return why no other node may have the address of the node of this name."""
+    return (
+        f"There is a node {name!r} already that clients find at {address!r}: stop that one, or "
+        "give this one another address (--node-address). Clients find one server only at each."
+    )
+
+
+def taken_meanwhile(name: str) -> str:
+    """Return why a node whose lease was over is none any more."""
+    return f"Another node has the name or the address of {name!r} by now; register anew."
 
 
 def other_identity(name: str) -> str:

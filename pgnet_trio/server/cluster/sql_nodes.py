@@ -20,10 +20,12 @@ from pgnet_trio.server.cluster.rules import (
     MAX_FAILURES_KEPT,
     MAX_MAIL,
     MAX_MAIL_SIZE,
+    address_in_use,
     is_alive,
     is_home,
     name_in_use,
     other_identity,
+    taken_meanwhile,
     time_until_settled,
     unavailable,
     was_away,
@@ -111,8 +113,9 @@ class SQLNodes(SQLCommunity):
             return self.renew(done[0], load, 0.0, list_rooms=False)
         self._tx.lock_names()
         now = self._tx.now()
-        if self._is_taken(name, now):
-            raise NameInUse(name_in_use(name))
+        rival = self._rival(name, address, now)
+        if rival is not None:
+            raise rival
         for row in self._tx.execute(f"{_NODE} WHERE identity <> %s ORDER BY id", identity):
             if holds(row, now):
                 raise OtherIdentity(other_identity(as_text(row[1])))
@@ -143,8 +146,8 @@ class SQLNodes(SQLCommunity):
         if lapsed:
             self._tx.lock_names()
             now = self._tx.now()
-            if self._is_taken(as_text(row[1]), now):
-                raise NodeGone(f"Another node is called {as_text(row[1])!r} by now; register anew.")
+            if self._rival(as_text(row[1]), as_text(row[2]), now):
+                raise NodeGone(taken_meanwhile(as_text(row[1])))
         self._note_renewal(now)
         self._tx.execute(
             "UPDATE nodes SET renewed = %s, expires = %s, load = %s WHERE id = %s",
@@ -230,9 +233,21 @@ class SQLNodes(SQLCommunity):
             MAX_FAILURES_KEPT,
         )
 
-    def _is_taken(self, name: str, now: float) -> bool:
-        rows = self._tx.execute(f"{_NODE} WHERE name = %t", as_bytes(name))
-        return any(holds(row, now) for row in rows)
+    def _rival(self, name: str, address: str, now: float) -> NameInUse | None:
+        """Return what is wrong with a name and an address that another node has; None for nothing.
+
+        A node that has none is found by nobody, so it is in nobody's way.
+        """
+        rows = self._tx.execute(
+            f"{_NODE} WHERE name = %t OR (address = %t AND address <> %t) ORDER BY id",
+            *map(as_bytes, (name, address, "")),
+        )
+        for row in rows:
+            if holds(row, now):
+                other = as_text(row[1])
+                text = name_in_use(name) if other == name else address_in_use(other, address)
+                return NameInUse(text, row[6])
+        return None
 
     def _note_renewal(self, now: float) -> None:
         if was_away(self._last_renewal(now), self._up_since(now), now, self._lease):

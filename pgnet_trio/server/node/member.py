@@ -38,6 +38,9 @@ DIRECTORY_PART = 1000
 TRIES = 20
 """How often it is tried to correct where a user is."""
 
+DEPARTURES_KEPT = 60.0
+"""Seconds for which it is known where a session has gone: mail about it may be under way."""
+
 SILENCE_PATIENCE = 4.0
 """Seconds that whoever has a session at a silent node waits for that, at most: a client that tries
 to come back does not wait much longer."""
@@ -56,6 +59,23 @@ class Whereabouts:
 
     address: str
     row: SessionRow
+
+
+@attrs.frozen
+class _Departure:
+    """A session that has gone to another node.
+
+    Attributes:
+        before: Its epoch here.
+        node: That node.
+        epoch: Its epoch there.
+        time: When it has gone.
+    """
+
+    before: int
+    node: int
+    epoch: int
+    time: float
 
 
 class ClusterMember:
@@ -96,6 +116,8 @@ class ClusterMember:
         # Users of persistent games, while the lease is over.
         self._silent: set[str] = set()
         self._wanted = trio.Event()
+        # Sessions that have gone to other nodes lately, by username: their epochs here.
+        self._departures: dict[str, _Departure] = {}
         # Sessions whose end was told before they had their seat.
         self._told_to_end: dict[str, EndSession] = {}
 
@@ -181,6 +203,38 @@ class ClusterMember:
     def forget_session(self, username: str) -> int | None:
         """Note that a session has gone to another server, as the engine knows; return its epoch."""
         return self._epochs.pop(username, None)
+
+    def note_departure(self, username: str, node: int, epoch: int) -> None:
+        """Note to which node a session has gone, and its epoch there, as the engine knows."""
+        before = self.forget_session(username)
+        now = trio.current_time()
+        departures = self._departures
+        while departures:
+            oldest = next(iter(departures))
+            if departures[oldest].time + DEPARTURES_KEPT > now:
+                break
+            del departures[oldest]
+        departures.pop(username, None)
+        if before is not None:
+            departures[username] = _Departure(before, node, epoch, now)
+
+    async def follow(self, note: EndSession) -> bool:
+        """Tell the node that has a session now that it is to end; return whether there is one.
+
+        What another node asks for may come when the session has gone from here.
+
+        Raises:
+            NotNow: That cannot be found out.
+        """
+        gone = self._departures.get(note.username)
+        if gone is not None and gone.before == note.epoch:
+            await self.tell(gone.node, attrs.evolve(note, epoch=gone.epoch).packed())
+            return True
+        row = await self.users.find(note.username)
+        if row is None or row.epoch != note.epoch or row.node == self._node.id:
+            return False
+        await self.tell(row.node, note.packed())
+        return True
 
     def may_send(self, username: str) -> bool:
         """Return whether something may leave for a user: nothing of a room that may be lost."""
@@ -303,7 +357,11 @@ class ClusterMember:
         username = note.username
         session = self._sessions.holder(username)
         if session is not None and self._epochs.get(username) == note.epoch:
-            session.end(note.reason, note.code)
+            if note.code == ReasonCode.USER_DELETED:
+                # A client that comes back would register anew where it is not told.
+                self._sessions.kick(session, note.reason, note.code)
+            else:
+                session.end(note.reason, note.code)
             return True
         if username in self.entering:
             self._told_to_end[username] = note

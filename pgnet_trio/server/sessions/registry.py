@@ -291,10 +291,10 @@ class SessionRegistry:
         await trio.lowlevel.checkpoint()
 
     async def end(self, username: str, reason: str, code: str) -> None:
-        """End a user's session where there is one, and wait until the seat is free."""
+        """End a user's session where there is one, as by `kick`; wait until the seat is free."""
         session = self._sessions.get(username)
         if session is not None:
-            session.end(reason, code)
+            self.kick(session, reason, code)
             await session.ended.wait()
 
     def end_all(self, reason: str, code: str, *, restarting: bool = False) -> None:
