@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from pgnet_trio.cli.logs import log_signals
 from pgnet_trio.cli.process import end_process, say
+from pgnet_trio.cli.service import Service
 from pgnet_trio.cli.signals import open_signals
 from pgnet_trio.client.server_key import fingerprint
 from pgnet_trio.environment import Environment
@@ -48,6 +50,7 @@ async def host(
     announce: Callable[[Server], Announcer],
     workers: Workers | None = None,
     beside: Callable[[Server], Awaitable[None]] | None = None,
+    service: Service | None = None,
 ) -> int:
     """Host games until the server ends, again and again where it asks for a reboot.
 
@@ -56,16 +59,22 @@ async def host(
         announce: Makes what tells of one.
         workers: The processes that look like one server with this one; None where it is alone.
         beside: What runs beside each server, and is cancelled at its end.
+        service: Hears that the event loop goes round; None for nobody.
 
     Returns:
         The server's exit code; or, where a second signal ended it, what shells report for that.
     """
-    with open_signals() as signals:
-        while True:
-            exit_code = await _host_once(make_server, announce, workers, beside, signals)
-            if exit_code != REBOOT:
-                return exit_code
-            say("The server asked for a reboot: starting again.")
+    service = service or Service()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(service.keep_alive)
+        with open_signals(log_signals()) as signals:
+            while True:
+                exit_code = await _host_once(make_server, announce, workers, beside, signals)
+                if exit_code != REBOOT:
+                    break
+                say("The server asked for a reboot: starting again.")
+        nursery.cancel_scope.cancel()
+    return exit_code
 
 
 async def _host_once(
@@ -124,9 +133,13 @@ class Announcement:
         server: The server.
         globally: Whether it listens on all addresses.
         scheme: That of its pages, ``"http"`` or ``"https"``; None where it has none.
+        service: Is told too.
     """
 
-    def __init__(self, server: Server, *, globally: bool, scheme: str | None) -> None:
+    def __init__(
+        self, server: Server, *, globally: bool, scheme: str | None, service: Service | None = None
+    ) -> None:
+        self._service = service or Service()
         self.was_made = False
         self._server = server
         self._globally = globally
@@ -140,9 +153,11 @@ class Announcement:
             # A program that reads through a pipe waits for this line.
             flush=True,
         )
+        self._service.ready()
 
     def ending(self) -> None:
         """Say how to be quicker."""
+        self._service.stopping()
         say("Shutting down; once more to stop at once.")
 
     def ended(self, exit_code: int) -> None:

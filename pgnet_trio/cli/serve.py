@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import logging
 from typing import Any
 
 import attrs
@@ -27,9 +26,11 @@ from pgnet_trio.cli.development import GameFiles, check_development, reload_on_c
 from pgnet_trio.cli.game_class import load_game_class
 from pgnet_trio.cli.hosting import Announcement, host
 from pgnet_trio.cli.local_key import keep_local_key
+from pgnet_trio.cli.logs import add_log_options, set_up_log, take_log_options
 from pgnet_trio.cli.monitor_options import add_monitor_options, use_monitor
 from pgnet_trio.cli.passwords import find_secret
 from pgnet_trio.cli.process import allow_open_files, rare_full_collections
+from pgnet_trio.cli.service import Service
 from pgnet_trio.cli.supervisor import Supervisor
 from pgnet_trio.cli.worker import WorkerProcess
 from pgnet_trio.cli.worker_plan import make_plan
@@ -278,9 +279,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     )
     # For the processes that this starts: the open file by which they hear from this one.
     parser.add_argument("--worker", type=whole, help=argparse.SUPPRESS)
-    parser.add_argument(
-        "-v", "--verbose", action="store_true", help="log more, every packet and response too"
-    )
+    add_log_options(parser)
     admin = parser.add_argument_group(
         "password of the user admin",
         f"Without one nobody logs in as admin. It may also be in ${ADMIN_PASSWORD_VARIABLE}.",
@@ -315,7 +314,7 @@ def run(options: argparse.Namespace) -> int:
     """
     settings = vars(options).copy()
     del settings["run"]
-    verbose = settings["verbose_logging"] = settings.pop("verbose")
+    log = take_log_options(settings)
     file, asks = settings.pop("admin_password_file"), settings.pop("admin_password_prompt")
     try:
         limits = Limits(**{name: settings[name] for name in _LIMITS if name in settings})
@@ -352,8 +351,9 @@ def run(options: argparse.Namespace) -> int:
     scheme = None
     if "site" in settings:
         scheme = "https" if settings.get("tls_certificate") else "http"
+    service = Service.from_environment()
     if plan is not None and worker is None:
-        supervisor = Supervisor(arguments, plan, settings["admin_password"])
+        supervisor = Supervisor(arguments, plan, settings["admin_password"], service)
         return trio.run(
             functools.partial(
                 supervisor.run, settings.get("port", DEFAULT_PORT), globally=globally, scheme=scheme
@@ -362,11 +362,7 @@ def run(options: argparse.Namespace) -> int:
     name = settings.pop("game")
     files = GameFiles(name) if settings.get("development") else None
     game = load_game_class(name)
-    process = "" if worker is None else f"worker {worker.orders.number} "
-    logging.basicConfig(format=f"%(asctime)s {process}%(levelname)s %(message)s")
-    logging.getLogger("pgnet_trio").setLevel(logging.DEBUG if verbose else logging.INFO)
-    # The engine says the same of a database that cannot be reached: once, and in one line.
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    set_up_log(**log, worker=None if worker is None else worker.orders.number)
     if worker is not None:
         make_server = functools.partial(Server, game, **settings)
         return worker.run(make_server)
@@ -376,8 +372,8 @@ def run(options: argparse.Namespace) -> int:
     if files is not None:
         make_server = functools.partial(_make_newest, files, settings)
         beside = functools.partial(reload_on_change, files)
-    announce = functools.partial(Announcement, globally=globally, scheme=scheme)
-    return trio.run(host, make_server, announce, None, beside)
+    announce = functools.partial(Announcement, globally=globally, scheme=scheme, service=service)
+    return trio.run(host, make_server, announce, None, beside, service)
 
 
 def _make_newest(files: GameFiles, settings: dict[str, Any], **more: Any) -> Server:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 
 import trio
 
 __all__ = ["HANGUP", "open_signals"]
+
+logger = logging.getLogger("pgnet_trio.server")
 
 HANGUP: int | None = getattr(signal, "SIGHUP", None)
 """The signal that a closed terminal sends; None on Windows, which has none."""
@@ -24,7 +27,9 @@ _STOP = b"\0"
 
 
 @contextlib.contextmanager
-def open_signals() -> Iterator[trio.MemoryReceiveChannel[int]]:
+def open_signals(
+    others: Mapping[int, Callable[[], None]] = {},
+) -> Iterator[trio.MemoryReceiveChannel[int]]:
     """Receive SIGINT, SIGTERM and the first SIGHUP during the block.
 
     SIGHUP stays ignored where the process was started so (``nohup``). A closed terminal may send it
@@ -34,6 +39,9 @@ def open_signals() -> Iterator[trio.MemoryReceiveChannel[int]]:
     whatever its tasks do, and the third one at once. A thread sees to that: an author's code may
     block the event loop, perhaps for ever, and no handler of Python's runs while it waits for a
     call into a library.
+
+    Args:
+        others: What that thread calls at other signals.
     """
     send, receive = trio.open_memory_channel[int](2)
     token = trio.lowlevel.current_trio_token()
@@ -43,7 +51,7 @@ def open_signals() -> Iterator[trio.MemoryReceiveChannel[int]]:
     numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
     if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
         numbers.append(HANGUP)
-    before = {number: signal.signal(number, _do_nothing) for number in numbers}
+    before = {number: signal.signal(number, _do_nothing) for number in (*numbers, *others)}
     descriptor = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
 
     def pass_on(number: int) -> None:
@@ -57,6 +65,13 @@ def open_signals() -> Iterator[trio.MemoryReceiveChannel[int]]:
         has_hung_up = False
         while (data := near.recv(1)) not in (_STOP, b""):
             number = data[0]
+            if number in others:
+                try:
+                    others[number]()
+                except Exception:
+                    # The signals that end the process are still to be heard.
+                    logger.exception("What a signal asked for has failed")
+                continue
             if number not in numbers:
                 with contextlib.suppress(trio.RunFinishedError):
                     token.run_sync_soon(_wake)

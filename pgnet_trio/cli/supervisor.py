@@ -9,6 +9,7 @@ of that is the end of the supervisor, however it came about.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import signal
@@ -22,6 +23,7 @@ import trio
 
 from pgnet_trio.cli.hosting import describe
 from pgnet_trio.cli.process import say
+from pgnet_trio.cli.service import Service
 from pgnet_trio.cli.signals import open_signals
 from pgnet_trio.cli.worker import Orders
 from pgnet_trio.cli.worker_folder import WorkerFolder, open_folder
@@ -44,6 +46,11 @@ LONGEST_REPORT = 1.0
 """Seconds until what a worker said at its end has to be there; a program that it has started may
 keep its pair of sockets open."""
 
+_PASSED_ON = [
+    number for name in ("SIGUSR1", "SIGUSR2") if (number := getattr(signal, name, None)) is not None
+]
+"""What the workers do something about, and go on."""
+
 MAX_REPORT = 4096
 """Bytes of what a worker tells at once."""
 
@@ -55,11 +62,17 @@ class Supervisor:
         arguments: Those of the command line, which each worker gets too.
         plan: What to start.
         admin_password: The password of the user ``admin``.
+        service: Hears how this process is.
     """
 
     def __init__(
-        self, arguments: Sequence[str], plan: WorkerPlan, admin_password: str | None
+        self,
+        arguments: Sequence[str],
+        plan: WorkerPlan,
+        admin_password: str | None,
+        service: Service | None = None,
     ) -> None:
+        self._service = service or Service()
         self._arguments = list(arguments)
         self._plan = plan
         self._admin_password = admin_password
@@ -87,13 +100,15 @@ class Supervisor:
             ServerError: The port cannot be listened on.
         """
         plan = self._plan
-        with open_signals() as signals, contextlib.ExitStack() as stack:
+        others = {number: functools.partial(self._pass_on, number) for number in _PASSED_ON}
+        with open_signals(others) as signals, contextlib.ExitStack() as stack:
             if not plan.own_ports:
                 self._folder = stack.enter_context(open_folder())
             with contextlib.ExitStack() as ports:
                 await self._listen(ports, port, globally=globally)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._obey, signals)
+                    nursery.start_soon(self._service.keep_alive)
                     async with trio.open_nursery() as workers:
                         if await workers.start(self._keep, 1):
                             last = _port_of(self._listeners[plan.count])
@@ -110,6 +125,7 @@ class Supervisor:
                                 ),
                                 flush=True,
                             )
+                            self._service.ready()
                             for other in range(2, plan.count + 1):
                                 workers.start_soon(self._keep, other)
                     nursery.cancel_scope.cancel()
@@ -139,8 +155,15 @@ class Supervisor:
     def _end(self, number: int) -> None:
         """Have all workers end in good order, as they do at a signal."""
         self._ending.set()
+        self._service.stopping()
         for life in self._lives.values():
             life.end(number)
+
+    def _pass_on(self, number: int) -> None:
+        """Send all workers that serve a signal that does not end them; from another thread."""
+        for life in list(self._lives.values()):
+            if life.started.is_set():
+                life.send_signal(number)
 
     async def _keep(
         self, number: int, *, task_status: trio.TaskStatus[bool] = trio.TASK_STATUS_IGNORED

@@ -70,6 +70,8 @@ OURS = {
     "rate": "a number",
     "more": "our words, and a number",
     "advice": "our words",
+    "tree.dump()": "lines that were made fit one by one",
+    "error.strerror": "words of the operating system",
     "context.options.resume_grace": "a number",
     "len(self._saved.users)": "a number",
     "len(reloaded.moved)": "a number",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml  # type: ignore[import-untyped]  # its types are a package of their own
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.kit.monitoring import READ, look, monitored

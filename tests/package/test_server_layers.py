@@ -93,6 +93,7 @@ SERVER_LAYERS = (
     "monitor.access",
     "options",
     "watchdog",
+    "log_fields",
     # One game, and then all of them; `stats` shows them too.
     "room",
     "stats",

@@ -22,6 +22,7 @@ from pgnet_trio.server.connections.gate import GatedConnection
 from pgnet_trio.server.connections.login import Login
 from pgnet_trio.server.connections.place import ConnectionRefused, Place
 from pgnet_trio.server.connections.reader import read_requests
+from pgnet_trio.server.log_fields import new_connection, user_of_task
 from pgnet_trio.server.sessions.handle import ConnectionHandle
 from pgnet_trio.server.sources import is_loopback
 from pgnet_trio.server.workers.passed import PassedConnection
@@ -295,6 +296,7 @@ async def _serve(
     place: Place,
     login_scope: trio.CancelScope,
 ) -> None:
+    new_connection()
     try:
         with login_scope:
             async with opening as transport:
@@ -337,6 +339,7 @@ async def _converse(
             session = await Login(context, connection, protocol, handle).run()
             if session is None:
                 return
+            user_of_task.set(session.username)
             place.end_login()
             login_scope.deadline = math.inf
             transport.max_message_size = limits.max_message_size

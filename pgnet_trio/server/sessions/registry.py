@@ -16,6 +16,7 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.log_fields import user_of_task
 from pgnet_trio.server.sessions.announcements import Announcement, Announcements
 from pgnet_trio.server.sessions.budget import Budget
 from pgnet_trio.server.sessions.mistakes import CauseOf, MistakeSender
@@ -326,6 +327,7 @@ class SessionRegistry:
     @trio.lowlevel.enable_ki_protection
     async def _run(self, session: Session) -> None:
         """Have a session do what it has to do; where that was its end, the seat is free."""
+        user_of_task.set(session.username)
         try:
             try:
                 if session in self._unannounced:
