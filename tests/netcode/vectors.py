@@ -11,7 +11,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from pgnet_trio.netcode import Interpolator, PredictedSpawns, Predictor
+from pgnet_trio.netcode import Interpolator, Moment, PredictedSpawns, Predictor
+from pgnet_trio.netcode.play import Play, PlayRules
 from pgnet_trio.netcode.states import copied
 from tests.netcode.steps import drive, turn
 
@@ -66,7 +67,29 @@ def play_spawns(vector: dict[str, Any]) -> Any:
     return call
 
 
+def play_play(vector: dict[str, Any]) -> Any:
+    sent: list[list[Any]] = []
+
+    def send(input: Any, seen: float) -> int:
+        sent.append([input, seen])
+        return len(sent)
+
+    rules: PlayRules[Any, Any] = PlayRules(STEPS[vector["step"]], **vector["options"])
+    play = Play(rules, "ann", send)
+    play.dt = TICK
+
+    def call(what: str, *arguments: Any) -> Any:
+        if what == "take":
+            things, moment, now = arguments
+            return play.take(things, Moment(0, **moment), now)
+        result = play.frame(*arguments)
+        return [result.things, result.me, sent[-1] if sent else None]
+
+    return call
+
+
 PARTS = {
+    "play": play_play,
     "predictor": play_predictor,
     "interpolator": play_interpolator,
     "spawns": play_spawns,
@@ -135,6 +158,31 @@ def interpolator_calls(
     return calls
 
 
+def play_calls(seed: str) -> list[list[Any]]:
+    """A player among others, with frames of changing length, and one long pause."""
+    chance = random.Random(seed)
+    server = {"x": 10.0, "y": -5.0, "across": 0.0, "down": 0.0}
+    wish = {"x": 1.0, "y": 0.0}
+    calls: list[list[Any]] = []
+    now = 5.0
+    tick = 0
+    while now < 7.0:
+        now += chance.uniform(0.01, 0.03) + (0.3 if chance.random() < 0.02 else 0.0)
+        if chance.random() < 0.1:
+            wish = {"x": chance.uniform(-1, 1), "y": chance.uniform(-1, 1)}
+        while tick * TICK + 5.0 < now - 0.1:
+            tick += 1
+            confirmed = max(0, tick - 3)
+            if confirmed:
+                drive(server, wish, TICK)
+            other = {**server, "x": tick * 7.0}
+            things = {"ann": dict(server), "bob": other}
+            moment = {"time": tick * TICK + 5.0, "confirmed": confirmed}
+            calls.append(["take", things, moment, now])
+        calls.append(["frame", now, dict(wish)])
+    return calls
+
+
 SPAWN_CALLS: list[list[Any]] = [
     ["add", "ann:1", 1, {"x": 1.5}],
     ["add", "ann:1", 1, {"x": 9.5}],
@@ -195,6 +243,14 @@ def make_vectors() -> list[dict[str, Any]]:
         interpolator("fixed delay", {"delay": 0.1}, jitter=0.03, stall=0.2),
         interpolator("still for a while", {}, jitter=0.01, stall=0.0, still=True),
         interpolator("leaps", {"snap": 100.0}, jitter=0.03, stall=0.2, leaps=True),
+        {
+            "name": "a game",
+            "part": "play",
+            "step": "drive",
+            "options": {"fields": ["x", "y"]},
+            "exact": True,
+            "calls": play_calls("a game"),
+        },
         {
             "name": "shots",
             "part": "spawns",

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 
-import { Interpolator, PredictedSpawns, Predictor } from "../../../pgnet_trio/web/netcode.js";
+import { Interpolator, Play, PredictedSpawns, Predictor } from "../../../pgnet_trio/web/netcode.js";
 
 // The same rules stand in tests/netcode/steps.py.
 const steps = {
@@ -38,6 +38,15 @@ const parts = {
   interpolator({ options }) {
     const interpolator = new Interpolator(options);
     return (what, ...rest) => [interpolator[what](...rest), interpolator.delay, interpolator.time];
+  },
+  play({ step, options }) {
+    const sent = [];
+    const play = new Play({ ...options, step: steps[step] }, "ann", (input, seen) => sent.push([input, seen]));
+    play.dt = 1 / 30;
+    return (what, ...rest) => {
+      const result = play[what](...rest);
+      return result === undefined ? null : [result.things, result.me, sent.at(-1) ?? null];
+    };
   },
   spawns() {
     const spawns = new PredictedSpawns();

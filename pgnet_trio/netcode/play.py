@@ -1,0 +1,169 @@
+"""A whole game on one player's screen: the own object predicted, and all others interpolated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, Literal, TypeVar
+
+import attrs
+
+from pgnet_trio.netcode.interpolator import Interpolator
+from pgnet_trio.netcode.moment import Moment
+from pgnet_trio.netcode.predictor import Predictor
+
+__all__ = ["MOST_TICKS", "Frame", "Play", "PlayRules"]
+
+ThingT = TypeVar("ThingT")
+InputT = TypeVar("InputT")
+
+MOST_TICKS = 4
+"""Ticks that one frame makes up for; after a longer pause the others are left out."""
+
+
+@attrs.frozen
+class Frame(Generic[ThingT]):
+    """What to show in one frame. All of it are copies.
+
+    Attributes:
+        things: Everything, by name: the own object as predicted, all others as interpolated.
+        me: The own object; None for who only watches, and before the first state.
+        server: Everything as the latest state has it: where the server knew it to be.
+        interpolated: Everything as interpolated, the own object too: as others see it.
+    """
+
+    things: dict[str, ThingT]
+    me: ThingT | None
+    server: Mapping[str, ThingT]
+    interpolated: dict[str, ThingT]
+
+
+@attrs.frozen
+class PlayRules(Generic[ThingT, InputT]):
+    """How a game is shown: what is given to `Predictor` and `Interpolator`.
+
+    Attributes:
+        step: The game's own rule.
+        smooth: Seconds over which an error of the prediction disappears.
+        delay: Seconds that others are shown late, or "auto".
+        fields: The names of the numbers that have values in between; None for all ``float`` fields.
+        angle: The names of those that are angles in radians.
+        snap: Where a field changes by more than this at once, nothing is shown in between.
+    """
+
+    step: Callable[[ThingT, InputT, float], ThingT | None]
+    smooth: float = 0.15
+    delay: float | Literal["auto"] = "auto"
+    fields: Sequence[str] | None = None
+    angle: str | Sequence[str] = ()
+    snap: float = math.inf
+
+    def interpolator(self) -> Interpolator[ThingT]:
+        """Return a new interpolator by these rules."""
+        return Interpolator(self.delay, fields=self.fields, angle=self.angle, snap=self.snap)
+
+    def predictor(self, thing: ThingT, dt: float) -> Predictor[ThingT, InputT]:
+        """Return a new predictor by these rules, which begins with a state."""
+        return Predictor(
+            self.step,
+            thing,
+            dt=dt,
+            smooth=self.smooth,
+            snap=self.snap,
+            fields=self.fields,
+            angle=self.angle,
+        )
+
+
+class Play(Generic[ThingT, InputT]):
+    """Shows a game to one of its players, frame by frame.
+
+    It knows no clock and no network. Times are the room's: `Client.server_time`.
+
+    Args:
+        rules: How.
+        name: The name of the own object.
+        send: Sends an input, with the room's time that the player saw; returns its number.
+
+    Attributes:
+        dt: Seconds between two ticks of the game; 0 for none, or not known yet: then nothing is
+            predicted.
+        interpolator: What shows the others.
+        predictor: What shows the own object; None where there is none.
+    """
+
+    def __init__(
+        self,
+        rules: PlayRules[ThingT, InputT],
+        name: str,
+        send: Callable[[InputT, float], int | None],
+    ) -> None:
+        self.dt = 0.0
+        self._rules = rules
+        self._name = name
+        self._send = send
+        self.reset()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._name!r} among {len(self._server)}>"
+
+    def reset(self) -> None:
+        """Begin with another game: what came before is over."""
+        self.interpolator: Interpolator[ThingT] = self._rules.interpolator()
+        self.predictor: Predictor[ThingT, InputT] | None = None
+        self._server: Mapping[str, ThingT] = {}
+        self._next_tick: float | None = None
+
+    def take(self, things: Mapping[str, ThingT], moment: Moment, now: float) -> None:
+        """Take in a state.
+
+        Args:
+            things: The objects of the game. They are kept, and have to stay as they are.
+            moment: Of which moment they are.
+            now: When they came.
+        """
+        self._server = things
+        self.interpolator.push(moment.time, things, now)
+        mine = things.get(self._name)
+        if mine is None or not self.dt:
+            self.predictor = None
+        elif self.predictor is None:
+            self.predictor = self._rules.predictor(mine, self.dt)
+        else:
+            self.predictor.reconcile(mine, moment.confirmed or None, now)
+
+    def frame(self, now: float, input: InputT | None = None) -> Frame[ThingT]:
+        """Send what is to be sent, and return what to show.
+
+        Args:
+            now: The time of this frame.
+            input: What the player wants at this moment; None for nothing, which sends nothing.
+        """
+        interpolated = self.interpolator.show(now)
+        seen = self.interpolator.time
+        ahead = 0.0
+        if input is not None and self.predictor is not None and seen is not None:
+            ahead = self._make_ticks(now, input, seen, self.predictor)
+        me = None if self.predictor is None else self.predictor.show(now, input, ahead)
+        things = interpolated
+        if me is not None:
+            # Who has just joined is not shown by interpolation yet.
+            things = {**interpolated, self._name: me}
+        return Frame(things, me, self._server, interpolated)
+
+    def _make_ticks(
+        self, now: float, input: InputT, seen: float, predictor: Predictor[ThingT, InputT]
+    ) -> float:
+        """Send and apply an input for each tick that is due; return how long ago the last was."""
+        due = now if self._next_tick is None else self._next_tick
+        for _ in range(MOST_TICKS):
+            if due > now:
+                break
+            number = self._send(input, seen)
+            if number is not None:
+                predictor.apply(input, number)
+            due += self.dt
+        if due <= now:
+            due = now + self.dt
+        self._next_tick = due
+        return max(0.0, self.dt - (due - now))

@@ -1,0 +1,147 @@
+"""A game on one player's screen: what is sent, and what is shown."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from pgnet_trio.netcode import Moment
+from pgnet_trio.netcode.play import Play, PlayRules
+from tests.netcode.steps import Ship, Thrust, fly
+
+TICK = 1 / 32
+RIGHT = Thrust(1, 0)
+
+
+@attrs.define
+class Wire:
+    sent: list[tuple[Thrust, float]] = attrs.field(factory=list)
+    online: bool = True
+
+    def send(self, thrust: Thrust, seen: float) -> int | None:
+        if not self.online:
+            return None
+        self.sent.append((thrust, seen))
+        return len(self.sent)
+
+
+def begun(wire: Wire, name: str = "ann") -> Play[Ship, Thrust]:
+    play: Play[Ship, Thrust] = Play(PlayRules(fly), name, wire.send)
+    play.dt = TICK
+    play.take({"ann": Ship(), "bob": Ship(x=100.0)}, Moment(32, 1.0), 1.1)
+    play.take({"ann": Ship(), "bob": Ship(x=101.0)}, Moment(33, 1.0 + TICK), 1.1 + TICK)
+    return play
+
+
+def test_an_action_shows_in_its_frame_whenever_that_is() -> None:
+    for offset in range(8):
+        play = begun(Wire())
+        play.frame(2.0, Thrust(0, 0))
+        now = 2.0 + offset * TICK / 7
+        before = play.frame(now, Thrust(0, 0)).me
+        after = play.frame(now + TICK / 9, RIGHT).me
+        assert before is not None
+        assert after is not None
+        assert after.x > before.x
+
+
+def test_one_input_is_sent_for_each_tick() -> None:
+    wire = Wire()
+    play = begun(wire)
+    for frame in range(65):
+        play.frame(2.0 + frame * TICK / 2, RIGHT)
+    assert len(wire.sent) == 33
+    assert play.predictor is not None
+    assert play.predictor.pending == 33
+
+
+def test_slow_frames_make_up_for_ticks_and_long_pauses_do_not() -> None:
+    wire = Wire()
+    play = begun(wire)
+    play.frame(2.0, RIGHT)
+    play.frame(2.0 + 3 * TICK, RIGHT)
+    assert len(wire.sent) == 4
+    play.frame(12.0, RIGHT)
+    assert len(wire.sent) == 8
+    play.frame(12.0 + TICK / 2, RIGHT)
+    assert len(wire.sent) == 8
+
+
+def test_what_was_seen_is_what_was_shown() -> None:
+    wire = Wire()
+    play = begun(wire)
+    play.frame(2.0, RIGHT)
+    assert wire.sent == [(RIGHT, play.interpolator.time)]
+
+
+def test_the_own_object_is_predicted_and_all_others_are_not() -> None:
+    play = begun(Wire())
+    for frame in range(20):
+        shown = play.frame(1.2 + frame * TICK, RIGHT)
+    assert shown.things == {"ann": shown.me, "bob": shown.interpolated["bob"]}
+    assert shown.me is not None
+    assert shown.me.x > 10
+    assert shown.interpolated["ann"].x == 0
+    assert shown.server["ann"] == Ship()
+
+
+def test_the_servers_state_is_taken_in() -> None:
+    play = begun(Wire())
+    server = Ship()
+    for number in range(1, 11):
+        play.frame(2.0 + number * TICK, RIGHT)
+    for _ in range(4):
+        fly(server, RIGHT, TICK)
+    play.take({"ann": server}, Moment(40, 1.25, 4), 2.5)
+    assert play.predictor is not None
+    assert (play.predictor.error, play.predictor.pending) == (0, 6)
+
+
+def test_who_watches_sees_all_others_and_sends_nothing() -> None:
+    wire = Wire()
+    play = begun(wire, "eve")
+    shown = play.frame(2.0, RIGHT)
+    assert shown.me is None
+    assert sorted(shown.things) == ["ann", "bob"]
+    assert wire.sent == []
+
+
+def test_without_an_input_nothing_is_sent() -> None:
+    wire = Wire()
+    assert begun(wire).frame(2.0).me == Ship()
+    assert wire.sent == []
+
+
+def test_what_cannot_be_sent_is_not_predicted() -> None:
+    wire = Wire(online=False)
+    play = begun(wire)
+    for frame in range(20):
+        shown = play.frame(2.0 + frame * TICK, RIGHT)
+    assert shown.me == Ship()
+
+
+def test_another_game_begins_anew() -> None:
+    play = begun(Wire())
+    play.frame(2.0, RIGHT)
+    play.reset()
+    assert play.frame(3.0, RIGHT).things == {}
+    play.take({"ann": Ship(x=7.0)}, Moment(1, 0.03), 0.1)
+    assert play.frame(0.2).me == Ship(x=7.0)
+
+
+def test_before_the_ticks_are_known_nothing_is_predicted() -> None:
+    wire = Wire()
+    play: Play[Ship, Thrust] = Play(PlayRules(fly), "ann", wire.send)
+    play.take({"ann": Ship(x=3.0)}, Moment(), 0.0)
+    assert play.frame(1.0, RIGHT).me is None
+    assert play.frame(1.0, RIGHT).things == {"ann": Ship(x=3.0)}
+    assert wire.sent == []
+
+
+@pytest.mark.parametrize("frames", [20, 25, 60, 144])
+def test_with_any_rate_of_frames_the_ship_gets_as_far(frames: int) -> None:
+    wire = Wire()
+    play = begun(wire)
+    for frame in range(2 * frames + 1):
+        play.frame(2.0 + frame / frames, RIGHT)
+    assert len(wire.sent) == pytest.approx(2 / TICK, abs=1)
