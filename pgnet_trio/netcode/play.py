@@ -28,12 +28,14 @@ class Frame(Generic[ThingT]):
     Attributes:
         things: Everything, by name: the own object as predicted, all others as interpolated.
         me: The own object; None for who only watches, and before the first state.
+        predicted: The same without smoothing: where the server will have it, if nobody interferes.
         server: Everything as the latest state has it: where the server knew it to be.
         interpolated: Everything as interpolated, the own object too: as others see it.
     """
 
     things: dict[str, ThingT]
     me: ThingT | None
+    predicted: ThingT | None
     server: Mapping[str, ThingT]
     interpolated: dict[str, ThingT]
 
@@ -144,12 +146,13 @@ class Play(Generic[ThingT, InputT]):
         ahead = 0.0
         if input is not None and self.predictor is not None and seen is not None:
             ahead = self._make_ticks(now, input, seen, self.predictor)
-        me = None if self.predictor is None else self.predictor.show(now, input, ahead)
-        things = interpolated
-        if me is not None:
-            # Who has just joined is not shown by interpolation yet.
-            things = {**interpolated, self._name: me}
-        return Frame(things, me, self._server, interpolated)
+        if self.predictor is None:
+            return Frame(interpolated, None, None, self._server, interpolated)
+        me = self.predictor.show(now, input, ahead)
+        predicted = self.predictor.predict(input, ahead)
+        # Who has just joined is not shown by interpolation yet.
+        things = {**interpolated, self._name: me}
+        return Frame(things, me, predicted, self._server, interpolated)
 
     def _make_ticks(
         self, now: float, input: InputT, seen: float, predictor: Predictor[ThingT, InputT]

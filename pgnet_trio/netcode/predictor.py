@@ -144,20 +144,28 @@ class Predictor(Generic[StateT, InputT]):
             self._offset_since = now
         return self.error
 
+    def predict(self, input: InputT | None = None, ahead: float = 0.0) -> StateT:
+        """Return what is predicted for this moment, as a copy, with no error smoothed.
+
+        Args:
+            input: What the player wants at this moment, though it is not sent yet.
+            ahead: Seconds since the last tick, for which that input counts already. So an action
+                has an effect in the frame in which it begins.
+        """
+        state: StateT = copied(self.state)
+        if input is None or ahead <= 0:
+            return state
+        return self._stepped(state, input, ahead)
+
     def show(self, now: float, input: InputT | None = None, ahead: float = 0.0) -> StateT:
-        """Return what to show in this frame, as a copy.
+        """Return what to show in this frame, as a copy: what `predict` returns, smoothed.
 
         Args:
             now: The time, in seconds, on the clock of `reconcile`.
             input: What the player wants at this moment, though it is not sent yet.
-            ahead: Seconds since the last tick, for which that input is shown already. So an action
-                has an effect in the frame in which it begins.
+            ahead: Seconds since the last tick, for which that input is shown already.
         """
-        state: StateT = copied(self.state)
-        if input is not None and ahead > 0:
-            result = self._step(state, input, ahead)
-            if result is not None:
-                state = result
+        state = self.predict(input, ahead)
         offset = self._offset
         if offset is not None:
             share = self._share(now)

@@ -44,8 +44,8 @@ MACHINES = {
 
 PUBLIC = {
     "client": ("errors", "questions", "types", "environment", "guest", "client"),
-    "netcode": ("netcode",),
     "community": ("community",),
+    "netcode": ("states", "prediction", "interpolation", "play", "server_clock", "netcode"),
 }
 """By each file for pages, the modules whose types are public, each before those that need it."""
 

@@ -360,8 +360,8 @@ export class Client {
   }
 
   #makeRun() {
-    const { username, password = "", inviteCode = "", serverKey = "", reconnectFor } = this.#options;
-    const account = { urls: this.#urls, username, password, inviteCode, serverKey };
+    const { username, password = "", inviteCode = "", serverKey = "", reconnectFor, netcode } = this.#options;
+    const account = { urls: this.#urls, username, password, inviteCode, serverKey, netcode };
     return new Run(this.#environment, account, reconnectFor, (event, value) => {
       const listeners = [...(this.#listeners.get(event) ?? [])];
       for (const listener of listeners) this.#tell(listener, value);

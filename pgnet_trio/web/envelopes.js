@@ -38,6 +38,8 @@ export const LOST = 23;
 export const COLUMN_PATCH = 24;
 export const MOVED = 25;
 export const SEARCH = 26;
+export const TIME = 29;
+export const MOMENT = 30;
 
 /** The beginning of the pushes that are the server's own; one that is not known means nothing. */
 export const RESERVED = "__pgnet__.";
@@ -78,9 +80,10 @@ export const COUNTED = new Set([RESPONSE, PUSH, LAST_STATE, QUESTION, WITHDRAWAL
  * @typedef {{kind: 23, count: number}} Lost
  * @typedef {{kind: 25, address: string, reason: string, loginToken: Uint8Array}} Moved
  * @typedef {{kind: 26, fields: any[]}} SearchEnvelope
+ * @typedef {{kind: 29 | 30, values: number[]}} TimeOrMoment
  * @typedef {Hello | Welcome | Resumed | Ending | Response | PushEnvelope | StateEnvelope
  *     | PatchEnvelope | QuestionEnvelope | Withdrawal | GameEnvelope | Acknowledgement | PingOrPong
- *     | Lost | Moved | SearchEnvelope} Envelope
+ *     | Lost | Moved | SearchEnvelope | TimeOrMoment} Envelope
  */
 
 /**
@@ -222,6 +225,10 @@ function readEnvelope(reader) {
     case SEARCH:
       expect(2, 9);
       return { kind, fields: Array.from({ length: fields }, () => reader.data({})) };
+    case TIME:
+    case MOMENT:
+      expect(2, 3);
+      return { kind, values: [reader.int(), reader.float(), fields < 3 ? 0 : reader.float()] };
   }
   throw new ProtocolError(`expected an envelope of a server, got kind ${kind}`);
 }

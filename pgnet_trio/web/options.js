@@ -10,7 +10,7 @@ import { encodeLogIn } from "./envelopes.js";
 import { CodecError } from "./errors.js";
 import { kindOf } from "./plain_data.js";
 
-const CLIENT_OPTIONS = ["username", "password", "inviteCode", "address", "serverKey", "reconnectFor"];
+const CLIENT_OPTIONS = ["username", "password", "inviteCode", "address", "serverKey", "reconnectFor", "netcode"];
 
 /**
  * Check that options are an object, and that each of them has a name that means something.

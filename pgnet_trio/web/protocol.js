@@ -7,6 +7,7 @@
  * @import { Delivery } from "./delivery.js"
  * @import { Envelope, Hello, Sized } from "./envelopes.js"
  * @import { Cipher } from "./noise.js"
+ * @import { NetcodePart } from "./types.js"
  * @module
  */
 
@@ -20,6 +21,9 @@ export const SUBPROTOCOL = "pgnet.2.1";
 
 /** What this client has beyond `pgnet.2`. */
 export const FEATURES = ["announcements", "codes", "columns", "directory", "grace", "invitations", "lost", "matchmaking", "moved", "players", "rejoin", "restart", "tables", "token"];
+
+/** The feature of those clients that were given some. */
+const NETCODE = "netcode";
 
 /** The longest frame in bytes that this client takes. */
 export const MAX_MESSAGE = 1024 * 1024;
@@ -78,6 +82,8 @@ const EXPECTED = {
     wire.LOST,
     wire.MOVED,
     wire.SEARCH,
+    wire.TIME,
+    wire.MOMENT,
     ...ALIVE,
   ]),
   [CLOSED]: new Set(),
@@ -90,6 +96,8 @@ const FEATURE_OF = new Map([
   [wire.COLUMN_PATCH, "columns"],
   [wire.MOVED, "moved"],
   [wire.SEARCH, "matchmaking"],
+  [wire.TIME, NETCODE],
+  [wire.MOMENT, NETCODE],
 ]);
 
 /**
@@ -103,6 +111,7 @@ const FEATURE_OF = new Map([
  * @property {Uint8Array} token The token of a session to resume; empty to log in.
  * @property {Uint8Array} loginToken What to log in with instead of the password; empty for nothing.
  * @property {(size: number) => Uint8Array} randomBytes Returns so many random bytes.
+ * @property {NetcodePart | undefined} netcode What the page was given for games in real time.
  */
 
 /** The client's side of one connection. Its first message waits as soon as it is made. */
@@ -117,13 +126,14 @@ export class Protocol {
   /** @type {Uint8Array | null} */
   #firstMessage;
   /** @type {Uint8Array[]} */
-  #control = [wire.encodeEnvelope(wire.HELLO, MAX_MESSAGE, FEATURES)];
+  #control;
   /** @type {Uint8Array | null} */
   #goodbye = null;
   #frameRoom = MAX_FRAME - FRAME_OVERHEAD - OVERHEAD;
   #owesPong = false;
   #loginToken;
   #logIn;
+  #offered;
 
   /**
    * @param {Conversation} about What it is about.
@@ -132,6 +142,8 @@ export class Protocol {
   constructor(about, delivery) {
     this.#about = about;
     this.#delivery = delivery;
+    this.#offered = about.netcode ? [...FEATURES, NETCODE] : FEATURES;
+    this.#control = [wire.encodeEnvelope(wire.HELLO, MAX_MESSAGE, this.#offered)];
     this.#loginToken = about.loginToken;
     this.#logIn = wire.encodeLogIn(about.username, about.password, about.inviteCode);
     const prologue = new TextEncoder().encode(`${SUBPROTOCOL}\0${SUBPROTOCOL}`);
@@ -204,6 +216,9 @@ export class Protocol {
     }
     if (!this.#cipher) return null;
     const control = this.#control.splice(0);
+    if (this.#state === OPEN && this.features.has(NETCODE)) {
+      control.push(...(this.#about.netcode?.envelopes(wire.encodeEnvelope) ?? []));
+    }
     const room = this.#frameRoom - control.reduce((sum, envelope) => sum + envelope.length, 0);
     if (this.#state === OPEN) control.push(...this.#delivery.take(room, control.length > 0));
     if (!control.length) {
@@ -396,7 +411,7 @@ export class Protocol {
     if (named.length > MAX_FEATURES || named.some((name) => name.length > MAX_FEATURE_NAME)) {
       throw new ProtocolError("expected a few short names of features, got others");
     }
-    this.features = new Set(FEATURES.filter((name) => named.includes(name)));
+    this.features = new Set(this.#offered.filter((name) => named.includes(name)));
     this.#frameRoom = Math.min(MAX_FRAME, limit) - FRAME_OVERHEAD - OVERHEAD;
     if (limit < Infinity) {
       this.maxEnvelope = limit - FRAME_OVERHEAD - OVERHEAD * (Math.floor(limit / MAX_PLAINTEXT) + 1);

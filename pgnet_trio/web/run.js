@@ -52,6 +52,13 @@ export class Run {
       requestFullState: () => this.#session.requestFullState(),
       answer: (question, message, payload) => this.#answer(question, message, payload),
     });
+    account.netcode?.begin({
+      username: account.username,
+      now: environment.now,
+      slept: environment.slept,
+      isOpen: () => this.online && this.features.has("netcode"),
+      flush: () => this.#session.flush(),
+    });
     /** Whether it has begun. */
     this.isUsed = false;
     /** Whether the user is logged in, also while a dropped connection is replaced. */
@@ -185,6 +192,7 @@ export class Run {
     try {
       if (envelope.kind === wire.RESPONSE) this.#takeResponse(envelope);
       else if (envelope.kind === wire.SEARCH) this.#takeSearch(envelope.fields);
+      else if ("values" in envelope) this.#account.netcode?.take(envelope.kind, envelope.values, this.view.state);
       else this.view.take(envelope, size);
       if (envelope.kind === wire.PUSH && envelope.message === wire.PLAYERS) this.#noteWatching();
     } catch (error) {
@@ -194,6 +202,7 @@ export class Run {
     }
     if (envelope.kind === wire.GAME) {
       if (envelope.name === null) this.#wayBack.forget();
+      this.#account.netcode?.entered(envelope.name === null ? null : envelope.time);
       this.#setGame(envelope.name);
     }
   }

@@ -4,6 +4,7 @@
  * @import { Moved, Sized } from "./envelopes.js"
  * @import { Environment } from "./environment.js"
  * @import { Outbox } from "./outbox.js"
+ * @import { NetcodePart } from "./types.js"
  * @module
  */
 
@@ -42,6 +43,7 @@ const TAKEN_OVER = "taken over";
  * @property {string} password Their password.
  * @property {string} inviteCode An invite for a new user, or empty.
  * @property {string} serverKey The only key of a server to take; empty for any.
+ * @property {NetcodePart | undefined} netcode What the page was given for games in real time.
  */
 
 /**
@@ -241,7 +243,7 @@ export class Session {
   }
 
   #makeProtocol() {
-    const { username, password, inviteCode } = this.#account;
+    const { username, password, inviteCode, netcode } = this.#account;
     return new Protocol(
       {
         username,
@@ -251,6 +253,7 @@ export class Session {
         token: this.#token,
         loginToken: this.#loginToken,
         randomBytes: this.#environment.randomBytes,
+        netcode,
       },
       this.#delivery,
     );
@@ -302,6 +305,7 @@ export class Session {
     this.#stopTimer();
     this.serverKey = protocol.serverKey;
     this.#outbox.maxEnvelope = protocol.maxEnvelope;
+    this.#account.netcode?.connected();
     this.#isOpen = this.#wasOpen = true;
     this.#mismatchedSince = Infinity;
     this.#openedAt = this.#environment.now();

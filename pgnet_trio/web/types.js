@@ -89,6 +89,30 @@
  *     as long as the session lasts.
  * @property {number} [reconnectFor] Seconds for which the client tries to replace a dropped connection:
  *     0 for never, `Infinity` for ever. Left out, they are what the server says. Requests wait meanwhile.
+ * @property {NetcodePart} [netcode] What shows games in real time: a `Netcode` of `/pgnet/netcode.js`.
+ */
+
+/**
+ * What a client lends to its netcode.
+ *
+ * @typedef {object} NetcodeHost
+ * @property {string} username Who plays.
+ * @property {() => number} now The time of a clock that never jumps, in seconds.
+ * @property {() => number} slept For how many seconds that clock has stood still.
+ * @property {() => boolean} isOpen Whether inputs travel now.
+ * @property {() => void} flush Sends what waits.
+ */
+
+/**
+ * What a client calls of its netcode.
+ *
+ * @typedef {object} NetcodePart
+ * @property {(host: NetcodeHost) => void} begin Begins to work for a client.
+ * @property {() => void} connected Begins anew with a connection.
+ * @property {(time: number | null) => void} entered Begins with another game, or none.
+ * @property {(encode: (kind: number, ...fields: unknown[]) => Uint8Array) => Uint8Array[]} envelopes Returns
+ *     what is to leave now.
+ * @property {(kind: number, values: number[], state: any) => void} take Takes in what the server says.
  */
 
 /**

@@ -1,0 +1,135 @@
+/**
+ * A whole game on one player's screen: the own object predicted, and all others interpolated. As
+ * `play.py`.
+ *
+ * @import { State } from "./states.js"
+ * @module
+ */
+
+import { Interpolator } from "./interpolation.js";
+import { Predictor } from "./prediction.js";
+import { named } from "./states.js";
+
+const MOST_TICKS = 4;
+
+/**
+ * @typedef {object} PlayRules
+ * @property {(state: any, input: any, dt: number) => any} step The game's own rule; see `Predictor`.
+ * @property {string[]} fields The names of the numbers that have values in between.
+ * @property {string[]} [angle] The names of those that are angles in radians.
+ * @property {number} [smooth] Seconds over which an error of the prediction disappears: 0.15.
+ * @property {number | "auto"} [delay] Seconds that others are shown late, or "auto".
+ * @property {number} [snap] Where a field changes by more than this at once, nothing is shown in
+ *   between.
+ */
+
+/**
+ * @typedef {object} Frame
+ * @property {Record<string, any>} things Everything, by name: the own object as predicted, all others
+ *   as interpolated.
+ * @property {any} me The own object; null for who only watches, and before the first state.
+ * @property {any} predicted The same without smoothing: where the server will have it.
+ * @property {Record<string, any>} server Everything as the latest state has it.
+ * @property {Record<string, any>} interpolated Everything as interpolated, the own object too.
+ */
+
+/** Shows a game to one of its players, frame by frame. Times are the room's. */
+export class Play {
+  /** Seconds between two ticks of the game; 0 for none, or not known yet. */
+  dt = 0;
+  /** What shows the others. */
+  interpolator;
+  /**
+   * What shows the own object; null where there is none.
+   *
+   * @type {Predictor | null}
+   */
+  predictor = null;
+  #rules;
+  #name;
+  #send;
+  /** @type {Record<string, State>} */
+  #server = named();
+  /** @type {number | null} */
+  #nextTick = null;
+
+  /**
+   * @param {PlayRules} rules How to show it.
+   * @param {string} name The name of the own object.
+   * @param {(input: any, seen: number) => number | null} send Sends an input, with the room's time
+   *   that the player saw; returns its number, or null where it cannot be sent.
+   */
+  constructor(rules, name, send) {
+    this.#rules = rules;
+    this.#name = name;
+    this.#send = send;
+    this.interpolator = new Interpolator(rules);
+  }
+
+  /** Begin with another game: what came before is over. */
+  reset() {
+    this.interpolator = new Interpolator(this.#rules);
+    this.predictor = null;
+    this.#server = named();
+    this.#nextTick = null;
+  }
+
+  /**
+   * Take in a state.
+   *
+   * @param {Record<string, State>} things The objects of the game; they have to stay as they are.
+   * @param {{time: number, confirmed: number}} moment Of which moment they are.
+   * @param {number} now When they came.
+   */
+  take(things, moment, now) {
+    this.#server = things;
+    this.interpolator.push(moment.time, things, now);
+    const mine = things[this.#name];
+    if (mine === undefined || !this.dt) this.predictor = null;
+    else if (this.predictor === null) {
+      this.predictor = new Predictor(this.#rules.step, mine, { ...this.#rules, dt: this.dt });
+    } else this.predictor.reconcile(mine, moment.confirmed || null, now);
+  }
+
+  /**
+   * Send what is to be sent, and return what to show.
+   *
+   * @param {number} now The time of this frame.
+   * @param {any} [input] What the player wants at this moment; null for nothing.
+   * @returns {Frame}
+   */
+  frame(now, input = null) {
+    const interpolated = this.interpolator.show(now);
+    const seen = this.interpolator.time;
+    const predictor = this.predictor;
+    let ahead = 0;
+    if (input !== null && predictor !== null && seen !== null) {
+      ahead = this.#makeTicks(now, input, seen, predictor);
+    }
+    const me = predictor === null ? null : predictor.show(now, input, ahead);
+    const predicted = predictor === null ? null : predictor.predict(input, ahead);
+    const things = Object.assign(named(), interpolated);
+    if (me !== null) things[this.#name] = me;
+    return { things, me, predicted, server: this.#server, interpolated };
+  }
+
+  /**
+   * Send and apply an input for each tick that is due; return how long ago the last was.
+   *
+   * @param {number} now The time of this frame.
+   * @param {any} input What the player wants.
+   * @param {number} seen The room's time that the player saw.
+   * @param {Predictor} predictor What predicts.
+   */
+  #makeTicks(now, input, seen, predictor) {
+    let due = this.#nextTick ?? now;
+    for (let count = 0; count < MOST_TICKS && due <= now; count++) {
+      const number = this.#send(input, seen);
+      if (number !== null) predictor.apply(input, number);
+      due += this.dt;
+    }
+    if (due <= now) due = now + this.dt;
+    this.#nextTick = due;
+    return Math.max(0, this.dt - (due - now));
+  }
+}
