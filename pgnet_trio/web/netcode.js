@@ -54,6 +54,7 @@ export class Netcode {
   /** @type {Play | null} */
   #play = null;
   #number = 0;
+  #confirmed = 0;
   /** @type {{number: number, seen: number, input: Record<string, unknown>}[]} */
   #waiting = [];
   // What the server has of the input before, on this connection.
@@ -127,6 +128,7 @@ export class Netcode {
   entered(time) {
     this.#inGame = time !== null;
     this.#waiting = [];
+    this.#confirmed = 0;
     this.#play?.reset();
     if (time !== null) this.#clock?.begin(time);
     this.#questions = 0;
@@ -168,8 +170,10 @@ export class Netcode {
       play.dt = last > 0 ? 1 / last : 0;
     } else if (kind === MOMENT) {
       clock.learn(time);
+      // The server counts what has stood for inputs that were to come, also where none were.
+      this.#confirmed = Math.max(this.#confirmed, Math.min(last, this.#number));
       const things = this.#at === undefined ? state : state?.[this.#at];
-      if (things) play.take(things, { time, confirmed: last }, clock.time());
+      if (things) play.take(things, { time, confirmed: this.#confirmed }, clock.time());
     }
   }
 
