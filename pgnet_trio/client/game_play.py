@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pgnet_trio.client.game_items import explained
+import attrs
+
 from pgnet_trio.codec import from_plain
 from pgnet_trio.errors import CodecError
 from pgnet_trio.netcode import NO_MOMENT, Frame, Moment, Play, PlayRules
@@ -13,10 +14,37 @@ from pgnet_trio.netcode import NO_MOMENT, Frame, Moment, Play, PlayRules
 if TYPE_CHECKING:
     from pgnet_trio.client.run import ClientRun
 
-__all__ = ["GamePlay"]
+__all__ = ["GamePlay", "ThingsOf"]
 
 ThingT = TypeVar("ThingT")
 InputT = TypeVar("InputT")
+
+
+@attrs.frozen
+class ThingsOf(Generic[ThingT]):
+    """Finds the objects of a game in its state.
+
+    Attributes:
+        model: Their attrs class.
+        at: The field of the state that has them by their names; None where the state itself does.
+    """
+
+    model: type[ThingT]
+    at: str | None
+
+    def read(self, state: Any) -> dict[str, ThingT]:
+        """Return the objects in a state, which is plain data.
+
+        Raises:
+            CodecError: It has none there, or others.
+        """
+        if self.at is not None:
+            if not isinstance(state, dict) or self.at not in state:
+                raise CodecError(f"play: expected a state with a field {self.at!r}, got another")
+            state = state[self.at]
+        models: Any = dict[str, self.model]  # type: ignore[name-defined]  # a type made here
+        found: dict[str, ThingT] = from_plain(state, models, self.at or "state")
+        return found
 
 
 class GamePlay(Generic[ThingT, InputT]):
@@ -24,8 +52,8 @@ class GamePlay(Generic[ThingT, InputT]):
 
     Args:
         run: The client's run.
-        model: The attrs class of the objects.
-        at: The field of the state that has them by their names; None where the state itself does.
+        username: Whose object is the own one.
+        things: Finds the objects.
         rules: How they are shown.
         send: Sends an input, with the room's time that the player saw; returns its number.
     """
@@ -33,21 +61,21 @@ class GamePlay(Generic[ThingT, InputT]):
     def __init__(
         self,
         run: ClientRun,
-        model: type[ThingT],
-        at: str | None,
+        username: str,
+        things: ThingsOf[ThingT],
         rules: PlayRules[ThingT, InputT],
         send: Callable[[InputT, float], int],
     ) -> None:
         self._run = run
-        self._model = model
-        self._at = at
+        self._timing = run.view.timing
+        self._things = things
         self._send_input = send
         self._error: CodecError | None = None
-        self._play: Play[ThingT, InputT] = Play(rules, run.username, self._send)
-        self._stop = run.view.timing.watch(self._take)
+        self._play: Play[ThingT, InputT] = Play(rules, username, self._send)
+        self._stop = self._timing.watch(self._take)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._model.__name__}>"
+        return f"<{type(self).__name__} of {self._things.model.__name__}>"
 
     @property
     def play(self) -> Play[ThingT, InputT]:
@@ -73,10 +101,9 @@ class GamePlay(Generic[ThingT, InputT]):
         """
         if self._error is not None:
             raise self._error
-        timing = self._run.view.timing
-        self._play.dt = 1 / timing.rate if timing.rate > 0 else 0.0
-        timing.look()
-        return self._play.frame(timing.clock.time(), input)
+        self._note_rate()
+        self._timing.look()
+        return self._play.frame(self._timing.clock.time(), input)
 
     def close(self) -> None:
         """Take in no more states. The end of the session does so too."""
@@ -85,25 +112,21 @@ class GamePlay(Generic[ThingT, InputT]):
     def _send(self, input: InputT, seen: float) -> int | None:
         return self._send_input(input, seen) if self._run.online else None
 
-    def _take(self, moment: Moment, data: Any, is_new: bool) -> None:
+    def _note_rate(self) -> None:
+        rate = self._timing.rate
+        self._play.dt = 1 / rate if rate > 0 else 0.0
+
+    def _take(self, moment: Moment, state: Any, is_new: bool) -> None:
         if moment == NO_MOMENT:
-            # Another game begins, or the user is in none.
+            # Another game begins.
             self._play.reset()
             self._error = None
             return
-        timing = self._run.view.timing
-        self._play.dt = 1 / timing.rate if timing.rate > 0 else 0.0
+        self._note_rate()
         try:
-            found = self._things_in(data)
+            things = self._things.read(state)
         except CodecError as error:
             # In the task that reads from the server, nobody could handle it.
-            self._error = explained(error, "The state", self._run.view.place, self._model)
+            self._error = error
             return
-        self._play.take(found, moment, timing.clock.time())
-
-    def _things_in(self, data: Any) -> dict[str, ThingT]:
-        if self._at is not None:
-            if not isinstance(data, dict) or self._at not in data:
-                raise CodecError(f"expected a field {self._at!r}")
-            data = data[self._at]
-        return from_plain(data, dict[str, self._model])  # type: ignore[name-defined]  # at run time
+        self._play.take(things, moment, self._timing.clock.time())

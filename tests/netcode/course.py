@@ -47,6 +47,11 @@ class Pilot:
     at_y: float = 0.0
 
 
+@attrs.frozen
+class Sky:
+    ships: dict[str, Ship]
+
+
 class Course(Game):
     """Everybody flies; a shot hits whom it meets where the shooter saw them."""
 
@@ -80,8 +85,8 @@ class Course(Game):
                 self.hits += is_hit(pilot, past["bob"])
                 self.hits_without_rewind += is_hit(pilot, self.ships["bob"])
 
-    def view(self) -> dict[str, Ship]:
-        return self.ships
+    def view(self) -> Sky:
+        return Sky(self.ships)
 
 
 def is_hit(pilot: Pilot, ship: Ship) -> bool:
@@ -202,6 +207,7 @@ class Eyes:
         self._play = client.play(
             Ship,
             step=fly,
+            at="ships",
             smooth=0.15 if parts.smoothing else 0.0,
             delay="auto" if parts.delay else 1 / TICKS,
         )
