@@ -115,6 +115,9 @@ class Play(Generic[ThingT, InputT]):
         self.predictor: Predictor[ThingT, InputT] | None = None
         self._server: Mapping[str, ThingT] = {}
         self._next_tick: float | None = None
+        # What the player wanted in the frame before, and what they saw when they began to.
+        self._wanted: InputT | None = None
+        self._seen: float | None = None
 
     def take(self, things: Mapping[str, ThingT], moment: Moment, now: float) -> None:
         """Take in a state.
@@ -141,10 +144,13 @@ class Play(Generic[ThingT, InputT]):
             now: The time of this frame.
             input: What the player wants at this moment; None for nothing, which sends nothing.
         """
-        interpolated = self.interpolator.show(now)
+        # Whoever acts now has seen the frame before this one.
         seen = self.interpolator.time
+        interpolated = self.interpolator.show(now)
         ahead = 0.0
         if input is not None and self.predictor is not None and seen is not None:
+            if input != self._wanted:
+                self._wanted, self._seen = input, seen
             ahead = self._make_ticks(now, input, seen, self.predictor)
         if self.predictor is None:
             return Frame(interpolated, None, None, self._server, interpolated)
@@ -162,7 +168,8 @@ class Play(Generic[ThingT, InputT]):
         for _ in range(MOST_TICKS):
             if due > now:
                 break
-            number = self._send(input, seen)
+            number = self._send(input, seen if self._seen is None else self._seen)
+            self._seen = None
             if number is not None:
                 predictor.apply(input, number)
             due += self.dt

@@ -8,7 +8,7 @@
 
 import { Interpolator } from "./interpolation.js";
 import { Predictor } from "./prediction.js";
-import { named } from "./states.js";
+import { copied, named } from "./states.js";
 
 const MOST_TICKS = 4;
 
@@ -52,6 +52,11 @@ export class Play {
   #server = named();
   /** @type {number | null} */
   #nextTick = null;
+  // What the player wanted in the frame before, and what they saw when they began to.
+  /** @type {any} */
+  #wanted = null;
+  /** @type {number | null} */
+  #seen = null;
 
   /**
    * @param {PlayRules} rules How to show it.
@@ -72,6 +77,8 @@ export class Play {
     this.predictor = null;
     this.#server = named();
     this.#nextTick = null;
+    this.#wanted = null;
+    this.#seen = null;
   }
 
   /**
@@ -99,11 +106,16 @@ export class Play {
    * @returns {Frame}
    */
   frame(now, input = null) {
-    const interpolated = this.interpolator.show(now);
+    // Whoever acts now has seen the frame before this one.
     const seen = this.interpolator.time;
+    const interpolated = this.interpolator.show(now);
     const predictor = this.predictor;
     let ahead = 0;
     if (input !== null && predictor !== null && seen !== null) {
+      if (JSON.stringify(input) !== JSON.stringify(this.#wanted)) {
+        this.#wanted = copied(input);
+        this.#seen = seen;
+      }
       ahead = this.#makeTicks(now, input, seen, predictor);
     }
     const me = predictor === null ? null : predictor.show(now, input, ahead);
@@ -124,7 +136,8 @@ export class Play {
   #makeTicks(now, input, seen, predictor) {
     let due = this.#nextTick ?? now;
     for (let count = 0; count < MOST_TICKS && due <= now; count++) {
-      const number = this.#send(input, seen);
+      const number = this.#send(input, this.#seen ?? seen);
+      this.#seen = null;
       if (number !== null) predictor.apply(input, number);
       due += this.dt;
     }

@@ -30,6 +30,7 @@ def begun(wire: Wire, name: str = "ann") -> Play[Ship, Thrust]:
     play.dt = TICK
     play.take({"ann": Ship(), "bob": Ship(x=100.0)}, Moment(32, 1.0), 1.1)
     play.take({"ann": Ship(), "bob": Ship(x=101.0)}, Moment(33, 1.0 + TICK), 1.1 + TICK)
+    play.frame(1.1 + TICK)
     return play
 
 
@@ -67,11 +68,18 @@ def test_slow_frames_make_up_for_ticks_and_long_pauses_do_not() -> None:
     assert len(wire.sent) == 8
 
 
-def test_what_was_seen_is_what_was_shown() -> None:
+def test_what_was_seen_is_what_was_shown_when_the_player_began_to_act() -> None:
     wire = Wire()
     play = begun(wire)
-    play.frame(2.0, RIGHT)
-    assert wire.sent == [(RIGHT, play.interpolator.time)]
+    play.frame(2.0)
+    seen = play.interpolator.time
+    play.frame(2.0 + TICK / 4, RIGHT)
+    assert wire.sent == [(RIGHT, seen)]
+    play.frame(2.0 + TICK / 2, RIGHT)
+    seen = play.interpolator.time
+    for frame in range(3, 7):
+        play.frame(2.0 + frame * TICK / 4, Thrust(0, 1))
+    assert wire.sent[1:] == [(Thrust(0, 1), seen)]
 
 
 def test_the_own_object_is_predicted_and_all_others_are_not() -> None:
