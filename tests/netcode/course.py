@@ -93,6 +93,10 @@ def is_hit(pilot: Pilot, ship: Ship) -> bool:
     return math.dist((pilot.at_x, pilot.at_y), (ship.x, ship.y)) <= RADIUS
 
 
+def place(ship: Ship) -> tuple[float, float]:
+    return ship.x, ship.y
+
+
 @attrs.frozen
 class Parts:
     """Which parts are on."""
@@ -114,7 +118,8 @@ class Seen:
         late: How late the others were shown, at most, in seconds.
         corrections: How many states were not as predicted.
         error: How far the prediction was off on average, over all states.
-        longest: For how long an error showed at most, in seconds.
+        settled: For how long an error showed at most after the state that told of it, in seconds.
+        own_jumps: How often the own ship went further in a frame than it can in one and a half.
         shots: How many shots hit on the screen, and of these, which share hit at the server.
         hits: With rewinding.
         hits_without: Without.
@@ -127,7 +132,8 @@ class Seen:
     late: float = 0.0
     corrections: int = 0
     error: float = 0.0
-    longest: float = 0.0
+    settled: float = 0.0
+    own_jumps: int = 0
     shots: int = 0
     hits: float = 0.0
     hits_without: float = 0.0
@@ -214,6 +220,8 @@ class Eyes:
         self._deadline = trio.current_time()
         self._errors: list[float] = []
         self._tick = 0
+        self._corrections = 0
+        self._corrected_at = 0.0
         self._aim: Ship | None = None
 
     async def fly(self, seconds: float, pilot: Pilot) -> None:
@@ -228,7 +236,7 @@ class Eyes:
         pilot = Pilot(1.0, 0.0)
         begun = trio.current_time()
         frames = round(seconds * FRAMES)
-        before = self._corrections()
+        before = self._count_corrections()
         self._play.frame(Pilot(0, 0))
         self._show(begun - 1 / FRAMES, self._play.frame(Pilot(0, 0)))
         for frame in range(frames):
@@ -237,7 +245,7 @@ class Eyes:
             shown = self._play.frame(pilot)
             self._show(trio.current_time(), shown)
             await self._next()
-        seen.corrections = self._corrections() - before
+        seen.corrections = self._count_corrections() - before
         seen.error = sum(self._errors) / len(self._errors) if self._errors else 0.0
         recorder = seen.recorder
         try:
@@ -246,7 +254,7 @@ class Eyes:
             seen.action = -1
         seen.hitches = recorder.hitch_share(*OTHERS)
         seen.jumps = len(recorder.jumps(4 * 250 / FRAMES, *OTHERS)) / (frames * len(OTHERS))
-        seen.longest = recorder.longest_error("ann")
+        seen.own_jumps = len(recorder.jumps(1.5 * 250 / FRAMES, "ann"))
         await self.fly(1.0, attrs.evolve(pilot, x=0.0, y=0.0))
         if seen.shots:
             seen.hits = game.hits / seen.shots
@@ -277,14 +285,48 @@ class Eyes:
             self._tick = self._client.moment.tick
             self._errors.append(play.predictor.error)
         self.seen.recorder.show(now, things, exact=exact)
+        if play.predictor is not None and frame.me is not None:
+            if play.predictor.corrections != self._corrections:
+                self._corrections, self._corrected_at = play.predictor.corrections, now
+            if math.dist(place(frame.me), place(frame.predicted)) > 1e-9:
+                self.seen.settled = max(self.seen.settled, now - self._corrected_at)
         if play.interpolator.time is not None and parts.interpolation:
             late = self._game.room.time() - play.interpolator.time
             self.seen.late = max(self.seen.late, late)
 
-    def _corrections(self) -> int:
+    def _count_corrections(self) -> int:
         predictor = self._play.play.predictor
         return 0 if predictor is None else predictor.corrections
 
     async def _next(self) -> None:
         self._deadline += 1 / FRAMES
         await trio.sleep_until(self._deadline)
+
+
+WITHOUT = {
+    "all parts": Parts(),
+    "no prediction": Parts(prediction=False),
+    "no smoothing": Parts(smoothing=False),
+    "no interpolation": Parts(interpolation=False),
+    "a delay of one tick": Parts(delay=False),
+}
+
+
+def main() -> None:
+    """Print what is seen with all parts and without each of them, on each network."""
+    networks = {"budget": BUDGET, "150 ms": Conditions(latency=0.075), **NETWORKS}
+    print("| network | parts | own action | hitches | jumps | late | own error | own jumps | hits |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for name, conditions in networks.items():
+        for what, parts in WITHOUT.items():
+            seen = run_course(conditions, parts)
+            frames = "same frame" if not seen.action else f"{seen.action} frames"
+            print(
+                f"| {name} | {what} | {frames} | {seen.hitches:.1%} | {seen.jumps:.1%} "
+                f"| {seen.late * 1000:.0f} ms | {seen.error:.2f}, {seen.settled * 1000:.0f} ms "
+                f"| {seen.own_jumps} | {seen.hits:.0%}, {seen.hits_without:.0%} |"
+            )
+
+
+if __name__ == "__main__":
+    main()
