@@ -6,7 +6,9 @@ python examples/arena.py play ann               in another terminal, as ann
 python examples/arena.py play bob 192.0.2.7     from another machine, if that is where it is
 python examples/arena.py --headless 5           only bots and no window, for five seconds
 
-The arrow keys or WASD steer. The window needs pygame-ce: pip install pygame-ce
+The arrow keys or WASD steer. G shows the ghosts: where the server has everybody (red), and where
+you are without smoothing (green) and as others see you (blue). Without a server, N changes the
+network. The window needs pygame-ce: pip install pygame-ce
 """
 
 from __future__ import annotations
@@ -29,11 +31,13 @@ from pgnet_trio import (
     PGNetError,
     Server,
     enable_logging,
-    on,
 )
+from pgnet_trio.testing import NETWORKS, Conditions, SimulatedNetwork
 
 if TYPE_CHECKING:
     import pygame
+
+    from pgnet_trio.netcode import Frame
 
 WIDTH, HEIGHT = 800, 600
 RADIUS = 16
@@ -41,12 +45,13 @@ SPEED = 240  # pixels a second
 GEMS = 12
 TICKS = 20  # a second
 FRAMES = 60  # a second
+FAR = Conditions(latency=0.125)  # there and back in 250 ms
 COLORS = ["#e4572e", "#17bebb", "#ffc914", "#76b041", "#a06cd5", "#f28fb1", "#5b8def", "#c9b79c"]
 
 
 @attrs.frozen
 class Steer:
-    """Where a player wants to go from now on."""
+    """Where a player wants to go in one tick."""
 
     x: float
     y: float
@@ -54,8 +59,8 @@ class Steer:
 
 @attrs.define
 class Runner:
-    x: int
-    y: int
+    x: float
+    y: float
     color: str
     gems: int = 0
 
@@ -68,39 +73,40 @@ class Field:
     gems: list[tuple[int, int]]
 
 
+def step(runner: Runner, steer: Steer, dt: float) -> None:
+    """Move a runner: the server does, and each client does in advance.
+
+    The page has the same rule in JavaScript. With + - * / and sqrt, both get the same, to the bit.
+    """
+    # At most at full speed, whatever the player's program says.
+    length = max(1.0, math.sqrt(steer.x * steer.x + steer.y * steer.y))
+    runner.x = min(max(runner.x + steer.x / length * SPEED * dt, RADIUS), WIDTH - RADIUS)
+    runner.y = min(max(runner.y + steer.y / length * SPEED * dt, RADIUS), HEIGHT - RADIUS)
+
+
 class Arena(Game):
     update_rate = TICKS
     sync_rate = TICKS
     max_players = 32
+    inputs = Steer
 
     def __init__(self, name: str, save_string: str | None = None) -> None:
         self.runners: dict[str, Runner] = {}
-        self.directions: dict[str, tuple[float, float]] = {}
         self.gems = [self.pick_place() for _ in range(GEMS)]
 
     def user_joined(self, username: str) -> None:
         colors = [runner.color for runner in self.runners.values()]
         color = min(COLORS, key=colors.count)
         self.runners[username] = Runner(*self.pick_place(), color)
-        self.directions[username] = (0, 0)
 
     def user_left(self, username: str) -> None:
-        del self.runners[username], self.directions[username]
-
-    def player_dropped(self, username: str) -> None:
-        self.directions[username] = (0, 0)
-
-    @on(Steer)
-    def steer(self, player: str, steer: Steer) -> None:
-        # At most at full speed, whatever the player's program says.
-        length = max(1.0, math.hypot(steer.x, steer.y))
-        self.directions[player] = (steer.x / length, steer.y / length)
+        del self.runners[username]
 
     def update(self) -> None:
         for name, runner in self.runners.items():
-            x, y = self.directions[name]
-            runner.x = round(min(max(runner.x + x * SPEED / TICKS, RADIUS), WIDTH - RADIUS))
-            runner.y = round(min(max(runner.y + y * SPEED / TICKS, RADIUS), HEIGHT - RADIUS))
+            steer = self.room.next_input(name)
+            if steer is not None:
+                step(runner, steer, self.room.dt)
             for number, gem in enumerate(self.gems):
                 if math.dist(gem, (runner.x, runner.y)) < RADIUS + 6:
                     runner.gems += 1
@@ -123,21 +129,27 @@ async def run_bot(client: Client) -> None:
             me = field.runners[client.username]
             if gem not in field.gems:
                 gem = random.choice(field.gems)
-            client.send(Steer((gem[0] - me.x) / 12, (gem[1] - me.y) / 12))
+            client.input(Steer((gem[0] - me.x) / 12, (gem[1] - me.y) / 12))
 
 
 class Window:
-    """Shows the arena, and reads the keys; Trio stays the host of the loop."""
+    """Shows the arena, and reads the keys; Trio stays the host of the loop.
 
-    def __init__(self, client: Client) -> None:
+    Args:
+        client: Who plays.
+        network: The network to simulate; None where there is a real one.
+    """
+
+    def __init__(self, client: Client, network: SimulatedNetwork | None = None) -> None:
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         import pygame
 
         self.pygame = pygame
         self.client = client
-        # Between two states the runners are drawn on the way from the one before to the latest.
-        self.before = self.latest = Field({}, [])
-        self.arrived = 0.0
+        self.network = network
+        self.networks = [("no network", Conditions()), ("far away", FAR), *NETWORKS.items()]
+        self.ghosts = False
+        self.field = Field({}, [])
 
     async def run(self) -> None:
         """Play until the window is closed or the game is over."""
@@ -152,7 +164,7 @@ class Window:
 
     async def follow(self) -> None:
         async for field in self.client.states(Field):
-            self.before, self.latest, self.arrived = self.latest, field, trio.current_time()
+            self.field = field
 
     async def show_frames(self, playing: trio.CancelScope) -> None:
         pygame = self.pygame
@@ -163,13 +175,10 @@ class Window:
             pygame.display.set_caption(f"Arena: {self.client.username}")
             font = pygame.font.Font(None, 22)
             print("The window is open.", flush=True)
-            direction = (0, 0)
+            play = self.client.play(Runner, step=step, at="runners")
             deadline = trio.current_time()
-            while not any(event.type == pygame.QUIT for event in pygame.event.get()):
-                if self.find_direction() != direction:
-                    direction = self.find_direction()
-                    self.client.send(Steer(*direction))
-                self.draw(screen, font)
+            while self.take_events():
+                self.draw(screen, font, play.frame(Steer(*self.find_direction())))
                 pygame.display.flip()
                 # The deadlines are absolute: a late frame does not make the next ones late.
                 deadline = max(deadline + 1 / FRAMES, trio.current_time())
@@ -177,6 +186,19 @@ class Window:
             playing.cancel()
         finally:
             pygame.quit()
+
+    def take_events(self) -> bool:
+        """Return whether the window stays open."""
+        pygame = self.pygame
+        for event in pygame.event.get():
+            if event.type == pygame.QUIT:
+                return False
+            if event.type == pygame.KEYDOWN and event.key == pygame.K_g:
+                self.ghosts = not self.ghosts
+            elif event.type == pygame.KEYDOWN and event.key == pygame.K_n and self.network:
+                self.networks.append(self.networks.pop(0))
+                self.network.set_conditions(self.networks[0][1], self.client.username)
+        return True
 
     def find_direction(self) -> tuple[int, int]:
         pygame = self.pygame
@@ -189,32 +211,53 @@ class Window:
         down = held(pygame.K_DOWN, pygame.K_s) - held(pygame.K_UP, pygame.K_w)
         return right, down
 
-    def draw(self, screen: pygame.Surface, font: pygame.font.Font) -> None:
+    def draw(self, screen: pygame.Surface, font: pygame.font.Font, frame: Frame[Runner]) -> None:
         draw = self.pygame.draw
         screen.fill("#1b1d2a")
-        for x, y in self.latest.gems:
+        for x, y in self.field.gems:
             draw.polygon(screen, "#8ff7e5", [(x, y - 8), (x + 6, y), (x, y + 8), (x - 6, y)])
-        way = min(1.0, (trio.current_time() - self.arrived) * TICKS)
-        for name, runner in self.latest.runners.items():
-            before = self.before.runners.get(name, runner)
-            across = before.x + (runner.x - before.x) * way
-            down = before.y + (runner.y - before.y) * way
-            draw.circle(screen, runner.color, (across, down), RADIUS)
+        for name, runner in frame.things.items():
+            place = (runner.x, runner.y)
+            draw.circle(screen, runner.color, place, RADIUS)
             if name == self.client.username:
-                draw.circle(screen, "white", (across, down), RADIUS + 3, width=2)
+                draw.circle(screen, "white", place, RADIUS + 3, width=2)
             label = font.render(f"{name} {runner.gems}", True, "white")
-            place = label.get_rect(center=(across, down - RADIUS - 10))
-            screen.blit(label, place.clamp(screen.get_rect()))
+            box = label.get_rect(center=(runner.x, runner.y - RADIUS - 10))
+            screen.blit(label, box.clamp(screen.get_rect()))
+        if self.ghosts:
+            self.draw_ghosts(screen, frame)
+        if self.ghosts or self.network:
+            screen.blit(font.render(self.describe_network(), True, "#8b8fa8"), (10, HEIGHT - 24))
+
+    def draw_ghosts(self, screen: pygame.Surface, frame: Frame[Runner]) -> None:
+        mine = self.client.username
+        ghosts = [("#ff5050", runner) for runner in frame.server.values()]
+        if frame.predicted is not None:
+            ghosts.append(("#50ff50", frame.predicted))
+        if mine in frame.interpolated:
+            ghosts.append(("#5080ff", frame.interpolated[mine]))
+        for color, runner in ghosts:
+            self.pygame.draw.circle(screen, color, (runner.x, runner.y), RADIUS, width=2)
+
+    def describe_network(self) -> str:
+        latency = self.client.latency
+        trip = "" if latency is None else f"there and back in {latency.round_trip * 1000:.0f} ms"
+        return f"N: {self.networks[0][0]}   G: ghosts   {trip}" if self.network else trip
 
 
 async def play(name: str, address: str | None, bots: int) -> None:
-    async with trio.open_nursery() as nursery:
-        if address is None:
-            server = Server(Arena, port=0)
-            address = f"localhost:{await nursery.start(server.serve)}"
-        for number in range(bots):
-            nursery.start_soon(run_bot, Client.remote(address=address, username=f"bot{number}"))
+    if address is not None:
         await Window(Client.remote(address=address, username=name)).run()
+        return
+    # All in this program, so that the window can show what any network does.
+    network = SimulatedNetwork()
+    server = Server(Arena, port=None)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.serve)
+        for number in range(bots):
+            bot = f"bot{number}"
+            nursery.start_soon(run_bot, Client(network.connector(server, bot), username=bot))
+        await Window(Client(network.connector(server, name), username=name), network).run()
         nursery.cancel_scope.cancel()
 
 

@@ -1,8 +1,10 @@
 import { Client, guest } from "/pgnet/client.js";
-import { draw, HEIGHT, WIDTH } from "./field.js";
+import { Netcode } from "/pgnet/netcode.js";
+import { draw } from "./field.js";
+import { changeNetwork } from "./network.js";
+import { HEIGHT, step, WIDTH } from "./rules.js";
 
-const TICKS = 20; // a second, as in the game
-const PER_TICK = 12; // pixels that a runner makes
+const NEAR = 12; // pixels from a finger at which a runner slows down
 const KEYS = {
   ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
   KeyA: [-1, 0], KeyD: [1, 0], KeyW: [0, -1], KeyS: [0, 1],
@@ -14,8 +16,9 @@ const canvas = page("field");
 
 /** @type {Client | undefined} */
 let client;
-// Between two states the runners are drawn on the way from the one before to the latest.
-let before, latest, arrived = 0;
+/** @type {Netcode | undefined} */
+let netcode;
+let ghosts = false;
 
 page("enter").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -24,16 +27,11 @@ page("enter").addEventListener("submit", (event) => {
 
 /** Log in under a name, which this browser alone has the password of. */
 async function enter(username) {
-  client = new Client(guest({ username }));
+  netcode = new Netcode({ step, at: "runners", fields: ["x", "y"] });
+  client = new Client({ ...guest({ username }), netcode });
   client.on("status", (text) => say("status", text));
   client.on("end", (error) => ask(error.message));
-  client.on("state", (state) => {
-    [before, latest, arrived] = [latest, state, performance.now()];
-    showScores(state.runners);
-  });
-  // The game lets a runner stop whose player is away: what is held down is told anew.
-  client.on("online", () => (sent = [0, 0]));
-  client.on("connection", () => (sent = [0, 0]));
+  client.on("state", (state) => showScores(state.runners));
   try {
     await client.connect();
     // A page that is loaded again is in the arena still.
@@ -77,22 +75,12 @@ function showScores(runners) {
 
 const held = new Set();
 let finger = null; // where it is, in pixels of the arena
-let sent = [0, 0];
-
-/** Tell the game where to, if that has changed. */
-function steer() {
-  if (!client?.online || !latest) return;
-  const [x, y] = direction().map((value) => Math.round(value * 100) / 100);
-  if (x === sent[0] && y === sent[1]) return;
-  sent = [x, y];
-  client.tell("Steer", { x, y });
-}
+let me = null; // where this player was in the frame before
 
 function direction() {
-  const me = latest.runners[client.username];
-  if (finger && me) return [(finger.x - me.x) / PER_TICK, (finger.y - me.y) / PER_TICK];
+  if (finger && me) return { x: (finger.x - me.x) / NEAR, y: (finger.y - me.y) / NEAR };
   const wanted = [...held].map((key) => KEYS[key]);
-  return wanted.reduce(([x, y], [across, down]) => [x + across, y + down], [0, 0]);
+  return wanted.reduce(({ x, y }, [across, down]) => ({ x: x + across, y: y + down }), { x: 0, y: 0 });
 }
 
 function point(event) {
@@ -106,36 +94,26 @@ function point(event) {
 canvas.addEventListener("pointerdown", (event) => {
   canvas.setPointerCapture(event.pointerId);
   point(event);
-  steer();
 });
 canvas.addEventListener("pointermove", (event) => finger && point(event));
 for (const end of ["pointerup", "pointercancel"]) {
-  canvas.addEventListener(end, () => {
-    finger = null;
-    steer();
-  });
+  canvas.addEventListener(end, () => (finger = null));
 }
 addEventListener("keydown", (event) => {
-  if (!(event.code in KEYS) || event.target instanceof HTMLInputElement) return;
+  if (event.target instanceof HTMLInputElement) return;
+  if (event.code === "KeyG") ghosts = !ghosts;
+  if (event.code === "KeyN") say("network", changeNetwork());
+  if (!(event.code in KEYS)) return;
   event.preventDefault();
   held.add(event.code);
-  steer();
 });
-addEventListener("keyup", (event) => held.delete(event.code) && steer());
-addEventListener("blur", () => {
-  held.clear();
-  steer();
-});
+addEventListener("keyup", (event) => held.delete(event.code));
+addEventListener("blur", () => held.clear());
 
-let steered = 0;
-function showFrame(now) {
-  // A finger may move, and so does the runner below it; the game has twenty ticks a second.
-  if (now - steered >= 1000 / TICKS) {
-    steered = now;
-    steer();
-  }
-  const way = Math.min(1, ((now - arrived) * TICKS) / 1000);
-  draw(canvas, before ?? latest, latest, way, client?.username);
+function showFrame() {
+  const shown = netcode?.frame(direction()) ?? null;
+  me = shown?.me ?? null;
+  draw(canvas, shown, client?.state?.gems ?? [], client?.username, ghosts);
   requestAnimationFrame(showFrame);
 }
 requestAnimationFrame(showFrame);

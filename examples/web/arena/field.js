@@ -1,11 +1,9 @@
 /** Draws the arena; knows nothing of a network. */
 
-export const WIDTH = 800;
-export const HEIGHT = 600;
-const RADIUS = 16;
+import { HEIGHT, RADIUS, WIDTH } from "./rules.js";
 
-/** Draw what is between two states: *way* goes from 0 to 1. */
-export function draw(canvas, before, latest, way, me) {
+/** Draw a frame of the netcode, which may be null, and the gems. */
+export function draw(canvas, shown, gems, me, ghosts) {
   const scale = canvas.clientWidth / WIDTH;
   const [width, height] = [WIDTH, HEIGHT].map((side) => Math.round(side * scale * devicePixelRatio));
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
@@ -14,16 +12,27 @@ export function draw(canvas, before, latest, way, me) {
   pen.fillStyle = "#1b1d2a";
   pen.fillRect(0, 0, WIDTH, HEIGHT);
   drawGrid(pen);
-  for (const [x, y] of latest?.gems ?? []) drawGem(pen, x, y);
+  for (const [x, y] of gems) drawGem(pen, x, y);
   // A name is as large on a phone as on a desk.
   pen.font = `600 ${Math.min(30, 13 / scale)}px system-ui, sans-serif`;
-  for (const [name, runner] of Object.entries(latest?.runners ?? {})) {
-    const from = before.runners[name] ?? runner;
-    const x = from.x + (runner.x - from.x) * way;
-    const y = from.y + (runner.y - from.y) * way;
-    drawRunner(pen, x, y, runner.color, name === me);
+  for (const [name, { x, y, color }] of Object.entries(shown?.things ?? {})) {
+    drawRunner(pen, x, y, color, name === me);
     drawName(pen, x, y, name === me ? "you" : name);
   }
+  if (!ghosts || !shown) return;
+  // Where the server has everybody; where you are without smoothing, and as others see you.
+  for (const runner of Object.values(shown.server)) drawGhost(pen, runner, "#ff5050");
+  drawGhost(pen, shown.predicted, "#50ff50");
+  drawGhost(pen, shown.interpolated[me], "#5080ff");
+}
+
+function drawGhost(pen, runner, color) {
+  if (!runner) return;
+  pen.strokeStyle = color;
+  pen.lineWidth = 2;
+  pen.beginPath();
+  pen.arc(runner.x, runner.y, RADIUS, 0, 2 * Math.PI);
+  pen.stroke();
 }
 
 function drawGrid(pen) {
