@@ -21,6 +21,11 @@ const TIME_REQUEST = 28;
 const TIME = 29;
 const MOMENT = 30;
 
+// As in `inputs.py`: after so many seconds without an input numbers go on by those of the ticks since,
+// and some more.
+const PAUSE = 0.1;
+const PAUSE_MARGIN = 3;
+
 // Seconds between two questions for the time: while little is known, and later.
 const OFTEN = 0.2;
 const SELDOM = 1;
@@ -54,6 +59,7 @@ export class Netcode {
   /** @type {Play | null} */
   #play = null;
   #number = 0;
+  #madeAt = 0;
   #confirmed = 0;
   /** @type {{number: number, seen: number, input: Record<string, unknown>}[]} */
   #waiting = [];
@@ -183,7 +189,12 @@ export class Netcode {
    */
   #put(input, seen) {
     if (!this.#inGame || !this.#host?.isOpen()) return null;
-    this.#number += 1;
+    const now = this.#host.now();
+    const rate = 1 / Number(this.#play?.dt);
+    const waited = now - this.#madeAt;
+    this.#madeAt = now;
+    const isPause = this.#number > 0 && waited > Math.max(PAUSE, 1.5 / rate);
+    this.#number += isPause ? Math.floor(waited * rate) + PAUSE_MARGIN : 1;
     this.#waiting.push({ number: this.#number, seen: Math.round(seen * 1000), input: { ...input } });
     return this.#number;
   }
