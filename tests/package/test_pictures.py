@@ -11,7 +11,11 @@ from xml.etree import ElementTree
 import pytest
 
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "pictures"
-DRAWINGS: dict[str, Callable[[], object]] = runpy.run_path(str(FOLDER / "draw.py"))["PICTURES"]
+DRAWINGS: dict[str, Callable[[], object]] = {
+    name: draw
+    for script in ("draw.py", "plots.py")
+    for name, draw in runpy.run_path(str(FOLDER / script))["PICTURES"].items()
+}
 
 
 def without_chance(svg: str) -> str:
@@ -23,7 +27,7 @@ def without_chance(svg: str) -> str:
 def test_a_picture_is_what_the_script_draws(name: str) -> None:
     committed = (FOLDER / f"{name}.svg").read_text("utf-8")
     assert without_chance(str(DRAWINGS[name]())) == without_chance(committed), (
-        "draw it again: python docs/pictures/draw.py"
+        "draw it again: python docs/pictures/draw.py, or plots.py"
     )
 
 
