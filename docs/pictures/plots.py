@@ -5,6 +5,7 @@ The figures come from `pgnet_trio.netcode` itself, on a small network that is ma
 
 from __future__ import annotations
 
+import itertools
 import random
 import runpy
 from collections.abc import Callable
@@ -133,9 +134,9 @@ def netcode() -> Any:
         WIDTH,
         20 + len(PANELS) * (HEIGHT + TOP + 20),
         "What netcode shows",
-        "Three plots of a ship's place over time: prediction begins at once where the server's state "
-        "comes 150 ms later; interpolation is an even line where the states as they come are steps "
-        "with a gap; and a smoothed error is a bend where the same error at once is a jump.",
+        "Three plots of a ship's place over time: prediction begins at once where the server's "
+        "state comes 150 ms later; interpolation is an even line where the states as they come are "
+        "steps with a gap; and a smoothed error is a bend where the same error at once is a jump.",
     )
     picture.parts.append(STYLE)
     top = 14.0
@@ -159,7 +160,7 @@ def plot(picture: Any, top: float, shown: Line, raw: Line) -> None:
         return f"{x:.1f} {top + HEIGHT - (value - low) / span * (HEIGHT - 10):.1f}"
 
     steps = [place(*raw[0])]
-    for (_, before), (time, value) in zip(raw, raw[1:], strict=False):
+    for (_, before), (time, value) in itertools.pairwise(raw):
         steps += [place(time, before), place(time, value)]
     picture.edge((LEFT, top + HEIGHT), (WIDTH - LEFT, top + HEIGHT), tip=False)
     picture.parts.append(f'<path class="raw dashed" d="M{" ".join(steps)}"/>')

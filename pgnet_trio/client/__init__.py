@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pgnet_trio.client.client import Client
 from pgnet_trio.client.game_items import Entered, Left, LostPushes, StateChanged
+from pgnet_trio.client.game_play import GamePlay
 from pgnet_trio.client.invitations import Invitation
 from pgnet_trio.client.profile import Profile, ProfileConflict
 from pgnet_trio.client.questions import Question
@@ -12,6 +13,7 @@ from pgnet_trio.client.search import Search
 __all__ = [
     "Client",
     "Entered",
+    "GamePlay",
     "Invitation",
     "Left",
     "LostPushes",

@@ -22,7 +22,8 @@ PAUSE = 1.0
 MOST_UNANSWERED = 16
 
 Watcher = Callable[[Moment, Any, bool], object]
-"""Is called with a moment, the state of that moment as plain data, and whether it has changed."""
+"""Is called with a moment, the state of that moment as plain data, and whether it has changed; with
+`NO_MOMENT` where another game begins."""
 
 
 class Timing:
@@ -68,6 +69,8 @@ class Timing:
         self._unanswered.clear()
         self._asked, self._due = 0, 0.0
         self.moment, self.rate, self._is_new_state = NO_MOMENT, 0.0, False
+        for watcher in [*self._watchers.values()]:
+            watcher(NO_MOMENT, None, False)
 
     def end(self) -> None:
         """Note that the user is in no game."""

@@ -12,11 +12,13 @@ from pgnet_trio.netcode.inputs import InputBuffer, InputCounts, InputQueue, Queu
 from pgnet_trio.netcode.interpolator import Interpolator
 from pgnet_trio.netcode.mixing import mix, mix_angles
 from pgnet_trio.netcode.moment import NO_MOMENT, Moment
+from pgnet_trio.netcode.play import Frame, Play, PlayRules
 from pgnet_trio.netcode.predictor import Predictor
 from pgnet_trio.netcode.spawns import PredictedSpawns, SpawnOutcome
 
 __all__ = [
     "NO_MOMENT",
+    "Frame",
     "History",
     "InputBuffer",
     "InputCounts",
@@ -25,6 +27,8 @@ __all__ = [
     "Latency",
     "Moment",
     "Past",
+    "Play",
+    "PlayRules",
     "PredictedSpawns",
     "Predictor",
     "QueuedInput",

@@ -23,6 +23,10 @@ BUFFER_SECONDS = 0.3
 FEWEST = 4
 """Inputs that may wait however few ticks there are a second."""
 
+MOST_REPLACED = 3
+"""Inputs that a client may have replaced by the next one, which is then played in their place too.
+More of them are a pause, or a drop."""
+
 FUTURE = 0.25
 """Seconds by which a player may say that they saw the game later than it is: clocks differ."""
 
@@ -207,6 +211,9 @@ class InputBuffer:
     def put(self, number: int, seen: float, value: Any, now: float) -> bool:
         """Take an input in; return whether it may be played.
 
+        Where a few numbers before it are missing, it stands for those too: a client whose frame
+        took as long as several ticks has made several at once, and only the last has left.
+
         Args:
             number: Its number; one that is not above those before is dropped.
             seen: The room's time of what the player saw.
@@ -219,12 +226,16 @@ class InputBuffer:
         if number <= self._received:
             self.counts.dropped += 1
             return False
+        missing = number - self._received - 1
+        if missing > MOST_REPLACED or not self._received:
+            missing = 0
         self._received = number
         queue = self._queue
-        if len(queue) >= self._most:
-            queue.popleft()
-            self.counts.dropped += 1
-        queue.append(PlayerInput(number, seen, value))
+        for each in range(number - missing, number + 1):
+            if len(queue) >= self._most:
+                queue.popleft()
+                self.counts.dropped += 1
+            queue.append(PlayerInput(each, seen, value))
         return True
 
     def next(self) -> Any:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import attrs
 
 from pgnet_trio.netcode.interpolator import Interpolator
-from pgnet_trio.netcode.moment import Moment
 from pgnet_trio.netcode.predictor import Predictor
+
+if TYPE_CHECKING:
+    from pgnet_trio.netcode.moment import Moment
 
 __all__ = ["MOST_TICKS", "Frame", "Play", "PlayRules"]
 

@@ -267,7 +267,10 @@ class Eyes:
             return attrs.evolve(pilot, x=x, y=y)
         if frame % 12 == 6 and self._aim is not None:
             # Anywhere within him: the edges show a small error first.
-            angle, off = self._random.uniform(0, math.tau), RADIUS * math.sqrt(self._random.random())
+            angle, off = (
+                self._random.uniform(0, math.tau),
+                RADIUS * math.sqrt(self._random.random()),
+            )
             self.seen.shots += 1
             x, y = self._aim.x + off * math.cos(angle), self._aim.y + off * math.sin(angle)
             return attrs.evolve(pilot, fire=pilot.fire + 1, at_x=x, at_y=y)
@@ -315,7 +318,9 @@ WITHOUT = {
 def main() -> None:
     """Print what is seen with all parts and without each of them, on each network."""
     networks = {"budget": BUDGET, "150 ms": Conditions(latency=0.075), **NETWORKS}
-    print("| network | parts | own action | hitches | jumps | late | own error | own jumps | hits |")
+    print(
+        "| network | parts | own action | hitches | jumps | late | own error | own jumps | hits |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, conditions in networks.items():
         for what, parts in WITHOUT.items():

@@ -56,6 +56,16 @@ def test_before_the_first_there_is_none() -> None:
     assert not buffer.is_repeated
 
 
+def test_one_is_played_for_a_few_that_it_has_replaced_too() -> None:
+    buffer = buffer_with("a")
+    buffer.put(4, 0.0, "b", 0.0)
+    assert [buffer.next() for _ in range(4)] == ["a", "b", "b", "b"]
+    assert (buffer.confirmed, buffer.counts.played) == (4, 4)
+    # A pause, or a drop, is no slow frame.
+    buffer.put(20, 0.0, "c", 0.0)
+    assert (buffer.next(), len(buffer)) == ("c", 0)
+
+
 def test_the_last_is_played_again_and_says_so() -> None:
     buffer = buffer_with("a")
     buffer.next()

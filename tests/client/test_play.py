@@ -1,0 +1,159 @@
+"""A game in real time on a client's screen: `Client.play`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+import trio
+
+from pgnet_trio import Client, CodecError, Game
+from pgnet_trio.testing import SimulatedNetwork, hosting, playing
+from tests.netcode.course import Course, Pilot
+from tests.netcode.steps import Ship, fly
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+    from pgnet_trio.client import GamePlay
+
+FRAME = 1 / 60
+RIGHT = Pilot(1.0, 0.0)
+STILL = Pilot(0.0, 0.0)
+
+
+def started(client: Client, **options: Any) -> GamePlay[Ship, Pilot]:
+    return client.play(Ship, step=fly, at="ships", **options)
+
+
+async def show(play: GamePlay[Ship, Pilot], seconds: float, pilot: Pilot | None) -> Any:
+    """Show frames for a while, and return the last one."""
+    frame = play.frame(pilot)
+    for _ in range(round(seconds / FRAME)):
+        await trio.sleep(FRAME)
+        frame = play.frame(pilot)
+    return frame
+
+
+async def test_the_own_ship_is_where_the_server_will_have_it(autojump_clock: MockClock) -> None:
+    network = SimulatedNetwork(latency=0.05)
+    async with hosting(Course, network=network) as server:
+        async with playing(server, "ann", "bob", game="course") as (ann, bob):
+            at_anns, at_bobs = started(ann), started(bob)
+            await show(at_anns, 1.0, STILL)
+            assert at_anns.frame(RIGHT).me == at_anns.frame(RIGHT).predicted
+            await show(at_anns, 1.0, RIGHT)
+            await show(at_anns, 5.0, STILL)
+            frame = at_anns.frame(STILL)
+            assert at_anns.play.predictor is not None
+            assert at_anns.play.predictor.corrections == 0
+            assert frame.me is not None
+            assert frame.me.x > 100
+            assert server.games["course"].ships["ann"].x == pytest.approx(frame.me.x, abs=0.1)
+            assert [*at_bobs.frame().things] == ["ann", "bob"]
+            assert at_bobs.frame().things["ann"].x == pytest.approx(frame.me.x, abs=1)
+
+
+async def test_slow_frames_get_as_far(autojump_clock: MockClock) -> None:
+    """A frame of two or three ticks sends but one input, which stands for all of them."""
+    async with hosting(Course, network=SimulatedNetwork(latency=0.05)) as server:
+        async with playing(server, "ann", game="course") as ann:
+            play = started(ann)
+            await show(play, 1.0, STILL)
+            for _ in range(20):
+                play.frame(RIGHT)
+                await trio.sleep(0.08)
+            await show(play, 0.5, RIGHT)
+            assert play.play.predictor is not None
+            assert play.play.predictor.error < 3
+
+
+async def test_who_watches_sees_everybody(autojump_clock: MockClock) -> None:
+    async with hosting(Course) as server, playing(server, "ann", game="course") as ann:
+        async with server.client("eve") as eve:
+            await eve.join_game("course", spectate=True)
+            play, at_anns = started(eve), started(ann)
+            await show(at_anns, 1.0, RIGHT)
+            frame = play.frame()
+            assert frame.me is None
+            assert frame.things["ann"].x > 50
+
+
+async def test_another_game_begins_anew(autojump_clock: MockClock) -> None:
+    async with hosting(Course) as server, playing(server, "ann", game="course") as ann:
+        play = started(ann)
+        await show(play, 2.0, RIGHT)
+        await ann.leave_game()
+        await ann.join_game("another course")
+        frame = await show(play, 0.5, STILL)
+        assert frame.me == frame.things["ann"]
+        assert frame.me.x < 1
+
+
+async def test_without_a_connection_the_own_ship_stands_still(autojump_clock: MockClock) -> None:
+    network = SimulatedNetwork()
+    async with hosting(Course, network=network) as server:
+        async with playing(server, "ann", game="course", reconnect_for=None) as ann:
+            play = started(ann)
+            await show(play, 0.5, RIGHT)
+            network.cut("ann")
+            before = (await show(play, 0.5, RIGHT)).me
+            after = (await show(play, 1.0, RIGHT)).me
+            # What a part of a tick shows is no step.
+            assert after.x == pytest.approx(before.x, abs=10)
+            network.heal("ann")
+            await show(play, 10.0, RIGHT)
+            assert play.frame(RIGHT).me is not None
+            assert play.play.predictor is not None
+            assert play.play.predictor.error < 1
+
+
+@attrs.frozen
+class Other:
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("model", "at", "complaint"),
+    [
+        (Other, "ships", "ships"),
+        (Ship, "planes", "expected a state with a field 'planes'"),
+        (Ship, None, "state"),
+    ],
+)
+async def test_a_state_without_such_objects_is_an_error_of_the_frame(
+    autojump_clock: MockClock, model: Any, at: str | None, complaint: str
+) -> None:
+    async with hosting(Course) as server, playing(server, "ann", game="course") as ann:
+        play = ann.play(model, step=fly, at=at)
+        await trio.sleep(0.5)
+        with pytest.raises(CodecError, match=complaint):
+            play.frame(STILL)
+        assert ann.online
+
+
+async def test_a_closed_play_takes_in_no_more(autojump_clock: MockClock) -> None:
+    async with hosting(Course) as server, playing(server, "ann", game="course") as ann:
+        play = started(ann)
+        await show(play, 0.5, STILL)
+        play.close()
+        before = play.frame(STILL).server["ann"]
+        other = started(ann)
+        await show(other, 1.0, RIGHT)
+        assert play.frame(STILL).server["ann"] == before
+        assert repr(play) == "<GamePlay of Ship>"
+
+
+async def test_a_game_without_ticks_shows_nothing(autojump_clock: MockClock) -> None:
+    class Turns(Game):
+        def __init__(self, name: str, save_string: str | None = None) -> None:
+            pass
+
+        def view(self) -> dict[str, Any]:
+            return {"ships": {}}
+
+    async with hosting(Turns) as server, playing(server, "ann", game="table") as ann:
+        play = started(ann)
+        await trio.sleep(0.5)
+        assert play.frame(STILL).things == {}
