@@ -37,6 +37,7 @@ from pgnet_trio.testing import NETWORKS, Conditions, SimulatedNetwork
 if TYPE_CHECKING:
     import pygame
 
+    from pgnet_trio.client import GamePlay
     from pgnet_trio.netcode import Frame
 
 WIDTH, HEIGHT = 800, 600
@@ -175,7 +176,7 @@ class Window:
             pygame.display.set_caption(f"Arena: {self.client.username}")
             font = pygame.font.Font(None, 22)
             print("The window is open.", flush=True)
-            play = self.client.play(Runner, step=step, at="runners")
+            play: GamePlay[Runner, Steer] = self.client.play(Runner, step=step, at="runners")
             deadline = trio.current_time()
             while self.take_events():
                 self.draw(screen, font, play.frame(Steer(*self.find_direction())))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import attrs
 
@@ -14,10 +15,23 @@ from pgnet_trio.netcode import NO_MOMENT, Frame, Moment, Play, PlayRules
 if TYPE_CHECKING:
     from pgnet_trio.client.run import ClientRun
 
-__all__ = ["GamePlay", "ThingsOf"]
+__all__ = ["GamePlay", "ThingsOf", "play"]
 
 ThingT = TypeVar("ThingT")
 InputT = TypeVar("InputT")
+
+
+class PlayingClient(Protocol):
+    """What it needs of the client."""
+
+    _run: ClientRun
+
+    @property
+    def username(self) -> str:
+        """Who plays."""
+
+    def input(self, given: object, /, *, seen: float | None = None) -> int:
+        """Send an input, and return its number."""
 
 
 @attrs.frozen
@@ -130,3 +144,50 @@ class GamePlay(Generic[ThingT, InputT]):
             self._error = error
             return
         self._play.take(things, moment, self._timing.clock.time())
+
+
+def play(
+    client: PlayingClient,
+    model: type[ThingT],
+    /,
+    *,
+    step: Callable[[ThingT, InputT, float], ThingT | None],
+    at: str | None = None,
+    smooth: float = 0.15,
+    delay: float | Literal["auto"] = "auto",
+    fields: Sequence[str] | None = None,
+    angle: str | Sequence[str] = (),
+    snap: float = math.inf,
+) -> GamePlay[ThingT, InputT]:
+    """Show a game in real time: the own object moves at once, and all others evenly.
+
+    Call it while the client is connected, and then ``frame`` of what it returns in each frame::
+
+        play = client.play(Ship, step=step, at="ships")
+        ...
+        for name, ship in play.frame(Thrust(x, y)).things.items():
+            draw(name, ship)
+
+    Args:
+        client: Who plays.
+        model: The attrs class of the objects. The own one has the user's name.
+        step: The game's own rule, which its `update` calls too: ``step(ship, input, dt)``
+            changes the ship in place, or returns another one. It is called with copies, several
+            times for each input, and has to use nothing but its arguments and constants.
+        at: The field of the state that has the objects by their names; None where the state
+            itself does.
+        smooth: Seconds over which an error of the prediction disappears.
+        delay: Seconds that others are shown late, or "auto" for as few as the network allows.
+        fields: The names of the numbers that have values in between; None for all that the
+            class declares as ``float``.
+        angle: The names of those that are angles in radians.
+        snap: Where a field changes by more than this at once, nothing is shown in between.
+    """
+    rules = PlayRules(step, smooth, delay, fields, angle, snap)
+    return GamePlay(
+        client._run,
+        client.username,
+        ThingsOf(model, at),
+        rules,
+        lambda input, seen: client.input(input, seen=seen),
+    )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pgnet_trio.client.game_play import GamePlay, ThingsOf
-from pgnet_trio.netcode import PlayRules
+from pgnet_trio.client.game_play import play
 from pgnet_trio.typed import to_packet
 
 if TYPE_CHECKING:
@@ -15,9 +12,6 @@ if TYPE_CHECKING:
     from pgnet_trio.netcode import Latency, Moment
 
 __all__ = ["GamePlaying"]
-
-ThingT = TypeVar("ThingT")
-InputT = TypeVar("InputT")
 
 
 class GamePlaying:
@@ -46,50 +40,8 @@ class GamePlaying:
         run = self._run
         return run.play(to_packet(given), run.view.timing.moment.time if seen is None else seen)
 
-    def play(
-        self,
-        model: type[ThingT],
-        /,
-        *,
-        step: Callable[[ThingT, InputT, float], ThingT | None],
-        at: str | None = None,
-        smooth: float = 0.15,
-        delay: float | Literal["auto"] = "auto",
-        fields: Sequence[str] | None = None,
-        angle: str | Sequence[str] = (),
-        snap: float = math.inf,
-    ) -> GamePlay[ThingT, InputT]:
-        """Show a game in real time: the own object moves at once, and all others evenly.
-
-        Call it while the client is connected, and then ``frame`` of what it returns in each frame::
-
-            play = client.play(Ship, step=step, at="ships")
-            ...
-            for name, ship in play.frame(Thrust(x, y)).things.items():
-                draw(name, ship)
-
-        Args:
-            model: The attrs class of the objects. The own one has the user's name.
-            step: The game's own rule, which its `update` calls too: ``step(ship, input, dt)``
-                changes the ship in place, or returns another one. It is called with copies, several
-                times for each input, and has to use nothing but its arguments and constants.
-            at: The field of the state that has the objects by their names; None where the state
-                itself does.
-            smooth: Seconds over which an error of the prediction disappears.
-            delay: Seconds that others are shown late, or "auto" for as few as the network allows.
-            fields: The names of the numbers that have values in between; None for all that the
-                class declares as ``float``.
-            angle: The names of those that are angles in radians.
-            snap: Where a field changes by more than this at once, nothing is shown in between.
-        """
-        rules = PlayRules(step, smooth, delay, fields, angle, snap)
-        return GamePlay(
-            self._run,
-            self.username,
-            ThingsOf(model, at),
-            rules,
-            lambda input, seen: self.input(input, seen=seen),
-        )
+    # Not typed here: `Bot.play` is something else.
+    play: Any = play
 
     @property
     def moment(self) -> Moment:

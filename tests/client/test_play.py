@@ -24,7 +24,8 @@ STILL = Pilot(0.0, 0.0)
 
 
 def started(client: Client, **options: Any) -> GamePlay[Ship, Pilot]:
-    return client.play(Ship, step=fly, at="ships", **options)
+    play: GamePlay[Ship, Pilot] = client.play(Ship, step=fly, at="ships", **options)
+    return play
 
 
 async def show(play: GamePlay[Ship, Pilot], seconds: float, pilot: Pilot | None) -> Any:
