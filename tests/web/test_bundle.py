@@ -53,7 +53,8 @@ for argument in "$@"; do
     case "$argument" in
         --outfile=*) echo bundled > "${argument#--outfile=}" ;;
         --outDir) mkdir -p types
-            for name in errors questions types environment guest client netcode community; do
+            for name in errors questions types environment guest client states prediction \\
+                interpolation play server_clock netcode community; do
                 echo "export declare const $name: 1;" > "types/$name.d.ts"
             done ;;
     esac
