@@ -90,6 +90,9 @@ async def test_another_game_begins_anew(autojump_clock: MockClock) -> None:
         frame = await show(play, 0.5, STILL)
         assert frame.me == frame.things["ann"]
         assert frame.me.x < 1
+        assert frame.interpolated["ann"].x < 1
+        assert play.play.predictor is not None
+        assert play.play.predictor.corrections == 0
 
 
 async def test_without_a_connection_the_own_ship_stands_still(autojump_clock: MockClock) -> None:
