@@ -58,7 +58,7 @@ class Course(Game):
     update_rate = TICKS
     sync_rate = TICKS
     inputs = Pilot
-    rewinds = {"ships": Rewind("x", "y")}  # noqa: RUF012  # nobody changes it
+    rewinds = {"ships": Rewind("x", "y")}  # noqa: RUF012 - as an author writes it
 
     def __init__(self, name: str, save_string: str | None = None) -> None:
         self.ships: dict[str, Ship] = {}
