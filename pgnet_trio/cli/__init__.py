@@ -1,4 +1,4 @@
-"""The command ``pgnet-trio``: serve, connect, key, backup, check, cluster, types, load, demo."""
+"""The command ``pgnet-trio``: each of its commands is a module of this package."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ SUMMARIES = {
     "key": "show a server's public key and its fingerprint, or make a new key",
     "backup": "copy a save file, also while a server uses it",
     "check": "say whether a save file is sound",
+    "doctor": "say what may keep a server from running well, and what to mend",
     "cluster": "show the servers of a cluster, or have one give its games away",
     "types": "write the messages of a game as TypeScript",
     "load": "have many clients play on a server of your own, and measure it",

@@ -1,0 +1,199 @@
+"""``pgnet-trio doctor``: what it finds, and that it says what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pgnet_trio.cli import doctor, main
+from pgnet_trio.cli.doctor import examine
+
+GAME = """
+from pgnet_trio import Game
+
+class Board(Game):
+    persistent = True
+"""
+
+AS_USER = pytest.mark.skipif(
+    sys.platform == "win32" or os.getuid() == 0, reason="root may write everywhere"
+)
+
+
+def module(folder: Path, text: str, name: str = "board") -> str:
+    """Write a game's file; no other test has a module of this name."""
+    path = folder / f"{name}_{folder.name}.py"
+    path.write_text(text)
+    return f"{path}:Board"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, Any]:
+    """The options of a server with which all is well."""
+    return {
+        "game": module(tmp_path, GAME),
+        "save_file": str(tmp_path / "game.sqlite"),
+        "port": 0,
+        "max_connections": 10,
+        "max_http_connections": 10,
+    }
+
+
+def troubles(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(finding.level, finding.text) for finding in examine(settings) if finding.level != "ok"]
+
+
+def the_trouble(settings: dict[str, Any]) -> tuple[str, str]:
+    [found] = troubles(settings)
+    return found
+
+
+def secret(path: Path, text: str, mode: int = 0o600) -> str:
+    path.write_text(text)
+    path.chmod(mode)
+    return str(path)
+
+
+def test_where_all_is_well_nothing_is_to_mend(settings: dict[str, Any]) -> None:
+    assert troubles(settings) == []
+
+
+def test_the_command_takes_the_options_of_serve_and_says_how_it_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    game = module(tmp_path, GAME)
+    small = ["--max-connections", "10", "--max-http-connections", "10", "--port", "0"]
+    assert main(["doctor", game, *small, "--save-file", str(tmp_path / "game.sqlite")]) == 0
+    assert "0 bad, 0 to look at" in capsys.readouterr().out
+    assert main(["doctor", game, *small, "--save-file", str(tmp_path / "no" / "game.sqlite")]) == 1
+    shown = capsys.readouterr().out
+    assert f"bad   there is no folder {tmp_path / 'no'}: mkdir -p" in shown
+    assert not (tmp_path / "game.sqlite").exists()
+
+
+def test_a_game_that_cannot_be_imported_is_bad(settings: dict[str, Any]) -> None:
+    settings["game"] = settings["game"].replace(":Board", ":Bored")
+    level, text = the_trouble(settings)
+    assert level == "bad"
+    assert "its games: Board" in text
+
+
+def test_a_game_that_is_not_saved_is_worth_a_look(settings: dict[str, Any], tmp_path: Path) -> None:
+    settings["game"] = module(tmp_path, GAME.replace("persistent = True", "pass"), "other")
+    level, text = the_trouble(settings)
+    assert level == "warn"
+    assert "persistent = True" in text
+
+
+def test_a_damaged_save_file_is_bad(settings: dict[str, Any], tmp_path: Path) -> None:
+    secret(tmp_path / "game.sqlite", "no database" * 100)
+    found = troubles(settings)
+    assert [level for level, _ in found] == ["bad", "warn"]
+    # What was saved without its key.
+    assert "restore it from a backup" in found[1][1]
+
+
+def test_a_damaged_key_is_bad(settings: dict[str, Any], tmp_path: Path) -> None:
+    settings["key_file"] = secret(tmp_path / "key", "nonsense")
+    assert the_trouble(settings)[0] == "bad"
+
+
+@AS_USER
+def test_a_folder_that_cannot_be_written_is_bad(settings: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o500)
+    settings["save_file"] = str(folder / "game.sqlite")
+    level, text = the_trouble(settings)
+    assert level == "bad"
+    assert "chown" in text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such rights")
+def test_a_secret_that_others_may_read_is_worth_a_look(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    settings["admin_password_file"] = secret(tmp_path / "password", "x" * 20, 0o644)
+    level, text = the_trouble(settings)
+    assert level == "warn"
+    assert f"chmod 600 {tmp_path / 'password'}" in text
+    settings["admin_password_file"] = secret(tmp_path / "password", "short\n")
+    assert "5 characters" in the_trouble(settings)[1]
+    assert "short" not in the_trouble(settings)[1]
+    settings["admin_password_file"] = secret(tmp_path / "password", "\n")
+    assert the_trouble(settings)[0] == "bad"
+
+
+def test_a_file_that_is_not_there_is_bad(settings: dict[str, Any], tmp_path: Path) -> None:
+    settings["monitor_token_file"] = str(tmp_path / "nothing")
+    level, text = the_trouble(settings)
+    assert (level, str(tmp_path / "nothing") in text) == ("bad", True)
+    del settings["monitor_token_file"]
+    settings["tls_certificate"] = str(tmp_path / "nothing.pem")
+    assert the_trouble(settings)[0] == "bad"
+
+
+def test_a_disk_that_is_nearly_full_is_bad(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1024))
+    level, text = the_trouble(settings)
+    assert level == "bad"
+    assert "make room until there are 200 MiB" in text
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=100 << 20))
+    assert the_trouble(settings)[0] == "warn"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
+def test_too_few_open_files_are_worth_a_look(settings: dict[str, Any]) -> None:
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        pytest.skip("this system has no limit")
+    settings["max_connections"] = most + 1
+    assert any("LimitNOFILE=" in text for _, text in troubles(settings))
+
+
+def test_too_little_memory_is_worth_a_look(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "free_memory", lambda: 5 * doctor.BYTES_OF_A_PLAYER)
+    level, text = the_trouble(settings)
+    assert level == "warn"
+    assert "--max-connections 5" in text
+
+
+def test_a_port_that_is_in_use_is_worth_a_look(settings: dict[str, Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        settings["port"] = listener.getsockname()[1]
+        settings["monitor"] = f"127.0.0.1:{settings['port']}"
+        found = troubles(settings)
+    assert [level for level, _ in found] == ["warn", "warn"]
+    assert all("is in use" in text for _, text in found)
+    assert found[1][1].startswith("the monitor: ")
+
+
+def test_a_clock_that_is_behind_is_bad(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1e9)
+    level, text = the_trouble(settings)
+    assert level == "bad"
+    assert "2001" in text
+    assert "timedatectl" in text
+
+
+def test_a_server_for_others_without_a_save_file_is_worth_a_look(settings: dict[str, Any]) -> None:
+    del settings["save_file"]
+    settings["listen_globally"] = True
+    level, text = the_trouble(settings)
+    assert level == "warn"
+    assert "--save-file" in text
