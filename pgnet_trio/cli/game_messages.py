@@ -13,9 +13,9 @@ from pgnet_trio.cli.author_code import AuthorCodeError
 from pgnet_trio.codec import check_model
 from pgnet_trio.codec.kinds import is_below, is_union, origin, stripped
 from pgnet_trio.errors import CodecError
-from pgnet_trio.game import Game, declared_by
+from pgnet_trio.game import Game, declared_by, inputs_of
 from pgnet_trio.messages import Packet, Push, Response
-from pgnet_trio.typed import return_kind
+from pgnet_trio.typed import model_name, return_kind
 
 __all__ = ["GameMessages", "GameRequest", "Way", "messages_of"]
 
@@ -76,6 +76,11 @@ def messages_of(game_class: type[Game]) -> GameMessages:
         )
         for message, handler in game_class._handlers.items()
     }
+    inputs = inputs_of(game_class)
+    if inputs is not None:
+        # A client that knows no inputs sends one as a message.
+        comment = "What a player does in one tick of the game."
+        requests.setdefault(model_name(inputs), GameRequest(inputs, [None], comment))
     state = None
     if game_class.view is not Game.view:
         view = inspect.getattr_static(game_class, "view")

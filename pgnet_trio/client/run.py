@@ -407,7 +407,6 @@ class ClientRun:
             if event.push.message == PLAYERS:
                 self.game.note_watching()
         elif isinstance(event, GameChanged):
-            self.outbox.inputs.drop()
             self.game.take(event)
 
     def _take_response(self, request: PendingRequest, response: Response, size: int) -> None:

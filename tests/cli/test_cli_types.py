@@ -118,6 +118,19 @@ def test_what_cannot_be_described_is_named(game: type[Game], says: str) -> None:
     assert says in str(raised.value)
 
 
+def test_what_players_do_in_a_tick_is_a_message_too() -> None:
+    @attrs.frozen
+    class Thrust:
+        x: float
+
+    class Space(Game):
+        inputs = Thrust
+
+    written = describe(Space)
+    assert "Thrust" in written
+    assert "What a player does in one tick" in written
+
+
 def test_other_annotations_may_name_what_is_unseen() -> None:
     class Moves(Game):
         @on(Move)

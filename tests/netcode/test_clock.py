@@ -162,6 +162,29 @@ def test_the_latency_is_smoothed_and_says_its_jitter() -> None:
     assert 0.02 < latency.jitter < 0.05
 
 
+def test_a_prompt_message_shows_that_those_before_were_late() -> None:
+    machine = Machine()
+    machine.clock.begin(machine.ahead - 0.5)
+    machine.wait(1)
+    machine.hear(0.01)
+    machine.wait(1)
+    assert machine.error == pytest.approx(-0.01)
+
+
+def test_it_is_right_after_the_server_s_clock_has_stood_still() -> None:
+    machine = Machine()
+    machine.clock.begin(machine.ahead)
+    machine.ask(0.01, 0.01)
+    machine.wait(1)
+    machine.ahead -= 3
+    # They are slower, and all the same it is they that count.
+    machine.ask(0.02, 0.02)
+    machine.wait(1)
+    machine.ask(0.02, 0.02)
+    machine.wait(3)
+    assert machine.error == pytest.approx(0, abs=0.001)
+
+
 def test_another_room_has_another_time() -> None:
     machine = Machine()
     machine.clock.begin(5000)

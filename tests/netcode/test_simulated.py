@@ -14,6 +14,7 @@ import trio
 from pgnet_trio import Client, CodecError, Game, on
 from pgnet_trio.netcode import Moment, Rewind
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, cluster, hosting
+from tests.client.test_hostile_server import PATCH, STATE, Send, client_of
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pgnet_trio.testing.network import Record
 
 RATE = 20
+MOMENT = 30
 
 
 @attrs.frozen
@@ -182,12 +184,99 @@ async def test_a_rematch_goes_on_with_the_ticks(autojump_clock: MockClock) -> No
     async with table("ann") as (server, space, (ann,)):
         await fly(ann, *[Thrust(1.0)] * 20)
         tick = space.room.tick
+        ticks: list[int] = []
+        ann._run.view.timing.watch(lambda moment, data, is_new: ticks.append(moment.tick))
         space.room.rematch()
         await fly(ann, *[Thrust(1.0)] * 20)
         again = server.games["table"]
         assert again is not space
         assert again.room.tick == pytest.approx(tick + 20, abs=2)
+        assert ticks == sorted(ticks)
         assert again.played["ann"][-1].given == Thrust(1.0)
+
+
+# Time.
+
+
+async def test_the_client_knows_the_time_of_the_room(autojump_clock: MockClock) -> None:
+    async with table("ann", jitter=0.03) as (_, space, (ann,)):
+        await trio.sleep(3)
+        for _ in range(50):
+            await fly(ann, Thrust(1.0))
+            assert ann.server_time == pytest.approx(space.room.time(), abs=0.02)
+            assert ann.time() == ann.server_time
+        latency = ann.latency
+        assert latency is not None
+        assert latency.round_trip == pytest.approx(0.13, abs=0.03)
+        assert 0 < latency.jitter < 0.05
+
+
+async def test_another_link_shows_within_a_second(autojump_clock: MockClock) -> None:
+    async with table("ann") as (server, space, (ann,)):
+        await fly(ann, *[Thrust(1.0)] * 100)
+        assert ann.latency is not None
+        assert ann.latency.round_trip == pytest.approx(0.1, abs=0.01)
+        server.network.conditions.latency = 0.2
+        server.network.drop("ann")
+        await trio.sleep(0.5)
+        await back(ann)
+        await fly(ann, *[Thrust(1.0)] * 20)
+        latency = ann.latency
+        assert latency.round_trip == pytest.approx(0.4, abs=0.01)
+        assert ann.server_time == pytest.approx(space.room.time(), abs=0.01)
+
+
+async def test_who_asks_what_time_it_is_does_not_ask_more_than_once_a_second(
+    autojump_clock: MockClock,
+) -> None:
+    class Chess(Game):
+        def view(self) -> dict[str, int]:
+            return {"moves": 0}
+
+    async with table("ann", game=Chess) as (server, chess, (ann,)):
+        await trio.sleep(1)
+        frames: list[Record] = []
+        server.network.on_record = lambda record, frame: (
+            frames.append(record) if record.what == "send" else None
+        )
+        # Nobody looks, so nobody asks.
+        await trio.sleep(10)
+        assert frames == []
+        assert [ann.latency] == [None]
+        for _ in range(600):
+            _ = ann.server_time
+            await trio.sleep(1 / 60)
+        asked = [record for record in frames if record.where.endswith("->")]
+        assert 8 <= len(asked) <= 15
+        assert ann.server_time == pytest.approx(chess.room.time(), abs=0.001)
+        latency = ann.latency
+        assert latency is not None
+        assert latency.round_trip == pytest.approx(0.1)
+
+
+async def test_what_is_left_for_an_answer_goes_by_the_same_clock(
+    autojump_clock: MockClock,
+) -> None:
+    @attrs.frozen
+    class Ask:
+        pass
+
+    class Quiz(Game):
+        async def run(self) -> None:
+            await self.room.wait_players(1)
+            await self.room.ask("ann", Ask(), Ask, timeout=10, default=Ask())
+            self.over_at = self.room.time()
+            await trio.sleep_forever()
+
+    async with table("ann", game=Quiz, latency=0.2) as (_, quiz, (ann,)):
+        question = await anext(ann.questions())
+        # As far as anybody can know it yet.
+        assert question.seconds_left == pytest.approx(10, abs=0.25)
+        await trio.sleep(2)
+        asked_at = quiz.room.time()
+        left = question.seconds_left
+        await trio.sleep(10)
+        assert asked_at + left == pytest.approx(quiz.over_at, abs=0.01)
 
 
 # What a state says.
@@ -223,6 +312,26 @@ async def test_a_moment_belongs_to_the_state_that_an_iterator_returns(
                 break
     steps = {tick - x for tick, x in seen[3:]}
     assert max(steps) - min(steps) == pytest.approx(0)
+
+
+async def test_of_a_state_that_has_not_come_no_moment_says_anything() -> None:
+    watched = trio.Event()
+
+    async def script(send: Send) -> None:
+        await watched.wait()
+        await send([STATE, 1, {"x": 1}], [MOMENT, 1, 0.05])
+        # It fits no state that the client has.
+        await send([PATCH, 7, 8, {"x": 8}], [MOMENT, 8, 0.4])
+        await send([STATE, 9, {"x": 9}], [MOMENT, 9, 0.45])
+
+    told: list[tuple[int, Any]] = []
+    ann = client_of(script, features=("columns", "netcode"))
+    async with ann:
+        ann._run.view.timing.watch(lambda moment, data, is_new: told.append((moment.tick, data)))
+        watched.set()
+        await ann.wait_state(dict, lambda state: state["x"] == 9)
+        assert ann.moment.tick == 9
+    assert (8, {"x": 1}) not in told
 
 
 async def test_a_state_says_which_input_it_contains(autojump_clock: MockClock) -> None:
@@ -325,6 +434,15 @@ async def test_a_flood_is_dropped_and_counted(autojump_clock: MockClock) -> None
         assert room.dropped_inputs > 200
         # Those who play fair are not kept waiting.
         assert ann.connected
+
+
+async def test_a_flood_costs_as_many_requests(autojump_clock: MockClock) -> None:
+    async with table("ann") as (_, _, (ann,)):
+        for _ in range(2000):
+            ann.input(Thrust(1.0))
+        start = trio.current_time()
+        await ann.call(Thrust(2.0))
+        assert trio.current_time() - start > 2
 
 
 async def test_inputs_of_spectators_and_from_the_future_are_dropped_and_counted(
@@ -584,6 +702,8 @@ async def test_a_move_keeps_ticks_and_time_and_goes_on_with_inputs(
         tick = ann.moment.tick
         assert ann.get_state(Field).ships["ann"].x > 30
         start = trio.current_time()
+        moments: list[Moment] = []
+        ann._run.view.timing.watch(lambda moment, data, is_new: moments.append(moment))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(servers.stop, "a")
             await fly(ann, *[Thrust(float(RATE))] * 40)
@@ -591,6 +711,9 @@ async def test_a_move_keeps_ticks_and_time_and_goes_on_with_inputs(
         assert ann.moment.tick > tick
         assert ann.moment.tick - tick <= (trio.current_time() - start) * RATE + 2
         assert ann.moment.confirmed == 80
+        # Neither is ever less than before.
+        for told in ([each.tick for each in moments], [each.confirmed for each in moments]):
+            assert told == sorted(told)
         assert ann.get_state(Field).ships["ann"].x > 60
         room = servers.nodes["b"].games["table"].room
         assert ann.server_time == pytest.approx(room.time(), abs=0.05)

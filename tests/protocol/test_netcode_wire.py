@@ -42,8 +42,11 @@ class State:
 class Pair:
     """Both ends of a session, over one connection after the other."""
 
-    def __init__(self, features: frozenset[str] = FEATURES) -> None:
+    def __init__(
+        self, features: frozenset[str] = FEATURES, max_frame_size: int | None = None
+    ) -> None:
         self.features = features
+        self.max_frame_size = max_frame_size
         self.inputs = InputQueue()
         self.requests: list[bytes] = []
         self.to_server = ClientDelivery(self.next_request, self.inputs.take)
@@ -65,7 +68,7 @@ class Pair:
             encrypted=False,
             random_bytes=bytes,
             offered=["pgnet.2.1"],
-            max_frame_size=None,
+            max_frame_size=self.max_frame_size,
             subprotocol="pgnet.2.1",
             delivery=self.to_server,
             token=token,
@@ -212,6 +215,42 @@ def test_a_moment_waits_for_its_state_and_for_its_game() -> None:
     pair.to_client.mark(encode_moment(1, 0.05))
     kinds = [type(each).__name__ for each in pair.exchange()[1]]
     assert kinds == ["GameChanged", "StateShown", "MomentTold"]
+
+
+def test_a_moment_does_not_overtake_its_state() -> None:
+    pair = Pair()
+    pair.to_client.show(State(1))
+    pair.to_client.mark(encode_moment(1, 0.05))
+    pair.exchange()
+    pair.server.ping()
+    pair.to_client.show(State(2, b"\xda\x9c\x40" + bytes(40_000)))
+    pair.to_client.mark(encode_moment(2, 0.1))
+    message = pair.server.next_message()
+    assert message is not None
+    assert pair.client.receive(message) == []
+    kinds = [type(each).__name__ for each in pair.exchange()[1]]
+    assert kinds == ["StateShown", "MomentTold"]
+
+
+def test_of_a_state_that_is_too_long_nothing_is_said() -> None:
+    pair = Pair(max_frame_size=1024)
+    pair.to_client.show(State(1, b"\xda\x04\x00" + bytes(1024)))
+    pair.to_client.mark(encode_moment(1, 0.05))
+    assert pair.exchange()[1] == []
+    assert not pair.to_client.waiting
+    pair.to_client.show(State(2))
+    pair.to_client.mark(encode_moment(2, 0.1))
+    kinds = [type(each).__name__ for each in pair.exchange()[1]]
+    assert kinds == ["StateShown", "MomentTold"]
+
+
+def test_a_game_without_ticks_says_no_moment_of_the_game_before() -> None:
+    pair = Pair()
+    pair.to_client.show(State(1))
+    pair.to_client.mark(encode_moment(1, 0.05))
+    pair.to_client.change_game(GameEnvelope("chess", 0.0, 0.0, "", ""))
+    pair.to_client.show(State(1))
+    assert "MomentTold" not in [type(each).__name__ for each in pair.exchange()[1]]
 
 
 def test_the_end_of_a_game_is_the_end_of_its_moments() -> None:
