@@ -10,7 +10,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 import trio
 
@@ -93,7 +93,13 @@ class Connection(Generic[EventT]):
     Attributes:
         close_reason: Why the connection ended; empty while it is open.
         closed_by_peer: Whether it ended because the other side closed it in good order.
+        pace: As above.
+        writes_at_once: Whether `flush` asks nobody before it writes.
+        blocked: Whether a message has to wait, in one direction at least: the peer does not read,
+            the connection has ended or is broken, or `receive` has to go on first.
     """
+
+    writes_at_once: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -108,11 +114,12 @@ class Connection(Generic[EventT]):
         self.transport = transport
         self.close_reason = ""
         self.closed_by_peer = False
+        self.blocked = False
         self._protocol = protocol
         self._ping_interval = math.inf if ping_interval is None else ping_interval
         self._keepalive_timeout = math.inf if keepalive_timeout is None else keepalive_timeout
         self._reads_while_stalled = reads_while_stalled
-        self._pace = pace
+        self.pace = pace
         # Seconds to wait before the next message is read. The events of the one before have to be
         # handed out first, since a cancellation of the wait would lose them.
         self._pause = 0.0
@@ -214,8 +221,8 @@ class Connection(Generic[EventT]):
             if self._protocol.waiting:
                 # Whoever gets these events closes the connection if they are the last ones.
                 self.flush(closes=not events)
-            if self._pace is not None:
-                self._pause = max(self._pause, self._pace())
+            if self.pace is not None:
+                self._pause = max(self._pause, self.pace())
             if events:
                 return events
 
@@ -236,6 +243,13 @@ class Connection(Generic[EventT]):
             yield
         finally:
             self.transport.take_message = self._take_events = None
+
+    def note_unwritten(self, error: Exception | None) -> None:
+        """Note that a frame, written beside `flush`, is not out: it waits, or this was raised."""
+        if error is None:
+            self._stall()
+        else:
+            self._fail_to_write(error)
 
     def flush(self, *, closes: bool = True) -> None:
         """Write what waits in the protocol, as far as the transport has room; never waits.
@@ -287,6 +301,7 @@ class Connection(Generic[EventT]):
         if not self._taken:
             return self._protocol.receive(message)
         self._taken = False
+        self._note_blocked()
         failure, self._taking_failed = self._taking_failed, None
         if failure is not None:
             raise failure
@@ -301,16 +316,31 @@ class Connection(Generic[EventT]):
             protocol = self._protocol
             events = protocol.receive(message)
             pause = take(events, round) if events else 0.0
-            if self._pace is not None:
-                pause = max(pause, self._pace())
+            if self.pace is not None:
+                pause = max(pause, self.pace())
             if not (pause or protocol.owes_flush):
                 return True
-            self._pause = pause
+            self.leave(pause)
         except BaseException as error:
-            # For the task in `receive`: the one that reads the sockets has no part in this.
-            self._taking_failed = error
-        self._taken = True
+            self.leave(error)
         return False
+
+    def leave(self, what: float | BaseException) -> None:
+        """Have the task in `receive` go on with a message that was taken in a round of reading.
+
+        Args:
+            what: How many seconds that task has to wait, or what was raised: the task that reads
+                the sockets has no part in this.
+        """
+        if isinstance(what, BaseException):
+            self._taking_failed = what
+        else:
+            self._pause = what
+        self._taken = True
+        self._note_blocked()
+
+    def _note_blocked(self) -> None:
+        self.blocked = bool(self._stalled or self._ended or self._write_failure or self._taken)
 
     async def _wait_out_pause(self) -> None:
         with trio.move_on_after(self._pause):
@@ -321,17 +351,20 @@ class Connection(Generic[EventT]):
     def _stall(self) -> None:
         """Have what waits inside the transport written by the task that helps."""
         self._stalled = True
+        self._note_blocked()
         self._call_for_help()
 
     def _fail_to_write(self, error: Exception) -> None:
         """Record that nothing more goes out; messages of the peer may still wait to be read."""
         self._write_failure = f"connection lost: {error or 'closed'}"
         self._stalled = False
+        self._note_blocked()
         self._writable.unpark_all()
         self._call_for_help()
 
     def _end(self, reason: str) -> None:
         self._ended = True
+        self._note_blocked()
         self.close_reason = self.close_reason or reason
         self._writable.unpark_all()
 
@@ -456,6 +489,7 @@ class Connection(Generic[EventT]):
             if self.transport.unsent:
                 # A pong found no room behind the message, or `flush` stalled again.
                 self._stalled = True
+            self._note_blocked()
             if not self._stalled:
                 self._writable.unpark_all()
 

@@ -178,11 +178,6 @@ def _time_or_now(created_on: str | None) -> str | datetime:
     return created_on or wall_clock.get()()
 
 
-def _read_clock() -> float | datetime:
-    clock = wall_clock.get()
-    return time() if clock is _utc_now else clock()
-
-
 def _iso_8601(reading: float | datetime) -> str:
     moment = reading if isinstance(reading, datetime) else datetime.fromtimestamp(reading, UTC)
     # The same text as that of `isoformat`, in a third of the time.
@@ -309,8 +304,13 @@ class Packet(_Message):
     ) -> None:
         self.message = message
         self.payload = {} if payload is None else payload
-        self._set_time = created_on or None  # type: ignore[misc]  # a slot; see above
-        self._reading = None if created_on else _read_clock()  # type: ignore[misc]  # as above
+        # The clock is read here, without a call for each message.
+        if created_on:
+            self._set_time, self._reading = created_on, None  # type: ignore[misc]  # a slot; see above
+        else:
+            clock = wall_clock.get()
+            self._set_time = None  # type: ignore[misc]  # as above
+            self._reading = time() if clock is _utc_now else clock()  # type: ignore[misc]  # as above
         self.username = username
 
     def serialize(self) -> str:
@@ -374,8 +374,13 @@ class Response(_Message):
         self.message = message
         self.payload = {} if payload is None else payload
         self.status = status if type(status) is Status else _named_status(status)
-        self._set_time = created_on or None  # type: ignore[misc]  # a slot; see above
-        self._reading = None if created_on else _read_clock()  # type: ignore[misc]  # as above
+        # The clock is read here, without a call for each message.
+        if created_on:
+            self._set_time, self._reading = created_on, None  # type: ignore[misc]  # a slot; see above
+        else:
+            clock = wall_clock.get()
+            self._set_time = None  # type: ignore[misc]  # as above
+            self._reading = time() if clock is _utc_now else clock()  # type: ignore[misc]  # as above
         self.disconnecting = disconnecting
         self.game = game
 

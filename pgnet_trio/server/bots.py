@@ -166,7 +166,7 @@ async def _serve(room: RoomTask, username: str, transport: Transport) -> None:
                     logger.info("The bot %r plays in the game %r", username, room.name)
                     session.attach(handle)
                     connection.flush()
-                    await _read(connection, handle, session)
+                    await _read(connection, protocol, handle, session)
                 except PGNetError as error:
                     protocol.refuse(str(error), getattr(error, "code", ""))
                     connection.flush()
@@ -181,10 +181,13 @@ async def _wait_for_log_in(connection: Connection[ServerEvent]) -> None:
 
 
 async def _read(
-    connection: Connection[ServerEvent], handle: ConnectionHandle, session: Session
+    connection: Connection[ServerEvent],
+    protocol: v2.ServerProtocol,
+    handle: ConnectionHandle,
+    session: Session,
 ) -> None:
     try:
-        await read_requests(connection, handle, session)
+        await read_requests(connection, protocol, handle, session)
     except (Disconnected, ProtocolError) as error:
         logger.debug("The bot %r is gone: %s", session.username, one_line(error))
 

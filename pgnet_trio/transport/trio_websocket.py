@@ -249,7 +249,7 @@ class TrioWebSocketTransport(WebSocketTransport):
 
     def _give_to_library(self, data: bytes) -> None:
         self._library.feed(data)
-        self._given = self._watch.messages
+        self._given = self.watch.messages
         self._settled = False
 
 

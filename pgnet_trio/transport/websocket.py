@@ -3,7 +3,8 @@
 It has no task of its own. The task that receives reads the pipe, and takes plain messages out of
 the bytes; the task that sends writes to the pipe at once. Pings, fragments, the peer's close and
 everything that breaks a rule go to a library. All writes go through the one pipe, behind what is
-unsent, so that no frame is ever cut by another.
+unsent, so that no frame is ever cut by another. The file is a little long: that is only seen with
+every way to write a frame side by side.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from pgnet_trio.transport.rules import (
 
 if TYPE_CHECKING:
     from pgnet_trio.transport.pipes import BytePipe
-    from pgnet_trio.transport.rounds import Round, TakeMessage
+    from pgnet_trio.transport.rounds import Round, TakeData, TakeMessage
 
 __all__ = ["WebSocketTransport"]
 
@@ -67,6 +68,11 @@ class WebSocketTransport(Transport):
         offered_subprotocols: As in `Transport`.
         max_message_size: As in `Transport`.
         mask: Applies a masking key to a payload.
+
+    Attributes:
+        unmask: Takes the mask off the peer's frames; None where they have none.
+        watch: Knows whether a message is under way.
+        late_control: Pings and pongs that wait to be written, by the first bytes of their frames.
     """
 
     def __init__(
@@ -88,8 +94,8 @@ class WebSocketTransport(Transport):
         self._take_message: TakeMessage | None = None
         self._is_client = is_client
         self._mask = mask
-        self._unmask = None if is_client else mask
-        self._watch = FrameWatch(max_message_size)
+        self.unmask = None if is_client else mask
+        self.watch = FrameWatch(max_message_size)
         # Not a deque, which is big even while nothing is in it, as nearly always.
         self._messages: list[str | bytes] = []
         self._taken_in_pass = 0
@@ -104,7 +110,7 @@ class WebSocketTransport(Transport):
         # unsent, or that answers one of several pings that came together. Earlier ones are
         # dropped, which RFC 6455, section 5.5.3, allows: so a peer that sends pings without end
         # costs no memory, and few writes.
-        self._late_control: dict[int, bytes] = {}
+        self.late_control: dict[int, bytes] = {}
         self._close_answered = False
         # Why nothing more comes in, and why nothing more goes out. They are two, because a
         # connection that takes no bytes may still hold messages to read, or the peer's close.
@@ -144,16 +150,23 @@ class WebSocketTransport(Transport):
     @take_message.setter
     def take_message(self, take: TakeMessage | None) -> None:
         self._take_message = take
-        self._pipe.take_data = None if take is None else self._take_data
+        self._pipe.take_data = None if take is None else self.take_data
+
+    def take_first(self, take: TakeData) -> None:
+        """Have *take* see what comes in rounds of reading before `take_data`, which it may call.
+
+        That lasts until `take_message` is set anew.
+        """
+        self._pipe.take_data = take
 
     @property
     def max_message_size(self) -> int | None:
         """The longest message in bytes that `receive` accepts, or None."""
-        return self._watch.max_message_size
+        return self.watch.max_message_size
 
     @max_message_size.setter
     def max_message_size(self, limit: int | None) -> None:
-        self._watch.max_message_size = limit
+        self.watch.max_message_size = limit
 
     async def receive(self) -> str | bytes:
         """Wait for the next message; see `Transport.receive`.
@@ -182,7 +195,7 @@ class WebSocketTransport(Transport):
                 if self._receive_error is not None:
                     kind, text, cause = self._receive_error
                     raise kind(text) from cause
-                if self._late_control or self._pipe.unsent:
+                if self.late_control or self._pipe.unsent:
                     self._write_late_control()
                 self._taken_in_pass = 0
                 if self._rest:
@@ -205,22 +218,24 @@ class WebSocketTransport(Transport):
 
     def send_nowait(self, message: str | bytes) -> bool:
         """Frame a message and write it to the socket at once; see `Transport.send_nowait`."""
-        if self._closed or self._send_error is not None:
-            self._check_sendable()
-        if self._owes_drain:
-            raise trio.BusyResourceError(BUSY_SENDING)
         if isinstance(message, bytes):
             first, payload = FINAL_BINARY, message
         elif isinstance(message, str):
             first, payload = FINAL_TEXT, message.encode()
         else:
             raise TypeError(f"message: expected str or bytes, got {type(message).__name__}")
-        if self._late_control:
-            self._write_late_control()
         if self._is_client:
-            data = frame(first, payload, key=os.urandom(4), mask=self._mask)
-        else:
-            data = frame(first, payload)
+            return self.send_frame(frame(first, payload, key=os.urandom(4), mask=self._mask))
+        return self.send_frame(frame(first, payload))
+
+    def send_frame(self, data: bytes) -> bool:
+        """Write the frame of a whole message at once, as `send_nowait`, which makes it."""
+        if self._closed or self._send_error is not None:
+            self._check_sendable()
+        if self._owes_drain:
+            raise trio.BusyResourceError(BUSY_SENDING)
+        if self.late_control:
+            self._write_late_control()
         try:
             # As `_write`, without a call for each message.
             if self._pipe.write_nowait(data):
@@ -248,13 +263,13 @@ class WebSocketTransport(Transport):
             await self._close_pipe()
             raise
         self._owes_drain = False
-        if self._late_control:
+        if self.late_control:
             self._write_late_control()
 
     def ping(self) -> None:
         """Send a ping, behind the message that is on its way out; see `Transport.ping`."""
         if not self._closed and self._send_error is None:
-            self._late_control[FINAL_PING] = frame(
+            self.late_control[FINAL_PING] = frame(
                 FINAL_PING, b"", key=NO_MASK if self._is_client else None
             )
             self._write_late_control()
@@ -280,6 +295,8 @@ class WebSocketTransport(Transport):
                 await trio.lowlevel.checkpoint()
                 return
             self._closed = True
+            # Only `receive` waits in the way that is meant there: this reads too.
+            self.take_message = None
             self._messages.clear()
             self._pipe.interrupt()
             if self._at_end and not self._pipe.unsent:
@@ -313,7 +330,7 @@ class WebSocketTransport(Transport):
             self._at_end = True
             self._end(trio.BrokenResourceError, "the connection ended without a WebSocket close")
             return
-        watch, unmask = self._watch, self._unmask
+        watch, unmask = self.watch, self.unmask
         if watch.between_messages:
             limit = watch.max_message_size
             if unmask is not None:
@@ -330,7 +347,7 @@ class WebSocketTransport(Transport):
             self._holds_answers = True
             self._give_to_library(data[:passing])
             self._holds_answers = False
-            if self._late_control:
+            if self.late_control:
                 self._write_late_control()
                 self._ask_for_drain()
         if watch.violation is None:
@@ -339,11 +356,10 @@ class WebSocketTransport(Transport):
             code, text = watch.violation
             self._fail(code, text)
 
-    def _take_data(self, data: bytes, round: Round) -> bytes:
+    def take_data(self, data: bytes, round: Round) -> bytes:
         """Take plain messages in a round of reading; return the bytes that `receive` has to see."""
-        take, watch, unmask = self._take_message, self._watch, self._unmask
-        # Only `receive` waits in the way that is meant here: `aclose` reads too.
-        if take is None or self._closed or self._late_control or not watch.between_messages:
+        take, watch, unmask = self._take_message, self.watch, self.unmask
+        if take is None or self.late_control or not watch.between_messages:
             return data
         self.last_received = round.now
         limit = watch.max_message_size
@@ -368,11 +384,11 @@ class WebSocketTransport(Transport):
             self._write(data)
             return
         if self._holds_answers:
-            self._late_control[data[0]] = data
+            self.late_control[data[0]] = data
             return
-        if self._pipe.unsent or self._late_control:
+        if self._pipe.unsent or self.late_control:
             # In the place of one that waits already, which would be written behind it.
-            self._late_control[data[0]] = data
+            self.late_control[data[0]] = data
             self._write_late_control()
         else:
             self._write(data)
@@ -401,10 +417,10 @@ class WebSocketTransport(Transport):
             if not self._is_client:
                 # Clients wait for the server to end the TCP connection (RFC 6455, section 7.1.1).
                 self._pipe.half_close()
-            self._watch.passes(self._rest)
+            self.watch.passes(self._rest)
             self._rest = b""
-            while not self._watch.close_seen and (data := await self._pipe.read()):
-                self._watch.passes(data)
+            while not self.watch.close_seen and (data := await self._pipe.read()):
+                self.watch.passes(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             # The peer is gone: there is nobody left to tell.
             return
@@ -443,7 +459,7 @@ class WebSocketTransport(Transport):
         """Write the ping and the pong that wait, if nothing is unsent before them."""
         if self._send_error is not None or (self._pipe.unsent and not self._write(b"")):
             return
-        late = b"".join(self._late_control.values())
-        self._late_control.clear()
+        late = b"".join(self.late_control.values())
+        self.late_control.clear()
         if late:
             self._write(late)

@@ -171,6 +171,8 @@ SERVER_LAYERS = (
     "connections.gate",
     "connections.entering",
     "connections.authentication",
+    "connections.events",
+    "connections.short_way",
     "connections.reader",
     "connections.login",
     "connections.serving",

@@ -163,7 +163,7 @@ class ClientProtocol(Endpoint):
                 connection has ended; the session goes on.
             ProtocolError: The server broke the rules. The session has ended.
         """
-        if self._state is HANDSHAKE:
+        if self.state is HANDSHAKE:
             return self._shake_hands(message)
         events: list[ClientEvent] = []
         counted = 0
@@ -197,16 +197,16 @@ class ClientProtocol(Endpoint):
         Raises:
             RuntimeError: The server did not say that.
         """
-        if self._state is not State.LOG_IN:
-            raise RuntimeError(f"this is no time to log in: the conversation {self._state.value}")
+        if self.state is not State.LOG_IN:
+            raise RuntimeError(f"this is no time to log in: the conversation {self.state.value}")
         self._delivery = delivery
-        self._state = State.VERDICT
+        self.state = State.VERDICT
         self._queue_log_in()
 
     def request_full_state(self) -> None:
         """Ask for the whole state, because a patch does not fit the state that the client has."""
         self._delivery.state_version = 0
-        if self._state is OPEN:
+        if self.state is OPEN:
             self.control.append(wire.encode(wire.FullStateRequestEnvelope()))
 
     def request_time(self, id: int) -> bool:
@@ -215,7 +215,7 @@ class ClientProtocol(Endpoint):
         Args:
             id: What the answer names.
         """
-        if self._state is not OPEN or NETCODE not in self._features:
+        if self.state is not OPEN or NETCODE not in self._features:
             return False
         self.control.append(wire.encode(wire.TimeRequestEnvelope(id)))
         return True
@@ -233,7 +233,7 @@ class ClientProtocol(Endpoint):
         if self._login_token and TOKEN in self._features:
             self.control.append(wire.encode_token_log_in(self._username, self._login_token))
             self._login_token = b""
-            self._state = State.RECOGNITION
+            self.state = State.RECOGNITION
         else:
             self.control.append(self._login_envelope)
 
@@ -241,7 +241,7 @@ class ClientProtocol(Endpoint):
         return wire.read_from_server(plaintext)
 
     def _take_from_delivery(self, size: int, *, joining: bool) -> list[bytes]:
-        if self._state is not OPEN:
+        if self.state is not OPEN:
             return []
         queued = None
         if NETCODE in self._features and size >= LONGEST_ENVELOPE:
@@ -269,7 +269,7 @@ class ClientProtocol(Endpoint):
                 )
             self.server_pubkey = pubkey
             self._cipher = handshake.split()
-            self._state = State.HELLO
+            self.state = State.HELLO
             envelopes = wire.read_from_server(payload)
             if len(envelopes) != 1:
                 raise ProtocolError(f"expected a hello, got {len(envelopes)} envelopes")
@@ -382,7 +382,7 @@ class ClientProtocol(Endpoint):
         elif kind is wire.Hello:
             self._take_hello(envelope)
             if self._token:
-                self._state = State.RETURN
+                self.state = State.RETURN
         return None
 
     def _moved(self, moved: wire.MovedEnvelope) -> Moved:

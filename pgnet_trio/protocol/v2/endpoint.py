@@ -39,6 +39,7 @@ class Endpoint(ABC):
     The envelopes of the session are not here: a delivery keeps them, and outlives the connection.
 
     Attributes:
+        state: How far the conversation is.
         control: The envelopes of this side's own that wait, such as a pong.
         emptied: Whether it is known that the latest message took all that waited.
         owes_flush: Whether what came has made something leave that nobody else writes.
@@ -54,10 +55,10 @@ class Endpoint(ABC):
         "_named_features",
         "_owes_pong",
         "_peer_limit",
-        "_state",
         "control",
         "emptied",
         "owes_flush",
+        "state",
     )
 
     version: ClassVar[int] = 2
@@ -72,7 +73,7 @@ class Endpoint(ABC):
     ) -> None:
         self._handshake = handshake
         self._cipher: NoiseTransport | None = None
-        self._state = State.HELLO if handshake is None else HANDSHAKE
+        self.state: State = State.HELLO if handshake is None else HANDSHAKE
         # No frame can hold these: they are written as they are.
         self._handshake_messages: list[bytes] = []
         # What this side names in its hello; None where the subprotocol has no features.
@@ -88,11 +89,6 @@ class Endpoint(ABC):
         self.owes_flush = False
 
     @property
-    def state(self) -> State:
-        """How far the conversation is."""
-        return self._state
-
-    @property
     def features(self) -> frozenset[str]:
         """The features in use: those that both sides have named in their hellos."""
         return self._features
@@ -100,7 +96,7 @@ class Endpoint(ABC):
     @property
     def closing(self) -> bool:
         """Whether the connection is to be closed once everything that waits is written."""
-        return self._state is CLOSED
+        return self.state is CLOSED
 
     @property
     def waiting(self) -> bool:
@@ -123,6 +119,16 @@ class Endpoint(ABC):
         )
 
     @property
+    def cipher(self) -> NoiseTransport | None:
+        """What encrypts the frames, once the handshake is done; None where nothing does."""
+        return self._cipher
+
+    @property
+    def frame_room(self) -> int:
+        """How many bytes of envelopes go into one frame."""
+        return self._frame_room
+
+    @property
     def handshake_hash(self) -> bytes:
         """Bytes that both sides derive for this connection alone; empty without encryption."""
         return b"" if self._cipher is None else self._cipher.handshake_hash
@@ -133,7 +139,7 @@ class Endpoint(ABC):
         Returns:
             Whether it was queued; False before the handshake is done, and after the end.
         """
-        if self._state is HANDSHAKE or self._state is CLOSED:
+        if self.state is HANDSHAKE or self.state is CLOSED:
             return False
         self.control.append(wire.PING)
         return True
@@ -145,9 +151,9 @@ class Endpoint(ABC):
             reason: Why; the other side is told.
             code: The same for programs, which the other side is told if the feature is in use.
         """
-        if self._state is not HANDSHAKE and self._state is not CLOSED:
+        if self.state is not HANDSHAKE and self.state is not CLOSED:
             self._goodbye = wire.encode_goodbye(reason, self._known(code))
-        self._state = CLOSED
+        self.state = CLOSED
 
     def next_message(self) -> bytes | None:
         """Return the next message to write, or None.
@@ -201,11 +207,11 @@ class Endpoint(ABC):
         Raises:
             ProtocolError: It may not come now.
         """
-        state = self.transitions[self._state].get(kind)
+        state = self.transitions[self.state].get(kind)
         if state is None:
             raise ProtocolError(
                 f"{kind.__name__.removesuffix('Envelope')} came while the conversation "
-                f"{self._state.value}"
+                f"{self.state.value}"
             )
         feature = FEATURE_OF.get(kind)
         if feature is not None and feature not in self._features:
@@ -213,7 +219,7 @@ class Endpoint(ABC):
                 f"{kind.__name__.removesuffix('Envelope')} came, and the feature {feature!r} "
                 "is not in use"
             )
-        self._state = state
+        self.state = state
 
     def _take_hello(self, hello: wire.Hello) -> None:
         limit = hello.max_frame_size
@@ -284,7 +290,7 @@ class Endpoint(ABC):
 
     def _close_silently(self) -> None:
         """Close without another word; the session, if there is one, goes on elsewhere."""
-        self._state = CLOSED
+        self.state = CLOSED
         self._goodbye = None
         self.control.clear()
         self._handshake_messages.clear()

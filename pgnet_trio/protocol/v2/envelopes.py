@@ -695,7 +695,8 @@ def encode_response(id: int, response: Response, features: Collection[str] = ())
     message = response.message
     if type(message) is not str or not message.isascii():
         message = _text(message, "message")
-    time = explicit_time(response)
+    # As `explicit_time`, without a call for each response.
+    time = response._set_time
     fields: tuple[Any, ...]
     if response.status is _OK and time is None:
         # Nearly always.

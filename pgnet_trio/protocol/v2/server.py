@@ -116,21 +116,33 @@ class ServerProtocol(Endpoint):
                 connection has ended; the session goes on.
             ProtocolError: The client broke the rules and is told so. The session has ended.
         """
-        if self._state is HANDSHAKE:
+        if self.state is HANDSHAKE:
             self._shake_hands(message)
             return []
+        try:
+            envelopes = self._read(message)
+        except CryptoError:
+            self.detach()
+            raise
+        except (CodecError, ProtocolError) as error:
+            raise self.fail(error) from None
+        return self.take_in(envelopes, len(message))
+
+    def take_in(self, envelopes: list[Any], size: int) -> list[ServerEvent]:
+        """Take the envelopes of a message in, and return the events that they mean.
+
+        Args:
+            envelopes: The envelopes, as `wire.read_from_client` returns them.
+            size: The message's size in bytes.
+
+        Raises:
+            ProtocolError: The client broke the rules and is told so. The session has ended.
+        """
         events: list[ServerEvent] = []
-        envelope: Any
         before: type | None = None
         # None unless the session is open. Only `_handle` changes that.
-        delivery = self._delivery if self._state is OPEN else None
+        delivery = self._delivery if self.state is OPEN else None
         try:
-            cipher = self._cipher
-            if cipher is not None and type(message) is bytes:
-                # As `_read`, without a call for each frame.
-                envelopes = self._decode(cipher.decrypt_frame(message))
-            else:
-                envelopes = self._read(message)
             for envelope in envelopes:
                 kind = type(envelope)
                 # As in `_handle`, for the two kinds that come most often: the table of transitions
@@ -144,33 +156,34 @@ class ServerProtocol(Endpoint):
                     if delivery.acknowledge(envelope.received):
                         self.owes_flush = True
                 elif kind is wire.InputEnvelope and delivery is not None and self._inputs:
-                    events.append(self._inputs.read(envelope, len(message)))
+                    events.append(self._inputs.read(envelope, size))
                 # A second one in a row changes nothing, and may come wherever the first one may.
                 elif kind is not before or kind not in _REPEATABLE:
                     before = kind
                     event = self._handle(envelope)
-                    delivery = self._delivery if self._state is OPEN else None
+                    delivery = self._delivery if self.state is OPEN else None
                     if event is not None:
                         events.append(event)
-            if len(message) > FEW_BYTES:
+            if size > FEW_BYTES:
                 _weigh_all(events)
-        except CryptoError:
-            self.detach()
-            raise
         except (CodecError, ProtocolError) as error:
-            if self._delivery is None:
-                self.refuse(str(error), ReasonCode.PROTOCOL_ERROR)
-            raise self._end_session(error) from None
+            raise self.fail(error) from None
         others = len(envelopes) - len(events)
         if others > 1 or not events:
             self.uncharged += others or 1
         if before is not None:
-            if self._state is CLOSED and self._delivery is None:
+            if self.state is CLOSED and self._delivery is None:
                 # The client said goodbye in the frame in which it logged in: only that counts.
                 del events[:-1]
             if self._owes_pong:
                 self._queue_pong()
         return events
+
+    def fail(self, error: CodecError | ProtocolError) -> ProtocolError:
+        """End the session of a client that broke the rules, and tell it; return what to raise."""
+        if self._delivery is None:
+            self.refuse(str(error), ReasonCode.PROTOCOL_ERROR)
+        return self._end_session(error)
 
     @property
     def takes_tokens(self) -> bool:
@@ -229,15 +242,15 @@ class ServerProtocol(Endpoint):
             reason: Why.
             code: The same for programs, which the client is told if it knows codes.
         """
-        if self._state is State.VERDICT:
+        if self.state is State.VERDICT:
             self.control.append(wire.encode_session_gone(reason, self._known(code)))
-            self._state = State.LOG_IN
+            self.state = State.LOG_IN
 
     def refuse(self, reason: str, code: str = "") -> None:
         """Tell the client that it is not let in, and close; the arguments are as above."""
-        if self._state is not CLOSED:
+        if self.state is not CLOSED:
             self.control.append(wire.encode_refusal(reason, self._known(code)))
-            self._state = CLOSED
+            self.state = CLOSED
 
     def restart(self, reason: str) -> None:
         """End the session because the server restarts; the client comes back by itself.
@@ -269,7 +282,7 @@ class ServerProtocol(Endpoint):
             raise ValueError(
                 f"address: expected 1 to {MAX_ADDRESS} visible ASCII characters, got {address!r}"
             )
-        is_expected = self._state is OPEN or self._state is State.VERDICT
+        is_expected = self.state is OPEN or self.state is State.VERDICT
         self.goodbye(reason, ReasonCode.MOVED)
         if is_expected and MOVED in self.features:
             token = login_token if self.takes_tokens else b""
@@ -299,7 +312,7 @@ class ServerProtocol(Endpoint):
             time: What time it is in the room of the client's game.
             rate: How many ticks a second the game has; 0 for none.
         """
-        if self._state is not OPEN:
+        if self.state is not OPEN:
             return
         if self._time in self.control:
             self.control.remove(self._time)
@@ -307,12 +320,12 @@ class ServerProtocol(Endpoint):
         self.control.append(self._time)
 
     def _open(self, delivery: ServerDelivery, envelope: bytes) -> None:
-        if self._state is not State.VERDICT:
+        if self.state is not State.VERDICT:
             return
         if NETCODE in self._features:
             self._inputs = InputReader()
         self.control.append(envelope)
-        self._state = OPEN
+        self.state = OPEN
         delivery.max_envelope_size = self.max_envelope_size
         self._delivery = delivery
 
@@ -320,7 +333,7 @@ class ServerProtocol(Endpoint):
     def waiting(self) -> bool:
         """Whether there may be something to send, or the connection is to be closed."""
         delivery = self._delivery
-        if self._state is not OPEN or delivery is None:
+        if self.state is not OPEN or delivery is None:
             return True
         return bool(self.control) or delivery.waiting
 
@@ -332,7 +345,7 @@ class ServerProtocol(Endpoint):
         """Return the next message to write, or None; see `Endpoint.next_message`."""
         delivery = self._delivery
         self.owes_flush = False
-        if self._state is OPEN and delivery is not None and not self.control:
+        if self.state is OPEN and delivery is not None and not self.control:
             # The short way: nothing waits but what the session has to say, and all of that fits.
             plaintext = delivery.take_all(self._frame_room)
             if plaintext:
@@ -363,7 +376,7 @@ class ServerProtocol(Endpoint):
             self._close_silently()
             raise ProtocolError(f"the handshake failed: {error}") from None
         self._cipher, self._handshake = handshake.split(), None
-        self._state = State.HELLO
+        self.state = State.HELLO
 
     def _handle(self, envelope: Any) -> ServerEvent | None:
         kind = type(envelope)

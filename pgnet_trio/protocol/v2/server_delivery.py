@@ -301,12 +301,24 @@ class ServerDelivery:
         quiet = self._quiet
         if id not in quiet:
             envelope = encode_response(id, response, self.features)
-            if len(envelope) > MAX_ENVELOPE_SIZE:
+            size, entries, limit = len(envelope), self._entries, self.max_envelope_size
+            if size > MAX_ENVELOPE_SIZE:
                 raise CodecError(
                     f"expected a response of at most {MAX_ENVELOPE_SIZE:,} bytes, got one of "
-                    f"{len(envelope):,}"
+                    f"{size:,}"
                 )
-            self._append(envelope, id)
+            # As `_append`, without a call for each response that has room.
+            after = self._bytes + size + ENTRY_OVERHEAD
+            if (
+                after <= self._max_bytes
+                and len(entries) - self._stand_ins < self._max_messages
+                and (limit is None or size <= limit)
+            ):
+                entries.append(envelope)
+                self._kinds.append(id)
+                self._bytes = after
+            else:
+                self._append(envelope, id)
             return True
         settled = self._settled
         if len(quiet) == 1:
@@ -467,21 +479,24 @@ class ServerDelivery:
                 f"{self._acknowledged + sent}, got {received}"
             )
         entries, kinds, stand_ins = self._entries, self._kinds, self._stand_ins
-        everything = count == len(entries)
-        for kind in kinds if everything else kinds[:count]:
+        self._acknowledged = received
+        if count == len(entries) and not stand_ins:
+            # Nearly always: all that there is, and no push was dropped.
+            for kind in kinds:
+                if kind > 0:
+                    del self._unsettled[kind]
+            self._bytes = self._sent = 0
+            entries.clear()
+            kinds.clear()
+            return False
+        for kind in kinds[:count]:
             if kind > 0:
                 del self._unsettled[kind]
             elif kind <= LOST_PUSH:
                 self._stand_ins -= 1
-        if everything:
-            self._bytes = 0
-            entries.clear()
-            kinds.clear()
-        else:
-            self._bytes -= sum(map(len, entries[:count])) + ENTRY_OVERHEAD * count
-            del entries[:count], kinds[:count]
+        self._bytes -= sum(map(len, entries[:count])) + ENTRY_OVERHEAD * count
+        del entries[:count], kinds[:count]
         self._sent = sent - count
-        self._acknowledged = received
         return stand_ins > 0 and self.waiting
 
     def resume(self, received: int) -> None:

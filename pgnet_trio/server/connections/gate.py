@@ -25,6 +25,8 @@ class GatedConnection(Connection[EventT]):
     closed meanwhile sends none of it.
     """
 
+    writes_at_once = False
+
     _username: str | None = None
     _gate: Gate
 

@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import trio
 
-from pgnet_trio.errors import ProtocolError
-from pgnet_trio.protocol.events import (
-    FullStateRequested,
-    Goodbye,
-    InputReceived,
-    QuestionAnswered,
-    RequestReceived,
-    ServerEvent,
-    TimeRequested,
-)
+from pgnet_trio.server.connections.events import take_events
+from pgnet_trio.server.connections.short_way import begin_short_way
 
 if TYPE_CHECKING:
     from pgnet_trio.connection import Connection
+    from pgnet_trio.protocol import v1, v2
+    from pgnet_trio.protocol.events import ServerEvent
     from pgnet_trio.server.sessions.handle import ConnectionHandle
     from pgnet_trio.server.sessions.session import Session
-    from pgnet_trio.transport.rounds import Round
 
 __all__ = ["read_requests"]
 
 
-PACKED_PAUSE = 0.1
-"""Seconds from one message to the next while a session moves to another server."""
-
-
 async def read_requests(
-    connection: Connection[ServerEvent], handle: ConnectionHandle, session: Session
+    connection: Connection[ServerEvent],
+    protocol: v1.ServerProtocol | v2.ServerProtocol,
+    handle: ConnectionHandle,
+    session: Session,
 ) -> None:
     """Hand each message to the session, until the client leaves or the session ends it.
 
@@ -45,66 +36,14 @@ async def read_requests(
     """
     # Where answers have to leave in order, there is something to wait for after each message.
     in_order = session.client.sender.answers_in_order
-    take = None if in_order else functools.partial(_take, connection, handle, session)
+    take = None if in_order else functools.partial(take_events, connection, handle, session)
     with handle.reading, connection.taking_now(take):
+        if take is not None:
+            begin_short_way(connection, protocol, handle, session)
         while session.end_reason is None:
             # No await until the whole message is taken in: the session counts it as received.
-            delay = _take(connection, handle, session, await connection.receive())
+            delay = take_events(connection, handle, session, await connection.receive())
             if delay:
                 await trio.sleep(delay)
             if in_order:
                 await session.wait_capacity()
-
-
-def _take(
-    connection: Connection[ServerEvent],
-    handle: ConnectionHandle,
-    session: Session,
-    events: Sequence[ServerEvent],
-    round: Round | None = None,
-) -> float:
-    """Hand the events of a message to the session; return the seconds until the next is read.
-
-    Args:
-        connection: The connection.
-        handle: The same for the session.
-        session: The session.
-        events: The events.
-        round: The round of reading that the message came in; None outside of one.
-    """
-    delay, shows_again = 0.0, False
-    time_request: TimeRequested | None = None
-    for event in events:
-        if type(event) is RequestReceived:
-            session.request(event, round)
-            delay = session.budget.delay(event.cost)
-        elif type(event) is InputReceived:
-            session.play(event, round)
-            delay = session.budget.delay()
-        elif isinstance(event, QuestionAnswered):
-            if round is not None:
-                round.delay = 0.0
-            session.answer_question(event)
-            delay = session.budget.delay(event.cost)
-        elif isinstance(event, FullStateRequested):
-            # Several in one message cost no more than one.
-            shows_again = True
-        elif isinstance(event, TimeRequested):
-            # Only the last of those in one message is answered.
-            time_request = event
-            delay = session.budget.delay()
-        elif isinstance(event, Goodbye):
-            session.end("The user has left.")
-            return 0.0
-        else:
-            raise ProtocolError(f"expected a request, got {type(event).__name__}")
-    if not session.is_open:
-        # What comes is kept until the session has moved, or not; it must not become much.
-        delay = max(delay, PACKED_PAUSE)
-    if time_request is not None and (times := session.room_times()) is not None:
-        handle.tell_time(time_request.id, *times)
-        connection.flush()
-    if shows_again and (delivery := session.client.delivery) is not None:
-        delay = session.budget.delay(1 + delivery.show_again() // 1024)
-        connection.flush()
-    return delay

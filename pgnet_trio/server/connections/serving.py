@@ -343,7 +343,7 @@ async def _converse(
             place.end_login()
             login_scope.deadline = math.inf
             transport.max_message_size = limits.max_message_size
-            await read_requests(connection, handle, session)
+            await read_requests(connection, protocol, handle, session)
         except (Disconnected, ProtocolError) as error:
             reason, for_good = str(error), isinstance(error, ProtocolError)
             if session is None:

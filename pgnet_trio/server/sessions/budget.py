@@ -28,18 +28,17 @@ class Budget:
     Args:
         rate: Requests a second; None for any number.
         spent: What the user has spent already, as another `Budget` has said it.
+
+    Attributes:
+        limited: Whether anything is counted.
     """
 
     def __init__(self, rate: float | None, spent: float = 0.0) -> None:
+        self.limited = rate is not None
         self._bucket = None if rate is None else TokenBucket(rate, trio.current_time())
         self._weight = 1.0 if rate is None else min(1.0, rate / FULL_RATE)
         if self._bucket is not None:
             self._bucket.delay(trio.current_time(), spent)
-
-    @property
-    def limited(self) -> bool:
-        """Whether anything is counted."""
-        return self._bucket is not None
 
     @property
     def spent(self) -> float:
