@@ -7,9 +7,9 @@ from typing import Any
 from pgnet_trio.errors import PGNetError, Reject, StorageError, first_error
 from pgnet_trio.messages import Response, Status, note_code
 from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.causes import error_id
 
 __all__ = [
-    "ANSWER_FAILED",
     "BANNED",
     "CLOSED",
     "DELETED",
@@ -27,6 +27,7 @@ __all__ = [
     "ReportRefused",
     "RoomClosed",
     "SaveRefused",
+    "answer_failed",
     "crash_texts",
     "crashed",
     "departure",
@@ -59,7 +60,6 @@ _DEPARTURES = {
 GONE = "The game is over."
 MOVED_ON = "The game goes on at another server."
 SHUTTING_DOWN = "The server is shutting down."
-ANSWER_FAILED = "The game could not take this answer: its check raised an error."
 
 
 def departure(code: str) -> str:
@@ -67,26 +67,36 @@ def departure(code: str) -> str:
     return _DEPARTURES.get(code, GRACE_OVER)
 
 
-def crashed(name: str) -> str:
+def crashed(name: str, error: BaseException) -> str:
     """Return what is said of a game that raised."""
-    return f"The game {name!r} crashed; the server's log says why."
+    return f"The game {name!r} crashed; {_log_says(error)}"
 
 
-def not_made(name: str) -> str:
-    """Return what is said of a game that raised when it was to be made."""
-    return f"The game {name!r} could not be made: it raised an error; the server's log says why."
+def not_made(name: str, error: BaseException | None) -> str:
+    """Return what is said of a game that raised when it was to be made; None for who knows what."""
+    said = "the server's log says why." if error is None else _log_says(error)
+    return f"The game {name!r} could not be made: it raised an error; {said}"
 
 
 def not_taken(error: Exception) -> str:
     """Return what is said to the sender of a packet over which a game raised, and goes on."""
     kind = type(first_error(error)).__name__
-    return f"The game could not take this: it raised {kind}; the server's log says why."
+    return f"The game could not take this: it raised {kind}; {_log_says(error)}"
+
+
+def answer_failed(error: BaseException) -> str:
+    """Return what is said to a player over whose answer a game raised."""
+    return f"The game could not take this answer: its check raised an error; {_log_says(error)}"
 
 
 def crash_texts(name: str, error: BaseException) -> tuple[str, ...]:
     """Return all that is said of a game because of an error that it raised."""
-    texts = crashed(name), not_made(name), ANSWER_FAILED
+    texts = crashed(name, error), not_made(name, error), answer_failed(error)
     return (*texts, not_taken(error)) if isinstance(error, Exception) else texts
+
+
+def _log_says(error: BaseException) -> str:
+    return f"the server's log says why, as error {error_id(error)}."
 
 
 def refused(text: str, code: ReasonCode, payload: dict[str, Any] | None = None) -> Response:

@@ -18,6 +18,7 @@ from pgnet_trio.server.node.shares import Shares, takers
 from pgnet_trio.testing import SimulatedNetwork
 from pgnet_trio.testing.clusters import HostedCluster, cluster
 from tests.cluster.test_servers import Counter, count, count_again
+from tests.kit.hosting import crashed, without_error_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -725,7 +726,7 @@ async def test_a_game_that_raises_where_it_is_to_go_on_has_crashed_and_its_save_
             left = [event async for event in until_left(events)][-1]
             assert isinstance(left, Left)
             assert left.reason == "crashed"
-            assert left.message == "The game 'table' crashed; the server's log says why."
+            assert without_error_id(left.message) == crashed("table")
             assert ann.connected
             with pytest.raises(RequestFailed, match="could not be made: it raised an error"):
                 await ann.join_game("table")

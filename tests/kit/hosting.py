@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,16 @@ async def hosting_faults(
     with server.expecting(*errors):
         async with server.running():
             yield server
+
+
+def without_error_id(text: str) -> str:
+    """Return what a player or the log is told of an error, without the id of what it comes from."""
+    return re.sub(", as error [0-9A-F]{6}", "", text)
+
+
+def crashed(name: str) -> str:
+    """What is said of a game that raised, without that id."""
+    return f"The game {name!r} crashed; the server's log says why."
 
 
 def in_the_clear() -> SimulatedNetwork:

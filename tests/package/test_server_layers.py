@@ -12,6 +12,7 @@ from tests.package.test_layers import Import, all_imports, build, our_imports, r
 # here, and has an order of its own within.
 SERVER_LAYERS = (
     # The ground floor: numbers, rules and records.
+    "causes",
     "refusals",
     "limits",
     "counters",

@@ -16,7 +16,7 @@ from pgnet_trio.server.http.opening import Opening
 from pgnet_trio.server.sessions.mistakes import MAX_TRACEBACK, describe
 from pgnet_trio.server.sources import is_loopback
 from pgnet_trio.testing import HostedServer, playing
-from tests.kit.hosting import socket_client
+from tests.kit.hosting import crashed, socket_client, without_error_id
 
 
 @attrs.frozen
@@ -89,7 +89,7 @@ async def test_others_in_the_game_read_that_it_crashed_and_no_more() -> None:
             await raises(ann, Divide(0))
             await out(bob)
             assert bob.left is not None
-            assert bob.left.message == "The game 'one' crashed; the server's log says why."
+            assert without_error_id(bob.left.message) == crashed("one")
 
 
 async def out(client: Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,10 +11,10 @@ import trio
 import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
-from pgnet_trio import Bot, Game, LoginRefused
+from pgnet_trio import Bot, Game, LoginRefused, Packet, Response
 from pgnet_trio.client.server_key import fetch_server_key
 from pgnet_trio.testing import hosting
-from tests.kit.hosting import Recorder
+from tests.kit.hosting import Recorder, hosting_faults
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,3 +131,22 @@ async def test_a_game_that_is_not_saved_is_a_warning_only_where_it_looks_like_an
             await ann.leave_game()
     said = [each for each in log.records if "is not in the save file" in each.getMessage()]
     assert [record.levelno for record in said] == levels
+
+
+class Crashes(Game):
+    def handle_game_packet(self, packet: Packet, /) -> Response:
+        if packet.message == "one":
+            raise KeyError("one")
+        raise KeyError("other")
+
+
+async def test_what_a_player_quotes_is_in_the_log(log: pytest.LogCaptureFixture) -> None:
+    async with hosting_faults(Crashes) as server, server.client("ann") as ann:
+        await ann.create_game("table 1")
+        told = [(await ann.request(Packet(message))).message for message in ("one", "other", "one")]
+    ids = [re.findall("as error ([0-9A-F]{6})", text) for text in told]
+    assert ids[0] == ids[2] != ids[1]
+    for [id], quoted in zip(ids, ("one", "other", "one"), strict=True):
+        (entry,) = [record for record in log.records if f"as error {id}" in record.getMessage()]
+        assert vars(entry)["error_id"] == id
+        assert f"KeyError: '{quoted}'" in (entry.exc_text or "")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from pgnet_trio.author_lines import LIBRARIES
-from pgnet_trio.errors import first_error
 from pgnet_trio.foreign_text import one_line
+from pgnet_trio.server.causes import Cause, cause_of, error_id
 
 if TYPE_CHECKING:
     from pgnet_trio.storage.interface import SavedGame
@@ -28,8 +26,6 @@ MAX_CAUSES = 256
 
 MAX_LOADS = 3
 """How often a saved game is loaded in vain."""
-
-Cause = tuple[type[BaseException], str]
 
 
 @attrs.define
@@ -49,7 +45,7 @@ class FailureLog:
 
     def log(self, error: BaseException, what: str) -> None:
         """Log an error, or count it where the log has just told the same."""
-        cause = _cause_of(error)
+        cause = cause_of(error)
         now = trio.current_time()
         told = self._told.get(cause)
         if told is not None and now < told.since + QUIET_TIME:
@@ -59,7 +55,9 @@ class FailureLog:
         if len(self._told) >= MAX_CAUSES:
             del self._told[next(iter(self._told))]
         self._told[cause] = _Told(now)
-        logger.error("%s", one_line(what + _more(told)), exc_info=error)
+        id = error_id(error)
+        text = f"{what}, as error {id}{_more(told)}"
+        logger.error("%s", one_line(text), exc_info=error, extra={"error_id": id})
 
     def finish(self) -> None:
         """Log how often each cause came that was only counted since."""
@@ -68,19 +66,6 @@ class FailureLog:
                 where = f"{kind.__name__} at {place}" if place else kind.__name__
                 logger.error("%s came %d more times", one_line(where), told.unsaid)
         self._told.clear()
-
-
-def _cause_of(error: BaseException) -> Cause:
-    """Return the kind of an error, and the line of the author's that it comes from, if one is."""
-    error = first_error(error)
-    place = authors = ""
-    # Not the error's text: players may choose that, and so fill the log.
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        file = frame.f_code.co_filename
-        place = f"{file}:{line}"
-        if not file.startswith(LIBRARIES):
-            authors = place
-    return type(error), authors or place
 
 
 def _more(told: _Told | None) -> str:

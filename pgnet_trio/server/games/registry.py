@@ -163,7 +163,7 @@ class GameRegistry:
         if room.refusal is not None:
             raise JoinRefused(room.refusal.reason, ReasonCode.REJECTED, room.refusal.payload)
         if room.crashed:
-            raise RoomClosed(not_made(entry.name), ReasonCode.GAME_FAILED)
+            raise RoomClosed(not_made(entry.name, self._cause(entry.name)), ReasonCode.GAME_FAILED)
 
     def thaw(
         self,
@@ -342,6 +342,11 @@ class GameRegistry:
     def note_cause(self, name: str, error: BaseException, asker: str | None) -> None:
         """Note what a game raised, before anybody is refused because of it."""
         self._last_cause = name, error, asker
+
+    def _cause(self, name: str) -> BaseException | None:
+        """Return what a game raised last, if no other one has raised since."""
+        cause = self._last_cause
+        return cause[1] if cause is not None and cause[0] == name else None
 
     def cause_of(self, refusal: str, /, *, unasked: bool = False) -> BaseException | None:
         """Return what a game raised last, if that is why somebody is told this.

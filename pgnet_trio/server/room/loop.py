@@ -330,7 +330,7 @@ class Loop:
             self._runner.publish(delayable=call.delayable)
         except BaseException as error:
             if not isinstance(first_error(error), trio.Cancelled):
-                call.failure = crashed(self._instance.name)
+                call.failure = crashed(self._instance.name, error)
                 self._asker = None if call.awaited_by is None else call.awaited_by.username
                 self._owner.note_cause(error, self._asker)
             raise

@@ -18,7 +18,7 @@ from pgnet_trio.messages import Packet, Response, note_cause
 from pgnet_trio.protocol.v2.envelopes import encode_question
 from pgnet_trio.protocol.v2.states import MAX_ENVELOPE_SIZE
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.refusals import ANSWER_FAILED, refused, rejected
+from pgnet_trio.server.refusals import answer_failed, refused, rejected
 from pgnet_trio.server.room.player import OpenQuestion, PacketTurn
 from pgnet_trio.typed import check_answer_model, check_game_message, to_packet
 
@@ -236,7 +236,7 @@ class Questions:
             # Until then the question stays in `_open`, so that the player is told of its end.
             asked.error = error
             asked.settled.set()
-            response = refused(ANSWER_FAILED, ReasonCode.GAME_FAILED)
+            response = refused(answer_failed(error), ReasonCode.GAME_FAILED)
             note_cause(response, error)
             return response
         asked.answer = answer

@@ -442,6 +442,6 @@ class RoomTask:
         self.membership.forget_game()
         if not again:
             self.crashed = True
-            self._loop.close(crashed(self.name), "crashed", publish=False)
-        self._loop.refuse_unanswered(crashed(self.name))
+            self._loop.close(crashed(self.name, error), "crashed", publish=False)
+        self._loop.refuse_unanswered(crashed(self.name, error))
         return again
