@@ -20,6 +20,7 @@ __all__ = [
     "Counters",
     "GameCounters",
     "Histogram",
+    "TurnTimes",
     "outcome_of",
 ]
 
@@ -68,6 +69,32 @@ class Histogram:
         """Count one."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
+
+
+class TurnTimes:
+    """How long the turns of one game took: those that are timed.
+
+    Attributes:
+        histogram: Counts the turns of all games of its class.
+        count: How many were timed.
+        total: How many seconds they took.
+        longest: How many the longest of them took.
+    """
+
+    __slots__ = ("count", "histogram", "longest", "total")
+
+    def __init__(self, histogram: Histogram) -> None:
+        self.histogram = histogram
+        self.count = 0
+        self.total = self.longest = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one."""
+        self.histogram.add(seconds)
+        self.count += 1
+        self.total += seconds
+        if seconds > self.longest:  # noqa: PLR1730 - a call less for each turn
+            self.longest = seconds
 
 
 class GameCounters:
@@ -173,6 +200,11 @@ class Counters:
                 name = OTHERS
             self.games.setdefault(name, GameCounters(name))
         return self.games[name]
+
+    @property
+    def requests(self) -> int:
+        """How many requests were answered, by games and by the server itself, more or less."""
+        return sum(self.answers) + sum(game.packets for game in self.games.values())
 
     def note_login(self, *, takes_over: bool) -> None:
         """Count a log-in that was taken, of a user who had a client or of one who had none."""

@@ -174,6 +174,9 @@ class ServerSummary:
         games: How many games there are.
         registered: How many users are registered.
         connections: The connections.
+        requests: How many requests were answered since the server runs, more or less.
+        received: How many bytes came over the network since then.
+        sent: How many bytes went out.
         saves: What is saved, and when.
         tasks: The tasks.
         ended: The games that have ended last, the latest last.
@@ -185,6 +188,9 @@ class ServerSummary:
     games: int
     registered: int
     connections: ConnectionStats
+    requests: int
+    received: int
+    sent: int
     saves: SaveStats
     tasks: TaskStats
     ended: tuple[EndedGame, ...]

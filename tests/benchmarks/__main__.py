@@ -29,6 +29,7 @@ COMMANDS = {
     "reconnect": "connections that come, drop and come back",
     "pages": "CPU time of a file that a browser asks for",
     "browser": "time of opening a page, and of a move from window to window, in Chromium",
+    "monitor": "what a page of the monitor costs the server, and how soon it is there",
     "diff": "finding and applying what changed in a state",
     "columns": "the same with tables column by column, beside it",
     "matchmaking": "a look at a queue of 10,000 tickets, and the time to a game",
@@ -47,6 +48,7 @@ TIMED = {
     "handler",
     "latency",
     "local",
+    "monitor",
     "move",
     "push",
     "roundtrip",
@@ -141,6 +143,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             command.add_argument(
                 "--clients", type=_positive, default=500, help="that drop at once (%(default)s)"
             )
+        if name == "monitor":
+            command.add_argument("--players", type=_positive, default=1000, help="(%(default)s)")
+            command.add_argument("--tables", type=_positive, default=100, help="(%(default)s)")
         if name in {"cluster-drain", "cluster-death"}:
             many = name == "cluster-drain"
             command.add_argument(
@@ -310,6 +315,16 @@ def _run_one(options: argparse.Namespace) -> Report:
             from tests.benchmarks.browser import browser
 
             return browser(rounds=options.rounds, progress=_progress)
+        case "monitor":
+            from tests.benchmarks.monitor import monitor
+
+            return monitor(
+                players=options.players,
+                tables=options.tables,
+                seconds=options.seconds,
+                rounds=options.rounds,
+                progress=_progress,
+            )
         case "diff":
             from tests.benchmarks.diff import diff_benchmark
 

@@ -211,6 +211,7 @@ class Events:
         self._http = h11.Connection(h11.CLIENT)
         self._text = ""
         self.status = 0
+        self.came: list[str] = []
 
     async def begin(self, path: str, token: str) -> None:
         headers = [("Host", "localhost"), ("Authorization", f"Bearer {token}")]
@@ -230,7 +231,8 @@ class Events:
                 self._text += data.data.decode()
             block, _, self._text = self._text.partition("\n\n")
             lines = dict(line.split(": ", 1) for line in block.split("\n"))
-            if lines.get("event") == name:
+            self.came.append(lines.get("event", ""))
+            if self.came[-1] == name:
                 return json.loads(lines["data"])
 
     async def _next(self) -> object:
@@ -329,6 +331,9 @@ async def test_a_table_is_shown_as_its_players_see_it(socket_clock: MockClock) -
                 "bob": "for bob",
             }
             assert table["questions"][0]["payload"] == {"text": "<b>well?</b>"}
+            for _ in range(3):
+                await events.wait_for("now")
+            assert events.came.count("table") == 1
             await bob.call(Set(7))
             table = await events.wait_for("table")
             assert [each["state"]["total"] for each in table["states"]] == [7, 7]

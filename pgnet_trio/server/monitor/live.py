@@ -35,7 +35,10 @@ INTERVAL = 1.0
 ROWS_AT_ONCE = 200
 """Rows that are made before other tasks get their turn."""
 
-SERIES = ("users", "games", "connections", "lag", "cpu", "memory")
+SERIES = ("users", "games", "requests", "lag", "cpu", "memory")
+
+RATES = ("cpu", "requests", "received", "sent")
+"""What is shown as so much in a second."""
 
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
@@ -70,8 +73,12 @@ class Live:
         self._began = self._looked = trio.current_time()
         # On Trio's clock: what is 0 on the clock on the wall.
         self._epoch = time.time() - trio.current_time()
-        self._lag = self._worst_lag = self._cpu = 0.0
-        self._cpu_time = time.process_time()
+        self._lag = self._worst_lag = 0.0
+        # In the order of `RATES`: since the server runs, and in a second lately.
+        self._totals: tuple[float, ...] = (time.process_time(), 0, 0, 0)
+        self._rates = [0.0] * len(self._totals)
+        self._point_at = trio.current_time()
+        self._point_totals: tuple[float, ...] = self._totals
         self.figures: dict[str, Any] = {}
         self.ended: tuple[EndedGame, ...] = ()
 
@@ -129,11 +136,13 @@ class Live:
 
     def look_at_figures(self) -> None:
         """Bring the figures up to date; this costs next to nothing."""
-        now, cpu_time = trio.current_time(), time.process_time()
-        if now - self._looked > INTERVAL / 2:
-            self._cpu = (cpu_time - self._cpu_time) / (now - self._looked)
-            self._looked, self._cpu_time = now, cpu_time
-        summary = self._context.summary()
+        now, summary = trio.current_time(), self._context.summary()
+        passed = now - self._looked
+        if passed > INTERVAL / 2:
+            totals = (time.process_time(), summary.requests, summary.received, summary.sent)
+            pairs = zip(totals, self._totals, strict=True)
+            self._rates = [(total - before) / passed for total, before in pairs]
+            self._looked, self._totals = now, totals
         self.figures = self._figures(summary, now)
         self.ended = summary.ended
 
@@ -143,7 +152,7 @@ class Live:
             await self.refresh()
 
     def _figures(self, summary: ServerSummary, now: float) -> dict[str, Any]:
-        saves = summary.saves
+        saves, (cpu, requests, received, sent) = summary.saves, self._rates
         return {
             "time": now + self._epoch,
             "uptime": now - self._began,
@@ -156,7 +165,10 @@ class Live:
             "pages": summary.connections.http,
             "tasks": summary.tasks.connections + summary.tasks.services,
             "lag": self._lag,
-            "cpu": self._cpu,
+            "cpu": cpu,
+            "requests": requests,
+            "received": received,
+            "sent": sent,
             "memory": _memory(),
             "saves": {
                 "enabled": saves.enabled,
@@ -170,9 +182,16 @@ class Live:
         }
 
     def _add_point(self) -> None:
-        figures = self.figures
-        self.history.add({**{name: figures[name] for name in SERIES}, "lag": self._worst_lag})
-        self._worst_lag = 0.0
+        figures, now = self.figures, trio.current_time()
+        point = {name: figures[name] for name in SERIES}
+        # Of all the time since the last point.
+        passed = max(now - self._point_at, INTERVAL)
+        for name, total, before in zip(RATES, self._totals, self._point_totals, strict=True):
+            if name in point:
+                point[name] = (total - before) / passed
+        point["lag"] = self._worst_lag
+        self.history.add(point)
+        self._worst_lag, self._point_at, self._point_totals = 0.0, now, self._totals
 
     def _player(self, name: str, stats: SessionStats) -> dict[str, Any]:
         return {
@@ -207,6 +226,8 @@ def _table(name: str, stats: GameStats) -> dict[str, Any]:
         "waiting": room.waiting_turns,
         "missed_ticks": room.missed_ticks,
         "long_turns": room.long_turns,
+        "turn_time": room.turn_time,
+        "longest_turn": room.longest_turn,
         "waits_for": list(room.waits_for),
         "is_over": room.is_over,
     }

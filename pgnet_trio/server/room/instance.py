@@ -25,7 +25,7 @@ from pgnet_trio.game import (
 )
 from pgnet_trio.messages import DEFAULT_HEARTBEAT_RATE, Response
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.counters import Counters
+from pgnet_trio.server.counters import Counters, TurnTimes
 from pgnet_trio.server.refusals import refused
 from pgnet_trio.standings import leaderboards_of
 
@@ -90,6 +90,7 @@ class GameInstance:
         tells_why: Whether its ``user_left`` is told why.
         max_request_size: The longest packet in bytes that it takes; infinite for any.
         counters: What is counted of the games of its class.
+        turns: How long its turns took.
         input_delay: Seconds that its players' unanswered messages may wait to be read.
     """
 
@@ -123,6 +124,7 @@ class GameInstance:
         self.name = name
         self._counters = counters or Counters()
         self.counters = self._counters.of_game()
+        self.turns = TurnTimes(self.counters.turns)
         self.start = trio.current_time() - time
         self.saved_at = 0.0
         self.made = False
@@ -145,6 +147,7 @@ class GameInstance:
             self.is_making = False
         game_class = type(self.game)
         self.counters = self._counters.of_game(self.class_name)
+        self.turns.histogram = self.counters.turns
         self.declared = declared_by(game_class)
         self.is_persistent = bool(self.game.persistent)
         self.gives_save = game_class.get_save_string is not Game.get_save_string

@@ -263,7 +263,7 @@ class Loop:
         began = perf_counter()
         with self._runner.running(turn):
             answer = await response
-        self._instance.counters.turns.add(perf_counter() - began)
+        self._instance.turns.add(perf_counter() - began)
         self._answer(turn, answer)
 
     def _answer(self, turn: PacketTurn, response: Response) -> None:
@@ -339,7 +339,7 @@ class Loop:
                 # Their session writes it, with the answer.
                 self._publisher.touched.pop(call.awaited_by, None)
             call.done.set()
-            self._instance.counters.turns.add(perf_counter() - began)
+            self._instance.turns.add(perf_counter() - began)
 
     def _close_if_empty(self) -> None:
         if self._owner.is_empty() and not (

@@ -51,7 +51,7 @@ class Pictures:
             crashed: Whether it was ended by an error.
         """
         runner, instance, members = self._runner, self._runner.instance, self._members
-        views = runner.publisher.views
+        views, turns = runner.publisher.views, instance.turns
         return RoomStats(
             name=instance.name,
             game_class=instance.class_name if instance.made else "",
@@ -67,6 +67,8 @@ class Pictures:
             missed_ticks=self._lateness.missed_ticks,
             dropped_inputs=runner.publisher.simulation.dropped,
             long_turns=self._lateness.long_turns,
+            turn_time=turns.total / turns.count if turns.count else 0.0,
+            longest_turn=turns.longest,
             state_size=0 if views is None else views.size,
             waits_for=tuple(runner.lines()),
             is_running=runner.busy is not None,

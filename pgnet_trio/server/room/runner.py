@@ -289,13 +289,12 @@ class MeasuredRunner(Runner):
 
     def _time(self, function: Callable[[T], U], what: T) -> U:
         self._left = TIMED
-        counters = self.instance.counters
-        counters.packets += TIMED
+        self.instance.counters.packets += TIMED
         began = perf_counter()
         result = function(what)
         # What has to be waited for is timed as a whole.
         if isinstance(result, Response):
-            counters.turns.add(perf_counter() - began)
+            self.instance.turns.add(perf_counter() - began)
         return result
 
 

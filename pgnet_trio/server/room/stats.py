@@ -30,6 +30,8 @@ class RoomStats:
         dropped_inputs: How many inputs of players were never played: of spectators, of another kind
             than the game takes, more than are played, or from the future.
         long_turns: How many turns waited for a second or longer, while no other could begin.
+        turn_time: How long its turns took on average, in seconds: those that are timed.
+        longest_turn: How long the longest of them took.
         state_size: The most that the game's encoded states take, in bytes; 0 if it shows none.
         waits_for: Where code of the game waits, each as a file, a line and a function.
         is_running: Whether code of the game runs now; False while it waits.
@@ -51,6 +53,8 @@ class RoomStats:
     missed_ticks: int
     dropped_inputs: int
     long_turns: int
+    turn_time: float
+    longest_turn: float
     state_size: int
     waits_for: tuple[str, ...]
     is_running: bool

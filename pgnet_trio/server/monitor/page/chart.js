@@ -5,6 +5,9 @@ import { h, setText, svg } from "./dom.js";
 const WIDTH = 300;
 const HEIGHT = 72;
 
+/** Minutes that a chart may show: as few as what is known takes. */
+const SPANS = [5, 15, 30, 60];
+
 /** A round number that is at least so large, for the top of an axis. */
 export function roundUp(value, least) {
   const wanted = Math.max(value, least);
@@ -25,6 +28,7 @@ export class Chart {
     this.least = least;
     this.top = top;
     this.values = [];
+    this.shown = [];
     this.step = 5;
     this.hovered = null;
     this.value = h("strong", { class: "chart-value" }, "–");
@@ -33,6 +37,8 @@ export class Chart {
     this.area = svg("path", { class: "chart-area" });
     this.cross = svg("line", { class: "chart-cross", y1: 0, y2: HEIGHT, visibility: "hidden" });
     this.highest = h("span", {}, "");
+    this.from = h("span");
+    this.middle = h("span");
     const drawing = svg(
       "svg",
       { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
@@ -52,7 +58,7 @@ export class Chart {
       h("div", { class: "chart-body" },
         h("div", { class: "chart-y" }, this.highest, h("span", {}, "0")),
         h("div", { class: "chart-plot" }, drawing)),
-      h("div", { class: "chart-x" }, h("span", {}, "60 min ago"), h("span", {}, "30"), h("span", {}, "now")),
+      h("div", { class: "chart-x" }, this.from, this.middle, h("span", {}, "now")),
     );
   }
 
@@ -74,14 +80,20 @@ export class Chart {
   }
 
   draw() {
-    const known = this.values.filter((value) => value !== null);
+    const first = this.values.findIndex((value) => value !== null);
+    const minutes = first < 0 ? 0 : ((this.values.length - first) * this.step) / 60;
+    const span = SPANS.find((each) => each >= minutes) ?? SPANS.at(-1);
+    this.shown = this.values.slice(-Math.round((span * 60) / this.step));
+    setText(this.from, `${span} min ago`);
+    setText(this.middle, String(span / 2));
+    const known = this.shown.filter((value) => value !== null);
     const top = this.top(known.length ? Math.max(...known) : 0, this.least);
     setText(this.highest, this.format(top));
-    const count = this.values.length - 1;
+    const count = this.shown.length - 1;
     let line = "";
     let area = "";
     let begin = null;
-    this.values.forEach((value, at) => {
+    this.shown.forEach((value, at) => {
       if (value === null) {
         if (begin !== null) area += `L${((at - 1) / count) * WIDTH} ${HEIGHT}Z`;
         begin = null;
@@ -100,16 +112,16 @@ export class Chart {
 
   hover(event) {
     const box = event.currentTarget.getBoundingClientRect();
-    const at = Math.round(((event.clientX - box.left) / box.width) * (this.values.length - 1));
-    const value = this.values[at];
+    const at = Math.round(((event.clientX - box.left) / box.width) * (this.shown.length - 1));
+    const value = this.shown[at];
     if (value === undefined || value === null) return this.leave();
     this.hovered = at;
-    const x = (at / (this.values.length - 1)) * WIDTH;
+    const x = (at / (this.shown.length - 1)) * WIDTH;
     this.cross.setAttribute("x1", x);
     this.cross.setAttribute("x2", x);
     this.cross.setAttribute("visibility", "visible");
     setText(this.value, this.format(value));
-    const ago = ((this.values.length - 1 - at) * this.step) / 60;
+    const ago = ((this.shown.length - 1 - at) * this.step) / 60;
     setText(this.note, `${ago < 1 ? "just now" : `${Math.round(ago)} min ago`}`);
   }
 

@@ -19,7 +19,7 @@ export function milliseconds(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   const value = seconds * 1000;
   if (value >= 10000) return duration(seconds);
-  return `${value < 10 ? value.toFixed(1) : whole.format(Math.round(value))} ms`;
+  return `${value < 1 ? value.toFixed(2) : value < 10 ? value.toFixed(1) : whole.format(Math.round(value))} ms`;
 }
 
 export const percent = (value) =>

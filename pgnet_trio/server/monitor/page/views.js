@@ -46,9 +46,9 @@ export class Overview {
         ["Open", number(now.connections)],
         ["Logging in", number(now.logging_in)],
         ["Waiting to come back", number(now.away)],
-        ["Asking for pages", number(now.pages)],
         ["Registered users", number(now.registered)],
         ["Tasks", number(now.tasks)],
+        ["In and out a second", `${bytes(now.received)} · ${bytes(now.sent)}`],
       ]);
       pairs(this.saves, saves.enabled
         ? [["Last", saves.ago === null ? "not yet" : `${duration(saves.ago)} ago`], ["Took", milliseconds(saves.took)],
@@ -86,23 +86,24 @@ export class Tables {
       empty: "There are no tables.",
       filterText: (row) => `${row.name} ${row.class} ${row.players.join(" ")} ${JSON.stringify(row.options)}`,
       columns: [
-        { label: "Table", value: (row) => row.name, key: (row) => `${row.name}${row.locked}${row.is_over}`,
-          cell: (row) => h("span", {}, link(row.name), row.locked ? h("span", { class: "badge" }, "locked") : null) },
+        { label: "Table", value: (row) => row.name, key: (row) => `${row.name}${row.locked}${row.persistent}`,
+          cell: (row) => h("span", {}, link(row.name), row.locked ? h("span", { class: "badge" }, "locked") : null,
+            row.persistent ? null : h("span", { class: "badge warn", title: "It ends with the server" }, "not saved")) },
         { label: "Game", kind: "wide", value: (row) => row.class, cell: (row) => row.class },
         { label: "Players", kind: "number", value: (row) => row.players.length, key: (row) => JSON.stringify([row.players, row.bots]),
           cell: (row) => h("span", { title: row.players.join(", ") }, number(row.players.length),
             row.bots.length ? h("span", { class: "quiet" }, ` (${plural(row.bots.length, "bot")})`) : null) },
         { label: "Watching", kind: "number wide", value: (row) => row.spectators.length, cell: (row) => number(row.spectators.length) },
-        { label: "State", kind: "number", value: (row) => row.state_size, cell: (row) => row.state_size ? bytes(row.state_size) : "–" },
+        { label: "State ≤", kind: "number", value: (row) => row.state_size, cell: (row) => row.state_size ? bytes(row.state_size) : "–" },
         { label: "Waiting", kind: "number wide", value: (row) => row.waiting, cell: (row) => number(row.waiting) },
         { label: "Questions", kind: "number wide", value: (row) => row.questions, cell: (row) => number(row.questions) },
-        { label: "Long turns", kind: "number wide", value: (row) => row.long_turns, cell: (row) => number(row.long_turns) },
+        { label: "Turn", kind: "number wide", value: (row) => row.turn_time, cell: (row) => row.turn_time ? milliseconds(row.turn_time) : "–" },
+        { label: "Longest", kind: "number wide", value: (row) => row.longest_turn, cell: (row) => row.longest_turn ? milliseconds(row.longest_turn) : "–" },
         { label: "Late ticks", kind: "number wide", value: (row) => row.missed_ticks, cell: (row) => number(row.missed_ticks) },
         { label: "Waits for", kind: "wide code", value: (row) => row.waits_for[0] ?? "", key: (row) => JSON.stringify(row.waits_for),
           cell: (row) => h("span", { title: row.waits_for.join("\n") }, ...row.waits_for.slice(0, 1).map(shortPlace)) },
         { label: "Options", kind: "wide code", value: (row) => JSON.stringify(row.options),
           cell: (row) => Object.entries(row.options).map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ").slice(0, 80) },
-        { label: "Saved", kind: "wide", value: (row) => String(row.persistent), cell: (row) => row.persistent ? "yes" : "no" },
       ],
     });
     this.element = this.grid.element;
@@ -251,8 +252,16 @@ export class Tasks {
     const lines = this.open.get(id);
     if (!lines) return;
     stack.replaceChildren(h("ol", {}, ...lines.map((each) =>
-      h("li", { class: each.is_authors ? "own" : "" }, h("strong", {}, each.function), ` ${each.file}${each.line === "" ? "" : `:${each.line}`}`))));
+      h("li", { class: each.is_authors ? "own" : "", title: each.file }, h("strong", {}, each.function),
+        ` ${each.line === "" ? each.file : `${shortPath(each.file)}:${each.line}`}`))));
   }
+}
+
+/** A path from its package on; of a file that is in none, its name. */
+function shortPath(path) {
+  const parts = path.split(/[\\/]/);
+  const at = Math.max(parts.lastIndexOf("site-packages") + 1, parts.lastIndexOf("pgnet_trio"));
+  return at > 0 ? parts.slice(at).join("/") : parts.at(-1);
 }
 
 const shortName = (name) => name.split(".").slice(-2).join(".").replace("<locals>.", "");
