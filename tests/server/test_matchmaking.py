@@ -475,6 +475,34 @@ async def test_a_game_that_raises_when_a_match_joins_puts_all_of_it_out(
         await table[0].create_game("table of ann")
 
 
+async def test_whoever_leaves_a_match_that_crashes_meanwhile_may_look_again(
+    autojump_clock: MockClock,
+) -> None:
+    class Slow(Duel):
+        async def user_joined(self, username: str) -> None:
+            if username == "bob":
+                await trio.sleep(5)
+                raise ZeroDivisionError
+
+    async def bob_looks(bob: Client) -> None:
+        with pytest.raises(RequestFailed, match="crashed"):
+            await find(bob)
+
+    async with hosting(Slow) as server, playing(server, "bob", "eve") as (bob, eve):
+        with server.expecting(ZeroDivisionError):
+            async with trio.open_nursery() as nursery:
+                async with server.client("ann") as ann:
+                    nursery.start_soon(bob_looks, bob)
+                    with trio.move_on_after(2):
+                        await find(ann)
+                    ann.disconnect()
+                async with server.client("ann") as ann:
+                    nursery.start_soon(find, ann)
+                    await trio.sleep(10)
+                    await find(eve)
+                    assert ann.game == eve.game is not None
+
+
 async def test_an_author_says_what_makes_a_match_and_with_which_options(
     autojump_clock: MockClock,
 ) -> None:

@@ -25,7 +25,7 @@ import trio
 from pgnet_trio.errors import ServerError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.matchmaking import Entry, Pool, play_round, queues_of
-from pgnet_trio.protocol.v2.envelopes import SearchEnvelope, cut, encode
+from pgnet_trio.protocol.v2.envelopes import SearchEnvelope, encode
 from pgnet_trio.protocol.v2.features import MATCHMAKING
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.games.lobby import LobbyRefusal
@@ -354,9 +354,8 @@ class Matchmaker:
     def _put_out(self, line: Line, username: str, reason: str, code: str) -> None:
         """End the search of a user who is not in the pool any more, and tell them why."""
         search = line.searches.pop(username, None)
-        if search is not None and search.is_open:
-            search.state = "over"
-            search.tell("over", reason=cut(reason), code=code)
+        if search is not None:
+            search.end(reason, code)
 
     def _tell_waiting(self, line: Line, offer: Offer) -> None:
         """Tell those of a match that is called off that they wait again."""
@@ -413,8 +412,8 @@ class Matchmaker:
         except RoomClosed as error:
             self._undo(line, entry, searches)
             for search in searches:
-                line.searches[search.session.username] = search
-                self._put_out(line, search.session.username, str(error), error.code)
+                # Who has left meanwhile may look for another game, in this queue too.
+                search.end(str(error), error.code)
         else:
             self._games.note_begin(entry)
             options = dict(entry.room.options)

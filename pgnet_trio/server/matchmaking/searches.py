@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import attrs
 
 from pgnet_trio.matchmaking import Entry, Pool, Queue
-from pgnet_trio.protocol.v2.envelopes import SearchEnvelope, encode
+from pgnet_trio.protocol.v2.envelopes import SearchEnvelope, cut, encode
 from pgnet_trio.server.sessions.session import Session
 
 if TYPE_CHECKING:
@@ -73,6 +73,12 @@ class Search:
     def stop(self) -> None:
         """Look no more, and tell the user nothing."""
         self.keeper.stop(self)
+
+    def end(self, reason: str, code: str) -> None:
+        """End the search of a user who is in no pool any more, if it is open, and tell them why."""
+        if self.is_open:
+            self.state = "over"
+            self.tell("over", reason=cut(reason), code=code)
 
     def tell(self, state: str, **fields: Any) -> None:
         """Tell the user how the search goes."""
