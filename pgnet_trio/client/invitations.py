@@ -36,7 +36,7 @@ class Invitation:
 
         Raises:
             RequestFailed: The game cannot be joined: the invitation holds no more, say, and the
-                game has a password; or it is full, or over.
+                game has a password; or it is full, or over, where it is not made anew.
             Disconnected: There is no connection, or it ended before the response came.
         """
         payload: dict[str, Any] = {"name": self.game, "invited": True}

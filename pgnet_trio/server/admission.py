@@ -16,11 +16,18 @@ if TYPE_CHECKING:
 __all__ = [
     "ArrivalPace",
     "ConnectionCounts",
+    "InvitationPace",
     "TokenBucket",
 ]
 
 MAX_ADDRESSES = 10_000
 """Of how many addresses it is remembered how often they connect; a few MiB. The oldest go first."""
+
+MAX_INVITED = 10_000
+"""Of how many users it is remembered who has invited them. The oldest go first."""
+
+TOLD_AGAIN_AFTER = 30.0
+"""Seconds after which a user may invite the same one again, to whatever game."""
 
 
 class TokenBucket:
@@ -205,3 +212,28 @@ class ConnectionCounts:
 
 def _is_reached(limit: int | None, count: int) -> bool:
     return limit is not None and count >= limit
+
+
+class InvitationPace:
+    """Who has invited whom lately: nobody fills another's screen, however many games they make."""
+
+    def __init__(self) -> None:
+        # By who was invited, the oldest first, when each inviter has done so.
+        self._told: dict[str, dict[str, float]] = {}
+
+    def may_tell(self, username: str, inviter: str, now: float) -> bool:
+        """Return whether a user may be told that this one invites them."""
+        told = self._told.get(username, {}).get(inviter)
+        return told is None or now >= told + TOLD_AGAIN_AFTER
+
+    def note(self, username: str, inviter: str, now: float) -> None:
+        """Note that a user was told so."""
+        told = self._told.pop(username, {})
+        lately = {each: time for each, time in told.items() if now < time + TOLD_AGAIN_AFTER}
+        self._told[username] = {**lately, inviter: now}
+        if len(self._told) > MAX_INVITED:
+            del self._told[next(iter(self._told))]
+
+    def forget(self, username: str) -> None:
+        """Note that a user has come: they may be invited again at once."""
+        self._told.pop(username, None)

@@ -11,7 +11,7 @@ from pgnet_trio.crypto import KeyPair
 from pgnet_trio.errors import StorageError
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.account_service import AccountService
-from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts
+from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts, InvitationPace
 from pgnet_trio.server.cluster.community import Community
 from pgnet_trio.server.cluster.errors import EngineError
 from pgnet_trio.server.counters import Counters
@@ -54,6 +54,7 @@ class ServerContext:
         bans: Knows who is banned.
         matchmaker: Looks for games for users.
         arrivals: How often each address connects.
+        invitations: Who has invited whom lately.
         counts: The connections that were let in.
         counters: What is counted since the server runs.
         pages: Answers those that ask for pages.
@@ -76,6 +77,7 @@ class ServerContext:
     bans: BanKeeper
     matchmaker: Matchmaker
     arrivals: ArrivalPace
+    invitations: InvitationPace = attrs.field(factory=InvitationPace)
     counts: ConnectionCounts
     counters: Counters
     pages: Pages

@@ -33,7 +33,10 @@ async def _invite(context: ServerContext, session: Session, username: str) -> Re
     _check_may_be_invited(context, session, entry, username)
     invitations, now = entry.room.members.invitations, trio.current_time()
     had_one = invitations.holds(username, now)
-    if invitations.was_just_told(username, now):
+    pace = context.invitations
+    if invitations.was_just_told(username, now) or not pace.may_tell(
+        username, session.username, now
+    ):
         raise CodedRefusal(
             f"{username!r} was invited a moment ago; wait before you do it again.",
             ReasonCode.TOO_MANY_INVITATIONS,
@@ -63,6 +66,7 @@ async def _invite(context: ServerContext, session: Session, username: str) -> Re
             f"{username[:60]!r} is not logged in, or their client takes no invitations.",
             ReasonCode.UNKNOWN_USER,
         )
+    pace.note(username, session.username, now)
     return Response(f"{username!r} is invited to the game {entry.name!r}.")
 
 

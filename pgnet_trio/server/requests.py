@@ -254,6 +254,7 @@ async def _join_game(
     ):
         # Whoever was invited need not know it.
         password = entry.password
+        context.invitations.forget(session.username)
     elif entry is not None and entry.password:
         await check_password(context, session, name, entry.password, password)
         if context.games.lobby.get(name) is not entry:
@@ -292,8 +293,9 @@ async def _open(
     username, address = session.username, session.client.address
     is_code = as_code(name) is not None
     may_create = context.options.players_create or session.is_admin
-    # A code is of a table that is there, but for those who had one before the server restarted.
-    make = opening.stays or (may_create and (rejoin or not is_code))
+    # A code is of a table that is there, but for those who had one before the server restarted; and
+    # so is the table that somebody was invited to.
+    make = opening.stays or (may_create and (rejoin or not (is_code or invited)))
     unheard = await context.accounts.check_guess(username, address, password)
     try:
         claim = await context.claims.claim(

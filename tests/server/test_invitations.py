@@ -19,6 +19,8 @@ from pgnet_trio import (
 )
 from pgnet_trio.protocol import v2
 from pgnet_trio.protocol.v2.features import FEATURES, INVITATIONS
+from pgnet_trio.server import admission
+from pgnet_trio.server.admission import InvitationPace
 from pgnet_trio.server.room import invitations
 from pgnet_trio.server.room.invitations import (
     LASTS,
@@ -167,6 +169,55 @@ async def test_nobody_is_told_twice_at_once(autojump_clock: MockClock) -> None:
         await trio.sleep(TOLD_AGAIN_AFTER)
         await ann.invite("bob")
         assert await next_invitation(bob) == await next_invitation(bob)
+
+
+async def test_nobody_is_invited_to_one_table_after_the_other(autojump_clock: MockClock) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        _, ann, bob = await host(kit)
+        await ann.invite("bob")
+        invitation = await next_invitation(bob)
+        await ann.leave_game()
+        await ann.create_game("table 2")
+        refused = await refusal_of(ann.invite("bob"))
+        assert refused.code == ReasonCode.TOO_MANY_INVITATIONS
+        # Others may, and whoever has come may be invited again at once.
+        eve = await kit.play("eve", game="table 3")
+        await eve.invite("bob")
+        await (await next_invitation(bob)).join()
+        await bob.leave_game()
+        await ann.invite("bob")
+        assert (await next_invitation(bob)).game == "table 2" != invitation.game
+
+
+def test_who_has_invited_whom_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MAX_INVITED", 2)
+    pace = InvitationPace()
+    for number, name in enumerate(("ann", "bob", "cleo")):
+        assert pace.may_tell(name, "eve", number)
+        pace.note(name, "eve", number)
+    told = [pace.may_tell(name, "eve", 3) for name in ("ann", "bob", "cleo")]
+    assert told == [True, False, False]
+    assert pace.may_tell("bob", "eve", 1 + TOLD_AGAIN_AFTER)
+    pace.note("bob", "dan", 1 + TOLD_AGAIN_AFTER)
+    pace.forget("cleo")
+    assert pace.may_tell("cleo", "eve", 3)
+
+
+@pytest.mark.parametrize("name", ["table 1", ""])
+async def test_a_table_that_is_over_is_not_made_anew_for_who_was_invited(
+    autojump_clock: MockClock, name: str
+) -> None:
+    async with Kit(SimulatedNetwork()) as kit:
+        server = await kit.host(Dice)
+        ann, bob = await kit.play("ann"), await kit.play("bob")
+        await ann.create_game(name)
+        await ann.invite("bob")
+        invitation = await next_invitation(bob)
+        await ann.leave_game()
+        await trio.sleep(1)
+        assert (await refusal_of(invitation.join())).code == ReasonCode.UNKNOWN_GAME
+        assert bob.game is None
+        assert server.stats().games == {}
 
 
 @pytest.mark.parametrize(("game", "may"), [(Quiet, False), (Odd, True)])
