@@ -26,10 +26,10 @@ const MOMENT = 30;
 const PAUSE = 0.1;
 const PAUSE_MARGIN = 3;
 
-// Seconds between two questions for the time: while little is known, and later.
-const OFTEN = 0.2;
-const SELDOM = 1;
-const FIRST_QUESTIONS = 5;
+// Seconds from one question for the time to the next: the first ones on a connection, and then.
+const FIRST_PAUSES = [0.1, 0.2, 0.4];
+const PAUSE_BETWEEN = 1;
+const MOST_UNANSWERED = 16;
 
 /**
  * @typedef {object} NetcodeOptions
@@ -65,9 +65,13 @@ export class Netcode {
   #waiting = [];
   // What the server has of the input before, on this connection.
   #sent = { number: 0, seen: 0, input: /** @type {Record<string, unknown>} */ ({}) };
-  #questions = 0;
+  // The last question for the time, how many there were on this connection, and when the next is due.
+  #question = 0;
   #asked = 0;
+  #due = 0;
   #asks = false;
+  /** @type {Map<number, number>} */
+  #unanswered = new Map();
   #inGame = false;
 
   /** @param {NetcodeOptions} options How to show the game. */
@@ -124,10 +128,11 @@ export class Netcode {
     this.#waiting = [];
     this.#sent = { number: 0, seen: 0, input: {} };
     this.#clock?.changeLink();
-    this.#questions = 0;
+    this.#forgetQuestions();
   }
 
-  /** Begin with another game, or none.
+  /**
+   * Begin with another game, or none.
    *
    * @param {number | null} time The time in its room; null for none.
    */
@@ -137,7 +142,7 @@ export class Netcode {
     this.#confirmed = 0;
     this.#play?.reset();
     if (time !== null) this.#clock?.begin(time);
-    this.#questions = 0;
+    this.#forgetQuestions();
   }
 
   /**
@@ -147,7 +152,7 @@ export class Netcode {
    */
   envelopes(encode) {
     const envelopes = [];
-    if (this.#asks) envelopes.push(encode(TIME_REQUEST, this.#questions));
+    if (this.#asks) envelopes.push(encode(TIME_REQUEST, this.#question));
     this.#asks = false;
     for (const each of this.#waiting.splice(0)) {
       const { number, seen, input } = this.#sent;
@@ -171,8 +176,11 @@ export class Netcode {
     const [first = 0, time = 0, last = 0] = values;
     if (clock === null || play === null) return;
     if (kind === TIME) {
-      const isLatest = first === this.#questions;
-      clock.learn(time, isLatest ? Number(this.#host?.now()) - this.#asked : undefined);
+      const askedAt = this.#unanswered.get(first);
+      // The answer of another connection, or about another game.
+      if (askedAt === undefined) return;
+      this.#unanswered.delete(first);
+      clock.learn(time, Number(this.#host?.now()) - askedAt);
       play.dt = last > 0 ? 1 / last : 0;
     } else if (kind === MOMENT) {
       clock.learn(time);
@@ -201,10 +209,20 @@ export class Netcode {
 
   #askForTime() {
     const now = Number(this.#host?.now());
-    const pause = this.#questions < FIRST_QUESTIONS ? OFTEN : SELDOM;
-    if (!this.#inGame || (this.#questions && now - this.#asked < pause)) return;
-    this.#questions += 1;
-    this.#asked = now;
+    if (!this.#inGame || now < this.#due || !this.#host?.isOpen()) return;
+    this.#question += 1;
+    this.#unanswered.set(this.#question, now);
+    const [oldest = 0] = this.#unanswered.keys();
+    if (this.#unanswered.size > MOST_UNANSWERED) this.#unanswered.delete(oldest);
+    this.#due = now + (FIRST_PAUSES[this.#asked] ?? PAUSE_BETWEEN);
+    this.#asked += 1;
     this.#asks = true;
+  }
+
+  #forgetQuestions() {
+    this.#unanswered.clear();
+    this.#asked = 0;
+    this.#due = 0;
+    this.#asks = false;
   }
 }

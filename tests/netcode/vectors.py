@@ -11,7 +11,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-from pgnet_trio.netcode import Interpolator, Moment, PredictedSpawns, Predictor
+import attrs
+
+from pgnet_trio.netcode import Interpolator, Moment, PredictedSpawns, Predictor, ServerClock
 from pgnet_trio.netcode.play import Play, PlayRules
 from pgnet_trio.netcode.states import copied
 from tests.netcode.steps import drive, turn
@@ -88,7 +90,22 @@ def play_play(vector: dict[str, Any]) -> Any:
     return call
 
 
+def play_clock(vector: dict[str, Any]) -> Any:
+    at = {"now": 0.0, "slept": 0.0}
+    clock = ServerClock(lambda: at["now"], lambda: at["slept"])
+
+    def call(what: str, now: float, slept: float, *arguments: Any) -> Any:
+        at.update(now=now, slept=slept)
+        if what != "time":
+            getattr(clock, what)(*arguments)
+        latency = clock.latency
+        return [clock.time(), None if latency is None else attrs.astuple(latency)]
+
+    return call
+
+
 PARTS = {
+    "clock": play_clock,
     "play": play_play,
     "predictor": play_predictor,
     "interpolator": play_interpolator,
@@ -155,6 +172,30 @@ def interpolator_calls(
             calls.append(["push", time, cars, at])
         calls.append(["show", frame])
         frame += 1 / 40 + chance.random() * 0.01
+    return calls
+
+
+def clock_calls(seed: str) -> list[list[Any]]:
+    """Answers and other messages on a changing network, with a sleep, and another link."""
+    chance = random.Random(seed)
+    now, ahead, slept, way = 3.0, 40.0, 0.0, 0.03
+    calls: list[list[Any]] = [["begin", now, slept, now + ahead - way]]
+    for number in range(150):
+        now += chance.uniform(0.01, 0.4)
+        if number == 60:
+            slept += 20.0
+            ahead += 20.0
+        if number == 100:
+            way = 0.12
+            calls.append(["change_link", now, slept])
+        late = way + chance.random() * 0.03
+        what = chance.random()
+        if what < 0.4:
+            calls.append(["learn", now, slept, now + ahead - late, late + way])
+        elif what < 0.7:
+            calls.append(["learn", now, slept, now + ahead - late])
+        else:
+            calls.append(["time", now, slept])
     return calls
 
 
@@ -243,6 +284,13 @@ def make_vectors() -> list[dict[str, Any]]:
         interpolator("fixed delay", {"delay": 0.1}, jitter=0.03, stall=0.2),
         interpolator("still for a while", {}, jitter=0.01, stall=0.0, still=True),
         interpolator("leaps", {"snap": 100.0}, jitter=0.03, stall=0.2, leaps=True),
+        {
+            "name": "a clock",
+            "part": "clock",
+            "options": {},
+            "exact": True,
+            "calls": clock_calls("a clock"),
+        },
         {
             "name": "a game",
             "part": "play",

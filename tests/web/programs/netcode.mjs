@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 
-import { Interpolator, Play, PredictedSpawns, Predictor } from "../../../pgnet_trio/web/netcode.js";
+import { Interpolator, Play, PredictedSpawns, Predictor, ServerClock } from "../../../pgnet_trio/web/netcode.js";
 
 // The same rules stand in tests/netcode/steps.py.
 const steps = {
@@ -46,6 +46,17 @@ const parts = {
     return (what, ...rest) => {
       const result = play[what](...rest);
       return result === undefined ? null : [result.things, result.predicted, sent.at(-1) ?? null];
+    };
+  },
+  clock() {
+    const at = { now: 0, slept: 0 };
+    const clock = new ServerClock(() => at.now, () => at.slept);
+    const methods = { begin: "begin", learn: "learn", change_link: "changeLink" };
+    return (what, now, slept, ...rest) => {
+      Object.assign(at, { now, slept });
+      if (what !== "time") clock[methods[what]](...rest);
+      const { roundTrip, jitter, best, latest } = clock.latency ?? {};
+      return [clock.time(), clock.latency && [roundTrip, jitter, best, latest]];
     };
   },
   spawns() {
