@@ -120,6 +120,8 @@ class Play(Generic[ThingT, InputT]):
         # What the player wanted in the frame before, and what they saw when they began to.
         self._wanted: InputT | None = None
         self._seen: float | None = None
+        # For how much of a tick it was shown there.
+        self._ahead = 0.0
 
     def take(self, things: Mapping[str, ThingT], moment: Moment, now: float) -> None:
         """Take in a state.
@@ -152,8 +154,11 @@ class Play(Generic[ThingT, InputT]):
         ahead = 0.0
         if input is not None and self.predictor is not None and seen is not None:
             if input != self._wanted:
+                if self._wanted is not None:
+                    self.predictor.change_input(self._wanted, input, self._ahead, now)
                 self._wanted, self._seen = input, seen
             ahead = self._make_ticks(now, input, seen, self.predictor)
+        self._ahead = ahead
         if self.predictor is None:
             return Frame(interpolated, None, None, self._server, interpolated)
         me = self.predictor.show(now, input, ahead)

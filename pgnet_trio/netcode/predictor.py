@@ -136,13 +136,24 @@ class Predictor(Generic[StateT, InputT]):
         self.error = size(difference)
         if self.error:
             self.corrections += 1
-            offset = self._offset
-            if offset is not None:
-                difference = added(difference, offset, self._share(now))
-            is_smooth = self._smooth > 0 and not is_leap(difference, self._snap)
-            self._offset = difference if is_smooth else None
-            self._offset_since = now
+            self._hide(difference, now)
         return self.error
+
+    def change_input(self, before: InputT, input: InputT, ahead: float, now: float) -> None:
+        """Note that the player wants something else, in the middle of a tick.
+
+        The whole tick will count for the new input. What was shown of it with the one before
+        disappears over *smooth* seconds, as an error does.
+
+        Args:
+            before: What the player wanted until now.
+            input: What the player wants from now on.
+            ahead: For how many seconds of this tick the one before was shown.
+            now: The time, in seconds, on the clock of `reconcile`.
+        """
+        if ahead > 0:
+            shown, right = self.predict(before, ahead), self.predict(input, ahead)
+            self._hide(self._fields.difference(shown, right), now)
 
     def predict(self, input: InputT | None = None, ahead: float = 0.0) -> StateT:
         """Return what is predicted for this moment, as a copy, with no error smoothed.
@@ -173,6 +184,15 @@ class Predictor(Generic[StateT, InputT]):
                 return self._moved(state, offset, share)
             self._offset = None
         return state
+
+    def _hide(self, difference: Offset, now: float) -> None:
+        """Show less and less of a difference to what was shown so far."""
+        offset = self._offset
+        if offset is not None:
+            difference = added(difference, offset, self._share(now))
+        is_smooth = self._smooth > 0 and not is_leap(difference, self._snap)
+        self._offset = difference if is_smooth else None
+        self._offset_since = now
 
     def _moved(self, state: StateT, offset: Offset, share: float) -> StateT:
         moved: StateT = self._fields.moved(state, offset, share)

@@ -57,6 +57,8 @@ export class Play {
   #wanted = null;
   /** @type {number | null} */
   #seen = null;
+  // For how much of a tick it was shown there.
+  #ahead = 0;
 
   /**
    * @param {PlayRules} rules How to show it.
@@ -79,6 +81,7 @@ export class Play {
     this.#nextTick = null;
     this.#wanted = null;
     this.#seen = null;
+    this.#ahead = 0;
   }
 
   /**
@@ -113,11 +116,13 @@ export class Play {
     let ahead = 0;
     if (input !== null && predictor !== null && seen !== null) {
       if (JSON.stringify(input) !== JSON.stringify(this.#wanted)) {
+        if (this.#wanted !== null) predictor.changeInput(this.#wanted, input, this.#ahead, now);
         this.#wanted = copied(input);
         this.#seen = seen;
       }
       ahead = this.#makeTicks(now, input, seen, predictor);
     }
+    this.#ahead = ahead;
     const me = predictor === null ? null : predictor.show(now, input, ahead);
     const predicted = predictor === null ? null : predictor.predict(input, ahead);
     const things = Object.assign(named(), interpolated);

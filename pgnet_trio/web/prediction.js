@@ -107,16 +107,28 @@ export class Predictor {
     let after = copied(state);
     for (const { input } of pending) after = this.#step(after, input, this.#dt) ?? after;
     this.state = after;
-    let difference = this.#fields.difference(before, after);
+    const difference = this.#fields.difference(before, after);
     this.error = size(difference);
     if (this.error) {
       this.corrections += 1;
-      if (this.#offset !== null) difference = added(difference, this.#offset, this.#share(now));
-      const isSmooth = this.#smooth > 0 && !isLeap(difference, this.#snap);
-      this.#offset = isSmooth ? difference : null;
-      this.#offsetSince = now;
+      this.#hide(difference, now);
     }
     return this.error;
+  }
+
+  /**
+   * Note that the player wants something else, in the middle of a tick. The whole tick will count for
+   * the new input. What was shown of it with the one before disappears as an error does.
+   *
+   * @param {any} before What the player wanted until now.
+   * @param {any} input What the player wants from now on.
+   * @param {number} ahead For how many seconds of this tick the one before was shown.
+   * @param {number} now The time in seconds, on the clock of `reconcile`.
+   */
+  changeInput(before, input, ahead, now) {
+    if (ahead <= 0) return;
+    const [shown, right] = [this.predict(before, ahead), this.predict(input, ahead)];
+    this.#hide(this.#fields.difference(shown, right), now);
   }
 
   /**
@@ -146,6 +158,19 @@ export class Predictor {
       this.#offset = null;
     }
     return state;
+  }
+
+  /**
+   * Show less and less of a difference to what was shown so far.
+   *
+   * @param {number[]} difference The difference.
+   * @param {number} now The time.
+   */
+  #hide(difference, now) {
+    const offset = this.#offset;
+    const whole = offset === null ? difference : added(difference, offset, this.#share(now));
+    this.#offset = this.#smooth > 0 && !isLeap(whole, this.#snap) ? whole : null;
+    this.#offsetSince = now;
   }
 
   /** @param {number} now The time. */

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import attrs
 import pytest
 
@@ -44,6 +46,20 @@ def test_an_action_shows_in_its_frame_whenever_that_is() -> None:
         assert before is not None
         assert after is not None
         assert after.x > before.x
+
+
+def test_a_change_in_the_middle_of_a_tick_is_no_step_back() -> None:
+    """The whole tick counts for the new input: what was shown of it goes little by little."""
+    for offset in range(8):
+        play = begun(Wire())
+        for frame in range(32):
+            before = play.frame(2.0 + frame * TICK / 4, RIGHT).me
+        now = 2.0 + 8 * TICK + offset * TICK / 8
+        places = [play.frame(now + frame * TICK / 4, Thrust(0, 0)) for frame in range(40)]
+        assert before is not None
+        xs = [before.x, *(frame.me.x for frame in places if frame.me is not None)]
+        assert min(after - x for x, after in itertools.pairwise(xs)) > -0.2
+        assert places[-1].me == places[-1].predicted
 
 
 def test_one_input_is_sent_for_each_tick() -> None:

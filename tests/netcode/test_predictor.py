@@ -105,6 +105,16 @@ def test_an_input_shows_at_once() -> None:
     assert predictor.show(0.0) is not predictor.state
 
 
+def test_another_input_within_a_tick_begins_where_the_one_before_has_got() -> None:
+    predictor = Predictor(fly, Ship(x=10.0, across=200.0), dt=TICK, smooth=0.25)
+    shown = predictor.show(1.0, Thrust(1, 0), TICK / 2)
+    predictor.change_input(Thrust(1, 0), Thrust(-1, 0), TICK / 2, 1.0)
+    assert predictor.show(1.0, Thrust(-1, 0), TICK / 2).x == pytest.approx(shown.x)
+    assert predictor.predict(Thrust(-1, 0), TICK / 2).x < shown.x
+    assert predictor.show(1.25, Thrust(-1, 0), TICK / 2).x < shown.x
+    assert (predictor.error, predictor.corrections) == (0, 0)
+
+
 def test_an_error_disappears_little_by_little_and_then_is_gone() -> None:
     predictor = Predictor(fly, Ship(), dt=TICK, smooth=0.25)
     assert predictor.reconcile(Ship(x=30.0, y=40.0), None, 1.0) == 50

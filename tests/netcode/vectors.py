@@ -85,7 +85,7 @@ def play_play(vector: dict[str, Any]) -> Any:
             things, moment, now = arguments
             return play.take(things, Moment(0, **moment), now)
         result = play.frame(*arguments)
-        return [result.things, result.predicted, sent[-1] if sent else None]
+        return [result.things, result.predicted, result.me, sent[-1] if sent else None]
 
     return call
 

@@ -45,7 +45,7 @@ const parts = {
     play.dt = 1 / 30;
     return (what, ...rest) => {
       const result = play[what](...rest);
-      return result === undefined ? null : [result.things, result.predicted, sent.at(-1) ?? null];
+      return result === undefined ? null : [result.things, result.predicted, result.me, sent.at(-1) ?? null];
     };
   },
   clock() {
