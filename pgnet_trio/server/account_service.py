@@ -7,6 +7,7 @@ hashed; an unknown user goes through `register`; and `admit` looks once more, la
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -159,6 +160,7 @@ class AccountService(ABC):
         now: float,
         instead_of: TokenRecord | None,
         session_token: bytes = b"",
+        asked_at: float = -math.inf,
     ) -> Seat:
         """Make sure that a user who has proved who they are still may log in.
 
@@ -174,13 +176,15 @@ class AccountService(ABC):
             instead_of: The token that the new one replaces; None for none.
             session_token: What the session is resumed with, for the other nodes of a cluster; empty
                 where the user gets none here.
+            asked_at: When the user asked to be let in, by Trio's clock. Of two log-ins at two nodes
+                the later one stays.
 
         Returns:
             What the user has. No token stands for the admin's password, nor where none are kept.
 
         Raises:
             AccountRefusal: The user was deleted meanwhile, or is being deleted, or another log-in
-                changed the record.
+                changed the record, or got in which was asked for later.
         """
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal
@@ -84,6 +85,7 @@ class LocalAccounts(AccountService):
         now: float,
         instead_of: TokenRecord | None,
         session_token: bytes = b"",
+        asked_at: float = -math.inf,
     ) -> Seat:
         """Make sure that a user who has proved who they are still may log in."""
         # Before the look, and not after it: the caller relies on what is found here.

@@ -13,6 +13,7 @@ from pgnet_trio.server.cluster import memory_tables, sql_nodes, wakeups
 from pgnet_trio.server.cluster.errors import (
     Fenced,
     LeaseLapsed,
+    LoggedInLater,
     NameInUse,
     NodeGone,
     NodeUnavailable,
@@ -24,6 +25,7 @@ from pgnet_trio.server.cluster.records import (
     Created,
     Found,
     Listing,
+    Moment,
     MovingSession,
     NewRoom,
     Restored,
@@ -681,6 +683,38 @@ async def test_the_latest_session_of_a_user_counts(bench: Bench) -> None:
     assert (row.node, row.epoch, row.token) == (second, there.epoch, b"2")
     await bench.second.leave("ann", there.epoch)
     assert await bench.first.find_session("ann") is None
+
+
+async def test_the_log_in_that_was_asked_for_last_stays(bench: Bench) -> None:
+    first, second = await two_nodes(bench)
+    moments = [bench.first.when(trio.current_time() - ago) for ago in (9, 6, 3)]
+    before, then, after = moments
+    here = await bench.first.enter(first, "ann", b"1", asked=then, operation=b"in")
+    # One that takes longer is too late.
+    with pytest.raises(LoggedInLater, match="'ann' has a session by a later log-in"):
+        await bench.second.enter(second, "ann", b"0", asked=before)
+    found = await bench.first.find_session("ann")
+    assert found is not None
+    assert found.token == b"1"
+    # What is not certainly later, or not known, and what is asked for again, is let in.
+    assert await bench.first.enter(first, "ann", b"1", asked=then, operation=b"in") == here
+    await bench.first.enter(first, "ann", b"1", asked=then)
+    await bench.first.enter(first, "ann", b"1")
+    there = await bench.second.enter(second, "ann", b"2", asked=after)
+    with pytest.raises(LoggedInLater):
+        await bench.first.enter(first, "ann", b"1", asked=then)
+    # Once the later one has gone, nobody is put out.
+    await bench.second.leave("ann", there.epoch)
+    await bench.first.enter(first, "ann", b"1", asked=before)
+
+
+async def test_a_clock_that_was_set_back_keeps_nobody_out(bench: Bench) -> None:
+    first, _ = await two_nodes(bench)
+    now = bench.first.when(trio.current_time())
+    assert now is not None
+    later = Moment(now.earliest + 60, now.latest + 60)
+    await bench.first.enter(first, "ann", b"1", asked=later)
+    await bench.first.enter(first, "ann", b"2", asked=now)
 
 
 async def test_a_session_goes_to_another_node_alone(bench: Bench) -> None:

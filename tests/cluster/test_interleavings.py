@@ -23,6 +23,7 @@ from pgnet_trio.server.cluster.records import (
     Arrival,
     Created,
     HandedOver,
+    Moment,
     MovingSession,
     NewRoom,
     Restored,
@@ -338,11 +339,12 @@ class Cluster(RuleBasedStateMachine):
         if node:
             self.ask(me, lambda tables: tables.take_back(node, name, operation), heard)
 
-    @rule(slot=SLOTS, username=USERS)
-    def enter(self, slot: int, username: str) -> None:
+    @rule(slot=SLOTS, username=USERS, ago=st.sampled_from([-1, 0, 1, 2, 9, None]))
+    def enter(self, slot: int, username: str, ago: int | None) -> None:
         node, operation = self.slots[slot].node, self.operation()
+        asked = None if ago is None else Moment(self.clock() - ago, self.clock() - ago + 1)
         for _ in range(2):
-            self.both(lambda tables: tables.enter(node, username, b"t", operation))
+            self.both(lambda tables: tables.enter(node, username, b"t", operation, asked))
         user, token = UserRecord(username, "", "1"), TokenRecord(username, b"\7", 107)
         admission = Admission(username, user, f"{slot}", token, b"\2", node or None, b"t2")
         other = self.operation()

@@ -335,6 +335,48 @@ async def test_a_log_in_that_comes_to_nothing_leaves_nothing(
         assert again.connected
 
 
+async def test_of_two_log_ins_at_two_servers_the_later_one_stays(
+    autojump_clock: MockClock,
+) -> None:
+    """Also where the earlier one is let in last, since its server had to wait for the database."""
+    async with cluster(Counter, nodes=2) as servers:
+        (await servers.play("ann", "secret", node="a")).disconnect()
+        await trio.sleep(2)
+        engine = servers.nodes["a"].engine
+        admit = engine.admit
+
+        async def admit_late(*args: Any, **options: Any) -> Any:
+            await trio.sleep(3)
+            return await admit(*args, **options)
+
+        engine.admit = admit_late  # type: ignore[method-assign]  # replaced for this test
+        earlier = servers.client("ann", "secret", node="a")
+        outcome: list[str] = []
+
+        async def log_in() -> None:
+            try:
+                await earlier.run()
+            except LoginRefused as error:
+                outcome.append(str(error.code))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(log_in)
+            await trio.sleep(1)
+            later = await servers.play("ann", "secret", node="b", game="table")
+            await trio.sleep(5)
+            nursery.cancel_scope.cancel()
+        assert outcome == [ReasonCode.TAKEN_OVER]
+        assert later.connected
+        assert await count(later) == 1
+        assert list(servers.nodes["b"].stats().sessions) == ["ann"]
+        assert servers.nodes["a"].stats().sessions == {}
+        engine.admit = admit  # type: ignore[method-assign]  # replaced for this test
+        # One that comes after that goes on.
+        again = await servers.play("ann", "secret", node="a")
+        assert again.game == "table"
+        assert not later.connected
+
+
 async def test_a_log_in_is_one_change(autojump_clock: MockClock) -> None:
     async with cluster(Counter, nodes=2) as servers:
         (await servers.play("ann", "secret", node="a")).disconnect()

@@ -20,7 +20,6 @@ from pgnet_trio import (
     RequestFailed,
     SessionLost,
 )
-from pgnet_trio.server.node.member import ELSEWHERE
 from tests.cluster_chaos.game import Ask, Book, Count, Counted, Look, Reply, Told, Volley
 from tests.cluster_chaos.ledger import Answer, Ledger
 
@@ -75,8 +74,6 @@ class Player:
         self._was_there = False
         # Whether another program of this player has the session by now.
         self._was_taken_over = False
-        # Log-ins that nobody waits for any more: the server may carry each out later all the same.
-        self._given_up = 0
         self._table = chance.choice(world.tables)
         # Numbers of the pushes and questions of this session, by game.
         self._told: dict[str, int] = {}
@@ -98,12 +95,8 @@ class Player:
             except* _TakenOver:
                 self._ledger.note("take-overs")
             except* PGNetError as group:
-                causes = _causes(group)
-                if self._given_up and ELSEWHERE in causes:
-                    self._given_up -= 1
-                    self._ledger.note("take-overs that came late")
-                elif not self._was_taken_over:
-                    self._ledger.wrong(f"{self.name} had to begin anew: {causes}")
+                if not self._was_taken_over:
+                    self._ledger.wrong(f"{self.name} had to begin anew: {_causes(group)}")
             self._was_taken_over = False
             self._told.clear()
             self._asked.clear()
@@ -180,7 +173,6 @@ class Player:
                     await self.count(other)
         except (ConnectFailed, SessionLost, RequestFailed) as error:
             self._ledger.note(f"take-overs broken off: {type(error).__name__}")
-            self._given_up += isinstance(error, ConnectFailed)
         raise _TakenOver
 
     def _volley(self, client: Client) -> None:

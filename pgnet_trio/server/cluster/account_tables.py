@@ -41,6 +41,7 @@ class AccountTables(Tables):
         """See `Engine.admit`."""
         name, node = admission.username, admission.node
         if node is not None and self._done(operation) is not None:
+            # What is asked for once more has been let in.
             return Admitted(self.enter(node, name, admission.session_token, operation))
         if admission.user is not None:
             self._lock_user(name)
@@ -49,7 +50,8 @@ class AccountTables(Tables):
                 return NotAdmitted(now)
         entered = None
         if node is not None:
-            entered = self.enter(node, name, admission.session_token, operation)
+            token, asked = admission.session_token, admission.asked
+            entered = self.enter(node, name, token, operation, asked)
         if admission.place:
             self._note_place(name, admission.place)
         if admission.token is not None:

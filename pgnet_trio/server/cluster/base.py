@@ -21,6 +21,7 @@ from pgnet_trio.server.cluster.records import (
     Lease,
     Listing,
     Mail,
+    Moment,
     MovingSession,
     NewRoom,
     Node,
@@ -77,10 +78,27 @@ class BaseEngine(EngineCalls[Tables]):
         self._wakeups = Wakeups()
         # Nodes whose last renewal got no answer that was heard.
         self._unheard: set[int] = set()
+        # By how many seconds the engine's clock is ahead of the node's: at least, and at most.
+        self._ahead: tuple[float, float] | None = None
 
     def now(self) -> float:
         """Return the time by the node's own clock, which goes on while the machine sleeps."""
         return trio.current_time() + self._environment.slept()
+
+    def when(self, time: float) -> Moment | None:
+        """Return when it was by the engine's clock, as known from the last renewal of a lease.
+
+        Args:
+            time: The time by Trio's clock.
+
+        Returns:
+            The same time; None before there was a lease.
+        """
+        if self._ahead is None:
+            return None
+        least, most = self._ahead
+        own = time + self._environment.slept()
+        return Moment(own + least, own + most)
 
     @abstractmethod
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -163,7 +181,9 @@ class BaseEngine(EngineCalls[Tables]):
         return await self._transact(work, writes=True)
 
     def _lease(self, asked: float, renewal: Renewal) -> Lease:
-        node, draining, rooms = renewal
+        node, draining, rooms, time = renewal
+        # It was read between the question and the answer.
+        self._ahead = time - self.now(), time - asked
         return Lease(node, asked + self.lease * OWN_SHARE, draining, rooms)
 
     async def resign(self, node: int, *, operation: bytes = b"") -> list[Mail]:
@@ -407,18 +427,33 @@ class BaseEngine(EngineCalls[Tables]):
     # Users who are there, and mail
 
     async def enter(
-        self, node: int, username: str, token: bytes, *, operation: bytes = b""
+        self,
+        node: int,
+        username: str,
+        token: bytes,
+        *,
+        asked: Moment | None = None,
+        operation: bytes = b"",
     ) -> Entered:
         """Register a user's session, in place of any other that they have.
 
         Do this before the first request of the session: a late row would undo a hand-over.
 
+        Args:
+            node: The id of the node that has the session, with a lease that holds.
+            username: Whose it is.
+            token: What it is known by.
+            asked: When the user asked to be let in, from `when`; None to let them in whatever
+                others have asked.
+            operation: The call's id; see the class.
+
         Raises:
             LeaseLapsed: The node's lease does not hold.
+            LoggedInLater: The user has a session, by a log-in that was certainly asked for later.
         """
         operation = operation or new_operation()
         return await self._change(
-            lambda tables: tables.enter(node, username, token, operation), operation
+            lambda tables: tables.enter(node, username, token, operation, asked), operation
         )
 
     async def leave(self, username: str, epoch: int) -> None:

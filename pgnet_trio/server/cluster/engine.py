@@ -63,6 +63,7 @@ class Engine(BaseEngine, Community[Tables]):
 
         Raises:
             LeaseLapsed: A session was to be registered, and the node's lease does not hold.
+            LoggedInLater: The user has a session, by a log-in that was certainly asked for later.
         """
         operation = operation or new_operation()
         return await self._change(

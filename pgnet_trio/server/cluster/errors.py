@@ -10,6 +10,7 @@
         ├── LeaseLapsed                 the node's lease is over: renew it first
         ├── NodeGone                    the node is not registered any more: register anew
         ├── NodeUnavailable             the other node has gone, or is being drained
+        ├── LoggedInLater               the user has a session by a later log-in
         ├── NameInUse                   another node has that name or address
         ├── OtherIdentity               the other nodes have another key
         ├── SaveDamaged                 the checksum of a save does not fit
@@ -28,6 +29,7 @@ __all__ = [
     "EngineUnavailable",
     "Fenced",
     "LeaseLapsed",
+    "LoggedInLater",
     "NameInUse",
     "NodeGone",
     "NodeUnavailable",
@@ -88,6 +90,10 @@ class NameInUse(EngineError):
     def __init__(self, message: str, renewed: float) -> None:
         super().__init__(message)
         self.renewed = renewed
+
+
+class LoggedInLater(EngineError):
+    """Another log-in of the user was asked for later than this one, and has the session."""
 
 
 class OtherIdentity(EngineError):

@@ -32,6 +32,8 @@ class MemoryAccounts(MemoryCommunity, AccountTables):
         self._tokens: dict[bytes, TokenRecord] = {}
         self._failures: list[tuple[float, str]] = []
         self._known: dict[str, list[str]] = {}
+        # When the session of a user was asked for, at the earliest.
+        self._asked: dict[str, float] = {}
 
     def _done(self, operation: bytes) -> tuple[Any, ...] | None:
         return self._operations.get(operation, (0, None))[1]
@@ -77,6 +79,7 @@ class MemoryAccounts(MemoryCommunity, AccountTables):
     def _remove_user(self, name: str) -> bool:
         self._remove_tokens(name)
         self._known.pop(name, None)
+        self._asked.pop(name, None)
         return self._users.pop(name, None) is not None
 
     def _places(self, name: str) -> list[str]:

@@ -157,7 +157,7 @@ class MemoryNodes(MemoryAccounts):
             node, name, address, version, identity, load, now, now + self._lease
         )
         self._note(operation, node)
-        return node, False, None
+        return node, False, None, now
 
     def renew(self, node: int, load: float, lag: float, *, list_rooms: bool) -> Renewal:
         """See `Engine.renew`."""
@@ -169,7 +169,7 @@ class MemoryNodes(MemoryAccounts):
         self._note_renewal(now)
         row.renewed, row.expires, row.load, row.lag = now, now + self._lease, load, lag
         rooms = {name: room.epoch for name, room in self._rooms.items() if room.node == node}
-        return node, row.draining, rooms if lapsed or list_rooms else None
+        return node, row.draining, rooms if lapsed or list_rooms else None, now
 
     def resign(self, node: int, operation: bytes) -> list[Mail]:
         """See `Engine.resign`."""
@@ -232,6 +232,11 @@ class MemoryNodes(MemoryAccounts):
                     self._sessions = {n: s for n, s in self._sessions.items() if s.node != row.id}
                     self._take_out(row.id)
         self._forget_before(now - KEEP_OPERATIONS, now - FAILURES_KEPT)
+        self._asked = {
+            username: asked
+            for username, asked in self._asked.items()
+            if asked > now - FAILURES_KEPT
+        }
 
     def _rival(self, name: str, address: str, now: float) -> NameInUse | None:
         """Return what is wrong with a name and an address that another node has; None for nothing.

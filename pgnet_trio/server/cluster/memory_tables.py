@@ -5,9 +5,10 @@ It is also what the other engines are compared with.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
-from pgnet_trio.server.cluster.errors import Fenced, NodeUnavailable
+from pgnet_trio.server.cluster.errors import Fenced, LoggedInLater, NodeUnavailable
 from pgnet_trio.server.cluster.memory_nodes import MemoryNodes, RoomRow, StoredSession, holds
 from pgnet_trio.server.cluster.records import (
     Absent,
@@ -19,6 +20,7 @@ from pgnet_trio.server.cluster.records import (
     HandedOver,
     Listing,
     Mail,
+    Moment,
     MovingSession,
     NewRoom,
     Restored,
@@ -30,6 +32,8 @@ from pgnet_trio.server.cluster.records import (
 from pgnet_trio.server.cluster.rules import (
     MAX_MAIL,
     MAX_MAIL_SIZE,
+    is_later,
+    logged_in_later,
     no_such_session,
     same_password,
     unavailable,
@@ -255,14 +259,27 @@ class MemoryTables(MemoryNodes):
 
     # Users who are there, and mail
 
-    def enter(self, node: int, username: str, token: bytes, operation: bytes) -> Entered:
+    def enter(
+        self,
+        node: int,
+        username: str,
+        token: bytes,
+        operation: bytes,
+        asked: Moment | None = None,
+    ) -> Entered:
         """See `Engine.enter`."""
         done = self._done(operation)
         if done is not None:
             epoch, before = done
             return Entered(epoch, before)
-        self._require_lease(node, self._clock())
+        now = self._clock()
+        self._require_lease(node, now)
         row = self._sessions.get(username)
+        if asked is not None:
+            known = self._asked.get(username, -math.inf)
+            if row is not None and is_later(known, asked, now):
+                raise LoggedInLater(logged_in_later(username))
+            self._asked[username] = asked.earliest
         before = None
         if row is not None:
             before = SessionRow(username, row.node, row.epoch, row.token)

@@ -28,6 +28,7 @@ __all__ = [
     "Listing",
     "Lookup",
     "Mail",
+    "Moment",
     "MovingSession",
     "NewRoom",
     "Node",
@@ -347,6 +348,21 @@ class Lookup:
 
 
 @attrs.frozen
+class Moment:
+    """When something was, by the engine's clock, in seconds.
+
+    A node knows that clock only from its calls, so it knows no more than between which two times.
+
+    Attributes:
+        earliest: Not before this.
+        latest: Not after this.
+    """
+
+    earliest: float
+    latest: float
+
+
+@attrs.frozen
 class Admission:
     """A user who has proved who they are, and is to be let in.
 
@@ -358,6 +374,7 @@ class Admission:
         instead_of: The digest of a token that is to go.
         node: The id of the node that has their session; None to register none.
         session_token: What the session is known by.
+        asked: When they asked to be let in; None where that is not known.
     """
 
     username: str
@@ -367,6 +384,7 @@ class Admission:
     instead_of: bytes = attrs.field(default=b"", repr=False)
     node: int | None = None
     session_token: bytes = attrs.field(default=b"", repr=False)
+    asked: Moment | None = None
 
 
 @attrs.frozen

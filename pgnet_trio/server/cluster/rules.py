@@ -9,7 +9,7 @@ import hmac
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pgnet_trio.server.cluster.records import Node
+    from pgnet_trio.server.cluster.records import Moment, Node
 
 __all__ = [
     "FAILURES_KEPT",
@@ -24,7 +24,9 @@ __all__ = [
     "address_in_use",
     "is_alive",
     "is_home",
+    "is_later",
     "is_silent",
+    "logged_in_later",
     "name_in_use",
     "no_such_session",
     "other_identity",
@@ -97,6 +99,23 @@ def is_home(node: Node, lease: float) -> bool:
             is only late.
     """
     return node.alive and not node.draining and not is_silent(node.lease_left, lease)
+
+
+def is_later(other: float, asked: Moment, now: float) -> bool:
+    """Whether another log-in was certainly asked for later than one.
+
+    Args:
+        other: When the other one was asked for, at the earliest.
+        asked: When this one was.
+        now: The time. What is still to come was noted before the engine's clock was set back, and
+            says nothing.
+    """
+    return asked.latest < other <= now
+
+
+def logged_in_later(username: str) -> str:
+    """Return why a user is not let in who has asked before another log-in."""
+    return f"{username!r} has a session by a later log-in."
 
 
 def unavailable(node: int) -> str:

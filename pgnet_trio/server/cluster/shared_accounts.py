@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -12,6 +13,7 @@ import trio
 
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import ADMIN_USERNAME
+from pgnet_trio.protocol.v2 import TAKEN_OVER
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.account_refusals import (
     AccountRefusal,
@@ -32,7 +34,7 @@ from pgnet_trio.server.account_refusals import (
 from pgnet_trio.server.account_service import AccountRules, AccountService, AccountsOverview, Seat
 from pgnet_trio.server.cluster.calls import new_operation
 from pgnet_trio.server.cluster.digests import Digests
-from pgnet_trio.server.cluster.errors import EngineError, OutcomeUnknown
+from pgnet_trio.server.cluster.errors import EngineError, LoggedInLater, OutcomeUnknown
 from pgnet_trio.server.cluster.notes import EndSession
 from pgnet_trio.server.cluster.records import (
     Admission,
@@ -237,6 +239,7 @@ class SharedAccounts(AccountService):
         now: float,
         instead_of: TokenRecord | None,
         session_token: bytes = b"",
+        asked_at: float = -math.inf,
     ) -> Seat:
         """Make sure that a user who has proved who they are still may log in.
 
@@ -257,6 +260,7 @@ class SharedAccounts(AccountService):
             instead_of=b"" if instead_of is None else instead_of.digest,
             node=self._node() if session_token else None,
             session_token=session_token,
+            asked=self._engine.when(asked_at) if math.isfinite(asked_at) else None,
         )
         result = await self._settled(
             lambda operation: self._engine.admit(admission, limit=MAX_TOKENS, operation=operation)
@@ -389,6 +393,9 @@ class SharedAccounts(AccountService):
 def _translated() -> Iterator[None]:
     try:
         yield
+    except LoggedInLater:
+        # This one took longer, and most likely nobody waits for it any more.
+        raise AccountRefusal(TAKEN_OVER, ReasonCode.TAKEN_OVER) from None
     except EngineError as error:
         logger.warning("The accounts cannot be used now: %s", one_line(error))
         is_unknown = isinstance(error, OutcomeUnknown)

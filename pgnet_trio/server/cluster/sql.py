@@ -70,6 +70,9 @@ SCHEMA = """
     );
     CREATE INDEX IF NOT EXISTS failures_by_key ON failures (key, time);
     CREATE INDEX IF NOT EXISTS failures_by_time ON failures (time);
+    CREATE TABLE IF NOT EXISTS log_ins (
+        username BYTEA NOT NULL PRIMARY KEY, asked DOUBLE PRECISION NOT NULL
+    );
     CREATE TABLE IF NOT EXISTS places (
         username BYTEA NOT NULL, place BYTEA NOT NULL, number BIGINT NOT NULL,
         PRIMARY KEY (username, place)

@@ -62,7 +62,9 @@ class SQLAccounts(SQLRooms, AccountTables):
         gone = self._tx.execute("DELETE FROM users WHERE name = %t RETURNING name", as_bytes(name))
         if gone:
             self._remove_tokens(name)
-            self._tx.execute("DELETE FROM places WHERE username = %t", as_bytes(name))
+            for table in ("places", "log_ins"):
+                statement = f"DELETE FROM {table} WHERE username = %t"  # noqa: S608 - a constant
+                self._tx.execute(statement, as_bytes(name))
         return bool(gone)
 
     def _places(self, name: str) -> list[str]:

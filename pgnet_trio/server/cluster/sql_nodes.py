@@ -134,7 +134,7 @@ class SQLNodes(SQLCommunity):
             as_bytes(self._tx.wake_address),
         )
         self._note(operation, node)
-        return node, False, None
+        return node, False, None, now
 
     def renew(self, node: int, load: float, lag: float, *, list_rooms: bool) -> Renewal:
         """See `Engine.renew`."""
@@ -163,9 +163,9 @@ class SQLNodes(SQLCommunity):
             lag,
         )
         if not (lapsed or list_rooms):
-            return node, bool(row[5]), None
+            return node, bool(row[5]), None, now
         rooms = self._tx.execute("SELECT name, epoch FROM rooms WHERE node = %s", node)
-        return node, bool(row[5]), {as_text(name): epoch for name, epoch in rooms}
+        return node, bool(row[5]), {as_text(name): epoch for name, epoch in rooms}, now
 
     def resign(self, node: int, operation: bytes) -> list[Mail]:
         """See `Engine.resign`."""
@@ -227,6 +227,7 @@ class SQLNodes(SQLCommunity):
                 self._take_out(node)
         self._tx.execute("DELETE FROM operations WHERE time <= %s", now - KEEP_OPERATIONS)
         self._tx.execute("DELETE FROM failures WHERE time <= %s", now - FAILURES_KEPT)
+        self._tx.execute("DELETE FROM log_ins WHERE asked <= %s", now - FAILURES_KEPT)
         self._tx.execute(
             "DELETE FROM failures WHERE time <="
             " (SELECT time FROM failures ORDER BY time DESC LIMIT 1 OFFSET %s)",

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from pgnet_trio.server.cluster.errors import Fenced
+from pgnet_trio.server.cluster.errors import Fenced, LoggedInLater
 from pgnet_trio.server.cluster.records import (
     Entered,
     Mail,
+    Moment,
     MovingSession,
     SessionRow,
 )
-from pgnet_trio.server.cluster.rules import no_such_session
+from pgnet_trio.server.cluster.rules import is_later, logged_in_later, no_such_session
 from pgnet_trio.server.cluster.sql import as_bytes, as_text
 from pgnet_trio.server.cluster.sql_accounts import SQLAccounts
 from pgnet_trio.server.cluster.sql_nodes import holds
@@ -25,7 +26,14 @@ class SQLTables(SQLAccounts):
 
     # Users who are there, and mail
 
-    def enter(self, node: int, username: str, token: bytes, operation: bytes) -> Entered:
+    def enter(
+        self,
+        node: int,
+        username: str,
+        token: bytes,
+        operation: bytes,
+        asked: Moment | None = None,
+    ) -> Entered:
         """See `Engine.enter`."""
         done = self._done(operation)
         if done is not None:
@@ -33,10 +41,19 @@ class SQLTables(SQLAccounts):
             return Entered(epoch, None if before is None else _session(username, before))
         nodes, now = self._locked_nodes([node])
         self._require_lease(nodes, node, now)
+        known = None if asked is None else self._note_asked(username, asked)
         rows = self._tx.execute(
             "SELECT node, epoch, token FROM sessions WHERE username = %t FOR UPDATE",
             as_bytes(username),
         )
+        if asked is not None and known is not None and known != asked.earliest:
+            if rows and is_later(known, asked, now):
+                raise LoggedInLater(logged_in_later(username))
+            self._tx.execute(
+                "UPDATE log_ins SET asked = %s WHERE username = %t",
+                asked.earliest,
+                as_bytes(username),
+            )
         epoch = self._tx.next_number()
         self._tx.execute(
             "INSERT INTO sessions (username, node, epoch, token) VALUES (%t, %s, %s, %s)"
@@ -52,6 +69,19 @@ class SQLTables(SQLAccounts):
             row = [rows[0][0], rows[0][1], rows[0][2].hex()]
         self._note(operation, epoch, row)
         return Entered(epoch, None if row is None else _session(username, row))
+
+    def _note_asked(self, username: str, asked: Moment) -> float:
+        """Note when a log-in was asked for, unless that of another one is; return what is noted.
+
+        Two log-ins of one user are one after the other from here on.
+        """
+        ((known,),) = self._tx.execute(
+            "INSERT INTO log_ins (username, asked) VALUES (%t, %s)"
+            " ON CONFLICT (username) DO UPDATE SET asked = log_ins.asked RETURNING asked",
+            as_bytes(username),
+            asked.earliest,
+        )
+        return float(known)
 
     def leave(self, username: str, epoch: int) -> None:
         """See `Engine.leave`."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Listing,
         Lookup,
         Mail,
+        Moment,
         MovingSession,
         NewRoom,
         Node,
@@ -36,8 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Renewal", "Tables"]
 
-Renewal = tuple[int, bool, Mapping[str, int] | None]
-"""A node's id, whether it is being drained, and its rooms where its lease may have lapsed."""
+Renewal = tuple[int, bool, Mapping[str, int] | None, float]
+"""A node's id, whether it is being drained, its rooms where its lease may have lapsed, and the time
+by the engine's clock."""
 
 
 class Tables(CommunityTables):
@@ -145,7 +147,14 @@ class Tables(CommunityTables):
     # Users who are there, and mail
 
     @abstractmethod
-    def enter(self, node: int, username: str, token: bytes, operation: bytes) -> Entered:
+    def enter(
+        self,
+        node: int,
+        username: str,
+        token: bytes,
+        operation: bytes,
+        asked: Moment | None = None,
+    ) -> Entered:
         """See `Engine.enter`."""
 
     @abstractmethod

@@ -422,11 +422,10 @@ class Login:
             AccountRefusal: They may not.
         """
         environment, old, token = self._context.options.environment, self._token, b""
-        now = environment.wall_clock()
+        now, protocol = environment.wall_clock(), self._protocol
         # A client that needs none gets none, and one that has a good one keeps it: so it is in the
         # save file already when the server is killed once more.
         has_one = old is not None and old.expires - now > LIFETIME / 2
-        protocol = self._protocol
         takes_tokens = isinstance(protocol, v2.ServerProtocol) and protocol.takes_tokens
         if takes_tokens and not self._trusted and not has_one:
             token = environment.random_bytes(v2.TOKEN_BYTES)
@@ -439,6 +438,7 @@ class Login:
             now=now,
             instead_of=old,
             session_token=self._resume_token if enters else b"",
+            asked_at=self._asked_at,
         )
         cluster = self._context.cluster
         if cluster is not None and seat.epoch:
