@@ -136,9 +136,11 @@ def test_records_have_their_level_their_fields_and_their_traceback() -> None:
         raise ValueError("\x1b[2J")
     except ValueError as error:
         info = type(error), error, error.__traceback__
-    ring.handle(record("two", logging.ERROR, exc_info=info, user="ann", table="one"))
+    ring.handle(record("two", logging.ERROR, exc_info=info, user="ann", table="", error_id="x1"))
     (found,) = records(ring, level=logging.WARNING)
     assert (found["text"], found["level"], found["user"]) == ("two", "ERROR", "ann")
+    assert found["error_id"] == "x1"
+    assert "table" not in found
     assert found["traceback"].endswith("ValueError: \\x1b[2J")
     assert records(ring, since=found["number"]) == []
 

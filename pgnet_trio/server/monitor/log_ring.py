@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pgnet_trio.foreign_text import printable
+from pgnet_trio.server.log_fields import FIELDS, LogFields
 from pgnet_trio.server.monitor.rows import encode_json
 
 __all__ = ["LogRing"]
@@ -18,9 +19,6 @@ MOST_BYTES = 2 * 1024 * 1024
 
 LONGEST = 16_000
 """Characters of one record, its traceback included."""
-
-_FIELDS = ("user", "table", "connection", "request")
-"""What a record may say besides its text."""
 
 _FORMATTER = logging.Formatter()
 
@@ -34,6 +32,7 @@ class LogRing(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
+        self.addFilter(LogFields())
         self.last = 0
         self._records: deque[tuple[int, int, bytes]] = deque()
         self._size = 0
@@ -95,8 +94,8 @@ class LogRing(logging.Handler):
         more = record.exc_text or record.stack_info
         if more:
             entry["traceback"] = printable(more)[-LONGEST:]
-        for name in _FIELDS:
+        for name in FIELDS:
             value = getattr(record, name, None)
-            if value is not None:
+            if value:
                 entry[name] = printable(str(value))[:200]
         return encode_json(entry)

@@ -308,15 +308,16 @@ export class Log {
   }
 
   matches(record) {
-    return !this.filter || `${record.text} ${record.logger} ${record.user ?? ""} ${record.table ?? ""} ${record.traceback ?? ""}`.toLowerCase().includes(this.filter);
+    return !this.filter || `${record.text} ${record.logger} ${record.user ?? ""} ${record.table ?? ""} ${record.error_id ?? ""} ${record.traceback ?? ""}`.toLowerCase().includes(this.filter);
   }
 
   draw(record) {
-    const fields = ["user", "table", "connection", "request"].filter((name) => record[name] !== undefined);
-    return h("li", { class: `level-${record.level.toLowerCase()}` },
+    // What the text says already need not stand there twice.
+    const fields = ["user", "table", "error_id"].filter((name) => record[name] !== undefined && !record.text.includes(record[name]));
+    return h("li", { class: `level-${record.level.toLowerCase()}`, title: [record.logger, record.connection && `connection ${record.connection}`].filter(Boolean).join(", ") },
       h("time", {}, clock(record.time)), h("span", { class: "level" }, record.level),
       h("span", { class: "log-text" }, record.text,
-        ...fields.map((name) => h("span", { class: "badge" }, `${name} ${record[name]}`)),
+        ...fields.map((name) => h("span", { class: "badge" }, name === "error_id" ? `error ${record[name]}` : record[name])),
         record.traceback ? h("details", {}, h("summary", {}, "Traceback"), h("pre", {}, record.traceback)) : null));
   }
 }
