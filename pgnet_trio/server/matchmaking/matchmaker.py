@@ -405,7 +405,7 @@ class Matchmaker:
             entry.room.close("The match was called off.")
             return
         try:
-            await entry.room.membership.join_together([search.session for search in searches])
+            await entry.room.join_together([search.session for search in searches])
         except JoinRefused as refusal:
             self._undo(line, entry, searches)
             self._take_back(line, searches, refusal)

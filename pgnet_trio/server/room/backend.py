@@ -156,7 +156,9 @@ class ServerRoom:
 
     def time(self) -> float:
         """Return the room's time in seconds."""
-        return self._room.instance.time()
+        instance = self._room.instance
+        now = instance.time()
+        return now if instance.tape is None else instance.tape.time(now)
 
     @property
     def tick(self) -> int:
@@ -198,6 +200,9 @@ class ServerRoom:
             room.publisher.check_push(members, envelope)
             self._note_need_of_pushes()
             room.publisher.push(members, envelope)
+            tape = room.instance.tape
+            if tape is not None:
+                tape.note_push((member.player.username for member in members), envelope)
             # In a task of the author's own, no end of a turn or step follows, so send it now.
             if not room.runner.busy:
                 room.runner.sync()
@@ -257,7 +262,9 @@ class ServerRoom:
     ) -> AnswerT:
         """Ask a player something; see `pgnet_trio.Room.ask`."""
         self.refuse_in_turn("ask")
-        room = self._room
+        room, tape = self._room, self._room.instance.tape
+        if tape is not None and (waiting := tape.ask(player)) is not None:
+            await waiting
         try:
             if not isinstance(question, ReadyCheck):
                 # That one is the room's own.
@@ -271,6 +278,8 @@ class ServerRoom:
             asked = room.questions.put(
                 member, player, question, answer, timeout=timeout, check=check
             )
+            if tape is not None:
+                tape.note_question(asked)
             for turn in room.questions.take_early(asked):
                 room.handle_answer(turn, asked.id)
         except Exception as error:

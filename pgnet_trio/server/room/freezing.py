@@ -28,6 +28,7 @@ from pgnet_trio.server.room.frozen import (
 from pgnet_trio.server.room.members import Member
 from pgnet_trio.server.room.player import PacketTurn
 from pgnet_trio.server.room.questions import ADOPTION_TIME
+from pgnet_trio.server.room.tape import WITHDRAWAL
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.loop import Loop
@@ -112,6 +113,8 @@ class Freezer:
 
         try:
             while outcome is None:
+                if self._instance.tape is not None:
+                    self._instance.tape.note_other_turn()
                 await self._queue.wait_for(self._queue.post(freeze))
         finally:
             given_up = True
@@ -190,6 +193,8 @@ class Freezer:
         """End the room without a word to anybody."""
         queue = self._queue
         queue.end_reason = MOVED_ON
+        if self._instance.tape is not None:
+            self._instance.tape.note_end(MOVED_ON)
         for turn in list(queue.turns):
             if not isinstance(turn, PacketTurn):
                 turn.done.set()
@@ -246,7 +251,11 @@ class Freezer:
 
     async def withdraw_remembered(self) -> None:
         """Withdraw, after `ADOPTION_TIME`, what the game has not asked again."""
-        await trio.sleep(ADOPTION_TIME)
+        tape = self._instance.tape
+        if tape is None:
+            await trio.sleep(ADOPTION_TIME)
+        else:
+            await tape.wait_until_due(WITHDRAWAL, trio.current_time() + ADOPTION_TIME)
         self._members.ready.remembered = frozenset()
         for question in self._questions.remembered:
             self._questions.withdraw_remembered(self._members.get(question.player), question.player)

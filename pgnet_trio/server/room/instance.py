@@ -32,6 +32,7 @@ from pgnet_trio.standings import leaderboards_of
 if TYPE_CHECKING:
     from pgnet_trio.netcode import Rewind
     from pgnet_trio.server.room.player import PacketTurn
+    from pgnet_trio.server.room.tape import Tape
     from pgnet_trio.standings import Leaderboard
     from pgnet_trio.typed import Handler
 
@@ -75,6 +76,7 @@ class GameInstance:
         is_persistent: Whether it wanted to be saved when it was made.
         gives_save: Whether its class says what to save.
         save_version: The version of its saves, as its class says; before it is made, of `loaded`.
+        tape: What notes all that comes into the room, or plays it again; None for nothing.
         handlers: The handlers of typed messages.
         declared: What its class declares that it pushes and asks.
         has_info: Whether it describes itself to the lobby.
@@ -134,6 +136,7 @@ class GameInstance:
         self.loaded = save_string
         self.save_string = save_string
         self.save_version = save_version
+        self.tape: Tape | None = None
         self.make_game = make_game
 
     def make(self, backend: RoomBackend) -> None:

@@ -83,6 +83,7 @@ class Loop:
         turns, deferred = queue.turns, runner.deferred
         # Looked up once, not for each packet.
         call, respond = runner.call, self._dispatch.respond
+        tape = self._instance.tape
         current_time = trio.lowlevel.current_clock().current_time
         in_a_row = 0
         began: float | None = None
@@ -115,6 +116,10 @@ class Loop:
                 in_a_row = 0
                 await trio.lowlevel.checkpoint()
                 began = None
+            if tape is not None and queue.end_reason is None:
+                waiting = tape.turn()
+                if waiting is not None:
+                    await waiting
             turn = turns.popleft()
             runner.failed_calls = 0
             if queue.end_reason is not None:
@@ -212,6 +217,8 @@ class Loop:
                 name = self._instance.name
                 self._owner.note_failure(error, f"Game {name!r} raised while it was closed")
         queue.end_reason = reason
+        if self._instance.tape is not None:
+            self._instance.tape.note_end(reason)
         self._owner.room_ended(reason)
         # Before the members are dismissed: the scripts of a game that is over need not see them go.
         if self._instance.made:
@@ -244,9 +251,11 @@ class Loop:
     @trio.lowlevel.disable_ki_protection
     def _take(self, turn: PacketTurn) -> None:
         """Take a turn in a round of reading. Never raises."""
-        runner = self._runner
+        runner, tape = self._runner, self._instance.tape
         runner.failed_calls = 0
         try:
+            if tape is not None:
+                tape.turn_at_once()
             self._unanswered = turn
             response = runner.call(self._dispatch.respond, turn)
             if isinstance(response, Response):
@@ -276,6 +285,9 @@ class Loop:
                 self._dispatch.note_unheard(turn, response)
         if response.disconnecting:
             response = self._kick_sender(turn, response)
+        tape = self._instance.tape
+        if tape is not None:
+            tape.note_answer(response)
         # As `publish`, which does nothing else for a state that is shown later anyway.
         if (
             publisher.pushes

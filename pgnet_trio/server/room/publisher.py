@@ -14,6 +14,7 @@ from pgnet_trio.protocol.v2.lost_pushes import ENTRY_OVERHEAD
 from pgnet_trio.protocol.v2.states import MAX_ENVELOPE_SIZE
 from pgnet_trio.server.room.queue import TurnQueue, do_nothing
 from pgnet_trio.server.room.snapshots import Views
+from pgnet_trio.server.room.tape import PACE
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.instance import GameInstance
@@ -169,6 +170,8 @@ class Publisher:
                         self.touched[viewer.player] = None
                 for viewer in shown:
                     self.touched[viewer.player] = None
+                if shown and self._instance.tape is not None:
+                    self._instance.tape.note_states(self.views.changes_for(shown))
                 if self.views.failure is not None:
                     self._note_unwatchable(self.views.failure)
                     self.views.failure = None
@@ -200,7 +203,11 @@ class Publisher:
         """Send each delayed state when its time has come, until cancelled."""
         while True:
             await self._state_delayed.wait()
-            await trio.sleep_until(self._viewed_at + self._sync_interval())
+            deadline, tape = self._viewed_at + self._sync_interval(), self._instance.tape
+            if tape is None:
+                await trio.sleep_until(deadline)
+            else:
+                await tape.wait_until_due(PACE, deadline)
             self._state_delayed = trio.Event()
             self.state_is_delayed = False
             self._queue.post(do_nothing, delayable=True)

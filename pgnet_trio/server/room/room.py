@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -236,6 +236,10 @@ class RoomTask:
         """Let a user join; see `Membership.join`."""
         return await self.membership.join(player, spectate=spectate)
 
+    async def join_together(self, players: Sequence[Player]) -> None:
+        """Let several users into a new game; see `Membership.join_together`."""
+        await self.membership.join_together(players)
+
     def leave(
         self,
         username: str,
@@ -368,6 +372,8 @@ class RoomTask:
         async with trio.open_nursery() as nursery:
             # Before the first await: an error that another task finds has to end this game.
             runner.begin(nursery)
+            if instance.tape is not None:
+                instance.tape.begin()
             scripts = await nursery.start(hold_nursery)
             # If whoever wanted the game is gone already, that nursery takes no tasks any more.
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -432,6 +438,8 @@ class RoomTask:
             self._loop.refuse_unanswered()
             return True
         again = goes_on and self._restarts.may_restart(error)
+        if self.instance.tape is not None:
+            self.instance.tape.note_crash(error, restarts=again)
         what = "restarted from its last save" if again else "closed"
         self.instance.counters.note_crash(restarts=again)
         self.owner.note_cause(error, self._loop.take_asker())

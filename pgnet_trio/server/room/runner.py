@@ -165,6 +165,13 @@ class Runner:
             self.queue.note_unblocked()
             running.busy = coroutine
 
+    def count(self, what: object) -> int:
+        """Return the place of a coroutine, or of what makes one, in the order of coroutines."""
+        tape = self.instance.tape
+        if tape is None:
+            return 0
+        return tape.count_coroutine(getattr(what, "__qualname__", type(what).__qualname__))
+
     def is_in_play(self) -> bool:
         """Return whether the game is made, and neither over nor about to end by an error."""
         return self.failure is None and self.queue.end_reason is None and self.instance.made
@@ -300,7 +307,10 @@ class MeasuredRunner(Runner):
 
 @types.coroutine
 def stepped(
-    coroutine: Coroutine[Any, Any, T], runner: Runner, after_step: Callable[[], None]
+    coroutine: Coroutine[Any, Any, T],
+    runner: Runner,
+    after_step: Callable[[], None],
+    number: int | None = None,
 ) -> Generator[Any, Any, T]:
     """Await a coroutine step by step: each time that it yields to the event loop ends a step.
 
@@ -309,13 +319,20 @@ def stepped(
         runner: Notes each step, as an object of its own.
         after_step: Called after each step, while the coroutine waits, and at its end. It must
             not raise: what the coroutine awaits would later reschedule a dead task.
+        number: Its place in the order of coroutines; None to take the next one.
     """
-    running = runner.running
+    running, tape = runner.running, runner.instance.tape
     resume: Callable[[Any], Any] = coroutine.send
     value: Any = None
+    if number is None:
+        number = runner.count(coroutine)
     runner.coroutines.add(coroutine)
     try:
         while True:
+            if tape is not None:
+                waiting = tape.step(number, raised=resume != coroutine.send)
+                if waiting is not None:
+                    yield from waiting.__await__()
             with running(object()):
                 request = resume(value)
             after_step()
@@ -330,6 +347,8 @@ def stepped(
     finally:
         runner.coroutines.discard(coroutine)
         coroutine.close()
+        if tape is not None:
+            tape.forget_coroutine(number)
     after_step()
     return result
 

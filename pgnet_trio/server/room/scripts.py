@@ -49,37 +49,41 @@ class ScriptNursery:
 
     def start_soon(self, async_fn: Callable[..., Awaitable[Any]], /, *args: Any) -> None:
         """Start a task; see `trio.Nursery.start_soon`."""
-        self._nursery.start_soon(self._run_task, async_fn, args, name=async_fn)
+        number = self._runner.count(async_fn)
+        self._nursery.start_soon(self._run_task, async_fn, args, number, name=async_fn)
 
     async def start(self, async_fn: Callable[..., Awaitable[Any]], /, *args: Any) -> Any:
         """Start a task and wait until it has started; see `trio.Nursery.start`."""
 
+        number = self._runner.count(async_fn)
+
         async def run(*, task_status: trio.TaskStatus[Any]) -> None:
             in_turn.set(False)
-            await self._step_through(async_fn(*args, task_status=task_status))
+            await self._step_through(async_fn(*args, task_status=task_status), number)
 
         return await self._nursery.start(run, name=async_fn)
 
     def start_script(self) -> None:
         """Start the game's ``run``, whose end is the end of the game."""
-        self._nursery.start_soon(self._run_script)
+        number = self._runner.count(self._runner.instance.game.run)
+        self._nursery.start_soon(self._run_script, number)
 
     async def _run_task(
-        self, async_fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]
+        self, async_fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], number: int
     ) -> None:
         # A task that a turn starts inherits the turn's context.
         in_turn.set(False)
         try:
-            await self._step_through(async_fn(*args))
+            await self._step_through(async_fn(*args), number)
         except SaveRefused as refused:
             self._loop.after_script_step()
             name = self._runner.instance.name
             logger.error("A task of the game %r has ended: %s", name, one_line(refused))
 
-    async def _step_through(self, awaitable: Awaitable[Any]) -> None:
-        await stepped(finish(awaitable), self._runner, self._loop.after_script_step)
+    async def _step_through(self, awaitable: Awaitable[Any], number: int) -> None:
+        await stepped(finish(awaitable), self._runner, self._loop.after_script_step, number)
 
-    async def _run_script(self) -> None:
+    async def _run_script(self, number: int) -> None:
         game = self._runner.instance.game
         steps = 0
 
@@ -91,7 +95,7 @@ class ScriptNursery:
         in_turn.set(False)
         left: BaseException | None = None
         try:
-            await stepped(game.run(), self._runner, after_step)
+            await stepped(game.run(), self._runner, after_step, number)
         except* PlayerLeft as group:
             # A script that does not handle players who leave is over when one does.
             after_step()

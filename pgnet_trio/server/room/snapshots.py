@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pgnet_trio.codec import encode_plain, to_plain
@@ -84,6 +84,11 @@ class Snapshot:
             self._encoded = encode_plain(self.data)
         return self._encoded
 
+    @property
+    def change(self) -> bytes:
+        """What differs from the previous snapshot, or the whole state, in msgpack."""
+        return self._column_patch or self.encoded
+
     def patch_from(self, earlier: Snapshot, base: int, *, columns: bool) -> bytes | None:
         """Return the envelope with the patch from an earlier snapshot to this one.
 
@@ -162,6 +167,12 @@ class Views:
                 viewer.player.show(snapshot)
                 shown.append(viewer)
         return shown
+
+    def changes_for(self, viewers: Sequence[Member]) -> Iterator[tuple[str, bytes]]:
+        """Yield who was shown something, and what; a shared view once, for nobody by name."""
+        for viewer in viewers[:1] if self._shared else viewers:
+            seat = None if self._shared else viewer.seat
+            yield seat or "", self._snapshots[seat].change
 
     def snapshot_for(self, viewer: Member) -> Snapshot | None:
         """Return the whole state as a viewer may see it now; None for nothing."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from pgnet_trio.server.room.tape import TICK
+
 if TYPE_CHECKING:
     from pgnet_trio.server.room.lateness import Lateness
     from pgnet_trio.server.room.queue import Call
@@ -60,9 +62,13 @@ class Ticker:
         call: Call | None = None
         while True:
             # From the beginning of the room's time, and no sum of intervals: that would drift.
-            deadline = instance.start + (due + 1) * interval
-            await trio.sleep_until(deadline)
-            late = max(0, int((trio.current_time() - deadline) / interval))
+            at = (due + 1) * interval
+            if instance.tape is None:
+                await trio.sleep_until(instance.start + at)
+                now = trio.current_time() - instance.start
+            else:
+                now = await instance.tape.wait_until_due(TICK, instance.start + at)
+            late = max(0, int((now - at) / interval))
             due += late + 1
             is_busy = call is not None and not call.done.is_set()
             lateness.note_ticks(late + 1, late + is_busy, rate)

@@ -1,0 +1,39 @@
+"""Recordings of tables: what is in them, how they lie in files, and what cannot be repeated.
+
+Nothing in here runs a game, or waits: `pgnet_trio.server.recording` writes recordings while games
+are played, and `pgnet_trio.replay` plays them again.
+"""
+
+from __future__ import annotations
+
+from pgnet_trio.recording.files import (
+    RecordingError,
+    StoredRecording,
+    frame_of,
+    preamble,
+    read_recording,
+)
+from pgnet_trio.recording.heads import VERSION, Beginning, Head, Member, OpenScript
+from pgnet_trio.recording.options import Recording
+from pgnet_trio.recording.records import Record, digest_of, encode_record
+from pgnet_trio.recording.unrepeatable import hash_seed, source_of, unrepeatable_in
+
+__all__ = [
+    "VERSION",
+    "Beginning",
+    "Head",
+    "Member",
+    "OpenScript",
+    "Record",
+    "Recording",
+    "RecordingError",
+    "StoredRecording",
+    "digest_of",
+    "encode_record",
+    "frame_of",
+    "hash_seed",
+    "preamble",
+    "read_recording",
+    "source_of",
+    "unrepeatable_in",
+]
