@@ -62,6 +62,7 @@ from pgnet_trio.messages import (
     is_username_allowed,
 )
 from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.recording import Recording
 from pgnet_trio.server import Cluster, Monitor, Server, Site
 from pgnet_trio.standings import (
     Leaderboard,
@@ -114,6 +115,7 @@ __all__ = [
     "Ready",
     "ReadyCheck",
     "ReasonCode",
+    "Recording",
     "Reject",
     "Request",
     "RequestFailed",

@@ -13,14 +13,20 @@ from pgnet_trio.recording.files import (
     preamble,
     read_recording,
 )
-from pgnet_trio.recording.heads import VERSION, Beginning, Head, Member, OpenScript
+from pgnet_trio.recording.heads import VERSION, Beginning, Head, Member, OpenScript, encode_head
 from pgnet_trio.recording.options import Recording
 from pgnet_trio.recording.records import Record, digest_of, encode_record
-from pgnet_trio.recording.unrepeatable import hash_seed, source_of, unrepeatable_in
+from pgnet_trio.recording.unrepeatable import (
+    GameDescription,
+    describe_game,
+    hash_seed,
+    unrepeatable_in,
+)
 
 __all__ = [
     "VERSION",
     "Beginning",
+    "GameDescription",
     "Head",
     "Member",
     "OpenScript",
@@ -28,12 +34,13 @@ __all__ = [
     "Recording",
     "RecordingError",
     "StoredRecording",
+    "describe_game",
     "digest_of",
+    "encode_head",
     "encode_record",
     "frame_of",
     "hash_seed",
     "preamble",
     "read_recording",
-    "source_of",
     "unrepeatable_in",
 ]

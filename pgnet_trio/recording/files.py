@@ -1,9 +1,9 @@
 """How a recording lies in a file.
 
 The file begins with a word and a version, and goes on with frames: the length of its body and its
-CRC-32, each four bytes, and then the body. The first body is the head, as a map in MessagePack. Each
-other one is a count of records, four bytes, and these records. What ends in the middle of a frame was
-cut there, by a process that was killed, say; all before it is whole.
+CRC-32, each four bytes, and then the body. The first body is the head, as a map in MessagePack.
+Each other one is a count of records, four bytes, and these records. What ends in the middle of a
+frame was cut there, by a process that was killed, say; all before it is whole.
 """
 
 from __future__ import annotations

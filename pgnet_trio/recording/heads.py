@@ -6,17 +6,19 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["VERSION", "Beginning", "Head", "Member", "OpenScript"]
+__all__ = ["VERSION", "Beginning", "Head", "Member", "OpenScript", "encode_head"]
 
 VERSION = 1
 """The version of what is in a file. A reader takes this one, and no newer one."""
 
-Beginning: TypeAlias = Literal["new", "saved", "moved", "restarted", "rematch", "snapshot", "cut"]
+Beginning: TypeAlias = Literal[
+    "new", "saved", "moved", "restarted", "rematch", "reloaded", "snapshot", "cut"
+]
 """What the table was when the recording began.
 
-A new game; one from its save; one that had moved here; one that had crashed, and was made again; the
-next one of the same people; one in the middle of its life, with the save string of that moment; or
-one in the middle of which nothing is kept that it could go on from.
+A new game; one from its save; one that had moved here; one that had crashed, and was made again;
+the next one of the same people; one that goes on with a changed class; one in the middle of its life, with the save string of that moment;
+or one in the middle of which nothing is kept that it could go on from.
 """
 
 
@@ -47,13 +49,13 @@ class OpenScript(msgspec.Struct, frozen=True):
     name: str
 
 
-class Head(msgspec.Struct, kw_only=True, forbid_unknown_fields=False):
+class Head(msgspec.Struct, kw_only=True):
     """The first thing in a recording.
 
     Attributes:
         package: The version of pgnet_trio that wrote it.
         python: The version of Python.
-        game: How the command line names the class: ``game.py:MyGame``, or ``package.module:MyGame``.
+        game: How the command line names the class: ``game.py:MyGame``, or ``module:MyGame``.
         class_name: The class's name.
         source: A digest of the file that the class is in; empty where there is none.
         hash_seed: The PYTHONHASHSEED of the process; None where hashes of text were by chance.
@@ -66,20 +68,19 @@ class Head(msgspec.Struct, kw_only=True, forbid_unknown_fields=False):
         beginning: What the table was.
         turn: How many turns of that life there were before.
         time: The room's time.
-        seed: What the game's randomness was made of; empty where *random* is its state.
-        random: The state of the game's randomness.
-        gauss: The rest of that state.
+        seed: What the game's randomness was made of, for a game that *frozen* is not there for.
         save_string: What the game is made from; None for a new game.
         save_version: The version of that.
         kept: What is saved beside it; see `pgnet_trio.server.room.kept`.
         begun: Whether it had let anybody in.
-        was_entered: The same, since it was loaded.
-        locked: Whether nobody more might join.
         is_empty: Whether no user was in the game.
         members: Who was in it.
-        frozen: What it had moved here with; None for a game that had not moved.
+        frozen: The rest of what the room had; see `pgnet_trio.server.room.frozen`. None for a new
+            game, and for one from its save.
         scripts: The coroutines that were under way.
+        coroutines: How many coroutines of the game there had been.
         calls: How many saves and reports it had asked for.
+        waiting: How many of the records that follow are of turns that waited in the queue.
     """
 
     package: str
@@ -98,16 +99,18 @@ class Head(msgspec.Struct, kw_only=True, forbid_unknown_fields=False):
     turn: int = 0
     time: float = 0.0
     seed: bytes = b""
-    random: bytes = b""
-    gauss: float | None = None
     save_string: str | None = None
     save_version: int = 0
     kept: dict[str, Any] = {}
     begun: bool = False
-    was_entered: bool = False
-    locked: bool = False
     is_empty: bool = True
     members: list[Member] = []
     frozen: bytes | None = None
     scripts: list[OpenScript] = []
+    coroutines: int = 0
     calls: int = 0
+    waiting: int = 0
+
+
+encode_head = msgspec.msgpack.Encoder().encode
+"""Returns a head as bytes; raises what msgspec raises."""

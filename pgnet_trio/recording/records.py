@@ -337,7 +337,7 @@ def decode_records(body: bytes, count: int) -> list[Record]:
 
 
 def digest_of(*parts: bytes) -> int:
-    """Return a number that differs where the bytes do, but for one time in four thousand million."""
+    """Return a number that differs where the bytes do, nearly always."""
     digest = 0
     for part in parts:
         digest = zlib.crc32(part, digest)

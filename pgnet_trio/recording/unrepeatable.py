@@ -6,13 +6,14 @@ import dis
 import hashlib
 import inspect
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-__all__ = ["hash_seed", "source_of", "unrepeatable_in"]
+import attrs
+
+__all__ = ["GameDescription", "describe_game", "hash_seed", "unrepeatable_in"]
 
 _LOADS_ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}
 
@@ -128,26 +129,51 @@ def _uses_of_global(value: Any, function: FunctionType, seen: set[CodeType]) -> 
         yield from _uses_of(value, seen)
 
 
-def source_of(game_class: type) -> tuple[str, str]:
-    """Return how the command line names a class, and a digest of the file that it is in.
+@attrs.frozen
+class GameDescription:
+    """What a recording says of the class of its game.
 
-    Returns:
-        ``path/to/file.py:CLASS`` or ``package.module:CLASS``; and the digest, empty for no file.
+    Attributes:
+        game: How the command line names it: ``path/to/file.py:CLASS``, or ``package.module:CLASS``.
+        class_name: Its name; empty where only a function knows it.
+        source: A digest of the file that it is in; empty for none.
+        unrepeatable: What it uses that does not replay, for people.
     """
+
+    game: str = "game.py:MyGame"
+    class_name: str = ""
+    source: str = ""
+    unrepeatable: tuple[str, ...] = ()
+
+
+def describe_game(game_class: type | None, base: type) -> GameDescription:
+    """Return what a recording says of a class.
+
+    Args:
+        game_class: The class; None where only a function knows it.
+        base: The class of the framework that it is derived from.
+    """
+    if game_class is None:
+        return GameDescription()
     name = game_class.__qualname__
+    file = _file_of(game_class)
+    digest, place = "", game_class.__module__
+    if file is not None:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        if "." not in place and file.name != "__init__.py":
+            is_here = file.is_relative_to(Path.cwd())
+            place = os.path.relpath(file) if is_here else str(file)
+    found = tuple(unrepeatable_in(game_class, base))
+    return GameDescription(f"{place}:{name}", name, digest, found)
+
+
+def _file_of(game_class: type) -> Path | None:
     try:
         file = inspect.getsourcefile(game_class)
     except TypeError:
-        file = None
-    if file is None or not Path(file).is_file():
-        return f"{game_class.__module__}:{name}", ""
-    digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    path = Path(file)
-    module = sys.modules.get(game_class.__module__)
-    if "." in game_class.__module__ or (module is not None and path.name == "__init__.py"):
-        return f"{game_class.__module__}:{name}", digest
-    shown = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-    return f"{shown}:{name}", digest
+        # It was defined nowhere but in the memory of this process.
+        return None
+    return Path(file) if file is not None and Path(file).is_file() else None
 
 
 def hash_seed() -> str | None:

@@ -17,6 +17,7 @@ from pgnet_trio.environment import Environment
 from pgnet_trio.errors import CodecError
 from pgnet_trio.game import Game
 from pgnet_trio.messages import is_gamename_allowed
+from pgnet_trio.recording import Recording
 from pgnet_trio.server.certificate import Certificate
 from pgnet_trio.server.cluster.cluster import Cluster
 from pgnet_trio.server.http.files import Site
@@ -34,6 +35,7 @@ __all__ = [
     "check_game",
     "check_hook",
     "check_monitor",
+    "check_record",
     "check_rooms",
     "check_seconds",
     "check_switch",
@@ -65,6 +67,7 @@ class Options:
         players_create: Whether players may create games.
         monitor: Where the host looks at the server; None for nowhere.
         development: Whether clients on this machine are shown the games' mistakes.
+        record: Where tables are recorded; None for nowhere.
     """
 
     make_game: Callable[..., Game]
@@ -97,6 +100,7 @@ class Options:
     players_create: bool = True
     monitor: Monitor | None = None
     development: bool = False
+    record: Recording | None = None
 
     @property
     def game_class(self) -> type[Game] | None:
@@ -250,6 +254,19 @@ def check_monitor(monitor: object) -> None:
         raise TypeError(
             "monitor: expected a Monitor such as Monitor(token='…'), or None; got an object of "
             f"{type(monitor).__name__}."
+        )
+
+
+def check_record(record: object) -> None:
+    """Check where tables are recorded.
+
+    Raises:
+        TypeError: It is no `Recording`, and not None.
+    """
+    if not (record is None or isinstance(record, Recording)):
+        raise TypeError(
+            "record: expected a Recording such as Recording('recordings'), or None; got "
+            f"{record!r}."
         )
 
 

@@ -26,7 +26,9 @@ import trio
 
 from pgnet_trio.errors import StorageError, bare
 from pgnet_trio.foreign_text import one_line
+from pgnet_trio.game import Game
 from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.recording import describe_game
 from pgnet_trio.server.admission import ArrivalPace, ConnectionCounts
 from pgnet_trio.server.bots import run_bot
 from pgnet_trio.server.cluster.errors import EngineError
@@ -47,6 +49,8 @@ from pgnet_trio.server.making import keep_rooms
 from pgnet_trio.server.matchmaking.matchmaker import Matchmaker
 from pgnet_trio.server.moderation.keeper import BanKeeper
 from pgnet_trio.server.preparation import Carryover, Prepared, key_file, prepare
+from pgnet_trio.server.recording.room import RecordedRoom
+from pgnet_trio.server.recording.writer import RecordingWriter
 from pgnet_trio.server.refusals import SHUTTING_DOWN
 from pgnet_trio.server.room.room import RoomTask
 from pgnet_trio.server.sessions.registry import SessionRegistry
@@ -388,8 +392,9 @@ class Run:
         options, carryover = self._options, self._carryover
         store = prepared.archive if prepared.link is None else prepared.link.games
         saves = Saves(store, prepared.accounts, carryover.saves)
+        recorded = await self._begin_recordings(services)
         make_room = functools.partial(
-            RoomTask,
+            recorded or RoomTask,
             question_ids=carryover.question_ids,
             watchdog=watchdog,
             counters=self._counters,
@@ -402,6 +407,18 @@ class Run:
         if isinstance(prepared.service, SharedAccounts):
             services.start_soon(prepared.service.keep_count)
         return saves, games
+
+    async def _begin_recordings(self, services: trio.Nursery) -> Callable[..., RoomTask] | None:
+        """Begin to record tables; return what makes their rooms, or None where none is recorded."""
+        options = self._options
+        if options.record is None:
+            await trio.lowlevel.checkpoint()
+            return None
+        game = describe_game(options.game_class, Game)
+        writer = RecordingWriter(options.record, options.environment, game)
+        await writer.prepare()
+        services.start_soon(writer.run)
+        return functools.partial(RecordedRoom, writer)
 
     def _make_context(
         self,

@@ -38,6 +38,7 @@ from pgnet_trio.server.options import (
     check_game,
     check_hook,
     check_monitor,
+    check_record,
     check_rooms,
     check_seconds,
     check_switch,
@@ -53,6 +54,7 @@ from pgnet_trio.transport import Transport, choose, memory_pair
 
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
+    from pgnet_trio.recording import Recording
     from pgnet_trio.server.cluster.cluster import Cluster
     from pgnet_trio.server.context import ServerContext
     from pgnet_trio.server.monitor_settings import Monitor
@@ -135,6 +137,8 @@ class Server(Administration):
         development: Whether what a game raises is shown in full, with its traceback, to the client
             that caused it: to programs on this machine that connect without a proxy. For nobody
             else than its author, so it does not go together with *listen_globally* or *cluster*.
+        record: Has the tables recorded, so that one that crashed can be played again; None: nothing
+            is recorded. What is in a recording, `Recording` says.
         limits: Every limit of `Limits` by its name, such as ``max_connections=100``; None
             switches one off.
 
@@ -179,6 +183,7 @@ class Server(Administration):
         players_create: bool = True,
         monitor: Monitor | None = None,
         development: bool = False,
+        record: Recording | None = None,
         **limits: Any,
     ) -> None:
         unknown = limits.keys() - {field.name for field in Limits.__attrs_attrs__}
@@ -209,6 +214,7 @@ class Server(Administration):
                 "development shows a game's mistakes to its author, on this machine alone; it does "
                 f"not go together with {'listen_globally' if listen_globally else 'cluster'}."
             )
+        check_record(record)
         proxies = TrustedProxies(trusted_proxies)
         check_switch("proxy_protocol", proxy_protocol)
         if proxy_protocol and not proxies:
@@ -270,6 +276,7 @@ class Server(Administration):
             players_create=players_create,
             monitor=monitor,
             development=development,
+            record=record,
         )
         self._carryover = Carryover(
             key=key or KeyPair.generate(environment.random_bytes),

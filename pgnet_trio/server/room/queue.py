@@ -65,6 +65,7 @@ class TurnQueue:
         end_reason: Why the room takes no more turns; None while it does.
         is_waiting: Whether the room's task waits for a turn, so that the next begins at once.
         context: The context of that task, once it serves the queue.
+        note_call: Is told of each call that is posted; None for nobody.
     """
 
     context: Context
@@ -72,6 +73,7 @@ class TurnQueue:
     def __init__(self, game_name: str, lateness: Lateness) -> None:
         self.turns: deque[PacketTurn | Call] = deque()
         self.end_reason: str | None = None
+        self.note_call: Callable[[Call], None] | None = None
         self._game_name = game_name
         self._lateness = lateness
         self._task: trio.lowlevel.Task | None = None
@@ -108,6 +110,8 @@ class TurnQueue:
     ) -> Call:
         """Queue a call of a function; see `Call`."""
         call = Call(action, delayable, may_be_last, awaited_by)
+        if self.note_call is not None:
+            self.note_call(call)
         self.put(call)
         return call
 

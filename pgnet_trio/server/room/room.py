@@ -153,8 +153,7 @@ class RoomTask:
         # Hot path: `put` itself, bound here instead of a method, is one call less for each packet.
         self.handle: Callable[[PacketTurn], None] = self.queue.put
         self.take_now: Callable[[PacketTurn, Round], None] = self._loop.take_now
-        self._started = False
-        self._saves_at_end = False
+        self._started = self._saves_at_end = False
 
     # What the server's other tasks read.
 
@@ -297,11 +296,8 @@ class RoomTask:
         """Close because the server ends: the turn in progress ends, then the game is saved.
 
         If it does not end in time, the game is saved as it was when `save_string` was last taken.
-        Cancellation leaves the room closing.
-
-        Args:
-            kind: What members are told, as in `close`; `RESTARTING` only those who do not come
-                back by themselves.
+        Cancellation leaves the room closing. *kind* is what members are told, as in `close`;
+        `RESTARTING` only those who do not come back by themselves.
         """
         self._saves_at_end = self.queue.end_reason is None
         self.close(SHUTTING_DOWN, kind)
@@ -330,8 +326,7 @@ class RoomTask:
                     self.instance.loaded = self.instance.save_string or self.instance.loaded
         finally:
             if self.queue.end_reason is None:
-                # Nobody closed the room: it is cancelled, or the whole program ends. The game is
-                # not over.
+                # Nobody closed the room: it, or the whole program, is cancelled before the end.
                 self.crashed = True
             self._loop.close(GONE, publish=not self.crashed)
             self.runner.stop_watching()
@@ -360,8 +355,7 @@ class RoomTask:
         try:
             await self._play_unless_it_fails(task_status)
         finally:
-            failure = self.runner.take_failure()
-            if failure is not None:
+            if (failure := self.runner.take_failure()) is not None:
                 raise failure
         if self._saves_at_end:
             self.instance.update_save_string()
@@ -372,8 +366,6 @@ class RoomTask:
         async with trio.open_nursery() as nursery:
             # Before the first await: an error that another task finds has to end this game.
             runner.begin(nursery)
-            if instance.tape is not None:
-                instance.tape.begin()
             scripts = await nursery.start(hold_nursery)
             # If whoever wanted the game is gone already, that nursery takes no tasks any more.
             await trio.lowlevel.checkpoint_if_cancelled()

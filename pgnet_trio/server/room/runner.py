@@ -105,6 +105,8 @@ class Runner:
     def begin(self, nursery: trio.Nursery) -> None:
         """Begin with a game that is about to be made, and whose tasks will run in *nursery*."""
         self.nursery = nursery
+        if self.instance.tape is not None:
+            self.instance.tape.begin()
 
     def begin_scripts(self, scope: trio.CancelScope) -> None:
         """Note the scope that the game's scripts run under."""

@@ -54,7 +54,6 @@ class ScriptNursery:
 
     async def start(self, async_fn: Callable[..., Awaitable[Any]], /, *args: Any) -> Any:
         """Start a task and wait until it has started; see `trio.Nursery.start`."""
-
         number = self._runner.count(async_fn)
 
         async def run(*, task_status: trio.TaskStatus[Any]) -> None:

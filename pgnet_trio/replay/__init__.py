@@ -1,0 +1,18 @@
+"""Plays a recorded table again, in virtual time, and tells where it differs."""
+
+from __future__ import annotations
+
+from pgnet_trio.replay.loading import load_life
+from pgnet_trio.replay.replaying import Outcome, TurnView, replay
+from pgnet_trio.replay.tape import Difference
+from pgnet_trio.replay.telling import describe_record, summary_of
+
+__all__ = [
+    "Difference",
+    "Outcome",
+    "TurnView",
+    "describe_record",
+    "load_life",
+    "replay",
+    "summary_of",
+]
