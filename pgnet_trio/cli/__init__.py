@@ -28,6 +28,7 @@ SUMMARIES = {
     "check": "say whether a save file is sound",
     "doctor": "say what may keep a server from running well, and what to mend",
     "cluster": "show the servers of a cluster, or have one give its games away",
+    "replay": "play a recorded table again, to the same error",
     "types": "write the messages of a game as TypeScript",
     "load": "have many clients play on a server of your own, and measure it",
     "demo": "play a short game on this machine, to see that everything works",

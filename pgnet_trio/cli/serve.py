@@ -30,6 +30,7 @@ from pgnet_trio.cli.logs import add_log_options, set_up_log, take_log_options
 from pgnet_trio.cli.monitor_options import add_monitor_options, use_monitor
 from pgnet_trio.cli.passwords import find_secret
 from pgnet_trio.cli.process import allow_open_files, rare_full_collections
+from pgnet_trio.cli.recording_options import add_recording_options, use_recording
 from pgnet_trio.cli.service import Service
 from pgnet_trio.cli.supervisor import Supervisor
 from pgnet_trio.cli.worker import WorkerProcess
@@ -52,6 +53,7 @@ EXAMPLES = """\
 examples:
   pgnet-trio serve my_game.py:MyGame
   pgnet-trio serve my_game.py:MyGame --dev
+  pgnet-trio serve my_game.py:MyGame --record recordings
   pgnet-trio serve my_package.games:MyGame --listen-globally --save-file my_game.sqlite
   pgnet-trio serve my_game.py:MyGame --site web
   pgnet-trio serve my_game.py:MyGame --workers 4 --save-file my_game.sqlite
@@ -256,6 +258,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         help="let players create no games: there are those that are saved, and --room",
     )
     add_monitor_options(option)
+    add_recording_options(option)
     option(
         "--dev",
         dest="development",
@@ -325,6 +328,7 @@ def run(options: argparse.Namespace) -> int:
         raise PGNetError("--tls-key needs the certificate that it belongs to: --tls-certificate")
     if settings.get("proxy_protocol") and not settings.get("trusted_proxies"):
         raise PGNetError("--proxy-protocol needs the proxies' addresses: --trusted-proxies")
+    use_recording(settings, settings["arguments"])
     if settings.get("development"):
         check_development(settings)
     count = settings.pop("workers")

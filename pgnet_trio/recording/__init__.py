@@ -17,6 +17,7 @@ from pgnet_trio.recording.heads import VERSION, Beginning, Head, Member, OpenScr
 from pgnet_trio.recording.options import Recording
 from pgnet_trio.recording.records import Record, digest_of, encode_record
 from pgnet_trio.recording.unrepeatable import (
+    HASH_SEED_VARIABLE,
     GameDescription,
     describe_game,
     hash_seed,
@@ -24,6 +25,7 @@ from pgnet_trio.recording.unrepeatable import (
 )
 
 __all__ = [
+    "HASH_SEED_VARIABLE",
     "VERSION",
     "Beginning",
     "GameDescription",

@@ -17,8 +17,9 @@ Beginning: TypeAlias = Literal[
 """What the table was when the recording began.
 
 A new game; one from its save; one that had moved here; one that had crashed, and was made again;
-the next one of the same people; one that goes on with a changed class; one in the middle of its life, with the save string of that moment;
-or one in the middle of which nothing is kept that it could go on from.
+the next one of the same people; one that goes on with a changed class; one in the middle of its
+life, with the save string of that moment; or one in the middle of which nothing is kept that it
+could go on from.
 """
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 __all__ = [
+    "FROM_OUTSIDE",
     "AnswerCame",
     "Answered",
     "AskBegan",
@@ -42,6 +43,7 @@ __all__ = [
     "SessionRecord",
     "Shown",
     "StepBegan",
+    "TimeIsUp",
     "TurnBegan",
     "decode_records",
     "digest_of",
@@ -201,6 +203,13 @@ class BotEnded(msgspec.Struct, array_like=True, tag=15):
     name: str
 
 
+class TimeIsUp(msgspec.Struct, array_like=True, tag=16):
+    """A question was not answered in time."""
+
+    time: float
+    question: int
+
+
 # In which order the table's code runs.
 
 
@@ -309,6 +318,7 @@ Record: TypeAlias = (
     | EmptyChanged
     | CallEnded
     | BotEnded
+    | TimeIsUp
     | TurnBegan
     | StepBegan
     | AskBegan
@@ -320,6 +330,24 @@ Record: TypeAlias = (
     | Ended
     | Gap
 )
+
+FROM_OUTSIDE = (
+    PacketCame,
+    AnswerCame,
+    Joined,
+    Left,
+    OnlineChanged,
+    ClientCame,
+    Due,
+    SaveAsked,
+    EmptyChecked,
+    OtherTurn,
+    Closed,
+    CallEnded,
+    BotEnded,
+    TimeIsUp,
+)
+"""What comes from outside a table."""
 
 encode_record = msgspec.msgpack.Encoder().encode
 """Returns a record as bytes; raises what msgspec raises."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["GameDescription", "describe_game", "hash_seed", "unrepeatable_in"]
+__all__ = ["HASH_SEED_VARIABLE", "GameDescription", "describe_game", "hash_seed", "unrepeatable_in"]
 
 _LOADS_ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}
 

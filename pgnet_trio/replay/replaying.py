@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import msgspec
@@ -13,8 +13,9 @@ import trio.testing
 
 from pgnet_trio.codec import unpack
 from pgnet_trio.errors import CodecError, PGNetError, bare
+from pgnet_trio.game import Game
 from pgnet_trio.messages import Packet
-from pgnet_trio.recording import RecordingError, StoredRecording
+from pgnet_trio.recording import RecordingError, StoredRecording, describe_game
 from pgnet_trio.recording.records import (
     AnswerCame,
     AskBegan,
@@ -35,6 +36,7 @@ from pgnet_trio.recording.records import (
     SaveAsked,
     SessionRecord,
     StepBegan,
+    TimeIsUp,
     TurnBegan,
 )
 from pgnet_trio.replay.players import ReplayOwner, ReplayPlayer, ReplayRound
@@ -46,10 +48,18 @@ from pgnet_trio.server.room.kept import kept_of
 from pgnet_trio.server.room.player import PacketTurn
 from pgnet_trio.server.room.room import RoomTask
 
-if TYPE_CHECKING:
-    from pgnet_trio.game import Game
-
 __all__ = ["Outcome", "TurnView", "replay"]
+
+
+ROUNDING = 1e-5
+"""Seconds by which a deadline may be off, because times were added up in another order."""
+
+LEAST_STEP = 1e-12
+"""Seconds: less than that could be rounded to nothing."""
+
+
+MOST_DEADLINES = 100
+"""Deadlines that may be so close to each other."""
 
 
 @attrs.frozen
@@ -60,8 +70,9 @@ class TurnView:
         turn: How many turns have begun.
         time: The room's time in seconds.
         what: What came last, for people.
-        states: The states that have changed, by player; "" for one that all see.
+        states: The states that have changed, by player.
         game: The author's object.
+        is_last: Whether the replay stops here, because it was to.
     """
 
     turn: int
@@ -69,6 +80,7 @@ class TurnView:
     what: str
     states: Mapping[str, Any]
     game: Any
+    is_last: bool = False
 
 
 @attrs.frozen
@@ -149,7 +161,13 @@ class _Replayer:
 
     async def run(self) -> Outcome:
         """Play it all."""
-        self._tape = tape = ReplayTape(self._head, self._recording.records, self._move_to)
+        self._tape = tape = ReplayTape(
+            self._head,
+            self._recording.records,
+            self._move_to,
+            until=self._until,
+            compares_lines=self._is_same_source(),
+        )
         # Never at once: deadlines before it have to come.
         self._clock.jump(self._head.time if self._head.frozen is None else 0.0)
         try:
@@ -174,6 +192,11 @@ class _Replayer:
         except BaseExceptionGroup as group:
             raise bare(group) from None
         return Outcome(tape.turns, tape.difference, tape.error, end)
+
+    def _is_same_source(self) -> bool:
+        game = self._game
+        source = describe_game(game, Game).source if isinstance(game, type) else ""
+        return not source or source == self._head.source
 
     def _make_room(self) -> RoomTask:
         head, game, tape = self._head, self._game, self._tape
@@ -256,9 +279,9 @@ class _Replayer:
                 continue
             if isinstance(record, Gap):
                 return describe_record(record)
-            if self._until is not None and self._is_turn(record) and tape.turns >= self._until:
+            if tape.is_at_stop and self._is_turn(record):
                 await self._settle()
-                self._tell(always=True)
+                self._tell(is_last=True)
                 return f"it stops after turn {tape.turns:,}"
             await self._play_next()
             self._tell()
@@ -314,10 +337,16 @@ class _Replayer:
         await self._reach(record)
         if tape.position != position or tape.finished.is_set():
             return
-        if not tape.is_waiting(key):
+        for _ in range(MOST_DEADLINES):
+            if tape.is_waiting(key):
+                break
             await self._settle()
             if tape.position != position or tape.finished.is_set():
                 return
+            left = trio.lowlevel.current_statistics().seconds_to_next_deadline
+            if not left < ROUNDING:
+                break
+            self._clock.jump(max(left, 0.0) + LEAST_STEP)
         if not tape.is_waiting(key):
             what = describe_record(record)
             if isinstance(record, StepBegan):
@@ -408,6 +437,10 @@ class _Replayer:
                 tape.take()
                 tape.note_bot_end(record)
                 await self._settle()
+            case TimeIsUp(question=question):
+                tape.take()
+                tape.end_time(question)
+                await self._settle()
             case EmptyChanged(is_empty=is_empty):
                 tape.is_empty = is_empty
                 tape.take()
@@ -425,16 +458,16 @@ class _Replayer:
         with contextlib.suppress(PGNetError):
             await function(*args)
 
-    def _tell(self, *, always: bool = False) -> None:
+    def _tell(self, *, is_last: bool = False) -> None:
         """Show what has changed."""
         tape = self._tape
         if self._watch is None:
             return
-        if always or tape.turns != self._told_turn or self._states:
+        if is_last or tape.turns != self._told_turn or self._states:
             states, self._states = self._states, {}
             self._told_turn = tape.turns
             game = getattr(self._room.instance, "game", None)
-            self._watch(TurnView(tape.turns, tape.now, self._what, states, game))
+            self._watch(TurnView(tape.turns, tape.now, self._what, states, game, is_last))
 
 
 def _begins_at_once(record: Record) -> bool:

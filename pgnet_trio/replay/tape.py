@@ -15,6 +15,7 @@ from pgnet_trio.errors import first_error
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.recording import digest_of, encode_record
 from pgnet_trio.recording.records import (
+    FROM_OUTSIDE,
     Answered,
     AskBegan,
     BotEnded,
@@ -73,6 +74,8 @@ class ReplayTape:
         head: How the recording begins.
         records: What follows.
         move_to: Moves the clock to a moment of the room's time.
+        until: After which turn to stop; None for none.
+        compares_lines: Whether the game's file is as it was recorded, so that lines are the same.
 
     Attributes:
         position: How many records were played.
@@ -88,7 +91,13 @@ class ReplayTape:
     """
 
     def __init__(
-        self, head: Head, records: Sequence[Record], move_to: Callable[[float], None]
+        self,
+        head: Head,
+        records: Sequence[Record],
+        move_to: Callable[[float], None],
+        *,
+        until: int | None = None,
+        compares_lines: bool = True,
     ) -> None:
         self.position = 0
         self.turns = head.turn
@@ -101,6 +110,8 @@ class ReplayTape:
         self.is_empty = head.is_empty
         self._records = records
         self._move_to = move_to
+        self._until = until
+        self._compares_lines = compares_lines
         self._coroutines = head.coroutines
         self._names: dict[int, str] = {}
         self._unknown = itertools.count(UNKNOWN_COROUTINES)
@@ -108,6 +119,7 @@ class ReplayTape:
         self._gates: dict[Key, deque[trio.lowlevel.Task]] = {}
         self._calls = itertools.count(head.calls + 1)
         self._results: dict[int, CallEnded] = {}
+        self._limits: dict[int, trio.CancelScope] = {}
         self._has_begun = False
 
     # What plays the records.
@@ -118,6 +130,11 @@ class ReplayTape:
         if self.position < len(self._records):
             return self._records[self.position]
         return None
+
+    @property
+    def is_at_stop(self) -> bool:
+        """Whether the next turn is one too many."""
+        return self._until is not None and self.turns >= self._until
 
     def take(self) -> None:
         """Go on to the next record."""
@@ -242,7 +259,8 @@ class ReplayTape:
     def turn(self) -> Awaitable[None] | None:
         """Let the next turn begin when it is recorded."""
         record = self.next
-        if self.is_free or (isinstance(record, TurnBegan) and record.time is not None):
+        is_next = isinstance(record, TurnBegan) and record.time is not None
+        if self.is_free or (is_next and not self.is_at_stop):
             self._pass()
             return None
         return self._wait(("turn", None))
@@ -280,6 +298,20 @@ class ReplayTape:
             got = f"the question {question.packet.message!r} to {question.player}"
             self._expect(QuestionAsked(question.id, question.player, digest_of(data)), got)
 
+    def limit(self, question: int, deadline: float, /) -> trio.CancelScope:
+        """Return a scope that ends when the recording says so."""
+        scope = self._limits[question] = trio.CancelScope()
+        return scope
+
+    def note_silence(self, question: int, /) -> None:
+        """Do nothing: the recording has said so."""
+
+    def end_time(self, question: int) -> None:
+        """Let the time for a question be up."""
+        scope = self._limits.pop(question, None)
+        if scope is not None:
+            scope.cancel()
+
     def note_answer(self, response: Response, /) -> None:
         """Compare an answer."""
         if self.is_free or not (response.status or response.message or response.payload):
@@ -316,6 +348,7 @@ class ReplayTape:
         self.error = error
         inner = first_error(error)
         got = f"{type(inner).__qualname__}: {one_line(inner)}"
+        self._skip_to_crash()
         record, place = self.next, author_lines_of(inner)
         if not isinstance(record, Crashed):
             self._differ_from_next(f"an error, {got}")
@@ -324,9 +357,11 @@ class ReplayTape:
             one_line(inner, LONGEST_TEXT),
         ):
             self._differ_from_next(got)
-        elif record.place != place:
-            last = record.place[-1:] or ["a library"]
-            self.differ(f"{describe_record(record)} at {last[0]}", f"it at {place[-1:]}")
+        elif self._places(record.place) != self._places(place):
+            expected, found = (
+                lines[-1] if lines else "a library" for lines in (record.place, place)
+            )
+            self.differ(f"{describe_record(record)} at {expected}", f"it at {found}")
         else:
             self.take()
         self.finish()
@@ -337,6 +372,19 @@ class ReplayTape:
             self.end_reason = reason
             self._expect(Ended(0.0, one_line(reason)), f"the end: {one_line(reason)}")
             self.finish()
+
+    def _skip_to_crash(self) -> None:
+        """Leave out what came from outside when the game had raised, and had not ended yet."""
+        position = self.position
+        while position < len(self._records) and isinstance(self._records[position], FROM_OUTSIDE):
+            position += 1
+        if position < len(self._records) and isinstance(self._records[position], Crashed):
+            self.position = position
+
+    def _places(self, lines: Sequence[str]) -> list[str]:
+        if self._compares_lines:
+            return list(lines)
+        return [line.partition(", in ")[2] for line in lines]
 
     def _pass(self) -> None:
         if not self.is_free:

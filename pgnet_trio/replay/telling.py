@@ -33,6 +33,7 @@ from pgnet_trio.recording.records import (
     SaveAsked,
     Shown,
     StepBegan,
+    TimeIsUp,
     TurnBegan,
 )
 
@@ -87,6 +88,8 @@ def _describe(record: Record) -> str:
             return "a save or a report is through" + ("" if error is None else f": {error[1]}")
         case BotEnded(name=name):
             return f"the bot {name!r} plays no more"
+        case TimeIsUp(question=question):
+            return f"the time for question {question} is up"
         case AskBegan(player=player):
             return f"room.ask for {player}"
         case QuestionAsked(id=id, player=player):

@@ -45,6 +45,7 @@ from pgnet_trio.recording.records import (
     SessionRecord,
     Shown,
     StepBegan,
+    TimeIsUp,
     TurnBegan,
     content_of,
 )
@@ -290,6 +291,14 @@ class RecordingTape:
         self._write_more(
             encode_record(QuestionAsked(question.id, question.player, digest_of(data)))
         )
+
+    def limit(self, question: int, deadline: float, /) -> trio.CancelScope:
+        """Return the scope in which the game waits for the answer to a question."""
+        return trio.CancelScope(deadline=deadline)
+
+    def note_silence(self, question: int, /) -> None:
+        """Note that the time for a question is up."""
+        self.describe(TimeIsUp(self.now(), question))
 
     def note_push(self, receivers: Iterable[str], envelope: bytes, /) -> None:
         """Note what is pushed, and to whom."""

@@ -286,7 +286,9 @@ class ServerRoom:
             self.note_failed_call(error)
             raise
         try:
-            found = await room.questions.wait_for(member, asked, timeout=timeout, default=default)
+            found = await room.questions.wait_for(
+                member, asked, timeout=timeout, default=default, tape=tape
+            )
         except trio.TooSlowError:
             self._note_silence(player, timeout)
             raise

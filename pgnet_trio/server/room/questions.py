@@ -6,7 +6,7 @@ import inspect
 import math
 import reprlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 import trio
@@ -21,6 +21,9 @@ from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.refusals import answer_failed, refused, rejected
 from pgnet_trio.server.room.player import OpenQuestion, PacketTurn
 from pgnet_trio.typed import check_answer_model, check_game_message, to_packet
+
+if TYPE_CHECKING:
+    from pgnet_trio.server.room.tape import Tape
 
 __all__ = ["ADOPTION_TIME", "Asker", "Questions"]
 
@@ -194,6 +197,7 @@ class Questions:
         *,
         timeout: float | None,
         default: AnswerT | NoDefault,
+        tape: Tape | None = None,
     ) -> AnswerT:
         """Wait for the answer to a question that was just put. Cancellation withdraws it."""
         try:
@@ -201,8 +205,11 @@ class Questions:
             if asked.is_adopted and asked.deadline is not None:
                 # The player was told so, before the game moved.
                 end = min(end, self._start + asked.deadline)
-            with trio.move_on_at(end):
+            limit = trio.CancelScope(deadline=end) if tape is None else tape.limit(asked.id, end)
+            with limit:
                 await asked.settled.wait()
+            if tape is not None and limit.cancelled_caught:
+                tape.note_silence(asked.id)
         finally:
             if self._open.pop(asked.id, None) is not None:
                 asker.withdraw(asked)

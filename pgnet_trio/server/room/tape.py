@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import trio
+
     from pgnet_trio.messages import Response
     from pgnet_trio.server.room.player import OpenQuestion
 
@@ -60,6 +62,12 @@ class Tape(Protocol):
 
     def note_question(self, question: OpenQuestion, /) -> None:
         """Note what a player is asked."""
+
+    def limit(self, question: int, deadline: float, /) -> trio.CancelScope:
+        """Return the scope in which the game waits for the answer to a question."""
+
+    def note_silence(self, question: int, /) -> None:
+        """Note that the time for a question is up."""
 
     def note_answer(self, response: Response, /) -> None:
         """Note how a packet is answered."""
