@@ -1,9 +1,9 @@
 """Multiplayer games on Trio: a server, a client, and everything between them.
 
 The layers, each of which imports only from those before it: errors, reason_codes, codec,
-messages, typed, crypto, netcode, protocol, patch, transport, connection, environment,
-matchmaking, standings, game, storage, server, client, bot, testing, terminal, lines, examples,
-devclient, cli.
+messages, typed, crypto, netcode, protocol, patch, transport, recording, connection,
+environment, matchmaking, standings, game, storage, server, client, bot, testing, replay, terminal,
+lines, examples, devclient, cli.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgnet_trio.recording import RecordingError
 from pgnet_trio.replay.loading import load_life
 from pgnet_trio.replay.replaying import Outcome, TurnView, replay
 from pgnet_trio.replay.tape import Difference
@@ -10,6 +11,7 @@ from pgnet_trio.replay.telling import describe_record, summary_of
 __all__ = [
     "Difference",
     "Outcome",
+    "RecordingError",
     "TurnView",
     "describe_record",
     "load_life",

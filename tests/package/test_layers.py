@@ -34,6 +34,7 @@ LAYERS = (
     "patch",
     "transport",
     "timers",
+    "recording",
     "connection",
     "environment",
     "matchmaking",
@@ -45,6 +46,7 @@ LAYERS = (
     "client",
     "bot",
     "testing",
+    "replay",
     "terminal",
     "lines",
     "console",
@@ -78,6 +80,7 @@ PURE_LAYERS = {
     "netcode",
     "matchmaking",
     "standings",
+    "recording",
 }
 PURE_MODULES = {
     "pgnet_trio.client.address",

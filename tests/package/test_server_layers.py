@@ -97,6 +97,10 @@ SERVER_LAYERS = (
     "log_fields",
     # One game, and then all of them; `stats` shows them too.
     "room",
+    "recording.segments",
+    "recording.writer",
+    "recording.tape",
+    "recording.room",
     "stats",
     "games.lobby",
     "games.archive",

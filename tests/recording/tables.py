@@ -123,6 +123,8 @@ class RecordedTable:
     ) -> None:
         self.owner = Owner()
         self.players: dict[str, Listener] = {}
+        # Those who are out too: the last of each name.
+        self.latest: dict[str, Listener] = {}
         self.room = RecordedRoom(
             writer,
             "table 1",
@@ -136,7 +138,7 @@ class RecordedTable:
         self._nursery = nursery
 
     async def join(self, username: str, *, spectate: bool = False) -> Listener:
-        player = self.players[username] = Listener(username)
+        player = self.players[username] = self.latest[username] = Listener(username)
         self.owner.users.add(username)
         try:
             await self.room.join(player, spectate=spectate)

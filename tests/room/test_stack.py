@@ -26,6 +26,7 @@ ROOM = "pgnet_trio.server.room"
 STACK = [
     {"outcome"},
     {"player", "owner", "stats", "deferred", "lateness", "host", "invitations", "kept"},
+    {"tape"},
     {"queue", "instance", "members", "questions", "frozen"},
     {"snapshots", "simulation"},
     {"publisher"},
