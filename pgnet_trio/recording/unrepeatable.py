@@ -164,7 +164,7 @@ def describe_game(game_class: type | None, base: type) -> GameDescription:
             is_here = file.is_relative_to(Path.cwd())
             place = os.path.relpath(file) if is_here else str(file)
     found = tuple(unrepeatable_in(game_class, base))
-    return GameDescription(f"{place}:{name}", name, digest, found)
+    return GameDescription(f"{place}:{name}", game_class.__name__, digest, found)
 
 
 def _file_of(game_class: type) -> Path | None:

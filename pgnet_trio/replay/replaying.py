@@ -309,7 +309,11 @@ class _Replayer:
             case TurnBegan():
                 await self._let_go(record, ("turn", None))
             case StepBegan(number=number):
-                await self._let_go(record, ("step", number))
+                key = ("step", number)
+                if not tape.is_waiting(key) and tape.is_waiting(tape.caller_gate(number)):
+                    # In the middle of a save: it goes on with that, and comes to its own gate.
+                    tape.open_gate(tape.caller_gate(number))
+                await self._let_go(record, key)
             case AskBegan(player=player):
                 await self._let_go(record, ("ask", player))
             case Due(what=what):
@@ -351,8 +355,7 @@ class _Replayer:
             what = describe_record(record)
             if isinstance(record, StepBegan):
                 what = f"the next step of {tape.name_of(record.number)}"
-            lines = "; ".join(self._room.lines())
-            tape.differ(what, f"nothing: what runs is at {lines}" if lines else "nothing")
+            tape.differ(what, self._what_runs())
             return
         tape.take()
         tape.open_gate(key)
@@ -429,10 +432,9 @@ class _Replayer:
                     await self._settle()
                 else:
                     room.close(reason, kind)
-            case CallEnded():
-                tape.take()
-                tape.note_call_result(record)
-                await self._settle()
+            case CallEnded(number=number):
+                # It was asked for by a task of the game's own: its steps are not recorded.
+                await self._wake(("call", number), record)
             case BotEnded():
                 tape.take()
                 tape.note_bot_end(record)
@@ -445,10 +447,19 @@ class _Replayer:
                 tape.is_empty = is_empty
                 tape.take()
             case _:
-                position = tape.position
-                await self._settle()
-                if tape.position == position and not tape.finished.is_set():
-                    tape.differ(describe_record(record), "nothing")
+                await self._wake(("none", None), record)
+
+    async def _wake(self, key: tuple[str, object], record: Record) -> None:
+        tape = self._tape
+        position = tape.position
+        tape.open_gate(key)
+        await self._settle()
+        if tape.position == position and not tape.finished.is_set():
+            tape.differ(describe_record(record), self._what_runs())
+
+    def _what_runs(self) -> str:
+        lines = "; ".join(self._room.lines())
+        return f"nothing: what runs is at {lines}" if lines else "nothing"
 
     async def _join(self, player: ReplayPlayer, spectates: bool) -> None:
         await self._room.join(player, spectate=spectates)

@@ -44,7 +44,7 @@ __all__ = ["Difference", "ReplayTape"]
 UNKNOWN_COROUTINES = 10**9
 """Numbers from here on are those of coroutines that the recording does not know."""
 
-Key = tuple[str, object]
+Key = tuple[str, Any]
 
 
 @attrs.frozen
@@ -118,7 +118,9 @@ class ReplayTape:
         self._open = deque(head.scripts)
         self._gates: dict[Key, deque[trio.lowlevel.Task]] = {}
         self._calls = itertools.count(head.calls + 1)
-        self._results: dict[int, CallEnded] = {}
+        # Which coroutine goes on just now, and which call each has made last.
+        self._current = 0
+        self._calling: dict[int, int] = {}
         self._limits: dict[int, trio.CancelScope] = {}
         self._has_begun = False
 
@@ -156,6 +158,8 @@ class ReplayTape:
         waiting = self._gates.get(key)
         if not waiting:
             return False
+        if key[0] == "step":
+            self._current = key[1]
         trio.lowlevel.reschedule(waiting.popleft())
         return True
 
@@ -181,19 +185,21 @@ class ReplayTape:
         """Return the name of a coroutine."""
         return self._names.get(number, f"coroutine {number}")
 
-    def note_call_result(self, record: CallEnded) -> None:
-        """Let a save or a report of the game be through."""
-        self._results[record.number] = record
-        self.open_gate(("call", record.number))
-
     async def call_result(self) -> CallEnded:
-        """Wait until the save or report that the game has just asked for is through."""
+        """Wait until the save or report that the game has just asked for is through.
+
+        It waits as often as the game did: each time is a step of the coroutine that asked.
+        """
         number = next(self._calls)
-        if number not in self._results:
-            await self._wait(("call", number), may_be_cancelled=True)
-        else:
-            await trio.lowlevel.checkpoint()
-        return self._results.pop(number)
+        caller = self._calling[self._current] = number
+        while not (isinstance(record := self.next, CallEnded) and record.number == number):
+            await self._wait(("call", caller), may_be_cancelled=True)
+        self.take()
+        return record
+
+    def caller_gate(self, coroutine: int) -> Key:
+        """Return where a coroutine waits for the last save or report that it has asked for."""
+        return "call", self._calling.get(coroutine)
 
     async def bot_end(self, name: str) -> None:
         """Wait until a bot plays no more."""
@@ -249,6 +255,7 @@ class ReplayTape:
         record = self.next
         if self.is_free or (isinstance(record, StepBegan) and record.number == number):
             self._pass()
+            self._current = number
             return None
         return self._wait(("step", number))
 

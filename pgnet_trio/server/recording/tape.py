@@ -105,7 +105,7 @@ class RecordingTape:
         self._thawing = thawing
         self._seed = seed
         self._segment: Segment | None = None
-        self._life = ""
+        self._life = self._began_at = ""
         self._segments = 0
         self._turns = 0
         self._sessions = 0
@@ -325,6 +325,7 @@ class RecordingTape:
             beginning = "new" if self.room.instance.loaded is None else "saved"
         self.end(discard=False)
         self._life = secrets.token_hex(4)
+        self._began_at = wall_clock.get()().strftime("%Y%m%d%H%M%S")
         self._segments = self._turns = self._coroutines = self._calls = 0
         self._scripts.clear()
         self._crashed = self._just_saved = False
@@ -408,9 +409,8 @@ class RecordingTape:
         waiting = self._waiting_records(beginning)
         head = self._head(beginning, len(waiting))
         table = _OTHER_CHARACTERS.sub("_", self.room.name)
-        at = re.sub("[^0-9]", "", head.began_at)[:14]
         segment = Segment(
-            f"{table}-{at}-{self._life}.{self._segments}",
+            f"{table}-{self._began_at}-{self._life}.{self._segments}",
             head,
             self._writer.recording.table_bytes // 2,
             self._writer,
