@@ -289,10 +289,11 @@ class Crashed(msgspec.Struct, array_like=True, tag=40):
 
 
 class Ended(msgspec.Struct, array_like=True, tag=41):
-    """The game is over."""
+    """The game is over; or it has moved to another server."""
 
     time: float
     reason: str
+    moves: bool = False
 
 
 class Gap(msgspec.Struct, array_like=True, tag=42):

@@ -26,6 +26,7 @@ from pgnet_trio.recording.records import (
     Due,
     EmptyChanged,
     EmptyChecked,
+    Ended,
     Gap,
     Joined,
     Left,
@@ -277,8 +278,11 @@ class _Replayer:
                         else ("the recording ends here, and the game goes on")
                     )
                 continue
-            if isinstance(record, Gap):
-                return describe_record(record)
+            if isinstance(record, Gap) or (isinstance(record, Ended) and record.moves):
+                await self._settle()
+                if tape.next is record and not tape.finished.is_set():
+                    return describe_record(record)
+                continue
             if tape.is_at_stop and self._is_turn(record):
                 await self._settle()
                 self._tell(is_last=True)

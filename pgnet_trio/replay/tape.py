@@ -373,7 +373,7 @@ class ReplayTape:
             self.take()
         self.finish()
 
-    def note_end(self, reason: str, /) -> None:
+    def note_end(self, reason: str, /, *, moves: bool = False) -> None:
         """Compare the end."""
         if not self.finished.is_set():
             self.end_reason = reason

@@ -119,11 +119,10 @@ class Busy(Game):
             await trio.sleep(0.1)
 
 
-class Cards(Game):
-    """Restarts where it raises; is saved."""
+class Saved(Game):
+    """Closes where it raises; is saved."""
 
     persistent = True
-    on_crash = "restart"
 
     def __init__(self, name: str, save_string: str | None = None) -> None:
         self.total = int(save_string or 0)
@@ -147,7 +146,7 @@ class Cards(Game):
             raise ValueError(f"{message.text} {self.total}")
 
 
-class Saved(Cards):
-    """Closes where it raises."""
+class Cards(Saved):
+    """Restarts where it raises."""
 
-    on_crash = "close"
+    on_crash = "restart"

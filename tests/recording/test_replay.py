@@ -213,9 +213,8 @@ class Raises(Honest):
 
 class Waits(Honest):
     @on(Add)
-    async def add(self, player: str, message: Add) -> Told | None:
+    async def add(self, player: str, message: Add) -> None:  # type: ignore[override]  # on purpose
         await trio.sleep_forever()
-        return None
 
 
 class Reads(Honest):
@@ -369,8 +368,9 @@ def test_what_came_of_saves_is_played_again(tmp_path: Path) -> None:
     watch = lambda view: states.extend(view.states.values())  # noqa: E731 - one line says it
     (outcome,) = replays(tmp_path / "recordings", Keeps, watch=watch)
     assert outcome.difference is None
-    assert states[-1] == table.latest["ann"].states[-1] 
-    assert states[-1].startswith("01s2s3(") and "the disk is full" in states[-1]
+    assert states[-1] == table.latest["ann"].states[-1]
+    assert states[-1].startswith("01s2s3(")
+    assert "the disk is full" in states[-1]
 
 
 def test_a_saved_game_goes_on_in_another_file_from_its_save_string(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ class Segment:
         self._writer = writer
         self._ask_for_save = ask_for_save
         self._collected = 0
-        self._gap_is_written = False
+        self._gap_is_written = self._writes_gap = False
 
     def look(self) -> None:
         """Look whether there is too much of it by now, and have the writer come."""
@@ -107,12 +107,15 @@ class Segment:
         self._collected = self.size
         # The next record has the writer come again.
         self.mark = -1
-        if self.gap and not self._gap_is_written:
+        self._writes_gap = bool(self.gap) and not self._gap_is_written
+        if self._writes_gap:
             pending = [encode_record(Gap(math.inf, self.gap))]
         return self._start + records_frame(pending) if pending else self._start
 
     def note_written(self) -> None:
         """Note that what was collected is on the disk."""
-        self._start, self._gap_is_written = b"", bool(self.gap)
+        self._start = b""
+        # The gap may have come while something before it was written.
+        self._gap_is_written = self._gap_is_written or self._writes_gap
         if self.is_full and not self.has_ended:
             self._ask_for_save()

@@ -362,9 +362,9 @@ class RecordingTape:
         self._segment.end(crashed=True)
         self._segment = None
 
-    def note_end(self, reason: str, /) -> None:
+    def note_end(self, reason: str, /, *, moves: bool = False) -> None:
         """End the file, because the room takes no more turns."""
-        self._write_more(encode_record(Ended(self.now(), one_line(reason))))
+        self._write_more(encode_record(Ended(self.now(), one_line(reason), moves)))
         # A game that has refused to be made was never there.
         self.end(discard=not self.room.instance.made)
         self.numbers.clear()

@@ -109,12 +109,16 @@ class RecordingWriter:
         """
         await self._environment.run_blocking(_make_folder, self._folder, abandon_on_cancel=False)
         logger.info("Tables are recorded in %s", one_line(self._folder))
-        if self.game.unrepeatable:
-            logger.warning(
-                "%s uses what a replay of a recording cannot repeat: %s",
-                self.game.class_name or "The game",
-                one_line("; ".join(self.game.unrepeatable)),
-            )
+        if not self.game.unrepeatable:
+            return
+        # What a setting mends is no fault of the game's.
+        level = logging.INFO if self.game.unrepeatable == (_BY_CHANCE,) else logging.WARNING
+        logger.log(
+            level,
+            "%s uses what a replay of a recording cannot repeat: %s",
+            self.game.class_name or "The game",
+            one_line("; ".join(self.game.unrepeatable)),
+        )
 
     def add(self, segment: Segment) -> None:
         """Begin a file, which *segment* fills. Never waits."""

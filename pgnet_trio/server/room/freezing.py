@@ -194,7 +194,7 @@ class Freezer:
         queue = self._queue
         queue.end_reason = MOVED_ON
         if self._instance.tape is not None:
-            self._instance.tape.note_end(MOVED_ON)
+            self._instance.tape.note_end(MOVED_ON, moves=True)
         for turn in list(queue.turns):
             if not isinstance(turn, PacketTurn):
                 turn.done.set()

@@ -81,5 +81,5 @@ class Tape(Protocol):
     def note_crash(self, error: BaseException, /, *, restarts: bool) -> None:
         """Note that the game has raised."""
 
-    def note_end(self, reason: str, /) -> None:
-        """Note that the room takes no more turns."""
+    def note_end(self, reason: str, /, *, moves: bool = False) -> None:
+        """Note that the room takes no more turns; the game goes on elsewhere where it *moves*."""
