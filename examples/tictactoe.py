@@ -5,8 +5,6 @@ python examples/tictactoe.py serve                 hosts it; with --globally for
 python examples/tictactoe.py play ann              in another terminal, as ann
 python examples/tictactoe.py play bob 192.0.2.7    from another machine, if that is where it is
 python examples/tictactoe.py watch eve             looks on
-python examples/tictactoe.py serve --record games  hosts it, and records what is played
-python examples/tictactoe.py again games           shows the last of these games again
 """
 
 from __future__ import annotations
@@ -14,8 +12,6 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-import time
-from pathlib import Path
 
 import attrs
 import trio
@@ -25,7 +21,6 @@ from pgnet_trio import (
     Client,
     Game,
     PGNetError,
-    Recording,
     Reject,
     RequestFailed,
     Server,
@@ -34,8 +29,6 @@ from pgnet_trio import (
     enable_logging,
     on,
 )
-from pgnet_trio.codec import from_plain
-from pgnet_trio.replay import TurnView, load_life, replay
 
 LINES = ["123", "456", "789", "147", "258", "369", "159", "357"]
 
@@ -152,40 +145,12 @@ async def send_moves(client: Client) -> None:
             print("Look at the table: has your move arrived?", flush=True)
 
 
-async def serve(port: int, listen_globally: bool, folder: Path | None) -> None:
-    record = None if folder is None else Recording(folder)
+async def serve(port: int, listen_globally: bool) -> None:
     # With the same key after a restart, the players' programs come back by themselves.
-    server = Server(
-        TicTacToe,
-        port=port,
-        listen_globally=listen_globally,
-        key_file="tictactoe.key",
-        record=record,
-    )
+    server = Server(TicTacToe, port=port, listen_globally=listen_globally, key_file="tictactoe.key")
     async with trio.open_nursery() as nursery:
         actual_port = await nursery.start(server.serve)
         print(f"The table is ready on port {actual_port}. Ctrl-C ends it.", flush=True)
-
-
-def show_again(folder: Path, pause: float) -> None:
-    """Show the last game that was recorded, move by move."""
-    recordings = sorted(folder.glob("*.rec"), key=lambda path: path.stat().st_mtime)
-    if not recordings:
-        sys.exit(f"Nothing is recorded in {folder}.")
-    shown = ""
-
-    def show(view: TurnView) -> None:
-        nonlocal shown
-        # Everybody sees the same table.
-        for state in view.states.values():
-            table = draw(from_plain(state, Table))
-            if table != shown:
-                time.sleep(pause)
-                print(table, flush=True)
-                shown = table
-
-    outcome = replay(load_life(recordings[-1]), TicTacToe, watch=show)
-    print(f"\nThat was it: {outcome.difference or outcome.end}")
 
 
 def main() -> None:
@@ -196,10 +161,6 @@ def main() -> None:
     hosting = commands.add_parser("serve", help="host the game")
     hosting.add_argument("--port", type=int, default=DEFAULT_PORT)
     hosting.add_argument("--globally", action="store_true", help="for other machines too")
-    hosting.add_argument("--record", type=Path, metavar="FOLDER", help="record what is played")
-    again = commands.add_parser("again", help="show the last game that was recorded")
-    again.add_argument("folder", type=Path)
-    again.add_argument("--pause", type=float, default=1.0, help="seconds before each move")
     for command, what in ("play", "play on a server"), ("watch", "look on"):
         joining = commands.add_parser(command, help=what)
         joining.add_argument("name")
@@ -208,16 +169,14 @@ def main() -> None:
     problem = None
     try:
         if options.command == "serve":
-            trio.run(serve, options.port, options.globally, options.record)
-        elif options.command == "again":
-            show_again(options.folder, options.pause)
+            trio.run(serve, options.port, options.globally)
         elif options.command is not None:
             client = Client.remote(address=options.address, username=options.name)
             trio.run(functools.partial(play, client, spectate=options.command == "watch"))
         elif options.local:
             trio.run(play, Client.local(game=TicTacToe, username="both"))
         else:
-            parser.error("expected serve, play, watch, again or --local")
+            parser.error("expected serve, play, watch or --local")
     except* (KeyboardInterrupt, EOFError):
         pass
     except* PGNetError as errors:

@@ -88,10 +88,10 @@ async def run(*arguments: str, folder: Path | None = None) -> AsyncIterator[Prog
 
 @contextlib.asynccontextmanager
 async def serve(
-    example: str, *more: str, port: int = 0, folder: Path | None = None
+    example: str, *, port: int = 0, folder: Path | None = None
 ) -> AsyncIterator[tuple[Program, str]]:
     """Run an example's server; give it, and its address."""
-    command = (f"examples/{example}.py", "serve", "--port", str(port), *more)
+    command = (f"examples/{example}.py", "serve", "--port", str(port))
     async with run(*command, folder=folder) as server:
         line = await server.read_until(r".*port \d+\. Ctrl-C ends it\.\n")
         yield server, "localhost:" + re.findall(r"\d+", line)[-1]
@@ -222,28 +222,6 @@ async def test_tictactoe_on_a_server() -> None:
             await check_that_control_c_ends_all(server, bob, ann)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process")
-async def test_the_last_game_of_tictactoe_is_shown_again(tmp_path: Path) -> None:
-    async with (
-        serve("tictactoe", "--record", str(tmp_path / "games")) as (server, address),
-        run("examples/tictactoe.py", "play", "ann", address) as ann,
-    ):
-        await ann.read_until(r"X: ann\. X to move\.")
-        for square in "1", "2", "4", "3", "7":
-            await ann.type(square)
-        await ann.read_until(r"X wins\.")
-        server.process.send_signal(signal.SIGINT)
-        assert await server.read_to_the_end() == (0, "")
-    async with run("examples/tictactoe.py", "again", str(tmp_path / "games"), "--pause=0") as again:
-        await again.read_until(r" X \| 2 \| 3\n(.*\n)*X: ann\. O to move\.")
-        status, output = await again.read_to_the_end()
-    assert (status, "X wins." in output, "That was it: the game is over" in output) == (
-        0,
-        True,
-        True,
-    )
-
-
 async def test_tictactoe_says_when_the_connection_is_gone() -> None:
     async with (
         serve("tictactoe") as (server, address),
@@ -362,6 +340,17 @@ async def test_the_league_ends_with_its_standings() -> None:
     assert points == sorted(points, reverse=True)
     # At least 12 games, with 2 or 3 points in each; one more may have ended in that moment.
     assert sum(points) >= 24
+
+
+async def test_a_race_is_watched_again(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    async with run("examples/watch_again.py", str(folder), "--pause", "0") as program:
+        status, output = await program.read_to_the_end()
+    assert status == 0, output
+    assert re.search(r"After \d\.\d\d s, 'Throw' from (ann|bob): \{\}:\n  ann \.*>\n", output)
+    assert re.search(r"the game is over: (ann|bob) is there first\.\n$", output)
+    (recording,) = folder.iterdir()
+    assert recording.name.startswith("the_race-")
 
 
 async def test_go_fish() -> None:
