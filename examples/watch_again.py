@@ -63,7 +63,9 @@ async def run_race(folder: Path) -> None:
     server = Server(Race, port=0, record=Recording(folder))
     async with trio.open_nursery() as nursery:
         port = await nursery.start(server.serve)
-        ann, bob = (Client.remote(port=port, username=name) for name in ("ann", "bob"))
+        ann, bob = (
+            Client.remote(address=f"localhost:{port}", username=name) for name in ("ann", "bob")
+        )
         async with ann, bob:
             for player in (ann, bob):
                 await player.join_game("the race")

@@ -67,6 +67,8 @@ def use_recording(settings: dict[str, Any], arguments: Sequence[str]) -> None:
         if sizes:
             raise PGNetError("--record-table-bytes and --record-total-bytes are for --record")
         return
+    if not folder:
+        raise PGNetError("--record: expected the path of a folder, got an empty one")
     try:
         # What is done in this folder goes on there, wherever the game goes.
         settings["record"] = Recording(Path(folder).absolute(), **sizes)
