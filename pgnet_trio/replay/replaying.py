@@ -1,4 +1,7 @@
-"""Plays a recording to a room, one record after the other, in virtual time."""
+"""Plays a recording to a room, one record after the other, in virtual time.
+
+It is a little long: what each kind of record does is side by side.
+"""
 
 from __future__ import annotations
 

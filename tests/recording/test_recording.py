@@ -143,7 +143,7 @@ async def test_nothing_is_recorded_unless_it_is_asked_for(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     async with hosting(Busy) as server, playing(server, "ann", game="table 1"):
-        room = server._run.context.games.lobby.get("table 1").room  # type: ignore[union-attr]
+        room = server._run.context.games.lobby.get("table 1").room  # type: ignore[union-attr]  # it runs
         assert room.instance.tape is None
         await trio.sleep(2)
     assert files_in(tmp_path) == []
@@ -251,7 +251,7 @@ def test_a_recording_that_makes_no_sense_is_refused(
 
 def test_only_a_recording_is_taken_for_one() -> None:
     with pytest.raises(TypeError, match=r"record: expected a Recording such as Recording\("):
-        Server(Busy, record="recordings")  # type: ignore[arg-type]
+        Server(Busy, record="recordings")  # type: ignore[arg-type]  # on purpose
 
 
 # How much of them there is.

@@ -1,4 +1,7 @@
-"""The tape of a room that is recorded: notes what it is told, and never lets anybody wait."""
+"""The tape of a room that is recorded: notes what it is told, and never lets anybody wait.
+
+It is a little long: all that is noted is side by side.
+"""
 
 from __future__ import annotations
 

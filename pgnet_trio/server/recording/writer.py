@@ -116,7 +116,7 @@ class RecordingWriter:
         logger.log(
             level,
             "%s uses what a replay of a recording cannot repeat: %s",
-            self.game.class_name or "The game",
+            one_line(self.game.class_name or "The game"),
             one_line("; ".join(self.game.unrepeatable)),
         )
 
@@ -190,9 +190,9 @@ class RecordingWriter:
             del self._told[next(iter(self._told))]
         self._told[table] = now
         logger.error(
-            "The game %r was recorded until it raised; this plays it again: "
+            "The game '%s' was recorded until it raised; this plays it again: "
             "pgnet-trio replay %s %s",
-            table,
+            one_line(table),
             one_line(self.path_of(segment)),
             one_line(segment.game),
         )
