@@ -31,6 +31,7 @@ __all__ = [
     "EmptyChecked",
     "Ended",
     "Gap",
+    "InputCame",
     "Joined",
     "Left",
     "OnlineChanged",
@@ -210,6 +211,16 @@ class TimeIsUp(msgspec.Struct, array_like=True, tag=16):
     question: int
 
 
+class InputCame(msgspec.Struct, array_like=True, tag=17):
+    """A player did something in one tick; *payload* is None where it is as it was before."""
+
+    time: float
+    player: str
+    number: int
+    seen: float
+    payload: dict[str, Any] | None = None
+
+
 # In which order the table's code runs.
 
 
@@ -320,6 +331,7 @@ Record: TypeAlias = (
     | CallEnded
     | BotEnded
     | TimeIsUp
+    | InputCame
     | TurnBegan
     | StepBegan
     | AskBegan
@@ -347,6 +359,7 @@ FROM_OUTSIDE = (
     CallEnded,
     BotEnded,
     TimeIsUp,
+    InputCame,
 )
 """What comes from outside a table."""
 

@@ -69,6 +69,9 @@ class ReplayPlayer:
         """Note the state."""
         self._note_state(self.username, snapshot.data)
 
+    def mark(self, moment: bytes, /) -> None:
+        """Hear nothing."""
+
     def ask(self, question: OpenQuestion, /) -> None:
         """Hear nothing."""
 

@@ -18,6 +18,7 @@ from pgnet_trio.codec import unpack
 from pgnet_trio.errors import CodecError, PGNetError, bare
 from pgnet_trio.game import Game
 from pgnet_trio.messages import Packet
+from pgnet_trio.protocol.events import InputReceived
 from pgnet_trio.recording import RecordingError, StoredRecording, describe_game
 from pgnet_trio.recording.records import (
     AnswerCame,
@@ -31,6 +32,7 @@ from pgnet_trio.recording.records import (
     EmptyChecked,
     Ended,
     Gap,
+    InputCame,
     Joined,
     Left,
     OnlineChanged,
@@ -156,6 +158,7 @@ class _Replayer:
         self._until = until
         self._watch = watch
         self._states: dict[str, Any] = {}
+        self._inputs: dict[str, dict[str, Any]] = {}
         self._what = ""
         self._told_turn = recording.head.turn
         self._sessions: dict[int, ReplayPlayer] = {}
@@ -172,13 +175,12 @@ class _Replayer:
             until=self._until,
             compares_lines=self._is_same_source(),
         )
-        # Never at once: deadlines before it have to come.
-        self._clock.jump(self._head.time if self._head.frozen is None else 0.0)
         try:
             self._room = self._make_room()
         except (CodecError, ValueError) as error:
             raise RecordingError(f"{self._recording.path} begins with no table: {error}") from error
         self._room.instance.tape = tape
+        self._move_to(self._head.time)
         self._room.membership.begun = self._head.begun
         try:
             async with trio.open_nursery() as nursery:
@@ -398,6 +400,12 @@ class _Replayer:
                     PacketTurn(self._player(username), _NOBODY, 0, packet, size=record.size),
                     question,
                 )
+            case InputCame(player=username, number=number, seen=seen, payload=payload):
+                if payload is not None:
+                    self._inputs[username] = payload
+                given = InputReceived(number, seen, self._inputs.get(username, {}))
+                tape.take()
+                room.take_input(self._player(username), given, None)
             case Joined(sessions=sessions, spectates=spectates, together=together):
                 players = [self._session(session) for session in sessions]
                 tape.take()

@@ -291,9 +291,10 @@ class ReplayTape:
         self.take()
         return record.value
 
-    async def wait_until_due(self, what: str, deadline: float, /) -> None:
-        """Wait until the recording says that the time has come."""
+    async def wait_until_due(self, what: str, deadline: float, /) -> float:
+        """Wait until the recording says that the time has come; return the room's time then."""
         await self._wait(("due", what), may_be_cancelled=True)
+        return self.now
 
     def note_other_turn(self) -> None:
         """Do nothing: what another server wants of the table does not come from the room."""

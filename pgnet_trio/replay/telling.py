@@ -23,6 +23,7 @@ from pgnet_trio.recording.records import (
     EmptyChecked,
     Ended,
     Gap,
+    InputCame,
     Joined,
     Left,
     OnlineChanged,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["describe_record", "summary_of"]
 
 LONGEST = 200
+
+_LEFT_OUT = (TurnBegan, StepBegan, ClockRead, EmptyChanged, Shown)
 
 _BEGINNINGS = {
     "new": "a new game",
@@ -67,6 +70,8 @@ def _describe(record: Record) -> str:
             return f"{message!r} from {player}: {_shown(payload)}"
         case AnswerCame(player=player, question=question, payload=payload):
             return f"the answer of {player} to question {question}: {_shown(payload)}"
+        case InputCame(player=player, number=number, payload=payload):
+            return f"input {number} of {player}" + ("" if payload is None else f": {payload!r}")
         case Joined(sessions=sessions, spectates=spectates):
             names = ", ".join(session.username for session in sessions)
             return f"{names} {'watch' if spectates else 'join'}"
@@ -151,11 +156,7 @@ def summary_of(recording: StoredRecording, *, last: int) -> Iterator[str]:
         yield f"  does not replay: {one_line(what)}"
     if recording.problem:
         yield f"  is cut: {recording.problem}"
-    events = [
-        record
-        for record in recording.records
-        if not isinstance(record, TurnBegan | StepBegan | ClockRead | EmptyChanged | Shown)
-    ]
+    events = [record for record in recording.records if not isinstance(record, _LEFT_OUT)]
     if len(events) > last:
         yield f"  ... {len(events) - last:,} earlier ones"
     for record in events[-last:]:

@@ -54,6 +54,8 @@ class Listener:
     def show(self, snapshot: Any, /) -> None:
         self.states.append(snapshot.data)
 
+    def mark(self, moment: bytes, /) -> None: ...
+
     def ask(self, question: OpenQuestion, /) -> None:
         self.questions[question.id] = question
 

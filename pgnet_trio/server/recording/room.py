@@ -20,12 +20,14 @@ from pgnet_trio.recording.records import (
 )
 from pgnet_trio.server.recording.tape import RecordingTape
 from pgnet_trio.server.refusals import CLOSED, LEFT
+from pgnet_trio.server.room.kept import NOTHING_KEPT
 from pgnet_trio.server.room.room import RoomTask
 
 if TYPE_CHECKING:
     import trio
 
     from pgnet_trio.game import BotPlayer, Game
+    from pgnet_trio.protocol.events import InputReceived
     from pgnet_trio.server.recording.writer import RecordingWriter
     from pgnet_trio.server.room.outcome import Outcome
     from pgnet_trio.server.room.owner import RoomOwner
@@ -58,7 +60,8 @@ class RecordedRoom(RoomTask):
         owner: RoomOwner,
         **options: Any,
     ) -> None:
-        tape = RecordingTape(writer, options.get("thawing"), seed)
+        kept = options.get("kept", NOTHING_KEPT)
+        tape = RecordingTape(writer, options.get("thawing"), kept, seed)
         recorded = _RecordedOwner(owner, tape)
         super().__init__(name, make_game, seed=seed, owner=recorded, **options)
         self._tape = tape
@@ -68,7 +71,7 @@ class RecordedRoom(RoomTask):
         self.queue.note_call = tape.note_call
         # As in `RoomTask`, with a note of each packet before.
         note_packet, put, take_now = tape.note_packet, self.handle, self.take_now
-        take_answer, reload = self.handle_answer, self.reload
+        take_answer, take_input, reload = self.handle_answer, self.take_input, self.reload
 
         def handle(turn: PacketTurn) -> None:
             note_packet(turn)
@@ -82,12 +85,16 @@ class RecordedRoom(RoomTask):
             tape.note_question_answer(turn, question_id)
             take_answer(turn, question_id)
 
+        def play(player: Player, given: InputReceived, round: Round | None) -> None:
+            tape.note_input(player.username, given)
+            take_input(player, given, round)
+
         async def begin_reload(make_game: Callable[[str | None], Game]) -> None:
             tape.note_other_turn()
             await reload(make_game)
 
         self.handle, self.take_now = handle, take
-        self.handle_answer, self.reload = answer, begin_reload
+        self.handle_answer, self.take_input, self.reload = answer, play, begin_reload
 
     async def join(self, player: Player, *, spectate: bool = False) -> float:
         """Let a user join."""

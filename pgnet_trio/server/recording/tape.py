@@ -41,6 +41,7 @@ from pgnet_trio.recording.records import (
     EmptyChanged,
     EmptyChecked,
     Ended,
+    InputCame,
     OtherTurn,
     PacketCame,
     Pushed,
@@ -63,8 +64,10 @@ from pgnet_trio.server.room.player import PacketTurn
 
 if TYPE_CHECKING:
     from pgnet_trio.messages import Response
+    from pgnet_trio.protocol.events import InputReceived
     from pgnet_trio.server.recording.writer import RecordingWriter
     from pgnet_trio.server.room.frozen import Thawing
+    from pgnet_trio.server.room.kept import Kept
     from pgnet_trio.server.room.player import OpenQuestion, Player
     from pgnet_trio.server.room.room import RoomTask
 
@@ -86,6 +89,7 @@ class RecordingTape:
     Args:
         writer: Writes the files.
         thawing: What the game goes on with that has moved here; None for nothing.
+        kept: What an earlier room of it had.
         seed: What the game's randomness is made of.
 
     Attributes:
@@ -101,11 +105,13 @@ class RecordingTape:
         self,
         writer: RecordingWriter,
         thawing: Thawing | None,
+        kept: Kept,
         seed: bytes,
     ) -> None:
         self.numbers: dict[Player, int] = {}
         self._writer = writer
         self._thawing = thawing
+        self._kept = kept
         self._seed = seed
         self._segment: Segment | None = None
         self._life = self._began_at = ""
@@ -119,6 +125,8 @@ class RecordingTape:
         self._is_empty = True
         # What was written of the calls that wait in the queue, and of the one about to be posted.
         self._records: dict[object, bytes] = {}
+        # The fields of the last input of each player, since this file began.
+        self._inputs: dict[str, dict[str, Any]] = {}
         self._described: bytes | None = None
         # Whether the save string is that of this moment: nothing has happened since.
         self._just_saved = False
@@ -185,6 +193,15 @@ class RecordingTape:
             segment.pending.append(record)
             segment.size += len(record)
 
+    def note_input(self, player: str, given: InputReceived) -> None:
+        """Note what a player does in one tick; fields that have not changed are left out."""
+        payload: dict[str, Any] | None = given.payload
+        if self._inputs.get(player) is payload:
+            payload = None
+        elif self._segment is not None:
+            self._inputs[player] = given.payload
+        self.write(encode_record(InputCame(self.now(), player, given.number, given.seen, payload)))
+
     # The order in which code runs.
 
     def count_coroutine(self, name: str, /) -> int:
@@ -215,10 +232,12 @@ class RecordingTape:
         """Note that the game is about to ask somebody."""
         self.write(encode_record(AskBegan(self.now(), player)))
 
-    async def wait_until_due(self, what: str, deadline: float, /) -> None:
-        """Wait for a moment, and note that it has come."""
+    async def wait_until_due(self, what: str, deadline: float, /) -> float:
+        """Wait for a moment, and note that it has come; return the room's time."""
         await trio.sleep_until(deadline)
-        self.describe(Due(self.now(), what))
+        now = self.now()
+        self.describe(Due(now, what))
+        return now
 
     def note_other_turn(self) -> None:
         """Note that a turn is queued in which none of the game's code runs."""
@@ -371,6 +390,7 @@ class RecordingTape:
         # A game that has refused to be made was never there.
         self.end(discard=not self.room.instance.made)
         self.numbers.clear()
+        self._inputs.clear()
         self._records.clear()
 
     def end(self, *, discard: bool) -> None:
@@ -409,6 +429,7 @@ class RecordingTape:
 
     def _begin_segment(self, beginning: Beginning) -> Segment:
         self._segments += 1
+        self._inputs.clear()
         waiting = self._waiting_records(beginning)
         head = self._head(beginning, len(waiting))
         table = _OTHER_CHARACTERS.sub("_", self.room.name)
@@ -465,7 +486,7 @@ class RecordingTape:
             seed=self._seed,
             save_string=instance.save_string if beginning == "snapshot" else instance.loaded,
             save_version=instance.save_version,
-            kept=members.kept(moves=True).plain(),
+            kept=(self._kept if is_first else members.kept(moves=True)).plain(),
             begun=room.membership.begun,
             is_empty=self._is_empty,
             members=[

@@ -71,7 +71,7 @@ class Simulation:
         self.is_used = instance.has_ticks
         self.dt = 1 / instance.game.update_rate if instance.has_ticks else 0.0
         # A game that goes on, or is made again, has had those of before.
-        self.tick = int(instance.time() / self.dt) if instance.has_ticks else 0
+        self.tick = int(self._now() / self.dt) if instance.has_ticks else 0
         self._history = History(instance.rewinds) if instance.rewinds else None
         model = instance.inputs
         if model is not None and model.__name__ not in instance.handlers:
@@ -107,7 +107,7 @@ class Simulation:
         if inputs is None or given.payload is not inputs.payload:
             return self._may_play(player)
         # Nothing in it has changed, as long as a key is held.
-        inputs.buffer.put(given.number, given.seen, inputs.value, self._instance.time())
+        inputs.buffer.put(given.number, given.seen, inputs.value, self._now())
         return False
 
     def read(self, player: str, given: InputReceived) -> None:
@@ -121,7 +121,7 @@ class Simulation:
             self._dropped += 1
             return
         inputs.payload = given.payload
-        inputs.buffer.put(given.number, given.seen, inputs.value, self._instance.time())
+        inputs.buffer.put(given.number, given.seen, inputs.value, self._now())
 
     def forget_client(self, player: str) -> None:
         """Forget the inputs of a player, who has left, or goes on with another client."""
@@ -198,6 +198,12 @@ class Simulation:
             marked.append(viewer)
         return marked
 
+    def _now(self) -> float:
+        """Return the room's time, which what players do is compared with."""
+        instance = self._instance
+        now = instance.time()
+        return now if instance.tape is None else instance.tape.time(now)
+
     def _may_play(self, player: str) -> bool:
         """Return whether this is a player of a game that takes inputs; count it where it is not."""
         member, instance = self._members.get(player), self._instance
@@ -220,7 +226,7 @@ class Simulation:
             self._dropped += 1
             return
         buffer = self._inputs_of(player).buffer
-        buffer.put(buffer.received + 1, self.time, value, self._instance.time())
+        buffer.put(buffer.received + 1, self.time, value, self._now())
 
     def _forget_all(self) -> None:
         for player in [*self._players]:

@@ -54,8 +54,8 @@ class Tape(Protocol):
     def time(self, now: float, /) -> float:
         """Note that the game reads its room's clock, and return what it reads."""
 
-    async def wait_until_due(self, what: str, deadline: float, /) -> None:
-        """Wait for a moment on Trio's clock, and note that it has come."""
+    async def wait_until_due(self, what: str, deadline: float, /) -> float:
+        """Wait for a moment on Trio's clock, and note that it has come; return the room's time."""
 
     def note_other_turn(self) -> None:
         """Note that a turn is queued in which none of the game's code runs."""
