@@ -6,8 +6,21 @@ import attrs
 import trio
 
 from pgnet_trio import Game, PlayerLeft, Reject, on
+from pgnet_trio.netcode import Rewind
 
-__all__ = ["Add", "Answer", "Busy", "Cards", "Fail", "Question", "Saved", "Slow", "Told"]
+__all__ = [
+    "Add",
+    "Answer",
+    "Busy",
+    "Cards",
+    "Fail",
+    "Question",
+    "Saved",
+    "Slow",
+    "Space",
+    "Thrust",
+    "Told",
+]
 
 
 @attrs.frozen
@@ -150,3 +163,48 @@ class Cards(Saved):
     """Restarts where it raises."""
 
     on_crash = "restart"
+
+
+@attrs.frozen
+class Thrust:
+    x: float = 0.0
+    fire: bool = False
+
+
+@attrs.define
+class Ship:
+    x: float = 0.0
+
+
+class Space(Game):
+    """Counts ticks, takes inputs, and looks back."""
+
+    update_rate = 20
+    sync_rate = 20
+    inputs = Thrust
+    rewinds = {"ships": Rewind("x")}  # noqa: RUF012 - as an author writes it
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.ships: dict[str, Ship] = {}
+        self.hits: list[str] = []
+
+    def user_joined(self, username: str) -> None:
+        self.ships[username] = Ship()
+
+    def user_left(self, username: str) -> None:
+        del self.ships[username]
+
+    def update(self) -> None:
+        for name, ship in self.ships.items():
+            thrust = self.room.next_input(name)
+            if thrust is None:
+                continue
+            ship.x += thrust.x * self.room.dt
+            if thrust.fire and not self.room.input_repeated(name):
+                past = self.room.rewind(name)
+                places = {key: round(it.x, 3) for key, it in past.ships.items()}
+                self.hits.append(f"tick {self.room.tick}: {places}")
+
+    def view(self) -> dict[str, object]:
+        places = {name: ship.x for name, ship in self.ships.items()}
+        return {"tick": self.room.tick, "places": places, "hits": self.hits[-3:]}

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -19,6 +19,9 @@ from pgnet_trio.server.recording.writer import RecordingWriter
 from pgnet_trio.server.room.player import HeldRequest, OpenQuestion, PacketTurn
 from pgnet_trio.testing import SimulatedNetwork, simulate
 from pgnet_trio.typed import to_packet
+
+if TYPE_CHECKING:
+    from pgnet_trio.protocol.events import InputReceived
 
 __all__ = ["Listener", "RecordedTable", "played", "record_table", "recordings_in", "replays"]
 
@@ -180,6 +183,11 @@ class RecordedTable:
             round.end()
         else:
             self.room.handle(turn)
+
+    def play(self, username: str, given: InputReceived) -> None:
+        player = self.players.get(username)
+        if player is not None:
+            self.room.take_input(player, given, None)
 
     def answer(self, username: str, message: object) -> None:
         player = self.players.get(username)

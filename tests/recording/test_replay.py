@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from pgnet_trio import Game, StorageError, on
 from pgnet_trio.errors import first_error
+from pgnet_trio.protocol.events import InputReceived
 from pgnet_trio.recording import RecordingError
 from pgnet_trio.recording.records import Crashed, TurnBegan
 from pgnet_trio.replay import TurnView, load_life, replay
 from pgnet_trio.server.refusals import RoomClosed
-from tests.recording.games import Add, Answer, Busy, Cards, Fail, Saved, Slow, Told
+from tests.recording.games import Add, Answer, Busy, Cards, Fail, Saved, Slow, Space, Told
 from tests.recording.tables import (
     Listener,
     RecordedTable,
@@ -145,6 +146,45 @@ def test_each_life_of_a_game_that_is_made_again_is_played_again(
             assert outcome.difference is None, life.head.beginning
             crashes = [record for record in life.records if isinstance(record, Crashed)]
             assert bool(crashes) == (outcome.error is not None)
+
+
+INPUTS: st.SearchStrategy[tuple[float, str, int, float, dict[str, Any] | None]] = st.tuples(
+    st.sampled_from([0.0, 0.01, 0.03, 0.05, 0.12]),
+    st.sampled_from(["ann", "bob"]),
+    st.integers(0, 3),
+    st.floats(-0.3, 0.05),
+    st.none() | st.builds(dict, x=st.floats(-9, 9), fire=st.booleans()),
+)
+
+
+@given(st.lists(INPUTS, max_size=40), st.integers(0, 2**16))
+def test_inputs_are_played_again_in_the_ticks_in_which_they_were(
+    inputs: list[tuple[float, str, int, float, dict[str, Any] | None]], seed: int
+) -> None:
+    async def play(table: RecordedTable) -> None:
+        await table.join("ann")
+        await table.join("bob")
+        numbers = {"ann": 0, "bob": 0}
+        last: dict[str, dict[str, Any]] = {}
+        for pause, name, step, ago, payload in inputs:
+            await trio.sleep(pause)
+            numbers[name] += step
+            if payload is not None:
+                last[name] = payload
+            seen = table.room.instance.time() + ago
+            table.play(name, InputReceived(numbers[name], seen, last.get(name, {})))
+        await trio.sleep(0.3)
+
+    seen: list[Any] = []
+
+    def watch(view: TurnView) -> None:
+        seen.extend(view.states.values())
+
+    with folder() as recordings:
+        table = record_table(Space, play, recordings, seed=seed)
+        (outcome,) = replays(recordings, Space, watch=watch)
+    assert outcome.difference is None
+    assert seen[-1] == table.latest["ann"].states[-1]
 
 
 # What is told where something differs, and where a replay is to stop.
