@@ -408,12 +408,15 @@ class _Replayer:
                 room.take_input(self._player(username), given, None)
             case Joined(sessions=sessions, spectates=spectates, together=together):
                 players = [self._session(session) for session in sessions]
-                tape.take()
+                # Until it is in the queue, no turn that came after it may begin.
                 if together:
                     self._nursery.start_soon(self._wait_for, room.join_together, players)
                 else:
                     self._nursery.start_soon(self._wait_for, self._join, players[0], spectates)
                 await self._settle()
+                # Where the game has raised before, its end was reached meanwhile.
+                if tape.next is record:
+                    tape.take()
             case Left(player=username, reason=reason, message=text, session=number):
                 player = None
                 if number:
