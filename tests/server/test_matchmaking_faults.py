@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import trio
 
-from pgnet_trio import Client, Game, Queue, RequestFailed, Search
+from pgnet_trio import Client, Disconnected, Game, Queue, RequestFailed, Search
 from pgnet_trio.server.moving_session import moving_session
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, hosting, playing
 from tests.kit.moments import Cancelling, at_message
@@ -226,3 +227,62 @@ async def test_a_match_is_called_off_when_one_of_it_is_packed_up(
                         await search.accept()
         assert ann.game == bob.game is not None
         await check_whole(server, ann, bob)
+
+
+# A user who is put out in the middle
+
+
+class Slow(Duel):
+    """Takes its time to let the second player in."""
+
+    async def user_joined(self, username: str) -> None:
+        if self.room.players != [username]:
+            await trio.sleep(5)
+
+
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("moment", [0.5, 2.0, 5.0, 9.5])
+@pytest.mark.parametrize("how", ["ban", "kick", "delete_user"])
+async def test_whoever_is_put_out_takes_no_place_and_holds_up_nobody(
+    how: str, moment: float, away: bool, autojump_clock: MockClock
+) -> None:
+    """They wait, are in a match that is to be confirmed, are let in, or are in the game."""
+    async with hosting(Slow) as server, playing(server, "bob", "eve") as (bob, eve):
+
+        async def look() -> None:
+            with suppress(Disconnected, RequestFailed):
+                async with server.client("ann", "secret", reconnect_for=0) as ann:
+                    async with ann.find_game(accept=False) as search:
+                        await trio.sleep(3)
+                        await search.accept()
+                    await trio.sleep_forever()
+
+        async def bob_looks() -> None:
+            await trio.sleep(1)
+            await find(bob)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            nursery.start_soon(bob_looks)
+            await trio.sleep(moment)
+            if away:
+                server.network.partition("ann")
+                server.network.drop("ann")
+                await trio.sleep(0.1)
+            done = getattr(server, how)("ann")
+            if done is not None:
+                await done
+            await trio.sleep(1)
+            for line in context_of(server).matchmaker._lines.values():
+                assert "ann" not in line.searches
+                assert line.pool.get("ann") is None
+            await trio.sleep(9)
+            if bob.game is not None:
+                assert server.stats().games[bob.game].room.players == ("bob",)
+                await bob.leave_game()
+                nursery.start_soon(find, bob)
+            await find(eve)
+            await trio.sleep(1)
+            assert eve.game == bob.game is not None
+            await check_whole(server, bob, eve)
+            nursery.cancel_scope.cancel()
