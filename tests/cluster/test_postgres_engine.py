@@ -546,6 +546,31 @@ async def test_an_older_database_is_brought_to_this_version_with_what_is_in_it(
         assert connection.execute(version).fetchall() == [(SCHEMA_VERSION,)]
 
 
+async def test_the_scores_of_a_database_of_version_3_stay(
+    shared_postgres: Postgres, schema: str
+) -> None:
+    async with running(engine := new_engine(shared_postgres.conninfo, schema)):
+        await engine.report(report({"ann": 5, "bob": 5, "eve": 9}))
+    with connected(shared_postgres, schema) as connection:
+        for statement in (
+            "UPDATE settings SET value = 3 WHERE name = 'schema_version'",
+            "DROP TABLE deletions",
+            "ALTER TABLE score_ranges RENAME TO later",
+            "CREATE TABLE score_ranges (board BIGINT NOT NULL, low BIGINT NOT NULL,"
+            " players BIGINT NOT NULL, PRIMARY KEY (board, low))",
+            "INSERT INTO score_ranges SELECT board, low, players FROM later",
+            "DROP TABLE later",
+        ):
+            connection.execute(statement)
+    async with running(engine := new_engine(shared_postgres.conninfo, schema)):
+        await engine.report(report({"dan": 7}))
+        page = await engine.leaderboard("points", offset=1)
+        found = [(entry.rank, entry.username, entry.score) for entry in page.entries]
+        assert found == [(2, "dan", 7), (3, "ann", 5), (3, "bob", 5)]
+        await engine.forget_player("ann")
+        assert (await engine.leaderboard("points")).total == 3
+
+
 async def test_a_newer_database_is_refused_and_left_as_it_is(
     shared_postgres: Postgres, schema: str
 ) -> None:
