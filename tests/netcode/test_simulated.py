@@ -11,7 +11,7 @@ import attrs
 import pytest
 import trio
 
-from pgnet_trio import Client, CodecError, Game, on
+from pgnet_trio import Client, CodecError, Game, Packet, on
 from pgnet_trio.netcode import Moment, Rewind
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, cluster, hosting
 from tests.client.test_hostile_server import PATCH, STATE, Send, client_of
@@ -471,6 +471,44 @@ async def test_an_input_of_another_kind_is_dropped_and_counted(autojump_clock: M
         ann.input(Thrust(2.0))
         await trio.sleep(0.2)
         assert space.played["ann"][-1].given is None or not math.isnan(space.ships["ann"].x)
+
+
+async def test_what_the_check_of_an_input_raises_ends_its_game_alone(
+    autojump_clock: MockClock,
+) -> None:
+    class Base(BaseException):
+        pass
+
+    def broken(instance: Any, attribute: Any, value: float) -> None:
+        if value == 13:
+            raise Base("what no code should raise")
+        if value > 1:
+            raise ValueError("too fast")
+
+    @attrs.frozen
+    class Checked:
+        x: float = attrs.field(validator=broken)
+
+    class Careful(Space):
+        inputs = Checked
+
+    async with (
+        hosting(Careful, network=network()) as server,
+        server.client("ann") as ann,
+        server.client("bob") as bob,
+    ):
+        await ann.join_game("table")
+        await bob.join_game("other")
+        # The players' mistake costs that input.
+        ann._run.play(Packet("Checked", {"x": 7.0}), 0.0)
+        await trio.sleep(0.3)
+        assert server.stats().games["table"].room.dropped_inputs == 1
+        with server.expecting(Base):
+            ann._run.play(Packet("Checked", {"x": 13.0}), 0.0)
+            await trio.sleep(0.3)
+        assert ann.game is None
+        assert ann.connected
+        assert bob.game == "other"
 
 
 async def test_after_a_drop_only_the_latest_counts(autojump_clock: MockClock) -> None:

@@ -139,8 +139,12 @@ class Dispatch:
         simulation = self._runner.publisher.simulation
         if simulation.take(player.username, given):
             # The model may be checked by code of the author's.
-            with self._runner.running(given):
-                simulation.read(player.username, given)
+            try:
+                with self._runner.running(given):
+                    simulation.read(player.username, given)
+            except BaseException as error:
+                # Of the game, and not of the connection that reads here.
+                self._runner.fail(error)
 
     def times(self) -> tuple[float, float]:
         """Return what time it is in the room, and how many ticks a second there are."""
