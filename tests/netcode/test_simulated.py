@@ -490,7 +490,7 @@ async def test_what_the_check_of_an_input_raises_ends_its_game_alone(
         x: float = attrs.field(validator=broken)
 
     class Careful(Space):
-        inputs = Checked
+        inputs = Checked  # type: ignore[assignment]  # of another game
 
     async with (
         hosting(Careful, network=network()) as server,
