@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-from pgnet_trio import Client
+from pgnet_trio import Client, ConnectFailed
 from tests.benchmarks.processes import ROOT, cpu_time, on_server_cores
 from tests.benchmarks.report import Report, Verdict
 from tests.benchmarks.watched import Move
@@ -67,15 +67,21 @@ def watched_server(tables: int) -> Iterator[WatchedServer]:
 
 
 @asynccontextmanager
-async def players(port: int, count: int, tables: int) -> AsyncIterator[None]:
+async def players(
+    port: int, count: int, tables: int, progress: Callable[[str], None]
+) -> AsyncIterator[None]:
     """Have so many users play around a block."""
 
     async def play(number: int, *, task_status: trio.TaskStatus[None]) -> None:
-        # They share a process, which is slow to let all of them in.
-        address, patience = f"127.0.0.1:{port}", 600.0
-        async with Client.remote(
-            address=address, username=f"player{number}", reconnect_for=patience
-        ) as client:
+        async with trio.open_nursery() as own:
+            while True:
+                client = Client.remote(address=f"127.0.0.1:{port}", username=f"player{number}")
+                try:
+                    await own.start(client.run)
+                    break
+                except ConnectFailed:
+                    # They share a process, which is slow to let all of them in.
+                    progress(f"player {number} tries once more")
             await client.join_game(f"table {number % tables}")
             task_status.started()
             while True:
@@ -164,7 +170,7 @@ async def _measure(
 ) -> tuple[dict[str, float], float | None]:
     with watched_server(tables) as server:
         progress(f"{count:,} players log in")
-        async with players(server.port, count, tables):
+        async with players(server.port, count, tables, progress):
             found = await costs(server, seconds, rounds, progress)
             page = None
             if shutil.which("chromium") and importlib.util.find_spec("trio_websocket"):

@@ -30,9 +30,9 @@ class Board:
 
 
 class Watched(Game):
-    """A table of ten, whose state changes once a second."""
+    """A table of ten, whose state changes every few seconds."""
 
-    update_rate = 1.0
+    update_rate = 0.2
 
     def __init__(self, name: str, save_string: str | None = None) -> None:
         self.turn = 0

@@ -10,7 +10,7 @@ import trio
 
 from pgnet_trio import Client, Game, Monitor, on
 from pgnet_trio.testing import HostedServer
-from tests.kit.bidi import BrowserError, Tab
+from tests.kit.bidi import BrowserError, Link, Tab
 from tests.kit.needed import BROWSERS, BUNDLED
 
 if TYPE_CHECKING:
@@ -112,3 +112,15 @@ async def test_a_made_up_player_plays_from_a_form(open_page: OpenPage) -> None:
             await page.evaluate("document.querySelector('.message-form input').value = 'crash'")
             await page.click(".message-form button")
             await page.wait_text(".lines", "ZeroDivisionError: what nobody should say")
+
+
+async def test_a_page_that_is_one_too_many_says_so(
+    open_page: OpenPage, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgnet_trio.server.monitor.events.MOST_STREAMS", 0)
+    monkeypatch.setattr("pgnet_trio.server.monitor.app.MOST_STREAMS", 0)
+    async with HostedServer(Chat, port=None, monitor=Monitor("127.0.0.1:0")).running() as server:
+        page = await open_page(f"http://127.0.0.1:{server.monitor_port}/")
+        await page.wait_text("#health", "pages of the monitor are open already; close one first")
+    # The browser's own lines on what was refused.
+    link.logged.clear()

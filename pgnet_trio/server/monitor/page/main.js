@@ -13,7 +13,6 @@ let stream = null;
 let view = null;
 let hello = null;
 let level = "INFO";
-let failed = 0;
 
 function route() {
   const [, name = "overview", argument = ""] = location.hash.split("/");
@@ -56,23 +55,35 @@ function connect({ name, argument }) {
       if (stream === mine) view.on[kind]?.(JSON.parse(event.data));
     });
   }
-  mine.onerror = () => {
-    failed += 1;
-    setHealth("bad", failed > 1 ? "The server is gone; trying again" : "Connection lost; trying again");
-    // A browser gives up by itself where it was refused.
-    if (mine.readyState === EventSource.CLOSED && stream === mine) {
-      setTimeout(async () => {
-        if (stream !== mine) return;
-        const answer = await fetch("/healthz").catch(() => null);
-        if (answer !== null && failed > 2) location.reload();
-        else connect(route());
-      }, 3000);
+  mine.onerror = async () => {
+    setHealth("bad", "Connection lost; trying again");
+    // A browser gives up by itself where it was refused, and does not say why.
+    if (mine.readyState !== EventSource.CLOSED) return;
+    const refusal = await whyRefused(mine.url);
+    if (stream !== mine) return;
+    if (refusal === null) location.assign("/login");
+    else {
+      if (refusal) setHealth("bad", refusal);
+      setTimeout(() => { if (stream === mine) connect(route()); }, 3000);
     }
   };
 }
 
+/** What the server says instead of sending events; null where it asks for the token. */
+async function whyRefused(url) {
+  const ending = new AbortController();
+  try {
+    const answer = await fetch(url, { signal: ending.signal });
+    if (answer.status === 401 || answer.redirected) return null;
+    return answer.ok ? "" : (await answer.text()).trim();
+  } catch {
+    return "";
+  } finally {
+    ending.abort();
+  }
+}
+
 function greet(data) {
-  failed = 0;
   const first = hello === null || hello.role !== data.role || hello.development !== data.development;
   hello = data;
   if (!first) return;
