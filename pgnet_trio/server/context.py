@@ -33,8 +33,12 @@ from pgnet_trio.server.workers.passing import Workers
 
 if TYPE_CHECKING:
     from pgnet_trio.server.room.stats import TableView
+    from pgnet_trio.server.stats import GameStats, SessionStats
 
 __all__ = ["ServerContext"]
+
+LOOKED_AT_ONCE = 200
+"""Users who are looked at before other tasks get their turn."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -150,6 +154,23 @@ class ServerContext:
             ended=self.games.ended,
             is_ending=self.shutdown.requested.is_set(),
         )
+
+    async def players_and_games(
+        self, *, players: bool, games: bool
+    ) -> tuple[dict[str, SessionStats], dict[str, GameStats]]:
+        """Return the figures of each user and game, as `stats`; other tasks get their turns.
+
+        Args:
+            players: Whether those of the users are wanted.
+            games: Whether those of the games are.
+        """
+        found: dict[str, SessionStats] = {}
+        names = self.sessions.usernames if players else []
+        for start in range(0, len(names), LOOKED_AT_ONCE):
+            found.update(self.sessions.stats(names[start : start + LOOKED_AT_ONCE]))
+            await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        return found, self.games.stats() if games else {}
 
     def stats(self) -> ServerStats:
         """Return a picture of the server as it is now."""

@@ -127,12 +127,12 @@ class Live:
 
     async def refresh(self) -> None:
         """Look at players and tables now: nobody may have done so for a while."""
-        stats = self._context.stats()
-        await trio.lowlevel.checkpoint()
-        if self._watched["players"]:
-            await _put(self.players, stats.sessions, self._player)
-        if self._watched["tables"]:
-            await _put(self.tables, stats.games, _table)
+        watched = self._watched["players"] > 0, self._watched["tables"] > 0
+        players, games = await self._context.players_and_games(players=watched[0], games=watched[1])
+        if watched[0]:
+            await _put(self.players, players, self._player)
+        if watched[1]:
+            await _put(self.tables, games, _table)
 
     def look_at_figures(self) -> None:
         """Bring the figures up to date; this costs next to nothing."""

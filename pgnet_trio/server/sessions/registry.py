@@ -6,7 +6,7 @@ import contextvars
 import inspect
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -309,9 +309,11 @@ class SessionRegistry:
         for session in list(self._sessions.values()):
             session.end(reason, code, restarting=restarting)
 
-    def stats(self) -> dict[str, SessionStats]:
-        """Return the figures of each session."""
-        return {name: _stats_of(session) for name, session in self._sessions.items()}
+    def stats(self, usernames: Iterable[str] | None = None) -> dict[str, SessionStats]:
+        """Return the figures of these users' sessions, as far as they have one; or of all."""
+        names = self._sessions if usernames is None else usernames
+        found = {name: self._sessions.get(name) for name in names}
+        return {name: _stats_of(each) for name, each in found.items() if each is not None}
 
     # What sessions ask for; see `pgnet_trio.server.sessions.session.SessionOwner`.
 
