@@ -20,16 +20,21 @@ import msgspec
 
 from pgnet_trio.errors import CryptoError, ProtocolError
 from pgnet_trio.messages import Packet, Push, Response
+from pgnet_trio.netcode import InputQueue
 from pgnet_trio.protocol.events import (
     FullStateRequested,
+    InputReceived,
     LogIn,
     QuestionAnswered,
     RequestReceived,
     Resume,
+    TimeRequested,
 )
 from pgnet_trio.protocol.v2 import ClientProtocol, ServerProtocol, State
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.client_delivery import ClientDelivery
+from pgnet_trio.protocol.v2.features import FEATURES
+from pgnet_trio.protocol.v2.input_stream import MAX_FIELDS
 from pgnet_trio.protocol.v2.server_delivery import DeliveryOverflow, ServerDelivery
 from pgnet_trio.protocol.v2.states import WINDOW
 from tests.kit.protocol_pair import (
@@ -176,6 +181,9 @@ class Values:
                 [19],
                 [20],
                 [21, self.text()],
+                [27, self.rng.choice([1, self.number()]), self.rng.choice([33, self.number()])],
+                [27, 1, 33, self.map()],
+                [28, self.number()],
             ]
         )
 
@@ -204,6 +212,8 @@ class Values:
                 [21, self.text()],
                 [25, self.rng.choice(["/b", self.text()]), self.text()],
                 [25, "b.example", self.text(), self.rng.choice([TOKEN, b"", b"x"])],
+                [29, self.number(), self.rng.choice([0.5, self.anything()]), 20.0],
+                [30, self.number(), self.rng.choice([0.5, self.anything()]), self.number()],
             ]
         )
 
@@ -326,7 +336,8 @@ class Server(Peer):
         stage = self.rng.random()
         if self.stranger is None or stage < 0.1:
             return
-        self.side.receive(self.stranger.say([0, 5000]))
+        features = [sorted(FEATURES)] if self.rng.random() < 0.7 else []
+        self.side.receive(self.stranger.say([0, 5000, *features]))
         if stage > 0.2:
             events = self.side.receive(self.stranger.say([1, "annabelle", "secret"]))
             if stage > 0.3:
@@ -358,6 +369,11 @@ class Server(Peer):
                         delivery.respond(event.id, Response("ok", event.packet.payload))
                 elif isinstance(event, FullStateRequested):
                     delivery.show_again()
+                elif isinstance(event, InputReceived):
+                    assert len(event.payload) <= MAX_FIELDS
+                    delivery.mark(wire.moment_with(wire.encode_moment(1, 0.5), event.number))
+                elif isinstance(event, TimeRequested):
+                    self.side.tell_time(event.id, 0.5, 20)
             if self.side.state is State.OPEN and rng.random() < 0.3:
                 self.snapshots += 1
                 delivery.show(Seen({"turn": self.snapshots}))
@@ -375,7 +391,8 @@ class Client(Peer):
     def __init__(self, rng: random.Random) -> None:
         super().__init__(rng)
         self.requests = Requests()
-        self.delivery = ClientDelivery(self.requests.next)
+        self.inputs = InputQueue()
+        self.delivery = ClientDelivery(self.requests.next, self.inputs.take)
         self.side = make_client(
             self.delivery,
             encrypted=self.encrypted,
@@ -412,12 +429,15 @@ class Client(Peer):
 
     def react(self, events: list[Any]) -> None:
         if self.side.state is State.LOG_IN and self.rng.random() < 0.5:
-            self.delivery = ClientDelivery(self.requests.next)
+            self.delivery = ClientDelivery(self.requests.next, self.inputs.take)
             self.side.log_in(self.delivery)
         if self.rng.random() < 0.3 and len(self.requests.waiting) < WINDOW:
             self.requests.put(Packet("ask"), quiet=self.rng.random() < 0.5)
         if self.rng.random() < 0.1:
             self.side.request_full_state()
+        if self.rng.random() < 0.3:
+            self.side.request_time(1)
+            self.inputs.put({"x": self.rng.random()}, 0.5, 0.5)
         assert self.delivery.unsettled <= WINDOW
 
 
