@@ -119,7 +119,8 @@ class ServerContext:
 
         Raises:
             AccountRefusal: There is no such user, or it is the admin.
-            StorageError: It could not be written; the user is out of their session, but is kept.
+            StorageError: It could not be written; the user is out of their session, but is kept,
+                with or without what they have reached in games.
         """
         # The user cannot log in again before the deletion is on disk, or has failed.
         async with self.accounts.deleting_user(username):
