@@ -125,3 +125,5 @@ async def test_another_thread_sees_it_while_the_loop_is_stuck() -> None:
     assert "in test_another_thread_sees_it_while_the_loop_is_stuck.<locals>.stuck" in running
     assert "waits for the clock" in tasks
     assert "waits for nothing: it runs" in tasks
+    # What a task that runs does is not in what it awaits, but the thread shows it.
+    assert ".<locals>.stuck" in tasks
