@@ -126,7 +126,8 @@ class BanList:
             address: The address.
             now: The time.
         """
-        where = None if address is None else _read(address)
+        # To parse an address takes longer than all else in here.
+        where = _read(address) if self._networks and address is not None else None
         if where is None:
             return None
         number, bits = int(where), where.max_prefixlen
@@ -164,7 +165,7 @@ def network_subject(text: str) -> str:
             "expected an address or a range of addresses such as '192.0.2.0/24' or "
             f"'2001:db8::/48', got {text[:60]!r}"
         ) from None
-    mapped = _mapped(address)
+    mapped = _mapped(ipaddress.ip_address(address))
     if mapped is not None:
         if network.prefixlen < 96:
             raise ValueError(
@@ -186,10 +187,9 @@ def _read(address: str) -> Address | None:
     return _mapped(found) or found
 
 
-def _mapped(address: str | Address) -> ipaddress.IPv4Address | None:
+def _mapped(address: Address) -> ipaddress.IPv4Address | None:
     """Return the address of IPv4 that one of IPv6 stands for; None where it stands for none."""
-    found = ipaddress.ip_address(address)
-    return found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
 
 
 def _end_of(ban: Ban) -> int:
