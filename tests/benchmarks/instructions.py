@@ -253,6 +253,20 @@ WORKS = {
         30,
         "jobs-trio-websocket",
     ),
+    "floor": Work(
+        f"request, {CLIENTS} clients, the same bytes on Trio alone, no rules",
+        requests(Protocol2Peer, CLIENTS),
+        CLIENTS,
+        30,
+        "floor",
+    ),
+    "floor-1": Work(
+        "request, 1 client, the same bytes on Trio alone, no rules",
+        requests(Protocol2Peer, 1),
+        1,
+        300,
+        "floor",
+    ),
     "tasks": Work(
         f"request, {CLIENTS} clients, without reading in rounds",
         requests(Protocol2Peer, CLIENTS),

@@ -53,6 +53,9 @@ CASES = {
         "protocol-2",
         pipelines=True,
     ),
+    "floor": Case(
+        "the bytes of protocol 2 on Trio alone, no rules", "floor", "protocol-2", pipelines=True
+    ),
     "socketio": Case("python-socketio on uvicorn, not encrypted", "socketio", "socket.io"),
 }
 

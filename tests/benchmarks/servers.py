@@ -152,8 +152,16 @@ UNACKNOWLEDGED = {
     "max_unacknowledged_bytes": 1024 * 1024,
 }
 
+
+def serve_without_rules() -> None:
+    from tests.benchmarks.floor import serve_floor
+
+    serve_floor(announce)
+
+
 SERVERS: dict[str, Callable[[], None]] = {
     "tcp": serve_tcp_echo,
+    "floor": serve_without_rules,
     "trio-websocket": serve_trio_websocket_echo,
     "transport-websockets": lambda: serve_transport_echo("websockets"),
     "transport-trio-websocket": lambda: serve_transport_echo("trio-websocket"),
