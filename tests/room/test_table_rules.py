@@ -259,13 +259,22 @@ def test_a_check_that_has_moved_goes_on_once_with_the_answers_so_far() -> None:
 
 # What is kept
 
-KEPT = st.builds(
-    Kept,
-    host=st.none() | st.text(min_size=1),
-    seats=st.lists(st.tuples(st.integers(-5, 5) | st.text(), st.text())).map(tuple),
-    unlisted=st.booleans(),
-    ready=st.lists(st.text()).map(tuple),
+TABLE = st.fixed_dictionaries(
+    {
+        "host": st.none() | st.text(min_size=1),
+        "seats": st.lists(st.tuples(st.integers(-5, 5) | st.text(), st.text())).map(tuple),
+        "unlisted": st.booleans(),
+        "ready": st.lists(st.text()).map(tuple),
+    }
 )
+# Who has played is known of a game that has begun.
+PLAYED = st.just({"began": None, "played": None}) | st.fixed_dictionaries(
+    {
+        "began": st.floats(allow_nan=False),
+        "played": st.none() | st.lists(st.text()).map(tuple),
+    }
+)
+KEPT = st.builds(lambda table, played: Kept(**table, **played), TABLE, PLAYED)
 ANYTHING: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("seats"), inner),

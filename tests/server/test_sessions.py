@@ -1020,7 +1020,7 @@ async def test_a_user_who_is_deleted_while_gone_cannot_come_back(autojump_clock:
         server.network.heal("ann")
         await trio.sleep(6)
         assert not ann.connected
-        assert "invite" in ann.close_reason
+        assert "deleted" in ann.close_reason
 
 
 async def test_a_full_server_counts_those_who_are_away_but_lets_them_back(
