@@ -809,7 +809,7 @@ class Scored(Echo):
 
     @on(Win)
     async def win(self, player: str, message: Win) -> None:
-        await self.room.report(Result([player], {player: message.points}))
+        await self.room.report(Result([player, ["bot 1", "bot 2"]], {player: message.points}))
 
 
 async def test_standings_are_shown_as_lines() -> None:
@@ -828,7 +828,7 @@ async def test_standings_are_shown_as_lines() -> None:
     assert page.message == "Players on this leaderboard: 1."
     ((game, result),) = history.payload.items()
     assert re.fullmatch(r"\d+, table 1", game)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d, 1\. ann 7", result)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d, 1\. ann 7, 2\. bot 1, 2\. bot 2", result)
     assert "There is no leaderboard 'other'" in refused.message
     # What can be asked is known to whoever completes words.
     assert script.signatures["__pgnet__.leaderboard"] == {
