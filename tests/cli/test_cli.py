@@ -164,6 +164,7 @@ def test_every_option_of_the_server_is_on_the_command_line(
         "admin_password",
         "registration_enabled",
         "verbose_logging",
+        "development",
         "allowed_origins",
         "allowed_hosts",
         "rooms",
