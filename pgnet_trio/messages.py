@@ -219,6 +219,20 @@ def explicit_time(message: Packet | Response) -> str | None:
     return message._set_time
 
 
+def time_of(message: Packet | Response) -> str | float | None:
+    """Return ``created_on`` as it is kept: a text, or seconds since 1970, which cost nothing."""
+    reading = message._reading
+    if reading is None:
+        return message._set_time
+    return reading if isinstance(reading, float) else reading.timestamp()
+
+
+def set_time_of(message: Packet | Response, time: str | float | None) -> None:
+    """Set ``created_on`` as `time_of` has returned it."""
+    text = time if time is None or isinstance(time, str) else _iso_8601(time)
+    message.created_on = text
+
+
 _statuses = {int(status): status for status in Status}
 
 

@@ -83,7 +83,7 @@ class PacketCame(msgspec.Struct, array_like=True, tag=1):
     player: str
     message: str
     payload: Any
-    created_on: str | None = None
+    created_on: str | float | None = None
     quiet: bool = False
     size: int = 0
 
@@ -96,7 +96,7 @@ class AnswerCame(msgspec.Struct, array_like=True, tag=2):
     question: int
     message: str
     payload: Any
-    created_on: str | None = None
+    created_on: str | float | None = None
     size: int = 0
 
 
@@ -384,6 +384,16 @@ def digest_of(*parts: bytes) -> int:
     for part in parts:
         digest = zlib.crc32(part, digest)
     return digest
+
+
+def answered(status: int, message: str, payload: Any) -> bytes:
+    """Return the record of an answer."""
+    try:
+        data = encode_record((status, message, payload or None))
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
+        # It cannot travel either; the player is told that.
+        data = b""
+    return encode_record(Answered(zlib.crc32(data), data if len(data) <= LONGEST_CONTENT else b""))
 
 
 def content_of(data: bytes) -> bytes:

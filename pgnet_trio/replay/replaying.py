@@ -17,7 +17,7 @@ import trio.testing
 from pgnet_trio.codec import unpack
 from pgnet_trio.errors import CodecError, PGNetError, bare
 from pgnet_trio.game import Game
-from pgnet_trio.messages import Packet
+from pgnet_trio.messages import Packet, set_time_of
 from pgnet_trio.protocol.events import InputReceived
 from pgnet_trio.recording import RecordingError, StoredRecording, describe_game
 from pgnet_trio.recording.records import (
@@ -376,7 +376,8 @@ class _Replayer:
         self._what = describe_record(record)
         match record:
             case PacketCame(player=username, message=message, payload=payload):
-                packet = Packet(message, _payload(payload), record.created_on, username)
+                packet = Packet(message, _payload(payload), username=username)
+                set_time_of(packet, record.created_on)
                 turn = PacketTurn(
                     self._player(username), _NOBODY, 0, packet, record.quiet, record.size
                 )
@@ -394,7 +395,8 @@ class _Replayer:
                 else:
                     tape.differ(describe_record(record), "a game that is busy with another turn")
             case AnswerCame(player=username, question=question, payload=payload):
-                packet = Packet(record.message, _payload(payload), record.created_on, username)
+                packet = Packet(record.message, _payload(payload), username=username)
+                set_time_of(packet, record.created_on)
                 tape.take()
                 room.handle_answer(
                     PacketTurn(self._player(username), _NOBODY, 0, packet, size=record.size),

@@ -51,6 +51,13 @@ except ImportError:
 else:
     # Time goes on as ever, so that a round would be over after the first of its sockets.
     rounds.LONGEST_ROUND = 60.0
+try:
+    from pgnet_trio.server.recording import writer
+except ImportError:
+    pass
+else:
+    # Likewise: what is written once a second is for some thousand requests, and not for a few.
+    writer.WRITE_INTERVAL = 60.0
 from tests.benchmarks.servers import main
 main()
 """
@@ -232,6 +239,20 @@ WORKS = {
         CLIENTS * 16,
         8,
         "monitored-websockets",
+    ),
+    "recorded-1": Work(
+        "request, 1 client, recorded",
+        requests(Protocol2Peer, 1),
+        1,
+        300,
+        "recorded-websockets",
+    ),
+    "recorded-32": Work(
+        f"request, {CLIENTS} clients, recorded",
+        requests(Protocol2Peer, CLIENTS),
+        CLIENTS,
+        30,
+        "recorded-websockets",
     ),
     "broadcast": Work(f"broadcast to {RECIPIENTS}, a recipient", broadcasts, RECIPIENTS, 40),
     "visit": Work("connect, join, leave, hang up", visits, 1, 30),

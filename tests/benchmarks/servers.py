@@ -138,6 +138,18 @@ def serve_monitored(transport: str) -> None:
     serve_pgnet("jobs", transport, monitor=Monitor("127.0.0.1:0"))
 
 
+def serve_recorded(transport: str) -> None:
+    """A server that records its tables."""
+    import tempfile
+    from pathlib import Path
+
+    from pgnet_trio import Recording
+
+    with tempfile.TemporaryDirectory() as folder:
+        # No hash seed: what the sets of this game hold is nobody's concern.
+        serve_pgnet("jobs", transport, record=Recording(Path(folder)))
+
+
 def serve_as_command(game: str, transport: str) -> None:
     """As `pgnet-trio serve` has its process set up."""
     from pgnet_trio.cli.process import rare_full_collections
@@ -181,6 +193,10 @@ SERVERS: dict[str, Callable[[], None]] = {
     },
     **{
         f"monitored-{transport}": partial(serve_monitored, transport)
+        for transport in ("websockets", "trio-websocket")
+    },
+    **{
+        f"recorded-{transport}": partial(serve_recorded, transport)
         for transport in ("websockets", "trio-websocket")
     },
     **{

@@ -65,7 +65,7 @@ class RecordedRoom(RoomTask):
         recorded = _RecordedOwner(owner, tape)
         super().__init__(name, make_game, seed=seed, owner=recorded, **options)
         self._tape = tape
-        tape.room, tape.random = self, self._backend.random
+        tape.attach(self, self._backend.random)
         tape.ask_for_saves_by(self._ask_for_save)
         self.instance.tape = tape
         self.queue.note_call = tape.note_call

@@ -87,8 +87,11 @@ class Segment:
         elif waiting > MOST_PENDING:
             self.lose("the disk was too slow")
         self.is_full = self.size >= self._most
-        self._writer.wake(self, is_urgent=waiting > MANY_PENDING)
+        self._writer.wake(self, is_urgent=self.is_full or waiting > MANY_PENDING)
         self.mark = self.size + STEP
+        if not self.is_full:
+            # It should not grow far beyond that.
+            self.mark = min(self.mark, self._most - 1)
 
     def lose(self, why: str) -> None:
         """Lose what is not written, and all that comes."""

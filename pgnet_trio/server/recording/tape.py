@@ -6,12 +6,12 @@ It is a little long: all that is noted is side by side.
 from __future__ import annotations
 
 import platform
-import random
 import re
 import secrets
 import traceback
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,7 +21,7 @@ from pgnet_trio.author_lines import LIBRARIES
 from pgnet_trio.codec import pack
 from pgnet_trio.errors import first_error
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.messages import wall_clock
+from pgnet_trio.messages import time_of, wall_clock
 from pgnet_trio.recording import (
     Beginning,
     Head,
@@ -33,7 +33,6 @@ from pgnet_trio.recording import (
 )
 from pgnet_trio.recording.records import (
     AnswerCame,
-    Answered,
     AskBegan,
     ClockRead,
     Crashed,
@@ -51,6 +50,7 @@ from pgnet_trio.recording.records import (
     StepBegan,
     TimeIsUp,
     TurnBegan,
+    answered,
     content_of,
 )
 from pgnet_trio.server.recording.segments import Segment
@@ -93,13 +93,13 @@ class RecordingTape:
         seed: What the game's randomness is made of.
 
     Attributes:
-        room: The room; set before anything is recorded.
+        room: The room, once it is attached.
         random: The game's randomness; the same.
         numbers: The sessions that the room knows, and a number for each.
     """
 
     room: RoomTask
-    random: random.Random
+    random: Random
 
     def __init__(
         self,
@@ -115,6 +115,7 @@ class RecordingTape:
         self._seed = seed
         self._segment: Segment | None = None
         self._life = self._began_at = ""
+        self._start = 0.0
         self._segments = 0
         self._turns = 0
         self._sessions = 0
@@ -136,8 +137,15 @@ class RecordingTape:
 
     def note_packet(self, turn: PacketTurn) -> None:
         """Note that a packet is about to be put into the queue."""
-        if self._segment is not None:
-            self.write(self._packet_record(turn))
+        segment = self._segment
+        if segment is None:
+            return
+        # As `write`, without a call for each packet.
+        if segment.size > segment.mark:
+            segment = self._look(segment)
+        record = self._packet_record(turn)
+        segment.pending.append(record)
+        segment.size += len(record)
 
     def write(self, record: bytes) -> None:
         """Write what happens; before it, perhaps, the beginning of another file."""
@@ -157,26 +165,22 @@ class RecordingTape:
 
     def note_answer(self, response: Response, /) -> None:
         """Note how a packet is answered; what is empty, as most answers are, is left out."""
-        if response.status or response.message or response.payload:
-            try:
-                data = encode_record(
-                    (int(response.status), response.message, response.payload or None)
-                )
-            except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
-                # It cannot travel either; the player is told that.
-                data = b""
-            self._write_more(encode_record(Answered(digest_of(data), content_of(data))))
+        segment = self._segment
+        if segment is not None and (response.payload or response.message or response.status):
+            record = answered(int(response.status), response.message, response.payload)
+            segment.pending.append(record)
+            segment.size += len(record)
 
     def _packet_record(self, turn: PacketTurn) -> bytes:
         packet = turn.packet
-        payload: Any = packet.payload if turn.packed is None else msgspec.Raw(turn.packed)
+        packed = turn.packed
         return encode_record(
             PacketCame(
-                self.now(),
+                trio.current_time() - self._start,
                 turn.player.username,
                 packet.message,
-                payload,
-                packet.created_on,
+                packet.payload if packed is None else msgspec.Raw(packed),
+                time_of(packet),
                 turn.quiet,
                 turn.size,
             )
@@ -184,7 +188,7 @@ class RecordingTape:
 
     def now(self) -> float:
         """Return the room's time."""
-        return trio.current_time() - self.room.instance.start
+        return trio.current_time() - self._start
 
     def _write_more(self, record: bytes) -> None:
         """Write what follows from what was written last."""
@@ -268,7 +272,7 @@ class RecordingTape:
             question,
             packet.message,
             payload,
-            packet.created_on,
+            time_of(packet),
             turn.size,
         )
         self.write(encode_record(record))
@@ -422,6 +426,15 @@ class RecordingTape:
         """Have the game asked for its save string, to go on in another file from that."""
         if self._is_saved and self.room.instance.made and self._segment is not None:
             self._asks_for_save()
+
+    def attach(self, room: RoomTask, source: Random) -> None:
+        """Begin to record a room.
+
+        Args:
+            room: The room.
+            source: Its game's randomness.
+        """
+        self.room, self.random, self._start = room, source, room.instance.start
 
     def ask_for_saves_by(self, function: Callable[[], None]) -> None:
         """Set what has the game asked for its save string, in a turn. Never waits."""
