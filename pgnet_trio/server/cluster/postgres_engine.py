@@ -99,6 +99,8 @@ _LOWER = re.compile(r"LOWER_OF\(([^)]*)\)")
 
 # Two servers that start at once must not make the tables at once; and two that give names.
 _LOCK_TABLES, _LOCK_NAMES = 0x50474E54, 0x50474E55
+# With the number of a node, which makes another one of it: who writes to it, and its end.
+_LOCK_MAIL = 0x50474E56
 
 T = TypeVar("T")
 Connection = psycopg.Connection[Row]
@@ -481,6 +483,15 @@ class _PostgresTransaction(Transaction):
         """Return a number that was never given out before."""
         (row,) = self.execute("SELECT nextval('numbers')")
         return int(row[0])
+
+    def lock_mailbox(self, node: int, *, closing: bool) -> None:
+        """Let nobody close a node's mailbox until the transaction ends, or (closing) use it.
+
+        Not the node's row: those who share a row overtake whoever waits to have it alone, as the
+        node itself does for its lease.
+        """
+        lock = "pg_advisory_xact_lock" if closing else "pg_advisory_xact_lock_shared"
+        self.execute(f"SELECT {lock}(%s::INT, %s::INT)", _LOCK_MAIL, node % 2**31)
 
     def lock_names(self) -> None:
         """Let nobody else give a node a name, or a user one, until the transaction ends."""

@@ -147,6 +147,13 @@ class Transaction(ABC):
         """Return a number that was never given out before."""
 
     @abstractmethod
+    def lock_mailbox(self, node: int, *, closing: bool) -> None:
+        """Let nobody close a node's mailbox until the transaction ends, or (closing) use it.
+
+        Whoever closes it is not overtaken by those who come later to use it.
+        """
+
+    @abstractmethod
     def lock_names(self) -> None:
         """Let nobody else give a node a name until the transaction ends."""
 

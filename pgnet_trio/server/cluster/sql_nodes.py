@@ -180,6 +180,7 @@ class SQLNodes(SQLCommunity):
     def _take_out(self, node: int) -> list[Mail]:
         """Take out a node with all that it has; return the mail for it."""
         # First, and so who leaves mail at the same time has done so, or finds no such node.
+        self._tx.lock_mailbox(node, closing=True)
         self._tx.execute("DELETE FROM nodes WHERE id = %s", node)
         # What was on its way to this node goes with the next claim to whoever claims.
         self._tx.execute("DELETE FROM rooms WHERE node = %s AND packed IS NULL", node)
@@ -286,8 +287,8 @@ class SQLNodes(SQLCommunity):
     def _leave_mail(self, node: int, body: bytes) -> bool:
         """Leave mail for a node; return whether it will get it."""
         # It stays until this is committed: what is left for it is there when it resigns.
-        nodes, now = self._locked_nodes([node])
-        if node not in nodes or not holds(nodes[node], now):
+        self._tx.lock_mailbox(node, closing=False)
+        if not self._alive(node):
             return False
         ((count, size),) = self._tx.execute(_MAIL_OF, node)
         if count >= MAX_MAIL or size + len(body) > MAX_MAIL_SIZE:

@@ -335,6 +335,9 @@ class SQLiteTransaction(Transaction):
         )
         return int(row[0])
 
+    def lock_mailbox(self, node: int, *, closing: bool) -> None:
+        """Do nothing: nobody else writes meanwhile."""
+
     def lock_names(self) -> None:
         """Do nothing: nobody else writes meanwhile."""
 
