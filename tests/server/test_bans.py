@@ -113,8 +113,8 @@ def test_a_range_of_ipv4_with_a_prefix_for_ipv6_is_refused(text: str) -> None:
     st.lists(
         st.one_of(
             st.ip_addresses(v=4),
-            # Those that stand for one of IPv4 have other bounds.
-            st.ip_addresses(v=6).filter(lambda address: address.ipv4_mapped is None),
+            # Without those that stand for one of IPv4, which have other bounds.
+            st.ip_addresses(network="2000::/3"),
         ).flatmap(
             lambda address: st.integers(LEAST_BITS[address.version], address.max_prefixlen).map(
                 lambda bits: (
