@@ -76,6 +76,7 @@ logger = logging.getLogger("pgnet_trio.client")
 
 STATE_COMMAND = "/state"
 ANSWER_COMMAND = "/answer"
+ANSWERS = {"ReadyCheck": f"Ready, or {ANSWER_COMMAND} Ready;ready=False"}
 QUIT = "quit"
 
 # As a person asks: properties are arguments of their own, and matches are confirmed unasked.
@@ -233,7 +234,7 @@ class DevClient:
         time_left = f", {seconds:.0f} s left" if math.isfinite(seconds) else ""
         self._console.show_note(
             f"Question: {_describe(question.packet)}{time_left}; answer with "
-            f"{ANSWER_COMMAND} {SYNTAX}"
+            f"{ANSWER_COMMAND} {ANSWERS.get(question.packet.message, SYNTAX)}"
         )
 
     def _on_state(self, _: object) -> None:

@@ -19,7 +19,8 @@ from pgnet_trio.cli.known_servers import add_options, known_servers, server_name
 from pgnet_trio.cli.passwords import find_secret
 from pgnet_trio.cli.serve import DEFAULT_GAME
 from pgnet_trio.client import Client
-from pgnet_trio.errors import PGNetError
+from pgnet_trio.errors import LoginRefused, PGNetError
+from pgnet_trio.reason_codes import ReasonCode
 
 __all__ = ["run", "set_up"]
 
@@ -114,7 +115,13 @@ def run(options: argparse.Namespace) -> int:
         logging.basicConfig(format="%(levelname)s %(message)s")
         level = logging.DEBUG if options.verbose else logging.WARNING
         logging.getLogger("pgnet_trio").setLevel(level)
-        return trio.run(devclient.run, client, console)
+        try:
+            return trio.run(devclient.run, client, console)
+        except LoginRefused as error:
+            if error.code != ReasonCode.UNKNOWN_USER:
+                raise
+            hint = "If you have one, add --invite-code-prompt."
+            raise LoginRefused(f"{error} {hint}", code=error.code) from None
 
 
 def _forget(options: argparse.Namespace, names: list[str]) -> int:

@@ -24,11 +24,13 @@ from pgnet_trio.cli.game_class import load_game_class
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.foreign_text import printable
 from pgnet_trio.game import Game
+from pgnet_trio.matchmaking.queue import queues_of
 from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.server.certificate import Certificate
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.memory import free_memory
 from pgnet_trio.server.monitor_settings import LEAST_TOKEN, monitor_address
+from pgnet_trio.standings.leaderboard import leaderboards_of
 from pgnet_trio.storage import key_file_of, read_key
 from pgnet_trio.storage.maintenance import check
 
@@ -147,6 +149,14 @@ def _game(settings: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "warn",
             f"games of {game.__name__} are not saved: the class does not say persistent = True",
+        )
+    path = _path(settings, "save_file")
+    rated = any(queue.rating is True for queue in queues_of(game).values())
+    if path is not None and path.suffix.lower() == ".json" and (rated or leaderboards_of(game)):
+        yield Finding(
+            "bad",
+            f"{path} has no place for the results, leaderboards and ratings of {game.__name__}: "
+            f"save to an SQLite file, as --save-file {path.with_suffix('.sqlite')}",
         )
 
 

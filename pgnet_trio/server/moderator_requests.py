@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from pgnet_trio.messages import Request, Response
-from pgnet_trio.protocol.events import MAX_REASON
+from pgnet_trio.protocol.events import MAX_REASON, LogIn
 from pgnet_trio.reason_codes import ReasonCode
+from pgnet_trio.server.account_refusals import AccountRefusal, TemporaryRefusal
 from pgnet_trio.server.banning import ban, check_ban, subject_of, unban
 from pgnet_trio.server.moderation.audit import as_date, check_may_act_on
 from pgnet_trio.server.refusals import CodedRefusal, refused
@@ -22,6 +23,7 @@ from pgnet_trio.server.users import (
     kick,
     list_users,
 )
+from pgnet_trio.storage.interface import UserRecord
 
 if TYPE_CHECKING:
     from pgnet_trio.server.context import ServerContext
@@ -119,7 +121,22 @@ async def _ban(
     problem = await ban(context, subject, reason=reason, seconds=seconds, by=session.username)
     if problem is not None:
         return refused(problem, ReasonCode.INVALID_ARGUMENT)
-    return Response(f"{username or network!r} is banned.")
+    absent = " There is no user of that name now." if await _is_nobody(context, username) else ""
+    return Response(f"{username or network!r} is banned.{absent}")
+
+
+async def _is_nobody(context: ServerContext, username: str) -> bool:
+    """Return whether a name that was banned is surely no user's: it may have been misspelt."""
+    if not username:
+        return False
+    try:
+        name = await context.accounts.spelling_of(username)
+        found = await context.accounts.find(LogIn(name, "", ""), trusted=False, address=None)
+    except TemporaryRefusal:
+        return False
+    except AccountRefusal:
+        return True
+    return not isinstance(found, UserRecord)
 
 
 @MODERATOR_REQUESTS.request(Request.UNBAN, NOTED, username="", network="")

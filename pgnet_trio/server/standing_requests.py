@@ -63,7 +63,8 @@ async def _leaderboard(
             page = await community.leaderboard(name, offset=offset, limit=limit)
     except EngineError as error:
         return _not_now("leaderboard", error)
-    return Response(f"Players on this leaderboard: {page.total}.", to_plain(page))
+    absent = f"{around[:60]!r} is not on this leaderboard. " if around and not page.entries else ""
+    return Response(f"{absent}Players on this leaderboard: {page.total}.", to_plain(page))
 
 
 @STANDING_REQUESTS.request(Request.HISTORY, before=0, limit=20)

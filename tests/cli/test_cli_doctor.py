@@ -66,6 +66,19 @@ def test_where_all_is_well_nothing_is_to_mend(settings: dict[str, Any]) -> None:
     assert troubles(settings) == []
 
 
+@pytest.mark.parametrize(
+    "kept", ["leaderboards = Leaderboard('sum')", "matchmaking = Queue(rating=True)"]
+)
+def test_a_json_file_has_no_place_for_leaderboards_and_ratings(
+    settings: dict[str, Any], tmp_path: Path, kept: str
+) -> None:
+    settings["game"] = module(tmp_path, f"from pgnet_trio import *\n{GAME}    {kept}\n", "kept")
+    assert troubles(settings) == []
+    level, text = the_trouble(settings | {"save_file": str(tmp_path / "game.json")})
+    assert level == "bad"
+    assert text.endswith(f"--save-file {tmp_path / 'game.sqlite'}")
+
+
 def test_the_command_takes_the_options_of_serve_and_says_how_it_ends(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -299,6 +299,19 @@ async def test_ctrl_c_at_the_prompt(tmp_path: Path) -> None:
     assert "Traceback" not in program.out.text
 
 
+async def test_who_needs_an_invite_code_reads_how_to_give_it(tmp_path: Path) -> None:
+    server = Server(Game, port=0, registration_enabled=False)
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(server.serve)
+        arguments = ["connect", f"localhost:{port}", "--username", "ann"]
+        arguments += ["--verify-server-pubkey", server.pubkey]
+        env = {"XDG_STATE_HOME": str(tmp_path), "PGNET_PASSWORD": "hidden", "TERM": "dumb"}
+        async with start_in_terminal(*arguments, env=env) as program:
+            await program.out.wait_for("If you have one, add --invite-code-prompt.")
+            assert await program.exit_status() == 1
+        server.shutdown()
+
+
 async def test_an_invite_code_is_asked_for(tmp_path: Path) -> None:
     server = Server(Game, port=0, registration_enabled=False)
     async with trio.open_nursery() as nursery:

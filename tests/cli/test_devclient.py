@@ -461,6 +461,8 @@ async def test_a_ready_check_is_answered_at_the_prompt(answer: str, ready: str) 
     _, script = await play(".create_game;unlisted=True", asked, answer, told, game=Starting)
     assert script.errors == []
     assert [response.status for response in script.responses] == [Status.OK, Status.OK]
+    (question,) = [note for note in script.notes if note.startswith("Question: ")]
+    assert question.endswith("; answer with /answer Ready, or /answer Ready;ready=False")
 
 
 async def test_quit_ends_it_before_what_comes_after() -> None:
@@ -820,16 +822,18 @@ async def test_standings_are_shown_as_lines() -> None:
         ".leaderboard;around=ann;limit=1",
         ".history",
         ".leaderboard;name=other",
+        ".leaderboard;around=bob",
         game=Scored,
     )
     assert status == 1
-    page, around, history, refused = script.responses[2:]
+    page, around, history, refused, absent = script.responses[2:]
     assert page.payload == around.payload == {"1. ann": 7}
     assert page.message == "Players on this leaderboard: 1."
     ((game, result),) = history.payload.items()
     assert re.fullmatch(r"\d+, table 1", game)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d, 1\. ann 7, 2\. bot 1, 2\. bot 2", result)
     assert "There is no leaderboard 'other'" in refused.message
+    assert absent.message == "'bob' is not on this leaderboard. Players on this leaderboard: 1."
     # What can be asked is known to whoever completes words.
     assert script.signatures["__pgnet__.leaderboard"] == {
         "name": "str",

@@ -226,6 +226,18 @@ async def test_whoever_took_over_is_put_out_and_so_is_the_first_client(
         assert (first.close_code, second.close_code) == (ReasonCode.TAKEN_OVER, ReasonCode.BANNED)
 
 
+async def test_a_ban_of_a_misspelt_name_says_that_it_is_nobodys(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as table:
+        _, (admin, _ann) = await host(table, "ann")
+        misspelt = await ask(admin, Request.BAN, username="anne")
+        assert misspelt.message == "'anne' is banned. There is no user of that name now."
+        assert (await ask(admin, Request.BAN, username="ANN")).message == "'ANN' is banned."
+        network = await ask(admin, Request.BAN, network="203.0.113.0/24")
+        assert network.message == "'203.0.113.0/24' is banned."
+
+
 class Addresses:
     """Gives users addresses, where the network has only names.
 
