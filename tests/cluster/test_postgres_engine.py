@@ -16,7 +16,7 @@ import trio
 from pgnet_trio.errors import bare
 from pgnet_trio.server.cluster import threads, wakeups
 from pgnet_trio.server.cluster.errors import EngineError, EngineUnavailable, OutcomeUnknown
-from pgnet_trio.server.cluster.records import Created, Found, NewRoom, Restored, RoomSave
+from pgnet_trio.server.cluster.records import Created, Found, Mail, NewRoom, Restored, RoomSave
 from pgnet_trio.storage.migrations import SCHEMA_VERSION
 from tests.cluster import postgres
 from tests.cluster.conftest import running
@@ -326,6 +326,123 @@ async def test_a_claim_waits_for_a_renewal_that_is_under_way(
         assert isinstance(room, Created)
         assert isinstance(found, Found)
         assert (found.node.id, found.epoch) == (second, room.epoch)
+
+
+@contextmanager
+def stopped_senders(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[tuple[trio.Event, threading.Event]]:
+    """Have whoever sends mail stop before that is committed.
+
+    Yields:
+        What is set once somebody has stopped, and what lets them go on when it is set.
+    """
+    from pgnet_trio.server.cluster import sql_tables
+
+    has_stopped, go_on = trio.Event(), threading.Event()
+    token = trio.lowlevel.current_trio_token()
+    leave = sql_tables.SQLTables._leave_mail
+
+    def stop(tables: sql_tables.SQLTables, node: int, body: bytes) -> bool:
+        is_left = leave(tables, node, body)
+        token.run_sync_soon(has_stopped.set)
+        assert go_on.wait(DEADLINE)
+        return is_left
+
+    monkeypatch.setattr(sql_tables.SQLTables, "_leave_mail", stop)
+    try:
+        yield has_stopped, go_on
+    finally:
+        go_on.set()
+
+
+async def wait_for_waiting(other: psycopg.Connection, number: int) -> None:
+    """Wait until so many transactions wait for a lock."""
+    waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    while other.execute(waiting).fetchall() != [(number,)]:  # noqa: ASYNC110 - no event says so
+        await trio.sleep(0.01)
+
+
+async def test_who_sends_mail_to_a_node_keeps_nobody_from_renewing_its_lease(
+    shared_postgres: Postgres, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = new_engine(shared_postgres.conninfo, schema)
+    sender = new_engine(shared_postgres.conninfo, schema)
+    async with running(engine, sender):
+        node = (await engine.register("north", "")).node
+        with stopped_senders(monkeypatch) as (has_stopped, go_on):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(sender.send_mail, [node], b"hello")
+                await has_stopped.wait()
+                with trio.fail_after(DEADLINE):
+                    await engine.renew(node)
+                assert await engine.read_mail(node) == []
+                go_on.set()
+        assert [mail.body for mail in await engine.read_mail(node)] == [b"hello"]
+
+
+async def test_who_sends_mail_to_a_node_that_resigns_does_not_overtake_it(
+    shared_postgres: Postgres, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = new_engine(shared_postgres.conninfo, schema)
+    sender = new_engine(shared_postgres.conninfo, schema)
+    left: list[Mail] = []
+    reached: list[frozenset[int]] = []
+    async with running(engine, sender):
+        node = (await engine.register("north", "")).node
+
+        async def send(body: bytes) -> None:
+            reached.append(await sender.send_mail([node], body))
+
+        async def resign() -> None:
+            left.extend(await engine.resign(node))
+
+        with (
+            trio.fail_after(DEADLINE),
+            connected(shared_postgres, schema) as other,
+            stopped_senders(monkeypatch) as (has_stopped, go_on),
+        ):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send, b"before")
+                await has_stopped.wait()
+                nursery.start_soon(resign)
+                await wait_for_waiting(other, 1)
+                nursery.start_soon(send, b"after")
+                await wait_for_waiting(other, 2)
+                go_on.set()
+        assert [mail.body for mail in left] == [b"before"]
+        assert sorted(reached, key=len) == [frozenset(), {node}]
+
+
+async def test_who_tidies_closes_a_mailbox_before_it_takes_the_node_as_that_does_itself(
+    shared_postgres: Postgres, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = new_engine(shared_postgres.conninfo, schema)
+    sender = new_engine(shared_postgres.conninfo, schema)
+    async with running(engine, sender):
+        await engine.register("south", "")
+        node = (await engine.register("north", "")).node
+        with (
+            trio.fail_after(DEADLINE),
+            connected(shared_postgres, schema) as other,
+            stopped_senders(monkeypatch) as (has_stopped, go_on),
+        ):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(sender.send_mail, [node], b"hello")
+                await has_stopped.wait()
+                other.execute("UPDATE settings SET value = 1 WHERE name = 'up_since'")
+                other.execute(
+                    "UPDATE nodes SET renewed = renewed - 9999, expires = expires - 9999"
+                    " WHERE id = %s",
+                    (node,),
+                )
+                nursery.start_soon(engine.tidy)
+                await wait_for_waiting(other, 1)
+                # Two that have one of these each would wait for each other.
+                other.execute("SELECT * FROM nodes WHERE id = %s FOR UPDATE NOWAIT", (node,))
+                go_on.set()
+            nodes = [each.name for each in await engine.nodes()]
+        assert nodes == ["south"]
 
 
 async def test_who_makes_a_room_a_moment_later_finds_it(

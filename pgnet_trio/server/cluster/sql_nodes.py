@@ -171,16 +171,20 @@ class SQLNodes(SQLCommunity):
         """See `Engine.resign`."""
         done = self._done(operation)
         if done is None:
+            self._close_mailbox(node)
             mail = self._take_out(node)
             # Also where there is none: the same call, under way since an answer was lost, had some.
             self._note(operation, *([each.id, each.body.hex()] for each in mail))
             return mail
         return [Mail(number, bytes.fromhex(body)) for number, body in done]
 
-    def _take_out(self, node: int) -> list[Mail]:
-        """Take out a node with all that it has; return the mail for it."""
-        # First, and so who leaves mail at the same time has done so, or finds no such node.
+    def _close_mailbox(self, node: int) -> None:
+        """Have whoever leaves mail at the same time have done so, or find no such node."""
+        # Before the node's row: two that have one of these each would wait for each other.
         self._tx.lock_mailbox(node, closing=True)
+
+    def _take_out(self, node: int) -> list[Mail]:
+        """Take out a node whose mailbox is closed, with all that it has; return the mail for it."""
         self._tx.execute("DELETE FROM nodes WHERE id = %s", node)
         # What was on its way to this node goes with the next claim to whoever claims.
         self._tx.execute("DELETE FROM rooms WHERE node = %s AND packed IS NULL", node)
@@ -218,14 +222,16 @@ class SQLNodes(SQLCommunity):
         """See `Engine.tidy`."""
         now = self._tx.now()
         if self._until_settled(now) == 0:
-            gone = self._tx.execute(
-                "SELECT id FROM nodes WHERE expires < %s ORDER BY id FOR UPDATE",
-                now - FORGET_NODES_AFTER * self._lease,
-            )
-            for (node,) in gone:
-                self._tx.execute("DELETE FROM rooms WHERE node = %s", node)
-                self._tx.execute("DELETE FROM sessions WHERE node = %s", node)
-                self._take_out(node)
+            limit = now - FORGET_NODES_AFTER * self._lease
+            gone = "SELECT id FROM nodes WHERE expires < %s ORDER BY id"
+            for (node,) in self._tx.execute(gone, limit):
+                self._close_mailbox(node)
+                # It may be back, or out, by now.
+                still_gone = "SELECT id FROM nodes WHERE id = %s AND expires < %s FOR UPDATE"
+                if self._tx.execute(still_gone, node, limit):
+                    self._tx.execute("DELETE FROM rooms WHERE node = %s", node)
+                    self._tx.execute("DELETE FROM sessions WHERE node = %s", node)
+                    self._take_out(node)
         self._tx.execute("DELETE FROM operations WHERE time <= %s", now - KEEP_OPERATIONS)
         self._tx.execute("DELETE FROM failures WHERE time <= %s", now - FAILURES_KEPT)
         self._tx.execute("DELETE FROM log_ins WHERE asked <= %s", now - FAILURES_KEPT)
