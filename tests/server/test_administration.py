@@ -60,6 +60,25 @@ async def test_a_push_reaches_users_in_games_and_in_none(autojump_clock: MockClo
         assert not await server.push("cleo", "hello")
 
 
+async def test_of_pushes_to_who_reads_too_slowly_the_newest_arrive_and_the_others_are_counted(
+    autojump_clock: MockClock,
+) -> None:
+    async with Kit(SimulatedNetwork()) as table:
+        server = await table.host(Echo, max_unacknowledged_messages=50)
+        ann = await table.play("ann")
+        heard: list[str] = []
+        ann.on_push = lambda push: heard.append(push.message)
+        server.network.cut("ann")
+        sent = [str(number) for number in range(500)]
+        for text in sent:
+            assert await server.push("ann", text)
+        server.network.heal("ann")
+        await trio.sleep(5)
+        assert 0 < len(heard) < 500
+        assert heard[-30:] == sent[-30:]
+        assert ann.lost_pushes == 500 - len(heard)
+
+
 @pytest.mark.parametrize(
     ("message", "error"),
     [("__pgnet__.players", ValueError), (3, TypeError), ({"a": 1}, TypeError), (object, TypeError)],
