@@ -75,7 +75,9 @@ def test_two_games_cannot_have_one_name(lobby: Lobby[str]) -> None:
 
 def test_a_game_with_a_password_is_joined_with_it_and_not_otherwise(lobby: Lobby[str]) -> None:
     entry = lobby.add("table 1", "hüsh", "room")
-    for wrong in ("", "hüsh ", "HÜSH", "\ud800"):
+    with pytest.raises(LobbyRefusal, match="'table 1' has a password, and none was given"):
+        lobby.join("ann", "table 1", "")
+    for wrong in ("hüsh ", "HÜSH", "\ud800"):
         with pytest.raises(LobbyRefusal, match="password for the game 'table 1' is not right"):
             lobby.join("ann", "table 1", wrong)
         assert lobby.game_of("ann") is None

@@ -554,7 +554,7 @@ async def test_a_saved_game_that_cannot_be_made_is_kept_for_a_version_that_can(
         with pytest.raises(RequestFailed, match="There is a saved game 'table 1'"):
             await bob.create_game("table 1")
         # Nobody has it made who may not join it.
-        with pytest.raises(RequestFailed, match="password for the game 'table 1' is not right"):
+        with pytest.raises(RequestFailed, match="'table 1' has a password, and none was given"):
             await bob.join_game("table 1")
         with pytest.raises(RequestFailed, match="could not be made"):
             await bob.join_game("table 1", password="x")

@@ -15,7 +15,14 @@ from pgnet_trio.messages import is_gamename_allowed
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.refusals import CodedRefusal
 
-__all__ = ["GameEntry", "Lobby", "LobbyRefusal", "WrongPassword", "check_password"]
+__all__ = [
+    "GameEntry",
+    "Lobby",
+    "LobbyRefusal",
+    "WrongPassword",
+    "check_password",
+    "why_not_let_in",
+]
 
 RoomT = TypeVar("RoomT")
 
@@ -242,6 +249,11 @@ def check_password(name: str, password: str, given: str) -> None:
         normalize_password(text).encode("utf-8", "surrogatepass") for text in (password, given)
     )
     if not hmac.compare_digest(one, other):
-        raise WrongPassword(
-            f"The password for the game {name!r} is not right.", ReasonCode.WRONG_PASSWORD
-        )
+        raise WrongPassword(why_not_let_in(name, given), ReasonCode.WRONG_PASSWORD)
+
+
+def why_not_let_in(name: str, given: str | None) -> str:
+    """Return what a user reads who has not given the password of a game; None is unheard."""
+    if given == "":
+        return f"The game {name!r} has a password, and none was given."
+    return f"The password for the game {name!r} is not right."

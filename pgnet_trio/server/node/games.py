@@ -47,7 +47,7 @@ from pgnet_trio.server.games.claims import (
     Restore,
     WrongPasswordElsewhere,
 )
-from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword
+from pgnet_trio.server.games.lobby import LobbyRefusal, WrongPassword, why_not_let_in
 from pgnet_trio.server.games.save_format import too_new, version_of
 from pgnet_trio.server.node.shares import takers
 from pgnet_trio.server.refusals import RoomClosed
@@ -191,7 +191,7 @@ class ClusterGames:
             problem = too_new(name, found.data, self._node.version.saves)
             return await self._pass_by(name, found.data, problem) if problem else Restore(game)
         if isinstance(found, OtherPassword):
-            text = f"The password for the game {name!r} is not right."
+            text = why_not_let_in(name, guess)
             node = found.node
             if node is None or node.id == self._node.id or node.draining:
                 raise WrongPassword(text, ReasonCode.WRONG_PASSWORD)
