@@ -108,8 +108,8 @@ class GameCounters:
         turns: How long their turns took: one in `TIMED` of those that answered a packet at once,
             and all hooks, updates, and turns that have waited.
         ticks: How long their updates took.
-        packets: How many packets were answered: it lags behind by `TIMED` for each game at most.
-        answers: How many of them were answered by something else than OK, by `OUTCOMES`.
+        fine: How many packets were answered with OK.
+        answers: How many were answered by something else, by `OUTCOMES`.
         pushes: How many pushes were sent, to each player anew.
         ticks_due: How many updates were due.
         ticks_missed: How many of these were skipped.
@@ -123,8 +123,8 @@ class GameCounters:
     __slots__ = (
         "answers",
         "crashes",
+        "fine",
         "name",
-        "packets",
         "patch_bytes",
         "patches",
         "pushes",
@@ -140,7 +140,7 @@ class GameCounters:
         self.name = name
         self.turns = Histogram(TURN_BOUNDS)
         self.ticks = Histogram(TURN_BOUNDS)
-        self.packets = 0
+        self.fine = 0
         self.answers = [0] * len(OUTCOMES)
         self.pushes = self.ticks_due = self.ticks_missed = 0
         self.crashes = self.restarts = 0
@@ -203,8 +203,9 @@ class Counters:
 
     @property
     def requests(self) -> int:
-        """How many requests were answered, by games and by the server itself, more or less."""
-        return sum(self.answers) + sum(game.packets for game in self.games.values())
+        """How many requests were answered, by games and by the server itself."""
+        of_games = sum(game.fine + sum(game.answers) for game in self.games.values())
+        return sum(self.answers) + of_games
 
     def note_login(self, *, takes_over: bool) -> None:
         """Count a log-in that was taken, of a user who had a client or of one who had none."""

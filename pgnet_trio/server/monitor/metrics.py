@@ -292,9 +292,8 @@ class Metrics:
             "pgnet_requests", "Packets that games answered.", labels=["game", "outcome"]
         )
         for name, counted in games.items():
-            # Only what is not OK is counted one by one.
-            fine = max(0, counted.packets - sum(counted.answers))
-            for outcome, count in zip(OUTCOMES, [fine, *counted.answers[1:]], strict=True):
+            counts = [counted.fine, *counted.answers[1:]]
+            for outcome, count in zip(OUTCOMES, counts, strict=True):
                 requests.add_metric([name, outcome], count)
         yield requests
         for name, help_text, attribute in (

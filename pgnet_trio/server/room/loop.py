@@ -277,22 +277,24 @@ class Loop:
 
     def _answer(self, turn: PacketTurn, response: Response) -> None:
         """Make known what a packet has changed, and answer it."""
-        publisher, quiet = self._publisher, turn.quiet
+        publisher, instance, quiet = self._publisher, self._instance, turn.quiet
         # A status that is not 0 is no `Status.OK`.
         if response.status:
-            self._instance.counters.answers[outcome_of(response.status)] += 1
+            instance.counters.answers[outcome_of(response.status)] += 1
             if quiet:
                 self._dispatch.note_unheard(turn, response)
+        else:
+            instance.counters.fine += 1
         if response.disconnecting:
             response = self._kick_sender(turn, response)
-        tape = self._instance.tape
+        tape = instance.tape
         if tape is not None:
             tape.note_answer(response)
         # As `publish`, which does nothing else for a state that is shown later anyway.
         if (
             publisher.pushes
             or not (publisher.views is None or (quiet and publisher.state_is_delayed))
-            or self._instance.has_info
+            or instance.has_info
         ) and self._queue.end_reason is None:
             self._runner.publish(delayable=quiet)
         # After the state: whoever has the answer has seen what the packet changed.
