@@ -33,6 +33,21 @@ Note = Callable[[str, str, "str | bytes"], None]
 """Records something that happened: on which link, what, and the frame or a text."""
 
 
+def _check_seconds(_: object, field: attrs.Attribute[float], value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{field.name}: expected 0 s or more, got {value!r}")
+
+
+def _check_share(_: object, field: attrs.Attribute[float], value: float) -> None:
+    if not 0 <= value < 1:
+        raise ValueError(f"{field.name}: expected from 0 to below 1, got {value!r}")
+
+
+def _check_bandwidth(_: object, field: attrs.Attribute[float | None], value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise ValueError(f"{field.name}: expected bytes a second, or None; got {value!r}")
+
+
 @attrs.define
 class Conditions:
     """How a link carries what is sent over it.
@@ -45,27 +60,17 @@ class Conditions:
         stall_rate: The share of frames, from 0 to 1, that are held up, as by a packet that is lost
             and sent again. The frames behind them wait too.
         stall: For how many seconds they are.
-    """
-
-    latency: float = 0.0
-    jitter: float = 0.0
-    bandwidth: float | None = None
-    drop_rate: float = 0.0
-    stall_rate: float = 0.0
-    stall: float = 0.0
-
-
-def check_conditions(latency: float, jitter: float, drop_rate: float) -> None:
-    """Check figures for `Conditions`.
 
     Raises:
-        ValueError: One of them makes no sense.
+        ValueError: A figure makes no sense, here or where it is assigned later.
     """
-    for name, value in (("latency", latency), ("jitter", jitter)):
-        if not value >= 0:
-            raise ValueError(f"{name}: expected 0 s or more, got {value!r}")
-    if not 0 <= drop_rate < 1:
-        raise ValueError(f"drop_rate: expected from 0 to below 1, got {drop_rate!r}")
+
+    latency: float = attrs.field(default=0.0, validator=_check_seconds)
+    jitter: float = attrs.field(default=0.0, validator=_check_seconds)
+    bandwidth: float | None = attrs.field(default=None, validator=_check_bandwidth)
+    drop_rate: float = attrs.field(default=0.0, validator=_check_share)
+    stall_rate: float = attrs.field(default=0.0, validator=_check_share)
+    stall: float = attrs.field(default=0.0, validator=_check_seconds)
 
 
 class _Direction:

@@ -19,7 +19,7 @@ from pgnet_trio.environment import Environment
 from pgnet_trio.errors import ServerError
 from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.protocol.v2 import SUBPROTOCOLS
-from pgnet_trio.testing.links import Conditions, Link, check_conditions
+from pgnet_trio.testing.links import Conditions, Link
 
 if TYPE_CHECKING:
     from pgnet_trio.server import Server
@@ -126,9 +126,6 @@ class SimulatedNetwork:
         drop_rate: float = 0.0,
         encrypted: bool = True,
     ) -> None:
-        check_conditions(latency, jitter, drop_rate)
-        if bandwidth is not None and not bandwidth > 0:
-            raise ValueError(f"bandwidth: expected bytes a second, or None; got {bandwidth!r}")
         self.seed = seed
         self.encrypted = encrypted
         self.addresses: dict[str, Server] = {}

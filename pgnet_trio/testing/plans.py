@@ -10,7 +10,7 @@ import attrs
 
 from pgnet_trio.client import Question
 from pgnet_trio.game import Game
-from pgnet_trio.testing.links import check_conditions
+from pgnet_trio.testing.links import Conditions
 from pgnet_trio.testing.tables import Invariant, Seat, Strategy
 
 __all__ = ["Exploration", "Faults", "Plan"]
@@ -53,7 +53,7 @@ class Faults:
         Raises:
             ValueError: One of them makes no sense.
         """
-        check_conditions(self.latency, self.jitter, self.drop_rate)
+        Conditions(self.latency, self.jitter, drop_rate=self.drop_rate)
         for name in ("cut_every", "stall_every", "partition_every", "leave_every", "quit_every"):
             _check_every(name, getattr(self, name))
         if not _is_number(self.lasting) or not 0 < self.lasting < math.inf:

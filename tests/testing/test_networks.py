@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+from typing import Any
 
 import pytest
 import trio
@@ -61,6 +63,27 @@ def test_a_table_of_networks_is_not_changed_by_a_test() -> None:
         assert NETWORKS["DSL"] == Conditions(0.015, 0.01, 125_000, 0.0, 0.0005, 0.2)
 
     simulate(main)
+
+
+@pytest.mark.parametrize(
+    ("figure", "value", "expected"),
+    [
+        ("latency", -1, "0 s or more, got -1"),
+        ("jitter", math.nan, "0 s or more, got nan"),
+        ("stall", math.inf, "0 s or more, got inf"),
+        ("bandwidth", 0, "bytes a second, or None; got 0"),
+        ("drop_rate", 1.0, "from 0 to below 1, got 1.0"),
+        ("stall_rate", 1.5, "from 0 to below 1, got 1.5"),
+    ],
+)
+def test_a_figure_that_makes_no_sense_is_refused_where_it_is_given(
+    figure: str, value: float, expected: str
+) -> None:
+    conditions: Any = Conditions()
+    with pytest.raises(ValueError, match=f"{figure}: expected {expected}"):
+        Conditions(**{figure: value})
+    with pytest.raises(ValueError, match=f"{figure}: expected {expected}"):
+        setattr(conditions, figure, value)
 
 
 def test_a_stall_holds_up_what_comes_behind_it() -> None:
