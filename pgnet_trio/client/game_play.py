@@ -11,6 +11,7 @@ import attrs
 from pgnet_trio.codec import from_plain
 from pgnet_trio.errors import CodecError
 from pgnet_trio.netcode import NO_MOMENT, Frame, Moment, Play, PlayRules
+from pgnet_trio.netcode.predictor import SMOOTH
 
 if TYPE_CHECKING:
     from pgnet_trio.client.run import ClientRun
@@ -132,7 +133,7 @@ class GamePlay(Generic[ThingT, InputT]):
 
     def _take(self, moment: Moment, state: Any, is_new: bool) -> None:
         if moment == NO_MOMENT:
-            # Another game begins.
+            # Another game begins, or none.
             self._play.reset()
             self._error = None
             return
@@ -153,7 +154,7 @@ def play(
     *,
     step: Callable[[ThingT, InputT, float], ThingT | None],
     at: str | None = None,
-    smooth: float = 0.15,
+    smooth: float = SMOOTH,
     delay: float | Literal["auto"] = "auto",
     fields: Sequence[str] | None = None,
     angle: str | Sequence[str] = (),

@@ -23,7 +23,7 @@ MOST_UNANSWERED = 16
 
 Watcher = Callable[[Moment, Any, bool], object]
 """Is called with a moment, the state of that moment as plain data, and whether it has changed; with
-`NO_MOMENT` where another game begins."""
+`NO_MOMENT` where another game begins, or none."""
 
 
 class Timing:
@@ -68,14 +68,17 @@ class Timing:
         self._is_playing = True
         self._unanswered.clear()
         self._asked, self._due = 0, 0.0
-        self.moment, self.rate, self._is_new_state = NO_MOMENT, 0.0, False
-        for watcher in [*self._watchers.values()]:
-            watcher(NO_MOMENT, None, False)
+        self._forget_game()
 
     def end(self) -> None:
         """Note that the user is in no game."""
         self._is_playing = False
-        self.moment, self.rate = NO_MOMENT, 0.0
+        self._forget_game()
+
+    def _forget_game(self) -> None:
+        self.moment, self.rate, self._is_new_state = NO_MOMENT, 0.0, False
+        for watcher in [*self._watchers.values()]:
+            watcher(NO_MOMENT, None, False)
 
     def change_link(self) -> None:
         """Note that there is another connection: what takes how long is to be measured anew."""

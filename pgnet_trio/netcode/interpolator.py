@@ -84,13 +84,11 @@ class Interpolator(Generic[StateT]):
         angle: str | Sequence[str] = (),
         snap: float = math.inf,
     ) -> None:
-        if isinstance(delay, str) if delay != "auto" else False:
-            raise ValueError(f'delay: expected seconds or "auto", got {delay!r}')
-        if not isinstance(delay, str) and not 0 <= delay < math.inf:
+        self._is_auto = delay == "auto"
+        if not self._is_auto and (isinstance(delay, str) or not 0 <= delay < math.inf):
             raise ValueError(f'delay: expected 0 s or more, or "auto"; got {delay!r}')
-        self.delay = FIRST_INTERVAL if isinstance(delay, str) else float(delay)
+        self.delay = FIRST_INTERVAL if self._is_auto else float(delay)
         self.time: float | None = None
-        self._is_auto = isinstance(delay, str)
         self._names, self._angle, self._snap = fields, angle, snap
         self._fields: StateFields | None = None
         self._samples: deque[_Sample[StateT]] = deque()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 import attrs
 
 from pgnet_trio.netcode.interpolator import Interpolator
-from pgnet_trio.netcode.predictor import Predictor
+from pgnet_trio.netcode.predictor import SMOOTH, Predictor
 
 if TYPE_CHECKING:
     from pgnet_trio.netcode.moment import Moment
@@ -56,7 +56,7 @@ class PlayRules(Generic[ThingT, InputT]):
     """
 
     step: Callable[[ThingT, InputT, float], ThingT | None]
-    smooth: float = 0.15
+    smooth: float = SMOOTH
     delay: float | Literal["auto"] = "auto"
     fields: Sequence[str] | None = None
     angle: str | Sequence[str] = ()
@@ -102,7 +102,6 @@ class Play(Generic[ThingT, InputT]):
         name: str,
         send: Callable[[InputT, float], int | None],
     ) -> None:
-        self.dt = 0.0
         self._rules = rules
         self._name = name
         self._send = send
@@ -113,6 +112,7 @@ class Play(Generic[ThingT, InputT]):
 
     def reset(self) -> None:
         """Begin with another game: what came before is over."""
+        self.dt = 0.0
         self.interpolator: Interpolator[ThingT] = self._rules.interpolator()
         self.predictor: Predictor[ThingT, InputT] | None = None
         self._server: Mapping[str, ThingT] = {}
@@ -136,7 +136,7 @@ class Play(Generic[ThingT, InputT]):
         mine = things.get(self._name)
         if mine is None or not self.dt:
             self.predictor = None
-        elif self.predictor is None:
+        elif self.predictor is None or self.predictor.dt != self.dt:
             self.predictor = self._rules.predictor(mine, self.dt)
         else:
             self.predictor.reconcile(mine, moment.confirmed or None, now)
@@ -152,7 +152,7 @@ class Play(Generic[ThingT, InputT]):
         seen = self.interpolator.time
         interpolated = self.interpolator.show(now)
         ahead = 0.0
-        if input is not None and self.predictor is not None and seen is not None:
+        if input is not None and self.predictor is not None and seen is not None and self.dt:
             if input != self._wanted:
                 if self._wanted is not None:
                     self.predictor.change_input(self._wanted, input, self._ahead, now)
@@ -172,11 +172,12 @@ class Play(Generic[ThingT, InputT]):
     ) -> float:
         """Send and apply an input for each tick that is due; return how long ago the last was."""
         due = now if self._next_tick is None else self._next_tick
+        if due <= now:
+            seen, self._seen = (seen if self._seen is None else self._seen), None
         for _ in range(MOST_TICKS):
             if due > now:
                 break
-            number = self._send(input, seen if self._seen is None else self._seen)
-            self._seen = None
+            number = self._send(input, seen)
             if number is not None:
                 predictor.apply(input, number)
             due += self.dt

@@ -9,10 +9,13 @@ from typing import Generic, TypeVar
 
 from pgnet_trio.netcode.states import Offset, StateFields, added, copied, is_leap, size
 
-__all__ = ["MAX_PENDING", "Predictor"]
+__all__ = ["MAX_PENDING", "SMOOTH", "Predictor"]
 
 StateT = TypeVar("StateT")
 InputT = TypeVar("InputT")
+
+SMOOTH = 0.15
+"""Seconds over which an error disappears, where nobody says otherwise."""
 
 MAX_PENDING = 128
 """Inputs that wait for the server to confirm them: over four seconds at 30 a second."""
@@ -44,6 +47,7 @@ class Predictor(Generic[StateT, InputT]):
             the own object stands still when the server is silent for long.
 
     Attributes:
+        dt: Seconds that one input stands for.
         state: What the server will say, as far as this player can know it. Not to be changed.
         error: How far the prediction was off when the latest state came: the root of the sum of the
             squares over the fields.
@@ -60,7 +64,7 @@ class Predictor(Generic[StateT, InputT]):
         state: StateT,
         *,
         dt: float,
-        smooth: float = 0.15,
+        smooth: float = SMOOTH,
         snap: float = math.inf,
         fields: Sequence[str] | None = None,
         angle: str | Sequence[str] = (),
@@ -75,8 +79,8 @@ class Predictor(Generic[StateT, InputT]):
         self.state: StateT = copied(state)
         self.error = 0.0
         self.corrections = 0
+        self.dt = dt
         self._step = step
-        self._dt = dt
         self._smooth = smooth
         self._snap = snap
         self._fields = StateFields(state, fields, angle)
@@ -106,7 +110,7 @@ class Predictor(Generic[StateT, InputT]):
         if len(self._pending) >= self._max_pending:
             return False
         self._pending.append((number, input))
-        self.state = self._stepped(self.state, input, self._dt)
+        self.state = self._stepped(self.state, input, self.dt)
         return True
 
     def reconcile(self, state: StateT, confirmed: int | None, now: float) -> float:
@@ -126,7 +130,7 @@ class Predictor(Generic[StateT, InputT]):
                 pending.popleft()
         before = self.state
         after = copied(state)
-        step, dt = self._step, self._dt
+        step, dt = self._step, self.dt
         for _, input in pending:
             result = step(after, input, dt)
             if result is not None:

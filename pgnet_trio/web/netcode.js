@@ -61,8 +61,14 @@ export class Netcode {
   #number = 0;
   #madeAt = 0;
   #confirmed = 0;
-  /** @type {{number: number, seen: number, input: Record<string, unknown>}[]} */
-  #waiting = [];
+  // How many ticks a second the game has, as far as the server has said; 0 for none.
+  #rate = 0;
+  /**
+   * What has not left yet. What is old is of no use, so a newer one takes its place.
+   *
+   * @type {{number: number, seen: number, input: Record<string, unknown>} | null}
+   */
+  #waiting = null;
   // What the server has of the input before, on this connection.
   #sent = { number: 0, seen: 0, input: /** @type {Record<string, unknown>} */ ({}) };
   // The last question for the time, how many there were on this connection, and when the next is due.
@@ -125,7 +131,7 @@ export class Netcode {
 
   /** Begin anew with a connection: what waits is old, and the server knows no input of before. */
   connected() {
-    this.#waiting = [];
+    this.#waiting = null;
     this.#sent = { number: 0, seen: 0, input: {} };
     this.#clock?.changeLink();
     this.#forgetQuestions();
@@ -138,8 +144,8 @@ export class Netcode {
    */
   entered(time) {
     this.#inGame = time !== null;
-    this.#waiting = [];
-    this.#confirmed = 0;
+    this.#waiting = null;
+    this.#confirmed = this.#rate = 0;
     this.#play?.reset();
     if (time !== null) this.#clock?.begin(time);
     this.#forgetQuestions();
@@ -154,12 +160,14 @@ export class Netcode {
     const envelopes = [];
     if (this.#asks) envelopes.push(encode(TIME_REQUEST, this.#question));
     this.#asks = false;
-    for (const each of this.#waiting.splice(0)) {
+    const next = this.#waiting;
+    if (next !== null) {
       const { number, seen, input } = this.#sent;
-      const changed = Object.entries(each.input).filter(([name, value]) => !Object.is(input[name], value));
+      const changed = Object.entries(next.input).filter(([name, value]) => !Object.is(input[name], value));
       const fields = changed.length ? [Object.fromEntries(changed)] : [];
-      envelopes.push(encode(INPUT, each.number - number, each.seen - seen, ...fields));
-      this.#sent = each;
+      envelopes.push(encode(INPUT, next.number - number, next.seen - seen, ...fields));
+      this.#sent = next;
+      this.#waiting = null;
     }
     return envelopes;
   }
@@ -169,7 +177,7 @@ export class Netcode {
    *
    * @param {number} kind The kind of the envelope.
    * @param {number[]} values What is in it.
-   * @param {any} state The latest state.
+   * @param {any} state The latest state; undefined where it has not come.
    */
   take(kind, values, state) {
     const [clock, play] = [this.#clock, this.#play];
@@ -181,12 +189,13 @@ export class Netcode {
       if (askedAt === undefined) return;
       this.#unanswered.delete(first);
       clock.learn(time, Number(this.#host?.now()) - askedAt);
+      this.#rate = last;
       play.dt = last > 0 ? 1 / last : 0;
-    } else if (kind === MOMENT) {
+    } else if (kind === MOMENT && state !== undefined) {
       clock.learn(time);
       // The server counts what has stood for inputs that were to come, also where none were.
       this.#confirmed = Math.max(this.#confirmed, Math.min(last, this.#number));
-      const things = this.#at === undefined ? state : state?.[this.#at];
+      const things = this.#at === undefined ? state : state[this.#at];
       if (things) play.take(things, { time, confirmed: this.#confirmed }, clock.time());
     }
   }
@@ -198,12 +207,12 @@ export class Netcode {
   #put(input, seen) {
     if (!this.#inGame || !this.#host?.isOpen()) return null;
     const now = this.#host.now();
-    const rate = 1 / Number(this.#play?.dt);
+    const rate = this.#rate;
     const waited = now - this.#madeAt;
     this.#madeAt = now;
-    const isPause = this.#number > 0 && waited > Math.max(PAUSE, 1.5 / rate);
+    const isPause = this.#number > 0 && rate > 0 && waited > Math.max(PAUSE, 1.5 / rate);
     this.#number += isPause ? Math.floor(waited * rate) + PAUSE_MARGIN : 1;
-    this.#waiting.push({ number: this.#number, seen: Math.round(seen * 1000), input: { ...input } });
+    this.#waiting = { number: this.#number, seen: Math.round(seen * 1000), input: { ...input } };
     return this.#number;
   }
 

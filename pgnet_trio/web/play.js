@@ -75,6 +75,7 @@ export class Play {
 
   /** Begin with another game: what came before is over. */
   reset() {
+    this.dt = 0;
     this.interpolator = new Interpolator(this.#rules);
     this.predictor = null;
     this.#server = named();
@@ -96,7 +97,7 @@ export class Play {
     this.interpolator.push(moment.time, things, now);
     const mine = things[this.#name];
     if (mine === undefined || !this.dt) this.predictor = null;
-    else if (this.predictor === null) {
+    else if (this.predictor?.dt !== this.dt) {
       this.predictor = new Predictor(this.#rules.step, mine, { ...this.#rules, dt: this.dt });
     } else this.predictor.reconcile(mine, moment.confirmed || null, now);
   }
@@ -114,7 +115,7 @@ export class Play {
     const interpolated = this.interpolator.show(now);
     const predictor = this.predictor;
     let ahead = 0;
-    if (input !== null && predictor !== null && seen !== null) {
+    if (input !== null && predictor !== null && seen !== null && this.dt) {
       if (JSON.stringify(input) !== JSON.stringify(this.#wanted)) {
         if (this.#wanted !== null) predictor.changeInput(this.#wanted, input, this.#ahead, now);
         this.#wanted = copied(input);
@@ -140,9 +141,10 @@ export class Play {
    */
   #makeTicks(now, input, seen, predictor) {
     let due = this.#nextTick ?? now;
+    const sawAt = this.#seen ?? seen;
+    if (due <= now) this.#seen = null;
     for (let count = 0; count < MOST_TICKS && due <= now; count++) {
-      const number = this.#send(input, this.#seen ?? seen);
-      this.#seen = null;
+      const number = this.#send(input, sawAt);
       if (number !== null) predictor.apply(input, number);
       due += this.dt;
     }

@@ -35,12 +35,13 @@ export class Predictor {
    * @type {State}
    */
   state;
+  /** Seconds that one input stands for. */
+  dt;
   /** How far the prediction was off when the latest state came. */
   error = 0;
   /** How many states were not as predicted so far. */
   corrections = 0;
   #step;
-  #dt;
   #smooth;
   #snap;
   #fields;
@@ -65,7 +66,7 @@ export class Predictor {
     if (!(maxPending >= 1)) throw new RangeError(`maxPending: expected 1 or more, got ${maxPending}`);
     this.state = copied(state);
     this.#step = step;
-    this.#dt = dt;
+    this.dt = dt;
     this.#smooth = smooth;
     this.#snap = snap;
     this.#fields = new StateFields(fields, angle);
@@ -86,7 +87,7 @@ export class Predictor {
   apply(input, number) {
     if (this.#pending.length >= this.#maxPending) return false;
     this.#pending.push({ number, input });
-    this.state = this.#step(this.state, input, this.#dt) ?? this.state;
+    this.state = this.#step(this.state, input, this.dt) ?? this.state;
     return true;
   }
 
@@ -105,7 +106,7 @@ export class Predictor {
     }
     const before = this.state;
     let after = copied(state);
-    for (const { input } of pending) after = this.#step(after, input, this.#dt) ?? after;
+    for (const { input } of pending) after = this.#step(after, input, this.dt) ?? after;
     this.state = after;
     const difference = this.#fields.difference(before, after);
     this.error = size(difference);

@@ -192,7 +192,7 @@ export class Run {
     try {
       if (envelope.kind === wire.RESPONSE) this.#takeResponse(envelope);
       else if (envelope.kind === wire.SEARCH) this.#takeSearch(envelope.fields);
-      else if ("values" in envelope) this.#account.netcode?.take(envelope.kind, envelope.values, this.view.state);
+      else if ("values" in envelope) this.#account.netcode?.take(envelope.kind, envelope.values, this.view.sureState);
       else this.view.take(envelope, size);
       if (envelope.kind === wire.PUSH && envelope.message === wire.PLAYERS) this.#noteWatching();
     } catch (error) {
@@ -202,8 +202,7 @@ export class Run {
     }
     if (envelope.kind === wire.GAME) {
       if (envelope.name === null) this.#wayBack.forget();
-      this.#account.netcode?.entered(envelope.name === null ? null : envelope.time);
-      this.#setGame(envelope.name);
+      this.#setGame(envelope.name, envelope.time);
     }
   }
 
@@ -302,8 +301,12 @@ export class Run {
     this.#setGame(null);
   }
 
-  /** @param {string | null} game */
-  #setGame(game) {
+  /**
+   * @param {string | null} game
+   * @param {number} [time] The time in its room.
+   */
+  #setGame(game, time = 0) {
+    this.#account.netcode?.entered(game === null ? null : time);
     if (game === this.game) return;
     this.game = game;
     this.setStatus(game === null ? "In no game." : inGame(game));

@@ -112,6 +112,11 @@ export class GameView {
     return this.#now.states.data;
   }
 
+  /** The same, unless the server's latest one has not come, because a patch did not fit. */
+  get sureState() {
+    return this.#stateWanted ? undefined : this.state;
+  }
+
   /** What is told now. */
   get current() {
     return this.#now;

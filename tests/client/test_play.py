@@ -98,6 +98,18 @@ async def test_another_game_begins_anew(autojump_clock: MockClock) -> None:
         assert play.play.predictor.corrections == 0
 
 
+async def test_after_the_game_nothing_is_shown_or_played(autojump_clock: MockClock) -> None:
+    async with hosting(Course) as server, playing(server, "ann", game="course") as ann:
+        play = started(ann)
+        await show(play, 1.0, RIGHT)
+        await ann.leave_game()
+        made = ann.input(RIGHT)
+        frame = await show(play, 1.0, RIGHT)
+        assert frame.things == frame.server == {}
+        assert frame.me is None
+        assert ann.input(RIGHT) == made + 1
+
+
 async def test_without_a_connection_the_own_ship_stands_still(autojump_clock: MockClock) -> None:
     network = SimulatedNetwork()
     async with hosting(Course, network=network) as server:

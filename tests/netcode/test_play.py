@@ -145,12 +145,44 @@ def test_what_cannot_be_sent_is_not_predicted() -> None:
 
 
 def test_another_game_begins_anew() -> None:
-    play = begun(Wire())
+    wire = Wire()
+    play = begun(wire)
     play.frame(2.0, RIGHT)
     play.reset()
+    wire.sent.clear()
     assert play.frame(3.0, RIGHT).things == {}
+    # How long its ticks are is not known yet, and those of before say nothing of it.
     play.take({"ann": Ship(x=7.0)}, Moment(1, 0.03), 0.1)
-    assert play.frame(0.2).me == Ship(x=7.0)
+    assert play.frame(0.2, RIGHT).me is None
+    assert wire.sent == []
+    play.dt = 2 * TICK
+    play.take({"ann": Ship(x=7.0)}, Moment(2, 0.06), 0.3)
+    assert play.frame(0.4).me == Ship(x=7.0)
+
+
+def test_ticks_may_become_longer_and_end() -> None:
+    wire = Wire()
+    play = begun(wire)
+    play.dt = 2 * TICK
+    play.take({"ann": Ship()}, Moment(2, 0.06), 0.3)
+    assert play.predictor is not None
+    assert play.predictor.dt == 2 * TICK
+    play.dt = 0.0
+    shown = play.frame(0.4, RIGHT)
+    assert shown.me == Ship()
+    assert wire.sent == []
+
+
+def test_all_inputs_of_a_frame_say_what_was_seen_when_the_player_acted() -> None:
+    """Only the last of them leaves, where they come faster than the network takes them."""
+    wire = Wire()
+    play = begun(wire)
+    play.frame(2.0, Thrust(0, 0))
+    seen = play.interpolator.time
+    play.frame(2.0 + TICK / 2, RIGHT)
+    wire.sent.clear()
+    play.frame(2.0 + 3.5 * TICK, RIGHT)
+    assert wire.sent == [(RIGHT, seen)] * 3
 
 
 def test_before_the_ticks_are_known_nothing_is_predicted() -> None:

@@ -78,9 +78,13 @@ def play_play(vector: dict[str, Any]) -> Any:
 
     rules: PlayRules[Any, Any] = PlayRules(STEPS[vector["step"]], **vector["options"])
     play = Play(rules, "ann", send)
-    play.dt = TICK
 
     def call(what: str, *arguments: Any) -> Any:
+        if what == "dt":
+            (play.dt,) = arguments
+            return None
+        if what == "reset":
+            return play.reset()
         if what == "take":
             things, moment, now = arguments
             return play.take(things, Moment(0, **moment), now)
@@ -199,29 +203,37 @@ def clock_calls(seed: str) -> list[list[Any]]:
     return calls
 
 
-def play_calls(seed: str) -> list[list[Any]]:
+def play_calls(seed: str, dt: float = TICK) -> list[list[Any]]:
     """A player among others, with frames of changing length, and one long pause."""
     chance = random.Random(seed)
     server = {"x": 10.0, "y": -5.0, "across": 0.0, "down": 0.0}
     wish = {"x": 1.0, "y": 0.0}
-    calls: list[list[Any]] = []
+    calls: list[list[Any]] = [["dt", dt]]
     now = 5.0
     tick = 0
     while now < 7.0:
         now += chance.uniform(0.01, 0.03) + (0.3 if chance.random() < 0.02 else 0.0)
         if chance.random() < 0.1:
             wish = {"x": chance.uniform(-1, 1), "y": chance.uniform(-1, 1)}
-        while tick * TICK + 5.0 < now - 0.1:
+        while tick * dt + 5.0 < now - 0.1:
             tick += 1
             confirmed = max(0, tick - 3)
             if confirmed:
-                drive(server, wish, TICK)
+                drive(server, wish, dt)
             other = {**server, "x": tick * 7.0}
             things = {"ann": dict(server), "bob": other}
-            moment = {"time": tick * TICK + 5.0, "confirmed": confirmed}
+            moment = {"time": tick * dt + 5.0, "confirmed": confirmed}
             calls.append(["take", things, moment, now])
         calls.append(["frame", now, dict(wish)])
     return calls
+
+
+def another_game_calls(seed: str) -> list[list[Any]]:
+    """A game, and another one with other ticks, of which at first nobody knows how many."""
+    calls = play_calls(seed, 0.1)
+    dt, *rest = calls
+    # Then there are none for a while, as where a game was made anew with another rate.
+    return [*calls[:120], ["reset"], *rest[:40], dt, *rest[40:80], ["dt", 0.0], *rest[80:100]]
 
 
 SPAWN_CALLS: list[list[Any]] = [
@@ -298,6 +310,14 @@ def make_vectors() -> list[dict[str, Any]]:
             "options": {"fields": ["x", "y"]},
             "exact": True,
             "calls": play_calls("a game"),
+        },
+        {
+            "name": "another game",
+            "part": "play",
+            "step": "drive",
+            "options": {"fields": ["x", "y"]},
+            "exact": True,
+            "calls": another_game_calls("another game"),
         },
         {
             "name": "shots",

@@ -549,6 +549,28 @@ async def test_a_session_that_was_forgotten_begins_anew_in_its_game() -> None:
         assert "end" not in await page("list", "states")
 
 
+async def test_who_is_not_let_in_again_is_in_no_game() -> None:
+    class Table1(Table):
+        def handle_game_packet(self, packet: Packet, /) -> Response:
+            self.room.locked = True
+            return Response("locked")
+
+    async with serving(Table1, resume_grace=0.0) as server, open_page() as page:
+        async with Client.remote(address=f"localhost:{server.port}", username="bob") as bob:
+            await bob.create_game("table 1")
+            async with gated(server) as proxy:
+                await page.log_in(proxy.port, netcode=True)
+                await page("joinGame", "table 1")
+                await page("call", "lock")
+                await page("on", "left")
+                await proxy.reset()
+                [left] = await page("wait", "left", 1)
+                assert (left["game"], left["reason"]) == ("table 1", "closed")
+                assert await page("get", "game") is None
+                # What shows the game knows it too, and plays on at no other's table.
+                assert (await page("list", "entered"))[-1] is None
+
+
 async def test_a_call_of_a_forgotten_session_says_that_nobody_knows() -> None:
     started = trio.Event()
 

@@ -6,8 +6,10 @@ import json
 import random
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import attrs
+import pytest
 import trio
 
 from examples.arena import Runner, Steer, step
@@ -18,6 +20,7 @@ from tests.web.node import command_of, needs_packages
 
 pytestmark = needs_packages
 
+WEB = Path(__file__).parent.parent.parent / "pgnet_trio" / "web"
 RULES = Path(__file__).parent.parent.parent / "examples" / "web" / "arena" / "rules.js"
 
 
@@ -55,7 +58,105 @@ def test_the_page_of_the_arena_moves_runners_as_the_game_does() -> None:
         "const places = steers.map((steer) => (step(runner, steer, 1 / 20), [runner.x, runner.y]));"
         "console.log(JSON.stringify(places));"
     )
+    assert evaluated(script) == places
+    assert len({x for x, _ in places}) > 400
+
+
+def host(script: str) -> Any:
+    """Run a script beside a `Netcode` that has joined a game at 5 s, and return what it returns."""
+    return evaluated(f"""
+        import {{ Netcode }} from "{(WEB / "netcode.js").as_uri()}";
+        const [INPUT, TIME, MOMENT] = [27, 29, 30];
+        let now = 5;
+        const step = (ship, wish, dt) => {{ ship.x += wish.x * dt; }};
+        const netcode = new Netcode({{ step, at: "ships", fields: ["x"] }});
+        const sent = [];
+        const encode = (kind, ...fields) => sent.push([kind, ...fields]);
+        netcode.begin({{
+          username: "ann", now: () => now, slept: () => 0, isOpen: () => true, flush: () => {{}},
+        }});
+        const leave = () => {{
+          netcode.envelopes(encode);
+          return sent.splice(0).filter(([kind]) => kind === INPUT);
+        }};
+        const tellRate = (id, rate) => {{
+          netcode.envelopes(encode);
+          netcode.take(TIME, [id, now, rate]);
+        }};
+        const state = {{ ships: {{ ann: {{ x: 1 }} }} }};
+        netcode.connected();
+        netcode.entered(5);
+        netcode.frame();
+        tellRate(1, 20);
+        const run = () => {{ {script} }};
+        console.log(JSON.stringify(run()));
+    """)
+
+
+def evaluated(script: str) -> Any:
+    """Run a script, and return what it prints as JSON."""
     command = ["node", "--no-warnings", "--input-type=module", "--eval", script]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
-    assert json.loads(done.stdout) == places
-    assert len({x for x, _ in places}) > 400
+    return json.loads(done.stdout)
+
+
+def test_of_several_inputs_only_the_last_one_leaves() -> None:
+    left = host(
+        """
+        netcode.take(MOMENT, [1, 5, 0], state);
+        netcode.frame({ x: 1 });
+        now += 0.05; netcode.frame({ x: 1 });
+        now += 0.05; netcode.frame({ x: 2 });
+        return leave();
+        """
+    )
+    assert [(number, changes) for _, number, _, changes in left] == [(2, {"x": 2})]
+
+
+def test_a_game_without_ticks_makes_no_numbers_that_are_none() -> None:
+    """A game that was made anew may have none, and may have others than the one before."""
+    answer = host(
+        """
+        netcode.take(MOMENT, [1, 5, 0], state);
+        netcode.frame({ x: 1 });
+        now += 0.05; netcode.frame({ x: 1 });
+        leave();
+        now += 1.5; netcode.frame();
+        tellRate(2, 0);
+        now += 1.5; netcode.frame({ x: 1 });
+        const without = leave();
+        netcode.entered(5);
+        netcode.take(MOMENT, [1, 5, 0], state);
+        const { dt, predictor } = netcode.play;
+        return { without, dt, predictor };
+        """
+    )
+    assert answer == {"without": [], "dt": 0, "predictor": None}
+
+
+def test_the_moment_of_a_state_that_has_not_come_says_nothing() -> None:
+    assert host(
+        """
+        netcode.take(MOMENT, [1, 5, 0], state);
+        netcode.take(MOMENT, [2, 6, 1], undefined);
+        return netcode.serverTime;
+        """
+    ) == pytest.approx(5)
+    module = (WEB / "view.js").as_uri()
+    assert evaluated(
+        f"""
+        import {{ GameView }} from "{module}";
+        const [STATE, PATCH] = [10, 11];
+        const owner = {{ emit: () => {{}}, requestFullState: () => {{}} }};
+        const view = new GameView({{ now: () => 0, slept: () => 0 }}, owner);
+        const states = [[view.sureState ?? null, view.state ?? null]];
+        const take = (envelope) => {{
+          view.take(envelope, 10);
+          states.push([view.sureState ?? null, view.state ?? null]);
+        }};
+        take({{ kind: STATE, version: 1, data: 1 }});
+        take({{ kind: PATCH, base: 7, version: 8, patch: 8 }});
+        take({{ kind: STATE, version: 9, data: 9 }});
+        console.log(JSON.stringify(states));
+        """
+    ) == [[None, None], [1, 1], [None, 1], [9, 9]]

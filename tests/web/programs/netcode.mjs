@@ -42,8 +42,11 @@ const parts = {
   play({ step, options }) {
     const sent = [];
     const play = new Play({ ...options, step: steps[step] }, "ann", (input, seen) => sent.push([input, seen]));
-    play.dt = 1 / 30;
     return (what, ...rest) => {
+      if (what === "dt") {
+        [play.dt] = rest;
+        return null;
+      }
       const result = play[what](...rest);
       return result === undefined ? null : [result.things, result.predicted, result.me, sent.at(-1) ?? null];
     };
