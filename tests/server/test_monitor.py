@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import h2.connection
+import h2.events
 import pytest
 import trio
 
@@ -14,6 +16,7 @@ from pgnet_trio.server.monitor import app, listener
 from pgnet_trio.server.monitor.access import Access, Asked, Refusal, Role
 from pgnet_trio.testing import hosting
 from tests.kit.hosting import Recorder
+from tests.kit.http_client import DEADLINE
 from tests.kit.monitoring import READ, WRITE, look, looking, monitored
 
 
@@ -198,7 +201,9 @@ async def test_a_port_that_is_taken_ends_the_start_with_a_sentence() -> None:
                 pass
 
 
-async def test_a_hundred_monitors_cost_nobody_else_a_thing() -> None:
+async def test_a_hundred_monitors_cost_nobody_else_a_thing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with monitored(port=0) as server:
         streams = [
             await trio.open_tcp_stream("127.0.0.1", server.monitor_port or 0) for _ in range(100)
@@ -206,6 +211,8 @@ async def test_a_hundred_monitors_cost_nobody_else_a_thing() -> None:
         with trio.fail_after(10):
             for stream in streams[listener.MAX_CONNECTIONS :]:
                 assert await stream.receive_some() == b""
+        # Or whoever connects would fill the log.
+        assert len([each for each in caplog.records if each.levelname == "WARNING"]) == 1
         async with server.client("ann") as ann:
             await ann.create_game("table 1")
         for stream in streams:
@@ -226,3 +233,63 @@ async def test_who_does_not_read_holds_up_neither_the_monitor_nor_the_end(
             with trio.fail_after(5):
                 server.shutdown()
                 await server.stopped.wait()
+
+
+@pytest.mark.parametrize("header", ["X-Real-IP: 203.0.113.7", "via: 1.1 x", "Forwarded: for=_x"])
+async def test_whoever_a_proxy_brings_needs_a_token_whatever_the_proxy_says(header: str) -> None:
+    async with monitored(monitor=Monitor("127.0.0.1:0")) as server:
+        assert (await look(server, "/metrics")).status == 200
+        assert (await look(server, "/metrics", header)).status == 401
+
+
+async def test_who_guesses_behind_a_trusted_proxy_locks_out_nobody_else_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    async with monitored(trusted_proxies=["127.0.0.1"]) as server:
+        guesser, host = "X-Forwarded-For: 203.0.113.7", "X-Forwarded-For: 203.0.113.8"
+        answers = [(await look(server, "/metrics", guesser, token="no")).status for _ in range(30)]
+        assert answers[-1] == 429
+        assert (await look(server, "/metrics", host, token=READ)).status == 200
+        body = '{"text": "hello"}'
+        json = "Content-Type: application/json"
+        await look(server, "/actions/announce", host, json, token=WRITE, method="POST", body=body)
+    assert "By the monitor, from 203.0.113.8" in caplog.text
+
+
+async def test_who_goes_in_the_middle_of_a_form_is_not_worth_a_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with monitored() as server:
+        async with looking(server) as client:
+            origin = f"Origin: http://localhost:{server.monitor_port}\r\nContent-Length: 500"
+            await client.stream.send_all(
+                f"POST /login HTTP/1.1\r\nHost: localhost:{server.monitor_port}\r\n"
+                f"{origin}\r\n\r\ntok".encode()
+            )
+        assert (await look(server, "/healthz")).status == 200
+    assert [each for each in caplog.records if each.levelname in ("WARNING", "ERROR")] == []
+
+
+async def test_http_2_is_not_spoken_as_its_slow_readers_have_no_deadline() -> None:
+    async with monitored() as server, looking(server) as client:
+        connection = h2.connection.H2Connection()
+        connection.initiate_connection()
+        connection.send_headers(
+            1,
+            [
+                (":method", "GET"),
+                (":path", "/events"),
+                (":scheme", "http"),
+                (":authority", "localhost"),
+                ("authorization", f"Bearer {READ}"),
+            ],
+            end_stream=True,
+        )
+        await client.stream.send_all(connection.data_to_send())
+        with trio.fail_after(DEADLINE):
+            found: list[Any] = []
+            while not any(isinstance(each, h2.events.StreamEnded) for each in found):
+                found += connection.receive_data(await client.stream.receive_some())
+        (answer,) = (each for each in found if isinstance(each, h2.events.ResponseReceived))
+        assert dict(answer.headers)[b":status"] == b"505"

@@ -9,14 +9,17 @@ import attrs
 from pgnet_trio.server.http.head import RequestHead
 from pgnet_trio.transport.upgrade import Upgrade
 
-__all__ = ["Opening"]
+__all__ = ["Opening", "names_a_proxy"]
 
 # X-Forwarded-For, -Host, -Proto and so on, RFC 7239, nginx's own, RFC 9110's, Cloudflare's.
-_FORWARDING = re.compile(
-    rb"^(x-forwarded[^:]*|forwarded|x-real-ip|via|cf-connecting-ip|true-client-ip|x-client-ip)"
-    rb"[ \t]*:",
-    re.IGNORECASE | re.MULTILINE,
-)
+_NAMES = rb"x-forwarded[^:]*|forwarded|x-real-ip|via|cf-connecting-ip|true-client-ip|x-client-ip"
+_NAME = re.compile(_NAMES, re.IGNORECASE)
+_FORWARDING = re.compile(rb"^(%b)[ \t]*:" % _NAMES, re.IGNORECASE | re.MULTILINE)
+
+
+def names_a_proxy(header: bytes) -> bool:
+    """Return whether a header of this name says that somebody passes the request on."""
+    return _NAME.fullmatch(header) is not None
 
 
 @attrs.frozen

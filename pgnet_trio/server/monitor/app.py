@@ -20,7 +20,7 @@ import trio
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import (
     HTMLResponse,
     JSONResponse,
@@ -33,6 +33,7 @@ from starlette.routing import BaseRoute, Route
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.server.context import ServerContext
 from pgnet_trio.server.http.answers import STRICT_POLICY
+from pgnet_trio.server.http.opening import names_a_proxy
 from pgnet_trio.server.http.router import Health
 from pgnet_trio.server.monitor.access import Access, Asked, Refusal, Role
 from pgnet_trio.server.monitor.actions import ActionRefused, carry_out
@@ -62,6 +63,9 @@ OPEN_FOLDER = "/page/"
 
 PLAYGROUND = "/playground/socket"
 """Where made-up players connect."""
+
+HTTP_VERSIONS = ("1.0", "1.1")
+"""What is spoken; hypercorn would speak HTTP/2 too."""
 
 MAX_ACTION = 16 * 1024
 """Bytes of what comes with an action."""
@@ -140,7 +144,7 @@ def _routes(view: MonitorView) -> list[BaseRoute]:
 
     async def log_in(request: Request) -> Response:
         token = await _read_token(request)
-        role = view.access.log_in(token, _address(request.scope), trio.current_time())
+        role = view.access.log_in(token, _address(view, request.scope), trio.current_time())
         if isinstance(role, Refusal):
             note = html.escape(role.text)
             return HTMLResponse(LOGIN_PAGE.format(note=note), role.status, dict(role.headers))
@@ -188,7 +192,7 @@ def _routes(view: MonitorView) -> list[BaseRoute]:
             return JSONResponse({"error": f"expected at most {MAX_ACTION:,} bytes"}, 413)
         name = request.path_params["name"]
         try:
-            done = await carry_out(view.context, name, body, _address(request.scope))
+            done = await carry_out(view.context, name, body, _address(view, request.scope))
         except ActionRefused as error:
             return JSONResponse({"error": str(error)}, 400)
         answer = JSONResponse({"text": done.text})
@@ -227,12 +231,16 @@ class _Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "websocket":
-            await self._serve_websocket(scope, receive, send)
-            return
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             # The application has nothing to start.
             await trio.lowlevel.checkpoint()
+            return
+        if scope["http_version"] not in HTTP_VERSIONS:
+            # There, who reads nothing holds up no write that has a deadline.
+            await Response(None, 505)(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await self._serve_websocket(scope, receive, send)
             return
 
         async def send_safely(message: Message) -> None:
@@ -275,12 +283,12 @@ class _Gate:
         headers = Headers(scope=scope)
         return Asked(
             method=method,
-            address=_address(scope),
+            address=_address(self._view, scope),
             host=headers.get("host"),
             origin=headers.get("origin"),
             authorization=headers.get("authorization", ""),
             cookie=HTTPConnection(scope).cookies.get(self._view.cookie, ""),
-            is_forwarded="x-forwarded-for" in headers or "forwarded" in headers,
+            is_forwarded=any(names_a_proxy(name) for name, _ in scope["headers"]),
         )
 
     def _check(self, scope: Scope) -> Response | None:
@@ -312,9 +320,12 @@ def _refused(refusal: Refusal) -> Response:
     return PlainTextResponse(f"{refusal.text}\n", refusal.status, dict(refusal.headers))
 
 
-def _address(scope: Scope) -> str:
+def _address(view: MonitorView, scope: Scope) -> str:
+    """Return where a request comes from, as a proxy says that is trusted."""
     client = scope.get("client")
-    return "" if client is None else str(client[0])
+    peer = "" if client is None else str(client[0])
+    forwarded_for = Headers(scope=scope).getlist("x-forwarded-for")
+    return view.context.options.trusted_proxies.client_of(peer, forwarded_for)
 
 
 async def _read_token(request: Request) -> str:
@@ -326,7 +337,7 @@ async def _read_token(request: Request) -> str:
 async def _read_body(request: Request, most: int) -> bytes | None:
     """Return what comes with a request; None where it is too long, or does not come in time."""
     body = b""
-    with trio.move_on_after(FORM_SECONDS):
+    with contextlib.suppress(ClientDisconnect), trio.move_on_after(FORM_SECONDS):
         async with contextlib.aclosing(request.stream()) as parts:
             async for part in parts:
                 body += part

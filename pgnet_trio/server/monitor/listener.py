@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,12 @@ SEND_SECONDS = 10.0
 IDLE_SECONDS = 15.0
 """Seconds for which a connection that asks for nothing is kept."""
 
+READ_AT_ONCE = 4096
+"""Bytes that are read before players have their turn: so many may hold a hundred requests."""
+
+QUIET_TIME = 60.0
+"""Seconds in which the log tells once that there are too many connections."""
+
 FIRST_REST = 1.0
 LONGEST_REST = 60.0
 """Seconds until a listener that has failed is opened again, the first time and at most."""
@@ -68,6 +75,7 @@ class MonitorListener:
         self._address: tuple[str, int] = monitor_address(settings.address)
         # Those that are open, to be closed at the end.
         self._streams: set[_Stream] = set()
+        self._told = -math.inf
 
     @property
     def port(self) -> int | None:
@@ -165,7 +173,7 @@ class MonitorListener:
     ) -> None:
         stream = _Stream(source)
         if len(self._streams) >= MAX_CONNECTIONS:
-            logger.warning("The monitor has too many connections; one more is closed")
+            self._tell_that_it_is_full()
             await source.aclose()
             return
         self._streams.add(stream)
@@ -176,6 +184,12 @@ class MonitorListener:
         finally:
             self._streams.discard(stream)
             stream.socket.close()
+
+    def _tell_that_it_is_full(self) -> None:
+        # Whoever connects chooses how often, and a log must not grow by that.
+        if trio.current_time() >= self._told + QUIET_TIME:
+            self._told = trio.current_time()
+            logger.warning("The monitor has too many connections; more are closed at once")
 
 
 def _make_handler(view: MonitorView) -> Callable[[_Stream], Any]:
@@ -225,7 +239,8 @@ class _Stream:
         Raises:
             trio.BrokenResourceError: The other end is gone.
         """
-        return bytes(await self._source.receive_some(max_bytes))
+        most = READ_AT_ONCE if max_bytes is None else min(max_bytes, READ_AT_ONCE)
+        return bytes(await self._source.receive_some(most))
 
     async def send_eof(self) -> None:
         """Say that nothing more comes."""
