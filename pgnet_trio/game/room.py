@@ -160,6 +160,9 @@ class Room:
         Returns:
             An object of the model in `Game.inputs`, which is not to be changed. None where the
             player has made none yet, is away, or does not play.
+
+        Raises:
+            RuntimeError: The game's class declares no `Game.inputs`, or has no `update`.
         """
         return self._attached.next_input(player)
 

@@ -95,13 +95,22 @@ class History:
             time: The room's time of the tick, later than that of the tick before.
             game: The game. Each declared attribute is a mapping from keys to things, or a
                 sequence, in which things are known by their place.
+
+        Raises:
+            AttributeError: The game has no such attribute, or a thing no such field.
         """
         taken = {}
         for name, fields in self._declared.items():
-            things = getattr(game, name)
-            pairs = things.items() if isinstance(things, Mapping) else enumerate(things)
-            read = fields.read
-            taken[name] = {key: (thing, read(thing)) for key, thing in pairs}
+            try:
+                things = getattr(game, name)
+                pairs = things.items() if isinstance(things, Mapping) else enumerate(things)
+                read = fields.read
+                taken[name] = {key: (thing, read(thing)) for key, thing in pairs}
+            except AttributeError as error:
+                raise AttributeError(
+                    f"rewinds: expected an attribute {name!r} of the game, whose things have the "
+                    f"fields {', '.join(fields.fields)}: {error}"
+                ) from error
         self._ticks.append((time, taken))
         # One that is older than that stays, for what is between it and the next.
         while len(self._ticks) > 2 and self._ticks[1][0] <= time - HISTORY_SECONDS:

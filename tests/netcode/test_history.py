@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import attrs
 import pytest
@@ -136,3 +137,15 @@ def test_a_place_is_always_one_of_the_last_half_second(time: float, ticks: int) 
     x = history.at(time).ships["ann"].x
     assert max(0.0, (latest - 0.5) * 200) - 1e-6 <= x <= space.ships["ann"].x
     assert x == pytest.approx(200 * min(max(time, latest - 0.5, 0.0), latest))
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"ships": Rewind("x", "headng")}, "'ships'.* x, headng: .*no attribute 'headng'"),
+        ({"shps": Rewind("x")}, "'shps'.*: .*no attribute 'shps'"),
+    ],
+)
+def test_a_misspelt_declaration_is_named(declared: dict[str, Any], message: str) -> None:
+    with pytest.raises(AttributeError, match=f"^rewinds: expected an attribute {message}"):
+        moving(1, **declared)

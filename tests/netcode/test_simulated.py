@@ -653,6 +653,41 @@ async def test_a_game_that_declares_nothing_to_rewind_is_told(autojump_clock: Mo
             space.room.rewind("ann")
 
 
+@pytest.mark.parametrize("lack", ["declares no inputs", "has no ticks"])
+async def test_who_asks_for_inputs_without_declaring_them_is_told(
+    lack: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Deaf(Space):
+        inputs = Thrust if "ticks" in lack else None  # type: ignore[assignment]  # as if left out
+        update_rate = 0 if "ticks" in lack else RATE
+
+        def update(self) -> None:
+            """Ask for none."""
+
+    caplog.set_level("INFO", "pgnet_trio.server")
+    async with table("ann", game=Deaf) as (_, space, (ann,)):
+        with pytest.raises(RuntimeError, match=lack):
+            space.room.next_input("ann")
+        for x in range(3):
+            ann.input(Thrust(x))
+            await trio.sleep(0.1)
+        assert len([each for each in caplog.messages if lack in each]) == 1
+
+
+async def test_an_input_of_another_shape_is_logged_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pgnet_trio.server")
+    async with table("ann") as (server, _, (ann,)):
+        for x in ("left", "right"):
+            ann.input(Packet("Thrust", {"x": x}))
+            await trio.sleep(0.2)
+        (line,) = [each for each in caplog.messages if "input" in each]
+        assert "ann" in line
+        assert "Thrust.x: expected a float, got str" in line
+        assert server.stats().games["table"].room.dropped_inputs == 2
+
+
 def test_declarations_are_checked_with_the_class() -> None:
     with pytest.raises(TypeError, match=r"Alone.rewinds: expected a dict"):
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import attrs
 
 from pgnet_trio.codec import from_parsed
 from pgnet_trio.errors import CodecError
+from pgnet_trio.foreign_text import one_line
 from pgnet_trio.netcode import History, InputBuffer, Past
 from pgnet_trio.protocol.v2.envelopes import encode_moment, moment_with
 from pgnet_trio.typed import Handler
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.members import Member, Members
 
 __all__ = ["Simulation"]
+
+logger = logging.getLogger("pgnet_trio.server")
 
 
 @attrs.define(eq=False)
@@ -61,6 +65,7 @@ class Simulation:
         self._instance = instance
         self._members = members
         self._dropped = 0
+        self._has_told = False
         self._players: dict[str, _Inputs] = {}
         self._history: History | None = None
 
@@ -117,8 +122,8 @@ class Simulation:
         try:
             # A copy, since this changes what it is given.
             inputs.value = from_parsed(dict(given.payload), model)
-        except CodecError:
-            self._dropped += 1
+        except CodecError as error:
+            self._drop(player, str(error))
             return
         inputs.payload = given.payload
         inputs.buffer.put(given.number, given.seen, inputs.value, self._now())
@@ -132,9 +137,16 @@ class Simulation:
     # What the game asks for.
 
     def next_input(self, player: str) -> Any:
-        """Return a player's input of this tick; None where there is none, or they are away."""
+        """Return a player's input of this tick; None where there is none, or they are away.
+
+        Raises:
+            RuntimeError: The game's class declares no inputs, or it has no ticks.
+        """
         inputs = self._players.get(player)
         if inputs is None:
+            lack = self._lack()
+            if lack:
+                raise RuntimeError(f"room.next_input() has nothing to return: {lack}")
             return None
         member = self._members.get(player)
         if member is None or not member.player.online:
@@ -206,12 +218,34 @@ class Simulation:
 
     def _may_play(self, player: str) -> bool:
         """Return whether this is a player of a game that takes inputs; count it where it is not."""
-        member, instance = self._members.get(player), self._instance
+        member = self._members.get(player)
         is_player = member is not None and member.seat is not None
-        if is_player and instance.inputs is not None and instance.has_ticks:
+        lack = self._lack()
+        if is_player and not lack:
             return True
-        self._dropped += 1
+        self._drop(player, lack or "they only watch")
         return False
+
+    def _lack(self) -> str:
+        """Return what keeps this game from taking inputs; empty where nothing does."""
+        if self._instance.inputs is None:
+            return "the game's class declares no inputs, an attrs class, as in inputs = Thrust"
+        if not self._instance.has_ticks:
+            return "the game has no ticks: it needs an update, and an update_rate above 0"
+        return ""
+
+    def _drop(self, username: str, why: str) -> None:
+        """Count an input that is not played; log why, once for each game."""
+        self._dropped += 1
+        if not self._has_told:
+            self._has_told = True
+            logger.info(
+                "An input of %r was not taken by the game %r: %s. The player does not hear of it, "
+                "because inputs are not answered",
+                username,
+                self._instance.name,
+                one_line(why, 300),
+            )
 
     def _inputs_of(self, player: str) -> _Inputs:
         inputs = self._players.get(player)
@@ -222,8 +256,9 @@ class Simulation:
 
     def _take_message(self, player: str, value: Any) -> None:
         """Take an input that came as a message: it has neither a number nor a time."""
-        if not self._instance.has_ticks:
-            self._dropped += 1
+        lack = self._lack()
+        if lack:
+            self._drop(player, lack)
             return
         buffer = self._inputs_of(player).buffer
         buffer.put(buffer.received + 1, self.time, value, self._now())
