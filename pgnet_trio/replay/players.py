@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pgnet_trio.recording.records import SessionRecord
     from pgnet_trio.replay.tape import ReplayTape
     from pgnet_trio.server.room.outcome import Outcome
-    from pgnet_trio.server.room.player import HeldRequest, OpenQuestion, PacketTurn
+    from pgnet_trio.server.room.player import HeldRequest, OpenQuestion, PacketTurn, Player
     from pgnet_trio.standings import Leaderboard, Result
 
 __all__ = ["ReplayOwner", "ReplayPlayer", "ReplayRound"]
@@ -37,6 +37,11 @@ class ReplayPlayer:
         self.takes_pushes = True
         self.takes_player_lists = True
         self._note_state = note_state
+
+    @property
+    def connection_number(self) -> int:
+        """None: 0."""
+        return 0
 
     def become(self, session: SessionRecord) -> None:
         """Be as the session was."""
@@ -114,7 +119,9 @@ class ReplayOwner:
     def note_cause(self, error: BaseException, username: str | None = None, /) -> None:
         """Do nothing: the tape knows."""
 
-    def note_failure(self, error: BaseException, what: str, /) -> None:
+    def note_failure(
+        self, error: BaseException, what: str, player: Player | None = None, /
+    ) -> None:
         """Do nothing: the tape knows what ends the game, and the log had the rest."""
 
     async def save(self) -> None:

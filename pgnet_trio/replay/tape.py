@@ -32,6 +32,7 @@ from pgnet_trio.recording.records import (
     content_of,
 )
 from pgnet_trio.replay.telling import describe_record
+from pgnet_trio.server.causes import without_error_id
 from pgnet_trio.server.recording.tape import LONGEST_TEXT, author_lines_of
 
 if TYPE_CHECKING:
@@ -324,8 +325,9 @@ class ReplayTape:
         """Compare an answer."""
         if self.is_free or not (response.status or response.message or response.payload):
             return
+        text = without_error_id(response.message) if response.status else response.message
         try:
-            data = encode_record((int(response.status), response.message, response.payload or None))
+            data = encode_record((int(response.status), text, response.payload or None))
         except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
             data = b""
         self._expect(

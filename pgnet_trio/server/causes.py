@@ -1,21 +1,28 @@
-"""What an error comes from, and a short id for that: players can quote it, and the log has it.
+"""What an error comes from, and the id of one failure: players can quote it, and the log has it.
 
-The same mistake at the same line has the same id, whoever meets it, and after a restart too. Pure.
+The first half of an id stands for what the error comes from: the same mistake at the same line has
+the same one, whoever meets it, and after a restart too. The second half is of this failure alone.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+import secrets
 import traceback
 from typing import TypeAlias
 
 from pgnet_trio.author_lines import LIBRARIES
 from pgnet_trio.errors import first_error
 
-__all__ = ["Cause", "cause_of", "error_id"]
+__all__ = ["Cause", "cause_of", "error_id", "without_error_id"]
 
 Cause: TypeAlias = tuple[type[BaseException], str]
 """The kind of an error, and the file and line that it comes from; empty for none."""
+
+_KEPT_AS = "_pgnet_trio_error_id"
+
+_SAID = re.compile(", as error [0-9A-F]{6}-[0-9A-F]{6}")
 
 
 def cause_of(error: BaseException) -> Cause:
@@ -32,9 +39,19 @@ def cause_of(error: BaseException) -> Cause:
 
 
 def error_id(error: BaseException) -> str:
-    """Return six letters and digits that stand for what an error comes from."""
-    kind, place = cause_of(error)
-    text = f"{kind.__module__}.{kind.__qualname__} {place}"
-    return (
-        hashlib.blake2s(text.encode("utf-8", "backslashreplace"), digest_size=3).hexdigest().upper()
-    )
+    """Return the id of what was raised: made at the first call, and then always the same."""
+    error = first_error(error)
+    # The error itself has it: all that is told because of it is told by parts that share only that.
+    # Its own `__setattr__` may refuse.
+    kept = error.__dict__
+    if _KEPT_AS not in kept:
+        kind, place = cause_of(error)
+        text = f"{kind.__module__}.{kind.__qualname__} {place}"
+        digest = hashlib.blake2s(text.encode("utf-8", "backslashreplace"), digest_size=3)
+        kept[_KEPT_AS] = f"{digest.hexdigest()}-{secrets.token_hex(3)}".upper()
+    return str(kept[_KEPT_AS])
+
+
+def without_error_id(text: str) -> str:
+    """Return what is told of an error as it would be told of another one like it."""
+    return _SAID.sub("", text)

@@ -12,7 +12,14 @@ from contextvars import ContextVar
 
 from pgnet_trio.server.watchdog import game_of_task
 
-__all__ = ["FIELDS", "LogFields", "connection_of_task", "new_connection", "user_of_task"]
+__all__ = [
+    "FIELDS",
+    "LogFields",
+    "belong_to_nobody",
+    "connection_of_task",
+    "new_connection",
+    "user_of_task",
+]
 
 user_of_task: ContextVar[str] = ContextVar("user_of_task", default="")
 """The user whose connection, or session, a task belongs to."""
@@ -31,6 +38,12 @@ def new_connection() -> int:
     number = next(_numbers)
     connection_of_task.set(number)
     return number
+
+
+def belong_to_nobody() -> None:
+    """Say that the task is no user's, though it was started by one who has a connection."""
+    user_of_task.set("")
+    connection_of_task.set(0)
 
 
 class LogFields(logging.Filter):

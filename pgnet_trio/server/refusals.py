@@ -31,6 +31,7 @@ __all__ = [
     "crash_texts",
     "crashed",
     "departure",
+    "log_says",
     "not_made",
     "not_taken",
     "refused",
@@ -69,24 +70,24 @@ def departure(code: str) -> str:
 
 def crashed(name: str, error: BaseException) -> str:
     """Return what is said of a game that raised."""
-    return f"The game {name!r} crashed; {_log_says(error)}"
+    return f"The game {name!r} crashed; {log_says(error)}"
 
 
 def not_made(name: str, error: BaseException | None) -> str:
     """Return what is said of a game that raised when it was to be made; None for who knows what."""
-    said = "the server's log says why." if error is None else _log_says(error)
+    said = "the server's log says why." if error is None else log_says(error)
     return f"The game {name!r} could not be made: it raised an error; {said}"
 
 
 def not_taken(error: Exception) -> str:
     """Return what is said to the sender of a packet over which a game raised, and goes on."""
     kind = type(first_error(error)).__name__
-    return f"The game could not take this: it raised {kind}; {_log_says(error)}"
+    return f"The game could not take this: it raised {kind}; {log_says(error)}"
 
 
 def answer_failed(error: BaseException) -> str:
     """Return what is said to a player over whose answer a game raised."""
-    return f"The game could not take this answer: its check raised an error; {_log_says(error)}"
+    return f"The game could not take this answer: its check raised an error; {log_says(error)}"
 
 
 def crash_texts(name: str, error: BaseException) -> tuple[str, ...]:
@@ -95,7 +96,8 @@ def crash_texts(name: str, error: BaseException) -> tuple[str, ...]:
     return (*texts, not_taken(error)) if isinstance(error, Exception) else texts
 
 
-def _log_says(error: BaseException) -> str:
+def log_says(error: BaseException) -> str:
+    """Return what a player is told of where to find more of an error that is logged."""
     return f"the server's log says why, as error {error_id(error)}."
 
 

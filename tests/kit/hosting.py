@@ -89,8 +89,8 @@ async def hosting_faults(
 
 
 def without_error_id(text: str) -> str:
-    """Return what a player or the log is told of an error, without the id of what it comes from."""
-    return re.sub(", as error [0-9A-F]{6}", "", text)
+    """Return what a player or the log is told of an error, without its id and whose it was."""
+    return re.sub(", as error [0-9A-F]{6}-[0-9A-F]{6}(, over what .*? sent)?", "", text)
 
 
 def crashed(name: str) -> str:

@@ -536,7 +536,7 @@ async def test_a_mistake_in_the_game_of_the_first_page_shows(
     assert "NameError: name 'least' is not defined" in output
     # The player may quote that id, and the log has it.
     said = re.search(
-        r"The game 'table 1' crashed; .* says why, as (error [0-9A-F]{6})\.\n$", output
+        r"The game 'table 1' crashed; .* says why, as (error [0-9A-F]{6}-[0-9A-F]{6})\.\n$", output
     )
     assert said is not None
     assert f"raised, and is closed, as {said[1]}" in output

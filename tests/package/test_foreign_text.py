@@ -49,6 +49,8 @@ OURS = {
     "level": "a level",
     "_EXPIRED": "our words",
     "type(error).__name__": "the name of a class",
+    "error_id(error)": "letters and digits",
+    "error_id(group)": "letters and digits",
     "view": "the name of an author's method",
     "SCHEMA_VERSION": "a number",
     "version": "a number",

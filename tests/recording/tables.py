@@ -16,7 +16,7 @@ from pgnet_trio.recording import StoredRecording, describe_game
 from pgnet_trio.replay import Outcome, load_life, replay
 from pgnet_trio.server.recording.room import RecordedRoom
 from pgnet_trio.server.recording.writer import RecordingWriter
-from pgnet_trio.server.room.player import HeldRequest, OpenQuestion, PacketTurn
+from pgnet_trio.server.room.player import HeldRequest, OpenQuestion, PacketTurn, Player
 from pgnet_trio.testing import SimulatedNetwork, simulate
 from pgnet_trio.typed import to_packet
 
@@ -32,6 +32,7 @@ class Listener:
 
     username: str
     online: bool = True
+    connection_number: int = 0
     takes_pushes: bool = True
     takes_player_lists: bool = True
     answers: list[Response] = attrs.field(factory=list)
@@ -95,7 +96,9 @@ class Owner:
 
     def note_cause(self, error: BaseException, asker: str | None = None, /) -> None: ...
 
-    def note_failure(self, error: BaseException, what: str, /) -> None:
+    def note_failure(
+        self, error: BaseException, what: str, player: Player | None = None, /
+    ) -> None:
         self.errors.append(error)
 
     async def run_bot(self, bot: Any, /) -> None:

@@ -16,7 +16,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgnet_trio import Game, StorageError, on
+from pgnet_trio import Game, Packet, Response, StorageError, on
 from pgnet_trio.errors import first_error
 from pgnet_trio.protocol.events import InputReceived
 from pgnet_trio.recording import RecordingError
@@ -299,6 +299,23 @@ def test_the_first_turn_that_differs_is_told_with_what_differs(
     assert outcome.difference.turn == turn
     for word in words:
         assert word in str(outcome.difference)
+
+
+class Refuses(Game):
+    def handle_packet(self, packet: Packet) -> Response:
+        raise KeyError("a fault of this game")
+
+
+def test_what_a_player_could_quote_of_a_mistake_makes_no_difference(tmp_path: Path) -> None:
+    async def play(table: RecordedTable) -> None:
+        ann = await table.join("ann")
+        table.send("ann", Fail(""))
+        await trio.sleep(1)
+        assert ", as error " in ann.answers[0].message
+
+    record_table(Refuses, play, tmp_path / "recordings")
+    (outcome,) = replays(tmp_path / "recordings", Refuses)
+    assert outcome.difference is None
 
 
 @pytest.mark.parametrize("until", [0, 1, 3, 7])

@@ -234,6 +234,31 @@ async def test_a_check_refuses_and_the_question_stays(autojump_clock: MockClock)
         assert "no longer open" in response.message
 
 
+def _divide(throw: Throw) -> None:
+    raise ZeroDivisionError
+
+
+async def test_a_check_that_raises_is_logged_though_the_game_catches_it(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caught = trio.Event()
+
+    async def script(room: Room) -> None:
+        with pytest.raises(ZeroDivisionError):
+            await room.ask("ann", Choose("throw"), Throw, check=_divide)
+        caught.set()
+
+    async with hosting_faults(scripted(script)) as server, server.client("ann") as ann:
+        await ann.create_game("table 1")
+        await ann.call(Go())
+        with pytest.raises(RequestFailed) as told:
+            await (await anext(ann.questions())).answer(Throw("rock"))
+        await caught.wait()
+    id = str(told.value).partition("as error ")[2].rstrip(".")
+    (line,) = [each.getMessage() for each in caplog.records if vars(each).get("error_id") == id]
+    assert line.endswith(f"raised over an answer, as error {id}, over what ann sent")
+
+
 async def test_ask_all_asks_at_the_same_time(autojump_clock: MockClock) -> None:
     found: list[Any] = []
 
@@ -792,7 +817,7 @@ async def test_a_question_whose_check_raised_is_open_no_more(autojump_clock: Moc
                 found.append(str(error))
         await trio.sleep_forever()
 
-    async with hosting(scripted(script)) as server, server.client("ann") as ann:
+    async with hosting_faults(scripted(script)) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
         await ann.call(Go())
         asked = []

@@ -26,7 +26,7 @@ from pgnet_trio.testing import HostedServer
 from pgnet_trio.transport import rounds
 from pgnet_trio.transport.rounds import Round
 from tests.attacks.misbehaving import KINDS, Kind, Table, at
-from tests.kit.hosting import Raise, socket_client
+from tests.kit.hosting import Raise, socket_client, without_error_id
 from tests.kit.subprocesses import DEADLINE
 from tests.room.test_stack import Listener, make_room
 
@@ -118,10 +118,12 @@ class Outcome:
             with trio.fail_after(DEADLINE):
                 result = await what()
         except Exception as error:
-            self.heard.append(f"{type(error).__name__}: {error}")
+            self.heard.append(f"{type(error).__name__}: {without_error_id(str(error))}")
         else:
-            shown = (result.message, result.status) if isinstance(result, Response) else ""
-            self.heard.append(f"{shown}")
+            shown = ""
+            if isinstance(result, Response):
+                shown = f"{without_error_id(result.message)} {result.status}"
+            self.heard.append(shown)
 
 
 async def play(kind: Kind) -> Outcome:
@@ -145,7 +147,12 @@ async def play(kind: Kind) -> Outcome:
                 await outcome.note(functools.partial(ann.request, packet))
                 total = (await bob.request(Packet("add"))).payload["total"]
             await wait_all_tasks_blocked()
-            outcome.heard += [f"{ann.game}", f"{ann.connected}", f"{ann.left}", f"{total}"]
+            outcome.heard += [
+                f"{ann.game}",
+                f"{ann.connected}",
+                without_error_id(f"{ann.left}"),
+                f"{total}",
+            ]
     outcome.failures = [f"{type(error).__name__}: {error}" for error in failures]
     return outcome
 

@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pgnet_trio import Game, Packet, Response, on
 from pgnet_trio.server.refusals import RoomClosed
-from pgnet_trio.server.room.player import HeldRequest, OpenQuestion, PacketTurn
+from pgnet_trio.server.room.player import HeldRequest, OpenQuestion, PacketTurn, Player
 from pgnet_trio.server.room.room import RoomTask
 from pgnet_trio.server.sessions.session import SILENT
 from tests.package.test_layers import PACKAGE, our_imports
@@ -25,8 +25,8 @@ ROOM = "pgnet_trio.server.room"
 # From the bottom up; those in one line know nothing of each other.
 STACK = [
     {"outcome"},
-    {"player", "owner", "stats", "deferred", "lateness", "host", "invitations", "kept"},
-    {"tape"},
+    {"player", "stats", "deferred", "lateness", "host", "invitations", "kept"},
+    {"owner", "tape"},
     {"queue", "instance", "members", "questions", "frozen"},
     {"snapshots", "simulation"},
     {"publisher"},
@@ -38,6 +38,9 @@ STACK = [
     {"backend"},
     {"room"},
 ]
+
+GROUND_FLOOR = ("counters", "log_fields", "refusals", "watchdog")
+"""Of the rest of the server, what a room may know."""
 
 MOST_COLLABORATORS = 5
 
@@ -88,7 +91,7 @@ def test_a_part_imports_only_those_below_it_for_types_too() -> None:
 
 
 def test_a_room_knows_nothing_of_those_who_use_it() -> None:
-    allowed = {f"pgnet_trio.server.{name}" for name in ("counters", "refusals", "watchdog")}
+    allowed = {f"pgnet_trio.server.{name}" for name in GROUND_FLOOR}
     wrong = [
         str(found)
         for module, imports in our_imports().items()
@@ -141,7 +144,9 @@ class Owner:
 
     def note_cause(self, error: BaseException, asker: str | None = None, /) -> None: ...
 
-    def note_failure(self, error: BaseException, what: str, /) -> None:
+    def note_failure(
+        self, error: BaseException, what: str, player: Player | None = None, /
+    ) -> None:
         pass
 
     async def run_bot(self, bot: Any, /) -> None:
@@ -154,6 +159,7 @@ class Listener:
 
     username: str
     online: bool = True
+    connection_number: int = 0
     takes_pushes: bool = True
     takes_player_lists: bool = True
     heard: list[str] = attrs.field(factory=list)

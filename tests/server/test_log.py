@@ -6,13 +6,25 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
-from pgnet_trio import Bot, Game, LoginRefused, Packet, Response
+from pgnet_trio import (
+    Bot,
+    Disconnected,
+    Game,
+    LoginRefused,
+    Packet,
+    ReasonCode,
+    RequestFailed,
+    Response,
+    on,
+)
 from pgnet_trio.client.server_key import fetch_server_key
+from pgnet_trio.server.log_fields import LogFields
 from pgnet_trio.testing import hosting
 from tests.kit.hosting import Recorder, hosting_faults
 
@@ -133,20 +145,91 @@ async def test_a_game_that_is_not_saved_is_a_warning_only_where_it_looks_like_an
     assert [record.levelno for record in said] == levels
 
 
+@attrs.frozen
+class Fall:
+    pass
+
+
 class Crashes(Game):
     def handle_game_packet(self, packet: Packet, /) -> Response:
         if packet.message == "one":
             raise KeyError("one")
         raise KeyError("other")
 
+    @on(Fall)
+    def fall(self, player: str, message: Fall) -> None:
+        raise KeyError("fallen")
 
-async def test_what_a_player_quotes_is_in_the_log(log: pytest.LogCaptureFixture) -> None:
-    async with hosting_faults(Crashes) as server, server.client("ann") as ann:
+
+class Logs(Game):
+    update_rate = 2
+
+    def update(self) -> None:
+        logging.getLogger("author").error("a tick")
+
+
+async def test_what_a_table_logs_by_itself_is_no_users(
+    log: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    log.handler.addFilter(LogFields())
+    async with hosting(Logs) as server, server.client("ann") as ann:
         await ann.create_game("table 1")
-        told = [(await ann.request(Packet(message))).message for message in ("one", "other", "one")]
-    ids = [re.findall("as error ([0-9A-F]{6})", text) for text in told]
-    assert ids[0] == ids[2] != ids[1]
-    for [id], quoted in zip(ids, ("one", "other", "one"), strict=True):
-        (entry,) = [record for record in log.records if f"as error {id}" in record.getMessage()]
-        assert vars(entry)["error_id"] == id
-        assert f"KeyError: '{quoted}'" in (entry.exc_text or "")
+        await trio.sleep(1)
+    entry = next(vars(record) for record in log.records if record.name == "author")
+    assert (entry["user"], entry["table"], entry["connection"]) == ("", "table 1", 0)
+
+
+async def test_a_player_whose_session_fails_can_quote_why(
+    log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise KeyError("a fault of the server")
+
+    log.handler.addFilter(LogFields())
+    async with hosting_faults(Game, KeyError) as server:
+        with pytest.raises(Disconnected) as told:
+            async with server.client("ann") as ann:
+                monkeypatch.setattr("pgnet_trio.server.requests._check_role", fail)
+                await ann.create_game("table 1")
+    assert ann.close_code == ReasonCode.SERVER_ERROR
+    id = quoted_id(str(told.value))
+    (entry,) = [vars(record) for record in log.records if vars(record)["error_id"] == id]
+    assert "KeyError: 'a fault of the server'" in entry["exc_text"]
+    assert entry["user"] == "ann"
+    assert entry["connection"] > 0
+
+
+def quoted_id(text: str) -> str:
+    """Return the id that a player reads."""
+    (id,) = re.findall("the server's log says why, as error ([0-9A-F]{6}-[0-9A-F]{6})", text)
+    return str(id)
+
+
+async def test_what_a_player_quotes_leads_to_one_line_with_their_name_and_connection(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    log.handler.addFilter(LogFields())
+    async with hosting_faults(Crashes) as server:
+        async with server.client("ann") as ann, server.client("bob") as bob:
+            await ann.create_game("table 1")
+            await bob.join_game("table 1")
+            asked = ((ann, "one"), (bob, "other"), (bob, "one"), (bob, "one"))
+            told = [(who, (await who.request(Packet(what))).message) for who, what in asked]
+            with pytest.raises(RequestFailed) as failed:
+                await bob.call(Fall())
+            told.append((bob, str(failed.value)))
+            await wait_all_tasks_blocked()
+            # The others at the table read the same one.
+            assert ann.left is not None
+            assert quoted_id(ann.left.message) == quoted_id(told[-1][1])
+    ids = [quoted_id(text) for _, text in told]
+    assert len(set(ids)) == len(ids)
+    assert ids[0][:6] == ids[2][:6] == ids[3][:6] != ids[1][:6]
+    connections: dict[str, int] = {}
+    for id, (who, _) in zip(ids, told, strict=True):
+        (entry,) = [vars(record) for record in log.records if vars(record)["error_id"] == id]
+        assert f"as error {id}, over what {who.username} sent" in entry["message"]
+        assert (entry["user"], entry["table"]) == (who.username, "table 1")
+        assert connections.setdefault(who.username, entry["connection"]) == entry["connection"]
+    assert len(set(connections.values())) == 2

@@ -18,6 +18,7 @@ from pgnet_trio.errors import Disconnected, ProtocolError, bare
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol import v1, v2
 from pgnet_trio.server.admission import TokenBucket
+from pgnet_trio.server.causes import error_id
 from pgnet_trio.server.connections.gate import GatedConnection
 from pgnet_trio.server.connections.login import Login
 from pgnet_trio.server.connections.place import ConnectionRefused, Place
@@ -309,7 +310,12 @@ async def _serve(
     except* (trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel) as group:
         logger.info("The connection from %s failed: %s", place.peer, one_line(group.exceptions[0]))
     except* Exception as group:
-        logger.exception("The connection from %s failed, and is closed", place.peer)
+        logger.exception(
+            "The connection from %s failed, and is closed, as error %s",
+            place.peer,
+            error_id(group),
+            extra={"error_id": error_id(group)},
+        )
         context.options.environment.note_failure(bare(group))
     finally:
         place.end()

@@ -367,9 +367,18 @@ class GameRegistry:
         """Let all saved games be tried again that could not be loaded."""
         self._failed_loads = FailedLoads()
 
-    def note_failure(self, error: BaseException, what: str) -> None:
-        """Log what a game raised; end the server in order where it was for the whole program."""
-        self._failure_log.log(error, what)
+    def note_failure(
+        self, error: BaseException, what: str, user: str = "", connection: int = 0
+    ) -> None:
+        """Log what a game raised; end the server in order where it was for the whole program.
+
+        Args:
+            error: The error.
+            what: What has come of it.
+            user: Whose request it was raised over; empty for nobody's.
+            connection: The number of that user's connection; 0 for none.
+        """
+        self._failure_log.log(error, what, user, connection)
         self._options.environment.note_failure(error)
         if raised_by_signal(error):
             self._shutdown.request_by(error)
@@ -482,9 +491,12 @@ class _GameOwner:
         """Note what the game raised, before anybody is refused because of it."""
         self._registry.note_cause(self.entry.name, error, asker)
 
-    def note_failure(self, error: BaseException, what: str) -> None:
+    def note_failure(self, error: BaseException, what: str, player: Player | None = None) -> None:
         """Log what the game raised, and note it."""
-        self._registry.note_failure(error, what)
+        if player is None:
+            self._registry.note_failure(error, what)
+        else:
+            self._registry.note_failure(error, what, player.username, player.connection_number)
 
     async def run_bot(self, bot: BotPlayer) -> None:
         """Have a bot join the game and play, until it is out of the game."""

@@ -11,7 +11,7 @@ from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.games.claiming import claiming
 from pgnet_trio.server.games.claims import Make
 from pgnet_trio.server.games.opening import Opening
-from pgnet_trio.server.refusals import CodedRefusal, RoomClosed
+from pgnet_trio.server.refusals import CodedRefusal, RoomClosed, log_says
 from pgnet_trio.server.room.kept import Kept
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def _options_of(games: GameRegistry, line: Line, offer: Offer) -> dict[str, Any]
     except Exception as error:
         note_failure(games, line, error, "options")
         raise RoomClosed(
-            "The table could not be made: the game's function for its options raised an error.",
+            "The table could not be made: the game's function for its options raised an error; "
+            f"{log_says(error)}",
             ReasonCode.GAME_FAILED,
         ) from None
     return options

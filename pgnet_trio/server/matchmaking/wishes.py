@@ -16,6 +16,7 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.server.cluster.errors import EngineError, NotKept
 from pgnet_trio.server.games.lobby import LobbyRefusal
+from pgnet_trio.server.refusals import log_says
 
 if TYPE_CHECKING:
     from pgnet_trio.matchmaking import Queue
@@ -96,7 +97,7 @@ async def rating_of(
     except Exception as error:
         note_failure(error, f"The rating of {username} could not be found")
         raise LobbyRefusal(
-            "Your rating could not be found; the server's log says why.",
+            f"Your rating could not be found; {log_says(error)}",
             ReasonCode.GAME_FAILED,
         ) from None
     return rating

@@ -53,6 +53,7 @@ from pgnet_trio.recording.records import (
     answered,
     content_of,
 )
+from pgnet_trio.server.causes import without_error_id
 from pgnet_trio.server.recording.segments import Segment
 from pgnet_trio.server.room.frozen import (
     FrozenMember,
@@ -167,7 +168,9 @@ class RecordingTape:
         """Note how a packet is answered; what is empty, as most answers are, is left out."""
         segment = self._segment
         if segment is not None and (response.payload or response.message or response.status):
-            record = answered(int(response.status), response.message, response.payload)
+            # Each failure has another id.
+            text = without_error_id(response.message) if response.status else response.message
+            record = answered(int(response.status), text, response.payload)
             segment.pending.append(record)
             segment.size += len(record)
 

@@ -84,7 +84,7 @@ class Dispatch:
             try:
                 result: Any = instance.game.handle_packet(packet)
             except Exception as error:
-                return self._refuse(error)
+                return self._refuse(turn, error)
             if isinstance(result, Response):
                 return result
             return self._wait_for_response(turn, result)
@@ -117,6 +117,9 @@ class Dispatch:
                 )
             if (cause := cause_of(response)) is not None:
                 self._owner.note_cause(cause, turn.player.username)
+                # Now: where the game waits for the answer, it may catch this.
+                what = f"Game {self._instance.name!r} raised over an answer"
+                self._owner.note_failure(cause, what, turn.player)
         turn.player.answer(turn, response)
         turn.player.flush()
         # The check of the answer is the game's code: it may have pushed or kicked.
@@ -171,24 +174,25 @@ class Dispatch:
             try:
                 result = await self._runner.steps_of(result, delayable=turn.quiet)
             except Exception as error:
-                return self._refuse(error)
+                return self._refuse(turn, error)
         if isinstance(result, Response):
             return result
         return self._refuse(
+            turn,
             TypeError(
                 f"{type(self._instance.game).__name__} has to answer a packet with a Response; it "
                 f"returned {reprlib.repr(result)}."
-            )
+            ),
         )
 
-    def _refuse(self, error: Exception) -> Response:
+    def _refuse(self, turn: PacketTurn, error: Exception) -> Response:
         """Refuse a packet because of what a hook for any packet raised; the game goes on."""
         if isinstance(error, Reject):
             return rejected(error)
         text = not_taken(error)
         self._owner.note_cause(error)
-        name = self._instance.name
-        self._owner.note_failure(error, f"Game {name!r} raised over a packet, and goes on")
+        what = f"Game {self._instance.name!r} raised over a packet, and goes on"
+        self._owner.note_failure(error, what, turn.player)
         return refused(text, ReasonCode.GAME_FAILED)
 
     async def _wait_for_handler(self, turn: PacketTurn, handler: Handler, result: Any) -> Response:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.dispatch import Dispatch
     from pgnet_trio.server.room.membership import Membership
     from pgnet_trio.server.room.owner import RoomOwner
+    from pgnet_trio.server.room.player import Player
     from pgnet_trio.server.room.queue import Call
     from pgnet_trio.server.room.runner import Runner
     from pgnet_trio.transport.rounds import Round
@@ -72,7 +73,7 @@ class Loop:
         # handler to wait for.
         self._left: BaseException | tuple[PacketTurn, Awaitable[Response]] | None = None
         # Who waits for the end of the call that has raised.
-        self._asker: str | None = None
+        self._asker: Player | None = None
         # Bound once: a round keeps it for each turn.
         self._flush = self._flush_after_round
 
@@ -186,11 +187,13 @@ class Loop:
         wanted, self.rematch = self.rematch, False
         return wanted
 
-    def take_asker(self) -> str | None:
-        """Return who waits for the answer to the turn in progress, which has raised; or None."""
+    def take_asker(self) -> tuple[Player | None, bool]:
+        """Return whose the turn is that has raised, or None, and whether they wait for its end."""
         asker, self._asker = self._asker, None
         turn = self._unanswered
-        return asker if turn is None or turn.quiet else turn.player.username
+        if turn is None:
+            return asker, asker is not None
+        return turn.player, not turn.quiet
 
     def take_deferred(self) -> None:
         """Carry out the kicks, and the end of the game, that it has asked for."""
@@ -345,8 +348,9 @@ class Loop:
         except BaseException as error:
             if not isinstance(first_error(error), trio.Cancelled):
                 call.failure = crashed(self._instance.name, error)
-                self._asker = None if call.awaited_by is None else call.awaited_by.username
-                self._owner.note_cause(error, self._asker)
+                self._asker = call.awaited_by
+                name = None if self._asker is None else self._asker.username
+                self._owner.note_cause(error, name)
             raise
         finally:
             if call.awaited_by is not None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from pgnet_trio.game import BotPlayer
     from pgnet_trio.server.room.outcome import Outcome
+    from pgnet_trio.server.room.player import Player
     from pgnet_trio.standings import Leaderboard, PlayedGame, Result
 
 __all__ = ["RoomOwner"]
@@ -63,12 +64,15 @@ class RoomOwner(Protocol):
             asker: Whose request it raised over, where that user waits for the answer.
         """
 
-    def note_failure(self, error: BaseException, what: str, /) -> None:
+    def note_failure(
+        self, error: BaseException, what: str, player: Player | None = None, /
+    ) -> None:
         """Log what the game raised, as *what* says, and note it.
 
         Args:
             error: What it raised; what a signal raised in its code ends the whole server, in order.
             what: A sentence for the log, with the game's name.
+            player: Whose message it raised over; None for nobody's.
         """
 
     async def run_bot(self, bot: BotPlayer, /) -> None:

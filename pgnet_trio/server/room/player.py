@@ -135,6 +135,10 @@ class Player(Protocol):
         """Whether the user has a connection now."""
 
     @property
+    def connection_number(self) -> int:
+        """The number by which the log names the user's connection; 0 for none."""
+
+    @property
     def takes_pushes(self) -> bool:
         """Whether the user's protocol can carry what was not asked for."""
 

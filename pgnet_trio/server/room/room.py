@@ -10,6 +10,7 @@ import trio
 
 from pgnet_trio.errors import Reject, bare
 from pgnet_trio.server.counters import Counters
+from pgnet_trio.server.log_fields import belong_to_nobody
 from pgnet_trio.server.refusals import CLOSED, GONE, LEFT, SHUTTING_DOWN, crashed
 from pgnet_trio.server.room.backend import ServerRoom
 from pgnet_trio.server.room.bots import Bots
@@ -319,6 +320,7 @@ class RoomTask:
         """
         self.queue.serve()
         game_of_task.set(self.name)
+        belong_to_nobody()
         self.instance.save_string = None
         try:
             with self._loop.scope:
@@ -434,8 +436,9 @@ class RoomTask:
             self.instance.tape.note_crash(error, restarts=again)
         what = "restarted from its last save" if again else "closed"
         self.instance.counters.note_crash(restarts=again)
-        self.owner.note_cause(error, self._loop.take_asker())
-        self.owner.note_failure(error, f"Game {self.name!r} raised, and is {what}")
+        asker, waits = self._loop.take_asker()
+        self.owner.note_cause(error, asker.username if waits and asker is not None else None)
+        self.owner.note_failure(error, f"Game {self.name!r} raised, and is {what}", asker)
         self._loop.take_rematch()
         self.publisher.pushes.clear()
         self.runner.deferred.clear()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from pgnet_trio.protocol import v1
+from pgnet_trio.server.log_fields import connection_of_task
 
 if TYPE_CHECKING:
     from pgnet_trio.connection import Connection
@@ -26,6 +27,7 @@ class ConnectionHandle:
 
     Attributes:
         flush: Writes what waits, as far as the link has room.
+        number: By which the log names it; 0 for a bot's.
         reading: The scope in which the connection's task reads; `end` cancels it.
         is_local: Whether it comes from this machine, and nobody has passed it on.
         end_reason: Why the session has ended the connection; empty while it has not.
@@ -41,6 +43,7 @@ class ConnectionHandle:
         # Bound once: this is called for each message.
         self.flush = connection.flush
         self._connection = connection
+        self.number = connection_of_task.get()
         self.reading = trio.CancelScope()
         self.is_local = is_local
         self.end_reason = ""

@@ -16,7 +16,8 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
 from pgnet_trio.protocol.v2.states import WINDOW
 from pgnet_trio.reason_codes import ReasonCode
-from pgnet_trio.server.log_fields import user_of_task
+from pgnet_trio.server.causes import error_id
+from pgnet_trio.server.log_fields import connection_of_task, user_of_task
 from pgnet_trio.server.sessions.announcements import Announcement, Announcements
 from pgnet_trio.server.sessions.budget import Budget
 from pgnet_trio.server.sessions.mistakes import CauseOf, MistakeSender
@@ -330,6 +331,8 @@ class SessionRegistry:
     async def _run(self, session: Session) -> None:
         """Have a session do what it has to do; where that was its end, the seat is free."""
         user_of_task.set(session.username)
+        # Of whoever has started this task, it may be another one, or none.
+        connection_of_task.set(session.connection_number)
         try:
             try:
                 if session in self._unannounced:
@@ -338,7 +341,12 @@ class SessionRegistry:
             finally:
                 await session.run()
         except Exception as error:
-            logger.exception("The session of %s failed, and has ended", session.username)
+            logger.exception(
+                "The session of %s failed, and has ended, as error %s",
+                session.username,
+                error_id(error),
+                extra={"error_id": error_id(error)},
+            )
             self._options.environment.note_failure(error)
         finally:
             # One that has moved is out already, and its user is not.

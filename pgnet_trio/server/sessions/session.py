@@ -27,6 +27,7 @@ from pgnet_trio.server.refusals import (
     LEFT,
     RESTARTING,
     departure,
+    log_says,
     refused,
 )
 from pgnet_trio.server.room.player import PacketTurn
@@ -207,6 +208,12 @@ class Session:
     def unanswered(self) -> int:
         """How many requests are not answered yet."""
         return self._unanswered
+
+    @property
+    def connection_number(self) -> int:
+        """The number by which the log names the connection; 0 for none."""
+        connection = self._attachment.connection
+        return 0 if connection is None else connection.number
 
     @property
     def latency(self) -> float | None:
@@ -494,8 +501,9 @@ class Session:
         """
         try:
             await self._own_requests.run(self._do)
-        except BaseException:
-            self.end("The session failed.", ReasonCode.SERVER_ERROR)
+        except BaseException as error:
+            why = "." if isinstance(error, trio.Cancelled) else f"; {log_says(error)}"
+            self.end(f"The session failed{why}", ReasonCode.SERVER_ERROR)
             raise
         finally:
             self._own_requests.finish()
