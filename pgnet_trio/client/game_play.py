@@ -55,10 +55,19 @@ class ThingsOf(Generic[ThingT]):
         """
         if self.at is not None:
             if not isinstance(state, dict) or self.at not in state:
-                raise CodecError(f"play: expected a state with a field {self.at!r}, got another")
+                has = f"one with {', '.join(state)}" if isinstance(state, dict) else "another"
+                raise CodecError(f"play: expected a state with a field {self.at!r}, got {has}")
             state = state[self.at]
         models: Any = dict[str, self.model]  # type: ignore[name-defined]  # a type made here
-        found: dict[str, ThingT] = from_plain(state, models, self.at or "state")
+        try:
+            found: dict[str, ThingT] = from_plain(state, models, self.at or "state")
+        except CodecError as error:
+            if self.at is not None:
+                raise
+            raise CodecError(
+                "play: expected a state that is a map of the objects by their names; where they "
+                f"are in a field of it, name that with at=. {error}"
+            ) from error
         return found
 
 
@@ -84,6 +93,7 @@ class GamePlay(Generic[ThingT, InputT]):
         self._run = run
         self._timing = run.view.timing
         self._things = things
+        self._username = username
         self._send_input = send
         self._error: CodecError | None = None
         self._play: Play[ThingT, InputT] = Play(rules, username, self._send)
@@ -101,7 +111,8 @@ class GamePlay(Generic[ThingT, InputT]):
         """Send what is to be sent, and return what to show now; call it in each frame.
 
         It sends one input for each tick of the game, however many frames there are. A change shows
-        in this frame already. While there is no connection, the own object stands still.
+        in this frame already. While there is no connection, the own object stands still. A player
+        whose object is not in the state, after a crash say, has no `Frame.me`, and is heard still.
 
         Args:
             input: What the player wants at this moment, an object of the model in `Game.inputs`.
@@ -125,7 +136,9 @@ class GamePlay(Generic[ThingT, InputT]):
         self._stop()
 
     def _send(self, input: InputT, seen: float) -> int | None:
-        return self._send_input(input, seen) if self._run.online else None
+        # Who only watches may hand an input in, and nobody would take it.
+        plays = self._run.online and self._username in self._run.view.players
+        return self._send_input(input, seen) if plays else None
 
     def _note_rate(self) -> None:
         rate = self._timing.rate
@@ -183,8 +196,16 @@ def play(
             class declares as ``float``.
         angle: The names of those that are angles in radians.
         snap: Where a field changes by more than this at once, nothing is shown in between.
+
+    Raises:
+        TypeError: *model* is no attrs class, or declares no ``float``; or *step* is no function.
+        ValueError: *model* has no such field, or *smooth* or *delay* is no such time.
     """
+    kind: Any = model
+    if not (isinstance(kind, type) and attrs.has(kind)):
+        raise TypeError(f"play: expected the attrs class of the objects, got {model!r}")
     rules = PlayRules(step, smooth, delay, fields, angle, snap)
+    rules.check(model)
     return GamePlay(
         client._run,
         client.username,

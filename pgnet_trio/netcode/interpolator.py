@@ -9,7 +9,7 @@ from typing import Generic, Literal, TypeVar
 
 import attrs
 
-from pgnet_trio.netcode.states import Offset, StateFields, copied, is_leap
+from pgnet_trio.netcode.states import LONGEST, Offset, StateFields, copied, is_leap
 
 __all__ = ["MAX_EXTRAPOLATION", "MAX_JITTER", "Interpolator"]
 
@@ -85,8 +85,8 @@ class Interpolator(Generic[StateT]):
         snap: float = math.inf,
     ) -> None:
         self._is_auto = delay == "auto"
-        if not self._is_auto and (isinstance(delay, str) or not 0 <= delay < math.inf):
-            raise ValueError(f'delay: expected 0 s or more, or "auto"; got {delay!r}')
+        if not self._is_auto and (isinstance(delay, str) or not 0 <= delay <= LONGEST):
+            raise ValueError(f'delay: expected 0 to {LONGEST:g} s, or "auto"; got {delay!r}')
         self.delay = FIRST_INTERVAL if self._is_auto else float(delay)
         self.time: float | None = None
         self._names, self._angle, self._snap = fields, angle, snap

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import attrs
 
 from pgnet_trio.netcode.interpolator import Interpolator
-from pgnet_trio.netcode.predictor import SMOOTH, Predictor
+from pgnet_trio.netcode.predictor import MAX_PENDING, SMOOTH, Predictor
+from pgnet_trio.netcode.states import StateFields, check_seconds, copied
 
 if TYPE_CHECKING:
     from pgnet_trio.netcode.moment import Moment
@@ -62,6 +64,19 @@ class PlayRules(Generic[ThingT, InputT]):
     angle: str | Sequence[str] = ()
     snap: float = math.inf
 
+    def check(self, kind: type[ThingT]) -> None:
+        """Check that objects of an attrs class can be shown by these rules.
+
+        Raises:
+            TypeError: *step* is no function, or the class declares no ``float``; see *fields*.
+            ValueError: The class has no such field, or a figure makes no sense.
+        """
+        if not callable(self.step):
+            raise TypeError(f"step: expected a function of object, input and dt, got {self.step!r}")
+        check_seconds("smooth", self.smooth)
+        self.interpolator()
+        StateFields(kind, self.fields, self.angle)
+
     def interpolator(self) -> Interpolator[ThingT]:
         """Return a new interpolator by these rules."""
         return Interpolator(self.delay, fields=self.fields, angle=self.angle, snap=self.snap)
@@ -87,7 +102,8 @@ class Play(Generic[ThingT, InputT]):
     Args:
         rules: How.
         name: The name of the own object.
-        send: Sends an input, with the room's time that the player saw; returns its number.
+        send: Sends an input, with the room's time that the player saw; returns its number, or None
+            where it cannot be sent.
 
     Attributes:
         dt: Seconds between two ticks of the game; 0 for none, or not known yet: then nothing is
@@ -122,6 +138,8 @@ class Play(Generic[ThingT, InputT]):
         self._seen: float | None = None
         # For how much of a tick it was shown there.
         self._ahead = 0.0
+        # What was sent while there was no own object: one that appears has not had all of it.
+        self._unapplied: deque[tuple[int, InputT]] = deque(maxlen=MAX_PENDING)
 
     def take(self, things: Mapping[str, ThingT], moment: Moment, now: float) -> None:
         """Take in a state.
@@ -138,6 +156,10 @@ class Play(Generic[ThingT, InputT]):
             self.predictor = None
         elif self.predictor is None or self.predictor.dt != self.dt:
             self.predictor = self._rules.predictor(mine, self.dt)
+            for number, input in self._unapplied:
+                if number > moment.confirmed:
+                    self.predictor.apply(input, number)
+            self._unapplied.clear()
         else:
             self.predictor.reconcile(mine, moment.confirmed or None, now)
 
@@ -152,12 +174,13 @@ class Play(Generic[ThingT, InputT]):
         seen = self.interpolator.time
         interpolated = self.interpolator.show(now)
         ahead = 0.0
-        if input is not None and self.predictor is not None and seen is not None and self.dt:
+        if input is not None and seen is not None and self.dt:
             if input != self._wanted:
-                if self._wanted is not None:
+                if self._wanted is not None and self.predictor is not None:
                     self.predictor.change_input(self._wanted, input, self._ahead, now)
-                self._wanted, self._seen = input, seen
-            ahead = self._make_ticks(now, input, seen, self.predictor)
+                # A copy: the author may change the one object, and hand it in again.
+                self._wanted, self._seen = copied(input), seen
+            ahead = self._make_ticks(now, self._wanted, seen, self.predictor)
         self._ahead = ahead
         if self.predictor is None:
             return Frame(interpolated, None, None, self._server, interpolated)
@@ -168,7 +191,7 @@ class Play(Generic[ThingT, InputT]):
         return Frame(things, me, predicted, self._server, interpolated)
 
     def _make_ticks(
-        self, now: float, input: InputT, seen: float, predictor: Predictor[ThingT, InputT]
+        self, now: float, input: InputT, seen: float, predictor: Predictor[ThingT, InputT] | None
     ) -> float:
         """Send and apply an input for each tick that is due; return how long ago the last was."""
         due = now if self._next_tick is None else self._next_tick
@@ -178,7 +201,11 @@ class Play(Generic[ThingT, InputT]):
             if due > now:
                 break
             number = self._send(input, seen)
-            if number is not None:
+            if number is None:
+                pass
+            elif predictor is None:
+                self._unapplied.append((number, input))
+            else:
                 predictor.apply(input, number)
             due += self.dt
         if due <= now:

@@ -7,7 +7,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from pgnet_trio.netcode.states import Offset, StateFields, added, copied, is_leap, size
+from pgnet_trio.netcode.states import (
+    Offset,
+    StateFields,
+    added,
+    check_seconds,
+    copied,
+    is_leap,
+    size,
+)
 
 __all__ = ["MAX_PENDING", "SMOOTH", "Predictor"]
 
@@ -72,8 +80,7 @@ class Predictor(Generic[StateT, InputT]):
     ) -> None:
         if not 0 < dt < math.inf:
             raise ValueError(f"dt: expected seconds above 0, got {dt!r}")
-        if not 0 <= smooth < math.inf:
-            raise ValueError(f"smooth: expected 0 s or more, got {smooth!r}")
+        check_seconds("smooth", smooth)
         if not max_pending >= 1:
             raise ValueError(f"max_pending: expected 1 or more, got {max_pending!r}")
         self.state: StateT = copied(state)

@@ -17,10 +17,34 @@ import attrs
 from pgnet_trio.author_classes import near_miss
 from pgnet_trio.netcode.mixing import mix_angles
 
-__all__ = ["Offset", "StateFields", "added", "copied", "is_leap", "size"]
+__all__ = [
+    "LONGEST",
+    "Offset",
+    "StateFields",
+    "added",
+    "check_seconds",
+    "copied",
+    "is_leap",
+    "size",
+]
+
+LONGEST = 5.0
+"""The most seconds that something may be shown late, or wrong: more are meant as milliseconds, and
+no interpolator keeps states for longer."""
 
 Offset = tuple[float, ...]
 """How far two states are from each other, field by field."""
+
+
+def check_seconds(name: str, seconds: float) -> None:
+    """Check for how long something is to be shown wrong.
+
+    Raises:
+        ValueError: It is no such time.
+    """
+    if not 0 <= seconds <= LONGEST:
+        raise ValueError(f"{name}: expected 0 to {LONGEST:g} s, got {seconds!r}")
+
 
 _ATOMS = frozenset({int, float, bool, str, bytes, type(None)})
 _set = object.__setattr__
@@ -68,12 +92,12 @@ class StateFields:
     """The numbers of a state that change little by little, and so have values in between.
 
     Args:
-        example: Any state.
+        example: Any state, or the attrs class of all.
         fields: Their names; None for all fields that the attrs class declares as ``float``.
         angle: The names of those that are angles in radians: they change the shorter way around.
 
     Raises:
-        TypeError: *fields* is None, and the states are of no attrs class.
+        TypeError: *fields* is None, and the states are of no attrs class, or of one without floats.
         ValueError: A state has no such field.
     """
 
@@ -82,7 +106,7 @@ class StateFields:
     ) -> None:
         names = (fields,) if isinstance(fields, str) else fields
         angles = (angle,) if isinstance(angle, str) else tuple(angle)
-        kind: Any = type(example)
+        kind: Any = example if isinstance(example, type) else type(example)
         is_model = attrs.has(kind)
         if names is None:
             if not is_model:
@@ -92,6 +116,11 @@ class StateFields:
                 )
             hints = typing.get_type_hints(kind)
             names = [each.name for each in attrs.fields(kind) if hints.get(each.name) is float]
+            if not names and not angles:
+                raise TypeError(
+                    f"fields: expected a {kind.__name__} with fields that are declared as float, "
+                    "which have values in between; or the names of such fields, and [] for none"
+                )
         self.names = tuple(dict.fromkeys([*names, *angles]))
         known = (
             [each.name for each in attrs.fields(kind)]

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { StateFields, copied, isLeap, named } from "./states.js";
+import { LONGEST, StateFields, copied, isLeap, named } from "./states.js";
 
 const MAX_EXTRAPOLATION = 0.1;
 const MAX_JITTER = 0.1;
@@ -22,11 +22,11 @@ const MAX_LAG = 1;
 
 /**
  * @typedef {object} InterpolatorOptions
- * @property {string[]} fields The names of the numbers that are shown in between. Other fields change
+ * @property {string | string[]} fields The names of the numbers that are shown in between. Other fields change
  *   when their state is due.
  * @property {number | "auto"} [delay] Seconds that the shown time is behind the clock. "auto", which
  *   is the default, follows what is measured.
- * @property {string[]} [angle] The names of fields that are angles in radians.
+ * @property {string | string[]} [angle] The names of fields that are angles in radians.
  * @property {number} [snap] Where a field changes by more than this from one state to the next, the
  *   object was nowhere in between.
  */
@@ -63,11 +63,12 @@ export class Interpolator {
   /** @type {Map<string, number[]>} */
   #offsets = new Map();
   #offsetsSince = 0;
+  #isChecked = false;
 
   /** @param {InterpolatorOptions} options How to interpolate. */
   constructor({ fields, delay = "auto", angle = [], snap = Infinity }) {
-    if (delay !== "auto" && !(delay >= 0 && delay < Infinity)) {
-      throw new RangeError(`delay: expected 0 s or more, or "auto"; got ${delay}`);
+    if (delay !== "auto" && !(delay >= 0 && delay <= LONGEST)) {
+      throw new RangeError(`delay: expected 0 to ${LONGEST} s, or "auto"; got ${delay}`);
     }
     this.delay = delay === "auto" ? FIRST_INTERVAL : delay;
     this.#isAuto = delay === "auto";
@@ -83,6 +84,11 @@ export class Interpolator {
    * @param {number} now When it came, on the clock.
    */
   push(time, states, now) {
+    for (const name in states) {
+      if (this.#isChecked) break;
+      this.#fields.check(/** @type {State} */ (states[name]));
+      this.#isChecked = true;
+    }
     const samples = this.#samples;
     const last = samples.at(-1);
     if (last !== undefined) {

@@ -7,7 +7,9 @@
  * @module
  */
 
+import { Interpolator } from "./interpolation.js";
 import { Play } from "./play.js";
+import { Predictor } from "./prediction.js";
 import { ServerClock } from "./server_clock.js";
 
 export { Interpolator } from "./interpolation.js";
@@ -31,14 +33,16 @@ const FIRST_PAUSES = [0.1, 0.2, 0.4];
 const PAUSE_BETWEEN = 1;
 const MOST_UNANSWERED = 16;
 
+const OPTIONS = ["step", "fields", "at", "angle", "smooth", "delay", "snap"];
+
 /**
  * @typedef {object} NetcodeOptions
  * @property {(state: any, input: any, dt: number) => any} step The game's own rule: it changes the
  *   state in place, or returns another one.
- * @property {string[]} fields The names of the numbers that have values in between: `["x", "y"]`.
+ * @property {string | string[]} fields The names of the numbers that have values in between: `["x", "y"]`.
  * @property {string} [at] The field of the state that has the objects by the players' names. Without it,
  *   the state itself has.
- * @property {string[]} [angle] The names of fields that are angles in radians.
+ * @property {string | string[]} [angle] The names of fields that are angles in radians.
  * @property {number} [smooth] Seconds over which an error of the prediction disappears: 0.15.
  * @property {number | "auto"} [delay] Seconds that others are shown late, or "auto".
  * @property {number} [snap] Where a field changes by more than this at once, nothing is shown in
@@ -79,9 +83,20 @@ export class Netcode {
   /** @type {Map<number, number>} */
   #unanswered = new Map();
   #inGame = false;
+  // What is wrong with the state: whoever calls `frame` can handle it.
+  /** @type {unknown} */
+  #error = null;
 
   /** @param {NetcodeOptions} options How to show the game. */
-  constructor({ at, ...rules }) {
+  constructor(options) {
+    const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name));
+    if (unknown !== undefined) {
+      throw new TypeError(`Netcode: expected the options ${OPTIONS.join(", ")}, got "${unknown}"`);
+    }
+    const { at, ...rules } = options;
+    // They check what they are given, and the page hears of it here.
+    new Predictor(rules.step, {}, { ...rules, dt: 1 });
+    new Interpolator(rules);
     this.#at = at;
     this.#rules = rules;
   }
@@ -107,9 +122,11 @@ export class Netcode {
    * @param {Record<string, unknown> | null} [input] What the player wants at this moment; null for
    *   nothing.
    * @returns {Frame | null} Null before the client is made.
+   * @throws {Error} Where the state has no such objects.
    */
   frame(input = null) {
     if (this.#play === null) return null;
+    if (this.#error !== null) throw this.#error;
     this.#askForTime();
     const shown = this.#play.frame(this.serverTime, input);
     this.#host?.flush();
@@ -146,6 +163,7 @@ export class Netcode {
     this.#inGame = time !== null;
     this.#waiting = null;
     this.#confirmed = this.#rate = 0;
+    this.#error = null;
     this.#play?.reset();
     if (time !== null) this.#clock?.begin(time);
     this.#forgetQuestions();
@@ -195,9 +213,21 @@ export class Netcode {
       clock.learn(time);
       // The server counts what has stood for inputs that were to come, also where none were.
       this.#confirmed = Math.max(this.#confirmed, Math.min(last, this.#number));
-      const things = this.#at === undefined ? state : state[this.#at];
-      if (things) play.take(things, { time, confirmed: this.#confirmed }, clock.time());
+      try {
+        play.take(this.#thingsOf(state), { time, confirmed: this.#confirmed }, clock.time());
+        this.#error = null;
+      } catch (error) {
+        this.#error = error;
+      }
     }
+  }
+
+  /** @param {any} state The latest state. */
+  #thingsOf(state) {
+    const things = this.#at === undefined ? state : state?.[this.#at];
+    if (typeof things === "object" && things !== null) return things;
+    const known = Object.keys(state ?? {}).join(", ") || "none";
+    throw new RangeError(`at: expected a state with objects in its field "${this.#at}", got the fields ${known}`);
   }
 
   /**
@@ -205,7 +235,7 @@ export class Netcode {
    * @param {number} seen The room's time that the player saw.
    */
   #put(input, seen) {
-    if (!this.#inGame || !this.#host?.isOpen()) return null;
+    if (!this.#inGame || !this.#host?.isOpen() || !this.#host.plays()) return null;
     const now = this.#host.now();
     const rate = this.#rate;
     const waited = now - this.#madeAt;

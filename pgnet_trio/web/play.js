@@ -7,7 +7,7 @@
  */
 
 import { Interpolator } from "./interpolation.js";
-import { Predictor } from "./prediction.js";
+import { MAX_PENDING, Predictor } from "./prediction.js";
 import { copied, named } from "./states.js";
 
 const MOST_TICKS = 4;
@@ -15,8 +15,8 @@ const MOST_TICKS = 4;
 /**
  * @typedef {object} PlayRules
  * @property {(state: any, input: any, dt: number) => any} step The game's own rule; see `Predictor`.
- * @property {string[]} fields The names of the numbers that have values in between.
- * @property {string[]} [angle] The names of those that are angles in radians.
+ * @property {string | string[]} fields The names of the numbers that have values in between.
+ * @property {string | string[]} [angle] The names of those that are angles in radians.
  * @property {number} [smooth] Seconds over which an error of the prediction disappears: 0.15.
  * @property {number | "auto"} [delay] Seconds that others are shown late, or "auto".
  * @property {number} [snap] Where a field changes by more than this at once, nothing is shown in
@@ -59,6 +59,9 @@ export class Play {
   #seen = null;
   // For how much of a tick it was shown there.
   #ahead = 0;
+  // What was sent while there was no own object: one that appears has not had all of it.
+  /** @type {{number: number, input: any}[]} */
+  #unapplied = [];
 
   /**
    * @param {PlayRules} rules How to show it.
@@ -83,6 +86,7 @@ export class Play {
     this.#wanted = null;
     this.#seen = null;
     this.#ahead = 0;
+    this.#unapplied = [];
   }
 
   /**
@@ -99,6 +103,10 @@ export class Play {
     if (mine === undefined || !this.dt) this.predictor = null;
     else if (this.predictor?.dt !== this.dt) {
       this.predictor = new Predictor(this.#rules.step, mine, { ...this.#rules, dt: this.dt });
+      for (const { number, input } of this.#unapplied) {
+        if (number > moment.confirmed) this.predictor.apply(input, number);
+      }
+      this.#unapplied = [];
     } else this.predictor.reconcile(mine, moment.confirmed || null, now);
   }
 
@@ -115,13 +123,14 @@ export class Play {
     const interpolated = this.interpolator.show(now);
     const predictor = this.predictor;
     let ahead = 0;
-    if (input !== null && predictor !== null && seen !== null && this.dt) {
+    if (input !== null && seen !== null && this.dt) {
       if (JSON.stringify(input) !== JSON.stringify(this.#wanted)) {
-        if (this.#wanted !== null) predictor.changeInput(this.#wanted, input, this.#ahead, now);
+        if (this.#wanted !== null) predictor?.changeInput(this.#wanted, input, this.#ahead, now);
+        // A copy: the author may change the one object, and hand it in again.
         this.#wanted = copied(input);
         this.#seen = seen;
       }
-      ahead = this.#makeTicks(now, input, seen, predictor);
+      ahead = this.#makeTicks(now, this.#wanted, seen, predictor);
     }
     this.#ahead = ahead;
     const me = predictor === null ? null : predictor.show(now, input, ahead);
@@ -137,7 +146,7 @@ export class Play {
    * @param {number} now The time of this frame.
    * @param {any} input What the player wants.
    * @param {number} seen The room's time that the player saw.
-   * @param {Predictor} predictor What predicts.
+   * @param {Predictor | null} predictor What predicts, where there is something to predict.
    */
   #makeTicks(now, input, seen, predictor) {
     let due = this.#nextTick ?? now;
@@ -145,7 +154,11 @@ export class Play {
     if (due <= now) this.#seen = null;
     for (let count = 0; count < MOST_TICKS && due <= now; count++) {
       const number = this.#send(input, sawAt);
-      if (number !== null) predictor.apply(input, number);
+      if (number !== null && predictor !== null) predictor.apply(input, number);
+      else if (number !== null) {
+        this.#unapplied.push({ number, input });
+        if (this.#unapplied.length > MAX_PENDING) this.#unapplied.shift();
+      }
       due += this.dt;
     }
     if (due <= now) due = now + this.dt;

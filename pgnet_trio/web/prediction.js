@@ -6,16 +6,16 @@
  * @module
  */
 
-import { StateFields, added, copied, isLeap, named, size } from "./states.js";
+import { LONGEST, StateFields, added, copied, isLeap, named, size } from "./states.js";
 
-const MAX_PENDING = 128;
+export const MAX_PENDING = 128;
 const MAX_SPAWNS = 256;
 
 /**
  * @typedef {object} PredictorOptions
  * @property {number} dt Seconds that one input stands for: those between two ticks of the game.
- * @property {string[]} fields The names of the numbers in which errors disappear slowly.
- * @property {string[]} [angle] The names of fields that are angles in radians.
+ * @property {string | string[]} fields The names of the numbers in which errors disappear slowly.
+ * @property {string | string[]} [angle] The names of fields that are angles in radians.
  * @property {number} [smooth] Seconds over which an error disappears: 0.15; 0 for at once.
  * @property {number} [snap] Where a field is off by more than this, it is right at once.
  * @property {number} [maxPending] How many inputs may wait to be confirmed: 128. Further ones have no
@@ -60,8 +60,9 @@ export class Predictor {
    */
   constructor(step, state, { dt, fields, angle = [], smooth = 0.15, snap = Infinity, maxPending = MAX_PENDING }) {
     if (!(dt > 0 && dt < Infinity)) throw new RangeError(`dt: expected seconds above 0, got ${dt}`);
-    if (!(smooth >= 0 && smooth < Infinity)) {
-      throw new RangeError(`smooth: expected 0 s or more, got ${smooth}`);
+    if (typeof step !== "function") throw new TypeError("step: expected a function of object, input and dt");
+    if (!(smooth >= 0 && smooth <= LONGEST)) {
+      throw new RangeError(`smooth: expected 0 to ${LONGEST} s, got ${smooth}`);
     }
     if (!(maxPending >= 1)) throw new RangeError(`maxPending: expected 1 or more, got ${maxPending}`);
     this.state = copied(state);

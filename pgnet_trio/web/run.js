@@ -57,6 +57,7 @@ export class Run {
       now: environment.now,
       slept: environment.slept,
       isOpen: () => this.online && this.features.has("netcode"),
+      plays: () => this.view.players.has(account.username),
       flush: () => this.#session.flush(),
     });
     /** Whether it has begun. */

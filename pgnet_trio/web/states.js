@@ -9,6 +9,11 @@
 /** @typedef {Record<string, any>} State One object, as plain data. */
 
 /**
+ * The most seconds that something may be shown late, or wrong: whoever gives more meant milliseconds.
+ */
+export const LONGEST = 5;
+
+/**
  * @template T
  * @param {T} value Plain data.
  * @returns {T} A copy that shares nothing with it.
@@ -39,12 +44,26 @@ export class StateFields {
   #angles;
 
   /**
-   * @param {string[]} fields Their names.
-   * @param {string[]} angle The names of those that are angles in radians.
+   * @param {string | string[]} fields Their names.
+   * @param {string | string[]} angle The names of those that are angles in radians.
    */
   constructor(fields, angle) {
-    this.#names = [...new Set([...fields, ...angle])];
-    this.#angles = new Set(angle);
+    if (fields === undefined) throw new TypeError('fields: expected the names of the numbers that move, ["x", "y"] say');
+    const angles = [angle].flat();
+    this.#names = [...new Set([...[fields].flat(), ...angles])];
+    this.#angles = new Set(angles);
+  }
+
+  /**
+   * Check that a state has these fields, and numbers in them.
+   *
+   * @param {State} state Any state.
+   */
+  check(state) {
+    const wrong = this.#names.find((name) => typeof state?.[name] !== "number");
+    if (wrong === undefined) return;
+    const known = Object.keys(state ?? {}).join(", ") || "none";
+    throw new RangeError(`fields: expected objects with a number in the field "${wrong}", got the fields ${known}`);
   }
 
   /**

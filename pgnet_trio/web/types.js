@@ -100,6 +100,7 @@
  * @property {() => number} now The time of a clock that never jumps, in seconds.
  * @property {() => number} slept For how many seconds that clock has stood still.
  * @property {() => boolean} isOpen Whether inputs travel now.
+ * @property {() => boolean} plays Whether the user is a player, and does not only watch.
  * @property {() => void} flush Sends what waits.
  */
 

@@ -79,9 +79,12 @@ async def test_who_watches_sees_everybody(autojump_clock: MockClock) -> None:
             await eve.join_game("course", spectate=True)
             play, at_anns = started(eve), started(ann)
             await show(at_anns, 1.0, RIGHT)
-            frame = play.frame()
+            for _ in range(3):
+                frame = play.frame(RIGHT)
+                await trio.sleep(FRAME)
             assert frame.me is None
             assert frame.things["ann"].x > 50
+            assert server.stats().games["course"].room.dropped_inputs == 0
 
 
 async def test_another_game_begins_anew(autojump_clock: MockClock) -> None:
@@ -131,14 +134,15 @@ async def test_without_a_connection_the_own_ship_stands_still(autojump_clock: Mo
 @attrs.frozen
 class Other:
     name: str
+    size: float = 0.0
 
 
 @pytest.mark.parametrize(
     ("model", "at", "complaint"),
     [
         (Other, "ships", "ships"),
-        (Ship, "planes", "expected a state with a field 'planes'"),
-        (Ship, None, "state"),
+        (Ship, "planes", "a state with a field 'planes', got one with ships"),
+        (Ship, None, r"name that with at=. state.*ships"),
     ],
 )
 async def test_a_state_without_such_objects_is_an_error_of_the_frame(
@@ -150,6 +154,28 @@ async def test_a_state_without_such_objects_is_an_error_of_the_frame(
         with pytest.raises(CodecError, match=complaint):
             play.frame(STILL)
         assert ann.online
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "complaint"),
+    [
+        (Ship(), {}, "play: expected the attrs class of the objects, got Ship"),
+        (dict, {}, "play: expected the attrs class"),
+        (Ship, {"step": None}, "step: expected a function"),
+        (Ship, {"angle": "acros"}, "a Ship has no 'acros'"),
+        (Ship, {"fields": ["x", "z"]}, "a Ship has no 'z', only x"),
+        (Ship, {"smooth": 150}, "smooth: expected 0 to 5 s, got 150"),
+        (Ship, {"delay": 100}, 'delay: expected 0 to 5 s, or "auto"; got 100'),
+        (Ship, {"delay": "Auto"}, "delay: expected 0 to 5 s, or \"auto\"; got 'Auto'"),
+    ],
+)
+def test_a_slip_is_refused_where_it_is_made(
+    model: Any, options: dict[str, Any], complaint: str
+) -> None:
+    """And not in the first frame, or in the task that reads from the server."""
+    client = Client.local(game=Course, username="ann")
+    with pytest.raises((TypeError, ValueError), match=complaint):
+        client.play(model, **{"step": fly, "at": "ships", **options})
 
 
 async def test_a_closed_play_takes_in_no_more(autojump_clock: MockClock) -> None:

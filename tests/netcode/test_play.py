@@ -48,6 +48,50 @@ def test_an_action_shows_in_its_frame_whenever_that_is() -> None:
         assert after.x > before.x
 
 
+def test_a_player_without_an_object_is_heard_and_has_it_back_with_all_that_was_sent() -> None:
+    """Whoever has crashed says with an input that they begin anew."""
+    wire = Wire()
+    play = begun(wire)
+    play.take({"bob": Ship()}, Moment(34, 1.0 + 2 * TICK), 1.2)
+    for tick in range(4):
+        frame = play.frame(1.2 + tick * TICK, RIGHT)
+    assert frame.me is None
+    assert len(wire.sent) == 4
+    ship = Ship(x=50.0)
+    play.take({"ann": ship, "bob": Ship()}, Moment(35, 1.0 + 3 * TICK, 2), 1.3)
+    for _ in range(2):
+        fly(ship, RIGHT, TICK)
+    assert play.predictor is not None
+    assert play.predictor.state == ship
+    assert play.predictor.pending == 2
+
+
+def test_an_input_may_be_one_object_that_the_author_changes() -> None:
+    @attrs.define
+    class Wish:
+        x: float
+
+    def fly_on(ship: Ship, wish: Wish, dt: float) -> None:
+        fly(ship, Thrust(wish.x, 0), dt)
+
+    play: Play[Ship, Wish] = Play(PlayRules(fly_on), "ann", lambda wish, seen: next(numbers))
+    numbers = itertools.count(1)
+    play.dt = TICK
+    play.take({"ann": Ship()}, Moment(32, 1.0), 1.0)
+    play.frame(1.0)
+    wish = Wish(1.0)
+    for tick in range(4):
+        play.frame(1.0 + tick * TICK, wish)
+    wish.x = 0.0
+    play.frame(1.0 + 4 * TICK, wish)
+    play.take({"ann": Ship()}, Moment(33, 1.0 + TICK), 1.2)
+    expected = Ship()
+    for x in (1, 1, 1, 1, 0):
+        fly(expected, Thrust(x, 0), TICK)
+    assert play.predictor is not None
+    assert play.predictor.state == expected
+
+
 def test_a_change_in_the_middle_of_a_tick_is_no_step_back() -> None:
     """The whole tick counts for the new input: what was shown of it goes little by little."""
     for offset in range(8):
@@ -121,13 +165,11 @@ def test_the_servers_state_is_taken_in() -> None:
     assert (play.predictor.error, play.predictor.pending) == (0, 6)
 
 
-def test_who_watches_sees_all_others_and_sends_nothing() -> None:
-    wire = Wire()
-    play = begun(wire, "eve")
+def test_who_has_no_object_sees_all_others() -> None:
+    play = begun(Wire(), "eve")
     shown = play.frame(2.0, RIGHT)
     assert shown.me is None
     assert sorted(shown.things) == ["ann", "bob"]
-    assert wire.sent == []
 
 
 def test_without_an_input_nothing_is_sent() -> None:

@@ -211,7 +211,8 @@ def test_a_rule_may_return_another_state() -> None:
     [
         ({"dt": 0}, "dt: expected seconds above 0, got 0"),
         ({"dt": math.inf}, "dt: expected seconds above 0, got inf"),
-        ({"smooth": -1}, "smooth: expected 0 s or more, got -1"),
+        ({"smooth": -1}, "smooth: expected 0 to 5 s, got -1"),
+        ({"smooth": 150}, "smooth: expected 0 to 5 s, got 150"),
         ({"max_pending": 0}, "max_pending: expected 1 or more, got 0"),
         ({"fields": ["x", "gmes"]}, "a Ship has no 'gmes'; did you mean gems"),
         ({"angle": "z"}, "a Ship has no 'z', only x, y, across, down, gems"),
@@ -220,6 +221,21 @@ def test_a_rule_may_return_another_state() -> None:
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         Predictor(fly, Ship(), **{"dt": TICK, **options})
+
+
+def test_a_class_without_floats_has_to_say_that_nothing_moves() -> None:
+    @attrs.define
+    class Pawn:
+        x: int = 0
+
+    def step(pawn: Pawn, by: int, dt: float) -> None:
+        pawn.x += by
+
+    with pytest.raises(TypeError, match="a Pawn with fields that are declared as float"):
+        Predictor(step, Pawn(), dt=TICK)
+    predictor = Predictor(step, Pawn(), dt=TICK, fields=[])
+    predictor.apply(2, 1)
+    assert predictor.show(0.0) == Pawn(2)
 
 
 def test_plain_data_has_to_say_which_fields_move() -> None:

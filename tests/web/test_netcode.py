@@ -67,13 +67,14 @@ def host(script: str) -> Any:
     return evaluated(f"""
         import {{ Netcode }} from "{(WEB / "netcode.js").as_uri()}";
         const [INPUT, TIME, MOMENT] = [27, 29, 30];
-        let now = 5;
+        let [now, plays] = [5, true];
         const step = (ship, wish, dt) => {{ ship.x += wish.x * dt; }};
         const netcode = new Netcode({{ step, at: "ships", fields: ["x"] }});
         const sent = [];
         const encode = (kind, ...fields) => sent.push([kind, ...fields]);
         netcode.begin({{
-          username: "ann", now: () => now, slept: () => 0, isOpen: () => true, flush: () => {{}},
+          username: "ann", now: () => now, slept: () => 0, isOpen: () => true, plays: () => plays,
+          flush: () => {{}},
         }});
         const leave = () => {{
           netcode.envelopes(encode);
@@ -160,3 +161,79 @@ def test_the_moment_of_a_state_that_has_not_come_says_nothing() -> None:
         console.log(JSON.stringify(states));
         """
     ) == [[None, None], [1, 1], [None, 1], [9, 9]]
+
+
+def test_a_player_without_an_object_is_heard_and_who_watches_is_not() -> None:
+    """Whoever has crashed says with an input that they begin anew; what was under way counts."""
+    gone, back, me, watched = host(
+        """
+        const bob = { bob: { x: 9 } };
+        netcode.take(MOMENT, [1, 5, 0], { ships: bob });
+        netcode.frame();
+        for (let tick = 0; tick < 3; tick++) { now += 0.05; netcode.frame({ x: 1 }); }
+        const gone = leave();
+        netcode.take(MOMENT, [2, 5.05, 1], { ships: { ...bob, ann: { x: 1 } } });
+        const { pending, state: { x } } = netcode.play.predictor;
+        plays = false;
+        now += 0.05; netcode.frame({ x: 2 });
+        return [gone, pending, x, leave()];
+        """
+    )
+    assert [number for _, number, *_ in gone] == [3]
+    assert back == 2
+    assert me == pytest.approx(1.1)
+    assert watched == []
+
+
+def test_an_input_may_be_one_object_that_the_page_changes() -> None:
+    x = host(
+        """
+        netcode.take(MOMENT, [1, 5, 0], state);
+        const wish = { x: 1 };
+        netcode.frame(wish);
+        for (let tick = 0; tick < 4; tick++) { now += 0.05; netcode.frame(wish); }
+        wish.x = 0;
+        now += 0.05; netcode.frame(wish);
+        netcode.take(MOMENT, [2, 5.05, 1], { ships: { ann: { x: 1.05 } } });
+        return netcode.play.predictor.state.x;
+        """
+    )
+    assert x > 1.15
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ("{ fields: ['x'] }", "step: expected a function"),
+        ("{ step }", "fields: expected the names"),
+        ("{ step, fields: ['x'], dely: 0 }", 'smooth, delay, snap, got "dely"'),
+        ("{ step, fields: ['x'], delay: 100 }", 'delay: expected 0 to 5 s, or "auto"; got 100'),
+        ("{ step, fields: ['x'], smooth: 150 }", "smooth: expected 0 to 5 s, got 150"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: str, complaint: str) -> None:
+    refused = f"try {{ new Netcode({options}); }} catch (error) {{ return error.message; }}"
+    assert complaint in host(refused)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ("at: 'ship'", 'with objects in its field "ship", got the fields ships'),
+        ("at: 'ships', angle: 'z'", 'a number in the field "z", got the fields x'),
+        ("at: 'ships', angle: 'x'", None),
+    ],
+)
+def test_a_state_without_such_objects_is_an_error_of_the_frame(
+    options: str, complaint: str | None
+) -> None:
+    told = host(f"""
+        const other = new Netcode({{ step, fields: "x", {options} }});
+        const clocks = {{ now: () => now, slept: () => 0 }};
+        other.begin({{ username: "ann", ...clocks, isOpen: () => false, flush: () => {{}} }});
+        other.entered(5);
+        other.take(MOMENT, [1, 5, 0], state);
+        try {{ other.frame(); }} catch (error) {{ return error.message; }}
+        return null;
+    """)
+    assert complaint in told if complaint else told is None
