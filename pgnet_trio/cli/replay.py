@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import bdb
 import json
 import pdb
 import platform
@@ -17,7 +18,7 @@ from pgnet_trio.cli.recording_options import start_anew_with
 from pgnet_trio.errors import PGNetError, first_error
 from pgnet_trio.foreign_text import one_line, printable
 from pgnet_trio.game import Game
-from pgnet_trio.recording import describe_game
+from pgnet_trio.recording import RecordingError, describe_game, is_hash_seed
 
 if TYPE_CHECKING:
     from pgnet_trio.recording import StoredRecording
@@ -93,12 +94,21 @@ def run(options: argparse.Namespace) -> int:
         for line in summary_of(life, last=options.last):
             print(printable(line))
         return 0
-    if life.head.hash_seed is not None:
-        start_anew_with(life.head.hash_seed, options.arguments)
+    seed = life.head.hash_seed
+    if seed is not None:
+        if not is_hash_seed(seed):
+            raise RecordingError(
+                f"{options.file} makes no sense: {one_line(seed, 20)!r} is no PYTHONHASHSEED"
+            )
+        start_anew_with(seed, options.arguments)
     game = load_game_class(options.game)
     _warn(life, game)
     watch = _Watch(shows_states=options.states, debugs=options.pdb)
-    outcome = replay(life, game, until=options.until, watch=watch)
+    try:
+        outcome = replay(life, game, until=options.until, watch=watch)
+    except bdb.BdbQuit:
+        # Whoever leaves the debugger has seen enough.
+        return 0
     return _tell(life, outcome, options)
 
 

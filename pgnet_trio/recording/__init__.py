@@ -21,6 +21,7 @@ from pgnet_trio.recording.unrepeatable import (
     GameDescription,
     describe_game,
     hash_seed,
+    is_hash_seed,
     unrepeatable_in,
 )
 
@@ -42,6 +43,7 @@ __all__ = [
     "encode_record",
     "frame_of",
     "hash_seed",
+    "is_hash_seed",
     "preamble",
     "read_recording",
     "unrepeatable_in",

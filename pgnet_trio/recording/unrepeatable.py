@@ -13,11 +13,20 @@ from typing import Any
 
 import attrs
 
-__all__ = ["HASH_SEED_VARIABLE", "GameDescription", "describe_game", "hash_seed", "unrepeatable_in"]
+__all__ = [
+    "HASH_SEED_VARIABLE",
+    "GameDescription",
+    "describe_game",
+    "hash_seed",
+    "is_hash_seed",
+    "unrepeatable_in",
+]
 
 _LOADS_ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}
 
 HASH_SEED_VARIABLE = "PYTHONHASHSEED"
+
+MOST_SEED = 2**32 - 1
 
 _MODULES: Mapping[str, str] = {
     "random": "the module random: use self.room.random",
@@ -179,4 +188,10 @@ def _file_of(game_class: type) -> Path | None:
 def hash_seed() -> str | None:
     """Return the PYTHONHASHSEED of this process; None where hashes of text are by chance."""
     seed = os.environ.get(HASH_SEED_VARIABLE, "")
-    return seed if seed.isdecimal() else None
+    return seed if is_hash_seed(seed) else None
+
+
+def is_hash_seed(text: str) -> bool:
+    """Return whether Python takes this for a seed of hashes; it does not start with another."""
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(MOST_SEED))
+    return is_number and int(text) <= MOST_SEED

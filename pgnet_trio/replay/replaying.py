@@ -6,6 +6,7 @@ It is a little long: what each kind of record does is side by side.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,6 +46,7 @@ from pgnet_trio.recording.records import (
     TimeIsUp,
     TurnBegan,
 )
+from pgnet_trio.replay.loading import check_recording
 from pgnet_trio.replay.players import ReplayOwner, ReplayPlayer, ReplayRound
 from pgnet_trio.replay.tape import Difference, ReplayTape
 from pgnet_trio.replay.telling import describe_record
@@ -137,6 +139,7 @@ def replay(
             "into the table than was kept of one, and what was before is gone. Without a game, "
             "`pgnet-trio replay` shows what is left; `serve --record-table-bytes` keeps more"
         )
+    check_recording(recording)
     clock = trio.testing.MockClock()
     replayer = _Replayer(recording, game, clock, until, watch)
     return trio.run(replayer.run, clock=clock)
@@ -185,19 +188,27 @@ class _Replayer:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                for _ in range(self._head.waiting):
-                    await self._play_next()
-                tape.is_free = self._head.beginning == "snapshot"
-                nursery.start_soon(self._room.run)
-                if tape.is_free:
-                    await self._settle()
-                    tape.is_free = False
-                end = await self._play()
-                tape.finish()
+                try:
+                    end = await self._play_all()
+                finally:
+                    # What waits for its turn heeds no cancellation, not even one by Ctrl-C.
+                    tape.finish()
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise bare(group) from None
         return Outcome(tape.turns, tape.difference, tape.error, end)
+
+    async def _play_all(self) -> str:
+        """Play what waited, let the room run, and play the rest; return why there is no more."""
+        tape = self._tape
+        for _ in range(self._head.waiting):
+            await self._play_next()
+        tape.is_free = self._head.beginning == "snapshot"
+        self._nursery.start_soon(self._room.run)
+        if tape.is_free:
+            await self._settle()
+            tape.is_free = False
+        return await self._play()
 
     def _is_same_source(self) -> bool:
         game = self._game
@@ -338,7 +349,7 @@ class _Replayer:
 
     async def _reach(self, record: Record) -> None:
         time = getattr(record, "time", None)
-        if time is not None and time != float("inf"):
+        if time is not None and time != math.inf:
             self._move_to(time)
             if trio.lowlevel.current_statistics().seconds_to_next_deadline <= 0:
                 await self._settle()

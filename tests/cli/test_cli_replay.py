@@ -6,12 +6,13 @@ import re
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
 from pgnet_trio import Client
 from pgnet_trio.cli import main
-from pgnet_trio.recording import preamble, read_recording
+from pgnet_trio.recording import encode_head, frame_of, preamble, read_recording
 from tests.kit.subprocesses import run_program, start_program
 from tests.recording.games import Add, Busy, Fail
 from tests.recording.tables import RecordedTable, record_table, recordings_in
@@ -74,6 +75,10 @@ def test_the_debugger_opens_where_the_game_raises_and_where_the_replay_stops(
     monkeypatch.setattr(sys, "stdin", Lines("p game.said\n", "c\n"))
     assert main(["replay", str(recording), NAME, "--until", "1", "--pdb"]) == 0
     assert "(Pdb) ['0.000000 ann joined']" in capsys.readouterr().out
+    # Whoever has seen enough leaves it.
+    monkeypatch.setattr(sys, "stdin", Lines("q\n"))
+    assert main(["replay", str(recording), NAME, "--until", "1", "--pdb"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_without_a_game_it_is_shown_what_is_in_the_file(
@@ -125,6 +130,17 @@ def test_what_cannot_be_played_is_one_clear_line(
     assert output == ""
     assert complaint in errors
     assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("seed", ["x", "-1", "4294967296", "1\0", "٣", "9" * 5000])
+def test_a_hash_seed_that_python_does_not_take_is_refused(
+    recording: Path, seed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = read_recording(recording)
+    body = encode_head(msgspec.structs.replace(stored.head, hash_seed=seed))
+    recording.write_bytes(preamble() + frame_of(body))
+    assert main(["replay", str(recording), NAME]) == 1
+    assert "PYTHONHASHSEED" in capsys.readouterr().err
 
 
 def test_options_that_need_a_game_say_so(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,15 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import msgspec
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pgnet_trio import Game, Packet, Response, StorageError, on
 from pgnet_trio.errors import first_error
 from pgnet_trio.protocol.events import InputReceived
-from pgnet_trio.recording import RecordingError
+from pgnet_trio.recording import (
+    Record,
+    RecordingError,
+    StoredRecording,
+    encode_head,
+    frame_of,
+    preamble,
+    read_recording,
+)
 from pgnet_trio.recording.records import Crashed, TurnBegan
 from pgnet_trio.replay import TurnView, load_life, replay
 from pgnet_trio.server.refusals import RoomClosed
@@ -373,6 +384,79 @@ def test_a_cut_recording_is_played_as_far_as_it_goes(tmp_path: Path) -> None:
     assert outcome.difference is None
     assert 0 < outcome.turns == turns
     assert "the recording ends here: it ends in the middle of a frame" in outcome.end
+
+
+# One of each kind of which fields are.
+FOREIGN = st.fixed_dictionaries(
+    {
+        int: st.integers(-(2**63), 2**63 - 1),
+        float: st.floats(),
+        str: st.sampled_from(["", "ann", "zoe", "tick"]),
+        bool: st.booleans(),
+    }
+)
+FOREIGN_HEADS = st.fixed_dictionaries(
+    {}, optional={"waiting": st.integers(-(2**63), 2**63), "time": st.floats()}
+)
+
+
+@settings(max_examples=40)
+@given(
+    FOREIGN_HEADS,
+    st.lists(st.tuples(st.integers(0, 99), st.integers(1, 9), FOREIGN), max_size=3),
+)
+@example({"waiting": 2**63}, [])
+@example({"time": math.inf}, [])
+@example({}, [(14, 5, {float: -1e18})])
+@example({}, [(14, 1, {float: math.nan})])
+@example({}, [(14, 1, {float: 1e18})])
+def test_whatever_a_recording_says_it_is_played_or_refused(
+    head: dict[str, Any], changes: list[tuple[int, int, dict[type, Any]]]
+) -> None:
+    life = a_recording()
+    records = msgspec.msgpack.decode(msgspec.msgpack.encode(life.records))
+    for at, field, foreign in changes:
+        record = records[at % len(records)]
+        if field < len(record):
+            record[field] = foreign.get(type(record[field]), record[field])
+    life = attrs.evolve(
+        life,
+        head=msgspec.structs.replace(life.head, **head),
+        records=msgspec.msgpack.decode(msgspec.msgpack.encode(records), type=list[Record]),
+    )
+    with contextlib.suppress(RecordingError):
+        assert replay(life, Busy).end
+
+
+@functools.cache
+def a_recording() -> StoredRecording:
+    with folder() as recordings:
+        record_table(Busy, moves(1, 2, 3), recordings)
+        (life,) = played(recordings)
+    return life
+
+
+def test_a_recording_that_says_it_comes_after_itself_is_played_alone(tmp_path: Path) -> None:
+    record_table(Busy, moves(1), tmp_path)
+    (path,) = recordings_in(tmp_path)
+    stored = read_recording(path)
+    body = encode_head(msgspec.structs.replace(stored.head, segment=2))
+    rest = path.read_bytes()[len(preamble() + frame_of(encode_head(stored.head))) :]
+    path.write_bytes(preamble() + frame_of(body) + rest)
+    assert load_life(path).records == stored.records
+
+
+def test_whoever_watches_may_end_a_replay(tmp_path: Path) -> None:
+    class Enough(Exception):
+        pass
+
+    def watch(view: TurnView) -> None:
+        raise Enough
+
+    record_table(Busy, moves(1, 2), tmp_path)
+    (life,) = played(tmp_path)
+    with pytest.raises(Enough):
+        replay(life, Busy, watch=watch)
 
 
 # Saves, reports, bots, and games that go on in another file.
