@@ -18,7 +18,10 @@ __all__ = [
 ]
 
 BUFFER_SECONDS = 0.3
-"""Seconds of inputs that wait to be played; for so long, the last one stands for those to come."""
+"""Seconds of inputs that wait to be played."""
+
+STAND_IN_SECONDS = 1.0
+"""Seconds for which the last one stands for those to come: a connection may be stalled that long."""
 
 FEWEST = 4
 """Inputs that may wait however few ticks there are a second."""
@@ -147,9 +150,10 @@ class InputBuffer:
     """Holds a player's inputs until their ticks: one for each tick, in order.
 
     Where none has come for a tick, the last one is played again, and stands for the one that is
-    missing. If that one comes later and is equal, it is in the state already, so it is not played
-    once more. If it differs, it is played late, and those that follow wait for a tick longer. So
-    the buffer becomes as deep as the delays differ. What waited needlessly for a while is given up.
+    missing. If that one comes later and is equal to the one before it, its tick is over, and it is
+    not played once more. If it differs, it is played late, and those that follow wait for a tick
+    longer. So the buffer becomes as deep as the delays differ, and everything that a player does
+    is played once. What waited needlessly for a while is given up, what is held before all else.
 
     Args:
         rate: Ticks a second.
@@ -160,10 +164,10 @@ class InputBuffer:
     """
 
     __slots__ = (
-        "_has_stopped",
+        "_covered",
         "_last",
         "_most",
-        "_owed",
+        "_most_covered",
         "_queue",
         "_received",
         "_spare",
@@ -176,12 +180,12 @@ class InputBuffer:
         self.counts = InputCounts()
         self.is_repeated = False
         self._most = max(FEWEST, round(rate * BUFFER_SECONDS))
+        self._most_covered = max(FEWEST, round(rate * STAND_IN_SECONDS))
         self._queue: deque[PlayerInput] = deque()
         self._last: PlayerInput | None = None
         self._received = 0
-        # For how many ticks the last input was played again, and stands for what may still come.
-        self._owed = 0
-        self._has_stopped = False
+        # The number up to which ticks are over, whatever was played in them.
+        self._covered = 0
         # How many inputs have waited at least since the window began, and for how many ticks.
         self._spare = self._most
         self._ticks = 0
@@ -205,8 +209,7 @@ class InputBuffer:
 
         It may be above the number of what the client has sent.
         """
-        last = self._last
-        return 0 if last is None else last.number + self._owed
+        return self._covered
 
     def put(self, number: int, seen: float, value: Any, now: float) -> bool:
         """Take an input in; return whether it may be played.
@@ -226,34 +229,22 @@ class InputBuffer:
         if number <= self._received:
             self.counts.dropped += 1
             return False
-        missing = number - self._received - 1
+        # Those whose ticks are over need none.
+        missing = max(0, number - max(self._received, self._covered) - 1)
         if missing > MOST_REPLACED or not self._received:
             missing = 0
         self._received = number
-        queue = self._queue
         for each in range(number - missing, number + 1):
-            if len(queue) >= self._most:
-                queue.popleft()
-                self.counts.dropped += 1
-            queue.append(PlayerInput(each, seen, value))
+            self._take(PlayerInput(each, seen, value))
         return True
 
     def next(self) -> Any:
         """Return the input of the next tick; None where there was none yet."""
-        queue, last = self._queue, self._last
-        if last is not None and self._owed:
-            # The same was played in its place already.
-            while (
-                queue
-                and queue[0].number <= last.number + self._owed
-                and queue[0].value == last.value
-            ):
-                self._owed -= queue[0].number - last.number
-                last = self._last = queue.popleft()
-                self.counts.made_up += 1
-        if queue:
-            entry = self._last = queue.popleft()
-            self._owed, self._has_stopped, self.is_repeated = 0, False, False
+        last = self._last
+        if self._queue:
+            entry = self._last = self._queue.popleft()
+            self._covered = max(self._covered, entry.number)
+            self.is_repeated = False
             self.counts.played += 1
             self._give_up_spare()
             return entry.value
@@ -262,20 +253,43 @@ class InputBuffer:
         self.is_repeated = True
         self.counts.repeated += 1
         self._spare, self._ticks = self._most, 0
-        if self._owed < self._most and not self._has_stopped:
-            self._owed += 1
-        else:
-            # After so long nothing is under way: the client makes no inputs.
-            self._owed, self._has_stopped = 0, True
+        # After so long nothing is under way: the client makes no inputs.
+        if self._covered < last.number + self._most_covered:
+            self._covered += 1
         return last.value
 
     def restart(self) -> None:
         """Begin anew: the next input may have any number, and comes from another client."""
         self._queue.clear()
         self._last = None
-        self._received = self._owed = self._ticks = 0
+        self._received = self._covered = self._ticks = 0
         self._spare = self._most
-        self._has_stopped = self.is_repeated = False
+        self.is_repeated = False
+
+    def _take(self, entry: PlayerInput) -> None:
+        queue, last = self._queue, self._last
+        before = queue[-1] if queue else last
+        if before is not None and entry.number <= self._covered and entry.value == before.value:
+            # Its tick is over, and it says nothing new.
+            self.counts.made_up += 1
+            if before is last:
+                self._last = entry
+            return
+        if len(queue) >= self._most:
+            self._drop_one()
+        queue.append(entry)
+
+    def _drop_one(self) -> None:
+        """Drop the first input that says no more than the one before it; if there is none, the first."""
+        queue, before = self._queue, self._last
+        self.counts.dropped += 1
+        for place, entry in enumerate(queue):
+            # Equal ones are the same object, as long as nothing has changed in between.
+            if before is not None and entry.value is before.value:
+                del queue[place]
+                return
+            before = entry
+        queue.popleft()
 
     def _give_up_spare(self) -> None:
         queue = self._queue
@@ -283,8 +297,6 @@ class InputBuffer:
         self._ticks += 1
         if self._ticks < WINDOW:
             return
-        needless = max(0, self._spare - SLACK)
-        for _ in range(needless):
-            queue.popleft()
-        self.counts.dropped += needless
+        for _ in range(self._spare - SLACK):
+            self._drop_one()
         self._spare, self._ticks = self._most, 0

@@ -261,7 +261,8 @@ class Simulation:
             self._drop(player, lack)
             return
         buffer = self._inputs_of(player).buffer
-        buffer.put(buffer.received + 1, self.time, value, self._now())
+        number = max(buffer.received, buffer.confirmed) + 1
+        buffer.put(number, self.time, value, self._now())
 
     def _forget_all(self) -> None:
         for player in [*self._players]:
