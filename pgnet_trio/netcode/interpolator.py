@@ -19,7 +19,10 @@ MAX_EXTRAPOLATION = 0.1
 """Seconds for which things go on as they did while no state comes; after that they stand still."""
 
 MAX_JITTER = 0.1
-"""Seconds that the delay grows at most so that late states come in time."""
+"""Seconds that the delay grows at most so that late states come in time, ..."""
+
+MAX_DELAY = 0.19
+"""... or up to so many seconds in all, where the network is near enough."""
 
 WINDOW = 5.0
 """Seconds of arrivals that the delay follows."""
@@ -61,7 +64,7 @@ class Interpolator(Generic[StateT]):
     Args:
         delay: Seconds that the shown time is behind that clock. "auto" follows what is measured: as
             late as the fastest states come, and the time between two, and as much more as late ones
-            need, up to 100 ms.
+            need: up to 100 ms, or to 190 ms in all.
         fields: The names of the numbers that are shown in between; None for all fields that the
             states' attrs class declares as ``float``. Other fields change when their state is due.
         angle: The names of fields that are angles in radians: they turn the shorter way around.
@@ -166,7 +169,8 @@ class Interpolator(Generic[StateT]):
             latest = sorted([late for _, late in arrivals])
             # All but one of a hundred come in time, where that takes no longer than it may.
             jitter = latest[len(latest) - 1 - len(latest) // 100] - latest[0]
-            self.delay = latest[0] + self._interval + min(jitter, MAX_JITTER)
+            least = latest[0] + self._interval
+            self.delay = min(least + jitter, max(least + MAX_JITTER, MAX_DELAY))
 
     def _advance(self, now: float) -> float:
         """Return the time to show: it runs evenly, and never back."""

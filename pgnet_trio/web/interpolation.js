@@ -10,6 +10,7 @@ import { LONGEST, StateFields, copied, isLeap, named } from "./states.js";
 
 const MAX_EXTRAPOLATION = 0.1;
 const MAX_JITTER = 0.1;
+const MAX_DELAY = 0.19;
 const WINDOW = 5;
 const MAX_ARRIVALS = 256;
 const MAX_SAMPLES = 256;
@@ -150,7 +151,8 @@ export class Interpolator {
     const first = Number(latest[0]);
     const count = latest.length;
     const jitter = Number(latest[count - 1 - Math.floor(count / 100)]) - first;
-    this.delay = first + this.#interval + Math.min(jitter, MAX_JITTER);
+    const least = first + this.#interval;
+    this.delay = Math.min(least + jitter, Math.max(least + MAX_JITTER, MAX_DELAY));
   }
 
   /**

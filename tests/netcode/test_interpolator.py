@@ -74,9 +74,11 @@ def test_the_delay_follows_the_jitter() -> None:
 
     assert delay_after(arriving(latency=0.05)) == pytest.approx(0.05 + TICK)
     assert delay_after(arriving(latency=0.05, jitter=0.03)) == pytest.approx(0.08 + TICK, abs=0.004)
-    # More than 100 ms is not waited for.
-    stalling = arriving(latency=0.05, stall=0.5, share=0.03)
-    assert delay_after(stalling) == pytest.approx(0.15 + TICK, abs=0.001)
+    # More than 100 ms is not waited for, but where it is 190 ms in all.
+    stalling = arriving(latency=0.1, stall=0.5, share=0.03)
+    assert delay_after(stalling) == pytest.approx(0.2 + TICK, abs=0.001)
+    stalling = arriving(latency=0.0, stall=0.5, share=0.03)
+    assert delay_after(stalling) == pytest.approx(0.19)
 
 
 def test_it_goes_on_for_100_ms_and_then_holds() -> None:
