@@ -21,7 +21,7 @@ BUFFER_SECONDS = 0.3
 """Seconds of inputs that wait to be played."""
 
 STAND_IN_SECONDS = 1.0
-"""Seconds for which the last one stands for those to come: a connection may be stalled that long."""
+"""Seconds for which the last one stands for those to come: so long a connection may be stalled."""
 
 FEWEST = 4
 """Inputs that may wait however few ticks there are a second."""
@@ -229,12 +229,13 @@ class InputBuffer:
         if number <= self._received:
             self.counts.dropped += 1
             return False
-        # Those whose ticks are over need none.
-        missing = max(0, number - max(self._received, self._covered) - 1)
+        missing = number - self._received - 1
         if missing > MOST_REPLACED or not self._received:
             missing = 0
         self._received = number
-        for each in range(number - missing, number + 1):
+        # Those whose ticks are over need nothing in their place.
+        first = min(number, max(number - missing, self._covered + 1))
+        for each in range(first, number + 1):
             self._take(PlayerInput(each, seen, value))
         return True
 
@@ -280,7 +281,7 @@ class InputBuffer:
         queue.append(entry)
 
     def _drop_one(self) -> None:
-        """Drop the first input that says no more than the one before it; if there is none, the first."""
+        """Drop the first input that says no more than the one before it, or else the first."""
         queue, before = self._queue, self._last
         self.counts.dropped += 1
         for place, entry in enumerate(queue):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,13 @@ def buffer_with(*values: Any) -> InputBuffer:
     for number, value in enumerate(values, 1):
         assert buffer.put(number, 0.0, value, 0.0)
     return buffer
+
+
+def play(buffer: InputBuffer) -> tuple[Any, float]:
+    """Return what is played next, and what its player saw."""
+    value = buffer.next()
+    assert buffer.last is not None
+    return value, buffer.last.seen
 
 
 def test_a_client_numbers_its_inputs_and_only_the_latest_waits() -> None:
@@ -101,19 +109,43 @@ def test_a_late_one_that_differs_is_played_all_the_same() -> None:
     assert [buffer.next() for _ in range(3)] == ["a", "a", "a"]
     buffer.put(2, 0.0, "shoot", 0.0)
     assert buffer.next() == "shoot"
-    assert buffer.confirmed == 2
+    # The third tick is over too.
+    assert buffer.confirmed == 3
+    buffer.put(3, 0.0, "shoot", 0.0)
+    assert len(buffer) == 0
+    buffer.put(4, 0.0, "shoot", 0.0)
+    assert len(buffer) == 1
 
 
-def test_a_client_that_pauses_has_everything_played_afterwards() -> None:
-    buffer = buffer_with("a")
-    for _ in range(RATE):
+def test_after_a_stall_each_press_is_played_once_and_little_waits() -> None:
+    buffer = buffer_with("right")
+    for _ in range(RATE // 2):
         buffer.next()
-    assert buffer.confirmed == 1
-    for number in range(2, 5):
-        buffer.put(number, 0.0, "a", 0.0)
+    assert buffer.confirmed == RATE // 2
+    # Everything comes at once: half a second in which a key was held, and two others were pressed.
+    for number in range(2, RATE // 2 + 1):
+        value = "right" if number < 5 else "jump" if number < 10 else "right"
+        buffer.put(number, float(number), value, float(RATE))
+    assert [play(buffer) for _ in range(2)] == [("jump", 5.0), ("right", 10.0)]
+    assert buffer.confirmed == RATE // 2
+    buffer.put(RATE // 2 + 1, 0.0, "right", float(RATE))
+    assert len(buffer) == 1
+
+
+@pytest.mark.parametrize("seconds", [0.11, 0.5, 1.0, 5.0])
+def test_a_client_that_pauses_has_everything_played_afterwards(seconds: float) -> None:
+    buffer, queue = InputBuffer(RATE), InputQueue()
+    buffer.put(queue.put({}, 5.0, 5.0, RATE), 5.0, "a", 5.0)
+    for _ in range(round(seconds * RATE) + 2):
+        buffer.next()
+    # For so long, and no longer, the last one stands for those that may still come.
+    assert buffer.confirmed == min(round(seconds * RATE) + 2, RATE + 1)
+    for count in range(3):
+        now = 5.0 + seconds + count / RATE
+        buffer.put(queue.put({}, now, now, RATE), now, "a", now)
         buffer.next()
     assert buffer.counts.played == 4
-    assert buffer.confirmed == 4
+    assert buffer.confirmed == queue.number
 
 
 def test_more_than_are_played_are_dropped_the_oldest_first_and_counted() -> None:
@@ -131,6 +163,16 @@ def test_numbers_that_are_not_new_and_sights_of_the_future_are_dropped_and_count
     assert not buffer.put(3, 10.3, "future", 10.0)
     assert buffer.put(3, 10.2, "clocks differ", 10.0)
     assert (buffer.counts.dropped, buffer.counts.early) == (1, 1)
+
+
+def test_of_too_many_those_go_first_that_say_nothing_new() -> None:
+    """And the first of equal ones stays: it says what the player saw who pressed the key."""
+    buffer = InputBuffer(RATE)
+    for number in range(1, 13):
+        value = "shoot" if number == 3 else "right"
+        buffer.put(number, float(number), value, 20.0)
+    assert [play(buffer) for _ in range(3)] == [("right", 1.0), ("shoot", 3.0), ("right", 4.0)]
+    assert buffer.counts.dropped == 3
 
 
 def test_what_waits_needlessly_is_given_up() -> None:
