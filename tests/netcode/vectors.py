@@ -147,7 +147,13 @@ def predictor_calls(
 
 
 def interpolator_calls(
-    seed: str, *, jitter: float, stall: float, still: bool = False, leaps: bool = False
+    seed: str,
+    *,
+    jitter: float,
+    stall: float,
+    latency: float = 0.06,
+    still: bool = False,
+    leaps: bool = False,
 ) -> list[list[Any]]:
     """Two cars seen over a network; one comes later and goes again."""
     chance = random.Random(seed)
@@ -166,7 +172,7 @@ def interpolator_calls(
         cars = {"ann": {"x": x, "y": x * 0.5, "heading": heading, "gems": tick // 10}}
         if 10 <= tick < 50:
             cars["bob"] = {"x": -x, "y": 0.0, "heading": -heading, "gems": 0}
-        late = 0.06 + chance.random() * jitter + (stall if chance.random() < 0.03 else 0.0)
+        late = latency + chance.random() * jitter + (stall if chance.random() < 0.03 else 0.0)
         last = max(last, time + late)
         coming.append((last, time, cars))
     frame = 0.0
@@ -293,6 +299,7 @@ def make_vectors() -> list[dict[str, Any]]:
         interpolator("even", {}, jitter=0.0, stall=0.0),
         interpolator("jitter and stalls", {}, jitter=0.03, stall=0.2),
         interpolator("long stalls", {}, jitter=0.03, stall=0.5),
+        interpolator("near and stalled", {}, jitter=0.03, stall=0.3, latency=0.01),
         interpolator("fixed delay", {"delay": 0.1}, jitter=0.03, stall=0.2),
         interpolator("still for a while", {}, jitter=0.01, stall=0.0, still=True),
         interpolator("leaps", {"snap": 100.0}, jitter=0.03, stall=0.2, leaps=True),
