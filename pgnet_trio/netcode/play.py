@@ -35,6 +35,9 @@ class Frame(Generic[ThingT]):
         predicted: The same without smoothing: where the server will have it, if nobody interferes.
         server: Everything as the latest state has it: where the server knew it to be.
         interpolated: Everything as interpolated, the own object too: as others see it.
+        number: The number of the input that has what was given for this frame: the last one, or
+            the next where no tick was due. None where nothing was given, or there is no connection.
+        confirmed: The number of the last input that the latest state contains; None for none.
     """
 
     things: dict[str, ThingT]
@@ -42,6 +45,8 @@ class Frame(Generic[ThingT]):
     predicted: ThingT | None
     server: Mapping[str, ThingT]
     interpolated: dict[str, ThingT]
+    number: int | None = None
+    confirmed: int | None = None
 
 
 @attrs.frozen
@@ -136,6 +141,9 @@ class Play(Generic[ThingT, InputT]):
         # What the player wanted in the frame before, and what they saw when they began to.
         self._wanted: InputT | None = None
         self._seen: float | None = None
+        # The last input that was sent, and the last that the latest state contains.
+        self._number: int | None = None
+        self._confirmed: int | None = None
         # For how much of a tick it was shown there.
         self._ahead = 0.0
         # What was sent while there was no own object: one that appears has not had all of it.
@@ -150,6 +158,7 @@ class Play(Generic[ThingT, InputT]):
             now: When they came.
         """
         self._server = things
+        self._confirmed = moment.confirmed or None
         self.interpolator.push(moment.time, things, now)
         mine = things.get(self._name)
         if mine is None or not self.dt:
@@ -161,7 +170,7 @@ class Play(Generic[ThingT, InputT]):
                     self.predictor.apply(input, number)
             self._unapplied.clear()
         else:
-            self.predictor.reconcile(mine, moment.confirmed or None, now)
+            self.predictor.reconcile(mine, self._confirmed, now)
 
     def frame(self, now: float, input: InputT | None = None) -> Frame[ThingT]:
         """Send what is to be sent, and return what to show.
@@ -173,22 +182,28 @@ class Play(Generic[ThingT, InputT]):
         # Whoever acts now has seen the frame before this one.
         seen = self.interpolator.time
         interpolated = self.interpolator.show(now)
-        ahead = 0.0
+        ahead, number = 0.0, None
         if input is not None and seen is not None and self.dt:
             if input != self._wanted:
                 if self._wanted is not None and self.predictor is not None:
                     self.predictor.change_input(self._wanted, input, self._ahead, now)
                 # A copy: the author may change the one object, and hand it in again.
                 self._wanted, self._seen = copied(input), seen
+            before = self._number
             ahead = self._make_ticks(now, self._wanted, seen, self.predictor)
+            number = self._number
+            if number is not None and number == before:
+                # No tick was due: the next one has it.
+                number += 1
         self._ahead = ahead
+        numbers = number, self._confirmed
         if self.predictor is None:
-            return Frame(interpolated, None, None, self._server, interpolated)
+            return Frame(interpolated, None, None, self._server, interpolated, *numbers)
         me = self.predictor.show(now, input, ahead)
         predicted = self.predictor.predict(input, ahead)
         # Who has just joined is not shown by interpolation yet.
         things = {**interpolated, self._name: me}
-        return Frame(things, me, predicted, self._server, interpolated)
+        return Frame(things, me, predicted, self._server, interpolated, *numbers)
 
     def _make_ticks(
         self, now: float, input: InputT, seen: float, predictor: Predictor[ThingT, InputT] | None
@@ -200,7 +215,7 @@ class Play(Generic[ThingT, InputT]):
         for _ in range(MOST_TICKS):
             if due > now:
                 break
-            number = self._send(input, seen)
+            number = self._number = self._send(input, seen)
             if number is None:
                 pass
             elif predictor is None:

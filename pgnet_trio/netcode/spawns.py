@@ -21,7 +21,8 @@ class SpawnOutcome(Generic[ThingT]):
 
     Attributes:
         confirmed: Those that the server has too, as of now.
-        withdrawn: Those that were never there: the server took the input, and made nothing of it.
+        withdrawn: Those that are not there: the server made nothing of the input. One that a stall
+            of the network has held up may be there later, as the things of others are.
         ended: Those that the server had, and has no more.
     """
 
@@ -40,9 +41,10 @@ class _Entry(Generic[ThingT]):
 class PredictedSpawns(Generic[ThingT]):
     """What a player's inputs bring about before the server says so: shots, or sounds.
 
-    Client and server have to find the same key for the same thing: ``f"{player}:{number}"``, with
-    the number of the input, is one. A predicted thing is shown until the server has it no more, or
-    never had it. The server's own copy is not to be shown beside it: ask ``key in spawns``.
+    Client and server have to find the same key for the same thing: where an input says how many
+    shots the player has fired, ``f"{player}:{shots}"`` is one. A predicted thing is shown until the
+    server has it no more, or never had it. The server's own copy is not to be shown beside it: ask
+    ``key in spawns``.
 
     It knows no clock and no network, and never waits.
     """
@@ -67,7 +69,8 @@ class PredictedSpawns(Generic[ThingT]):
 
         Args:
             key: What it is called, here as in the server's state.
-            number: The number of the input that brought it about.
+            number: The number of the input that brought it about: `Frame.number`, or what
+                `Client.input` returned.
             thing: What is shown, of any kind.
 
         Returns:
@@ -82,7 +85,8 @@ class PredictedSpawns(Generic[ThingT]):
         """Take in a state of the server's.
 
         Args:
-            confirmed: The number of the last input that it contains; None for none.
+            confirmed: The number of the last input that it contains, `Frame.confirmed`; None for
+                none.
             present: The keys of what the server has in it.
 
         Returns:

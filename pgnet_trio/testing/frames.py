@@ -132,11 +132,16 @@ class FrameRecorder:
             since: When the player acted: the time of a frame that shows it already, if it can.
 
         Raises:
-            ValueError: It did not move in any frame.
+            ValueError: It did not move in any frame, or no frame before *since* was recorded.
         """
         track = self._tracks[name]
         first = bisect_left(track.times, since)
-        before = track.places[max(0, first - 1)]
+        if not first:
+            raise ValueError(
+                f"expected a frame with {name!r} from before {since:.3f} s, where it still stood: "
+                "record the frames before the action too"
+            )
+        before = track.places[first - 1]
         for number in range(first, len(track.times)):
             if track.places[number] != before:
                 return number - first

@@ -193,10 +193,13 @@ class SimulatedNetwork:
 
         Args:
             conditions: A copy of these; `NETWORKS` has some. None for those of the network again.
-            *usernames: Whose.
+            *usernames: Whose; without any, everybody's, also of those who connect later.
         """
+        said = repr(conditions)
+        if not usernames and conditions is not None:
+            self.conditions, conditions = attrs.evolve(conditions), None
         for name, place in self._select(usernames):
-            self._note(name, "set", repr(conditions))
+            self._note(name, "set", said)
             place.conditions = None if conditions is None else attrs.evolve(conditions)
             for link in place.links:
                 link.conditions = place.conditions or self.conditions

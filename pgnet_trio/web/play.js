@@ -31,6 +31,9 @@ const MOST_TICKS = 4;
  * @property {any} predicted The same without smoothing: where the server will have it.
  * @property {Record<string, any>} server Everything as the latest state has it.
  * @property {Record<string, any>} interpolated Everything as interpolated, the own object too.
+ * @property {number | null} number The number of the input that has what was given for this frame: the
+ *   last one, or the next where no tick was due. Null where nothing was given, or there is no connection.
+ * @property {number | null} confirmed The number of the last input that the latest state contains.
  */
 
 /** Shows a game to one of its players, frame by frame. Times are the room's. */
@@ -57,6 +60,11 @@ export class Play {
   #wanted = null;
   /** @type {number | null} */
   #seen = null;
+  // The last input that was sent, and the last that the latest state contains.
+  /** @type {number | null} */
+  #number = null;
+  /** @type {number | null} */
+  #confirmed = null;
   // For how much of a tick it was shown there.
   #ahead = 0;
   // What was sent while there was no own object: one that appears has not had all of it.
@@ -85,6 +93,7 @@ export class Play {
     this.#nextTick = null;
     this.#wanted = null;
     this.#seen = null;
+    this.#number = this.#confirmed = null;
     this.#ahead = 0;
     this.#unapplied = [];
   }
@@ -98,6 +107,7 @@ export class Play {
    */
   take(things, moment, now) {
     this.#server = things;
+    this.#confirmed = moment.confirmed || null;
     this.interpolator.push(moment.time, things, now);
     const mine = things[this.#name];
     if (mine === undefined || !this.dt) this.predictor = null;
@@ -107,7 +117,7 @@ export class Play {
         if (number > moment.confirmed) this.predictor.apply(input, number);
       }
       this.#unapplied = [];
-    } else this.predictor.reconcile(mine, moment.confirmed || null, now);
+    } else this.predictor.reconcile(mine, this.#confirmed, now);
   }
 
   /**
@@ -123,6 +133,8 @@ export class Play {
     const interpolated = this.interpolator.show(now);
     const predictor = this.predictor;
     let ahead = 0;
+    /** @type {number | null} */
+    let number = null;
     if (input !== null && seen !== null && this.dt) {
       if (JSON.stringify(input) !== JSON.stringify(this.#wanted)) {
         if (this.#wanted !== null) predictor?.changeInput(this.#wanted, input, this.#ahead, now);
@@ -130,14 +142,18 @@ export class Play {
         this.#wanted = copied(input);
         this.#seen = seen;
       }
+      const before = this.#number;
       ahead = this.#makeTicks(now, this.#wanted, seen, predictor);
+      number = this.#number;
+      // No tick was due: the next one has it.
+      if (number !== null && number === before) number += 1;
     }
     this.#ahead = ahead;
     const me = predictor === null ? null : predictor.show(now, input, ahead);
     const predicted = predictor === null ? null : predictor.predict(input, ahead);
     const things = Object.assign(named(), interpolated);
     if (me !== null) things[this.#name] = me;
-    return { things, me, predicted, server: this.#server, interpolated };
+    return { things, me, predicted, server: this.#server, interpolated, number, confirmed: this.#confirmed };
   }
 
   /**
@@ -153,7 +169,7 @@ export class Play {
     const sawAt = this.#seen ?? seen;
     if (due <= now) this.#seen = null;
     for (let count = 0; count < MOST_TICKS && due <= now; count++) {
-      const number = this.#send(input, sawAt);
+      const number = (this.#number = this.#send(input, sawAt));
       if (number !== null && predictor !== null) predictor.apply(input, number);
       else if (number !== null) {
         this.#unapplied.push({ number, input });

@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from pgnet_trio import Client, CodecError, Game
-from pgnet_trio.testing import SimulatedNetwork, hosting, playing
+from pgnet_trio.netcode import PredictedSpawns
+from pgnet_trio.testing import NETWORKS, SimulatedNetwork, hosting, playing
 from tests.netcode.course import Course, Pilot
 from tests.netcode.steps import Ship, fly
 
@@ -176,6 +177,86 @@ def test_a_slip_is_refused_where_it_is_made(
     client = Client.local(game=Course, username="ann")
     with pytest.raises((TypeError, ValueError), match=complaint):
         client.play(model, **{"step": fly, "at": "ships", **options})
+
+
+@attrs.frozen
+class Flight:
+    x: float = 0.0
+    shots: int = 0
+
+
+@attrs.frozen
+class Sky:
+    ships: dict[str, Ship]
+    shots: dict[str, int]
+
+
+class Shooting(Game):
+    """Each shot is there for half a second; nobody has more than three."""
+
+    update_rate = sync_rate = 20
+    inputs = Flight
+
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.ships: dict[str, Ship] = {}
+        self.fired: dict[str, int] = {}
+        self.shots: dict[str, int] = {}
+
+    def user_joined(self, username: str) -> None:
+        self.ships[username], self.fired[username] = Ship(), 0
+
+    def update(self) -> None:
+        tick = self.room.tick
+        self.shots = {key: end for key, end in self.shots.items() if end > tick}
+        for name, fired in self.fired.items():
+            given = self.room.next_input(name)
+            if given is not None and given.shots > fired:
+                self.fired[name] = given.shots
+                if given.shots <= 3:
+                    self.shots[f"{name}:{given.shots}"] = tick + 10
+
+    def view(self) -> Sky:
+        return Sky(self.ships, self.shots)
+
+
+def stand(ship: Ship, given: Flight, dt: float) -> None:
+    """Shoot, and do not move."""
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+async def test_a_shot_shows_at_once_until_the_server_has_no_more_of_it(
+    network: str, autojump_clock: MockClock
+) -> None:
+    links = SimulatedNetwork(seed=1)
+    links.set_conditions(NETWORKS[network], "ann")
+    async with hosting(Shooting, network=links) as server:
+        async with playing(server, "ann", game="sky") as ann:
+            play = ann.play(Ship, step=stand, at="ships")
+            spawns: PredictedSpawns[str] = PredictedSpawns()
+            became: dict[str, list[str]] = {"confirmed": [], "withdrawn": [], "ended": []}
+            fired = 0
+            for number in range(300):
+                # Not always in a frame with a tick.
+                if number in (60, 100, 141, 182):
+                    fired += 1
+                    key = f"ann:{fired}"
+                    frame = play.frame(Flight(shots=fired))
+                    assert frame.number is not None
+                    spawns.add(key, frame.number, key)
+                    assert key in [*spawns]
+                else:
+                    frame = play.frame(Flight(shots=fired))
+                if frame.server:
+                    outcome = spawns.reconcile(frame.confirmed, ann.get_state(Sky).shots)
+                    for what, keys in became.items():
+                        keys.extend(getattr(outcome, what))
+                await trio.sleep(FRAME)
+            # An input that a stall has held up is played when its tick is over.
+            late = {*became["withdrawn"]} - {"ann:4"}
+            assert not late or network in ("train", "bad café")
+            made = [key for key in ("ann:1", "ann:2", "ann:3") if key not in late]
+            assert became["confirmed"] == became["ended"] == made
+            assert became["withdrawn"][-1] == "ann:4"
 
 
 async def test_a_closed_play_takes_in_no_more(autojump_clock: MockClock) -> None:

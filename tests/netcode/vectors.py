@@ -89,7 +89,9 @@ def play_play(vector: dict[str, Any]) -> Any:
             things, moment, now = arguments
             return play.take(things, Moment(0, **moment), now)
         result = play.frame(*arguments)
-        return [result.things, result.predicted, result.me, sent[-1] if sent else None]
+        last = sent[-1] if sent else None
+        numbers = result.number, result.confirmed
+        return [result.things, result.predicted, result.me, last, *numbers]
 
     return call
 

@@ -54,6 +54,9 @@ def test_an_action_is_found_in_its_frame() -> None:
     assert recorder.frames_until_moved("ann", 8 * FRAME) == 2
     with pytest.raises(ValueError, match="'ann' did not move after"):
         recorded([0.0] * 10).frames_until_moved("ann", 0.05)
+    # Where it stood is not known.
+    with pytest.raises(ValueError, match="a frame with 'ann' from before"):
+        recorded(EVEN).frames_until_moved("ann", 0.0)
 
 
 def test_an_error_is_as_long_as_it_shows() -> None:

@@ -50,6 +50,10 @@ def test_a_player_may_have_conditions_of_their_own() -> None:
                 assert await round_trip(ann) == pytest.approx(0.2)
                 network.set_conditions(Conditions())
                 assert await round_trip(ann) == await round_trip(bob) == 0
+            # Without names they are those of everybody who comes, too.
+            network.set_conditions(Conditions(latency=0.3))
+            async with playing(server, "cid", game="table 1") as cid:
+                assert await round_trip(cid) == pytest.approx(0.6)
 
     simulate(main)
 

@@ -48,7 +48,9 @@ const parts = {
         return null;
       }
       const result = play[what](...rest);
-      return result === undefined ? null : [result.things, result.predicted, result.me, sent.at(-1) ?? null];
+      if (result === undefined) return null;
+      const { things, predicted, me, number, confirmed } = result;
+      return [things, predicted, me, sent.at(-1) ?? null, number, confirmed];
     };
   },
   clock() {
