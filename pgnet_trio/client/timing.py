@@ -54,10 +54,10 @@ class Timing:
         self._is_playing = False
         self._id = 0
         # How many questions were asked on this connection, when the next is due, and which are
-        # not answered: when each was asked.
+        # not answered: when each was asked, and how many times this machine had woken by then.
         self._asked = 0
         self._due = 0.0
-        self._unanswered: dict[int, float] = {}
+        self._unanswered: dict[int, tuple[float, int]] = {}
         self._is_new_state = False
         self._watchers: dict[int, Watcher] = {}
         self._watched = 0
@@ -101,7 +101,7 @@ class Timing:
         if not self._ask(self._id + 1):
             return
         self._id += 1
-        self._unanswered[self._id] = now
+        self._unanswered[self._id] = now, self.clock.wakes
         if len(self._unanswered) > MOST_UNANSWERED:
             del self._unanswered[next(iter(self._unanswered))]
         self._due = now + (FIRST_PAUSES[self._asked] if self._asked < len(FIRST_PAUSES) else PAUSE)
@@ -109,12 +109,16 @@ class Timing:
 
     def take_time(self, told: TimeTold) -> bool:
         """Take in what time it is; return whether that says something new."""
-        asked_at = self._unanswered.pop(told.id, None)
-        if asked_at is None:
+        asked = self._unanswered.pop(told.id, None)
+        if asked is None:
             # The answer of another connection, or about another game.
             return False
         self.rate = told.rate
-        return self.clock.learn(told.time, self._now() - asked_at)
+        asked_at, wakes = asked
+        is_changed = self.clock.note_sleep()
+        # How long an answer took between whose question and itself this machine slept, nobody knows.
+        round_trip = self._now() - asked_at if wakes == self.clock.wakes else None
+        return self.clock.learn(told.time, round_trip) or is_changed
 
     def take_moment(self, told: MomentTold, made: int, data: Any) -> bool:
         """Take in of which moment the state is; return whether that says something of the time.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -19,10 +20,20 @@ REPAIR_TIME = 1.0
 """Seconds in which a larger error is made up."""
 
 SAMPLES = 16
-"""How many measured round trips are kept: the quickest of them says best what time it is."""
+"""How many measured round trips are kept."""
 
 SAMPLE_AGE = 15.0
-"""Seconds for which a measured round trip says something."""
+"""Seconds for which they are."""
+
+DRIFT = 0.0005
+"""By how much a second two clocks move apart at most, as NTP takes it too."""
+
+LOOSE = 0.25
+"""How many seconds the estimate may be wrong after a sleep, or on another link, at least."""
+
+LONGEST_HALF = 0.5
+"""Seconds for which an answer counts as under way at most: from too far ahead there is no way back
+but to stand still."""
 
 TOLERANCE = 0.001
 """Seconds by which two clocks may differ, and still be the same two clocks."""
@@ -49,7 +60,6 @@ class Latency:
 class _Sample:
     at: float
     round_trip: float
-    ahead: float
 
 
 class ServerClock:
@@ -58,8 +68,8 @@ class ServerClock:
     A message with a time was under way for some time: when it comes, it is later at the server than
     the message says, and by a round trip at most. So each message says how far ahead the server is
     at least, and an answer to a question also how far at most. The middle of the quickest answer is
-    the estimate, until something contradicts it: a clock that stood still on either side, because a
-    machine slept.
+    the estimate, until one comes that is about as quick, or contradicts it: a clock stood still on
+    either side, because a machine slept. An answer that took long says nothing else.
 
     What `time` returns never runs backwards, but where `begin` says that it is another time. It
     runs at most 5 % faster or slower than this machine's clock to make up for an error; for an
@@ -69,9 +79,13 @@ class ServerClock:
     Args:
         now: Returns the time of this machine, in seconds.
         slept: Returns for how many seconds this machine has slept, with that clock standing still.
+
+    Attributes:
+        wakes: How many times this machine has woken, as far as it was noted.
     """
 
     def __init__(self, now: Callable[[], float], slept: Callable[[], float] = lambda: 0.0) -> None:
+        self.wakes = 0
         self._now = now
         self._slept = slept
         self._slept_before = slept()
@@ -81,6 +95,9 @@ class ServerClock:
         self._shown = 0.0
         self._since = 0.0
         self._rate = SLEW
+        # By how much that may be wrong, as far as it was known at a time of this machine.
+        self._margin = math.inf
+        self._margin_since = 0.0
         # `time` returns nothing before this.
         self._reached = 0.0
         self._samples: deque[_Sample] = deque(maxlen=SAMPLES)
@@ -114,15 +131,15 @@ class ServerClock:
         """Begin with another room, in which it is this time now; what was learned of it is over."""
         now = self._now()
         self._slept_before = self._slept()
-        best = self._best(now)
-        self._ahead = self._shown = time - now + (0.0 if best is None else best.round_trip / 2)
+        self._ahead = self._shown = time - now + min(self._best(now) / 2, LONGEST_HALF)
         self._since = now
+        self._margin = math.inf
         self._reached = time
         self._samples.clear()
 
     def change_link(self) -> None:
         """Begin to measure round trips anew: what comes now takes another way."""
-        self._samples.clear()
+        self._loosen(LOOSE)
         self._is_first = True
 
     def learn(self, time: float, round_trip: float | None = None) -> bool:
@@ -145,15 +162,17 @@ class ServerClock:
             self._note_round_trip(round_trip)
             if ahead < least - TOLERANCE or ahead > least + round_trip + TOLERANCE:
                 # No clock of before could have shown that: what was measured is over.
-                self._samples.clear()
-            self._samples.append(_Sample(now, round_trip, least + round_trip / 2))
+                self._loosen(math.inf)
+            self._samples.append(_Sample(now, round_trip))
+            half = round_trip / 2
+            if half <= self._margin + DRIFT * (now - self._margin_since):
+                self._margin, self._margin_since = half, now
+                ahead = least + min(half, LONGEST_HALF)
             best = self._best(now)
-            assert best is not None
-            ahead = best.ahead
-            self._latency = Latency(self._round_trip, self._jitter, best.round_trip, round_trip)
+            self._latency = Latency(self._round_trip, self._jitter, best, round_trip)
         if ahead < least:
             if ahead < least - TOLERANCE:
-                self._samples.clear()
+                self._loosen(math.inf)
             ahead = least
         if ahead == self._ahead:
             return is_changed
@@ -171,9 +190,14 @@ class ServerClock:
         self._ahead += more
         self._shown += more
         self._slept_before = slept
-        # They say how far the server was ahead of a clock that stood still since.
-        self._samples.clear()
+        self.wakes += 1
+        self._loosen(LOOSE)
         return True
+
+    def _loosen(self, margin: float) -> None:
+        """Have the estimate count for less: what was measured was measured by another clock."""
+        self._samples.clear()
+        self._margin = max(self._margin, margin)
 
     def _note_round_trip(self, round_trip: float) -> None:
         if self._is_first:
@@ -183,22 +207,23 @@ class ServerClock:
         self._jitter += (abs(self._round_trip - round_trip) - self._jitter) / 4
         self._round_trip += (round_trip - self._round_trip) / 8
 
-    def _best(self, now: float) -> _Sample | None:
-        """Return the quickest of the latest answers; None where there is none."""
+    def _best(self, now: float) -> float:
+        """Return the shortest of the latest round trips; 0 where there is none."""
         samples = self._samples
         while samples and now - samples[0].at > SAMPLE_AGE:
             samples.popleft()
-        return min(samples, key=lambda sample: sample.round_trip, default=None)
+        return min([sample.round_trip for sample in samples], default=0.0)
 
     def _aim(self, ahead: float, now: float) -> None:
         """Have what is shown near what is known now."""
-        self._shown = self._ahead_at(now)
+        shown = self._ahead_at(now)
+        error, before = ahead - shown, self._ahead - shown
+        # What goes on as it was is over when it was to be: each answer changes a little.
+        rate = self._rate if error * before > 0 else SLEW
+        self._shown = ahead if error > REPAIR_TIME else shown
         self._since = now
         self._ahead = ahead
-        error = ahead - self._shown
-        if error > REPAIR_TIME:
-            self._shown = ahead
-        self._rate = min(1.0, max(SLEW, abs(error) / REPAIR_TIME))
+        self._rate = min(1.0, max(rate, abs(error) / REPAIR_TIME))
 
     def _ahead_at(self, now: float) -> float:
         """Return how far the room is taken to be ahead at a time of this machine."""

@@ -80,7 +80,7 @@ export class Netcode {
   #asked = 0;
   #due = 0;
   #asks = false;
-  /** @type {Map<number, number>} */
+  /** @type {Map<number, {at: number, wakes: number}>} */
   #unanswered = new Map();
   #inGame = false;
   // What is wrong with the state: whoever calls `frame` can handle it.
@@ -202,11 +202,14 @@ export class Netcode {
     const [first = 0, time = 0, last = 0] = values;
     if (clock === null || play === null) return;
     if (kind === TIME) {
-      const askedAt = this.#unanswered.get(first);
+      const asked = this.#unanswered.get(first);
       // The answer of another connection, or about another game.
-      if (askedAt === undefined) return;
+      if (asked === undefined) return;
       this.#unanswered.delete(first);
-      clock.learn(time, Number(this.#host?.now()) - askedAt);
+      clock.noteSleep();
+      const trip = Number(this.#host?.now()) - asked.at;
+      // How long an answer took between whose question and itself this machine slept, nobody knows.
+      clock.learn(time, asked.wakes === clock.wakes ? trip : undefined);
       this.#rate = last;
       play.dt = last > 0 ? 1 / last : 0;
     } else if (kind === MOMENT && state !== undefined) {
@@ -250,7 +253,7 @@ export class Netcode {
     const now = Number(this.#host?.now());
     if (!this.#inGame || now < this.#due || !this.#host?.isOpen()) return;
     this.#question += 1;
-    this.#unanswered.set(this.#question, now);
+    this.#unanswered.set(this.#question, { at: now, wakes: this.#clock?.wakes ?? 0 });
     const [oldest = 0] = this.#unanswered.keys();
     if (this.#unanswered.size > MOST_UNANSWERED) this.#unanswered.delete(oldest);
     this.#due = now + (FIRST_PAUSES[this.#asked] ?? PAUSE_BETWEEN);

@@ -10,6 +10,9 @@ const REPAIR_TIME = 1;
 const SAMPLES = 16;
 const SAMPLE_AGE = 15;
 const TOLERANCE = 0.001;
+const DRIFT = 0.0005;
+const LOOSE = 0.25;
+const LONGEST_HALF = 0.5;
 
 /**
  * How long a message to the server and its answer take, in seconds.
@@ -29,6 +32,8 @@ export class ServerClock {
    * @type {Latency | null}
    */
   latency = null;
+  /** How many times this machine has woken, as far as it was noted. */
+  wakes = 0;
   #now;
   #slept;
   #sleptBefore;
@@ -36,8 +41,10 @@ export class ServerClock {
   #shown = 0;
   #since = 0;
   #rate = SLEW;
+  #margin = Infinity;
+  #marginSince = 0;
   #reached = 0;
-  /** @type {{at: number, roundTrip: number, ahead: number}[]} */
+  /** @type {{at: number, roundTrip: number}[]} */
   #samples = [];
   #isFirst = true;
   #roundTrip = 0;
@@ -70,15 +77,16 @@ export class ServerClock {
   begin(time) {
     const now = this.#now();
     this.#sleptBefore = this.#slept();
-    this.#ahead = this.#shown = time - now + (this.#best(now)?.roundTrip ?? 0) / 2;
+    this.#ahead = this.#shown = time - now + Math.min(this.#best(now) / 2, LONGEST_HALF);
     this.#since = now;
+    this.#margin = Infinity;
     this.#reached = time;
     this.#samples = [];
   }
 
   /** Begin to measure round trips anew: what comes now takes another way. */
   changeLink() {
-    this.#samples = [];
+    this.#loosen(LOOSE);
     this.#isFirst = true;
   }
 
@@ -90,7 +98,7 @@ export class ServerClock {
    *   answer; left out where it answers none.
    */
   learn(time, roundTrip) {
-    this.#noteSleep();
+    this.noteSleep();
     const now = this.#now();
     const least = time - now;
     let ahead = this.#ahead;
@@ -98,15 +106,20 @@ export class ServerClock {
       const trip = Math.max(0, roundTrip);
       this.#noteRoundTrip(trip);
       // No clock of before could have shown that: what was measured is over.
-      if (ahead < least - TOLERANCE || ahead > least + trip + TOLERANCE) this.#samples = [];
-      this.#samples.push({ at: now, roundTrip: trip, ahead: least + trip / 2 });
+      if (ahead < least - TOLERANCE || ahead > least + trip + TOLERANCE) this.#loosen(Infinity);
+      this.#samples.push({ at: now, roundTrip: trip });
       if (this.#samples.length > SAMPLES) this.#samples.shift();
-      const best = this.#best(now) ?? { ahead, roundTrip: trip };
-      ahead = best.ahead;
-      this.latency = { roundTrip: this.#roundTrip, jitter: this.#jitter, best: best.roundTrip, latest: trip };
+      const half = trip / 2;
+      if (half <= this.#margin + DRIFT * (now - this.#marginSince)) {
+        this.#margin = half;
+        this.#marginSince = now;
+        ahead = least + Math.min(half, LONGEST_HALF);
+      }
+      const best = this.#best(now);
+      this.latency = { roundTrip: this.#roundTrip, jitter: this.#jitter, best, latest: trip };
     }
     if (ahead < least) {
-      if (ahead < least - TOLERANCE) this.#samples = [];
+      if (ahead < least - TOLERANCE) this.#loosen(Infinity);
       ahead = least;
     }
     if (ahead === this.#ahead) return;
@@ -115,7 +128,8 @@ export class ServerClock {
     this.#aim(ahead, now);
   }
 
-  #noteSleep() {
+  /** Look whether this machine has slept meanwhile. */
+  noteSleep() {
     const more = this.#slept() - this.#sleptBefore;
     if (Math.abs(more) < MIN_SLEEP) return;
     this.#sleptBefore += more;
@@ -123,7 +137,14 @@ export class ServerClock {
     if (more < 0) return;
     this.#ahead += more;
     this.#shown += more;
+    this.wakes += 1;
+    this.#loosen(LOOSE);
+  }
+
+  /** @param {number} margin How many seconds the estimate may be wrong from now on, at least. */
+  #loosen(margin) {
     this.#samples = [];
+    this.#margin = Math.max(this.#margin, margin);
   }
 
   /** @param {number} roundTrip A measured one. */
@@ -141,8 +162,7 @@ export class ServerClock {
   /** @param {number} now The time of this machine. */
   #best(now) {
     this.#samples = this.#samples.filter(({ at }) => now - at <= SAMPLE_AGE);
-    const quickest = Math.min(...this.#samples.map((sample) => sample.roundTrip));
-    return this.#samples.find((sample) => sample.roundTrip === quickest);
+    return this.#samples.length ? Math.min(...this.#samples.map((sample) => sample.roundTrip)) : 0;
   }
 
   /**
@@ -150,12 +170,13 @@ export class ServerClock {
    * @param {number} now The time of this machine.
    */
   #aim(ahead, now) {
-    this.#shown = this.#aheadAt(now);
+    const shown = this.#aheadAt(now);
+    const [error, before] = [ahead - shown, this.#ahead - shown];
+    const rate = error * before > 0 ? this.#rate : SLEW;
+    this.#shown = error > REPAIR_TIME ? ahead : shown;
     this.#since = now;
     this.#ahead = ahead;
-    const error = ahead - this.#shown;
-    if (error > REPAIR_TIME) this.#shown = ahead;
-    this.#rate = Math.min(1, Math.max(SLEW, Math.abs(error) / REPAIR_TIME));
+    this.#rate = Math.min(1, Math.max(rate, Math.abs(error) / REPAIR_TIME));
   }
 
   /** @param {number} now The time of this machine. */

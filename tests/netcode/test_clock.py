@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pgnet_trio.client.timing import Timing
 from pgnet_trio.netcode import ServerClock
+from pgnet_trio.protocol.events import TimeTold
 
 
 class Machine:
@@ -101,6 +103,79 @@ def test_a_larger_error_is_over_after_a_second(error: float) -> None:
     machine.ask(0.01, 0.01)
     machine.wait(1)
     assert machine.error == pytest.approx(0, abs=0.001)
+
+
+@pytest.mark.parametrize("error", [0.3, -0.3, 0.9, -0.9])
+def test_it_is_over_after_a_second_though_each_answer_changes_a_little(error: float) -> None:
+    machine = Machine()
+    machine.clock.begin(machine.ahead)
+    machine.ask(0.02, 0.02)
+    machine.wait(1)
+    machine.ahead += error
+    machine.clock.change_link()
+    machine.ask(0.02, 0.02)
+    known = machine.now
+    for number in range(3):
+        machine.wait(0.15)
+        machine.ask(0.02, 0.0201 + number / 10_000)
+    machine.wait(known + 1 - machine.now)
+    assert machine.error == pytest.approx(0, abs=0.001)
+
+
+@pytest.mark.parametrize("stall", [3, 16, 30])
+@pytest.mark.parametrize("is_another_link", [False, True])
+def test_answers_that_took_long_make_nothing_worse(stall: int, is_another_link: bool) -> None:
+    """As where a link, or the server's process, stands still, and then all comes at once."""
+    machine = Machine()
+    machine.clock.begin(machine.ahead - 0.02)
+    for _ in range(20):
+        machine.ask(0.02, 0.02)
+        machine.wait(0.96)
+    asked = [machine.now + second for second in range(stall)][-16:]
+    if is_another_link:
+        machine.clock.change_link()
+    machine.wait(stall)
+    for at in asked:
+        machine.clock.learn(machine.now + machine.ahead - 0.02, machine.now - at)
+        assert abs(machine.error) < 0.001
+    machine.ask(0.02, 0.02)
+    assert abs(machine.error) < 0.001
+
+
+def test_a_first_answer_that_took_long_is_made_up_within_a_second() -> None:
+    machine = Machine()
+    machine.clock.begin(machine.ahead)
+    machine.clock.learn(machine.ahead - 0.01, 4.0)
+    machine.wait(1)
+    machine.ask(0.01, 0.01)
+    machine.wait(1)
+    assert machine.error == pytest.approx(0, abs=0.001)
+
+
+def test_what_was_asked_before_a_sleep_says_how_late_it_is_and_not_how_long_it_took() -> None:
+    machine = Machine()
+    asked: list[int] = []
+
+    def ask(id: int) -> bool:
+        asked.append(id)
+        return True
+
+    timing = Timing(machine.clock, lambda: machine.now, ask)
+    timing.begin(machine.ahead)
+    timing.look()
+    machine.wait(0.02)
+    timing.take_time(TimeTold(asked[-1], machine.now + machine.ahead, 30.0))
+    machine.wait(1)
+    timing.look()
+    answered = machine.now + machine.ahead
+    machine.slept, machine.ahead = 3600.0, machine.ahead + 3600
+    timing.take_time(TimeTold(asked[-1], answered, 30.0))
+    assert machine.clock.latency is not None
+    assert machine.clock.latency.round_trip < 0.1
+    before = machine.look()
+    machine.wait(0.5)
+    assert machine.look() - before == pytest.approx(0.5, rel=0.05)
+    assert abs(machine.error) < 0.02
 
 
 def test_it_is_right_at_once_after_this_machine_has_slept() -> None:

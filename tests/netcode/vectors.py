@@ -202,7 +202,10 @@ def clock_calls(seed: str) -> list[list[Any]]:
             calls.append(["change_link", now, slept])
         late = way + chance.random() * 0.03
         what = chance.random()
-        if what < 0.4:
+        if number % 40 == 30:
+            # A stall, in which the server has answered at once, or only then.
+            calls.append(["learn", now, slept, now + ahead - number % 3 * 4.0 - way, 9.0])
+        elif what < 0.4:
             calls.append(["learn", now, slept, now + ahead - late, late + way])
         elif what < 0.7:
             calls.append(["learn", now, slept, now + ahead - late])
