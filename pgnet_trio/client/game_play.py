@@ -95,7 +95,7 @@ class GamePlay(Generic[ThingT, InputT]):
         self._things = things
         self._username = username
         self._send_input = send
-        self._error: CodecError | None = None
+        self._error: Exception | None = None
         self._play: Play[ThingT, InputT] = Play(rules, username, self._send)
         self._stop = self._timing.watch(self._take)
 
@@ -124,6 +124,7 @@ class GamePlay(Generic[ThingT, InputT]):
 
         Raises:
             CodecError: The state has no such objects, or the input cannot travel.
+            Exception: What *step* has raised, here or when a state came.
         """
         if self._error is not None:
             raise self._error
@@ -153,11 +154,11 @@ class GamePlay(Generic[ThingT, InputT]):
         self._note_rate()
         try:
             things = self._things.read(state)
-        except CodecError as error:
+            self._play.take(things, moment, self._timing.clock.time())
+            self._error = None
+        except Exception as error:
             # In the task that reads from the server, nobody could handle it.
             self._error = error
-            return
-        self._play.take(things, moment, self._timing.clock.time())
 
 
 def play(

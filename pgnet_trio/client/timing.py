@@ -116,7 +116,7 @@ class Timing:
         self.rate = told.rate
         asked_at, wakes = asked
         is_changed = self.clock.note_sleep()
-        # How long an answer took between whose question and itself this machine slept, nobody knows.
+        # How long an answer took nobody knows where this machine slept meanwhile.
         round_trip = self._now() - asked_at if wakes == self.clock.wakes else None
         return self.clock.learn(told.time, round_trip) or is_changed
 

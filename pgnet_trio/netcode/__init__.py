@@ -10,7 +10,6 @@ from pgnet_trio.netcode.clock import Latency, ServerClock
 from pgnet_trio.netcode.history import History, Past, Rewind
 from pgnet_trio.netcode.inputs import InputBuffer, InputCounts, InputQueue, QueuedInput
 from pgnet_trio.netcode.interpolator import Interpolator
-from pgnet_trio.netcode.mixing import mix, mix_angles
 from pgnet_trio.netcode.moment import NO_MOMENT, Moment
 from pgnet_trio.netcode.play import Frame, Play, PlayRules
 from pgnet_trio.netcode.predictor import Predictor
@@ -35,6 +34,4 @@ __all__ = [
     "Rewind",
     "ServerClock",
     "SpawnOutcome",
-    "mix",
-    "mix_angles",
 ]

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pgnet_trio.netcode.mixing import mix, mix_angles
+from pgnet_trio.netcode.states import is_leap, shorter_way
 
 __all__ = ["HISTORY_SECONDS", "History", "Past", "Rewind"]
 
@@ -62,12 +62,13 @@ class Rewind:
         """Return the fields between two ticks: *before* at a share of 0, *after* at 1."""
         found = []
         for name, one, other in zip(self.fields, before, after, strict=True):
+            way = other - one
             if name in self.angles:
-                found.append(mix_angles(one, other, share))
-                continue
-            if abs(other - one) > self.snap:
+                way = shorter_way(way)
+            # As a client shows it.
+            if is_leap((way,), self.snap):
                 return before if share < 1 else after
-            found.append(mix(one, other, share))
+            found.append(one + way * share)
         return tuple(found)
 
 

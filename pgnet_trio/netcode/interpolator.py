@@ -126,7 +126,7 @@ class Interpolator(Generic[StateT]):
                 samples.append(_Sample(time - self._interval, samples[-1].states))
         is_beyond = self.time is not None and bool(samples) and self.time > samples[-1].time
         samples.append(_Sample(time, states))
-        if len(samples) > MAX_SAMPLES:
+        while len(samples) > MAX_SAMPLES:
             samples.popleft()
         if self._fields is None and states:
             example = next(iter(states.values()))

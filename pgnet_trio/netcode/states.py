@@ -15,7 +15,6 @@ from typing import Any
 import attrs
 
 from pgnet_trio.author_classes import near_miss
-from pgnet_trio.netcode.mixing import mix_angles
 
 __all__ = [
     "LONGEST",
@@ -25,6 +24,7 @@ __all__ = [
     "check_seconds",
     "copied",
     "is_leap",
+    "shorter_way",
     "size",
 ]
 
@@ -45,6 +45,10 @@ def check_seconds(name: str, seconds: float) -> None:
     if not 0 <= seconds <= LONGEST:
         raise ValueError(f"{name}: expected 0 to {LONGEST:g} s, got {seconds!r}")
 
+
+# As in `pgnet_trio/web/states.js`, to the bit.
+HALF_TURN = 3.141592653589793
+TURN = 6.283185307179586
 
 _ATOMS = frozenset({int, float, bool, str, bytes, type(None)})
 _set = object.__setattr__
@@ -144,7 +148,7 @@ class StateFields:
         if not self._turns:
             return found
         return tuple(
-            mix_angles(0.0, each, 1.0) if turning else each
+            shorter_way(each) if turning else each
             for each, turning in zip(found, self._turning, strict=True)
         )
 
@@ -161,9 +165,24 @@ class StateFields:
         return self.moved(older, self.difference(newer, older), way)
 
 
+def shorter_way(way: float) -> float:
+    """Return the shorter way round between two angles in radians, by any way between them.
+
+    What is endless, or no number, stays as it is.
+    """
+    if not HALF_TURN < abs(way) < math.inf:
+        return way
+    turns = way / TURN
+    whole = float(int(turns + 0.5 if turns >= 0 else turns - 0.5))
+    return way - whole * TURN
+
+
 def is_leap(offset: Offset, snap: float) -> bool:
-    """Return whether a number has changed by more than *snap*: it was nowhere in between."""
-    return any(abs(each) > snap for each in offset)
+    """Return whether a number has changed by more than *snap*, or to what is no number.
+
+    Then it was nowhere in between.
+    """
+    return not all(abs(each) <= snap and abs(each) < math.inf for each in offset)
 
 
 def size(offset: Offset) -> float:

@@ -104,7 +104,7 @@ export class Interpolator {
     const newest = samples.at(-1);
     const isBeyond = this.time !== null && newest !== undefined && this.time > newest.time;
     samples.push({ time, states });
-    if (samples.length > MAX_SAMPLES) samples.shift();
+    while (samples.length > MAX_SAMPLES) samples.shift();
     this.#noteArrival(now, now - time);
     if (isBeyond) this.#settle(now);
   }

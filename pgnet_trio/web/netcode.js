@@ -122,7 +122,7 @@ export class Netcode {
    * @param {Record<string, unknown> | null} [input] What the player wants at this moment; null for
    *   nothing.
    * @returns {Frame | null} Null before the client is made.
-   * @throws {Error} Where the state has no such objects.
+   * @throws {Error} Where the state has no such objects, and what `step` throws, here or as a state comes.
    */
   frame(input = null) {
     if (this.#play === null) return null;
@@ -208,7 +208,7 @@ export class Netcode {
       this.#unanswered.delete(first);
       clock.noteSleep();
       const trip = Number(this.#host?.now()) - asked.at;
-      // How long an answer took between whose question and itself this machine slept, nobody knows.
+      // How long an answer took nobody knows where this machine slept meanwhile.
       clock.learn(time, asked.wakes === clock.wakes ? trip : undefined);
       this.#rate = last;
       play.dt = last > 0 ? 1 / last : 0;

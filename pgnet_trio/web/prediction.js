@@ -111,7 +111,7 @@ export class Predictor {
     this.state = after;
     const difference = this.#fields.difference(before, after);
     this.error = size(difference);
-    if (this.error) {
+    if (this.error !== 0) {
       this.corrections += 1;
       this.#hide(difference, now);
     }

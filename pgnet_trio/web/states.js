@@ -33,7 +33,7 @@ export function copied(value) {
  * @param {number} way A way, in radians.
  */
 export function shorterWay(way) {
-  if (Math.abs(way) <= Math.PI) return way;
+  if (!(Math.abs(way) > Math.PI && Math.abs(way) < Infinity)) return way;
   const turns = way / (2 * Math.PI);
   return way - Math.trunc(turns >= 0 ? turns + 0.5 : turns - 0.5) * (2 * Math.PI);
 }
@@ -94,13 +94,14 @@ export class StateFields {
 }
 
 /**
- * Return whether a number has changed by more than *snap*: it was nowhere in between.
+ * Return whether a number has changed by more than *snap*, or to what is no number: it was nowhere in
+ * between.
  *
  * @param {number[]} offset How much the numbers have changed.
  * @param {number} snap How much they may.
  */
 export function isLeap(offset, snap) {
-  return offset.some((each) => Math.abs(each) > snap);
+  return offset.some((each) => !(Math.abs(each) <= snap && Math.abs(each) < Infinity));
 }
 
 /** @param {number[]} offset An offset. */

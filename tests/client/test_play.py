@@ -259,6 +259,27 @@ async def test_a_shot_shows_at_once_until_the_server_has_no_more_of_it(
             assert became["withdrawn"][-1] == "ann:4"
 
 
+async def test_a_mistake_in_a_rule_is_an_error_of_the_frame(autojump_clock: MockClock) -> None:
+    """And no end of the client, in a task in which nobody can handle it."""
+    is_bad = False
+
+    def step(ship: Ship, pilot: Pilot, dt: float) -> None:
+        fly(ship, pilot, dt / 0 if is_bad else dt)
+
+    async with hosting(Course, network=SimulatedNetwork(latency=0.1)) as server:
+        async with playing(server, "ann", game="course") as ann:
+            play = ann.play(Ship, step=step, at="ships")
+            await show(play, 1.0, RIGHT)
+            is_bad = True
+            await trio.sleep(0.1)
+            with pytest.raises(ZeroDivisionError):
+                play.frame()
+            assert ann.online
+            is_bad = False
+            await trio.sleep(0.1)
+            assert play.frame().me is not None
+
+
 async def test_a_closed_play_takes_in_no_more(autojump_clock: MockClock) -> None:
     async with hosting(Course) as server, playing(server, "ann", game="course") as ann:
         play = started(ann)

@@ -79,6 +79,30 @@ def test_an_angle_turns_the_short_way() -> None:
     assert math.cos(heading) == pytest.approx(-1)
 
 
+@pytest.mark.parametrize("angle", [1e308, math.inf, math.nan])
+def test_an_angle_that_is_none_was_nowhere_between(angle: float) -> None:
+    """A player's input may hold any number, and the game may take it as it is."""
+    history = History({"ships": Rewind("x", angle="heading")})
+    space = Space({"ann": Ship(1.0, heading=-angle)})
+    history.record(0.0, space)
+    space.ships["ann"].heading = angle
+    history.record(0.1, space)
+    heading = history.at(0.05).ships["ann"].heading
+    assert heading == -angle or math.isnan(angle)
+
+
+def test_a_turn_is_a_jump_where_a_client_shows_one() -> None:
+    history = History({"ships": Rewind("x", angle="heading", snap=0.5)})
+    space = Space({"ann": Ship(0.0, heading=3.1)})
+    history.record(0.0, space)
+    space.ships["ann"].heading = -3.1
+    history.record(0.1, space)
+    space.ships["ann"].heading = -2.0
+    history.record(0.2, space)
+    assert history.at(0.05).ships["ann"].heading == pytest.approx(math.pi)
+    assert history.at(0.15).ships["ann"].heading == -3.1
+
+
 def test_a_jump_has_nothing_between() -> None:
     history = History({"ships": Rewind("x", snap=50)})
     space = Space({"ann": Ship(0.0)})

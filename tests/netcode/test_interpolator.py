@@ -188,6 +188,25 @@ def test_it_keeps_no_more_than_it_needs() -> None:
     assert interpolator.show(5000 * TICK)["ann"].x > 4000
 
 
+def test_a_hidden_window_keeps_no_more_where_states_come_unevenly() -> None:
+    interpolator: Interpolator[Ship] = Interpolator()
+    time = 0.0
+    for number in range(1000):
+        time += TICK * (3 if number % 3 == 0 else 1)
+        interpolator.push(time, {"ann": Ship(x=number)}, time)
+    assert "256 states" in repr(interpolator)
+
+
+def test_what_is_no_number_is_shown_as_it_is_and_then_is_over() -> None:
+    interpolator: Interpolator[Ship] = Interpolator(delay=0.0, fields=["x"], angle=["y"])
+    places = [0.0, math.nan, 0.0, 1.0, 2.0]
+    shown = []
+    for tick, place in enumerate(places):
+        interpolator.push(tick * TICK, {"ann": Ship(x=place, y=place)}, tick * TICK)
+        shown += [interpolator.show((tick + share) * TICK)["ann"] for share in (0.0, 0.9)]
+    assert all(math.isfinite(ship.x) for ship in shown[4:])
+
+
 @pytest.mark.parametrize("delay", [-1, math.inf, math.nan, "late"])
 def test_delays_that_make_no_sense_are_refused(delay: Any) -> None:
     with pytest.raises(ValueError, match="delay: expected"):

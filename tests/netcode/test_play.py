@@ -106,6 +106,33 @@ def test_a_change_in_the_middle_of_a_tick_is_no_step_back() -> None:
         assert places[-1].me == places[-1].predicted
 
 
+def test_the_same_object_may_say_something_else_in_each_frame() -> None:
+    @attrs.define
+    class Wish:
+        x: float
+        y: float = 0.0
+
+    wishes: list[float] = []
+    rules: PlayRules[Ship, Wish] = PlayRules(lambda ship, wish, dt: wishes.append(wish.x))
+    sent: list[Wish] = []
+
+    def send(wish: Wish, seen: float) -> int:
+        sent.append(wish)
+        return len(sent)
+
+    play: Play[Ship, Wish] = Play(rules, "ann", send)
+    play.dt = TICK
+    play.take({"ann": Ship()}, Moment(32, 1.0), 1.1)
+    play.frame(1.1)
+    wish = Wish(0.0)
+    for number in range(4):
+        wish.x = float(number)
+        play.frame(1.2 + number * TICK, wish)
+    wishes.clear()
+    play.take({"ann": Ship()}, Moment(33, 1.0 + TICK), 1.3)
+    assert wishes == [wish.x for wish in sent] == [0.0, 1.0, 2.0, 3.0]
+
+
 def test_one_input_is_sent_for_each_tick() -> None:
     wire = Wire()
     play = begun(wire)

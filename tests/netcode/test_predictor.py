@@ -147,6 +147,16 @@ def test_far_errors_and_those_without_smoothing_show_at_once() -> None:
         assert predictor.show(1.0).x == 30
 
 
+@pytest.mark.parametrize("place", [math.nan, math.inf, 1e308])
+def test_an_error_without_end_is_not_shown_for_ever(place: float) -> None:
+    predictor = Predictor(fly, Ship(x=-1e308), dt=TICK)
+    predictor.reconcile(Ship(x=place), None, 1.0)
+    for number in range(5):
+        predictor.reconcile(Ship(x=float(number)), None, 1.01 + number / 100)
+    shown = predictor.show(1.06).x
+    assert math.isfinite(shown)
+
+
 def test_other_fields_are_the_servers_at_once() -> None:
     predictor = Predictor(fly, Ship(), dt=TICK)
     predictor.reconcile(Ship(x=30.0, gems=4), None, 1.0)

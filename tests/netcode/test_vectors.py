@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.netcode.vectors import FILE, played, read_vectors
+from tests.netcode.wild import make_wild_vectors
 from tests.web.node import command_of, needs_node
 
 VECTORS = read_vectors()
@@ -37,6 +39,20 @@ def assert_close(value: Any, expected: Any) -> None:
         assert value == pytest.approx(expected, rel=0, abs=1e-9)
     else:
         assert value == expected
+
+
+@needs_node
+def test_both_show_the_same_whatever_comes(tmp_path: Path) -> None:
+    file = tmp_path / "vectors.json"
+    vectors = make_wild_vectors(4)
+    file.write_text(json.dumps(vectors), "utf-8")
+    done = subprocess.run(
+        [*command_of("netcode.mjs"), str(file)], capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.stderr == ""
+    answer = json.loads(done.stdout)
+    assert answer["wrong"] == []
+    assert answer["compared"] == sum(len(vector["calls"]) for vector in vectors) > 500
 
 
 @needs_node

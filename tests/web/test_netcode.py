@@ -135,6 +135,40 @@ def test_a_game_without_ticks_makes_no_numbers_that_are_none() -> None:
     assert answer == {"without": [], "dt": 0, "predictor": None}
 
 
+def test_the_same_object_may_say_something_else_in_each_frame() -> None:
+    assert host(
+        """
+        netcode.take(MOMENT, [1, 5, 0], state);
+        netcode.frame();
+        const wish = { x: 1 };
+        netcode.frame(wish);
+        now += 0.05;
+        wish.x = 10; netcode.frame(wish);
+        netcode.take(MOMENT, [2, 5.05, 0], state);
+        return netcode.play.predictor.state.x;
+        """
+    ) == pytest.approx(1 + 0.05 + 0.5)
+
+
+def test_a_mistake_in_a_rule_is_an_error_of_the_frame() -> None:
+    """And not of what reads the socket, which would lose what else has come."""
+    assert host(
+        """
+        netcode.take(MOMENT, [1, 5, 0], state);
+        netcode.frame();
+        const broken = { get x() { throw new Error("broken"); } };
+        netcode.frame({ x: 1 });
+        netcode.take(MOMENT, [2, 5.05, 0], { ships: { ann: broken } });
+        try {
+          netcode.frame();
+        } catch (error) {
+          netcode.take(MOMENT, [3, 5.1, 0], state);
+          return [error.message, netcode.frame().me.x];
+        }
+        """
+    ) == ["broken", pytest.approx(1.0)]
+
+
 def test_the_moment_of_a_state_that_has_not_come_says_nothing() -> None:
     assert host(
         """

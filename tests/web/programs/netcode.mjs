@@ -31,7 +31,7 @@ const parts = {
   predictor({ step, state, options: { max_pending: maxPending, ...options } }) {
     const predictor = new Predictor(steps[step], state, { ...options, ...(maxPending && { maxPending }) });
     return (what, ...rest) => {
-      const result = predictor[what](...rest);
+      const result = predictor[what === "change_input" ? "changeInput" : what](...rest);
       return what === "reconcile" ? [result, predictor.state, predictor.pending] : result;
     };
   },
