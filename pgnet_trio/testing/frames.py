@@ -46,12 +46,14 @@ class _Track:
     times: list[float] = attrs.field(factory=list)
     places: list[_Place] = attrs.field(factory=list)
     errors: list[float] = attrs.field(factory=list)
+    is_exact: bool = False
 
 
 class FrameRecorder:
     """Records where a client showed objects in each frame, and finds what looked wrong.
 
-    Methods take names of objects; without any, they mean all that were shown.
+    Methods take names of objects; without any, they mean all that were shown. What was never shown
+    cannot be right: they raise ValueError for it.
 
     Args:
         *fields: The names of the numbers that say where an object is: ``"x", "y"``.
@@ -80,18 +82,27 @@ class FrameRecorder:
             time: The time, later than that of the frame before.
             objects: What was shown, by name: attrs objects, or dicts.
             exact: Where some of them should have been shown, as far as the client knew.
+
+        Raises:
+            ValueError: One of them is nowhere: its place is no number, or endless.
         """
         for name, shown in objects.items():
             track = self._tracks.setdefault(name, _Track())
             place = self._place(shown)
             track.times.append(time)
             track.places.append(place)
-            right = place if exact is None or name not in exact else self._place(exact[name])
-            track.errors.append(math.dist(place, right))
+            right = place
+            if exact is not None and name in exact:
+                track.is_exact = True
+                right = self._place(exact[name])
+            error = math.dist(place, right)
+            if not math.isfinite(error):
+                raise ValueError(f"{name!r} was shown at {place!r}, and should have been at {right!r}")
+            track.errors.append(error)
 
     def places(self, name: str) -> list[tuple[float, _Place]]:
         """Return the times and places of one object, for a plot, say."""
-        track = self._tracks[name]
+        track = self._track(name)
         return list(zip(track.times, track.places, strict=True))
 
     def hitches(self, *names: str) -> list[Hitch]:
@@ -109,15 +120,20 @@ class FrameRecorder:
         return found
 
     def hitch_share(self, *names: str) -> float:
-        """Return which share `hitches` are of the frames in which something moves; 0 for none."""
+        """Return which share `hitches` are of the frames in which something moves.
+
+        Raises:
+            ValueError: Nothing moves in any frame.
+        """
         moving = sum(1 for _ in self._moves(names))
-        return len(self.hitches(*names)) / moving if moving else 0.0
+        if not moving:
+            raise ValueError(f"expected objects that move, and {names or [*self._tracks]} never do")
+        return len(self.hitches(*names)) / moving
 
     def jumps(self, size: float, *names: str) -> list[Hitch]:
         """Return the frames in which something went further than *size*."""
         found = []
-        for name in names or tuple(self._tracks):
-            track = self._tracks[name]
+        for name, track in self._tracks_of(names):
             for number in range(1, len(track.times)):
                 step = math.dist(track.places[number], track.places[number - 1])
                 if step > size:
@@ -134,7 +150,7 @@ class FrameRecorder:
         Raises:
             ValueError: It did not move in any frame, or no frame before *since* was recorded.
         """
-        track = self._tracks[name]
+        track = self._track(name)
         first = bisect_left(track.times, since)
         if not first:
             raise ValueError(
@@ -150,18 +166,22 @@ class FrameRecorder:
     def longest_error(self, name: str, *, above: float = 1e-9) -> float:
         """Return for how many seconds at most something was shown where it was not.
 
+        Each frame shows until the next one.
+
         Args:
             name: Which object; it was recorded with *exact*.
             above: Smaller errors do not count.
+
+        Raises:
+            ValueError: It was recorded without.
         """
-        track = self._tracks[name]
+        track = self._track(name)
+        if not track.is_exact:
+            raise ValueError(f"expected {name!r} to be recorded with where it should be: exact=...")
         longest, begun = 0.0, math.inf
         for time, error in zip(track.times, track.errors, strict=True):
-            if error <= above:
-                begun = math.inf
-                continue
-            begun = min(begun, time)
             longest = max(longest, time - begun)
+            begun = math.inf if error <= above else min(begun, time)
         return longest
 
     def _place(self, shown: Any) -> _Place:
@@ -169,13 +189,24 @@ class FrameRecorder:
             return tuple([float(shown[field]) for field in self._fields])
         return tuple([float(getattr(shown, field)) for field in self._fields])
 
+    def _track(self, name: str) -> _Track:
+        track = self._tracks.get(name)
+        if track is None:
+            shown = ", ".join(map(repr, self._tracks)) or "nothing"
+            raise ValueError(f"{name!r} was never shown, only {shown}")
+        return track
+
+    def _tracks_of(self, names: Sequence[str]) -> list[tuple[str, _Track]]:
+        if not names and not self._tracks:
+            raise ValueError("expected frames with something in them, and nothing was shown")
+        return [(name, self._track(name)) for name in names or self._tracks]
+
     def _moves(self, names: Sequence[str]) -> Iterator[tuple[str, float, float, float, float]]:
         """Yield each frame of what moves: name, time, step, step the right way, mean step.
 
         Something moves in a frame if it did so before and does so after, the same way.
         """
-        for name in names or tuple(self._tracks):
-            track = self._tracks[name]
+        for name, track in self._tracks_of(names):
             times, places = track.times, track.places
             first = last = 0
             for number in range(1, len(times)):

@@ -12,7 +12,7 @@ from pgnet_trio import Client, CodecError, Game
 from pgnet_trio.netcode import PredictedSpawns
 from pgnet_trio.testing import NETWORKS, SimulatedNetwork, hosting, playing
 from tests.netcode.course import Course, Pilot
-from tests.netcode.steps import Ship, fly
+from tests.netcode.steps import Ship, Thrust, fly
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -264,7 +264,7 @@ async def test_a_mistake_in_a_rule_is_an_error_of_the_frame(autojump_clock: Mock
     is_bad = False
 
     def step(ship: Ship, pilot: Pilot, dt: float) -> None:
-        fly(ship, pilot, dt / 0 if is_bad else dt)
+        fly(ship, Thrust(pilot.x, pilot.y), dt / 0 if is_bad else dt)
 
     async with hosting(Course, network=SimulatedNetwork(latency=0.1)) as server:
         async with playing(server, "ann", game="course") as ann:

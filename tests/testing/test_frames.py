@@ -65,8 +65,35 @@ def test_an_error_is_as_long_as_it_shows() -> None:
         off = 3.0 if 10 <= number < 16 or number == 20 else 0.0
         shown, right = {"ann": {"x": number + off}}, {"ann": {"x": number}}
         recorder.show(number * FRAME, shown, exact=right)
-    assert recorder.longest_error("ann") == pytest.approx(5 * FRAME)
+    assert recorder.longest_error("ann") == pytest.approx(6 * FRAME)
     assert recorder.places("ann")[10] == (10 * FRAME, (13.0,))
+
+
+def test_an_error_of_one_frame_is_as_long_as_that() -> None:
+    recorder = FrameRecorder("x")
+    for number in range(9):
+        recorder.show(number, {"ann": {"x": 0}}, exact={"ann": {"x": number == 4}})
+    assert recorder.longest_error("ann") == 1
+
+
+def test_nothing_passes_because_nothing_was_shown() -> None:
+    """A test of a game that was never joined, or in which nobody moves, has to fail."""
+    empty, still = FrameRecorder("x"), recorded([1.0] * 100)
+    for check in (empty.hitches, empty.hitch_share, lambda: empty.jumps(5)):
+        with pytest.raises(ValueError, match="nothing was shown"):
+            check()
+    with pytest.raises(ValueError, match=r"\['ann'\] never do"):
+        still.hitch_share()
+    with pytest.raises(ValueError, match="'bob' was never shown, only 'ann'"):
+        still.jumps(5, "bob")
+    with pytest.raises(ValueError, match="with where it should be"):
+        still.longest_error("ann")
+
+
+@pytest.mark.parametrize("x", [float("nan"), float("inf")])
+def test_what_is_shown_nowhere_is_an_error_at_once(x: float) -> None:
+    with pytest.raises(ValueError, match="'ann' was shown at"):
+        recorded([*EVEN, x])
 
 
 def test_a_recorder_has_to_know_what_a_place_is() -> None:
