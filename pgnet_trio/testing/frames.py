@@ -97,7 +97,9 @@ class FrameRecorder:
                 right = self._place(exact[name])
             error = math.dist(place, right)
             if not math.isfinite(error):
-                raise ValueError(f"{name!r} was shown at {place!r}, and should have been at {right!r}")
+                raise ValueError(
+                    f"{name!r} was shown at {place!r}, and should have been at {right!r}"
+                )
             track.errors.append(error)
 
     def places(self, name: str) -> list[tuple[float, _Place]]:

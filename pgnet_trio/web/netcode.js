@@ -181,8 +181,10 @@ export class Netcode {
     const next = this.#waiting;
     if (next !== null) {
       const { number, seen, input } = this.#sent;
-      const changed = Object.entries(next.input).filter(([name, value]) => !Object.is(input[name], value));
-      const fields = changed.length ? [Object.fromEntries(changed)] : [];
+      const whole = Object.keys(input).some((name) => !Object.hasOwn(next.input, name));
+      const changed = Object.entries(next.input).filter(([name, value]) => whole || !Object.is(input[name], value));
+      const changes = Object.fromEntries(changed);
+      const fields = whole ? [changes, true] : changed.length ? [changes] : [];
       envelopes.push(encode(INPUT, next.number - number, next.seen - seen, ...fields));
       this.#sent = next;
       this.#waiting = null;
@@ -245,7 +247,9 @@ export class Netcode {
     this.#madeAt = now;
     const isPause = this.#number > 0 && rate > 0 && waited > Math.max(PAUSE, 1.5 / rate);
     this.#number += isPause ? Math.floor(waited * rate) + PAUSE_MARGIN : 1;
-    this.#waiting = { number: this.#number, seen: Math.round(seen * 1000), input: { ...input } };
+    const fields = Object.entries(input).filter(([, value]) => value !== undefined);
+    const sent = Object.fromEntries(fields);
+    this.#waiting = { number: this.#number, seen: Math.round(seen * 1000), input: sent };
     return this.#number;
   }
 

@@ -114,6 +114,19 @@ def test_of_several_inputs_only_the_last_one_leaves() -> None:
     assert [(number, changes) for _, number, _, changes in left] == [(2, {"x": 2})]
 
 
+def test_a_field_that_is_left_out_is_there_no_more() -> None:
+    """A page may say of a key only that it is held."""
+    left = host(
+        """
+        netcode.take(MOMENT, [1, 5, 0], state);
+        netcode.frame();
+        const all = [{ x: 1 }, { x: 1, jump: true }, { x: 1 }, { x: 1, jump: undefined }, {}];
+        return all.map((wish) => { now += 0.06; netcode.frame(wish); return leave()[0].slice(3); });
+        """
+    )
+    assert left == [[{"x": 1}], [{"jump": True}], [{"x": 1}, True], [], [{}, True]]
+
+
 def test_a_game_without_ticks_makes_no_numbers_that_are_none() -> None:
     """A game that was made anew may have none, and may have others than the one before."""
     answer = host(
@@ -166,7 +179,7 @@ def test_a_mistake_in_a_rule_is_an_error_of_the_frame() -> None:
           return [error.message, netcode.frame().me.x];
         }
         """
-    ) == ["broken", pytest.approx(1.0)]
+    ) == ["broken", pytest.approx(1.05)]
 
 
 def test_the_moment_of_a_state_that_has_not_come_says_nothing() -> None:

@@ -373,12 +373,14 @@ class InputEnvelope(_Envelope, tag=27, frozen=True):
     """Client: what its user does in one tick. Of the feature ``netcode``, as those below.
 
     The number, and the room's time in milliseconds of what the user saw, are the difference to
-    the input before on this connection. Of the fields there are those that have changed.
+    the input before on this connection. Of the fields there are those that have changed; all of
+    them where one of those before is gone.
     """
 
     number: Int64
     seen: Int64
     changes: ShallowDict = {}
+    whole: bool = False
 
 
 class TimeRequestEnvelope(_Envelope, tag=28, frozen=True):
@@ -756,15 +758,18 @@ def encode_moved(address: str, reason: str, login_token: bytes = b"") -> bytes:
     return encode((*fields, login_token) if login_token else fields)
 
 
-def encode_input(number: int, seen: int, changes: dict[str, Any]) -> bytes:
+def encode_input(number: int, seen: int, changes: dict[str, Any], *, whole: bool = False) -> bytes:
     """Encode an input, by how it differs from the one before on the same connection.
 
     Args:
         number: By how much its number is above that one's.
         seen: By how many milliseconds what the user saw is later.
         changes: The fields that differ, as plain data.
+        whole: Whether these are all fields, and no other of before is left.
     """
     fields = (_NUMBERS[InputEnvelope], number, seen)
+    if whole:
+        return encode((*fields, changes, True))
     return encode((*fields, changes) if changes else fields)
 
 

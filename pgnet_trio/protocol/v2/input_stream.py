@@ -27,7 +27,7 @@ __all__ = [
 MAX_INPUT_SIZE = 900
 """Bytes of the fields of one input, in MessagePack: there are many a second."""
 
-LONGEST_ENVELOPE = MAX_INPUT_SIZE + 20
+LONGEST_ENVELOPE = MAX_INPUT_SIZE + 21
 """Bytes of an input's envelope; it fits into the shortest frame."""
 
 MAX_FIELDS = 64
@@ -75,13 +75,15 @@ class InputWriter:
         """Return the envelope of the next input."""
         seen = round(queued.seen * MILLISECONDS)
         before, payload = self._payload, queued.payload
+        whole = not before.keys() <= payload.keys()
         changes = {
             name: value
             for name, value in payload.items()
             # An int is no float, and True is no 1: the server has to get what is meant.
-            if name not in before or not _is_same(before[name], value)
+            if whole or name not in before or not _is_same(before[name], value)
         }
-        envelope = encode_input(queued.number - self._number, seen - self._seen, changes)
+        number, since = queued.number - self._number, seen - self._seen
+        envelope = encode_input(number, since, changes, whole=whole)
         self._number, self._seen, self._payload = queued.number, seen, payload
         return envelope
 
@@ -121,10 +123,10 @@ class InputReader:
         if not (-LARGEST < number < LARGEST and -LARGEST < seen < LARGEST):
             raise ProtocolError("expected an input with numbers of at most 53 bits")
         changes = envelope.changes
-        if changes:
+        if changes or envelope.whole:
             if size > FEW_BYTES and len(encode(changes)) > MAX_INPUT_SIZE:
                 raise ProtocolError(f"expected an input of at most {MAX_INPUT_SIZE} bytes")
-            self._payload = {**self._payload, **changes}
+            self._payload = changes if envelope.whole else {**self._payload, **changes}
             if len(self._payload) > MAX_FIELDS:
                 raise ProtocolError(f"expected an input of at most {MAX_FIELDS} fields")
         return InputReceived(number, seen / MILLISECONDS, self._payload)
