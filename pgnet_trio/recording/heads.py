@@ -8,7 +8,7 @@ import msgspec
 
 __all__ = ["VERSION", "Beginning", "Head", "Member", "OpenScript", "encode_head"]
 
-VERSION = 1
+VERSION = 2
 """The version of what is in a file. A reader takes this one, and no newer one."""
 
 Beginning: TypeAlias = Literal[

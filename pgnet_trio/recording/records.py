@@ -19,6 +19,7 @@ __all__ = [
     "FROM_OUTSIDE",
     "AnswerCame",
     "Answered",
+    "AnsweredLong",
     "AskBegan",
     "BotEnded",
     "CallEnded",
@@ -51,8 +52,8 @@ __all__ = [
     "encode_record",
 ]
 
-LONGEST_CONTENT = 120
-"""Bytes of an answer or a push that are kept whole; of a longer one, its digest is."""
+LONGEST_CONTENT = 256
+"""Bytes of an answer's record, or of a push, that are kept; of a longer one, its digest is."""
 
 
 class SessionRecord(msgspec.Struct, array_like=True, frozen=True):
@@ -76,7 +77,7 @@ class SessionRecord(msgspec.Struct, array_like=True, frozen=True):
 # What comes from outside.
 
 
-class PacketCame(msgspec.Struct, array_like=True, tag=1):
+class PacketCame(msgspec.Struct, array_like=True, tag=1, gc=False):
     """A packet was put into the queue."""
 
     time: float
@@ -256,11 +257,19 @@ class QuestionAsked(msgspec.Struct, array_like=True, tag=30):
     digest: int = 0
 
 
-class Answered(msgspec.Struct, array_like=True, tag=31):
-    """A packet was answered, with more than an empty text; *content* is empty for a long one."""
+class Answered(msgspec.Struct, array_like=True, tag=31, gc=False):
+    """A packet was answered, with more than an empty text."""
+
+    status: int
+    message: str
+    # Anything that can be encoded; whoever reads it compares it as bytes.
+    payload: msgspec.Raw
+
+
+class AnsweredLong(msgspec.Struct, array_like=True, tag=34):
+    """The same, where that is long; the digest is 0 where it cannot be encoded."""
 
     digest: int
-    content: bytes = b""
 
 
 class Pushed(msgspec.Struct, array_like=True, tag=32):
@@ -337,6 +346,7 @@ Record: TypeAlias = (
     | AskBegan
     | QuestionAsked
     | Answered
+    | AnsweredLong
     | Pushed
     | Shown
     | Crashed
@@ -389,13 +399,15 @@ def digest_of(*parts: bytes) -> int:
 def answered(status: int, message: str, payload: Any) -> bytes:
     """Return the record of an answer."""
     try:
-        data = encode_record((status, message, payload or None))
+        record = encode_record(Answered(status, message, payload))
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
         # It cannot travel either; the player is told that.
-        data = b""
-    return encode_record(Answered(zlib.crc32(data), data if len(data) <= LONGEST_CONTENT else b""))
+        return encode_record(AnsweredLong(0))
+    if len(record) > LONGEST_CONTENT:
+        return encode_record(AnsweredLong(zlib.crc32(record)))
+    return record
 
 
 def content_of(data: bytes) -> bytes:
-    """Return what a record keeps of an answer or a push."""
+    """Return what a record keeps of a push."""
     return data if len(data) <= LONGEST_CONTENT else b""

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import msgspec
 import trio
 
 from pgnet_trio.errors import first_error
@@ -16,7 +15,6 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.recording import digest_of, encode_record
 from pgnet_trio.recording.records import (
     FROM_OUTSIDE,
-    Answered,
     AskBegan,
     BotEnded,
     CallEnded,
@@ -29,7 +27,9 @@ from pgnet_trio.recording.records import (
     Shown,
     StepBegan,
     TurnBegan,
+    answered,
     content_of,
+    decode_records,
 )
 from pgnet_trio.replay.telling import describe_record
 from pgnet_trio.server.causes import without_error_id
@@ -38,7 +38,7 @@ from pgnet_trio.server.recording.tape import LONGEST_TEXT, author_lines_of
 if TYPE_CHECKING:
     from pgnet_trio.messages import Response
     from pgnet_trio.recording import Head, Record
-    from pgnet_trio.server.room.player import OpenQuestion
+    from pgnet_trio.server.room.player import OpenQuestion, PacketTurn
 
 __all__ = ["Difference", "ReplayTape"]
 
@@ -260,8 +260,8 @@ class ReplayTape:
             return None
         return self._wait(("step", number))
 
-    def turn_at_once(self) -> None:
-        """Note that the packet that has just come has its turn at once."""
+    def turn_at_once(self, turn: PacketTurn, /) -> None:
+        """Note that the packet that has come has its turn at once."""
         self._expect(TurnBegan(), "the turn of this packet")
 
     def turn(self) -> Awaitable[None] | None:
@@ -326,13 +326,9 @@ class ReplayTape:
         if self.is_free or not (response.status or response.message or response.payload):
             return
         text = without_error_id(response.message) if response.status else response.message
-        try:
-            data = encode_record((int(response.status), text, response.payload or None))
-        except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
-            data = b""
-        self._expect(
-            Answered(digest_of(data), content_of(data)), f"the answer {one_line(response)}"
-        )
+        record = answered(response.status, text, response.payload)
+        (got,) = decode_records(record, 1)
+        self._expect(got, f"the answer {one_line(response)}")
 
     def note_push(self, receivers: Iterable[str], envelope: bytes, /) -> None:
         """Compare a push."""

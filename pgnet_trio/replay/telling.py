@@ -11,6 +11,7 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.recording.records import (
     AnswerCame,
     Answered,
+    AnsweredLong,
     AskBegan,
     BotEnded,
     CallEnded,
@@ -99,8 +100,10 @@ def _describe(record: Record) -> str:
             return f"room.ask for {player}"
         case QuestionAsked(id=id, player=player):
             return f"question {id} to {player}"
-        case Answered(content=content, digest=digest):
-            return f"an answer {_content(content, digest)}"
+        case Answered(status=status, message=message, payload=payload):
+            return f"an answer {[status, message, _decoded(payload)]!r}"
+        case AnsweredLong(digest=digest):
+            return f"an answer {_content(b'', digest)}"
         case Pushed(content=content, digest=digest):
             return f"a push {_content(content, digest)}"
         case Shown(digest=digest):
@@ -124,9 +127,11 @@ def _describe(record: Record) -> str:
 
 
 def _shown(payload: Any) -> str:
-    if isinstance(payload, msgspec.Raw):
-        payload = msgspec.msgpack.decode(payload)
-    return repr(payload)
+    return repr(_decoded(payload))
+
+
+def _decoded(payload: Any) -> Any:
+    return msgspec.msgpack.decode(payload) if isinstance(payload, msgspec.Raw) else payload
 
 
 def _content(content: bytes, digest: int) -> str:

@@ -109,6 +109,7 @@ class Round:
     """A round of reading without sockets."""
 
     def __init__(self) -> None:
+        self.now = trio.current_time()
         self.delay = 0.0
         self.until = math.inf
         self.flushes: dict[Callable[[], None], None] = {}

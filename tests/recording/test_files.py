@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from pgnet_trio.recording import (
 from pgnet_trio.recording.files import MAGIC, records_frame
 from pgnet_trio.recording.records import (
     Answered,
+    AnsweredLong,
     ClockRead,
     Crashed,
     Joined,
@@ -52,7 +54,13 @@ RECORDS: st.SearchStrategy[Record] = st.one_of(
     st.builds(TurnBegan, st.none() | TIMES),
     st.builds(StepBegan, TIMES, st.integers(1, 9), st.booleans()),
     st.builds(ClockRead, TIMES),
-    st.builds(Answered, st.integers(0, 2**32 - 1), st.binary()),
+    st.builds(
+        Answered,
+        st.integers(0, 99),
+        st.text(),
+        st.dictionaries(st.text(), st.integers(-5, 5)).map(encode_record).map(msgspec.Raw),
+    ),
+    st.builds(AnsweredLong, st.integers(0, 2**32 - 1)),
     st.builds(Pushed, st.integers(0, 2**32 - 1), st.binary()),
 )
 
@@ -116,7 +124,7 @@ def test_a_bit_that_has_changed_is_noticed(
         (MAGIC, "no recording of a table"),
         (
             MAGIC + (VERSION + 1).to_bytes(2, "big"),
-            "version 2, and this pgnet_trio reads version 1",
+            f"version {VERSION + 1}, and this pgnet_trio reads version {VERSION}",
         ),
         (preamble() + frame_of(b"\xc1"), "begins with what is no table"),
         (preamble() + frame_of(b"\x80"), "begins with what is no table"),

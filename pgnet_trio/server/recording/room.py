@@ -70,15 +70,15 @@ class RecordedRoom(RoomTask):
         self.instance.tape = tape
         self.queue.note_call = tape.note_call
         # As in `RoomTask`, with a note of each packet before.
-        note_packet, put, take_now = tape.note_packet, self.handle, self.take_now
+        put, take_now = self.queue.put, self.take_now
         take_answer, take_input, reload = self.handle_answer, self.take_input, self.reload
 
-        def handle(turn: PacketTurn) -> None:
-            note_packet(turn)
+        def take_in(turn: PacketTurn) -> None:
+            tape.note_packet(turn)
             put(turn)
 
         def take(turn: PacketTurn, round: Round) -> None:
-            note_packet(turn)
+            tape.round_began = round.now
             take_now(turn, round)
 
         def answer(turn: PacketTurn, question_id: int) -> None:
@@ -93,7 +93,8 @@ class RecordedRoom(RoomTask):
             tape.note_other_turn()
             await reload(make_game)
 
-        self.handle, self.take_now = handle, take
+        self.handle = self.queue.take_in = take_in
+        self.take_now = take
         self.handle_answer, self.take_input, self.reload = answer, play, begin_reload
 
     async def join(self, player: Player, *, spectate: bool = False) -> float:

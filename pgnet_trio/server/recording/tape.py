@@ -97,6 +97,8 @@ class RecordingTape:
         room: The room, once it is attached.
         random: The game's randomness; the same.
         numbers: The sessions that the room knows, and a number for each.
+        round_began: When the round began in which packets have their turns at once, in seconds of
+            ``trio.current_time()``.
     """
 
     room: RoomTask
@@ -110,6 +112,7 @@ class RecordingTape:
         seed: bytes,
     ) -> None:
         self.numbers: dict[Player, int] = {}
+        self.round_began = 0.0
         self._writer = writer
         self._thawing = thawing
         self._kept = kept
@@ -138,15 +141,21 @@ class RecordingTape:
 
     def note_packet(self, turn: PacketTurn) -> None:
         """Note that a packet is about to be put into the queue."""
+        if self._segment is not None:
+            self.write(_packet_record(turn, self.now()))
+
+    def turn_at_once(self, turn: PacketTurn, /) -> None:
+        """Note that a packet has come, and has its turn at once."""
+        self._turns += 1
         segment = self._segment
         if segment is None:
             return
-        # As `write`, without a call for each packet.
+        # As `write`, without a call for each packet; and nothing comes between the two.
         if segment.size > segment.mark:
             segment = self._look(segment)
-        record = self._packet_record(turn)
-        segment.pending.append(record)
-        segment.size += len(record)
+        record = _packet_record(turn, self.round_began - self._start)
+        segment.pending += (record, _AT_ONCE)
+        segment.size += len(record) + len(_AT_ONCE)
 
     def write(self, record: bytes) -> None:
         """Write what happens; before it, perhaps, the beginning of another file."""
@@ -158,36 +167,15 @@ class RecordingTape:
         segment.pending.append(record)
         segment.size += len(record)
 
-    def turn_at_once(self) -> None:
-        """Note that the packet that has just come has its turn at once."""
-        self._turns += 1
-        # No look: nothing may come between the two.
-        self._write_more(_AT_ONCE)
-
     def note_answer(self, response: Response, /) -> None:
         """Note how a packet is answered; what is empty, as most answers are, is left out."""
         segment = self._segment
         if segment is not None and (response.payload or response.message or response.status):
             # Each failure has another id.
             text = without_error_id(response.message) if response.status else response.message
-            record = answered(int(response.status), text, response.payload)
+            record = answered(response.status, text, response.payload)
             segment.pending.append(record)
             segment.size += len(record)
-
-    def _packet_record(self, turn: PacketTurn) -> bytes:
-        packet = turn.packet
-        packed = turn.packed
-        return encode_record(
-            PacketCame(
-                trio.current_time() - self._start,
-                turn.player.username,
-                packet.message,
-                packet.payload if packed is None else msgspec.Raw(packed),
-                time_of(packet),
-                turn.quiet,
-                turn.size,
-            )
-        )
 
     def now(self) -> float:
         """Return the room's time."""
@@ -467,7 +455,7 @@ class RecordingTape:
         records = []
         for turn in self.room.queue.turns:
             if isinstance(turn, PacketTurn):
-                records.append(self._packet_record(turn))
+                records.append(_packet_record(turn, self.now()))
                 continue
             known = self._records.get(turn)
             if known is not None and known[1:2] != _DUE:
@@ -561,6 +549,21 @@ class RecordingTape:
 
 
 _DUE = encode_record(Due(0.0, ""))[1:2]
+
+
+def _packet_record(turn: PacketTurn, time: float) -> bytes:
+    packet, packed = turn.packet, turn.packed
+    return encode_record(
+        PacketCame(
+            time,
+            turn.player.username,
+            packet.message,
+            packet.payload if packed is None else msgspec.Raw(packed),
+            time_of(packet),
+            turn.quiet,
+            turn.size,
+        )
+    )
 
 
 def author_lines_of(error: BaseException) -> list[str]:

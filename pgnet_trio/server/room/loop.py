@@ -157,7 +157,7 @@ class Loop:
         queue = self._queue
         # As `is_over` and `after`, without a call for each packet.
         if not queue.is_waiting or perf_counter() >= round.until:
-            queue.put(turn)
+            queue.take_in(turn)
             return
         round.flushes[self._flush] = None
         queue.context.run(self._take, turn)
@@ -258,7 +258,7 @@ class Loop:
         runner.failed_calls = 0
         try:
             if tape is not None:
-                tape.turn_at_once()
+                tape.turn_at_once(turn)
             self._unanswered = turn
             response = runner.call(self._dispatch.respond, turn)
             if isinstance(response, Response):

@@ -66,6 +66,7 @@ class TurnQueue:
         is_waiting: Whether the room's task waits for a turn, so that the next begins at once.
         context: The context of that task, once it serves the queue.
         note_call: Is told of each call that is posted; None for nobody.
+        take_in: Puts a packet that comes just now: `put`, or what notes it before.
     """
 
     context: Context
@@ -74,6 +75,7 @@ class TurnQueue:
         self.turns: deque[PacketTurn | Call] = deque()
         self.end_reason: str | None = None
         self.note_call: Callable[[Call], None] | None = None
+        self.take_in: Callable[[PacketTurn], None] = self.put
         self._game_name = game_name
         self._lateness = lateness
         self._task: trio.lowlevel.Task | None = None

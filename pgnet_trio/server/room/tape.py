@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import trio
 
     from pgnet_trio.messages import Response
-    from pgnet_trio.server.room.player import OpenQuestion
+    from pgnet_trio.server.room.player import OpenQuestion, PacketTurn
 
 __all__ = ["PACE", "TICK", "WITHDRAWAL", "Tape"]
 
@@ -45,8 +45,8 @@ class Tape(Protocol):
     def turn(self) -> Awaitable[None] | None:
         """Note that the next turn in the queue is about to begin."""
 
-    def turn_at_once(self) -> None:
-        """Note that the packet that has just come has its turn at once."""
+    def turn_at_once(self, turn: PacketTurn, /) -> None:
+        """Note that a packet has come, and has its turn at once."""
 
     def ask(self, player: str, /) -> Awaitable[None] | None:
         """Note that the game is about to ask somebody."""
