@@ -13,6 +13,7 @@ from pgnet_trio.messages import Status
 from pgnet_trio.transport.traffic import Traffic
 
 __all__ = [
+    "DROP_REASONS",
     "LAG_BOUNDS",
     "OUTCOMES",
     "TIMED",
@@ -44,6 +45,10 @@ OTHERS = "other classes"
 
 OUTCOMES = ("ok", "bad", "refused", "other")
 """What becomes of a request, by its status: `Status` has the first three."""
+
+DROP_REASONS = ("surplus", "early", "invalid", "no_player", "no_inputs")
+"""Why an input of a player is never played: more came than are played, or out of order; its player
+says that they saw the future; its fields are wrong; they only watch; the game takes none."""
 
 
 class Histogram:
@@ -118,11 +123,13 @@ class GameCounters:
         states: How many states were made to be sent whole, for whoever sees the same.
         patches: How many patches of states were made, for whoever sees the same.
         patch_bytes: The bytes of these.
+        dropped_inputs: How many inputs of players were never played, by `DROP_REASONS`.
     """
 
     __slots__ = (
         "answers",
         "crashes",
+        "dropped_inputs",
         "fine",
         "name",
         "patch_bytes",
@@ -145,6 +152,7 @@ class GameCounters:
         self.pushes = self.ticks_due = self.ticks_missed = 0
         self.crashes = self.restarts = 0
         self.states = self.patches = self.patch_bytes = 0
+        self.dropped_inputs = dict.fromkeys(DROP_REASONS, 0)
 
     def note_crash(self, *, restarts: bool) -> None:
         """Count a game that has raised, and goes on from its last save or not at all."""

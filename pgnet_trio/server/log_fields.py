@@ -15,7 +15,7 @@ from pgnet_trio.server.watchdog import game_of_task
 __all__ = [
     "FIELDS",
     "LogFields",
-    "belong_to_nobody",
+    "belong_to_table",
     "connection_of_task",
     "new_connection",
     "user_of_task",
@@ -40,8 +40,9 @@ def new_connection() -> int:
     return number
 
 
-def belong_to_nobody() -> None:
-    """Say that the task is no user's, though it was started by one who has a connection."""
+def belong_to_table(name: str) -> None:
+    """Say that the task is a table's, and no user's, though one has it started."""
+    game_of_task.set(name)
     user_of_task.set("")
     connection_of_task.set(0)
 

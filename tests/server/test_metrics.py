@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -14,8 +15,12 @@ from pgnet_trio.server.monitor import instruments
 from pgnet_trio.server.monitor import metrics as metrics_module
 from pgnet_trio.server.monitor.instruments import Instruments
 from pgnet_trio.server.monitor.metrics import Metrics
+from pgnet_trio.testing import hosting
 from tests.kit.hosting import socket_client
-from tests.kit.monitoring import monitored, scrape
+from tests.kit.monitoring import monitored, samples, scrape
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 
 @attrs.frozen
@@ -102,6 +107,48 @@ async def test_what_players_do_is_counted_by_class_of_game() -> None:
             assert of(found, "pgnet_logins_total") == 2
             # Nobody's name, and no table's: their number knows no limit.
             assert not [name for name in found if "ann" in name or "table 1" in name]
+
+
+@attrs.frozen
+class Steer:
+    left: bool = True
+
+
+class Race(Game):
+    update_rate = 20.0
+    inputs = Move
+
+    def update(self) -> None:
+        for player in self.room.players:
+            self.room.next_input(player)
+
+
+async def test_inputs_that_are_never_played_are_counted_by_the_reason_to_the_end_of_their_game(
+    autojump_clock: MockClock,
+) -> None:
+    async with hosting(Race) as server:
+        context = server._context("it is read")
+        metrics = Metrics(context, Instruments(context.counters.lag))
+        texts = []
+        async with server.client("ann") as ann, server.client("bob") as bob:
+            await ann.create_game("race")
+            await bob.join_game("race", spectate=True)
+            bob.input(Move(1))
+            ann.input(Move(1), seen=ann.server_time + 10)
+            await trio.sleep(0.2)
+            ann.input(Steer())
+            await trio.sleep(0.2)
+            texts += [await metrics.collect(), await metrics.collect()]
+            await bob.leave_game()
+            await ann.leave_game()
+            assert not server.stats().games
+            texts.append(await metrics.collect())
+    expected = {"surplus": 0, "early": 1, "invalid": 1, "no_player": 1, "no_inputs": 0}
+    for found in map(samples, texts):
+        assert {
+            reason: of(found, "pgnet_dropped_inputs_total", game="Race", reason=reason)
+            for reason in expected
+        } == expected
 
 
 async def test_a_game_that_raises_is_counted() -> None:

@@ -155,6 +155,7 @@ class Metrics:
             room = entry.room
             found = of_games.setdefault(room.instance.counters.name, _OfGames())
             found.add(room)
+            room.publisher.simulation.count_dropped()
             await pace.rest()
         text = []
         for family in self._families(of_sessions, of_games):
@@ -296,6 +297,15 @@ class Metrics:
             for outcome, count in zip(OUTCOMES, counts, strict=True):
                 requests.add_metric([name, outcome], count)
         yield requests
+        dropped = CounterMetricFamily(
+            "pgnet_dropped_inputs",
+            "Inputs of players that were never played, by the reason.",
+            labels=["game", "reason"],
+        )
+        for name, counted in games.items():
+            for reason, count in counted.dropped_inputs.items():
+                dropped.add_metric([name, reason], count)
+        yield dropped
         for name, help_text, attribute in (
             ("pgnet_pushes", "Pushes of games, for each who gets one.", "pushes"),
             ("pgnet_ticks", "Updates that were due.", "ticks_due"),

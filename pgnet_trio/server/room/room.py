@@ -10,7 +10,7 @@ import trio
 
 from pgnet_trio.errors import Reject, bare
 from pgnet_trio.server.counters import Counters
-from pgnet_trio.server.log_fields import belong_to_nobody
+from pgnet_trio.server.log_fields import belong_to_table
 from pgnet_trio.server.refusals import CLOSED, GONE, LEFT, SHUTTING_DOWN, crashed
 from pgnet_trio.server.room.backend import ServerRoom
 from pgnet_trio.server.room.bots import Bots
@@ -33,7 +33,7 @@ from pgnet_trio.server.room.runner import MeasuredRunner, Runner
 from pgnet_trio.server.room.scripts import ScriptNursery, hold_nursery
 from pgnet_trio.server.room.simulation import Simulation
 from pgnet_trio.server.room.ticker import Ticker
-from pgnet_trio.server.watchdog import Watchdog, game_of_task
+from pgnet_trio.server.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from pgnet_trio.game import Game
@@ -319,8 +319,7 @@ class RoomTask:
         game was made, or failed to be. Cancellation ends the turn in progress.
         """
         self.queue.serve()
-        game_of_task.set(self.name)
-        belong_to_nobody()
+        belong_to_table(self.name)
         self.instance.save_string = None
         try:
             with self._loop.scope:
@@ -328,10 +327,11 @@ class RoomTask:
                     self.instance.loaded = self.instance.save_string or self.instance.loaded
         finally:
             if self.queue.end_reason is None:
-                # Nobody closed the room: it, or the whole program, is cancelled before the end.
+                # Nobody closed the room: it, or the program, is cancelled before the end.
                 self.crashed = True
             self._loop.close(GONE, publish=not self.crashed)
             self.runner.stop_watching()
+            self.publisher.simulation.count_dropped()
             self._loop.refuse_unanswered()
             self.queue.refuse_all()
             self._reloader.end()

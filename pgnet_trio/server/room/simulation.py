@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,9 @@ class Simulation:
         self.is_used = False
         self._instance = instance
         self._members = members
-        self._dropped = 0
+        # By the reason: of players who are gone, and what the class was told of already.
+        self._dropped = Counter[str]()
+        self._counted = Counter[str]()
         self._has_told = False
         self._players: dict[str, _Inputs] = {}
         self._history: History | None = None
@@ -87,8 +90,14 @@ class Simulation:
     @property
     def dropped(self) -> int:
         """How many inputs were never played."""
-        counts = (each.buffer.counts for each in self._players.values())
-        return self._dropped + sum(count.dropped + count.early for count in counts)
+        return self._all_dropped().total()
+
+    def count_dropped(self) -> None:
+        """Count for the game's class what was dropped since the last call."""
+        found, before = self._all_dropped(), self._counted
+        for reason, count in found.items():
+            self._instance.counters.dropped_inputs[reason] += count - before[reason]
+        self._counted = found
 
     @property
     def rate(self) -> float:
@@ -123,7 +132,7 @@ class Simulation:
             # A copy, since this changes what it is given.
             inputs.value = from_parsed(dict(given.payload), model)
         except CodecError as error:
-            self._drop(player, str(error))
+            self._drop(player, str(error), "invalid")
             return
         inputs.payload = given.payload
         inputs.buffer.put(given.number, given.seen, inputs.value, self._now())
@@ -132,7 +141,7 @@ class Simulation:
         """Forget the inputs of a player, who has left, or goes on with another client."""
         inputs = self._players.pop(player, None)
         if inputs is not None:
-            self._dropped += inputs.buffer.counts.dropped + inputs.buffer.counts.early
+            self._add_dropped(self._dropped, inputs)
 
     # What the game asks for.
 
@@ -223,7 +232,7 @@ class Simulation:
         lack = self._lack()
         if is_player and not lack:
             return True
-        self._drop(player, lack or "they only watch")
+        self._drop(player, lack or "they only watch", "no_inputs" if lack else "no_player")
         return False
 
     def _lack(self) -> str:
@@ -234,9 +243,15 @@ class Simulation:
             return "the game has no ticks: it needs an update, and an update_rate above 0"
         return ""
 
-    def _drop(self, username: str, why: str) -> None:
-        """Count an input that is not played; log why, once for each game."""
-        self._dropped += 1
+    def _drop(self, username: str, why: str, reason: str) -> None:
+        """Count an input that is not played; log why, once for each game.
+
+        Args:
+            username: Whose it is.
+            why: Why not, for people.
+            reason: The same as a word.
+        """
+        self._dropped[reason] += 1
         if not self._has_told:
             self._has_told = True
             logger.info(
@@ -258,11 +273,24 @@ class Simulation:
         """Take an input that came as a message: it has neither a number nor a time."""
         lack = self._lack()
         if lack:
-            self._drop(player, lack)
+            self._drop(player, lack, "no_inputs")
             return
         buffer = self._inputs_of(player).buffer
         number = max(buffer.received, buffer.confirmed) + 1
         buffer.put(number, self.time, value, self._now())
+
+    def _all_dropped(self) -> Counter[str]:
+        total = self._dropped.copy()
+        for inputs in self._players.values():
+            self._add_dropped(total, inputs)
+        return total
+
+    @staticmethod
+    def _add_dropped(total: Counter[str], inputs: _Inputs) -> None:
+        counts = inputs.buffer.counts
+        if counts.dropped or counts.early:
+            total["surplus"] += counts.dropped
+            total["early"] += counts.early
 
     def _forget_all(self) -> None:
         for player in [*self._players]:
