@@ -102,6 +102,12 @@ class BanList:
             group = self._networks.setdefault((network.version, network.prefixlen), {})
             group[int(network.network_address)] = ban
 
+    def holding(self, now: float) -> list[Ban]:
+        """Return the bans that are not over, in the order of whom they are of."""
+        networks = (ban for group in self._networks.values() for ban in group.values())
+        found = [ban for ban in (*self._users.values(), *networks) if ban.holds(now)]
+        return sorted(found, key=lambda ban: ban.whom)
+
     def find(self, username: str, address: str | None, now: float) -> Ban | None:
         """Return the ban that keeps a user out; None where none does.
 

@@ -10,12 +10,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from time import perf_counter
 
 import attrs
 import trio
 
 from pgnet_trio import Client, ConnectFailed
-from tests.benchmarks.processes import ROOT, cpu_time, on_server_cores
+from tests.benchmarks.processes import ROOT, cpu_seconds, on_server_cores
 from tests.benchmarks.report import Report, Verdict
 from tests.benchmarks.watched import Move
 from tests.kit.bidi import connected, started
@@ -106,10 +107,9 @@ async def look_on(port: int, view: str) -> None:
 
 async def used(server: WatchedServer, seconds: float) -> float:
     """How much of a core the server uses, in percent."""
-    before = cpu_time(server.process)
+    before, began = cpu_seconds(server.process), perf_counter()
     await trio.sleep(seconds)
-    used = cpu_time(server.process) - before
-    return (used.user + used.system) / seconds * 100
+    return (cpu_seconds(server.process) - before) / (perf_counter() - began) * 100
 
 
 async def costs(

@@ -93,6 +93,16 @@ async def test_the_host_sees_players_and_puts_one_out(open_page: OpenPage) -> No
         await page.wait_text("#toast", "ann is kicked.")
         await page.wait_text("main", "Nobody is logged in.")
         assert ann.close_reason == "too loud"
+        await page.evaluate(
+            "fetch('/actions/ban', {method: 'POST', headers: {'Content-Type': "
+            '\'application/json\'}, body: \'{"username": "ann", "reason": "rude"}\'}).then(() => 0)'
+        )
+        await page.evaluate("location.hash = '#/bans'")
+        await page.wait_text("main tbody", "rude")
+        await page.click("td.actions button")
+        await page.click("dialog button.primary")
+        await page.wait_text("#toast", "ann is not banned any more.")
+        await page.wait_text("main", "Nobody is banned.")
 
 
 async def test_a_made_up_player_plays_from_a_form(open_page: OpenPage) -> None:

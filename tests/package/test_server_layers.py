@@ -184,6 +184,8 @@ SERVER_LAYERS = (
     "bots",
     # Those who look at the server: the last to know all of it, and nobody below knows them.
     "monitor.rows",
+    "monitor.describing",
+    "monitor.servers",
     "monitor.history",
     "monitor.log_ring",
     "monitor.tasks",

@@ -15,14 +15,15 @@ import h11
 import pytest
 import trio
 
-from pgnet_trio import Game, on
-from pgnet_trio.errors import Disconnected, RequestFailed
+from pgnet_trio import Game, Monitor, on
+from pgnet_trio.errors import Disconnected, LoginRefused, RequestFailed
 from pgnet_trio.server.monitor import events as events_module
 from pgnet_trio.server.monitor.history import POINTS, History
 from pgnet_trio.server.monitor.log_ring import LONGEST, MOST_BYTES, MOST_RECORDS, LogRing
 from pgnet_trio.server.monitor.pages import FOLDER
 from pgnet_trio.server.monitor.rows import Rows, encode_json
 from pgnet_trio.testing import HostedServer, MemoryStore, playing
+from pgnet_trio.testing.clusters import cluster
 from tests.kit.monitoring import READ, WRITE, look, monitored
 
 if TYPE_CHECKING:
@@ -357,6 +358,38 @@ async def test_a_state_that_is_too_long_is_not_sent(
             assert (state["too_long"], state["state"]) == (True, None)
 
 
+async def test_the_servers_of_a_cluster_are_shown_with_all_tables(
+    socket_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgnet_trio.server.monitor.servers.ASK_EVERY", 0.0)
+    monkeypatch.setattr("pgnet_trio.server.monitor.servers.LONGEST_WAIT", 0.1)
+    async with cluster(Cards, nodes=2, monitor=Monitor("127.0.0.1:0", token=READ)) as servers:
+        for name, node in (("ann", "a"), ("bob", "b")):
+            await servers.play(name, node=node, game=f"table of {name}")
+        async with following(servers.nodes["a"], "servers") as events:
+            assert (await events.wait_for("hello"))["in_cluster"]
+            rows = {row["label"]: row for row in (await events.wait_for("servers"))["rows"]}
+            assert [(row["state"], row["players"], row["tables"]) for row in rows.values()] == [
+                ("ready", 1, 1),
+                ("ready", 1, 1),
+            ]
+            assert [rows[name]["is_own"] for name in "ab"] == [True, False]
+            tables = (await events.wait_for("elsewhere"))["rows"]
+            assert [(row["name"], row["server"]) for row in tables] == [
+                ("table of ann", "a"),
+                ("table of bob", "b"),
+            ]
+            assert await events.wait_for("cluster") == {"saved": 0, "is_all": True, "problem": ""}
+            servers.nodes["a"].engine.cut = True
+            assert "known last" in (await events.wait_for("cluster"))["problem"]
+            # Whoever looks at this server alone is not kept waiting.
+            async with following(servers.nodes["a"], "tables") as own:
+                assert [row["name"] for row in (await own.wait_for("tables"))["rows"]] == [
+                    "table of ann"
+                ]
+            servers.nodes["a"].engine.cut = False
+
+
 async def test_tasks_are_shown_with_their_stacks(socket_clock: MockClock) -> None:
     async with monitored(Cards) as server, playing(server, "ann", game="one"):
         async with following(server, "tasks") as events:
@@ -437,6 +470,28 @@ async def test_a_ban_an_announcement_and_a_save(socket_clock: MockClock) -> None
             ("monitor 127.0.0.1", "save"),
             ("monitor 127.0.0.1", "announce"),
         ]
+
+
+async def test_a_ban_is_shown_until_it_is_ended(socket_clock: MockClock) -> None:
+    store = MemoryStore()
+    async with monitored(Cards, store=store) as server:
+        assert (await act(server, "ban", username="Bob", reason="rude")).status == 200
+        async with following(server, "bans") as events:
+            (row,) = (await events.wait_for("bans"))["rows"]
+            assert (row["whom"], row["reason"], row["by"]) == ("bob", "rude", "monitor")
+            assert (row["is_of_a_user"], row["ends"]) == (True, None)
+            with pytest.raises(LoginRefused, match="banned: rude"):
+                await server.client("bob").run()
+            assert (await act(server, "unban", token=READ, username="bob")).status == 403
+            reply = await act(server, "unban", username="bob")
+            assert json.loads(reply.body)["text"] == "bob is not banned any more."
+            assert (await events.wait_for("bans"))["gone"] == [row["name"]]
+            async with playing(server, "bob"):
+                pass
+        for wrong in {"username": "bob"}, {}, {"username": "bob", "network": "10.0.0.0/8"}:
+            assert (await act(server, "unban", **wrong)).status == 400
+        (latest, _) = await store.community.audit(before=0, limit=10)
+        assert (latest.did, latest.details) == ("unban", "username=bob")
 
 
 async def test_a_table_is_closed(socket_clock: MockClock) -> None:

@@ -58,6 +58,10 @@ class BanKeeper:
         # So that nothing older than a change is ever taken for the latest.
         self._reading = trio.Lock()
 
+    def holding(self) -> list[Ban]:
+        """Return the bans that are not over, in the order of whom they are of."""
+        return self._bans.holding(self._wall_clock())
+
     def find(self, username: str, address: str | None) -> Ban | None:
         """Return the ban that keeps a user out now; see `BanList.find`."""
         return self._bans.find(username, address, self._wall_clock())

@@ -18,9 +18,9 @@ from pgnet_trio.errors import CodecError, PGNetError, StorageError
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.protocol.events import MAX_REASON
 from pgnet_trio.server.admin_requests import destroy_game
-from pgnet_trio.server.banning import ban, check_ban, subject_of
+from pgnet_trio.server.banning import ban, check_ban, subject_of, unban
 from pgnet_trio.server.cluster.errors import EngineError
-from pgnet_trio.server.moderation.audit import note_deed
+from pgnet_trio.server.moderation.audit import noting
 from pgnet_trio.server.node.users import NotNow
 from pgnet_trio.server.refusals import RoomClosed
 from pgnet_trio.server.users import DEFAULT_REASON, MAX_ANNOUNCEMENT, announce, kick
@@ -94,14 +94,13 @@ async def carry_out(context: ServerContext, name: str, body: bytes, address: str
     except (CodecError, UnicodeDecodeError) as error:
         raise ActionRefused(str(error)) from None
     try:
-        outcome = await function(context, asked)
+        async with noting(context, f"monitor {address}", name, attrs.asdict(asked)) as deed:
+            outcome = await function(context, asked)
+            done = Done(outcome) if isinstance(outcome, str) else outcome
+            logger.info("By the monitor, from %s: %s", one_line(address), one_line(done.text))
+            deed.done = True
     except (NotNow, EngineError, StorageError, RoomClosed, ValueError, CodecError) as error:
         raise ActionRefused(str(error)) from None
-    done = Done(outcome) if isinstance(outcome, str) else outcome
-    by = f"monitor {address}"
-    logger.info("By the monitor, from %s: %s", one_line(address), one_line(done.text))
-    now = context.options.environment.wall_clock()
-    await note_deed(context.community, by, name, attrs.asdict(asked), now)
     return done
 
 
@@ -139,6 +138,23 @@ async def _ban(context: ServerContext, asked: Ban) -> str:
     if problem is not None:
         raise ActionRefused(problem)
     return f"{asked.username} is banned."
+
+
+@attrs.frozen
+class Unban:
+    """Ends the ban of a user, or of a range of addresses."""
+
+    username: str = ""
+    network: str = ""
+
+
+@_action("unban", Unban)
+async def _unban(context: ServerContext, asked: Unban) -> str:
+    subject = subject_of(asked.username, asked.network)
+    whom = asked.username or asked.network
+    if not await unban(context, subject):
+        raise ActionRefused(f"{whom[:60]!r} is not banned.")
+    return f"{whom} is not banned any more."
 
 
 @attrs.frozen

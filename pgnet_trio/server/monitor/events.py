@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from pgnet_trio.server.monitor.live import ROWS
 from pgnet_trio.server.monitor.rows import Rows, encode_json
 
 if TYPE_CHECKING:
@@ -22,11 +23,22 @@ if TYPE_CHECKING:
 
     from pgnet_trio.server.context import ServerContext
     from pgnet_trio.server.monitor.live import Live
+    from pgnet_trio.server.monitor.servers import Servers
     from pgnet_trio.server.room.stats import SeatView, TableView
 
 __all__ = ["MOST_STREAMS", "VIEWS", "EventStreams", "Wanted"]
 
-VIEWS = ("overview", "tables", "table", "players", "tasks", "log", "playground")
+VIEWS = (
+    "overview",
+    "tables",
+    "table",
+    "players",
+    "bans",
+    "servers",
+    "tasks",
+    "log",
+    "playground",
+)
 
 MOST_STREAMS = 32
 """Pages that may be open at once."""
@@ -122,7 +134,7 @@ class EventStreams:
         live = self._live
         yield b"retry: 2000\n\n" + event("hello", encode_json(hello))
         with live.watching(wanted.view):
-            if wanted.view in ("players", "tables"):
+            if wanted.view in ROWS:
                 await live.refresh()
             live.look_at_figures()
             changes = self._changes(wanted)
@@ -141,6 +153,10 @@ class EventStreams:
             return RowChanges(live.players, "players")
         if wanted.view == "tables":
             return RowChanges(live.tables, "tables")
+        if wanted.view == "bans":
+            return RowChanges(live.bans, "bans")
+        if wanted.view == "servers" and live.servers is not None:
+            return ServerChanges(live.servers)
         if wanted.view == "tasks":
             return TaskChanges(live)
         if wanted.view == "log":
@@ -229,6 +245,30 @@ class RowChanges(Changes):
         for part in list(rows.changes(since, ROWS_AT_ONCE)):
             yield event(self._name, part)
             await trio.lowlevel.checkpoint()
+
+
+class ServerChanges(Changes):
+    """The servers of a cluster, and the tables of all of them.
+
+    Args:
+        servers: Has them.
+    """
+
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
+        self._parts = (RowChanges(servers.rows, "servers"), RowChanges(servers.tables, "elsewhere"))
+        self._facts: Mapping[str, Any] = {}
+
+    async def next(self) -> AsyncGenerator[bytes, None]:
+        """Yield what has changed since."""
+        await self._servers.refresh()
+        for part in self._parts:
+            async with contextlib.aclosing(part.next()) as found:
+                async for data in found:
+                    yield data
+        if self._servers.facts != self._facts:
+            self._facts = self._servers.facts
+            yield event("cluster", encode_json(self._facts))
 
 
 class TaskChanges(Changes):

@@ -6,21 +6,24 @@ its last look, as fast as its reader reads.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
+from pgnet_trio.server.monitor.describing import describe_ban, describe_player, describe_table
 from pgnet_trio.server.monitor.history import STEP, History
 from pgnet_trio.server.monitor.log_ring import LogRing
 from pgnet_trio.server.monitor.rows import Rows
+from pgnet_trio.server.monitor.servers import Servers
 from pgnet_trio.server.monitor.tasks import TaskTimes, TaskTree
 
 if TYPE_CHECKING:
@@ -29,8 +32,16 @@ if TYPE_CHECKING:
 
 __all__ = ["INTERVAL", "Live"]
 
+StatsT = TypeVar("StatsT")
+
+ROWS = ("players", "tables", "bans")
+"""What is looked at only while somebody watches it."""
+
 INTERVAL = 1.0
 """Seconds from one look at the server to the next."""
+
+ROWS_EVERY = 2
+"""Looks at the server from one look at all of its players or tables to the next."""
 
 ROWS_AT_ONCE = 200
 """Rows that are made before other tasks get their turn."""
@@ -52,6 +63,8 @@ class Live:
     Attributes:
         players: The rows of players.
         tables: The rows of tables.
+        bans: The rows of bans.
+        servers: The rows of the servers of its cluster; None where it is in none.
         history: The last hour.
         log: The latest records of the log.
         figures: What the server does now.
@@ -64,9 +77,15 @@ class Live:
     def __init__(self, context: ServerContext) -> None:
         self.players = Rows()
         self.tables = Rows()
+        self.bans = Rows()
+        self.servers = None if context.cluster is None else Servers(context.cluster)
         self.history = History(SERIES)
         self.log = LogRing()
         self._context = context
+        # What each row was made of.
+        self._players: dict[str, tuple[SessionStats, Mapping[str, Any]]] = {}
+        self._tables: dict[str, tuple[GameStats, Mapping[str, Any]]] = {}
+        self._looks = 0
         self._times = TaskTimes()
         self._ticked = trio.Event()
         self._watched: Counter[str] = Counter()
@@ -110,10 +129,10 @@ class Live:
 
     @contextmanager
     def watching(self, what: str) -> Iterator[None]:
-        """Have players, tables or tasks looked at during the block.
+        """Have players, tables, bans or tasks looked at during the block.
 
         Args:
-            what: ``"players"``, ``"tables"`` or ``"tasks"``; anything else costs nothing.
+            what: ``"players"``, ``"tables"``, ``"bans"`` or ``"tasks"``; all else costs nothing.
         """
         self._watched[what] += 1
         try:
@@ -126,13 +145,17 @@ class Live:
             self._watched[what] -= 1
 
     async def refresh(self) -> None:
-        """Look at players and tables now: nobody may have done so for a while."""
+        """Look at what is watched now: nobody may have done so for a while."""
         watched = self._watched["players"] > 0, self._watched["tables"] > 0
         players, games = await self._context.players_and_games(players=watched[0], games=watched[1])
         if watched[0]:
-            await _put(self.players, players, self._player)
+            describe = functools.partial(describe_player, epoch=self._epoch)
+            self._players = await _put(self.players, players, self._players, describe)
         if watched[1]:
-            await _put(self.tables, games, _table)
+            self._tables = await _put(self.tables, games, self._tables, describe_table)
+        if self._watched["bans"]:
+            held = self._context.bans.holding()
+            self.bans.put({ban.subject: describe_ban(ban) for ban in held})
 
     def look_at_figures(self) -> None:
         """Bring the figures up to date; this costs next to nothing."""
@@ -148,7 +171,8 @@ class Live:
 
     async def _look(self) -> None:
         self.look_at_figures()
-        if self._watched["players"] or self._watched["tables"]:
+        self._looks += 1
+        if self._looks % ROWS_EVERY == 0 and any(self._watched[each] for each in ROWS):
             await self.refresh()
 
     def _figures(self, summary: ServerSummary, now: float) -> dict[str, Any]:
@@ -193,53 +217,22 @@ class Live:
         self.history.add(point)
         self._worst_lag, self._point_at, self._point_totals = 0.0, now, self._totals
 
-    def _player(self, name: str, stats: SessionStats) -> dict[str, Any]:
-        return {
-            "name": name,
-            "game": stats.game,
-            "online": stats.online,
-            "address": stats.address,
-            "since": None if stats.since is None else round(stats.since + self._epoch),
-            "protocol": stats.protocol,
-            # A millisecond more or less is no news.
-            "latency": None if stats.latency is None else round(stats.latency, 3),
-            "unanswered": stats.unanswered,
-            "unacknowledged": stats.unacknowledged,
-            "unacknowledged_bytes": stats.unacknowledged_bytes,
-            "dropped": stats.dropped_pushes,
-        }
 
-
-def _table(name: str, stats: GameStats) -> dict[str, Any]:
-    room = stats.room
-    return {
-        "name": name,
-        "class": room.game_class,
-        "options": dict(room.options),
-        "players": list(room.players),
-        "spectators": list(room.spectators),
-        "bots": list(room.bots),
-        "persistent": room.is_persistent,
-        "locked": room.locked,
-        "state_size": room.state_size,
-        "questions": room.open_questions,
-        "waiting": room.waiting_turns,
-        "missed_ticks": room.missed_ticks,
-        "long_turns": room.long_turns,
-        "turn_time": room.turn_time,
-        "longest_turn": room.longest_turn,
-        "waits_for": list(room.waits_for),
-        "is_over": room.is_over,
-    }
-
-
-async def _put(rows: Rows, stats: Mapping[str, Any], describe: Any) -> None:
-    made = {}
+async def _put(
+    rows: Rows,
+    stats: Mapping[str, StatsT],
+    before: Mapping[str, tuple[StatsT, Mapping[str, Any]]],
+    describe: Callable[[str, StatsT], Mapping[str, Any]],
+) -> dict[str, tuple[StatsT, Mapping[str, Any]]]:
+    """Bring rows up to date; return what each was made of, to be handed in next time."""
+    made: dict[str, tuple[StatsT, Mapping[str, Any]]] = {}
     for number, (name, each) in enumerate(stats.items(), 1):
-        made[name] = describe(name, each)
+        known = before.get(name)
+        made[name] = (each, describe(name, each)) if known is None or known[0] != each else known
         if number % ROWS_AT_ONCE == 0:
             await trio.lowlevel.checkpoint()
-    rows.put(made)
+    rows.put({name: row for name, (_, row) in made.items()})
+    return made
 
 
 def _memory() -> int:

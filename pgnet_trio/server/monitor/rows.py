@@ -41,7 +41,7 @@ class Rows:
         version, known = self.version + 1, self._rows
         for name, row in rows.items():
             before = known.get(name)
-            if before is None or before[0] != row:
+            if before is None or (before[0] is not row and before[0] != row):
                 known[name] = row, encode_json(row), version
                 self.version = version
         if len(known) == len(rows):

@@ -97,6 +97,12 @@ export const ban = (username) => ({
   button: "Ban", danger: true, action: "ban", values: { username },
 });
 
+export const unban = ({ whom, is_of_a_user }) => ({
+  title: `End the ban of ${whom}?`,
+  text: is_of_a_user ? "They may log in again." : "Whoever comes from there may log in again.",
+  button: "End the ban", action: "unban", values: is_of_a_user ? { username: whom } : { network: whom },
+});
+
 export const announce = (table = "") => ({
   title: table ? `Announce something at ${table}` : "Announce something to everybody",
   fields: [{ name: "text", label: "Text", rows: 3, maxLength: 1000, required: true }],

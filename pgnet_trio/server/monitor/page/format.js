@@ -19,6 +19,7 @@ export function milliseconds(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   const value = seconds * 1000;
   if (value >= 10000) return duration(seconds);
+  if (value === 0) return "0 ms";
   return `${value < 1 ? value.toFixed(2) : value < 10 ? value.toFixed(1) : whole.format(Math.round(value))} ms`;
 }
 
@@ -39,8 +40,13 @@ export function duration(seconds) {
 
 const times = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const dates = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+const otherYears = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
 
 export const clock = (seconds) => times.format(new Date(seconds * 1000));
-export const date = (seconds) => dates.format(new Date(seconds * 1000));
+
+export function date(seconds) {
+  const day = new Date(seconds * 1000);
+  return (day.getFullYear() === new Date().getFullYear() ? dates : otherYears).format(day);
+}
 
 export const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;

@@ -3,9 +3,9 @@
 import { actionButton, allow, announce, drain, logLevel, shutdown } from "./actions.js";
 import { h, setText } from "./dom.js";
 import { duration, milliseconds, number } from "./format.js";
-import { Log, Overview, Players, Table, Tables, Tasks } from "./views.js";
+import { Bans, Log, Overview, Players, Servers, Table, Tables, Tasks } from "./views.js";
 
-const NAMES = [["overview", "Overview"], ["tables", "Tables"], ["players", "Players"], ["tasks", "Tasks"], ["log", "Log"]];
+const NAMES = [["overview", "Overview"], ["tables", "Tables"], ["players", "Players"], ["bans", "Bans"], ["tasks", "Tasks"], ["log", "Log"]];
 
 const element = (id) => document.getElementById(id);
 
@@ -24,6 +24,8 @@ async function makeView({ name, argument }) {
     case "tables": return new Tables();
     case "table": return new Table(argument);
     case "players": return new Players();
+    case "bans": return new Bans();
+    case "servers": return new Servers();
     case "tasks": return new Tasks();
     case "log": return new Log(level, (chosen) => { level = chosen; show(); });
     case "playground": return new (await import("./playground.js")).Playground(argument);
@@ -43,14 +45,14 @@ async function show() {
 }
 
 function connect({ name, argument }) {
-  const query = new URLSearchParams({ view: NAMES.some(([each]) => each === name) || ["table", "playground"].includes(name) ? name : "overview" });
+  const query = new URLSearchParams({ view: NAMES.some(([each]) => each === name) || ["table", "servers", "playground"].includes(name) ? name : "overview" });
   if (name === "table" || name === "playground") query.set("table", view.name ?? argument);
   if (name === "log") query.set("level", level);
   const mine = new EventSource(`/events?${query}`);
   stream = mine;
   mine.addEventListener("hello", (event) => greet(JSON.parse(event.data)));
   mine.addEventListener("now", (event) => showNow(JSON.parse(event.data)));
-  for (const kind of ["history", "point", "ended", "now", "tables", "players", "tasks", "log", "table", "forms"]) {
+  for (const kind of ["history", "point", "ended", "now", "tables", "players", "bans", "servers", "elsewhere", "cluster", "tasks", "log", "table", "forms"]) {
     mine.addEventListener(kind, (event) => {
       if (stream === mine) view.on[kind]?.(JSON.parse(event.data));
     });
@@ -91,6 +93,7 @@ function greet(data) {
   setText(element("game"), data.game);
   setText(element("version"), `pgnet_trio ${data.version}${data.development ? " · development" : ""}`);
   document.title = `${data.game} · Monitor`;
+  if (data.in_cluster && !NAMES.some(([name]) => name === "servers")) NAMES.push(["servers", "Servers"]);
   if (data.development && !NAMES.some(([name]) => name === "playground")) NAMES.push(["playground", "Playground"]);
   drawNav();
   const more = [
@@ -136,8 +139,11 @@ function drawNav() {
 
 function markNav(name) {
   for (const item of element("nav").children) {
-    if (item.id === `nav-${name}`) item.setAttribute("aria-current", "page");
-    else item.removeAttribute("aria-current");
+    if (item.id === `nav-${name}`) {
+      item.setAttribute("aria-current", "page");
+      // A phone has no room for all of them.
+      item.scrollIntoView({ block: "nearest", inline: "nearest" });
+    } else item.removeAttribute("aria-current");
   }
 }
 

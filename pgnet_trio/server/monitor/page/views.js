@@ -1,6 +1,6 @@
 // The views of the monitor: each makes its element once, and takes events.
 
-import { actionButton, announce, ban, close, kick, save } from "./actions.js";
+import { actionButton, announce, ban, close, kick, save, unban } from "./actions.js";
 import { Chart } from "./chart.js";
 import { ask, h, setText } from "./dom.js";
 import { bytes, clock, date, duration, milliseconds, number, percent, plural } from "./format.js";
@@ -145,6 +145,82 @@ export class Players {
   }
 
   on = { players: (data) => this.grid.take(data) };
+}
+
+export class Bans {
+  constructor() {
+    this.grid = new Grid({
+      name: "ban",
+      empty: "Nobody is banned.",
+      filterText: (row) => `${row.whom} ${row.reason} ${row.by}`,
+      columns: [
+        { label: "Whom", value: (row) => row.whom, key: (row) => row.name,
+          cell: (row) => h("span", {}, row.whom, row.is_of_a_user ? null : h("span", { class: "badge wide" }, "addresses")) },
+        { label: "Ends", kind: "number", value: (row) => row.ends ?? Infinity, cell: (row) => row.ends === null ? "never" : date(row.ends) },
+        { label: "What they read", kind: "wide", value: (row) => row.reason, cell: (row) => row.reason || "–" },
+        { label: "By", kind: "wide", value: (row) => row.by, cell: (row) => row.by || "the program" },
+        { label: "Since", kind: "number wide", value: (row) => row.made, cell: (row) => date(row.made) },
+      ],
+      actions: (row) => [actionButton("End", unban(row))],
+    });
+    this.element = this.grid.element;
+  }
+
+  on = { bans: (data) => this.grid.take(data) };
+}
+
+const STATES = { ready: "good", draining: "warn", silent: "bad" };
+
+/** All servers of a cluster, and all of its tables; what is more of them is on their own monitors. */
+export class Servers {
+  constructor() {
+    this.servers = new Grid({
+      name: "server",
+      empty: "No server is there.",
+      filterText: (row) => `${row.label} ${row.address} ${row.state}`,
+      columns: [
+        { label: "Server", value: (row) => row.label, key: (row) => `${row.label}${row.is_own}`,
+          cell: (row) => h("span", { title: `number ${row.name}` }, row.label, row.is_own ? h("span", { class: "badge" }, "this one") : null) },
+        { label: "State", value: (row) => row.state, key: (row) => row.state,
+          cell: (row) => h("span", { class: `badge first ${STATES[row.state] ?? ""}` }, row.state) },
+        { label: "Players", kind: "number", value: (row) => row.players, cell: (row) => number(row.players) },
+        { label: "Tables", kind: "number", value: (row) => row.tables, cell: (row) => number(row.tables) },
+        { label: "Load", kind: "number wide", value: (row) => row.load, cell: (row) => row.load.toPrecision(2) },
+        { label: "Late by", kind: "number wide", value: (row) => row.lag, cell: (row) => milliseconds(row.lag) },
+        { label: "Address", kind: "wide", value: (row) => row.address, cell: (row) => row.address },
+        { label: "Game", kind: "wide", value: (row) => row.game, cell: (row) => row.game || "–" },
+        { label: "Version", kind: "wide", value: (row) => row.version, cell: (row) => row.version || "–" },
+      ],
+    });
+    this.tables = new Grid({
+      name: "table",
+      empty: "There are no tables.",
+      filterText: (row) => `${row.name} ${row.server ?? "only saved"}`,
+      columns: [
+        { label: "Table", value: (row) => row.name, key: (row) => `${row.name}${row.is_own}${row.locked}`,
+          cell: (row) => h("span", {}, row.is_own ? link(row.name) : row.name, row.locked ? h("span", { class: "badge" }, "locked") : null) },
+        { label: "Server", value: (row) => row.server ?? "", key: (row) => row.server,
+          cell: (row) => row.server === null ? h("span", { class: "quiet" }, "only saved") : row.server },
+        { label: "Players", kind: "number", value: (row) => row.players, cell: (row) => number(row.players) },
+      ],
+    });
+    this.problem = h("p", { class: "problem", hidden: true, role: "alert" });
+    this.more = h("p", { class: "quiet" });
+    this.element = h("div", { class: "servers" },
+      h("p", { class: "quiet" }, "All servers of the cluster, as its database knows them. States, latencies, tasks and the log of another server are on that server's own monitor."),
+      this.problem, this.servers.element, h("h2", { class: "section" }, "Tables of all servers"), this.tables.element, this.more);
+  }
+
+  on = {
+    servers: (data) => this.servers.take(data),
+    elsewhere: (data) => this.tables.take(data),
+    cluster: ({ problem, saved, is_all }) => {
+      setText(this.problem, problem);
+      this.problem.hidden = !problem;
+      setText(this.more, [saved ? `${plural(saved, "table")} only saved, and at no server now.` : "",
+        is_all === false ? "There are more tables than are shown here." : ""].join(" ").trim());
+    },
+  };
 }
 
 export class Table {
