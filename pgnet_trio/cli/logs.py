@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import signal
@@ -99,13 +100,17 @@ class _LogFile(logging.FileHandler):
 
     def reopen(self) -> None:
         """Go on with a file of the same name."""
+        # Not with the lock: a disk that hangs would hold up everybody who logs.
+        stream = self._open()
         self.acquire()
         try:
-            before, self.stream = self.stream, self._open()
-            if before is not None:
-                before.close()
+            before, self.stream = self.stream, stream
         finally:
             self.release()
+        if before is not None:
+            # What is left of it may have no room on the disk.
+            with contextlib.suppress(OSError):
+                before.close()
 
 
 class _JsonFormatter(logging.Formatter):

@@ -7,6 +7,7 @@ kept up, or need systemd's library, and it takes a few lines.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 
@@ -36,8 +37,11 @@ class Service:
         address = os.environ.pop("NOTIFY_SOCKET", "")
         microseconds = os.environ.pop("WATCHDOG_USEC", "")
         process = os.environ.pop("WATCHDOG_PID", "")
-        is_watched = microseconds.isdecimal() and process in ("", str(os.getpid()))
-        return cls(address, int(microseconds) / 1e6 if is_watched else None)
+        is_number = microseconds.isascii() and microseconds.isdecimal()
+        timeout = float(microseconds) / 1e6 if is_number else 0.0
+        # As sd_watchdog_enabled(3): 0, and what is no number that makes sense, is no timeout.
+        is_watched = 0 < timeout < math.inf and process in ("", str(os.getpid()))
+        return cls(address, timeout if is_watched else None)
 
     def ready(self) -> None:
         """Tell that clients can connect."""

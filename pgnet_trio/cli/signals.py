@@ -23,6 +23,9 @@ HANGUP: int | None = getattr(signal, "SIGHUP", None)
 LONGEST_END = 2.0
 """Seconds that a process has after the second signal to end by itself."""
 
+AT_ONCE = 4096
+"""Signals that are read at once."""
+
 _STOP = b"\0"
 
 
@@ -41,7 +44,8 @@ def open_signals(
     call into a library.
 
     Args:
-        others: What that thread calls at other signals.
+        others: What is called at other signals, each in a thread of its own: it may wait for a lock
+            that the event loop holds. Those that come while it runs have it called once more.
     """
     send, receive = trio.open_memory_channel[int](2)
     token = trio.lowlevel.current_trio_token()
@@ -59,18 +63,14 @@ def open_signals(
             send.send_nowait(number)
 
     timers: list[threading.Timer] = []
+    errands = {number: _Errand(function) for number, function in others.items()}
 
     def watch() -> None:
         count = 0
         has_hung_up = False
-        while (data := near.recv(1)) not in (_STOP, b""):
-            number = data[0]
-            if number in others:
-                try:
-                    others[number]()
-                except Exception:
-                    # The signals that end the process are still to be heard.
-                    logger.exception("What a signal asked for has failed")
+        for number in _numbers(near):
+            if number in errands:
+                errands[number].ask()
                 continue
             if number not in numbers:
                 with contextlib.suppress(trio.RunFinishedError):
@@ -102,10 +102,57 @@ def open_signals(
         far.setblocking(True)
         far.sendall(_STOP)
         thread.join()
+        for errand in errands.values():
+            errand.end()
         for timer in timers:
             timer.cancel()
         near.close()
         far.close()
+
+
+def _numbers(source: socket.socket) -> Iterator[int]:
+    """Yield the signals that come, until `_STOP` does."""
+    while data := source.recv(AT_ONCE):
+        # In one go: what there is no room for is lost.
+        for number in data:
+            if number == _STOP[0]:
+                return
+            yield number
+
+
+class _Errand:
+    """Calls a function in a thread whenever it is asked to, and once for all who ask meanwhile.
+
+    Args:
+        function: The function.
+    """
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+        self._asked = threading.Event()
+        self._ends = False
+        threading.Thread(target=self._run, name="pgnet_trio signal", daemon=True).start()
+
+    def ask(self) -> None:
+        """Have it called soon. Never waits."""
+        self._asked.set()
+
+    def end(self) -> None:
+        """Have it called no more. Never waits."""
+        self._ends = True
+        self._asked.set()
+
+    def _run(self) -> None:
+        while True:
+            self._asked.wait()
+            self._asked.clear()
+            if self._ends:
+                return
+            try:
+                self._function()
+            except Exception:
+                # The next one is still to be heard.
+                logger.exception("What a signal asked for has failed")
 
 
 def _give_up(number: int) -> None:

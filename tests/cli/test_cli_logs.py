@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ import trio
 from pgnet_trio import RequestFailed
 from pgnet_trio.cli.logs import _JsonFormatter
 from pgnet_trio.cli.service import Service
+from pgnet_trio.cli.signals import open_signals
 from pgnet_trio.server.log_fields import LogFields, user_of_task
 from pgnet_trio.testing import hosting
 from tests.kit.hosting import Raise, Recorder
@@ -108,6 +110,27 @@ def test_a_dump_comes_while_a_game_holds_up_everything(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+async def test_what_a_signal_asks_for_holds_up_no_end_and_is_done_once_for_many() -> None:
+    begun, may_go_on, calls = threading.Event(), threading.Event(), []
+
+    def dump() -> None:
+        calls.append(threading.current_thread().name)
+        begun.set()
+        may_go_on.wait(DEADLINE)
+
+    with open_signals({signal.SIGUSR2: dump}) as signals:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        await trio.to_thread.run_sync(begun.wait)
+        # It waits for a lock that the event loop holds, say.
+        for _ in range(100):
+            os.kill(os.getpid(), signal.SIGUSR2)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with trio.fail_after(DEADLINE):
+            assert await signals.receive() == signal.SIGTERM
+        may_go_on.set()
+    assert len(calls) <= 2
 
 
 def test_a_level_says_what_is_logged(tmp_path: Path) -> None:
@@ -206,16 +229,31 @@ def test_a_service_manager_hears_when_the_server_is_ready_alive_and_ends(tmp_pat
     assert heard.count(b"READY=1") == 1
 
 
-def test_who_is_started_by_no_service_manager_tells_nobody(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("microseconds", "process"),
+    [
+        # For the process that has started this one.
+        ("1000", "1"),
+        ("0", ""),
+        ("-1", ""),
+        ("\u0663", ""),
+        ("9" * 5000, ""),
+    ],
+)
+def test_who_is_watched_by_no_service_manager_tells_nobody(
+    monkeypatch: pytest.MonkeyPatch, microseconds: str, process: str
 ) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    # For the process that has started this one.
-    monkeypatch.setenv("WATCHDOG_USEC", "1000")
-    monkeypatch.setenv("WATCHDOG_PID", "1")
+    monkeypatch.setenv("WATCHDOG_USEC", microseconds)
+    monkeypatch.setenv("WATCHDOG_PID", process)
     service = Service.from_environment()
     service.ready()
-    trio.run(service.keep_alive)
+
+    async def keep_alive() -> None:
+        with trio.fail_after(DEADLINE):
+            await service.keep_alive()
+
+    trio.run(keep_alive)
     assert "WATCHDOG_USEC" not in os.environ
 
 
