@@ -21,11 +21,14 @@ import attrs
 
 from pgnet_trio.cli import serve
 from pgnet_trio.cli.game_class import load_game_class
+from pgnet_trio.cli.monitor_options import use_monitor
+from pgnet_trio.cli.passwords import find_secret
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.foreign_text import printable
 from pgnet_trio.game import Game
 from pgnet_trio.matchmaking.queue import queues_of
 from pgnet_trio.messages import DEFAULT_PORT
+from pgnet_trio.recording import Recording
 from pgnet_trio.server.certificate import Certificate
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.memory import free_memory
@@ -106,6 +109,7 @@ def examine(settings: Mapping[str, Any]) -> Iterator[Finding]:
         _save_file,
         _key,
         _secrets,
+        _recordings,
         _disk,
         _limits,
         _memory,
@@ -215,16 +219,47 @@ def _secrets(settings: Mapping[str, Any]) -> Iterator[Finding]:
         if path is None:
             continue
         option = f"--{name.replace('_', '-')}"
-        secret = path.read_text("utf-8-sig").partition("\n")[0].strip()
-        if not secret:
-            yield Finding("bad", f"{option}: the first line of {path} is empty")
-            continue
-        if len(secret) < LEAST_TOKEN:
+        if path.exists() and not path.is_file():
+            # A pipe's secret would be gone, and perhaps nobody writes to it.
+            yield Finding("warn", f"{option}: {path} is no ordinary file, and was not read")
+            return
+        secret = find_secret(str(path), "", None)
+        if secret is not None and len(secret) < LEAST_TOKEN:
             yield Finding(
                 "warn", f"{option}: {len(secret)} characters; `openssl rand -hex 24` makes a better"
             )
         yield Finding("ok", f"{option}: {path} can be read")
         yield from _private(path, "a secret")
+    names = ("monitor", "monitor_token_file", "monitor_write_token_file", "allowed_hosts")
+    # As the server does.
+    use_monitor({name: settings[name] for name in names if name in settings}, None)
+
+
+def _recordings(settings: Mapping[str, Any]) -> Iterator[Finding]:
+    folder = _path(settings, "record")
+    if folder is None:
+        return
+    folder = folder.absolute()
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not there.is_dir():
+        yield Finding("bad", f"--record: {there} is no folder")
+    elif not os.access(there, os.W_OK | os.X_OK):
+        yield Finding(
+            "bad", f"--record: {there} cannot be written by {_user()}: chown {_user()} {there}"
+        )
+    elif there == folder:
+        yield Finding("ok", f"{folder} can take recordings")
+        yield from _private(folder, "all that players write", mode=700)
+    else:
+        yield Finding("ok", f"{folder} is not there yet; it is made at the start")
+    most = settings.get("record_total_bytes", attrs.fields(Recording).total_bytes.default)
+    free = shutil.disk_usage(there).free
+    if free < most:
+        yield Finding(
+            "warn",
+            f"{_mib(free)} are left on the disk of {folder}, and recordings may take {_mib(most)}: "
+            "--record-total-bytes",
+        )
 
 
 def _disk(settings: Mapping[str, Any]) -> Iterator[Finding]:
@@ -336,9 +371,9 @@ def _clock(settings: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("ok", f"the clock says {when}")
 
 
-def _private(path: Path, what: str) -> Iterator[Finding]:
+def _private(path: Path, what: str, *, mode: int = 600) -> Iterator[Finding]:
     if sys.platform != "win32" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        yield Finding("warn", f"others may read {path}, which has {what}: chmod 600 {path}")
+        yield Finding("warn", f"others may read {path}, which has {what}: chmod {mode} {path}")
 
 
 def _path(settings: Mapping[str, Any], name: str) -> Path | None:

@@ -10,6 +10,9 @@ from pgnet_trio.errors import PGNetError
 
 __all__ = ["SecretError", "find_secret"]
 
+LONGEST = 4096
+"""Bytes of a secret with its line break; what is longer is another file."""
+
 
 class SecretError(PGNetError):
     """A secret cannot be read; the message says from where, and never what it is."""
@@ -34,12 +37,16 @@ def find_secret(file: str | None, variable: str, prompt: str | None) -> str | No
     value = os.environ.pop(variable, "")
     if file is not None:
         try:
+            with Path(file).open("rb") as opened:
+                line = opened.readline(LONGEST + 1)
             # Some editors begin a file with a byte-order mark, which nobody sees.
-            value = Path(file).read_text("utf-8-sig").partition("\n")[0].removesuffix("\r")
+            value = line.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
         except OSError as error:
             raise SecretError(f"cannot read {file!r}: {error.strerror}") from None
         except UnicodeError:
             raise SecretError(f"cannot read {file!r}: expected text in UTF-8") from None
+        if len(line) > LONGEST:
+            raise SecretError(f"expected a secret in the first line of {file!r}, got a longer line")
         if not value:
             raise SecretError(f"expected a secret in the first line of {file!r}, got an empty one")
     if value:

@@ -144,6 +144,44 @@ def test_a_secret_that_others_may_read_is_worth_a_look(
     assert the_trouble(settings)[0] == "bad"
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"x" * 5000, b""])
+def test_a_secret_that_the_server_refuses_is_bad(
+    settings: dict[str, Any], tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    settings |= {"monitor": "127.0.0.1:0", "monitor_token_file": str(path)}
+    level, text = the_trouble(settings)
+    assert (level, str(path) in text) == ("bad", True)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such files")
+def test_a_secret_in_a_pipe_is_not_waited_for(settings: dict[str, Any], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "token")
+    settings |= {"monitor": "127.0.0.1:0", "monitor_token_file": str(tmp_path / "token")}
+    assert "is no ordinary file" in the_trouble(settings)[1]
+
+
+def test_a_monitor_that_the_server_refuses_is_bad(settings: dict[str, Any]) -> None:
+    settings["monitor"] = "0.0.0.0:0"
+    level, text = the_trouble(settings)
+    assert (level, "it needs a token" in text) == ("bad", True)
+
+
+def test_a_folder_that_cannot_take_recordings_is_bad(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    settings |= {"record": str(tmp_path / "recordings"), "record_total_bytes": 1}
+    assert troubles(settings) == []
+    settings["record_total_bytes"] = 1 << 60
+    assert "--record-total-bytes" in the_trouble(settings)[1]
+    (tmp_path / "recordings").write_text("")
+    settings["record_total_bytes"] = 1
+    level, text = the_trouble(settings)
+    assert (level, "is no folder" in text) == ("bad", True)
+
+
 def test_a_file_that_is_not_there_is_bad(settings: dict[str, Any], tmp_path: Path) -> None:
     settings["monitor_token_file"] = str(tmp_path / "nothing")
     level, text = the_trouble(settings)
