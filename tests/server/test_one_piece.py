@@ -23,6 +23,7 @@ from pgnet_trio.messages import Packet, Push, Request, Response, wall_clock
 from pgnet_trio.protocol.v2 import ServerProtocol, prologue
 from pgnet_trio.protocol.v2 import envelopes as wire
 from pgnet_trio.protocol.v2.server_delivery import ServerDelivery
+from pgnet_trio.protocol.v2.states import OPEN
 from pgnet_trio.server.connections import reader
 from pgnet_trio.server.connections.gate import GatedConnection
 from pgnet_trio.server.connections.reader import read_requests
@@ -56,9 +57,14 @@ class Pipe(BytePipe):
         self._came: list[bytes] = []
         self._is_closed = False
 
+    @property
+    def takes(self) -> bool:
+        """Whether a round of reading takes what comes."""
+        return len(self._reader) > 0 and self.take_data is not None
+
     def feed(self, data: bytes) -> None:
         """Have bytes come, in a round of reading where the reader waits."""
-        if len(self._reader) and self.take_data is not None:
+        if self.takes and self.take_data is not None:
             data = self.take_data(data, Round(trio.current_time()))
             if not data:
                 return
@@ -86,6 +92,8 @@ class Pipe(BytePipe):
 
     def write_nowait(self, data: bytes) -> bool:
         if self.is_broken:
+            # As with a socket: what did not go out is lost.
+            self._unsent = b""
             raise trio.BrokenResourceError("on purpose")
         if self.is_full or self._unsent:
             self._unsent += data
@@ -297,6 +305,12 @@ class End:
                 self.raised.append(f"{type(error).__name__}: {error}")
             self.session.detach(self.handle, "The connection is over.")
 
+    def check_stopped(self) -> None:
+        """Check that whoever ends a session stops its reading too, as does a pong that waits."""
+        if self.pipe.takes and not self.connection.blocked:
+            assert self.protocol.state is OPEN
+            assert self.pipe.is_broken or not self.transport.late_control
+
     def found(self) -> dict[str, Any]:
         """All that can be told of it from outside."""
         delivery = {
@@ -444,6 +458,7 @@ async def do(end: End, what: str, detail: Any, form: Any, script: Script) -> Non
                 again = [each for each in said if each[0] == 17]
                 frames = [frames[0] + masked(0x82, end.client.encrypt_frame(encode(again)))]
             for data in frames:
+                end.check_stopped()
                 end.pipe.feed(data)
         case "answer":
             if end.room.waiting:
@@ -508,6 +523,11 @@ async def play(
 ASK = ("ask", False, {"text": "x" * 90})
 LONG = ("ask", False, {"text": "x" * 300})
 LONGER = ("ask", False, {"text": "x" * 700})
+QUIET: tuple[str, bool, dict[str, Any]] = ("ask", True, {})
+FULL, ROOM, BROKEN = [(what, None, None) for what in ("full", "room", "broken")]
+PUSHED: tuple[str, dict[str, Any], None] = ("push", {}, None)
+SAID_ONCE = ("say", [ASK], "whole")
+PINGED = ("say", [ASK], "behind a ping")
 
 
 @given(
@@ -545,6 +565,10 @@ LONGER = ("ask", False, {"text": "x" * 700})
 @example([("log", None, None), ("say", ["ack", ASK], "whole")], None, None, False)
 @example([("ping", None, None), ("say", ["ack", ASK], "whole")], None, None, False)
 @example([("say", [("later", False, {})], "whole")] * 7, None, None, False)
+# So many pushes are dropped that the last of them has to wait for the acknowledgement.
+@example([*[PUSHED] * 80, ("say", ["ack", QUIET], "whole")], None, None, False)
+@example([FULL, PUSHED, PINGED, SAID_ONCE, ROOM, SAID_ONCE], None, None, False)
+@example([FULL, PUSHED, PINGED, BROKEN, SAID_ONCE, ROOM, SAID_ONCE], None, None, False)
 def test_one_piece_does_what_the_parts_do(
     steps: list[tuple[str, Any, Any]], limit: int | None, rate: float | None, gated: bool
 ) -> None:
