@@ -31,12 +31,13 @@ from pgnet_trio import (
 from pgnet_trio.server.room.outcome import MAX_LEFT, Outcome
 from pgnet_trio.storage import SavedGame, UserRecord
 from pgnet_trio.testing import MemoryStore, SimulatedNetwork, cluster, hosting, playing
-from pgnet_trio.testing.hosting import Kit
+from pgnet_trio.testing.hosting import HostedServer, Kit
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from pgnet_trio import Client
+    from pgnet_trio.testing.clusters import HostedCluster
 
 NAME = "table 1"
 
@@ -93,6 +94,26 @@ async def two_playing(game: type[Game]) -> AsyncIterator[tuple[Client, Client]]:
     async with hosting(game) as server, playing(server, "ann", "bob", game=NAME) as clients:
         ann, bob = clients
         yield ann, bob
+
+
+async def host_game(
+    kit: Kit, game: type[Game], host: str = "ann", guest: str = "bob", *, password: str = ""
+) -> tuple[HostedServer, Client, Client]:
+    """Start a server; return it, who has made a game there, and who has joined it."""
+    server = await kit.host(game)
+    first, second = [await kit.play(name, password) for name in (host, guest)]
+    await first.create_game(NAME)
+    await second.join_game(NAME)
+    return server, first, second
+
+
+async def play_at_two_servers(servers: HostedCluster) -> tuple[Client, Client]:
+    """Return two who play in a game: it is at the first one's server, the other came to it."""
+    ann = await servers.play("ann", node="a")
+    bob = await servers.play("bob", node="b")
+    await ann.create_game(NAME)
+    await bob.join_game(NAME)
+    return ann, bob
 
 
 def lines(page: Any) -> list[tuple[int, str, int]]:
@@ -205,10 +226,7 @@ async def test_a_loaded_game_counts_once_and_keeps_its_id(
     crash: bool, autojump_clock: MockClock
 ) -> None:
     async with Kit(SimulatedNetwork()) as kit:
-        server = await kit.host(Duel)
-        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
-        await ann.create_game(NAME)
-        await bob.join_game(NAME)
+        server, ann, bob = await host_game(kit, Duel)
         await trio.sleep(100)
         await ann.call(Over("ann", "bob"))
         # The game's save knows nothing of the result, which is counted all the same.
@@ -243,10 +261,7 @@ async def test_a_full_disk_counts_nothing_refuses_and_holds_up_nobody(
 @pytest.mark.parametrize("lost", [1, 2])
 async def test_a_lost_answer_counts_a_result_once(lost: int, autojump_clock: MockClock) -> None:
     async with Kit(SimulatedNetwork()) as kit:
-        server = await kit.host(Duel)
-        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
-        await ann.create_game(NAME)
-        await bob.join_game(NAME)
+        server, ann, _bob = await host_game(kit, Duel)
         server.store.community.lost_answers = lost
         if lost == 1:
             await ann.call(Over("ann", "bob"))
@@ -295,10 +310,7 @@ async def test_who_has_left_is_known_after_a_restart(
     crash: bool, autojump_clock: MockClock
 ) -> None:
     async with Kit(SimulatedNetwork()) as kit:
-        server = await kit.host(Careful)
-        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
-        await ann.create_game(NAME)
-        await bob.join_game(NAME)
+        server, ann, bob = await host_game(kit, Careful)
         await bob.leave_game()
         await trio.sleep(100)
         await server.restart(crash=crash)
@@ -314,10 +326,7 @@ async def test_who_has_left_is_known_after_a_restart(
 
 async def test_who_has_left_is_known_after_a_move(autojump_clock: MockClock) -> None:
     async with cluster(Careful) as servers:
-        ann = await servers.play("ann", node="a")
-        bob = await servers.play("bob", node="b")
-        await ann.create_game(NAME)
-        await bob.join_game(NAME)
+        ann, bob = await play_at_two_servers(servers)
         await bob.leave_game()
         await servers.stop("a")
         await trio.sleep(60)
@@ -342,10 +351,7 @@ async def test_a_game_that_is_destroyed_meanwhile_has_counted_or_not(
     moment: float, autojump_clock: MockClock
 ) -> None:
     async with Kit(SimulatedNetwork()) as kit:
-        server = await kit.host(Duel)
-        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
-        await ann.create_game(NAME)
-        await bob.join_game(NAME)
+        server, ann, bob = await host_game(kit, Duel)
         server.store.community.request_delay = server.store.community.answer_delay = 4.0
         told = []
 
@@ -471,10 +477,7 @@ async def test_a_deleted_user_leaves_their_name_to_the_next_one(
     autojump_clock: MockClock,
 ) -> None:
     async with Kit(SimulatedNetwork()) as kit:
-        server = await kit.host(Duel)
-        ann, bob = [await kit.play(name, "password") for name in ("ann", "bob")]
-        await ann.create_game(NAME)
-        await bob.join_game(NAME)
+        server, ann, bob = await host_game(kit, Duel, password="password")
         await ann.call(Over("ann", "bob"))
         server.delete_user("ann")
         await trio.sleep(5)
@@ -487,10 +490,7 @@ async def test_a_server_that_dies_after_a_deletion_counts_nothing_for_the_name(
     autojump_clock: MockClock,
 ) -> None:
     async with Kit(SimulatedNetwork()) as kit:
-        server = await kit.host(Duel)
-        ann, bob = [await kit.play(name, "password") for name in ("ann", "bob")]
-        await bob.create_game(NAME)
-        await ann.join_game(NAME)
+        server, bob, _ann = await host_game(kit, Duel, "bob", "ann", password="password")
         await trio.sleep(100)
         server.delete_user("ann")
         await trio.sleep(1)
@@ -507,10 +507,7 @@ async def test_a_user_who_could_not_be_deleted_goes_on_with_their_games(
     autojump_clock: MockClock,
 ) -> None:
     async with Kit(SimulatedNetwork()) as kit:
-        server = await kit.host(Duel)
-        ann, bob = [await kit.play(name, "password") for name in ("ann", "bob")]
-        await bob.create_game(NAME)
-        await ann.join_game(NAME)
+        server, bob, _ann = await host_game(kit, Duel, "bob", "ann", password="password")
         server.store.full = True
         server.delete_user("ann")
         await trio.sleep(5)
@@ -525,10 +522,7 @@ async def test_a_game_that_was_loaded_reports_nothing_for_a_user_of_before(
     autojump_clock: MockClock,
 ) -> None:
     async with Kit(SimulatedNetwork()) as kit:
-        server = await kit.host(Duel)
-        ann, bob = [await kit.play(name, "password") for name in ("ann", "bob")]
-        await bob.create_game(NAME)
-        await ann.join_game(NAME)
+        server, bob, _ann = await host_game(kit, Duel, "bob", "ann", password="password")
         server.delete_user("ann")
         await trio.sleep(5)
         await server.restart()
@@ -543,10 +537,7 @@ async def test_a_rematch_that_is_killed_before_it_is_saved_counts_once(
     autojump_clock: MockClock,
 ) -> None:
     async with Kit(SimulatedNetwork()) as kit:
-        server = await kit.host(Duel)
-        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
-        await ann.create_game(NAME)
-        await bob.join_game(NAME)
+        server, ann, bob = await host_game(kit, Duel)
         await trio.sleep(100)
         await ann.call(Over("ann", "bob"))
         await ann.call(Again())
@@ -613,10 +604,7 @@ async def test_a_result_of_a_game_that_does_not_show_that_it_reports_counts_once
     autojump_clock: MockClock,
 ) -> None:
     async with Kit(SimulatedNetwork()) as kit:
-        server = await kit.host(Hidden)
-        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
-        await ann.create_game(NAME)
-        await bob.join_game(NAME)
+        server, ann, bob = await host_game(kit, Hidden)
         await trio.sleep(100)
         for _ in range(2):
             with trio.move_on_after(1):
@@ -630,10 +618,7 @@ async def test_a_rematch_of_a_game_that_does_not_show_that_it_reports_counts_onc
     autojump_clock: MockClock,
 ) -> None:
     async with Kit(SimulatedNetwork()) as kit:
-        server = await kit.host(Hidden)
-        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
-        await ann.create_game(NAME)
-        await bob.join_game(NAME)
+        server, ann, bob = await host_game(kit, Hidden)
         await trio.sleep(100)
         await ann.call(Again())
         await trio.sleep(1)
@@ -665,10 +650,7 @@ async def test_a_game_that_outlasts_a_user_reports_nothing_for_their_name(
     autojump_clock: MockClock,
 ) -> None:
     async with Kit(SimulatedNetwork()) as kit:
-        server = await kit.host(Duel)
-        ann, bob = [await kit.play(name, "password") for name in ("ann", "bob")]
-        await bob.create_game(NAME)
-        await ann.join_game(NAME)
+        server, bob, _ann = await host_game(kit, Duel, "bob", "ann", password="password")
         server.delete_user("ann")
         await trio.sleep(5)
         again = await kit.play("ann", "another password")
@@ -691,11 +673,17 @@ async def meet(queue: str, *clients: Client) -> None:
             nursery.start_soon(find, client)
 
 
+async def host_match(kit: Kit, queue: str) -> tuple[HostedServer, Client, Client]:
+    """Start a server; return it, and two who have met in one of its queues."""
+    server = await kit.host(Duel)
+    ann, bob = [await kit.play(name) for name in ("ann", "bob")]
+    await meet(queue, ann, bob)
+    return server, ann, bob
+
+
 async def test_a_match_changes_the_ratings_of_its_queue(autojump_clock: MockClock) -> None:
     async with Kit(SimulatedNetwork()) as kit:
-        server = await kit.host(Duel)
-        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
-        await meet("ranked", ann, bob)
+        server, ann, bob = await host_match(kit, "ranked")
         counted = await ann.call(Over("ann", "bob"), Counted)
         assert counted.winner_rating is not None
         assert counted.winner_rating > 1500
@@ -722,9 +710,7 @@ async def test_a_match_changes_the_ratings_of_its_queue(autojump_clock: MockCloc
 
 async def test_only_games_of_a_rated_queue_are_rated(autojump_clock: MockClock) -> None:
     async with Kit(SimulatedNetwork()) as kit:
-        await kit.host(Duel)
-        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
-        await meet("casual", ann, bob)
+        _server, ann, bob = await host_match(kit, "casual")
         assert (await ann.call(Over("ann", "bob"), Counted)).winner_rating is None
         assert (await ann.leaderboard("ladder")).total == 0
         await ann.leave_game()
@@ -737,9 +723,7 @@ async def test_only_games_of_a_rated_queue_are_rated(autojump_clock: MockClock) 
 
 async def test_a_rated_game_that_is_loaded_is_still_rated(autojump_clock: MockClock) -> None:
     async with Kit(SimulatedNetwork()) as kit:
-        server = await kit.host(Duel)
-        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
-        await meet("ranked", ann, bob)
+        server, ann, _bob = await host_match(kit, "ranked")
         await trio.sleep(100)
         await server.restart(crash=True)
         await trio.sleep(60)
@@ -750,9 +734,7 @@ async def test_a_rated_game_that_is_loaded_changes_ratings_once(
     autojump_clock: MockClock,
 ) -> None:
     async with Kit(SimulatedNetwork()) as kit:
-        server = await kit.host(Duel)
-        ann, bob = [await kit.play(name) for name in ("ann", "bob")]
-        await meet("ranked", ann, bob)
+        server, ann, _bob = await host_match(kit, "ranked")
         await trio.sleep(100)
         first = await ann.call(Over("ann", "bob"), Counted)
         await server.restart(crash=True)
@@ -780,10 +762,7 @@ async def test_a_game_that_moves_counts_once_at_whatever_server(
     autojump_clock: MockClock,
 ) -> None:
     async with cluster(Duel) as servers:
-        ann = await servers.play("ann", node="a")
-        bob = await servers.play("bob", node="b")
-        await ann.create_game(NAME)
-        await bob.join_game(NAME)
+        ann, bob = await play_at_two_servers(servers)
         await ann.call(Over("ann", "bob"))
         await servers.stop("a")
         await trio.sleep(60)
@@ -798,10 +777,7 @@ async def test_a_server_that_dies_after_a_result_has_counted_it_once(
     autojump_clock: MockClock,
 ) -> None:
     async with cluster(Duel) as servers:
-        ann = await servers.play("ann", node="a")
-        bob = await servers.play("bob", node="b")
-        await ann.create_game(NAME)
-        await bob.join_game(NAME)
+        ann, bob = await play_at_two_servers(servers)
         # Whoever has left is in the result too.
         await bob.leave_game()
         await trio.sleep(100)
@@ -819,10 +795,7 @@ async def test_a_server_that_dies_between_a_result_and_its_answer_counts_once(
     moment: float, autojump_clock: MockClock
 ) -> None:
     async with cluster(Duel) as servers:
-        ann = await servers.play("ann", node="a")
-        bob = await servers.play("bob", node="b")
-        await ann.create_game(NAME)
-        await bob.join_game(NAME)
+        ann, bob = await play_at_two_servers(servers)
         await bob.leave_game()
         await trio.sleep(100)
         engine = servers.nodes["a"].engine
