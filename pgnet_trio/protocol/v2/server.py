@@ -145,8 +145,8 @@ class ServerProtocol(Endpoint):
         try:
             for envelope in envelopes:
                 kind = type(envelope)
-                # As in `_handle`, for the two kinds that come most often: the table of transitions
-                # allows both of them in an open session.
+                # Without `_handle`, for the two kinds that come most often: the table of
+                # transitions allows both of them in an open session, and at no other time.
                 if kind is ShallowRequest and delivery is not None:
                     id, quiet = envelope.id, envelope.quiet
                     delivery.take_request(id, quiet)
@@ -387,11 +387,7 @@ class ServerProtocol(Endpoint):
             nested = _check(envelope.payload)
             packet = Packet(envelope.message, envelope.payload, envelope.created_on)
             return RequestReceived(envelope.id, packet, envelope.quiet, cost=cost_of(nested))
-        if kind is Acknowledgement:
-            assert self._delivery is not None
-            if self._delivery.acknowledge(envelope.received):
-                self.owes_flush = True
-        elif kind is wire.Ping:
+        if kind is wire.Ping:
             self._owes_pong = True
         elif kind is wire.AnswerEnvelope or kind is wire.ShallowAnswer:
             assert self._delivery is not None

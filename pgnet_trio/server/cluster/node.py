@@ -65,8 +65,8 @@ TIDY_INTERVAL = 60.0
 """Seconds from one tidying of the engine to the next, by each node."""
 
 RESIGN_DEADLINE = 2.0
-"""Seconds that a node tries to resign; one that cannot is silent from then on, which is as good
-after a lease but for the mail that is lost with it."""
+"""Seconds that a node tries to resign. One that cannot is silent from then on: after a lease, that
+comes to the same, but for its mail, which is lost."""
 
 LEAST_WAIT = 0.01
 """Seconds until a silent node is looked at again, at least."""

@@ -140,7 +140,8 @@ def address_in_use(name: str, address: str) -> str:
     """Return why no other node may have the address of the node of this name."""
     return (
         f"There is a node {name!r} already that clients find at {address!r}: stop that one, or "
-        "give this one another address (--node-address). Clients find one server only at each."
+        "give this one another address (--node-address). Clients find only one server at an "
+        "address."
     )
 
 
