@@ -94,7 +94,9 @@ async def test_nodes_that_are_stopped_and_killed_never_hold_a_room_together(addr
     # Once another node holds the room, the one before does not hold it any more.
     holds = [epoch for _, what, epoch in told if what == "holds"]
     assert holds == sorted(holds)
-    assert len({epoch for _, what, epoch in told if what == "owns"}) == 3
+    # On a busy machine a lease is over sooner than that too; each taking counts once.
+    owns = [epoch for _, what, epoch in told if what == "owns"]
+    assert len(set(owns)) == len(owns) >= 3
     # A save that was acknowledged is what the next one goes on from: none is counted twice.
     saved = [number for _, what, number in told if what == "saved"]
     assert len(set(saved)) == len(saved)
