@@ -229,6 +229,11 @@ class Honest(Game):
         return Told(str(self.total)) if message.number == 3 else None
 
 
+class Begins(Honest):
+    def __init__(self, name: str, save_string: str | None = None) -> None:
+        self.total = 10
+
+
 class Answers(Honest):
     @on(Add)
     def add(self, player: str, message: Add) -> Told | None:
@@ -286,6 +291,7 @@ class Ends(Honest):
 @pytest.mark.parametrize(
     ("game", "turn", "words"),
     [
+        (Begins, 1, ["expected a state with the digest", "got a state with the digest"]),
         (Answers, 4, ["expected an answer", "'Told', {'text': '6'}", "got the answer"]),
         (Shows, 3, ["expected a state with the digest", "got a state with the digest"]),
         (Pushes, 2, ["expected a state", "got a push", "'news'", "to ann"]),

@@ -58,6 +58,8 @@ class Presence:
             snapshot = views.snapshot_for(member)
         if snapshot is not None:
             member.show(snapshot)
+            if is_new and instance.tape is not None:
+                instance.tape.note_states([(member.seat or "", snapshot.encoded)])
             if self._publisher.simulation.is_used:
                 member.marked = -1
                 self._publisher.simulation.mark([member])
