@@ -30,7 +30,7 @@ __all__ = ["GameFiles", "check_development", "reload_on_change"]
 
 logger = logging.getLogger("pgnet_trio.serve")
 
-_NOT_TOGETHER = ("listen_globally", "workers", "worker", "cluster")
+_NOT_TOGETHER = ("listen_globally", "workers", "cluster")
 
 
 def check_development(settings: Mapping[str, Any]) -> None:

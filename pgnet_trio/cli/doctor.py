@@ -14,6 +14,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ import attrs
 
 from pgnet_trio.cli import serve
 from pgnet_trio.cli.game_class import load_game_class
-from pgnet_trio.cli.monitor_options import use_monitor
-from pgnet_trio.cli.passwords import find_secret
+from pgnet_trio.cli.passwords import SecretError, find_secret
+from pgnet_trio.environment import Environment
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.foreign_text import printable
 from pgnet_trio.game import Game
@@ -59,6 +60,8 @@ LEAST_FILES = 1000
 """Entries that the file system should have room for."""
 
 DAY = 24 * 3600
+
+_SECRETS = ("admin_password_file", "monitor_token_file", "monitor_write_token_file")
 
 
 @attrs.frozen
@@ -105,11 +108,13 @@ def examine(settings: Mapping[str, Any]) -> Iterator[Finding]:
     """
     checks: tuple[Callable[[Mapping[str, Any]], Iterator[Finding]], ...] = (
         _versions,
+        _options,
         _game,
         _save_file,
         _key,
         _secrets,
         _recordings,
+        _log,
         _disk,
         _limits,
         _memory,
@@ -127,7 +132,7 @@ def examine(settings: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("bad", f"{where}{error.strerror or error}")
 
 
-def _versions(_: Mapping[str, Any]) -> Iterator[Finding]:
+def _versions(settings: Mapping[str, Any]) -> Iterator[Finding]:
     version = importlib.metadata.version
     yield Finding(
         "ok",
@@ -142,6 +147,25 @@ def _versions(_: Mapping[str, Any]) -> Iterator[Finding]:
             "warn",
             f"{' and '.join(slow)} would make it faster: pip install 'pgnet_trio[speed]'",
         )
+    if settings.get("development") and importlib.util.find_spec("watchfiles") is None:
+        yield Finding(
+            "warn", "--dev cannot watch the game's file: pip install 'pgnet_trio[reload]'"
+        )
+
+
+def _options(settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whatever `serve` refuses before it begins."""
+    taken = dict(settings)
+    secrets = [path for name in _SECRETS if (path := _path(settings, name)) is not None]
+    if not all(path.is_file() for path in secrets):
+        return
+    # Of the files that secrets are in `_secrets` has more to say.
+    with suppress(SecretError):
+        serve.use_options(taken)
+        if "cluster" in taken:
+            # What it needs is installed; nothing is opened before it runs.
+            taken["cluster"].open(Environment())
+    yield from ()
 
 
 def _game(settings: Mapping[str, Any]) -> Iterator[Finding]:
@@ -214,7 +238,7 @@ def _key(settings: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _secrets(settings: Mapping[str, Any]) -> Iterator[Finding]:
-    for name in ("admin_password_file", "monitor_token_file", "monitor_write_token_file"):
+    for name in _SECRETS:
         path = _path(settings, name)
         if path is None:
             continue
@@ -222,7 +246,7 @@ def _secrets(settings: Mapping[str, Any]) -> Iterator[Finding]:
         if path.exists() and not path.is_file():
             # A pipe's secret would be gone, and perhaps nobody writes to it.
             yield Finding("warn", f"{option}: {path} is no ordinary file, and was not read")
-            return
+            continue
         secret = find_secret(str(path), "", None)
         if secret is not None and len(secret) < LEAST_TOKEN:
             yield Finding(
@@ -230,9 +254,6 @@ def _secrets(settings: Mapping[str, Any]) -> Iterator[Finding]:
             )
         yield Finding("ok", f"{option}: {path} can be read")
         yield from _private(path, "a secret")
-    names = ("monitor", "monitor_token_file", "monitor_write_token_file", "allowed_hosts")
-    # As the server does.
-    use_monitor({name: settings[name] for name in names if name in settings}, None)
 
 
 def _recordings(settings: Mapping[str, Any]) -> Iterator[Finding]:
@@ -262,6 +283,23 @@ def _recordings(settings: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
+def _log(settings: Mapping[str, Any]) -> Iterator[Finding]:
+    file = _path(settings, "log_file")
+    if file is None:
+        return
+    there = file if file.exists() else file.absolute().parent
+    if not there.exists():
+        yield Finding("bad", f"--log-file: there is no folder {there}: mkdir -p {there}")
+    elif file.is_dir():
+        yield Finding("bad", f"--log-file: expected a file, and {file} is a folder")
+    elif not os.access(there, os.W_OK):
+        yield Finding(
+            "bad", f"--log-file: {there} cannot be written by {_user()}: chown {_user()} {there}"
+        )
+    else:
+        yield Finding("ok", f"--log-file: {file} can be written")
+
+
 def _disk(settings: Mapping[str, Any]) -> Iterator[Finding]:
     path = _path(settings, "save_file")
     folder = Path() if path is None else path.absolute().parent
@@ -287,7 +325,7 @@ def _limits(settings: Mapping[str, Any]) -> Iterator[Finding]:
     import resource
 
     limits = _server_limits(settings)
-    if limits.max_connections is None or limits.max_http_connections is None:
+    if limits is None or limits.max_connections is None or limits.max_http_connections is None:
         return
     wanted = limits.max_connections + limits.max_http_connections + serve.OTHER_FILES
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -302,7 +340,8 @@ def _limits(settings: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _memory(settings: Mapping[str, Any]) -> Iterator[Finding]:
-    left, most = free_memory(), _server_limits(settings).max_connections
+    left, limits = free_memory(), _server_limits(settings)
+    most = None if limits is None else limits.max_connections
     if left is None or most is None:
         return
     wanted = most * BYTES_OF_A_PLAYER
@@ -381,9 +420,13 @@ def _path(settings: Mapping[str, Any], name: str) -> Path | None:
     return Path(value) if value else None
 
 
-def _server_limits(settings: Mapping[str, Any]) -> Limits:
+def _server_limits(settings: Mapping[str, Any]) -> Limits | None:
     names = attrs.fields_dict(Limits)
-    return Limits(**{name: settings[name] for name in names if name in settings})
+    try:
+        return Limits(**{name: settings[name] for name in names if name in settings})
+    except ValueError:
+        # As `_options` says.
+        return None
 
 
 def _user() -> str:

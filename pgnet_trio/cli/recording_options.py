@@ -14,7 +14,7 @@ from typing import Any
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.recording import HASH_SEED_VARIABLE, Recording, hash_seed
 
-__all__ = ["add_recording_options", "start_anew_with", "use_recording"]
+__all__ = ["add_recording_options", "keep_hashes", "start_anew_with", "use_recording"]
 
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
@@ -45,14 +45,11 @@ def add_recording_options(option: Callable[..., Any]) -> None:
     )
 
 
-def use_recording(settings: dict[str, Any], arguments: Sequence[str]) -> None:
+def use_recording(settings: dict[str, Any]) -> None:
     """Put a `Recording` in the place of the options.
-
-    Where hashes of text are by chance, this process is started anew, with a hash seed.
 
     Args:
         settings: The options that were given.
-        arguments: The whole command line after the program's name.
 
     Raises:
         PGNetError: They do not go together.
@@ -74,6 +71,14 @@ def use_recording(settings: dict[str, Any], arguments: Sequence[str]) -> None:
         settings["record"] = Recording(Path(folder).absolute(), **sizes)
     except (TypeError, ValueError) as error:
         raise PGNetError(str(error)) from error
+
+
+def keep_hashes(arguments: Sequence[str]) -> None:
+    """Start this process anew, with a hash seed, where hashes of text are by chance.
+
+    Args:
+        arguments: The whole command line after the program's name.
+    """
     if hash_seed() is None:
         start_anew_with(str(random.SystemRandom().randrange(2**32)), arguments)
 

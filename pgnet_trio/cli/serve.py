@@ -30,17 +30,17 @@ from pgnet_trio.cli.logs import add_log_options, set_up_log, take_log_options
 from pgnet_trio.cli.monitor_options import add_monitor_options, use_monitor
 from pgnet_trio.cli.passwords import find_secret
 from pgnet_trio.cli.process import allow_open_files, rare_full_collections
-from pgnet_trio.cli.recording_options import add_recording_options, use_recording
+from pgnet_trio.cli.recording_options import add_recording_options, keep_hashes, use_recording
 from pgnet_trio.cli.service import Service
 from pgnet_trio.cli.supervisor import Supervisor
 from pgnet_trio.cli.worker import WorkerProcess
-from pgnet_trio.cli.worker_plan import make_plan
+from pgnet_trio.cli.worker_plan import WorkerPlan, make_plan
 from pgnet_trio.errors import PGNetError
 from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.server import Server
 from pgnet_trio.server.limits import Limits
 
-__all__ = ["DEFAULT_GAME", "run", "set_up"]
+__all__ = ["DEFAULT_GAME", "run", "set_up", "use_options"]
 
 DEFAULT_GAME = "pgnet_trio.examples:ExampleGame"
 
@@ -305,6 +305,42 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         )
 
 
+def use_options(
+    settings: dict[str, Any], worker: WorkerProcess | None = None
+) -> tuple[Limits, WorkerPlan | None]:
+    """Check the options, and put what a `Server` takes in the place of what was written.
+
+    Args:
+        settings: The options that were given; changed.
+        worker: This process as one of several; None where it is none, or starts them.
+
+    Returns:
+        The limits, and what to start; None for a server in one process.
+
+    Raises:
+        PGNetError: Something is missing, or does not go together; the message says what.
+    """
+    try:
+        limits = Limits(**{name: settings[name] for name in _LIMITS if name in settings})
+    except ValueError as error:
+        # Each limit is right by itself, but they do not fit each other.
+        raise PGNetError(str(error)) from error
+    if settings.get("tls_key") and not settings.get("tls_certificate"):
+        raise PGNetError("--tls-key needs the certificate that it belongs to: --tls-certificate")
+    if settings.get("proxy_protocol") and not settings.get("trusted_proxies"):
+        raise PGNetError("--proxy-protocol needs the proxies' addresses: --trusted-proxies")
+    use_recording(settings)
+    if settings.get("development"):
+        check_development(settings)
+    count = settings.pop("workers", None)
+    plan = None if count is None else make_plan(count, settings)
+    if plan is None and settings.get("worker_ports"):
+        raise PGNetError("--worker-ports is for --workers")
+    use_cluster(settings, plan, worker)
+    use_monitor(settings, None if worker is None else worker.orders.number)
+    return limits, plan
+
+
 @rare_full_collections()
 def run(options: argparse.Namespace) -> int:
     """Host the game until the server ends.
@@ -319,26 +355,11 @@ def run(options: argparse.Namespace) -> int:
     del settings["run"]
     log = take_log_options(settings)
     file, asks = settings.pop("admin_password_file"), settings.pop("admin_password_prompt")
-    try:
-        limits = Limits(**{name: settings[name] for name in _LIMITS if name in settings})
-    except ValueError as error:
-        # Each limit is right by itself, but they do not fit each other.
-        raise PGNetError(str(error)) from error
-    if settings.get("tls_key") and not settings.get("tls_certificate"):
-        raise PGNetError("--tls-key needs the certificate that it belongs to: --tls-certificate")
-    if settings.get("proxy_protocol") and not settings.get("trusted_proxies"):
-        raise PGNetError("--proxy-protocol needs the proxies' addresses: --trusted-proxies")
-    use_recording(settings, settings["arguments"])
-    if settings.get("development"):
-        check_development(settings)
-    count = settings.pop("workers")
-    plan = None if count is None else make_plan(count, settings)
-    if plan is None and settings.get("worker_ports"):
-        raise PGNetError("--worker-ports is for --workers")
+    if settings.get("record"):
+        keep_hashes(settings["arguments"])
     descriptor = settings.pop("worker")
     worker = None if descriptor is None else WorkerProcess.open(descriptor)
-    use_cluster(settings, plan, worker)
-    use_monitor(settings, None if worker is None else worker.orders.number)
+    limits, plan = use_options(settings, worker)
     most = limits.max_connections
     pages = limits.max_http_connections
     allow_open_files(None if most is None or pages is None else most + pages + OTHER_FILES)

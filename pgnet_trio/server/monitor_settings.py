@@ -113,7 +113,8 @@ class Monitor:
             return
         if self.token is None:
             raise ValueError(
-                f"Monitor: {self.address} is an address that others reach: it needs a token."
+                f"Monitor: {self.address} is an address that others reach: it needs a token, "
+                "token= or --monitor-token-file, such as `openssl rand -hex 24` makes."
             )
         for token in (self.token, self.write_token):
             if token is not None and len(token) < LEAST_TOKEN:

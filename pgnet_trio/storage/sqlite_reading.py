@@ -112,7 +112,11 @@ def check_header(path: Path) -> None:
     except OSError as error:
         raise cannot("read", path, error) from error
     if len(header) < _HEADER_SIZE or not header.startswith(_MAGIC):
-        hint = " (if it is in the original's format, call it .json)" if header[:1] == b"{" else ""
+        hint = (
+            " (if it is in the original's format, call it .json)"
+            if header[:1] == b"{"
+            else "; name another file, or restore a backup"
+        )
         raise cannot("read", path, f"expected an SQLite database, and it is none{hint}")
     if int.from_bytes(header[_APPLICATION_ID_PLACE], "big") != APPLICATION_ID:
         raise cannot("read", path, "it is an SQLite database of another program")

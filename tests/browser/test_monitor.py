@@ -122,6 +122,20 @@ async def test_a_made_up_player_plays_from_a_form(open_page: OpenPage) -> None:
             await page.evaluate("document.querySelector('.message-form input').value = 'crash'")
             await page.click(".message-form button")
             await page.wait_text(".lines", "ZeroDivisionError: what nobody should say")
+            # The same name in another tab, and after a restart, is the same player.
+            await page.evaluate("sessionStorage.clear()")
+            await page.reload()
+            await page.wait_text("#nav", "Playground")
+            await page.wait_for("document.querySelector('.toolbar button') !== null")
+            await page.click(".toolbar button")
+            await page.wait_text(".player h3", "Ada")
+            # A name that somebody else has is none to play with.
+            await page.evaluate("localStorage.clear()")
+            await page.reload()
+            await page.wait_text("#nav", "Playground")
+            await page.wait_for("document.querySelector('.toolbar button') !== null")
+            await page.click(".toolbar button")
+            await page.wait_text(".problem", "There is a user Ada already")
 
 
 async def test_a_page_that_is_one_too_many_says_so(

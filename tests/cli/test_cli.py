@@ -259,7 +259,10 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     ("name", "problem"),
     [
         ("Counter", "expected MODULE:CLASS or path/to/file.py:CLASS, got 'Counter'"),
-        ("its_counter.py", "expected MODULE:CLASS or path/to/file.py:CLASS, got 'its_counter.py'"),
+        (
+            "its_counter.py",
+            "expected its_counter.py:CLASS, got 'its_counter.py'; its games: Counter",
+        ),
         (":Counter", "expected MODULE:CLASS"),
         ("its_counter.py:a-b", "expected MODULE:CLASS"),
         ("nowhere.py:Counter", "there is no file 'nowhere.py'"),

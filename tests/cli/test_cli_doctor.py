@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -172,7 +173,7 @@ def test_a_monitor_that_the_server_refuses_is_bad(settings: dict[str, Any]) -> N
 def test_a_folder_that_cannot_take_recordings_is_bad(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    settings |= {"record": str(tmp_path / "recordings"), "record_total_bytes": 1}
+    settings |= {"record": str(tmp_path / "recordings"), "record_total_bytes": 2**23}
     assert troubles(settings) == []
     settings["record_total_bytes"] = 1 << 60
     assert "--record-total-bytes" in the_trouble(settings)[1]
@@ -248,3 +249,48 @@ def test_a_server_for_others_without_a_save_file_is_worth_a_look(settings: dict[
     level, text = the_trouble(settings)
     assert level == "warn"
     assert "--save-file" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"development": True, "listen_globally": True}, "--dev shows the game's mistakes"),
+        ({"monitor": "0.0.0.0:0"}, "it needs a token"),
+        ({"tls_key": "key.pem"}, "--tls-key needs the certificate"),
+        ({"record_table_bytes": 10**7}, "are for --record"),
+        ({"workers": 2, "save_file": None}, "--workers needs a save file"),
+        ({"max_message_size": 10}, "max_message_size: expected a whole number"),
+    ],
+)
+def test_what_serve_refuses_is_bad(
+    settings: dict[str, Any], options: dict[str, Any], words: str
+) -> None:
+    found = [text for level, text in troubles({**settings, **options}) if level == "bad"]
+    assert any(words in text for text in found)
+
+
+def test_a_library_that_is_missing_is_named_with_its_extra(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    missing = {"starlette", "watchfiles"}
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name in missing else find(name)
+    )
+    found = troubles({**settings, "monitor": "127.0.0.1:0", "development": True})
+    assert [level for level, _ in found] == ["warn", "bad"]
+    assert "pgnet_trio[reload]" in found[0][1]
+    assert "pgnet_trio[monitor]" in found[1][1]
+
+
+def test_where_the_log_goes_is_looked_at(settings: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for path, level in (
+        (tmp_path / "log", None),
+        (file, None),
+        (tmp_path / "missing" / "log", "bad"),
+        (tmp_path, "bad"),
+    ):
+        found = troubles({**settings, "log_file": str(path)})
+        assert [each for each, _ in found] == ([] if level is None else [level])

@@ -216,10 +216,12 @@ async def test_a_server_names_what_does_not_replay(
 
 
 async def test_a_folder_that_cannot_be_used_ends_the_start(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match=r"the folder for recordings, .*, cannot be used"):
-        async with hosting(Busy, record=Recording(tmp_path / "file" / "folder")):
-            raise AssertionError
+    file = tmp_path / "file"
+    file.touch()
+    for folder, why in ((file, "it is a file"), (file / "folder", "Not a directory")):
+        with pytest.raises(StorageError, match=f"recordings, .*, cannot be used: {why}; choose"):
+            async with hosting(Busy, record=Recording(folder)):
+                raise AssertionError
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")

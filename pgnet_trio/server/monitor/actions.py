@@ -187,7 +187,7 @@ class Table:
 async def _close(context: ServerContext, asked: Table) -> str:
     if not await destroy_game(context, asked.table, "The game was closed by the host."):
         raise ActionRefused(f"There is no table {asked.table[:60]!r} here.")
-    return f"The table {asked.table} is closed."
+    return f"The table {asked.table!r} is closed."
 
 
 @_action("save", Table)
@@ -196,7 +196,7 @@ async def _save(context: ServerContext, asked: Table) -> str:
         raise ActionRefused("This server has no save file.")
     if not await context.games.save_now(context.canonical(asked.table)):
         raise ActionRefused(f"There is no table {asked.table[:60]!r} here that is saved.")
-    return f"The table {asked.table} is saved."
+    return f"The table {asked.table!r} is saved."
 
 
 @attrs.frozen

@@ -77,6 +77,11 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 
+TOKEN_NOTE = (
+    "Whoever looks has to know a token. It is in the file that --monitor-token-file names, or, for "
+    "whoever does something too, --monitor-write-token-file."
+)
+
 LOGIN_PAGE = """\
 <!doctype html>
 <html lang="en">
@@ -140,7 +145,7 @@ def _routes(view: MonitorView) -> list[BaseRoute]:
         return Response(await view.metrics.collect(), headers={"Content-Type": CONTENT_TYPE})
 
     async def login_page(request: Request) -> Response:
-        return HTMLResponse(LOGIN_PAGE.format(note="Whoever looks has to know a token."))
+        return HTMLResponse(LOGIN_PAGE.format(note=TOKEN_NOTE))
 
     async def log_in(request: Request) -> Response:
         token = await _read_token(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import math
 import os
@@ -294,6 +295,8 @@ def _append(path: Path, data: bytes) -> None:
 def _make_folder(folder: Path) -> None:
     try:
         if not folder.is_dir():
+            if folder.exists():
+                raise NotADirectoryError(errno.ENOTDIR, "it is a file")
             folder.mkdir(mode=0o700, parents=True)
         elif os.name == "posix" and stat.S_IMODE(folder.stat().st_mode) & 0o077:
             logger.warning(
@@ -304,5 +307,6 @@ def _make_folder(folder: Path) -> None:
             raise PermissionError(13, "this user may not write there")
     except OSError as error:
         raise StorageError(
-            f"the folder for recordings, {folder}, cannot be used: {error.strerror or error}"
+            f"the folder for recordings, {folder}, cannot be used: {error.strerror or error}; "
+            "choose another, or mend that"
         ) from error

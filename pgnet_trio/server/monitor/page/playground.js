@@ -27,8 +27,9 @@ export class Playground {
       h("button", { class: "primary" }, "Join"));
     this.cards = h("div", { class: "seats" });
     this.hint = h("p", { class: "quiet" }, "A made-up player is a real one: they log in, join the table, or create it, and see what your players see. Add several to play against yourself.");
+    this.othersTitle = h("h2", { class: "section", hidden: true }, "What others see");
     this.element = h("div", { class: "playground" }, form, this.problem, this.hint, this.cards,
-      h("h2", { class: "section" }, "What others see"), this.others.seats);
+      this.othersTitle, this.others.seats);
   }
 
   on = {
@@ -36,6 +37,7 @@ export class Playground {
       // Those who are played here have a card of their own.
       const own = new Set(this.players.map((player) => player.username));
       const seats = data.is_shared ? data.seats : data.seats.filter((seat) => !own.has(seat));
+      this.othersTitle.hidden = seats.length === 0;
       this.others.on.table({ ...data, seats, states: data.states.filter(({ seat }) => seats.includes(seat)) });
     },
     forms: (forms) => {
@@ -64,7 +66,9 @@ export class Playground {
       player.takeForms(this.forms);
       this.nameInput.value = NAMES.find((name) => !this.players.some((each) => each.username === name)) ?? `Player${this.players.length + 1}`;
     } catch (error) {
-      this.problem.textContent = error.message;
+      this.problem.textContent = error.code === "wrong_password"
+        ? `There is a user ${this.nameInput.value.trim()} already, whose password this browser does not know: choose another name.`
+        : error.message;
       this.problem.hidden = false;
     }
   }
@@ -235,10 +239,10 @@ function fail(field) {
 const plain = (value) => (value === null || value === undefined ? null : JSON.parse(json(value)));
 const json = (value) => JSON.stringify(value, (_, each) => (typeof each === "bigint" ? Number(each) : each));
 
-/** The same player has the same password for as long as the tab is open. */
+/** The same player has the same password in this browser, today and tomorrow: they may be saved. */
 function passwordOf(username) {
   const key = `password of ${username}`;
-  const known = sessionStorage.getItem(key) ?? crypto.getRandomValues(new Uint32Array(4)).join("-");
-  sessionStorage.setItem(key, known);
+  const known = localStorage.getItem(key) ?? crypto.getRandomValues(new Uint32Array(4)).join("-");
+  localStorage.setItem(key, known);
   return known;
 }

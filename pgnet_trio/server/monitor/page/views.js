@@ -230,18 +230,19 @@ export class Table {
     this.seats = h("div", { class: "seats" });
     this.questions = h("div", { class: "questions" });
     this.head = h("p", { class: "quiet" });
+    this.buttons = h("div", { class: "buttons" },
+      actionButton("Announce", announce(name)), actionButton("Save", save(name)),
+      actionButton("Close", { ...close(name), danger: true }));
     this.element = h("div", { class: "table-view" },
       h("p", {}, h("a", { href: "#/tables" }, "‹ All tables")),
-      h("div", { class: "title" }, h("h2", {}, name),
-        h("div", { class: "buttons" },
-          actionButton("Announce", announce(name)), actionButton("Save", save(name)),
-          actionButton("Close", { ...close(name), danger: true }))),
+      h("div", { class: "title" }, h("h2", {}, name), this.buttons),
       this.head, this.questions, this.seats);
   }
 
   on = {
     table: (data) => {
       if (data.name !== this.name) return;
+      this.buttons.hidden = !data.is_there;
       setText(this.head, !data.is_there ? "There is no such table now."
         : !data.seats.length ? "The game shows no state, or nobody has seen one yet."
           : data.is_shared ? "Everybody sees the same. What has changed last is marked."
