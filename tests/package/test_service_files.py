@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,15 @@ def test_the_container_starts_a_server_with_options_that_there_are() -> None:
     secrets = {Path(together.admin_password_file).name, Path(together.monitor_token_file).name}
     assert secrets == set(service["secrets"]) == set(compose()["secrets"])
     assert "USER game" in (FOLDER / "Dockerfile").read_text("utf-8")
+
+
+def test_the_image_has_the_package_from_the_wheel_beside_it() -> None:
+    text = (FOLDER / "Dockerfile").read_text("utf-8")
+    found = re.search(
+        r'^RUN pip install .*"\$\(ls (\S+)/(\S+\.whl)\)\[(\S+)\]"$', text, re.MULTILINE
+    )
+    assert found is not None
+    folder, wheel, extras = found.groups()
+    assert f"COPY {wheel} {folder}/" in text
+    project = tomllib.loads((FOLDER.parent.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    assert set(extras.split(",")) <= set(project["optional-dependencies"])
