@@ -160,7 +160,12 @@ async def _reload(files: GameFiles, server: Server) -> None:
         len(reloaded.kept),
     )
     for name, why in reloaded.kept.items():
-        logger.warning("The game %r goes on as it was: %s", one_line(name), one_line(why))
+        logger.warning(
+            "The game %r goes on as it was: %s",
+            one_line(name),
+            one_line(why),
+            extra={"table": name},
+        )
 
 
 async def _changes(paths: set[Path]) -> AsyncGenerator[None, None]:

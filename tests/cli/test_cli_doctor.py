@@ -178,7 +178,7 @@ def test_a_folder_that_cannot_take_recordings_is_bad(
     settings["record_total_bytes"] = 1 << 60
     assert "--record-total-bytes" in the_trouble(settings)[1]
     (tmp_path / "recordings").write_text("")
-    settings["record_total_bytes"] = 1
+    settings["record_total_bytes"] = 2**23
     level, text = the_trouble(settings)
     assert (level, "is no folder" in text) == ("bad", True)
 

@@ -179,9 +179,11 @@ async def test_entries_say_whom_they_are_about() -> None:
         (each.getMessage(), vars(each)["user"], vars(each)["table"], vars(each)["connection"] > 0)
         for each in found
     ]
-    assert ("The game 'table 1' has begun", "ann", "", False) in fields
+    assert ("The game 'table 1' has begun", "ann", "table 1", True) in fields
+    assert next(each for each in fields if "has ended" in each[0])[2] == "table 1"
     assert next(each for each in fields if "and is closed" in each[0])[2] == "table 1"
     logged_in = next(each for each in fields if "logged in" in each[0])
+    assert logged_in[1] == "ann"
     assert logged_in[3]
     assert next(each for each in fields if "ann is out" in each[0])[1] == "ann"
 

@@ -81,11 +81,12 @@ async def test_a_server_records_each_table_until_it_crashes_and_says_how_to_see_
     assert "Traceback" in crash.traceback
     outcome = await replayed(path, Secrets)
     assert (outcome.difference, repr(outcome.error)) == (None, repr(errors[0]))
-    said = [each.getMessage() for each in caplog.records if "pgnet-trio replay" in each.message]
-    assert said == [
+    (said,) = (each for each in caplog.records if "pgnet-trio replay" in each.message)
+    assert said.getMessage() == (
         f"The game 'table 1' was recorded until it raised; this plays it again: "
         f"pgnet-trio replay {path} tests.recording.test_recording:Secrets"
-    ]
+    )
+    assert vars(said)["table"] == "table 1"
 
 
 async def test_a_recording_holds_neither_passwords_nor_tokens(

@@ -313,11 +313,11 @@ class Login:
         client = self._accept(username, login_token)
         context.counters.note_login(takes_over=session is not None)
         if session is not None:
-            logger.info("%s took over from %s", username, self._peer)
+            logger.info("%s took over from %s", username, self._peer, extra={"user": username})
             session.take_over(self._handle, client)
             session.charge_return()
         else:
-            logger.info("%s logged in from %s", username, self._peer)
+            logger.info("%s logged in from %s", username, self._peer, extra={"user": username})
             session = context.sessions.open(
                 username,
                 client,

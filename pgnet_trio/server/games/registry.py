@@ -149,7 +149,11 @@ class GameRegistry:
             self.lobby.note_creator(opening.name, creator)
         await self.start(owner.entry)
         if opening.save_string is not None:
-            logger.info("The game %r goes on from its save", one_line(opening.name))
+            logger.info(
+                "The game %r goes on from its save",
+                one_line(opening.name),
+                extra={"table": opening.name},
+            )
             self._note_if_unsaved(opening.name, owner.entry.room)
 
     async def start(self, entry: GameEntry[RoomTask]) -> None:
@@ -206,7 +210,7 @@ class GameRegistry:
 
     def note_begin(self, entry: GameEntry[RoomTask]) -> None:
         """Note that a new game has let in whoever created it."""
-        logger.info("The game %r has begun", entry.name)
+        logger.info("The game %r has begun", entry.name, extra={"table": entry.name})
         self._note_if_unsaved(entry.name, entry.room)
 
     def _note_if_unsaved(self, name: str, room: RoomTask) -> None:
@@ -249,7 +253,12 @@ class GameRegistry:
                 # It ended in the run before, and that could not be written.
                 continue
             if expire_after is not None and self._is_over_age(game.empty_since, expire_after):
-                logger.info("The saved game %r has ended: %s", game.name, _EXPIRED)
+                logger.info(
+                    "The saved game %r has ended: %s",
+                    game.name,
+                    _EXPIRED,
+                    extra={"table": game.name},
+                )
                 self._saves.note_end(game.name)
                 continue
             try:
@@ -317,11 +326,16 @@ class GameRegistry:
         """Take a game out of the lobby, and out of the save file where it ended well."""
         # Whoever is refused again and again must not fill the log with games that never began.
         level = logging.INFO if entry.room.has_begun else logging.DEBUG
+        about = {"table": entry.name}
         if self._shutdown.closing:
             # What is saved goes on with the next run of the server.
-            logger.log(level, "The game %r is closed: %s", entry.name, one_line(reason))
+            logger.log(
+                level, "The game %r is closed: %s", entry.name, one_line(reason), extra=about
+            )
         else:
-            logger.log(level, "The game %r has ended: %s", entry.name, one_line(reason))
+            logger.log(
+                level, "The game %r has ended: %s", entry.name, one_line(reason), extra=about
+            )
         if entry.room.has_begun:
             ended = EndedGame(entry.name, reason, entry.room.crashed, self._now())
             self._ended.append(ended)

@@ -92,6 +92,7 @@ async def _reload(
                 "The game %r could not be made by its new class, and goes on as it was",
                 name,
                 exc_info=error.__cause__,
+                extra={"table": name},
             )
             return f"{one_line(error)}: {one_line(error.__cause__)}"
         return str(error)
@@ -99,5 +100,5 @@ async def _reload(
         return "it has ended meanwhile"
     except trio.TooSlowError:
         return f"its turn in progress takes longer than {PATIENCE:g} s"
-    logger.info("The game %r goes on with its new class", name)
+    logger.info("The game %r goes on with its new class", name, extra={"table": name})
     return ""

@@ -196,6 +196,7 @@ class RecordingWriter:
             one_line(table),
             one_line(self.path_of(segment)),
             one_line(segment.game),
+            extra={"table": table},
         )
 
     def _note_failure(self, segment: Segment, error: OSError) -> None:
