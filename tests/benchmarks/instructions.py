@@ -58,6 +58,13 @@ except ImportError:
 else:
     # Likewise: what is written once a second is for some thousand requests, and not for a few.
     writer.WRITE_INTERVAL = 60.0
+try:
+    from pgnet_trio.server.monitor import instruments, live
+except ImportError:
+    pass
+else:
+    # And what is looked at once or twice a second.
+    instruments.LAG_INTERVAL = live.INTERVAL = 60.0
 from tests.benchmarks.servers import main
 main()
 """
