@@ -24,7 +24,7 @@ from typing import TypeVar
 import attrs
 
 from tests.benchmarks.compare import checkout
-from tests.benchmarks.peers.ours import Broadcast, Player, Return, Visit
+from tests.benchmarks.peers.ours import Broadcast, InputPlayer, Player, Return, Visit
 from tests.benchmarks.processes import ROOT
 from tests.benchmarks.report import Report
 from tests.benchmarks.scale import TablePlayer
@@ -191,22 +191,26 @@ def moves(port: int, stack: contextlib.ExitStack) -> Lot:
     return lot
 
 
-def ticks(port: int, stack: contextlib.ExitStack) -> Lot:
+def ticks(kind: type[Player]) -> Callable[[int, contextlib.ExitStack], Lot]:
     """A hundred entities move, all players see it, and half of them steer."""
-    players = [Player(port, f"player{number}", {"body": number}) for number in range(PLAYERS)]
-    for player in players:
-        stack.callback(player.close)
-    numbers = iter(range(1, 1 << 30))
 
-    def lot() -> None:
-        number = next(numbers)
-        for player in players[number % 2 :: 2]:
-            player.send(player.input(number, *divmod(number, 3)))
+    def begin(port: int, stack: contextlib.ExitStack) -> Lot:
+        players = [kind(port, f"player{number}", {"body": number}) for number in range(PLAYERS)]
         for player in players:
-            while not _has_seen(player, player.messages(player.receive())):
-                pass
+            stack.callback(player.close)
+        numbers = iter(range(1, 1 << 30))
 
-    return lot
+        def lot() -> None:
+            number = next(numbers)
+            for player in players[number % 2 :: 2]:
+                player.send(player.input(number, *divmod(number, 3)))
+            for player in players:
+                while not _has_seen(player, player.messages(player.receive())):
+                    pass
+
+        return lot
+
+    return begin
 
 
 def _has_seen(player: Player, messages: Sequence[bytes]) -> bool:
@@ -273,7 +277,16 @@ WORKS = {
         "pgnet-websockets",
     ),
     "move": Work(f"move at a table of {TABLE}", moves, 1, 100, "table-websockets"),
-    "tick": Work(f"tick of 100 entities, {PLAYERS} players", ticks, 1, 60, "arena-websockets"),
+    "tick": Work(
+        f"tick of 100 entities, {PLAYERS} players", ticks(Player), 1, 60, "arena-websockets"
+    ),
+    "tick-inputs": Work(
+        f"tick of 100 entities, {PLAYERS} players, with `inputs`",
+        ticks(InputPlayer),
+        1,
+        60,
+        "inputs-websockets",
+    ),
     "trio-websocket": Work(
         f"request, {CLIENTS} clients, trio-websocket",
         requests(Protocol2Peer, CLIENTS),

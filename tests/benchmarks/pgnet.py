@@ -102,6 +102,19 @@ class ArenaGame(Game):
         return self.entities
 
 
+class InputsArenaGame(ArenaGame):
+    """The same, whose inputs are those of ticks, which are never answered."""
+
+    inputs = Steer
+
+    def update(self) -> None:
+        for player, body in self.steered.items():
+            steer = self.room.next_input(player)
+            if steer is not None:
+                self.world.steer(body, steer.number, steer.dx, steer.dy)
+        self.world.tick()
+
+
 class PatientArenaGame(ArenaGame):
     """The same, whose inputs are read in lots."""
 
@@ -139,6 +152,7 @@ GAMES: dict[str, Callable[..., Game]] = {
     "pgnet": EchoGame,
     "jobs": JobGame,
     "arena": ArenaGame,
+    "inputs": InputsArenaGame,
     "patient": PatientArenaGame,
     "table": TableGame,
 }

@@ -180,7 +180,7 @@ SERVERS: dict[str, Callable[[], None]] = {
     "socketio": serve_socketio,
     **{
         f"{game}-{transport}": partial(serve_pgnet, game, transport)
-        for game in ("pgnet", "jobs", "arena", "patient", "table")
+        for game in ("pgnet", "jobs", "arena", "inputs", "patient", "table")
         for transport in ("websockets", "trio-websocket")
     },
     **{

@@ -285,6 +285,13 @@ def arena() -> Iterator[RunningServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def inputs() -> Iterator[RunningServer]:
+    """The same, with inputs that are those of ticks."""
+    with running_server("inputs-trio-websocket") as server:
+        yield server
+
+
 OUR_JOBS = [
     ("jobs", "request", ours.Echo, 2),
     ("jobs", "broadcast", ours.Broadcast, 2),
@@ -292,6 +299,7 @@ OUR_JOBS = [
     ("jobs", "visit", ours.Visit, 1),
     ("jobs", "return", ours.Return, 2),
     ("arena", "sync", ours.Player, 2),
+    ("inputs", "sync", ours.InputPlayer, 2),
 ]
 
 

@@ -13,7 +13,7 @@ import attrs
 
 from tests.benchmarks.compare import checkout
 from tests.benchmarks.peers.install import install
-from tests.benchmarks.peers.ours import OURS, PATIENT, earlier
+from tests.benchmarks.peers.ours import INPUTS, OURS, PATIENT, earlier
 from tests.benchmarks.peers.reports import JOBS, idle_report, jobs_report, present, sync_report
 from tests.benchmarks.peers.rivals import RIVALS
 from tests.benchmarks.processes import ROOT, apart
@@ -119,7 +119,7 @@ def main(
     by_name = {contender.name: contender for contender in contenders}
     chosen = [by_name[name] for name in options.systems if name in by_name]
     if options.command == "sync" and OURS[0] in chosen:
-        chosen.append(PATIENT)
+        chosen += [PATIENT, INPUTS]
     if options.beside is not None:
         chosen.append(earlier(options.beside, checkout(ROOT, options.beside)))
     found, left_out = present(chosen)

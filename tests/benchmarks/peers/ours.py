@@ -10,7 +10,7 @@ import msgspec
 from pgnet_trio import Request
 from pgnet_trio.patch import apply_columns
 from pgnet_trio.protocol.v2 import SUBPROTOCOLS, envelopes
-from pgnet_trio.protocol.v2.features import COLUMNS
+from pgnet_trio.protocol.v2.features import COLUMNS, NETCODE
 from tests.benchmarks.peers.drive import Command, sync_result
 from tests.benchmarks.peers.rivals import LeanContender
 from tests.benchmarks.peers.wire import Returning, Visitor
@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 
     from tests.benchmarks.peers import SyncResult
 
-__all__ = ["OURS", "PATIENT", "Broadcast", "Echo", "Ours", "Player", "Return", "Visit", "earlier"]
+__all__ = [
+    "INPUTS",
+    "OURS",
+    "PATIENT",
+    "Broadcast",
+    "Echo",
+    "InputPlayer",
+    "Ours",
+    "Player",
+    "Return",
+    "Visit",
+    "earlier",
+]
 
 _encode = msgspec.msgpack.Encoder().encode
 _REQUEST = _encode(envelopes.RequestEnvelope(1, "", {}))[1]
@@ -115,7 +127,7 @@ class Player(Protocol2Peer):
 
     # Release 0.1 has no columns.
     subprotocols = SUBPROTOCOLS
-    features = (COLUMNS,)
+    features: tuple[str, ...] = (COLUMNS,)
 
     def __init__(self, port: int, name: str, payload: dict[str, Any] | None = None) -> None:
         assert payload is not None
@@ -199,6 +211,17 @@ class Player(Protocol2Peer):
                 place += change
 
 
+class InputPlayer(Player):
+    """The same, whose inputs are those of ticks: never answered, and never sent again."""
+
+    features = (COLUMNS, NETCODE)
+
+    def input(self, number: int, dx: int, dy: int) -> bytes:
+        changes = {"number": number, "dx": dx, "dy": dy}
+        # What the player saw does not matter: this game never rewinds.
+        return self.sealed(envelopes.array_head(1) + envelopes.encode_input(1, 0, changes))
+
+
 class Ours(LeanContender):
     """Our server, with one of its transports.
 
@@ -209,10 +232,10 @@ class Ours(LeanContender):
         notes: What a reader of its figures has to know.
         tree: The tree whose server it is; by default the one that is measured.
         arena: The game of `sync`.
+        player: Who plays it.
     """
 
     encrypted = True
-    players = f"{__name__}:Player"
     echoes = f"{__name__}:Echo"
     recipients = f"{__name__}:Broadcast"
     visitors = f"{__name__}:Visit"
@@ -227,7 +250,9 @@ class Ours(LeanContender):
         notes: dict[str, str],
         tree: Path | None = None,
         arena: str = "arena",
+        player: type[Player] = Player,
     ) -> None:
+        self.players = f"{__name__}:{player.__name__}"
         self.name = name
         self.label = label
         self.notes = notes
@@ -273,6 +298,16 @@ PATIENT = Ours(
     "patient", "websockets", "pgnet_trio, `speed`, `input_delay` of 5 ms", {}, arena="patient"
 )
 """Differs from ours in `sync` alone."""
+
+INPUTS = Ours(
+    "inputs",
+    "websockets",
+    "pgnet_trio, `speed`, with `inputs`",
+    {},
+    arena="inputs",
+    player=InputPlayer,
+)
+"""The same: what inputs of ticks cost beside those by `client.send`."""
 
 
 def earlier(revision: str, tree: Path) -> Ours:
