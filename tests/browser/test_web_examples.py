@@ -186,3 +186,7 @@ async def test_the_arena(open_page: OpenPage) -> None:
         for tab in ann, bob:
             await tab.wait_text("#scores li:first-child", "ann 12")
         await ann.release(kind="touch")
+        # Bob shoots to the right, where she is now, and takes a gem.
+        await bob.type(" ")
+        for tab in ann, bob:
+            await tab.wait_text("#scores", "bob 1")

@@ -1,8 +1,8 @@
 import { Client, guest } from "/pgnet/client.js";
-import { Netcode } from "/pgnet/netcode.js";
+import { Netcode, PredictedSpawns } from "/pgnet/netcode.js";
 import { draw } from "./field.js";
 import { changeNetwork } from "./network.js";
-import { HEIGHT, step, WIDTH } from "./rules.js";
+import { HEIGHT, isHit, placeOf, RELOAD, shoot, step, WIDTH } from "./rules.js";
 
 const NEAR = 12; // pixels from a finger at which a runner slows down
 const KEYS = {
@@ -71,16 +71,57 @@ function showScores(runners) {
   );
 }
 
-// Where the player wants to go.
+// What the player wants: to go somewhere, and to shoot that way.
 
 const held = new Set();
 let finger = null; // where it is, in pixels of the arena
 let me = null; // where this player was in the frame before
+const spawns = new PredictedSpawns(); // own shots
+let shooting = false; // whether to shoot, as soon as that is possible
+let loadedAt = 0; // when it is, in milliseconds
+let steer = { x: 0, y: 0, shots: 0, aim_x: 1, aim_y: 0 };
+const spent = new WeakSet(); // those of them that have hit on this screen
 
 function direction() {
   if (finger && me) return { x: (finger.x - me.x) / NEAR, y: (finger.y - me.y) / NEAR };
-  const wanted = [...held].map((key) => KEYS[key]);
+  const wanted = [...held].map((key) => KEYS[key] ?? [0, 0]);
   return wanted.reduce(({ x, y }, [across, down]) => ({ x: x + across, y: y + down }), { x: 0, y: 0 });
+}
+
+/** Return what the player wants in this frame: to shoot the way they run, or have run last. */
+function findSteer() {
+  const { x, y } = direction();
+  let { shots, aim_x, aim_y } = steer;
+  if (x || y) [aim_x, aim_y] = [x, y];
+  if ((shooting || held.has("Space")) && me && performance.now() >= loadedAt) {
+    loadedAt = performance.now() + RELOAD * 1000;
+    shots += 1;
+  }
+  shooting = false;
+  return { x, y, shots, aim_x, aim_y };
+}
+
+/** Show a shot at once, if there is somebody who fires it, and a connection. */
+function predictShot(shown) {
+  if (shown.me === null || shown.number === null) return;
+  spawns.add(`${client.username}:${steer.shots}`, shown.number, shoot(shown.me, steer, netcode.serverTime));
+}
+
+/** Return where shots are: own ones now, and those of others as late as their runners. */
+function placeShots(shown, shots) {
+  const others = Object.entries(shown.things).filter(([name]) => name !== client.username);
+  const places = [];
+  for (const shot of spawns) {
+    const place = placeOf(shot, netcode.serverTime);
+    // A hit shows at once too; what it was worth, the server says.
+    if (place && others.some(([, other]) => isHit(place, other))) spent.add(shot);
+    if (place && !spent.has(shot)) places.push(place);
+  }
+  for (const [key, shot] of Object.entries(shots)) {
+    const place = spawns.has(key) ? null : placeOf(shot, netcode.play.interpolator.time ?? 0);
+    if (place) places.push(place);
+  }
+  return places;
 }
 
 function point(event) {
@@ -92,28 +133,40 @@ function point(event) {
 }
 
 canvas.addEventListener("pointerdown", (event) => {
+  // A second finger shoots.
+  if (!event.isPrimary) {
+    shooting = true;
+    return;
+  }
   canvas.setPointerCapture(event.pointerId);
   point(event);
 });
-canvas.addEventListener("pointermove", (event) => finger && point(event));
+canvas.addEventListener("pointermove", (event) => finger && event.isPrimary && point(event));
 for (const end of ["pointerup", "pointercancel"]) {
-  canvas.addEventListener(end, () => (finger = null));
+  canvas.addEventListener(end, (event) => event.isPrimary && (finger = null));
 }
 addEventListener("keydown", (event) => {
   if (event.target instanceof HTMLInputElement) return;
   if (event.code === "KeyG") ghosts = !ghosts;
   if (event.code === "KeyN") say("network", changeNetwork());
-  if (!(event.code in KEYS)) return;
+  if (!(event.code in KEYS) && event.code !== "Space") return;
   event.preventDefault();
   held.add(event.code);
+  // However short it was.
+  shooting ||= event.code === "Space";
 });
 addEventListener("keyup", (event) => held.delete(event.code));
 addEventListener("blur", () => held.clear());
 
 function showFrame() {
-  const shown = netcode?.frame(direction()) ?? null;
+  const { shots: before } = steer;
+  steer = findSteer();
+  const shown = netcode?.frame(steer) ?? null;
   me = shown?.me ?? null;
-  draw(canvas, shown, client?.state?.gems ?? [], client?.username, ghosts);
+  if (shown && steer.shots > before) predictShot(shown);
+  const { gems = [], shots = {} } = client?.state ?? {};
+  if (shown) spawns.reconcile(shown.confirmed, Object.keys(shots));
+  draw(canvas, shown, gems, shown ? placeShots(shown, shots) : [], client?.username, ghosts);
   requestAnimationFrame(showFrame);
 }
 requestAnimationFrame(showFrame);

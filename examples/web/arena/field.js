@@ -2,8 +2,8 @@
 
 import { HEIGHT, RADIUS, WIDTH } from "./rules.js";
 
-/** Draw a frame of the netcode, which may be null, and the gems. */
-export function draw(canvas, shown, gems, me, ghosts) {
+/** Draw a frame of the netcode, which may be null, the gems, and the places of shots. */
+export function draw(canvas, shown, gems, shots, me, ghosts) {
   const scale = canvas.clientWidth / WIDTH;
   const [width, height] = [WIDTH, HEIGHT].map((side) => Math.round(side * scale * devicePixelRatio));
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
@@ -19,6 +19,7 @@ export function draw(canvas, shown, gems, me, ghosts) {
     drawRunner(pen, x, y, color, name === me);
     drawName(pen, x, y, name === me ? "you" : name);
   }
+  for (const shot of shots) drawShot(pen, shot);
   if (!ghosts || !shown) return;
   // Where the server has everybody; where you are without smoothing, and as others see you.
   for (const runner of Object.values(shown.server)) drawGhost(pen, runner, "#ff5050");
@@ -48,6 +49,13 @@ function drawGem(pen, x, y) {
   pen.fillStyle = "#8ff7e5";
   pen.beginPath();
   for (const [across, down] of [[0, -10], [8, 0], [0, 10], [-8, 0]]) pen.lineTo(x + across, y + down);
+  pen.fill();
+}
+
+function drawShot(pen, { x, y }) {
+  pen.fillStyle = "white";
+  pen.beginPath();
+  pen.arc(x, y, 5, 0, 2 * Math.PI);
   pen.fill();
 }
 
