@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
-import math
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pgnet_trio.netcode.states import is_leap, shorter_way
+from pgnet_trio.netcode.states import shorter_way
 
 __all__ = ["HISTORY_SECONDS", "History", "Past", "Rewind"]
 
 HISTORY_SECONDS = 0.5
 """Seconds for which a game remembers where things were, for everybody alike."""
+
+
+LARGEST = sys.float_info.max
 
 
 class Rewind:
@@ -47,7 +50,8 @@ class Rewind:
             raise ValueError(f"Rewind: expected a snap above 0, or None, got {snap!r}")
         self.fields: tuple[str, ...] = names
         self.angles = frozenset(angles)
-        self.snap = math.inf if snap is None else snap
+        # What is more is endless, or no number.
+        self.snap = LARGEST if snap is None else min(snap, LARGEST)
 
     def __repr__(self) -> str:
         return f"Rewind({', '.join(map(repr, self.fields))})"
@@ -61,12 +65,13 @@ class Rewind:
     ) -> tuple[float, ...]:
         """Return the fields between two ticks: *before* at a share of 0, *after* at 1."""
         found = []
+        snap = self.snap
         for name, one, other in zip(self.fields, before, after, strict=True):
             way = other - one
             if name in self.angles:
                 way = shorter_way(way)
-            # As a client shows it.
-            if is_leap((way,), self.snap):
+            # As a client shows it: see `is_leap`.
+            if not -snap <= way <= snap:
                 return before if share < 1 else after
             found.append(one + way * share)
         return tuple(found)

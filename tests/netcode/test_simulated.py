@@ -511,6 +511,33 @@ async def test_what_the_check_of_an_input_raises_ends_its_game_alone(
         assert bob.game == "other"
 
 
+async def test_what_the_comparison_of_two_inputs_raises_ends_its_game_alone(
+    autojump_clock: MockClock,
+) -> None:
+    @attrs.frozen(eq=False)
+    class Odd:
+        x: float = 0.0
+        fire: bool = False
+
+        def __eq__(self, other: object) -> bool:
+            raise ZeroDivisionError("what no comparison should raise")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    class Careless(Space):
+        inputs = Odd  # type: ignore[assignment]  # of another game
+
+    async with hosting(Careless, network=network()) as server, server.client("ann") as ann:
+        await ann.join_game("table")
+        with server.expecting(ZeroDivisionError):
+            # So seldom that one is late, and is compared with what stood for it.
+            for _ in range(5):
+                ann.input(Odd(7.0))
+                await trio.sleep(0.09)
+        assert ann.game is None
+        assert ann.online
+
+
 async def test_after_a_drop_only_the_latest_counts(autojump_clock: MockClock) -> None:
     async with table("ann") as (server, space, (ann,)):
         await fly(ann, *[Thrust(0.0)] * 5)

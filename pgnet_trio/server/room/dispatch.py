@@ -140,14 +140,14 @@ class Dispatch:
         if round is not None and instance.input_delay < round.delay:
             round.delay = instance.input_delay
         simulation = self._runner.publisher.simulation
-        if simulation.take(player.username, given):
-            # The model may be checked by code of the author's.
-            try:
+        try:
+            if simulation.take(player.username, given):
+                # The model may be checked by code of the author's, and so may whether two are equal.
                 with self._runner.running(given):
                     simulation.read(player.username, given)
-            except BaseException as error:
-                # Of the game, and not of the connection that reads here.
-                self._runner.fail(error)
+        except BaseException as error:
+            # Of the game, and not of the connection that reads here.
+            self._runner.fail(error)
 
     def times(self) -> tuple[float, float]:
         """Return what time it is in the room, and how many ticks a second there are."""
