@@ -40,7 +40,8 @@ PAUSE_MARGIN = 3
 """Ticks by which the next number is higher then than it has to be: delays differ."""
 
 WINDOW = 30
-"""Ticks after which inputs that waited needlessly all the time are given up."""
+"""Ticks after which inputs that waited needlessly all the time are given up, and those that were
+late all the time are waited for."""
 
 SLACK = 1
 """Inputs that may wait all the time; without one, the next that is a little late is missing."""
@@ -153,7 +154,8 @@ class InputBuffer:
     missing. If that one comes later and is equal to the one before it, its tick is over, and it is
     not played once more. If it differs, it is played late, and those that follow wait for a tick
     longer. So the buffer becomes as deep as the delays differ, and everything that a player does
-    is played once. What waited needlessly for a while is given up, what is held before all else.
+    is played once. What waited needlessly for a while is given up, what is held before all else. Where
+    each input comes late for a while, the link has become slower, and later ticks are theirs.
 
     Args:
         rate: Ticks a second.
@@ -164,10 +166,13 @@ class InputBuffer:
     """
 
     __slots__ = (
+        "_behind",
+        "_behind_ticks",
         "_covered",
         "_last",
         "_most",
         "_most_covered",
+        "_pause",
         "_queue",
         "_received",
         "_spare",
@@ -186,6 +191,11 @@ class InputBuffer:
         self._received = 0
         # The number up to which ticks are over, whatever was played in them.
         self._covered = 0
+        # By how many ticks inputs come too late at least, each of them, and for how many ticks.
+        self._behind: int | None = None
+        self._behind_ticks = 0
+        # For how many ticks the last input stands for none: the link has become slower.
+        self._pause = 0
         # How many inputs have waited at least since the window began, and for how many ticks.
         self._spare = self._most
         self._ticks = 0
@@ -233,6 +243,7 @@ class InputBuffer:
         if missing > MOST_REPLACED or not self._received:
             missing = 0
         self._received = number
+        self._note_behind(self._covered - number)
         # Those whose ticks are over need nothing in their place.
         first = min(number, max(number - missing, self._covered + 1))
         for each in range(first, number + 1):
@@ -242,6 +253,7 @@ class InputBuffer:
     def next(self) -> Any:
         """Return the input of the next tick; None where there was none yet."""
         last = self._last
+        self._follow_link()
         if self._queue:
             entry = self._last = self._queue.popleft()
             self._covered = max(self._covered, entry.number)
@@ -255,7 +267,9 @@ class InputBuffer:
         self.counts.repeated += 1
         self._spare, self._ticks = self._most, 0
         # After so long nothing is under way: the client makes no inputs.
-        if self._covered < last.number + self._most_covered:
+        if self._pause:
+            self._pause -= 1
+        elif self._covered < last.number + self._most_covered:
             self._covered += 1
         return last.value
 
@@ -265,7 +279,28 @@ class InputBuffer:
         self._last = None
         self._received = self._covered = self._ticks = 0
         self._spare = self._most
+        self._behind, self._behind_ticks, self._pause = None, 0, 0
         self.is_repeated = False
+
+    def _note_behind(self, behind: int) -> None:
+        """Note for how many ticks the tick of an input that comes is over; below 0 for not yet."""
+        if behind < 0:
+            self._behind, self._behind_ticks = None, 0
+        elif self._behind is None or behind < self._behind:
+            self._behind = behind
+
+    def _follow_link(self) -> None:
+        """Wait for inputs to come in time again, where each of them has come late for a while.
+
+        The link has become slower for good. Otherwise everything that the player does would be
+        played too late, and said to be in the state before it is.
+        """
+        if self._behind is None:
+            return
+        self._behind_ticks += 1
+        if self._behind_ticks >= WINDOW:
+            self._pause = self._behind + 1
+            self._behind, self._behind_ticks = None, 0
 
     def _take(self, entry: PlayerInput) -> None:
         queue, last = self._queue, self._last

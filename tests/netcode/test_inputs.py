@@ -210,6 +210,22 @@ def test_another_client_begins_with_any_number() -> None:
 steps = st.lists(st.sampled_from(["tick", "left", "right", "shoot"]), max_size=200)
 
 
+def test_where_a_link_becomes_slower_a_state_has_what_it_says_again() -> None:
+    buffer = InputBuffer(RATE)
+    wrong = []
+    for tick in range(1, 300):
+        # The same is held for 20 ticks.
+        number = tick - (1 if tick < 100 else 9)
+        if number > 0 and not 100 <= tick < 108:
+            buffer.put(number, 0.0, number // 20, tick / RATE)
+        value = buffer.next()
+        if value is not None and value != buffer.confirmed // 20:
+            wrong.append(tick)
+    assert wrong
+    assert 100 <= min(wrong)
+    assert max(wrong) < 100 + 2 * RATE
+
+
 @given(steps)
 def test_it_never_grows_and_never_goes_back(steps: list[str]) -> None:
     buffer = InputBuffer(RATE)
