@@ -154,8 +154,8 @@ class InputBuffer:
     missing. If that one comes later and is equal to the one before it, its tick is over, and it is
     not played once more. If it differs, it is played late, and those that follow wait for a tick
     longer. So the buffer becomes as deep as the delays differ, and everything that a player does
-    is played once. What waited needlessly for a while is given up, what is held before all else. Where
-    each input comes late for a while, the link has become slower, and later ticks are theirs.
+    is played once. What waited needlessly for a while is given up, what is held before all else.
+    Where each input comes late for a while, the link has become slower: later ticks are theirs.
 
     Args:
         rate: Ticks a second.

@@ -142,7 +142,7 @@ class Dispatch:
         simulation = self._runner.publisher.simulation
         try:
             if simulation.take(player.username, given):
-                # The model may be checked by code of the author's, and so may whether two are equal.
+                # The model may be checked, and two compared, by code of the author's.
                 with self._runner.running(given):
                     simulation.read(player.username, given)
         except BaseException as error:
