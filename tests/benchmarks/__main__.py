@@ -34,6 +34,7 @@ COMMANDS = {
     "columns": "the same with tables column by column, beside it",
     "matchmaking": "a look at a queue of 10,000 tickets, and the time to a game",
     "standings": "a place among a million scores, and a result, in an SQLite file",
+    "netcode": "CPU time of inputs beside messages, and what a prediction costs a client",
     "sync": "one room, its state shown to all in each tick, beside Colyseus where it is installed",
     "scale": "memory, CPU time and latency with more and more players",
     "idle": "memory of idle logged-in connections",
@@ -50,6 +51,7 @@ TIMED = {
     "local",
     "monitor",
     "move",
+    "netcode",
     "push",
     "roundtrip",
     "scale",
@@ -146,6 +148,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         if name == "monitor":
             command.add_argument("--players", type=_positive, default=1000, help="(%(default)s)")
             command.add_argument("--tables", type=_positive, default=100, help="(%(default)s)")
+        if name == "netcode":
+            command.add_argument("--players", type=_positive, default=100, help="(%(default)s)")
         if name in {"cluster-drain", "cluster-death"}:
             many = name == "cluster-drain"
             command.add_argument(
@@ -321,6 +325,15 @@ def _run_one(options: argparse.Namespace) -> Report:
             return monitor(
                 players=options.players,
                 tables=options.tables,
+                seconds=options.seconds,
+                rounds=options.rounds,
+                progress=_progress,
+            )
+        case "netcode":
+            from tests.benchmarks.netcode import netcode
+
+            return netcode(
+                players=options.players,
                 seconds=options.seconds,
                 rounds=options.rounds,
                 progress=_progress,

@@ -36,6 +36,7 @@ from tests.benchmarks.instructions import counting, instructions, instructions_i
 from tests.benchmarks.load import Plan, Result, drive, percentile
 from tests.benchmarks.matchmaking import CASES as QUEUES
 from tests.benchmarks.matchmaking import look, times_across_servers, times_to_game
+from tests.benchmarks.netcode import predicting
 from tests.benchmarks.pages import SIZE, PageClient, page_cost, visit_cost
 from tests.benchmarks.peers import (
     Contender,
@@ -439,6 +440,11 @@ def test_standings() -> None:
     report = standings_benchmark(scores=3000, looks=20, progress=lambda _: None)
     assert len(report.rows) == 4
     assert report.verdicts[0].measured > 0
+
+
+def test_a_client_that_predicts() -> None:
+    times = predicting()
+    assert 0 < times["the author's rule"] < times["10 inputs replayed"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
