@@ -23,6 +23,7 @@ from pgnet_trio.server.recording.writer import RecordingWriter
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, hosting, playing
 from tests.recording.games import Add, Busy, Cards, Fail
 from tests.recording.tables import RecordedTable, record_table, recordings_in
+from tests.recording.test_files import HEAD
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -287,6 +288,25 @@ def test_all_together_are_no_more_than_they_may_be_and_crashes_go_last(
     found = [path.name for path in files_in(folder)]
     assert len(found) <= sizes["total_bytes"] // writer.LEAST_FILE
     assert sum(name.endswith(".crash.rec") for name in found) == 1
+
+
+def test_many_tables_at_once_are_no_more_than_all_may_be(folder: Path) -> None:
+    environment = SimulatedNetwork().environment("tests")
+    recording = Recording(folder, total_bytes=8 * 1024 * 1024)
+    writing = RecordingWriter(recording, environment, describe_game(Busy, Game))
+
+    def begin(number: int) -> segments.Segment:
+        segment = segments.Segment(
+            f"table_{number}.1", HEAD, recording.table_bytes // 2, writing, lambda: None
+        )
+        writing.add(segment)
+        segment.size = 300 * 1024
+        segment.look()
+        return segment
+
+    assert not begin(0).is_full
+    # Of each of them, one as large may be there from before.
+    assert [begin(number) for number in range(1, 20)][-1].is_full
 
 
 def segments_least() -> int:

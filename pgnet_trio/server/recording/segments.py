@@ -28,6 +28,10 @@ STEP = 16 * 1024
 class Writer(Protocol):
     """Writes segments."""
 
+    @property
+    def share(self) -> int:
+        """Bytes of one segment for which there is room, when all have as much."""
+
     def wake(self, segment: Segment, *, is_urgent: bool) -> None:
         """Come soon for what a segment has, and at once where that is urgent."""
 
@@ -86,12 +90,13 @@ class Segment:
             self.pending.clear()
         elif waiting > MOST_PENDING:
             self.lose("the disk was too slow")
-        self.is_full = self.size >= self._most
+        most = min(self._most, self._writer.share)
+        self.is_full = self.size >= most
         self._writer.wake(self, is_urgent=self.is_full or waiting > MANY_PENDING)
         self.mark = self.size + STEP
         if not self.is_full:
             # It should not grow far beyond that.
-            self.mark = min(self.mark, self._most - 1)
+            self.mark = min(self.mark, most - 1)
 
     def lose(self, why: str) -> None:
         """Lose what is not written, and all that comes."""

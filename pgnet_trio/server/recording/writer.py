@@ -52,6 +52,9 @@ MOST_TOLD = 256
 LEAST_FILE = 4096
 """Bytes that a file counts as at least: there must not be too many of them either."""
 
+LEAST_SHARE = 64 * 1024
+"""Bytes of a segment, however many tables there are: each begins with some thousand of its own."""
+
 IN_USE = 60.0
 """Seconds since its last change in which a file may be that of another process."""
 
@@ -120,6 +123,11 @@ class RecordingWriter:
             one_line(self.game.class_name or "The game"),
             one_line("; ".join(self.game.unrepeatable)),
         )
+
+    @property
+    def share(self) -> int:
+        """Bytes of one segment for which there is room, when all tables have two of as much."""
+        return max(LEAST_SHARE, self.recording.total_bytes // (2 * max(1, len(self._open))))
 
     def add(self, segment: Segment) -> None:
         """Begin a file, which *segment* fills. Never waits."""
