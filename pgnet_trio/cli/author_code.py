@@ -57,7 +57,9 @@ def _import_module(name: str, kind: str) -> ModuleType:
                 f" a file is named with its ending: path/to/file.py:{kind}"
             ) from None
         raise _import_error(name, error) from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise _import_error(name, error) from error
 
 
@@ -82,15 +84,16 @@ def _import_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
-        if isinstance(error, Exception | SystemExit):
-            raise _import_error(str(path), error) from error
-        raise
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        # An error of asyncio's, say, is none of ours: a server that runs goes on.
+        raise _import_error(str(path), error) from error
     return module
 
 
 def _import_error(name: str, error: BaseException) -> AuthorCodeError:
     if isinstance(error, SyntaxError):
-        place = f"{error.filename}, line {error.lineno}: "
+        place = f"{error.filename}, line {error.lineno}: " if error.filename else ""
     else:
         frames = traceback.extract_tb(error.__traceback__)
         # The author's line, where a library refuses what stands there.

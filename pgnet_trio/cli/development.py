@@ -218,5 +218,7 @@ def _read(paths: set[Path]) -> dict[Path, bytes]:
     for path in paths:
         # Another one may be about to take its place.
         with contextlib.suppress(OSError):
-            contents[path] = path.read_bytes()
+            # To read from anything else may take for ever.
+            if path.is_file():
+                contents[path] = path.read_bytes()
     return contents

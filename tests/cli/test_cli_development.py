@@ -79,6 +79,8 @@ def test_both_modules_are_the_authors_and_both_are_loaded_again(place: Path) -> 
         (lambda text: text.replace("def answer(", "def answer"), r"rules_of_it.py, line 1: Syntax"),
         (lambda text: "1 / 0\n", "line 1: ZeroDivisionError"),
         (lambda text: "raise SystemExit\n", "SystemExit"),
+        (lambda text: "import asyncio\nraise asyncio.CancelledError\n", "line 2: CancelledError"),
+        (lambda text: "\0", r"counter_game.py: SyntaxError|counter_game.py, line 1: SyntaxError"),
         (lambda text: "", "ImportError: cannot import name 'answer'"),
     ],
 )
@@ -93,6 +95,14 @@ def test_what_cannot_be_imported_leaves_the_modules_of_before(
     assert (sys.modules["counter_game"], sys.modules["rules_of_it"]) == before
     (place / "rules_of_it.py").write_text(RULES)
     files.reload()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such files")
+def test_a_module_in_whose_place_is_a_pipe_has_changed(place: Path) -> None:
+    files = GameFiles(f"{place}/counter_game.py:Counter")
+    (place / "rules_of_it.py").unlink()
+    os.mkfifo(place / "rules_of_it.py")
+    assert files.has_changed()
 
 
 def test_a_module_is_watched_by_its_package(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
