@@ -201,6 +201,7 @@ def play(
     Raises:
         TypeError: *model* is no attrs class, or declares no ``float``; or *step* is no function.
         ValueError: *model* has no such field, or *smooth* or *delay* is no such time.
+        RuntimeError: It was called again and again, in each frame perhaps.
     """
     kind: Any = model
     if not (isinstance(kind, type) and attrs.has(kind)):

@@ -24,7 +24,8 @@ class GamePlaying:
 
         Call it once for each tick of the game, with what is held and pressed then. Only the latest
         counts: one that has not left yet is replaced by the next, and none is sent again after a
-        drop. A server, or a game, that does not know inputs gets it as a message.
+        drop. A server, or a game, that does not know inputs gets it as a message. As long as the
+        user is in no game, nobody hears it.
 
         Args:
             given: An object of the model in `Game.inputs`, of at most 64 fields and 900 bytes.

@@ -21,6 +21,9 @@ PAUSE = 1.0
 
 MOST_UNANSWERED = 16
 
+MOST_WATCHERS = 16
+"""A game has a few kinds of things; whoever makes one in each frame has more in an instant."""
+
 Watcher = Callable[[Moment, Any, bool], object]
 """Is called with a moment, the state of that moment as plain data, and whether it has changed; with
 `NO_MOMENT` where another game begins, or none."""
@@ -145,7 +148,16 @@ class Timing:
             self.moment = Moment(0, self.clock.time(), self.moment.confirmed)
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
-        """Have a function called with each moment as it comes; return what ends that."""
+        """Have a function called with each moment as it comes; return what ends that.
+
+        Raises:
+            RuntimeError: There are `MOST_WATCHERS`.
+        """
+        if len(self._watchers) >= MOST_WATCHERS:
+            raise RuntimeError(
+                f"client.play() was called {MOST_WATCHERS} times: call it once, before the loop of "
+                "frames, and frame() of what it returns in each of them; close() ends one"
+            )
         self._watched = key = self._watched + 1
         self._watchers[key] = watcher
 

@@ -280,6 +280,15 @@ async def test_a_mistake_in_a_rule_is_an_error_of_the_frame(autojump_clock: Mock
             assert play.frame().me is not None
 
 
+async def test_whoever_makes_one_in_each_frame_is_told(autojump_clock: MockClock) -> None:
+    async with hosting(Course) as server, playing(server, "ann", game="course") as ann:
+        for _ in range(100):
+            started(ann).close()
+        with pytest.raises(RuntimeError, match="call it once, before the loop of frames"):
+            for _ in range(100):
+                started(ann).frame(STILL)
+
+
 async def test_a_closed_play_takes_in_no_more(autojump_clock: MockClock) -> None:
     async with hosting(Course) as server, playing(server, "ann", game="course") as ann:
         play = started(ann)
