@@ -63,7 +63,6 @@ from pgnet_trio.messages import (
 )
 from pgnet_trio.reason_codes import ReasonCode
 from pgnet_trio.recording import Recording
-from pgnet_trio.server import Cluster, Monitor, Server, Site
 from pgnet_trio.standings import (
     Leaderboard,
     LeaderboardEntry,
@@ -145,13 +144,22 @@ __all__ = [
 
 if TYPE_CHECKING:
     from pgnet_trio import devclient
+    from pgnet_trio.server import Cluster, Monitor, Server, Site
 else:
+    # More than half of the package, which a player's program is not to wait for.
+    _OF_SERVERS = frozenset({"Cluster", "Monitor", "Server", "Site"})
 
     def __getattr__(name: str) -> Any:
         # Where it is imported already, ``python -m pgnet_trio.devclient`` begins with a warning.
         if name == "devclient":
             return importlib.import_module("pgnet_trio.devclient")
+        if name in _OF_SERVERS:
+            found = getattr(importlib.import_module("pgnet_trio.server"), name)
+            return globals().setdefault(name, found)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
 
 
 _logger = logging.getLogger("pgnet_trio")

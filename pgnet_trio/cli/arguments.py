@@ -7,22 +7,15 @@ import math
 import re
 
 from pgnet_trio.messages import is_gamename_allowed
-from pgnet_trio.server import Site
-from pgnet_trio.server.http.origins import OriginRule
-from pgnet_trio.server.proxies import TrustedProxies
 from pgnet_trio.transport import choose
 
 __all__ = [
     "duration",
-    "host_name",
     "not_negative",
-    "origin",
     "port",
     "positive",
     "room_name",
-    "site",
     "transport_name",
-    "trusted_proxies",
     "whole",
 ]
 
@@ -38,34 +31,6 @@ def transport_name(text: str, /) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def trusted_proxies(text: str, /) -> list[str]:
-    """Read addresses and networks with commas between them."""
-    addresses = [address.strip() for address in text.split(",")]
-    try:
-        TrustedProxies(addresses)
-    except ValueError as error:
-        raise _wrong(error) from None
-    return addresses
-
-
-def origin(text: str, /) -> str:
-    """Check the origin of a page, such as ``https://example.org``."""
-    try:
-        OriginRule([text])
-    except ValueError as error:
-        raise _wrong(error) from None
-    return text
-
-
-def host_name(text: str, /) -> str:
-    """Check a name of a server, such as ``play.example.org``."""
-    try:
-        OriginRule((), [text])
-    except ValueError as error:
-        raise _wrong(error) from None
-    return text
-
-
 def room_name(text: str, /) -> str:
     """Check the name of a game."""
     if not is_gamename_allowed(text):
@@ -73,19 +38,6 @@ def room_name(text: str, /) -> str:
             f"expected the name of a game, of 3 to 50 letters, digits or inner spaces, got {text!r}"
         )
     return text
-
-
-def site(text: str, /) -> Site:
-    """Check a folder of pages."""
-    try:
-        return Site(text)
-    except ValueError as error:
-        raise _wrong(error) from None
-
-
-def _wrong(error: ValueError) -> argparse.ArgumentTypeError:
-    """Return the same error without the name of the option, which argparse puts before it."""
-    return argparse.ArgumentTypeError(str(error).partition(": ")[2].removesuffix("."))
 
 
 def port(text: str, /) -> int:

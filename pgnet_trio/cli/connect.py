@@ -14,10 +14,9 @@ import trio
 
 from pgnet_trio import devclient
 from pgnet_trio.cli.arguments import transport_name
-from pgnet_trio.cli.game_class import load_game_class
+from pgnet_trio.cli.game_class import DEFAULT_GAME, load_game_class
 from pgnet_trio.cli.known_servers import add_options, known_servers, server_names, trusted_key
 from pgnet_trio.cli.passwords import find_secret
-from pgnet_trio.cli.serve import DEFAULT_GAME
 from pgnet_trio.client import Client
 from pgnet_trio.errors import LoginRefused, PGNetError
 from pgnet_trio.reason_codes import ReasonCode

@@ -7,7 +7,9 @@ from types import ModuleType
 from pgnet_trio.cli.author_code import AuthorCodeError, load_module
 from pgnet_trio.game import Game
 
-__all__ = ["load_game_class"]
+__all__ = ["DEFAULT_GAME", "load_game_class"]
+
+DEFAULT_GAME = "pgnet_trio.examples:ExampleGame"
 
 
 def load_game_class(name: str, /) -> type[Game]:

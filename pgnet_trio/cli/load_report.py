@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import attrs
 
 from pgnet_trio.foreign_text import printable
-from pgnet_trio.server.limits import Limits
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -311,6 +310,9 @@ def _on_one_line(times: dict[str, float | None]) -> str:
 
 
 def _notes(report: Report) -> list[str]:
+    # Apart from what a server refuses, this needs nothing of one.
+    from pgnet_trio.server.limits import Limits
+
     limits = Limits()
     notes = []
     if report.not_connected:

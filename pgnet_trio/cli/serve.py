@@ -10,20 +10,16 @@ import attrs
 import trio
 
 from pgnet_trio.cli.arguments import (
-    host_name,
     not_negative,
-    origin,
     port,
     positive,
     room_name,
-    site,
     transport_name,
-    trusted_proxies,
     whole,
 )
 from pgnet_trio.cli.cluster_options import CLUSTER_VARIABLE, use_cluster
 from pgnet_trio.cli.development import GameFiles, check_development, reload_on_change
-from pgnet_trio.cli.game_class import load_game_class
+from pgnet_trio.cli.game_class import DEFAULT_GAME, load_game_class
 from pgnet_trio.cli.hosting import Announcement, host
 from pgnet_trio.cli.local_key import keep_local_key
 from pgnet_trio.cli.logs import add_log_options, set_up_log, take_log_options
@@ -31,6 +27,7 @@ from pgnet_trio.cli.monitor_options import add_monitor_options, use_monitor
 from pgnet_trio.cli.passwords import find_secret
 from pgnet_trio.cli.process import allow_open_files, rare_full_collections
 from pgnet_trio.cli.recording_options import add_recording_options, keep_hashes, use_recording
+from pgnet_trio.cli.server_arguments import host_name, origin, site, trusted_proxies
 from pgnet_trio.cli.service import Service
 from pgnet_trio.cli.supervisor import Supervisor
 from pgnet_trio.cli.worker import WorkerProcess
@@ -40,9 +37,7 @@ from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.server import Server
 from pgnet_trio.server.limits import Limits
 
-__all__ = ["DEFAULT_GAME", "run", "set_up", "use_options"]
-
-DEFAULT_GAME = "pgnet_trio.examples:ExampleGame"
+__all__ = ["run", "set_up", "use_options"]
 
 OTHER_FILES = 100
 """Open files besides connections: the save file, ports, what the game opens."""

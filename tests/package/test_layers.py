@@ -483,9 +483,13 @@ def test_importing_the_package_leaves_optional_and_heavy_packages_alone() -> Non
         timeout=60,
         check=True,
     )
-    loaded = {name.partition(".")[0] for name in json.loads(run.stdout)}
+    modules = json.loads(run.stdout)
+    loaded = {name.partition(".")[0] for name in modules}
     assert "trio" in loaded
     assert not loaded & heavy
+    # Nor does a player's program wait for the larger half of the package.
+    assert "pgnet_trio.client.client" in modules
+    assert "pgnet_trio.server" not in modules
 
 
 # The rules themselves, tried on small packages that break them.
