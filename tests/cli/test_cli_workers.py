@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from pgnet_trio import Client, Packet, SessionLost
+from pgnet_trio.cli import main
 from pgnet_trio.cli.worker_plan import WorkerPlan
 from pgnet_trio.protocol.v2.states import is_moved_address
 from pgnet_trio.server.workers.passing import CAN_PASS
@@ -383,11 +384,17 @@ async def test_the_admin_ends_all_of_them(game: Path) -> None:
         (["--cluster", "x.sqlite"], "--node-address"),
     ],
 )
-async def test_what_they_need_is_said_at_the_start(
-    arguments: list[str], message: str, tmp_path: Path
+def test_what_they_need_is_said_at_the_start(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    status, out, err = await run_program("serve", "--workers", "2", *arguments, cwd=tmp_path)
-    assert status == 1
+    monkeypatch.chdir(tmp_path)
+    # No process is started yet.
+    assert main(["serve", "--workers", "2", *arguments]) == 1
+    out, err = capsys.readouterr()
     assert out == ""
     assert message in err
     assert os.listdir(tmp_path) == []
