@@ -96,7 +96,7 @@ async def test_an_answer_counts_once_whenever_its_game_moves(cluster: str, tmp_p
         async with client:
             await client.join_game("table")
             questions = client.questions(Pick)
-            here = table.where()
+            here = await table.where()
             question = await anext(questions)
             table.servers[here].process.send_signal(signal.SIGTERM)
             there = await trail.next()

@@ -114,11 +114,20 @@ class Table:
         )
         return program
 
-    def where(self) -> str:
-        """Return the address of the server where the game was made."""
-        begun = "The game 'table' has begun"
-        (found,) = [address for address, it in self.servers.items() if begun in it.err.text]
-        return found
+    async def where(self) -> str:
+        """Return the address of the server where the game was made, once it has said so."""
+        found: list[str] = []
+
+        async def look(address: str, server: Program) -> None:
+            await server.err.wait_for("The game 'table' has begun")
+            found.append(address)
+            nursery.cancel_scope.cancel()
+
+        # Whoever has joined may know of the game before the server's words are read.
+        async with trio.open_nursery() as nursery:
+            for address, server in self.servers.items():
+                nursery.start_soon(look, address, server)
+        return found[0]
 
 
 def free_ports(count: int) -> list[int]:
@@ -183,7 +192,7 @@ async def test_two_play_while_a_server_is_drained_in_the_middle_of_a_question(
 ) -> None:
     await trio.Path(tmp_path / "tictactoe.py").write_text(GAME, "utf-8")
     async with servers(2, tmp_path, cluster) as table, two_players(table) as (ann, bob):
-        first = table.where()
+        first = await table.where()
         status, out, _ = await run_program(
             *("cluster", "drain", first), cwd=tmp_path, env={"PGNET_CLUSTER": cluster}
         )
@@ -206,7 +215,7 @@ async def test_two_go_on_from_the_last_save_when_a_server_is_killed(
     async with servers(2, tmp_path, cluster) as table, two_players(table) as (ann, bob):
         await ann.type("/answer Square;square=5\n")
         await bob.out.wait_for("Question: Choose board='1234X6789'")
-        table.servers[table.where()].process.kill()
+        table.servers[await table.where()].process.kill()
         # It takes what is left of a lease, and a little.
         await ann.out.wait_for("Online again")
         await bob.out.wait_for("Question: Choose board='1234X6789'")
