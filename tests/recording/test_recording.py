@@ -15,13 +15,14 @@ import pytest
 import trio
 
 from pgnet_trio import Game, Packet, Recording, Response, Server, StorageError, on
+from pgnet_trio.errors import first_error
 from pgnet_trio.recording import describe_game, read_recording
 from pgnet_trio.recording.records import Crashed, Ended, Gap, Joined, Left, PacketCame
 from pgnet_trio.replay import Outcome, load_life, replay
 from pgnet_trio.server.recording import segments, writer
 from pgnet_trio.server.recording.writer import RecordingWriter
 from pgnet_trio.testing import HostedServer, SimulatedNetwork, hosting, playing
-from tests.recording.games import Add, Busy, Cards, Fail
+from tests.recording.games import Add, Busy, Cards, Fail, Saved
 from tests.recording.tables import RecordedTable, record_table, recordings_in
 from tests.recording.test_files import HEAD
 
@@ -336,10 +337,10 @@ def test_a_full_disk_makes_a_gap_and_is_told_once(
     is_full = [False]
     append = writer._append
 
-    def fill(path: Path, data: bytes) -> None:
+    def fill(path: Path, data: bytes, begins: bool) -> None:
         if is_full[0]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        append(path, data)
+        append(path, data, begins)
 
     monkeypatch.setattr(writer, "_append", fill)
 
@@ -364,9 +365,32 @@ def test_a_full_disk_makes_a_gap_and_is_told_once(
         if isinstance(record, Gap)
     ]
     assert gaps == ["it could not be written: No space left on device"]
+    # After it, what comes is recorded again, in one other file.
+    beginnings = [read_recording(path).head.beginning for path in files_in(folder)]
+    assert sorted(beginnings) == ["cut", "new"]
     said = [each.getMessage() for each in caplog.records if "have gaps" in each.getMessage()]
     assert len(said) == 1
     assert "No space left on device" in said[0]
+
+
+def test_a_table_whose_file_was_removed_goes_on_in_another_one(folder: Path) -> None:
+    async def play(table: RecordedTable) -> None:
+        await table.join("ann")
+        table.send("ann", Add(1))
+        await trio.sleep(2)
+        for path in files_in(folder):
+            path.unlink()
+        for number in range(5):
+            table.send("ann", Add(number))
+            await trio.sleep(1)
+        table.send("ann", Fail("oh"))
+        await trio.sleep(1)
+
+    record_table(Saved, play, folder)
+    (path,) = files_in(folder)
+    outcome = replay(load_life(path), Saved)
+    assert outcome.difference is None
+    assert "oh" in str(first_error(outcome.error)) if outcome.error else False
 
 
 def test_half_a_frame_is_not_left_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,7 +420,7 @@ def test_half_a_frame_is_not_left_behind(folder: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(writer, "open", lambda *of, **more: Disk(open(*of, **more)), raising=False)  # noqa: SIM115 - the disk closes it
     with pytest.raises(OSError, match="full"):
-        writer._append(path, b"a frame that is cut")
+        writer._append(path, b"a frame that is cut", creates=False)
     assert path.read_bytes() == b"whole"
 
 

@@ -91,12 +91,23 @@ class Segment:
         elif waiting > MOST_PENDING:
             self.lose("the disk was too slow")
         most = min(self._most, self._writer.share)
-        self.is_full = self.size >= most
+        self.is_full = self._gap_is_written or self.size >= most
         self._writer.wake(self, is_urgent=self.is_full or waiting > MANY_PENDING)
         self.mark = self.size + STEP
         if not self.is_full:
             # It should not grow far beyond that.
             self.mark = min(self.mark, most - 1)
+
+    @property
+    def begins(self) -> bool:
+        """Whether nothing of it is on the disk yet."""
+        return bool(self._start)
+
+    def note_removed(self) -> None:
+        """Note that somebody has removed the file: the table should go on in another one."""
+        self._gap_is_written = self.is_full = True
+        if not self.has_ended:
+            self._ask_for_save()
 
     def lose(self, why: str) -> None:
         """Lose what is not written, and all that comes."""
@@ -125,5 +136,7 @@ class Segment:
         self._start = b""
         # The gap may have come while something before it was written.
         self._gap_is_written = self._gap_is_written or self._writes_gap
+        # After a gap, the table begins another one too; not before, or a full disk had many.
+        self.is_full = self.is_full or self._gap_is_written
         if self.is_full and not self.has_ended:
             self._ask_for_save()

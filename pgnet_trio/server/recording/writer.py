@@ -66,11 +66,13 @@ class _Job:
     Attributes:
         segment: Whose file it is.
         data: What is to be written at its end.
+        begins: Whether that is the beginning.
         has_ended: Whether that is the end.
     """
 
     segment: Segment
     data: bytes
+    begins: bool
     has_ended: bool
 
 
@@ -162,7 +164,7 @@ class RecordingWriter:
         """Write what waits."""
         waiting, self._waiting = self._waiting, {}
         self._has_some = trio.Event()
-        jobs = [_Job(each, each.collect(), each.has_ended) for each in waiting]
+        jobs = [_Job(each, each.collect(), each.begins, each.has_ended) for each in waiting]
         if not jobs:
             await trio.lowlevel.checkpoint()
             return
@@ -174,7 +176,7 @@ class RecordingWriter:
             if error is None:
                 self._note_written(job)
             else:
-                self._note_failure(job.segment, error)
+                self._note_failure(job, error)
             if job.has_ended:
                 self._open.discard(job.segment.name)
 
@@ -207,8 +209,11 @@ class RecordingWriter:
             extra={"table": table},
         )
 
-    def _note_failure(self, segment: Segment, error: OSError) -> None:
+    def _note_failure(self, job: _Job, error: OSError) -> None:
+        segment = job.segment
         segment.lose(f"it could not be written: {error.strerror or error}")
+        if isinstance(error, FileNotFoundError) and not job.begins:
+            segment.note_removed()
         self._tell_of_gap(segment)
 
     def _tell_of_gap(self, segment: Segment) -> None:
@@ -245,7 +250,7 @@ class RecordingWriter:
             path.unlink(missing_ok=True)
             return
         if job.data:
-            _append(path, job.data)
+            _append(path, job.data, job.begins)
         if job.has_ended and segment.crashed:
             for earlier in self._segments_of(segment):
                 with contextlib.suppress(FileNotFoundError):
@@ -287,9 +292,11 @@ class RecordingWriter:
             total -= max(size, LEAST_FILE)
 
 
-def _append(path: Path, data: bytes) -> None:
+def _append(path: Path, data: bytes, creates: bool) -> None:
     """Write at the end of a file; where that fails, half of it is not left there."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    # Without its beginning, nobody could read what somebody has removed.
+    flags = os.O_CREAT if creates else 0
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | flags, 0o600)
     with open(descriptor, "ab", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         try:
