@@ -30,8 +30,8 @@ from tests.cluster_chaos.simulated import Simulated, simulated
 HERE = [engine for engine in ENGINES if engine == "sqlite" or not postgres.missing()]
 ROOT = Path(__file__).parents[2]
 
-SEEDS = 12
-GENTLE_SEEDS = 8
+SEEDS = 8
+GENTLE_SEEDS = 5
 
 
 @pytest.mark.no_cover
@@ -120,9 +120,9 @@ def found(outcome: Simulated, text: str) -> bool:
     return any(text in problem for problem in outcome.problems)
 
 
-def first_seed(text: str, **options: Any) -> bool:
-    """Whether one of some seeds finds it."""
-    return any(found(simulated(seed, **options), text) for seed in range(60))
+def first_seed(text: str, *, likely: int = 0, **options: Any) -> bool:
+    """Whether one of some seeds finds it; the one that did last time is tried first."""
+    return any(found(simulated(seed, **options), text) for seed in (likely, *range(60)))
 
 
 @pytest.mark.no_cover
@@ -145,7 +145,7 @@ def test_saves_that_are_forgotten_are_found(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(ClusterGames, "save_games", save_nothing)
     # Few, so that little else explains it.
-    assert first_seed("and is lost", faults=3)
+    assert first_seed("and is lost", likely=20, faults=3)
 
 
 @pytest.mark.no_cover
@@ -153,7 +153,7 @@ def test_a_server_that_answers_without_its_lease_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(GatedConnection, "flush", Connection.flush)
-    assert first_seed("had begun")
+    assert first_seed("had begun", likely=7)
 
 
 @pytest.mark.no_cover
