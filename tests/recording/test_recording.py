@@ -373,6 +373,30 @@ def test_a_full_disk_makes_a_gap_and_is_told_once(
     assert "No space left on device" in said[0]
 
 
+async def test_where_every_other_file_fails_that_is_told_once(
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: MockClock,
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def fail(path: Path, data: bytes, begins: bool) -> None:
+        if path.name[0] in "13579":
+            raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(writer, "_append", fail)
+    environment = SimulatedNetwork().environment("tests")
+    writing = RecordingWriter(Recording(folder), environment, describe_game(Busy, Game))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writing.run)
+        for number in range(10):
+            writing.add(segments.Segment(f"{number}.1", HEAD, 100_000, writing, lambda: None))
+        await trio.sleep(2)
+        nursery.cancel_scope.cancel()
+    assert len(caplog.records) == 1
+
+
 def test_a_table_whose_file_was_removed_goes_on_in_another_one(folder: Path) -> None:
     async def play(table: RecordedTable) -> None:
         await table.join("ann")

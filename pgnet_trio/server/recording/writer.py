@@ -179,15 +179,11 @@ class RecordingWriter:
                 self._note_failure(job, error)
             if job.has_ended:
                 self._open.discard(job.segment.name)
+        self._tell_of_gap(next((job.segment.gap for job in jobs if job.segment.gap), ""))
 
     def _note_written(self, job: _Job) -> None:
         segment = job.segment
         segment.note_written()
-        if segment.gap:
-            self._tell_of_gap(segment)
-        elif self._failed:
-            self._failed = False
-            logger.info("Recordings are written again")
         if job.has_ended and segment.crashed:
             self._tell_of_crash(segment)
 
@@ -214,16 +210,18 @@ class RecordingWriter:
         segment.lose(f"it could not be written: {error.strerror or error}")
         if isinstance(error, FileNotFoundError) and not job.begins:
             segment.note_removed()
-        self._tell_of_gap(segment)
 
-    def _tell_of_gap(self, segment: Segment) -> None:
+    def _tell_of_gap(self, gap: str) -> None:
         # Once: a full disk is full for all tables.
-        if not self._failed:
+        if self._failed and not gap:
+            self._failed = False
+            logger.info("Recordings are written again")
+        elif gap and not self._failed:
             self._failed = True
             logger.error(
                 "Recordings in %s have gaps from now on, and the games go on: %s",
                 one_line(self._folder),
-                one_line(segment.gap),
+                one_line(gap),
             )
 
     # In a thread.
